@@ -1,0 +1,15 @@
+//! How a vCPU reaches devices.
+
+/// Which address space an access is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Space {
+    Port,
+    Mmio,
+}
+
+/// The machine's device space, as vCPUs see it. Total: an unclaimed read gives all ones, an unclaimed write goes
+/// nowhere. `data.len()` is 1, 2, 4 or 8 (ports: 1, 2, 4); wider CPU accesses are split by the engine.
+pub trait Bus: Send + Sync {
+    fn read(&self, space: Space, address: u64, data: &mut [u8]);
+    fn write(&self, space: Space, address: u64, data: &[u8]);
+}

@@ -1,0 +1,24 @@
+//! What a device is to the machine.
+
+/// A device with registers in some regions of the bus. The machine decides where the regions lie; a device sees the
+/// region's index (in the order of [`Device::regions`]) and the offset in it.
+pub trait Device: Send {
+    fn name(&self) -> &'static str;
+    /// Region sizes in bytes, and the space they are in.
+    fn regions(&self) -> Vec<(crate::Space, u64)>;
+    /// `data.len()` is 1, 2, 4 or 8. Fill all of it; what the device does not have reads as all ones or zeros as the
+    /// part's data sheet says.
+    fn read(&mut self, region: usize, offset: u64, data: &mut [u8]);
+    fn write(&mut self, region: usize, offset: u64, data: &[u8]);
+    fn reset(&mut self);
+}
+
+/// A block store of whole 512-byte sectors.
+pub trait Disk: Send {
+    /// Size in bytes, a multiple of 512.
+    fn size(&self) -> u64;
+    fn read_only(&self) -> bool;
+    fn read_at(&mut self, offset: u64, data: &mut [u8]) -> std::io::Result<()>;
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> std::io::Result<()>;
+    fn flush(&mut self) -> std::io::Result<()>;
+}

@@ -1,0 +1,146 @@
+//! The engine interface: the push model. A vCPU gives accesses to the bus and returns only for reasons to stop.
+
+use crate::{Bus, ExtInt, Line, Memory, Msi, Timers, Clock};
+use ireko_x86::Registers;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Makes partitions; one per engine.
+pub trait Hypervisor: Send + Sync {
+    fn caps(&self) -> Caps;
+    fn create(&self, spec: &PartitionSpec) -> Result<Arc<dyn Partition>, HvError>;
+}
+
+/// What an engine can do on this host.
+#[derive(Clone, Debug)]
+pub struct Caps {
+    /// `soft` or `kvm`.
+    pub engine: &'static str,
+    /// The engine can give its guests virtualization extensions.
+    pub nested: bool,
+    /// The engine brings PIC, IOAPIC and PIT itself.
+    pub irqchip: bool,
+    pub max_vcpus: u32,
+}
+
+/// Which processor the guest sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CpuModel {
+    /// AMD personality with everything that the engine and the host can do.
+    Amd,
+    /// What the host's vendor is (the KVM backend's default).
+    Host,
+}
+
+/// What a partition is made from.
+#[derive(Clone)]
+pub struct PartitionSpec {
+    pub memory: Arc<Memory>,
+    pub vcpus: u32,
+    pub cpu: CpuModel,
+    /// Expose virtualization extensions (AMD-V or VT-x) to the guest.
+    pub nested: bool,
+    pub clock: Clock,
+    pub timers: Timers,
+    /// Engine debugging and bisection options, `name=value`, unknown names are an error of [`Hypervisor::create`].
+    pub options: Vec<String>,
+}
+
+/// The processors and interrupt fabric of one VM. Guest memory is mapped from the spec's [`Memory`] at creation.
+pub trait Partition: Send + Sync {
+    /// Takes vCPU `id`; each can be taken once.
+    fn vcpu(&self, id: u32) -> Result<Box<dyn Vcpu>, HvError>;
+    /// The pin `gsi` of the engine's own interrupt controllers; `None` where the machine brings them.
+    fn line(&self, gsi: u32) -> Option<Line>;
+    /// Sends a message-signalled interrupt to the local APICs.
+    fn msi(&self, msi: Msi);
+    /// Connects the machine's own interrupt controllers: the PIC pair at LINT0, and who hears of an EOI for a
+    /// level-triggered vector (the IOAPIC). Not called where `Caps::irqchip`.
+    fn connect(&self, pic: Arc<dyn ExtInt>, eoi: Arc<dyn Fn(u8) + Send + Sync>);
+    /// The PIC's INTR output changed: vCPU 0 looks at it again.
+    fn extint_changed(&self);
+}
+
+/// One virtual processor, owned by the thread that runs it.
+pub trait Vcpu: Send {
+    /// Runs until there is a reason to stop. HLT waits inside.
+    fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt;
+    fn state(&mut self) -> Result<CpuState, HvError>;
+    fn set_state(&mut self, state: &CpuState) -> Result<(), HvError>;
+    /// Counters and state of every level, as text for people.
+    fn dump(&mut self) -> String {
+        String::new()
+    }
+}
+
+/// Why a vCPU came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// [`Stop`] asked for it.
+    Stopped,
+    /// Shutdown: triple fault. With a description and the registers.
+    Shutdown(String),
+    /// HLT with interrupts off, and nothing that could wake it (only when the partition has one vCPU).
+    Idle,
+    /// The engine cannot go on: what, where, with registers.
+    Failed(String),
+}
+
+/// Guest-visible processor state that can be read and set.
+#[derive(Clone, Debug)]
+pub struct CpuState {
+    pub regs: Registers,
+    /// The XSAVE area in standard (not compacted) form, 4096 bytes, components 0..=2 used.
+    pub xsave: Vec<u8>,
+}
+
+impl CpuState {
+    /// State after RESET, with x87 and MXCSR at their initial values.
+    pub fn reset() -> Self {
+        let mut xsave = vec![0; 4096];
+        xsave[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
+        xsave[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+        Self { regs: Registers::reset(), xsave }
+    }
+}
+
+/// A request to stop, shared by everybody who may ask: first come, first kept.
+#[derive(Clone, Default)]
+pub struct Stop {
+    inner: Arc<StopInner>,
+}
+
+#[derive(Default)]
+struct StopInner {
+    asked: AtomicBool,
+    kicks: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
+
+impl Stop {
+    /// Registers how to wake one vCPU out of guest code or HLT.
+    pub fn on_stop(&self, kick: Box<dyn Fn() + Send + Sync>) {
+        self.inner.kicks.lock().unwrap_or_else(|e| e.into_inner()).push(kick);
+    }
+    pub fn asked(&self) -> bool {
+        self.inner.asked.load(Ordering::Acquire)
+    }
+    pub fn ask(&self) {
+        self.inner.asked.store(true, Ordering::Release);
+        for kick in self.inner.kicks.lock().unwrap_or_else(|e| e.into_inner()).iter() {
+            kick();
+        }
+    }
+    /// For the next run.
+    pub fn clear(&self) {
+        self.inner.asked.store(false, Ordering::Release);
+    }
+}
+
+/// What an engine could not do.
+#[derive(Debug, thiserror::Error)]
+pub enum HvError {
+    #[error("{what}: {source}")]
+    System { what: String, source: std::io::Error },
+    #[error("{0}")]
+    Unsupported(String),
+}

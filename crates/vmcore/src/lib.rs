@@ -1,0 +1,19 @@
+//! The vocabulary that engines, devices and machines share: guest memory, bus, interrupt lines, clock, timers,
+//! and the traits [`Hypervisor`], [`Partition`], [`Vcpu`], [`Device`] and [`Disk`].
+//!
+//! Knows only words and contracts. Must never know an engine, a device or a file format.
+//! Start reading at [`engine`].
+
+pub mod bus;
+pub mod device;
+pub mod engine;
+pub mod line;
+pub mod memory;
+pub mod time;
+
+pub use bus::{Bus, Space};
+pub use device::{Device, Disk};
+pub use engine::{Caps, CpuModel, CpuState, Halt, HvError, Hypervisor, Partition, PartitionSpec, Stop, Vcpu};
+pub use line::{ExtInt, Line, LineSink, Msi};
+pub use memory::Memory;
+pub use time::{Clock, Timer, Timers};

@@ -1,0 +1,200 @@
+//! Guest physical memory: what devices read and write through `vm-memory`, and what engines map.
+//!
+//! An engine that caches what memory holds (translated code) *watches* pages; a write by a device to a watched page
+//! is reported through [`Watch::take`].
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
+use vm_memory::bitmap::{Bitmap, NewBitmap, WithBitmapSlice};
+use vm_memory::{GuestAddress, GuestMemoryMmap, GuestMemoryRegion, GuestRegionMmap, MmapRegion};
+
+pub const PAGE: u64 = 4096;
+
+/// The `vm-memory` type that devices use.
+pub type GuestRam = GuestMemoryMmap<WatchBitmap>;
+
+/// All guest memory of a VM. Made once; its layout does not change while the VM runs.
+pub struct Memory {
+    ram: GuestRam,
+    watch: Arc<Watch>,
+    regions: Vec<Region>,
+}
+
+/// One run of guest physical memory and where the host has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Region {
+    pub guest: u64,
+    pub size: u64,
+    pub host: *mut u8,
+}
+
+// SAFETY-free reasoning: `Region` is an address and a size; dereferencing it is the engine's unsafe business. The
+// mapping lives as long as `Memory`, and all access to it is by atomics or raw copies, as hardware does.
+#[allow(unsafe_code)]
+// SAFETY: a Region is only an address; whoever dereferences it answers for that.
+unsafe impl Send for Region {}
+#[allow(unsafe_code)]
+// SAFETY: as for Send.
+unsafe impl Sync for Region {}
+
+impl Memory {
+    /// Anonymous, zeroed memory for `ranges` of (guest physical address, size); page multiples, ascending, disjoint.
+    pub fn new(ranges: &[(u64, u64)]) -> io::Result<Self> {
+        let pages = ranges.iter().map(|(start, size)| (start + size) / PAGE).max().unwrap_or(0);
+        let watch = Arc::new(Watch::new(pages as usize));
+        let mut mapped = Vec::new();
+        for &(start, size) in ranges {
+            let region = MmapRegion::<WatchBitmap>::new(size as usize).map_err(io::Error::other)?;
+            region.bitmap().place(watch.clone(), start);
+            mapped.push(
+                GuestRegionMmap::new(region, GuestAddress(start))
+                    .ok_or_else(|| io::Error::other("guest memory range wraps around"))?,
+            );
+        }
+        let ram = GuestRam::from_regions(mapped).map_err(io::Error::other)?;
+        let regions = Self::list(&ram);
+        Ok(Self { ram, watch, regions })
+    }
+
+    fn list(ram: &GuestRam) -> Vec<Region> {
+        use vm_memory::GuestMemoryBackend;
+        ram.iter()
+            .map(|r| Region { guest: r.start_addr().0, size: r.len(), host: r.as_ptr() })
+            .collect()
+    }
+
+    pub fn ram(&self) -> &GuestRam {
+        &self.ram
+    }
+    pub fn watch(&self) -> &Arc<Watch> {
+        &self.watch
+    }
+    pub fn regions(&self) -> &[Region] {
+        &self.regions
+    }
+    /// Bytes of guest memory.
+    pub fn size(&self) -> u64 {
+        self.regions.iter().map(|r| r.size).sum()
+    }
+}
+
+/// Which guest pages an engine wants to hear about, and which were written since it last asked.
+pub struct Watch {
+    watched: Vec<AtomicU8>,
+    written: Mutex<Vec<u64>>,
+    any: AtomicBool,
+    kicks: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
+}
+
+impl Watch {
+    fn new(pages: usize) -> Self {
+        Self {
+            watched: (0..pages).map(|_| AtomicU8::new(0)).collect(),
+            written: Mutex::default(),
+            any: AtomicBool::new(false),
+            kicks: Mutex::default(),
+        }
+    }
+    /// Starts or ends watching the page with number `frame` (guest physical address / 4096).
+    pub fn set(&self, frame: u64, on: bool) {
+        if let Some(flag) = self.watched.get(frame as usize) {
+            flag.store(on as u8, Ordering::SeqCst);
+        }
+    }
+    pub fn watched(&self, frame: u64) -> bool {
+        self.watched.get(frame as usize).is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
+    }
+    /// Registers a call for when a watched page was written by a device.
+    pub fn on_write(&self, kick: Box<dyn Fn() + Send + Sync>) {
+        self.kicks.lock().unwrap_or_else(|e| e.into_inner()).push(kick);
+    }
+    /// Whether [`Watch::take`] would give anything.
+    pub fn any(&self) -> bool {
+        self.any.load(Ordering::Acquire)
+    }
+    /// The watched frames that devices wrote since the last call.
+    pub fn take(&self) -> Vec<u64> {
+        let mut written = self.written.lock().unwrap_or_else(|e| e.into_inner());
+        self.any.store(false, Ordering::Release);
+        std::mem::take(&mut written)
+    }
+
+    fn wrote(&self, address: u64, size: u64) {
+        for frame in address / PAGE..=(address + size.max(1) - 1) / PAGE {
+            if self.watched(frame) {
+                self.written.lock().unwrap_or_else(|e| e.into_inner()).push(frame);
+                self.any.store(true, Ordering::Release);
+                self.kicks.lock().unwrap_or_else(|e| e.into_inner()).iter().for_each(|kick| kick());
+            }
+        }
+    }
+}
+
+/// The hook in `vm-memory` through which device writes become known.
+#[derive(Clone, Default)]
+pub struct WatchBitmap {
+    place: Arc<Mutex<Option<(Arc<Watch>, u64)>>>,
+    base: usize,
+}
+
+impl WatchBitmap {
+    fn place(&self, watch: Arc<Watch>, start: u64) {
+        *self.place.lock().unwrap_or_else(|e| e.into_inner()) = Some((watch, start));
+    }
+}
+
+impl std::fmt::Debug for WatchBitmap {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "WatchBitmap(+{:#x})", self.base)
+    }
+}
+
+impl<'a> WithBitmapSlice<'a> for WatchBitmap {
+    type S = Self;
+}
+
+impl vm_memory::bitmap::BitmapSlice for WatchBitmap {}
+
+impl NewBitmap for WatchBitmap {
+    fn with_len(_: usize) -> Self {
+        Self::default()
+    }
+}
+
+impl Bitmap for WatchBitmap {
+    fn mark_dirty(&self, offset: usize, len: usize) {
+        if let Some((watch, start)) = &*self.place.lock().unwrap_or_else(|e| e.into_inner()) {
+            watch.wrote(start + (self.base + offset) as u64, len as u64);
+        }
+    }
+    fn dirty_at(&self, _: usize) -> bool {
+        false
+    }
+    fn slice_at(&self, offset: usize) -> Self {
+        Self { place: self.place.clone(), base: self.base + offset }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vm_memory::Bytes;
+
+    #[test]
+    fn a_device_write_to_a_watched_page_is_reported_once() {
+        let memory = Memory::new(&[(0, 0x10000), (0x100000, 0x10000)]).unwrap();
+        memory.watch().set(0x101, true);
+        memory.ram().write_slice(&[1, 2, 3], GuestAddress(0x100fff)).unwrap();
+        assert_eq!(memory.watch().take(), [0x101]);
+        assert!(!memory.watch().any());
+    }
+
+    #[test]
+    fn a_device_write_elsewhere_is_not_reported() {
+        let memory = Memory::new(&[(0, 0x10000)]).unwrap();
+        memory.watch().set(1, true);
+        memory.ram().write_obj(7u64, GuestAddress(0x3000)).unwrap();
+        assert!(!memory.watch().any());
+    }
+}
