@@ -1,1 +1,20 @@
-//! (being written)
+//! The software CPU: state, soft MMU, exceptions and interrupts, system instructions, local APIC, run loop.
+//!
+//! Knows the architecture's system level and drives [`ireko_translate`] for everything else. Must never know a device
+//! or a file. Start reading at [`cpu`] and [`run`].
+
+pub mod apic;
+pub mod cpu;
+pub mod cpuid;
+pub mod data;
+pub mod event;
+pub mod fault;
+pub mod mmu;
+pub mod msr;
+pub mod operand;
+pub mod routine;
+pub mod svm;
+pub mod system;
+
+pub use cpu::Cpu;
+pub use fault::{Fault, Next};

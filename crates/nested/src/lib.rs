@@ -1,1 +1,16 @@
-//! (being written)
+//! Virtualizing in an engine: the neutral [`Control`] and [`Exit`], and SVM on top of them.
+//!
+//! Knows what a guest may do and how its hypervisor hears of what it may not. Must never know translation, paging
+//! caches or devices: it reaches the processor through the small [`Core`] trait only.
+//! Start reading at [`control`] and [`exit`].
+#![forbid(unsafe_code)]
+
+pub mod control;
+pub mod core;
+pub mod exit;
+pub mod intercept;
+
+pub use control::{Control, Event, EventKind, Stage2};
+pub use core::{Core, Flush};
+pub use exit::{Exit, IoExit};
+pub use intercept::{Intercept, InterceptSet};

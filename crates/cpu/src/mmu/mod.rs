@@ -1,0 +1,3 @@
+//! The soft MMU: page walks of every format, composed with stage 2.
+
+pub mod walk;

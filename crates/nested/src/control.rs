@@ -1,0 +1,84 @@
+//! The neutral control structure: what the processor must heed while a guest runs. Built once at entry by copying,
+//! so that a hypervisor which changes its VMCB meanwhile changes nothing.
+
+use crate::{Intercept, InterceptSet, IoExit};
+
+/// Guest-physical to system-physical translation: nested paging (APM vol. 2, 15.25).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2 {
+    /// nCR3.
+    pub root: u64,
+    /// The host's CR4 and EFER at VMRUN decide the format and NXE (15.25.3).
+    pub cr0: u64,
+    pub cr4: u64,
+    pub efer: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    External,
+    Nmi,
+    Exception,
+    SoftwareInterrupt,
+}
+
+/// An event to deliver, or one that was being delivered when an exit came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub kind: EventKind,
+    pub vector: u8,
+    pub error: Option<u32>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Control {
+    pub intercepts: InterceptSet,
+    /// Bit n: exception vector n exits.
+    pub exceptions: u32,
+    /// Bit n: CRn / DRn.
+    pub cr_read: u16,
+    pub cr_write: u16,
+    pub dr_read: u16,
+    pub dr_write: u16,
+    /// Bit n: a write to CRn exits after it is done.
+    pub cr_write_trap: u16,
+    /// System-physical addresses of the permission maps.
+    pub io_map: u64,
+    pub msr_map: u64,
+    pub stage2: Option<Stage2>,
+    pub asid: u32,
+    pub tsc_offset: u64,
+    /// TSC multiplier as 8.32 fixed point (TSC_RATIO MSR).
+    pub tsc_ratio: u64,
+    /// V_INTR_MASKING: the guest's IF masks virtual interrupts only; physical ones heed the host's IF.
+    pub virtual_interrupts: bool,
+    /// RFLAGS.IF of the host at VMRUN, which masks physical interrupts while `virtual_interrupts`.
+    pub host_if: bool,
+    pub v_tpr: u8,
+    pub v_irq: bool,
+    pub v_intr_priority: u8,
+    pub v_ignore_tpr: bool,
+    pub v_intr_vector: u8,
+    /// Virtual GIF offered, and its value.
+    pub vgif_enabled: bool,
+    pub vgif: bool,
+    pub virtual_vmload_vmsave: bool,
+    /// Event to inject at entry.
+    pub inject: Option<Event>,
+    pub pause_count: u16,
+    pub pause_threshold: u16,
+}
+
+impl Control {
+    pub const fn has(&self, what: Intercept) -> bool {
+        self.intercepts.has(what)
+    }
+    pub const fn exception(&self, vector: u8) -> bool {
+        vector < 32 && self.exceptions >> vector & 1 != 0
+    }
+    /// The byte offset in the I/O permission map and the two-byte mask to test (APM vol. 2, 15.10.1).
+    pub const fn io_bits(io: &IoExit) -> (u64, u16) {
+        let mask = ((1u16 << io.size) - 1) << (io.port & 7);
+        (io.port as u64 / 8, mask)
+    }
+}

@@ -1,0 +1,32 @@
+//! What the vendor half may ask of the processor.
+
+use ireko_x86::Registers;
+
+/// What part of the translation caches to forget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// Everything of every ASID.
+    All,
+    /// One ASID; global pages stay where told so.
+    Asid { asid: u32, keep_global: bool },
+    /// One page of one ASID.
+    Page { asid: u32, address: u64 },
+}
+
+/// The processor, as entry and exit see it. A test implements it with plain fields.
+pub trait Core {
+    fn regs(&mut self) -> &mut Registers;
+    /// Reads system-physical memory; `false` if there is none.
+    fn read_physical(&mut self, address: u64, data: &mut [u8]) -> bool;
+    fn write_physical(&mut self, address: u64, data: &[u8]) -> bool;
+    fn flush(&mut self, what: Flush);
+    /// The interrupt shadow of STI or MOV SS.
+    fn shadow(&self) -> bool;
+    fn set_shadow(&mut self, on: bool);
+    /// Blocked NMIs (until IRET).
+    fn nmi_blocked(&self) -> bool;
+    fn set_nmi_blocked(&mut self, on: bool);
+    /// Task priority (CR8).
+    fn tpr(&mut self) -> u8;
+    fn set_tpr(&mut self, tpr: u8);
+}
