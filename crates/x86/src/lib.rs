@@ -8,6 +8,7 @@
 pub mod bits;
 pub mod exception;
 pub mod msr;
+pub mod paging;
 pub mod regs;
 
 pub use exception::Exception;

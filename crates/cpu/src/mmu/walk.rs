@@ -1,6 +1,13 @@
 //! One page walker for every format: legacy, PAE, 4-level long mode, each with nested paging underneath.
+//!
+//! A stage is walked by [`descend`], whose parameter says how the tables themselves are read: directly, or (for a
+//! guest's tables) through the nested tables. A and D bits are set at the end, when the access is known to be
+//! allowed; an entry that changed meanwhile starts the walk again.
 
+use crate::mmu::format::{self, Format, Level};
 use ireko_nested::Stage2;
+use ireko_x86::bits::{cr0, cr4, pf};
+use ireko_x86::paging::{bits, entry, npf};
 
 /// Where page tables are read: this processor's system-physical memory. `None` where there is no memory.
 pub trait Tables {
@@ -37,8 +44,8 @@ pub struct Access {
     pub smap_override: bool,
 }
 
-/// Where a page is and what may be done with it *without another walk*: `write` only if the leaf's D bit (of every
-/// stage) is set already.
+/// Where a page is and what may be done with it *without another walk*, with the rights of the access that was
+/// asked for (`user`, `smap_override`): `write` only if the leaf's D bit (of every stage) is set already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
     /// System-physical address of the byte that was asked for.
@@ -50,6 +57,7 @@ pub struct Page {
     pub read: bool,
     pub write: bool,
     pub execute: bool,
+    /// The guest's tables allow user accesses (always true without paging).
     pub user: bool,
     pub global: bool,
 }
@@ -62,8 +70,333 @@ pub enum WalkFault {
     Nested { gpa: u64, error: u64 },
 }
 
+/// How often a walk starts again because another processor changed an entry under it. Then the fault is reported as
+/// "not present", which every system must expect to find cured (APM vol. 2, 5.5.3).
+const RETRIES: usize = 4096;
+
 /// Translates `linear`, sets A (and D for a write) bits.
-pub fn walk(_tables: &dyn Tables, paging: &Paging, linear: u64, _access: Access) -> Result<Page, WalkFault> {
-    assert!(paging.cr0 >> 31 == 0 && paging.stage2.is_none(), "being written");
-    Ok(Page { physical: linear, guest_physical: linear, size: 4096, read: true, write: true, execute: true, user: true, global: false })
+pub fn walk<T: Tables + ?Sized>(
+    tables: &T,
+    paging: &Paging,
+    linear: u64,
+    access: Access,
+) -> Result<Page, WalkFault> {
+    if paging.cr0 & cr0::PG == 0 {
+        return unpaged(tables, paging, linear & 0xffff_ffff, access.kind);
+    }
+    for _ in 0..RETRIES {
+        if let Some(page) = attempt(tables, paging, linear, access)? {
+            return Ok(page);
+        }
+    }
+    Err(page_fault(paging, access, 0))
 }
+
+/// Linear addresses are physical; only stage 2 has a say.
+fn unpaged<T: Tables + ?Sized>(
+    tables: &T,
+    paging: &Paging,
+    linear: u64,
+    kind: Kind,
+) -> Result<Page, WalkFault> {
+    let below = second(tables, paging, linear, kind, npf::FINAL)?;
+    Ok(Page {
+        physical: below.physical,
+        guest_physical: linear,
+        size: below.size.min(1 << 30),
+        read: true,
+        write: below.write,
+        execute: below.execute,
+        user: true,
+        global: false,
+    })
+}
+
+/// One try; `None` if an entry changed under it.
+fn attempt<T: Tables + ?Sized>(
+    tables: &T,
+    paging: &Paging,
+    linear: u64,
+    access: Access,
+) -> Result<Option<Page>, WalkFault> {
+    let format = Format::select(paging.cr4, paging.efer);
+    let linear = linear & bits(0, format.width - 1);
+    let nxe = format.nxe(paging.efer);
+    let leaf = if std::ptr::eq(format, &format::PAE) && paging.stage2.is_none() {
+        descend_pae(tables, paging, nxe, linear)
+    } else {
+        let read = |address| guest_entry(tables, paging, address, format.entry);
+        descend(format, format.levels, paging.cr3 & format.root, nxe, linear, read)
+    };
+    let leaf = match leaf {
+        Ok(leaf) => leaf,
+        Err(Stop::NotPresent) => return Err(page_fault(paging, access, 0)),
+        Err(Stop::Reserved) => return Err(page_fault(paging, access, pf::PRESENT | pf::RESERVED)),
+        Err(Stop::Below(fault)) => return Err(fault),
+    };
+    let rights = leaf.rights_of(paging, access);
+    if !rights.allow(access.kind) {
+        return Err(page_fault(paging, access, pf::PRESENT));
+    }
+    let below = second(tables, paging, leaf.address, access.kind, npf::FINAL)?;
+    let Some(dirty) = leaf.mark(tables, format.entry, access.kind == Kind::Write) else {
+        return Ok(None);
+    };
+    Ok(Some(Page {
+        physical: below.physical,
+        guest_physical: leaf.address,
+        size: leaf.size.min(below.size),
+        read: rights.read,
+        write: rights.write && dirty && below.write,
+        execute: rights.execute && below.execute,
+        user: leaf.user,
+        global: leaf.global && paging.cr4 & cr4::PGE != 0,
+    }))
+}
+
+/// PAE without nested paging: the four top entries are in the processor, loaded with CR3 (APM vol. 2, 5.2.3).
+fn descend_pae<T: Tables + ?Sized>(
+    tables: &T,
+    paging: &Paging,
+    nxe: bool,
+    linear: u64,
+) -> Result<Leaf, Stop> {
+    let top = paging.pdpte[(linear >> 30) as usize & 3];
+    if top & entry::P == 0 {
+        return Err(Stop::NotPresent);
+    }
+    let read = |address| Ok((address, tables.read(address, 8).unwrap_or(0)));
+    descend(&format::PAE, &format::PAE.levels[1..], top & entry::ADDRESS, nxe, linear, read)
+}
+
+/// The four PAE page-directory-pointer entries that a load of CR3 with paging on reads; `None` if a present one has
+/// reserved bits set: #GP(0). Not with nested paging, where each walk reads them itself (APM vol. 2, 15.25.9).
+pub fn load_pdptes<T: Tables + ?Sized>(tables: &T, cr3: u64) -> Option<[u64; 4]> {
+    let mut entries = [0; 4];
+    for (n, slot) in entries.iter_mut().enumerate() {
+        *slot = tables.read((cr3 & format::PAE.root) + 8 * n as u64, 8).unwrap_or(0);
+        if *slot & entry::P != 0 && *slot & format::PAE.levels[0].reserved != 0 {
+            return None;
+        }
+    }
+    Some(entries)
+}
+
+/// Reads an entry of the guest's tables. With nested paging, that is a user write to the nested tables
+/// (APM vol. 2, 15.25.5).
+fn guest_entry<T: Tables + ?Sized>(
+    tables: &T,
+    paging: &Paging,
+    address: u64,
+    size: usize,
+) -> Result<(u64, u64), Stop> {
+    let below = second(tables, paging, address, Kind::Write, npf::TABLE).map_err(Stop::Below)?;
+    Ok((below.physical, tables.read(below.physical, size).unwrap_or(0)))
+}
+
+/// What stage 2 says of a guest-physical address.
+struct Below {
+    physical: u64,
+    size: u64,
+    write: bool,
+    execute: bool,
+}
+
+/// The second stage: through the nested tables if there are any, else the address itself.
+#[inline]
+fn second<T: Tables + ?Sized>(
+    tables: &T,
+    paging: &Paging,
+    gpa: u64,
+    kind: Kind,
+    place: u64,
+) -> Result<Below, WalkFault> {
+    let Some(stage2) = &paging.stage2 else {
+        return Ok(Below { physical: gpa, size: u64::MAX, write: true, execute: true });
+    };
+    for _ in 0..RETRIES {
+        if let Some(below) = attempt_nested(tables, stage2, gpa, kind, place)? {
+            return Ok(below);
+        }
+    }
+    Err(nested_fault(stage2, gpa, kind, place, 0))
+}
+
+fn attempt_nested<T: Tables + ?Sized>(
+    tables: &T,
+    stage2: &Stage2,
+    gpa: u64,
+    kind: Kind,
+    place: u64,
+) -> Result<Option<Below>, WalkFault> {
+    let fault = |error| nested_fault(stage2, gpa, kind, place, error);
+    let format = Format::select(stage2.cr4, stage2.efer);
+    if gpa >> format.width != 0 {
+        return Err(fault(0));
+    }
+    let read = |address| Ok((address, tables.read(address, format.entry).unwrap_or(0)));
+    let nxe = format.nxe(stage2.efer);
+    let leaf = match descend(format, format.levels, stage2.root & format.root, nxe, gpa, read) {
+        Ok(leaf) => leaf,
+        Err(Stop::Reserved) => return Err(fault(pf::PRESENT | pf::RESERVED)),
+        Err(_) => return Err(fault(0)),
+    };
+    let allowed = leaf.user
+        && match kind {
+            Kind::Read => true,
+            Kind::Write => leaf.write,
+            Kind::Fetch => leaf.execute,
+        };
+    if !allowed {
+        return Err(fault(pf::PRESENT));
+    }
+    let dirty = leaf.mark(tables, format.entry, kind == Kind::Write);
+    Ok(dirty.map(|dirty| Below {
+        physical: leaf.address,
+        size: leaf.size,
+        write: leaf.write && dirty,
+        execute: leaf.execute,
+    }))
+}
+
+/// Why a descent ended before a page.
+enum Stop {
+    NotPresent,
+    Reserved,
+    /// A fault of the stage below, while reading this stage's tables.
+    Below(WalkFault),
+}
+
+/// A page found, and the entries on the way, for their A and D bits.
+struct Leaf {
+    address: u64,
+    size: u64,
+    /// All entries allow it.
+    write: bool,
+    user: bool,
+    execute: bool,
+    global: bool,
+    /// System-physical address and value of each entry with an A bit, the leaf last.
+    entries: [(u64, u64); 4],
+    count: usize,
+}
+
+/// Goes down one tree of tables from `root`. `read` gives an entry's system-physical address and value.
+#[inline]
+fn descend(
+    format: &Format,
+    levels: &[Level],
+    root: u64,
+    nxe: bool,
+    address: u64,
+    mut read: impl FnMut(u64) -> Result<(u64, u64), Stop>,
+) -> Result<Leaf, Stop> {
+    let nx = if nxe || format.entry == 4 { 0 } else { entry::NX };
+    let mut leaf = Leaf {
+        address: root,
+        size: 0,
+        write: true,
+        user: true,
+        execute: true,
+        global: false,
+        entries: [(0, 0); 4],
+        count: 0,
+    };
+    for level in levels {
+        let index = address >> level.shift & bits(0, level.index_bits - 1);
+        let (place, value) = read(leaf.address + index * format.entry as u64)?;
+        if value & entry::P == 0 {
+            return Err(Stop::NotPresent);
+        }
+        let is_large = level.large && value & entry::PS != 0;
+        let reserved = if is_large { level.reserved_large } else { level.reserved };
+        if value & (reserved | nx) != 0 {
+            return Err(Stop::Reserved);
+        }
+        if level.rights {
+            leaf.write &= value & entry::RW != 0;
+            leaf.user &= value & entry::US != 0;
+            leaf.execute &= !(nxe && value & entry::NX != 0);
+            leaf.entries[leaf.count] = (place, value);
+            leaf.count += 1;
+        }
+        if is_large || level.shift == 12 {
+            leaf.size = 1 << level.shift;
+            leaf.address = format.page(level, value) | address & (leaf.size - 1);
+            leaf.global = value & entry::G != 0;
+            break;
+        }
+        leaf.address = value & entry::ADDRESS;
+    }
+    Ok(leaf)
+}
+
+/// What one privilege may do with a page of the guest's tables.
+struct Rights {
+    read: bool,
+    write: bool,
+    execute: bool,
+}
+
+impl Rights {
+    fn allow(&self, kind: Kind) -> bool {
+        match kind {
+            Kind::Read => self.read,
+            Kind::Write => self.write,
+            Kind::Fetch => self.execute,
+        }
+    }
+}
+
+impl Leaf {
+    /// Protection by U/S, R/W, CR0.WP, NX, SMEP and SMAP (APM vol. 2, 5.6).
+    fn rights_of(&self, paging: &Paging, access: Access) -> Rights {
+        if access.user {
+            return Rights {
+                read: self.user,
+                write: self.user && self.write,
+                execute: self.user && self.execute,
+            };
+        }
+        let smap = self.user && paging.cr4 & cr4::SMAP != 0 && !access.smap_override;
+        let smep = self.user && paging.cr4 & cr4::SMEP != 0;
+        let write = self.write || paging.cr0 & cr0::WP == 0;
+        Rights { read: !smap, write: !smap && write, execute: !smep && self.execute }
+    }
+
+    /// Sets the A bits, and D in the leaf for a write. Gives whether D is set now; `None` if an entry has changed.
+    fn mark<T: Tables + ?Sized>(&self, tables: &T, size: usize, write: bool) -> Option<bool> {
+        let last = self.count - 1;
+        for (n, &(place, value)) in self.entries[..self.count].iter().enumerate() {
+            let wanted = if write && n == last { entry::A | entry::D } else { entry::A };
+            if value & wanted != wanted && !tables.set_bits(place, size, value, wanted) {
+                return None;
+            }
+        }
+        Some(write || self.entries[last].1 & entry::D != 0)
+    }
+}
+
+/// #PF with the bits that the access brings (APM vol. 2, 8.4.2). I/D is reported only where NX or SMEP is on.
+fn page_fault(paging: &Paging, access: Access, found: u32) -> WalkFault {
+    let nxe = Format::select(paging.cr4, paging.efer).nxe(paging.efer);
+    let fetch = access.kind == Kind::Fetch && (nxe || paging.cr4 & cr4::SMEP != 0);
+    let mut error = found;
+    error |= if access.kind == Kind::Write { pf::WRITE } else { 0 };
+    error |= if access.user { pf::USER } else { 0 };
+    error |= if fetch { pf::FETCH } else { 0 };
+    WalkFault::Page { error }
+}
+
+/// #VMEXIT(NPF): the nested tables see user accesses only (APM vol. 2, 15.25.6).
+fn nested_fault(stage2: &Stage2, gpa: u64, kind: Kind, place: u64, found: u32) -> WalkFault {
+    let nxe = Format::select(stage2.cr4, stage2.efer).nxe(stage2.efer);
+    let mut error = found | pf::USER;
+    error |= if kind == Kind::Write { pf::WRITE } else { 0 };
+    error |= if kind == Kind::Fetch && nxe { pf::FETCH } else { 0 };
+    WalkFault::Nested { gpa, error: u64::from(error) | place }
+}
+
+#[cfg(test)]
+#[path = "walk_tests.rs"]
+mod tests;

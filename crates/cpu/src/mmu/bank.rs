@@ -1,0 +1,310 @@
+//! Banks: one address space's TLB, jump tables and fetch cache, with the hot state that translated code runs on.
+
+// UNSAFETY: translated code reads and writes banks behind Rust's back, so they are raw memory with a fixed layout.
+#![allow(unsafe_code)]
+
+use ireko_translate::layout::{
+    self, BANK, JUMP_CODES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, NO_TAG, STACK, TLB, TLB_MODE_BYTES,
+};
+use ireko_translate::{Hot, TlbEntry};
+
+/// Whose translations a bank holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tag {
+    /// 0 for the processor's own world.
+    pub asid: u32,
+    pub pcid: u16,
+}
+
+const FETCH_ENTRIES: usize = 512;
+
+/// A fetch translation: linear page (with the user bit in bit 0) to physical page.
+#[derive(Clone, Copy)]
+struct Fetch {
+    page: u64,
+    physical: u64,
+}
+
+const NO_FETCH: Fetch = Fetch { page: u64::MAX, physical: 0 };
+
+/// One bank. `memory` points at its mapping.
+pub struct Bank {
+    memory: *mut u8,
+    pub tag: Option<Tag>,
+    pub last_used: u64,
+    /// The key that the jump table of each slot is for.
+    pub slot_keys: [u32; JUMP_SLOTS],
+    /// Indices of entries that may be valid: mode * TLB_ENTRIES + index.
+    filled: Vec<u16>,
+    jumps: Vec<u16>,
+    fetch: Vec<Fetch>,
+}
+
+// SAFETY: a bank is plain memory that one vCPU owns; only `attention` is written by others, atomically.
+unsafe impl Send for Bank {}
+
+/// Bit 0 of `TlbEntry::unused`: a global page.
+const GLOBAL: u64 = 1;
+
+impl Bank {
+    pub fn new() -> std::io::Result<Self> {
+        // SAFETY: a fresh private mapping.
+        let memory = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                BANK,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+                -1,
+                0,
+            )
+        };
+        if memory == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        let mut bank = Self {
+            memory: memory.cast(),
+            tag: None,
+            last_used: 0,
+            slot_keys: [u32::MAX; JUMP_SLOTS],
+            filled: Vec::new(),
+            jumps: Vec::new(),
+            fetch: vec![NO_FETCH; FETCH_ENTRIES],
+        };
+        bank.wipe();
+        Ok(bank)
+    }
+
+    fn wipe(&mut self) {
+        for mode in 0..layout::TLB_MODES {
+            for index in 0..layout::TLB_ENTRIES {
+                *self.at(mode, index) = TlbEntry::EMPTY;
+            }
+        }
+        for slot in 0..JUMP_SLOTS {
+            for index in 0..layout::JUMP_ENTRIES {
+                self.set_jump_raw(slot, index, NO_TAG, 0);
+            }
+        }
+    }
+
+    /// Where RSP points while this bank's code runs.
+    pub fn hot(&self) -> *mut Hot {
+        // The mapping is page aligned and STACK a multiple of Hot's alignment.
+        self.memory.wrapping_add(STACK).cast()
+    }
+
+    pub fn hot_mut(&mut self) -> &mut Hot {
+        // SAFETY: Hot lies wholly in the mapping; translated code does not run while Rust holds the borrow.
+        unsafe { &mut *self.hot() }
+    }
+
+    fn at(&mut self, mode: usize, index: usize) -> &mut TlbEntry {
+        assert!(mode < layout::TLB_MODES && index < layout::TLB_ENTRIES);
+        let offset = STACK + TLB + mode * TLB_MODE_BYTES + index * size_of::<TlbEntry>();
+        // SAFETY: in the mapping by the assertion; as for `hot_mut`.
+        unsafe { &mut *self.memory.add(offset).cast() }
+    }
+
+    /// The entry that may hold `address`.
+    pub fn entry(&mut self, mode: usize, address: u64) -> &mut TlbEntry {
+        self.at(mode, layout::tlb_index(address))
+    }
+
+    /// Host address of a byte if the TLB has its page for this access.
+    pub fn lookup(&mut self, mode: usize, address: u64, write: bool) -> Option<*mut u8> {
+        let entry = self.entry(mode, address);
+        let tag = if write { entry.write } else { entry.read };
+        let offset = address.wrapping_add(tag);
+        (offset < 4096).then(|| (entry.host + offset) as *mut u8)
+    }
+
+    /// Enters a page. `host` is its host address.
+    pub fn fill(&mut self, mode: usize, address: u64, host: *mut u8, write: bool, global: bool) {
+        let index = layout::tlb_index(address);
+        let page = (address & !0xfff).wrapping_neg();
+        let entry = self.at(mode, index);
+        let fresh = entry.read == NO_TAG && entry.write == NO_TAG;
+        *entry = TlbEntry {
+            read: page,
+            host: host as u64,
+            write: if write { page } else { NO_TAG },
+            unused: if global { GLOBAL } else { 0 },
+        };
+        if fresh {
+            self.filled.push((mode * layout::TLB_ENTRIES + index) as u16);
+        }
+    }
+
+    /// Forgets all, or all but global pages.
+    pub fn flush(&mut self, keep_global: bool) {
+        let filled = std::mem::take(&mut self.filled);
+        let mut kept = Vec::new();
+        for at in filled {
+            let (mode, index) = (at as usize / layout::TLB_ENTRIES, at as usize % layout::TLB_ENTRIES);
+            let entry = self.at(mode, index);
+            if keep_global && entry.unused & GLOBAL != 0 {
+                kept.push(at);
+            } else {
+                *entry = TlbEntry::EMPTY;
+            }
+        }
+        self.filled = kept;
+        self.flush_code();
+    }
+
+    /// Forgets one page.
+    pub fn flush_page(&mut self, address: u64) {
+        let page = (address & !0xfff).wrapping_neg();
+        for mode in 0..layout::TLB_MODES {
+            let entry = self.entry(mode, address);
+            if entry.read == page || entry.write == page {
+                entry.read = NO_TAG;
+                entry.write = NO_TAG;
+                // Stays in `filled`: emptying it twice is harmless, but it must not be listed twice.
+                entry.unused = 0;
+                entry.host = 0;
+                let at = (mode * layout::TLB_ENTRIES + layout::tlb_index(address)) as u16;
+                if let Some(place) = self.filled.iter().rposition(|&f| f == at) {
+                    self.filled.swap_remove(place);
+                }
+            }
+        }
+        self.flush_code();
+    }
+
+    /// Takes the right to write `host`'s page without a check from every entry.
+    pub fn protect(&mut self, host: *mut u8) {
+        for place in 0..self.filled.len() {
+            let at = self.filled[place] as usize;
+            let entry = self.at(at / layout::TLB_ENTRIES, at % layout::TLB_ENTRIES);
+            if entry.host == host as u64 {
+                entry.write = NO_TAG;
+            }
+        }
+    }
+
+    /// Forgets where jumps lead and where code is fetched.
+    pub fn flush_code(&mut self) {
+        self.flush_jumps();
+        self.fetch.fill(NO_FETCH);
+    }
+
+    pub fn flush_jumps(&mut self) {
+        let jumps = std::mem::take(&mut self.jumps);
+        for &at in &jumps {
+            let at = at as usize;
+            self.set_jump_raw(at / layout::JUMP_ENTRIES, at % layout::JUMP_ENTRIES, NO_TAG, 0);
+        }
+        self.jumps = jumps;
+        self.jumps.clear();
+    }
+
+    fn set_jump_raw(&mut self, slot: usize, index: usize, tag: u64, code: u64) {
+        assert!(slot < JUMP_SLOTS && index < layout::JUMP_ENTRIES);
+        let offset = STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + index * 8;
+        // SAFETY: both words lie in the mapping by the assertion.
+        unsafe {
+            self.memory.add(offset).cast::<u64>().write(tag);
+            self.memory.add(offset + JUMP_CODES).cast::<u64>().write(code);
+        }
+    }
+
+    /// Tells translated code of key `key` (in `slot`) that `rip` is at host address `code`.
+    pub fn set_jump(&mut self, slot: usize, key: u32, rip: u64, code: u64) {
+        if self.slot_keys[slot] != key {
+            self.claim_slot(slot, key);
+        }
+        let index = layout::jump_index(rip);
+        self.set_jump_raw(slot, index, rip.wrapping_neg(), code);
+        self.jumps.push((slot * layout::JUMP_ENTRIES + index) as u16);
+    }
+
+    /// Gives a slot to another key; what it held was for the old one.
+    pub fn claim_slot(&mut self, slot: usize, key: u32) {
+        if self.slot_keys[slot] == key {
+            return;
+        }
+        self.slot_keys[slot] = key;
+        for index in 0..layout::JUMP_ENTRIES {
+            self.set_jump_raw(slot, index, NO_TAG, 0);
+        }
+    }
+
+    pub fn fetch(&self, address: u64, user: bool) -> Option<u64> {
+        let page = address & !0xfff | user as u64;
+        let entry = self.fetch[layout::tlb_index(address) % FETCH_ENTRIES];
+        (entry.page == page).then_some(entry.physical | address & 0xfff)
+    }
+
+    pub fn set_fetch(&mut self, address: u64, user: bool, physical: u64) {
+        let page = address & !0xfff | user as u64;
+        self.fetch[layout::tlb_index(address) % FETCH_ENTRIES] = Fetch { page, physical: physical & !0xfff };
+    }
+}
+
+impl Drop for Bank {
+    fn drop(&mut self) {
+        // SAFETY: the mapping is ours and nothing points into it any more.
+        unsafe { libc::munmap(self.memory.cast(), BANK) };
+    }
+}
+
+/// All banks of a vCPU and which one is in force.
+pub struct Banks {
+    banks: Vec<Bank>,
+    current: usize,
+    time: u64,
+}
+
+/// Banks of one vCPU: levels below, times address spaces that alternate.
+const BANKS: usize = 24;
+
+impl Banks {
+    pub fn new() -> std::io::Result<Self> {
+        let mut first = Bank::new()?;
+        first.tag = Some(Tag { asid: 0, pcid: 0 });
+        Ok(Self { banks: vec![first], current: 0, time: 0 })
+    }
+
+    pub fn current(&mut self) -> &mut Bank {
+        &mut self.banks[self.current]
+    }
+
+    pub fn all(&mut self) -> impl Iterator<Item = &mut Bank> {
+        self.banks.iter_mut()
+    }
+
+    /// All banks of one ASID.
+    pub fn of(&mut self, asid: u32) -> impl Iterator<Item = &mut Bank> {
+        self.banks.iter_mut().filter(move |b| b.tag.is_some_and(|t| t.asid == asid))
+    }
+
+    /// Makes the bank of `tag` current; the one unused for longest makes place. `true` if it is a new one, of which the
+    /// caller must prepare the hot state.
+    pub fn select(&mut self, tag: Tag) -> std::io::Result<bool> {
+        self.time += 1;
+        if self.banks[self.current].tag == Some(tag) {
+            return Ok(false);
+        }
+        if let Some(found) = self.banks.iter().position(|b| b.tag == Some(tag)) {
+            self.current = found;
+            self.banks[found].last_used = self.time;
+            return Ok(false);
+        }
+        let fresh = self.banks.len() < BANKS;
+        if fresh {
+            self.banks.push(Bank::new()?);
+            self.current = self.banks.len() - 1;
+        } else {
+            let oldest = self.banks.iter().enumerate().min_by_key(|(_, b)| b.last_used).map_or(0, |(n, _)| n);
+            self.current = oldest;
+            self.current().flush(false);
+        }
+        let time = self.time;
+        let bank = self.current();
+        bank.tag = Some(tag);
+        bank.last_used = time;
+        Ok(fresh)
+    }
+}

@@ -1,0 +1,117 @@
+//! The formats of page tables, as data: what differs between legacy, PAE and long-mode tables (APM vol. 2, 5.2–5.3).
+
+use ireko_x86::bits::{cr4, efer};
+use ireko_x86::paging::{PHYSICAL_BITS, PHYSICAL_MASK, bits, entry};
+
+/// One level of a table tree, top first.
+#[derive(Debug)]
+pub struct Level {
+    /// Lowest linear address bit of the index, and how many bits it has.
+    pub shift: u32,
+    pub index_bits: u32,
+    /// PS may be set here: the entry maps a page.
+    pub large: bool,
+    /// Bits that must be zero in an entry that points to a table (or, at the lowest level, maps a small page).
+    pub reserved: u64,
+    /// Bits that must be zero in an entry that maps a large page.
+    pub reserved_large: u64,
+    /// The entry has R/W, U/S and A bits (a PAE page-directory-pointer entry has none).
+    pub rights: bool,
+}
+
+/// A table tree.
+#[derive(Debug)]
+pub struct Format {
+    /// Bytes of an entry.
+    pub entry: usize,
+    /// Bits of CR3 that hold the root's address.
+    pub root: u64,
+    /// Addresses from this bit on are not translated.
+    pub width: u32,
+    pub levels: &'static [Level],
+    /// Bit 21:13 of a large-page entry are address bits 40:32 (PSE-36, APM vol. 2, 5.2.2).
+    pub pse36: bool,
+}
+
+const HIGH: u64 = bits(PHYSICAL_BITS, 51);
+const PAE_HIGH: u64 = HIGH | bits(52, 62);
+
+const fn level(shift: u32, index_bits: u32, reserved: u64) -> Level {
+    Level { shift, index_bits, large: false, reserved, reserved_large: 0, rights: true }
+}
+
+const fn large(shift: u32, index_bits: u32, reserved: u64, reserved_large: u64) -> Level {
+    Level { shift, index_bits, large: true, reserved, reserved_large, rights: true }
+}
+
+/// Two levels of 4-byte entries, 4 KiB pages only (CR4.PSE clear).
+pub static LEGACY: Format = Format {
+    entry: 4,
+    root: bits(12, 31),
+    width: 32,
+    levels: &[level(22, 10, 0), level(12, 10, 0)],
+    pse36: false,
+};
+
+/// The same with 4 MiB pages (CR4.PSE set).
+pub static LEGACY_PSE: Format = Format {
+    entry: 4,
+    root: bits(12, 31),
+    width: 32,
+    levels: &[large(22, 10, 0, bits(21, 21)), level(12, 10, 0)],
+    pse36: true,
+};
+
+/// Three levels of 8-byte entries below a 32-bit address.
+pub static PAE: Format = Format {
+    entry: 8,
+    root: bits(5, 31),
+    width: 32,
+    levels: &[
+        Level { rights: false, ..level(30, 2, PAE_HIGH | entry::NX | bits(1, 2) | bits(5, 8)) },
+        large(21, 9, PAE_HIGH, PAE_HIGH | bits(13, 20)),
+        level(12, 9, PAE_HIGH),
+    ],
+    pse36: false,
+};
+
+/// Four levels of long mode.
+pub static LONG: Format = Format {
+    entry: 8,
+    root: bits(12, 51) & PHYSICAL_MASK,
+    width: 48,
+    levels: &[
+        level(39, 9, HIGH | bits(7, 8)),
+        large(30, 9, HIGH, HIGH | bits(13, 29)),
+        large(21, 9, HIGH, HIGH | bits(13, 20)),
+        level(12, 9, HIGH),
+    ],
+    pse36: false,
+};
+
+impl Format {
+    /// The format that CR4 and EFER select, given that paging is on.
+    pub fn select(cr4: u64, efer: u64) -> &'static Self {
+        match (efer & efer::LMA != 0, cr4 & cr4::PAE != 0, cr4 & cr4::PSE != 0) {
+            (true, _, _) => &LONG,
+            (_, true, _) => &PAE,
+            (_, _, true) => &LEGACY_PSE,
+            _ => &LEGACY,
+        }
+    }
+
+    /// Whether entries can have an NX bit in this format.
+    pub fn nxe(&self, efer: u64) -> bool {
+        self.entry == 8 && efer & efer::NXE != 0
+    }
+
+    /// Address of the page that `entry` maps at `level`.
+    pub fn page(&self, level: &Level, entry: u64) -> u64 {
+        let base = entry & entry::ADDRESS & !bits(0, level.shift - 1);
+        if self.pse36 && level.shift == 22 {
+            base & bits(22, 31) | (entry & bits(13, 20)) << 19
+        } else {
+            base
+        }
+    }
+}

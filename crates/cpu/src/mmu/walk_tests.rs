@@ -1,0 +1,468 @@
+//! Walks over a fake memory, one fact each.
+
+use super::*;
+use ireko_x86::bits::efer;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+const P: u64 = entry::P;
+const RW: u64 = entry::RW;
+const US: u64 = entry::US;
+const A: u64 = entry::A;
+const D: u64 = entry::D;
+const PS: u64 = entry::PS;
+
+/// Entries by address; every address below 16 MiB has memory.
+#[derive(Default)]
+struct Fake {
+    cells: RefCell<BTreeMap<u64, u64>>,
+    /// Fails this many updates, as if another processor had been faster.
+    busy: RefCell<usize>,
+}
+
+impl Fake {
+    fn with(cells: &[(u64, u64)]) -> Self {
+        Self { cells: RefCell::new(cells.iter().copied().collect()), busy: RefCell::new(0) }
+    }
+    fn at(&self, address: u64) -> u64 {
+        self.cells.borrow().get(&address).copied().unwrap_or(0)
+    }
+}
+
+impl Tables for Fake {
+    fn read(&self, address: u64, size: usize) -> Option<u64> {
+        let value = self.at(address);
+        (address < 16 << 20).then_some(if size == 4 { value & 0xffff_ffff } else { value })
+    }
+    fn set_bits(&self, address: u64, _: usize, old: u64, bits: u64) -> bool {
+        if *self.busy.borrow() > 0 {
+            *self.busy.borrow_mut() -= 1;
+            return false;
+        }
+        let same = self.at(address) == old;
+        if same {
+            self.cells.borrow_mut().insert(address, old | bits);
+        }
+        same
+    }
+}
+
+const fn access(kind: Kind, user: bool) -> Access {
+    Access { kind, user, smap_override: false }
+}
+const READ: Access = access(Kind::Read, false);
+const WRITE: Access = access(Kind::Write, false);
+const FETCH: Access = access(Kind::Fetch, false);
+const USER_READ: Access = access(Kind::Read, true);
+const USER_WRITE: Access = access(Kind::Write, true);
+const USER_FETCH: Access = access(Kind::Fetch, true);
+
+fn long(cr4: u64) -> Paging {
+    Paging {
+        cr0: cr0::PG | cr0::PE | cr0::WP,
+        cr3: 0x1000,
+        cr4: cr4 | cr4::PAE,
+        efer: efer::LME | efer::LMA | efer::NXE,
+        pdpte: [0; 4],
+        stage2: None,
+    }
+}
+
+fn legacy(cr4: u64) -> Paging {
+    Paging { cr4, efer: 0, ..long(0) }
+}
+
+fn pae() -> Paging {
+    Paging { efer: efer::NXE, pdpte: [0x2001, 0, 0, 0], ..long(0) }
+}
+
+/// Linear 0 in four levels, each entry with `flags`, the page at 0x5000 with `leaf`.
+fn four_levels(flags: u64, leaf: u64) -> Fake {
+    Fake::with(&[
+        (0x1000, 0x2000 | flags),
+        (0x2000, 0x3000 | flags),
+        (0x3000, 0x4000 | flags),
+        (0x4000, 0x5000 | leaf),
+    ])
+}
+
+fn error(result: Result<Page, WalkFault>) -> u32 {
+    match result {
+        Err(WalkFault::Page { error }) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn without_paging_linear_is_physical_in_32_bits() {
+    let paging = Paging { cr0: cr0::PE, ..long(0) };
+    let page = walk(&Fake::default(), &paging, 0x1_0000_1234, WRITE).unwrap();
+    assert_eq!((page.physical, page.write, page.execute), (0x1234, true, true));
+}
+
+#[test]
+fn a_long_mode_walk_finds_the_page_and_keeps_the_offset() {
+    let page = walk(&four_levels(P | RW | US, P | RW | US), &long(0), 0xabc, READ).unwrap();
+    assert_eq!((page.physical, page.guest_physical, page.size), (0x5abc, 0x5abc, 4096));
+}
+
+#[test]
+fn each_level_takes_its_nine_bits_of_the_address() {
+    let fake =
+        Fake::with(&[(0x1008, 0x2000 | P), (0x2010, 0x3000 | P), (0x3018, 0x4000 | P), (0x4020, 0x5000 | P)]);
+    let linear = 1 << 39 | 2 << 30 | 3 << 21 | 4 << 12 | 5;
+    assert_eq!(walk(&fake, &long(0), linear, READ).unwrap().physical, 0x5005);
+}
+
+#[test]
+fn a_read_sets_a_in_every_entry_and_d_in_none() {
+    let fake = four_levels(P | RW, P | RW);
+    walk(&fake, &long(0), 0, READ).unwrap();
+    let bits = [0x1000, 0x2000, 0x3000, 0x4000].map(|place| fake.at(place) & (A | D));
+    assert_eq!(bits, [A; 4]);
+}
+
+#[test]
+fn a_write_sets_d_in_the_leaf_only() {
+    let fake = four_levels(P | RW, P | RW);
+    walk(&fake, &long(0), 0, WRITE).unwrap();
+    assert_eq!([fake.at(0x3000) & D, fake.at(0x4000) & D], [0, D]);
+}
+
+#[test]
+fn a_denied_write_sets_nothing() {
+    let fake = four_levels(P | RW, P);
+    walk(&fake, &long(0), 0, WRITE).unwrap_err();
+    assert_eq!([fake.at(0x1000) & A, fake.at(0x4000) & (A | D)], [0, 0]);
+}
+
+#[test]
+fn a_read_of_a_clean_page_does_not_let_writes_skip_the_walk() {
+    assert!(!walk(&four_levels(P | RW, P | RW), &long(0), 0, READ).unwrap().write);
+}
+
+#[test]
+fn a_read_of_a_dirty_page_lets_writes_skip_the_walk() {
+    assert!(walk(&four_levels(P | RW, P | RW | D), &long(0), 0, READ).unwrap().write);
+}
+
+#[test]
+fn an_entry_that_changes_under_the_walk_starts_it_again() {
+    let fake = four_levels(P | RW, P | RW);
+    *fake.busy.borrow_mut() = 3;
+    assert!(walk(&fake, &long(0), 0, WRITE).unwrap().write);
+}
+
+#[test]
+fn entries_that_never_hold_still_end_as_a_spurious_fault() {
+    let fake = four_levels(P | RW, P | RW);
+    *fake.busy.borrow_mut() = usize::MAX;
+    assert_eq!(error(walk(&fake, &long(0), 0, WRITE)), pf::WRITE);
+}
+
+#[test]
+fn not_present_says_so_by_a_clear_p() {
+    assert_eq!(error(walk(&four_levels(P, 0), &long(0), 0, USER_WRITE)), pf::WRITE | pf::USER);
+}
+
+#[test]
+fn tables_outside_memory_are_not_present() {
+    let fake = Fake::with(&[(0x1000, 0x7f00_0000_0000 | P)]);
+    assert_eq!(error(walk(&fake, &long(0), 0, READ)), 0);
+}
+
+#[test]
+fn a_user_access_needs_u_at_every_level() {
+    let fake = four_levels(P | RW, P | RW | US);
+    assert_eq!(error(walk(&fake, &long(0), 0, USER_READ)), pf::PRESENT | pf::USER);
+}
+
+#[test]
+fn a_user_write_needs_w_at_every_level() {
+    let fake = four_levels(P | US, P | RW | US);
+    assert_eq!(error(walk(&fake, &long(0), 0, USER_WRITE)), pf::PRESENT | pf::USER | pf::WRITE);
+}
+
+#[test]
+fn without_wp_the_supervisor_writes_read_only_pages() {
+    let paging = Paging { cr0: cr0::PG | cr0::PE, ..long(0) };
+    assert!(walk(&four_levels(P, P), &paging, 0, WRITE).unwrap().write);
+}
+
+#[test]
+fn without_wp_the_user_still_may_not_write_read_only_pages() {
+    let paging = Paging { cr0: cr0::PG | cr0::PE, ..long(0) };
+    let fake = four_levels(P | US, P | US);
+    assert_eq!(error(walk(&fake, &paging, 0, USER_WRITE)), pf::PRESENT | pf::USER | pf::WRITE);
+}
+
+#[test]
+fn nx_at_any_level_forbids_fetching() {
+    let fake = Fake::with(&[
+        (0x1000, 0x2000 | P | US | entry::NX),
+        (0x2000, 0x3000 | P | US),
+        (0x3000, 0x4000 | P | US),
+        (0x4000, 0x5000 | P | US),
+    ]);
+    assert_eq!(error(walk(&fake, &long(0), 0, USER_FETCH)), pf::PRESENT | pf::USER | pf::FETCH);
+    assert!(!walk(&fake, &long(0), 0, USER_READ).unwrap().execute);
+}
+
+#[test]
+fn nx_is_reserved_while_nxe_is_off() {
+    let paging = Paging { efer: efer::LMA | efer::LME, ..long(0) };
+    let fake = four_levels(P, P | entry::NX);
+    assert_eq!(error(walk(&fake, &paging, 0, READ)), pf::PRESENT | pf::RESERVED);
+}
+
+#[test]
+fn a_fetch_is_not_told_of_without_nx_and_smep() {
+    let paging = Paging { efer: efer::LMA | efer::LME, ..long(0) };
+    assert_eq!(error(walk(&four_levels(P, 0), &paging, 0, USER_FETCH)), pf::USER);
+}
+
+#[test]
+fn smep_forbids_the_supervisor_to_fetch_user_pages() {
+    let fake = four_levels(P | US, P | US);
+    assert_eq!(error(walk(&fake, &long(cr4::SMEP), 0, FETCH)), pf::PRESENT | pf::FETCH);
+    assert!(walk(&fake, &long(0), 0, FETCH).is_ok());
+}
+
+#[test]
+fn smap_forbids_the_supervisor_to_read_user_pages() {
+    let fake = four_levels(P | US, P | US);
+    assert_eq!(error(walk(&fake, &long(cr4::SMAP), 0, READ)), pf::PRESENT);
+}
+
+#[test]
+fn ac_lifts_smap() {
+    let fake = four_levels(P | RW | US, P | RW | US);
+    let access = Access { smap_override: true, ..WRITE };
+    assert!(walk(&fake, &long(cr4::SMAP), 0, access).unwrap().write);
+}
+
+#[test]
+fn smap_leaves_fetches_alone_but_marks_the_page_unreadable() {
+    let page = walk(&four_levels(P | US, P | US), &long(cr4::SMAP), 0, FETCH).unwrap();
+    assert_eq!((page.read, page.execute), (false, true));
+}
+
+#[test]
+fn smap_leaves_supervisor_pages_alone() {
+    assert!(walk(&four_levels(P | US, P), &long(cr4::SMAP), 0, READ).unwrap().read);
+}
+
+#[test]
+fn address_bits_that_the_processor_lacks_are_reserved() {
+    let fake = four_levels(P, P | 1 << 51);
+    assert_eq!(error(walk(&fake, &long(0), 0, READ)), pf::PRESENT | pf::RESERVED);
+}
+
+#[test]
+fn a_reserved_bit_comes_before_a_lower_level_that_is_not_present() {
+    let fake = Fake::with(&[(0x1000, 0x2000 | P | PS), (0x2000, 0)]);
+    assert_eq!(error(walk(&fake, &long(0), 0, READ)), pf::PRESENT | pf::RESERVED);
+}
+
+#[test]
+fn a_one_gib_page_maps_thirty_bits() {
+    let fake = Fake::with(&[(0x1000, 0x2000 | P), (0x2000, 0x4000_0000 | P | PS)]);
+    let page = walk(&fake, &long(0), 0x3fff_ffff, READ).unwrap();
+    assert_eq!((page.physical, page.size), (0x7fff_ffff, 1 << 30));
+}
+
+#[test]
+fn a_misplaced_one_gib_page_is_reserved() {
+    let fake = Fake::with(&[(0x1000, 0x2000 | P), (0x2000, 0x4020_0000 | P | PS)]);
+    assert_eq!(error(walk(&fake, &long(0), 0, READ)), pf::PRESENT | pf::RESERVED);
+}
+
+#[test]
+fn a_two_mib_page_maps_twentyone_bits_and_may_have_pat() {
+    let fake = Fake::with(&[(0x1000, 0x2000 | P), (0x2000, 0x3000 | P), (0x3000, 0x60_1000 | P | PS)]);
+    let page = walk(&fake, &long(0), 0x1f_0001, READ).unwrap();
+    assert_eq!((page.physical, page.size), (0x7f_0001, 2 << 20));
+}
+
+#[test]
+fn g_counts_only_with_pge() {
+    let fake = four_levels(P, P | entry::G);
+    let global = [long(0), long(cr4::PGE)].map(|paging| walk(&fake, &paging, 0, READ).unwrap().global);
+    assert_eq!(global, [false, true]);
+}
+
+#[test]
+fn legacy_tables_have_two_levels_of_ten_bits() {
+    let fake = Fake::with(&[(0x1ffc, 0x2000 | P), (0x2ffc, 0x5000 | P)]);
+    assert_eq!(walk(&fake, &legacy(0), 0xffff_f123, READ).unwrap().physical, 0x5123);
+}
+
+#[test]
+fn a_four_mib_page_needs_pse() {
+    let fake = Fake::with(&[(0x1000, 0x40_0000 | P | PS)]);
+    assert_eq!(walk(&fake, &legacy(cr4::PSE), 0x12_3456, READ).unwrap().physical, 0x52_3456);
+    assert_eq!(error(walk(&fake, &legacy(0), 0x12_3456, READ)), 0);
+}
+
+#[test]
+fn pse36_puts_four_mib_pages_above_four_gib() {
+    let fake = Fake::with(&[(0x1000, 0x40_0000 | 1 << 13 | P | PS)]);
+    assert_eq!(walk(&fake, &legacy(cr4::PSE), 0, READ).unwrap().physical, 0x1_0040_0000);
+}
+
+#[test]
+fn pae_takes_its_top_entries_from_the_processor() {
+    let fake = Fake::with(&[(0x2008, 0x3000 | P), (0x3000, 0x5000 | P)]);
+    assert_eq!(walk(&fake, &pae(), 0x20_0010, READ).unwrap().physical, 0x5010);
+    assert_eq!(error(walk(&fake, &pae(), 0x4000_0000, READ)), 0);
+}
+
+#[test]
+fn pae_reserves_the_bits_above_the_address() {
+    let fake = Fake::with(&[(0x2000, 0x3000 | P), (0x3000, 0x5000 | P | 1 << 55)]);
+    assert_eq!(error(walk(&fake, &pae(), 0, READ)), pf::PRESENT | pf::RESERVED);
+}
+
+#[test]
+fn loading_pdptes_reads_four_and_refuses_reserved_bits() {
+    let fake = Fake::with(&[(0x1020, 0x2001), (0x1038, 0x3001)]);
+    assert_eq!(load_pdptes(&fake, 0x1020), Some([0x2001, 0, 0, 0x3001]));
+    assert_eq!(load_pdptes(&Fake::with(&[(0x1020, 0x2001 | RW)]), 0x1020), None);
+}
+
+// ---- nested paging: the guest's tables at guest-physical 0x1000.., backed 0x100000 higher ----
+
+/// Nested tables at 0x80000 that map guest-physical 0..2 MiB page by page 1 MiB higher; the guest's tables there.
+fn nested(guest: Fake, leaf: impl Fn(u64) -> u64) -> Fake {
+    let cells = guest.cells.into_inner();
+    let fake = Fake::with(&[]);
+    {
+        let mut all = fake.cells.borrow_mut();
+        all.extend(cells.into_iter().map(|(place, value)| (place + 0x10_0000, value)));
+        for (place, next) in [(0x80000, 0x81000), (0x81000, 0x82000), (0x82000, 0x83000)] {
+            all.insert(place, next | P | RW | US);
+        }
+        for frame in 0..16 {
+            all.insert(0x83000 + 8 * frame, leaf(frame));
+        }
+    }
+    fake
+}
+
+fn backed(frame: u64) -> u64 {
+    0x10_0000 + (frame << 12) | P | RW | US
+}
+
+fn under(paging: Paging) -> Paging {
+    let stage2 = Stage2 { root: 0x80000, cr0: cr0::PG | cr0::PE, cr4: cr4::PAE, efer: efer::LMA | efer::NXE };
+    Paging { stage2: Some(stage2), ..paging }
+}
+
+fn nested_error(result: Result<Page, WalkFault>) -> (u64, u64) {
+    match result {
+        Err(WalkFault::Nested { gpa, error }) => (gpa, error),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn both_stages_compose() {
+    let fake = nested(four_levels(P | RW | US, P | RW | US), backed);
+    let page = walk(&fake, &under(long(0)), 0x123, WRITE).unwrap();
+    assert_eq!((page.physical, page.guest_physical, page.write), (0x10_5123, 0x5123, true));
+}
+
+#[test]
+fn stage_two_alone_translates_an_unpaged_guest() {
+    let paging = Paging { cr0: cr0::PE, ..under(long(0)) };
+    let page = walk(&nested(Fake::default(), backed), &paging, 0x7123, READ).unwrap();
+    assert_eq!((page.physical, page.guest_physical, page.size), (0x10_7123, 0x7123, 4096));
+}
+
+#[test]
+fn a_missing_final_page_is_a_nested_fault_at_the_page() {
+    let fake = nested(four_levels(P | US, P | US), |frame| if frame == 5 { 0 } else { backed(frame) });
+    let fault = nested_error(walk(&fake, &under(long(0)), 0x123, USER_READ));
+    assert_eq!(fault, (0x5123, npf::FINAL | u64::from(pf::USER)));
+}
+
+#[test]
+fn a_missing_table_page_is_a_nested_fault_of_the_table_walk() {
+    let fake = nested(four_levels(P, P), |frame| if frame == 3 { 0 } else { backed(frame) });
+    let fault = nested_error(walk(&fake, &under(long(0)), 0, READ));
+    assert_eq!(fault, (0x3000, npf::TABLE | u64::from(pf::USER | pf::WRITE)));
+}
+
+#[test]
+fn guest_tables_must_be_writable_in_the_nested_tables() {
+    let fake =
+        nested(four_levels(P, P), |frame| if frame == 4 { backed(frame) & !RW } else { backed(frame) });
+    let fault = nested_error(walk(&fake, &under(long(0)), 0, READ));
+    assert_eq!(fault, (0x4000, npf::TABLE | u64::from(pf::PRESENT | pf::USER | pf::WRITE)));
+}
+
+#[test]
+fn a_supervisor_access_of_the_guest_is_a_user_access_of_the_nested_tables() {
+    let fake =
+        nested(four_levels(P, P), |frame| if frame == 5 { backed(frame) & !US } else { backed(frame) });
+    let fault = nested_error(walk(&fake, &under(long(0)), 0, READ));
+    assert_eq!(fault, (0x5000, npf::FINAL | u64::from(pf::PRESENT | pf::USER)));
+}
+
+#[test]
+fn nested_nx_stops_a_fetch() {
+    let fake = nested(four_levels(P, P), |frame| backed(frame) | if frame == 5 { entry::NX } else { 0 });
+    let fault = nested_error(walk(&fake, &under(long(0)), 0, FETCH));
+    assert_eq!(fault, (0x5000, npf::FINAL | u64::from(pf::PRESENT | pf::USER | pf::FETCH)));
+}
+
+#[test]
+fn reserved_bits_of_the_nested_tables_are_told() {
+    let fake = nested(four_levels(P, P), |frame| backed(frame) | if frame == 5 { 1 << 51 } else { 0 });
+    let fault = nested_error(walk(&fake, &under(long(0)), 0, READ));
+    assert_eq!(fault, (0x5000, npf::FINAL | u64::from(pf::PRESENT | pf::USER | pf::RESERVED)));
+}
+
+#[test]
+fn the_guests_own_fault_comes_before_the_nested_one() {
+    let fake = nested(four_levels(P, P), |frame| if frame == 5 { 0 } else { backed(frame) });
+    assert_eq!(error(walk(&fake, &under(long(0)), 0, USER_READ)), pf::PRESENT | pf::USER);
+}
+
+#[test]
+fn the_nested_dirty_bit_is_needed_too() {
+    let fake = nested(four_levels(P | RW, P | RW | D), backed);
+    assert!(!walk(&fake, &under(long(0)), 0, READ).unwrap().write);
+    walk(&fake, &under(long(0)), 0, WRITE).unwrap();
+    assert!(walk(&fake, &under(long(0)), 0, READ).unwrap().write);
+}
+
+#[test]
+fn the_guests_table_pages_become_dirty_in_the_nested_tables() {
+    let fake = nested(four_levels(P | RW, P | RW), backed);
+    walk(&fake, &under(long(0)), 0, READ).unwrap();
+    let dirty = [1, 4, 5].map(|frame| fake.at(0x83000 + 8 * frame) & (A | D));
+    assert_eq!(dirty, [A | D, A | D, A]);
+}
+
+#[test]
+fn the_smaller_page_of_both_stages_counts() {
+    let guest = Fake::with(&[(0x1000, 0x2000 | P), (0x2000, P | PS)]);
+    let page = walk(&nested(guest, backed), &under(long(0)), 0x5000, READ).unwrap();
+    assert_eq!(page.size, 4096);
+}
+
+#[test]
+fn a_pae_guest_under_nested_paging_reads_its_top_entries_from_memory() {
+    let guest = Fake::with(&[(0x1000, 0x2000 | P), (0x2000, 0x3000 | P), (0x3000, 0x5000 | P)]);
+    let paging = Paging { pdpte: [0; 4], ..under(pae()) };
+    assert_eq!(walk(&nested(guest, backed), &paging, 0, READ).unwrap().physical, 0x10_5000);
+}
+
+#[test]
+fn legacy_nested_tables_translate_32_bits() {
+    let fake = Fake::with(&[(0x80000, 0x10_0000 | P | RW | US), (0x10_0014, 0x9000 | P | RW | US)]);
+    let stage2 = Stage2 { root: 0x80000, cr0: cr0::PG, cr4: 0, efer: 0 };
+    let paging = Paging { cr0: cr0::PE, stage2: Some(stage2), ..long(0) };
+    assert_eq!(walk(&fake, &paging, 0x5008, READ).unwrap().physical, 0x9008);
+}

@@ -1,0 +1,49 @@
+//! Page-table entries and nested page fault codes (APM vol. 2, 5.3 and 15.25).
+
+/// Physical address bits of the processors we present (CPUID 8000_0008h).
+pub const PHYSICAL_BITS: u32 = 48;
+/// Linear address bits (4-level paging).
+pub const LINEAR_BITS: u32 = 48;
+
+/// Physical address bits as a mask.
+pub const PHYSICAL_MASK: u64 = (1 << PHYSICAL_BITS) - 1;
+
+/// Bits `low..=high`.
+pub const fn bits(low: u32, high: u32) -> u64 {
+    (u64::MAX >> (63 - high)) & (u64::MAX << low)
+}
+
+/// Bits of an entry.
+pub mod entry {
+    pub const P: u64 = 1 << 0;
+    pub const RW: u64 = 1 << 1;
+    pub const US: u64 = 1 << 2;
+    pub const PWT: u64 = 1 << 3;
+    pub const PCD: u64 = 1 << 4;
+    pub const A: u64 = 1 << 5;
+    pub const D: u64 = 1 << 6;
+    /// Page size, in an entry above the lowest level.
+    pub const PS: u64 = 1 << 7;
+    pub const G: u64 = 1 << 8;
+    pub const NX: u64 = 1 << 63;
+    /// The address field of an 8-byte entry.
+    pub const ADDRESS: u64 = super::bits(12, 51);
+}
+
+/// EXITINFO1 of #VMEXIT(NPF): the page-fault error code in the low half, and where in the walk it was
+/// (APM vol. 2, 15.25.6).
+pub mod npf {
+    /// While translating the guest's final physical address.
+    pub const FINAL: u64 = 1 << 32;
+    /// While translating the address of one of the guest's page tables.
+    pub const TABLE: u64 = 1 << 33;
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_bit_range_includes_both_ends() {
+        assert_eq!(super::bits(12, 15), 0xf000);
+        assert_eq!(super::bits(52, 63), 0xfff0_0000_0000_0000);
+    }
+}
