@@ -1,7 +1,9 @@
 //! One logical processor: its state, and what routines ask of it.
 
 use crate::Fault;
-use ireko_nested::{Control, Exit, Intercept};
+use crate::mmu::bank::Banks;
+use crate::phys::Physical;
+use ireko_nested::{Control, Exit, Flush, Intercept};
 use ireko_vmcore::{Bus, Clock, Memory, Space};
 use ireko_x86::Registers;
 use std::sync::Arc;
@@ -26,9 +28,27 @@ pub enum World {
 #[repr(C, align(64))]
 pub struct XsaveArea(pub [u8; 4096]);
 
+/// What the engine counts, by name in dumps.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    pub walks: u64,
+    pub mmio: u64,
+    pub blocks: u64,
+    pub leaves: u64,
+    pub system: u64,
+    pub slow_accesses: u64,
+    pub exceptions: u64,
+    pub interrupts: u64,
+    pub exits: u64,
+    pub entries: u64,
+    pub invalidations: u64,
+    pub flushes: u64,
+}
+
 pub struct Cpu {
     pub regs: Registers,
-    /// x87, SSE and AVX state while Rust code runs, in standard XSAVE form.
+    /// x87, SSE and AVX state while Rust code runs, in standard XSAVE form. A component whose XSTATE_BV bit is clear is
+    /// in its initial state, whatever its bytes are: [`Cpu::fpu_normalise`] first.
     pub fpu: Box<XsaveArea>,
     /// Interrupts wait until after the next instruction (STI, MOV SS).
     pub shadow: bool,
@@ -39,13 +59,69 @@ pub struct Cpu {
     /// HLT was executed; cleared by the run loop when something wakes the processor.
     pub halted: bool,
     pub world: World,
+    // pub svm: ireko_nested::svm::State,  (helper nested adds it)
+    pub apic: crate::apic::Apic,
     pub clock: Clock,
-    pub memory: Arc<Memory>,
+    pub physical: Physical,
     /// The machine's device space, set while the vCPU runs.
     pub bus: Option<Arc<dyn Bus>>,
+    /// Guest TSC minus host TSC, in the processor's own world.
+    pub tsc_offset: u64,
+    pub(crate) banks: Banks,
+    pub(crate) code: crate::code::Code,
+    pub counters: Counters,
 }
 
 impl Cpu {
+    /// A processor after RESET.
+    pub fn new(spec: &CpuSpec) -> std::io::Result<Self> {
+        let physical = Physical::new(spec.memory.clone());
+        let mut cpu = Self {
+            regs: Registers::reset(),
+            fpu: Box::new(XsaveArea([0; 4096])),
+            shadow: false,
+            nmi_blocked: false,
+            gif: true,
+            halted: false,
+            world: World::Host,
+            apic: Default::default(),
+            clock: spec.clock,
+            code: crate::code::Code::new()?,
+            physical,
+            bus: None,
+            tsc_offset: crate::time::host_tsc().wrapping_neg(),
+            banks: Banks::new()?,
+            counters: Counters::default(),
+        };
+        cpu.fpu_reset();
+        Ok(cpu)
+    }
+
+    /// x87 and MXCSR as after RESET (FNINIT and MXCSR = 1F80h).
+    fn fpu_reset(&mut self) {
+        self.fpu.0.fill(0);
+        self.fpu.0[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
+        self.fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+    }
+
+    /// Makes the bytes of components in their initial state say so (XSAVEOPT leaves them as they were).
+    pub fn fpu_normalise(&mut self) {
+        let present = self.fpu.0[512];
+        let area = &mut self.fpu.0;
+        if present & 1 == 0 {
+            area[..24].fill(0);
+            area[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
+            area[32..160].fill(0);
+        }
+        if present & 2 == 0 {
+            area[160..416].fill(0);
+        }
+        if present & 4 == 0 {
+            area[576..832].fill(0);
+        }
+        area[512] = 7;
+    }
+
     /// The controls in force, in a guest world.
     pub fn control(&self) -> Option<&Control> {
         match &self.world {
@@ -62,20 +138,8 @@ impl Cpu {
         }
     }
 
-    // ---- memory by linear address; faults are the architectural ones (#PF, nested page fault exit) ----
+    // ---- memory by linear address: see access.rs; faults are #PF or a nested page fault exit ----
 
-    /// Reads `data.len()` bytes (at most a few pages) at a linear address. MMIO is read in naturally sized pieces.
-    pub fn read_linear(&mut self, _address: u64, _data: &mut [u8], _privilege: Privilege) -> Result<(), Fault> {
-        todo!()
-    }
-    /// Writes; all pages are checked before the first byte is written.
-    pub fn write_linear(&mut self, _address: u64, _data: &[u8], _privilege: Privilege) -> Result<(), Fault> {
-        todo!()
-    }
-    /// Raises what a write of `size` bytes would raise, and sets A and D bits, without writing.
-    pub fn probe_write(&mut self, _address: u64, _size: usize, _privilege: Privilege) -> Result<(), Fault> {
-        todo!()
-    }
     /// Reads 1, 2, 4 or 8 bytes, zero-extended.
     pub fn load(&mut self, address: u64, size: usize, privilege: Privilege) -> Result<u64, Fault> {
         let mut bytes = [0; 8];
@@ -85,16 +149,6 @@ impl Cpu {
     /// Writes the low 1, 2, 4 or 8 bytes of `value`.
     pub fn store(&mut self, address: u64, size: usize, value: u64, privilege: Privilege) -> Result<(), Fault> {
         self.write_linear(address, &value.to_le_bytes()[..size], privilege)
-    }
-
-    // ---- physical memory, as this processor's own physical addresses (system-physical) ----
-
-    /// Reads memory or MMIO at a physical address within one page.
-    pub fn read_physical(&mut self, _address: u64, _data: &mut [u8]) {
-        todo!()
-    }
-    pub fn write_physical(&mut self, _address: u64, _data: &[u8]) {
-        todo!()
     }
 
     // ---- ports ----
@@ -114,25 +168,64 @@ impl Cpu {
 
     // ---- translation caches ----
 
-    /// After CR0, CR3, CR4, EFER or a stage-2 change: forgets translations. `keep_global` keeps global pages.
-    pub fn flush_tlb(&mut self, _keep_global: bool) {
-        todo!()
+    /// After CR0, CR4 or EFER changes: forgets translations of this world. `keep_global` keeps global pages.
+    pub fn flush_tlb(&mut self, keep_global: bool) {
+        self.counters.flushes += 1;
+        let asid = self.bank_tag().asid;
+        self.banks.of(asid).for_each(|bank| bank.flush(keep_global));
+        self.select_bank();
     }
-    /// INVLPG: forgets one page of the current address space, global or not.
-    pub fn flush_page(&mut self, _address: u64) {
-        todo!()
+    /// INVLPG: forgets one page of the current world, global or not.
+    pub fn flush_page(&mut self, address: u64) {
+        let asid = self.bank_tag().asid;
+        self.banks.of(asid).for_each(|bank| bank.flush_page(address));
     }
     /// MOV to CR3 has set `regs.cr3` to a new value; `no_flush` is bit 63 of the operand with PCIDs on.
-    pub fn cr3_loaded(&mut self, _no_flush: bool) {
-        todo!()
+    pub fn cr3_loaded(&mut self, no_flush: bool) {
+        self.select_bank();
+        if !no_flush {
+            self.counters.flushes += 1;
+            self.banks.current().flush(true);
+        }
     }
     /// INVPCID of one PCID (`None`: all), optionally sparing global pages.
-    pub fn flush_pcid(&mut self, _pcid: Option<u16>, _keep_global: bool) {
-        todo!()
+    pub fn flush_pcid(&mut self, pcid: Option<u16>, keep_global: bool) {
+        self.counters.flushes += 1;
+        let asid = self.bank_tag().asid;
+        for bank in self.banks.of(asid) {
+            if pcid.is_none() || bank.tag.map(|t| t.pcid) == pcid {
+                bank.flush(keep_global);
+            }
+        }
+    }
+    /// What a hypervisor asks to forget.
+    pub fn flush_asid(&mut self, what: Flush) {
+        self.counters.flushes += 1;
+        match what {
+            Flush::All => self.banks.all().for_each(|bank| bank.flush(false)),
+            Flush::Asid { asid, keep_global } => self.banks.of(asid).for_each(|bank| bank.flush(keep_global)),
+            Flush::Page { asid, address } => self.banks.of(asid).for_each(|bank| bank.flush_page(address)),
+        }
+    }
+    /// The world changed (VMRUN, #VMEXIT), and with it the address space. Nothing is flushed.
+    pub fn world_switched(&mut self) {
+        self.select_bank();
+    }
+
+    fn select_bank(&mut self) {
+        let tag = self.bank_tag();
+        self.banks.select(tag).expect("memory for a bank");
     }
 
     /// The guest's time-stamp counter (offset and ratio of the current world applied).
     pub fn tsc(&self) -> u64 {
-        todo!()
+        let host = crate::time::host_tsc().wrapping_add(self.tsc_offset);
+        host // helper nested: self.control().map_or(host, |control| crate::svm::guest_tsc(control, host))
     }
+}
+
+/// What a processor is made from.
+pub struct CpuSpec {
+    pub memory: Arc<Memory>,
+    pub clock: Clock,
 }

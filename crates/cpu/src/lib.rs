@@ -3,7 +3,9 @@
 //! Knows the architecture's system level and drives [`ireko_translate`] for everything else. Must never know a device
 //! or a file. Start reading at [`cpu`] and [`run`].
 
+pub mod access;
 pub mod apic;
+pub mod code;
 pub mod cpu;
 pub mod cpuid;
 pub mod data;
@@ -12,9 +14,11 @@ pub mod fault;
 pub mod mmu;
 pub mod msr;
 pub mod operand;
+pub mod phys;
 pub mod routine;
 pub mod svm;
 pub mod system;
+pub mod time;
 
 pub use cpu::Cpu;
 pub use fault::{Fault, Next};

@@ -1,1 +1,22 @@
-//! (being written)
+//! Guest machine code in, host machine code out, and the code cache: a same-ISA translator.
+//!
+//! Knows instructions, registers and how a soft TLB is asked. Must never know paging, devices or hypervisors: what an
+//! access means, and what a system instruction does, is behind three routines of its user.
+//! Start reading at [`layout`], then [`block`].
+
+pub mod asm;
+pub mod block;
+pub mod cache;
+pub mod classify;
+mod ea;
+pub mod key;
+pub mod layout;
+mod liveness;
+mod memory;
+mod operation;
+pub mod thunk;
+
+//pub use block::{Link, Site, SiteKind, Translated, Translator};
+//pub use cache::CodeCache;
+pub use key::Key;
+pub use layout::{Hot, TlbEntry};

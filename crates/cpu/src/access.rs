@@ -1,0 +1,228 @@
+//! Memory by linear address, as Rust routines reach it: through the same TLB as translated code, else by a walk.
+
+// UNSAFETY: copies to and from guest memory by host pointer.
+#![allow(unsafe_code)]
+
+use crate::cpu::{Cpu, Privilege, World};
+use crate::fault::Fault;
+use crate::mmu::walk::{self, Access, Kind, Page, Paging, WalkFault};
+use ireko_nested::Exit;
+use ireko_vmcore::Space;
+use ireko_x86::Exception;
+use ireko_x86::bits::{cr4, rflags};
+
+/// TLB table of user accesses; supervisor ones with SMAP in force; supervisor ones that may reach user pages.
+pub const USER: usize = 0;
+pub const SUPERVISOR: usize = 1;
+pub const SUPERVISOR_ALL: usize = 2;
+
+/// Where an access goes.
+#[derive(Clone, Copy, Debug)]
+pub enum Place {
+    /// Host address, valid to the end of the page.
+    Ram(*mut u8),
+    /// System-physical address outside memory.
+    Mmio(u64),
+}
+
+impl Cpu {
+    /// The TLB table for an access with these rights.
+    pub fn mmu_mode(&self, privilege: Privilege) -> usize {
+        let system = privilege == Privilege::System;
+        if self.regs.cpl == 3 && !system {
+            return USER;
+        }
+        let smap = self.regs.cr4 & cr4::SMAP != 0 && (system || self.regs.rflags & rflags::AC == 0);
+        if smap { SUPERVISOR } else { SUPERVISOR_ALL }
+    }
+
+    /// What translates linear addresses now.
+    pub fn paging(&self) -> Paging {
+        Paging {
+            cr0: self.regs.cr0,
+            cr3: self.regs.cr3,
+            cr4: self.regs.cr4,
+            efer: self.regs.efer,
+            pdpte: self.regs.pdpte,
+            stage2: self.control().and_then(|c| c.stage2),
+        }
+    }
+
+    /// Walks the tables for an access with the rights of a TLB table.
+    pub fn walk(&mut self, address: u64, kind: Kind, mode: usize) -> Result<Page, Fault> {
+        self.counters.walks += 1;
+        let access = Access { kind, user: mode == USER, smap_override: mode == SUPERVISOR_ALL };
+        walk::walk(&self.physical, &self.paging(), address, access).map_err(|fault| match fault {
+            WalkFault::Page { error } => Exception::page_fault(address, error).into(),
+            WalkFault::Nested { gpa, error } => Fault::Exit(Exit::NestedPage { gpa, error }),
+        })
+    }
+
+    /// Finds the place of a byte for reading or writing, and remembers it in the TLB.
+    pub fn place(&mut self, address: u64, write: bool, mode: usize) -> Result<Place, Fault> {
+        if let Some(host) = self.banks.current().lookup(mode, address, write) {
+            return Ok(Place::Ram(host));
+        }
+        let page = self.walk(address, if write { Kind::Write } else { Kind::Read }, mode)?;
+        let physical = page.physical;
+        if self.apic.covers(physical) {
+            return Ok(Place::Mmio(physical));
+        }
+        let Some(host) = self.physical.host(physical) else { return Ok(Place::Mmio(physical)) };
+        let start = host.wrapping_sub((physical & 0xfff) as usize);
+        let watched = self.physical.memory().watch().watched(physical >> 12);
+        self.banks.current().fill(mode, address, start, page.write && !watched, page.global);
+        Ok(Place::Ram(host))
+    }
+
+    /// Reads `data.len()` bytes at a linear address. MMIO is read in naturally sized pieces.
+    pub fn read_linear(&mut self, address: u64, data: &mut [u8], privilege: Privilege) -> Result<(), Fault> {
+        let mode = self.mmu_mode(privilege);
+        let mut done = 0;
+        while done < data.len() {
+            let at = self.wrap(address.wrapping_add(done as u64));
+            let count = (4096 - (at & 0xfff) as usize).min(data.len() - done);
+            let part = &mut data[done..done + count];
+            match self.place(at, false, mode)? {
+                // SAFETY: a RAM place is valid to the end of its page.
+                Place::Ram(host) => unsafe { std::ptr::copy_nonoverlapping(host, part.as_mut_ptr(), count) },
+                Place::Mmio(physical) => self.mmio_read(physical, part),
+            }
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Writes; all pages are checked before the first byte is written.
+    pub fn write_linear(&mut self, address: u64, data: &[u8], privilege: Privilege) -> Result<(), Fault> {
+        let mode = self.mmu_mode(privilege);
+        if (address & 0xfff) as usize + data.len() > 4096 {
+            self.probe_write(address, data.len(), privilege)?;
+        }
+        let mut done = 0;
+        while done < data.len() {
+            let at = self.wrap(address.wrapping_add(done as u64));
+            let count = (4096 - (at & 0xfff) as usize).min(data.len() - done);
+            let part = &data[done..done + count];
+            match self.place(at, true, mode)? {
+                Place::Ram(host) => {
+                    // SAFETY: a RAM place is valid to the end of its page.
+                    unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), host, count) };
+                    self.wrote_code(host, count);
+                }
+                Place::Mmio(physical) => self.mmio_write(physical, part),
+            }
+            done += count;
+        }
+        Ok(())
+    }
+
+    /// Raises what a write of `size` bytes would raise, and sets A and D bits, without writing.
+    pub fn probe_write(&mut self, address: u64, size: usize, privilege: Privilege) -> Result<(), Fault> {
+        let mode = self.mmu_mode(privilege);
+        let last = address.wrapping_add(size.max(1) as u64 - 1);
+        let mut page = address & !0xfff;
+        loop {
+            let at = self.wrap(page.max(address.min(page | 0xfff)));
+            self.place(at, true, mode)?;
+            if page == last & !0xfff {
+                return Ok(());
+            }
+            page = page.wrapping_add(4096);
+        }
+    }
+
+    /// Linear addresses are 32 bits wide outside 64-bit mode.
+    fn wrap(&self, address: u64) -> u64 {
+        if self.regs.long_mode() { address } else { address & 0xffff_ffff }
+    }
+
+    /// Host address of a byte that may be read (or written) up to the end of its page without further checks, for bulk
+    /// copies; `None` for MMIO and for pages that need a look at every write. Faults are the access's own.
+    pub fn host_page(&mut self, address: u64, write: bool, privilege: Privilege) -> Result<Option<*mut u8>, Fault> {
+        let mode = self.mmu_mode(privilege);
+        let place = self.place(address, write, mode)?;
+        if write {
+            return Ok(self.banks.current().lookup(mode, address, true));
+        }
+        Ok(match place {
+            Place::Ram(host) => Some(host),
+            Place::Mmio(_) => None,
+        })
+    }
+
+    /// Reads memory or MMIO at a physical address within one page.
+    pub fn read_physical(&mut self, address: u64, data: &mut [u8]) {
+        if self.apic.covers(address) || !self.physical.read(address, data) {
+            self.mmio_read(address, data);
+        }
+    }
+
+    pub fn write_physical(&mut self, address: u64, data: &[u8]) {
+        if self.apic.covers(address) || !self.physical.write(address, data) {
+            self.mmio_write(address, data);
+        } else if let Some(host) = self.physical.host(address) {
+            self.wrote_code(host, data.len());
+        }
+    }
+
+    /// Reads device registers in naturally sized and aligned pieces.
+    pub fn mmio_read(&mut self, address: u64, data: &mut [u8]) {
+        self.counters.mmio += 1;
+        for (at, range) in pieces(address, data.len()) {
+            let part = &mut data[range];
+            if self.apic.covers(at) {
+                let value = self.apic.read(at as u32 & 0xfff & !3) >> (8 * (at & 3));
+                let bytes = u64::from(value).to_le_bytes();
+                part.copy_from_slice(&bytes[..part.len()]);
+            } else if let Some(bus) = self.bus.clone() {
+                bus.read(Space::Mmio, at, part);
+            } else {
+                part.fill(0xff);
+            }
+        }
+    }
+
+    pub fn mmio_write(&mut self, address: u64, data: &[u8]) {
+        self.counters.mmio += 1;
+        for (at, range) in pieces(address, data.len()) {
+            let part = &data[range];
+            if self.apic.covers(at) {
+                let mut bytes = [0; 4];
+                let count = part.len().min(4);
+                bytes[..count].copy_from_slice(&part[..count]);
+                self.apic.write(at as u32 & 0xfff & !3, u32::from_le_bytes(bytes));
+            } else if let Some(bus) = self.bus.clone() {
+                bus.write(Space::Mmio, at, part);
+            }
+        }
+    }
+
+    /// The bank that belongs to the current world and address space.
+    pub fn bank_tag(&self) -> crate::mmu::bank::Tag {
+        let asid = match &self.world {
+            World::Host => 0,
+            World::Guest(control) => control.asid,
+        };
+        let pcid = if self.regs.cr4 & cr4::PCIDE != 0 { (self.regs.cr3 & 0xfff) as u16 } else { 0 };
+        crate::mmu::bank::Tag { asid, pcid }
+    }
+}
+
+/// Cuts an access into pieces of 1, 2, 4 or 8 bytes, each naturally aligned.
+fn pieces(address: u64, size: usize) -> impl Iterator<Item = (u64, std::ops::Range<usize>)> {
+    let mut done = 0;
+    std::iter::from_fn(move || {
+        if done >= size {
+            return None;
+        }
+        let at = address + done as u64;
+        let mut count = 8;
+        while count > size - done || at % count as u64 != 0 {
+            count /= 2;
+        }
+        let range = done..done + count;
+        done += count;
+        Some((at, range))
+    })
+}

@@ -1,0 +1,82 @@
+//! System-physical memory as the processor reaches it.
+
+// UNSAFETY: guest memory is a host mapping that devices write at any time; it is reached through raw pointers, as
+// hardware does, never through references.
+#![allow(unsafe_code)]
+
+use crate::mmu::walk::Tables;
+use ireko_vmcore::Memory;
+use ireko_vmcore::memory::{PAGE, Region};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Guest memory with its regions at hand.
+#[derive(Clone)]
+pub struct Physical {
+    memory: Arc<Memory>,
+    regions: Vec<Region>,
+}
+
+impl Physical {
+    pub fn new(memory: Arc<Memory>) -> Self {
+        Self { regions: memory.regions().to_vec(), memory }
+    }
+
+    pub fn memory(&self) -> &Arc<Memory> {
+        &self.memory
+    }
+
+    /// Host address of a byte of memory; valid to the end of its page. `None` where there is no memory.
+    pub fn host(&self, address: u64) -> Option<*mut u8> {
+        let region = self.regions.iter().find(|r| address.wrapping_sub(r.guest) < r.size)?;
+        Some(region.host.wrapping_add((address - region.guest) as usize))
+    }
+
+    /// Reads within one page; `false` where there is no memory.
+    pub fn read(&self, address: u64, data: &mut [u8]) -> bool {
+        debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
+        let Some(host) = self.host(address) else { return false };
+        // SAFETY: `host` is valid to the end of the page, and the access stays within it.
+        unsafe { ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len()) };
+        true
+    }
+
+    /// Writes within one page; `false` where there is no memory.
+    pub fn write(&self, address: u64, data: &[u8]) -> bool {
+        debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
+        let Some(host) = self.host(address) else { return false };
+        // SAFETY: as in `read`.
+        unsafe { ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
+        true
+    }
+}
+
+impl Tables for Physical {
+    fn read(&self, address: u64, size: usize) -> Option<u64> {
+        let host = self.host(address)?;
+        // SAFETY: entries are naturally aligned, so they lie in one page; other threads may write them: atomics.
+        Some(unsafe {
+            if size == 4 {
+                (*host.cast::<AtomicU32>()).load(Ordering::Relaxed).into()
+            } else {
+                (*host.cast::<AtomicU64>()).load(Ordering::Relaxed)
+            }
+        })
+    }
+
+    fn set_bits(&self, address: u64, size: usize, old: u64, bits: u64) -> bool {
+        let Some(host) = self.host(address) else { return false };
+        let order = Ordering::AcqRel;
+        // SAFETY: as in `read`.
+        unsafe {
+            if size == 4 {
+                let entry = &*host.cast::<AtomicU32>();
+                entry.compare_exchange(old as u32, (old | bits) as u32, order, Ordering::Relaxed).is_ok()
+            } else {
+                let entry = &*host.cast::<AtomicU64>();
+                entry.compare_exchange(old, old | bits, order, Ordering::Relaxed).is_ok()
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! What besides its bytes and address a block of code depends on.
+
+/// Mode bits under which code was translated. Two runs with equal keys may share code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct Key(pub u32);
+
+impl Key {
+    pub const CODE32: u32 = 1 << 0;
+    pub const CODE64: u32 = 1 << 1;
+    pub const USER: u32 = 1 << 2;
+    /// Two bits: the TLB table.
+    pub const MMU_SHIFT: u32 = 3;
+    pub const STACK32: u32 = 1 << 5;
+    pub const BACKWARD: u32 = 1 << 6;
+    /// CR0.TS, CR0.EM, CR0.MP.
+    pub const TASK_SWITCHED: u32 = 1 << 7;
+    pub const EMULATE: u32 = 1 << 8;
+    pub const MONITOR: u32 = 1 << 9;
+    /// CR4.OSFXSR; CR4.OSXSAVE with XCR0.AVX.
+    pub const SSE: u32 = 1 << 10;
+    pub const AVX: u32 = 1 << 11;
+    /// One bit a segment: all of the 4 GiB may be read and written (data) or read (code).
+    pub const FLAT_SHIFT: u32 = 12;
+    /// One bit a segment: its base is 0.
+    pub const ZERO_SHIFT: u32 = 18;
+    /// One instruction, then leave.
+    pub const SINGLE: u32 = 1 << 24;
+    /// The plain path: every memory access by the slow routine, all flags kept.
+    pub const PLAIN: u32 = 1 << 25;
+    /// RDTSC goes by the routine (intercepted, CR4.TSD at CPL 3, or a TSC ratio).
+    pub const RDTSC_ROUTINE: u32 = 1 << 26;
+
+    pub const fn has(self, bit: u32) -> bool {
+        self.0 & bit != 0
+    }
+    pub const fn bitness(self) -> u32 {
+        if self.has(Self::CODE64) {
+            64
+        } else if self.has(Self::CODE32) {
+            32
+        } else {
+            16
+        }
+    }
+    /// Which TLB table accesses use.
+    pub const fn mmu(self) -> usize {
+        (self.0 >> Self::MMU_SHIFT & 3) as usize
+    }
+    pub const fn flat(self, segment: usize) -> bool {
+        self.0 >> (Self::FLAT_SHIFT + segment as u32) & 1 != 0
+    }
+    pub const fn zero_base(self, segment: usize) -> bool {
+        self.0 >> (Self::ZERO_SHIFT + segment as u32) & 1 != 0
+    }
+    /// Which jump table: supervisor, supervisor reaching user pages, user, the rest.
+    pub const fn slot(self) -> usize {
+        if self.0 & (Self::SINGLE | Self::PLAIN | Self::BACKWARD) != 0 || !self.has(Self::CODE64) {
+            return 3;
+        }
+        if self.has(Self::USER) { 2 } else { self.mmu() - 1 }
+    }
+}

@@ -1,0 +1,142 @@
+//! Where translated code finds things: the bank that host RSP points at.
+//!
+//! A bank is one address space's caches with the hot processor state in front of them:
+//! `[stack][Hot][jump tags and codes, by slot][TLB by mode]`. Switching address spaces is switching RSP.
+
+/// Host registers of the guest's general registers, by encoding number; `None` lives in [`Hot::parked`].
+///
+/// The map is the identity where it can be, because of implicit operands. RSP is ours, RCX is scratch: JRCXZ is the
+/// only branch that needs no flags, and RCX needs no REX prefix, so that AH..BH can be encoded beside it.
+pub const PINNED: [Option<u8>; 16] = [
+    Some(0),  // RAX
+    Some(11), // RCX in R11
+    Some(2),  // RDX
+    Some(3),  // RBX
+    Some(10), // RSP in R10
+    Some(5),  // RBP
+    Some(6),  // RSI
+    Some(7),  // RDI
+    Some(8),  // R8
+    Some(9),  // R9
+    Some(15), // R10 in R15
+    None,     // R11
+    Some(12), // R12
+    None,     // R13
+    None,     // R14
+    None,     // R15
+];
+
+/// Entries of one TLB table. A power of two.
+pub const TLB_ENTRIES: usize = 2048;
+/// Tables: user, supervisor with SMAP in force, supervisor that may reach user pages.
+pub const TLB_MODES: usize = 3;
+/// Entries of one jump table.
+pub const JUMP_ENTRIES: usize = 2048;
+/// Jump tables: one for each kind of code that alternates often, the last for all the rest.
+pub const JUMP_SLOTS: usize = 4;
+/// Which bits of an address choose the jump-table entry, as PEXT takes them: 4096-byte-page-local bits and some above.
+pub const JUMP_MASK: u64 = 0x3ff8;
+
+/// A tag that no address matches.
+pub const NO_TAG: u64 = 1 << 62;
+
+/// One TLB entry. `-page + address` is the offset in the page on a hit, and at least 4096 otherwise, so that one unsigned
+/// comparison answers tag, page crossing and validity at once.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct TlbEntry {
+    /// Minus the linear page address, if reading needs no check, or [`NO_TAG`].
+    pub read: u64,
+    /// Host address of the page.
+    pub host: u64,
+    /// As `read`, for writing.
+    pub write: u64,
+    pub unused: u64,
+}
+
+impl TlbEntry {
+    pub const EMPTY: Self = Self { read: NO_TAG, host: 0, write: NO_TAG, unused: 0 };
+}
+
+/// Hot processor state at RSP. The first 16 words are in reach of one-byte displacements.
+#[repr(C, align(64))]
+pub struct Hot {
+    /// 0 asks translated code to leave at its next check.
+    pub attention: u64,
+    /// Guest R11, R13, R14, R15.
+    pub parked: [u64; 4],
+    pub temp: [u64; 4],
+    pub segment_base: [u64; 6],
+    pub jump_mask: u64,
+    // ---- end of the one-byte reach ----
+    /// Guest RIP when code leaves.
+    pub rip: u64,
+    /// Which site called, which link left.
+    pub site: u64,
+    /// What `enter` gives back: why code left ([`crate::thunk::Reason`]).
+    pub reason: u64,
+    /// Return address of a thunk call.
+    pub back: u64,
+    /// Host RSP of `enter`'s frame.
+    pub host_rsp: u64,
+    /// `Registers` of the processor (general registers first, then RIP and RFLAGS).
+    pub regs: u64,
+    /// XSAVE area.
+    pub fpu: u64,
+    /// Handed to Rust routines.
+    pub context: u64,
+    /// A bounce buffer or a code page was written: commit is due.
+    pub pending: u64,
+    /// Thunks.
+    pub access_thunk: u64,
+    pub commit_thunk: u64,
+    pub system_thunk: u64,
+    pub leave_thunk: u64,
+    /// Rust routines behind the thunks.
+    pub access_routine: u64,
+    pub commit_routine: u64,
+    pub system_routine: u64,
+    pub host_mxcsr: u64,
+    pub tsc_offset: u64,
+}
+
+pub const PARKED_R11: usize = 0;
+pub const PARKED_R13: usize = 1;
+pub const PARKED_R14: usize = 2;
+pub const PARKED_R15: usize = 3;
+
+/// Index in [`Hot::parked`] of a general register that is not pinned.
+pub const fn parked_index(gpr: usize) -> usize {
+    match gpr {
+        11 => PARKED_R11,
+        13 => PARKED_R13,
+        14 => PARKED_R14,
+        _ => PARKED_R15,
+    }
+}
+
+/// Bytes of stack below `Hot`: return addresses of thunk calls only; but a
+/// signal that some library handles without an alternate stack must fit, too.
+pub const STACK: usize = 64 << 10;
+/// Offsets from RSP.
+pub const JUMP_TAGS: usize = 1024;
+pub const JUMP_SLOT_BYTES: usize = JUMP_ENTRIES * 16;
+pub const JUMP_CODES: usize = JUMP_ENTRIES * 8;
+pub const TLB: usize = JUMP_TAGS + JUMP_SLOTS * JUMP_SLOT_BYTES;
+pub const TLB_MODE_BYTES: usize = TLB_ENTRIES * 32;
+/// Bytes of a bank from the start of its stack.
+pub const BANK: usize = (STACK + TLB + TLB_MODES * TLB_MODE_BYTES).next_multiple_of(4096);
+
+const _: () = assert!(size_of::<Hot>() <= JUMP_TAGS);
+
+/// Index of the TLB entry of a linear address.
+pub const fn tlb_index(address: u64) -> usize {
+    (address >> 12) as usize & (TLB_ENTRIES - 1)
+}
+
+/// Index of the jump-table entry of an address: what PEXT with [`JUMP_MASK`] gives.
+pub const fn jump_index(address: u64) -> usize {
+    (address >> 3) as usize & (JUMP_ENTRIES - 1)
+}
+
+const _: () = assert!(JUMP_MASK == ((JUMP_ENTRIES as u64) - 1) << 3);

@@ -1,0 +1,241 @@
+//! The passages between Rust and translated code.
+//!
+//! `enter` leaves Rust's stack for the bank; the thunks go back to Rust for one routine and return, or leave.
+//! x87, SSE and AVX state is the guest's while translated code runs and lies in the XSAVE area while Rust runs.
+
+// UNSAFETY: this is machine code that changes stacks and all registers; nothing else can do that.
+#![allow(unsafe_code)]
+
+use crate::layout::Hot;
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+/// Why translated code left, in [`Hot::reason`].
+#[repr(u64)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// A direct jump that is not linked yet: link in `Hot::site`, target in `Hot::rip`.
+    Link = 0,
+    /// A jump that the jump table does not know: target in `Hot::rip`.
+    Lookup = 1,
+    /// `Hot::attention` was 0: target in `Hot::rip`.
+    Attention = 2,
+    /// A Rust routine said so and has set the processor's state.
+    Routine = 3,
+    /// A host signal at the host address in `Hot::rip`, signal number in `Hot::site`.
+    Signal = 4,
+}
+
+impl Reason {
+    pub fn of(value: u64) -> Self {
+        match value {
+            0 => Self::Link,
+            1 => Self::Lookup,
+            2 => Self::Attention,
+            3 => Self::Routine,
+            _ => Self::Signal,
+        }
+    }
+}
+
+// Register order in `Registers`: RAX RCX RDX RBX RSP RBP RSI RDI R8..R15, RIP, RFLAGS. See layout::PINNED.
+global_asm!(
+    // Guest registers and flags from the bank's processor; clobbers RCX, R13. The flags are set first: MOV keeps them.
+    ".macro ireko_restore",
+    "mov rcx, [rsp + {fpu}]",
+    "mov eax, 7",
+    "xor edx, edx",
+    "xrstor64 [rcx]",
+    "mov r13, [rsp + {regs}]",
+    "mov rax, [r13 + 17*8]",
+    "mov ecx, eax",
+    "shr ecx, 11",
+    "and ecx, 1",
+    "shl eax, 8",
+    "or eax, ecx",
+    "add al, 0x7f",
+    "sahf",
+    "mov rcx, [r13 + 11*8]",
+    "mov [rsp + {parked}], rcx",
+    "mov rcx, [r13 + 13*8]",
+    "mov [rsp + {parked} + 8], rcx",
+    "mov rcx, [r13 + 14*8]",
+    "mov [rsp + {parked} + 16], rcx",
+    "mov rcx, [r13 + 15*8]",
+    "mov [rsp + {parked} + 24], rcx",
+    "mov rax, [r13]",
+    "mov r11, [r13 + 1*8]",
+    "mov rdx, [r13 + 2*8]",
+    "mov rbx, [r13 + 3*8]",
+    "mov r10, [r13 + 4*8]",
+    "mov rbp, [r13 + 5*8]",
+    "mov rsi, [r13 + 6*8]",
+    "mov rdi, [r13 + 7*8]",
+    "mov r8, [r13 + 8*8]",
+    "mov r9, [r13 + 9*8]",
+    "mov r15, [r13 + 10*8]",
+    "mov r12, [r13 + 12*8]",
+    ".endm",
+    // The reverse. Keeps R14; afterwards RBX is the bank and RSP Rust's stack.
+    ".macro ireko_save",
+    "mov r13, [rsp + {regs}]",
+    "mov [r13], rax",
+    "lahf",
+    "seto al",
+    "mov [r13 + 1*8], r11",
+    "mov [r13 + 2*8], rdx",
+    "mov [r13 + 3*8], rbx",
+    "mov [r13 + 4*8], r10",
+    "mov [r13 + 5*8], rbp",
+    "mov [r13 + 6*8], rsi",
+    "mov [r13 + 7*8], rdi",
+    "mov [r13 + 8*8], r8",
+    "mov [r13 + 9*8], r9",
+    "mov [r13 + 10*8], r15",
+    "mov [r13 + 12*8], r12",
+    "mov rcx, [rsp + {parked}]",
+    "mov [r13 + 11*8], rcx",
+    "mov rcx, [rsp + {parked} + 8]",
+    "mov [r13 + 13*8], rcx",
+    "mov rcx, [rsp + {parked} + 16]",
+    "mov [r13 + 14*8], rcx",
+    "mov rcx, [rsp + {parked} + 24]",
+    "mov [r13 + 15*8], rcx",
+    "movzx ecx, al",
+    "shl ecx, 11",
+    "movzx eax, ah",
+    "and eax, 0xd5",
+    "or eax, ecx",
+    "mov rcx, [r13 + 17*8]",
+    "and rcx, -0x8d6",
+    "or rcx, rax",
+    "mov [r13 + 17*8], rcx",
+    "mov rcx, [rsp + {fpu}]",
+    "mov eax, 7",
+    "xor edx, edx",
+    "xsaveopt64 [rcx]",
+    "vzeroupper",
+    "ldmxcsr [rsp + {host_mxcsr}]",
+    "mov rbx, rsp",
+    "mov rsp, [rbx + {host_rsp}]",
+    ".endm",
+    ".pushsection .text.ireko_thunks,\"ax\",@progbits",
+    ".globl ireko_enter",
+    "ireko_enter:",
+    "push rbx",
+    "push rbp",
+    "push r12",
+    "push r13",
+    "push r14",
+    "push r15",
+    "sub rsp, 8",
+    "mov [rdi + {host_rsp}], rsp",
+    "mov rsp, rdi",
+    "mov r14, rsi",
+    "ireko_restore",
+    "jmp r14",
+    ".globl ireko_leave",
+    "ireko_leave:",
+    "ireko_save",
+    "jmp 9f",
+    // R14: effective address. Gives the host address in R14, and RCX = 0.
+    ".globl ireko_access",
+    "ireko_access:",
+    "pop qword ptr [rsp + {back}]",
+    "ireko_save",
+    "mov rdi, [rbx + {context}]",
+    "mov rsi, [rbx + {site}]",
+    "mov rdx, r14",
+    "call [rbx + {access_routine}]",
+    "mov r14, rax",
+    "test rax, rax",
+    "jz 8f",
+    "mov rsp, rbx",
+    "ireko_restore",
+    "mov ecx, 0",
+    "jmp [rsp + {back}]",
+    ".globl ireko_commit",
+    "ireko_commit:",
+    "pop qword ptr [rsp + {back}]",
+    "ireko_save",
+    "mov rdi, [rbx + {context}]",
+    "mov rsi, [rbx + {site}]",
+    "call [rbx + {commit_routine}]",
+    "jmp 7f",
+    ".globl ireko_system",
+    "ireko_system:",
+    "pop qword ptr [rsp + {back}]",
+    "ireko_save",
+    "mov rdi, [rbx + {context}]",
+    "mov rsi, [rbx + {site}]",
+    "call [rbx + {system_routine}]",
+    "7: test eax, eax",
+    "jnz 8f",
+    "mov rsp, rbx",
+    "ireko_restore",
+    "jmp [rsp + {back}]",
+    "8: mov qword ptr [rbx + {reason}], 3",
+    "9: mov rax, [rbx + {reason}]",
+    "add rsp, 8",
+    "pop r15",
+    "pop r14",
+    "pop r13",
+    "pop r12",
+    "pop rbp",
+    "pop rbx",
+    "ret",
+    ".popsection",
+    fpu = const offset_of!(Hot, fpu),
+    regs = const offset_of!(Hot, regs),
+    parked = const offset_of!(Hot, parked),
+    host_mxcsr = const offset_of!(Hot, host_mxcsr),
+    host_rsp = const offset_of!(Hot, host_rsp),
+    back = const offset_of!(Hot, back),
+    context = const offset_of!(Hot, context),
+    site = const offset_of!(Hot, site),
+    reason = const offset_of!(Hot, reason),
+    access_routine = const offset_of!(Hot, access_routine),
+    commit_routine = const offset_of!(Hot, commit_routine),
+    system_routine = const offset_of!(Hot, system_routine),
+);
+
+unsafe extern "C" {
+    fn ireko_enter(hot: *mut Hot, code: *const u8) -> u64;
+    fn ireko_leave();
+    fn ireko_access();
+    fn ireko_commit();
+    fn ireko_system();
+}
+
+/// Rust behind the access thunk: context, site, effective address; gives a host address, or 0 to leave.
+pub type AccessRoutine = extern "C" fn(u64, u64, u64) -> u64;
+/// Rust behind the commit and system thunks: context, site; not 0 leaves.
+pub type SiteRoutine = extern "C" fn(u64, u64) -> u32;
+
+/// Host address of the thunk that leaves, for the signal handler.
+pub fn leave_address() -> usize {
+    ireko_leave as *const () as usize
+}
+
+/// Fills in the thunks of a fresh bank.
+pub fn prepare(hot: &mut Hot, access: AccessRoutine, commit: SiteRoutine, system: SiteRoutine) {
+    hot.access_thunk = ireko_access as *const () as u64;
+    hot.commit_thunk = ireko_commit as *const () as u64;
+    hot.system_thunk = ireko_system as *const () as u64;
+    hot.leave_thunk = ireko_leave as *const () as u64;
+    hot.access_routine = access as *const () as u64;
+    hot.commit_routine = commit as *const () as u64;
+    hot.system_routine = system as *const () as u64;
+    hot.host_mxcsr = 0x1f80;
+    hot.jump_mask = crate::layout::JUMP_MASK;
+}
+
+/// Runs translated code until it leaves.
+///
+/// # Safety
+/// `hot` is a whole bank that [`prepare`] filled, whose `regs`, `fpu` and `context` are valid for the routines; `code` is
+/// the entry of a block made for the current key.
+pub unsafe fn enter(hot: *mut Hot, code: *const u8) -> Reason {
+    // SAFETY: the caller's promise is ireko_enter's precondition.
+    Reason::of(unsafe { ireko_enter(hot, code) })
+}
