@@ -1,1 +1,24 @@
-//! (being written)
+//! One virtual machine: from a [`Spec`] to a running VM, on any engine.
+//!
+//! Knows the PC: where memory, devices and tables lie, how kernels are started, and what ends a VM. Must never know how an
+//! engine executes code, what a device does inside, or that there are other VMs. Start reading at [`vm`].
+
+#![forbid(unsafe_code)]
+
+pub mod acpi;
+pub mod boot;
+pub mod disk;
+pub mod engine;
+pub mod error;
+pub mod image;
+pub mod layout;
+pub mod outcome;
+pub mod platform;
+pub mod smbios;
+pub mod spec;
+pub mod vm;
+
+pub use error::MachineError;
+pub use outcome::Outcome;
+pub use spec::{DiskSpec, EngineChoice, Smbios, Source, Spec, cpu_model, parse_memory};
+pub use vm::{Endpoints, Handle, Vm};

@@ -1,0 +1,53 @@
+//! Boots one kernel with its serial console on standard output: `boot [options] KERNEL [INITRD [COMMAND LINE]]`, where the
+//! options are `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices` and `--disk FILE`.
+
+use ireko_machine::{DiskSpec, Endpoints, MachineError, Spec, Vm, parse_memory};
+use std::io::Read;
+use std::path::PathBuf;
+
+fn spec() -> Result<Spec, MachineError> {
+    let mut spec = Spec::new(PathBuf::new());
+    let mut files = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().unwrap_or_default();
+        match argument.as_str() {
+            "--engine" => spec.engine = value().parse()?,
+            "--memory" => spec.memory = parse_memory(&value())?,
+            "--vcpus" => spec.vcpus = value().parse().unwrap_or(0),
+            "--option" => spec.options.push(value()),
+            "--disk" => spec.disks.push(DiskSpec { path: value().into(), read_only: false }),
+            "--nested" => spec.nested = true,
+            "--test-devices" => spec.test_devices = true,
+            _ => files.push(argument),
+        }
+    }
+    let mut files = files.into_iter();
+    spec.kernel = PathBuf::from(files.next().unwrap_or_default()).into();
+    spec.initrd = files.next().filter(|f| !f.is_empty()).map(|f| PathBuf::from(f).into());
+    spec.command_line = files.next().unwrap_or_default();
+    Ok(spec)
+}
+
+fn boot() -> Result<u8, MachineError> {
+    let mut vm = Vm::new(spec()?, Endpoints::serial(std::io::stdout()))?;
+    eprintln!("engine {:?}", vm.engine());
+    let handle = vm.handle();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 256];
+        while let Ok(count @ 1..) = std::io::stdin().read(&mut bytes) {
+            handle.serial_input(&bytes[..count]);
+        }
+    });
+    let outcome = vm.run();
+    eprintln!("{outcome}");
+    Ok(outcome.exit_code())
+}
+
+fn main() {
+    let code = boot().unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        1
+    });
+    std::process::exit(code.into());
+}

@@ -1,0 +1,84 @@
+//! The devices that cannot be found otherwise (ACPI 6.5, chapters 6 and 19).
+
+use super::{OEM, OEM_REVISION, OEM_TABLE, PCI_GSI, PCI_GSIS};
+use crate::layout::{self, Layout};
+use crate::spec::MIB;
+use acpi_tables::Aml;
+use acpi_tables::aml::{
+    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package,
+    ResourceTemplate, Scope, ZERO,
+};
+use acpi_tables::sdt::Sdt;
+use ireko_devices::acpi as pm;
+
+const HEADER: u32 = 36;
+/// The revision from which integers have 64 bits.
+const REVISION: u8 = 2;
+const PCI_SLOTS: u32 = 32;
+
+pub fn table(layout: &Layout) -> Vec<u8> {
+    let mut dsdt = Sdt::new(*b"DSDT", HEADER, REVISION, OEM, OEM_TABLE, OEM_REVISION);
+    let sleep = pm::SLP_TYP_S5;
+    Name::new("_S5_".into(), &Package::new(vec![&sleep, &sleep, &ZERO, &ZERO])).to_aml_bytes(&mut dsdt);
+    let name = |hid: &'static str| Name::new("_HID".into(), &EISAName::new(hid));
+    add_pci(&mut dsdt, layout);
+    add_device(&mut dsdt, "COM1", vec![&name("PNP0501"), &ports_and_interrupt(0x3f8, 8, 4), &uid(1)]);
+    add_device(&mut dsdt, "RTC_", vec![&name("PNP0B00"), &ports_and_interrupt(0x70, 2, 8)]);
+    // What a memory-mapped configuration space needs to be believed: somebody who claims it (PCI Firmware 3.3, 4.1.2).
+    let ecam = Memory32Fixed::new(true, layout::PCI_ECAM as u32, MIB as u32);
+    let claimed = Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ecam]));
+    add_device(&mut dsdt, "MRES", vec![&name("PNP0C02"), &claimed]);
+    dsdt.as_slice().to_vec()
+}
+
+fn uid(number: u8) -> Name {
+    Name::new("_UID".into(), &number)
+}
+
+fn add_device(dsdt: &mut Sdt, name: &str, children: Vec<&dyn Aml>) {
+    let device = Device::new(name.into(), children);
+    Scope::new("_SB_".into(), vec![&device]).to_aml_bytes(dsdt);
+}
+
+fn ports_and_interrupt(port: u16, count: u8, irq: u32) -> Name {
+    let ports = IO::new(port, port, 1, count);
+    let interrupt = Interrupt::new(true, true, false, false, irq);
+    Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ports, &interrupt]))
+}
+
+/// The PCI root bridge: PCI Express, so that the memory-mapped configuration space is used.
+fn add_pci(dsdt: &mut Sdt, layout: &Layout) {
+    let hid = Name::new("_HID".into(), &EISAName::new("PNP0A08"));
+    let cid = Name::new("_CID".into(), &EISAName::new("PNP0A03"));
+    add_device(dsdt, "PCI0", vec![&hid, &cid, &uid(0), &windows(layout), &routing()]);
+}
+
+fn windows(layout: &Layout) -> Name {
+    let mmio64 = layout.pci_mmio64();
+    let not_cached = AddressSpaceCacheable::NotCacheable;
+    let buses = AddressSpace::new_bus_number(0u16, 0);
+    let configuration = IO::new(0xcf8, 0xcf8, 1, 8);
+    let low_ports = AddressSpace::new_io(0u16, 0xcf7, None);
+    let high_ports = AddressSpace::new_io(0xd00u16, 0xffff, None);
+    let low_memory = AddressSpace::new_memory(
+        not_cached,
+        true,
+        layout::PCI_MMIO32.start as u32,
+        (layout::PCI_MMIO32.end - 1) as u32,
+        None,
+    );
+    let high_memory = AddressSpace::new_memory(not_cached, true, mmio64.start, mmio64.end - 1, None);
+    let all: Vec<&dyn Aml> = vec![&buses, &configuration, &low_ports, &high_ports, &low_memory, &high_memory];
+    Name::new("_CRS".into(), &ResourceTemplate::new(all))
+}
+
+/// INTA# of each slot to its GSI (ACPI 6.5, 6.2.13).
+fn routing() -> Name {
+    let address = |slot: u32| slot << 16 | 0xffff;
+    let numbers: Vec<_> = (1..PCI_SLOTS).map(|slot| (address(slot), PCI_GSI + slot % PCI_GSIS)).collect();
+    let entries: Vec<_> = numbers
+        .iter()
+        .map(|(address, gsi)| Package::new(vec![address as &dyn Aml, &ZERO, &ZERO, gsi as &dyn Aml]))
+        .collect();
+    Name::new("_PRT".into(), &Package::new(entries.iter().map(|e| e as &dyn Aml).collect()))
+}

@@ -1,0 +1,54 @@
+//! Raw disks: a file whose content is the disk's.
+
+use crate::{DiskSpec, MachineError};
+use ireko_vmcore::Disk;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::FileExt;
+
+const SECTOR: u64 = 512;
+
+pub struct RawDisk {
+    file: File,
+    size: u64,
+    read_only: bool,
+}
+
+impl RawDisk {
+    pub fn open(spec: &DiskSpec) -> Result<Self, MachineError> {
+        let name = spec.path.display().to_string();
+        let failed = |why: String| MachineError::Disk { name: name.clone(), why };
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(!spec.read_only)
+            .open(&spec.path)
+            .map_err(|e| failed(e.to_string()))?;
+        // Seeking tells the size of block devices too.
+        let size = io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(|e| failed(e.to_string()))?;
+        if size == 0 || size % SECTOR != 0 {
+            return Err(failed(format!("its size, {size} bytes, is not a multiple of {SECTOR}")));
+        }
+        Ok(Self { file, size, read_only: spec.read_only })
+    }
+}
+
+impl Disk for RawDisk {
+    fn size(&self) -> u64 {
+        self.size
+    }
+    fn read_only(&self) -> bool {
+        self.read_only
+    }
+    fn read_at(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(data, offset)
+    }
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if self.read_only || offset.checked_add(data.len() as u64).is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        self.file.write_all_at(data, offset)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}

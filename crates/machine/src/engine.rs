@@ -1,0 +1,90 @@
+//! Which engine executes a VM: chosen by trying, not by looking.
+
+use crate::{EngineChoice, MachineError};
+use ireko_kvm::KvmHypervisor;
+use ireko_vmcore::{HvError, Hypervisor};
+use std::sync::Arc;
+
+/// An engine and why it is the one.
+#[derive(Clone)]
+pub struct Chosen {
+    /// `soft` or `kvm`.
+    pub name: &'static str,
+    /// A sentence for people.
+    pub reason: String,
+    /// It can give its guests virtualization extensions.
+    pub nested: bool,
+    pub hypervisor: Arc<dyn Hypervisor>,
+}
+
+impl std::fmt::Debug for Chosen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.name, self.reason)
+    }
+}
+
+impl Chosen {
+    fn new(hypervisor: Arc<dyn Hypervisor>, reason: String) -> Self {
+        let caps = hypervisor.caps();
+        Self { name: caps.engine, nested: caps.nested, reason, hypervisor }
+    }
+}
+
+/// Picks the engine for a VM that wants (or does not want) to be a hypervisor itself.
+pub fn choose(want: EngineChoice, nested: bool) -> Result<Chosen, MachineError> {
+    let chosen = match want {
+        EngineChoice::Soft => soft("asked for".into())?,
+        EngineChoice::Kvm => kvm().map_err(|why| MachineError::EngineUnusable { engine: "kvm", why })?,
+        EngineChoice::Auto => automatic(nested)?,
+    };
+    if nested && !chosen.nested {
+        let why = "the kvm module's `nested` parameter is off, or the processor has no virtualization".into();
+        return Err(MachineError::NestingImpossible { engine: chosen.name, why });
+    }
+    Ok(chosen)
+}
+
+fn automatic(nested: bool) -> Result<Chosen, MachineError> {
+    match kvm() {
+        Ok(chosen) if !nested || chosen.nested => Ok(chosen),
+        Ok(_) => soft("KVM runs guests here but cannot give them nesting".into()),
+        Err(why) => soft(why),
+    }
+}
+
+/// The error is a sentence that says why not.
+fn kvm() -> Result<Chosen, String> {
+    let report = ireko_kvm::probe()?;
+    let hypervisor = KvmHypervisor::new().map_err(|e| e.to_string())?;
+    Ok(Chosen::new(Arc::new(hypervisor), report.sentence))
+}
+
+fn soft(reason: String) -> Result<Chosen, MachineError> {
+    let unusable = |e: HvError| MachineError::EngineUnusable { engine: "soft", why: e.to_string() };
+    software_cpu().map(|hypervisor| Chosen::new(hypervisor, reason)).map_err(unusable)
+}
+
+/// The software CPU.
+fn software_cpu() -> Result<Arc<dyn Hypervisor>, HvError> {
+    Err(HvError::Unsupported("the software CPU is not finished".into()))
+}
+
+/// What one engine can do on this host.
+#[derive(Clone, Debug)]
+pub struct Survey {
+    pub engine: &'static str,
+    pub usable: bool,
+    pub nested: bool,
+    /// A sentence for people.
+    pub what: String,
+}
+
+/// Tries every engine.
+pub fn survey() -> Vec<Survey> {
+    let of = |engine, result: Result<Chosen, String>| match result {
+        Ok(chosen) => Survey { engine, usable: true, nested: chosen.nested, what: chosen.reason },
+        Err(what) => Survey { engine, usable: false, nested: false, what },
+    };
+    let soft = soft("the software CPU works on every x86-64-v3 host".into()).map_err(|e| e.to_string());
+    vec![of("kvm", kvm()), of("soft", soft)]
+}

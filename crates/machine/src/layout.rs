@@ -1,0 +1,179 @@
+//! Where everything lies in guest physical memory.
+
+use crate::MachineError;
+use crate::spec::MIB;
+use std::ops::Range;
+
+pub const GIB: u64 = 1 << 30;
+
+// Boot structures, all in the first 640 KiB; the kernel is done with them before it uses that memory.
+pub const GDT: u64 = 0x500;
+pub const ZERO_PAGE: u64 = 0x7000;
+/// PML4, PDPT and four page directories, for 4 GiB.
+pub const PAGE_TABLES: u64 = 0x9000;
+pub const BOOT_STACK: u64 = 0x8ff0;
+pub const MULTIBOOT_INFO: u64 = 0x9_0000;
+pub const COMMAND_LINE: u64 = 0x2_0000;
+pub const COMMAND_LINE_ROOM: usize = 0x1_0000;
+/// The end of conventional memory: what follows is the extended BIOS data area and video memory.
+pub const CONVENTIONAL_END: u64 = 0x9_fc00;
+
+/// The RSDP is looked for from here on, in steps of 16 bytes (ACPI 6.5, 5.2.5.1).
+pub const ACPI: Range<u64> = 0xe_0000..0xf_0000;
+/// The SMBIOS entry point is looked for here (SMBIOS 3.6, 5.2.2).
+pub const SMBIOS: Range<u64> = 0xf_0000..0x10_0000;
+pub const HIGH_MEMORY: u64 = MIB;
+
+/// RAM below 4 GiB ends here at most.
+pub const LOW_RAM_END: u64 = 3 * GIB;
+pub const PCI_MMIO32: Range<u64> = 0xc000_0000..0xe000_0000;
+pub const PCI_ECAM: u64 = 0xe000_0000;
+pub const PCI_PORTS: Range<u64> = 0xc000..0x1_0000;
+const HIGH_RAM: u64 = 4 * GIB;
+const PCI_MMIO64_LEAST: u64 = 64 * GIB;
+const PCI_MMIO64_SIZE: u64 = 16 * GIB;
+
+pub const LEAST_MEMORY: u64 = 8 * MIB;
+/// What fits under a 40-bit physical address with the 64-bit PCI window above it.
+const MOST_MEMORY: u64 = 512 * GIB;
+
+/// The RAM of one VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// RAM from 0 to here.
+    pub low_end: u64,
+    /// Bytes of RAM from 4 GiB on.
+    pub high_size: u64,
+}
+
+impl Layout {
+    pub fn new(memory: u64) -> Result<Self, MachineError> {
+        if memory < LEAST_MEMORY {
+            return Err(MachineError::MemoryTooSmall { has_bytes: memory, least_mib: LEAST_MEMORY / MIB });
+        }
+        if memory % (2 * MIB) != 0 {
+            return Err(MachineError::MemoryOdd(memory));
+        }
+        if memory > MOST_MEMORY {
+            return Err(MachineError::MemoryBeyondHost { asked_mib: memory / MIB, free_mib: MOST_MEMORY / MIB });
+        }
+        let low_end = memory.min(LOW_RAM_END);
+        Ok(Self { low_end, high_size: memory - low_end })
+    }
+
+    /// For `Memory::new`.
+    pub fn ranges(&self) -> Vec<(u64, u64)> {
+        let mut ranges = vec![(0, self.low_end)];
+        if self.high_size > 0 {
+            ranges.push((HIGH_RAM, self.high_size));
+        }
+        ranges
+    }
+
+    pub fn memory(&self) -> u64 {
+        self.low_end + self.high_size
+    }
+
+    /// The PCI window above all RAM.
+    pub fn pci_mmio64(&self) -> Range<u64> {
+        let start = (HIGH_RAM + self.high_size).next_multiple_of(GIB).max(PCI_MMIO64_LEAST);
+        start..start + PCI_MMIO64_SIZE
+    }
+
+    /// The memory map that firmware would give (ACPI 6.5, 15).
+    pub fn e820(&self) -> Vec<E820> {
+        let entry = |range: Range<u64>, kind| E820 { start: range.start, size: range.end - range.start, kind };
+        let mut map = vec![
+            entry(0..CONVENTIONAL_END, E820Kind::Ram),
+            entry(CONVENTIONAL_END..0xa_0000, E820Kind::Reserved),
+            entry(ACPI.start..SMBIOS.end, E820Kind::Reserved),
+            entry(HIGH_MEMORY..self.low_end, E820Kind::Ram),
+            entry(PCI_ECAM..PCI_ECAM + MIB, E820Kind::Reserved),
+        ];
+        if self.high_size > 0 {
+            map.push(entry(HIGH_RAM..HIGH_RAM + self.high_size, E820Kind::Ram));
+        }
+        map
+    }
+}
+
+/// Address range types (ACPI 6.5, table 15.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum E820Kind {
+    Ram = 1,
+    Reserved = 2,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct E820 {
+    pub start: u64,
+    pub size: u64,
+    pub kind: E820Kind,
+}
+
+/// Refuses what this host cannot back: `MemAvailable` of `/proc/meminfo`, where there is one.
+pub fn check_host_memory(memory: u64) -> Result<(), MachineError> {
+    let Ok(text) = std::fs::read_to_string("/proc/meminfo") else { return Ok(()) };
+    match available(&text) {
+        Some(free) if memory > free => {
+            Err(MachineError::MemoryBeyondHost { asked_mib: memory / MIB, free_mib: free / MIB })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Bytes of `MemAvailable` in the text of `/proc/meminfo`.
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_beyond_3_gib_continues_at_4_gib() {
+        let layout = Layout::new(5 * GIB).unwrap();
+        assert_eq!(layout.ranges(), [(0, 3 * GIB), (4 * GIB, 2 * GIB)]);
+    }
+
+    #[test]
+    fn the_memory_map_is_ascending_and_disjoint() {
+        let map = Layout::new(5 * GIB).unwrap().e820();
+        assert!(map.windows(2).all(|w| w[0].start + w[0].size <= w[1].start));
+    }
+
+    #[test]
+    fn the_memory_map_gives_all_ram_but_the_bios_area() {
+        let ram: u64 =
+            Layout::new(GIB).unwrap().e820().iter().filter(|e| e.kind == E820Kind::Ram).map(|e| e.size).sum();
+        assert_eq!(ram, GIB - (HIGH_MEMORY - CONVENTIONAL_END));
+    }
+
+    #[test]
+    fn the_64_bit_pci_window_is_above_all_ram() {
+        let layout = Layout::new(200 * GIB).unwrap();
+        assert!(layout.pci_mmio64().start >= 4 * GIB + layout.high_size);
+    }
+
+    #[test]
+    fn too_little_memory_says_the_minimum() {
+        assert!(Layout::new(MIB).unwrap_err().to_string().contains("at least 8 MiB"));
+    }
+
+    #[test]
+    fn odd_memory_is_refused() {
+        assert!(matches!(Layout::new(64 * MIB + 4096), Err(MachineError::MemoryOdd(_))));
+    }
+
+    #[test]
+    fn available_memory_is_read_in_bytes() {
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   2048 kB\n"), Some(2 << 20));
+    }
+
+    #[test]
+    fn more_memory_than_the_host_has_is_refused() {
+        assert!(matches!(check_host_memory(1 << 60), Err(MachineError::MemoryBeyondHost { .. })));
+    }
+}

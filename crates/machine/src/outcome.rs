@@ -1,0 +1,58 @@
+//! How a VM ended.
+
+use ireko_vmcore::Halt;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The guest turned itself off.
+    PowerOff,
+    /// The guest asked for a reset.
+    Reset,
+    /// The guest wrote this to the isa-debug-exit port.
+    DebugExit(u32),
+    /// Triple fault, with registers.
+    Shutdown(String),
+    /// HLT with interrupts off: nothing can happen any more. With registers.
+    Idle(String),
+    /// The engine cannot go on, with registers.
+    Failed(String),
+    /// The host asked for it.
+    Stopped,
+}
+
+impl Outcome {
+    /// For the process that ran the VM. isa-debug-exit gives `value << 1 | 1`, as test kernels expect.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::PowerOff | Self::Reset | Self::Stopped => 0,
+            Self::DebugExit(value) => (value << 1 | 1) as u8,
+            Self::Shutdown(_) => 70,
+            Self::Idle(_) => 71,
+            Self::Failed(_) => 72,
+        }
+    }
+
+    /// What a vCPU's halt means for the VM; `dump` is asked for where the halt says nothing itself.
+    pub(crate) fn from_halt(halt: Halt, dump: impl FnOnce() -> String) -> Self {
+        match halt {
+            Halt::Stopped => Self::Stopped,
+            Halt::Shutdown(text) => Self::Shutdown(text),
+            Halt::Idle => Self::Idle(dump()),
+            Halt::Failed(text) => Self::Failed(text),
+        }
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::PowerOff => write!(f, "the guest turned itself off"),
+            Self::Reset => write!(f, "the guest asked for a reset"),
+            Self::DebugExit(value) => write!(f, "the guest ended with debug exit value {value}"),
+            Self::Shutdown(text) => write!(f, "the guest shut down by a triple fault: {text}"),
+            Self::Idle(text) => write!(f, "the guest halted with interrupts off for good: {text}"),
+            Self::Failed(text) => write!(f, "the engine cannot go on: {text}"),
+            Self::Stopped => write!(f, "stopped from outside"),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The devices of a VM, and how they are wired.
+
+use crate::acpi::{PCI_GSI, PCI_GSIS, SCI};
+use crate::disk::RawDisk;
+use crate::layout::{self, Layout};
+use crate::{MachineError, Spec};
+use ireko_devices::{
+    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, Ecam, FwCfg, I8042, IoApic, Irqs, MsiSink, PciBus, Pic, Pit, Power,
+    Rtc, Serial, SystemBus, TestDevice, VirtioPci, Windows, acpi, ioapic, pci, pic, pit, rtc, serial, shared,
+    testdev, virtio,
+};
+use ireko_vmcore::{Clock, Line, Memory, Partition, Space, Timers};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What the platform is built on and told about.
+pub struct Surroundings<'a> {
+    pub spec: &'a Spec,
+    pub layout: &'a Layout,
+    pub memory: Arc<Memory>,
+    pub partition: Arc<dyn Partition>,
+    /// The engine brings PIC, IOAPIC and PIT.
+    pub irqchip: bool,
+    pub clock: Clock,
+    pub timers: Timers,
+    pub power: Power,
+    pub debug_exit: Arc<dyn Fn(u8) + Send + Sync>,
+}
+
+/// A built machine, as far as it is not the engine's.
+pub struct Platform {
+    pub bus: Arc<SystemBus>,
+    pub serial: Arc<Mutex<Serial>>,
+    pub acpi: AcpiPm,
+    pub console: Option<ConsoleInput>,
+}
+
+impl From<ireko_devices::BusError> for MachineError {
+    fn from(error: ireko_devices::BusError) -> Self {
+        Self::Platform(error.to_string())
+    }
+}
+
+impl From<ireko_devices::PciError> for MachineError {
+    fn from(error: ireko_devices::PciError) -> Self {
+        Self::Platform(error.to_string())
+    }
+}
+
+/// Gives the wire to a GSI.
+type Wires = Box<dyn Fn(u32) -> Line>;
+
+pub fn build(
+    around: &Surroundings,
+    serial_output: Box<dyn Write + Send>,
+    console_output: Option<Box<dyn Write + Send>>,
+) -> Result<Platform, MachineError> {
+    let mut bus = SystemBus::new();
+    let wire = interrupt_controllers(around, &mut bus)?;
+    let serial = shared(Serial::new(serial_output, wire(4)));
+    bus.add(serial.clone(), &serial::PLACES)?;
+    add_clock(around, &mut bus, &wire)?;
+    let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
+    bus.add(shared(acpi.clone()), &acpi::PLACES)?;
+    bus.add(shared(I8042::new(around.power.clone())), &acpi::I8042_PLACES)?;
+    let console = add_pci(around, &mut bus, &wire, console_output)?;
+    if around.spec.test_devices {
+        add_test_devices(around, &mut bus, &wire)?;
+    }
+    Ok(Platform { bus: Arc::new(bus), serial, acpi, console })
+}
+
+/// PIC, IOAPIC and PIT, unless the engine has them; and the wires to them.
+fn interrupt_controllers(around: &Surroundings, bus: &mut SystemBus) -> Result<Wires, MachineError> {
+    let partition = around.partition.clone();
+    if around.irqchip {
+        return Ok(Box::new(move |gsi| partition.line(gsi).unwrap_or_else(Line::unconnected)));
+    }
+    // The partition holds the PIC, so the PIC must not hold the partition.
+    let told = Arc::downgrade(&partition);
+    let pic = Pic::new(Arc::new(move || {
+        if let Some(partition) = told.upgrade() {
+            partition.extint_changed();
+        }
+    }));
+    let ioapic = IoApic::new(0, msi_sink(&partition));
+    let eoi = ioapic.clone();
+    partition.connect(Arc::new(pic.clone()), Arc::new(move |vector| eoi.eoi(vector)));
+    let irqs = Irqs::new(pic.clone(), ioapic.clone());
+    bus.add(shared(pic), &pic::PLACES)?;
+    bus.add(shared(ioapic), &ioapic::PLACES)?;
+    bus.add(shared(Pit::new(around.clock, &around.timers, irqs.line(0))), &pit::PLACES)?;
+    Ok(Box::new(move |gsi| irqs.line(gsi)))
+}
+
+/// The engine's end for message-signalled interrupts. Held by what the engine holds, so weakly.
+fn msi_sink(partition: &Arc<dyn Partition>) -> MsiSink {
+    let partition = Arc::downgrade(partition);
+    Arc::new(move |msi| {
+        if let Some(partition) = partition.upgrade() {
+            partition.msi(msi);
+        }
+    })
+}
+
+fn add_clock(around: &Surroundings, bus: &mut SystemBus, wire: &Wires) -> Result<(), MachineError> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    let rtc = Rtc::new(around.clock, &around.timers, wire(8), now);
+    rtc.set_memory_size(around.layout.low_end, around.layout.high_size);
+    Ok(bus.add(shared(rtc), &rtc::PLACES)?)
+}
+
+/// PCI with its virtio functions: the random source in slot 1, the console in slot 2 if asked for, then the disks.
+fn add_pci(
+    around: &Surroundings,
+    bus: &mut SystemBus,
+    wire: &Wires,
+    console_output: Option<Box<dyn Write + Send>>,
+) -> Result<Option<ConsoleInput>, MachineError> {
+    const RNG: u8 = 1;
+    const CONSOLE: u8 = 2;
+    const FIRST_DISK: u8 = 3;
+    let pci = PciBus::new((0..PCI_GSIS).map(|n| wire(PCI_GSI + n)).collect());
+    let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
+    let rng = virtio::Rng::host().map_err(|e| MachineError::Platform(format!("the host's random source: {e}")))?;
+    pci.add(RNG, shared(VirtioPci::new(Box::new(rng), memory.clone(), msi.clone(), pci.intx(RNG))))?;
+    let mut input = None;
+    if around.spec.virtio_console {
+        let output = console_output.unwrap_or_else(|| Box::new(std::io::sink()));
+        let (console, to) = virtio::console(memory.clone(), msi.clone(), pci.intx(CONSOLE), output);
+        pci.add(CONSOLE, console)?;
+        input = Some(to);
+    }
+    for (slot, disk) in (FIRST_DISK..).zip(&around.spec.disks) {
+        let serial = format!("ireko{}", slot - FIRST_DISK);
+        let blk = virtio::Blk::new(Box::new(RawDisk::open(disk)?), &serial);
+        pci.add(slot, shared(VirtioPci::new(Box::new(blk), memory.clone(), msi.clone(), pci.intx(slot))))?;
+    }
+    place_pci(around, bus, &pci)?;
+    Ok(input)
+}
+
+/// As firmware would: the windows, every BAR in them, and both ways to configuration space.
+fn place_pci(around: &Surroundings, bus: &mut SystemBus, pci: &Arc<PciBus>) -> Result<(), MachineError> {
+    let windows =
+        Windows { ports: layout::PCI_PORTS, mmio32: layout::PCI_MMIO32, mmio64: around.layout.pci_mmio64() };
+    pci.assign(&windows)?;
+    let spaces =
+        [(Space::Port, &windows.ports), (Space::Mmio, &windows.mmio32), (Space::Mmio, &windows.mmio64)];
+    for (space, window) in spaces {
+        bus.add_window(space, window.start, window.end - window.start, pci.clone())?;
+    }
+    bus.add(shared(ConfigPorts::new(pci.clone(), around.power.clone())), &pci::CONFIG_PLACES)?;
+    Ok(bus.add(shared(Ecam::new(pci.clone())), &[layout::PCI_ECAM])?)
+}
+
+fn add_test_devices(around: &Surroundings, bus: &mut SystemBus, wire: &Wires) -> Result<(), MachineError> {
+    const GSIS: u32 = 24;
+    bus.add(shared(DebugExit::new(around.debug_exit.clone())), &testdev::EXIT_PLACES)?;
+    bus.add(shared(TestDevice::new((0..GSIS).map(wire).collect())), &testdev::TEST_PLACES)?;
+    Ok(bus.add(shared(FwCfg::new(around.spec.vcpus as u16)), &testdev::FW_CFG_PLACES)?)
+}

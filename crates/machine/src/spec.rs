@@ -1,0 +1,234 @@
+//! What a VM is made from.
+
+use crate::MachineError;
+use ireko_vmcore::CpuModel;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub const MIB: u64 = 1 << 20;
+pub const DEFAULT_MEMORY: u64 = 512 * MIB;
+
+/// Where bytes come from: a file that the user named, or bytes that we made.
+#[derive(Clone, Debug)]
+pub enum Source {
+    File(PathBuf),
+    Bytes { name: String, data: Arc<Vec<u8>> },
+}
+
+impl Source {
+    /// As the user knows it.
+    pub fn name(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Bytes { name, .. } => name.clone(),
+        }
+    }
+
+    /// All bytes; `what` it is ("kernel", "initrd") is for the error.
+    pub fn read(&self, what: &'static str) -> Result<Arc<Vec<u8>>, MachineError> {
+        match self {
+            Self::Bytes { data, .. } => Ok(data.clone()),
+            Self::File(path) => std::fs::read(path).map(Arc::new).map_err(|source| match source.kind() {
+                std::io::ErrorKind::NotFound => MachineError::Missing { what, name: self.name() },
+                _ => MachineError::Unreadable { what, name: self.name(), source },
+            }),
+        }
+    }
+
+    /// How many bytes [`Source::read`] will give, if that can be told.
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            Self::Bytes { data, .. } => Some(data.len() as u64),
+            Self::File(path) => std::fs::metadata(path).ok().map(|m| m.len()),
+        }
+    }
+}
+
+impl From<PathBuf> for Source {
+    fn from(path: PathBuf) -> Self {
+        Self::File(path)
+    }
+}
+
+impl From<&Path> for Source {
+    fn from(path: &Path) -> Self {
+        Self::File(path.into())
+    }
+}
+
+/// A disk whose file is the disk's content.
+#[derive(Clone, Debug)]
+pub struct DiskSpec {
+    pub path: PathBuf,
+    pub read_only: bool,
+}
+
+/// Which engine executes the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// KVM if it proves usable and can do what is asked, otherwise the software CPU.
+    #[default]
+    Auto,
+    Soft,
+    Kvm,
+}
+
+impl FromStr for EngineChoice {
+    type Err = MachineError;
+    fn from_str(text: &str) -> Result<Self, MachineError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "soft" => Ok(Self::Soft),
+            "kvm" => Ok(Self::Kvm),
+            _ => Err(MachineError::UnknownEngine(text.into())),
+        }
+    }
+}
+
+/// A CPU model by its name; `None` leaves it to the engine.
+pub fn cpu_model(text: &str) -> Result<Option<CpuModel>, MachineError> {
+    match text {
+        "auto" => Ok(None),
+        "amd" => Ok(Some(CpuModel::Amd)),
+        "host" => Ok(Some(CpuModel::Host)),
+        _ => Err(MachineError::UnknownCpu(text.into())),
+    }
+}
+
+/// Bytes from text as users write it: `1073741824`, `512M`, `1.5G`, `2GiB`.
+pub fn parse_memory(text: &str) -> Result<u64, MachineError> {
+    let wrong = || MachineError::MemoryText(text.into());
+    let trimmed = text.trim();
+    let digits = trimmed.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(trimmed.len());
+    let (number, unit) = trimmed.split_at(digits);
+    let scale: u64 = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" | "kb" | "kib" => 1 << 10,
+        "m" | "mb" | "mib" => MIB,
+        "g" | "gb" | "gib" => 1 << 30,
+        "t" | "tb" | "tib" => 1 << 40,
+        _ => return Err(wrong()),
+    };
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(scale).ok_or_else(wrong);
+    }
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let bytes = number * scale as f64;
+    if bytes.is_finite() && bytes < 1e18 { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
+/// What the guest's DMI says (SMBIOS types 0 and 1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Smbios {
+    pub bios_vendor: String,
+    pub bios_version: String,
+    pub manufacturer: String,
+    pub product: String,
+    pub version: String,
+    pub serial: String,
+    pub uuid: [u8; 16],
+}
+
+impl Default for Smbios {
+    fn default() -> Self {
+        Self {
+            bios_vendor: "Ireko".into(),
+            bios_version: env!("CARGO_PKG_VERSION").into(),
+            manufacturer: "Ireko".into(),
+            product: "Ireko VM".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
+            serial: "0".into(),
+            uuid: [0; 16],
+        }
+    }
+}
+
+impl Smbios {
+    /// For a VM at nesting level `level` (1 is the host's own VM).
+    pub fn level(level: u32) -> Self {
+        Self { product: format!("Ireko VM level {level}"), ..Self::default() }
+    }
+}
+
+/// One VM.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Bytes, a multiple of 2 MiB.
+    pub memory: u64,
+    pub vcpus: u32,
+    pub kernel: Source,
+    /// For a multiboot kernel: its first module.
+    pub initrd: Option<Source>,
+    pub command_line: String,
+    pub disks: Vec<DiskSpec>,
+    pub engine: EngineChoice,
+    /// Give the guest virtualization extensions.
+    pub nested: bool,
+    /// `None`: the engine's own choice (AMD for soft, the host's processor for KVM).
+    pub cpu: Option<CpuModel>,
+    /// What bare-metal test kernels expect: isa-debug-exit, pc-testdev, fw_cfg.
+    pub test_devices: bool,
+    /// A virtio console beside the serial one.
+    pub virtio_console: bool,
+    pub smbios: Smbios,
+    /// Engine debugging options, `name=value`.
+    pub options: Vec<String>,
+}
+
+impl Spec {
+    pub fn new(kernel: impl Into<Source>) -> Self {
+        Self {
+            memory: DEFAULT_MEMORY,
+            vcpus: 1,
+            kernel: kernel.into(),
+            initrd: None,
+            command_line: String::new(),
+            disks: Vec::new(),
+            engine: EngineChoice::Auto,
+            nested: false,
+            cpu: None,
+            test_devices: false,
+            virtio_console: false,
+            smbios: Smbios::default(),
+            options: Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_with_and_without_unit() {
+        let read = |text| parse_memory(text).unwrap();
+        assert_eq!(read("1073741824"), 1 << 30);
+        assert_eq!(read("512M"), 512 << 20);
+        assert_eq!(read("1.5G"), 3 << 29);
+        assert_eq!(read("2GiB"), 2 << 30);
+    }
+
+    #[test]
+    fn what_is_no_memory_is_refused() {
+        for text in ["", "G", "12X", "-1M", "1..2G", "99999999999999999999", "99999999999T", "1.5.G"] {
+            assert!(parse_memory(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_engine_is_named() {
+        assert!("xen".parse::<EngineChoice>().unwrap_err().to_string().contains("`xen`"));
+    }
+
+    #[test]
+    fn an_unknown_cpu_is_named() {
+        assert!(cpu_model("z80").unwrap_err().to_string().contains("`z80`"));
+    }
+
+    #[test]
+    fn a_missing_kernel_is_named() {
+        let error = Source::File("/no/such/kernel".into()).read("kernel").unwrap_err();
+        assert_eq!(error.to_string(), "the kernel `/no/such/kernel` does not exist; check the path");
+    }
+}

@@ -1,0 +1,284 @@
+//! A VM from its [`Spec`] to its end.
+
+use crate::boot::{self, Payload};
+use crate::engine::{self, Chosen};
+use crate::image::Image;
+use crate::layout::{self, Layout};
+use crate::platform::{self, Platform, Surroundings};
+use crate::{MachineError, Outcome, Spec, acpi, smbios};
+use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
+use ireko_vmcore::{
+    Bus, Clock, CpuModel, Halt, HvError, Memory, Partition, PartitionSpec, Stop, Timers, Vcpu,
+};
+use std::io::Write;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Where the guest's output goes.
+pub struct Endpoints {
+    /// COM1.
+    pub serial: Box<dyn Write + Send>,
+    /// The virtio console, if the spec asks for one.
+    pub console: Option<Box<dyn Write + Send>>,
+}
+
+impl Endpoints {
+    pub fn serial(output: impl Write + Send + 'static) -> Self {
+        Self { serial: Box::new(output), console: None }
+    }
+}
+
+fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// The first reason to end is the VM's outcome.
+#[derive(Clone, Default)]
+struct Ending {
+    outcome: Arc<Mutex<Option<Outcome>>>,
+    stop: Stop,
+}
+
+impl Ending {
+    fn end(&self, outcome: Outcome) {
+        lock(&self.outcome).get_or_insert(outcome);
+        self.stop.ask();
+    }
+    fn take(&self) -> Outcome {
+        lock(&self.outcome).take().unwrap_or(Outcome::Stopped)
+    }
+}
+
+/// One VM, loaded and ready to run.
+pub struct Vm {
+    chosen: Chosen,
+    vcpus: Vec<Box<dyn Vcpu>>,
+    platform: Platform,
+    ending: Ending,
+    dump: Arc<Mutex<String>>,
+    // Held for as long as vCPUs and devices use them.
+    _partition: Arc<dyn Partition>,
+    _memory: Arc<Memory>,
+}
+
+impl Vm {
+    /// Checks everything, loads everything, runs nothing.
+    pub fn new(spec: Spec, endpoints: Endpoints) -> Result<Self, MachineError> {
+        let layout = Layout::new(spec.memory)?;
+        layout::check_host_memory(spec.memory)?;
+        let files = Files::read(&spec)?;
+        let chosen = engine::choose(spec.engine, spec.nested)?;
+        Self::assemble(spec, layout, files, chosen, endpoints)
+    }
+
+    /// As [`Vm::new`], on a given engine.
+    pub fn on(chosen: Chosen, spec: Spec, endpoints: Endpoints) -> Result<Self, MachineError> {
+        let layout = Layout::new(spec.memory)?;
+        let files = Files::read(&spec)?;
+        Self::assemble(spec, layout, files, chosen, endpoints)
+    }
+
+    fn assemble(
+        spec: Spec,
+        layout: Layout,
+        files: Files,
+        chosen: Chosen,
+        endpoints: Endpoints,
+    ) -> Result<Self, MachineError> {
+        let memory = Arc::new(Memory::new(&layout.ranges()).map_err(MachineError::Memory)?);
+        let (clock, timers) = timekeeping();
+        let partition = create_partition(&chosen, &spec, &memory, clock, &timers)?;
+        let ending = Ending::default();
+        let around = Surroundings {
+            spec: &spec,
+            layout: &layout,
+            memory: memory.clone(),
+            partition: partition.clone(),
+            irqchip: chosen.hypervisor.caps().irqchip,
+            clock,
+            timers,
+            power: power(&ending),
+            debug_exit: debug_exit(&ending),
+        };
+        let platform = platform::build(&around, endpoints.serial, endpoints.console)?;
+        let state = boot::load(&memory, &layout, &files.payload(&spec))?;
+        write_firmware_tables(&memory, &layout, &spec)?;
+        let mut vcpus: Vec<_> = (0..spec.vcpus).map(|id| partition.vcpu(id)).collect::<Result<_, HvError>>()?;
+        vcpus[0].set_state(&state)?;
+        Ok(Self {
+            chosen,
+            vcpus,
+            platform,
+            ending,
+            dump: Arc::default(),
+            _partition: partition,
+            _memory: memory,
+        })
+    }
+
+    pub fn engine(&self) -> &Chosen {
+        &self.chosen
+    }
+
+    /// What other threads may do with the VM.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            ending: self.ending.clone(),
+            serial: self.platform.serial.clone(),
+            console: self.platform.console.clone(),
+            acpi: self.platform.acpi.clone(),
+            dump: self.dump.clone(),
+        }
+    }
+
+    /// Runs until the VM ends. Each virtual processor has a thread of its own.
+    pub fn run(&mut self) -> Outcome {
+        let (ending, dump) = (&self.ending, &self.dump);
+        let bus: &dyn Bus = &*self.platform.bus;
+        std::thread::scope(|scope| {
+            for (id, vcpu) in self.vcpus.iter_mut().enumerate() {
+                let spawned = std::thread::Builder::new()
+                    .name(format!("vcpu{id}"))
+                    .spawn_scoped(scope, move || run_vcpu(id, vcpu.as_mut(), bus, ending, dump));
+                if let Err(error) = spawned {
+                    ending.end(Outcome::Failed(format!("no thread for vCPU {id}: {error}")));
+                }
+            }
+        });
+        self.ending.take()
+    }
+}
+
+fn run_vcpu(id: usize, vcpu: &mut dyn Vcpu, bus: &dyn Bus, ending: &Ending, dump: &Mutex<String>) {
+    let halt = vcpu.run(bus, &ending.stop);
+    let text = vcpu.dump();
+    if !text.is_empty() {
+        lock(dump).push_str(&format!("vCPU {id}: {text}\n"));
+    }
+    if halt != Halt::Stopped {
+        ending.end(Outcome::from_halt(halt, || text));
+    }
+}
+
+fn timekeeping() -> (Clock, Timers) {
+    let clock = Clock::new();
+    (clock, Timers::new(clock))
+}
+
+fn create_partition(
+    chosen: &Chosen,
+    spec: &Spec,
+    memory: &Arc<Memory>,
+    clock: Clock,
+    timers: &Timers,
+) -> Result<Arc<dyn Partition>, MachineError> {
+    let caps = chosen.hypervisor.caps();
+    if spec.vcpus == 0 || spec.vcpus > caps.max_vcpus {
+        return Err(MachineError::Processors { asked: spec.vcpus, most: caps.max_vcpus, engine: caps.engine });
+    }
+    let default_cpu = if caps.engine == "kvm" { CpuModel::Host } else { CpuModel::Amd };
+    let partition = PartitionSpec {
+        memory: memory.clone(),
+        vcpus: spec.vcpus,
+        cpu: spec.cpu.clone().unwrap_or(default_cpu),
+        nested: spec.nested,
+        clock,
+        timers: timers.clone(),
+        options: spec.options.clone(),
+    };
+    Ok(chosen.hypervisor.create(&partition)?)
+}
+
+fn power(ending: &Ending) -> ireko_devices::Power {
+    let ending = ending.clone();
+    Arc::new(move |event| {
+        ending.end(match event {
+            PowerEvent::PowerOff => Outcome::PowerOff,
+            PowerEvent::Reset => Outcome::Reset,
+        })
+    })
+}
+
+/// The device has made the exit code of the value already.
+fn debug_exit(ending: &Ending) -> Arc<dyn Fn(u8) + Send + Sync> {
+    let ending = ending.clone();
+    Arc::new(move |code| ending.end(Outcome::DebugExit(u32::from(code >> 1))))
+}
+
+fn write_firmware_tables(memory: &Memory, layout: &Layout, spec: &Spec) -> Result<(), MachineError> {
+    boot::put(memory.ram(), layout::ACPI.start, &acpi::tables(layout, spec.vcpus)?)?;
+    let tables = smbios::tables(&spec.smbios, layout::SMBIOS.start);
+    boot::put(memory.ram(), layout::SMBIOS.start, &tables)
+}
+
+/// The files of a VM, read and checked before anything is made.
+struct Files {
+    image: Image,
+    kernel: Arc<Vec<u8>>,
+    initrd: Option<Arc<Vec<u8>>>,
+}
+
+impl Files {
+    fn read(spec: &Spec) -> Result<Self, MachineError> {
+        let kernel = spec.kernel.read("kernel")?;
+        let image = Image::parse(&spec.kernel.name(), &kernel)?;
+        // An initrd larger than all memory is not even read.
+        if let Some(initrd) = &spec.initrd
+            && let Some(size) = initrd.size().filter(|size| *size > spec.memory)
+        {
+            return Err(MachineError::InitrdTooLarge {
+                name: initrd.name(),
+                size_mib: size.div_ceil(crate::spec::MIB),
+                room_mib: spec.memory.saturating_sub(image.end()) / crate::spec::MIB,
+                memory_mib: spec.memory / crate::spec::MIB,
+            });
+        }
+        let initrd = spec.initrd.as_ref().map(|source| source.read("initrd")).transpose()?;
+        Ok(Self { image, kernel, initrd })
+    }
+
+    fn payload<'a>(&'a self, spec: &'a Spec) -> Payload<'a> {
+        let initrd_name = spec.initrd.as_ref().map(|s| s.name()).unwrap_or_default();
+        Payload {
+            name: spec.kernel.name(),
+            image: &self.image,
+            bytes: &self.kernel,
+            initrd: self.initrd.as_ref().map(|data| (initrd_name, data.as_slice())),
+            command_line: &spec.command_line,
+        }
+    }
+}
+
+/// What other threads may do with a VM. Cheap to clone; does nothing once the VM is gone.
+#[derive(Clone)]
+pub struct Handle {
+    ending: Ending,
+    serial: Arc<Mutex<Serial>>,
+    console: Option<ConsoleInput>,
+    acpi: AcpiPm,
+    dump: Arc<Mutex<String>>,
+}
+
+impl Handle {
+    /// Ends the VM from outside.
+    pub fn stop(&self) {
+        self.ending.end(Outcome::Stopped);
+    }
+    /// Presses the ACPI power button.
+    pub fn power_button(&self) {
+        self.acpi.press_power_button();
+    }
+    pub fn serial_input(&self, bytes: &[u8]) {
+        lock(&self.serial).input(bytes);
+    }
+    /// To the virtio console, or to the serial one where there is none.
+    pub fn console_input(&self, bytes: &[u8]) {
+        match &self.console {
+            Some(console) => console.send(bytes),
+            None => self.serial_input(bytes),
+        }
+    }
+    /// The state of every vCPU as of its end; empty while the VM runs.
+    pub fn dump(&self) -> String {
+        lock(&self.dump).clone()
+    }
+}
