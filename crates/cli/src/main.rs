@@ -1,1 +1,67 @@
-fn main() {}
+//! The one binary: the host's tool, and as process 1 the guest's.
+//!
+//! Knows the commands, the guest image, the agent that runs in guests and the benchmarks. Must never know what an
+//! engine or a device does: VMs come from `ireko-machine`. Start reading at [`nest`] and [`agent`].
+
+mod agent;
+mod args;
+mod bench;
+mod doctor;
+mod facts;
+mod image;
+mod level;
+mod nest;
+mod orders;
+mod progress;
+mod report;
+mod run;
+mod size;
+mod sys;
+mod terminal;
+
+use anyhow::{Context, Result};
+use args::{Arguments, Command, ImageArgs};
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 && std::path::Path::new("/init").exists() {
+        agent::main();
+    }
+    match command(Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("ireko: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command(arguments: Arguments) -> Result<ExitCode> {
+    match &arguments.command {
+        Command::Nest(args) => nest::run(args),
+        Command::Run(args) => run::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Image(args) => image_command(args),
+    }
+}
+
+fn image_command(args: &ImageArgs) -> Result<ExitCode> {
+    let parts = image::ensure(args.refresh, &progress::Progress::new())?;
+    let state = image::state()?;
+    if let Some(directory) = &args.write {
+        let archive = parts.archive(&image::own_binary()?, true);
+        for (name, data) in [("vmlinuz", &parts.kernel), ("initramfs", &archive)] {
+            let path = directory.join(name);
+            std::fs::write(&path, data).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    println!("image    {}", state.image.unwrap_or(state.cache).display());
+    println!("kernel   {}", size::show(parts.kernel.len() as u64));
+    println!("busybox  {}", size::show(parts.busybox.len() as u64));
+    println!(
+        "modules  {}",
+        parts.modules.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
+    );
+    Ok(ExitCode::SUCCESS)
+}

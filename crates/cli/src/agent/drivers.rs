@@ -1,0 +1,70 @@
+//! Loads kernel modules from the guest's own root file system.
+
+use crate::image::{MODULES, modules};
+use crate::{facts, sys};
+use anyhow::{Context, Result, bail};
+use std::fs::{self, File};
+use std::path::Path;
+
+/// The PCI vendor of virtio devices (virtio 1.2, 4.1.2).
+const VIRTIO_VENDOR: &str = "0x1af4";
+
+/// The drivers of virtio devices, where there are any.
+pub fn load_virtio() -> Result<()> {
+    let devices = fs::read_dir("/sys/bus/pci/devices").into_iter().flatten().flatten();
+    let virtio =
+        |path: &Path| fs::read_to_string(path.join("vendor")).is_ok_and(|v| v.trim() == VIRTIO_VENDOR);
+    if devices.map(|entry| entry.path()).any(|path| virtio(&path)) {
+        load(&["virtio_pci", "virtio_console"])?;
+    }
+    Ok(())
+}
+
+/// All drivers of the image that this machine may need.
+pub fn load_all() -> Result<()> {
+    load_virtio()?;
+    load(&["virtio_blk", "virtio_rng"])?;
+    // A machine without virtualization extensions is no error for a shell.
+    let _ = load_kvm();
+    Ok(())
+}
+
+/// KVM for this processor's vendor; says what is missing when /dev/kvm does not come.
+pub fn load_kvm() -> Result<()> {
+    let cpu = facts::read().cpuid;
+    let (module, extension, there) = match cpu.vendor.as_str() {
+        "AuthenticAMD" => ("kvm_amd", "SVM", cpu.svm),
+        "GenuineIntel" => ("kvm_intel", "VMX", cpu.vmx),
+        other => bail!("no KVM module is known for the processor vendor {other}"),
+    };
+    if !there {
+        bail!("CPUID does not show {extension}, so {module} cannot work here");
+    }
+    load(&[module])?;
+    if !Path::new("/dev/kvm").exists() {
+        bail!("{module} is loaded, but there is no /dev/kvm");
+    }
+    Ok(())
+}
+
+fn load(names: &[&str]) -> Result<()> {
+    let all = read_all()?;
+    for name in modules::load_order(names, &all)? {
+        let path = Path::new("/").join(MODULES).join(format!("{name}.ko"));
+        let file = File::open(&path).with_context(|| format!("cannot open {}", path.display()))?;
+        sys::load_module(&file, "").with_context(|| format!("the kernel does not load {name}"))?;
+    }
+    Ok(())
+}
+
+fn read_all() -> Result<modules::Modules> {
+    let directory = Path::new("/").join(MODULES);
+    let entries = fs::read_dir(&directory).with_context(|| format!("cannot read {}", directory.display()))?;
+    let mut all = modules::Modules::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        if let Some(name) = modules::name_of(&path.to_string_lossy()) {
+            all.insert(name, fs::read(&path)?);
+        }
+    }
+    Ok(all)
+}

@@ -1,0 +1,141 @@
+//! Process 1 of a guest: reports what it finds, runs the benchmarks, starts the next level, passes on what that
+//! says, and turns the machine off.
+
+mod drivers;
+mod shell;
+mod uplink;
+
+use crate::image::{self, Parts};
+use crate::level::{self, Heard, Plan, Running};
+use crate::orders::Orders;
+use crate::report::Event;
+use crate::{bench, facts, sys};
+use anyhow::{Context, Result, ensure};
+use ireko_machine::{EngineChoice, Outcome};
+use std::collections::VecDeque;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+use uplink::Uplink;
+
+/// What stays for this level itself, before the next gets its share.
+const OWN_MEMORY: u64 = 96 << 20;
+/// Below this no Debian kernel with the image comes up.
+const LEAST_MEMORY: u64 = 128 << 20;
+/// Console lines of a child that are kept for the case that it fails.
+const KEPT_LINES: usize = 40;
+
+/// Never returns: when process 1 ends, the kernel panics.
+pub fn main() -> ! {
+    mount_all();
+    let orders = Orders::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    if orders.level == 0 || orders.exec.is_some() {
+        shell::run(orders.exec.as_deref());
+    } else {
+        report(&orders);
+    }
+    let error = sys::power_off();
+    eprintln!("ireko: cannot turn the machine off: {error}");
+    loop {
+        std::thread::sleep(Duration::from_secs(3600));
+    }
+}
+
+fn mount_all() {
+    for (kind, target) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
+        if let Err(error) = sys::mount(kind, target) {
+            eprintln!("ireko: cannot mount {target}: {error}");
+        }
+    }
+}
+
+fn report(orders: &Orders) {
+    let mut uplink = Uplink::open();
+    let result = answer(orders, &mut uplink).and_then(|own_boot_id| {
+        if orders.level < orders.depth { descend(orders, &own_boot_id, &mut uplink) } else { Ok(()) }
+    });
+    if let Err(error) = result {
+        uplink.send(&Event::Failed { level: orders.level, error: format!("{error:#}") });
+    }
+    uplink.drain();
+}
+
+/// Says who we are and how fast; gives our boot id.
+fn answer(orders: &Orders, uplink: &mut Uplink) -> Result<String> {
+    let level = orders.level;
+    let facts = facts::read();
+    let own_boot_id = facts.boot_id.clone();
+    let parent_boot_id = orders.parent.clone();
+    uplink.send(&Event::Up { level, parent_boot_id, facts: Box::new(facts) });
+    let each = Duration::from_millis(orders.bench_ms.clamp(1, 10_000));
+    let benchmarks = bench::run(each, |name| {
+        uplink.send(&Event::Doing { level, what: format!("benchmark {name}") });
+    });
+    uplink.send(&Event::Answer { level, benchmarks });
+    Ok(own_boot_id)
+}
+
+/// Starts the next level and passes on what it says until it ends.
+fn descend(orders: &Orders, own_boot_id: &str, uplink: &mut Uplink) -> Result<()> {
+    let level = orders.level;
+    let mut doing = |what: &str| uplink.send(&Event::Doing { level, what: what.to_owned() });
+    doing("load KVM");
+    drivers::load_kvm()?;
+    doing("make the next level's image");
+    let parts = Parts::read(Path::new("/"))?;
+    let init = image::own_binary()?;
+    let memory = childs_memory()?;
+    doing("start the next level");
+    let plan = Plan {
+        orders: orders.for_child(own_boot_id),
+        memory,
+        engine: EngineChoice::Kvm,
+        cpu: None,
+        append: String::new(),
+        options: Vec::new(),
+        disks: Vec::new(),
+    };
+    let running = level::start(&plan, &parts, &init, own_boot_id)
+        .with_context(|| format!("cannot start level {}", level + 1))?;
+    // The VM has its copies.
+    drop((parts, init));
+    let outcome = pass_on(&running, orders, uplink);
+    uplink.send(&Event::End { level: level + 1, outcome: outcome.to_string() });
+    Ok(())
+}
+
+/// Two thirds of what is free.
+fn childs_memory() -> Result<u64> {
+    let free = facts::memory("MemAvailable");
+    let share = free.saturating_sub(OWN_MEMORY) / 3 * 2;
+    let rounded = share & !((2 << 20) - 1);
+    ensure!(
+        rounded >= LEAST_MEMORY,
+        "{} are free, of which the next level would get {}: too little for a kernel; give the first level more with --memory",
+        crate::size::show(free),
+        crate::size::show(rounded)
+    );
+    Ok(rounded)
+}
+
+fn pass_on(running: &Running, orders: &Orders, uplink: &mut Uplink) -> Outcome {
+    let mut kept: VecDeque<Event> = VecDeque::new();
+    loop {
+        match running.heard.recv() {
+            Ok(Heard::Event(event @ Event::Console { .. })) if !orders.console => {
+                kept.push_back(event);
+                if kept.len() > KEPT_LINES {
+                    kept.pop_front();
+                }
+            }
+            Ok(Heard::Event(event)) => uplink.send(&event),
+            Ok(Heard::Ended(outcome)) => {
+                if outcome != Outcome::PowerOff {
+                    kept.iter().for_each(|event| uplink.send(event));
+                }
+                return outcome;
+            }
+            Err(_) => return Outcome::Failed("the VM's thread is gone".into()),
+        }
+    }
+}

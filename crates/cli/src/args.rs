@@ -1,0 +1,170 @@
+//! The command line.
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use ireko_machine::EngineChoice;
+use std::path::PathBuf;
+
+/// Virtual machines that hold virtual machines, on any x86-64 Linux machine.
+#[derive(Parser)]
+#[command(name = "ireko", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Boot Debian inside Debian, level after level, and let each level report.
+    Nest(NestArgs),
+    /// Run one virtual machine on this terminal (Ctrl-A X ends it).
+    Run(RunArgs),
+    /// Say what this host can do, by trying, and what is missing.
+    Doctor(DoctorArgs),
+    /// Make the guest image, or say what it is made of.
+    Image(ImageArgs),
+}
+
+/// What VMs of `nest` and `run` have in common.
+#[derive(Args)]
+pub struct EngineArgs {
+    /// What executes guest code: auto, soft or kvm.
+    #[arg(long, default_value = "auto")]
+    pub engine: String,
+    /// Engine debugging and bisection options.
+    #[arg(long = "option", value_name = "NAME=VALUE")]
+    pub options: Vec<String>,
+}
+
+#[derive(Args)]
+pub struct NestArgs {
+    /// The innermost level.
+    #[arg(long, default_value_t = 2)]
+    pub depth: u32,
+    /// The first level's processor: amd, host or auto.
+    #[arg(long, default_value = "amd")]
+    pub cpu: String,
+    /// The first level's memory, like 512M or 2G.
+    #[arg(long, default_value = "2G")]
+    pub memory: String,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Print one JSON document instead of tables.
+    #[arg(long)]
+    pub json: bool,
+    /// Write every level's console to a file. The kernels' messages cost time.
+    #[arg(long, value_name = "FILE")]
+    pub keep_console: Option<PathBuf>,
+    /// Give up after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    pub timeout: u64,
+    /// Milliseconds for one benchmark at each level.
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    pub bench_ms: u64,
+    /// More words for the first level's kernel command line.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    pub append: String,
+}
+
+#[derive(Args)]
+pub struct RunArgs {
+    /// A Linux kernel (bzImage or ELF) or a multiboot 1 kernel.
+    #[arg(long, value_name = "FILE", required_unless_present = "image")]
+    pub kernel: Option<PathBuf>,
+    /// Boot the guest image of Debian's packages, with a shell.
+    #[arg(long, conflicts_with_all = ["kernel", "initrd"])]
+    pub image: bool,
+    /// With --image: run this shell command instead of a shell.
+    #[arg(long, value_name = "COMMAND", requires = "image")]
+    pub exec: Option<String>,
+    /// The first root file system, or the first multiboot module.
+    #[arg(long, value_name = "FILE")]
+    pub initrd: Option<PathBuf>,
+    /// The kernel command line, or with --image, more of it.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    pub append: String,
+    /// Memory, like 512M or 2G.
+    #[arg(long, default_value = "1G")]
+    pub memory: String,
+    /// A raw disk image; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub disk: Vec<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Give the guest virtualization extensions.
+    #[arg(long)]
+    pub nested: bool,
+    /// The processor: amd, host or auto.
+    #[arg(long, value_name = "MODEL", default_value = "auto")]
+    pub cpu: String,
+    /// Add what bare-metal test kernels expect: isa-debug-exit, test ports, fw_cfg.
+    #[arg(long)]
+    pub test_devices: bool,
+}
+
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+pub struct ImageArgs {
+    /// Make it anew from the newest packages.
+    #[arg(long)]
+    pub refresh: bool,
+    /// Write its kernel and root file system as vmlinuz and initramfs into a directory, for other hypervisors.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub write: Option<PathBuf>,
+}
+
+impl std::ops::Deref for NestArgs {
+    type Target = EngineArgs;
+    fn deref(&self) -> &EngineArgs {
+        &self.engine
+    }
+}
+
+impl std::ops::Deref for RunArgs {
+    type Target = EngineArgs;
+    fn deref(&self) -> &EngineArgs {
+        &self.engine
+    }
+}
+
+impl EngineArgs {
+    pub fn engine(&self) -> Result<EngineChoice> {
+        Ok(self.engine.parse()?)
+    }
+}
+
+impl NestArgs {
+    pub fn memory_size(&self) -> Result<u64> {
+        Ok(ireko_machine::parse_memory(&self.memory)?)
+    }
+}
+
+impl RunArgs {
+    pub fn memory_size(&self) -> Result<u64> {
+        Ok(ireko_machine::parse_memory(&self.memory)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_kernel_or_the_image_is_needed() {
+        assert!(Arguments::try_parse_from(["ireko", "run"]).is_err());
+        assert!(Arguments::try_parse_from(["ireko", "run", "--image"]).is_ok());
+        assert!(Arguments::try_parse_from(["ireko", "run", "--image", "--kernel", "x"]).is_err());
+    }
+}

@@ -1,0 +1,200 @@
+//! Debian's packages by apt: found, downloaded and verified by apt itself (its signatures), no root needed where
+//! its lists are there.
+
+use super::tar;
+use crate::progress::Progress;
+use anyhow::{Context, Result, bail};
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+const META_PACKAGE: &str = "linux-image-cloud-amd64";
+pub const BUSYBOX: &str = "busybox-static";
+
+/// apt's words, not those of the user's language, and never an unverified package.
+fn apt(program: &str) -> Command {
+    let mut command = Command::new(program);
+    command.env("LC_ALL", "C").stdin(Stdio::null());
+    command.args(["-o", "APT::Get::AllowUnauthenticated=false"]);
+    command
+}
+
+fn output(mut command: Command) -> Result<(bool, String, String)> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    match command.output() {
+        Ok(out) => {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            Ok((out.status.success(), text(&out.stdout), text(&out.stderr)))
+        }
+        Err(_) => bail!(
+            "{name} is not there: the guest image is made from Debian's packages, so Ireko needs Debian's apt and dpkg"
+        ),
+    }
+}
+
+/// The newest cloud kernel's package name. Fetches apt's lists first when they are missing and we may.
+pub fn newest_kernel(progress: &Progress) -> Result<String> {
+    if let Some(name) = kernel_in_lists()? {
+        return Ok(name);
+    }
+    if !crate::sys::is_root() {
+        bail!("apt's lists do not have {META_PACKAGE}; run this once, then try again: sudo apt-get update");
+    }
+    update(progress)?;
+    kernel_in_lists()?.with_context(|| {
+        format!("apt knows no {META_PACKAGE}; add Debian's main archive to /etc/apt/sources.list and run apt-get update")
+    })
+}
+
+/// The newest cloud kernel that apt's lists have now.
+pub fn newest_known() -> Result<String> {
+    kernel_in_lists()?.with_context(|| format!("apt's lists do not have {META_PACKAGE}; run: apt-get update"))
+}
+
+fn kernel_in_lists() -> Result<Option<String>> {
+    let mut command = apt("apt-cache");
+    command.args(["depends", META_PACKAGE]);
+    let (_, listing, _) = output(command)?;
+    Ok(newest_dependency(&listing))
+}
+
+/// The `Depends:` of the listing with the highest version numbers.
+fn newest_dependency(listing: &str) -> Option<String> {
+    let names =
+        listing.lines().filter_map(|line| line.trim().trim_start_matches('|').strip_prefix("Depends: "));
+    names
+        .filter(|name| name.starts_with("linux-image-") && name.ends_with("-cloud-amd64"))
+        .max_by_key(|name| numbers(name))
+        .map(str::to_owned)
+}
+
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+}
+
+fn update(progress: &Progress) -> Result<()> {
+    let step = progress.step("apt-get update");
+    let mut command = apt("apt-get");
+    command.args(["update", "-q"]);
+    let (ok, _, errors) = output(command)?;
+    step.done();
+    // Other archives in the sources may fail: what counts is whether the package is known afterwards.
+    if !ok && kernel_in_lists()?.is_none() {
+        bail!("apt-get update failed: {}", last_error(&errors));
+    }
+    Ok(())
+}
+
+/// Downloads `packages` into `directory`; gives their files in the same order.
+pub fn download(packages: &[&str], directory: &Path, progress: &Progress) -> Result<Vec<PathBuf>> {
+    let bar = progress.percent(&format!("download {}", packages.join(" ")));
+    let mut command = apt("apt-get");
+    command
+        .args(["download", "-q", "-o", "APT::Status-Fd=1", "-o", "Acquire::Retries=2"])
+        // The directory is ours alone; apt's own user cannot write there.
+        .args(["-o", "APT::Sandbox::User=root"])
+        .args(packages)
+        .current_dir(directory)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().context("apt-get is not there: Ireko needs Debian's apt")?;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            if let Some(percent) = download_percent(&line) {
+                bar.percent(percent);
+            }
+        }
+    }
+    let mut errors = String::new();
+    if let Some(mut stderr) = child.stderr.take() {
+        let _ = stderr.read_to_string(&mut errors);
+    }
+    if !child.wait()?.success() {
+        bail!("apt could not download {}: {}", packages.join(" and "), last_error(&errors));
+    }
+    bar.done();
+    packages.iter().map(|package| file_of(package, directory)).collect()
+}
+
+/// `dlstatus:1:45.3:Retrieving …` of apt's status descriptor.
+fn download_percent(line: &str) -> Option<f64> {
+    line.strip_prefix("dlstatus:")?.split(':').nth(1)?.parse().ok()
+}
+
+fn file_of(package: &str, directory: &Path) -> Result<PathBuf> {
+    let start = format!("{package}_");
+    std::fs::read_dir(directory)?
+        .flatten()
+        .find(|entry| entry.file_name().to_string_lossy().starts_with(&start))
+        .map(|entry| entry.path())
+        .with_context(|| format!("apt did not leave a file of {package} in {}", directory.display()))
+}
+
+/// What apt said was wrong, in one line.
+fn last_error(errors: &str) -> String {
+    let mut lines = errors.lines().filter_map(|line| line.strip_prefix("E: "));
+    lines.next().unwrap_or("it gave no reason (is the network there?)").trim().to_owned()
+}
+
+/// `package_version` of a package's file, as apt names it.
+pub fn stem(file: &Path) -> String {
+    let name = file.file_stem().unwrap_or_default().to_string_lossy().replace("%3a", "-");
+    name.trim_end_matches("_amd64").to_owned()
+}
+
+/// Reads the wanted files of a package.
+pub fn unpack(
+    file: &Path,
+    wanted: impl Fn(&str) -> bool,
+    keep: impl FnMut(String, Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    let mut child = Command::new("dpkg-deb")
+        .arg("--fsys-tarfile")
+        .arg(file)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("dpkg-deb is not there: Ireko needs Debian's dpkg to unpack packages")?;
+    let result = read_stream(&mut child, wanted, keep);
+    if result.is_err() {
+        let _ = child.kill();
+    }
+    let status = child.wait()?;
+    result.with_context(|| format!("cannot unpack {}", file.display()))?;
+    anyhow::ensure!(status.success(), "dpkg-deb could not unpack {}", file.display());
+    Ok(())
+}
+
+fn read_stream(
+    child: &mut Child,
+    wanted: impl Fn(&str) -> bool,
+    keep: impl FnMut(String, Vec<u8>) -> Result<()>,
+) -> Result<()> {
+    let stdout = child.stdout.take().context("dpkg-deb has no output")?;
+    tar::read(&mut BufReader::with_capacity(1 << 20, stdout), wanted, keep)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_kernel_is_found_by_number() {
+        let listing = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-9-cloud-amd64\n \
+                       |Depends: linux-image-6.1.0-37-cloud-amd64\n  Recommends: firmware\n";
+        assert_eq!(newest_dependency(listing).as_deref(), Some("linux-image-6.1.0-37-cloud-amd64"));
+        assert_eq!(newest_dependency("N: Unable to locate package\n"), None);
+    }
+
+    #[test]
+    fn the_progress_of_a_download_is_read() {
+        assert_eq!(download_percent("dlstatus:1:45.3:Retrieving file 1 of 1"), Some(45.3));
+        assert_eq!(download_percent("Get:1 http://deb.debian.org/debian"), None);
+    }
+
+    #[test]
+    fn an_error_of_apt_is_one_line() {
+        let errors = "W: something\nE: Failed to fetch x  Could not resolve 'y'\nE: Unable\n";
+        assert_eq!(last_error(errors), "Failed to fetch x  Could not resolve 'y'");
+    }
+}

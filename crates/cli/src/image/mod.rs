@@ -1,0 +1,107 @@
+//! The guest image, made from Debian's own packages on first use and kept in the cache.
+
+mod apt;
+mod cache;
+mod cpio;
+mod elf;
+mod initramfs;
+pub mod modules;
+mod tar;
+
+pub use initramfs::{MODULES, Parts};
+
+use crate::progress::Progress;
+use anyhow::{Context, Result, bail};
+use std::path::{Path, PathBuf};
+
+/// What guests load: drivers for our devices, and KVM for the next level. What depends on what, the modules say.
+const WANTED: &[&str] = &["virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "kvm_amd", "kvm_intel"];
+
+/// Room for the packages and what is made of them.
+const NEEDED_SPACE: u64 = 160 << 20;
+
+/// The parts of the image; made first if there are none, or `refresh` asks for the newest packages.
+pub fn ensure(refresh: bool, progress: &Progress) -> Result<Parts> {
+    let directory = match state()? {
+        State { image: Some(image), .. } if !refresh => image,
+        State { cache, .. } => make(&cache, progress)?,
+    };
+    Parts::read(&directory).with_context(|| {
+        format!(
+            "the guest image {} is damaged; make it anew with: ireko image --refresh",
+            directory.display()
+        )
+    })
+}
+
+/// Where images are kept, and the one that would be used.
+pub struct State {
+    pub cache: PathBuf,
+    pub image: Option<PathBuf>,
+}
+
+pub fn state() -> Result<State> {
+    let cache = cache::directory()?;
+    let image = cache::newest(&cache);
+    Ok(State { cache, image })
+}
+
+/// Whether the image's kernel can be found by apt now, for `doctor`.
+pub fn packages_known() -> Result<String> {
+    apt::newest_known()
+}
+
+/// Our own binary, that guests get as their init.
+pub fn own_binary() -> Result<Vec<u8>> {
+    std::fs::read("/proc/self/exe").context("cannot read our own binary through /proc/self/exe")
+}
+
+fn make(cache: &Path, progress: &Progress) -> Result<PathBuf> {
+    let draft = cache::Draft::new(cache)?;
+    let free = crate::sys::free_space(cache)?;
+    if free < NEEDED_SPACE {
+        bail!(
+            "the guest image needs {} in {}, where {} are free; set IREKO_CACHE to another place",
+            crate::size::show(NEEDED_SPACE),
+            cache.display(),
+            crate::size::show(free)
+        );
+    }
+    let kernel = apt::newest_kernel(progress)?;
+    let files = apt::download(&[&kernel, apt::BUSYBOX], draft.path(), progress)?;
+    let step = progress.step("unpack the packages");
+    let parts = unpack(&files[0], &files[1])?;
+    parts.write(&draft.path().join("root"))?;
+    let name = format!("image-{}+{}", apt::stem(&files[0]), apt::stem(&files[1]));
+    let made = draft.keep("root", &name)?;
+    step.done();
+    Ok(made)
+}
+
+fn unpack(kernel: &Path, busybox: &Path) -> Result<Parts> {
+    let mut vmlinuz = None;
+    let mut all = modules::Modules::new();
+    let wanted = |path: &str| path.starts_with("boot/vmlinuz-") || path.ends_with(".ko");
+    apt::unpack(kernel, wanted, |path, data| {
+        match modules::name_of(&path) {
+            Some(name) => drop(all.insert(name, data)),
+            None => vmlinuz = Some(data),
+        }
+        Ok(())
+    })?;
+    let mut shell = None;
+    apt::unpack(
+        busybox,
+        |path| path.ends_with("bin/busybox"),
+        |_, data| {
+            shell = Some(data);
+            Ok(())
+        },
+    )?;
+    let order = modules::load_order(WANTED, &all)?;
+    Ok(Parts {
+        kernel: vmlinuz.with_context(|| format!("{} has no kernel", kernel.display()))?,
+        busybox: shell.with_context(|| format!("{} has no busybox", busybox.display()))?,
+        modules: order.into_iter().filter_map(|name| all.remove_entry(&name)).collect(),
+    })
+}

@@ -1,0 +1,111 @@
+//! What a level is told by its parent, on the kernel command line.
+
+/// A level's orders. Without any, a guest offers a shell.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Orders {
+    /// 1 for a VM of the host.
+    pub level: u32,
+    /// The innermost level.
+    pub depth: u32,
+    /// The boot id of the kernel that started this one.
+    pub parent: String,
+    /// How long one benchmark takes.
+    pub bench_ms: u64,
+    /// The kernel's messages are wanted, those of deeper levels too.
+    pub console: bool,
+    /// A shell command to run instead of everything else.
+    pub exec: Option<String>,
+}
+
+/// What every guest's kernel is told: a panic ends the VM, and the processor's random numbers are trusted so that
+/// nobody waits for entropy.
+const ALWAYS: &str = "console=ttyS0 panic=-1 random.trust_cpu=on";
+
+impl Orders {
+    /// The kernel command line that carries these orders, then `append`.
+    pub fn to_command_line(&self, append: &str) -> String {
+        let mut words = vec![ALWAYS.to_owned()];
+        words
+            .push(if self.console { "earlyprintk=ttyS0 ignore_loglevel" } else { "quiet loglevel=3" }.into());
+        if self.level > 0 {
+            words.push(format!("ireko.level={} ireko.depth={}", self.level, self.depth));
+            words.push(format!("ireko.parent={} ireko.bench={}", self.parent, self.bench_ms));
+            words.push(format!("ireko.console={}", u8::from(self.console)));
+        }
+        if let Some(command) = &self.exec {
+            words.push(format!("ireko.exec=\"{command}\""));
+        }
+        words.push(append.to_owned());
+        words.join(" ").trim_end().to_owned()
+    }
+
+    /// The orders on a kernel command line. What is missing or not a number has its default.
+    pub fn parse(command_line: &str) -> Self {
+        let mut orders = Self { bench_ms: 100, ..Self::default() };
+        for word in words(command_line) {
+            let Some((name, value)) = word.strip_prefix("ireko.").and_then(|word| word.split_once('='))
+            else {
+                continue;
+            };
+            match name {
+                "level" => orders.level = value.parse().unwrap_or(0),
+                "depth" => orders.depth = value.parse().unwrap_or(0),
+                "parent" => orders.parent = value.to_owned(),
+                "bench" => orders.bench_ms = value.parse().unwrap_or(orders.bench_ms),
+                "console" => orders.console = value == "1",
+                "exec" => orders.exec = Some(value.to_owned()),
+                _ => (),
+            }
+        }
+        orders
+    }
+
+    /// The orders of the next level.
+    pub fn for_child(&self, own_boot_id: &str) -> Self {
+        Self { level: self.level + 1, parent: own_boot_id.to_owned(), ..self.clone() }
+    }
+}
+
+/// Words between spaces; double quotes hold spaces together, as the kernel has it.
+fn words(line: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            c if c.is_whitespace() && !quoted => words.push(String::new()),
+            c => words.last_mut().expect("there is always one").push(c),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_survive_the_command_line() {
+        let orders = Orders {
+            level: 2,
+            depth: 3,
+            parent: "a-b".into(),
+            bench_ms: 50,
+            console: true,
+            exec: Some("ls -l /".into()),
+        };
+        assert_eq!(Orders::parse(&orders.to_command_line("quiet")), orders);
+    }
+
+    #[test]
+    fn without_orders_the_level_is_zero() {
+        assert_eq!(Orders::parse("console=ttyS0 ireko.level=x").level, 0);
+    }
+
+    #[test]
+    fn a_child_is_one_level_deeper_and_knows_its_parent() {
+        let child = Orders { level: 1, depth: 3, ..Orders::default() }.for_child("me");
+        assert_eq!((child.level, child.depth, child.parent.as_str()), (2, 3, "me"));
+    }
+}

@@ -1,0 +1,132 @@
+//! `ireko run`: one VM in the foreground on this terminal.
+
+use crate::args::RunArgs;
+use crate::orders::Orders;
+use crate::progress::Progress;
+use crate::terminal::{Key, Keys, Raw};
+use crate::{facts, image, sys};
+use anyhow::{Context, Result};
+use ireko_machine::{DiskSpec, Endpoints, Handle, Outcome, Source, Spec, Vm};
+use std::io::{self, Read, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+
+pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    facts::require_v3()?;
+    let spec = spec(args)?;
+    sys::hold_ending_signals();
+    let mut vm = Vm::new(spec, Endpoints::serial(Screen))?;
+    let engine = vm.engine();
+    eprintln!("ireko: engine {}: {}; Ctrl-A X ends the VM", engine.name, engine.reason);
+    let raw = Raw::enter();
+    restore_on_panic(&raw);
+    spawn("keyboard", keyboard(vm.handle(), raw.is_terminal()))?;
+    spawn("signals", signals(vm.handle(), raw.clone()))?;
+    let outcome = vm.run();
+    raw.restore();
+    Ok(tell(&outcome))
+}
+
+fn spec(args: &RunArgs) -> Result<Spec> {
+    let mut spec = match &args.kernel {
+        Some(kernel) => {
+            let mut spec = Spec::new(kernel.as_path());
+            spec.initrd = args.initrd.as_deref().map(Source::from);
+            spec.command_line = args.append.clone();
+            spec
+        }
+        None => image_spec(args)?,
+    };
+    spec.memory = args.memory_size()?;
+    spec.disks = args.disk.iter().map(|path| DiskSpec { path: path.clone(), read_only: false }).collect();
+    spec.engine = args.engine()?;
+    spec.nested = args.nested;
+    spec.cpu = ireko_machine::cpu_model(&args.cpu)?;
+    spec.test_devices = args.test_devices;
+    spec.options = args.options.clone();
+    Ok(spec)
+}
+
+fn image_spec(args: &RunArgs) -> Result<Spec> {
+    let parts = image::ensure(false, &Progress::new())?;
+    let archive = parts.archive(&image::own_binary()?, args.nested);
+    let orders = Orders { exec: args.exec.clone(), ..Orders::default() };
+    let source = |name: &str, data| Source::Bytes { name: name.to_owned(), data: Arc::new(data) };
+    let mut spec = Spec::new(source("the guest image's kernel", parts.kernel));
+    spec.initrd = Some(source("the guest image", archive));
+    spec.command_line = orders.to_command_line(&args.append);
+    Ok(spec)
+}
+
+/// Says how it ended; only an orderly end is silent.
+fn tell(outcome: &Outcome) -> ExitCode {
+    match outcome {
+        Outcome::PowerOff | Outcome::DebugExit(_) => (),
+        other => eprintln!("\nireko: {other}"),
+    }
+    ExitCode::from(outcome.exit_code())
+}
+
+/// Standard output, byte by byte as the guest writes.
+struct Screen;
+
+impl Write for Screen {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()?;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush()
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+    thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map(drop)
+        .with_context(|| format!("cannot start a thread for {name}"))
+}
+
+/// Passes on what is typed. Without a terminal every byte is the guest's.
+fn keyboard(handle: Handle, terminal: bool) -> impl FnOnce() + Send {
+    move || {
+        let mut keys = Keys::default();
+        let mut bytes = [0; 256];
+        while let Ok(count @ 1..) = io::stdin().read(&mut bytes) {
+            if !terminal {
+                handle.serial_input(&bytes[..count]);
+                continue;
+            }
+            for key in bytes[..count].iter().flat_map(|&byte| keys.push(byte)) {
+                match key {
+                    Key::Byte(byte) => handle.serial_input(&[byte]),
+                    Key::End => handle.stop(),
+                }
+            }
+        }
+    }
+}
+
+/// The first SIGINT, SIGTERM or SIGHUP stops the VM, the second the process.
+fn signals(handle: Handle, raw: Raw) -> impl FnOnce() + Send {
+    move || {
+        sys::next_ending_signal();
+        handle.stop();
+        let signal = sys::next_ending_signal();
+        raw.restore();
+        std::process::exit(128 + signal);
+    }
+}
+
+fn restore_on_panic(raw: &Raw) {
+    let raw = raw.clone();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        raw.restore();
+        before(panic);
+    }));
+}

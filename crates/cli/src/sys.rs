@@ -1,0 +1,158 @@
+//! The system calls that the standard library does not offer, each behind a safe function.
+
+// UNSAFETY: mount, module loading, reboot, terminal modes, signals and fork are raw system calls.
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+
+fn c(text: &str) -> io::Result<CString> {
+    CString::new(text).map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a NUL in a path"))
+}
+
+fn check(result: i64) -> io::Result<i64> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+/// mount(2) without flags and data.
+pub fn mount(kind: &str, target: &str) -> io::Result<()> {
+    let (kind, target) = (c(kind)?, c(target)?);
+    // SAFETY: three strings that outlive the call, and no data.
+    let result = unsafe { libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) };
+    check(result.into()).map(drop)
+}
+
+/// finit_module(2): loads the kernel module in `file`. A module that is loaded already counts as success.
+pub fn load_module(file: &File, parameters: &str) -> io::Result<()> {
+    let parameters = c(parameters)?;
+    // SAFETY: the descriptor and the string are valid for the call.
+    let result = unsafe { libc::syscall(libc::SYS_finit_module, file.as_raw_fd(), parameters.as_ptr(), 0) };
+    match check(result) {
+        Err(error) if error.raw_os_error() == Some(libc::EEXIST) => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// Turns the machine off. Comes back only when that failed.
+pub fn power_off() -> io::Error {
+    // SAFETY: no pointers are passed.
+    unsafe {
+        libc::sync();
+        libc::reboot(libc::RB_POWER_OFF);
+    }
+    io::Error::last_os_error()
+}
+
+/// Starts a session with `tty` as its controlling terminal; for use between fork and exec.
+pub fn own_terminal(tty: RawFd) -> io::Result<()> {
+    // SAFETY: plain system calls on a descriptor.
+    unsafe {
+        check(libc::setsid().into())?;
+        check(libc::ioctl(tty, libc::TIOCSCTTY, 0).into()).map(drop)
+    }
+}
+
+/// Makes `command` lead its own session on `tty`.
+pub fn give_terminal(command: &mut std::process::Command, tty: RawFd) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: the closure makes only async-signal-safe system calls.
+    unsafe { command.pre_exec(move || own_terminal(tty)) };
+}
+
+/// Waits until what was written to a terminal is out.
+pub fn drain(tty: &File) {
+    // SAFETY: a plain system call on a valid descriptor.
+    unsafe { libc::tcdrain(tty.as_raw_fd()) };
+}
+
+/// One kernel call that does nothing else (getppid is never cached).
+pub fn trivial_call() -> i64 {
+    // SAFETY: getppid takes no arguments.
+    unsafe { libc::syscall(libc::SYS_getppid) }
+}
+
+/// Forks a child that ends at once, and waits for it.
+pub fn fork_and_wait() -> io::Result<()> {
+    // SAFETY: the child calls nothing but _exit.
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(0);
+        }
+        child
+    };
+    check(child.into())?;
+    // SAFETY: waits for our own child, without a status pointer.
+    check(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }.into()).map(drop)
+}
+
+/// Effective user id 0.
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Bytes that an unprivileged user may still write in the file system that holds `path`.
+pub fn free_space(path: &std::path::Path) -> io::Result<u64> {
+    let path = c(&path.to_string_lossy())?;
+    // SAFETY: statvfs is plain data, for which all zeros is a value.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid string and a valid place for the answer.
+    check(unsafe { libc::statvfs(path.as_ptr(), &mut stat) }.into())?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+/// Terminal modes as they were, to be put back.
+pub struct Modes(libc::termios);
+
+/// The modes of a terminal; an error for what is not one.
+pub fn terminal_modes(fd: RawFd) -> io::Result<Modes> {
+    // SAFETY: termios is plain data, for which all zeros is a value.
+    let mut modes: libc::termios = unsafe { std::mem::zeroed() };
+    // SAFETY: a descriptor and a valid place for the answer.
+    check(unsafe { libc::tcgetattr(fd, &mut modes) }.into())?;
+    Ok(Modes(modes))
+}
+
+pub fn set_terminal_modes(fd: RawFd, modes: &Modes) -> io::Result<()> {
+    // SAFETY: a descriptor and a valid termios.
+    check(unsafe { libc::tcsetattr(fd, libc::TCSANOW, &modes.0) }.into()).map(drop)
+}
+
+impl Modes {
+    /// Every byte as it comes, nothing echoed, no signals from keys.
+    pub fn raw(&self) -> Self {
+        let mut raw = self.0;
+        // SAFETY: changes a valid termios in place.
+        unsafe { libc::cfmakeraw(&mut raw) };
+        Self(raw)
+    }
+}
+
+fn ending_signals() -> libc::sigset_t {
+    // SAFETY: sigset_t is plain data that sigemptyset initializes.
+    unsafe {
+        let mut set = std::mem::zeroed();
+        libc::sigemptyset(&mut set);
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            libc::sigaddset(&mut set, signal);
+        }
+        set
+    }
+}
+
+/// Holds back SIGINT, SIGTERM and SIGHUP in this thread and those it starts, for [`next_ending_signal`].
+pub fn hold_ending_signals() {
+    // SAFETY: a valid set, and no old set asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &ending_signals(), std::ptr::null_mut()) };
+}
+
+/// Waits for one of the held signals; gives its number.
+pub fn next_ending_signal() -> i32 {
+    let mut signal = 0;
+    // SAFETY: a valid set and a valid place for the answer.
+    unsafe { libc::sigwait(&ending_signals(), &mut signal) };
+    signal
+}
