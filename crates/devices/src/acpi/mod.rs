@@ -1,0 +1,206 @@
+//! ACPI fixed hardware: PM1a event and control blocks, PM timer, GPE block 0, SMI command port; and the other ways
+//! to reset a PC.
+
+mod regs;
+mod reset;
+#[cfg(test)]
+mod tests;
+
+pub use regs::{
+    ACPI_DISABLE, ACPI_ENABLE, GPE0, PM_TMR, PM1A_CNT, PM1A_EVT, RESET_REG, RESET_VALUE, SLP_TYP_S5, SMI_CMD,
+};
+pub use reset::{I8042, I8042_PLACES, ResetControl};
+
+use crate::access::copy_out;
+use crate::{Power, PowerEvent, lock};
+use ireko_vmcore::{Clock, Device, Line, Space, Timer, Timers};
+use regs::*;
+use std::sync::{Arc, Mutex, Weak};
+
+/// The PM block and the SMI command port.
+pub const PLACES: [u64; 2] = [BASE, SMI_CMD];
+const SMI_REGION: usize = 1;
+const SECOND: u128 = 1_000_000_000;
+
+/// The registers.
+#[derive(Default)]
+struct Registers {
+    status: u16,
+    enable: u16,
+    control: u16,
+    gpe_status: u16,
+    gpe_enable: u16,
+    /// Half periods of the PM timer (changes of its top bit) that status has been told of.
+    carries: u64,
+    smi: [u8; 2],
+}
+
+impl Registers {
+    fn image(&self, ticks: u64) -> [u8; SIZE] {
+        let mut image = [0; SIZE];
+        let words = [
+            (PM1_STATUS, self.status),
+            (PM1_ENABLE, self.enable),
+            (PM1_CONTROL, self.control),
+            (TIMER, ticks as u16),
+            (TIMER + 2, (ticks >> 16) as u16),
+            (GPE_STATUS, self.gpe_status),
+            (GPE_ENABLE, self.gpe_enable),
+        ];
+        for (at, word) in words {
+            image[at..at + 2].copy_from_slice(&word.to_le_bytes());
+        }
+        image
+    }
+
+    /// Writes one byte; what the write asks of the power supply.
+    fn write(&mut self, offset: u64, byte: u8) -> Option<PowerEvent> {
+        let shift = 8 * (offset & 1);
+        let (value, mask) = (u16::from(byte) << shift, 0xff << shift);
+        let merge = |old: u16, bits: u16| old & !mask | value & bits;
+        match (offset & !1) as usize {
+            PM1_STATUS => self.status &= !value,
+            PM1_ENABLE => self.enable = merge(self.enable, PM1_ENABLE_BITS),
+            PM1_CONTROL => {
+                let sci = self.control & SCI_EN;
+                self.control = merge(self.control, PM1_CONTROL_KEPT) | sci;
+                return self.sleep(value);
+            }
+            GPE_STATUS => self.gpe_status &= !value,
+            GPE_ENABLE => self.gpe_enable = merge(self.gpe_enable, 0xffff),
+            _ => {}
+        }
+        None
+    }
+
+    /// Of the sleeping states there is only soft off.
+    fn sleep(&self, value: u16) -> Option<PowerEvent> {
+        let kind = self.control >> SLP_TYP_SHIFT & 7;
+        (value & SLP_EN != 0 && kind == SLP_TYP_S5).then_some(PowerEvent::PowerOff)
+    }
+
+    /// Sets TMR_STS if the timer's top bit changed since this was last called.
+    fn advance(&mut self, ticks: u64) {
+        let carries = ticks >> 31;
+        if carries != self.carries {
+            self.carries = carries;
+            self.status |= TIMER_CARRY;
+        }
+    }
+
+    fn sci(&self) -> bool {
+        let fixed = self.status & self.enable & PM1_STATUS_BITS != 0;
+        self.control & SCI_EN != 0 && (fixed || self.gpe_status & self.gpe_enable != 0)
+    }
+
+    fn smi_command(&mut self, byte: u8) {
+        match byte {
+            ACPI_ENABLE => self.control |= SCI_EN,
+            ACPI_DISABLE => self.control &= !SCI_EN,
+            _ => {}
+        }
+    }
+}
+
+struct State {
+    registers: Registers,
+    clock: Clock,
+    sci: Line,
+    timer: Timer,
+}
+
+impl State {
+    fn ticks(&self) -> u64 {
+        (u128::from(self.clock.now()) * u128::from(PM_TIMER_FREQUENCY) / SECOND) as u64
+    }
+
+    fn settle(&mut self) {
+        let ticks = self.ticks();
+        self.registers.advance(ticks);
+        self.sci.set(self.registers.sci());
+        if self.registers.enable & TIMER_CARRY != 0 {
+            let carry = u128::from(((ticks >> 31) + 1) << 31);
+            self.timer.arm((carry * SECOND).div_ceil(u128::from(PM_TIMER_FREQUENCY)) as u64);
+        }
+    }
+}
+
+/// A handle to the fixed hardware. Starts in legacy mode; the guest enables ACPI through the SMI command port.
+#[derive(Clone)]
+pub struct AcpiPm {
+    state: Arc<Mutex<State>>,
+    power: Power,
+}
+
+impl AcpiPm {
+    pub fn new(clock: Clock, timers: &Timers, sci: Line, power: Power) -> Self {
+        let state = Arc::new_cyclic(|weak: &Weak<Mutex<State>>| {
+            let weak = weak.clone();
+            let timer = timers.timer(move || {
+                if let Some(state) = weak.upgrade() {
+                    lock(&state).settle();
+                }
+            });
+            Mutex::new(State { registers: Registers::default(), clock, sci, timer })
+        });
+        Self { state, power }
+    }
+
+    /// Somebody pushes the power button.
+    pub fn press_power_button(&self) {
+        let mut state = lock(&self.state);
+        state.registers.status |= POWER_BUTTON;
+        state.settle();
+    }
+
+    /// Sets the status of general-purpose event `bit` (0 to 15); others are ignored.
+    pub fn raise_gpe(&self, bit: u8) {
+        let mut state = lock(&self.state);
+        state.registers.gpe_status |= 1u16.checked_shl(u32::from(bit)).unwrap_or(0);
+        state.settle();
+    }
+}
+
+impl Device for AcpiPm {
+    fn name(&self) -> &'static str {
+        "acpi-pm"
+    }
+    fn regions(&self) -> Vec<(Space, u64)> {
+        vec![(Space::Port, SIZE as u64), (Space::Port, 2)]
+    }
+    fn read(&mut self, region: usize, offset: u64, data: &mut [u8]) {
+        let mut state = lock(&self.state);
+        if region == SMI_REGION {
+            return copy_out(&state.registers.smi, offset, data);
+        }
+        state.settle();
+        let ticks = state.ticks();
+        copy_out(&state.registers.image(ticks), offset, data);
+    }
+    fn write(&mut self, region: usize, offset: u64, data: &[u8]) {
+        let mut state = lock(&self.state);
+        let mut event = None;
+        for (at, &byte) in (offset..).zip(data) {
+            match region {
+                SMI_REGION => {
+                    crate::access::copy_in(&mut state.registers.smi, at, &[byte]);
+                    if at == 0 {
+                        state.registers.smi_command(byte);
+                    }
+                }
+                _ => event = event.or(state.registers.write(at, byte)),
+            }
+        }
+        state.settle();
+        drop(state);
+        if let Some(event) = event {
+            (self.power)(event);
+        }
+    }
+    fn reset(&mut self) {
+        let mut state = lock(&self.state);
+        let carries = state.registers.carries;
+        state.registers = Registers { carries, ..Registers::default() };
+        state.settle();
+    }
+}

@@ -1,0 +1,61 @@
+//! The reset register and the keyboard controller's reset pulse.
+
+use super::regs::*;
+use crate::{Power, PowerEvent};
+use ireko_vmcore::{Device, Space};
+
+/// The reset control register, at port 0xcf9 among the PCI configuration ports.
+pub struct ResetControl {
+    value: u8,
+    power: Power,
+}
+
+impl ResetControl {
+    pub fn new(power: Power) -> Self {
+        Self { value: 0, power }
+    }
+    pub fn read(&self) -> u8 {
+        self.value
+    }
+    /// RST_CPU going from 0 to 1 resets.
+    pub fn write(&mut self, value: u8) {
+        let rising = value & !self.value & RESET_CPU != 0;
+        self.value = value & !RESET_CPU;
+        if rising {
+            (self.power)(PowerEvent::Reset);
+        }
+    }
+}
+
+/// Data and command ports.
+pub const I8042_PLACES: [u64; 2] = [0x60, 0x64];
+pub(super) const COMMAND_REGION: usize = 1;
+
+/// A keyboard controller that is not there, but for the reset pulse.
+pub struct I8042 {
+    power: Power,
+}
+
+impl I8042 {
+    pub fn new(power: Power) -> Self {
+        Self { power }
+    }
+}
+
+impl Device for I8042 {
+    fn name(&self) -> &'static str {
+        "i8042"
+    }
+    fn regions(&self) -> Vec<(Space, u64)> {
+        vec![(Space::Port, 1), (Space::Port, 1)]
+    }
+    fn read(&mut self, _: usize, _: u64, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+    fn write(&mut self, region: usize, _: u64, data: &[u8]) {
+        if region == COMMAND_REGION && data.first() == Some(&I8042_PULSE_RESET) {
+            (self.power)(PowerEvent::Reset);
+        }
+    }
+    fn reset(&mut self) {}
+}

@@ -1,0 +1,127 @@
+use super::reset::COMMAND_REGION;
+use super::*;
+use crate::probe::{Probe, read8, read16, read32, write8, write16};
+
+const PM: usize = 0;
+
+fn power() -> (Power, Arc<Mutex<Vec<PowerEvent>>>) {
+    let seen: Arc<Mutex<Vec<PowerEvent>>> = Arc::default();
+    let log = seen.clone();
+    (Arc::new(move |event| lock(&log).push(event)), seen)
+}
+
+fn acpi() -> (AcpiPm, Arc<Probe>, Arc<Mutex<Vec<PowerEvent>>>) {
+    let (clock, probe, (power, seen)) = (Clock::new(), Probe::new(), power());
+    (AcpiPm::new(clock, &Timers::new(clock), probe.line(9), power), probe, seen)
+}
+
+#[test]
+fn the_smi_command_port_enables_acpi() {
+    let (mut acpi, _, _) = acpi();
+    write8(&mut acpi, SMI_REGION, 0, ACPI_ENABLE);
+    assert_eq!(read16(&mut acpi, PM, 4) & SCI_EN, SCI_EN);
+    write8(&mut acpi, SMI_REGION, 0, ACPI_DISABLE);
+    assert_eq!(read16(&mut acpi, PM, 4) & SCI_EN, 0);
+}
+
+#[test]
+fn sleep_type_5_powers_off() {
+    let (mut acpi, _, seen) = acpi();
+    write16(&mut acpi, PM, 4, SLP_TYP_S5 << SLP_TYP_SHIFT | SLP_EN);
+    assert_eq!(*lock(&seen), [PowerEvent::PowerOff]);
+}
+
+#[test]
+fn sleep_type_without_enable_does_nothing() {
+    let (mut acpi, _, seen) = acpi();
+    write16(&mut acpi, PM, 4, SLP_TYP_S5 << SLP_TYP_SHIFT);
+    assert!(lock(&seen).is_empty());
+}
+
+#[test]
+fn another_sleep_type_does_nothing() {
+    let (mut acpi, _, seen) = acpi();
+    write16(&mut acpi, PM, 4, 1 << SLP_TYP_SHIFT | SLP_EN);
+    assert!(lock(&seen).is_empty());
+}
+
+#[test]
+fn the_power_button_raises_sci_until_its_status_is_cleared() {
+    let (mut acpi, probe, _) = acpi();
+    write8(&mut acpi, SMI_REGION, 0, ACPI_ENABLE);
+    write16(&mut acpi, PM, 2, POWER_BUTTON);
+    acpi.press_power_button();
+    assert!(probe.level(9));
+    write16(&mut acpi, PM, 0, POWER_BUTTON);
+    assert!(!probe.level(9));
+}
+
+#[test]
+fn an_event_that_is_not_enabled_raises_nothing() {
+    let (mut acpi, probe, _) = acpi();
+    write8(&mut acpi, SMI_REGION, 0, ACPI_ENABLE);
+    acpi.press_power_button();
+    assert!(!probe.level(9));
+    assert_eq!(read16(&mut acpi, PM, 0), POWER_BUTTON);
+}
+
+#[test]
+fn a_general_purpose_event_raises_sci() {
+    let (mut acpi, probe, _) = acpi();
+    write8(&mut acpi, SMI_REGION, 0, ACPI_ENABLE);
+    write16(&mut acpi, PM, 0x22, 1 << 3);
+    acpi.raise_gpe(3);
+    assert!(probe.level(9));
+    write16(&mut acpi, PM, 0x20, 1 << 3);
+    assert!(!probe.level(9));
+}
+
+#[test]
+fn a_byte_write_leaves_the_other_byte() {
+    let (mut acpi, _, _) = acpi();
+    write16(&mut acpi, PM, 2, PM1_ENABLE_BITS);
+    write8(&mut acpi, PM, 2, 0);
+    assert_eq!(read16(&mut acpi, PM, 2), PM1_ENABLE_BITS & 0xff00);
+}
+
+#[test]
+fn the_pm_timer_goes_on() {
+    let (mut acpi, _, _) = acpi();
+    let first = read32(&mut acpi, PM, 8);
+    while read32(&mut acpi, PM, 8) == first {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn the_top_bit_of_the_timer_sets_the_carry_status() {
+    let mut registers = Registers::default();
+    registers.advance((1 << 31) - 1);
+    assert_eq!(registers.status, 0);
+    registers.advance(1 << 31);
+    assert_eq!(registers.status, TIMER_CARRY);
+}
+
+#[test]
+fn the_reset_register_resets_on_a_rising_bit() {
+    let (power, seen) = power();
+    let mut reset = ResetControl::new(power);
+    reset.write(0x02);
+    assert!(lock(&seen).is_empty());
+    reset.write(RESET_VALUE);
+    assert_eq!(*lock(&seen), [PowerEvent::Reset]);
+}
+
+#[test]
+fn the_keyboard_controllers_pulse_resets() {
+    let (power, seen) = power();
+    let mut i8042 = I8042::new(power);
+    write8(&mut i8042, COMMAND_REGION, 0, I8042_PULSE_RESET);
+    assert_eq!(*lock(&seen), [PowerEvent::Reset]);
+}
+
+#[test]
+fn the_keyboard_controller_is_absent() {
+    let (power, _) = power();
+    assert_eq!(read8(&mut I8042::new(power), COMMAND_REGION, 0), 0xff);
+}

@@ -1,0 +1,75 @@
+//! Sorted ranges of one address space, and how an access falls on them.
+
+use super::Count;
+use crate::lock;
+use ireko_vmcore::{Bus, Device, Space};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+
+/// Who answers for a range.
+pub(super) enum Target {
+    Device { device: Arc<Mutex<dyn Device>>, region: usize, count: Arc<Count> },
+    Window(Arc<dyn Bus>),
+}
+
+/// The range `start..end` and who answers for it.
+pub(super) struct Entry {
+    pub start: u64,
+    pub end: u64,
+    pub target: Target,
+}
+
+impl Entry {
+    pub fn read(&self, space: Space, address: u64, data: &mut [u8]) {
+        match &self.target {
+            Target::Device { device, region, count } => {
+                count.reads.fetch_add(1, Ordering::Relaxed);
+                lock(device).read(*region, address - self.start, data);
+            }
+            Target::Window(bus) => bus.read(space, address, data),
+        }
+    }
+
+    pub fn write(&self, space: Space, address: u64, data: &[u8]) {
+        match &self.target {
+            Target::Device { device, region, count } => {
+                count.writes.fetch_add(1, Ordering::Relaxed);
+                lock(device).write(*region, address - self.start, data);
+            }
+            Target::Window(bus) => bus.write(space, address, data),
+        }
+    }
+}
+
+/// Disjoint ranges in ascending order.
+#[derive(Default)]
+pub(super) struct Map(Vec<Entry>);
+
+impl Map {
+    /// Fails with the start of a range that is in the way.
+    pub fn insert(&mut self, entry: Entry) -> Result<(), u64> {
+        let at = self.0.partition_point(|e| e.end <= entry.start);
+        match self.0.get(at) {
+            Some(next) if next.start < entry.end => Err(next.start),
+            _ => {
+                self.0.insert(at, entry);
+                Ok(())
+            }
+        }
+    }
+
+    /// The first naturally sized piece of an access of `len` bytes at `address`, and whose it is.
+    pub fn piece(&self, address: u64, len: usize) -> (Option<&Entry>, usize) {
+        let at = self.0.partition_point(|e| e.end <= address);
+        let (entry, room) = match self.0.get(at) {
+            Some(e) if e.start <= address => (Some(e), e.end - address),
+            Some(e) => (None, e.start - address),
+            None => (None, u64::MAX),
+        };
+        if room >= len as u64 && len.is_power_of_two() {
+            return (entry, len);
+        }
+        let room = (len as u64).min(room);
+        (entry, 1 << room.ilog2())
+    }
+}

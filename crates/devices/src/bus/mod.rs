@@ -1,0 +1,179 @@
+//! The machine's address spaces: which device has which port or address.
+//!
+//! Built once, then frozen: look-ups take no lock but the device's own.
+
+mod map;
+#[cfg(test)]
+mod tests;
+
+use crate::lock;
+use ireko_vmcore::{Bus, Device, Space};
+use map::{Entry, Map, Target};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// Why a device could not be placed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BusError {
+    /// The number of places is not the number of regions.
+    Places { device: &'static str, regions: usize, places: usize },
+    /// The range is empty or runs past the end of its space.
+    Range { device: &'static str, start: u64, size: u64 },
+    /// Something else is there.
+    Overlap { device: &'static str, start: u64, size: u64, other: u64 },
+}
+
+impl std::fmt::Display for BusError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Places { device, regions, places } => {
+                write!(
+                    f,
+                    "{device} has {regions} regions but was given {places} places: give one place a region"
+                )
+            }
+            Self::Range { device, start, size } => {
+                write!(f, "{device} at {start:#x} with size {size:#x} lies outside its space: move it")
+            }
+            Self::Overlap { device, start, size, other } => {
+                write!(
+                    f,
+                    "{device} at {start:#x} with size {size:#x} overlaps what is at {other:#x}: move one of them"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for BusError {}
+
+/// How often a device was accessed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counter {
+    pub name: &'static str,
+    pub reads: u64,
+    pub writes: u64,
+}
+
+#[derive(Default)]
+struct Count {
+    reads: AtomicU64,
+    writes: AtomicU64,
+}
+
+struct Attached {
+    name: &'static str,
+    device: Arc<Mutex<dyn Device>>,
+    count: Arc<Count>,
+}
+
+/// A [`Bus`] of devices at fixed places, and windows behind which another bus decides (PCI).
+#[derive(Default)]
+pub struct SystemBus {
+    ports: Map,
+    mmio: Map,
+    devices: Vec<Attached>,
+}
+
+impl SystemBus {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Places `device`: one address for each of its regions, in their order.
+    pub fn add(&mut self, device: Arc<Mutex<dyn Device>>, places: &[u64]) -> Result<(), BusError> {
+        let (name, regions) = {
+            let device = lock(&device);
+            (device.name(), device.regions())
+        };
+        if regions.len() != places.len() {
+            return Err(BusError::Places { device: name, regions: regions.len(), places: places.len() });
+        }
+        let count: Arc<Count> = Arc::default();
+        for (region, (&(space, size), &start)) in regions.iter().zip(places).enumerate() {
+            let target = Target::Device { device: device.clone(), region, count: count.clone() };
+            self.place(name, space, start, size, target)?;
+        }
+        self.devices.push(Attached { name, device, count });
+        Ok(())
+    }
+
+    /// Gives a range to another bus, which sees absolute addresses.
+    pub fn add_window(
+        &mut self,
+        space: Space,
+        start: u64,
+        size: u64,
+        window: Arc<dyn Bus>,
+    ) -> Result<(), BusError> {
+        self.place("window", space, start, size, Target::Window(window))
+    }
+
+    fn place(
+        &mut self,
+        device: &'static str,
+        space: Space,
+        start: u64,
+        size: u64,
+        target: Target,
+    ) -> Result<(), BusError> {
+        let limit = if space == Space::Port { 0x1_0000 } else { u64::MAX };
+        let end = start.checked_add(size).filter(|&end| size > 0 && end <= limit);
+        let end = end.ok_or(BusError::Range { device, start, size })?;
+        let map = if space == Space::Port { &mut self.ports } else { &mut self.mmio };
+        map.insert(Entry { start, end, target }).map_err(|other| BusError::Overlap {
+            device,
+            start,
+            size,
+            other,
+        })
+    }
+
+    /// Resets every device; windows are reset by whoever owns what is behind them.
+    pub fn reset(&self) {
+        for attached in &self.devices {
+            lock(&attached.device).reset();
+        }
+    }
+
+    /// How often each device was accessed, in the order they were added.
+    pub fn counters(&self) -> Vec<Counter> {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        self.devices
+            .iter()
+            .map(|a| Counter { name: a.name, reads: read(&a.count.reads), writes: read(&a.count.writes) })
+            .collect()
+    }
+
+    fn map(&self, space: Space) -> &Map {
+        if space == Space::Port { &self.ports } else { &self.mmio }
+    }
+}
+
+impl Bus for SystemBus {
+    fn read(&self, space: Space, address: u64, data: &mut [u8]) {
+        let mut done = 0;
+        while done < data.len() {
+            let (at, left) = (address.wrapping_add(done as u64), data.len() - done);
+            let (entry, piece) = self.map(space).piece(at, left);
+            let part = &mut data[done..done + piece];
+            match entry {
+                Some(entry) => entry.read(space, at, part),
+                None => part.fill(0xff),
+            }
+            done += piece;
+        }
+    }
+
+    fn write(&self, space: Space, address: u64, data: &[u8]) {
+        let mut done = 0;
+        while done < data.len() {
+            let (at, left) = (address.wrapping_add(done as u64), data.len() - done);
+            let (entry, piece) = self.map(space).piece(at, left);
+            if let Some(entry) = entry {
+                entry.write(space, at, &data[done..done + piece]);
+            }
+            done += piece;
+        }
+    }
+}

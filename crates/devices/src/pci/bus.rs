@@ -1,0 +1,208 @@
+//! Slots, and where their BARs are now.
+
+use super::host::HostBridge;
+use super::regs::*;
+use super::{Bar, Function};
+use crate::irq::SharedLine;
+use crate::{lock, shared};
+use ireko_vmcore::{Bus, Line, Space};
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+type SharedFunction = Arc<Mutex<dyn Function>>;
+
+/// Address ranges that the bus's BARs may use.
+#[derive(Clone, Debug)]
+pub struct Windows {
+    pub ports: Range<u64>,
+    pub mmio32: Range<u64>,
+    pub mmio64: Range<u64>,
+}
+
+/// Why a function could not be added or placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PciError {
+    /// No such slot, or it is taken.
+    Slot(u8),
+    /// No room for a BAR of this size.
+    Room { name: &'static str, bar: usize, size: u64 },
+}
+
+impl std::fmt::Display for PciError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Slot(slot) => write!(f, "PCI slot {slot} is taken or not one of 1 to 31: use another"),
+            Self::Room { name, bar, size } => {
+                write!(f, "no room for BAR {bar} of {name} with size {size:#x}: make the PCI window larger")
+            }
+        }
+    }
+}
+
+impl std::error::Error for PciError {}
+
+/// A decoded BAR.
+struct Route {
+    space: Space,
+    start: u64,
+    end: u64,
+    bar: usize,
+    function: SharedFunction,
+}
+
+/// Bus 0 with 32 single-function slots; slot 0 is the host bridge.
+///
+/// Locks: routes, then a function. A function never calls back into the bus.
+pub struct PciBus {
+    slots: RwLock<Vec<Option<SharedFunction>>>,
+    routes: RwLock<Vec<Route>>,
+    intx: Vec<Arc<SharedLine>>,
+}
+
+impl PciBus {
+    /// `intx` are the wires that INTA# of the slots share: slot n has wire n modulo their number.
+    pub fn new(intx: Vec<Line>) -> Arc<Self> {
+        let mut slots: Vec<Option<SharedFunction>> = (0..SLOTS).map(|_| None).collect();
+        slots[0] = Some(shared(HostBridge::new()));
+        Arc::new(Self {
+            slots: RwLock::new(slots),
+            routes: RwLock::default(),
+            intx: intx.into_iter().map(SharedLine::new).collect(),
+        })
+    }
+
+    /// The wire for INTA# of the function in `slot`.
+    pub fn intx(&self, slot: u8) -> Line {
+        match self.intx.len() {
+            0 => Line::unconnected(),
+            wires => self.intx[usize::from(slot) % wires].input(),
+        }
+    }
+
+    /// Puts a function into a free slot.
+    pub fn add(&self, slot: u8, function: SharedFunction) -> Result<(), PciError> {
+        let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+        match slots.get_mut(usize::from(slot)) {
+            Some(free) if free.is_none() => *free = Some(function),
+            _ => return Err(PciError::Slot(slot)),
+        }
+        drop(slots);
+        self.route();
+        Ok(())
+    }
+
+    fn functions(&self) -> Vec<SharedFunction> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).iter().flatten().cloned().collect()
+    }
+
+    fn function(&self, slot: usize) -> Option<SharedFunction> {
+        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(slot)?.clone()
+    }
+
+    /// Places all BARs in the windows and turns decoding and bus mastering on, as firmware does.
+    pub fn assign(&self, windows: &Windows) -> Result<(), PciError> {
+        let mut free = windows.clone();
+        let placed = self.functions().iter().try_for_each(|function| {
+            let mut function = lock(function);
+            let bars: Vec<(usize, Bar)> = function.config().bars().collect();
+            for &(index, bar) in &bars {
+                let window = match bar {
+                    Bar::Io(_) => &mut free.ports,
+                    Bar::Memory32(_) => &mut free.mmio32,
+                    Bar::Memory64(_) if free.mmio64.is_empty() => &mut free.mmio32,
+                    Bar::Memory64(_) => &mut free.mmio64,
+                };
+                let room = PciError::Room { name: function.name(), bar: index, size: bar.size() };
+                let address = carve(window, bar.size()).ok_or(room)?;
+                function.config_mut().set_bar_address(index, address);
+            }
+            if !bars.is_empty() {
+                let command = COMMAND_IO | COMMAND_MEMORY | COMMAND_MASTER;
+                function.config_mut().write(COMMAND as u16, &command.to_le_bytes());
+            }
+            Ok(())
+        });
+        self.route();
+        placed
+    }
+
+    /// Resets every function and its configuration space, so that no BAR is decoded.
+    pub fn reset(&self) {
+        for function in self.functions() {
+            let mut function = lock(&function);
+            function.config_mut().reset();
+            function.reset();
+        }
+        self.route();
+    }
+
+    /// Works out anew what is decoded where.
+    fn route(&self) {
+        let functions = self.functions();
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        routes.clear();
+        for function in functions {
+            let held = lock(&function);
+            for (bar, what, start) in held.config().decoded() {
+                let end = start.saturating_add(what.size());
+                routes.push(Route { space: what.space(), start, end, bar, function: function.clone() });
+            }
+        }
+    }
+
+    /// Whose `address` is: the function, the BAR, and the offset and bytes left in it.
+    fn find(&self, space: Space, address: u64) -> Option<(SharedFunction, usize, u64, u64)> {
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        let route = routes.iter().find(|r| r.space == space && (r.start..r.end).contains(&address))?;
+        Some((route.function.clone(), route.bar, address - route.start, route.end - address))
+    }
+
+    /// Configuration read at bus 0: `function` is slot << 3 | function.
+    pub fn read_config(&self, function: u8, offset: u16, data: &mut [u8]) {
+        data.fill(0xff);
+        if let Some(function) = self.single(function) {
+            lock(&function).read_config(offset, data);
+        }
+    }
+
+    pub fn write_config(&self, function: u8, offset: u16, data: &[u8]) {
+        let Some(function) = self.single(function) else { return };
+        lock(&function).write_config(offset, data);
+        let (start, end) = (usize::from(offset), usize::from(offset) + data.len());
+        if start < BAR0 + 4 * BARS && end > COMMAND {
+            self.route();
+        }
+    }
+
+    fn single(&self, function: u8) -> Option<SharedFunction> {
+        (function & 7 == 0).then(|| self.function(usize::from(function >> 3))).flatten()
+    }
+}
+
+/// Takes `size` aligned bytes from the front of `window`.
+fn carve(window: &mut Range<u64>, size: u64) -> Option<u64> {
+    // Address zero means "not placed".
+    let start = window.start.max(1).checked_next_multiple_of(size)?;
+    let end = start.checked_add(size).filter(|&end| end <= window.end)?;
+    window.start = end;
+    Some(start)
+}
+
+impl Bus for PciBus {
+    fn read(&self, space: Space, address: u64, data: &mut [u8]) {
+        data.fill(0xff);
+        if let Some((function, bar, offset, room)) = self.find(space, address)
+            && room >= data.len() as u64
+        {
+            lock(&function).read_bar(bar, offset, data);
+        }
+    }
+
+    fn write(&self, space: Space, address: u64, data: &[u8]) {
+        if let Some((function, bar, offset, room)) = self.find(space, address)
+            && room >= data.len() as u64
+        {
+            lock(&function).write_bar(bar, offset, data);
+        }
+    }
+}

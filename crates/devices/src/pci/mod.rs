@@ -1,0 +1,34 @@
+//! One PCI bus: functions, their configuration space by ports and by memory, and the routing of BAR accesses.
+
+mod bus;
+mod config;
+mod host;
+mod msix;
+pub mod regs;
+#[cfg(test)]
+mod tests;
+
+pub use bus::{PciBus, PciError, Windows};
+pub use config::{Bar, ConfigSpace, Identity};
+pub use host::{CONFIG_PLACES, ConfigPorts, Ecam};
+pub use msix::Msix;
+pub use regs::ECAM_SIZE;
+
+/// A device on the bus, of one function.
+pub trait Function: Send {
+    fn name(&self) -> &'static str;
+    fn config(&self) -> &ConfigSpace;
+    fn config_mut(&mut self) -> &mut ConfigSpace;
+    /// Override these where configuration space has side effects.
+    fn read_config(&mut self, offset: u16, data: &mut [u8]) {
+        self.config().read(offset, data);
+    }
+    fn write_config(&mut self, offset: u16, data: &[u8]) {
+        self.config_mut().write(offset, data);
+    }
+    /// Accesses within BAR `bar`; `data.len()` is 1, 2, 4 or 8.
+    fn read_bar(&mut self, bar: usize, offset: u64, data: &mut [u8]);
+    fn write_bar(&mut self, bar: usize, offset: u64, data: &[u8]);
+    /// Resets the function; the bus has reset its configuration space already.
+    fn reset(&mut self);
+}
