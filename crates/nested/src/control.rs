@@ -30,7 +30,7 @@ pub struct Event {
     pub error: Option<u32>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Control {
     pub intercepts: InterceptSet,
     /// Bit n: exception vector n exits.
@@ -65,6 +65,8 @@ pub struct Control {
     pub virtual_vmload_vmsave: bool,
     /// Event to inject at entry.
     pub inject: Option<Event>,
+    /// What an injected software interrupt, #BP or #OF pushes as its return address; `None`: RIP.
+    pub inject_return: Option<u64>,
     pub pause_count: u16,
     pub pause_threshold: u16,
 }
@@ -78,7 +80,11 @@ impl Control {
     }
     /// The byte offset in the I/O permission map and the two-byte mask to test (APM vol. 2, 15.10.1).
     pub const fn io_bits(io: &IoExit) -> (u64, u16) {
-        let mask = ((1u16 << io.size) - 1) << (io.port & 7);
-        (io.port as u64 / 8, mask)
+        let ones = match io.size {
+            1 => 1,
+            2 => 3,
+            _ => 0xf_u16,
+        };
+        (io.port as u64 / 8, ones << (io.port & 7))
     }
 }

@@ -13,6 +13,9 @@ pub enum Flush {
     Page { asid: u32, address: u64 },
 }
 
+/// The longest instruction, and so what decode assists give at most.
+pub const INSTRUCTION: usize = 15;
+
 /// The processor, as entry and exit see it. A test implements it with plain fields.
 pub trait Core {
     fn regs(&mut self) -> &mut Registers;
@@ -29,4 +32,8 @@ pub trait Core {
     /// Task priority (CR8).
     fn tpr(&mut self) -> u8;
     fn set_tpr(&mut self, tpr: u8);
+    /// The global interrupt flag.
+    fn set_gif(&mut self, on: bool);
+    /// The instruction bytes at CS:RIP, as many as can be had without a fault; how many.
+    fn instruction(&mut self, bytes: &mut [u8; INSTRUCTION]) -> usize;
 }

@@ -9,6 +9,7 @@ pub mod control;
 pub mod core;
 pub mod exit;
 pub mod intercept;
+pub mod svm;
 
 pub use control::{Control, Event, EventKind, Stage2};
 pub use core::{Core, Flush};

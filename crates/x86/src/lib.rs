@@ -5,11 +5,15 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod apic;
 pub mod bits;
+pub mod descriptor;
+pub mod cpuid;
 pub mod exception;
 pub mod msr;
 pub mod paging;
 pub mod regs;
+pub mod vmcb;
 
 pub use exception::Exception;
 pub use regs::{Registers, Segment, Table};

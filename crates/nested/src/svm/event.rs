@@ -1,0 +1,51 @@
+//! EVENTINJ and EXITINTINFO, which have one format (APM vol. 2, 15.7.2 and 15.20).
+
+use crate::{Event, EventKind};
+use ireko_x86::exception::vector;
+use ireko_x86::vmcb::event::*;
+
+const KINDS: [(EventKind, u64); 4] = [
+    (EventKind::External, TYPE_INTR),
+    (EventKind::Nmi, TYPE_NMI),
+    (EventKind::Exception, TYPE_EXCEPTION),
+    (EventKind::SoftwareInterrupt, TYPE_SOFTWARE),
+];
+
+/// The event of a valid field, or `None`: nothing to inject, or nothing that could be ([`illegal`]).
+pub fn decode(field: u64) -> Option<Event> {
+    if field & VALID == 0 {
+        return None;
+    }
+    let kind = KINDS.iter().find(|row| row.1 == field >> TYPE_SHIFT & 7)?.0;
+    let error = (field & ERROR_VALID != 0).then_some((field >> ERROR_SHIFT) as u32);
+    let vector = if kind == EventKind::Nmi { vector::NMI } else { field as u8 };
+    Some(Event { kind, vector, error })
+}
+
+pub fn encode(event: Event) -> u64 {
+    let kind = KINDS.iter().find(|row| row.0 == event.kind).map_or(TYPE_INTR, |row| row.1);
+    let error = event.error.map_or(0, |code| ERROR_VALID | u64::from(code) << ERROR_SHIFT);
+    VALID | kind << TYPE_SHIFT | u64::from(event.vector) | error
+}
+
+/// A valid field with a reserved type, or an exception with a vector that no exception has (15.20).
+pub fn illegal(field: u64) -> bool {
+    if field & VALID == 0 {
+        return false;
+    }
+    match decode(field) {
+        None => true,
+        Some(event) => {
+            event.kind == EventKind::Exception && (event.vector > 31 || event.vector == vector::NMI)
+        }
+    }
+}
+
+/// Whether the event is one that an instruction raises, so that it pushes the address of the next one: nRIP.
+pub fn pushes_next(event: &Event) -> bool {
+    match event.kind {
+        EventKind::SoftwareInterrupt => true,
+        EventKind::Exception => matches!(event.vector, vector::BP | vector::OF),
+        _ => false,
+    }
+}
