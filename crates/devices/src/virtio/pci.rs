@@ -1,0 +1,262 @@
+//! The PCI transport (4.1): one BAR with the configuration structures and MSI-X.
+
+use super::common::{Asked, Common};
+use super::regs::*;
+use super::{Broken, VirtioDevice, queue};
+use crate::MsiSink;
+use crate::access::{copy_out, fill, value};
+use crate::pci::regs::COMMAND_INTX_DISABLE;
+use crate::pci::{Bar, ConfigSpace, Function, Identity, Msix};
+use ireko_vmcore::{Line, Memory};
+use std::ops::Range;
+use std::sync::Arc;
+use virtio_queue::QueueT;
+
+/// A virtio device as a PCI function.
+pub struct VirtioPci {
+    config: ConfigSpace,
+    msix: Msix,
+    common: Common,
+    isr: u8,
+    device: Box<dyn VirtioDevice>,
+    memory: Arc<Memory>,
+    intx: Line,
+    /// Where the PCI configuration access capability is.
+    access: usize,
+    /// Why the device stopped.
+    broken: Option<Broken>,
+}
+
+impl VirtioPci {
+    pub fn new(device: Box<dyn VirtioDevice>, memory: Arc<Memory>, msi: MsiSink, intx: Line) -> Self {
+        let mut config = ConfigSpace::new(Identity {
+            vendor: VENDOR,
+            device: DEVICE_BASE + device.kind(),
+            subsystem_vendor: VENDOR,
+            subsystem: DEVICE_BASE,
+            revision: REVISION,
+            class: device.class(),
+        });
+        config.use_intx();
+        config.add_bar(BAR, Bar::Memory32(BAR_SIZE));
+        let access = add_capabilities(&mut config);
+        let sizes = device.queue_sizes();
+        let vectors = sizes.len() as u16 + 1;
+        let msix = Msix::new(&mut config, vectors, BAR as u8, MSIX_TABLE as u32, MSIX_PENDING as u32, msi);
+        let common = Common::new(device.features(), sizes, vectors);
+        Self { config, msix, common, isr: 0, device, memory, intx, access, broken: None }
+    }
+
+    /// What the driver did that stopped the device, if it did.
+    pub fn broken(&self) -> Option<&Broken> {
+        self.broken.as_ref()
+    }
+
+    /// Looks at queue `index`: called on the driver's notification, and by whoever has something for the device.
+    pub fn kick(&mut self, index: usize) {
+        if !self.common.running() {
+            return;
+        }
+        let Some(ring) = self.common.rings.get_mut(index).filter(|ring| ring.queue.ready()) else { return };
+        match queue::process(&mut *self.device, index, &mut ring.queue, self.memory.ram()) {
+            Ok(false) => {}
+            Ok(true) => {
+                let vector = ring.vector;
+                self.interrupt(vector, ISR_QUEUE);
+            }
+            Err(broken) => self.fail(broken),
+        }
+    }
+
+    /// The device needs a reset (2.1.2).
+    fn fail(&mut self, broken: Broken) {
+        self.broken.get_or_insert(broken);
+        self.common.status |= STATUS_NEEDS_RESET;
+        if self.common.status & STATUS_DRIVER_OK != 0 {
+            self.interrupt(self.common.config_vector, ISR_CONFIG);
+        }
+    }
+
+    fn interrupt(&mut self, vector: u16, isr: u8) {
+        if self.msix.enabled() {
+            return self.msix.notify(vector);
+        }
+        self.isr |= isr;
+        self.set_intx();
+    }
+
+    fn set_intx(&mut self) {
+        let asserted = self.isr != 0;
+        self.config.set_interrupt_status(asserted);
+        let allowed = self.config.command() & COMMAND_INTX_DISABLE == 0 && !self.msix.enabled();
+        self.intx.set(asserted && allowed);
+    }
+
+    /// A driver writing status 0: everything but PCI's own state starts anew.
+    fn reset_device(&mut self) {
+        self.common.reset();
+        self.device.reset();
+        self.broken = None;
+        self.isr = 0;
+        self.set_intx();
+    }
+
+    fn write_common(&mut self, offset: u64, data: &[u8]) {
+        // Drivers may write 64-bit fields whole or as two halves.
+        for (at, part) in (offset..).step_by(4).zip(data.chunks(4)) {
+            match self.common.write(at, value(part)) {
+                Asked::Nothing => {}
+                Asked::Reset => self.reset_device(),
+                Asked::Enabled(queue) => self.check_queue(queue),
+            }
+        }
+    }
+
+    fn check_queue(&mut self, index: usize) {
+        let valid = |queue: &virtio_queue::Queue| queue.is_valid(self.memory.ram());
+        if !self.common.rings.get(index).is_some_and(|ring| valid(&ring.queue)) {
+            self.fail(Broken(format!("queue {index} does not lie in memory")));
+        }
+    }
+
+    fn read_isr(&mut self, data: &mut [u8]) {
+        fill(data, u64::from(std::mem::take(&mut self.isr)));
+        self.set_intx();
+    }
+
+    fn read_device(&self, offset: u64, data: &mut [u8]) {
+        let mut config = self.device.config();
+        config.resize(config.len().max(offset as usize + data.len()), 0);
+        copy_out(&config, offset, data);
+    }
+
+    /// The access that the PCI configuration access capability describes (4.1.4.9), if it is a proper one.
+    fn described(&self) -> Option<(u64, usize)> {
+        let field = |at: usize, len: usize| {
+            let mut bytes = [0; 4];
+            self.config.read((self.access + at) as u16, &mut bytes[..len]);
+            value(&bytes[..len])
+        };
+        let (bar, offset) = (field(PCI_CAP_BAR, 1), field(PCI_CAP_OFFSET, 4));
+        let length = field(PCI_CAP_LENGTH, 4);
+        let proper = bar == BAR as u64 && matches!(length, 1 | 2 | 4) && offset % length == 0;
+        (proper && offset + length <= BAR_SIZE).then_some((offset, length as usize))
+    }
+
+    fn access_data(&self, offset: u16, len: usize) -> bool {
+        let start = usize::from(offset);
+        start < self.access + PCI_CAP_DATA + 4 && start + len > self.access + PCI_CAP_DATA
+    }
+}
+
+/// Adds the configuration structures' capabilities; the place of the PCI configuration access capability.
+fn add_capabilities(config: &mut ConfigSpace) -> usize {
+    let structures =
+        [(CAP_COMMON, COMMON, COMMON_SIZE), (CAP_ISR, ISR, ISR_SIZE), (CAP_DEVICE, DEVICE, DEVICE_SIZE)];
+    for (kind, offset, size) in structures {
+        config.add_capability(CAPABILITY, &capability(kind, offset, size, None), &[]);
+    }
+    config.add_capability(
+        CAPABILITY,
+        &capability(CAP_NOTIFY, NOTIFY, NOTIFY_SIZE, Some(NOTIFY_MULTIPLIER)),
+        &[],
+    );
+    let mut writable = [0; 18];
+    writable[PCI_CAP_BAR - 2] = 0xff;
+    writable[PCI_CAP_OFFSET - 2..].fill(0xff);
+    config.add_capability(CAPABILITY, &capability(CAP_PCI, 0, 0, Some(0)), &writable).unwrap_or(0)
+}
+
+/// A `virtio_pci_cap` from its third byte on.
+fn capability(kind: u8, offset: u64, size: u64, more: Option<u32>) -> Vec<u8> {
+    let len = if more.is_some() { 20 } else { 16 };
+    let mut body = vec![len, kind, BAR as u8, 0, 0, 0];
+    body.extend((offset as u32).to_le_bytes());
+    body.extend((size as u32).to_le_bytes());
+    body.extend(more.iter().flat_map(|more| more.to_le_bytes()));
+    body
+}
+
+/// The offset of an access of `len` bytes in the structure at `start`, if it lies there.
+fn within(offset: u64, len: usize, structure: Range<u64>) -> Option<u64> {
+    let inside = structure.start <= offset && offset + len as u64 <= structure.end;
+    inside.then(|| offset - structure.start)
+}
+
+const fn span(start: u64, size: u64) -> Range<u64> {
+    start..start + size
+}
+
+impl Function for VirtioPci {
+    fn name(&self) -> &'static str {
+        self.device.name()
+    }
+    fn config(&self) -> &ConfigSpace {
+        &self.config
+    }
+    fn config_mut(&mut self) -> &mut ConfigSpace {
+        &mut self.config
+    }
+
+    fn read_config(&mut self, offset: u16, data: &mut [u8]) {
+        if self.access_data(offset, data.len())
+            && let Some((at, len)) = self.described()
+        {
+            let mut bytes = [0; 4];
+            self.read_bar(BAR, at, &mut bytes[..len]);
+            self.config.put(self.access + PCI_CAP_DATA, &bytes);
+        }
+        self.config.read(offset, data);
+    }
+
+    fn write_config(&mut self, offset: u16, data: &[u8]) {
+        self.config.write(offset, data);
+        if self.access_data(offset, data.len())
+            && let Some((at, len)) = self.described()
+        {
+            let mut bytes = [0; 4];
+            self.config.read((self.access + PCI_CAP_DATA) as u16, &mut bytes);
+            self.write_bar(BAR, at, &bytes[..len]);
+        }
+        self.msix.config_written(&self.config);
+        self.set_intx();
+    }
+
+    fn read_bar(&mut self, _: usize, offset: u64, data: &mut [u8]) {
+        let len = data.len();
+        if let Some(at) = within(offset, len, span(COMMON, COMMON_SIZE)) {
+            return fill(data, self.common.read(at));
+        }
+        if within(offset, len, span(ISR, 4)).is_some() {
+            return self.read_isr(data);
+        }
+        if let Some(at) = within(offset, len, span(DEVICE, DEVICE_SIZE)) {
+            return self.read_device(at, data);
+        }
+        if let Some(at) = within(offset, len, span(MSIX_TABLE, self.msix.table_size())) {
+            return self.msix.read_table(at, data);
+        }
+        match within(offset, len, MSIX_PENDING..BAR_SIZE) {
+            Some(at) => self.msix.read_pending(at, data),
+            None => data.fill(0),
+        }
+    }
+
+    fn write_bar(&mut self, _: usize, offset: u64, data: &[u8]) {
+        let len = data.len();
+        if let Some(at) = within(offset, len, span(NOTIFY, NOTIFY_SIZE)) {
+            return self.kick((at / u64::from(NOTIFY_MULTIPLIER)) as usize);
+        }
+        if let Some(at) = within(offset, len, span(COMMON, COMMON_SIZE)) {
+            return self.write_common(at, data);
+        }
+        if let Some(at) = within(offset, len, span(MSIX_TABLE, self.msix.table_size())) {
+            self.msix.write_table(at, data);
+        }
+    }
+
+    fn reset(&mut self) {
+        self.msix.reset();
+        self.reset_device();
+    }
+}

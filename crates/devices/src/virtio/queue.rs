@@ -1,0 +1,113 @@
+//! Taking chains of buffers from a virtqueue, each validated before a device sees it.
+
+use super::VirtioDevice;
+use super::regs::*;
+use ireko_vmcore::memory::{GuestRam, WatchBitmap};
+use std::sync::atomic::Ordering;
+use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
+use vm_memory::{Bytes, GuestAddress};
+
+/// The driver broke the rules of virtqueues: what it did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broken(pub String);
+
+impl std::fmt::Display for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the driver broke a virtqueue: {}", self.0)
+    }
+}
+
+impl std::error::Error for Broken {}
+
+impl From<virtio_queue::Error> for Broken {
+    fn from(error: virtio_queue::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for Broken {
+    fn from(error: std::io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// One chain: what the device may read and where it may write.
+pub struct Buffers<'a> {
+    pub reader: Reader<'a, WatchBitmap>,
+    pub writer: Writer<'a, WatchBitmap>,
+}
+
+/// Serves what is available in `queue`; true when the driver wants an interrupt for it.
+pub(super) fn process(
+    device: &mut dyn VirtioDevice,
+    index: usize,
+    queue: &mut Queue,
+    ram: &GuestRam,
+) -> Result<bool, Broken> {
+    let mut served = false;
+    loop {
+        queue.disable_notification(ram)?;
+        while device.wants(index) && available(queue, ram)? > 0 {
+            serve_one(device, index, queue, ram)?;
+            served = true;
+        }
+        // Buffers that the device does not want yet are asked for again when it does.
+        if !queue.enable_notification(ram)? || !device.wants(index) {
+            break;
+        }
+    }
+    Ok(served && wants_interrupt(queue, ram)?)
+}
+
+/// How many chains wait.
+fn available(queue: &Queue, ram: &GuestRam) -> Result<u16, Broken> {
+    let waiting = queue.avail_idx(ram, Ordering::Acquire)?.0.wrapping_sub(queue.next_avail());
+    if waiting > queue.size() {
+        return Err(Broken(format!("{waiting} chains available in a queue of {}", queue.size())));
+    }
+    Ok(waiting)
+}
+
+fn serve_one(
+    device: &mut dyn VirtioDevice,
+    index: usize,
+    queue: &mut Queue,
+    ram: &GuestRam,
+) -> Result<(), Broken> {
+    let chain =
+        queue.iter(ram)?.next().ok_or_else(|| Broken("the available ring is not in memory".into()))?;
+    let head = chain.head_index();
+    let written = device.serve(index, buffers(chain, ram)?)?;
+    queue.add_used(ram, head, written)?;
+    Ok(())
+}
+
+/// Checks the chain (2.7.4.2, 2.7.5.3): it ends, it is not empty, and what is written comes after what is read.
+fn buffers<'a>(chain: DescriptorChain<&'a GuestRam>, ram: &'a GuestRam) -> Result<Buffers<'a>, Broken> {
+    let mut last = None;
+    let mut writing = false;
+    for descriptor in chain.clone() {
+        if writing && !descriptor.is_write_only() {
+            return Err(Broken("a readable descriptor follows a writable one".into()));
+        }
+        writing = descriptor.is_write_only();
+        last = Some(descriptor);
+    }
+    match last {
+        None => Err(Broken(format!("chain {} has no descriptor that can be read", chain.head_index()))),
+        Some(end) if end.has_next() => Err(Broken(format!("chain {} does not end", chain.head_index()))),
+        Some(_) => Ok(Buffers { reader: Reader::new(ram, chain.clone())?, writer: Writer::new(ram, chain)? }),
+    }
+}
+
+fn wants_interrupt(queue: &mut Queue, ram: &GuestRam) -> Result<bool, Broken> {
+    if !queue.event_idx_enabled() {
+        let flags: u16 = ram
+            .load(GuestAddress(queue.avail_ring()), Ordering::Acquire)
+            .map_err(|error| Broken(error.to_string()))?;
+        if u16::from_le(flags) & AVAIL_NO_INTERRUPT != 0 {
+            return Ok(false);
+        }
+    }
+    Ok(queue.needs_notification(ram)?)
+}
