@@ -1,0 +1,65 @@
+//! VGATHERxxx and VPGATHERxx (AVX2): element after element, each done one struck off the mask, so that a fault in the
+//! middle can be restarted (APM vol. 4, VGATHERDPD).
+
+use super::vector::{self, element, set_element, sign};
+use crate::cpu::Privilege;
+use crate::operand::segment_index;
+use crate::{Cpu, Fault, Next};
+use iced_x86::{Instruction, Mnemonic};
+
+/// Bytes of an element and of an index.
+fn sizes(mnemonic: Mnemonic) -> (usize, usize) {
+    use Mnemonic::*;
+    match mnemonic {
+        Vgatherdps | Vpgatherdd => (4, 4),
+        Vgatherqps | Vpgatherqd => (4, 8),
+        Vgatherdpd | Vpgatherdq => (8, 4),
+        _ => (8, 8),
+    }
+}
+
+/// Loads the elements whose mask is set into `destination`, clearing their mask; stops at the first fault.
+fn load_elements(
+    cpu: &mut Cpu,
+    insn: &Instruction,
+    count: usize,
+    destination: &mut [u8; 32],
+    chosen: &mut [u8; 32],
+) -> Result<(), Fault> {
+    let (size, index_size) = sizes(insn.mnemonic());
+    let indices = vector::read(cpu, insn.memory_index());
+    let segment = segment_index(insn.memory_segment());
+    for n in 0..count {
+        if !sign(chosen, n, size) {
+            continue;
+        }
+        let offset = vector::vsib_offset(cpu, insn, element(&indices, n, index_size), index_size);
+        let address = cpu.linear(segment, offset, size as u64, false)?;
+        let value = cpu.load(address, size, Privilege::Current)?;
+        set_element(destination, n, size, value);
+        set_element(chosen, n, size, 0);
+    }
+    Ok(())
+}
+
+pub fn gather(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
+    let (target, index, selector) = (insn.op0_register(), insn.memory_index(), insn.op2_register());
+    let numbers = [target.number(), index.number(), selector.number()];
+    if numbers[0] == numbers[1] || numbers[0] == numbers[2] || numbers[1] == numbers[2] {
+        return Err(Fault::ud());
+    }
+    vector::require_avx(cpu)?;
+    let (size, index_size) = sizes(insn.mnemonic());
+    let count = (target.size() / size).min(index.size() / index_size);
+    let mut destination = vector::read(cpu, target);
+    let given = vector::read(cpu, selector);
+    let mut chosen = [0; 32];
+    for n in 0..count {
+        set_element(&mut chosen, n, size, if sign(&given, n, size) { u64::MAX } else { 0 });
+    }
+    let result = load_elements(cpu, insn, count, &mut destination, &mut chosen);
+    destination[count * size..].fill(0);
+    vector::write(cpu, target, &destination);
+    vector::write(cpu, selector, &chosen);
+    result.map(|()| Next::Advance)
+}

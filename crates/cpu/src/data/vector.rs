@@ -1,0 +1,103 @@
+//! Vector registers in `cpu.fpu` (standard XSAVE form), and when an instruction may use them.
+
+use crate::operand::mask;
+use crate::{Cpu, Fault};
+use iced_x86::{Instruction, Register};
+use ireko_x86::Exception;
+use ireko_x86::bits::{cr0, cr4};
+
+/// Offsets in the XSAVE area (APM vol. 2, 11.5.3 and figure 11-8).
+pub const MXCSR: usize = 24;
+pub const ST: usize = 32;
+pub const XMM: usize = 160;
+pub const YMM: usize = 576;
+/// XCR0 bits of SSE and AVX state.
+const SSE_AVX: u64 = 6;
+
+/// #UD where the operating system has not enabled AVX or the mode has no VEX encodings, #NM with CR0.TS.
+pub fn require_avx(cpu: &Cpu) -> Result<(), Fault> {
+    let regs = &cpu.regs;
+    let enabled = regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & SSE_AVX == SSE_AVX;
+    if !enabled || !regs.protected() || regs.v86() {
+        return Err(Fault::ud());
+    }
+    available(cpu)
+}
+
+/// #UD where the operating system has not enabled SSE, #NM with CR0.TS.
+pub fn require_sse(cpu: &Cpu) -> Result<(), Fault> {
+    if cpu.regs.cr0 & cr0::EM != 0 || cpu.regs.cr4 & cr4::OSFXSR == 0 {
+        return Err(Fault::ud());
+    }
+    available(cpu)
+}
+
+/// #UD with CR0.EM, #NM with CR0.TS.
+pub fn require_mmx(cpu: &Cpu) -> Result<(), Fault> {
+    if cpu.regs.cr0 & cr0::EM != 0 {
+        return Err(Fault::ud());
+    }
+    available(cpu)
+}
+
+/// #NM with CR0.TS.
+pub fn available(cpu: &Cpu) -> Result<(), Fault> {
+    if cpu.regs.cr0 & cr0::TS != 0 { Err(Exception::nm().into()) } else { Ok(()) }
+}
+
+/// All 32 bytes of the register that `register` is a part of.
+pub fn read(cpu: &mut Cpu, register: Register) -> [u8; 32] {
+    cpu.fpu_normalise();
+    let n = register.number() & 15;
+    let mut bytes = [0; 32];
+    bytes[..16].copy_from_slice(&cpu.fpu.0[XMM + 16 * n..][..16]);
+    bytes[16..].copy_from_slice(&cpu.fpu.0[YMM + 16 * n..][..16]);
+    bytes
+}
+
+/// Writes all 32 bytes: VEX instructions clear what is above their vector length.
+pub fn write(cpu: &mut Cpu, register: Register, bytes: &[u8; 32]) {
+    cpu.fpu_normalise();
+    let n = register.number() & 15;
+    cpu.fpu.0[XMM + 16 * n..][..16].copy_from_slice(&bytes[..16]);
+    cpu.fpu.0[YMM + 16 * n..][..16].copy_from_slice(&bytes[16..]);
+}
+
+/// Element `n` of `size` bytes, zero-extended.
+pub fn element(bytes: &[u8; 32], n: usize, size: usize) -> u64 {
+    let mut value = [0; 8];
+    value[..size].copy_from_slice(&bytes[n * size..][..size]);
+    u64::from_le_bytes(value)
+}
+
+pub fn set_element(bytes: &mut [u8; 32], n: usize, size: usize, value: u64) {
+    bytes[n * size..][..size].copy_from_slice(&value.to_le_bytes()[..size]);
+}
+
+/// The most significant bit of element `n`: what masked moves and gathers look at.
+pub fn sign(bytes: &[u8; 32], n: usize, size: usize) -> bool {
+    bytes[n * size + size - 1] >> 7 != 0
+}
+
+/// Bytes of the address of a VSIB operand: of its base register, or of the mode.
+pub fn vsib_address_size(cpu: &Cpu, insn: &Instruction) -> usize {
+    match (insn.memory_base(), insn.memory_displ_size(), cpu.regs.code64()) {
+        (Register::None, 8, _) => 8,
+        (Register::None, 4, _) | (_, _, false) => 4,
+        (base, ..) => base.size(),
+    }
+}
+
+/// Offset of one element: base + sign-extended index * scale + displacement, cut to the address size.
+pub fn vsib_offset(cpu: &Cpu, insn: &Instruction, index: u64, index_size: usize) -> u64 {
+    let shift = 64 - 8 * index_size as u32;
+    let index = ((index << shift) as i64 >> shift) as u64;
+    let base = match insn.memory_base() {
+        Register::None => 0,
+        base => cpu.gpr(base),
+    };
+    let offset = base
+        .wrapping_add(index.wrapping_mul(insn.memory_index_scale().into()))
+        .wrapping_add(insn.memory_displacement64());
+    offset & mask(vsib_address_size(cpu, insn))
+}

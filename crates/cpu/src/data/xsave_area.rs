@@ -1,0 +1,106 @@
+//! Which bytes of the XSAVE area an instruction of the XSAVE and FXSAVE families moves (APM vol. 2, 11.5; SDM vol. 1,
+//! chapter 13).
+
+use super::vector::{MXCSR, ST, XMM, YMM};
+use crate::Cpu;
+use std::ops::Range;
+
+/// State components, as bits of XCR0.
+pub const X87: u64 = 1;
+pub const SSE: u64 = 2;
+pub const AVX: u64 = 4;
+/// What the engine has.
+pub const COMPONENTS: u64 = X87 | SSE | AVX;
+/// Bit 63 of XCOMP_BV: the area is compacted.
+pub const COMPACTED: u64 = 1 << 63;
+pub const HEADER: usize = 512;
+/// MXCSR after RESET.
+pub const MXCSR_DEFAULT: u32 = 0x1f80;
+
+/// Registers that the mode can reach: 16 in 64-bit mode, else 8; the rest is neither saved nor restored.
+fn registers(cpu: &Cpu) -> usize {
+    if cpu.regs.code64() { 16 } else { 8 }
+}
+
+pub fn xmm(cpu: &Cpu) -> Range<usize> {
+    XMM..XMM + 16 * registers(cpu)
+}
+
+pub fn ymm(cpu: &Cpu) -> Range<usize> {
+    YMM..YMM + 16 * registers(cpu)
+}
+
+/// MXCSR and its mask of valid bits.
+pub fn mxcsr() -> Range<usize> {
+    MXCSR..MXCSR + 8
+}
+
+/// The first 24 bytes, x87 control words and pointers. Without REX.W pointers are selector:offset; selectors are zero,
+/// as on processors that deprecate them (CPUID Fn0000_0007_EBX[13]).
+pub fn environment(cpu: &Cpu, wide: bool) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes.copy_from_slice(&cpu.fpu.0[..24]);
+    bytes[5] = 0;
+    if !wide {
+        bytes[12..16].fill(0);
+        bytes[20..24].fill(0);
+    }
+    bytes
+}
+
+pub fn set_environment(cpu: &mut Cpu, bytes: &[u8], wide: bool) {
+    let area = &mut cpu.fpu.0;
+    area[..24].copy_from_slice(&bytes[..24]);
+    area[5] = 0;
+    if !wide {
+        area[12..16].fill(0);
+        area[20..24].fill(0);
+    }
+}
+
+pub fn stack() -> Range<usize> {
+    ST..ST + 128
+}
+
+/// The components that are not in their initial state, whatever XSTATE_BV says: XINUSE.
+pub fn in_use(cpu: &Cpu) -> u64 {
+    let area = &cpu.fpu.0;
+    let zero = |range: Range<usize>| area[range].iter().all(|byte| *byte == 0);
+    let x87 = area[..2] != [0x7f, 0x03] || !zero(2..24) || !zero(stack());
+    let sse = !zero(XMM..XMM + 256) || word(area, MXCSR) != MXCSR_DEFAULT;
+    let avx = !zero(YMM..YMM + 256);
+    let bit = |on, component| if on { component } else { 0 };
+    bit(x87, X87) | bit(sse, SSE) | bit(avx, AVX)
+}
+
+/// Puts components into their initial state; of the vector ones the registers that the mode can reach.
+pub fn initialise(cpu: &mut Cpu, components: u64) {
+    let (xmm, ymm) = (xmm(cpu), ymm(cpu));
+    let area = &mut cpu.fpu.0;
+    if components & X87 != 0 {
+        area[..24].fill(0);
+        area[..2].copy_from_slice(&[0x7f, 0x03]);
+        area[stack()].fill(0);
+    }
+    if components & SSE != 0 {
+        area[xmm].fill(0);
+    }
+    if components & AVX != 0 {
+        area[ymm].fill(0);
+    }
+}
+
+/// The MXCSR bits that the processor has; the saved mask is zero until something saved the state.
+pub fn mxcsr_mask(cpu: &Cpu) -> u32 {
+    match word(&cpu.fpu.0, MXCSR + 4) {
+        0 => 0xffff,
+        mask => mask,
+    }
+}
+
+/// Four bytes at `offset`.
+pub fn word(area: &[u8], offset: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&area[offset..offset + 4]);
+    u32::from_le_bytes(bytes)
+}
