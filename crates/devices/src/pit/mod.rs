@@ -40,7 +40,7 @@ impl Counters {
     }
 
     fn read_61(&self, tick: u64) -> u8 {
-        let refresh = if tick / REFRESH_TICKS & 1 != 0 { REFRESH } else { 0 };
+        let refresh = if (tick / REFRESH_TICKS) & 1 != 0 { REFRESH } else { 0 };
         let out = if self.channels[2].out(tick) { OUT_2 } else { 0 };
         self.port_61 | refresh | out
     }

@@ -40,7 +40,11 @@ impl Chip {
     }
 
     fn encode(&self, value: u64) -> u8 {
-        if self.register(B) & B_BINARY != 0 { value as u8 } else { (value / 10 << 4 | value % 10) as u8 }
+        if self.register(B) & B_BINARY != 0 {
+            value as u8
+        } else {
+            (((value / 10) << 4) | (value % 10)) as u8
+        }
     }
 
     fn decode(&self, byte: u8) -> u64 {
