@@ -65,7 +65,8 @@ pub fn mmio_access(run: &kvm_run) -> Access {
     // SAFETY: any bit pattern is a valid `mmio`; the caller has seen KVM_EXIT_MMIO.
     let mmio = unsafe { run.__bindgen_anon_1.mmio };
     // SAFETY: as above; only the place of the field is asked for.
-    let offset = unsafe { run.__bindgen_anon_1.mmio.data.as_ptr() } as usize - std::ptr::from_ref(run) as usize;
+    let offset =
+        unsafe { run.__bindgen_anon_1.mmio.data.as_ptr() } as usize - std::ptr::from_ref(run) as usize;
     Access {
         address: mmio.phys_addr,
         write: mmio.is_write != 0,

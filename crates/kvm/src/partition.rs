@@ -8,7 +8,8 @@ use crate::vcpu::KvmVcpu;
 use ireko_vmcore::{ExtInt, HvError, Line, LineSink, Memory, Msi, Partition, PartitionSpec, Vcpu};
 use kvm_bindings::{
     CpuId, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
-    KVM_PIT_SPEAKER_DUMMY, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_msi, kvm_pit_config,
+    KVM_PIT_SPEAKER_DUMMY, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_msi,
+    kvm_pit_config,
 };
 use kvm_ioctls::{Cap, VmFd};
 use std::sync::{Arc, Mutex};
@@ -68,7 +69,9 @@ fn routes() -> Vec<(u32, u32, u32)> {
         0..8 => (gsi, KVM_IRQCHIP_PIC_MASTER, gsi),
         _ => (gsi, KVM_IRQCHIP_PIC_SLAVE, gsi - 8),
     });
-    let ioapic = (0..GSIS).filter(|gsi| *gsi != 2).map(|gsi| (gsi, KVM_IRQCHIP_IOAPIC, if gsi == 0 { 2 } else { gsi }));
+    let ioapic = (0..GSIS)
+        .filter(|gsi| *gsi != 2)
+        .map(|gsi| (gsi, KVM_IRQCHIP_IOAPIC, if gsi == 0 { 2 } else { gsi }));
     pic.chain(ioapic).collect()
 }
 
@@ -79,7 +82,8 @@ fn routing() -> Result<KvmIrqRouting, HvError> {
         entry
     };
     let entries: Vec<_> = routes().into_iter().map(entry).collect();
-    KvmIrqRouting::from_entries(&entries).map_err(|e| HvError::Unsupported(format!("interrupt routing: {e:?}")))
+    KvmIrqRouting::from_entries(&entries)
+        .map_err(|e| HvError::Unsupported(format!("interrupt routing: {e:?}")))
 }
 
 /// KVM_IRQ_LINE as the end of a wire.

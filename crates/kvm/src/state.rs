@@ -2,9 +2,11 @@
 
 use crate::ioctl;
 use ireko_vmcore::{CpuState, HvError};
-use ireko_x86::regs::{Registers, Segment, Table};
 use ireko_x86::msr;
-use kvm_bindings::{Msrs, kvm_debugregs, kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs};
+use ireko_x86::regs::{Registers, Segment, Table};
+use kvm_bindings::{
+    Msrs, kvm_debugregs, kvm_dtable, kvm_msr_entry, kvm_regs, kvm_segment, kvm_sregs, kvm_xcrs,
+};
 use kvm_ioctls::VcpuFd;
 
 /// A failed ioctl as the engine's error.
@@ -54,8 +56,8 @@ fn general_to_kvm(regs: &Registers) -> kvm_regs {
 
 fn general_from_kvm(kvm: &kvm_regs, regs: &mut Registers) {
     regs.gpr = [
-        kvm.rax, kvm.rcx, kvm.rdx, kvm.rbx, kvm.rsp, kvm.rbp, kvm.rsi, kvm.rdi, kvm.r8, kvm.r9, kvm.r10, kvm.r11,
-        kvm.r12, kvm.r13, kvm.r14, kvm.r15,
+        kvm.rax, kvm.rcx, kvm.rdx, kvm.rbx, kvm.rsp, kvm.rbp, kvm.rsi, kvm.rdi, kvm.r8, kvm.r9, kvm.r10,
+        kvm.r11, kvm.r12, kvm.r13, kvm.r14, kvm.r15,
     ];
     regs.rip = kvm.rip;
     regs.rflags = kvm.rflags;
@@ -143,7 +145,9 @@ pub fn write(vcpu: &VcpuFd, state: &CpuState) -> Result<(), HvError> {
     write_extended(vcpu, &regs, &state.xsave)?;
     for (index, field) in MSRS {
         let value = *field(&mut regs);
-        if !write_msr(vcpu, index, value) && value != 0 {
+        // Not every KVM knows every one; zero is what it has then.
+        let needless = value == 0 && read_msr(vcpu, index).unwrap_or(0) == 0;
+        if !needless && !write_msr(vcpu, index, value) {
             return Err(HvError::Unsupported(format!("KVM does not take {value:#x} for MSR {index:#x}")));
         }
     }
@@ -161,8 +165,7 @@ fn write_extended(vcpu: &VcpuFd, regs: &Registers, xsave: &[u8]) -> Result<(), H
     let mut region = [0; 4096];
     let given = xsave.len().min(region.len());
     region[..given].copy_from_slice(&xsave[..given]);
-    ioctl::set_xsave(vcpu, &region)
-        .map_err(|source| HvError::System { what: "KVM_SET_XSAVE".into(), source })
+    ioctl::set_xsave(vcpu, &region).map_err(|source| HvError::System { what: "KVM_SET_XSAVE".into(), source })
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use ireko_x86::regs::seg;
 use std::fmt::Write;
 
 const GENERAL: [&str; 16] = [
-    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+    "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+    "r15",
 ];
 
 /// Several lines: general registers, RIP and flags, control registers, code and stack segment.
@@ -22,8 +23,16 @@ pub fn registers(regs: &Registers) -> String {
         regs.cr0, regs.cr2, regs.cr3, regs.cr4, regs.efer
     );
     for (name, s) in [("cs", cs), ("ss", ss), ("tr", regs.tr)] {
-        let _ = writeln!(text, "{name}  {:04x} base {:x} limit {:x} attr {:03x}", s.selector, s.base, s.limit, s.attr);
+        let _ = writeln!(
+            text,
+            "{name}  {:04x} base {:x} limit {:x} attr {:03x}",
+            s.selector, s.base, s.limit, s.attr
+        );
     }
-    let _ = write!(text, "gdt {:x}+{:x}  idt {:x}+{:x}", regs.gdtr.base, regs.gdtr.limit, regs.idtr.base, regs.idtr.limit);
+    let _ = write!(
+        text,
+        "gdt {:x}+{:x}  idt {:x}+{:x}",
+        regs.gdtr.base, regs.gdtr.limit, regs.idtr.base, regs.idtr.limit
+    );
     text
 }

@@ -50,7 +50,9 @@ impl KvmVcpu {
             let halt = match entered {
                 Ok(()) => self.exit(bus),
                 Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => None,
-                Err(e) => Some(self.failure(&format!("KVM_RUN: {}", std::io::Error::from_raw_os_error(e.errno())))),
+                Err(e) => {
+                    Some(self.failure(&format!("KVM_RUN: {}", std::io::Error::from_raw_os_error(e.errno()))))
+                }
             };
             if let Some(halt) = halt {
                 return halt;
@@ -72,12 +74,14 @@ impl KvmVcpu {
                 None
             }
             KVM_EXIT_INTR | KVM_EXIT_IRQ_WINDOW_OPEN => None,
-            KVM_EXIT_SHUTDOWN => Some(Halt::Shutdown(self.describe("shutdown (triple fault)"))),
+            KVM_EXIT_SHUTDOWN => Some(Halt::Shutdown(self.describe(SHUTDOWN))),
             // With KVM's own interrupt controllers HLT waits in the kernel.
             KVM_EXIT_HLT => Some(Halt::Idle),
             KVM_EXIT_FAIL_ENTRY => {
                 let (hardware, cpu) = ioctl::failure_numbers(self.fd.get_kvm_run());
-                Some(self.failure(&format!("KVM could not enter the guest: reason {hardware:#x} on processor {cpu}")))
+                Some(self.failure(&format!(
+                    "KVM could not enter the guest: reason {hardware:#x} on processor {cpu}"
+                )))
             }
             KVM_EXIT_INTERNAL_ERROR => {
                 let (suberror, datum) = ioctl::failure_numbers(self.fd.get_kvm_run());
@@ -111,6 +115,9 @@ impl KvmVcpu {
         Halt::Failed(self.describe(what))
     }
 }
+
+/// On AMD the registers are gone by then: the VMCB is undefined after a shutdown, so KVM resets the vCPU.
+const SHUTDOWN: &str = "shutdown (triple fault; on AMD, KVM has reset the registers by now)";
 
 fn one(bus: &dyn Bus, space: Space, address: u64, write: bool, item: &mut [u8]) {
     if write {

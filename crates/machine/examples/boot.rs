@@ -1,12 +1,16 @@
 //! Boots one kernel with its serial console on standard output: `boot [options] KERNEL [INITRD [COMMAND LINE]]`, where the
-//! options are `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices` and `--disk FILE`.
+//! options are `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE`, `--option NAME=VALUE`
+//! and `--stop-after SECONDS`.
 
 use ireko_machine::{DiskSpec, Endpoints, MachineError, Spec, Vm, parse_memory};
 use std::io::Read;
 use std::path::PathBuf;
+use std::time::Duration;
 
-fn spec() -> Result<Spec, MachineError> {
+/// What to boot, and when to stop it.
+fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
     let mut spec = Spec::new(PathBuf::new());
+    let mut stop_after = None;
     let mut files = Vec::new();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
@@ -16,6 +20,7 @@ fn spec() -> Result<Spec, MachineError> {
             "--memory" => spec.memory = parse_memory(&value())?,
             "--vcpus" => spec.vcpus = value().parse().unwrap_or(0),
             "--option" => spec.options.push(value()),
+            "--stop-after" => stop_after = value().parse().ok().map(Duration::from_secs),
             "--disk" => spec.disks.push(DiskSpec { path: value().into(), read_only: false }),
             "--nested" => spec.nested = true,
             "--test-devices" => spec.test_devices = true,
@@ -26,12 +31,20 @@ fn spec() -> Result<Spec, MachineError> {
     spec.kernel = PathBuf::from(files.next().unwrap_or_default()).into();
     spec.initrd = files.next().filter(|f| !f.is_empty()).map(|f| PathBuf::from(f).into());
     spec.command_line = files.next().unwrap_or_default();
-    Ok(spec)
+    Ok((spec, stop_after))
 }
 
 fn boot() -> Result<u8, MachineError> {
-    let mut vm = Vm::new(spec()?, Endpoints::serial(std::io::stdout()))?;
+    let (spec, stop_after) = arguments()?;
+    let mut vm = Vm::new(spec, Endpoints::serial(std::io::stdout()))?;
     eprintln!("engine {:?}", vm.engine());
+    if let Some(time) = stop_after {
+        let handle = vm.handle();
+        std::thread::spawn(move || {
+            std::thread::sleep(time);
+            handle.stop();
+        });
+    }
     let handle = vm.handle();
     std::thread::spawn(move || {
         let mut bytes = [0; 256];

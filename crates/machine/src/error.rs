@@ -8,15 +8,21 @@ pub enum MachineError {
     Missing { what: &'static str, name: String },
     #[error("the {what} `{name}` cannot be read: {source}")]
     Unreadable { what: &'static str, name: String, source: io::Error },
-    #[error("`{name}` is not a kernel but {found}; give a Linux bzImage, a 64-bit ELF vmlinux or a multiboot image")]
+    #[error(
+        "`{name}` is not a kernel but {found}; give a Linux bzImage, a 64-bit ELF vmlinux or a multiboot image"
+    )]
     NotAKernel { name: String, found: String },
     #[error("the kernel `{name}` is cut short: it has {has} bytes and says it needs {needs}; get it again")]
     CutShort { name: String, has: u64, needs: u64 },
     #[error("the kernel `{name}` cannot be started: {why}")]
     BadKernel { name: String, why: String },
-    #[error("the kernel `{name}` needs {needs_mib} MiB of memory and the VM has {has_mib} MiB; use --memory {needs_mib}M or more")]
+    #[error(
+        "the kernel `{name}` needs {needs_mib} MiB of memory and the VM has {has_mib} MiB; use --memory {needs_mib}M or more"
+    )]
     KernelTooLarge { name: String, needs_mib: u64, has_mib: u64 },
-    #[error("the initrd `{name}` ({size_mib} MiB) does not fit in the {room_mib} MiB that the kernel leaves of {memory_mib} MiB; give the VM more memory")]
+    #[error(
+        "the initrd `{name}` ({size_mib} MiB) does not fit in the {room_mib} MiB that the kernel leaves of {memory_mib} MiB; give the VM more memory"
+    )]
     InitrdTooLarge { name: String, size_mib: u64, room_mib: u64, memory_mib: u64 },
     #[error("the command line has {length} bytes and this kernel takes {limit}; shorten it")]
     CommandLineTooLong { length: usize, limit: usize },
@@ -38,11 +44,15 @@ pub enum MachineError {
     UnknownCpu(String),
     #[error("the {engine} engine cannot be used: {why}")]
     EngineUnusable { engine: &'static str, why: String },
-    #[error("nested virtualization was asked for and the {engine} engine cannot give it ({why}); use --engine auto or leave --nested out")]
+    #[error(
+        "nested virtualization was asked for and the {engine} engine cannot give it ({why}); use --engine auto or leave --nested out"
+    )]
     NestingImpossible { engine: &'static str, why: String },
     #[error("the disk `{name}` cannot be used: {why}")]
     Disk { name: String, why: String },
-    #[error("{what} do not fit in their {room} bytes of low memory ({size} bytes); use fewer processors or shorter strings")]
+    #[error(
+        "{what} do not fit in their {room} bytes of low memory ({size} bytes); use fewer processors or shorter strings"
+    )]
     TablesTooLarge { what: &'static str, size: usize, room: usize },
     #[error("the machine cannot be put together: {0}")]
     Platform(String),

@@ -55,7 +55,10 @@ impl Layout {
             return Err(MachineError::MemoryOdd(memory));
         }
         if memory > MOST_MEMORY {
-            return Err(MachineError::MemoryBeyondHost { asked_mib: memory / MIB, free_mib: MOST_MEMORY / MIB });
+            return Err(MachineError::MemoryBeyondHost {
+                asked_mib: memory / MIB,
+                free_mib: MOST_MEMORY / MIB,
+            });
         }
         let low_end = memory.min(LOW_RAM_END);
         Ok(Self { low_end, high_size: memory - low_end })
@@ -82,7 +85,8 @@ impl Layout {
 
     /// The memory map that firmware would give (ACPI 6.5, 15).
     pub fn e820(&self) -> Vec<E820> {
-        let entry = |range: Range<u64>, kind| E820 { start: range.start, size: range.end - range.start, kind };
+        let entry =
+            |range: Range<u64>, kind| E820 { start: range.start, size: range.end - range.start, kind };
         let mut map = vec![
             entry(0..CONVENTIONAL_END, E820Kind::Ram),
             entry(CONVENTIONAL_END..0xa_0000, E820Kind::Reserved),

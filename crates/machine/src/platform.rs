@@ -5,9 +5,9 @@ use crate::disk::RawDisk;
 use crate::layout::{self, Layout};
 use crate::{MachineError, Spec};
 use ireko_devices::{
-    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, Ecam, FwCfg, I8042, IoApic, Irqs, MsiSink, PciBus, Pic, Pit, Power,
-    Rtc, Serial, SystemBus, TestDevice, VirtioPci, Windows, acpi, ioapic, pci, pic, pit, rtc, serial, shared,
-    testdev, virtio,
+    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, Ecam, FwCfg, I8042, IoApic, Irqs, MsiSink, PciBus, Pic,
+    Pit, Power, Rtc, Serial, SystemBus, TestDevice, VirtioPci, Windows, acpi, ioapic, pci, pic, pit, rtc,
+    serial, shared, testdev, virtio,
 };
 use ireko_vmcore::{Clock, Line, Memory, Partition, Space, Timers};
 use std::io::Write;
@@ -123,7 +123,8 @@ fn add_pci(
     const FIRST_DISK: u8 = 3;
     let pci = PciBus::new((0..PCI_GSIS).map(|n| wire(PCI_GSI + n)).collect());
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
-    let rng = virtio::Rng::host().map_err(|e| MachineError::Platform(format!("the host's random source: {e}")))?;
+    let rng =
+        virtio::Rng::host().map_err(|e| MachineError::Platform(format!("the host's random source: {e}")))?;
     pci.add(RNG, shared(VirtioPci::new(Box::new(rng), memory.clone(), msi.clone(), pci.intx(RNG))))?;
     let mut input = None;
     if around.spec.virtio_console {

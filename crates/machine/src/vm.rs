@@ -102,7 +102,8 @@ impl Vm {
         let platform = platform::build(&around, endpoints.serial, endpoints.console)?;
         let state = boot::load(&memory, &layout, &files.payload(&spec))?;
         write_firmware_tables(&memory, &layout, &spec)?;
-        let mut vcpus: Vec<_> = (0..spec.vcpus).map(|id| partition.vcpu(id)).collect::<Result<_, HvError>>()?;
+        let mut vcpus: Vec<_> =
+            (0..spec.vcpus).map(|id| partition.vcpu(id)).collect::<Result<_, HvError>>()?;
         vcpus[0].set_state(&state)?;
         Ok(Self {
             chosen,
@@ -173,7 +174,11 @@ fn create_partition(
 ) -> Result<Arc<dyn Partition>, MachineError> {
     let caps = chosen.hypervisor.caps();
     if spec.vcpus == 0 || spec.vcpus > caps.max_vcpus {
-        return Err(MachineError::Processors { asked: spec.vcpus, most: caps.max_vcpus, engine: caps.engine });
+        return Err(MachineError::Processors {
+            asked: spec.vcpus,
+            most: caps.max_vcpus,
+            engine: caps.engine,
+        });
     }
     let default_cpu = if caps.engine == "kvm" { CpuModel::Host } else { CpuModel::Amd };
     let partition = PartitionSpec {

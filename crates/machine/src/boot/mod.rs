@@ -118,7 +118,11 @@ mod tests {
     use crate::image::bzimage;
     use ireko_x86::regs::gpr;
 
-    fn try_boot(memory: u64, initrd: Option<usize>, command_line: &str) -> Result<(Memory, CpuState), MachineError> {
+    fn try_boot(
+        memory: u64,
+        initrd: Option<usize>,
+        command_line: &str,
+    ) -> Result<(Memory, CpuState), MachineError> {
         let bytes = bzimage::sample();
         let image = Image::parse("k", &bytes)?;
         let layout = Layout::new(memory)?;
@@ -145,7 +149,10 @@ mod tests {
     fn the_initrd_is_at_the_end_of_memory_and_the_zero_page_says_so() {
         let (memory, _) = try_boot(64 * MIB, Some(5000), "").unwrap();
         let address = u32_at(&memory, layout::ZERO_PAGE + 0x218);
-        assert_eq!((u64::from(address), u32_at(&memory, layout::ZERO_PAGE + 0x21c)), (64 * MIB - 0x2000, 5000));
+        assert_eq!(
+            (u64::from(address), u32_at(&memory, layout::ZERO_PAGE + 0x21c)),
+            (64 * MIB - 0x2000, 5000)
+        );
         assert_eq!(u32_at(&memory, u64::from(address)), 0xabab_abab);
     }
 
@@ -157,7 +164,10 @@ mod tests {
     #[test]
     fn a_kernel_larger_than_memory_says_what_it_needs() {
         let error = try_boot(16 * MIB, None, "").err().unwrap();
-        assert!(matches!(error, MachineError::KernelTooLarge { needs_mib: 18, has_mib: 16, .. }), "{error:?}");
+        assert!(
+            matches!(error, MachineError::KernelTooLarge { needs_mib: 18, has_mib: 16, .. }),
+            "{error:?}"
+        );
     }
 
     #[test]

@@ -86,8 +86,13 @@ mod tests {
         let image = Image::parse("kernel", &bytes).unwrap();
         let layout = Layout::new(16 * MIB).unwrap();
         let memory = Memory::new(&layout.ranges()).unwrap();
-        let payload =
-            Payload { name: "kernel".into(), image: &image, bytes: &bytes, initrd: None, command_line: "a b" };
+        let payload = Payload {
+            name: "kernel".into(),
+            image: &image,
+            bytes: &bytes,
+            initrd: None,
+            command_line: "a b",
+        };
         write(memory.ram(), &layout, &payload, initrd).unwrap();
         memory
     }

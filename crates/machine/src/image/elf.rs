@@ -79,7 +79,8 @@ impl Elf {
         if segments.is_empty() {
             return Err(bad("it is an ELF file with nothing to load"));
         }
-        let entry = physical_entry(entry, &segments).ok_or_else(|| bad("its entry is not in what it loads"))?;
+        let entry =
+            physical_entry(entry, &segments).ok_or_else(|| bad("its entry is not in what it loads"))?;
         Ok(Self { entry, is_64, segments })
     }
 
@@ -139,7 +140,8 @@ fn checked(name: &str, bytes: &[u8], (file_size, segment): (u64, Segment)) -> Re
     if segment.file.end > bytes.len() {
         return Err(cut_short(name, bytes, segment.file.end as u64));
     }
-    if file_size > segment.size || segment.physical.checked_add(segment.size).is_none_or(|end| end > 1 << 46) {
+    if file_size > segment.size || segment.physical.checked_add(segment.size).is_none_or(|end| end > 1 << 46)
+    {
         return Err(MachineError::BadKernel {
             name: name.into(),
             why: format!("its segment at {:#x} makes no sense", segment.physical),

@@ -27,7 +27,9 @@ pub fn describe(bytes: &[u8]) -> &'static str {
     if bytes.is_empty() {
         return "an empty file";
     }
-    let is = |(offset, magic, _): &&(usize, &[u8], &str)| bytes.get(*offset..).is_some_and(|rest| rest.starts_with(magic));
+    let is = |(offset, magic, _): &&(usize, &[u8], &str)| {
+        bytes.get(*offset..).is_some_and(|rest| rest.starts_with(magic))
+    };
     if let Some((_, _, name)) = KINDS.iter().find(is) {
         return name;
     }

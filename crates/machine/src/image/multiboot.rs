@@ -41,7 +41,8 @@ impl Multiboot {
 
     /// The address fields (3.1.3): zero load_end means the whole file, zero bss_end no bss.
     fn flat(name: &str, bytes: &[u8], header: usize) -> Result<Self, MachineError> {
-        let [header_address, load, load_end, bss_end, entry] = [12, 16, 20, 24, 28].map(|f| u32_at(bytes, header + f));
+        let [header_address, load, load_end, bss_end, entry] =
+            [12, 16, 20, 24, 28].map(|f| u32_at(bytes, header + f));
         let fields = (header_address, load, load_end, bss_end, entry);
         let (Some(header_address), Some(load), Some(load_end), Some(bss_end), Some(entry)) = fields else {
             return Err(MachineError::CutShort {
@@ -132,7 +133,10 @@ mod tests {
     #[test]
     fn a_kernel_that_lost_its_end_is_cut_short() {
         let bytes = sample(0x10_0000);
-        assert!(matches!(Multiboot::parse("k", &bytes[..40], 0), Err(MachineError::CutShort { needs: 48, .. })));
+        assert!(matches!(
+            Multiboot::parse("k", &bytes[..40], 0),
+            Err(MachineError::CutShort { needs: 48, .. })
+        ));
     }
 
     #[test]
