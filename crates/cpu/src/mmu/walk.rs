@@ -202,6 +202,16 @@ struct Below {
     execute: bool,
 }
 
+/// System-physical address of a guest-physical byte that the processor itself accesses (virtual VMLOAD and VMSAVE).
+pub fn guest_physical<T: Tables + ?Sized>(
+    tables: &T,
+    paging: &Paging,
+    gpa: u64,
+    kind: Kind,
+) -> Result<u64, WalkFault> {
+    second(tables, paging, gpa, kind, npf::FINAL).map(|below| below.physical)
+}
+
 /// The second stage: through the nested tables if there are any, else the address itself.
 #[inline]
 fn second<T: Tables + ?Sized>(

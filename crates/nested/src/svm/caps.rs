@@ -18,7 +18,7 @@ pub struct Caps {
 
 impl Default for Caps {
     fn default() -> Self {
-        Self { physical_bits: 48, asids: 0x1_0000, cr4: CR4, efer: EFER }
+        Self { physical_bits: 48, asids: 0x8000, cr4: CR4, efer: EFER }
     }
 }
 
