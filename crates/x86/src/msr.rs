@@ -21,3 +21,51 @@ pub const TSC_AUX: u32 = 0xc000_0103;
 pub const TSC_RATIO: u32 = 0xc000_0104;
 pub const VM_CR: u32 = 0xc001_0114;
 pub const VM_HSAVE_PA: u32 = 0xc001_0117;
+
+pub const TSC_ADJUST: u32 = 0x3b;
+/// Microcode revision.
+pub const PATCH_LEVEL: u32 = 0x8b;
+pub const MTRR_CAP: u32 = 0xfe;
+pub const MCG_CAP: u32 = 0x179;
+pub const MCG_STATUS: u32 = 0x17a;
+pub const DEBUGCTL: u32 = 0x1d9;
+/// Last branch from, to, last interrupt from, to.
+pub const LBR_FIRST: u32 = 0x1db;
+pub const LBR_LAST: u32 = 0x1de;
+/// Base and mask of eight pairs, in turn.
+pub const MTRR_VARIABLE_FIRST: u32 = 0x200;
+pub const MTRR_VARIABLE_LAST: u32 = 0x20f;
+/// 64 KiB ranges; then two of 16 KiB, then eight of 4 KiB.
+pub const MTRR_FIXED_64K: u32 = 0x250;
+pub const MTRR_FIXED_16K_FIRST: u32 = 0x258;
+pub const MTRR_FIXED_16K_LAST: u32 = 0x259;
+pub const MTRR_FIXED_4K_FIRST: u32 = 0x268;
+pub const MTRR_FIXED_4K_LAST: u32 = 0x26f;
+pub const MTRR_DEF_TYPE: u32 = 0x2ff;
+pub const SYSCFG: u32 = 0xc001_0010;
+pub const HWCR: u32 = 0xc001_0015;
+pub const TOP_MEM: u32 = 0xc001_001a;
+pub const TOP_MEM2: u32 = 0xc001_001d;
+pub const NB_CFG: u32 = 0xc001_001f;
+pub const INT_PENDING: u32 = 0xc001_0055;
+pub const OSVW_FIRST: u32 = 0xc001_0140;
+pub const OSVW_LAST: u32 = 0xc001_0141;
+/// Load-store, instruction-cache, data-cache and table-walk configuration.
+pub const LS_CFG: u32 = 0xc001_1020;
+pub const TW_CFG: u32 = 0xc001_1023;
+pub const DE_CFG: u32 = 0xc001_1029;
+pub const BU_CFG2: u32 = 0xc001_102a;
+
+/// HWCR.TscFreqSel: the TSC counts at the P0 frequency.
+pub const HWCR_TSC_FREQ_SEL: u64 = 1 << 24;
+/// SYSCFG.MtrrFixDramModEn: RdMem and WrMem of the fixed MTRRs can be seen and changed.
+pub const SYSCFG_FIX_DRAM_MOD: u64 = 1 << 19;
+/// MtrrFixDramEn, MtrrFixDramModEn, MtrrVarDramEn, MtrrTom2En, Tom2ForceMemTypeWB.
+pub const SYSCFG_BITS: u64 = 0x1f << 18;
+/// MTRR_DEF_TYPE: fixed ranges on, all on.
+pub const MTRR_FIXED_ENABLE: u64 = 1 << 10;
+pub const MTRR_ENABLE: u64 = 1 << 11;
+/// VM_CR: LOCK makes SVMDIS read-only; SVMDIS forbids EFER.SVME (APM vol. 2, 15.30.1).
+pub const VM_CR_LOCK: u64 = 1 << 3;
+pub const VM_CR_SVMDIS: u64 = 1 << 4;
+pub const VM_CR_BITS: u64 = 0x1f;

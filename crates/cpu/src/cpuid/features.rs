@@ -1,0 +1,132 @@
+//! Which features a processor of ours has, and what each needs.
+
+use ireko_x86::cpuid::{self as f, Feature};
+
+/// What must be there for a feature to be advertised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// The engine does it whatever the host has.
+    Engine,
+    /// The host executes it.
+    Host,
+    /// The host executes it and its system keeps the AVX state.
+    HostAvx,
+    /// The machine was asked for nesting.
+    Nested,
+    /// More than one processor.
+    Many,
+}
+
+use Need::{Engine, Host, HostAvx, Many, Nested};
+
+/// Everything that may be advertised; nothing else ever is.
+pub static FEATURES: &[(Feature, Need)] = &[
+    // Leaf 1, EDX. Not VME: virtual-8086 interrupts are not redirected.
+    (f::FPU, Host),
+    (f::DE, Engine),
+    (f::PSE, Engine),
+    (f::TSC, Engine),
+    (f::MSR, Engine),
+    (f::PAE, Engine),
+    (f::MCE, Engine),
+    (f::CX8, Host),
+    (f::APIC, Engine),
+    (f::SEP, Engine),
+    (f::MTRR, Engine),
+    (f::PGE, Engine),
+    (f::MCA, Engine),
+    (f::CMOV, Host),
+    (f::PAT, Engine),
+    (f::PSE36, Engine),
+    (f::CLFLUSH, Host),
+    (f::MMX, Host),
+    (f::FXSR, Host),
+    (f::SSE, Host),
+    (f::SSE2, Host),
+    (f::HTT, Many),
+    // Leaf 1, ECX.
+    (f::SSE3, Host),
+    (f::PCLMULQDQ, Host),
+    (f::SSSE3, Host),
+    (f::FMA, HostAvx),
+    (f::CX16, Host),
+    (f::PCID, Engine),
+    (f::SSE4_1, Host),
+    (f::SSE4_2, Host),
+    (f::X2APIC, Engine),
+    (f::MOVBE, Host),
+    (f::POPCNT, Host),
+    (f::TSC_DEADLINE, Engine),
+    (f::AES, Host),
+    (f::XSAVE, Host),
+    (f::AVX, HostAvx),
+    (f::F16C, HostAvx),
+    (f::RDRAND, Host),
+    (f::HYPERVISOR, Engine),
+    (f::ARAT, Engine),
+    // Leaf 7.
+    (f::FSGSBASE, Engine),
+    (f::TSC_ADJUST, Engine),
+    (f::BMI1, Host),
+    (f::AVX2, HostAvx),
+    (f::SMEP, Engine),
+    (f::BMI2, Host),
+    (f::ERMS, Host),
+    (f::INVPCID, Engine),
+    (f::RDSEED, Host),
+    (f::ADX, Host),
+    (f::SMAP, Engine),
+    (f::CLFLUSHOPT, Host),
+    (f::CLWB, Host),
+    (f::SHA, Host),
+    (f::UMIP, Engine),
+    (f::GFNI, Host),
+    (f::VAES, HostAvx),
+    (f::VPCLMULQDQ, HostAvx),
+    (f::RDPID, Engine),
+    // Leaf 0xd, subleaf 1.
+    (f::XSAVEOPT, Host),
+    (f::XSAVEC, Host),
+    (f::XGETBV1, Host),
+    // Leaf 8000_0001h.
+    (f::SYSCALL, Engine),
+    (f::NX, Engine),
+    // AMD's additions to MMX are part of SSE, so every host has them, whether it has this bit or not.
+    (f::MMXEXT, Engine),
+    (f::PDPE1GB, Engine),
+    (f::RDTSCP, Engine),
+    (f::LM, Engine),
+    (f::LAHF, Host),
+    (f::CMP_LEGACY, Many),
+    (f::SVM, Nested),
+    (f::ABM, Host),
+    // PREFETCHW does nothing on processors without it, in 64-bit mode.
+    (f::PREFETCHW, Host),
+    (f::TOPOLOGY_EXTENSIONS, Engine),
+    (f::INVARIANT_TSC, Engine),
+    (f::LFENCE_SERIALIZING, Engine),
+    (f::NULL_SELECTOR_CLEARS_BASE, Engine),
+    // Its mitigation retrains an AMD core's return predictor, which is not what predicts translated returns.
+    (f::SRSO_NO, Engine),
+];
+
+/// What x86-64-v3 has (System V ABI, x86-64 psABI 3.1), less what every x86-64 processor has: the least host.
+pub static BASELINE: &[(Feature, &str)] = &[
+    (f::CX16, "cmpxchg16b"),
+    (f::LAHF, "lahf"),
+    (f::POPCNT, "popcnt"),
+    (f::SSE3, "sse3"),
+    (f::SSSE3, "ssse3"),
+    (f::SSE4_1, "sse4.1"),
+    (f::SSE4_2, "sse4.2"),
+    (f::AVX, "avx"),
+    (f::AVX2, "avx2"),
+    (f::BMI1, "bmi1"),
+    (f::BMI2, "bmi2"),
+    (f::F16C, "f16c"),
+    (f::FMA, "fma"),
+    (f::ABM, "lzcnt"),
+    (f::MOVBE, "movbe"),
+    (f::XSAVE, "xsave"),
+    (f::OSXSAVE, "xsave turned on by the system"),
+];

@@ -1,0 +1,79 @@
+//! CPUID: what this processor says it is. Never more than the engine and the host do.
+
+pub mod features;
+pub mod host;
+pub mod model;
+
+pub use host::supported;
+pub use model::{Model, ModelSpec};
+
+use crate::{Cpu, Fault, Next};
+use iced_x86::Instruction;
+use ireko_nested::Intercept;
+use ireko_x86::bits::cr4;
+use ireko_x86::cpuid::{EAX, EBX, ECX, EDX, OSXSAVE, XSAVEC};
+use ireko_x86::regs::gpr;
+
+/// The CPUID instruction.
+pub fn routine(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
+    cpu.intercept(Intercept::Cpuid)?;
+    let (leaf, subleaf) = (cpu.regs.gpr[gpr::RAX] as u32, cpu.regs.gpr[gpr::RCX] as u32);
+    let registers = cpuid(cpu, leaf, subleaf);
+    for (n, register) in [(EAX, gpr::RAX), (EBX, gpr::RBX), (ECX, gpr::RCX), (EDX, gpr::RDX)] {
+        cpu.regs.gpr[register] = registers[n].into();
+    }
+    Ok(Next::Advance)
+}
+
+/// EAX, EBX, ECX and EDX of a leaf on this processor, now.
+pub fn cpuid(cpu: &Cpu, leaf: u32, subleaf: u32) -> [u32; 4] {
+    let now = Now { apic_id: cpu.apic.id(), cr4: cpu.regs.cr4, xcr0: cpu.regs.xcr0 };
+    cpu.model.cpuid(leaf, subleaf, &now)
+}
+
+/// The state of a processor that shows in its CPUID.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub apic_id: u32,
+    pub cr4: u64,
+    pub xcr0: u64,
+}
+
+impl Model {
+    /// A leaf on a processor in the state `now`.
+    pub fn cpuid(&self, leaf: u32, subleaf: u32, now: &Now) -> [u32; 4] {
+        let mut registers = self.leaf(leaf, if indexed(leaf) { subleaf } else { 0 });
+        match (leaf, subleaf) {
+            (1, _) => {
+                registers[EBX] |= now.apic_id << 24;
+                if now.cr4 & cr4::OSXSAVE != 0 {
+                    registers[OSXSAVE.register] |= 1 << OSXSAVE.bit;
+                }
+            }
+            (0xb, _) => registers = self.topology(subleaf, now.apic_id),
+            (0xd, 0) => registers[EBX] = Self::xsave_size(now.xcr0),
+            (0xd, 1) if XSAVEC.is_in(&registers) => registers[EBX] = Self::xsave_size(now.xcr0),
+            // One thread a core, one node (APM vol. 3, Fn8000_001E).
+            (0x8000_001e, _) => registers = [now.apic_id, now.apic_id & 0xff, 0, 0],
+            _ => {}
+        }
+        registers
+    }
+
+    /// Leaf 0xb: one thread a core, all cores in one package.
+    fn topology(&self, subleaf: u32, apic_id: u32) -> [u32; 4] {
+        match subleaf {
+            0 => [0, 1, 1 << 8, apic_id],
+            1 => [model::core_bits(self.vcpus), self.vcpus, 2 << 8 | 1, apic_id],
+            _ => [0, 0, subleaf & 0xff, apic_id],
+        }
+    }
+}
+
+/// Leaves that heed ECX.
+fn indexed(leaf: u32) -> bool {
+    matches!(leaf, 7 | 0xb | 0xd | 0x8000_001d)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,222 @@
+//! The processor that a machine's guests see: its CPUID leaves, built once per partition.
+
+use crate::cpuid::features::{FEATURES, Need};
+use crate::cpuid::host::Host;
+use ireko_x86::bits::{cr4, efer};
+use ireko_x86::cpuid::{self as f, EAX, EBX, ECX, EDX, Feature};
+use ireko_x86::paging::{LINEAR_BITS, PHYSICAL_BITS};
+
+/// What a model is made from.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelSpec {
+    pub nested: bool,
+    pub vcpus: u32,
+    pub tsc_khz: u64,
+}
+
+/// One leaf and subleaf with EAX, EBX, ECX, EDX.
+type Leaf = ((u32, u32), [u32; 4]);
+
+/// The leaves that do not depend on a processor's state, and what they imply for control registers.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Ascending.
+    leaves: Vec<Leaf>,
+    pub(super) vcpus: u32,
+    cr4: u64,
+    efer: u64,
+    xcr0: u64,
+}
+
+/// Family 19h, model 1, stepping 1.
+const SIGNATURE: u32 = 0x00a0_0f11;
+const NAME: &[u8; 48] = b"Ireko Processor with AMD-V\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+
+impl Model {
+    /// The AMD personality on this host.
+    pub fn amd(spec: &ModelSpec) -> Self {
+        Self::amd_on(&Host::native(), spec)
+    }
+
+    pub fn amd_on(host: &Host, spec: &ModelSpec) -> Self {
+        let mut leaves = fixed(spec);
+        for &(feature, need) in FEATURES {
+            if met(need, feature, host, spec) {
+                slot(&mut leaves, feature.leaf, feature.subleaf)[feature.register] |= 1 << feature.bit;
+            }
+        }
+        let mut model = Self { leaves, vcpus: spec.vcpus, cr4: 0, efer: 0, xcr0: 0 };
+        model.xcr0 = if model.has(f::AVX) { 7 } else { 3 };
+        model.state_leaves();
+        model.leaves.sort_unstable_by_key(|(key, _)| *key);
+        model.cr4 = implied(&model, cr4::TSD | cr4::PCE, CR4);
+        model.efer = implied(&model, 0, EFER);
+        model
+    }
+
+    /// A leaf as it is whatever the processor's state; zeros where there is none.
+    pub fn leaf(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
+        match self.leaves.binary_search_by_key(&(leaf, subleaf), |(key, _)| *key) {
+            Ok(n) => self.leaves[n].1,
+            Err(_) => [0; 4],
+        }
+    }
+
+    pub fn has(&self, feature: Feature) -> bool {
+        self.leaves
+            .iter()
+            .any(|(key, registers)| *key == (feature.leaf, feature.subleaf) && feature.is_in(registers))
+    }
+
+    /// The bits of CR4 that may be set.
+    pub fn cr4(&self) -> u64 {
+        self.cr4
+    }
+    /// The bits of EFER that may be set.
+    pub fn efer(&self) -> u64 {
+        self.efer
+    }
+    /// The bits of XCR0 that may be set.
+    pub fn xcr0(&self) -> u64 {
+        self.xcr0
+    }
+    /// Bytes of an XSAVE area with these components, compacted or not: at most three, in order and without gaps.
+    pub fn xsave_size(components: u64) -> u32 {
+        if components & 4 != 0 { 832 } else { 576 }
+    }
+
+    /// Leaf 0xd: components 0..=2 (APM vol. 3, Fn0000_000D).
+    fn state_leaves(&mut self) {
+        let size = Self::xsave_size(self.xcr0);
+        *slot(&mut self.leaves, 0xd, 0) = [self.xcr0 as u32, 0, size, 0];
+        if self.xcr0 & 4 != 0 {
+            *slot(&mut self.leaves, 0xd, 2) = [256, 576, 0, 0];
+        }
+    }
+}
+
+/// A bit of a control register is there if its feature is.
+const CR4: &[(u64, Feature)] = &[
+    (cr4::DE, f::DE),
+    (cr4::PSE, f::PSE),
+    (cr4::PAE, f::PAE),
+    (cr4::MCE, f::MCE),
+    (cr4::PGE, f::PGE),
+    (cr4::OSFXSR, f::FXSR),
+    (cr4::OSXMMEXCPT, f::SSE),
+    (cr4::UMIP, f::UMIP),
+    (cr4::FSGSBASE, f::FSGSBASE),
+    (cr4::PCIDE, f::PCID),
+    (cr4::OSXSAVE, f::XSAVE),
+    (cr4::SMEP, f::SMEP),
+    (cr4::SMAP, f::SMAP),
+];
+
+const EFER: &[(u64, Feature)] =
+    &[(efer::SCE, f::SYSCALL), (efer::LME | efer::LMA, f::LM), (efer::NXE, f::NX), (efer::SVME, f::SVM)];
+
+fn implied(model: &Model, always: u64, table: &[(u64, Feature)]) -> u64 {
+    table.iter().filter(|(_, feature)| model.has(*feature)).fold(always, |bits, (bit, _)| bits | bit)
+}
+
+fn met(need: Need, feature: Feature, host: &Host, spec: &ModelSpec) -> bool {
+    match need {
+        Need::Engine => true,
+        Need::Host => host.has(feature),
+        Need::HostAvx => host.has(feature) && host.avx(),
+        Need::Nested => spec.nested,
+        Need::Many => spec.vcpus > 1,
+    }
+}
+
+fn slot(leaves: &mut Vec<Leaf>, leaf: u32, subleaf: u32) -> &mut [u32; 4] {
+    let n = leaves.iter().position(|(key, _)| *key == (leaf, subleaf)).unwrap_or_else(|| {
+        leaves.push(((leaf, subleaf), [0; 4]));
+        leaves.len() - 1
+    });
+    &mut leaves[n].1
+}
+
+/// Four bytes of a name, as CPUID gives them.
+fn word(text: &[u8], n: usize) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&text[4 * n..4 * n + 4]);
+    u32::from_le_bytes(bytes)
+}
+
+/// The leaves that are numbers and names and not features (APM vol. 3, appendix E).
+fn fixed(spec: &ModelSpec) -> Vec<Leaf> {
+    let vendor = |max| [max, word(f::VENDOR_AMD, 0), word(f::VENDOR_AMD, 2), word(f::VENDOR_AMD, 1)];
+    let name = |part: usize| std::array::from_fn(|n| word(NAME, 4 * part + n));
+    let signature = f::SIGNATURE;
+    let last = spec.vcpus.saturating_sub(1);
+    let id_bits = core_bits(spec.vcpus);
+    let khz = u32::try_from(spec.tsc_khz).unwrap_or(u32::MAX);
+    let mut leaves = vec![
+        ((0, 0), vendor(f::MAX_STANDARD)),
+        // CLFLUSH line of 8 quadwords; EBX's other fields are the processor's own.
+        ((1, 0), [SIGNATURE, 8 << 8 | spec.vcpus.min(255) << 16, 0, 0]),
+        ((0x4000_0000, 0), [f::MAX_HYPERVISOR, word(signature, 0), word(signature, 1), word(signature, 2)]),
+        ((f::MAX_HYPERVISOR, 0), [khz, crate::apic::BUS_KHZ, 0, 0]),
+        ((0x8000_0000, 0), vendor(f::MAX_EXTENDED)),
+        ((0x8000_0001, 0), [SIGNATURE, 0, 0, 0]),
+        ((0x8000_0002, 0), name(0)),
+        ((0x8000_0003, 0), name(1)),
+        ((0x8000_0004, 0), name(2)),
+        ((0x8000_0008, 0), [LINEAR_BITS << 8 | PHYSICAL_BITS, 0, id_bits << 12 | last.min(255), 0]),
+        // 256-bit SSE data paths, MOVU as fast as MOVA.
+        ((0x8000_001a, 0), [6, 0, 0, 0]),
+    ];
+    leaves.extend_from_slice(CACHES);
+    leaves.extend((0..4).map(|n| ((0x8000_001d, n), cache(n as usize, last))));
+    if spec.nested {
+        leaves.push(((f::SVM_LEAF, 0), svm()));
+    }
+    leaves
+}
+
+/// What AMD-V can do, as the nested core says.
+fn svm() -> [u32; 4] {
+    let all = [
+        f::SVM_NP,
+        f::SVM_LOCK,
+        f::SVM_NRIPS,
+        f::SVM_TSC_RATE,
+        f::SVM_VMCB_CLEAN,
+        f::SVM_FLUSH_BY_ASID,
+        f::SVM_DECODE_ASSISTS,
+        f::SVM_PAUSE_FILTER,
+        f::SVM_PAUSE_THRESHOLD,
+        f::SVM_VIRTUAL_VMLOAD,
+        f::SVM_VGIF,
+    ];
+    let mut registers = [1, 0x8000, 0, 0];
+    registers[EDX] = all.iter().fold(0, |bits, feature| bits | 1 << feature.bit);
+    registers
+}
+
+/// Bits of an APIC ID that number the processors.
+pub(super) fn core_bits(vcpus: u32) -> u32 {
+    vcpus.max(1).next_power_of_two().trailing_zeros()
+}
+
+/// Caches and TLBs as leaves 8000_0005h and 8000_0006h tell them: those of the family we present.
+const CACHES: &[Leaf] = &[
+    ((0x8000_0005, 0), [0xff40_ff40, 0xff40_ff40, 0x2008_0140, 0x2008_0140]),
+    ((0x8000_0006, 0), [0x4800_2200, 0x6800_4200, 0x0200_6140, 0x0080_9140]),
+    ((0x8000_0019, 0), [0xf040_f040, 0, 0, 0]),
+];
+
+/// The same caches for leaf 8000_001dh: type (1 data, 2 code, 3 both), level, ways, sets; the last one is shared.
+const TOPOLOGY: [(u32, u32, u32, u32); 4] =
+    [(1, 1, 8, 64), (2, 1, 8, 64), (3, 2, 8, 1024), (3, 3, 16, 16384)];
+
+fn cache(n: usize, last: u32) -> [u32; 4] {
+    let (kind, level, ways, sets) = TOPOLOGY[n];
+    let sharing = if level == 3 { last.min(0xfff) } else { 0 };
+    let mut registers = [0; 4];
+    registers[EAX] = kind | level << 5 | 1 << 8 | sharing << 14;
+    registers[EBX] = 63 | (ways - 1) << 22;
+    registers[ECX] = sets - 1;
+    registers
+}

@@ -1,0 +1,158 @@
+//! What the model says on made-up hosts, one fact each.
+
+use super::*;
+use host::Host;
+use ireko_x86::cpuid as f;
+
+/// A host with every feature bit there is.
+fn everything(leaf: u32, _: u32) -> [u32; 4] {
+    match leaf {
+        0 => [0x20, 0, 0, 0],
+        0x8000_0000 => [0x8000_00ff, 0, 0, 0],
+        _ => [u32::MAX; 4],
+    }
+}
+
+fn nothing(leaf: u32, _: u32) -> [u32; 4] {
+    [if leaf == 0 { 1 } else { 0 }, 0, 0, 0]
+}
+
+const RICH: Host = Host { cpuid: everything, xcr0: 0xe7 };
+const POOR: Host = Host { cpuid: nothing, xcr0: 0 };
+const SPEC: ModelSpec = ModelSpec { nested: true, vcpus: 4, tsc_khz: 2_000_000 };
+const NOW: Now = Now { apic_id: 3, cr4: 0, xcr0: 1 };
+
+fn rich(leaf: u32, subleaf: u32) -> [u32; 4] {
+    Model::amd_on(&RICH, &SPEC).cpuid(leaf, subleaf, &NOW)
+}
+
+#[test]
+fn the_vendor_is_amd() {
+    let [_, b, c, d] = rich(0, 0);
+    assert_eq!([b, d, c].map(u32::to_le_bytes).concat(), b"AuthenticAMD");
+}
+
+#[test]
+fn the_family_is_19h() {
+    let a = rich(1, 0)[EAX];
+    assert_eq!((a >> 8 & 0xf) + (a >> 20 & 0xff), 0x19);
+}
+
+#[test]
+fn the_name_begins_with_ireko() {
+    assert_eq!(rich(0x8000_0002, 0)[EAX].to_le_bytes(), *b"Irek");
+}
+
+#[test]
+fn the_hypervisor_says_its_name() {
+    let [_, b, c, d] = rich(0x4000_0000, 0);
+    assert_eq!([b, c, d].map(u32::to_le_bytes).concat(), b"IrekoIrekoIr");
+}
+
+#[test]
+fn the_timing_leaf_tells_the_tsc_rate() {
+    assert_eq!(rich(0x4000_0010, 0)[EAX], 2_000_000);
+}
+
+#[test]
+fn what_is_not_listed_is_not_advertised_on_any_host() {
+    let [a, b, c, d] = rich(7, 0);
+    let (avx512f, mpx, rtm, pku, cet) = (b >> 16 & 1, b >> 14 & 1, b >> 11 & 1, c >> 3 & 1, d >> 20 & 1);
+    assert_eq!([a, avx512f, mpx, rtm, pku, cet], [0; 6]);
+}
+
+#[test]
+fn what_the_host_lacks_is_not_advertised() {
+    let model = Model::amd_on(&POOR, &SPEC);
+    assert_eq!([f::AVX2, f::SSE4_2, f::XSAVE, f::ABM].map(|feature| model.has(feature)), [false; 4]);
+}
+
+#[test]
+fn what_the_engine_does_needs_no_host() {
+    let model = Model::amd_on(&POOR, &SPEC);
+    assert_eq!([f::SMAP, f::PCID, f::PDPE1GB, f::X2APIC, f::NX].map(|feature| model.has(feature)), [true; 5]);
+}
+
+#[test]
+fn avx_needs_a_system_that_keeps_its_state() {
+    let model = Model::amd_on(&Host { xcr0: 3, ..RICH }, &SPEC);
+    assert_eq!((model.has(f::AVX), model.has(f::VAES), model.xcr0()), (false, false, 3));
+}
+
+#[test]
+fn svm_is_there_only_for_nesting() {
+    let plain = Model::amd_on(&RICH, &ModelSpec { nested: false, ..SPEC });
+    assert_eq!((plain.has(f::SVM), plain.leaf(f::SVM_LEAF, 0), plain.efer() >> 12 & 1), (false, [0; 4], 0));
+    assert!(Model::amd_on(&RICH, &SPEC).has(f::SVM));
+}
+
+#[test]
+fn osxsave_follows_cr4() {
+    let model = Model::amd_on(&RICH, &SPEC);
+    let bit = |cr4| f::OSXSAVE.is_in(&model.cpuid(1, 0, &Now { cr4, ..NOW }));
+    assert_eq!([bit(0), bit(cr4::OSXSAVE)], [false, true]);
+}
+
+#[test]
+fn the_xsave_size_follows_xcr0_and_the_largest_is_fixed() {
+    let model = Model::amd_on(&RICH, &SPEC);
+    let sizes = [1, 3, 7].map(|xcr0| {
+        let now = Now { xcr0, ..NOW };
+        [model.cpuid(0xd, 0, &now)[EBX], model.cpuid(0xd, 0, &now)[ECX], model.cpuid(0xd, 1, &now)[EBX]]
+    });
+    assert_eq!(sizes, [[576, 832, 576], [576, 832, 576], [832, 832, 832]]);
+}
+
+#[test]
+fn xsave_components_end_with_avx() {
+    assert_eq!((rich(0xd, 2), rich(0xd, 5), rich(0xd, 9)), ([256, 576, 0, 0], [0; 4], [0; 4]));
+}
+
+#[test]
+fn xsaves_is_not_advertised() {
+    assert_eq!(rich(0xd, 1)[EAX], 7);
+}
+
+#[test]
+fn the_apic_id_is_in_four_places() {
+    assert_eq!(
+        (rich(1, 0)[EBX] >> 24, rich(0xb, 0)[EDX], rich(0xb, 1)[EDX], rich(0x8000_001e, 0)[EAX]),
+        (3, 3, 3, 3)
+    );
+}
+
+#[test]
+fn four_processors_take_two_bits_of_the_apic_id() {
+    assert_eq!((rich(0xb, 1)[EAX], rich(0xb, 1)[EBX], rich(0x8000_0008, 0)[ECX]), (2, 4, 0x2003));
+}
+
+#[test]
+fn one_processor_is_not_many_threads() {
+    let model = Model::amd_on(&RICH, &ModelSpec { vcpus: 1, ..SPEC });
+    assert_eq!((model.has(f::HTT), model.cpuid(0xb, 1, &NOW)[EAX]), (false, 0));
+}
+
+#[test]
+fn cr4_has_the_bits_of_the_features_and_no_others() {
+    let cr4 = Model::amd_on(&RICH, &SPEC).cr4();
+    assert_eq!((cr4 & cr4::SMAP != 0, cr4 & (cr4::VME | cr4::PKE | cr4::LA57)), (true, 0));
+}
+
+#[test]
+fn leaves_beyond_the_last_are_zero() {
+    assert_eq!(
+        [rich(0x11, 0), rich(0x8000_0022, 0), rich(0x4000_0011, 0), rich(0x2000_0000, 7)],
+        [[0; 4]; 4]
+    );
+}
+
+#[test]
+fn subleaves_of_plain_leaves_do_not_matter() {
+    assert_eq!(rich(0x8000_0008, 5), rich(0x8000_0008, 0));
+}
+
+#[test]
+fn a_poor_host_is_refused_with_what_it_lacks() {
+    let sentence = POOR.supported().unwrap_err();
+    assert!(sentence.contains("avx2") && sentence.contains("cmpxchg16b"), "{sentence}");
+}

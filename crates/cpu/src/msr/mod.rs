@@ -1,0 +1,108 @@
+//! RDMSR and WRMSR. Start reading at [`table::ROWS`].
+
+mod custom;
+mod mtrr;
+mod table;
+
+use crate::{Cpu, Fault, Next};
+use iced_x86::Instruction;
+use ireko_x86::msr::HWCR_TSC_FREQ_SEL;
+use ireko_x86::regs::gpr;
+use mtrr::Mtrrs;
+use table::Kind;
+
+/// MSRs that are not in [`ireko_x86::Registers`], the APIC or the TSC.
+#[derive(Clone, Debug)]
+pub struct Msrs {
+    pub mtrrs: Mtrrs,
+    pub tsc_adjust: u64,
+    pub mcg_status: u64,
+    pub syscfg: u64,
+    pub hwcr: u64,
+    pub de_cfg: u64,
+    pub vm_cr: u64,
+    pub vm_hsave_pa: u64,
+    /// 8.32 fixed point.
+    pub tsc_ratio: u64,
+    /// Accesses to MSRs that are not there, and the last of them.
+    pub unknown: u64,
+    pub last_unknown: u32,
+}
+
+impl Default for Msrs {
+    fn default() -> Self {
+        Self {
+            mtrrs: Mtrrs::default(),
+            tsc_adjust: 0,
+            mcg_status: 0,
+            syscfg: 0,
+            hwcr: HWCR_TSC_FREQ_SEL,
+            // LFENCE is serializing, as CPUID says.
+            de_cfg: 1 << 1,
+            vm_cr: 0,
+            vm_hsave_pa: 0,
+            tsc_ratio: 1 << 32,
+            unknown: 0,
+            last_unknown: 0,
+        }
+    }
+}
+
+/// The RDMSR instruction.
+pub fn rdmsr(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
+    let number = permitted(cpu, false)?;
+    let value = read(cpu, number)?;
+    cpu.regs.gpr[gpr::RAX] = value & 0xffff_ffff;
+    cpu.regs.gpr[gpr::RDX] = value >> 32;
+    Ok(Next::Advance)
+}
+
+/// The WRMSR instruction.
+pub fn wrmsr(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
+    let number = permitted(cpu, true)?;
+    let value = cpu.regs.gpr[gpr::RAX] & 0xffff_ffff | cpu.regs.gpr[gpr::RDX] << 32;
+    write(cpu, number, value)
+}
+
+/// The MSR in ECX, after the checks that come before its own: CPL, then the permission map.
+fn permitted(cpu: &mut Cpu, write: bool) -> Result<u32, Fault> {
+    if cpu.regs.cpl != 0 {
+        return Err(Fault::gp(0));
+    }
+    let number = cpu.regs.gpr[gpr::RCX] as u32;
+    crate::svm::msr_intercept(cpu, number, write)?;
+    Ok(number)
+}
+
+/// What RDMSR gives, without asking who may.
+pub fn read(cpu: &mut Cpu, number: u32) -> Result<u64, Fault> {
+    let value = match table::find(number).map(|row| &row.kind) {
+        Some(Kind::Field(field, _, _)) => Some(*field(cpu)),
+        Some(Kind::Constant(value) | Kind::Inert(value)) => Some(*value),
+        Some(Kind::Custom(read, _)) => read(cpu, number),
+        None => unknown(cpu, number),
+    };
+    value.ok_or(Fault::gp(0))
+}
+
+/// What WRMSR does, without asking who may.
+pub fn write(cpu: &mut Cpu, number: u32, value: u64) -> Result<Next, Fault> {
+    let next = match table::find(number).map(|row| &row.kind) {
+        Some(Kind::Field(field, rule, next)) if rule.takes(value) => {
+            *field(cpu) = value;
+            Some(*next)
+        }
+        Some(Kind::Inert(_)) => Some(Next::Advance),
+        Some(Kind::Custom(_, write)) => write(cpu, number, value),
+        Some(_) => None,
+        None => unknown(cpu, number),
+    };
+    next.ok_or(Fault::gp(0))
+}
+
+/// Counts an MSR that is not there.
+fn unknown<T>(cpu: &mut Cpu, number: u32) -> Option<T> {
+    cpu.msrs.unknown += 1;
+    cpu.msrs.last_unknown = number;
+    None
+}

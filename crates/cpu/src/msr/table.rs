@@ -1,0 +1,138 @@
+//! The MSRs that there are, and what each takes.
+
+use super::custom as c;
+use crate::operand::canonical;
+use crate::{Cpu, Next};
+use ireko_x86::msr as m;
+use ireko_x86::regs::seg;
+
+/// One MSR, or several in a row that are alike.
+pub struct Row {
+    pub first: u32,
+    pub last: u32,
+    pub kind: Kind,
+}
+
+pub enum Kind {
+    /// A field, what it takes, and where execution goes on after a write.
+    Field(fn(&mut Cpu) -> &mut u64, Rule, Next),
+    /// Reads as this; a write is #GP.
+    Constant(u64),
+    /// Reads as this; a write does nothing: configuration of parts that are not here.
+    Inert(u64),
+    /// Routines; `None` is #GP.
+    Custom(fn(&mut Cpu, u32) -> Option<u64>, fn(&mut Cpu, u32, u64) -> Option<Next>),
+}
+
+/// What a field takes; anything else is #GP.
+#[derive(Clone, Copy)]
+pub enum Rule {
+    Any,
+    Canonical,
+    Bits(u64),
+    /// Eight memory types, UC, WC, WT, WP, WB or UC- (APM vol. 2, 7.8).
+    Pat,
+}
+
+impl Rule {
+    pub fn takes(self, value: u64) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Canonical => canonical(value),
+            Self::Bits(bits) => value & !bits == 0,
+            Self::Pat => value.to_le_bytes().iter().all(|kind| matches!(kind, 0 | 1 | 4 | 5 | 6 | 7)),
+        }
+    }
+}
+
+const fn row(number: u32, kind: Kind) -> Row {
+    Row { first: number, last: number, kind }
+}
+const fn rows(first: u32, last: u32, kind: Kind) -> Row {
+    Row { first, last, kind }
+}
+
+use Kind::{Constant, Custom, Field, Inert};
+use Next::{Advance, Resync};
+use Rule::{Any, Bits, Canonical};
+
+const LOW: Rule = Bits(0xffff_ffff);
+/// What KVM tells its guests, too: no real part's revision.
+const PATCH: u64 = 0x0100_0065;
+
+/// Ascending.
+pub static ROWS: &[Row] = &[
+    row(m::TSC, Custom(c::read_tsc, c::write_tsc)),
+    row(m::APIC_BASE, Custom(c::read_apic_base, c::write_apic_base)),
+    row(m::TSC_ADJUST, Custom(c::read_tsc_adjust, c::write_tsc_adjust)),
+    row(m::PATCH_LEVEL, Inert(PATCH)),
+    row(m::MTRR_CAP, Constant(super::mtrr::CAP)),
+    row(m::SYSENTER_CS, Field(|cpu| &mut cpu.regs.sysenter_cs, Any, Advance)),
+    row(m::SYSENTER_ESP, Field(|cpu| &mut cpu.regs.sysenter_esp, Canonical, Advance)),
+    row(m::SYSENTER_EIP, Field(|cpu| &mut cpu.regs.sysenter_eip, Canonical, Advance)),
+    // No machine-check banks.
+    row(m::MCG_CAP, Constant(0)),
+    row(m::MCG_STATUS, Field(|cpu| &mut cpu.msrs.mcg_status, Bits(7), Advance)),
+    row(m::DEBUGCTL, Field(|cpu| &mut cpu.regs.debugctl, Bits(0x3f), Resync)),
+    rows(m::LBR_FIRST, m::LBR_LAST, Inert(0)),
+    rows(m::MTRR_VARIABLE_FIRST, m::MTRR_VARIABLE_LAST, Custom(c::read_mtrr, c::write_mtrr)),
+    row(m::MTRR_FIXED_64K, Custom(c::read_mtrr, c::write_mtrr)),
+    rows(m::MTRR_FIXED_16K_FIRST, m::MTRR_FIXED_16K_LAST, Custom(c::read_mtrr, c::write_mtrr)),
+    rows(m::MTRR_FIXED_4K_FIRST, m::MTRR_FIXED_4K_LAST, Custom(c::read_mtrr, c::write_mtrr)),
+    row(m::PAT, Field(|cpu| &mut cpu.regs.pat, Rule::Pat, Advance)),
+    row(m::MTRR_DEF_TYPE, Custom(c::read_mtrr, c::write_mtrr)),
+    row(m::TSC_DEADLINE, Custom(c::read_deadline, c::write_deadline)),
+    rows(m::X2APIC_FIRST, m::X2APIC_LAST, Custom(c::read_x2apic, c::write_x2apic)),
+    row(m::EFER, Custom(c::read_efer, c::write_efer)),
+    row(m::STAR, Field(|cpu| &mut cpu.regs.star, Any, Advance)),
+    row(m::LSTAR, Field(|cpu| &mut cpu.regs.lstar, Canonical, Advance)),
+    row(m::CSTAR, Field(|cpu| &mut cpu.regs.cstar, Canonical, Advance)),
+    row(m::SFMASK, Field(|cpu| &mut cpu.regs.sfmask, LOW, Advance)),
+    row(m::FS_BASE, Field(|cpu| &mut cpu.regs.seg[seg::FS].base, Canonical, Resync)),
+    row(m::GS_BASE, Field(|cpu| &mut cpu.regs.seg[seg::GS].base, Canonical, Resync)),
+    row(m::KERNEL_GS_BASE, Field(|cpu| &mut cpu.regs.kernel_gs_base, Canonical, Advance)),
+    row(m::TSC_AUX, Field(|cpu| &mut cpu.regs.tsc_aux, LOW, Advance)),
+    row(m::TSC_RATIO, Custom(c::read_tsc_ratio, c::write_tsc_ratio)),
+    row(m::SYSCFG, Field(|cpu| &mut cpu.msrs.syscfg, Bits(m::SYSCFG_BITS), Advance)),
+    row(m::HWCR, Field(|cpu| &mut cpu.msrs.hwcr, LOW, Advance)),
+    row(m::TOP_MEM, Inert(0)),
+    row(m::TOP_MEM2, Inert(0)),
+    row(m::NB_CFG, Inert(0)),
+    row(m::INT_PENDING, Inert(0)),
+    row(m::VM_CR, Custom(c::read_vm_cr, c::write_vm_cr)),
+    row(m::VM_HSAVE_PA, Custom(c::read_hsave, c::write_hsave)),
+    // No errata.
+    rows(m::OSVW_FIRST, m::OSVW_LAST, Inert(0)),
+    rows(m::LS_CFG, m::TW_CFG, Inert(0)),
+    row(m::DE_CFG, Field(|cpu| &mut cpu.msrs.de_cfg, Any, Advance)),
+    row(m::BU_CFG2, Inert(0)),
+];
+
+/// The row of an MSR.
+pub fn find(number: u32) -> Option<&'static Row> {
+    let n = ROWS.partition_point(|row| row.last < number);
+    ROWS.get(n).filter(|row| row.first <= number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_ascend_and_do_not_overlap() {
+        assert!(ROWS.windows(2).all(|pair| pair[0].last < pair[1].first));
+        assert!(ROWS.iter().all(|row| row.first <= row.last));
+    }
+
+    #[test]
+    fn an_msr_inside_a_range_is_found_and_one_between_is_not() {
+        assert!(find(m::X2APIC_FIRST + 0x30).is_some());
+        assert!(find(m::STAR + 0x10).is_none() && find(u32::MAX).is_none() && find(0).is_none());
+    }
+
+    #[test]
+    fn pat_takes_no_reserved_type() {
+        assert!(Rule::Pat.takes(0x0007_0406_0007_0406));
+        assert!(!Rule::Pat.takes(0x0002_0406_0007_0406));
+    }
+}

@@ -1,0 +1,109 @@
+//! The time-stamp counter: the host's, moved so that the machine's starts at zero.
+
+use crate::silicon;
+use ireko_nested::Control;
+use std::time::{Duration, Instant};
+
+/// The counter of one processor, as its own world sees it (no guest's offset and ratio). Cheap to copy; copies of
+/// one measurement stay in step until one is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Tsc {
+    offset: u64,
+    khz: u64,
+}
+
+impl Tsc {
+    /// Starts at zero now, at the host's rate: from the hypervisor's timing leaf if that gives it, else measured in
+    /// about 10 ms.
+    pub fn measure() -> Self {
+        let khz = hypervisor_khz().unwrap_or_else(measured_khz);
+        Self { offset: silicon::rdtsc().wrapping_neg(), khz }
+    }
+
+    #[inline]
+    pub fn read(&self) -> u64 {
+        silicon::rdtsc().wrapping_add(self.offset)
+    }
+
+    pub fn khz(&self) -> u64 {
+        self.khz
+    }
+
+    /// Sets the counter (a write of the TSC MSR); gives by how much it moved.
+    pub fn write(&mut self, value: u64) -> u64 {
+        let moved = value.wrapping_sub(self.read());
+        self.move_by(moved);
+        moved
+    }
+
+    pub fn move_by(&mut self, delta: u64) {
+        self.offset = self.offset.wrapping_add(delta);
+    }
+
+    /// Nanoseconds that `ticks` take, rounded up.
+    pub fn nanoseconds(&self, ticks: u64) -> u64 {
+        let ns = (u128::from(ticks) * 1_000_000).div_ceil(u128::from(self.khz));
+        u64::try_from(ns).unwrap_or(u64::MAX)
+    }
+}
+
+/// What RDTSC gives in the current world: ratio, then offset (APM vol. 2, 15.30.5).
+#[inline]
+pub fn in_world(control: Option<&Control>, tsc: u64) -> u64 {
+    let Some(control) = control else { return tsc };
+    let scaled = match control.tsc_ratio {
+        0 | ONE => tsc,
+        ratio => (u128::from(tsc) * u128::from(ratio) >> 32) as u64,
+    };
+    scaled.wrapping_add(control.tsc_offset)
+}
+
+/// A ratio of 1 in 8.32 fixed point.
+const ONE: u64 = 1 << 32;
+
+/// The rate that leaf 4000_0010h tells, where there is one (as VMware defined it; Ireko gives it too).
+fn hypervisor_khz() -> Option<u64> {
+    if !ireko_x86::cpuid::HYPERVISOR.is_in(&silicon::cpuid(1, 0)) {
+        return None;
+    }
+    let max = silicon::cpuid(0x4000_0000, 0)[0];
+    let khz = silicon::cpuid(0x4000_0010, 0)[0];
+    (max >= 0x4000_0010 && max < 0x4000_ffff && (100_000..20_000_000).contains(&khz)).then_some(khz.into())
+}
+
+fn measured_khz() -> u64 {
+    let (start, from) = (Instant::now(), silicon::rdtsc());
+    std::thread::sleep(Duration::from_millis(10));
+    let (elapsed, to) = (start.elapsed(), silicon::rdtsc());
+    let khz = u128::from(to.wrapping_sub(from)) * 1_000_000 / elapsed.as_nanos().max(1);
+    (khz as u64).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_written_counter_goes_on_from_there() {
+        let mut tsc = Tsc { offset: 0, khz: 1_000_000 };
+        tsc.write(1 << 60);
+        assert!(tsc.read() >= 1 << 60 && tsc.read() < (1 << 60) + (1 << 50));
+    }
+
+    #[test]
+    fn ticks_become_nanoseconds_rounded_up() {
+        let tsc = Tsc { offset: 0, khz: 3_000_000 };
+        assert_eq!(tsc.nanoseconds(3001), 1001);
+    }
+
+    #[test]
+    fn a_guest_sees_ratio_then_offset() {
+        let control = Control { tsc_ratio: ONE * 3 / 2, tsc_offset: 7, ..Control::default() };
+        assert_eq!(in_world(Some(&control), 1000), 1507);
+    }
+
+    #[test]
+    fn a_ratio_never_set_counts_as_one() {
+        assert_eq!(in_world(Some(&Control { tsc_offset: u64::MAX, ..Control::default() }), 1000), 999);
+    }
+}
