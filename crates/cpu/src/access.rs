@@ -65,7 +65,7 @@ impl Cpu {
         }
         let page = self.walk(address, if write { Kind::Write } else { Kind::Read }, mode)?;
         let physical = page.physical;
-        if self.apic.covers(physical) {
+        if self.apic.decode(physical).is_some() {
             return Ok(Place::Mmio(physical));
         }
         let Some(host) = self.physical.host(physical) else { return Ok(Place::Mmio(physical)) };
@@ -153,13 +153,13 @@ impl Cpu {
 
     /// Reads memory or MMIO at a physical address within one page.
     pub fn read_physical(&mut self, address: u64, data: &mut [u8]) {
-        if self.apic.covers(address) || !self.physical.read(address, data) {
+        if self.apic.decode(address).is_some() || !self.physical.read(address, data) {
             self.mmio_read(address, data);
         }
     }
 
     pub fn write_physical(&mut self, address: u64, data: &[u8]) {
-        if self.apic.covers(address) || !self.physical.write(address, data) {
+        if self.apic.decode(address).is_some() || !self.physical.write(address, data) {
             self.mmio_write(address, data);
         } else if let Some(host) = self.physical.host(address) {
             self.wrote_code(host, data.len());
@@ -169,31 +169,28 @@ impl Cpu {
     /// Reads device registers in naturally sized and aligned pieces.
     pub fn mmio_read(&mut self, address: u64, data: &mut [u8]) {
         self.counters.mmio += 1;
+        if let Some(offset) = self.apic.decode(address) {
+            return self.apic.read_mmio(offset, data);
+        }
         for (at, range) in pieces(address, data.len()) {
             let part = &mut data[range];
-            if self.apic.covers(at) {
-                let value = self.apic.read(at as u32 & 0xfff & !3) >> (8 * (at & 3));
-                let bytes = u64::from(value).to_le_bytes();
-                part.copy_from_slice(&bytes[..part.len()]);
-            } else if let Some(bus) = self.bus.clone() {
-                bus.read(Space::Mmio, at, part);
-            } else {
-                part.fill(0xff);
+            match &self.bus {
+                Some(bus) => bus.read(Space::Mmio, at, part),
+                None => part.fill(0xff),
             }
         }
     }
 
     pub fn mmio_write(&mut self, address: u64, data: &[u8]) {
         self.counters.mmio += 1;
-        for (at, range) in pieces(address, data.len()) {
-            let part = &data[range];
-            if self.apic.covers(at) {
-                let mut bytes = [0; 4];
-                let count = part.len().min(4);
-                bytes[..count].copy_from_slice(&part[..count]);
-                self.apic.write(at as u32 & 0xfff & !3, u32::from_le_bytes(bytes));
-            } else if let Some(bus) = self.bus.clone() {
-                bus.write(Space::Mmio, at, part);
+        if let Some(offset) = self.apic.decode(address) {
+            self.apic.write_mmio(offset, data);
+            // EOI, TPR or ICR: an interrupt may be deliverable now.
+            return self.attend();
+        }
+        if let Some(bus) = &self.bus {
+            for (at, range) in pieces(address, data.len()) {
+                bus.write(Space::Mmio, at, &data[range]);
             }
         }
     }

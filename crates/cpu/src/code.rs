@@ -1,15 +1,421 @@
-//! (being written by the lead) The block cache behind the run loop.
+//! The block cache: which guest code is translated where, and what a write to it undoes.
+
+use crate::Cpu;
+use crate::fault::Fault;
+use crate::mmu::walk::Kind;
+use ireko_translate::block::Request;
+use ireko_translate::classify::Env;
+use ireko_translate::{CodeCache, Key, Link, Site, Translator};
+use ireko_x86::bits::{cr0, cr4, rflags};
+use ireko_x86::regs::seg;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+
+/// Bytes of translated code that a vCPU keeps.
+const CACHE_SIZE: usize = 192 << 20;
+
+/// Blocks are found by where their first byte is and how it is run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct BlockId {
+    physical: u64,
+    rip: u64,
+    key: Key,
+}
 
 #[derive(Default)]
-pub struct Code;
+struct Mixer(u64);
 
-impl Code {
-    pub fn new() -> std::io::Result<Self> {
-        Ok(Self)
+impl Hasher for Mixer {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&b| self.write_u64(b.into()));
+    }
+    fn write_u32(&mut self, value: u32) {
+        self.write_u64(value.into());
+    }
+    fn write_u64(&mut self, value: u64) {
+        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     }
 }
 
-impl crate::Cpu {
-    /// Guest memory at `host` was written: forgets code that lies there.
-    pub(crate) fn wrote_code(&mut self, _host: *mut u8, _count: usize) {}
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
+
+pub(crate) struct Block {
+    id: BlockId,
+    /// Offset of the entry in the cache.
+    pub code: u32,
+    length: u16,
+    /// Physical page of the bytes beyond the first page.
+    second: Option<u64>,
+    valid: bool,
+    incoming: Vec<u32>,
+    faults: Box<[(u32, u16)]>,
+    /// The first site of the block, if it has one.
+    first_site: Option<u32>,
+}
+
+/// A link with absolute offsets in the cache.
+struct Linked {
+    patch: usize,
+    stub: usize,
+}
+
+/// Code in one physical page: blocks, and which 64-byte granules they cover.
+#[derive(Default)]
+struct PageCode {
+    blocks: Vec<u32>,
+    granules: u64,
+}
+
+/// Everything translated for one vCPU.
+pub struct Code {
+    pub(crate) cache: CodeCache,
+    translator: Translator,
+    pub(crate) sites: Vec<Site>,
+    links: Vec<Linked>,
+    pub(crate) blocks: Vec<Block>,
+    map: Map<BlockId, u32>,
+    pages: Map<u64, PageCode>,
+    /// Code was undone since this was last cleared: the running block may be stale.
+    pub(crate) undone: bool,
+    pub(crate) plain: bool,
+    /// Grows when all code is forgotten.
+    pub(crate) generation: u64,
+    _registration: Option<crate::signal::Registration>,
+    buffer: Vec<u8>,
+}
+
+fn granules(offset: u64, length: u64) -> u64 {
+    let first = offset / 64;
+    let last = (offset + length.max(1) - 1).min(4095) / 64;
+    (u64::MAX >> (63 - last)) & (u64::MAX << first)
+}
+
+impl Code {
+    pub fn new() -> std::io::Result<Self> {
+        let cache = CodeCache::new(CACHE_SIZE)?;
+        let registration = crate::signal::Registration::new(cache.range());
+        Ok(Self {
+            cache,
+            translator: Translator::new(Env { routine: has_routine, feature: crate::isa::engine_has }),
+            sites: Vec::new(),
+            links: Vec::new(),
+            blocks: Vec::new(),
+            map: Map::default(),
+            pages: Map::default(),
+            undone: false,
+            plain: false,
+            generation: 0,
+            _registration: registration,
+            buffer: Vec::with_capacity(4096 + 16),
+        })
+    }
+
+    /// The block and guest offset in it that a host address in the cache stands for.
+    pub(crate) fn locate(&self, host: usize) -> Option<u64> {
+        let offset = host.checked_sub(self.cache.range().0)? as u32;
+        let at = self.blocks.partition_point(|b| b.code <= offset).checked_sub(1)?;
+        let block = &self.blocks[at];
+        let within = offset - block.code;
+        let fault = block.faults.partition_point(|f| f.0 <= within).checked_sub(1)?;
+        Some(block.id.rip.wrapping_add(block.faults[fault].1.into()))
+    }
+
+    pub(crate) fn entry(&self, block: u32) -> *const u8 {
+        self.cache.address(self.blocks[block as usize].code as usize)
+    }
+
+    /// The instruction of a single-instruction block, if a routine did it.
+    pub(crate) fn first_instruction(&self, block: u32) -> Option<iced_x86::Instruction> {
+        let site = self.blocks.get(block as usize)?.first_site?;
+        Some(self.sites[site as usize].insn)
+    }
+
+    /// Whether a routine did the instruction of a single-instruction block (it has seen to the shadow itself).
+    pub(crate) fn stepped_routine(&self, block: u32) -> bool {
+        let site = self.blocks.get(block as usize).and_then(|b| b.first_site);
+        site.is_some_and(|s| self.sites[s as usize].kind == ireko_translate::SiteKind::System)
+    }
+
+    /// Points a link at a block.
+    pub(crate) fn link(&mut self, link: u32, to: u32) {
+        let Some(linked) = self.links.get(link as usize) else { return };
+        self.cache.patch(linked.patch, self.blocks[to as usize].code as usize);
+        self.blocks[to as usize].incoming.push(link);
+    }
+
+    fn remove(&mut self, number: u32) {
+        let block = &mut self.blocks[number as usize];
+        if !block.valid {
+            return;
+        }
+        block.valid = false;
+        let incoming = std::mem::take(&mut block.incoming);
+        let id = block.id;
+        if self.map.get(&id) == Some(&number) {
+            self.map.remove(&id);
+        }
+        for link in incoming {
+            let linked = &self.links[link as usize];
+            self.cache.patch(linked.patch, linked.stub);
+        }
+    }
+}
+
+fn has_routine(code: iced_x86::Code) -> bool {
+    crate::system::routine(code).is_some()
+}
+
+impl Cpu {
+    /// The mode bits that code runs under now.
+    pub(crate) fn key(&self) -> Key {
+        let regs = &self.regs;
+        let mut key = 0;
+        let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
+        let long = regs.code64();
+        set(long, Key::CODE64);
+        set(!long && regs.seg[seg::CS].big(), Key::CODE32);
+        set(regs.cpl == 3, Key::USER);
+        set(!long && regs.seg[seg::SS].big(), Key::STACK32);
+        set(regs.rflags & rflags::DF != 0, Key::BACKWARD);
+        set(regs.cr0 & cr0::TS != 0, Key::TASK_SWITCHED);
+        set(regs.cr0 & cr0::EM != 0, Key::EMULATE);
+        set(regs.cr0 & cr0::MP != 0, Key::MONITOR);
+        set(regs.cr4 & cr4::OSFXSR != 0, Key::SSE);
+        set(regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & 6 == 6, Key::AVX);
+        set(self.code.plain, Key::PLAIN);
+        key |= (self.mmu_mode(crate::cpu::Privilege::Current) as u32) << Key::MMU_SHIFT;
+        if !long {
+            key |= self.segment_bits();
+        }
+        Key(key)
+    }
+
+    fn segment_bits(&self) -> u32 {
+        let protected = self.regs.protected() && !self.regs.v86();
+        let mut bits = 0;
+        for (index, segment) in self.regs.seg.iter().enumerate() {
+            let usable = if index == seg::CS {
+                segment.readable()
+            } else {
+                segment.present() && segment.is_user() && !segment.is_code() && segment.writable() && !segment.expand_down()
+            };
+            let flat = protected && usable && segment.limit == u32::MAX;
+            bits |= u32::from(flat) << (Key::FLAT_SHIFT + index as u32);
+            bits |= u32::from(segment.base == 0) << (Key::ZERO_SHIFT + index as u32);
+        }
+        bits
+    }
+
+    /// Physical address of the code byte at a linear address.
+    fn fetch(&mut self, linear: u64) -> Result<u64, Fault> {
+        let user = self.regs.cpl == 3;
+        if let Some(physical) = self.banks.current().fetch(linear, user) {
+            return Ok(physical);
+        }
+        let mode = if user { crate::access::USER } else { crate::access::SUPERVISOR };
+        let page = self.walk(linear, Kind::Fetch, mode)?;
+        self.banks.current().set_fetch(linear, user, page.physical);
+        Ok(page.physical)
+    }
+
+    /// Linear address of RIP, after the checks of a fetch.
+    fn fetch_address(&self) -> Result<u64, Fault> {
+        let rip = self.regs.rip;
+        if self.regs.code64() {
+            return if crate::operand::canonical(rip) { Ok(rip) } else { Err(Fault::gp(0)) };
+        }
+        if rip > self.regs.seg[seg::CS].limit.into() {
+            return Err(Fault::gp(0));
+        }
+        Ok(self.regs.seg[seg::CS].base.wrapping_add(rip) & 0xffff_ffff)
+    }
+
+    /// The block at RIP under `key`, translated if need be.
+    pub(crate) fn block(&mut self, key: Key) -> Result<u32, Fault> {
+        let linear = self.fetch_address()?;
+        let physical = self.fetch(linear)?;
+        let id = BlockId { physical, rip: self.regs.rip, key };
+        if let Some(&number) = self.code.map.get(&id) {
+            let second = self.code.blocks[number as usize].second;
+            if second.is_none() || second == Some(self.fetch((linear | 0xfff).wrapping_add(1))?) {
+                return Ok(number);
+            }
+            self.undo(&[number]);
+        }
+        self.translate(linear, id)
+    }
+
+    fn translate(&mut self, linear: u64, id: BlockId) -> Result<u32, Fault> {
+        self.counters.blocks += 1;
+        let room = self.code.cache.range().1 - self.code.cache.range().0 - self.code.cache.used();
+        if room < 1 << 20 {
+            self.clear_code();
+        }
+        let in_page = 4096 - (id.physical & 0xfff) as usize;
+        let mut bytes = std::mem::take(&mut self.code.buffer);
+        bytes.clear();
+        bytes.resize(in_page, 0);
+        if !self.physical.read(id.physical, &mut bytes) {
+            self.code.buffer = bytes;
+            return Err(Fault::Unsupported(format!(
+                "code at physical address {:#x}, where there is no memory, cannot be executed",
+                id.physical
+            )));
+        }
+        let mut second = None;
+        let mut made = self.try_translate(&bytes, in_page, id);
+        if made.is_none() {
+            let next = match self.fetch((linear | 0xfff).wrapping_add(1)) {
+                Ok(next) => next,
+                Err(fault) => {
+                    self.code.buffer = bytes;
+                    return Err(fault);
+                }
+            };
+            second = Some(next);
+            bytes.resize(in_page + 15, 0);
+            self.physical.read(next, &mut bytes[in_page..]);
+            made = self.try_translate(&bytes, in_page, id);
+        }
+        self.code.buffer = bytes;
+        let Some(translated) = made else {
+            // Fifteen bytes and still no end of the instruction.
+            return Err(Fault::gp(0));
+        };
+        Ok(self.enter_block(id, second, in_page, translated))
+    }
+
+    fn try_translate(&mut self, bytes: &[u8], in_page: usize, id: BlockId) -> Option<ireko_translate::Translated> {
+        let code = &mut self.code;
+        code.translator.translate(&Request {
+            bytes,
+            rip: id.rip,
+            in_page,
+            page_offset: 4096 - in_page,
+            key: id.key,
+            first_site: code.sites.len() as u32,
+            first_link: code.links.len() as u32,
+            block: code.blocks.len() as u32,
+        })
+    }
+
+    fn enter_block(&mut self, id: BlockId, second: Option<u64>, in_page: usize, made: ireko_translate::Translated) -> u32 {
+        let code = &mut self.code;
+        let number = code.blocks.len() as u32;
+        let at = code.cache.add(&made.code).expect("room was made before");
+        let first_site = (!made.sites.is_empty()).then_some(code.sites.len() as u32);
+        code.sites.extend(made.sites);
+        code.links.extend(made.links.iter().map(|l: &Link| Linked {
+            patch: at + l.patch as usize,
+            stub: at + l.stub as usize,
+        }));
+        code.blocks.push(Block {
+            id,
+            code: at as u32,
+            length: made.length as u16,
+            second,
+            valid: true,
+            incoming: Vec::new(),
+            faults: made.faults.into_boxed_slice(),
+            first_site,
+        });
+        code.map.insert(id, number);
+        let first = made.length.min(in_page) as u64;
+        self.watch_code(id.physical, first, number);
+        if let Some(second) = second {
+            self.watch_code(second & !0xfff, (made.length - in_page.min(made.length)) as u64, number);
+        }
+        number
+    }
+
+    fn watch_code(&mut self, physical: u64, length: u64, block: u32) {
+        let frame = physical >> 12;
+        let page = self.code.pages.entry(frame).or_default();
+        let fresh = page.blocks.is_empty();
+        page.blocks.push(block);
+        page.granules |= granules(physical & 0xfff, length);
+        if fresh {
+            self.physical.memory().watch().set(frame, true);
+            if let Some(host) = self.physical.host(frame << 12) {
+                self.banks.all().for_each(|bank| bank.protect(host));
+            }
+        }
+    }
+
+    fn undo(&mut self, numbers: &[u32]) {
+        if numbers.is_empty() {
+            return;
+        }
+        self.counters.invalidations += 1;
+        self.code.undone = true;
+        numbers.iter().for_each(|&n| self.code.remove(n));
+        self.banks.all().for_each(|bank| bank.flush_jumps());
+    }
+
+    /// `count` bytes at a physical address were written: forgets what was translated from them.
+    pub(crate) fn wrote_physical(&mut self, physical: u64, count: usize) {
+        let frame = physical >> 12;
+        let Some(page) = self.code.pages.get_mut(&frame) else { return };
+        if page.granules & granules(physical & 0xfff, count as u64) == 0 {
+            return;
+        }
+        let (low, high) = (physical, physical + count as u64);
+        let blocks = &self.code.blocks;
+        let touched = |n: u32| {
+            let block = &blocks[n as usize];
+            let start = block.id.physical;
+            let in_first = start < high && low < start + u64::from(block.length);
+            in_first || block.second.is_some_and(|s| s >> 12 == frame)
+        };
+        let (gone, kept): (Vec<u32>, Vec<u32>) = page.blocks.iter().partition(|&&n| touched(n));
+        page.granules = 0;
+        for &n in &kept {
+            let block = &blocks[n as usize];
+            let start = if block.id.physical >> 12 == frame { block.id.physical & 0xfff } else { 0 };
+            page.granules |= granules(start, block.length.into());
+        }
+        let empty = kept.is_empty();
+        page.blocks = kept;
+        if empty {
+            self.code.pages.remove(&frame);
+            self.physical.memory().watch().set(frame, false);
+        }
+        self.undo(&gone);
+    }
+
+    /// Guest memory at `host` was written by a routine.
+    pub(crate) fn wrote_code(&mut self, host: *mut u8, count: usize) {
+        if let Some(physical) = self.physical.guest(host) {
+            if self.physical.memory().watch().watched(physical >> 12) {
+                self.wrote_physical(physical, count);
+            }
+        }
+    }
+
+    /// Devices wrote to pages that hold translated code.
+    pub(crate) fn take_device_writes(&mut self) {
+        let watch = self.physical.memory().watch().clone();
+        for frame in watch.take() {
+            self.wrote_physical(frame << 12, 4096);
+        }
+    }
+
+    /// Forgets all translated code.
+    pub(crate) fn clear_code(&mut self) {
+        let watch = self.physical.memory().watch().clone();
+        self.code.pages.keys().for_each(|&frame| watch.set(frame, false));
+        let code = &mut self.code;
+        code.pages.clear();
+        code.map.clear();
+        code.blocks.clear();
+        code.links.clear();
+        code.sites.clear();
+        code.cache.clear();
+        code.undone = true;
+        code.generation += 1;
+        self.banks.all().for_each(|bank| bank.flush_jumps());
+    }
 }

@@ -1,10 +1,11 @@
 //! One logical processor: its state, and what routines ask of it.
 
+// UNSAFETY: the bus is lent by reference for the time of a run; see `BusRef`.
 use crate::Fault;
 use crate::mmu::bank::Banks;
 use crate::phys::Physical;
-use ireko_nested::{Control, Exit, Flush, Intercept};
-use ireko_vmcore::{Bus, Clock, Memory, Space};
+use ireko_nested::{Control, Event, Exit, Flush, Intercept};
+use ireko_vmcore::{Bus, Clock, Memory, Space, Timers};
 use ireko_x86::Registers;
 use std::sync::Arc;
 
@@ -58,15 +59,29 @@ pub struct Cpu {
     pub gif: bool,
     /// HLT was executed; cleared by the run loop when something wakes the processor.
     pub halted: bool,
+    /// The event whose delivery an exit cut short (EXITINTINFO); the run loop takes it at every exit.
+    pub in_flight: Option<Event>,
     pub world: World,
-    // pub svm: ireko_nested::svm::State,  (helper nested adds it)
+    pub svm: ireko_nested::svm::State,
+    pub model: Arc<crate::cpuid::Model>,
+    pub msrs: crate::msr::Msrs,
     pub apic: crate::apic::Apic,
     pub clock: Clock,
     pub physical: Physical,
     /// The machine's device space, set while the vCPU runs.
-    pub bus: Option<Arc<dyn Bus>>,
-    /// Guest TSC minus host TSC, in the processor's own world.
-    pub tsc_offset: u64,
+    pub bus: Option<BusRef>,
+    /// The time-stamp counter of the processor's own world.
+    pub tsc: crate::tsc::Tsc,
+    /// How others get this vCPU's attention.
+    pub wake: Arc<crate::wake::Wake>,
+    /// Why a routine left translated code.
+    pub(crate) outcome: Option<Fault>,
+    pub(crate) pending: Option<crate::slow::Pending>,
+    pub(crate) bounce: Box<crate::slow::Bounce>,
+    /// The bank whose bell is hung.
+    pub(crate) armed: *mut ireko_translate::Hot,
+    /// Print exits and exceptions.
+    pub trace: bool,
     pub(crate) banks: Banks,
     pub(crate) code: crate::code::Code,
     pub counters: Counters,
@@ -75,7 +90,11 @@ pub struct Cpu {
 impl Cpu {
     /// A processor after RESET.
     pub fn new(spec: &CpuSpec) -> std::io::Result<Self> {
-        let physical = Physical::new(spec.memory.clone());
+        let wake = Arc::new(crate::wake::Wake::default());
+        let woken = wake.clone();
+        spec.apics.on_wake(spec.id, Arc::new(move || woken.wake()));
+        let woken = wake.clone();
+        spec.memory.watch().on_write(Box::new(move || woken.wake()));
         let mut cpu = Self {
             regs: Registers::reset(),
             fpu: Box::new(XsaveArea([0; 4096])),
@@ -83,14 +102,24 @@ impl Cpu {
             nmi_blocked: false,
             gif: true,
             halted: false,
+            in_flight: None,
             world: World::Host,
-            apic: Default::default(),
+            svm: Default::default(),
+            model: spec.model.clone(),
+            msrs: Default::default(),
+            apic: crate::apic::Apic::new(&spec.apics, spec.id, spec.clock, &spec.timers, spec.tsc),
             clock: spec.clock,
-            code: crate::code::Code::new()?,
-            physical,
+            physical: Physical::new(spec.memory.clone()),
             bus: None,
-            tsc_offset: crate::time::host_tsc().wrapping_neg(),
+            tsc: spec.tsc,
+            wake,
+            outcome: None,
+            pending: None,
+            bounce: Box::default(),
+            armed: std::ptr::null_mut(),
+            trace: false,
             banks: Banks::new()?,
+            code: crate::code::Code::new()?,
             counters: Counters::default(),
         };
         cpu.fpu_reset();
@@ -219,13 +248,66 @@ impl Cpu {
 
     /// The guest's time-stamp counter (offset and ratio of the current world applied).
     pub fn tsc(&self) -> u64 {
-        let host = crate::time::host_tsc().wrapping_add(self.tsc_offset);
-        host // helper nested: self.control().map_or(host, |control| crate::svm::guest_tsc(control, host))
+        crate::tsc::in_world(self.control(), self.tsc.read())
     }
 }
 
 /// What a processor is made from.
 pub struct CpuSpec {
+    pub id: u32,
     pub memory: Arc<Memory>,
     pub clock: Clock,
+    pub timers: Timers,
+    pub apics: Arc<crate::apic::Apics>,
+    pub model: Arc<crate::cpuid::Model>,
+    pub tsc: crate::tsc::Tsc,
 }
+
+impl CpuSpec {
+    /// A lone processor with these memory ranges, for tests.
+    pub fn lone(ranges: &[(u64, u64)]) -> std::io::Result<Self> {
+        let clock = Clock::new();
+        let tsc = crate::tsc::Tsc::measure();
+        let spec = crate::cpuid::ModelSpec { nested: true, vcpus: 1, tsc_khz: tsc.khz() };
+        Ok(Self {
+            id: 0,
+            memory: Arc::new(Memory::new(ranges)?),
+            clock,
+            timers: Timers::new(clock),
+            apics: crate::apic::Apics::new(1),
+            model: Arc::new(crate::cpuid::Model::amd(&spec)),
+            tsc,
+        })
+    }
+}
+
+/// The bus that `Vcpu::run` lends, for as long as it runs.
+#[derive(Clone, Copy)]
+pub struct BusRef(*const dyn Bus);
+
+#[allow(unsafe_code)]
+// SAFETY: a bus is Sync, so a reference to it may go anywhere; `new` promises that it lives.
+unsafe impl Send for BusRef {}
+
+#[allow(unsafe_code)]
+impl BusRef {
+    /// # Safety
+    /// The result must not be used after `bus` is gone.
+    pub unsafe fn new(bus: &dyn Bus) -> Self {
+        // SAFETY: only the lifetime changes; the caller keeps to it.
+        Self(unsafe { std::mem::transmute::<*const (dyn Bus + '_), *const (dyn Bus + 'static)>(bus) })
+    }
+}
+
+#[allow(unsafe_code)]
+impl std::ops::Deref for BusRef {
+    type Target = dyn Bus;
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: `new`'s caller promised that the bus lives.
+        unsafe { &*self.0 }
+    }
+}
+
+#[allow(unsafe_code)]
+// SAFETY: `armed` points into a bank that the processor owns; everything else is Send.
+unsafe impl Send for Cpu {}

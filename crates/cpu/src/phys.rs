@@ -33,6 +33,13 @@ impl Physical {
         Some(region.host.wrapping_add((address - region.guest) as usize))
     }
 
+    /// Physical address of a byte of memory that `host` points at.
+    pub fn guest(&self, host: *const u8) -> Option<u64> {
+        let offset = |r: &&Region| (host as u64).wrapping_sub(r.host as u64);
+        let region = self.regions.iter().find(|r| offset(r) < r.size)?;
+        Some(region.guest + offset(&region))
+    }
+
     /// Reads within one page; `false` where there is no memory.
     pub fn read(&self, address: u64, data: &mut [u8]) -> bool {
         debug_assert!(address % PAGE + data.len() as u64 <= PAGE);

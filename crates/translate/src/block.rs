@@ -1,1 +1,703 @@
-//! (being written)
+//! One block: from guest bytes to host bytes.
+//!
+//! A block is a run of instructions within a page, through not-taken conditional branches, up to a jump or an instruction
+//! that may change what translation depends on.
+
+use crate::asm::{Asm, Label, Mem, reg};
+use crate::classify::{Class, Env, classify};
+use crate::ea::{self, Address};
+use crate::key::Key;
+use crate::layout::{Hot, JUMP_CODES, JUMP_SLOT_BYTES, JUMP_TAGS, PINNED, jump_index};
+use crate::liveness::{self, ALL};
+use crate::memory::{Access, SlowAccess};
+use crate::thunk::Reason;
+use core::mem::offset_of;
+use iced_x86::{
+    Decoder, DecoderError, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo, InstructionInfoFactory,
+    OpAccess, OpKind, Register,
+};
+
+/// AMD's way of decoding, as the guest's personality is AMD.
+pub const DECODER_OPTIONS: u32 = DecoderOptions::AMD;
+
+/// Instructions of one block.
+const MOST: usize = 64;
+
+/// What a site is for, when translated code calls a routine from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SiteKind {
+    /// A memory access; the address is an offset in the segment, or linear.
+    Access { read: bool, write: bool, offset: bool },
+    System,
+    Raise(u8),
+}
+
+/// A place in translated code that calls a routine.
+#[derive(Clone, Copy, Debug)]
+pub struct Site {
+    pub insn: Instruction,
+    pub kind: SiteKind,
+    pub size: u16,
+    pub segment: u8,
+    /// After a write that changed code, the block may be left at the next instruction.
+    pub may_leave: bool,
+    pub block: u32,
+}
+
+/// A direct jump that can be linked: where its displacement is, where its stub is, where it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Link {
+    pub patch: u32,
+    pub stub: u32,
+    pub target: u64,
+}
+
+/// What to translate.
+pub struct Request<'a> {
+    /// Guest bytes from `rip`, up to the end of the page; one instruction more if that crosses the page's end.
+    pub bytes: &'a [u8],
+    pub rip: u64,
+    /// Bytes that lie in `rip`'s page.
+    pub in_page: usize,
+    /// Offset of `rip` in its linear page.
+    pub page_offset: usize,
+    pub key: Key,
+    /// Numbers that the first site and link of this block get.
+    pub first_site: u32,
+    pub first_link: u32,
+    pub block: u32,
+}
+
+/// A translated block.
+#[derive(Default)]
+pub struct Translated {
+    pub code: Vec<u8>,
+    /// Guest bytes that it stands for.
+    pub length: usize,
+    pub instructions: u32,
+    pub sites: Vec<Site>,
+    pub links: Vec<Link>,
+    /// Host offset of each copied instruction, ascending, and the guest instruction's offset from the block's start.
+    pub faults: Vec<(u32, u16)>,
+}
+
+struct Step {
+    insn: Instruction,
+    class: Class,
+    /// Arithmetic flags that must survive up to this instruction.
+    live: u8,
+}
+
+/// Turns blocks into code. Keeps its buffers.
+pub struct Translator {
+    env: Env,
+    info: InstructionInfoFactory,
+    encoder: Encoder,
+    asm: Asm,
+}
+
+pub(crate) struct Emitter<'a> {
+    pub(crate) asm: &'a mut Asm,
+    pub(crate) key: Key,
+    pub(crate) current: u16,
+    pub(crate) faults: Vec<(u32, u16)>,
+    pub(crate) slow: Vec<SlowAccess>,
+    encoder: &'a mut Encoder,
+    request: &'a Request<'a>,
+    insn: Instruction,
+    may_leave: bool,
+    sites: Vec<Site>,
+    links: Vec<Link>,
+    exits: Vec<(Label, u64)>,
+    stubs: Vec<(Label, usize)>,
+    failed: bool,
+}
+
+impl Translator {
+    pub fn new(env: Env) -> Self {
+        Self { env, info: InstructionInfoFactory::new(), encoder: Encoder::new(64), asm: Asm::default() }
+    }
+
+    /// Translates the block at `request.rip`. `None` if not one whole instruction is among the bytes.
+    pub fn translate(&mut self, request: &Request) -> Option<Translated> {
+        let mut steps = self.decode(request)?;
+        self.find_live(request, &mut steps);
+        let Self { info, encoder, asm, .. } = self;
+        asm.clear();
+        let mut emitter = Emitter {
+            asm,
+            key: request.key,
+            current: 0,
+            faults: Vec::new(),
+            slow: Vec::new(),
+            encoder,
+            request,
+            insn: Instruction::default(),
+            may_leave: true,
+            sites: Vec::new(),
+            links: Vec::new(),
+            exits: Vec::new(),
+            stubs: Vec::new(),
+            failed: false,
+        };
+        for step in &steps {
+            emitter.step(step, info.info(&step.insn));
+        }
+        let last = steps.last()?.insn;
+        if !ends_flow(steps.last()?) {
+            emitter.exit(last.next_ip());
+        }
+        emitter.finish();
+        let Emitter { mut faults, sites, links, .. } = emitter;
+        faults.sort_unstable();
+        Some(Translated {
+            code: self.asm.bytes.clone(),
+            length: (last.next_ip().wrapping_sub(request.rip)) as usize,
+            instructions: steps.len() as u32,
+            sites,
+            links,
+            faults,
+        })
+    }
+
+    fn decode(&mut self, request: &Request) -> Option<Vec<Step>> {
+        let bitness = request.key.bitness();
+        let mut decoder = Decoder::with_ip(bitness, request.bytes, request.rip, DECODER_OPTIONS);
+        let most = if request.key.has(Key::SINGLE) { 1 } else { MOST };
+        let mut steps = Vec::with_capacity(most);
+        while steps.len() < most && decoder.position() < request.in_page {
+            let insn = decoder.decode();
+            if decoder.last_error() == DecoderError::NoMoreBytes {
+                break;
+            }
+            if decoder.position() > request.in_page && !steps.is_empty() {
+                break;
+            }
+            let info = self.info.info(&insn);
+            let class = classify(&insn, info, request.key, &self.env);
+            let step = Step { insn, class, live: ALL };
+            let ends = ends_block(&step);
+            steps.push(step);
+            if ends {
+                break;
+            }
+        }
+        (!steps.is_empty()).then_some(steps)
+    }
+
+    fn find_live(&mut self, request: &Request, steps: &mut [Step]) {
+        if request.key.has(Key::PLAIN) {
+            return;
+        }
+        let mut live = ALL;
+        if let Some(last) = steps.last() {
+            match last.class {
+                Class::Jump | Class::Call => live = needed(request, last.insn.near_branch_target()),
+                _ if !ends_flow(last) => live = needed(request, last.insn.next_ip()),
+                _ => {}
+            }
+        }
+        for step in steps.iter_mut().rev() {
+            let effect = liveness::effect(&step.insn);
+            match step.class {
+                Class::Branch | Class::Loop | Class::JumpIfZero => {
+                    live |= needed(request, step.insn.near_branch_target());
+                    live |= effect.reads;
+                }
+                Class::System | Class::Raise(_) => live = ALL,
+                Class::Nothing => {}
+                _ => live = live & !effect.writes | effect.reads,
+            }
+            step.live = live;
+        }
+    }
+}
+
+/// Flags that a jump's target needs, as far as it can be seen from here.
+fn needed(request: &Request, target: u64) -> u8 {
+    let offset = target.wrapping_sub(request.rip);
+    if offset >= request.in_page as u64 {
+        return ALL;
+    }
+    liveness::needed_at(&request.bytes[offset as usize..request.in_page], request.key.bitness(), target)
+}
+
+/// No instruction of this block comes after it.
+fn ends_block(step: &Step) -> bool {
+    ends_flow(step) || step.class == Class::System && leaves(&step.insn)
+}
+
+/// Control never reaches the next instruction by itself.
+fn ends_flow(step: &Step) -> bool {
+    match step.class {
+        Class::Jump | Class::Call | Class::JumpIndirect | Class::CallIndirect | Class::Return => true,
+        Class::Raise(_) => true,
+        Class::System => !matches!(step.insn.flow_control(), FlowControl::Next | FlowControl::Exception),
+        _ => false,
+    }
+}
+
+/// System instructions after which translation would most likely go on for nothing.
+fn leaves(insn: &Instruction) -> bool {
+    use iced_x86::Mnemonic::*;
+    let control = (0..insn.op_count()).any(|n| {
+        let register = insn.op_register(n);
+        insn.op_kind(n) == OpKind::Register && (register.is_cr() || register.is_dr() || register.is_segment_register())
+    });
+    control
+        || matches!(
+            insn.mnemonic(),
+            Sti | Popf | Popfd | Popfq | Wrmsr | Hlt | Lgdt | Lidt | Lldt | Ltr | Lmsw | Clts | Stac | Clac | Std | Cld
+        )
+        || matches!(insn.mnemonic(), Xsetbv | Invlpg | Invpcid | Swapgs | Wrfsbase | Wrgsbase | Vmrun | Stgi | Clgi)
+}
+
+impl Emitter<'_> {
+    /// Notes that the next host instruction stands for the current guest instruction.
+    pub(crate) fn mark(&mut self) {
+        self.faults.push((self.asm.here() as u32, self.current));
+    }
+
+    pub(crate) fn site(&mut self, kind: SiteKind, access: &Access) -> u32 {
+        self.push_site(kind, access.size as u16, access.segment as u8)
+    }
+
+    fn push_site(&mut self, kind: SiteKind, size: u16, segment: u8) -> u32 {
+        let may_leave = self.may_leave;
+        let block = self.request.block;
+        self.sites.push(Site { insn: self.insn, kind, size, segment, may_leave, block });
+        self.request.first_site + self.sites.len() as u32 - 1
+    }
+
+    pub(crate) fn encode(&mut self, insn: &Instruction) -> bool {
+        let done = self.encoder.encode(insn, 0).is_ok();
+        let bytes = self.encoder.take_buffer();
+        if done {
+            self.asm.put(&bytes);
+        }
+        done
+    }
+
+    /// An instruction that cannot be copied after all: it raises #UD, rather than doing something else.
+    pub(crate) fn give_up(&mut self, _: &Instruction) {
+        self.failed = true;
+        self.call_system(SiteKind::Raise(ireko_x86::exception::vector::UD));
+    }
+
+    fn call_system(&mut self, kind: SiteKind) {
+        let site = self.push_site(kind, 0, 0);
+        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
+        self.asm.call_mem(Mem::state(offset_of!(Hot, system_thunk)));
+    }
+
+    fn step(&mut self, step: &Step, info: &InstructionInfo) {
+        let insn = &step.insn;
+        self.insn = *insn;
+        self.current = insn.ip().wrapping_sub(self.request.rip) as u16;
+        self.may_leave = true;
+        match step.class {
+            Class::Nothing => {}
+            Class::Plain => self.plain(step, info),
+            Class::BitTest => self.bit_test(step, info),
+            Class::Lea => self.lea(insn),
+            Class::Jump => self.exit(insn.near_branch_target()),
+            Class::Branch => self.branch(insn),
+            Class::Call => self.call(insn.near_branch_target(), step.live),
+            Class::CallIndirect => self.call_indirect(insn),
+            Class::JumpIndirect => self.jump_indirect(insn),
+            Class::Return => self.ret(insn),
+            Class::JumpIfZero => self.jump_if_zero(insn),
+            Class::Loop => self.count_down(insn),
+            Class::Push => self.push(insn, step.live),
+            Class::Pop => self.pop(insn, step.live),
+            Class::Leave => self.leave(step.live),
+            Class::System => self.call_system(SiteKind::System),
+            Class::Raise(vector) => self.call_system(SiteKind::Raise(vector)),
+        }
+    }
+
+    fn operand_access(&self, insn: &Instruction, info: &InstructionInfo, live: u8) -> Access {
+        let used = info.used_memory().iter().fold((false, false), |(r, w), m| match m.access() {
+            OpAccess::Read | OpAccess::CondRead => (true, w),
+            OpAccess::Write => (r, true),
+            OpAccess::CondWrite | OpAccess::ReadWrite | OpAccess::ReadCondWrite => (true, true),
+            _ => (r, w),
+        });
+        let size = insn.memory_size().size();
+        Access { read: used.0, write: used.1, size, segment: ea::segment(insn), live, may_leave: true }
+    }
+
+    fn plain(&mut self, step: &Step, info: &InstructionInfo) {
+        let insn = &step.insn;
+        let has_memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+        if !has_memory {
+            return self.copy(insn, info, false);
+        }
+        let access = self.operand_access(insn, info, step.live);
+        if access.size == 0 {
+            return self.give_up(insn);
+        }
+        let offset = ea::offset(self.asm, insn, self.key);
+        self.access(offset, access, |e| e.copy(insn, info, true));
+    }
+
+    /// BT/BTS/BTR/BTC of memory by a register: the address moves by the signed bit offset.
+    fn bit_test(&mut self, step: &Step, info: &InstructionInfo) {
+        let insn = &step.insn;
+        let bits = insn.op1_register();
+        let (size, shift) = match bits.size() {
+            2 => (2u8, 4u64),
+            4 => (4, 5),
+            _ => (8, 6),
+        };
+        if let Address::Constant(value) = ea::offset(self.asm, insn, self.key) {
+            self.asm.imm(reg::R14, value);
+        }
+        self.load_guest(reg::R13, bits);
+        match size {
+            2 => self.asm.rr(true, &[0x0f, 0xbf], reg::R13, reg::R13), // MOVSX
+            4 => self.asm.rr(true, &[0x63], reg::R13, reg::R13),       // MOVSXD
+            _ => {}
+        }
+        self.asm.imm(reg::RCX, shift);
+        self.asm.put(&[0xc4, 0x42, 0xf2, 0xf7, 0xed]); // SARX R13, R13, RCX
+        self.asm.lea(reg::R14, Mem { base: Some(reg::R14), index: Some((reg::R13, size)), disp: 0 });
+        if !self.key.has(Key::CODE64) {
+            self.asm.mov32(reg::R14, reg::R14);
+        }
+        let access = self.operand_access(insn, info, step.live);
+        self.access(Address::InR14, access, |e| {
+            e.asm.lea(reg::R14, Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 });
+            e.load_guest(reg::R13, bits);
+            e.asm.imm(reg::RCX, u64::from(size) * 8 - 1);
+            e.asm.put(&[0xc4, 0x62, 0x92, 0xf5, 0xe9]); // PEXT R13, R13, RCX
+            let mut copy = *insn;
+            crate::operation::point_at(&mut copy, Register::R14, Register::None);
+            copy.set_op1_register(crate::operation::sized(reg::R13, size.into()));
+            e.mark();
+            if !e.encode(&copy) {
+                e.give_up(insn);
+            }
+        });
+    }
+
+    /// All 64 bits of a guest register into a host register.
+    fn load_guest(&mut self, to: u8, register: Register) {
+        let gpr = register.full_register().number();
+        match PINNED[gpr] {
+            Some(host) => self.asm.mov(to, host),
+            None => self.asm.load(to, ea::parked(gpr)),
+        }
+    }
+
+    fn store_guest(&mut self, register: Register, from: u8) {
+        let gpr = register.full_register().number();
+        match PINNED[gpr] {
+            Some(host) => self.asm.mov(host, from),
+            None => self.asm.store(ea::parked(gpr), from),
+        }
+    }
+
+    fn lea(&mut self, insn: &Instruction) {
+        if let Address::Constant(value) = ea::offset(self.asm, insn, self.key) {
+            self.asm.imm(reg::R14, value);
+        }
+        let to = insn.op0_register();
+        match to.size() {
+            8 => self.store_guest(to, reg::R14),
+            4 => {
+                self.asm.mov32(reg::R14, reg::R14);
+                self.store_guest(to, reg::R14);
+            }
+            _ => match PINNED[to.full_register().number()] {
+                Some(host) => {
+                    self.asm.byte(0x66);
+                    self.asm.rr(false, &[0x8b], host, reg::R14);
+                }
+                None => {
+                    self.asm.byte(0x66);
+                    self.asm.rm(false, &[0x89], reg::R14, ea::parked(to.full_register().number()));
+                }
+            },
+        }
+    }
+
+    // ---- the stack, in 64-bit mode ----
+
+    fn stack_access(&self, size: usize, write: bool, live: u8) -> Access {
+        Access { read: !write, write, size, segment: ireko_x86::regs::seg::SS, live, may_leave: self.may_leave }
+    }
+
+    /// Stores R13's value (or what `value` puts there) below the stack pointer and moves it.
+    fn push_value(&mut self, live: u8, value: impl FnOnce(&mut Self)) {
+        self.asm.lea(reg::R14, Mem::base(reg::R10, -8));
+        let access = self.stack_access(8, true, live);
+        self.access(Address::InR14, access, |e| {
+            value(e);
+            e.asm.store(Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 }, reg::R13);
+            e.asm.lea(reg::R10, Mem::base(reg::R10, -8));
+        });
+    }
+
+    fn push(&mut self, insn: &Instruction, live: u8) {
+        match insn.op0_kind() {
+            OpKind::Register => {
+                let register = insn.op0_register();
+                self.push_value(live, |e| e.load_guest(reg::R13, register));
+            }
+            OpKind::Memory => {
+                self.load_operand(insn, live);
+                self.push_value(live, |e| e.asm.load(reg::R13, ea::temp(3)));
+            }
+            _ => {
+                let value = insn.immediate(0);
+                self.push_value(live, |e| e.asm.imm(reg::R13, value));
+            }
+        }
+    }
+
+    /// Reads the instruction's 64-bit memory operand into temporary 3.
+    fn load_operand(&mut self, insn: &Instruction, live: u8) {
+        let offset = ea::offset(self.asm, insn, self.key);
+        let access =
+            Access { read: true, write: false, size: 8, segment: ea::segment(insn), live, may_leave: false };
+        self.access(offset, access, |e| {
+            e.asm.load(reg::R13, Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 });
+            e.asm.store(ea::temp(3), reg::R13);
+        });
+    }
+
+    /// Reads the top of the stack into R13; the stack pointer does not move yet.
+    fn top(&mut self, base: u8, live: u8) {
+        self.asm.lea(reg::R14, Mem::base(base, 0));
+        let access = self.stack_access(8, false, live);
+        self.access(Address::InR14, access, |e| {
+            e.asm.load(reg::R13, Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 });
+        });
+    }
+
+    fn pop(&mut self, insn: &Instruction, live: u8) {
+        self.top(reg::R10, live);
+        if insn.op0_kind() == OpKind::Register {
+            self.asm.lea(reg::R10, Mem::base(reg::R10, 8));
+            return self.store_guest(insn.op0_register(), reg::R13);
+        }
+        self.asm.store(ea::temp(3), reg::R13);
+        // POP [RSP+x] computes its address with the stack pointer already moved (APM vol. 3, POP).
+        let mut moved = *insn;
+        if insn.memory_base() == Register::RSP {
+            moved.set_memory_displacement64(insn.memory_displacement64().wrapping_add(8));
+        }
+        let offset = ea::offset(self.asm, &moved, self.key);
+        let access =
+            Access { read: false, write: true, size: 8, segment: ea::segment(insn), live, may_leave: true };
+        self.access(offset, access, |e| {
+            e.asm.load(reg::R13, ea::temp(3));
+            e.asm.store(Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 }, reg::R13);
+            e.asm.lea(reg::R10, Mem::base(reg::R10, 8));
+        });
+    }
+
+    fn leave(&mut self, live: u8) {
+        const RBP: u8 = 5;
+        self.top(RBP, live);
+        self.asm.lea(reg::R10, Mem::base(RBP, 8));
+        self.asm.mov(RBP, reg::R13);
+    }
+
+    // ---- control transfers ----
+
+    fn call(&mut self, target: u64, live: u8) {
+        self.push_return(live);
+        self.exit(target);
+    }
+
+    fn push_return(&mut self, live: u8) {
+        let back = self.insn.next_ip();
+        self.may_leave = false;
+        self.push_value(live, |e| e.asm.imm(reg::R13, back));
+    }
+
+    fn call_indirect(&mut self, insn: &Instruction) {
+        if insn.op0_kind() == OpKind::Memory {
+            self.load_operand(insn, ALL);
+        } else {
+            self.load_guest(reg::R14, insn.op0_register());
+            self.asm.store(ea::temp(3), reg::R14);
+        }
+        self.push_return(ALL);
+        self.asm.load(reg::R14, ea::temp(3));
+        self.exit_indirect();
+    }
+
+    fn jump_indirect(&mut self, insn: &Instruction) {
+        if insn.op0_kind() == OpKind::Memory {
+            self.load_operand(insn, ALL);
+            self.asm.mov(reg::R14, reg::R13);
+            // The slow half comes back behind the load, with R13 set by it, too.
+        } else {
+            self.load_guest(reg::R14, insn.op0_register());
+        }
+        self.exit_indirect();
+    }
+
+    fn ret(&mut self, insn: &Instruction) {
+        self.top(reg::R10, ALL);
+        let extra = if insn.op_count() > 0 { insn.immediate16().into() } else { 0 };
+        self.asm.lea(reg::R10, Mem::base(reg::R10, 8 + extra));
+        self.asm.mov(reg::R14, reg::R13);
+        self.exit_indirect();
+    }
+
+    /// Jcc: the taken side leaves the main line, the other goes on.
+    fn branch(&mut self, insn: &Instruction) {
+        // iced numbers the conditions from 1 in encoding order.
+        let code = insn.condition_code() as u8 - 1;
+        let target = insn.near_branch_target();
+        if self.linkable(target) && target > insn.ip() {
+            let stub = self.asm.label();
+            self.asm.jcc(code, stub);
+            self.note_link(stub, target);
+        } else {
+            let exit = self.asm.label();
+            self.asm.jcc(code, exit);
+            self.exits.push((exit, target));
+        }
+    }
+
+    fn jump_if_zero(&mut self, insn: &Instruction) {
+        self.asm.mov(reg::RCX, reg::R11);
+        self.branch_if_rcx_zero(insn.near_branch_target());
+    }
+
+    fn branch_if_rcx_zero(&mut self, target: u64) {
+        let (taken, on, exit) = (self.asm.label(), self.asm.label(), self.asm.label());
+        self.asm.jrcxz(taken);
+        self.asm.jmp_short(on);
+        self.asm.bind(taken);
+        self.asm.jmp(exit);
+        self.asm.bind(on);
+        self.exits.push((exit, target));
+    }
+
+    fn count_down(&mut self, insn: &Instruction) {
+        self.asm.lea(reg::R11, Mem::base(reg::R11, -1));
+        self.asm.mov(reg::RCX, reg::R11);
+        let (done, exit) = (self.asm.label(), self.asm.label());
+        self.asm.jrcxz(done);
+        self.asm.jmp(exit);
+        self.asm.bind(done);
+        self.exits.push((exit, insn.near_branch_target()));
+    }
+
+    // ---- leaving the block ----
+
+    /// A target in the same page is at the same physical page as this block.
+    fn linkable(&self, target: u64) -> bool {
+        let start = self.request.rip.wrapping_sub(self.request.page_offset as u64);
+        let crosses = self.request.bytes.len() > self.request.in_page;
+        !self.key.has(Key::SINGLE) && !crosses && target.wrapping_sub(start) < 4096
+    }
+
+    fn note_link(&mut self, stub: Label, target: u64) {
+        let patch = self.asm.here() as u32 - 4;
+        let number = self.links.len();
+        self.links.push(Link { patch, stub: 0, target });
+        self.stubs.push((stub, number));
+    }
+
+    fn set_rip(&mut self, target: u64) {
+        self.asm.imm(reg::RCX, target);
+        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::RCX);
+    }
+
+    fn depart(&mut self, reason: Reason) {
+        self.asm.store_imm64(Mem::state(offset_of!(Hot, reason)), reason as i32);
+        self.asm.jmp_mem(Mem::state(offset_of!(Hot, leave_thunk)));
+    }
+
+    /// Goes on at `target`.
+    fn exit(&mut self, target: u64) {
+        if self.key.has(Key::SINGLE) {
+            self.set_rip(target);
+            return self.depart(Reason::Lookup);
+        }
+        let backward = target <= self.insn.ip();
+        if backward {
+            self.check_attention(target);
+        }
+        if self.linkable(target) {
+            let stub = self.asm.label();
+            self.asm.jmp(stub);
+            return self.note_link(stub, target);
+        }
+        let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
+        let entry = table + 8 * jump_index(target);
+        let hit = self.asm.label();
+        self.asm.imm(reg::R14, target);
+        self.asm.load(reg::RCX, Mem::state(entry));
+        self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
+        self.asm.jrcxz(hit);
+        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
+        self.depart(Reason::Lookup);
+        self.asm.bind(hit);
+        self.asm.jmp_mem(Mem::state(entry + JUMP_CODES));
+    }
+
+    /// Leaves for `target` if somebody wants attention. Keeps flags.
+    fn check_attention(&mut self, target: u64) {
+        let (wanted, on) = (self.asm.label(), self.asm.label());
+        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
+        self.asm.jrcxz(wanted);
+        self.asm.jmp_short(on);
+        self.asm.bind(wanted);
+        self.set_rip(target);
+        self.depart(Reason::Attention);
+        self.asm.bind(on);
+    }
+
+    /// Goes on at the address in R14.
+    fn exit_indirect(&mut self) {
+        if self.key.has(Key::SINGLE) {
+            self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
+            return self.depart(Reason::Lookup);
+        }
+        let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
+        let (wanted, hit) = (self.asm.label(), self.asm.label());
+        let at = |offset: usize, index: u8| Mem { base: Some(reg::RSP), index: Some((index, 8)), disp: offset as i32 };
+        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
+        self.asm.jrcxz(wanted);
+        self.asm.pext(reg::RCX, reg::R14, Mem::state(offset_of!(Hot, jump_mask)));
+        self.asm.load(reg::R13, at(table, reg::RCX));
+        self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
+        self.asm.xchg(reg::RCX, reg::R13);
+        self.asm.jrcxz(hit);
+        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
+        self.depart(Reason::Lookup);
+        self.asm.bind(hit);
+        self.asm.jmp_mem(at(table + JUMP_CODES, reg::R13));
+        self.asm.bind(wanted);
+        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
+        self.depart(Reason::Attention);
+    }
+
+    /// What lies behind the main line: taken sides, slow accesses, link stubs.
+    fn finish(&mut self) {
+        for (label, target) in std::mem::take(&mut self.exits) {
+            self.asm.bind(label);
+            self.exit(target);
+        }
+        for slow in std::mem::take(&mut self.slow) {
+            self.emit_slow(slow);
+        }
+        for (label, number) in std::mem::take(&mut self.stubs) {
+            self.asm.bind(label);
+            self.links[number].stub = self.asm.here() as u32;
+            let link = self.request.first_link + number as u32;
+            self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), link as i32);
+            self.set_rip(self.links[number].target);
+            self.depart(Reason::Link);
+        }
+        self.asm.resolve();
+    }
+}

@@ -1,1 +1,184 @@
-//! (being written)
+//! What becomes of each instruction.
+
+use crate::key::Key;
+use iced_x86::{Code, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfo, Mnemonic, OpKind, Register};
+use ireko_x86::exception::vector;
+
+/// What the translator does with an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// Copied with its operands rewritten.
+    Plain,
+    /// Copied, but the address depends on the register operand's bits above the bit index.
+    BitTest,
+    /// Nothing to do.
+    Nothing,
+    Lea,
+    /// Near direct jump, conditional jump, call.
+    Jump,
+    Branch,
+    Call,
+    JumpIndirect,
+    CallIndirect,
+    Return,
+    /// JRCXZ/JECXZ, LOOP.
+    JumpIfZero,
+    Loop,
+    Push,
+    Pop,
+    Leave,
+    /// A routine of the user's does it.
+    System,
+    /// It raises this exception.
+    Raise(u8),
+}
+
+/// What the translator's user knows of instructions.
+pub struct Env {
+    /// Whether the user has a routine.
+    pub routine: fn(Code) -> bool,
+    /// Whether guest and host have a CPUID feature.
+    pub feature: fn(CpuidFeature) -> bool,
+}
+
+/// Decides what becomes of `insn` under `key`.
+pub fn classify(insn: &Instruction, info: &InstructionInfo, key: Key, env: &Env) -> Class {
+    if insn.is_invalid() || !matches!(insn.code().encoding(), EncodingKind::Legacy | EncodingKind::VEX) {
+        return Class::Raise(vector::UD);
+    }
+    if !insn.code().cpuid_features().iter().all(|&f| (env.feature)(f)) {
+        return Class::Raise(vector::UD);
+    }
+    if let Some(vector) = unavailable(insn, info, key) {
+        return Class::Raise(vector);
+    }
+    if let Some(class) = inline(insn, key) {
+        return class;
+    }
+    if (env.routine)(insn.code()) {
+        return Class::System;
+    }
+    let copies = insn.flow_control() == FlowControl::Next && !insn.is_privileged() && !insn.is_stack_instruction();
+    if copies && !sensitive(insn) { plain(insn, info) } else { Class::Raise(vector::UD) }
+}
+
+/// Instructions that would show or touch the host if they were copied: they are the user's or nobody's.
+fn sensitive(insn: &Instruction) -> bool {
+    use Mnemonic::*;
+    let control = (0..insn.op_count()).any(|n| {
+        let register = insn.op_register(n);
+        insn.op_kind(n) == OpKind::Register
+            && (register.is_segment_register() || register.is_cr() || register.is_dr() || register.is_tr())
+    });
+    control
+        || insn.is_string_instruction()
+        || insn.is_vsib()
+        || insn.is_save_restore_instruction() && !x87_state(insn)
+        || matches!(
+            insn.mnemonic(),
+            Cpuid | Rdtsc | Rdtscp | Rdpmc | Rdpid | Rdpru | Sgdt | Sidt | Sldt | Str | Smsw | Lmsw | Lar | Lsl | Verr | Verw
+        )
+        || matches!(
+            insn.mnemonic(),
+            Xgetbv | Xsetbv | Clac | Stac | Syscall | Sysenter | Rdfsbase | Rdgsbase | Wrfsbase | Wrgsbase | Cli | Sti | Hlt
+        )
+        || matches!(
+            insn.mnemonic(),
+            Maskmovdqu | Vmaskmovdqu | Maskmovq | Vmaskmovps | Vmaskmovpd | Vpmaskmovd | Vpmaskmovq | Xlatb | Enqcmd | Clflush
+        )
+        || matches!(insn.mnemonic(), Clflushopt | Clwb | Xlatb | Lds | Les | Lfs | Lgs | Lss | Bound | Arpl | Swapgs | Pause)
+}
+
+fn x87_state(insn: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(insn.mnemonic(), Fnstenv | Fldenv | Fnsave | Frstor | Fldcw | Fnstcw | Fnstsw | Stmxcsr | Ldmxcsr | Vldmxcsr | Vstmxcsr)
+}
+
+fn plain(insn: &Instruction, info: &InstructionInfo) -> Class {
+    use Mnemonic::*;
+    let register_bit = matches!(insn.mnemonic(), Bt | Bts | Btr | Btc)
+        && insn.op0_kind() == OpKind::Memory
+        && insn.op1_kind() == OpKind::Register;
+    if register_bit {
+        return Class::BitTest;
+    }
+    let touches = info.used_memory().iter().any(|m| m.access() != iced_x86::OpAccess::NoMemAccess);
+    let hint = !touches && (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+    if hint && insn.mnemonic() != Lea { Class::Nothing } else { Class::Plain }
+}
+
+/// Instructions that have code of their own, in 64-bit mode and partly elsewhere.
+fn inline(insn: &Instruction, key: Key) -> Option<Class> {
+    use Mnemonic::*;
+    let long = key.has(Key::CODE64);
+    let flow = match insn.flow_control() {
+        _ if !long && !key.has(Key::CODE32) => None,
+        FlowControl::UnconditionalBranch => near_direct(insn, key, Class::Jump),
+        FlowControl::ConditionalBranch if insn.is_jcc_short_or_near() => near_direct(insn, key, Class::Branch),
+        FlowControl::ConditionalBranch if long && insn.is_jcx_short() => counted(insn, Class::JumpIfZero),
+        FlowControl::ConditionalBranch if long && insn.is_loop() => counted(insn, Class::Loop),
+        FlowControl::Call if long => near_direct(insn, key, Class::Call),
+        FlowControl::IndirectBranch if long && insn.is_jmp_near_indirect() => Some(Class::JumpIndirect),
+        FlowControl::IndirectCall if long && insn.is_call_near_indirect() => Some(Class::CallIndirect),
+        FlowControl::Return if matches!(insn.code(), Code::Retnq | Code::Retnq_imm16) => Some(Class::Return),
+        _ => None,
+    };
+    if flow.is_some() {
+        return flow;
+    }
+    match insn.mnemonic() {
+        Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw | Prefetch => {
+            Some(Class::Nothing)
+        }
+        Cld if !key.has(Key::BACKWARD) => Some(Class::Nothing),
+        Std if key.has(Key::BACKWARD) => Some(Class::Nothing),
+        Lea => Some(Class::Lea),
+        Ud2 | Ud1 | Ud0 => Some(Class::Raise(vector::UD)),
+        Leave if insn.code() == Code::Leaveq => Some(Class::Leave),
+        Push if long && pushes_64(insn) => Some(Class::Push),
+        Pop if long && matches!(insn.code(), Code::Pop_r64 | Code::Pop_rm64) => Some(Class::Pop),
+        _ => None,
+    }
+}
+
+fn pushes_64(insn: &Instruction) -> bool {
+    matches!(insn.code(), Code::Push_r64 | Code::Push_rm64 | Code::Pushq_imm8 | Code::Pushq_imm32)
+}
+
+/// Direct near branches whose target is as wide as the mode's instruction pointer.
+fn near_direct(insn: &Instruction, key: Key, class: Class) -> Option<Class> {
+    let wanted = if key.has(Key::CODE64) { OpKind::NearBranch64 } else { OpKind::NearBranch32 };
+    (insn.op0_kind() == wanted).then_some(class)
+}
+
+/// JRCXZ and LOOP with RCX as counter; the others go by the routine.
+fn counted(insn: &Instruction, class: Class) -> Option<Class> {
+    matches!(insn.code(), Code::Jrcxz_rel8_64 | Code::Loop_rel8_64_RCX).then_some(class)
+}
+
+/// The exception of an x87, MMX, SSE or AVX instruction that the control registers switch off.
+fn unavailable(insn: &Instruction, info: &InstructionInfo, key: Key) -> Option<u8> {
+    if insn.mnemonic() == Mnemonic::Wait {
+        return (key.has(Key::TASK_SWITCHED) && key.has(Key::MONITOR)).then_some(vector::NM);
+    }
+    let uses = |test: fn(Register) -> bool| info.used_registers().iter().any(|r| test(r.register()));
+    let x87 = insn.code().cpuid_features().iter().any(|f| {
+        matches!(f, CpuidFeature::FPU | CpuidFeature::FPU287 | CpuidFeature::FPU387)
+    }) || insn.code().cpuid_features() == [CpuidFeature::SSE3, CpuidFeature::FPU];
+    let mmx = insn.mnemonic() == Mnemonic::Emms || uses(Register::is_mm);
+    let vector_unit = uses(Register::is_vector_register)
+        || matches!(insn.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr | Mnemonic::Vzeroall | Mnemonic::Vzeroupper)
+        || matches!(insn.mnemonic(), Mnemonic::Vldmxcsr | Mnemonic::Vstmxcsr);
+    if vector_unit {
+        let avx = insn.code().encoding() == EncodingKind::VEX;
+        let off = if avx { !key.has(Key::AVX) } else { key.has(Key::EMULATE) || !key.has(Key::SSE) };
+        if off {
+            return Some(vector::UD);
+        }
+    } else if mmx && key.has(Key::EMULATE) {
+        return Some(vector::UD);
+    } else if x87 && key.has(Key::EMULATE) {
+        return Some(vector::NM);
+    }
+    ((x87 || mmx || vector_unit) && key.has(Key::TASK_SWITCHED)).then_some(vector::NM)
+}

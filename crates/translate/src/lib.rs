@@ -16,7 +16,7 @@ mod memory;
 mod operation;
 pub mod thunk;
 
-//pub use block::{Link, Site, SiteKind, Translated, Translator};
-//pub use cache::CodeCache;
+pub use block::{Link, Site, SiteKind, Translated, Translator};
+pub use cache::CodeCache;
 pub use key::Key;
 pub use layout::{Hot, TlbEntry};

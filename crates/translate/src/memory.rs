@@ -1,1 +1,182 @@
-//! (being written)
+//! Guest memory accesses: the inline TLB check, and the way out of line.
+
+use crate::asm::{Mem, cond, reg};
+use crate::block::{Emitter, SiteKind};
+use crate::ea::{self, Address};
+use crate::key::Key;
+use crate::layout::{Hot, TLB, TLB_MODE_BYTES, tlb_index};
+use crate::liveness::OF;
+use crate::asm::Label;
+use core::mem::offset_of;
+
+/// What an access does and to how much.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    pub read: bool,
+    pub write: bool,
+    pub size: usize,
+    pub segment: usize,
+    /// Arithmetic flags that the access must keep.
+    pub live: u8,
+    /// The instruction ends here if the commit says so; not for one that goes on to jump.
+    pub may_leave: bool,
+}
+
+/// The out-of-line half of an access, put behind the block.
+pub(crate) struct SlowAccess {
+    entry: Label,
+    resume: Label,
+    /// The address again, if it is constant; else R14 and RCX still hold sum and index.
+    constant: Option<u64>,
+    tag: i32,
+    live: u8,
+    site: u32,
+    write: bool,
+    /// The operation again, for accesses that must be committed.
+    operation: Vec<u8>,
+    insn: u16,
+}
+
+const HOST: i32 = 8;
+const WRITE: i32 = 16;
+
+impl Emitter<'_> {
+    /// Emits one access: `operation` finds the host address as R14 + RCX, and may clobber both and R13.
+    /// The address is an offset in the segment.
+    pub(crate) fn access(&mut self, offset: Address, access: Access, operation: impl FnOnce(&mut Self)) {
+        if self.key.has(Key::PLAIN) || !self.flat(access.segment) {
+            return self.access_by_routine(offset, access, operation);
+        }
+        let address = ea::linear(&mut self.asm, offset, access.segment, self.key);
+        let site = self.site(SiteKind::Access { read: access.read, write: access.write, offset: false }, &access);
+        let (entry, resume) = (self.asm.label(), self.asm.label());
+        self.save_flags(access.live);
+        let tag = self.check(address, access, entry);
+        self.restore_flags(access.live);
+        self.host_page(address);
+        if !access.write {
+            self.asm.bind(resume);
+        }
+        let start = self.asm.here();
+        self.mark();
+        operation(self);
+        let copy = if access.write { self.asm.bytes[start..].to_vec() } else { Vec::new() };
+        if access.write {
+            self.asm.bind(resume);
+        }
+        let constant = if let Address::Constant(value) = address { Some(value) } else { None };
+        let insn = self.current;
+        let slow =
+            SlowAccess { entry, resume, constant, tag, live: access.live, site, write: access.write, operation: copy, insn };
+        self.slow.push(slow);
+    }
+
+    /// 64-bit mode has no limits; elsewhere only segments that span all memory go the fast way.
+    fn flat(&self, segment: usize) -> bool {
+        self.key.has(Key::CODE64) || self.key.flat(segment)
+    }
+
+    fn access_by_routine(&mut self, offset: Address, access: Access, operation: impl FnOnce(&mut Self)) {
+        if let Address::Constant(value) = offset {
+            self.asm.imm(reg::R14, value);
+        }
+        let site = self.site(SiteKind::Access { read: access.read, write: access.write, offset: true }, &access);
+        self.call_access(site);
+        self.mark();
+        operation(self);
+        if access.write {
+            self.call_commit(site);
+        }
+    }
+
+    /// LAHF and SETO into AX; RAX waits in a temporary.
+    fn save_flags(&mut self, live: u8) {
+        if live == 0 {
+            return;
+        }
+        self.asm.store(ea::temp(0), reg::RAX);
+        self.asm.lahf();
+        if live & OF != 0 {
+            self.asm.seto_al();
+        }
+    }
+
+    fn restore_flags(&mut self, live: u8) {
+        if live == 0 {
+            return;
+        }
+        if live & OF != 0 {
+            self.asm.restore_of();
+        }
+        self.asm.sahf();
+        self.asm.load(reg::RAX, ea::temp(0));
+    }
+
+    /// Compares the tag: jumps to `slow`, or leaves the page offset in R14 (and the index in RCX). Clobbers flags.
+    fn check(&mut self, address: Address, access: Access, slow: Label) -> i32 {
+        let table = (TLB + self.key.mmu() * TLB_MODE_BYTES) as i32;
+        let tag = table + if access.write { WRITE } else { 0 };
+        match address {
+            Address::Constant(value) => {
+                self.asm.imm(reg::R14, value);
+                self.asm.add(reg::R14, Mem::base(reg::RSP, tag + 32 * tlb_index(value) as i32));
+            }
+            Address::InR14 => {
+                self.asm.mov32(reg::RCX, reg::R14);
+                self.asm.shr32_imm(reg::RCX, 10);
+                self.asm.and32_imm(reg::RCX, ((crate::layout::TLB_ENTRIES - 1) * 4) as i32);
+                self.asm.add(reg::R14, indexed(tag));
+            }
+        }
+        self.asm.cmp_imm(reg::R14, 4096 - access.size as i32);
+        self.asm.jcc(cond::A, slow);
+        tag
+    }
+
+    fn host_page(&mut self, address: Address) {
+        let table = (TLB + self.key.mmu() * TLB_MODE_BYTES) as i32;
+        match address {
+            Address::Constant(value) => {
+                self.asm.load(reg::RCX, Mem::base(reg::RSP, table + HOST + 32 * tlb_index(value) as i32))
+            }
+            Address::InR14 => self.asm.load(reg::RCX, indexed(table + HOST)),
+        }
+    }
+
+    fn call_access(&mut self, site: u32) {
+        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
+        self.asm.call_mem(Mem::state(offset_of!(Hot, access_thunk)));
+    }
+
+    /// Commits what was written to a bounce buffer or a page with code; flags stay.
+    fn call_commit(&mut self, site: u32) {
+        let skip = self.asm.label();
+        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, pending)));
+        self.asm.jrcxz(skip);
+        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
+        self.asm.call_mem(Mem::state(offset_of!(Hot, commit_thunk)));
+        self.asm.bind(skip);
+    }
+
+    /// Puts the slow half of an access behind the block.
+    pub(crate) fn emit_slow(&mut self, slow: SlowAccess) {
+        self.asm.bind(slow.entry);
+        match slow.constant {
+            Some(value) => self.asm.imm(reg::R14, value),
+            None => self.asm.sub(reg::R14, indexed(slow.tag)),
+        }
+        self.restore_flags(slow.live);
+        self.call_access(slow.site);
+        if slow.write {
+            self.faults.push((self.asm.here() as u32, slow.insn));
+            self.asm.put(&slow.operation);
+            self.call_commit(slow.site);
+        }
+        self.asm.jmp(slow.resume);
+    }
+}
+
+/// A TLB field of the entry whose index, times 4, is in RCX.
+fn indexed(offset: i32) -> Mem {
+    Mem { base: Some(reg::RSP), index: Some((reg::RCX, 8)), disp: offset }
+}

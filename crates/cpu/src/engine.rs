@@ -1,0 +1,145 @@
+//! The software engine behind vmcore's traits.
+
+use crate::apic::Apics;
+use crate::cpu::{Cpu, CpuSpec};
+use crate::cpuid::{Model, ModelSpec};
+use crate::tsc::Tsc;
+use ireko_vmcore::{Bus, Caps, CpuModel, CpuState, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition};
+use ireko_vmcore::{PartitionSpec, Stop, Vcpu};
+use std::sync::{Arc, Mutex};
+
+/// Makes partitions of software CPUs. Works on every x86-64-v3 Linux host, without privileges.
+#[derive(Default)]
+pub struct SoftHypervisor;
+
+impl SoftHypervisor {
+    pub fn new() -> Self {
+        Self
+    }
+}
+
+/// Debugging and bisection options of the engine, by name.
+#[derive(Clone, Copy, Debug, Default)]
+struct Options {
+    plain: bool,
+    trace: bool,
+}
+
+impl Options {
+    fn parse(texts: &[String]) -> Result<Self, HvError> {
+        let mut options = Self::default();
+        for text in texts {
+            let (name, value) = text.split_once('=').unwrap_or((text, "on"));
+            let on = match value {
+                "on" | "1" | "true" => true,
+                "off" | "0" | "false" => false,
+                _ => {
+                    return Err(HvError::Unsupported(format!(
+                        "engine option {name} is on or off, not {value:?}; write {name}=on"
+                    )));
+                }
+            };
+            match name {
+                "plain" => options.plain = on,
+                "trace" => options.trace = on,
+                _ => {
+                    return Err(HvError::Unsupported(format!(
+                        "the software engine has no option {name:?}; it has plain and trace"
+                    )));
+                }
+            }
+        }
+        Ok(options)
+    }
+}
+
+impl Hypervisor for SoftHypervisor {
+    fn caps(&self) -> Caps {
+        Caps { engine: "soft", nested: true, irqchip: false, max_vcpus: 1 }
+    }
+
+    fn create(&self, spec: &PartitionSpec) -> Result<Arc<dyn Partition>, HvError> {
+        let options = Options::parse(&spec.options)?;
+        crate::cpuid::host::supported().map_err(HvError::Unsupported)?;
+        if spec.cpu != CpuModel::Amd {
+            return Err(HvError::Unsupported("the software engine has the CPU model amd only; use --cpu amd".into()));
+        }
+        if spec.vcpus != 1 {
+            return Err(HvError::Unsupported(format!(
+                "the software engine runs 1 vCPU a VM, not {}; ask for one",
+                spec.vcpus
+            )));
+        }
+        let tsc = Tsc::measure();
+        let apics = Apics::new(spec.vcpus);
+        let model = Model::amd(&ModelSpec { nested: spec.nested, vcpus: spec.vcpus, tsc_khz: tsc.khz() });
+        let cpu = CpuSpec {
+            id: 0,
+            memory: spec.memory.clone(),
+            clock: spec.clock,
+            timers: spec.timers.clone(),
+            apics: apics.clone(),
+            model: Arc::new(model),
+            tsc,
+        };
+        let mut cpu = Cpu::new(&cpu)
+            .map_err(|source| HvError::System { what: "memory for the software CPU".into(), source })?;
+        cpu.code.plain = options.plain;
+        cpu.trace = options.trace;
+        Ok(Arc::new(SoftPartition { apics, first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu) }))) }))
+    }
+}
+
+struct SoftPartition {
+    apics: Arc<Apics>,
+    first: Mutex<Option<Box<SoftVcpu>>>,
+}
+
+impl Partition for SoftPartition {
+    fn vcpu(&self, id: u32) -> Result<Box<dyn Vcpu>, HvError> {
+        let taken = match id {
+            0 => self.first.lock().unwrap_or_else(|e| e.into_inner()).take(),
+            _ => None,
+        };
+        taken.map(|vcpu| vcpu as Box<dyn Vcpu>).ok_or_else(|| HvError::Unsupported(format!("vCPU {id} is not there")))
+    }
+    fn line(&self, _: u32) -> Option<Line> {
+        None
+    }
+    fn msi(&self, msi: Msi) {
+        self.apics.msi(msi);
+    }
+    fn connect(&self, pic: Arc<dyn ExtInt>, eoi: Arc<dyn Fn(u8) + Send + Sync>) {
+        self.apics.connect(pic, eoi);
+    }
+    fn extint_changed(&self) {
+        self.apics.extint_changed();
+    }
+}
+
+struct SoftVcpu {
+    cpu: Box<Cpu>,
+}
+
+impl Vcpu for SoftVcpu {
+    fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
+        let wake = self.cpu.wake.clone();
+        stop.on_stop(Box::new(move || wake.wake()));
+        self.cpu.run(bus, stop)
+    }
+    fn state(&mut self) -> Result<CpuState, HvError> {
+        self.cpu.fpu_normalise();
+        Ok(CpuState { regs: self.cpu.regs, xsave: self.cpu.fpu.0.to_vec() })
+    }
+    fn set_state(&mut self, state: &CpuState) -> Result<(), HvError> {
+        self.cpu.regs = state.regs;
+        let size = state.xsave.len().min(self.cpu.fpu.0.len());
+        self.cpu.fpu.0[..size].copy_from_slice(&state.xsave[..size]);
+        self.cpu.fpu.0[512] |= 3;
+        self.cpu.flush_tlb(false);
+        Ok(())
+    }
+    fn dump(&mut self) -> String {
+        self.cpu.describe()
+    }
+}

@@ -1,0 +1,303 @@
+//! The run loop: events, then translated code until something needs Rust.
+
+// UNSAFETY: enters translated code, which works on this processor through raw pointers.
+#![allow(unsafe_code)]
+
+use crate::cpu::{BusRef, Cpu, Privilege};
+use crate::fault::Fault;
+use crate::svm::Virtual;
+use crate::{event, signal, slow, svm};
+use ireko_nested::{Event, EventKind};
+use ireko_translate::thunk::{self, Reason};
+use ireko_translate::Key;
+use ireko_vmcore::{Bus, Halt, Stop};
+use ireko_x86::bits::rflags;
+use ireko_x86::exception::{Exception, vector};
+use std::time::Duration;
+
+impl Cpu {
+    /// Runs until there is a reason to stop.
+    pub fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
+        signal::prepare_thread();
+        // SAFETY: the reference is dropped below, before `bus` can go.
+        self.bus = Some(unsafe { BusRef::new(bus) });
+        let halt = self.run_until(stop);
+        self.bus = None;
+        self.wake.hang(std::ptr::null());
+        halt
+    }
+
+    fn run_until(&mut self, stop: &Stop) -> Halt {
+        loop {
+            if stop.asked() {
+                return Halt::Stopped;
+            }
+            if let Err(fault) = self.round() {
+                if let Err(halt) = self.settle(fault) {
+                    return halt;
+                }
+            }
+        }
+    }
+
+    /// Looks around once, then runs until somebody wants attention.
+    fn round(&mut self) -> Result<(), Fault> {
+        self.wake.clear();
+        if self.physical.memory().watch().any() {
+            self.take_device_writes();
+        }
+        self.events()?;
+        if self.halted {
+            self.wake.sleep(Duration::from_millis(50));
+            return Ok(());
+        }
+        let single = self.shadow
+            || self.regs.rflags & (rflags::TF | rflags::RF) != 0
+            || crate::system::debug::armed(self);
+        if single { self.step() } else { self.run_blocks() }
+    }
+
+    /// Takes what is pending, in the order of APM vol. 2, 8.5.
+    fn events(&mut self) -> Result<(), Fault> {
+        if let Some(event) = svm::take_injection(self) {
+            let rip = svm::injection_rip(self, &event);
+            return event::deliver(self, event, rip);
+        }
+        if self.gif && self.apic.nmi_pending() && !self.nmi_blocked {
+            return self.nmi();
+        }
+        if svm::physical_interrupt_allowed(self) {
+            if let Some(vector) = self.external_interrupt()? {
+                self.counters.interrupts += 1;
+                self.halted = false;
+                let rip = self.regs.rip;
+                return event::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip);
+            }
+        }
+        match svm::virtual_interrupt(self) {
+            Some(Virtual::Exit(exit)) => Err(Fault::Exit(exit)),
+            Some(Virtual::Deliver(vector)) => {
+                self.halted = false;
+                let rip = self.regs.rip;
+                event::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip)
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn nmi(&mut self) -> Result<(), Fault> {
+        if let Some(exit) = svm::nmi_exit(self) {
+            return Err(Fault::Exit(exit));
+        }
+        self.apic.nmi_take();
+        self.halted = false;
+        let rip = self.regs.rip;
+        event::deliver(self, Event { kind: EventKind::Nmi, vector: vector::NMI, error: None }, rip)
+    }
+
+    /// The vector of a physical interrupt, acknowledged; or the exit that it causes instead.
+    fn external_interrupt(&mut self) -> Result<Option<u8>, Fault> {
+        let external = self.apic.extint_pending();
+        if !external && self.apic.pending().is_none() {
+            return Ok(None);
+        }
+        if let Some(exit) = svm::intr_exit(self) {
+            return Err(Fault::Exit(exit));
+        }
+        Ok(if external { Some(self.apic.extint_acknowledge()) } else { self.apic.acknowledge() })
+    }
+
+    /// Deals with what ended an instruction.
+    fn settle(&mut self, fault: Fault) -> Result<(), Halt> {
+        let again = match fault {
+            Fault::Exception(exception) => {
+                self.counters.exceptions += 1;
+                self.trace_exception(&exception);
+                event::raise(self, exception)
+            }
+            Fault::Exit(exit) => {
+                self.counters.exits += 1;
+                let in_flight = self.in_flight.take();
+                self.trace_exit(&exit);
+                svm::exit(self, exit, in_flight);
+                Ok(())
+            }
+            Fault::Shutdown => return Err(Halt::Shutdown(format!("triple fault\n{}", self.describe()))),
+            Fault::Unsupported(what) => return Err(Halt::Failed(format!("{what}\n{}", self.describe()))),
+        };
+        again.or_else(|next| self.settle(next))
+    }
+
+    /// Readies the current bank for translated code of the current mode.
+    fn arm(&mut self) -> *mut ireko_translate::Hot {
+        let context = std::ptr::from_mut(self) as u64;
+        let regs = std::ptr::from_mut(&mut self.regs) as u64;
+        let fpu = self.fpu.0.as_mut_ptr() as u64;
+        let bases = self.regs.seg.map(|s| s.base);
+        let hot = self.banks.current().hot_mut();
+        if hot.access_thunk == 0 {
+            thunk::prepare(hot, slow::access, slow::commit, slow::system);
+        }
+        hot.context = context;
+        hot.regs = regs;
+        hot.fpu = fpu;
+        hot.segment_base = bases;
+        hot.pending = 0;
+        hot.attention = 1;
+        let hot = std::ptr::from_mut(hot);
+        if self.armed != hot {
+            self.armed = hot;
+            self.wake.hang(hot.cast());
+        }
+        if self.wake.wanted() {
+            // SAFETY: `hot` is the current bank.
+            unsafe { (*hot).attention = 0 };
+        }
+        hot
+    }
+
+    /// This vCPU's own wish to look around soon.
+    pub(crate) fn attend(&mut self) {
+        self.banks.current().hot_mut().attention = 0;
+    }
+
+    /// Translated code, block after block, until it leaves for another reason than not knowing the way.
+    fn run_blocks(&mut self) -> Result<(), Fault> {
+        let key = self.key();
+        let slot = key.slot();
+        let mut block = self.block(key)?;
+        let hot = self.arm();
+        self.banks.current().claim_slot(slot, key.0);
+        loop {
+            self.counters.leaves += 1;
+            // SAFETY: the bank is armed and the block is for the current key.
+            let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
+            // SAFETY: code has left; the bank is ours again.
+            let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
+            match reason {
+                Reason::Link => {
+                    let generation = self.code.generation;
+                    self.regs.rip = rip;
+                    block = self.block(key)?;
+                    if generation == self.code.generation {
+                        self.code.link(site as u32, block);
+                    }
+                }
+                Reason::Lookup => {
+                    self.regs.rip = rip;
+                    block = self.block(key)?;
+                    let entry = self.code.entry(block) as u64;
+                    self.banks.current().set_jump(slot, key.0, rip, entry);
+                }
+                Reason::Attention => {
+                    self.regs.rip = rip;
+                    return Ok(());
+                }
+                Reason::Routine => return self.outcome.take().map_or(Ok(()), Err),
+                Reason::Signal => return Err(self.signalled(rip, site)),
+            }
+        }
+    }
+
+    /// The guest's exception behind a host signal.
+    fn signalled(&mut self, host: u64, trap: u64) -> Fault {
+        self.forget_pending();
+        let Some(rip) = self.code.locate(host as usize) else {
+            return Fault::Unsupported(format!("a host fault at {host:#x}, outside all blocks"));
+        };
+        self.regs.rip = rip;
+        match trap as u8 {
+            vector::GP => Fault::gp(0),
+            trap @ (vector::DE | vector::UD | vector::MF) => Exception::new(trap).into(),
+            vector::XM if self.regs.cr4 & ireko_x86::bits::cr4::OSXMMEXCPT == 0 => Fault::ud(),
+            vector::XM => Exception::new(vector::XM).into(),
+            trap => Fault::Unsupported(format!("host exception {trap} in translated code (an engine fault)")),
+        }
+    }
+
+    /// One instruction alone: after STI, under TF, RF or breakpoints.
+    fn step(&mut self) -> Result<(), Fault> {
+        let before = self.regs.rflags;
+        let (shadow, start) = (self.shadow, self.regs.rip);
+        if crate::system::debug::armed(self) {
+            if let Some(exception) = crate::system::debug::instruction_breakpoint(self, start) {
+                return Err(exception.into());
+            }
+        }
+        let key = Key(self.key().0 | Key::SINGLE);
+        let block = self.block(key)?;
+        let hot = self.arm();
+        // SAFETY: as in `run_blocks`.
+        let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
+        // SAFETY: as in `run_blocks`.
+        let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
+        match reason {
+            Reason::Routine => {
+                if let Some(fault) = self.outcome.take() {
+                    return Err(fault);
+                }
+            }
+            Reason::Signal => return Err(self.signalled(rip, site)),
+            _ => self.regs.rip = rip,
+        }
+        if shadow && !self.code.stepped_routine(block) {
+            self.shadow = false;
+        }
+        let insn = self.code.first_instruction(block);
+        if self.regs.rflags & rflags::RF != 0 && !is_iret(insn) {
+            self.regs.rflags &= !rflags::RF;
+        }
+        match insn.and_then(|insn| crate::system::debug::step(self, before, &insn)) {
+            Some(exception) => Err(exception.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Registers and the bytes at RIP, for reports.
+    pub fn describe(&mut self) -> String {
+        let mut bytes = [0; 16];
+        let code = match self.read_linear(self.regs.rip, &mut bytes, Privilege::System) {
+            Ok(()) => bytes.iter().map(|b| format!("{b:02x} ")).collect(),
+            Err(_) => "not readable".to_string(),
+        };
+        let world = if self.control().is_some() { "guest" } else { "host" };
+        format!("{}\ncode: {code}\nworld: {world}\n{:?}", describe_registers(&self.regs), self.counters)
+    }
+
+    fn trace_exception(&self, exception: &Exception) {
+        if self.trace {
+            eprintln!("exception {exception:?} at {:#x} cpl {}", self.regs.rip, self.regs.cpl);
+        }
+    }
+
+    fn trace_exit(&self, exit: &ireko_nested::Exit) {
+        if self.trace {
+            eprintln!("#VMEXIT {exit:x?} at {:#x}", self.regs.rip);
+        }
+    }
+}
+
+fn is_iret(insn: Option<iced_x86::Instruction>) -> bool {
+    use iced_x86::Mnemonic::{Iret, Iretd, Iretq};
+    insn.is_some_and(|i| matches!(i.mnemonic(), Iret | Iretd | Iretq))
+}
+
+/// All registers as text.
+pub fn describe_registers(regs: &ireko_x86::Registers) -> String {
+    use std::fmt::Write;
+    const NAMES: [&str; 16] = [
+        "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+    ];
+    let mut out = String::new();
+    for (n, name) in NAMES.iter().enumerate() {
+        let end = if n % 4 == 3 { "\n" } else { " " };
+        let _ = write!(out, "{name:>3}={:016x}{end}", regs.gpr[n]);
+    }
+    let _ = writeln!(out, "rip={:016x} rflags={:08x} cpl={}", regs.rip, regs.rflags, regs.cpl);
+    for (name, s) in ["es", "cs", "ss", "ds", "fs", "gs"].iter().zip(&regs.seg) {
+        let _ = writeln!(out, "{name}={:04x} base={:016x} limit={:08x} attr={:03x}", s.selector, s.base, s.limit, s.attr);
+    }
+    let _ = writeln!(out, "cr0={:x} cr2={:x} cr3={:x} cr4={:x} efer={:x}", regs.cr0, regs.cr2, regs.cr3, regs.cr4, regs.efer);
+    let _ = write!(out, "gdtr={:x?} idtr={:x?} tr={:x?}", regs.gdtr, regs.idtr, regs.tr);
+    out
+}

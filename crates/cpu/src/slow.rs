@@ -1,0 +1,250 @@
+//! What translated code asks of Rust: accesses that miss the TLB, commits, system instructions.
+
+// UNSAFETY: called from machine code with the processor's address; hands out host addresses of guest memory.
+#![allow(unsafe_code)]
+
+use crate::access::Place;
+use crate::cpu::{Cpu, Privilege};
+use crate::fault::{Fault, Next};
+use crate::operand::canonical;
+use crate::routine::Routine;
+use iced_x86::FlowControl;
+use ireko_translate::{Site, SiteKind};
+use ireko_x86::Exception;
+use ireko_x86::exception::vector;
+use ireko_x86::regs::seg;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::OnceLock;
+
+/// Where a device register's or a crossing access's bytes wait between routine and instruction. Aligned like the
+/// guest's address, so that alignment faults stay the guest's.
+#[repr(C, align(64))]
+pub struct Bounce([u8; 1024]);
+
+impl Default for Bounce {
+    fn default() -> Self {
+        Self([0; 1024])
+    }
+}
+
+/// What a commit has to do.
+#[derive(Clone, Copy, Debug)]
+pub enum Pending {
+    /// A write straight into a page that holds code.
+    Code { physical: u64, size: usize },
+    /// A write to the bounce buffer that belongs in one or two places; `first` bytes in the first.
+    Bounced { start: usize, size: usize, first: usize, places: [Place; 2] },
+}
+
+/// Runs `body` on the processor; a panic of ours becomes a report instead of unwinding into machine code.
+fn guarded<T>(context: u64, failed: T, body: impl FnOnce(&mut Cpu) -> T) -> T {
+    // SAFETY: `context` is the address of the processor that runs this code, on this thread; nobody else uses it now.
+    let cpu = unsafe { &mut *(context as *mut Cpu) };
+    match catch_unwind(AssertUnwindSafe(|| body(cpu))) {
+        Ok(value) => value,
+        Err(_) => {
+            cpu.outcome = Some(Fault::Unsupported("an internal error of the engine".into()));
+            failed
+        }
+    }
+}
+
+pub extern "C" fn access(context: u64, site: u64, address: u64) -> u64 {
+    guarded(context, 0, |cpu| {
+        let site = cpu.code.sites[site as usize];
+        match cpu.slow_access(&site, address) {
+            Ok(host) => host as u64,
+            Err(fault) => {
+                cpu.regs.rip = site.insn.ip();
+                cpu.outcome = Some(fault);
+                0
+            }
+        }
+    })
+}
+
+pub extern "C" fn commit(context: u64, site: u64) -> u32 {
+    guarded(context, 1, |cpu| {
+        let site = cpu.code.sites[site as usize];
+        cpu.code.undone = false;
+        cpu.commit();
+        let leave = cpu.code.undone && site.may_leave;
+        if leave {
+            cpu.regs.rip = site.insn.next_ip();
+        }
+        leave as u32
+    })
+}
+
+pub extern "C" fn system(context: u64, site: u64) -> u32 {
+    guarded(context, 1, |cpu| {
+        let site = cpu.code.sites[site as usize];
+        cpu.system_instruction(&site) as u32
+    })
+}
+
+/// Routines by iced's code number.
+fn routine(code: iced_x86::Code) -> Option<Routine> {
+    static TABLE: OnceLock<Vec<Option<Routine>>> = OnceLock::new();
+    let table = TABLE.get_or_init(|| iced_x86::Code::values().map(crate::system::routine).collect());
+    table[code as usize]
+}
+
+impl Cpu {
+    fn slow_access(&mut self, site: &Site, address: u64) -> Result<*mut u8, Fault> {
+        self.counters.slow_accesses += 1;
+        let SiteKind::Access { read, write, offset } = site.kind else { return Err(Fault::ud()) };
+        let size = usize::from(site.size);
+        let linear = if offset {
+            self.linear(site.segment.into(), address, size as u64, write)?
+        } else {
+            self.checked(site, address, size as u64)?
+        };
+        let mode = self.mmu_mode(Privilege::Current);
+        let first = size.min(4096 - (linear & 0xfff) as usize);
+        let place = self.place(linear, write, mode)?;
+        if first == size {
+            return Ok(self.one_place(place, linear, size, read, write));
+        }
+        let next = self.place(linear.wrapping_add(first as u64), write, mode)?;
+        Ok(self.bounce(linear, size, first, [place, next], read, write))
+    }
+
+    /// A linear address that translated code has computed: canonical in 64-bit mode.
+    fn checked(&self, site: &Site, address: u64, size: u64) -> Result<u64, Fault> {
+        if !self.regs.code64() {
+            return Ok(address & 0xffff_ffff);
+        }
+        if canonical(address) && canonical(address.wrapping_add(size - 1)) {
+            return Ok(address);
+        }
+        let stack = usize::from(site.segment) == seg::SS;
+        Err(Exception::with_error(if stack { vector::SS } else { vector::GP }, 0).into())
+    }
+
+    fn one_place(&mut self, place: Place, linear: u64, size: usize, read: bool, write: bool) -> *mut u8 {
+        match place {
+            Place::Ram(host) => {
+                if write {
+                    self.note_code_write(host, size);
+                }
+                host
+            }
+            Place::Mmio(_) => self.bounce(linear, size, size, [place, place], read, write),
+        }
+    }
+
+    fn note_code_write(&mut self, host: *mut u8, size: usize) {
+        let Some(physical) = self.physical.guest(host) else { return };
+        if self.physical.memory().watch().watched(physical >> 12) {
+            self.set_pending(Pending::Code { physical, size });
+        }
+    }
+
+    fn set_pending(&mut self, pending: Pending) {
+        self.pending = Some(pending);
+        self.banks.current().hot_mut().pending = 1;
+    }
+
+    fn bounce(
+        &mut self,
+        linear: u64,
+        size: usize,
+        first: usize,
+        places: [Place; 2],
+        read: bool,
+        write: bool,
+    ) -> *mut u8 {
+        let start = (linear & 63) as usize;
+        if read || !write {
+            let mut bytes = [0; 512];
+            self.read_place(places[0], &mut bytes[..first]);
+            self.read_place(places[1], &mut bytes[first..size]);
+            self.bounce.0[start..start + size].copy_from_slice(&bytes[..size]);
+        }
+        if write {
+            self.set_pending(Pending::Bounced { start, size, first, places });
+        }
+        self.bounce.0[start..].as_mut_ptr()
+    }
+
+    fn read_place(&mut self, place: Place, data: &mut [u8]) {
+        match place {
+            // SAFETY: a RAM place is valid to the end of its page, and `data` does not reach beyond.
+            Place::Ram(host) => unsafe { std::ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len()) },
+            Place::Mmio(physical) if !data.is_empty() => self.mmio_read(physical, data),
+            Place::Mmio(_) => {}
+        }
+    }
+
+    fn write_place(&mut self, place: Place, data: &[u8]) {
+        match place {
+            Place::Ram(host) => {
+                // SAFETY: as in `read_place`.
+                unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
+                self.wrote_code(host, data.len());
+            }
+            Place::Mmio(physical) if !data.is_empty() => self.mmio_write(physical, data),
+            Place::Mmio(_) => {}
+        }
+    }
+
+    fn commit(&mut self) {
+        self.banks.current().hot_mut().pending = 0;
+        match self.pending.take() {
+            Some(Pending::Code { physical, size }) => self.wrote_physical(physical, size),
+            Some(Pending::Bounced { start, size, first, places }) => {
+                let mut bytes = [0; 512];
+                bytes[..size].copy_from_slice(&self.bounce.0[start..start + size]);
+                self.write_place(places[0], &bytes[..first]);
+                self.write_place(places[1], &bytes[first..size]);
+            }
+            None => {}
+        }
+    }
+
+    /// Drops a commit whose instruction did not happen.
+    pub(crate) fn forget_pending(&mut self) {
+        self.pending = None;
+        self.banks.current().hot_mut().pending = 0;
+    }
+
+    /// Does a system instruction; `true` if translated code must be left.
+    fn system_instruction(&mut self, site: &Site) -> bool {
+        self.counters.system += 1;
+        let insn = &site.insn;
+        self.regs.rip = insn.ip();
+        let result = match site.kind {
+            SiteKind::System => {
+                self.svm.next_rip = insn.next_ip();
+                self.code.undone = false;
+                let shadow = self.shadow;
+                let result = match routine(insn.code()) {
+                    Some(routine) => routine(self, insn),
+                    None => Err(Fault::ud()),
+                };
+                self.shadow &= !(shadow && result.is_ok());
+                result
+            }
+            SiteKind::Raise(vector) => Err(Exception::new(vector).into()),
+            SiteKind::Access { .. } => Err(Fault::ud()),
+        };
+        match result {
+            Ok(Next::Jump) => true,
+            Ok(next) => {
+                self.regs.rip = self.advanced(insn.next_ip());
+                let flows = insn.flow_control() == FlowControl::Next;
+                next == Next::Resync || !flows || self.code.undone
+            }
+            Err(fault) => {
+                self.outcome = Some(fault);
+                true
+            }
+        }
+    }
+
+    /// The instruction pointer as wide as the code segment says.
+    fn advanced(&self, rip: u64) -> u64 {
+        if self.regs.code64() { rip } else { rip & 0xffff_ffff }
+    }
+}
