@@ -65,7 +65,5 @@ pub const SYSCFG_BITS: u64 = 0x1f << 18;
 /// MTRR_DEF_TYPE: fixed ranges on, all on.
 pub const MTRR_FIXED_ENABLE: u64 = 1 << 10;
 pub const MTRR_ENABLE: u64 = 1 << 11;
-/// VM_CR: LOCK makes SVMDIS read-only; SVMDIS forbids EFER.SVME (APM vol. 2, 15.30.1).
-pub const VM_CR_LOCK: u64 = 1 << 3;
-pub const VM_CR_SVMDIS: u64 = 1 << 4;
-pub const VM_CR_BITS: u64 = 0x1f;
+/// The last of AMD-V's own MSRs that begin with [`VM_CR`] (APM vol. 2, 15.31).
+pub const SVM_KEY: u32 = 0xc001_0118;

@@ -2,8 +2,9 @@
 
 use crate::cpuid::features::{FEATURES, Need};
 use crate::cpuid::host::Host;
+use ireko_nested::svm;
 use ireko_x86::bits::{cr4, efer};
-use ireko_x86::cpuid::{self as f, EAX, EBX, ECX, EDX, Feature};
+use ireko_x86::cpuid::{self as f, EAX, EBX, ECX, Feature};
 use ireko_x86::paging::{LINEAR_BITS, PHYSICAL_BITS};
 
 /// What a model is made from.
@@ -80,6 +81,16 @@ impl Model {
     pub fn xcr0(&self) -> u64 {
         self.xcr0
     }
+    /// What AMD-V's checks need to know of this model.
+    pub fn svm_caps(&self) -> svm::Caps {
+        svm::Caps {
+            physical_bits: PHYSICAL_BITS as u8,
+            cr4: self.cr4,
+            efer: self.efer,
+            ..svm::Caps::default()
+        }
+    }
+
     /// Bytes of an XSAVE area with these components, compacted or not: at most three, in order and without gaps.
     pub fn xsave_size(components: u64) -> u32 {
         if components & 4 != 0 { 832 } else { 576 }
@@ -170,29 +181,9 @@ fn fixed(spec: &ModelSpec) -> Vec<Leaf> {
     leaves.extend_from_slice(CACHES);
     leaves.extend((0..4).map(|n| ((0x8000_001d, n), cache(n as usize, last))));
     if spec.nested {
-        leaves.push(((f::SVM_LEAF, 0), svm()));
+        leaves.push(((f::SVM_LEAF, 0), svm::caps::leaf(&svm::Caps::default())));
     }
     leaves
-}
-
-/// What AMD-V can do, as the nested core says.
-fn svm() -> [u32; 4] {
-    let all = [
-        f::SVM_NP,
-        f::SVM_LOCK,
-        f::SVM_NRIPS,
-        f::SVM_TSC_RATE,
-        f::SVM_VMCB_CLEAN,
-        f::SVM_FLUSH_BY_ASID,
-        f::SVM_DECODE_ASSISTS,
-        f::SVM_PAUSE_FILTER,
-        f::SVM_PAUSE_THRESHOLD,
-        f::SVM_VIRTUAL_VMLOAD,
-        f::SVM_VGIF,
-    ];
-    let mut registers = [1, 0x8000, 0, 0];
-    registers[EDX] = all.iter().fold(0, |bits, feature| bits | 1 << feature.bit);
-    registers
 }
 
 /// Bits of an APIC ID that number the processors.

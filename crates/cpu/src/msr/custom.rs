@@ -1,9 +1,7 @@
 //! The MSRs that do something. `None` is #GP(0).
 
-use crate::{Cpu, Next};
+use crate::{Cpu, Next, svm};
 use ireko_x86::bits::efer;
-use ireko_x86::msr;
-use ireko_x86::paging::PHYSICAL_MASK;
 
 // ---- time ----
 
@@ -86,10 +84,9 @@ pub fn write_efer(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
     let old = cpu.regs.efer;
     let new = value & !efer::LMA | old & efer::LMA;
     let changed = old ^ new;
-    let svm_disabled = cpu.msrs.vm_cr & msr::VM_CR_SVMDIS != 0;
     if new & !cpu.model.efer() != 0
         || changed & efer::LME != 0 && cpu.regs.paging()
-        || changed & new & efer::SVME != 0 && svm_disabled
+        || changed & new & efer::SVME != 0 && !cpu.svm.svme_allowed()
     {
         return None;
     }
@@ -106,41 +103,13 @@ fn nested(cpu: &Cpu) -> Option<()> {
     (cpu.model.efer() & efer::SVME != 0).then_some(())
 }
 
-pub fn read_vm_cr(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    nested(cpu).map(|()| cpu.msrs.vm_cr)
-}
-
-/// SVMDIS cannot be changed once locked, nor set while EFER.SVME is.
-pub fn write_vm_cr(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
+pub fn read_svm(cpu: &mut Cpu, number: u32) -> Option<u64> {
     nested(cpu)?;
-    let old = cpu.msrs.vm_cr;
-    let kept = if old & msr::VM_CR_LOCK != 0 { msr::VM_CR_LOCK | msr::VM_CR_SVMDIS } else { 0 };
-    let new = value & !kept | old & kept;
-    if value & !msr::VM_CR_BITS != 0 || new & msr::VM_CR_SVMDIS != 0 && cpu.regs.efer & efer::SVME != 0 {
-        return None;
-    }
-    cpu.msrs.vm_cr = new;
-    Some(Next::Advance)
+    svm::read_msr(cpu, number)
 }
 
-pub fn read_hsave(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    nested(cpu).map(|()| cpu.msrs.vm_hsave_pa)
-}
-
-/// A page of physical memory.
-pub fn write_hsave(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
+pub fn write_svm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
     nested(cpu)?;
-    cpu.msrs.vm_hsave_pa = (value & !(PHYSICAL_MASK & !0xfff) == 0).then_some(value)?;
-    Some(Next::Advance)
-}
-
-pub fn read_tsc_ratio(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    nested(cpu).map(|()| cpu.msrs.tsc_ratio)
-}
-
-/// 8.32 fixed point.
-pub fn write_tsc_ratio(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    nested(cpu)?;
-    cpu.msrs.tsc_ratio = (value >> 40 == 0).then_some(value)?;
-    Some(Next::Advance)
+    svm::write_msr(cpu, number, value)?.ok()?;
+    Some(Next::Resync)
 }

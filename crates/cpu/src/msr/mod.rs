@@ -11,7 +11,7 @@ use ireko_x86::regs::gpr;
 use mtrr::Mtrrs;
 use table::Kind;
 
-/// MSRs that are not in [`ireko_x86::Registers`], the APIC or the TSC.
+/// MSRs that are not in [`ireko_x86::Registers`], the APIC, the TSC or AMD-V's own state.
 #[derive(Clone, Debug)]
 pub struct Msrs {
     pub mtrrs: Mtrrs,
@@ -20,10 +20,6 @@ pub struct Msrs {
     pub syscfg: u64,
     pub hwcr: u64,
     pub de_cfg: u64,
-    pub vm_cr: u64,
-    pub vm_hsave_pa: u64,
-    /// 8.32 fixed point.
-    pub tsc_ratio: u64,
     /// Accesses to MSRs that are not there, and the last of them.
     pub unknown: u64,
     pub last_unknown: u32,
@@ -39,9 +35,6 @@ impl Default for Msrs {
             hwcr: HWCR_TSC_FREQ_SEL,
             // LFENCE is serializing, as CPUID says.
             de_cfg: 1 << 1,
-            vm_cr: 0,
-            vm_hsave_pa: 0,
-            tsc_ratio: 1 << 32,
             unknown: 0,
             last_unknown: 0,
         }
