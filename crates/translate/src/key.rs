@@ -57,6 +57,6 @@ impl Key {
         if self.0 & (Self::SINGLE | Self::PLAIN | Self::BACKWARD) != 0 || !self.has(Self::CODE64) {
             return 3;
         }
-        if self.has(Self::USER) { 2 } else { self.mmu() - 1 }
+        if self.has(Self::USER) { 2 } else { self.mmu().saturating_sub(1) }
     }
 }

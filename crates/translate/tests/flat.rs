@@ -116,7 +116,7 @@ fn calls_push_and_returns_pop() {
     // call +0x10
     let left = run(&[0xe8, 0x0b, 0x00, 0x00, 0x00, 0xf4], &mut regs);
     assert_eq!(stack[3], 0x1005);
-    assert_eq!(left, (Reason::Lookup, 0x1010));
+    assert_eq!(left, (Reason::Link, 0x1010));
     // ret
     let left = run(&[0xc3], &mut regs);
     assert_eq!(left, (Reason::Lookup, 0x1005));
