@@ -89,7 +89,10 @@ fn string(cpu: &mut Cpu, insn: &Instruction) -> Result<(Form, u16), Fault> {
         let segment = if input { seg::ES } else { form.segment } as u8;
         let next_rip = next_rip(cpu, insn);
         let (size, address_size) = (size as u8, form.address as u8);
-        check(cpu, &IoExit { port, size, input, string: true, rep: form.repeat, address_size, segment, next_rip })?;
+        check(
+            cpu,
+            &IoExit { port, size, input, string: true, rep: form.repeat, address_size, segment, next_rip },
+        )?;
     }
     Ok((form, port))
 }

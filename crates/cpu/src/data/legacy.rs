@@ -62,14 +62,14 @@ pub fn aam(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         return Err(Exception::new(vector::DE).into());
     }
     let al = cpu.gpr(Register::AL);
-    cpu.set_gpr(Register::AX, al / base << 8 | al % base);
+    cpu.set_gpr(Register::AX, ((al / base) << 8) | (al % base));
     flags::set(cpu, of_result(al % base, 1));
     Ok(Next::Advance)
 }
 
 pub fn aad(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let ax = cpu.gpr(Register::AX);
-    let al = (ax & 0xff) + (ax >> 8) * u64::from(insn.immediate8()) & 0xff;
+    let al = ((ax & 0xff) + (ax >> 8) * u64::from(insn.immediate8())) & 0xff;
     cpu.set_gpr(Register::AX, al);
     flags::set(cpu, of_result(al, 1));
     Ok(Next::Advance)

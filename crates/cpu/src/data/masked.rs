@@ -34,10 +34,17 @@ pub fn vmaskmov(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 
 /// Address size of an ordinary memory operand with or without registers.
 fn vector_address_size(cpu: &Cpu, insn: &Instruction) -> usize {
-    let register = if insn.memory_base() == Register::None { insn.memory_index() } else { insn.memory_base() };
+    let register =
+        if insn.memory_base() == Register::None { insn.memory_index() } else { insn.memory_base() };
     match register {
         Register::None if insn.memory_displ_size() == 2 => 2,
-        Register::None => if cpu.regs.code64() { 8 } else { 4 },
+        Register::None => {
+            if cpu.regs.code64() {
+                8
+            } else {
+                4
+            }
+        }
         register => register.size(),
     }
 }
@@ -76,7 +83,11 @@ fn store_bytes(cpu: &mut Cpu, insn: &Instruction, data: &[u8], chosen: &[u8]) ->
 }
 
 pub fn maskmovdqu(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    if insn.mnemonic() == Mnemonic::Vmaskmovdqu { vector::require_avx(cpu)? } else { vector::require_sse(cpu)? }
+    if insn.mnemonic() == Mnemonic::Vmaskmovdqu {
+        vector::require_avx(cpu)?
+    } else {
+        vector::require_sse(cpu)?
+    }
     let data = vector::read(cpu, insn.op1_register());
     let chosen = vector::read(cpu, insn.op2_register());
     store_bytes(cpu, insn, &data[..16], &chosen[..16])

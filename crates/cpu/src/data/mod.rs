@@ -15,7 +15,6 @@ pub mod vector;
 pub mod xsave;
 pub mod xsave_area;
 
-
 use crate::routine::Routine;
 use iced_x86::{Code, EncodingKind, Mnemonic};
 
@@ -24,7 +23,9 @@ pub fn routine(code: Code) -> Option<Routine> {
     if matches!(code.encoding(), EncodingKind::EVEX | EncodingKind::MVEX) {
         return None;
     }
-    by_code(code).or_else(|| by_mnemonic(code.mnemonic())).or_else(|| code.is_jcc_short_or_near().then_some(branch::jcc as Routine))
+    by_code(code)
+        .or_else(|| by_mnemonic(code.mnemonic()))
+        .or_else(|| code.is_jcc_short_or_near().then_some(branch::jcc as Routine))
 }
 
 /// Where the mnemonic is shared with another instruction.
@@ -38,7 +39,9 @@ fn by_code(code: Code) -> Option<Routine> {
         Jmp_rm16 | Jmp_rm32 | Jmp_rm64 => branch::jmp,
         Push_r16 | Push_r32 | Push_r64 | Push_rm16 | Push_rm32 | Push_rm64 => stack::push,
         Push_imm16 | Pushd_imm32 | Pushq_imm32 | Pushw_imm8 | Pushd_imm8 | Pushq_imm8 => stack::push,
-        Pushw_ES | Pushd_ES | Pushw_CS | Pushd_CS | Pushw_SS | Pushd_SS | Pushw_DS | Pushd_DS => stack::push_segment,
+        Pushw_ES | Pushd_ES | Pushw_CS | Pushd_CS | Pushw_SS | Pushd_SS | Pushw_DS | Pushd_DS => {
+            stack::push_segment
+        }
         Pushw_FS | Pushd_FS | Pushq_FS | Pushw_GS | Pushd_GS | Pushq_GS => stack::push_segment,
         Pop_r16 | Pop_r32 | Pop_r64 | Pop_rm16 | Pop_rm32 | Pop_rm64 => stack::pop,
         _ => return None,
@@ -90,3 +93,6 @@ fn by_mnemonic(mnemonic: Mnemonic) -> Option<Routine> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

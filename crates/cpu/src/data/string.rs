@@ -126,7 +126,9 @@ pub fn cmps(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
             && read_run(cpu, form, (form.segment, rsi, first), elements, &mut a)?
             && read_run(cpu, form, (seg::ES, rdi, second), elements, &mut b)?
         {
-            compare_run(cpu, form, elements, |n| (form.element(&a, elements, n), form.element(&b, elements, n)))
+            compare_run(cpu, form, elements, |n| {
+                (form.element(&a, elements, n), form.element(&b, elements, n))
+            })
         } else {
             let a = cpu.load(first, form.size, Privilege::Current)?;
             let b = cpu.load(second, form.size, Privilege::Current)?;

@@ -17,8 +17,14 @@ fn wide(insn: &Instruction) -> bool {
     use Code::*;
     matches!(
         insn.code(),
-        Xsave64_mem | Xsaveopt64_mem | Xsavec64_mem | Xsaves64_mem | Xrstor64_mem | Xrstors64_mem
-            | Fxsave64_m512byte | Fxrstor64_m512byte
+        Xsave64_mem
+            | Xsaveopt64_mem
+            | Xsavec64_mem
+            | Xsaves64_mem
+            | Xrstor64_mem
+            | Xrstors64_mem
+            | Fxsave64_m512byte
+            | Fxrstor64_m512byte
     )
 }
 

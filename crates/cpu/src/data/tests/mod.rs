@@ -1,0 +1,87 @@
+//! Routines on a processor without paging: an instruction is bytes, its effect is registers and memory.
+
+mod bcd;
+mod control;
+mod port;
+mod strings;
+mod vectors;
+
+use crate::cpu::{CpuSpec, Privilege};
+use crate::{Cpu, Fault, Next};
+use iced_x86::{Decoder, DecoderOptions};
+use ireko_vmcore::{Clock, Memory};
+use ireko_x86::Segment;
+use ireko_x86::bits::{cr0, cr4, efer};
+use ireko_x86::regs::seg;
+use std::sync::Arc;
+
+/// Bytes of memory; everything above is MMIO.
+const MEMORY: u64 = 0x20_0000;
+
+/// Flat protected mode with 32-bit code at CPL 0, SSE and AVX enabled, stack pointer at 8000h.
+fn flat32() -> Cpu {
+    let memory = Arc::new(Memory::new(&[(0, MEMORY)]).unwrap());
+    let mut cpu = new_cpu(memory);
+    cpu.regs.cr0 = cr0::PE | cr0::NE;
+    cpu.regs.cr4 = cr4::OSFXSR | cr4::OSXSAVE;
+    cpu.regs.xcr0 = 7;
+    let data = Segment { base: 0, limit: u32::MAX, attr: 0xc93, selector: 0x10 };
+    cpu.regs.seg = [data; 6];
+    cpu.regs.seg[seg::CS] = Segment { attr: 0xc9b, selector: 8, ..data };
+    cpu.regs.rip = 0x1000;
+    cpu.regs.gpr[4] = 0x8000;
+    cpu
+}
+
+/// The same in 64-bit mode (with paging off, which the routines do not mind).
+fn flat64() -> Cpu {
+    let mut cpu = flat32();
+    cpu.regs.efer = efer::LME | efer::LMA;
+    cpu.regs.seg[seg::CS].attr = 0xa9b;
+    cpu
+}
+
+/// Real mode with all segments at 0.
+fn real() -> Cpu {
+    let mut cpu = flat32();
+    cpu.regs.cr0 = 0;
+    cpu.regs.seg = [Segment { base: 0, limit: 0xffff, attr: 0x93, selector: 0 }; 6];
+    cpu.regs.seg[seg::CS].attr = 0x9b;
+    cpu
+}
+
+fn new_cpu(memory: Arc<Memory>) -> Cpu {
+    Cpu::new(&CpuSpec { memory, clock: Clock::new() }).unwrap()
+}
+
+/// Does the instruction once.
+fn step(cpu: &mut Cpu, bytes: &[u8]) -> Result<Next, Fault> {
+    let bits = match (cpu.regs.code64(), cpu.regs.seg[seg::CS].big()) {
+        (true, _) => 64,
+        (_, true) => 32,
+        _ => 16,
+    };
+    let insn = Decoder::with_ip(bits, bytes, cpu.regs.rip, DecoderOptions::AMD).decode();
+    let routine = super::routine(insn.code()).unwrap_or_else(|| panic!("no routine for {:?}", insn.code()));
+    routine(cpu, &insn)
+}
+
+/// Repeats the instruction until it lets execution go on.
+fn finish(cpu: &mut Cpu, bytes: &[u8]) -> usize {
+    let rip = cpu.regs.rip;
+    (1..1000).find(|_| step(cpu, bytes) != Ok(Next::Jump) || cpu.regs.rip != rip).unwrap()
+}
+
+fn poke(cpu: &mut Cpu, address: u64, bytes: &[u8]) {
+    cpu.write_linear(address, bytes, Privilege::System).unwrap();
+}
+
+fn peek(cpu: &mut Cpu, address: u64, size: usize) -> Vec<u8> {
+    let mut bytes = vec![0; size];
+    cpu.read_linear(address, &mut bytes, Privilege::System).unwrap();
+    bytes
+}
+
+fn quad(cpu: &mut Cpu, address: u64) -> u64 {
+    cpu.load(address, 8, Privilege::System).unwrap()
+}
