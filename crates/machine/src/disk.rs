@@ -25,7 +25,7 @@ impl RawDisk {
             .map_err(|e| failed(e.to_string()))?;
         // Seeking tells the size of block devices too.
         let size = io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(|e| failed(e.to_string()))?;
-        if size == 0 || size % SECTOR != 0 {
+        if size == 0 || !size.is_multiple_of(SECTOR) {
             return Err(failed(format!("its size, {size} bytes, is not a multiple of {SECTOR}")));
         }
         Ok(Self { file, size, read_only: spec.read_only })

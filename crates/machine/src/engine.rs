@@ -1,8 +1,9 @@
 //! Which engine executes a VM: chosen by trying, not by looking.
 
 use crate::{EngineChoice, MachineError};
+use ireko_cpu::SoftHypervisor;
 use ireko_kvm::KvmHypervisor;
-use ireko_vmcore::{HvError, Hypervisor};
+use ireko_vmcore::Hypervisor;
 use std::sync::Arc;
 
 /// An engine and why it is the one.
@@ -33,9 +34,9 @@ impl Chosen {
 /// Picks the engine for a VM that wants (or does not want) to be a hypervisor itself.
 pub fn choose(want: EngineChoice, nested: bool) -> Result<Chosen, MachineError> {
     let chosen = match want {
-        EngineChoice::Soft => soft("asked for".into())?,
+        EngineChoice::Soft => soft("asked for".into()),
         EngineChoice::Kvm => kvm().map_err(|why| MachineError::EngineUnusable { engine: "kvm", why })?,
-        EngineChoice::Auto => automatic(nested)?,
+        EngineChoice::Auto => automatic(nested),
     };
     if nested && !chosen.nested {
         let why = "the kvm module's `nested` parameter is off, or the processor has no virtualization".into();
@@ -44,9 +45,9 @@ pub fn choose(want: EngineChoice, nested: bool) -> Result<Chosen, MachineError> 
     Ok(chosen)
 }
 
-fn automatic(nested: bool) -> Result<Chosen, MachineError> {
+fn automatic(nested: bool) -> Chosen {
     match kvm() {
-        Ok(chosen) if !nested || chosen.nested => Ok(chosen),
+        Ok(chosen) if !nested || chosen.nested => chosen,
         Ok(_) => soft("KVM runs guests here but cannot give them nesting".into()),
         Err(why) => soft(why),
     }
@@ -59,14 +60,8 @@ fn kvm() -> Result<Chosen, String> {
     Ok(Chosen::new(Arc::new(hypervisor), report.sentence))
 }
 
-fn soft(reason: String) -> Result<Chosen, MachineError> {
-    let unusable = |e: HvError| MachineError::EngineUnusable { engine: "soft", why: e.to_string() };
-    software_cpu().map(|hypervisor| Chosen::new(hypervisor, reason)).map_err(unusable)
-}
-
-/// The software CPU.
-fn software_cpu() -> Result<Arc<dyn Hypervisor>, HvError> {
-    Err(HvError::Unsupported("the software CPU is not finished".into()))
+fn soft(reason: String) -> Chosen {
+    Chosen::new(Arc::new(SoftHypervisor::new()), reason)
 }
 
 /// What one engine can do on this host.
@@ -85,6 +80,6 @@ pub fn survey() -> Vec<Survey> {
         Ok(chosen) => Survey { engine, usable: true, nested: chosen.nested, what: chosen.reason },
         Err(what) => Survey { engine, usable: false, nested: false, what },
     };
-    let soft = soft("the software CPU works on every x86-64-v3 host".into()).map_err(|e| e.to_string());
-    vec![of("kvm", kvm()), of("soft", soft)]
+    let soft = soft("the software CPU runs on every x86-64-v3 Linux host".into());
+    vec![of("kvm", kvm()), of("soft", Ok(soft))]
 }

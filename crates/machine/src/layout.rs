@@ -51,7 +51,7 @@ impl Layout {
         if memory < LEAST_MEMORY {
             return Err(MachineError::MemoryTooSmall { has_bytes: memory, least_mib: LEAST_MEMORY / MIB });
         }
-        if memory % (2 * MIB) != 0 {
+        if !memory.is_multiple_of(2 * MIB) {
             return Err(MachineError::MemoryOdd(memory));
         }
         if memory > MOST_MEMORY {

@@ -36,7 +36,7 @@ pub fn table(dsdt: u64, facs: u64) -> Vec<u8> {
     fadt.p_lvl3_lat = 0xfff.into();
     fadt.century = CENTURY;
     fadt.iapc_boot_arch = VGA_NOT_PRESENT.into();
-    fadt.reset_reg = GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, pm::RESET_REG as u64);
+    fadt.reset_reg = GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, pm::RESET_REG);
     fadt.reset_value = pm::RESET_VALUE;
     serialized(&fadt.finalize())
 }

@@ -36,7 +36,7 @@ pub fn write_tables(ram: &GuestRam) -> Result<(), MachineError> {
     let directories = pdpt + 0x1000;
     put(ram, layout::PAGE_TABLES, &(pdpt | PRESENT_WRITABLE).to_le_bytes())?;
     let pointers: Vec<u64> =
-        (0..GIGABYTES_MAPPED).map(|n| directories + n * 0x1000 | PRESENT_WRITABLE).collect();
+        (0..GIGABYTES_MAPPED).map(|n| (directories + n * 0x1000) | PRESENT_WRITABLE).collect();
     put(ram, pdpt, &bytes(&pointers))?;
     let pages: Vec<u64> = (0..GIGABYTES_MAPPED * 512).map(|n| n << 21 | LARGE | PRESENT_WRITABLE).collect();
     put(ram, directories, &bytes(&pages))
