@@ -9,19 +9,46 @@ pub enum Exit {
     /// An instruction or event that needs no payload. The exit is before the instruction unless it is a trap.
     Plain(Intercept),
     /// MOV from/to CRn; `gpr` for MOV, `None` for CLTS, LMSW, SMSW.
-    Cr { number: u8, write: bool, gpr: Option<u8> },
+    Cr {
+        number: u8,
+        write: bool,
+        gpr: Option<u8>,
+    },
     /// After a write (trap style).
-    CrWriteTrap { number: u8, value: u64 },
-    Dr { number: u8, write: bool, gpr: u8 },
+    CrWriteTrap {
+        number: u8,
+        value: u64,
+    },
+    Dr {
+        number: u8,
+        write: bool,
+        gpr: u8,
+    },
     Exception(Exception),
-    SoftwareInterrupt { vector: u8 },
-    Invlpg { address: u64 },
+    SoftwareInterrupt {
+        vector: u8,
+    },
+    Invlpg {
+        address: u64,
+    },
     Io(IoExit),
-    Msr { write: bool },
+    Msr {
+        write: bool,
+    },
     /// A nested page fault: guest-physical address and EXITINFO1 as the APM vol. 2, 15.25.6 has it.
-    NestedPage { gpa: u64, error: u64 },
-    TaskSwitch { selector: u16, error: Option<u32>, iret: bool, jump: bool },
-    EferWriteTrap { value: u64 },
+    NestedPage {
+        gpa: u64,
+        error: u64,
+    },
+    TaskSwitch {
+        selector: u16,
+        error: Option<u32>,
+        iret: bool,
+        jump: bool,
+    },
+    EferWriteTrap {
+        value: u64,
+    },
     /// VMRUN with a control block that the entry checks refuse.
     Invalid,
 }

@@ -38,11 +38,18 @@ pub static CHECKS: [Check; 21] = [
     check("CR4 has a bit set that must be zero", "15.5.1", |s| s.cr4() & !s.caps.cr4 != 0),
     check("DR6[63:32] are not zero", "15.5.1", |s| s.vmcb.u64(save::DR6) >> 32 != 0),
     check("DR7[63:32] are not zero", "15.5.1", |s| s.vmcb.u64(save::DR7) >> 32 != 0),
-    check("EFER has a bit set that must be zero", "15.5.1", |s| s.efer() & !s.caps.efer & EFER_MUST_BE_ZERO != 0),
-    check("EFER.LME and CR0.PG are set and CR4.PAE is zero", "15.5.1", |s| s.long() && s.cr4() & cr4::PAE == 0),
+    check("EFER has a bit set that must be zero", "15.5.1", |s| {
+        s.efer() & !s.caps.efer & EFER_MUST_BE_ZERO != 0
+    }),
+    check("EFER.LME and CR0.PG are set and CR4.PAE is zero", "15.5.1", |s| {
+        s.long() && s.cr4() & cr4::PAE == 0
+    }),
     check("EFER.LME and CR0.PG are set and CR0.PE is zero", "15.5.1", |s| s.long() && s.cr0() & cr0::PE == 0),
     check("EFER.LME, CR0.PG, CR4.PAE, CS.L and CS.D are all set", "15.5.1", |s| {
-        s.long() && s.cr4() & cr4::PAE != 0 && s.vmcb.segment(save::CS).long() && s.vmcb.segment(save::CS).big()
+        s.long()
+            && s.cr4() & cr4::PAE != 0
+            && s.vmcb.segment(save::CS).long()
+            && s.vmcb.segment(save::CS).big()
     }),
     check("the VMRUN intercept is clear", "15.5.1", |s| !s.vmcb.intercepts().has(Intercept::Vmrun)),
     check("the MSR permission map reaches beyond physical memory", "15.5.1", |s| {
@@ -51,7 +58,9 @@ pub static CHECKS: [Check; 21] = [
     check("the I/O permission map reaches beyond physical memory", "15.5.1", |s| {
         s.vmcb.intercepts().has(Intercept::Io) && s.map_outside(control::IOPM_BASE, IOPM_SIZE)
     }),
-    check("EVENTINJ has an illegal type or vector", "15.20", |s| event::illegal(s.vmcb.u64(control::EVENTINJ))),
+    check("EVENTINJ has an illegal type or vector", "15.20", |s| {
+        event::illegal(s.vmcb.u64(control::EVENTINJ))
+    }),
     check("ASID is zero", "15.5.1", |s| s.vmcb.u32(control::ASID) == 0),
     check("TLB_CONTROL has a reserved encoding", "15.16.1", |s| {
         !TLB_CONTROLS.contains(&s.vmcb.u8(control::TLB_CONTROL))
@@ -63,10 +72,13 @@ pub static CHECKS: [Check; 21] = [
         s.vmcb.nested_paging() && !s.caps.reaches(s.vmcb.u64(control::N_CR3))
     }),
     check("G_PAT has an unsupported memory type", "15.25.8", |s| {
-        s.vmcb.nested_paging() && !s.vmcb.u64(save::G_PAT).to_le_bytes().iter().all(|kind| PAT_TYPES.contains(kind))
+        s.vmcb.nested_paging()
+            && !s.vmcb.u64(save::G_PAT).to_le_bytes().iter().all(|kind| PAT_TYPES.contains(kind))
     }),
     check("a page-directory-pointer entry has a reserved bit set", "15.5.1", |s| {
-        s.pdpte.iter().any(|entry| entry & 1 != 0 && entry & (PDPE_RESERVED | u64::MAX << s.caps.physical_bits) != 0)
+        s.pdpte
+            .iter()
+            .any(|entry| entry & 1 != 0 && entry & (PDPE_RESERVED | u64::MAX << s.caps.physical_bits) != 0)
     }),
 ];
 

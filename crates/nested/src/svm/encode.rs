@@ -2,11 +2,11 @@
 
 use crate::{Control, Exit, Intercept, IoExit};
 use ireko_x86::Exception;
+use ireko_x86::Registers;
 use ireko_x86::bits::{pf, rflags};
 use ireko_x86::exception::vector;
 use ireko_x86::regs::gpr::RAX;
 use ireko_x86::vmcb::{CR_VALID, exitcode, io, task_switch};
-use ireko_x86::Registers;
 
 /// The three fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -160,7 +160,9 @@ fn plain_info(what: Intercept, regs: &Registers) -> u64 {
 /// A write of CR0 that the CR intercept does not ask for is the selective one (15.9).
 fn cr_code(number: u8, write: bool, control: &Control) -> u64 {
     match (write, number) {
-        (true, 0) if control.cr_write & 1 == 0 && control.has(Intercept::Cr0SelWrite) => exitcode::CR0_SEL_WRITE,
+        (true, 0) if control.cr_write & 1 == 0 && control.has(Intercept::Cr0SelWrite) => {
+            exitcode::CR0_SEL_WRITE
+        }
         (true, _) => exitcode::CR_WRITE + nibble(number),
         (false, _) => exitcode::CR_READ + nibble(number),
     }

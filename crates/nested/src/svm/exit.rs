@@ -36,13 +36,7 @@ const TOLD_INVALID: (usize, usize) = (control::EXITCODE, control::NESTED - contr
 /// Leaves the guest: tells its hypervisor why, and makes the processor its own again, with GIF clear.
 ///
 /// `in_flight` is the event whose delivery the exit cut short. RIP is the instruction's, or where the guest goes on.
-pub fn exit<C: Core>(
-    core: &mut C,
-    state: &mut State,
-    made: &Control,
-    why: &Exit,
-    in_flight: Option<Event>,
-) {
+pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, why: &Exit, in_flight: Option<Event>) {
     // DR6 is as a handler of the intercepted exception would find it (15.12.2).
     if let Exit::Exception(exception) = why
         && exception.vector == vector::DB

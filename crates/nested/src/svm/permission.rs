@@ -9,7 +9,8 @@ const MSRS_PER_VECTOR: u32 = 0x2000;
 
 /// Byte offset and bit in the MSR permission map; `None`: the MSR is in no vector, and always exits.
 pub fn msr_bit(msr: u32, write: bool) -> Option<(u64, u8)> {
-    let (first, offset) = *MSR_VECTORS.iter().find(|(first, _)| msr.wrapping_sub(*first) < MSRS_PER_VECTOR)?;
+    let (first, offset) =
+        *MSR_VECTORS.iter().find(|(first, _)| msr.wrapping_sub(*first) < MSRS_PER_VECTOR)?;
     let bit = (msr - first) * 2 + u32::from(write);
     Some((offset + u64::from(bit / 8), 1 << (bit % 8)))
 }

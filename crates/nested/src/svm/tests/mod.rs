@@ -1,0 +1,7 @@
+mod checks;
+mod codes;
+mod entry;
+mod events;
+mod exits;
+mod interrupts;
+mod state;
