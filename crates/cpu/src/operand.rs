@@ -3,6 +3,7 @@
 use crate::cpu::Privilege;
 use crate::{Cpu, Fault};
 use iced_x86::{Instruction, OpKind, Register};
+use ireko_x86::Segment;
 use ireko_x86::exception::{Exception, vector};
 use ireko_x86::regs::seg;
 
@@ -88,15 +89,11 @@ impl Cpu {
                 return Err(fault());
             }
         }
-        let last = offset.wrapping_add(size.max(1) - 1);
-        let limit = u64::from(descriptor.limit);
-        let outside = if !descriptor.is_code() && descriptor.expand_down() && self.regs.protected() && !self.regs.v86() {
-            let top = if descriptor.big() { 0xffff_ffff } else { 0xffff };
-            offset <= limit || last > top
+        if within(descriptor, offset, size) {
+            Ok(descriptor.base.wrapping_add(offset) & 0xffff_ffff)
         } else {
-            last > limit
-        };
-        if outside { Err(fault()) } else { Ok(descriptor.base.wrapping_add(offset) & 0xffff_ffff) }
+            Err(fault())
+        }
     }
 
     /// Linear address of the instruction's memory operand.
@@ -168,6 +165,17 @@ impl Cpu {
         let address = self.linear(seg::SS, pointer, size as u64, false)?;
         self.load(address, size, Privilege::Current)
     }
+}
+
+/// Whether `size` bytes at `offset` lie within the segment's limit (APM vol. 2, 4.7.1; expand-down 4.7.3).
+pub fn within(segment: &Segment, offset: u64, size: u64) -> bool {
+    let last = offset.saturating_add(size.max(1) - 1);
+    let limit = u64::from(segment.limit);
+    if segment.is_code() || !segment.expand_down() {
+        return last <= limit;
+    }
+    let top = if segment.big() { 0xffff_ffff } else { 0xffff };
+    offset > limit && last <= top
 }
 
 /// All ones in the low `size` bytes.

@@ -1,0 +1,108 @@
+//! Exceptions and interrupts: delivery through the interrupt table, and what happens when delivery itself fails.
+
+mod entry;
+mod long;
+mod protected;
+mod real;
+mod rules;
+
+use crate::svm::{exception_intercept, shutdown_intercept};
+use crate::{Cpu, Fault};
+use ireko_nested::{Event, EventKind};
+use ireko_x86::Exception;
+use ireko_x86::bits::{dr6, dr7};
+use ireko_x86::exception::vector;
+pub use real::jump as jump_real;
+use rules::Outcome;
+
+/// Delivers one event. `return_rip` is what its handler returns to. The event itself is not offered to the exception
+/// intercepts (so this serves event injection, APM vol. 2, 15.20); exceptions on the way are.
+pub fn deliver(cpu: &mut Cpu, event: Event, return_rip: u64) -> Result<(), Fault> {
+    let (mut event, mut rip) = (event, return_rip);
+    loop {
+        cpu.in_flight = Some(event);
+        match once(cpu, event, rip) {
+            Ok(()) => {
+                cpu.in_flight = None;
+                return Ok(());
+            }
+            Err(Fault::Exception(second)) => event = following(cpu, event, second)?,
+            Err(Fault::Exit(exit)) => return Err(Fault::Exit(exit)),
+            Err(other) => {
+                cpu.in_flight = None;
+                return Err(other);
+            }
+        }
+        // A fault in delivery returns to the instruction that the first event interrupted.
+        rip = cpu.regs.rip;
+    }
+}
+
+/// Raises an exception: to the hypervisor if it asked for it, else to the handler, which returns to `regs.rip`.
+pub fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), Fault> {
+    offer(cpu, &exception)?;
+    let event = Event { kind: EventKind::Exception, vector: exception.vector, error: exception.error };
+    deliver(cpu, event, cpu.regs.rip)
+}
+
+/// INT3, INTO and INT1: an exception that a program asks for. Its handler returns to `return_rip`.
+pub fn ask(cpu: &mut Cpu, vector: u8, return_rip: u64) -> Result<(), Fault> {
+    offer(cpu, &Exception::new(vector))?;
+    deliver(cpu, Event { kind: EventKind::Exception, vector, error: None }, return_rip)
+}
+
+/// Exception intercepts (APM vol. 2, 15.12), then what the exception leaves in CR2, DR6 and DR7. Of an intercepted
+/// exception the exit tells instead.
+fn offer(cpu: &mut Cpu, exception: &Exception) -> Result<(), Fault> {
+    if let Some(exit) = exception_intercept(cpu, exception) {
+        return Err(Fault::Exit(exit));
+    }
+    match exception.vector {
+        vector::DB => {
+            const MATCHES: u64 = 0xf;
+            cpu.regs.dr6 = cpu.regs.dr6 & !MATCHES | exception.payload | dr6::FIXED;
+            cpu.regs.dr7 &= !dr7::GD;
+        }
+        vector::PF => cpu.regs.cr2 = exception.payload,
+        _ => {}
+    }
+    Ok(())
+}
+
+/// What is delivered when delivering `first` raised `second`.
+fn following(cpu: &mut Cpu, first: Event, second: Exception) -> Result<Event, Fault> {
+    let second = rules::with_ext(first, second);
+    offer(cpu, &second)?;
+    let next = match rules::combine(first, second.vector) {
+        Outcome::Serial => second,
+        Outcome::DoubleFault => {
+            cpu.in_flight = None;
+            let double = Exception::with_error(vector::DF, 0);
+            offer(cpu, &double)?;
+            double
+        }
+        Outcome::Shutdown => {
+            cpu.in_flight = None;
+            return Err(shutdown(cpu));
+        }
+    };
+    Ok(Event { kind: EventKind::Exception, vector: next.vector, error: next.error })
+}
+
+/// Shutdown, which a hypervisor can intercept (APM vol. 2, 15.14.3).
+pub fn shutdown(cpu: &Cpu) -> Fault {
+    shutdown_intercept(cpu).map_or(Fault::Shutdown, Fault::Exit)
+}
+
+fn once(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
+    if cpu.regs.long_mode() {
+        long::deliver(cpu, event, rip)
+    } else if !cpu.regs.protected() {
+        real::deliver(cpu, event, rip)
+    } else {
+        protected::deliver(cpu, event, rip)
+    }
+}
+
+#[cfg(test)]
+mod tests;

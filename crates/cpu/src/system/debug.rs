@@ -1,0 +1,88 @@
+//! Debug registers (APM vol. 2, 13.1): MOV DR, instruction breakpoints and single step. Data and I/O breakpoints never
+//! match here; the registers themselves behave as the manual says.
+
+use crate::svm::dr_intercept;
+use crate::{Cpu, Fault, Next};
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use ireko_x86::Exception;
+use ireko_x86::bits::{cr4, dr6, dr7, rflags};
+use ireko_x86::regs::seg;
+
+/// Bits of DR6 and DR7 that software sets.
+const DR6_WRITABLE: u64 = 0xf | dr6::BD | dr6::BS | dr6::BT;
+const DR7_WRITABLE: u64 = 0xffff_23ff;
+
+/// The debug register that an instruction names, after the checks of DE, CPL and GD; DR4 and DR5 are DR6 and DR7.
+fn register(cpu: &Cpu, register: Register) -> Result<u8, Fault> {
+    let number = (register as usize - Register::DR0 as usize) as u8;
+    let alias = matches!(number, 4 | 5);
+    if number > 7 || (alias && cpu.regs.cr4 & cr4::DE != 0) {
+        return Err(Fault::ud());
+    }
+    cpu.kernel_only()?;
+    if cpu.regs.dr7 & dr7::GD != 0 {
+        return Err(Exception::debug(dr6::BD).into());
+    }
+    Ok(if alias { number + 2 } else { number })
+}
+
+pub fn mov_from(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
+    let number = register(cpu, insn.op1_register())?;
+    dr_intercept(cpu, number, false, insn.op0_register().number() as u8)?;
+    let value = match number {
+        6 => cpu.regs.dr6,
+        7 => cpu.regs.dr7,
+        n => cpu.regs.dr[usize::from(n)],
+    };
+    cpu.set_gpr(insn.op0_register(), value);
+    Ok(Next::Advance)
+}
+
+pub fn mov_to(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
+    let number = register(cpu, insn.op0_register())?;
+    dr_intercept(cpu, number, true, insn.op1_register().number() as u8)?;
+    let value = cpu.gpr(insn.op1_register());
+    if number >= 6 && value >> 32 != 0 {
+        return Err(Fault::gp(0));
+    }
+    match number {
+        6 => cpu.regs.dr6 = value & DR6_WRITABLE | dr6::FIXED,
+        7 => cpu.regs.dr7 = value & DR7_WRITABLE | dr7::FIXED,
+        n => cpu.regs.dr[usize::from(n)] = value,
+    }
+    Ok(Next::Resync)
+}
+
+/// Breakpoint `n` is enabled, locally or globally, for instructions (R/W = 0).
+fn for_instructions(dr7: u64, n: usize) -> bool {
+    dr7 >> (2 * n) & 3 != 0 && dr7 >> (16 + 4 * n) & 3 == 0
+}
+
+/// Whether any instruction breakpoint could match.
+pub fn armed(cpu: &Cpu) -> bool {
+    (0..4).any(|n| for_instructions(cpu.regs.dr7, n))
+}
+
+/// The #DB that an instruction at `rip` meets before it runs.
+pub fn instruction_breakpoint(cpu: &Cpu, rip: u64) -> Option<Exception> {
+    if cpu.regs.rflags & rflags::RF != 0 {
+        return None;
+    }
+    let code = &cpu.regs.seg[seg::CS];
+    let linear = if cpu.regs.code64() { rip } else { code.base.wrapping_add(rip) & 0xffff_ffff };
+    let met = (0..4).filter(|&n| for_instructions(cpu.regs.dr7, n) && cpu.regs.dr[n] == linear);
+    let bits = met.fold(0, |bits, n| bits | 1 << n);
+    (bits != 0).then(|| Exception::debug(bits))
+}
+
+/// The #DB of RFLAGS.TF after an instruction that started with flags `before`. A load of SS by MOV or POP holds it off
+/// for one instruction; what enters a handler or the kernel starts there without TF.
+pub fn step(cpu: &Cpu, before: u64, insn: &Instruction) -> Option<Exception> {
+    use Mnemonic::{Int, Int1, Int3, Into, Mov, Pop, Syscall, Sysenter};
+    let mnemonic = insn.mnemonic();
+    let stack_load = matches!(mnemonic, Mov | Pop)
+        && insn.op0_kind() == OpKind::Register
+        && insn.op0_register() == Register::SS;
+    let entry = matches!(mnemonic, Int | Int1 | Int3 | Into | Syscall | Sysenter) && cpu.regs.rflags & rflags::TF == 0;
+    (before & rflags::TF != 0 && !stack_load && !entry).then(|| Exception::debug(dr6::BS))
+}

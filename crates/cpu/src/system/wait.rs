@@ -1,0 +1,23 @@
+//! HLT, PAUSE, and MONITOR with MWAIT, which CPUID does not offer.
+
+use crate::svm::pause_intercept;
+use crate::{Cpu, Fault, Next};
+use iced_x86::Instruction;
+use ireko_nested::Intercept;
+
+pub fn hlt(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
+    cpu.kernel_only()?;
+    cpu.intercept(Intercept::Hlt)?;
+    cpu.halted = true;
+    Ok(Next::Resync)
+}
+
+pub fn pause(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
+    pause_intercept(cpu)?;
+    Ok(Next::Advance)
+}
+
+/// Instructions of features that CPUID never offers.
+pub fn undefined(_: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
+    Err(Fault::ud())
+}

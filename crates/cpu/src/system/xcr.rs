@@ -1,0 +1,43 @@
+//! XSETBV and XGETBV (APM vol. 2, 11.5.2).
+
+use crate::{Cpu, Fault, Next};
+use iced_x86::Instruction;
+use ireko_nested::Intercept;
+use ireko_x86::bits::cr4;
+use ireko_x86::regs::gpr;
+
+const X87: u64 = 1 << 0;
+const SSE: u64 = 1 << 1;
+const AVX: u64 = 1 << 2;
+
+fn offered(cpu: &Cpu) -> Result<(), Fault> {
+    if cpu.regs.cr4 & cr4::OSXSAVE != 0 { Ok(()) } else { Err(Fault::ud()) }
+}
+
+fn index(cpu: &Cpu) -> u64 {
+    cpu.regs.gpr[gpr::RCX] & 0xffff_ffff
+}
+
+pub fn xsetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
+    cpu.intercept(Intercept::Xsetbv)?;
+    offered(cpu)?;
+    cpu.kernel_only()?;
+    let value = cpu.regs.gpr[gpr::RDX] << 32 | cpu.regs.gpr[gpr::RAX] & 0xffff_ffff;
+    let agrees = value & X87 != 0 && (value & AVX == 0 || value & SSE != 0);
+    if index(cpu) != 0 || !agrees || value & !cpu.model.xcr0() != 0 {
+        return Err(Fault::gp(0));
+    }
+    cpu.regs.xcr0 = value;
+    Ok(Next::Resync)
+}
+
+/// Index 1 tells which components are in use; to say all of them is always right.
+pub fn xgetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
+    offered(cpu)?;
+    if index(cpu) > 1 {
+        return Err(Fault::gp(0));
+    }
+    cpu.regs.gpr[gpr::RAX] = cpu.regs.xcr0 & 0xffff_ffff;
+    cpu.regs.gpr[gpr::RDX] = cpu.regs.xcr0 >> 32;
+    Ok(Next::Advance)
+}
