@@ -38,7 +38,7 @@ impl Progress {
     /// A line that stays and can be changed; without a terminal, changes are printed as lines.
     pub fn line(&self) -> Step {
         let bar = self.bars.as_ref().map(|bars| {
-            let bar = bars.add(ProgressBar::new_spinner().with_style(style("{spinner} {msg}")));
+            let bar = bars.add(ProgressBar::new_spinner().with_style(style("{spinner} {wide_msg}")));
             bar.enable_steady_tick(Duration::from_millis(100));
             bar
         });
@@ -79,7 +79,7 @@ impl Step {
     /// Leaves the line as it is, without its spinner.
     pub fn freeze(self) {
         if let Some(bar) = &self.bar {
-            bar.set_style(style("  {msg}"));
+            bar.set_style(style("  {wide_msg}"));
             bar.abandon();
         }
     }

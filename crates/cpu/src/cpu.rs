@@ -104,7 +104,7 @@ impl Cpu {
             halted: false,
             in_flight: None,
             world: World::Host,
-            svm: Default::default(),
+            svm: ireko_nested::svm::State::new(spec.model.svm_caps()),
             model: spec.model.clone(),
             msrs: Default::default(),
             apic: crate::apic::Apic::new(&spec.apics, spec.id, spec.clock, &spec.timers, spec.tsc),

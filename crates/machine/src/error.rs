@@ -9,6 +9,10 @@ pub enum MachineError {
     #[error("the {what} `{name}` cannot be read: {source}")]
     Unreadable { what: &'static str, name: String, source: io::Error },
     #[error(
+        "the {what} `{name}` is larger than the {memory_mib} MiB of memory that the VM has; give it more"
+    )]
+    FileTooLarge { what: &'static str, name: String, memory_mib: u64 },
+    #[error(
         "`{name}` is not a kernel but {found}; give a Linux bzImage, a 64-bit ELF vmlinux or a multiboot image"
     )]
     NotAKernel { name: String, found: String },

@@ -2,6 +2,8 @@
 
 use crate::MachineError;
 use ireko_vmcore::CpuModel;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -25,24 +27,29 @@ impl Source {
         }
     }
 
-    /// All bytes; `what` it is ("kernel", "initrd") is for the error.
-    pub fn read(&self, what: &'static str) -> Result<Arc<Vec<u8>>, MachineError> {
-        match self {
-            Self::Bytes { data, .. } => Ok(data.clone()),
-            Self::File(path) => std::fs::read(path).map(Arc::new).map_err(|source| match source.kind() {
-                std::io::ErrorKind::NotFound => MachineError::Missing { what, name: self.name() },
-                _ => MachineError::Unreadable { what, name: self.name(), source },
-            }),
+    /// All bytes, of which there may be `memory` at most. `what` it is ("kernel", "initrd") is for the error.
+    pub fn read(&self, what: &'static str, memory: u64) -> Result<Arc<Vec<u8>>, MachineError> {
+        let data = match self {
+            Self::Bytes { data, .. } => data.clone(),
+            // One byte more tells a file that ends there from one that goes on (as /dev/zero does).
+            Self::File(path) => {
+                read_at_most(path, memory + 1).map(Arc::new).map_err(|source| match source.kind() {
+                    std::io::ErrorKind::NotFound => MachineError::Missing { what, name: self.name() },
+                    _ => MachineError::Unreadable { what, name: self.name(), source },
+                })?
+            }
+        };
+        if data.len() as u64 > memory {
+            return Err(MachineError::FileTooLarge { what, name: self.name(), memory_mib: memory / MIB });
         }
+        Ok(data)
     }
+}
 
-    /// How many bytes [`Source::read`] will give, if that can be told.
-    pub fn size(&self) -> Option<u64> {
-        match self {
-            Self::Bytes { data, .. } => Some(data.len() as u64),
-            Self::File(path) => std::fs::metadata(path).ok().map(|m| m.len()),
-        }
-    }
+fn read_at_most(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+    let mut data = Vec::new();
+    File::open(path)?.take(limit).read_to_end(&mut data)?;
+    Ok(data)
 }
 
 impl From<PathBuf> for Source {
@@ -228,7 +235,13 @@ mod tests {
 
     #[test]
     fn a_missing_kernel_is_named() {
-        let error = Source::File("/no/such/kernel".into()).read("kernel").unwrap_err();
+        let error = Source::File("/no/such/kernel".into()).read("kernel", MIB).unwrap_err();
         assert_eq!(error.to_string(), "the kernel `/no/such/kernel` does not exist; check the path");
+    }
+
+    #[test]
+    fn a_file_without_end_is_not_read_to_its_end() {
+        let error = Source::File("/dev/zero".into()).read("initrd", MIB).unwrap_err();
+        assert!(matches!(error, MachineError::FileTooLarge { memory_mib: 1, .. }));
     }
 }

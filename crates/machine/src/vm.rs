@@ -224,20 +224,9 @@ struct Files {
 
 impl Files {
     fn read(spec: &Spec) -> Result<Self, MachineError> {
-        let kernel = spec.kernel.read("kernel")?;
+        let kernel = spec.kernel.read("kernel", spec.memory)?;
         let image = Image::parse(&spec.kernel.name(), &kernel)?;
-        // An initrd larger than all memory is not even read.
-        if let Some(initrd) = &spec.initrd
-            && let Some(size) = initrd.size().filter(|size| *size > spec.memory)
-        {
-            return Err(MachineError::InitrdTooLarge {
-                name: initrd.name(),
-                size_mib: size.div_ceil(crate::spec::MIB),
-                room_mib: spec.memory.saturating_sub(image.end()) / crate::spec::MIB,
-                memory_mib: spec.memory / crate::spec::MIB,
-            });
-        }
-        let initrd = spec.initrd.as_ref().map(|source| source.read("initrd")).transpose()?;
+        let initrd = spec.initrd.as_ref().map(|source| source.read("initrd", spec.memory)).transpose()?;
         Ok(Self { image, kernel, initrd })
     }
 

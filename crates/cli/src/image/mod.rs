@@ -5,6 +5,7 @@ mod cache;
 mod cpio;
 mod elf;
 mod initramfs;
+mod bzimage;
 pub mod modules;
 mod tar;
 

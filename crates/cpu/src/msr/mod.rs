@@ -99,3 +99,6 @@ fn unknown<T>(cpu: &mut Cpu, number: u32) -> Option<T> {
     cpu.msrs.last_unknown = number;
     None
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,137 @@
+//! Tiny multiboot kernels on the software engine: what the machine gives them, and how they end.
+
+use ireko_machine::{Endpoints, EngineChoice, MachineError, Outcome, Source, Spec, Vm};
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+
+const LOAD: u32 = 0x10_0000;
+
+/// A flat multiboot kernel that runs `code` in 32-bit protected mode.
+fn kernel(code: &[u8]) -> Source {
+    const MAGIC: u32 = 0x1bad_b002;
+    const HAS_ADDRESSES: u32 = 1 << 16;
+    let sum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
+    let end = LOAD + 32 + code.len() as u32;
+    let header = [MAGIC, HAS_ADDRESSES, sum, LOAD, LOAD, end, end, LOAD + 32];
+    let mut bytes: Vec<u8> = header.iter().flat_map(|field| field.to_le_bytes()).collect();
+    bytes.extend(code);
+    Source::Bytes { name: "test".into(), data: Arc::new(bytes) }
+}
+
+fn spec(code: &[u8]) -> Spec {
+    Spec { memory: 16 << 20, engine: EngineChoice::Soft, test_devices: true, ..Spec::new(kernel(code)) }
+}
+
+#[derive(Clone, Default)]
+struct Output(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn run(spec: Spec) -> (Outcome, String) {
+    let output = Output::default();
+    let outcome = Vm::new(spec, Endpoints::serial(output.clone())).unwrap().run();
+    let text = String::from_utf8_lossy(&output.0.lock().unwrap()).into_owned();
+    (outcome, text)
+}
+
+/// `mov al, value; out 0xf4, al`.
+fn exit_with(value: u8) -> [u8; 4] {
+    [0xb0, value, 0xe6, 0xf4]
+}
+
+#[test]
+fn the_debug_exit_port_ends_the_vm_with_the_value() {
+    let (outcome, _) = run(spec(&exit_with(21)));
+    assert_eq!((outcome.clone(), outcome.exit_code()), (Outcome::DebugExit(21), 43));
+}
+
+#[test]
+fn the_kernel_starts_with_the_multiboot_magic_in_eax() {
+    // cmp eax,0x2badb002; sete al; out 0xf4,al
+    let code = [0x3d, 0x02, 0xb0, 0xad, 0x2b, 0x0f, 0x94, 0xc0, 0xe6, 0xf4];
+    assert_eq!(run(spec(&code)).0, Outcome::DebugExit(1));
+}
+
+#[test]
+fn the_command_line_can_be_printed_on_the_serial_port() {
+    // mov dx,0x3f8; mov esi,[ebx+16]; again: lodsb; test al,al; jz done; out dx,al; jmp again; done:
+    let mut code =
+        vec![0x66, 0xba, 0xf8, 0x03, 0x8b, 0x73, 0x10, 0xac, 0x84, 0xc0, 0x74, 0x03, 0xee, 0xeb, 0xf8];
+    code.extend(exit_with(0));
+    let spec = Spec { command_line: "one two".into(), ..spec(&code) };
+    assert_eq!(run(spec).1, "test one two");
+}
+
+#[test]
+fn a_triple_fault_is_a_shutdown_with_registers() {
+    // mov eax,0x1234567; ud2, without an IDT.
+    let (outcome, _) = run(spec(&[0xb8, 0x67, 0x45, 0x23, 0x01, 0x0f, 0x0b]));
+    assert!(matches!(&outcome, Outcome::Shutdown(text) if text.contains("01234567")), "{outcome}");
+    assert_ne!(outcome.exit_code(), 0);
+}
+
+#[test]
+fn a_jump_to_where_no_memory_is_fails_and_says_where() {
+    // mov eax,0x70000000; jmp eax
+    let (outcome, _) = run(spec(&[0xb8, 0, 0, 0, 0x70, 0xff, 0xe0]));
+    assert!(matches!(&outcome, Outcome::Failed(text) if text.contains("70000000")), "{outcome}");
+}
+
+#[test]
+fn the_reset_register_resets() {
+    // mov dx,0xcf9; mov al,6; out dx,al; jmp self
+    let (outcome, _) = run(spec(&[0x66, 0xba, 0xf9, 0x0c, 0xb0, 6, 0xee, 0xeb, 0xfe]));
+    assert_eq!(outcome, Outcome::Reset);
+}
+
+#[test]
+fn acpi_s5_turns_the_machine_off() {
+    // mov dx,0x604; mov ax,SLP_EN | 5<<10; out dx,ax; jmp self
+    let (outcome, _) = run(spec(&[0x66, 0xba, 0x04, 0x06, 0x66, 0xb8, 0x00, 0x34, 0x66, 0xef, 0xeb, 0xfe]));
+    assert_eq!(outcome, Outcome::PowerOff);
+}
+
+#[test]
+fn a_loop_without_end_can_be_stopped() {
+    let mut vm = Vm::new(spec(&[0xeb, 0xfe]), Endpoints::serial(std::io::sink())).unwrap();
+    let handle = vm.handle();
+    let running = std::thread::spawn(move || vm.run());
+    handle.stop();
+    assert_eq!(running.join().unwrap(), Outcome::Stopped);
+}
+
+#[test]
+fn what_is_not_there_reads_as_ones() {
+    // mov eax,[0xfed40000]; inc eax; out 0xf4,al
+    let (outcome, _) = run(spec(&[0xa1, 0, 0, 0xd4, 0xfe, 0x40, 0xe6, 0xf4]));
+    assert_eq!(outcome, Outcome::DebugExit(0));
+}
+
+fn refused(spec: Spec) -> MachineError {
+    Vm::new(spec, Endpoints::serial(std::io::sink())).err().unwrap()
+}
+
+#[test]
+fn an_unknown_engine_option_is_refused() {
+    let spec = Spec { options: vec!["no-such=1".into()], ..spec(&[]) };
+    assert!(refused(spec).to_string().contains("no-such"));
+}
+
+#[test]
+fn no_processors_are_refused() {
+    assert!(matches!(refused(Spec { vcpus: 0, ..spec(&[0xf4]) }), MachineError::Processors { asked: 0, .. }));
+}
+
+#[test]
+fn a_disk_that_is_not_there_is_named() {
+    let disk = ireko_machine::DiskSpec { path: "/no/such/disk".into(), read_only: true };
+    assert!(refused(Spec { disks: vec![disk], ..spec(&[0xf4]) }).to_string().contains("/no/such/disk"));
+}
