@@ -9,19 +9,17 @@ mod vectors;
 use crate::cpu::{CpuSpec, Privilege};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Decoder, DecoderOptions};
-use ireko_vmcore::{Clock, Memory};
 use ireko_x86::Segment;
 use ireko_x86::bits::{cr0, cr4, efer};
 use ireko_x86::regs::seg;
-use std::sync::Arc;
 
 /// Bytes of memory; everything above is MMIO.
 const MEMORY: u64 = 0x20_0000;
 
 /// Flat protected mode with 32-bit code at CPL 0, SSE and AVX enabled, stack pointer at 8000h.
 fn flat32() -> Cpu {
-    let memory = Arc::new(Memory::new(&[(0, MEMORY)]).unwrap());
-    let mut cpu = new_cpu(memory);
+    let spec = CpuSpec::lone(&[(0, MEMORY)]).unwrap();
+    let mut cpu = Cpu::new(&spec).unwrap();
     cpu.regs.cr0 = cr0::PE | cr0::NE;
     cpu.regs.cr4 = cr4::OSFXSR | cr4::OSXSAVE;
     cpu.regs.xcr0 = 7;
@@ -48,10 +46,6 @@ fn real() -> Cpu {
     cpu.regs.seg = [Segment { base: 0, limit: 0xffff, attr: 0x93, selector: 0 }; 6];
     cpu.regs.seg[seg::CS].attr = 0x9b;
     cpu
-}
-
-fn new_cpu(memory: Arc<Memory>) -> Cpu {
-    Cpu::new(&CpuSpec { memory, clock: Clock::new() }).unwrap()
 }
 
 /// Does the instruction once.

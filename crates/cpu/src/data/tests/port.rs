@@ -1,6 +1,8 @@
 //! Port instructions: what reaches the bus, and who may.
 
 use super::*;
+use crate::cpu::World;
+use ireko_nested::{Control, Exit, Intercept, InterceptSet, IoExit};
 use ireko_vmcore::{Bus, Space};
 use ireko_x86::bits::rflags::{IOPL, VM};
 use ireko_x86::regs::gpr::{RAX, RCX, RDI, RDX, RSI};
@@ -120,4 +122,27 @@ fn iopl_opens_all_ports_except_in_virtual_8086_mode() {
     assert_eq!(step(&mut cpu, &[0xec]), Ok(Next::Advance));
     cpu.regs.rflags |= VM;
     assert_eq!(step(&mut cpu, &[0xec]), Err(Fault::gp(0)));
+}
+
+#[test]
+fn the_hypervisor_hears_of_ports_in_its_map_before_memory_faults() {
+    let mut cpu = flat32();
+    let intercepts = InterceptSet::default().with(Intercept::Io);
+    cpu.world = World::Guest(Box::new(Control { intercepts, io_map: 0x9000, ..Control::default() }));
+    poke(&mut cpu, 0x9000 + 0x80 / 8, &[2]);
+    cpu.regs.seg[seg::ES].attr = 0xc91;
+    cpu.regs.gpr[RDX] = 0x81;
+    let exit = IoExit {
+        port: 0x81,
+        size: 1,
+        input: true,
+        string: true,
+        rep: false,
+        address_size: 4,
+        segment: seg::ES as u8,
+        next_rip: 0x1001,
+    };
+    assert_eq!(step(&mut cpu, &[0x6c]), Err(Fault::Exit(Exit::Io(exit))));
+    cpu.regs.gpr[RDX] = 0x82;
+    assert_eq!(step(&mut cpu, &[0x6c]), Err(Fault::gp(0)));
 }
