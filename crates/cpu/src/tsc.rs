@@ -61,7 +61,8 @@ fn hypervisor_khz() -> Option<u64> {
     }
     let max = silicon::cpuid(0x4000_0000, 0)[0];
     let khz = silicon::cpuid(0x4000_0010, 0)[0];
-    (max >= 0x4000_0010 && max < 0x4000_ffff && (100_000..20_000_000).contains(&khz)).then_some(khz.into())
+    let told = (0x4000_0010..0x4000_ffff).contains(&max) && (100_000..20_000_000).contains(&khz);
+    told.then_some(khz.into())
 }
 
 fn measured_khz() -> u64 {

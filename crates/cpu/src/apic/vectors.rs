@@ -20,7 +20,7 @@ impl Vectors {
     }
     /// One of the eight 32-bit registers that show the set.
     pub fn word(&self, n: u32) -> u32 {
-        (self.0[(n / 2 & 3) as usize] >> (n % 2 * 32)) as u32
+        (self.0[(n / 2) as usize & 3] >> (n % 2 * 32)) as u32
     }
 }
 

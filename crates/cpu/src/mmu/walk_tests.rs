@@ -350,7 +350,7 @@ fn nested(guest: Fake, leaf: impl Fn(u64) -> u64) -> Fake {
 }
 
 fn backed(frame: u64) -> u64 {
-    0x10_0000 + (frame << 12) | P | RW | US
+    (0x10_0000 + (frame << 12)) | P | RW | US
 }
 
 fn under(paging: Paging) -> Paging {
