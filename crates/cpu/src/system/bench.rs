@@ -51,18 +51,22 @@ pub fn write64(cpu: &mut Cpu, address: u64, value: u64) {
     write(cpu, address, &value.to_le_bytes());
 }
 
-pub fn read64(cpu: &mut Cpu, address: u64) -> u64 {
-    let mut bytes = [0; 8];
+fn read<const SIZE: usize>(cpu: &mut Cpu, address: u64) -> [u8; SIZE] {
+    let mut bytes = [0; SIZE];
     cpu.read_physical(address, &mut bytes);
-    u64::from_le_bytes(bytes)
+    bytes
+}
+
+pub fn read64(cpu: &mut Cpu, address: u64) -> u64 {
+    u64::from_le_bytes(read(cpu, address))
 }
 
 pub fn read32(cpu: &mut Cpu, address: u64) -> u32 {
-    read64(cpu, address) as u32
+    u32::from_le_bytes(read(cpu, address))
 }
 
 pub fn read16(cpu: &mut Cpu, address: u64) -> u16 {
-    read64(cpu, address) as u16
+    u16::from_le_bytes(read(cpu, address))
 }
 
 fn tables(cpu: &mut Cpu, code: u64) {
