@@ -1,16 +1,16 @@
 //! The guest image, made from Debian's own packages on first use and kept in the cache.
 
 mod apt;
+mod bzimage;
 mod cache;
 mod cpio;
 mod elf;
 mod initramfs;
-mod bzimage;
 pub mod modules;
 mod tar;
 
-pub use initramfs::{MODULES, Parts};
 use initramfs::{KERNEL, ORDER};
+pub use initramfs::{MODULES, Parts};
 
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
