@@ -42,9 +42,9 @@ fn run(spec: Spec) -> (Outcome, String) {
     (outcome, text)
 }
 
-/// `mov al, value; out 0xf4, al`.
-fn exit_with(value: u8) -> [u8; 4] {
-    [0xb0, value, 0xe6, 0xf4]
+/// `mov al, value; out 0xf4, al; jmp self`.
+fn exit_with(value: u8) -> [u8; 6] {
+    [0xb0, value, 0xe6, 0xf4, 0xeb, 0xfe]
 }
 
 #[test]
@@ -55,8 +55,8 @@ fn the_debug_exit_port_ends_the_vm_with_the_value() {
 
 #[test]
 fn the_kernel_starts_with_the_multiboot_magic_in_eax() {
-    // cmp eax,0x2badb002; sete al; out 0xf4,al
-    let code = [0x3d, 0x02, 0xb0, 0xad, 0x2b, 0x0f, 0x94, 0xc0, 0xe6, 0xf4];
+    // cmp eax,0x2badb002; sete al; out 0xf4,al; jmp self
+    let code = [0x3d, 0x02, 0xb0, 0xad, 0x2b, 0x0f, 0x94, 0xc0, 0xe6, 0xf4, 0xeb, 0xfe];
     assert_eq!(run(spec(&code)).0, Outcome::DebugExit(1));
 }
 
@@ -110,8 +110,8 @@ fn a_loop_without_end_can_be_stopped() {
 
 #[test]
 fn what_is_not_there_reads_as_ones() {
-    // mov eax,[0xfed40000]; inc eax; out 0xf4,al
-    let (outcome, _) = run(spec(&[0xa1, 0, 0, 0xd4, 0xfe, 0x40, 0xe6, 0xf4]));
+    // mov eax,[0xfed40000]; inc eax; out 0xf4,al; jmp self
+    let (outcome, _) = run(spec(&[0xa1, 0, 0, 0xd4, 0xfe, 0x40, 0xe6, 0xf4, 0xeb, 0xfe]));
     assert_eq!(outcome, Outcome::DebugExit(0));
 }
 
@@ -121,7 +121,7 @@ fn refused(spec: Spec) -> MachineError {
 
 #[test]
 fn an_unknown_engine_option_is_refused() {
-    let spec = Spec { options: vec!["no-such=1".into()], ..spec(&[]) };
+    let spec = Spec { options: vec!["no-such=1".into()], ..spec(&[0xf4]) };
     assert!(refused(spec).to_string().contains("no-such"));
 }
 
