@@ -209,9 +209,13 @@ pub fn invlpga(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 
 // ---- entry and exit for the run loop ----
 
-/// The event to inject after VMRUN, once. It is delivered before anything else, whatever masks interrupts.
+/// The event to inject after VMRUN, once. It is delivered before anything else, whatever masks interrupts. The guest's
+/// interrupt shadow begins here: as an instruction of the host's, VMRUN has just ended the host's.
 pub fn take_injection(cpu: &mut Cpu) -> Option<Event> {
-    cpu.control_mut()?.inject.take()
+    let control = cpu.control_mut()?;
+    let (event, shadow) = (control.inject.take(), std::mem::take(&mut control.entry_shadow));
+    cpu.shadow |= shadow;
+    event
 }
 
 /// What delivery of an injected event pushes as return address: nRIP for events of instructions, else RIP (15.20).

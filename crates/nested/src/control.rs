@@ -65,6 +65,8 @@ pub struct Control {
     pub virtual_vmload_vmsave: bool,
     /// Event to inject at entry.
     pub inject: Option<Event>,
+    /// The guest begins in an interrupt shadow: VMRUN itself may end the one that it was executed in.
+    pub entry_shadow: bool,
     /// What an injected software interrupt, #BP or #OF pushes as its return address; `None`: RIP.
     pub inject_return: Option<u64>,
     pub pause_count: u16,

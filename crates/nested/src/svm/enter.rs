@@ -37,7 +37,7 @@ pub fn enter<C: Core>(
     }
     load_guest(core.regs(), &vmcb, state);
     core.regs().pdpte = pdpte;
-    core.set_shadow(vmcb.u64(control::INTERRUPT_SHADOW) & 1 != 0);
+    core.set_shadow(made.entry_shadow);
     core.set_gif(true);
     Ok(made)
 }

@@ -147,6 +147,7 @@ impl Vmcb {
             vgif: has(vi::VGIF),
             virtual_vmload_vmsave: false,
             inject,
+            entry_shadow: self.u64(control::INTERRUPT_SHADOW) & 1 != 0,
             inject_return: None,
             pause_count: self.u16(control::PAUSE_COUNT),
             pause_threshold: self.u16(control::PAUSE_THRESHOLD),
