@@ -264,7 +264,12 @@ impl Cpu {
         format!("{}\ncode: {code}\nworld: {world}\n{:?}", describe_registers(&self.regs), self.counters)
     }
 
-    fn trace_exception(&self, exception: &Exception) {
+    fn trace_exception(&mut self, exception: &Exception) {
+        if exception.vector == 14 && exception.payload < 0x20000 && self.regs.cpl == 0 {
+            let hot = self.banks.current().hot_mut().segment_base;
+            let text = self.describe();
+            eprintln!("DEBUG {exception:x?} hot {hot:x?} tag {:x?} armed {:?}\n{text}", self.bank_tag(), self.armed);
+        }
         if self.trace {
             eprintln!("exception {exception:?} at {:#x} cpl {}", self.regs.rip, self.regs.cpl);
         }

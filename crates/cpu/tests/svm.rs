@@ -34,6 +34,7 @@ const STI: u8 = 0xfb;
 const NOP: u8 = 0x90;
 
 /// Intercepts of vector 3.
+const INTR: u32 = 1;
 const VINTR: u32 = 1 << 4;
 const CPUID_INTERCEPT: u32 = 1 << 18;
 const HLT_INTERCEPT: u32 = 1 << 24;
@@ -41,7 +42,9 @@ const IO: u32 = 1 << 27;
 const MSR: u32 = 1 << 28;
 const SHUTDOWN: u32 = 1 << 31;
 const V_IRQ: u64 = 1 << 8;
+const VGIF: u64 = 1 << 9;
 const V_INTR_MASKING: u64 = 1 << 24;
+const VGIF_ENABLE: u64 = 1 << 25;
 
 /// Ends the run at a write to port 0f4h.
 struct End(Stop);
@@ -174,6 +177,13 @@ impl Lab {
         let stack = self.get(save::RSP);
         self.0.read_physical(stack, &mut bytes);
         bytes
+    }
+    /// The return address on top of the hypervisor's stack.
+    fn pushed_by_host(&mut self) -> u64 {
+        let mut bytes = [0; 8];
+        let stack = self.0.regs.gpr[gpr::RSP];
+        self.0.read_physical(stack, &mut bytes);
+        u64::from_le_bytes(bytes)
     }
     fn rip(&mut self) -> u64 {
         self.get(save::RIP)
@@ -375,6 +385,134 @@ fn a_vmcb_address_beyond_physical_memory_is_a_general_protection_fault() {
     let mut lab = Lab::new(&[NOP]);
     // mov eax, VMCB + 8; vmrun: #GP, for which there is no handler here.
     lab.0.write_physical(HOST + 1, &[8]);
+    let stop = Stop::default();
+    assert!(matches!(lab.0.run(&End(stop.clone()), &stop), Halt::Shutdown(_)));
+}
+
+/// Sends vector `vector` to the processor's APIC, which is made ready for it.
+fn interrupt(lab: &mut Lab, vector: u8) {
+    const SPURIOUS: u32 = 0xf0;
+    const ICR: u32 = 0x300;
+    const SELF: u32 = 1 << 18;
+    const ASSERT: u32 = 1 << 14;
+    lab.0.apic.write(SPURIOUS, 0x1ff);
+    lab.0.apic.write(ICR, SELF | ASSERT | u32::from(vector));
+}
+
+#[test]
+fn a_physical_interrupt_exits_by_the_hosts_flag_and_stays_pending() {
+    // jmp self, with IF clear.
+    let mut lab = Lab::new(&[0xeb, 0xfe]);
+    lab.intercept(INTR);
+    lab.put(control::VIRTUAL_INTERRUPT, V_INTR_MASKING);
+    // Not before VMRUN: GIF is clear.
+    lab.0.gif = false;
+    lab.0.regs.rflags |= rflags::IF;
+    interrupt(&mut lab, 0x61);
+    assert_eq!(lab.run(), (exitcode::INTR, 0, 0));
+    assert_eq!((lab.rip(), lab.get(control::EXITINTINFO)), (GUEST, 0));
+    assert_eq!(lab.0.apic.pending(), Some(0x61));
+}
+
+#[test]
+fn stgi_lets_the_pending_interrupt_in() {
+    let mut lab = Lab::new(&[0xeb, 0xfe]);
+    lab.intercept(INTR);
+    lab.put(control::VIRTUAL_INTERRUPT, V_INTR_MASKING);
+    // clgi; sti; mov eax, VMCB; vmrun; stgi; nop: the handler does `out 0f4h, al` and `hlt`.
+    let code = [0x0f, 0x01, 0xdd, STI, 0xb8, 0, 0, 2, 0, 0x0f, 0x01, 0xd8, 0x0f, 0x01, 0xdc, NOP, HLT];
+    lab.0.write_physical(HOST, &code);
+    lab.0.regs.idtr = Table { base: IDT, limit: 0xfff };
+    lab.0.regs.gdtr = Table { base: GDT, limit: 0x1f };
+    lab.0.write_physical(HANDLER + 0x610, &[0xe6, 0xf4, HLT, 0xeb, 0xfd]);
+    interrupt(&mut lab, 0x61);
+    let stop = Stop::default();
+    assert_eq!(lab.0.run(&End(stop.clone()), &stop), Halt::Stopped);
+    assert_eq!(lab.pushed_by_host(), HOST + 15);
+}
+
+#[test]
+fn without_masking_the_guest_takes_the_interrupt_itself() {
+    let mut lab = Lab::new(&[STI, NOP, 0xeb, 0xfe]);
+    lab.0.gif = false;
+    interrupt(&mut lab, 0x61);
+    assert_eq!(lab.run().0, exitcode::VMMCALL);
+    assert_eq!(lab.rip(), HANDLER + 0x610);
+}
+
+#[test]
+fn a_virtual_vmsave_goes_through_the_nested_tables() {
+    // mov eax, 5000000h; vmsave; vmmcall
+    let mut lab = Lab::new(&[0xb8, 0, 0, 0, 5, 0x0f, 0x01, 0xdb, 0x0f, 0x01, 0xd9]);
+    lab.put(control::LBR, 2);
+    // Guest-physical 5000000h is system-physical 200000h.
+    lab.0.write_physical(NESTED + 0x2000 + 40 * 8, &0x20_00e7u64.to_le_bytes());
+    lab.0.regs.lstar = 0x1234;
+    assert_eq!(lab.run().0, exitcode::VMMCALL);
+    let mut lstar = [0; 8];
+    lab.0.read_physical(0x20_0000 + save::LSTAR as u64, &mut lstar);
+    assert_eq!(u64::from_le_bytes(lstar), 0x1234);
+}
+
+#[test]
+fn a_virtual_vmload_from_an_unmapped_page_is_a_nested_page_fault() {
+    // mov eax, 5000000h; vmload
+    let mut lab = Lab::new(&[0xb8, 0, 0, 0, 5, 0x0f, 0x01, 0xda]);
+    lab.put(control::LBR, 2);
+    let (code, _, address) = lab.run();
+    assert_eq!((code, address), (exitcode::NPF, 0x500_0000));
+}
+
+#[test]
+fn a_virtual_gif_is_the_guests_own() {
+    // clgi; sti; nop; nop; stgi; nop: the virtual interrupt comes after STGI.
+    let mut lab = Lab::new(&[0x0f, 0x01, 0xdd, STI, NOP, NOP, 0x0f, 0x01, 0xdc, NOP, HLT]);
+    lab.put(control::VIRTUAL_INTERRUPT, VGIF | VGIF_ENABLE | V_IRQ | V_INTR_MASKING | 0xf << 16 | 0x52 << 32);
+    assert_eq!(lab.run().0, exitcode::VMMCALL);
+    assert_eq!(u64::from_le_bytes(lab.pushed()), GUEST + 9);
+    assert_eq!(lab.get(control::VIRTUAL_INTERRUPT) & VGIF, VGIF);
+}
+
+#[test]
+fn pages_of_one_asid_are_not_those_of_another() {
+    // mov eax, [400000h]; vmmcall
+    let code = [0x8b, 0x04, 0x25, 0, 0, 0x40, 0, 0x0f, 0x01, 0xd9];
+    let mut lab = Lab::new(&code);
+    lab.0.write_physical(0x40_0000, &[1]);
+    lab.0.write_physical(0x60_0000, &[2]);
+    lab.run();
+    assert_eq!(lab.get(save::RAX), 1);
+    // Guest-physical 400000h is now system-physical 600000h: another ASID sees it at once.
+    lab.0.write_physical(NESTED + 0x2000 + 2 * 8, &0x60_00e7u64.to_le_bytes());
+    for (asid, value) in [(2, 2), (1, 1)] {
+        lab.put32(control::ASID, asid);
+        lab.put(save::RIP, GUEST);
+        lab.0.regs.rip = HOST;
+        lab.0.halted = false;
+        lab.run();
+        assert_eq!(lab.get(save::RAX), value);
+    }
+}
+
+#[test]
+fn flush_by_asid_forgets_that_asid() {
+    let code = [0x8b, 0x04, 0x25, 0, 0, 0x40, 0, 0x0f, 0x01, 0xd9];
+    let mut lab = Lab::new(&code);
+    lab.0.write_physical(0x60_0000, &[2]);
+    lab.run();
+    lab.0.write_physical(NESTED + 0x2000 + 2 * 8, &0x60_00e7u64.to_le_bytes());
+    lab.put32(control::TLB_CONTROL, 3);
+    lab.put(save::RIP, GUEST);
+    lab.0.regs.rip = HOST;
+    lab.0.halted = false;
+    lab.run();
+    assert_eq!(lab.get(save::RAX), 2);
+}
+
+#[test]
+fn without_svme_the_instructions_are_undefined() {
+    let mut lab = Lab::new(&[NOP]);
+    lab.0.regs.efer &= !efer::SVME;
     let stop = Stop::default();
     assert!(matches!(lab.0.run(&End(stop.clone()), &stop), Halt::Shutdown(_)));
 }

@@ -13,7 +13,7 @@ pub(super) struct Channel {
     count: u64,
     /// When the count was (or will be) loaded; `None` before a count was written, or in a mode that waits for its gate.
     start: Option<u64>,
-    /// Ticks already counted when the gate paused modes 0 and 4.
+    /// Ticks already counted when a closed gate stopped the count.
     paused: Option<u64>,
     written: Option<u8>,
     read_high: bool,
@@ -135,7 +135,7 @@ impl Channel {
             1 | 5 => self.start,
             _ => Some(tick + 1),
         };
-        self.paused = (!self.gate && matches!(self.mode, 0 | 4)).then_some(0);
+        self.paused = (!self.gate && !matches!(self.mode, 1 | 5)).then_some(0);
     }
 
     pub fn set_gate(&mut self, gate: bool, tick: u64) {

@@ -58,6 +58,14 @@ fn mode_0_does_not_start_behind_a_closed_gate() {
 }
 
 #[test]
+fn mode_2_starts_anew_when_its_gate_opens() {
+    let mut counters = Counters::new();
+    program(&mut counters, 2, 2, 50, 0);
+    counters.write(PORT_61, 0, GATE_2, 1000);
+    assert_eq!(reading(&mut counters, 2, 1011), 40);
+}
+
+#[test]
 fn mode_1_starts_with_a_rising_gate() {
     let mut counters = Counters::new();
     program(&mut counters, 2, 1, 50, 0);

@@ -112,10 +112,12 @@ impl Common {
     }
 
     fn accept(&mut self, value: u64) {
-        let shift = 32 * self.driver_select;
-        if self.driver_select < 2 && self.status & STATUS_FEATURES_OK == 0 {
-            self.accepted = self.accepted & !(0xffff_ffff << shift) | (value & 0xffff_ffff) << shift;
+        if self.driver_select > 1 || self.status & STATUS_FEATURES_OK != 0 {
+            return;
         }
+        let shift = 32 * self.driver_select;
+        let half = 0xffff_ffff << shift;
+        self.accepted = (self.accepted & !half) | ((value << shift) & half);
     }
 
     fn set_status(&mut self, value: u8) -> Asked {

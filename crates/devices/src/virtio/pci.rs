@@ -113,9 +113,10 @@ impl VirtioPci {
     }
 
     fn check_queue(&mut self, index: usize) {
-        let valid = |queue: &virtio_queue::Queue| queue.is_valid(self.memory.ram());
-        if !self.common.rings.get(index).is_some_and(|ring| valid(&ring.queue)) {
-            self.fail(Broken(format!("queue {index} does not lie in memory")));
+        let ram = self.memory.ram();
+        let checked = self.common.rings.get(index).map_or(Ok(()), |ring| queue::check(&ring.queue, ram));
+        if let Err(broken) = checked {
+            self.fail(broken);
         }
     }
 

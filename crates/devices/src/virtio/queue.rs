@@ -37,6 +37,25 @@ pub struct Buffers<'a> {
     pub writer: Writer<'a, WatchBitmap>,
 }
 
+/// Checks a queue that the driver enabled: it lies in memory, and its parts do not overlap. (What the device writes
+/// to the used ring could otherwise make ever more chains available.)
+pub(super) fn check(queue: &Queue, ram: &GuestRam) -> Result<(), Broken> {
+    if !queue.is_valid(ram) {
+        return Err(Broken("a queue does not lie in memory".into()));
+    }
+    let size = u64::from(queue.size());
+    let mut parts = [
+        (queue.desc_table(), 16 * size),
+        (queue.avail_ring(), 6 + 2 * size),
+        (queue.used_ring(), 6 + 8 * size),
+    ];
+    parts.sort_unstable();
+    if parts.windows(2).any(|pair| pair[0].0 + pair[0].1 > pair[1].0) {
+        return Err(Broken("the parts of a queue overlap".into()));
+    }
+    Ok(())
+}
+
 /// Serves what is available in `queue`; true when the driver wants an interrupt for it.
 pub(super) fn process(
     device: &mut dyn VirtioDevice,

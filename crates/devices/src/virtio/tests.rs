@@ -114,11 +114,14 @@ impl Driver {
     }
 
     fn enable(&self, desc: u64) {
+        self.enable_at(desc, USED);
+    }
+    fn enable_at(&self, desc: u64, used: u64) {
         self.write(QUEUE_SELECT, self.queue.to_le_bytes());
         self.write(QUEUE_SIZE, SIZE.to_le_bytes());
         self.write(QUEUE_DESC, desc.to_le_bytes());
         self.write(QUEUE_DRIVER, AVAIL.to_le_bytes());
-        self.write(QUEUE_DEVICE, (USED as u32).to_le_bytes());
+        self.write(QUEUE_DEVICE, (used as u32).to_le_bytes());
         self.write(QUEUE_ENABLE, 1u16.to_le_bytes());
     }
 
@@ -404,6 +407,13 @@ fn an_indirect_table_in_an_indirect_table_breaks_the_device() {
 fn a_queue_outside_memory_breaks_the_device() {
     let mut driver = entropy();
     driver.enable(0x10_0000_0000);
+    assert_broken(&mut driver);
+}
+
+#[test]
+fn rings_that_overlap_break_the_device() {
+    let mut driver = entropy();
+    driver.enable_at(DESC, AVAIL);
     assert_broken(&mut driver);
 }
 

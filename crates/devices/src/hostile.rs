@@ -1,0 +1,166 @@
+//! What a guest must not be able to do: bring the process down by any sequence of accesses.
+
+use crate::probe::{Output, Probe, messages};
+use crate::*;
+use ireko_vmcore::{Bus, Clock, Disk, ExtInt, Memory, Space, Timers};
+use std::io;
+use vm_memory::{Bytes, GuestAddress};
+
+/// xorshift64*: the same accesses every time.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+    /// Often a small number or one with few bits, as registers like them.
+    fn value(&mut self) -> u64 {
+        match self.below(4) {
+            0 => self.below(16),
+            1 => 1 << self.below(64),
+            2 => u64::MAX,
+            _ => self.next(),
+        }
+    }
+}
+
+struct Zeros;
+
+impl Disk for Zeros {
+    fn size(&self) -> u64 {
+        1 << 20
+    }
+    fn read_only(&self) -> bool {
+        false
+    }
+    fn read_at(&mut self, _: u64, data: &mut [u8]) -> io::Result<()> {
+        data.fill(0);
+        Ok(())
+    }
+    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Machine {
+    bus: SystemBus,
+    memory: Arc<Memory>,
+    pci: Arc<PciBus>,
+    pic: Pic,
+    ioapic: IoApic,
+}
+
+const WINDOWS: Windows = Windows { ports: 0xc000..0xd000, mmio32: 0xe000_0000..0xe010_0000, mmio64: 0..0 };
+const ECAM: u64 = 0xf000_0000;
+
+fn machine() -> Machine {
+    let (clock, (sink, _), power) = (Clock::new(), messages(), Arc::new(|_| {}) as Power);
+    let timers = Timers::new(clock);
+    let memory = Arc::new(Memory::new(&[(0, 0x10_0000)]).unwrap());
+    let (pic, ioapic) = (Pic::new(Arc::new(|| {})), IoApic::new(0, sink.clone()));
+    let irqs = Irqs::new(pic.clone(), ioapic.clone());
+    let pci = PciBus::new((16..24).map(|gsi| irqs.line(gsi)).collect());
+    let new = |device, slot| shared(VirtioPci::new(device, memory.clone(), sink.clone(), pci.intx(slot)));
+    pci.add(1, new(Box::new(virtio::Blk::new(Box::new(Zeros), "x")), 1)).unwrap();
+    pci.add(2, new(Box::new(virtio::Rng::new(Box::new(io::repeat(7)))), 2)).unwrap();
+    let (console, input) =
+        virtio::console(memory.clone(), sink.clone(), pci.intx(3), Box::new(Output::default()));
+    input.send(b"typed");
+    pci.add(3, console).unwrap();
+    pci.assign(&WINDOWS).unwrap();
+    let mut bus = SystemBus::new();
+    let lines = (0..24).map(|pin| Probe::new().line(pin)).collect();
+    let add = |bus: &mut SystemBus| {
+        bus.add(shared(pic.clone()), &pic::PLACES)?;
+        bus.add(shared(ioapic.clone()), &ioapic::PLACES)?;
+        bus.add(shared(Pit::new(clock, &timers, irqs.line(0))), &pit::PLACES)?;
+        bus.add(shared(Rtc::new(clock, &timers, irqs.line(8), 1 << 30)), &rtc::PLACES)?;
+        bus.add(shared(Serial::new(Box::new(Output::default()), irqs.line(4))), &serial::PLACES)?;
+        bus.add(shared(AcpiPm::new(clock, &timers, irqs.line(9), power.clone())), &acpi::PLACES)?;
+        bus.add(shared(I8042::new(power.clone())), &acpi::I8042_PLACES)?;
+        bus.add(shared(TestDevice::new(lines)), &testdev::TEST_PLACES)?;
+        bus.add(shared(FwCfg::new(1)), &testdev::FW_CFG_PLACES)?;
+        bus.add(shared(ConfigPorts::new(pci.clone(), power.clone())), &pci::CONFIG_PLACES)?;
+        bus.add(shared(Ecam::new(pci.clone())), &[ECAM])?;
+        bus.add_window(Space::Mmio, WINDOWS.mmio32.start, 0x10_0000, pci.clone())
+    };
+    add(&mut bus).unwrap();
+    Machine { bus, memory, pci, pic, ioapic }
+}
+
+/// A space and an address where something is, or nearly.
+fn place(random: &mut Random) -> (Space, u64) {
+    const PORTS: [u64; 14] =
+        [0x1f, 0x40, 0x5e, 0x70, 0x9f, 0xb1, 0xe0, 0x3f6, 0x4d0, 0x510, 0x600, 0x620, 0xcf6, 0x2000];
+    match random.below(4) {
+        0 => (Space::Port, PORTS[random.below(14) as usize] + random.below(8)),
+        1 => (Space::Mmio, 0xfec0_0000 + [0, 0x10, 0x40][random.below(3) as usize]),
+        2 => (Space::Mmio, ECAM + (random.below(4) << 15) + random.below(0x100)),
+        _ => {
+            let structures = [0, 0, 0, 0x1000, 0x2000, 0x3000, 0x6000, 0x7000];
+            let structure = structures[random.below(8) as usize];
+            (Space::Mmio, WINDOWS.mmio32.start + random.below(3) * 0x8000 + structure + random.below(0x40))
+        }
+    }
+}
+
+fn assail(seed: u64, accesses: u32) {
+    let (machine, mut random) = (machine(), Random(seed));
+    for turn in 0..accesses {
+        let (space, address) = place(&mut random);
+        let mut data = random.value().to_le_bytes();
+        let len = 1 << random.below(if space == Space::Port { 3 } else { 4 });
+        match random.below(3) {
+            0 => machine.bus.read(space, address, &mut data[..len]),
+            _ => machine.bus.write(space, address, &data[..len]),
+        }
+        match turn % 1024 {
+            0 => machine.pci.assign(&WINDOWS).unwrap(),
+            1 => drop(machine.pic.acknowledge()),
+            2 => machine.ioapic.eoi(random.next() as u8),
+            _ => {}
+        }
+    }
+    assert_eq!(machine.memory.size(), 0x10_0000);
+}
+
+#[test]
+fn random_accesses_harm_nobody() {
+    (1..=4).for_each(|seed| assail(seed, 100_000));
+}
+
+/// Queues that are set up properly, over memory that holds noise.
+#[test]
+fn random_rings_harm_nobody() {
+    let (machine, mut random) = (machine(), Random(99));
+    let write = |offset: u64, value: u64, len: usize| {
+        machine.bus.write(Space::Mmio, WINDOWS.mmio32.start + offset, &value.to_le_bytes()[..len]);
+    };
+    for round in 0..3000u64 {
+        let bar = round % 3 * 0x8000;
+        let noise: Vec<u8> =
+            (0..0x3000).map(|_| [0, 1, 2, random.next() as u8][random.below(4) as usize]).collect();
+        machine.memory.ram().write_slice(&noise, GuestAddress(0x1000)).unwrap();
+        write(bar + 0x14, 0, 1);
+        write(bar + 0x08, 1, 4);
+        write(bar + 0x0c, 1, 4);
+        write(bar + 0x14, 11, 1);
+        for (register, value) in [(0x18, 16), (0x20, 0x1000), (0x28, 0x2000), (0x30, 0x3000)] {
+            write(bar + register, value, 4);
+        }
+        write(bar + 0x1c, 1, 2);
+        write(bar + 0x14, 15, 1);
+        machine.memory.ram().write_obj(random.below(18) as u16, GuestAddress(0x2002)).unwrap();
+        write(bar + 0x3000, 0, 2);
+    }
+    assert_eq!(machine.bus.counters().len(), 11);
+}
