@@ -29,7 +29,8 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
     let values = if event.error.is_some() { 6 } else { 5 };
     let code = accessed(cpu, target, cpl)?;
     let rsp = stack.push_all(cpu, 8, &frame[..values])?;
-    let start = Start { code, cpl, rip: offset, stack: stack.segment, rsp, clear: entry::interrupt_mask(&gate) };
+    let start =
+        Start { code, cpl, rip: offset, stack: stack.segment, rsp, clear: entry::interrupt_mask(&gate) };
     entry::commit(cpu, event, &start);
     Ok(())
 }

@@ -37,7 +37,8 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
     let offset = checked_target(cpu, &code, gate.offset)?;
     let code = accessed(cpu, target, cpl)?;
     let rsp = push_frame(cpu, event, &gate, &stack, cpl, rip)?;
-    let start = Start { code, cpl, rip: offset, stack: stack.segment, rsp, clear: entry::interrupt_mask(&gate) };
+    let start =
+        Start { code, cpl, rip: offset, stack: stack.segment, rsp, clear: entry::interrupt_mask(&gate) };
     entry::commit(cpu, event, &start);
     if v86 {
         SAVED.iter().for_each(|&index| cpu.regs.seg[index] = Segment::default());
@@ -45,7 +46,14 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-fn push_frame(cpu: &mut Cpu, event: Event, gate: &Gate, stack: &Stack, cpl: u8, rip: u64) -> Result<u64, Fault> {
+fn push_frame(
+    cpu: &mut Cpu,
+    event: Event,
+    gate: &Gate,
+    stack: &Stack,
+    cpl: u8,
+    rip: u64,
+) -> Result<u64, Fault> {
     let mut frame = [0; 10];
     let mut count = 0;
     let mut push = |value: u64| {

@@ -71,7 +71,18 @@ pub fn read16(cpu: &mut Cpu, address: u64) -> u16 {
 
 fn tables(cpu: &mut Cpu, code: u64) {
     let tss = 0x67 | (TSS & 0xffff) << 16 | 0x8900 << 32;
-    let gdt = [0, code, DATA32, code | LEVEL3, DATA32 | LEVEL3, tss, 0, CODE32 | LEVEL3, 0x9b00_0000_ffff, 0x9300_0000_ffff];
+    let gdt = [
+        0,
+        code,
+        DATA32,
+        code | LEVEL3,
+        DATA32 | LEVEL3,
+        tss,
+        0,
+        CODE32 | LEVEL3,
+        0x9b00_0000_ffff,
+        0x9300_0000_ffff,
+    ];
     for (n, descriptor) in gdt.into_iter().enumerate() {
         write64(cpu, GDT + 8 * n as u64, descriptor);
     }
@@ -154,7 +165,7 @@ pub fn real() -> Cpu {
     cpu.regs.seg[seg::SS].selector = 0x800;
     cpu.regs.gpr[gpr::RSP] = 0x100;
     for vector in 0..=255u64 {
-        write(&mut cpu, vector * 4, &(0x500_0000 | vector as u32 * 16).to_le_bytes());
+        write(&mut cpu, vector * 4, &(0x500_0000 | (vector as u32 * 16)).to_le_bytes());
     }
     cpu
 }

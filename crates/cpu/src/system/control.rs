@@ -9,16 +9,8 @@ use ireko_x86::paging::PHYSICAL_MASK;
 use ireko_x86::regs::seg;
 
 /// Bits of CR0 that can change; the others below bit 32 are ignored.
-const CR0_WRITABLE: u64 = cr0::PE
-    | cr0::MP
-    | cr0::EM
-    | cr0::TS
-    | cr0::NE
-    | cr0::WP
-    | cr0::AM
-    | cr0::NW
-    | cr0::CD
-    | cr0::PG;
+const CR0_WRITABLE: u64 =
+    cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::NE | cr0::WP | cr0::AM | cr0::NW | cr0::CD | cr0::PG;
 /// Changes that make cached translations wrong.
 const CR0_PAGING: u64 = cr0::PG | cr0::WP | cr0::PE;
 const CR4_PAGING: u64 = cr4::PSE | cr4::PAE | cr4::PGE | cr4::PCIDE | cr4::SMEP | cr4::SMAP | cr4::LA57;

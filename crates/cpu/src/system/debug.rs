@@ -83,6 +83,7 @@ pub fn step(cpu: &Cpu, before: u64, insn: &Instruction) -> Option<Exception> {
     let stack_load = matches!(mnemonic, Mov | Pop)
         && insn.op0_kind() == OpKind::Register
         && insn.op0_register() == Register::SS;
-    let entry = matches!(mnemonic, Int | Int1 | Int3 | Into | Syscall | Sysenter) && cpu.regs.rflags & rflags::TF == 0;
+    let entry = matches!(mnemonic, Int | Int1 | Int3 | Into | Syscall | Sysenter)
+        && cpu.regs.rflags & rflags::TF == 0;
     (before & rflags::TF != 0 && !stack_load && !entry).then(|| Exception::debug(dr6::BS))
 }

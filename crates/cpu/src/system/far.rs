@@ -8,10 +8,10 @@ use crate::system::iret::{commit, return_code, return_stack};
 use crate::system::stack::Stack;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction, OpKind};
+use ireko_x86::Segment;
 use ireko_x86::descriptor::{Gate, RPL, is_null, kind};
 use ireko_x86::exception::vector;
 use ireko_x86::regs::{gpr, seg};
-use ireko_x86::Segment;
 
 /// Parameters that a call gate can copy.
 const PARAMETERS: usize = 31;
@@ -152,7 +152,8 @@ fn gate(cpu: &mut Cpu, gate: &Gate, how: Transfer, back: u64) -> Result<(), Faul
     let target = fetch(cpu, gate.selector, vector::GP)?;
     let code = checked_code(cpu, &target)?;
     let inner = how == Transfer::Call && !code.conforming() && code.dpl() < cpl;
-    let allowed = if code.conforming() || how == Transfer::Call { code.dpl() <= cpl } else { code.dpl() == cpl };
+    let allowed =
+        if code.conforming() || how == Transfer::Call { code.dpl() <= cpl } else { code.dpl() == cpl };
     if !allowed || (cpu.regs.long_mode() && !code.long()) {
         return Err(target.fault(vector::GP));
     }
@@ -228,7 +229,8 @@ pub fn ret(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     }
     let (entry, code) = return_code(cpu, cs)?;
     let rpl = (cs & RPL) as u8;
-    let stack = if rpl > cpu.regs.cpl { Some(outer_stack(cpu, popped, size, release, rpl, &code)?) } else { None };
+    let stack =
+        if rpl > cpu.regs.cpl { Some(outer_stack(cpu, popped, size, release, rpl, &code)?) } else { None };
     let ip = checked_target(cpu, &code, ip)?;
     let code = accessed(cpu, entry, rpl)?;
     commit(cpu, code, rpl, ip, stack, popped);
@@ -236,7 +238,14 @@ pub fn ret(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 }
 
 /// The stack that a far return to an outer level goes back to, with the parameters released there too.
-fn outer_stack(cpu: &mut Cpu, at: u64, size: usize, release: u64, rpl: u8, code: &Segment) -> Result<(Segment, u64), Fault> {
+fn outer_stack(
+    cpu: &mut Cpu,
+    at: u64,
+    size: usize,
+    release: u64,
+    rpl: u8,
+    code: &Segment,
+) -> Result<(Segment, u64), Fault> {
     let pointer = cpu.peek(at, size)?;
     let selector = cpu.peek(at + size as u64, size)? as u16;
     let segment = return_stack(cpu, selector, rpl, code)?;

@@ -24,7 +24,7 @@ fn v86_iopl(cpu: &Cpu) -> Result<(), Fault> {
 pub fn cli(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     may_mask(cpu)?;
     cpu.regs.rflags &= !flag::IF;
-    Ok(Next::Resync)
+    Ok(Next::Advance)
 }
 
 /// Interrupts stay held off until after the next instruction, if they were off.
@@ -87,6 +87,13 @@ pub fn popf(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let level = if cpu.regs.cpl == 0 { flag::IOPL } else { 0 };
     let open = (always | interrupt | level) & mask(size);
     // VIF and VIP are kept; RF is cleared (APM vol. 3, POPF).
-    cpu.regs.rflags = cpu.regs.rflags & !(open | flag::RF) | image & open;
-    Ok(Next::Resync)
+    let old = cpu.regs.rflags;
+    let new = old & !(open | flag::RF) | image & open;
+    cpu.regs.rflags = new;
+    Ok(if matters(old, new) { Next::Resync } else { Next::Advance })
+}
+
+/// Translated code depends on these flags, or an interrupt may be waiting for them.
+fn matters(old: u64, new: u64) -> bool {
+    (old ^ new) & (flag::TF | flag::DF | flag::AC) != 0 || new & !old & flag::IF != 0
 }

@@ -2,7 +2,9 @@
 
 use crate::event::jump_real;
 use crate::operand::mask;
-use crate::system::descriptor::{Entry, accessed, checked_code, checked_stack, checked_target, fetch, null_stack};
+use crate::system::descriptor::{
+    Entry, accessed, checked_code, checked_stack, checked_target, fetch, null_stack,
+};
 use crate::system::stack::peek_all;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
@@ -77,7 +79,11 @@ fn protected(cpu: &mut Cpu, size: usize) -> Result<(), Fault> {
     if outer && always == 3 {
         peek_all(cpu, size, &mut values)?;
     }
-    let stack = if outer || cpu.regs.code64() { Some(return_stack(cpu, values[4] as u16, rpl, &code)?) } else { None };
+    let stack = if outer || cpu.regs.code64() {
+        Some(return_stack(cpu, values[4] as u16, rpl, &code)?)
+    } else {
+        None
+    };
     let ip = checked_target(cpu, &code, ip)?;
     let code = accessed(cpu, entry, rpl)?;
     load_flags(cpu, size, flags, OPEN | privileged_flags(cpu));
@@ -98,7 +104,9 @@ fn nested_task(cpu: &Cpu) -> Fault {
     if cpu.regs.long_mode() {
         return Fault::gp(0);
     }
-    Fault::Unsupported("IRET with RFLAGS.NT set is a hardware task switch, and those are not done: clear NT first".into())
+    Fault::Unsupported(
+        "IRET with RFLAGS.NT set is a hardware task switch, and those are not done: clear NT first".into(),
+    )
 }
 
 /// Checks the code segment that a far return or IRET goes to.

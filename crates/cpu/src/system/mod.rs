@@ -124,7 +124,9 @@ fn other_system(mnemonic: Mnemonic) -> Option<Routine> {
         Skinit => svm::skinit,
         Invlpga => svm::invlpga,
         Monitor | Mwait | Monitorx | Mwaitx | Rdpru | Rdpkru | Wrpkru | Rsm => wait::undefined,
-        Invlpgb | Tlbsync | Getsec | Enclu | Encls | Enclv | Ptwrite | Umonitor | Umwait | Tpause => wait::undefined,
+        Invlpgb | Tlbsync | Getsec | Enclu | Encls | Enclv | Ptwrite | Umonitor | Umwait | Tpause => {
+            wait::undefined
+        }
         Vmcall | Vmlaunch | Vmresume | Vmxoff | Vmxon | Vmptrld | Vmptrst | Vmclear => wait::undefined,
         Vmread | Vmwrite | Vmfunc | Invept | Invvpid => wait::undefined,
         _ => return None,

@@ -5,10 +5,10 @@ use crate::cpu::Privilege;
 use crate::operand::{canonical, mask, within};
 use crate::system::descriptor::{checked_stack, fault, null_stack};
 use crate::{Cpu, Fault};
+use ireko_x86::Segment;
 use ireko_x86::descriptor::{kind, tss};
 use ireko_x86::exception::{Exception, vector};
 use ireko_x86::regs::{gpr, seg};
-use ireko_x86::Segment;
 
 /// Bytes of the longest frame: a call gate's 31 parameters and four values of four bytes.
 const LONGEST: usize = 160;

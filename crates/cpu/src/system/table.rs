@@ -43,7 +43,12 @@ fn load(cpu: &mut Cpu, insn: &Instruction, intercept: Intercept) -> Result<Table
     Ok(Table { base, limit: whole as u16 })
 }
 
-fn store(cpu: &mut Cpu, insn: &Instruction, intercept: Intercept, which: fn(&Cpu) -> Table) -> Result<Next, Fault> {
+fn store(
+    cpu: &mut Cpu,
+    insn: &Instruction,
+    intercept: Intercept,
+    which: fn(&Cpu) -> Table,
+) -> Result<Next, Fault> {
     cpu.umip()?;
     cpu.intercept(intercept)?;
     let table = which(cpu);

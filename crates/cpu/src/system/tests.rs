@@ -181,6 +181,60 @@ fn a_far_jump_to_a_task_is_reported_as_unsupported() {
 }
 
 #[test]
+fn a_far_jump_to_a_16_bit_segment_beyond_its_limit_is_refused() {
+    let mut cpu = protected();
+    assert_eq!(run(&mut cpu, &[0xea, 0, 0, 1, 0, CODE16 as u8, 0]), gp(0));
+    run(&mut cpu, &[0xea, 0, 0x60, 0, 0, CODE16 as u8, 0]).unwrap();
+    assert!(!cpu.regs.seg[seg::CS].big());
+}
+
+#[test]
+fn iretd_to_user_code_pops_its_stack() {
+    let mut cpu = protected();
+    stack32(&mut cpu, &[0x7777, USER_CODE.into(), 0x3202, 0x6660, USER_DATA.into()]);
+    run(&mut cpu, IRETD).unwrap();
+    assert_eq!((cpu.regs.cpl, cpu.regs.gpr[gpr::RSP], cpu.regs.rflags), (3, 0x6660, 0x3202));
+}
+
+#[test]
+fn pushf_and_popf_in_virtual_8086_mode_need_iopl_3() {
+    let mut cpu = protected();
+    set_level(&mut cpu, 3);
+    cpu.regs.rflags |= rflags::VM;
+    assert_eq!((run(&mut cpu, &[0x9c]), run(&mut cpu, &[0x9d])), (gp(0), gp(0)));
+    cpu.regs.rflags |= rflags::IOPL;
+    assert_eq!(run(&mut cpu, &[0x9c]), Ok(Next::Advance));
+}
+
+#[test]
+fn an_iret_fault_leaves_nmis_blocked() {
+    let mut cpu = long();
+    cpu.nmi_blocked = true;
+    stack64(&mut cpu, &[0x7777, 0, 2, 0x6660, 0]);
+    assert_eq!((run(&mut cpu, IRETQ), cpu.nmi_blocked), (gp(0), true));
+}
+
+#[test]
+fn verw_refuses_code() {
+    let mut cpu = protected();
+    cpu.regs.gpr[gpr::RAX] = KERNEL_CODE.into();
+    cpu.regs.rflags |= rflags::ZF;
+    run(&mut cpu, &[0x0f, 0x00, 0xe8]).unwrap();
+    assert_eq!(cpu.regs.rflags & rflags::ZF, 0);
+}
+
+#[test]
+fn a_control_register_intercept_names_the_register_and_its_source() {
+    let mut cpu = long();
+    guest(&mut cpu, &[]);
+    if let crate::cpu::World::Guest(control) = &mut cpu.world {
+        control.cr_write = 1 << 3;
+    }
+    let exit = Exit::Cr { number: 3, write: true, gpr: Some(0) };
+    assert_eq!(run(&mut cpu, &mov_cr(3)), Err(Fault::Exit(exit)));
+}
+
+#[test]
 fn a_conforming_segment_keeps_the_callers_level() {
     let mut cpu = protected();
     set_level(&mut cpu, 3);
@@ -388,11 +442,11 @@ fn an_instruction_breakpoint_matches_its_address_unless_resuming() {
 
 #[test]
 fn single_step_traps_after_an_instruction_but_not_after_mov_ss() {
-    let mut cpu = protected();
+    let cpu = protected();
     let nop = decode(&cpu, &[0x90]);
     let mov_ss = decode(&cpu, &[0x8e, 0xd0]);
-    assert_eq!(super::debug::step(&mut cpu, rflags::TF, &nop), Some(Exception::debug(dr6::BS)));
-    assert_eq!(super::debug::step(&mut cpu, rflags::TF, &mov_ss), None);
+    assert_eq!(super::debug::step(&cpu, rflags::TF, &nop), Some(Exception::debug(dr6::BS)));
+    assert_eq!(super::debug::step(&cpu, rflags::TF, &mov_ss), None);
 }
 
 #[test]
