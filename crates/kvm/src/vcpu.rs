@@ -13,9 +13,17 @@ pub struct KvmVcpu {
     fd: VcpuFd,
     kick: Kick,
     kick_registered: bool,
-    exits: u64,
+    exits: Exits,
     vm: Arc<VmFd>,
     _memory: Arc<Memory>,
+}
+
+/// Exits that came to user space, by kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Exits {
+    port: u64,
+    mmio: u64,
+    interrupted: u64,
 }
 
 impl Drop for KvmVcpu {
@@ -27,7 +35,7 @@ impl Drop for KvmVcpu {
 impl KvmVcpu {
     pub(crate) fn new(mut fd: VcpuFd, vm: Arc<VmFd>, memory: Arc<Memory>) -> Self {
         let kick = Kick::new(ImmediateExit::of(&mut fd));
-        Self { fd, kick, kick_registered: false, exits: 0, vm, _memory: memory }
+        Self { fd, kick, kick_registered: false, exits: Exits::default(), vm, _memory: memory }
     }
 
     /// A vCPU is run with one `Stop` all its life, so one registration does.
@@ -46,10 +54,12 @@ impl KvmVcpu {
             }
             // The exit borrows the exit page; what it says is read from the page afterwards.
             let entered = self.fd.run().map(drop);
-            self.exits += 1;
             let halt = match entered {
                 Ok(()) => self.exit(bus),
-                Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => None,
+                Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => {
+                    self.exits.interrupted += 1;
+                    None
+                }
                 Err(e) => {
                     Some(self.failure(&format!("KVM_RUN: {}", std::io::Error::from_raw_os_error(e.errno()))))
                 }
@@ -64,11 +74,13 @@ impl KvmVcpu {
         let reason = self.fd.get_kvm_run().exit_reason;
         match reason {
             KVM_EXIT_IO => {
+                self.exits.port += 1;
                 let access = ioctl::port_access(self.fd.get_kvm_run());
                 self.serve(bus, Space::Port, access);
                 None
             }
             KVM_EXIT_MMIO => {
+                self.exits.mmio += 1;
                 let access = ioctl::mmio_access(self.fd.get_kvm_run());
                 self.serve(bus, Space::Mmio, access);
                 None
@@ -163,7 +175,9 @@ impl Vcpu for KvmVcpu {
     }
 
     fn dump(&mut self) -> String {
-        let exits = self.exits;
-        self.describe(&format!("kvm vCPU, {exits} exits"))
+        let Exits { port, mmio, interrupted } = self.exits;
+        self.describe(&format!(
+            "kvm, exits to user space: {port} port, {mmio} MMIO, {interrupted} interrupted"
+        ))
     }
 }

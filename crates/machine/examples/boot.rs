@@ -1,6 +1,6 @@
 //! Boots one kernel with its serial console on standard output: `boot [options] KERNEL [INITRD [COMMAND LINE]]`, where the
 //! options are `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE`, `--option NAME=VALUE`
-//! and `--stop-after SECONDS`.
+//! and `--stop-after SECONDS`. With IREKO_DUMP set, it prints processors and device counters at the end.
 
 use ireko_machine::{DiskSpec, Endpoints, MachineError, Spec, Vm, parse_memory};
 use std::io::Read;
@@ -52,8 +52,12 @@ fn boot() -> Result<u8, MachineError> {
             handle.serial_input(&bytes[..count]);
         }
     });
+    let handle = vm.handle();
     let outcome = vm.run();
     eprintln!("{outcome}");
+    if std::env::var_os("IREKO_DUMP").is_some() {
+        eprintln!("{}", handle.dump());
+    }
     Ok(outcome.exit_code())
 }
 

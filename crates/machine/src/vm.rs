@@ -10,7 +10,9 @@ use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
 use ireko_vmcore::{
     Bus, Clock, CpuModel, Halt, HvError, Memory, Partition, PartitionSpec, Stop, Timers, Vcpu,
 };
+use std::any::Any;
 use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Where the guest's output goes.
@@ -145,12 +147,21 @@ impl Vm {
                 }
             }
         });
+        lock(dump).push_str(&self.device_counters());
         self.ending.take()
+    }
+
+    /// A line for every device that was used.
+    fn device_counters(&self) -> String {
+        let used = self.platform.bus.counters().into_iter().filter(|c| c.reads + c.writes > 0);
+        used.map(|c| format!("{:>16}: {} reads, {} writes\n", c.name, c.reads, c.writes)).collect()
     }
 }
 
 fn run_vcpu(id: usize, vcpu: &mut dyn Vcpu, bus: &dyn Bus, ending: &Ending, dump: &Mutex<String>) {
-    let halt = vcpu.run(bus, &ending.stop);
+    // A panic is our mistake, but the guest's end and not this process's.
+    let halt = catch_unwind(AssertUnwindSafe(|| vcpu.run(bus, &ending.stop)))
+        .unwrap_or_else(|panic| Halt::Failed(format!("a panic in vCPU {id}: {}", panic_text(&*panic))));
     let text = vcpu.dump();
     if !text.is_empty() {
         lock(dump).push_str(&format!("vCPU {id}: {text}\n"));
@@ -158,6 +169,11 @@ fn run_vcpu(id: usize, vcpu: &mut dyn Vcpu, bus: &dyn Bus, ending: &Ending, dump
     if halt != Halt::Stopped {
         ending.end(Outcome::from_halt(halt, || text));
     }
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }
 
 fn timekeeping() -> (Clock, Timers) {
@@ -271,7 +287,7 @@ impl Handle {
             None => self.serial_input(bytes),
         }
     }
-    /// The state of every vCPU as of its end; empty while the VM runs.
+    /// The state of every vCPU and the use of every device, as of the VM's end; empty while it runs.
     pub fn dump(&self) -> String {
         lock(&self.dump).clone()
     }
