@@ -13,7 +13,9 @@ const SHARED: u16 = 3;
 const X86_64: u16 = 62;
 const I386: u16 = 3;
 const LOAD: u32 = 1;
-const MOST_SEGMENTS: usize = 64;
+/// Program headers that user programs have and kernels do not: DYNAMIC, INTERP, TLS, GNU_RELRO.
+const OF_PROGRAMS: [u32; 4] = [2, 3, 7, 0x6474_e552];
+const MOST_SEGMENTS: u64 = 64;
 
 pub fn is(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
@@ -49,6 +51,12 @@ const OFFSETS_64: Offsets = Offsets { program_headers: 32, header_size: 54, head
 impl Elf {
     /// A Linux kernel: 64 bits, for x86-64.
     pub fn parse_vmlinux(name: &str, bytes: &[u8]) -> Result<Self, MachineError> {
+        if is_program(bytes) {
+            return Err(MachineError::NotAKernel {
+                name: name.into(),
+                found: "an ELF program for user space".into(),
+            });
+        }
         let elf = Self::parse(name, bytes)?;
         match elf.is_64 {
             true => Ok(elf),
@@ -107,17 +115,46 @@ fn word(bytes: &[u8], is_64: bool, offset: usize) -> Option<u64> {
     if is_64 { u64_at(bytes, offset) } else { u32_at(bytes, offset).map(u64::from) }
 }
 
+/// Where the program headers are.
+struct Headers {
+    table: u64,
+    size: u64,
+    count: u64,
+}
+
+impl Headers {
+    fn find(bytes: &[u8], is_64: bool) -> Option<Self> {
+        let offsets = if is_64 { OFFSETS_64 } else { OFFSETS_32 };
+        Some(Self {
+            table: word(bytes, is_64, offsets.program_headers)?,
+            size: u64::from(u16_at(bytes, offsets.header_size)?),
+            count: u64::from(u16_at(bytes, offsets.header_count)?).min(MOST_SEGMENTS),
+        })
+    }
+
+    /// The end of each header in the file, and the file from its start.
+    fn each<'a>(&self, bytes: &'a [u8]) -> impl Iterator<Item = (u64, &'a [u8])> + use<'a> {
+        let (table, size) = (self.table, self.size);
+        (0..self.count).map(move |n| {
+            let at = table.saturating_add(n * size);
+            let rest = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+            (at.saturating_add(size), rest)
+        })
+    }
+}
+
+fn is_program(bytes: &[u8]) -> bool {
+    let headers = Headers::find(bytes, bytes.get(4) == Some(&CLASS_64));
+    headers.is_some_and(|h| {
+        h.each(bytes).any(|(_, header)| u32_at(header, 0).is_some_and(|kind| OF_PROGRAMS.contains(&kind)))
+    })
+}
+
 fn segments(name: &str, bytes: &[u8], is_64: bool) -> Result<Vec<Segment>, MachineError> {
-    let offsets = if is_64 { OFFSETS_64 } else { OFFSETS_32 };
-    let short = |needs: u64| cut_short(name, bytes, needs);
-    let table = word(bytes, is_64, offsets.program_headers).ok_or_else(|| short(64))?;
-    let size = u16_at(bytes, offsets.header_size).ok_or_else(|| short(64))?;
-    let count = usize::from(u16_at(bytes, offsets.header_count).ok_or_else(|| short(64))?).min(MOST_SEGMENTS);
+    let headers = Headers::find(bytes, is_64).ok_or_else(|| cut_short(name, bytes, 64))?;
     let mut segments = Vec::new();
-    for n in 0..count {
-        let at = table.saturating_add(n as u64 * u64::from(size));
-        let header = usize::try_from(at).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
-        let segment = segment(header, is_64).ok_or_else(|| short(at.saturating_add(u64::from(size))))?;
+    for (end, header) in headers.each(bytes) {
+        let segment = segment(header, is_64).ok_or_else(|| cut_short(name, bytes, end))?;
         segments.extend(segment.map(|s| checked(name, bytes, s)).transpose()?);
     }
     Ok(segments)
@@ -215,5 +252,14 @@ mod tests {
         for length in 4..bytes.len() {
             assert!(Elf::parse("k", &bytes[..length]).is_err());
         }
+    }
+
+    #[test]
+    fn a_user_program_is_no_kernel() {
+        let mut bytes = sample(0x100_0000, 0x100_0000, 0);
+        // The one program header becomes INTERP.
+        bytes[64] = 3;
+        let error = Elf::parse_vmlinux("k", &bytes).unwrap_err();
+        assert!(error.to_string().contains("program for user space"), "{error}");
     }
 }
