@@ -1,0 +1,41 @@
+//! The main job, by the binary itself: Debian's kernel boots, its KVM loads, and Debian boots inside it.
+
+use serde_json::Value;
+use std::process::Command;
+
+/// Runs `ireko nest --json` on the software CPU and gives its document.
+fn nest(depth: u32, memory: &str) -> Value {
+    let run = Command::new(env!("CARGO_BIN_EXE_ireko"))
+        .args(["nest", "--json", "--engine", "soft", "--memory", memory, "--depth", &depth.to_string()])
+        .output()
+        .expect("the ireko binary");
+    let text = String::from_utf8_lossy(&run.stdout);
+    let document = serde_json::from_str(&text)
+        .unwrap_or_else(|e| panic!("{e}: {text}\n{}", String::from_utf8_lossy(&run.stderr)));
+    assert!(run.status.success(), "{document:#}\n{}", String::from_utf8_lossy(&run.stderr));
+    document
+}
+
+fn text<'a>(level: &'a Value, path: &str) -> &'a str {
+    level.pointer(path).and_then(Value::as_str).unwrap_or_else(|| panic!("{path} in {level:#}"))
+}
+
+#[test]
+fn a_debian_kernel_boots_to_user_space_and_answers() {
+    let document = nest(1, "1G");
+    let level = &document["levels"][0];
+    assert_eq!(document["ok"], true);
+    assert_eq!(text(level, "/engine"), "soft");
+    assert!(text(level, "/kernel").contains("cloud-amd64"), "{level:#}");
+}
+
+#[test]
+fn debian_boots_inside_the_kvm_of_debian() {
+    let document = nest(2, "2G");
+    let levels = document["levels"].as_array().expect("levels");
+    assert_eq!(document["ok"], true);
+    assert_eq!(levels.len(), 2);
+    assert_eq!(text(&levels[1], "/engine"), "kvm");
+    assert_eq!(text(&levels[1], "/parent_boot_id"), text(&levels[0], "/boot_id"));
+    assert_ne!(text(&levels[1], "/boot_id"), text(&levels[0], "/boot_id"));
+}
