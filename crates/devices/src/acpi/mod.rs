@@ -106,6 +106,7 @@ struct State {
     registers: Registers,
     clock: Clock,
     sci: Line,
+    level: bool,
     timer: Timer,
 }
 
@@ -114,14 +115,20 @@ impl State {
         (u128::from(self.clock.now()) * u128::from(PM_TIMER_FREQUENCY) / SECOND) as u64
     }
 
-    fn settle(&mut self) {
+    /// Works out the status up to now and sets SCI; gives the PM timer.
+    fn settle(&mut self) -> u64 {
         let ticks = self.ticks();
         self.registers.advance(ticks);
-        self.sci.set(self.registers.sci());
+        let level = self.registers.sci();
+        if level != self.level {
+            self.level = level;
+            self.sci.set(level);
+        }
         if self.registers.enable & TIMER_CARRY != 0 {
             let carry = u128::from(((ticks >> 31) + 1) << 31);
             self.timer.arm((carry * SECOND).div_ceil(u128::from(PM_TIMER_FREQUENCY)) as u64);
         }
+        ticks
     }
 }
 
@@ -141,7 +148,7 @@ impl AcpiPm {
                     lock(&state).settle();
                 }
             });
-            Mutex::new(State { registers: Registers::default(), clock, sci, timer })
+            Mutex::new(State { registers: Registers::default(), clock, sci, level: false, timer })
         });
         Self { state, power }
     }
@@ -173,8 +180,7 @@ impl Device for AcpiPm {
         if region == SMI_REGION {
             return copy_out(&state.registers.smi, offset, data);
         }
-        state.settle();
-        let ticks = state.ticks();
+        let ticks = state.settle();
         copy_out(&state.registers.image(ticks), offset, data);
     }
     fn write(&mut self, region: usize, offset: u64, data: &[u8]) {

@@ -3,7 +3,6 @@
 use super::Count;
 use crate::lock;
 use ireko_vmcore::{Bus, Device, Space};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 /// Who answers for a range.
@@ -23,7 +22,7 @@ impl Entry {
     pub fn read(&self, space: Space, address: u64, data: &mut [u8]) {
         match &self.target {
             Target::Device { device, region, count } => {
-                count.reads.fetch_add(1, Ordering::Relaxed);
+                count.read();
                 lock(device).read(*region, address - self.start, data);
             }
             Target::Window(bus) => bus.read(space, address, data),
@@ -33,7 +32,7 @@ impl Entry {
     pub fn write(&self, space: Space, address: u64, data: &[u8]) {
         match &self.target {
             Target::Device { device, region, count } => {
-                count.writes.fetch_add(1, Ordering::Relaxed);
+                count.wrote();
                 lock(device).write(*region, address - self.start, data);
             }
             Target::Window(bus) => bus.write(space, address, data),

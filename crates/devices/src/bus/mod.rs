@@ -56,9 +56,25 @@ pub struct Counter {
 }
 
 #[derive(Default)]
-struct Count {
+pub(crate) struct Count {
     reads: AtomicU64,
     writes: AtomicU64,
+}
+
+impl Count {
+    pub fn read(&self) {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+    }
+    pub fn wrote(&self) {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+    }
+    pub fn counter(&self, name: &'static str) -> Counter {
+        Counter {
+            name,
+            reads: self.reads.load(Ordering::Relaxed),
+            writes: self.writes.load(Ordering::Relaxed),
+        }
+    }
 }
 
 struct Attached {
@@ -138,11 +154,7 @@ impl SystemBus {
 
     /// How often each device was accessed, in the order they were added.
     pub fn counters(&self) -> Vec<Counter> {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        self.devices
-            .iter()
-            .map(|a| Counter { name: a.name, reads: read(&a.count.reads), writes: read(&a.count.writes) })
-            .collect()
+        self.devices.iter().map(|attached| attached.count.counter(attached.name)).collect()
     }
 
     fn map(&self, space: Space) -> &Map {

@@ -121,3 +121,22 @@ fn a_register_that_is_not_there_reads_zero() {
     write32(&mut ioapic, 0, IOREGSEL, 0xff);
     assert_eq!(read32(&mut ioapic, 0, IOWIN), 0);
 }
+
+#[test]
+fn a_delivery_may_come_back_with_an_eoi() {
+    let handle: Arc<Mutex<Option<IoApic>>> = Arc::default();
+    let inner = handle.clone();
+    let mut ioapic = IoApic::new(
+        0,
+        Arc::new(move |msi| {
+            if let Some(ioapic) = lock(&inner).take() {
+                ioapic.set(9, false);
+                ioapic.eoi(msi.data as u8);
+            }
+        }),
+    );
+    program(&mut ioapic, 9, 0x41 | LEVEL);
+    *lock(&handle) = Some(ioapic.clone());
+    ioapic.set(9, true);
+    assert_eq!(low_half(&mut ioapic, 9) & REMOTE_IRR, 0);
+}

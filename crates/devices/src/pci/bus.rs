@@ -3,6 +3,7 @@
 use super::host::HostBridge;
 use super::regs::*;
 use super::{Bar, Function};
+use crate::bus::{Count, Counter};
 use crate::irq::SharedLine;
 use crate::{lock, shared};
 use ireko_vmcore::{Bus, Line, Space};
@@ -41,20 +42,27 @@ impl std::fmt::Display for PciError {
 
 impl std::error::Error for PciError {}
 
+/// A function in its slot.
+#[derive(Clone)]
+struct Slot {
+    function: SharedFunction,
+    count: Arc<Count>,
+}
+
 /// A decoded BAR.
 struct Route {
     space: Space,
     start: u64,
     end: u64,
     bar: usize,
-    function: SharedFunction,
+    slot: Slot,
 }
 
 /// Bus 0 with 32 single-function slots; slot 0 is the host bridge.
 ///
 /// Locks: routes, then a function. A function never calls back into the bus.
 pub struct PciBus {
-    slots: RwLock<Vec<Option<SharedFunction>>>,
+    slots: RwLock<Vec<Option<Slot>>>,
     routes: RwLock<Vec<Route>>,
     intx: Vec<Arc<SharedLine>>,
 }
@@ -62,8 +70,8 @@ pub struct PciBus {
 impl PciBus {
     /// `intx` are the wires that INTA# of the slots share: slot n has wire n modulo their number.
     pub fn new(intx: Vec<Line>) -> Arc<Self> {
-        let mut slots: Vec<Option<SharedFunction>> = (0..SLOTS).map(|_| None).collect();
-        slots[0] = Some(shared(HostBridge::new()));
+        let mut slots: Vec<Option<Slot>> = (0..SLOTS).map(|_| None).collect();
+        slots[0] = Some(Slot { function: shared(HostBridge::new()), count: Arc::default() });
         Arc::new(Self {
             slots: RwLock::new(slots),
             routes: RwLock::default(),
@@ -83,7 +91,7 @@ impl PciBus {
     pub fn add(&self, slot: u8, function: SharedFunction) -> Result<(), PciError> {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
         match slots.get_mut(usize::from(slot)) {
-            Some(free) if free.is_none() => *free = Some(function),
+            Some(free) if free.is_none() => *free = Some(Slot { function, count: Arc::default() }),
             _ => return Err(PciError::Slot(slot)),
         }
         drop(slots);
@@ -91,19 +99,24 @@ impl PciBus {
         Ok(())
     }
 
-    fn functions(&self) -> Vec<SharedFunction> {
+    fn occupied(&self) -> Vec<Slot> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).iter().flatten().cloned().collect()
     }
 
-    fn function(&self, slot: usize) -> Option<SharedFunction> {
-        self.slots.read().unwrap_or_else(PoisonError::into_inner).get(slot)?.clone()
+    fn functions(&self) -> impl Iterator<Item = SharedFunction> {
+        self.occupied().into_iter().map(|slot| slot.function)
+    }
+
+    /// How often each function's BARs were accessed, in the order of slots.
+    pub fn counters(&self) -> Vec<Counter> {
+        self.occupied().iter().map(|slot| slot.count.counter(lock(&slot.function).name())).collect()
     }
 
     /// Places all BARs in the windows and turns decoding and bus mastering on, as firmware does.
     pub fn assign(&self, windows: &Windows) -> Result<(), PciError> {
         let mut free = windows.clone();
-        let placed = self.functions().iter().try_for_each(|function| {
-            let mut function = lock(function);
+        let placed = self.functions().try_for_each(|function| {
+            let mut function = lock(&function);
             let bars: Vec<(usize, Bar)> = function.config().bars().collect();
             for &(index, bar) in &bars {
                 let window = match bar {
@@ -138,23 +151,23 @@ impl PciBus {
 
     /// Works out anew what is decoded where.
     fn route(&self) {
-        let functions = self.functions();
+        let occupied = self.occupied();
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
         routes.clear();
-        for function in functions {
-            let held = lock(&function);
-            for (bar, what, start) in held.config().decoded() {
+        for slot in occupied {
+            for (bar, what, start) in lock(&slot.function).config().decoded() {
                 let end = start.saturating_add(what.size());
-                routes.push(Route { space: what.space(), start, end, bar, function: function.clone() });
+                routes.push(Route { space: what.space(), start, end, bar, slot: slot.clone() });
             }
         }
     }
 
-    /// Whose `address` is: the function, the BAR, and the offset and bytes left in it.
-    fn find(&self, space: Space, address: u64) -> Option<(SharedFunction, usize, u64, u64)> {
+    /// Whose the whole access is: the slot, the BAR, and the offset in it.
+    fn find(&self, space: Space, address: u64, len: usize) -> Option<(Slot, usize, u64)> {
         let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
         let route = routes.iter().find(|r| r.space == space && (r.start..r.end).contains(&address))?;
-        Some((route.function.clone(), route.bar, address - route.start, route.end - address))
+        let inside = route.end - address >= len as u64;
+        inside.then(|| (route.slot.clone(), route.bar, address - route.start))
     }
 
     /// Configuration read at bus 0: `function` is slot << 3 | function.
@@ -175,7 +188,9 @@ impl PciBus {
     }
 
     fn single(&self, function: u8) -> Option<SharedFunction> {
-        (function & 7 == 0).then(|| self.function(usize::from(function >> 3))).flatten()
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let slot = slots.get(usize::from(function >> 3))?.as_ref()?;
+        (function & 7 == 0).then(|| slot.function.clone())
     }
 }
 
@@ -191,18 +206,16 @@ fn carve(window: &mut Range<u64>, size: u64) -> Option<u64> {
 impl Bus for PciBus {
     fn read(&self, space: Space, address: u64, data: &mut [u8]) {
         data.fill(0xff);
-        if let Some((function, bar, offset, room)) = self.find(space, address)
-            && room >= data.len() as u64
-        {
-            lock(&function).read_bar(bar, offset, data);
+        if let Some((slot, bar, offset)) = self.find(space, address, data.len()) {
+            slot.count.read();
+            lock(&slot.function).read_bar(bar, offset, data);
         }
     }
 
     fn write(&self, space: Space, address: u64, data: &[u8]) {
-        if let Some((function, bar, offset, room)) = self.find(space, address)
-            && room >= data.len() as u64
-        {
-            lock(&function).write_bar(bar, offset, data);
+        if let Some((slot, bar, offset)) = self.find(space, address, data.len()) {
+            slot.count.wrote();
+            lock(&slot.function).write_bar(bar, offset, data);
         }
     }
 }

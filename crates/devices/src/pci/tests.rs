@@ -289,3 +289,12 @@ fn slots_share_wires() {
 fn an_access_past_a_bars_end_reads_all_ones() {
     assert_eq!(rig().read(Space::Mmio, 0xe000_00fe), u32::MAX);
 }
+
+#[test]
+fn counters_tell_how_often_a_function_was_accessed() {
+    let rig = rig();
+    rig.write(0xe000_0010, 1);
+    rig.read(Space::Mmio, 0xe000_0010);
+    let counts: Vec<_> = rig.bus.counters().iter().map(|c| (c.name, c.reads, c.writes)).collect();
+    assert_eq!(counts, [("host-bridge", 0, 0), ("part", 1, 1)]);
+}

@@ -199,3 +199,17 @@ fn reads_of_the_mask_give_what_was_written() {
     write8(&mut pic, SLAVE, 1, 0x5a);
     assert_eq!(read8(&mut pic, SLAVE, 1), 0x5a);
 }
+
+#[test]
+fn who_hears_of_intr_may_look_at_it() {
+    let handle: Arc<Mutex<Option<Pic>>> = Arc::default();
+    let (inner, seen) = (handle.clone(), Arc::new(AtomicUsize::new(0)));
+    let log = seen.clone();
+    let pic = Pic::new(Arc::new(move || {
+        let pending = lock(&inner).as_ref().is_some_and(|pic: &Pic| pic.pending());
+        log.store(pending as usize, Ordering::Relaxed);
+    }));
+    *lock(&handle) = Some(pic.clone());
+    pic.set(1, true);
+    assert_eq!(seen.load(Ordering::Relaxed), 1);
+}
