@@ -67,7 +67,7 @@ fn spec(plan: &Plan, parts: &Parts, init: &[u8]) -> Spec {
     let orders = &plan.orders;
     let deeper = orders.level < orders.depth;
     let source = |name: &str, data: Vec<u8>| Source::Bytes { name: name.to_owned(), data: Arc::new(data) };
-    let mut spec = Spec::new(source("the guest image's kernel", parts.bootable_kernel()));
+    let mut spec = Spec::new(source("the guest image's kernel", parts.kernel.clone()));
     spec.initrd = Some(source("the guest image", parts.archive(init, deeper)));
     spec.command_line = orders.to_command_line(&plan.append);
     spec.memory = plan.memory;

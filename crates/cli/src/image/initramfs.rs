@@ -1,7 +1,7 @@
 //! The guest's root file system: ourselves as /init, busybox, the kernel and its modules for the next level.
 
 use super::cpio::Cpio;
-use super::{bzimage, elf};
+use super::elf;
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
@@ -34,11 +34,6 @@ impl Parts {
             .map(|name| Ok((name.to_owned(), file(&format!("{MODULES}/{name}.ko"))?)))
             .collect::<Result<_>>()?;
         Ok(Self { kernel: file(KERNEL)?, busybox: file(BUSYBOX)?, modules })
-    }
-
-    /// The kernel as the next level starts it: unpacked where we can.
-    pub fn bootable_kernel(&self) -> Vec<u8> {
-        bzimage::elf_kernel(&self.kernel).unwrap_or_else(|| self.kernel.clone())
     }
 
     /// Writes the parts below `root`, so that [`Parts::read`] finds them.

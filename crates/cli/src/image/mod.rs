@@ -1,7 +1,6 @@
 //! The guest image, made from Debian's own packages on first use and kept in the cache.
 
 mod apt;
-mod bzimage;
 mod cache;
 mod cpio;
 mod elf;
