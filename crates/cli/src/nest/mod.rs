@@ -78,7 +78,7 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
     if !(1..=DEEPEST).contains(&args.depth) {
         bail!("--depth {} is not possible: give 1 to {DEEPEST}", args.depth);
     }
-    let memory = args.memory_size()?;
+    let (memory, engine, cpu) = (args.memory_size()?, args.engine()?, ireko_machine::cpu_model(&args.cpu)?);
     let mut console = args.keep_console.as_ref().map(open_console).transpose()?;
     let progress = Progress::new();
     let parts = image::ensure(false, &progress)?;
@@ -97,8 +97,8 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
             exec: None,
         },
         memory,
-        engine: args.engine()?,
-        cpu: ireko_machine::cpu_model(&args.cpu)?,
+        engine,
+        cpu,
         append: args.append.clone(),
         options: args.options.clone(),
         disks: Vec::new(),
