@@ -23,8 +23,7 @@ const IOPM: u64 = 0x8_0000;
 const MSRPM: u64 = 0x8_4000;
 
 /// mov eax, VMCB; vmrun; out 0f4h, al; hlt; jmp -3
-const HOST_CODE: [u8; 13] =
-    [0xb8, 0, 0, 2, 0, 0x0f, 0x01, 0xd8, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
+const HOST_CODE: [u8; 13] = [0xb8, 0, 0, 2, 0, 0x0f, 0x01, 0xd8, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
 const HOST_NEXT: u64 = HOST + 8;
 
 const CPUID: [u8; 2] = [0x0f, 0xa2];
@@ -230,7 +229,7 @@ fn a_read_beyond_the_nested_tables_tells_address_error_and_bytes() {
     let mut lab = Lab::new(&[0x8b, 0x04, 0x25, 0x08, 0, 0, 0x01]);
     let (code, error, address) = lab.run();
     assert_eq!((code, error, address), (exitcode::NPF, 1 << 32 | 4, 0x100_0008));
-    assert_eq!(lab.get(control::BYTES_FETCHED) & 0xffff_ff0f, 0x25_048b_0f);
+    assert_eq!(lab.get(control::BYTES_FETCHED) & 0xffff_ff0f, 0x2504_8b0f);
     assert_eq!(lab.rip(), GUEST);
 }
 

@@ -6,8 +6,11 @@ use ireko_x86::Registers;
 use ireko_x86::regs::seg;
 use ireko_x86::vmcb::save;
 
+/// A register by name.
+type Field = fn(&mut Registers) -> &mut u64;
+
 /// MSRs that VMLOAD and VMSAVE carry: field, and whether VMLOAD makes the value canonical.
-const MSRS: [(usize, bool, fn(&mut Registers) -> &mut u64); 8] = [
+const MSRS: [(usize, bool, Field); 8] = [
     (save::STAR, false, |r| &mut r.star),
     (save::LSTAR, true, |r| &mut r.lstar),
     (save::CSTAR, true, |r| &mut r.cstar),
@@ -24,7 +27,7 @@ const RUNS: [(usize, usize); 4] =
 
 /// `address` is system-physical, and [`super::Caps::vmcb_address`] allows it.
 pub fn vmload<C: Core>(core: &mut C, address: u64) {
-    let vmcb = Vmcb::load(core, address);
+    let vmcb = Vmcb::load_save(core, address);
     let regs = core.regs();
     regs.seg[seg::FS] = vmcb.segment(save::FS);
     regs.seg[seg::GS] = vmcb.segment(save::GS);

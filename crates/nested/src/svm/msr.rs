@@ -25,16 +25,23 @@ pub fn read(state: &State, msr: u32) -> Option<u64> {
 
 /// `None`: not one of ours. `svme` is EFER.SVME.
 pub fn write(state: &mut State, msr: u32, value: u64, svme: bool) -> Option<Result<(), Refused>> {
-    match msr {
-        VM_CR => Some(write_vm_cr(state, value, svme)),
-        VM_HSAVE_PA if !state.caps.vmcb_address(value) => Some(Err(Refused)),
-        VM_HSAVE_PA => Some(Ok(state.hsave_pa = value)),
-        TSC_RATIO if value & TSC_RATIO_RESERVED != 0 => Some(Err(Refused)),
-        TSC_RATIO => Some(Ok(state.tsc_ratio = value)),
-        MSR_SVM_KEY => Some(Ok(write_key(state, value))),
-        IGNNE => Some(Ok(())),
-        _ => None,
+    let allowed = match msr {
+        VM_CR => return Some(write_vm_cr(state, value, svme)),
+        VM_HSAVE_PA => state.caps.vmcb_address(value),
+        TSC_RATIO => value & TSC_RATIO_RESERVED == 0,
+        MSR_SVM_KEY | IGNNE => true,
+        _ => return None,
+    };
+    if !allowed {
+        return Some(Err(Refused));
     }
+    match msr {
+        VM_HSAVE_PA => state.hsave_pa = value,
+        TSC_RATIO => state.tsc_ratio = value,
+        MSR_SVM_KEY => write_key(state, value),
+        _ => {}
+    }
+    Some(Ok(()))
 }
 
 /// While LOCK is set, LOCK and SVMDIS stay as they are. SVMDIS cannot be set while EFER.SVME is.

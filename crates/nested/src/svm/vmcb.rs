@@ -23,10 +23,16 @@ impl Vmcb {
 
     /// Copies the VMCB at a system-physical address. Where there is no memory, all bits read as one.
     pub fn load<C: Core>(core: &mut C, address: u64) -> Self {
-        let mut vmcb = Self::blank();
+        let mut vmcb = Self::load_save(core, address);
         if !core.read_physical(address, &mut vmcb.control) {
             vmcb.control.fill(0xff);
         }
+        vmcb
+    }
+
+    /// The same with the state save area only.
+    pub fn load_save<C: Core>(core: &mut C, address: u64) -> Self {
+        let mut vmcb = Self::blank();
         if !core.read_physical(address + SAVE as u64, &mut vmcb.save) {
             vmcb.save.fill(0xff);
         }
