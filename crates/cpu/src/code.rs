@@ -3,6 +3,7 @@
 use crate::Cpu;
 use crate::fault::Fault;
 use crate::mmu::walk::Kind;
+use ireko_nested::Intercept;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
 use ireko_translate::{CodeCache, Key, Link, Site, Translator};
@@ -186,6 +187,14 @@ impl Cpu {
         set(regs.cr4 & cr4::OSFXSR != 0, Key::SSE);
         set(regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & 6 == 6, Key::AVX);
         set(self.code.plain, Key::PLAIN);
+        set(regs.cpl == 0, Key::KERNEL);
+        set(regs.cr4 & cr4::SMAP != 0, Key::SMAP);
+        let rdtsc = match self.control() {
+            Some(c) => c.has(Intercept::Rdtsc) || c.tsc_ratio != ireko_x86::vmcb::TSC_RATIO_ONE,
+            None => false,
+        };
+        set(rdtsc || regs.cr4 & cr4::TSD != 0 && regs.cpl != 0, Key::RDTSC_ROUTINE);
+        set(self.control().is_some_and(|c| c.has(Intercept::Pushf)), Key::PUSHF_ROUTINE);
         key |= (self.mmu_mode(crate::cpu::Privilege::Current) as u32) << Key::MMU_SHIFT;
         if !long {
             key |= self.segment_bits();

@@ -29,22 +29,7 @@ pub enum World {
 #[repr(C, align(64))]
 pub struct XsaveArea(pub [u8; 4096]);
 
-/// What the engine counts, by name in dumps.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Counters {
-    pub walks: u64,
-    pub mmio: u64,
-    pub blocks: u64,
-    pub leaves: u64,
-    pub system: u64,
-    pub slow_accesses: u64,
-    pub exceptions: u64,
-    pub interrupts: u64,
-    pub exits: u64,
-    pub entries: u64,
-    pub invalidations: u64,
-    pub flushes: u64,
-}
+pub use crate::inspect::Counters;
 
 pub struct Cpu {
     pub regs: Registers,
@@ -80,8 +65,10 @@ pub struct Cpu {
     pub(crate) bounce: Box<crate::slow::Bounce>,
     /// The bank whose bell is hung.
     pub(crate) armed: *mut ireko_translate::Hot,
-    /// Print exits and exceptions.
-    pub trace: bool,
+    /// An event waits for IF, GIF or the like: look around after every change of those.
+    pub(crate) waits: bool,
+    /// The instruments that are on.
+    pub inspect: Option<Box<crate::inspect::Inspect>>,
     pub(crate) banks: Banks,
     pub(crate) code: crate::code::Code,
     pub counters: Counters,
@@ -117,7 +104,8 @@ impl Cpu {
             pending: None,
             bounce: Box::default(),
             armed: std::ptr::null_mut(),
-            trace: false,
+            waits: false,
+            inspect: None,
             banks: Banks::new()?,
             code: crate::code::Code::new()?,
             counters: Counters::default(),
@@ -238,7 +226,9 @@ impl Cpu {
     }
     /// The world changed (VMRUN, #VMEXIT), and with it the address space. Nothing is flushed.
     pub fn world_switched(&mut self) {
+        crate::inspect::switched(self);
         self.select_bank();
+        self.waits = true;
     }
 
     fn select_bank(&mut self) {

@@ -3,6 +3,7 @@
 use crate::apic::Apics;
 use crate::cpu::{Cpu, CpuSpec};
 use crate::cpuid::{Model, ModelSpec};
+use crate::inspect;
 use crate::tsc::Tsc;
 use ireko_vmcore::{Bus, Caps, CpuModel, CpuState, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition};
 use ireko_vmcore::{PartitionSpec, Stop, Vcpu};
@@ -19,10 +20,10 @@ impl SoftHypervisor {
 }
 
 /// Debugging and bisection options of the engine, by name.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Options {
     plain: bool,
-    trace: bool,
+    inspect: inspect::Options,
 }
 
 impl Options {
@@ -30,26 +31,21 @@ impl Options {
         let mut options = Self::default();
         for text in texts {
             let (name, value) = text.split_once('=').unwrap_or((text, "on"));
-            let on = match value {
-                "on" | "1" | "true" => true,
-                "off" | "0" | "false" => false,
-                _ => {
-                    return Err(HvError::Unsupported(format!(
-                        "engine option {name} is on or off, not {value:?}; write {name}=on"
-                    )));
-                }
-            };
-            match name {
-                "plain" => options.plain = on,
-                "trace" => options.trace = on,
-                _ => {
-                    return Err(HvError::Unsupported(format!(
-                        "the software engine has no option {name:?}; it has plain and trace"
-                    )));
-                }
-            }
+            options.take(name, value).map_err(HvError::Unsupported)?;
         }
         Ok(options)
+    }
+
+    fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
+            "plain" => self.plain = inspect::options::switch(name, value)?,
+            _ if self.inspect.take(name, value)? => {}
+            _ => {
+                let known = inspect::Options::NAMES;
+                return Err(format!("the software engine has no option {name:?}; it has plain, {known}"));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -85,7 +81,7 @@ impl Hypervisor for SoftHypervisor {
         let mut cpu = Cpu::new(&cpu)
             .map_err(|source| HvError::System { what: "memory for the software CPU".into(), source })?;
         cpu.code.plain = options.plain;
-        cpu.trace = options.trace;
+        cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition { apics, first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu) }))) }))
     }
 }

@@ -12,6 +12,7 @@ pub mod data;
 pub mod engine;
 pub mod event;
 pub mod fault;
+pub mod inspect;
 pub mod isa;
 pub mod mmu;
 pub mod msr;

@@ -6,7 +6,7 @@
 use crate::cpu::{BusRef, Cpu, Privilege};
 use crate::fault::Fault;
 use crate::svm::Virtual;
-use crate::{event, signal, slow, svm};
+use crate::{event, inspect, signal, slow, svm};
 use ireko_nested::{Event, EventKind};
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::Key;
@@ -22,6 +22,7 @@ impl Cpu {
         // SAFETY: the reference is dropped below, before `bus` can go.
         self.bus = Some(unsafe { BusRef::new(bus) });
         let halt = self.run_until(stop);
+        self.report();
         self.bus = None;
         self.wake.hang(std::ptr::null());
         halt
@@ -48,20 +49,21 @@ impl Cpu {
         }
         self.events()?;
         if self.halted {
-            self.wake.sleep(Duration::from_millis(50));
+            inspect::sleep(self, Duration::from_millis(50));
             return Ok(());
         }
-        let single = self.shadow
-            || self.regs.rflags & (rflags::TF | rflags::RF) != 0
-            || crate::system::debug::armed(self);
-        if single { self.step() } else { self.run_blocks() }
+        self.waits = self.apic.extint_pending()
+            || self.apic.pending().is_some()
+            || self.apic.nmi_pending()
+            || self.control().is_some_and(|c| c.v_irq);
+        if self.single() { self.step() } else { self.run_blocks() }
     }
 
     /// Takes what is pending, in the order of APM vol. 2, 8.5.
     fn events(&mut self) -> Result<(), Fault> {
         if let Some(event) = svm::take_injection(self) {
             let rip = svm::injection_rip(self, &event);
-            return event::deliver(self, event, rip);
+            return inspect::deliver(self, event, rip);
         }
         if self.gif && self.apic.nmi_pending() && !self.nmi_blocked {
             return self.nmi();
@@ -71,7 +73,7 @@ impl Cpu {
                 self.counters.interrupts += 1;
                 self.halted = false;
                 let rip = self.regs.rip;
-                return event::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip);
+                return inspect::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip);
             }
         }
         match svm::virtual_interrupt(self) {
@@ -79,7 +81,7 @@ impl Cpu {
             Some(Virtual::Deliver(vector)) => {
                 self.halted = false;
                 let rip = self.regs.rip;
-                event::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip)
+                inspect::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip)
             }
             None => Ok(()),
         }
@@ -92,7 +94,7 @@ impl Cpu {
         self.apic.nmi_take();
         self.halted = false;
         let rip = self.regs.rip;
-        event::deliver(self, Event { kind: EventKind::Nmi, vector: vector::NMI, error: None }, rip)
+        inspect::deliver(self, Event { kind: EventKind::Nmi, vector: vector::NMI, error: None }, rip)
     }
 
     /// The vector of a physical interrupt, acknowledged; or the exit that it causes instead.
@@ -112,13 +114,13 @@ impl Cpu {
         let again = match fault {
             Fault::Exception(exception) => {
                 self.counters.exceptions += 1;
-                self.trace_exception(&exception);
+                inspect::exception(self, &exception);
                 event::raise(self, exception)
             }
             Fault::Exit(exit) => {
                 self.counters.exits += 1;
                 let in_flight = self.in_flight.take();
-                self.trace_exit(&exit);
+                inspect::exit(self, &exit, in_flight.as_ref());
                 svm::exit(self, exit, in_flight);
                 Ok(())
             }
@@ -134,6 +136,8 @@ impl Cpu {
         let regs = std::ptr::from_mut(&mut self.regs) as u64;
         let fpu = self.fpu.0.as_mut_ptr() as u64;
         let bases = self.regs.seg.map(|s| s.base);
+        let tsc_offset = self.tsc.offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
+        let nothing_waits = u64::from(!self.waits);
         let hot = self.banks.current().hot_mut();
         if hot.access_thunk == 0 {
             thunk::prepare(hot, slow::access, slow::commit, slow::system);
@@ -142,6 +146,8 @@ impl Cpu {
         hot.regs = regs;
         hot.fpu = fpu;
         hot.segment_base = bases;
+        hot.tsc_offset = tsc_offset;
+        hot.nothing_waits = nothing_waits;
         hot.pending = 0;
         hot.attention = 1;
         let hot = std::ptr::from_mut(hot);
@@ -161,42 +167,71 @@ impl Cpu {
         self.banks.current().hot_mut().attention = 0;
     }
 
-    /// Translated code, block after block, until it leaves for another reason than not knowing the way.
+    /// Translated code, block after block, until there is something to look at.
     fn run_blocks(&mut self) -> Result<(), Fault> {
-        let key = self.key();
-        let slot = key.slot();
-        let mut block = self.block(key)?;
-        let hot = self.arm();
-        self.banks.current().claim_slot(slot, key.0);
+        let mut code = self.find()?;
+        let mut hot = self.arm();
         loop {
             self.counters.leaves += 1;
             // SAFETY: the bank is armed and the block is for the current key.
-            let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
+            let reason = unsafe { thunk::enter(hot, code) };
             // SAFETY: code has left; the bank is ours again.
-            let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
+            let (rip, site, attention) = unsafe { ((*hot).rip, (*hot).site, (*hot).attention) };
             match reason {
                 Reason::Link => {
                     let generation = self.code.generation;
                     self.regs.rip = rip;
-                    block = self.block(key)?;
+                    let key = self.key();
+                    let block = self.block(key)?;
                     if generation == self.code.generation {
                         self.code.link(site as u32, block);
                     }
+                    code = self.code.entry(block);
                 }
                 Reason::Lookup => {
                     self.regs.rip = rip;
-                    block = self.block(key)?;
-                    let entry = self.code.entry(block) as u64;
-                    self.banks.current().set_jump(slot, key.0, rip, entry);
+                    code = self.find()?;
                 }
                 Reason::Attention => {
                     self.regs.rip = rip;
                     return Ok(());
                 }
-                Reason::Routine => return self.outcome.take().map_or(Ok(()), Err),
+                Reason::Routine => {
+                    if let Some(fault) = self.outcome.take() {
+                        return Err(fault);
+                    }
+                    if attention == 0 || self.must_look() {
+                        return Ok(());
+                    }
+                    code = self.find()?;
+                    hot = self.arm();
+                }
                 Reason::Signal => return Err(self.signalled(rip, site)),
             }
         }
+    }
+
+    /// Entry of the code at RIP for the current key, which the jump table knows afterwards.
+    fn find(&mut self) -> Result<*const u8, Fault> {
+        let key = self.key();
+        let (slot, rip) = (key.slot(), self.regs.rip);
+        if let Some(code) = self.banks.current().jump(slot, key.0, rip) {
+            return Ok(code);
+        }
+        let block = self.block(key)?;
+        let code = self.code.entry(block);
+        self.banks.current().set_jump(slot, key.0, rip, code as u64);
+        Ok(code)
+    }
+
+    /// Something keeps translated code from just going on after a routine.
+    fn must_look(&self) -> bool {
+        self.waits || self.single() || self.halted || self.wake.wanted()
+    }
+
+    /// The next instruction must be done alone.
+    fn single(&self) -> bool {
+        self.shadow || self.regs.rflags & (rflags::TF | rflags::RF) != 0 || crate::system::debug::armed(self)
     }
 
     /// The guest's exception behind a host signal.
@@ -261,24 +296,8 @@ impl Cpu {
             Err(_) => "not readable".to_string(),
         };
         let world = if self.control().is_some() { "guest" } else { "host" };
-        format!("{}\ncode: {code}\nworld: {world}\n{:?}", describe_registers(&self.regs), self.counters)
-    }
-
-    fn trace_exception(&mut self, exception: &Exception) {
-        if exception.vector == 14 && exception.payload < 0x20000 && self.regs.cpl == 0 {
-            let hot = self.banks.current().hot_mut().segment_base;
-            let text = self.describe();
-            eprintln!("DEBUG {exception:x?} hot {hot:x?} tag {:x?} armed {:?}\n{text}", self.bank_tag(), self.armed);
-        }
-        if self.trace {
-            eprintln!("exception {exception:?} at {:#x} cpl {}", self.regs.rip, self.regs.cpl);
-        }
-    }
-
-    fn trace_exit(&self, exit: &ireko_nested::Exit) {
-        if self.trace {
-            eprintln!("#VMEXIT {exit:x?} at {:#x}", self.regs.rip);
-        }
+        let inspection = self.inspection();
+        format!("{}\ncode: {code}\nworld: {world}\n{:?}\n{inspection}", describe_registers(&self.regs), self.counters)
     }
 }
 

@@ -7,8 +7,9 @@ use crate::access::Place;
 use crate::cpu::{Cpu, Privilege};
 use crate::fault::{Fault, Next};
 use crate::operand::canonical;
+use crate::inspect;
 use crate::routine::Routine;
-use iced_x86::FlowControl;
+use iced_x86::{FlowControl, Mnemonic, Register};
 use ireko_translate::{Site, SiteKind};
 use ireko_x86::Exception;
 use ireko_x86::exception::vector;
@@ -52,7 +53,7 @@ fn guarded<T>(context: u64, failed: T, body: impl FnOnce(&mut Cpu) -> T) -> T {
 pub extern "C" fn access(context: u64, site: u64, address: u64) -> u64 {
     guarded(context, 0, |cpu| {
         let site = cpu.code.sites[site as usize];
-        match cpu.slow_access(&site, address) {
+        match inspect::access(cpu, &site, address, Cpu::slow_access) {
             Ok(host) => host as u64,
             Err(fault) => {
                 cpu.regs.rip = site.insn.ip();
@@ -79,7 +80,7 @@ pub extern "C" fn commit(context: u64, site: u64) -> u32 {
 pub extern "C" fn system(context: u64, site: u64) -> u32 {
     guarded(context, 1, |cpu| {
         let site = cpu.code.sites[site as usize];
-        cpu.system_instruction(&site) as u32
+        inspect::system(cpu, &site, Cpu::system_instruction) as u32
     })
 }
 
@@ -233,6 +234,10 @@ impl Cpu {
             Ok(Next::Jump) => true,
             Ok(next) => {
                 self.regs.rip = self.advanced(insn.next_ip());
+                if insn.mnemonic() == Mnemonic::Wrmsr || insn.op0_register() == Register::CR8 {
+                    // EOI, TPR, ICR or a timer: an interrupt may be deliverable now.
+                    self.attend();
+                }
                 let flows = insn.flow_control() == FlowControl::Next;
                 next == Next::Resync || !flows || self.code.undone
             }

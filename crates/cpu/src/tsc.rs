@@ -26,6 +26,11 @@ impl Tsc {
         silicon::rdtsc().wrapping_add(self.offset)
     }
 
+    /// This counter minus the host's.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     pub fn khz(&self) -> u64 {
         self.khz
     }

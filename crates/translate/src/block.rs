@@ -140,8 +140,13 @@ impl Translator {
             stubs: Vec::new(),
             failed: false,
         };
+        let mut sti = false;
         for step in &steps {
             emitter.step(step, info.info(&step.insn));
+            if sti {
+                emitter.check_waiting(step.insn.next_ip());
+            }
+            sti = step.class == Class::Sti;
         }
         let last = steps.last()?.insn;
         if !ends_flow(steps.last()?) {
@@ -178,6 +183,7 @@ impl Translator {
             let step = Step { insn, class, live: ALL };
             let ends = ends_block(&step);
             steps.push(step);
+            hold_sti(&mut steps, ends);
             if ends {
                 break;
             }
@@ -204,8 +210,8 @@ impl Translator {
                     live |= needed(request, step.insn.near_branch_target());
                     live |= effect.reads;
                 }
-                Class::System | Class::Raise(_) => live = ALL,
-                Class::Nothing => {}
+                Class::System | Class::Raise(_) | Class::Pushf | Class::AccessCheck(_) => live = ALL,
+                Class::Nothing | Class::Cli | Class::Sti | Class::Swapgs | Class::Rdtsc => {}
                 _ => live = live & !effect.writes | effect.reads,
             }
             step.live = live;
@@ -222,6 +228,18 @@ fn needed(request: &Request, target: u64) -> u8 {
     liveness::needed_at(&request.bytes[offset as usize..request.in_page], request.key.bitness(), target)
 }
 
+/// STI holds interrupts off for one more instruction: in place only if that one is plain and in the same block, else by
+/// the routine.
+fn hold_sti(steps: &mut [Step], ends: bool) {
+    let Some((last, before)) = steps.split_last_mut() else { return };
+    if let Some(sti) = before.last_mut().filter(|s| s.class == Class::Sti) {
+        let simple = matches!(last.class, Class::Plain | Class::Lea | Class::Push | Class::Pop | Class::Nothing);
+        if !simple || ends {
+            sti.class = Class::System;
+        }
+    }
+}
+
 /// No instruction of this block comes after it.
 fn ends_block(step: &Step) -> bool {
     ends_flow(step) || step.class == Class::System && leaves(&step.insn)
@@ -231,7 +249,7 @@ fn ends_block(step: &Step) -> bool {
 fn ends_flow(step: &Step) -> bool {
     match step.class {
         Class::Jump | Class::Call | Class::JumpIndirect | Class::CallIndirect | Class::Return => true,
-        Class::Raise(_) => true,
+        Class::Raise(_) | Class::AccessCheck(_) => true,
         Class::System => !matches!(step.insn.flow_control(), FlowControl::Next | FlowControl::Exception),
         _ => false,
     }
@@ -311,6 +329,12 @@ impl Emitter<'_> {
             Class::Push => self.push(insn, step.live),
             Class::Pop => self.pop(insn, step.live),
             Class::Leave => self.leave(step.live),
+            Class::Cli => self.asm.store_imm64(Mem::state(offset_of!(Hot, interrupt_flag)), 0),
+            Class::Sti => self.asm.store_imm64(Mem::state(offset_of!(Hot, interrupt_flag)), 0x200),
+            Class::Swapgs => self.swapgs(),
+            Class::AccessCheck(on) => self.access_check(on),
+            Class::Rdtsc => self.rdtsc(),
+            Class::Pushf => self.pushf(),
             Class::System => self.call_system(SiteKind::System),
             Class::Raise(vector) => self.call_system(SiteKind::Raise(vector)),
         }
@@ -505,6 +529,76 @@ impl Emitter<'_> {
         self.asm.mov(RBP, reg::R13);
     }
 
+    // ---- the system's words that are at hand ----
+
+    fn swapgs(&mut self) {
+        let in_state = Mem::state(offset_of!(Hot, segment_base) + 8 * ireko_x86::regs::seg::GS);
+        let gs = offset_of!(ireko_x86::Registers, seg) + size_of::<ireko_x86::Segment>() * ireko_x86::regs::seg::GS;
+        let kernel = Mem::base(reg::R13, offset_of!(ireko_x86::Registers, kernel_gs_base) as i32);
+        self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
+        self.asm.load(reg::RCX, in_state);
+        self.asm.load(reg::R14, kernel);
+        self.asm.store(kernel, reg::RCX);
+        self.asm.store(in_state, reg::R14);
+        self.asm.store(Mem::base(reg::R13, gs as i32), reg::R14);
+    }
+
+    /// STAC, CLAC: RFLAGS.AC, then on under the key that goes with it.
+    fn access_check(&mut self, on: bool) {
+        let value = if on { 0x40000 } else { 0 };
+        self.asm.store_imm64(Mem::state(offset_of!(Hot, alignment_check)), value);
+        let key = self.key;
+        self.key = key.with_access_check(on);
+        self.exit(self.insn.next_ip());
+        self.key = key;
+    }
+
+    /// The host's counter plus the offset, in EDX:EAX; no flags.
+    fn rdtsc(&mut self) {
+        self.asm.put(&[0x0f, 0x31]);
+        self.asm.imm(reg::RCX, 32);
+        self.asm.put(&[0xc4, 0x62, 0xf1, 0xf7, 0xea]); // SHLX R13, RDX, RCX
+        self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::RAX, 1)), disp: 0 });
+        self.asm.load(reg::R14, Mem::state(offset_of!(Hot, tsc_offset)));
+        self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
+        self.asm.mov32(reg::RAX, reg::R13);
+        self.asm.put(&[0xc4, 0xc2, 0xf3, 0xf7, 0xd5]); // SHRX RDX, R13, RCX
+    }
+
+    /// RFLAGS from its three places: the host's arithmetic flags, IF and AC at hand, the rest in `Registers`.
+    fn pushf(&mut self) {
+        const RFLAGS: i32 = offset_of!(ireko_x86::Registers, rflags) as i32;
+        self.asm.put(&[0x9c, 0x59]); // PUSHFQ; POP RCX
+        self.asm.store(ea::temp(0), reg::RAX);
+        self.asm.lahf();
+        self.asm.seto_al();
+        self.asm.and32_imm(reg::RCX, 0x8d5);
+        self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
+        self.asm.load(reg::R14, Mem::base(reg::R13, RFLAGS));
+        self.asm.and32_imm(reg::R14, !(0x8d5 | 0x200 | 0x40000 | 0x10000 | 0x20000));
+        for source in [Mem::state(offset_of!(Hot, interrupt_flag)), Mem::state(offset_of!(Hot, alignment_check))] {
+            self.asm.rm(true, &[0x0b], reg::R14, source); // OR
+        }
+        self.asm.rr(true, &[0x0b], reg::R14, reg::RCX);
+        self.asm.store(ea::temp(3), reg::R14);
+        self.asm.restore_of();
+        self.asm.sahf();
+        self.asm.load(reg::RAX, ea::temp(0));
+        self.push_value(ALL, |e| e.asm.load(reg::R13, ea::temp(3)));
+    }
+
+    /// Behind the instruction after STI: leaves if an interrupt has been waiting for IF.
+    fn check_waiting(&mut self, next: u64) {
+        let (waits, on) = (self.asm.label(), self.asm.label());
+        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, nothing_waits)));
+        self.asm.jrcxz(waits);
+        self.asm.jmp_short(on);
+        self.asm.bind(waits);
+        self.set_rip(next);
+        self.depart(Reason::Attention);
+        self.asm.bind(on);
+    }
+
     // ---- control transfers ----
 
     fn call(&mut self, target: u64, live: u8) {
@@ -622,11 +716,11 @@ impl Emitter<'_> {
             self.set_rip(target);
             return self.depart(Reason::Lookup);
         }
-        let backward = target <= self.insn.ip();
-        if backward {
+        let linkable = self.linkable(target);
+        if target <= self.insn.ip() || !linkable {
             self.check_attention(target);
         }
-        if self.linkable(target) {
+        if linkable {
             let stub = self.asm.label();
             self.asm.jmp(stub);
             return self.note_link(stub, target);

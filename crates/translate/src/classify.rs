@@ -27,6 +27,14 @@ pub enum Class {
     Push,
     Pop,
     Leave,
+    /// System instructions that only move words of the processor's state: done in place in 64-bit mode.
+    Cli,
+    Sti,
+    Swapgs,
+    /// STAC and CLAC: the next instruction runs under another key.
+    AccessCheck(bool),
+    Rdtsc,
+    Pushf,
     /// A routine of the user's does it.
     System,
     /// It raises this exception.
@@ -134,11 +142,23 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         Std if key.has(Key::BACKWARD) => Some(Class::Nothing),
         Lea => Some(Class::Lea),
         Ud2 | Ud1 | Ud0 => Some(Class::Raise(vector::UD)),
+        Cli if kernel(key) => Some(Class::Cli),
+        Sti if kernel(key) => Some(Class::Sti),
+        Swapgs if kernel(key) => Some(Class::Swapgs),
+        Stac if kernel(key) => Some(Class::AccessCheck(true)),
+        Clac if kernel(key) => Some(Class::AccessCheck(false)),
+        Rdtsc if long && !key.has(Key::RDTSC_ROUTINE) => Some(Class::Rdtsc),
+        Pushfq if long && !key.has(Key::PUSHF_ROUTINE) => Some(Class::Pushf),
         Leave if insn.code() == Code::Leaveq => Some(Class::Leave),
         Push if long && pushes_64(insn) => Some(Class::Push),
         Pop if long && matches!(insn.code(), Code::Pop_r64 | Code::Pop_rm64) => Some(Class::Pop),
         _ => None,
     }
+}
+
+/// 64-bit code at CPL 0, not single-stepped.
+fn kernel(key: Key) -> bool {
+    key.has(Key::CODE64) && key.has(Key::KERNEL) && !key.has(Key::SINGLE)
 }
 
 fn pushes_64(insn: &Instruction) -> bool {

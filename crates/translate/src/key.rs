@@ -30,6 +30,19 @@ impl Key {
     /// RDTSC goes by the routine (intercepted, CR4.TSD at CPL 3, or a TSC ratio).
     pub const RDTSC_ROUTINE: u32 = 1 << 26;
 
+    /// CR4.SMAP.
+    pub const SMAP: u32 = 1 << 27;
+    /// PUSHF goes by the routine (intercepted).
+    pub const PUSHF_ROUTINE: u32 = 1 << 28;
+    /// CPL 0 (USER is CPL 3).
+    pub const KERNEL: u32 = 1 << 29;
+
+    /// The key after STAC or CLAC.
+    pub const fn with_access_check(self, on: bool) -> Self {
+        let mode = if on || !self.has(Self::SMAP) { 2 } else { 1 };
+        Self(self.0 & !(3 << Self::MMU_SHIFT) | mode << Self::MMU_SHIFT)
+    }
+
     pub const fn has(self, bit: u32) -> bool {
         self.0 & bit != 0
     }

@@ -97,7 +97,13 @@ pub struct Hot {
     pub commit_routine: u64,
     pub system_routine: u64,
     pub host_mxcsr: u64,
+    /// Guest TSC minus host TSC.
     pub tsc_offset: u64,
+    /// RFLAGS.IF and RFLAGS.AC in place, while translated code runs; `Registers::rflags` has them while Rust runs.
+    pub interrupt_flag: u64,
+    pub alignment_check: u64,
+    /// 0 if an interrupt waits for IF: STI looks at it.
+    pub nothing_waits: u64,
 }
 
 pub const PARKED_R11: usize = 0;

@@ -49,6 +49,12 @@ global_asm!(
     "mov r13, [rsp + {regs}]",
     "mov rax, [r13 + 17*8]",
     "mov ecx, eax",
+    "and ecx, 0x200",
+    "mov [rsp + {interrupt_flag}], rcx",
+    "mov ecx, eax",
+    "and ecx, 0x40000",
+    "mov [rsp + {alignment_check}], rcx",
+    "mov ecx, eax",
     "shr ecx, 11",
     "and ecx, 1",
     "shl eax, 8",
@@ -107,8 +113,10 @@ global_asm!(
     "and eax, 0xd5",
     "or eax, ecx",
     "mov rcx, [r13 + 17*8]",
-    "and rcx, -0x8d6",
+    "and rcx, -0x40ad6",
     "or rcx, rax",
+    "or rcx, [rsp + {interrupt_flag}]",
+    "or rcx, [rsp + {alignment_check}]",
     "mov [r13 + 17*8], rcx",
     "mov rcx, [rsp + {fpu}]",
     "mov eax, 7",
@@ -197,6 +205,8 @@ global_asm!(
     access_routine = const offset_of!(Hot, access_routine),
     commit_routine = const offset_of!(Hot, commit_routine),
     system_routine = const offset_of!(Hot, system_routine),
+    interrupt_flag = const offset_of!(Hot, interrupt_flag),
+    alignment_check = const offset_of!(Hot, alignment_check),
 );
 
 unsafe extern "C" {

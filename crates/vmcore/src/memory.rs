@@ -79,12 +79,15 @@ impl Memory {
     }
 }
 
+/// Called from the writer's thread.
+pub type Kick = Box<dyn Fn() + Send + Sync>;
+
 /// Which guest pages an engine wants to hear about, and which were written since it last asked.
 pub struct Watch {
     watched: Vec<AtomicU8>,
     written: Mutex<Vec<u64>>,
     any: AtomicBool,
-    kicks: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
+    kicks: Mutex<Vec<Kick>>,
 }
 
 impl Watch {
@@ -106,7 +109,7 @@ impl Watch {
         self.watched.get(frame as usize).is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
     }
     /// Registers a call for when a watched page was written by a device.
-    pub fn on_write(&self, kick: Box<dyn Fn() + Send + Sync>) {
+    pub fn on_write(&self, kick: Kick) {
         self.kicks.lock().unwrap_or_else(|e| e.into_inner()).push(kick);
     }
     /// Whether [`Watch::take`] would give anything.
@@ -131,10 +134,13 @@ impl Watch {
     }
 }
 
+/// Who hears of writes, and where the region starts.
+type Place = (Arc<Watch>, u64);
+
 /// The hook in `vm-memory` through which device writes become known.
 #[derive(Clone, Default)]
 pub struct WatchBitmap {
-    place: Arc<Mutex<Option<(Arc<Watch>, u64)>>>,
+    place: Arc<Mutex<Option<Place>>>,
     base: usize,
 }
 

@@ -220,6 +220,19 @@ impl Bank {
         self.jumps.push((slot * layout::JUMP_ENTRIES + index) as u16);
     }
 
+    /// Host address of the code at `rip`, if the slot is `key`'s and knows it.
+    pub fn jump(&self, slot: usize, key: u32, rip: u64) -> Option<*const u8> {
+        if self.slot_keys[slot] != key {
+            return None;
+        }
+        let offset = STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + layout::jump_index(rip) * 8;
+        // SAFETY: both words lie in the mapping: slots and indices are bounded by their types' makers.
+        let (tag, code) = unsafe {
+            (self.memory.add(offset).cast::<u64>().read(), self.memory.add(offset + JUMP_CODES).cast::<u64>().read())
+        };
+        (tag.wrapping_add(rip) == 0).then_some(code as *const u8)
+    }
+
     /// Gives a slot to another key; what it held was for the old one.
     pub fn claim_slot(&mut self, slot: usize, key: u32) {
         if self.slot_keys[slot] == key {

@@ -1,0 +1,130 @@
+//! What the engine calls at the places where an instrument may want to look. Each costs one test when all are off.
+
+use super::worlds::Slow;
+use crate::cpu::World;
+use crate::slow::Pending;
+use crate::{Cpu, Fault, event, silicon};
+use ireko_nested::svm::encode::encode;
+use ireko_nested::{Event, EventKind, Exit};
+use ireko_translate::thunk::Reason;
+use ireko_translate::{Site, SiteKind};
+use ireko_x86::Exception;
+use std::time::Duration;
+
+/// Does a system instruction by `act`.
+#[inline]
+pub fn system(cpu: &mut Cpu, site: &Site, act: impl FnOnce(&mut Cpu, &Site) -> bool) -> bool {
+    if cpu.inspect.is_none() {
+        return act(cpu, site);
+    }
+    // The instruction belongs to the world that it begins in.
+    let world = worlds(cpu).map_or(0, |worlds| worlds.number_now());
+    let start = silicon::rdtsc();
+    let leave = act(cpu, site);
+    let ticks = silicon::rdtsc().wrapping_sub(start);
+    if let Some(worlds) = worlds(cpu) {
+        match site.kind {
+            SiteKind::System => worlds.list[world].did(site.insn.code(), ticks),
+            _ => worlds.list[world].raised.add(ticks),
+        }
+    }
+    leave
+}
+
+/// Does a slow access by `act`.
+#[inline]
+pub fn access(
+    cpu: &mut Cpu,
+    site: &Site,
+    address: u64,
+    act: impl FnOnce(&mut Cpu, &Site, u64) -> Result<*mut u8, Fault>,
+) -> Result<*mut u8, Fault> {
+    if cpu.inspect.is_none() {
+        return act(cpu, site, address);
+    }
+    let (start, walks) = (silicon::rdtsc(), cpu.counters.walks);
+    let result = act(cpu, site, address);
+    let ticks = silicon::rdtsc().wrapping_sub(start);
+    let crossing = (address & 0xfff) + u64::from(site.size) > 4096;
+    let bounce = std::ptr::from_ref(&*cpu.bounce) as u64;
+    let why = match (&result, &cpu.pending) {
+        (Err(_), _) => Slow::Fault,
+        _ if crossing => Slow::Crossing,
+        (_, Some(Pending::Code { .. })) => Slow::CodePage,
+        (Ok(host), _) if (*host as u64).wrapping_sub(bounce) < 1024 => Slow::Device,
+        _ if cpu.counters.walks != walks => Slow::Miss,
+        _ => Slow::Plain,
+    };
+    if let Some(worlds) = worlds(cpu) {
+        worlds.slow_access(site.insn.ip(), why, ticks);
+    }
+    result
+}
+
+fn worlds(cpu: &mut Cpu) -> Option<&mut super::worlds::Worlds> {
+    cpu.inspect.as_deref_mut()?.worlds.as_mut()
+}
+
+/// Translated code was left.
+#[inline]
+pub fn left(cpu: &mut Cpu, reason: Reason, target: u64) {
+    if let Some(worlds) = worlds(cpu) {
+        worlds.left(reason, target);
+    }
+}
+
+/// An exception is about to be raised.
+pub fn exception(cpu: &mut Cpu, exception: &Exception) {
+    if let Some(worlds) = worlds(cpu) {
+        *worlds.current().exceptions.entry(exception.vector).or_default() += 1;
+    }
+}
+
+/// #VMEXIT is about to be done.
+pub fn exit(cpu: &mut Cpu, exit: &Exit, in_flight: Option<&Event>) {
+    let _ = in_flight;
+    if cpu.inspect.is_none() {
+        return;
+    }
+    let Some(code) = cpu.control().map(|control| encode(exit, control, &cpu.regs)) else { return };
+    if let Some(worlds) = worlds(cpu) {
+        worlds.exit(silicon::rdtsc(), code.code);
+    }
+}
+
+/// An interrupt is taken.
+pub fn interrupt(cpu: &mut Cpu, event: &Event) {
+    if event.kind == EventKind::External
+        && let Some(worlds) = worlds(cpu)
+    {
+        *worlds.current().interrupts.entry(event.vector).or_default() += 1;
+    }
+}
+
+/// Delivers an event between instructions.
+pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
+    if cpu.inspect.is_some() {
+        interrupt(cpu, &event);
+    }
+    event::deliver(cpu, event, rip)
+}
+
+/// The world changed.
+pub fn switched(cpu: &mut Cpu) {
+    let Some(inspect) = cpu.inspect.as_deref_mut() else { return };
+    let Some(worlds) = &mut inspect.worlds else { return };
+    let guest = match &cpu.world {
+        World::Host => None,
+        World::Guest(control) => Some((cpu.svm.vmcb, &**control)),
+    };
+    worlds.switch(silicon::rdtsc(), &cpu.counters, guest);
+}
+
+/// Sleeps in HLT.
+pub fn sleep(cpu: &mut Cpu, most: Duration) {
+    let start = silicon::rdtsc();
+    cpu.wake.sleep(most);
+    if let Some(worlds) = worlds(cpu) {
+        worlds.current().idle += silicon::rdtsc().wrapping_sub(start);
+    }
+}

@@ -1,0 +1,74 @@
+//! Counters as text for people.
+
+use super::names;
+use super::worlds::{Count, World, Worlds};
+use std::cmp::Reverse;
+use std::fmt::Write;
+
+/// Rows of the longer tables.
+const ROWS: usize = 24;
+
+/// Every world, and where its time went.
+pub fn worlds(out: &mut String, worlds: &Worlds, khz: u64) {
+    for (number, world) in worlds.list.iter().enumerate() {
+        world_report(out, number, world, khz);
+    }
+}
+
+fn milliseconds(ticks: u64, khz: u64) -> f64 {
+    ticks as f64 / khz.max(1) as f64
+}
+
+fn world_report(out: &mut String, number: usize, world: &World, khz: u64) {
+    let name = match world.vmcb {
+        None => "host world".to_owned(),
+        Some(vmcb) => {
+            let root = world.nested_root.map_or("no nested paging".to_owned(), |root| format!("nCR3 {root:#x}"));
+            format!("guest world {number}: VMCB {vmcb:#x}, last ASID {}, {root}, {} entries", world.asid, world.entries)
+        }
+    };
+    let (all, idle) = (milliseconds(world.ticks, khz), milliseconds(world.idle, khz));
+    let _ = writeln!(out, "== {name}: {all:.1} ms, of which idle {idle:.1} ms");
+    let rows = world.counters.rows().into_iter().filter(|row| row.1 > 0);
+    let _ = writeln!(out, "  {}", rows.map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", "));
+    let [link, lookup, attention, routine, signal] = world.left;
+    let _ = writeln!(
+        out,
+        "  left translated code: link {link}, lookup {lookup}, attention {attention}, routine {routine}, signal {signal}"
+    );
+    let system = world.system().into_iter().map(|(code, count)| (format!("{code:?}"), count));
+    table(out, "system instructions", system.chain([("(raises)".to_owned(), world.raised)]), khz);
+    table(out, "slow accesses", world.slow.iter().map(|(why, count)| (format!("{why:?}"), *count)), khz);
+    let exits = world.exits.iter().map(|(&code, count)| (names::exit(code).into_owned(), *count));
+    table(out, "exits (time until the next VMRUN)", exits, khz);
+    list(out, "exceptions", world.exceptions.iter().map(|(&v, &n)| (names::exception(v).to_owned(), n)));
+    list(out, "interrupts", world.interrupts.iter().map(|(v, &n)| (format!("{v:#x}"), n)));
+    list(out, "slow access sites", world.slow_sites.iter().map(|((rip, why), &n)| (format!("{rip:#x} {why:?}"), n)));
+    list(out, "unknown jump targets", world.lookups.iter().map(|(rip, &n)| (format!("{rip:#x}"), n)));
+}
+
+fn table(out: &mut String, title: &str, rows: impl Iterator<Item = (String, Count)>, khz: u64) {
+    let mut rows: Vec<_> = rows.filter(|(_, count)| count.times > 0).collect();
+    if rows.is_empty() {
+        return;
+    }
+    rows.sort_by_key(|(_, count)| Reverse(count.ticks));
+    let _ = writeln!(out, "  {title}:");
+    for (name, count) in rows.iter().take(ROWS) {
+        let each = count.ticks / count.times;
+        let all = milliseconds(count.ticks, khz);
+        let _ = writeln!(out, "    {name:<28} {:>12} times {each:>9} ticks each {all:>10.1} ms", count.times);
+    }
+}
+
+fn list(out: &mut String, title: &str, rows: impl Iterator<Item = (String, u64)>) {
+    let mut rows: Vec<_> = rows.collect();
+    if rows.is_empty() {
+        return;
+    }
+    rows.sort_by_key(|(_, times)| Reverse(*times));
+    let _ = writeln!(out, "  {title}:");
+    for (name, times) in rows.iter().take(ROWS) {
+        let _ = writeln!(out, "    {times:>12} {name}");
+    }
+}
