@@ -10,6 +10,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
+use std::time::{Duration, Instant};
 
 /// The next level, as its parent wants it.
 pub struct Plan {
@@ -32,6 +33,18 @@ pub enum Heard {
 pub struct Running {
     pub handle: Handle,
     pub heard: Receiver<Heard>,
+}
+
+impl Running {
+    /// Waits for a VM that was told to stop, so that its engine can write its report.
+    pub fn wait(&self, most: Duration) {
+        let deadline = Instant::now() + most;
+        while let Ok(heard) = self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            if matches!(heard, Heard::Ended(_)) {
+                return;
+            }
+        }
+    }
 }
 
 /// Boots the level. The first event is its `Start`.

@@ -108,6 +108,7 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
     let mut tree = show::Tree::new(&progress);
     let result = listen(&running, board, &mut tree, &mut console, start + Duration::from_secs(args.timeout));
     running.handle.stop();
+    running.wait(Duration::from_secs(5));
     tree.update(board, Instant::now());
     tree.end();
     result?;
