@@ -67,6 +67,8 @@ pub struct Cpu {
     pub(crate) armed: *mut ireko_translate::Hot,
     /// An event waits for IF, GIF or the like: look around after every change of those.
     pub(crate) waits: bool,
+    /// The only vCPU of its partition.
+    pub(crate) lone: bool,
     /// The instruments that are on.
     pub inspect: Option<Box<crate::inspect::Inspect>>,
     pub(crate) banks: Banks,
@@ -105,6 +107,7 @@ impl Cpu {
             bounce: Box::default(),
             armed: std::ptr::null_mut(),
             waits: false,
+            lone: spec.model.vcpus() == 1,
             inspect: None,
             banks: Banks::new()?,
             code: crate::code::Code::new()?,

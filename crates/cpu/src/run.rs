@@ -25,6 +25,7 @@ impl Cpu {
         self.report();
         self.bus = None;
         self.wake.hang(std::ptr::null());
+        self.armed = std::ptr::null_mut();
         halt
     }
 
@@ -37,6 +38,8 @@ impl Cpu {
                 if let Err(halt) = self.settle(fault) {
                     return halt;
                 }
+            } else if self.halted && self.for_good() {
+                return Halt::Idle;
             }
         }
     }
@@ -109,6 +112,11 @@ impl Cpu {
         Ok(if external { Some(self.apic.extint_acknowledge()) } else { self.apic.acknowledge() })
     }
 
+    /// Halted with nothing left that could wake this processor, which is alone: interrupts are off, no NMI waits.
+    fn for_good(&mut self) -> bool {
+        self.lone && !svm::physical_interrupt_allowed(self) && !svm::wakes(self) && !self.apic.nmi_pending()
+    }
+
     /// Deals with what ended an instruction.
     fn settle(&mut self, fault: Fault) -> Result<(), Halt> {
         let again = match fault {
@@ -162,6 +170,16 @@ impl Cpu {
         hot
     }
 
+    /// Forgets what an earlier run left: the state is about to be another.
+    pub(crate) fn forget_run(&mut self) {
+        self.halted = false;
+        self.shadow = false;
+        self.nmi_blocked = false;
+        self.in_flight = None;
+        self.outcome = None;
+        self.forget_pending();
+    }
+
     /// This vCPU's own wish to look around soon.
     pub(crate) fn attend(&mut self) {
         self.banks.current().hot_mut().attention = 0;
@@ -183,6 +201,15 @@ impl Cpu {
                     self.regs.rip = rip;
                     let key = self.key();
                     let block = self.block(key)?;
+                    if generation == self.code.generation {
+                        self.code.link(site as u32, block);
+                    }
+                    code = self.code.entry(block);
+                }
+                Reason::Twin => {
+                    let generation = self.code.generation;
+                    self.regs.rip = rip;
+                    let block = self.block(Key(self.key().0 | Key::UNGROUPED))?;
                     if generation == self.code.generation {
                         self.code.link(site as u32, block);
                     }

@@ -6,10 +6,11 @@
 use crate::asm::{Asm, Label, Mem, reg};
 use crate::classify::{Class, Env, classify};
 use crate::ea::{self, Address};
+use crate::group::{self, Member};
 use crate::key::Key;
 use crate::layout::{Hot, JUMP_CODES, JUMP_SLOT_BYTES, JUMP_TAGS, PINNED, jump_index};
 use crate::liveness::{self, ALL};
-use crate::memory::{Access, SlowAccess};
+use crate::memory::{Access, GroupPlace, SlowAccess};
 use crate::thunk::Reason;
 use core::mem::offset_of;
 use iced_x86::{
@@ -81,9 +82,9 @@ pub struct Translated {
     pub faults: Vec<(u32, u16)>,
 }
 
-struct Step {
-    insn: Instruction,
-    class: Class,
+pub(crate) struct Step {
+    pub(crate) insn: Instruction,
+    pub(crate) class: Class,
     /// Arithmetic flags that must survive up to this instruction.
     live: u8,
 }
@@ -104,12 +105,17 @@ pub(crate) struct Emitter<'a> {
     pub(crate) slow: Vec<SlowAccess>,
     encoder: &'a mut Encoder,
     request: &'a Request<'a>,
+    /// What the current instruction's access is part of.
+    pub(crate) member: Option<Member>,
+    /// Where operations find the host address: this register + RCX + displacement.
+    pub(crate) pointer: (u8, i32),
+    pub(crate) twins: Vec<(Label, u8, u64)>,
     insn: Instruction,
     may_leave: bool,
     sites: Vec<Site>,
     links: Vec<Link>,
     exits: Vec<(Label, u64)>,
-    stubs: Vec<(Label, usize)>,
+    stubs: Vec<(Label, usize, Reason)>,
     failed: bool,
 }
 
@@ -122,6 +128,9 @@ impl Translator {
     pub fn translate(&mut self, request: &Request) -> Option<Translated> {
         let mut steps = self.decode(request)?;
         self.find_live(request, &mut steps);
+        let alone = Key::UNGROUPED | Key::PLAIN | Key::SINGLE;
+        let grouped = request.key.has(Key::CODE64) && request.key.0 & alone == 0;
+        let members = if grouped { group::find(&steps, &mut self.info) } else { vec![None; steps.len()] };
         let Self { info, encoder, asm, .. } = self;
         asm.clear();
         let mut emitter = Emitter {
@@ -132,6 +141,9 @@ impl Translator {
             slow: Vec::new(),
             encoder,
             request,
+            member: None,
+            pointer: (reg::R14, 0),
+            twins: Vec::new(),
             insn: Instruction::default(),
             may_leave: true,
             sites: Vec::new(),
@@ -141,7 +153,8 @@ impl Translator {
             failed: false,
         };
         let mut sti = false;
-        for step in &steps {
+        for (step, member) in steps.iter().zip(members) {
+            emitter.member = member;
             emitter.step(step, info.info(&step.insn));
             if sti {
                 emitter.check_waiting(step.insn.next_ip());
@@ -270,6 +283,16 @@ fn leaves(insn: &Instruction) -> bool {
         || matches!(insn.mnemonic(), Xsetbv | Invlpg | Invpcid | Swapgs | Wrfsbase | Wrgsbase | Vmrun | Stgi | Clgi)
 }
 
+/// How a group member's address is formed: off a pinned base alone, or by LEA.
+fn group_place(insn: &Instruction) -> GroupPlace {
+    let base = insn.memory_base();
+    let lone = base.is_gpr64() && insn.memory_index() == Register::None;
+    match PINNED.get(base.full_register().number()).copied().flatten() {
+        Some(host) if lone => GroupPlace::Host(host, insn.memory_displacement64() as i32),
+        _ => GroupPlace::Computed,
+    }
+}
+
 impl Emitter<'_> {
     /// Notes that the next host instruction stands for the current guest instruction.
     pub(crate) fn mark(&mut self) {
@@ -348,7 +371,7 @@ impl Emitter<'_> {
             _ => (r, w),
         });
         let size = insn.memory_size().size();
-        Access { read: used.0, write: used.1, size, segment: ea::segment(insn), live, may_leave: true }
+        Access { read: used.0, write: used.1, size, segment: ea::segment(insn), live }
     }
 
     fn plain(&mut self, step: &Step, info: &InstructionInfo) {
@@ -361,8 +384,9 @@ impl Emitter<'_> {
         if access.size == 0 {
             return self.give_up(insn);
         }
-        let offset = ea::offset(self.asm, insn, self.key);
-        self.access(offset, access, |e| e.copy(insn, info, true));
+        let key = self.key;
+        let place = group_place(insn);
+        self.grouped_access(place, access, |e| ea::offset(e.asm, insn, key), |e| e.copy(insn, info, true));
     }
 
     /// BT/BTS/BTR/BTC of memory by a register: the address moves by the signed bit offset.
@@ -449,16 +473,19 @@ impl Emitter<'_> {
     // ---- the stack, in 64-bit mode ----
 
     fn stack_access(&self, size: usize, write: bool, live: u8) -> Access {
-        Access { read: !write, write, size, segment: ireko_x86::regs::seg::SS, live, may_leave: self.may_leave }
+        Access { read: !write, write, size, segment: ireko_x86::regs::seg::SS, live }
     }
 
-    /// Stores R13's value (or what `value` puts there) below the stack pointer and moves it.
-    fn push_value(&mut self, live: u8, value: impl FnOnce(&mut Self)) {
-        self.asm.lea(reg::R14, Mem::base(reg::R10, -8));
+    /// Stores the host register that `value` gives below the stack pointer, and moves that.
+    fn push_value(&mut self, live: u8, value: impl FnOnce(&mut Self) -> u8) {
         let access = self.stack_access(8, true, live);
-        self.access(Address::InR14, access, |e| {
-            value(e);
-            e.asm.store(Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 }, reg::R13);
+        let address = |e: &mut Self| {
+            e.asm.lea(reg::R14, Mem::base(reg::R10, -8));
+            Address::InR14
+        };
+        self.grouped_access(GroupPlace::Host(reg::R10, -8), access, address, |e| {
+            let value = value(e);
+            e.asm.store(e.host(), value);
             e.asm.lea(reg::R10, Mem::base(reg::R10, -8));
         });
     }
@@ -467,24 +494,54 @@ impl Emitter<'_> {
         match insn.op0_kind() {
             OpKind::Register => {
                 let register = insn.op0_register();
-                self.push_value(live, |e| e.load_guest(reg::R13, register));
+                self.push_value(live, |e| e.guest(register));
             }
             OpKind::Memory => {
                 self.load_operand(insn, live);
-                self.push_value(live, |e| e.asm.load(reg::R13, ea::temp(3)));
+                let member = self.member.take();
+                self.push_value(live, Self::saved_operand);
+                self.member = member;
             }
             _ => {
                 let value = insn.immediate(0);
-                self.push_value(live, |e| e.asm.imm(reg::R13, value));
+                self.push_value(live, |e| e.constant(value));
             }
         }
+    }
+
+    fn saved_operand(&mut self) -> u8 {
+        self.asm.load(reg::R13, ea::temp(3));
+        reg::R13
+    }
+
+    fn constant(&mut self, value: u64) -> u8 {
+        self.asm.imm(reg::R13, value);
+        reg::R13
+    }
+
+    /// A host register with all 64 bits of a guest register: its own, or R13.
+    fn guest(&mut self, register: Register) -> u8 {
+        let gpr = register.full_register().number();
+        PINNED[gpr].unwrap_or_else(|| {
+            self.asm.load(reg::R13, ea::parked(gpr));
+            reg::R13
+        })
+    }
+
+    /// The checked host address.
+    pub(crate) fn host(&self) -> Mem {
+        Mem { base: Some(self.pointer.0), index: Some((reg::RCX, 1)), disp: self.pointer.1 }
+    }
+
+    pub(crate) fn insn_ip(&self) -> u64 {
+        self.insn.ip()
     }
 
     /// Reads the instruction's 64-bit memory operand into temporary 3.
     fn load_operand(&mut self, insn: &Instruction, live: u8) {
         let offset = ea::offset(self.asm, insn, self.key);
         let access =
-            Access { read: true, write: false, size: 8, segment: ea::segment(insn), live, may_leave: false };
+            Access { read: true, write: false, size: 8, segment: ea::segment(insn), live };
         self.access(offset, access, |e| {
             e.asm.load(reg::R13, Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 });
             e.asm.store(ea::temp(3), reg::R13);
@@ -493,11 +550,12 @@ impl Emitter<'_> {
 
     /// Reads the top of the stack into R13; the stack pointer does not move yet.
     fn top(&mut self, base: u8, live: u8) {
-        self.asm.lea(reg::R14, Mem::base(base, 0));
         let access = self.stack_access(8, false, live);
-        self.access(Address::InR14, access, |e| {
-            e.asm.load(reg::R13, Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 });
-        });
+        let address = |e: &mut Self| {
+            e.asm.lea(reg::R14, Mem::base(base, 0));
+            Address::InR14
+        };
+        self.grouped_access(GroupPlace::Host(base, 0), access, address, |e| e.asm.load(reg::R13, e.host()));
     }
 
     fn pop(&mut self, insn: &Instruction, live: u8) {
@@ -514,7 +572,7 @@ impl Emitter<'_> {
         }
         let offset = ea::offset(self.asm, &moved, self.key);
         let access =
-            Access { read: false, write: true, size: 8, segment: ea::segment(insn), live, may_leave: true };
+            Access { read: false, write: true, size: 8, segment: ea::segment(insn), live };
         self.access(offset, access, |e| {
             e.asm.load(reg::R13, ea::temp(3));
             e.asm.store(Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 }, reg::R13);
@@ -584,7 +642,7 @@ impl Emitter<'_> {
         self.asm.restore_of();
         self.asm.sahf();
         self.asm.load(reg::RAX, ea::temp(0));
-        self.push_value(ALL, |e| e.asm.load(reg::R13, ea::temp(3)));
+        self.push_value(ALL, Self::saved_operand);
     }
 
     /// Behind the instruction after STI: leaves if an interrupt has been waiting for IF.
@@ -609,7 +667,7 @@ impl Emitter<'_> {
     fn push_return(&mut self, live: u8) {
         let back = self.insn.next_ip();
         self.may_leave = false;
-        self.push_value(live, |e| e.asm.imm(reg::R13, back));
+        self.push_value(live, |e| e.constant(back));
     }
 
     fn call_indirect(&mut self, insn: &Instruction) {
@@ -694,10 +752,18 @@ impl Emitter<'_> {
     }
 
     fn note_link(&mut self, stub: Label, target: u64) {
+        self.note(stub, target, Reason::Link);
+    }
+
+    pub(crate) fn note_twin(&mut self, stub: Label, target: u64) {
+        self.note(stub, target, Reason::Twin);
+    }
+
+    fn note(&mut self, stub: Label, target: u64, reason: Reason) {
         let patch = self.asm.here() as u32 - 4;
         let number = self.links.len();
         self.links.push(Link { patch, stub: 0, target });
-        self.stubs.push((stub, number));
+        self.stubs.push((stub, number, reason));
     }
 
     fn set_rip(&mut self, target: u64) {
@@ -784,13 +850,16 @@ impl Emitter<'_> {
         for slow in std::mem::take(&mut self.slow) {
             self.emit_slow(slow);
         }
-        for (label, number) in std::mem::take(&mut self.stubs) {
+        for twin in std::mem::take(&mut self.twins) {
+            self.emit_twin(twin);
+        }
+        for (label, number, reason) in std::mem::take(&mut self.stubs) {
             self.asm.bind(label);
             self.links[number].stub = self.asm.here() as u32;
             let link = self.request.first_link + number as u32;
             self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), link as i32);
             self.set_rip(self.links[number].target);
-            self.depart(Reason::Link);
+            self.depart(reason);
         }
         self.asm.resolve();
     }

@@ -37,6 +37,9 @@ impl Key {
     /// CPL 0 (USER is CPL 3).
     pub const KERNEL: u32 = 1 << 29;
 
+    /// No shared checks: the twin of a block whose shared check failed.
+    pub const UNGROUPED: u32 = 1 << 30;
+
     /// The key after STAC or CLAC.
     pub const fn with_access_check(self, on: bool) -> Self {
         let mode = if on || !self.has(Self::SMAP) { 2 } else { 1 };

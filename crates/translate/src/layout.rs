@@ -37,6 +37,9 @@ pub const JUMP_SLOTS: usize = 4;
 /// Which bits of an address choose the jump-table entry, as PEXT takes them: 4096-byte-page-local bits and some above.
 pub const JUMP_MASK: u64 = 0x3ff8;
 
+/// Groups of accesses with a shared check in one block.
+pub const GROUPS: usize = 16;
+
 /// A tag that no address matches.
 pub const NO_TAG: u64 = 1 << 62;
 
@@ -104,6 +107,8 @@ pub struct Hot {
     pub alignment_check: u64,
     /// 0 if an interrupt waits for IF: STI looks at it.
     pub nothing_waits: u64,
+    /// Host minus guest address of the page that a group of accesses shares.
+    pub deltas: [u64; GROUPS],
 }
 
 pub const PARKED_R11: usize = 0;

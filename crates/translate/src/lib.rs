@@ -9,6 +9,7 @@ pub mod block;
 pub mod cache;
 pub mod classify;
 mod ea;
+mod group;
 pub mod key;
 pub mod layout;
 mod liveness;

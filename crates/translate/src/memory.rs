@@ -18,8 +18,6 @@ pub struct Access {
     pub segment: usize,
     /// Arithmetic flags that the access must keep.
     pub live: u8,
-    /// The instruction ends here if the commit says so; not for one that goes on to jump.
-    pub may_leave: bool,
 }
 
 /// The out-of-line half of an access, put behind the block.
@@ -37,10 +35,105 @@ pub(crate) struct SlowAccess {
     insn: u16,
 }
 
+/// How a member of a group finds its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupPlace {
+    /// A pinned base and a displacement.
+    Host(u8, i32),
+    /// By LEA into R14.
+    Computed,
+}
+
 const HOST: i32 = 8;
 const WRITE: i32 = 16;
 
 impl Emitter<'_> {
+    /// Emits one access of the current instruction's own group, or a lone one.
+    pub(crate) fn grouped_access(
+        &mut self,
+        place: GroupPlace,
+        access: Access,
+        offset: impl FnOnce(&mut Self) -> Address,
+        operation: impl FnOnce(&mut Self),
+    ) {
+        let Some(member) = self.member else {
+            let offset = offset(self);
+            return self.access(offset, access, operation);
+        };
+        let delta = Mem::state(offset_of!(Hot, deltas) + 8 * member.group);
+        match member.leads {
+            Some(lead) => self.lead(place, lead, delta, access.live, offset),
+            None => {
+                self.pointer = match place {
+                    GroupPlace::Host(base, displacement) => (base, displacement),
+                    GroupPlace::Computed => {
+                        offset(self);
+                        (reg::R14, 0)
+                    }
+                };
+                self.asm.load(reg::RCX, delta);
+            }
+        }
+        self.mark();
+        operation(self);
+        self.pointer = (reg::R14, 0);
+    }
+
+    /// The check of a whole group; its page's difference is in RCX afterwards.
+    fn lead(
+        &mut self,
+        place: GroupPlace,
+        lead: crate::group::Lead,
+        delta: Mem,
+        live: u8,
+        offset: impl FnOnce(&mut Self) -> Address,
+    ) {
+        match place {
+            GroupPlace::Host(base, displacement) => self.asm.lea(reg::R14, Mem::base(base, displacement + lead.low)),
+            GroupPlace::Computed => {
+                offset(self);
+                if lead.low != 0 {
+                    self.asm.lea(reg::R14, Mem::base(reg::R14, lead.low));
+                }
+            }
+        }
+        let twin = self.asm.label();
+        self.save_flags(live);
+        let table = (TLB + self.key.mmu() * TLB_MODE_BYTES) as i32;
+        let tag = table + if lead.write { WRITE } else { 0 };
+        self.asm.mov32(reg::RCX, reg::R14);
+        self.asm.shr32_imm(reg::RCX, 10);
+        self.asm.and32_imm(reg::RCX, ((crate::layout::TLB_ENTRIES - 1) * 4) as i32);
+        self.asm.load(reg::R13, indexed(tag));
+        self.asm.rm(true, &[0x03], reg::R14, indexed(tag)); // ADD
+        self.asm.cmp_imm(reg::R14, 4096 - lead.span);
+        self.asm.jcc(cond::A, twin);
+        self.asm.add(reg::R13, indexed(table + HOST));
+        self.asm.store(delta, reg::R13);
+        if place == GroupPlace::Computed {
+            // The member's own address again: R14 holds an offset in the page. Host = page offset - low + host page.
+            self.asm.load(reg::RCX, indexed(table + HOST));
+            self.asm.lea(reg::R14, Mem::base(reg::R14, -lead.low));
+        } else {
+            self.asm.mov(reg::RCX, reg::R13);
+        }
+        self.restore_flags(live);
+        self.pointer = match place {
+            GroupPlace::Host(base, displacement) => (base, displacement),
+            GroupPlace::Computed => (reg::R14, 0),
+        };
+        self.twins.push((twin, live, self.insn_ip()));
+    }
+
+    /// Where a failed shared check goes: to the block's twin, at the instruction that made the check.
+    pub(crate) fn emit_twin(&mut self, (label, live, ip): (Label, u8, u64)) {
+        self.asm.bind(label);
+        self.restore_flags(live);
+        let stub = self.asm.label();
+        self.asm.jmp(stub);
+        self.note_twin(stub, ip);
+    }
+
     /// Emits one access: `operation` finds the host address as R14 + RCX, and may clobber both and R13.
     /// The address is an offset in the segment.
     pub(crate) fn access(&mut self, offset: Address, access: Access, operation: impl FnOnce(&mut Self)) {

@@ -1,6 +1,6 @@
 //! The copied instruction: its operands rewritten from guest registers to host registers and the checked address.
 
-use crate::asm::{Mem, reg};
+use crate::asm::reg;
 use crate::block::Emitter;
 use crate::ea;
 use crate::layout::PINNED;
@@ -11,7 +11,7 @@ use iced_x86::{Code, Instruction, InstructionInfo, OpAccess, OpKind, Register};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pointer {
     None,
-    /// R14 + RCX.
+    /// The emitter's pointer register + RCX + displacement.
     Pair,
     R14,
     Rcx,
@@ -128,7 +128,7 @@ impl Emitter<'_> {
         for &(gpr, host, _) in &plan.parked {
             self.asm.load(host, ea::parked(gpr));
         }
-        let rewritten = rewrite(insn, &plan);
+        let rewritten = rewrite(insn, &plan, self.pointer);
         self.mark();
         if !self.encode(&rewritten) {
             return self.give_up(insn);
@@ -147,7 +147,7 @@ impl Emitter<'_> {
     }
 
     fn place_pointer(&mut self, pointer: Pointer) {
-        let sum = Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 };
+        let sum = self.host();
         match pointer {
             Pointer::None | Pointer::Pair => {}
             Pointer::R14 => self.asm.lea(reg::R14, sum),
@@ -161,7 +161,7 @@ impl Emitter<'_> {
 }
 
 /// The instruction with host registers, in a form that 64-bit mode has.
-fn rewrite(insn: &Instruction, plan: &Plan) -> Instruction {
+fn rewrite(insn: &Instruction, plan: &Plan, pair: (u8, i32)) -> Instruction {
     let mut out = generic(insn);
     for n in 0..out.op_count() {
         if out.op_kind(n) != OpKind::Register {
@@ -175,12 +175,16 @@ fn rewrite(insn: &Instruction, plan: &Plan) -> Instruction {
     }
     if plan.pointer != Pointer::None {
         let (base, index) = match plan.pointer {
-            Pointer::Pair => (Register::R14, Register::RCX),
+            Pointer::Pair => (sized(pair.0, 8), Register::RCX),
             Pointer::R14 => (Register::R14, Register::None),
             Pointer::Rsi => (Register::RSI, Register::None),
             _ => (Register::RCX, Register::None),
         };
         point_at(&mut out, base, index);
+        if plan.pointer == Pointer::Pair && pair.1 != 0 {
+            out.set_memory_displacement64(pair.1 as i64 as u64);
+            out.set_memory_displ_size(8);
+        }
     }
     out
 }

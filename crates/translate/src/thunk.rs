@@ -24,6 +24,8 @@ pub enum Reason {
     Routine = 3,
     /// A host signal at the host address in `Hot::rip`, signal number in `Hot::site`.
     Signal = 4,
+    /// As `Link`, but to the twin without shared checks.
+    Twin = 5,
 }
 
 impl Reason {
@@ -33,6 +35,7 @@ impl Reason {
             1 => Self::Lookup,
             2 => Self::Attention,
             3 => Self::Routine,
+            5 => Self::Twin,
             _ => Self::Signal,
         }
     }

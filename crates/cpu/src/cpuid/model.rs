@@ -63,6 +63,11 @@ impl Model {
         }
     }
 
+    /// Logical processors of the machine.
+    pub fn vcpus(&self) -> u32 {
+        self.vcpus
+    }
+
     pub fn has(&self, feature: Feature) -> bool {
         self.leaves
             .iter()

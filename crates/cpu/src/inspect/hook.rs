@@ -1,5 +1,6 @@
 //! What the engine calls at the places where an instrument may want to look. Each costs one test when all are off.
 
+use super::trace::{Happening, What};
 use super::worlds::Slow;
 use crate::cpu::World;
 use crate::slow::Pending;
@@ -75,14 +76,17 @@ pub fn left(cpu: &mut Cpu, reason: Reason, target: u64) {
 
 /// An exception is about to be raised.
 pub fn exception(cpu: &mut Cpu, exception: &Exception) {
+    if cpu.inspect.is_none() {
+        return;
+    }
     if let Some(worlds) = worlds(cpu) {
         *worlds.current().exceptions.entry(exception.vector).or_default() += 1;
     }
+    trace(cpu, What::Exception(*exception));
 }
 
 /// #VMEXIT is about to be done.
 pub fn exit(cpu: &mut Cpu, exit: &Exit, in_flight: Option<&Event>) {
-    let _ = in_flight;
     if cpu.inspect.is_none() {
         return;
     }
@@ -90,6 +94,7 @@ pub fn exit(cpu: &mut Cpu, exit: &Exit, in_flight: Option<&Event>) {
     if let Some(worlds) = worlds(cpu) {
         worlds.exit(silicon::rdtsc(), code.code);
     }
+    trace(cpu, What::exit(&code, in_flight));
 }
 
 /// An interrupt is taken.
@@ -99,6 +104,7 @@ pub fn interrupt(cpu: &mut Cpu, event: &Event) {
     {
         *worlds.current().interrupts.entry(event.vector).or_default() += 1;
     }
+    trace(cpu, What::Deliver(*event));
 }
 
 /// Delivers an event between instructions.
@@ -112,12 +118,47 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
 /// The world changed.
 pub fn switched(cpu: &mut Cpu) {
     let Some(inspect) = cpu.inspect.as_deref_mut() else { return };
-    let Some(worlds) = &mut inspect.worlds else { return };
     let guest = match &cpu.world {
         World::Host => None,
         World::Guest(control) => Some((cpu.svm.vmcb, &**control)),
     };
-    worlds.switch(silicon::rdtsc(), &cpu.counters, guest);
+    let what = match guest {
+        Some((_, control)) => {
+            let root = control.stage2.map(|stage2| stage2.root);
+            Some(What::Entry { asid: control.asid, root, inject: control.inject })
+        }
+        None => cpu.svm.refused.map(What::Refused),
+    };
+    if let Some(worlds) = &mut inspect.worlds {
+        worlds.switch(silicon::rdtsc(), &cpu.counters, guest);
+    }
+    if let Some(what) = what {
+        trace(cpu, what);
+    }
+}
+
+fn trace(cpu: &mut Cpu, what: What) {
+    let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) else { return };
+    let happening = Happening {
+        ticks: cpu.tsc.read(),
+        world: if let World::Guest(_) = cpu.world { Some(cpu.svm.vmcb) } else { None },
+        asid: if let World::Guest(control) = &cpu.world { control.asid } else { 0 },
+        rip: cpu.regs.rip,
+        cpl: cpu.regs.cpl,
+        what,
+    };
+    trace.keep(happening);
+    if !trace.writes(&what) {
+        return;
+    }
+    // Between VMRUN or #VMEXIT and its end there is no address space to look into.
+    if !matches!(what, What::Entry { .. } | What::Refused(_)) {
+        cpu.find_kernel();
+    }
+    let line = happening.line(cpu.tsc.khz(), |world, address| cpu.symbol(world, address));
+    if let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
+        trace.write(&line);
+    }
 }
 
 /// Sleeps in HLT.

@@ -8,6 +8,9 @@ pub mod hook;
 pub mod names;
 pub mod options;
 mod report;
+mod state;
+pub mod symbols;
+pub mod trace;
 pub mod worlds;
 
 pub use counters::Counters;
@@ -21,6 +24,8 @@ use crate::silicon;
 pub struct Inspect {
     options: Options,
     worlds: Option<worlds::Worlds>,
+    trace: Option<trace::Trace>,
+    symbols: Option<symbols::Symbols>,
 }
 
 impl Inspect {
@@ -30,26 +35,37 @@ impl Inspect {
             return Ok(None);
         }
         let worlds = options.counters.then(|| worlds::Worlds::new(silicon::rdtsc()));
-        Ok(Some(Box::new(Self { options: options.clone(), worlds })))
+        let trace = trace::Trace::new(options)?;
+        let symbols = options.system_map.as_deref().map(symbols::Symbols::load).transpose()?;
+        Ok(Some(Box::new(Self { options: options.clone(), worlds, trace, symbols })))
     }
 }
 
 impl Cpu {
     /// What the instruments have to say, for the end of a dump.
     pub(crate) fn inspection(&mut self) -> String {
-        let counters = self.counters;
+        let mut text = self.describe_levels();
         let khz = self.tsc.khz();
-        let Some(inspect) = self.inspect.as_deref_mut() else { return String::new() };
-        let mut text = String::new();
+        let Some(inspect) = self.inspect.as_deref_mut() else { return text };
         if let Some(worlds) = &mut inspect.worlds {
-            worlds.settle(silicon::rdtsc(), &counters);
-            report::worlds(&mut text, worlds, khz);
+            worlds.settle(silicon::rdtsc(), &self.counters);
+        }
+        let Some(inspect) = self.inspect.as_deref() else { return text };
+        let symbol = |world, address| self.symbol(world, address);
+        if let Some(worlds) = &inspect.worlds {
+            report::worlds(&mut text, worlds, khz, &symbol);
+        }
+        if let Some(trace) = &inspect.trace {
+            trace.last().for_each(|happening| text.push_str(&(happening.line(khz, symbol) + "\n")));
         }
         text
     }
 
     /// Writes the dump where the options want it; called when a run ends.
     pub(crate) fn report(&mut self) {
+        if let Some(trace) = self.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
+            trace.flush();
+        }
         let Some(path) = self.inspect.as_deref().and_then(|i| i.options.report.clone()) else { return };
         let text = self.describe();
         if let Err(error) = std::fs::write(&path, text) {

@@ -3,15 +3,19 @@
 use super::names;
 use super::worlds::{Count, World, Worlds};
 use std::cmp::Reverse;
+use ireko_translate::thunk::Reason;
 use std::fmt::Write;
+
+/// Names an address of a world, or gives nothing.
+type Symbol<'a> = dyn Fn(Option<u64>, u64) -> String + 'a;
 
 /// Rows of the longer tables.
 const ROWS: usize = 24;
 
 /// Every world, and where its time went.
-pub fn worlds(out: &mut String, worlds: &Worlds, khz: u64) {
+pub fn worlds(out: &mut String, worlds: &Worlds, khz: u64, symbol: &Symbol) {
     for (number, world) in worlds.list.iter().enumerate() {
-        world_report(out, number, world, khz);
+        world_report(out, number, world, khz, symbol);
     }
 }
 
@@ -19,7 +23,7 @@ fn milliseconds(ticks: u64, khz: u64) -> f64 {
     ticks as f64 / khz.max(1) as f64
 }
 
-fn world_report(out: &mut String, number: usize, world: &World, khz: u64) {
+fn world_report(out: &mut String, number: usize, world: &World, khz: u64, symbol: &Symbol) {
     let name = match world.vmcb {
         None => "host world".to_owned(),
         Some(vmcb) => {
@@ -31,11 +35,9 @@ fn world_report(out: &mut String, number: usize, world: &World, khz: u64) {
     let _ = writeln!(out, "== {name}: {all:.1} ms, of which idle {idle:.1} ms");
     let rows = world.counters.rows().into_iter().filter(|row| row.1 > 0);
     let _ = writeln!(out, "  {}", rows.map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", "));
-    let [link, lookup, attention, routine, signal] = world.left;
-    let _ = writeln!(
-        out,
-        "  left translated code: link {link}, lookup {lookup}, attention {attention}, routine {routine}, signal {signal}"
-    );
+    let left = world.left.iter().enumerate().filter(|(_, times)| **times > 0);
+    let left = left.map(|(reason, times)| format!("{:?} {times}", Reason::of(reason as u64)));
+    let _ = writeln!(out, "  left translated code: {}", left.collect::<Vec<_>>().join(", "));
     let system = world.system().into_iter().map(|(code, count)| (format!("{code:?}"), count));
     table(out, "system instructions", system.chain([("(raises)".to_owned(), world.raised)]), khz);
     table(out, "slow accesses", world.slow.iter().map(|(why, count)| (format!("{why:?}"), *count)), khz);
@@ -43,8 +45,8 @@ fn world_report(out: &mut String, number: usize, world: &World, khz: u64) {
     table(out, "exits (time until the next VMRUN)", exits, khz);
     list(out, "exceptions", world.exceptions.iter().map(|(&v, &n)| (names::exception(v).to_owned(), n)));
     list(out, "interrupts", world.interrupts.iter().map(|(v, &n)| (format!("{v:#x}"), n)));
-    list(out, "slow access sites", world.slow_sites.iter().map(|((rip, why), &n)| (format!("{rip:#x} {why:?}"), n)));
-    list(out, "unknown jump targets", world.lookups.iter().map(|(rip, &n)| (format!("{rip:#x}"), n)));
+    list(out, "slow access sites", world.slow_sites.iter().map(|(&(rip, why), &n)| (format!("{why:<9?} {rip:#x}{}", symbol(world.vmcb, rip)), n)));
+    list(out, "unknown jump targets", world.lookups.iter().map(|(&rip, &n)| (format!("{rip:#x}{}", symbol(world.vmcb, rip)), n)));
 }
 
 fn table(out: &mut String, title: &str, rows: impl Iterator<Item = (String, Count)>, khz: u64) {

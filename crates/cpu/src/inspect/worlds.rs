@@ -15,6 +15,9 @@ const MOST_WORLDS: usize = 32;
 /// Places that are counted one by one; later ones are not.
 const MOST_SITES: usize = 1 << 16;
 
+/// Values of [`Reason`], with room.
+const REASONS: usize = 16;
+
 /// How often, and how many TSC ticks in all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Count {
@@ -66,7 +69,7 @@ pub struct World {
     /// Targets of jumps that translated code did not know.
     pub lookups: HashMap<u64, u64>,
     /// Why translated code was left, by [`Reason`].
-    pub left: [u64; 5],
+    pub left: [u64; REASONS],
     pub exceptions: BTreeMap<u8, u64>,
     pub interrupts: BTreeMap<u8, u64>,
     /// By exit code; the ticks are those until the next VMRUN.
@@ -88,7 +91,7 @@ impl World {
             slow: BTreeMap::new(),
             slow_sites: HashMap::new(),
             lookups: HashMap::new(),
-            left: [0; 5],
+            left: [0; REASONS],
             exceptions: BTreeMap::new(),
             interrupts: BTreeMap::new(),
             exits: BTreeMap::new(),
@@ -185,7 +188,7 @@ impl Worlds {
 
     pub fn left(&mut self, reason: Reason, target: u64) {
         let world = self.current();
-        world.left[reason as usize % 5] += 1;
+        world.left[reason as usize % REASONS] += 1;
         if reason == Reason::Lookup {
             note(&mut world.lookups, target);
         }

@@ -1,0 +1,209 @@
+//! The trace of exits, entries, exceptions and interrupts, and the ring of the last ones.
+
+use super::names;
+use super::options::{Kinds, Options};
+use ireko_nested::Event;
+use ireko_nested::svm::encode::Code;
+use ireko_x86::Exception;
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum What {
+    Exit { code: u64, info1: u64, info2: u64, in_flight: Option<Event> },
+    Entry { asid: u32, root: Option<u64>, inject: Option<Event> },
+    /// VMRUN that an entry check refused, by the check's name.
+    Refused(&'static str),
+    Exception(Exception),
+    /// An event is delivered between two instructions.
+    Deliver(Event),
+}
+
+impl What {
+    pub fn exit(code: &Code, in_flight: Option<&Event>) -> Self {
+        Self::Exit { code: code.code, info1: code.info1, info2: code.info2, in_flight: in_flight.copied() }
+    }
+
+    fn wanted(&self, kinds: Kinds) -> bool {
+        match self {
+            Self::Exit { .. } => kinds.exits,
+            Self::Entry { .. } | Self::Refused(_) => kinds.entries,
+            Self::Exception(_) => kinds.exceptions,
+            Self::Deliver(_) => kinds.interrupts,
+        }
+    }
+}
+
+/// One event, where and when.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Happening {
+    pub ticks: u64,
+    /// VMCB of the guest world, `None`: host world.
+    pub world: Option<u64>,
+    pub asid: u32,
+    pub rip: u64,
+    pub cpl: u8,
+    pub what: What,
+}
+
+impl Happening {
+    /// One line: milliseconds, world, RIP, what. `symbol` names an address of a world, or gives nothing.
+    pub fn line(&self, khz: u64, symbol: impl Fn(Option<u64>, u64) -> String) -> String {
+        let ms = self.ticks as f64 / khz.max(1) as f64;
+        let mut line = format!("{ms:>12.4} ");
+        let _ = match self.world {
+            None => write!(line, "host       "),
+            Some(_) => write!(line, "guest {:<4} ", self.asid),
+        };
+        let _ = write!(line, "{:#x} cpl {}{}: ", self.rip, self.cpl, symbol(self.world, self.rip));
+        self.tell(&mut line);
+        line
+    }
+
+    fn tell(&self, line: &mut String) {
+        let _ = match &self.what {
+            What::Exit { code, info1, info2, in_flight } => {
+                let name = names::exit(*code);
+                let _ = write!(line, "{name} EXITINFO1={info1:#x} EXITINFO2={info2:#x}");
+                optional(line, "EXITINTINFO", in_flight.as_ref())
+            }
+            What::Entry { asid, root, inject } => {
+                let _ = write!(line, "VMRUN VMCB={:#x} ASID={asid}", self.world.unwrap_or(0));
+                if let Some(root) = root {
+                    let _ = write!(line, " nCR3={root:#x}");
+                }
+                optional(line, "EVENTINJ", inject.as_ref())
+            }
+            What::Refused(check) => write!(line, "VMRUN refused: {check}"),
+            What::Exception(exception) => {
+                let _ = write!(line, "{}", names::exception(exception.vector));
+                if let Some(error) = exception.error {
+                    let _ = write!(line, " error {error:#x}");
+                }
+                if exception.payload != 0 {
+                    let _ = write!(line, " at {:#x}", exception.payload);
+                }
+                Ok(())
+            }
+            What::Deliver(event) => write!(line, "takes {}", names::event(event)),
+        };
+    }
+}
+
+fn optional(line: &mut String, name: &str, event: Option<&Event>) -> std::fmt::Result {
+    match event {
+        Some(event) => write!(line, " {name}={}", names::event(event)),
+        None => Ok(()),
+    }
+}
+
+/// Where the trace goes, and the last events.
+pub struct Trace {
+    kinds: Kinds,
+    sink: Option<Box<dyn Write + Send>>,
+    ring: VecDeque<Happening>,
+    most: usize,
+}
+
+impl Trace {
+    /// `None` if neither a trace nor a ring is asked for.
+    pub fn new(options: &Options) -> Result<Option<Self>, String> {
+        let kinds = if options.trace_file.is_some() && !options.trace.any() { Kinds::ALL } else { options.trace };
+        if !kinds.any() && options.ring == 0 {
+            return Ok(None);
+        }
+        let sink: Option<Box<dyn Write + Send>> = match &options.trace_file {
+            None if kinds.any() => Some(Box::new(std::io::stderr())),
+            None => None,
+            Some(path) => {
+                let file = File::create(path)
+                    .map_err(|error| format!("the trace cannot be written to {}: {error}", path.display()))?;
+                Some(Box::new(BufWriter::with_capacity(1 << 20, file)))
+            }
+        };
+        Ok(Some(Self { kinds, sink, ring: VecDeque::with_capacity(options.ring), most: options.ring }))
+    }
+
+    /// Whether a line of this is to be written now.
+    pub fn writes(&self, what: &What) -> bool {
+        self.sink.is_some() && what.wanted(self.kinds)
+    }
+
+    pub fn keep(&mut self, happening: Happening) {
+        if self.most == 0 {
+            return;
+        }
+        if self.ring.len() == self.most {
+            self.ring.pop_front();
+        }
+        self.ring.push_back(happening);
+    }
+
+    /// A sink that cannot be written any more is given up.
+    pub fn write(&mut self, line: &str) {
+        let failed = self.sink.as_mut().and_then(|sink| writeln!(sink, "{line}").err());
+        if let Some(error) = failed {
+            eprintln!("the trace ends here: {error}");
+            self.sink = None;
+        }
+    }
+
+    pub fn flush(&mut self) {
+        if let Some(sink) = &mut self.sink {
+            // What cannot be written is lost; the run matters more.
+            let _ = sink.flush();
+        }
+    }
+
+    pub fn last(&self) -> impl Iterator<Item = &Happening> {
+        self.ring.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ireko_nested::EventKind;
+
+    fn happening(what: What) -> Happening {
+        Happening { ticks: 2_500_000, world: Some(0x5000), asid: 3, rip: 0x1234, cpl: 0, what }
+    }
+
+    fn text(what: What) -> String {
+        happening(what).line(1_000_000, |_, _| " <f+0x1>".to_owned())
+    }
+
+    #[test]
+    fn an_exit_is_told_by_the_manuals_names() {
+        let in_flight = Some(Event { kind: EventKind::Exception, vector: 14, error: Some(2) });
+        let line = text(What::Exit { code: 0x400, info1: 0x100000006, info2: 0xfee00000, in_flight });
+        let told = "VMEXIT_NPF EXITINFO1=0x100000006 EXITINFO2=0xfee00000 EXITINTINFO=#PF error 0x2";
+        assert!(line.ends_with(told), "{line}");
+    }
+
+    #[test]
+    fn a_line_has_time_world_and_place() {
+        let line = text(What::Refused("EFER.SVME"));
+        assert!(line.trim_start().starts_with("2.5000 guest 3    0x1234 cpl 0 <f+0x1>: VMRUN refused"), "{line}");
+    }
+
+    #[test]
+    fn the_ring_keeps_the_last() {
+        let options = Options { ring: 2, ..Options::default() };
+        let mut trace = Trace::new(&options).unwrap().unwrap();
+        for name in ["a", "b", "c"] {
+            trace.keep(happening(What::Refused(name)));
+        }
+        let kept: Vec<_> = trace.last().map(|h| h.what).collect();
+        assert_eq!(kept, [What::Refused("b"), What::Refused("c")]);
+    }
+
+    #[test]
+    fn a_ring_alone_writes_nothing() {
+        let trace = Trace::new(&Options { ring: 2, ..Options::default() }).unwrap().unwrap();
+        assert!(!trace.writes(&What::Refused("a")));
+    }
+}

@@ -1,0 +1,195 @@
+//! Shared checks: accesses off one unchanged base within a few hundred bytes are checked together.
+//!
+//! The first one of a group checks the whole span and keeps the page's host-minus-guest difference; the others only add
+//! it. A check that fails raises nothing: control goes to the block's twin, which checks each access by itself.
+
+use crate::block::Step;
+use crate::classify::Class;
+use crate::layout::GROUPS;
+use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use ireko_x86::regs::seg;
+
+/// Bytes that one check may span.
+const SPAN: i64 = 512;
+
+/// Which group an access belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Member {
+    pub group: usize,
+    /// The first of its group makes the check: from `low` (relative to its own address), over `span` bytes.
+    pub leads: Option<Lead>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lead {
+    pub low: i32,
+    pub span: i32,
+    pub write: bool,
+}
+
+/// The address of one access: registers and displacement, in 64-bit mode with a segment of base 0.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    base: Register,
+    index: Register,
+    scale: u32,
+    displacement: i64,
+    size: i64,
+    write: bool,
+}
+
+/// Finds groups among a block's steps; `members[n]` is what step n's access is part of.
+pub fn find(steps: &[Step], info: &mut InstructionInfoFactory) -> Vec<Option<Member>> {
+    let places: Vec<Option<Place>> = steps.iter().map(|s| place(s, info)).collect();
+    let mut members: Vec<Option<Member>> = vec![None; steps.len()];
+    let mut group = 0;
+    for first in 0..steps.len() {
+        if group == GROUPS {
+            break;
+        }
+        let Some(lead) = places[first].filter(|_| members[first].is_none()) else { continue };
+        let found = follow(steps, &places, &members, first, lead, info);
+        if found.members.len() < 2 {
+            continue;
+        }
+        for &n in &found.members {
+            members[n] = Some(Member { group, leads: None });
+        }
+        let low = (found.low - lead.displacement) as i32;
+        let span = (found.high - found.low) as i32;
+        members[first] = Some(Member { group, leads: Some(Lead { low, span, write: found.write }) });
+        group += 1;
+    }
+    members
+}
+
+struct Found {
+    members: Vec<usize>,
+    low: i64,
+    high: i64,
+    write: bool,
+}
+
+/// Follows the block from the leader on while base and index only move by constants.
+fn follow(
+    steps: &[Step],
+    places: &[Option<Place>],
+    members: &[Option<Member>],
+    first: usize,
+    lead: Place,
+    info: &mut InstructionInfoFactory,
+) -> Found {
+    let mut found =
+        Found { members: vec![first], low: lead.displacement, high: lead.displacement + lead.size, write: lead.write };
+    let mut shift = 0;
+    for (n, step) in steps.iter().enumerate().skip(first) {
+        if n > first {
+            if interrupts(step) {
+                break;
+            }
+            let same = places[n].filter(|p| {
+                members[n].is_none() && p.base == lead.base && p.index == lead.index && p.scale == lead.scale
+            });
+            if let Some(place) = same {
+                let low = found.low.min(place.displacement + shift);
+                let high = found.high.max(place.displacement + shift + place.size);
+                if high - low <= SPAN {
+                    found.members.push(n);
+                    (found.low, found.high) = (low, high);
+                    found.write |= place.write;
+                }
+            }
+        }
+        match moved(step, lead.base, lead.index, info) {
+            Some(by) => shift += by,
+            None => break,
+        }
+    }
+    found
+}
+
+/// After these the TLB may be another.
+fn interrupts(step: &Step) -> bool {
+    matches!(step.class, Class::System | Class::Raise(_) | Class::AccessCheck(_))
+}
+
+/// The access of a step that may be in a group.
+fn place(step: &Step, info: &mut InstructionInfoFactory) -> Option<Place> {
+    let insn = &step.insn;
+    let stack = |displacement, write| {
+        Some(Place { base: Register::RSP, index: Register::None, scale: 1, displacement, size: 8, write })
+    };
+    match step.class {
+        Class::Push if insn.op0_kind() != OpKind::Memory => stack(-8, true),
+        Class::Call => stack(-8, true),
+        Class::Pop if insn.op0_kind() == OpKind::Register => stack(0, false),
+        Class::Return => stack(0, false),
+        Class::Plain => operand(insn, info),
+        _ => None,
+    }
+}
+
+fn operand(insn: &Instruction, info: &mut InstructionInfoFactory) -> Option<Place> {
+    let memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+    let (base, index) = (insn.memory_base(), insn.memory_index());
+    if !memory || !base.is_gpr64() || !(index == Register::None || index.is_gpr64()) {
+        return None;
+    }
+    let segment = insn.memory_segment() as usize - Register::ES as usize;
+    if segment == seg::FS || segment == seg::GS {
+        return None;
+    }
+    let size = insn.memory_size().size() as i64;
+    let write = info.info(insn).used_memory().iter().any(|m| !matches!(m.access(), OpAccess::Read | OpAccess::CondRead));
+    let displacement = insn.memory_displacement64() as i64;
+    let near = i32::try_from(displacement).is_ok() && size > 0 && size <= 64;
+    near.then_some(Place { base, index, scale: insn.memory_index_scale(), displacement, size, write })
+}
+
+/// By how much a step moves the base; `None` if base or index change otherwise.
+fn moved(step: &Step, base: Register, index: Register, info: &mut InstructionInfoFactory) -> Option<i64> {
+    let insn = &step.insn;
+    let rsp = base == Register::RSP;
+    match step.class {
+        Class::Push if index == Register::None => return Some(if rsp { -8 } else { 0 }),
+        Class::Pop if insn.op0_kind() == OpKind::Register => {
+            let target = insn.op0_register();
+            let clobbers = target == base || target == index;
+            return (!clobbers).then_some(if rsp { 8 } else { 0 });
+        }
+        Class::Call | Class::CallIndirect | Class::Return | Class::Pop | Class::Leave | Class::Loop => return None,
+        _ => {}
+    }
+    let used = info.info(insn).used_registers();
+    match (writes(used, base), writes(used, index)) {
+        (_, true) => None,
+        (true, _) => constant_move(insn, base),
+        _ => Some(0),
+    }
+}
+
+fn writes(used: &[iced_x86::UsedRegister], register: Register) -> bool {
+    register != Register::None
+        && used.iter().any(|u| {
+            u.register().full_register() == register && !matches!(u.access(), OpAccess::Read | OpAccess::CondRead)
+        })
+}
+
+/// ADD, SUB, INC, DEC and LEA of the whole base by a constant.
+fn constant_move(insn: &Instruction, base: Register) -> Option<i64> {
+    if insn.op0_kind() != OpKind::Register || insn.op0_register() != base {
+        return None;
+    }
+    let constant = || (insn.op1_kind() != OpKind::Register && insn.op1_kind() != OpKind::Memory).then(|| insn.immediate(1) as i64);
+    let by = match insn.mnemonic() {
+        Mnemonic::Add => constant()?,
+        Mnemonic::Sub => -constant()?,
+        Mnemonic::Inc => 1,
+        Mnemonic::Dec => -1,
+        Mnemonic::Lea if insn.memory_base() == base && insn.memory_index() == Register::None => {
+            insn.memory_displacement64() as i64
+        }
+        _ => return None,
+    };
+    (by.abs() <= SPAN * 8).then_some(by)
+}
