@@ -195,6 +195,7 @@ impl Cpu {
             let reason = unsafe { thunk::enter(hot, code) };
             // SAFETY: code has left; the bank is ours again.
             let (rip, site, attention) = unsafe { ((*hot).rip, (*hot).site, (*hot).attention) };
+            inspect::left(self, reason, rip);
             match reason {
                 Reason::Link => {
                     let generation = self.code.generation;
