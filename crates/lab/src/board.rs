@@ -172,7 +172,7 @@ impl Board {
         }
         for vector in 0..32 {
             self.gate(vector, KERNEL + STUBS + 16 * vector);
-            let stub = [0xe6, (PORT + vector) as u8, 0xf4, 0xeb, 0xfd];
+            let stub = [0xe6, (PORT + vector) as u8, 0x0f, 0x06, 0xeb, 0xfc];
             self.write(STUBS + 16 * vector, &stub);
         }
         // #DB goes back, so that a string can be stepped through.
