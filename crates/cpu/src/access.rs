@@ -172,6 +172,8 @@ impl Cpu {
         if let Some(offset) = self.apic.decode(address) {
             return self.apic.read_mmio(offset, data);
         }
+        // A device may run any library code, AVX and all.
+        self.fpu_sync();
         for (at, range) in pieces(address, data.len()) {
             let part = &mut data[range];
             match &self.bus {
@@ -188,6 +190,7 @@ impl Cpu {
             // EOI, TPR or ICR: an interrupt may be deliverable now.
             return self.attend();
         }
+        self.fpu_sync();
         if let Some(bus) = &self.bus {
             for (at, range) in pieces(address, data.len()) {
                 bus.write(Space::Mmio, at, &data[range]);

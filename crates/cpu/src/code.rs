@@ -128,6 +128,11 @@ impl Code {
         self.cache.address(self.blocks[block as usize].code as usize)
     }
 
+    /// Guest bytes of a block.
+    pub(crate) fn block_length(&self, block: u32) -> usize {
+        self.blocks[block as usize].length.into()
+    }
+
     /// The instruction of a single-instruction block, if a routine did it.
     pub(crate) fn first_instruction(&self, block: u32) -> Option<iced_x86::Instruction> {
         let site = self.blocks.get(block as usize)?.first_site?;

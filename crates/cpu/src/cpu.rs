@@ -4,6 +4,7 @@
 use crate::Fault;
 use crate::mmu::bank::Banks;
 use crate::phys::Physical;
+use ireko_translate::thunk;
 use ireko_nested::{Control, Event, Exit, Flush, Intercept};
 use ireko_vmcore::{Bus, Clock, Memory, Space, Timers};
 use ireko_x86::Registers;
@@ -122,10 +123,22 @@ impl Cpu {
         self.fpu.0.fill(0);
         self.fpu.0[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
         self.fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+        self.fpu.0[thunk::IN_MEMORY] = 1;
     }
 
-    /// Makes the bytes of components in their initial state say so (XSAVEOPT leaves them as they were).
+    /// Brings all x87, SSE and AVX state into `fpu`; what runs next may use those registers.
+    #[allow(unsafe_code)]
+    pub(crate) fn fpu_sync(&mut self) {
+        let in_memory = &self.fpu.0[thunk::IN_MEMORY..][..8];
+        if in_memory == [0; 8] {
+            // SAFETY: the word says that this thread holds the rest in its registers.
+            unsafe { thunk::save_rest(self.fpu.0.as_mut_ptr()) };
+        }
+    }
+
+    /// Brings all state into `fpu`, and makes the bytes of components in their initial state say so.
     pub fn fpu_normalise(&mut self) {
+        self.fpu_sync();
         let present = self.fpu.0[512];
         let area = &mut self.fpu.0;
         if present & 1 == 0 {
@@ -174,6 +187,7 @@ impl Cpu {
     // ---- ports ----
 
     pub fn port_read(&mut self, port: u16, size: usize) -> u32 {
+        self.fpu_sync();
         let mut bytes = [0xff; 4];
         if let Some(bus) = &self.bus {
             bus.read(Space::Port, port.into(), &mut bytes[..size]);
@@ -181,6 +195,7 @@ impl Cpu {
         u32::from_le_bytes(bytes)
     }
     pub fn port_write(&mut self, port: u16, size: usize, value: u32) {
+        self.fpu_sync();
         if let Some(bus) = &self.bus {
             bus.write(Space::Port, port.into(), &value.to_le_bytes()[..size]);
         }

@@ -14,6 +14,7 @@ pub mod event;
 pub mod fault;
 pub mod inspect;
 pub mod isa;
+mod memory_functions;
 pub mod mmu;
 pub mod msr;
 pub mod operand;

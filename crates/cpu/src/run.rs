@@ -22,6 +22,7 @@ impl Cpu {
         // SAFETY: the reference is dropped below, before `bus` can go.
         self.bus = Some(unsafe { BusRef::new(bus) });
         let halt = self.run_until(stop);
+        self.fpu_normalise();
         self.report();
         self.bus = None;
         self.wake.hang(std::ptr::null());
@@ -52,6 +53,7 @@ impl Cpu {
         }
         self.events()?;
         if self.halted {
+            self.fpu_sync();
             inspect::sleep(self, Duration::from_millis(50));
             return Ok(());
         }
@@ -59,7 +61,7 @@ impl Cpu {
             || self.apic.pending().is_some()
             || self.apic.nmi_pending()
             || self.control().is_some_and(|c| c.v_irq);
-        if self.single() { self.step() } else { self.run_blocks() }
+        if self.single() { self.step() } else if inspect::lockstep_on(self) { self.run_in_lockstep() } else { self.run_blocks() }
     }
 
     /// Takes what is pending, in the order of APM vol. 2, 8.5.
@@ -139,7 +141,7 @@ impl Cpu {
     }
 
     /// Readies the current bank for translated code of the current mode.
-    fn arm(&mut self) -> *mut ireko_translate::Hot {
+    pub(crate) fn arm(&mut self) -> *mut ireko_translate::Hot {
         let context = std::ptr::from_mut(self) as u64;
         let regs = std::ptr::from_mut(&mut self.regs) as u64;
         let fpu = self.fpu.0.as_mut_ptr() as u64;
@@ -253,7 +255,7 @@ impl Cpu {
     }
 
     /// Something keeps translated code from just going on after a routine.
-    fn must_look(&self) -> bool {
+    pub(crate) fn must_look(&self) -> bool {
         self.waits || self.single() || self.halted || self.wake.wanted()
     }
 
@@ -263,7 +265,7 @@ impl Cpu {
     }
 
     /// The guest's exception behind a host signal.
-    fn signalled(&mut self, host: u64, trap: u64) -> Fault {
+    pub(crate) fn signalled(&mut self, host: u64, trap: u64) -> Fault {
         self.forget_pending();
         let Some(rip) = self.code.locate(host as usize) else {
             return Fault::Unsupported(format!("a host fault at {host:#x}, outside all blocks"));
@@ -318,6 +320,7 @@ impl Cpu {
 
     /// Registers and the bytes at RIP, for reports.
     pub fn describe(&mut self) -> String {
+        self.fpu_sync();
         let mut bytes = [0; 16];
         let code = match self.read_linear(self.regs.rip, &mut bytes, Privilege::System) {
             Ok(()) => bytes.iter().map(|b| format!("{b:02x} ")).collect(),

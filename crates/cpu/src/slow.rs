@@ -219,6 +219,9 @@ impl Cpu {
             SiteKind::System => {
                 self.svm.next_rip = insn.next_ip();
                 self.code.undone = false;
+                if insn.is_save_restore_instruction() {
+                    self.fpu_normalise();
+                }
                 let shadow = self.shadow;
                 let result = match routine(insn.code()) {
                     Some(routine) => routine(self, insn),

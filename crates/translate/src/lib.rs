@@ -12,7 +12,7 @@ mod ea;
 mod group;
 pub mod key;
 pub mod layout;
-mod liveness;
+pub mod liveness;
 mod memory;
 mod operation;
 pub mod thunk;

@@ -1,7 +1,8 @@
 //! The passages between Rust and translated code.
 //!
 //! `enter` leaves Rust's stack for the bank; the thunks go back to Rust for one routine and return, or leave.
-//! x87, SSE and AVX state is the guest's while translated code runs and lies in the XSAVE area while Rust runs.
+//! While Rust runs, the XMM registers and MXCSR lie in the XSAVE area; x87 and the upper halves of YMM stay where they
+//! are, in the host's registers, until [`save_rest`] or the word [`IN_MEMORY`] says otherwise: Rust code leaves them alone.
 
 // UNSAFETY: this is machine code that changes stacks and all registers; nothing else can do that.
 #![allow(unsafe_code)]
@@ -9,6 +10,9 @@
 use crate::layout::Hot;
 use core::arch::global_asm;
 use core::mem::offset_of;
+
+/// Offset of a word behind the XSAVE area: not 0 if all state is in the area and none in registers.
+pub const IN_MEMORY: usize = 4088;
 
 /// Why translated code left, in [`Hot::reason`].
 #[repr(u64)]
@@ -46,9 +50,32 @@ global_asm!(
     // Guest registers and flags from the bank's processor; clobbers RCX, R13. The flags are set first: MOV keeps them.
     ".macro ireko_restore",
     "mov rcx, [rsp + {fpu}]",
+    "cmp qword ptr [rcx + {in_memory}], 0",
+    "je 2f",
+    "mov qword ptr [rcx + {in_memory}], 0",
     "mov eax, 7",
     "xor edx, edx",
     "xrstor64 [rcx]",
+    "jmp 3f",
+    "2:",
+    "movaps xmm0, [rcx + 160]",
+    "movaps xmm1, [rcx + 176]",
+    "movaps xmm2, [rcx + 192]",
+    "movaps xmm3, [rcx + 208]",
+    "movaps xmm4, [rcx + 224]",
+    "movaps xmm5, [rcx + 240]",
+    "movaps xmm6, [rcx + 256]",
+    "movaps xmm7, [rcx + 272]",
+    "movaps xmm8, [rcx + 288]",
+    "movaps xmm9, [rcx + 304]",
+    "movaps xmm10, [rcx + 320]",
+    "movaps xmm11, [rcx + 336]",
+    "movaps xmm12, [rcx + 352]",
+    "movaps xmm13, [rcx + 368]",
+    "movaps xmm14, [rcx + 384]",
+    "movaps xmm15, [rcx + 400]",
+    "ldmxcsr [rcx + 24]",
+    "3:",
     "mov r13, [rsp + {regs}]",
     "mov rax, [r13 + 17*8]",
     "mov ecx, eax",
@@ -122,10 +149,23 @@ global_asm!(
     "or rcx, [rsp + {alignment_check}]",
     "mov [r13 + 17*8], rcx",
     "mov rcx, [rsp + {fpu}]",
-    "mov eax, 7",
-    "xor edx, edx",
-    "xsaveopt64 [rcx]",
-    "vzeroupper",
+    "movaps [rcx + 160], xmm0",
+    "movaps [rcx + 176], xmm1",
+    "movaps [rcx + 192], xmm2",
+    "movaps [rcx + 208], xmm3",
+    "movaps [rcx + 224], xmm4",
+    "movaps [rcx + 240], xmm5",
+    "movaps [rcx + 256], xmm6",
+    "movaps [rcx + 272], xmm7",
+    "movaps [rcx + 288], xmm8",
+    "movaps [rcx + 304], xmm9",
+    "movaps [rcx + 320], xmm10",
+    "movaps [rcx + 336], xmm11",
+    "movaps [rcx + 352], xmm12",
+    "movaps [rcx + 368], xmm13",
+    "movaps [rcx + 384], xmm14",
+    "movaps [rcx + 400], xmm15",
+    "stmxcsr [rcx + 24]",
     "ldmxcsr [rsp + {host_mxcsr}]",
     "mov rbx, rsp",
     "mov rsp, [rbx + {host_rsp}]",
@@ -197,6 +237,7 @@ global_asm!(
     "ret",
     ".popsection",
     fpu = const offset_of!(Hot, fpu),
+    in_memory = const IN_MEMORY,
     regs = const offset_of!(Hot, regs),
     parked = const offset_of!(Hot, parked),
     host_mxcsr = const offset_of!(Hot, host_mxcsr),
@@ -241,6 +282,21 @@ pub fn prepare(hot: &mut Hot, access: AccessRoutine, commit: SiteRoutine, system
     hot.system_routine = system as *const () as u64;
     hot.host_mxcsr = 0x1f80;
     hot.jump_mask = crate::layout::JUMP_MASK;
+}
+
+/// Puts x87 and the upper halves of YMM into the XSAVE area, where XMM and MXCSR are already.
+///
+/// # Safety
+/// `area` is 4096 bytes, aligned to 64, whose registers this thread holds (its [`IN_MEMORY`] word is 0).
+pub unsafe fn save_rest(area: *mut u8) {
+    // SAFETY: the area is large and aligned enough. XSAVE stores MXCSR with the AVX component: the guest's is kept.
+    unsafe {
+        let mxcsr = area.add(24).cast::<u32>().read();
+        core::arch::asm!("xsave64 [{}]", in(reg) area, in("eax") 5, in("edx") 0, options(nostack, preserves_flags));
+        area.add(24).cast::<u32>().write(mxcsr);
+        *area.add(512) |= 2;
+        area.add(IN_MEMORY).cast::<u64>().write(1);
+    }
 }
 
 /// Runs translated code until it leaves.

@@ -60,6 +60,7 @@ fn run(code: &[u8], regs: &mut Registers) -> (Reason, u64) {
     let mut bank = bank();
     let mut fpu = Box::new(Area([0; 4096]));
     fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+    fpu.0[ireko_translate::thunk::IN_MEMORY] = 1;
     fpu.0[512] = 3;
     // SAFETY: Hot lies in the bank.
     let hot = unsafe { &mut *bank.0.as_mut_ptr().add(STACK).cast::<Hot>() };

@@ -1,5 +1,6 @@
 //! What the engine calls at the places where an instrument may want to look. Each costs one test when all are off.
 
+use super::lockstep;
 use super::trace::{Happening, What};
 use super::worlds::Slow;
 use crate::cpu::World;
@@ -17,6 +18,9 @@ use std::time::Duration;
 pub fn system(cpu: &mut Cpu, site: &Site, act: impl FnOnce(&mut Cpu, &Site) -> bool) -> bool {
     if cpu.inspect.is_none() {
         return act(cpu, site);
+    }
+    if let Some(lockstep) = cpu.inspect.as_deref_mut().and_then(|i| i.lockstep.as_mut()) {
+        lockstep.spoil();
     }
     // The instruction belongs to the world that it begins in.
     let world = worlds(cpu).map_or(0, |worlds| worlds.number_now());
@@ -43,9 +47,12 @@ pub fn access(
     if cpu.inspect.is_none() {
         return act(cpu, site, address);
     }
-    let (start, walks) = (silicon::rdtsc(), cpu.counters.walks);
+    let (start, walks, devices) = (silicon::rdtsc(), cpu.counters.walks, cpu.counters.mmio);
     let result = act(cpu, site, address);
     let ticks = silicon::rdtsc().wrapping_sub(start);
+    if let Ok(host) = result {
+        lockstep::record(cpu, site, host, devices);
+    }
     let crossing = (address & 0xfff) + u64::from(site.size) > 4096;
     let bounce = std::ptr::from_ref(&*cpu.bounce) as u64;
     let why = match (&result, &cpu.pending) {
@@ -113,6 +120,12 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
         interrupt(cpu, &event);
     }
     event::deliver(cpu, event, rip)
+}
+
+/// Whether blocks run in lockstep.
+#[inline]
+pub fn lockstep_on(cpu: &Cpu) -> bool {
+    cpu.inspect.as_deref().is_some_and(|inspect| inspect.lockstep.is_some())
 }
 
 /// The world changed.

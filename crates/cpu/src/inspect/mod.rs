@@ -5,6 +5,7 @@
 
 pub mod counters;
 pub mod hook;
+pub mod lockstep;
 pub mod names;
 pub mod options;
 mod report;
@@ -14,7 +15,7 @@ pub mod trace;
 pub mod worlds;
 
 pub use counters::Counters;
-pub use hook::{access, deliver, exception, exit, interrupt, left, sleep, switched, system};
+pub use hook::{access, lockstep_on, deliver, exception, exit, interrupt, left, sleep, switched, system};
 pub use options::Options;
 
 use crate::Cpu;
@@ -26,6 +27,7 @@ pub struct Inspect {
     worlds: Option<worlds::Worlds>,
     trace: Option<trace::Trace>,
     symbols: Option<symbols::Symbols>,
+    lockstep: Option<lockstep::Lockstep>,
 }
 
 impl Inspect {
@@ -37,7 +39,8 @@ impl Inspect {
         let worlds = options.counters.then(|| worlds::Worlds::new(silicon::rdtsc()));
         let trace = trace::Trace::new(options)?;
         let symbols = options.system_map.as_deref().map(symbols::Symbols::load).transpose()?;
-        Ok(Some(Box::new(Self { options: options.clone(), worlds, trace, symbols })))
+        let lockstep = options.lockstep.map(lockstep::Lockstep::new);
+        Ok(Some(Box::new(Self { options: options.clone(), worlds, trace, symbols, lockstep })))
     }
 }
 
@@ -54,6 +57,9 @@ impl Cpu {
         let symbol = |world, address| self.symbol(world, address);
         if let Some(worlds) = &inspect.worlds {
             report::worlds(&mut text, worlds, khz, &symbol);
+        }
+        if let Some(lockstep) = &inspect.lockstep {
+            text.push_str(&format!("lockstep: {} blocks compared, {} not\n", lockstep.compared, lockstep.kept));
         }
         if let Some(trace) = &inspect.trace {
             trace.last().for_each(|happening| text.push_str(&(happening.line(khz, symbol) + "\n")));
