@@ -23,6 +23,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Make the guest image, or say what it is made of.
     Image(ImageArgs),
+    /// Compare speed: this machine, each level of ours, and QEMU's translator where it is installed.
+    Bench(crate::suite::BenchArgs),
 }
 
 /// What VMs of `nest` and `run` have in common.

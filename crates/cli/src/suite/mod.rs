@@ -1,0 +1,326 @@
+//! `ireko bench`: the same kernels natively, at each level of ours, and in QEMU's translator, side by side.
+//!
+//! One binary measures itself everywhere: [`probe`] runs kernels where it is, [`peer`] starts a probe somewhere and
+//! asks it. Kernel by kernel each place has its turn, so that what disturbs the machine disturbs all of them.
+
+mod chart;
+mod compute;
+mod kernels;
+mod memory;
+mod peer;
+mod probe;
+mod results;
+mod show;
+mod simd;
+mod system;
+mod translator;
+
+use crate::progress::{Progress, Step};
+use crate::{facts, image};
+use anyhow::{Context, Result, bail, ensure};
+use clap::Args;
+use kernels::{Group, Kernel};
+use peer::{Conversation, Setting};
+use probe::Answer;
+use results::{Column, Results};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// A level has this long to come up, and as much again for each level above it.
+const BOOT_PATIENCE: Duration = Duration::from_secs(120);
+/// A clock that is this much off the host's makes a time worthless.
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(60);
+/// Deeper than this no level comes up before patience ends.
+const DEEPEST: u32 = 6;
+
+#[derive(Args)]
+pub struct BenchArgs {
+    /// Measurements of each kernel at each place; their median counts.
+    #[arg(long, default_value_t = 5)]
+    pub rounds: u32,
+    /// Measure in levels 1 to N.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub levels: u32,
+    /// Only these kernels, by name.
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub only: Vec<String>,
+    /// Leave QEMU out even if it is installed.
+    #[arg(long)]
+    pub no_peer: bool,
+    /// Measure exits in a level 2 inside QEMU, too (takes minutes).
+    #[arg(long, conflicts_with = "no_peer")]
+    pub peer_nest: bool,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+    /// Write a chart.
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+    /// Measure the translator itself, over the code of a static program (our own without FILE).
+    #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "/proc/self/exe")]
+    pub translator: Option<PathBuf>,
+    /// Level 1's engine.
+    #[arg(long, default_value = "soft")]
+    pub engine: String,
+    /// Engine debugging and bisection options.
+    #[arg(long = "option", value_name = "NAME=VALUE")]
+    pub options: Vec<String>,
+    /// Seconds that one kernel may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    pub timeout: u64,
+    /// Run kernels as lines on standard input ask for them.
+    #[arg(long, hide = true)]
+    pub probe: bool,
+}
+
+/// Whether this process was started only to end: a kernel measures that.
+pub fn ends_at_once() -> bool {
+    std::env::args_os().nth(1).is_some_and(|word| word == system::END)
+}
+
+pub fn run(args: &BenchArgs) -> Result<ExitCode> {
+    ensure!(
+        (1..=DEEPEST).contains(&args.levels),
+        "--levels {} is not possible: give 1 to {DEEPEST}",
+        args.levels
+    );
+    if args.probe {
+        return Ok(probe::serve(args.levels));
+    }
+    ensure!((1..=1000).contains(&args.rounds), "--rounds {} is not possible: give 1 to 1000", args.rounds);
+    if let Some(path) = &args.translator {
+        return translator(path, args);
+    }
+    facts::require_v3()?;
+    let results = measure(args)?;
+    tell(args, &results)
+}
+
+fn translator(path: &Path, args: &BenchArgs) -> Result<ExitCode> {
+    let measured = translator::measure(path, args.rounds)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&measured)?);
+    } else {
+        print!("{}", translator::show(path, &measured));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Success only if everything was measured and every number was the same everywhere.
+fn tell(args: &BenchArgs, results: &Results) -> Result<ExitCode> {
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&results.document())?);
+    } else {
+        print!("{}", show::table(results));
+    }
+    if let Some(path) = &args.svg {
+        fs::write(path, chart::svg(results)).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    let mut ours = results.columns.iter().filter(|column| !column.name.starts_with("TCG"));
+    let failed = ours.any(|column| column.error.is_some()) || !results.differences().is_empty();
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+/// One place where kernels run, and what it gave so far.
+struct Place {
+    column: Column,
+    /// Which process, and how many levels below it.
+    engine: usize,
+    depth: u32,
+    groups: &'static [Group],
+}
+
+const ALL: &[Group] = &[Group::Compute, Group::System, Group::Nesting];
+
+impl Place {
+    fn new(name: String, what: &str, engine: usize, depth: u32, groups: &'static [Group]) -> Self {
+        let column = Column {
+            name,
+            what: what.to_owned(),
+            kernel: String::new(),
+            boot_id: String::new(),
+            boot_seconds: 0.0,
+            peak_memory_bytes: None,
+            error: None,
+            rounds: BTreeMap::new(),
+            checks: BTreeMap::new(),
+        };
+        Self { column, engine, depth, groups }
+    }
+
+    fn meet(&mut self, answer: Answer, start: Duration) {
+        if let Answer::Ready { facts } = answer {
+            (self.column.kernel, self.column.boot_id) = (facts.kernel, facts.boot_id);
+            self.column.boot_seconds = start.as_secs_f64();
+        }
+    }
+
+    /// One measurement; an error is kept, and ends this place's part.
+    fn measure(&mut self, engines: &mut [Option<Conversation>], kernel: &'static Kernel, patience: Duration) {
+        if self.column.error.is_some() || !self.groups.contains(&kernel.group) {
+            return;
+        }
+        let Some(engine) = engines[self.engine].as_mut() else { return };
+        let start = Instant::now();
+        let result = engine.ask(self.depth, kernel.name, patience);
+        if let Err(error) = result.and_then(|answer| self.enter(kernel, answer, start.elapsed())) {
+            self.column.error = Some(format!("{}: {error:#}", kernel.name));
+        }
+    }
+
+    fn enter(&mut self, kernel: &'static Kernel, answer: Answer, taken: Duration) -> Result<()> {
+        let Answer::Measured { kernel: name, nanoseconds, check } = answer else {
+            bail!("the answer is no time");
+        };
+        ensure!(name == kernel.name, "the answer is about {name:?}");
+        let claimed = Duration::from_nanos(nanoseconds);
+        ensure!(
+            claimed <= taken + CLOCK_TOLERANCE,
+            "its clock is wrong: it says {claimed:?}, but only {taken:?} passed here"
+        );
+        let known = *self.column.checks.entry(kernel.name).or_insert(check);
+        ensure!(known == check, "gives {check:#x} now, {known:#x} before");
+        self.column.rounds.entry(kernel.name).or_default().push(nanoseconds);
+        Ok(())
+    }
+}
+
+/// All places and the processes that serve them.
+struct Field {
+    engines: Vec<Option<Conversation>>,
+    places: Vec<Place>,
+    notes: Vec<String>,
+}
+
+fn measure(args: &BenchArgs) -> Result<Results> {
+    let kernels = show::chosen(&args.only)?;
+    let progress = Progress::new();
+    let parts = image::ensure(false, &progress)?;
+    let mut field = Field { engines: Vec::new(), places: Vec::new(), notes: Vec::new() };
+    field.natively()?;
+    field.ours(args, &progress);
+    if !args.no_peer {
+        field.peer(args, &parts, &progress)?;
+    }
+    let mut line = progress.line();
+    for round in 1..=args.rounds {
+        field.round(&kernels, round, args, &mut line);
+    }
+    drop(line);
+    Ok(field.finish(args.rounds))
+}
+
+impl Field {
+    fn natively(&mut self) -> Result<()> {
+        let mut place = Place::new("native".into(), "this machine", 0, 0, ALL);
+        let engine = Conversation::start(&Setting::native(), BOOT_PATIENCE)?;
+        place.meet(engine.ready(), engine.boot);
+        self.engines.push(Some(engine));
+        self.places.push(place);
+        Ok(())
+    }
+
+    fn ours(&mut self, args: &BenchArgs, progress: &Progress) {
+        let setting = Setting::ireko(args.levels, &args.engine, &args.options);
+        let names = (1..=args.levels).map(|level| {
+            let what = if level == 1 {
+                format!("Ireko, engine {}", args.engine)
+            } else {
+                "KVM in the level above".into()
+            };
+            (format!("L{level}"), what, ALL)
+        });
+        self.boot(&setting, names.collect(), progress);
+    }
+
+    /// QEMU wants files; they are gone when it has read them.
+    fn peer(&mut self, args: &BenchArgs, parts: &image::Parts, progress: &Progress) -> Result<()> {
+        let Some(version) = peer::qemu_version() else {
+            self.notes.push(
+                "QEMU is not installed, so there is no peer to compare with: apt install qemu-system-x86"
+                    .into(),
+            );
+            return Ok(());
+        };
+        let directory = std::env::temp_dir().join(format!("ireko-bench-{}", std::process::id()));
+        fs::create_dir_all(&directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        let (kernel, archive) = (directory.join("vmlinuz"), directory.join("initramfs"));
+        let init = image::own_binary()?;
+        let written = fs::write(&kernel, &parts.kernel)
+            .and_then(|()| fs::write(&archive, parts.archive(&init, args.peer_nest)));
+        if written.is_ok() {
+            let mut names = vec![("TCG L1".to_owned(), format!("QEMU {version}, -accel tcg -cpu max"), ALL)];
+            if args.peer_nest {
+                names.push(("TCG L2".into(), "KVM in QEMU's level 1".into(), &[Group::Nesting]));
+            }
+            self.boot(&Setting::qemu(names.len() as u32, &kernel, &archive), names, progress);
+        }
+        let _ = fs::remove_dir_all(&directory);
+        written.with_context(|| format!("cannot write in {}", directory.display()))
+    }
+
+    /// Starts an engine and says hello to all its levels.
+    fn boot(
+        &mut self,
+        setting: &Setting,
+        names: Vec<(String, String, &'static [Group])>,
+        progress: &Progress,
+    ) {
+        let engine = self.engines.len();
+        let start = Instant::now();
+        let mut running = None;
+        let mut trouble: Option<String> = None;
+        for (depth, (name, what, groups)) in (0..).zip(names) {
+            let mut place = Place::new(name, &what, engine, depth, groups);
+            let step = progress.step(&format!("start {}", place.column.name));
+            let patience = BOOT_PATIENCE * (depth + 1) * (depth + 1);
+            let met = match (&trouble, running.as_mut()) {
+                (Some(_), _) => Err(anyhow::anyhow!("the level above did not come up")),
+                (None, None) => Conversation::start(setting, patience).map(|started| {
+                    let first = started.ready();
+                    running = Some(started);
+                    first
+                }),
+                (None, Some(running)) => running.ask(depth, probe::HELLO, patience),
+            };
+            match met {
+                Ok(answer) => place.meet(answer, start.elapsed()),
+                Err(error) => {
+                    let error = format!("did not come up: {error:#}");
+                    place.column.error = Some(error.clone());
+                    trouble = Some(error);
+                }
+            }
+            step.done();
+            self.places.push(place);
+        }
+        self.engines.push(running);
+    }
+
+    /// Every kernel once at every place, the places of one kernel after each other.
+    fn round(&mut self, kernels: &[&'static Kernel], round: u32, args: &BenchArgs, line: &mut Step) {
+        let news = format!("round {round} of {}", args.rounds);
+        for kernel in kernels {
+            line.update(&format!("{news}: {}", kernel.name), &news);
+            for place in &mut self.places {
+                place.measure(&mut self.engines, kernel, Duration::from_secs(args.timeout));
+            }
+        }
+    }
+
+    fn finish(mut self, rounds: u32) -> Results {
+        let memory: Vec<Option<u64>> =
+            self.engines.iter().map(|engine| engine.as_ref()?.peak_memory()).collect();
+        for place in self.places.iter_mut().filter(|place| place.depth == 0) {
+            place.column.peak_memory_bytes = memory[place.engine];
+        }
+        Results {
+            rounds,
+            columns: self.places.into_iter().map(|place| place.column).collect(),
+            notes: self.notes,
+        }
+    }
+}

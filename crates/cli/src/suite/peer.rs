@@ -1,0 +1,198 @@
+//! The measuring side's view of one engine: a child process at whose far end a probe answers.
+
+use super::probe::Answer;
+use crate::report::Lines;
+use anyhow::{Context, Result, bail};
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The program that is the peer.
+const QEMU: &str = "qemu-system-x86_64";
+/// A level's memory: its own work, and as much again for each level below it.
+const MEMORY_MIB: u32 = 640;
+/// Lines that are kept for the case that the engine dies.
+const KEPT_LINES: usize = 12;
+
+/// How a probe is started.
+pub struct Setting {
+    program: OsString,
+    arguments: Vec<OsString>,
+}
+
+impl Setting {
+    /// On this machine.
+    pub fn native() -> Self {
+        Self::ourselves(["bench", "--probe"].map(String::from).to_vec())
+    }
+
+    /// In a VM of Ireko's, with `levels` levels in it.
+    pub fn ireko(levels: u32, engine: &str, options: &[String]) -> Self {
+        let mut arguments = vec!["run".to_owned(), "--image".into(), "--engine".into(), engine.into()];
+        arguments.extend(["--memory".into(), format!("{}M", MEMORY_MIB * levels)]);
+        arguments.extend(["--exec".into(), probe_command(levels)]);
+        if levels > 1 {
+            arguments.push("--nested".into());
+        }
+        arguments.extend(options.iter().flat_map(|option| ["--option".to_owned(), option.clone()]));
+        Self::ourselves(arguments)
+    }
+
+    /// In a VM of this VM's KVM.
+    pub fn inner(levels: u32) -> Self {
+        Self::ireko(levels, "kvm", &[])
+    }
+
+    /// In a VM of QEMU's translator, from kernel and root file system files.
+    pub fn qemu(levels: u32, kernel: &Path, archive: &Path) -> Self {
+        let orders = crate::orders::Orders { exec: Some(probe_command(levels)), ..Default::default() };
+        let cpu = if levels > 1 { "max,+svm" } else { "max" };
+        let words =
+            ["-accel", "tcg", "-cpu", cpu, "-display", "none", "-monitor", "none", "-serial", "stdio"];
+        let mut arguments: Vec<OsString> = words.map(OsString::from).to_vec();
+        arguments.extend(["-no-reboot", "-nodefaults", "-m"].map(OsString::from));
+        arguments.push(format!("{}M", MEMORY_MIB * levels).into());
+        arguments.extend(["-kernel".into(), kernel.into(), "-initrd".into(), archive.into()]);
+        arguments.extend(["-append".into(), orders.to_command_line("").into()]);
+        Self { program: QEMU.into(), arguments }
+    }
+
+    fn ourselves(arguments: Vec<String>) -> Self {
+        Self {
+            program: "/proc/self/exe".into(),
+            arguments: arguments.into_iter().map(OsString::from).collect(),
+        }
+    }
+}
+
+fn probe_command(levels: u32) -> String {
+    format!("ireko bench --probe --levels {levels}")
+}
+
+/// The version of Debian's QEMU, if it is installed.
+pub fn qemu_version() -> Option<String> {
+    let output = Command::new(QEMU).arg("--version").stdin(Stdio::null()).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let line = text.lines().next()?;
+    Some(line.trim_start_matches("QEMU emulator version ").split(' ').next()?.to_owned())
+}
+
+enum Heard {
+    Answer(Answer),
+    Other(String),
+}
+
+/// A running probe. Ends when dropped.
+pub struct Conversation {
+    child: Child,
+    input: ChildStdin,
+    heard: Receiver<Heard>,
+    first: Option<Answer>,
+    other: VecDeque<String>,
+    /// From the start of the process to its first answer.
+    pub boot: Duration,
+}
+
+impl Conversation {
+    /// Starts the engine and waits for its first word.
+    pub fn start(setting: &Setting, patience: Duration) -> Result<Self> {
+        let start = Instant::now();
+        let name = setting.program.to_string_lossy().into_owned();
+        let mut child = Command::new(&setting.program)
+            .args(&setting.arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot start {name}"))?;
+        let (Some(input), Some(output), Some(errors)) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            bail!("{name} has no pipes");
+        };
+        let (sender, heard) = channel();
+        listen(output, sender.clone())?;
+        listen(errors, sender)?;
+        let mut conversation =
+            Self { child, input, heard, first: None, other: VecDeque::new(), boot: Duration::ZERO };
+        conversation.first = Some(conversation.wait(patience)?);
+        conversation.boot = start.elapsed();
+        Ok(conversation)
+    }
+
+    /// What it said when it came up.
+    pub fn ready(&self) -> Answer {
+        self.first.clone().unwrap_or(Answer::Failed { error: "nothing was heard".into() })
+    }
+
+    /// Asks the machine at `depth` levels below the process, 0 for its own.
+    pub fn ask(&mut self, depth: u32, word: &str, patience: Duration) -> Result<Answer> {
+        let request = format!("{depth} {word}\n");
+        self.input
+            .write_all(request.as_bytes())
+            .and_then(|()| self.input.flush())
+            .context("the engine is gone")?;
+        self.wait(patience)
+    }
+
+    fn wait(&mut self, patience: Duration) -> Result<Answer> {
+        let deadline = Instant::now() + patience;
+        loop {
+            match self.heard.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(Heard::Answer(Answer::Failed { error })) => bail!("{error}"),
+                Ok(Heard::Answer(answer)) => return Ok(answer),
+                Ok(Heard::Other(line)) => self.keep(line),
+                Err(RecvTimeoutError::Timeout) => {
+                    bail!("no answer in {} s{}", patience.as_secs(), self.last_lines())
+                }
+                Err(RecvTimeoutError::Disconnected) => bail!("the engine ended{}", self.last_lines()),
+            }
+        }
+    }
+
+    fn keep(&mut self, line: String) {
+        if !line.trim().is_empty() {
+            self.other.push_back(crate::nest::board::clean(&line));
+            self.other.drain(..self.other.len().saturating_sub(KEPT_LINES));
+        }
+    }
+
+    fn last_lines(&self) -> String {
+        self.other.iter().map(|line| format!("\n  | {line}")).collect()
+    }
+
+    /// The most memory that the process ever had, in bytes.
+    pub fn peak_memory(&self) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? << 10)
+    }
+}
+
+impl Drop for Conversation {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn listen(mut from: impl Read + Send + 'static, sender: Sender<Heard>) -> Result<()> {
+    let body = move || {
+        let (mut lines, mut bytes) = (Lines::default(), [0; 4096]);
+        while let Ok(count @ 1..) = from.read(&mut bytes) {
+            for line in lines.push(&bytes[..count]).into_iter() {
+                let heard = Answer::from_line(&line).map_or(Heard::Other(line), Heard::Answer);
+                if sender.send(heard).is_err() {
+                    return;
+                }
+            }
+        }
+        let _ = lines.rest().map(|line| sender.send(Heard::Other(line)));
+    };
+    thread::Builder::new().name("listener".into()).spawn(body).map(drop).context("cannot start a thread")
+}

@@ -1,0 +1,208 @@
+//! What was measured, and what follows from it.
+
+use super::kernels::{Group, KERNELS, Kernel};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// One place where kernels ran: this machine, or a level of an engine.
+#[derive(Clone, Debug, Serialize)]
+pub struct Column {
+    /// `native`, `L1`, `L2`, `TCG L1` …
+    pub name: String,
+    /// What it is, in words.
+    pub what: String,
+    pub kernel: String,
+    pub boot_id: String,
+    /// From the command that starts level 1 to this level's first answer.
+    pub boot_seconds: f64,
+    /// The engine's process, guest memory included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
+    /// Why it has no results, or not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Nanoseconds of each round, by kernel name.
+    #[serde(skip)]
+    pub rounds: BTreeMap<&'static str, Vec<u64>>,
+    #[serde(skip)]
+    pub checks: BTreeMap<&'static str, u64>,
+}
+
+impl Column {
+    /// The median time of one operation in nanoseconds.
+    pub fn ns_per_op(&self, kernel: &Kernel) -> Option<f64> {
+        let mut rounds = self.rounds.get(kernel.name)?.clone();
+        rounds.sort_unstable();
+        let middle = rounds.len().checked_sub(1)?;
+        let median = (rounds[middle / 2] as f64 + rounds[middle.div_ceil(2)] as f64) / 2.0;
+        Some(median / kernel.operations as f64)
+    }
+
+    pub fn ratio(&self, base: &Column, kernel: &Kernel) -> Option<f64> {
+        let (own, base) = (self.ns_per_op(kernel)?, base.ns_per_op(kernel)?);
+        (base > 0.0).then(|| own / base)
+    }
+
+    /// The geometric mean of a group's ratios, and the greatest; `None` unless all of the group that the base has
+    /// were measured.
+    pub fn means(&self, base: &Column, group: Group) -> Option<Means> {
+        let wanted =
+            KERNELS.iter().filter(|kernel| kernel.group == group && base.ns_per_op(kernel).is_some());
+        let ratios: Option<Vec<f64>> = wanted.map(|kernel| self.ratio(base, kernel)).collect();
+        let ratios = ratios.filter(|ratios| !ratios.is_empty())?;
+        let logs: f64 = ratios.iter().map(|ratio| ratio.ln()).sum();
+        let worst = ratios.iter().copied().fold(0.0, f64::max);
+        Some(Means { geometric: (logs / ratios.len() as f64).exp(), worst })
+    }
+}
+
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Means {
+    pub geometric: f64,
+    pub worst: f64,
+}
+
+/// All columns, the first of them native.
+pub struct Results {
+    pub rounds: u32,
+    pub columns: Vec<Column>,
+    pub notes: Vec<String>,
+}
+
+impl Results {
+    pub fn native(&self) -> &Column {
+        &self.columns[0]
+    }
+
+    /// Level 1 of our own engine.
+    pub fn first_level(&self) -> Option<&Column> {
+        self.columns.iter().find(|column| column.name == "L1")
+    }
+
+    /// Kernels whose number was not the same everywhere.
+    pub fn differences(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for kernel in KERNELS {
+            let Some(&right) = self.native().checks.get(kernel.name) else { continue };
+            for column in &self.columns[1..] {
+                match column.checks.get(kernel.name) {
+                    Some(&own) if own != right => found.push(format!(
+                        "{} gives {own:#x} on {}, {right:#x} natively",
+                        kernel.name, column.name
+                    )),
+                    _ => (),
+                }
+            }
+        }
+        found
+    }
+
+    pub fn document(&self) -> serde_json::Value {
+        let kernels: Vec<_> = KERNELS
+            .iter()
+            .filter(|kernel| self.native().ns_per_op(kernel).is_some())
+            .map(|kernel| self.kernel_document(kernel))
+            .collect();
+        let differences = self.differences();
+        serde_json::json!({
+            "ok": differences.is_empty() && self.columns.iter().all(|column| column.error.is_none()),
+            "rounds": self.rounds,
+            "engines": self.columns,
+            "kernels": kernels,
+            "means": self.means_document(),
+            "differences": differences,
+            "notes": self.notes,
+        })
+    }
+
+    fn kernel_document(&self, kernel: &Kernel) -> serde_json::Value {
+        let times: BTreeMap<&str, _> = self
+            .columns
+            .iter()
+            .filter_map(|column| {
+                let document = serde_json::json!({
+                    "ns_per_op": column.ns_per_op(kernel)?,
+                    "ratio_to_native": column.ratio(self.native(), kernel),
+                    "rounds_ns": column.rounds.get(kernel.name),
+                });
+                Some((column.name.as_str(), document))
+            })
+            .collect();
+        serde_json::json!({
+            "name": kernel.name, "group": kernel.group, "operation": kernel.operation,
+            "operations": kernel.operations, "times": times,
+        })
+    }
+
+    fn means_document(&self) -> serde_json::Value {
+        let of = |base: &Column| -> BTreeMap<String, _> {
+            let means = |column: &Column| {
+                serde_json::json!({
+                    "compute": column.means(base, Group::Compute), "system": column.means(base, Group::System),
+                })
+            };
+            self.columns.iter().map(|column| (column.name.clone(), means(column))).collect()
+        };
+        serde_json::json!({"to_native": of(self.native()), "to_L1": self.first_level().map(of)})
+    }
+}
+
+#[cfg(test)]
+pub mod tests {
+    use super::*;
+
+    pub fn column(name: &str, factor: u64) -> Column {
+        let rounds =
+            KERNELS.iter().map(|kernel| (kernel.name, vec![factor * kernel.operations; 3])).collect();
+        let checks = KERNELS.iter().map(|kernel| (kernel.name, 1)).collect();
+        Column {
+            name: name.into(),
+            what: String::new(),
+            kernel: String::new(),
+            boot_id: String::new(),
+            boot_seconds: 1.0,
+            peak_memory_bytes: None,
+            error: None,
+            rounds,
+            checks,
+        }
+    }
+
+    pub fn results() -> Results {
+        Results {
+            rounds: 3,
+            columns: vec![column("native", 2), column("L1", 3), column("TCG L1", 20)],
+            notes: vec![],
+        }
+    }
+
+    #[test]
+    fn the_median_is_of_all_rounds() {
+        let kernel = &KERNELS[0];
+        let mut column = column("x", 1);
+        column.rounds.insert(kernel.name, [9, 1, 5, 7].map(|t| t * kernel.operations).to_vec());
+        assert_eq!(column.ns_per_op(kernel), Some(6.0));
+    }
+
+    #[test]
+    fn means_are_geometric() {
+        let results = results();
+        let means = results.columns[2].means(results.native(), Group::Compute).unwrap();
+        assert!((means.geometric - 10.0).abs() < 1e-9 && (means.worst - 10.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_missing_kernel_leaves_no_mean() {
+        let mut results = results();
+        results.columns[1].rounds.remove(KERNELS[0].name);
+        assert!(results.columns[1].means(results.native(), Group::Compute).is_none());
+    }
+
+    #[test]
+    fn a_different_number_is_found() {
+        let mut results = results();
+        assert!(results.differences().is_empty());
+        results.columns[1].checks.insert(KERNELS[0].name, 2);
+        assert_eq!(results.differences(), ["integer gives 0x2 on L1, 0x1 natively"]);
+    }
+}
