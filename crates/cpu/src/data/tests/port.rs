@@ -1,5 +1,7 @@
 //! Port instructions: what reaches the bus, and who may.
 
+// UNSAFETY: lends a bus of the test's own to the processor, as `Cpu::run` does.
+
 use super::*;
 use crate::cpu::World;
 use ireko_nested::{Control, Exit, Intercept, InterceptSet, IoExit};
