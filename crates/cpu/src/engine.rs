@@ -140,4 +140,7 @@ impl Vcpu for SoftVcpu {
     fn dump(&mut self) -> String {
         self.cpu.describe()
     }
+    fn counters(&mut self) -> Option<Vec<ireko_vmcore::WorldCounters>> {
+        self.cpu.inspected_counters()
+    }
 }

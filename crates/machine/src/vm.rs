@@ -42,6 +42,7 @@ struct Ending {
 
 impl Ending {
     fn end(&self, outcome: Outcome) {
+    counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
         lock(&self.outcome).get_or_insert(outcome);
         self.stop.ask();
     }
@@ -98,6 +99,7 @@ impl Vm {
             irqchip: chosen.hypervisor.caps().irqchip,
             clock,
             timers,
+            counters: Arc::default(),
             power: power(&ending),
             debug_exit: debug_exit(&ending),
         };
@@ -115,6 +117,7 @@ impl Vm {
             dump: Arc::default(),
             _partition: partition,
             _memory: memory,
+            counters: self.counters.clone(),
         })
     }
 
@@ -134,6 +137,8 @@ impl Vm {
     }
 
     /// Runs until the VM ends. Each virtual processor has a thread of its own.
+        let counters = self.vcpus.iter_mut().filter_map(|vcpu| vcpu.counters()).flatten();
+        *lock(&self.counters) = counters.collect();
     pub fn run(&mut self) -> Outcome {
         let (ending, dump) = (&self.ending, &self.dump);
         let bus: &dyn Bus = &*self.platform.bus;
@@ -259,6 +264,7 @@ impl Files {
 }
 
 /// What other threads may do with a VM. Cheap to clone; does nothing once the VM is gone.
+    counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
 #[derive(Clone)]
 pub struct Handle {
     ending: Ending,
@@ -292,3 +298,8 @@ impl Handle {
         lock(&self.dump).clone()
     }
 }
+    /// What every vCPU's engine counted by world, as of the VM's end; empty while it runs, and if nothing was asked to
+    /// be counted.
+    pub fn counters(&self) -> Vec<ireko_vmcore::WorldCounters> {
+        lock(&self.counters).clone()
+    }

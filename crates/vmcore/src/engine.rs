@@ -71,6 +71,10 @@ pub trait Vcpu: Send {
     fn dump(&mut self) -> String {
         String::new()
     }
+    /// Counters by world, if the engine counts and was asked to.
+    fn counters(&mut self) -> Option<Vec<crate::WorldCounters>> {
+        None
+    }
 }
 
 /// Why a vCPU came back.

@@ -5,6 +5,7 @@
 //! Start reading at [`engine`].
 
 pub mod bus;
+pub mod counters;
 pub mod device;
 pub mod engine;
 pub mod line;
@@ -12,6 +13,7 @@ pub mod memory;
 pub mod time;
 
 pub use bus::{Bus, Space};
+pub use counters::{NamedCount, WorldCounters};
 pub use device::{Device, Disk};
 pub use engine::{Caps, CpuModel, CpuState, Halt, HvError, Hypervisor, Partition, PartitionSpec, Stop, Vcpu};
 pub use line::{ExtInt, Line, LineSink, Msi};

@@ -36,6 +36,7 @@ counters! {
     entries,
     invalidations,
     flushes,
+    spared_flushes,
 }
 
 #[cfg(test)]

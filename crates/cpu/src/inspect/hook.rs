@@ -1,4 +1,5 @@
 //! What the engine calls at the places where an instrument may want to look. Each costs one test when all are off.
+//! When one is on, the guest's x87 and AVX state goes to memory first: instruments may use any library code.
 
 use super::lockstep;
 use super::trace::{Happening, What};
@@ -19,6 +20,7 @@ pub fn system(cpu: &mut Cpu, site: &Site, act: impl FnOnce(&mut Cpu, &Site) -> b
     if cpu.inspect.is_none() {
         return act(cpu, site);
     }
+    cpu.fpu_sync();
     if let Some(lockstep) = cpu.inspect.as_deref_mut().and_then(|i| i.lockstep.as_mut()) {
         lockstep.spoil();
     }
@@ -47,6 +49,7 @@ pub fn access(
     if cpu.inspect.is_none() {
         return act(cpu, site, address);
     }
+    cpu.fpu_sync();
     let (start, walks, devices) = (silicon::rdtsc(), cpu.counters.walks, cpu.counters.mmio);
     let result = act(cpu, site, address);
     let ticks = silicon::rdtsc().wrapping_sub(start);
@@ -76,6 +79,10 @@ fn worlds(cpu: &mut Cpu) -> Option<&mut super::worlds::Worlds> {
 /// Translated code was left.
 #[inline]
 pub fn left(cpu: &mut Cpu, reason: Reason, target: u64) {
+    if cpu.inspect.is_none() {
+        return;
+    }
+    cpu.fpu_sync();
     if let Some(worlds) = worlds(cpu) {
         worlds.left(reason, target);
     }
@@ -86,6 +93,7 @@ pub fn exception(cpu: &mut Cpu, exception: &Exception) {
     if cpu.inspect.is_none() {
         return;
     }
+    cpu.fpu_sync();
     if let Some(worlds) = worlds(cpu) {
         *worlds.current().exceptions.entry(exception.vector).or_default() += 1;
     }
@@ -97,6 +105,7 @@ pub fn exit(cpu: &mut Cpu, exit: &Exit, in_flight: Option<&Event>) {
     if cpu.inspect.is_none() {
         return;
     }
+    cpu.fpu_sync();
     let Some(code) = cpu.control().map(|control| encode(exit, control, &cpu.regs)) else { return };
     if let Some(worlds) = worlds(cpu) {
         worlds.exit(silicon::rdtsc(), code.code);
@@ -117,6 +126,7 @@ pub fn interrupt(cpu: &mut Cpu, event: &Event) {
 /// Delivers an event between instructions.
 pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
     if cpu.inspect.is_some() {
+        cpu.fpu_sync();
         interrupt(cpu, &event);
     }
     event::deliver(cpu, event, rip)
@@ -130,6 +140,10 @@ pub fn lockstep_on(cpu: &Cpu) -> bool {
 
 /// The world changed.
 pub fn switched(cpu: &mut Cpu) {
+    if cpu.inspect.is_none() {
+        return;
+    }
+    cpu.fpu_sync();
     let Some(inspect) = cpu.inspect.as_deref_mut() else { return };
     let guest = match &cpu.world {
         World::Host => None,

@@ -147,11 +147,13 @@ impl Cpu {
                 return Ok(());
             }
             let block = self.block(self.key())?;
-            let length = self.code.block_length(block);
-            let due = self.lockstep().is_some_and(Lockstep::due);
-            match self.comparable(length).filter(|_| due) {
+            if !self.lockstep().is_some_and(Lockstep::due) {
+                self.go_through(block)?;
+                continue;
+            }
+            match self.comparable(self.code.block_length(block)) {
                 Some(instructions) => self.compare(&instructions)?,
-                None => self.one_block()?,
+                None => self.go_through(block)?,
             }
         }
     }
@@ -180,9 +182,12 @@ impl Cpu {
 
     /// One block of the fast path, to its end.
     fn one_block(&mut self) -> Result<(), Fault> {
-        let mut key = self.key();
+        let block = self.block(self.key())?;
+        self.go_through(block)
+    }
+
+    fn go_through(&mut self, mut block: u32) -> Result<(), Fault> {
         loop {
-            let block = self.block(key)?;
             let hot = self.arm();
             // SAFETY: as in `run_blocks`: the bank is armed and the block is for the current key.
             let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
@@ -193,7 +198,7 @@ impl Cpu {
                 Reason::Signal => return Err(self.signalled(rip, site)),
                 Reason::Twin => {
                     self.regs.rip = rip;
-                    key = Key(self.key().0 | Key::UNGROUPED);
+                    block = self.block(Key(self.key().0 | Key::UNGROUPED))?;
                 }
                 _ => {
                     self.regs.rip = rip;

@@ -67,6 +67,14 @@ impl Cpu {
         text
     }
 
+    /// The counters by world, if they are on.
+    pub(crate) fn inspected_counters(&mut self) -> Option<Vec<ireko_vmcore::WorldCounters>> {
+        let khz = self.tsc.khz();
+        let worlds = self.inspect.as_deref_mut()?.worlds.as_mut()?;
+        worlds.settle(silicon::rdtsc(), &self.counters);
+        Some(report::accounts(worlds, khz))
+    }
+
     /// Writes the dump where the options want it; called when a run ends.
     pub(crate) fn report(&mut self) {
         if let Some(trace) = self.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {

@@ -2,6 +2,7 @@
 
 use super::names;
 use super::worlds::{Count, World, Worlds};
+use ireko_vmcore::{NamedCount, WorldCounters};
 use std::cmp::Reverse;
 use ireko_translate::thunk::Reason;
 use std::fmt::Write;
@@ -16,6 +17,28 @@ const ROWS: usize = 24;
 pub fn worlds(out: &mut String, worlds: &Worlds, khz: u64, symbol: &Symbol) {
     for (number, world) in worlds.list.iter().enumerate() {
         world_report(out, number, world, khz, symbol);
+    }
+}
+
+/// The same for programs.
+pub fn accounts(worlds: &Worlds, khz: u64) -> Vec<WorldCounters> {
+    worlds.list.iter().enumerate().map(|(number, world)| account(number, world, khz)).collect()
+}
+
+fn account(number: usize, world: &World, khz: u64) -> WorldCounters {
+    let seconds = |ticks| milliseconds(ticks, khz) / 1000.0;
+    let named = |name: String, count: Count| NamedCount { name, times: count.times, seconds: seconds(count.ticks) };
+    let mut exits: Vec<_> =
+        world.exits.iter().map(|(&code, count)| named(names::exit(code).into_owned(), *count)).collect();
+    exits.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    WorldCounters {
+        name: world.vmcb.map_or("host".to_owned(), |vmcb| format!("guest {number} (VMCB {vmcb:#x})")),
+        seconds: seconds(world.ticks),
+        idle_seconds: seconds(world.idle),
+        entries: world.entries,
+        counts: world.counters.rows(),
+        system: world.system().into_iter().map(|(code, count)| named(format!("{code:?}"), count)).collect(),
+        exits,
     }
 }
 
