@@ -42,7 +42,6 @@ struct Ending {
 
 impl Ending {
     fn end(&self, outcome: Outcome) {
-    counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
         lock(&self.outcome).get_or_insert(outcome);
         self.stop.ask();
     }
@@ -58,6 +57,7 @@ pub struct Vm {
     platform: Platform,
     ending: Ending,
     dump: Arc<Mutex<String>>,
+    counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     // Held for as long as vCPUs and devices use them.
     _partition: Arc<dyn Partition>,
     _memory: Arc<Memory>,
@@ -99,7 +99,6 @@ impl Vm {
             irqchip: chosen.hypervisor.caps().irqchip,
             clock,
             timers,
-            counters: Arc::default(),
             power: power(&ending),
             debug_exit: debug_exit(&ending),
         };
@@ -115,9 +114,9 @@ impl Vm {
             platform,
             ending,
             dump: Arc::default(),
+            counters: Arc::default(),
             _partition: partition,
             _memory: memory,
-            counters: self.counters.clone(),
         })
     }
 
@@ -133,12 +132,11 @@ impl Vm {
             console: self.platform.console.clone(),
             acpi: self.platform.acpi.clone(),
             dump: self.dump.clone(),
+            counters: self.counters.clone(),
         }
     }
 
     /// Runs until the VM ends. Each virtual processor has a thread of its own.
-        let counters = self.vcpus.iter_mut().filter_map(|vcpu| vcpu.counters()).flatten();
-        *lock(&self.counters) = counters.collect();
     pub fn run(&mut self) -> Outcome {
         let (ending, dump) = (&self.ending, &self.dump);
         let bus: &dyn Bus = &*self.platform.bus;
@@ -153,6 +151,8 @@ impl Vm {
             }
         });
         lock(dump).push_str(&self.device_counters());
+        let counters = self.vcpus.iter_mut().filter_map(|vcpu| vcpu.counters()).flatten();
+        *lock(&self.counters) = counters.collect();
         self.ending.take()
     }
 
@@ -264,7 +264,6 @@ impl Files {
 }
 
 /// What other threads may do with a VM. Cheap to clone; does nothing once the VM is gone.
-    counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
 #[derive(Clone)]
 pub struct Handle {
     ending: Ending,
@@ -272,6 +271,7 @@ pub struct Handle {
     console: Option<ConsoleInput>,
     acpi: AcpiPm,
     dump: Arc<Mutex<String>>,
+    counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
 }
 
 impl Handle {
@@ -297,9 +297,9 @@ impl Handle {
     pub fn dump(&self) -> String {
         lock(&self.dump).clone()
     }
-}
     /// What every vCPU's engine counted by world, as of the VM's end; empty while it runs, and if nothing was asked to
     /// be counted.
     pub fn counters(&self) -> Vec<ireko_vmcore::WorldCounters> {
         lock(&self.counters).clone()
     }
+}
