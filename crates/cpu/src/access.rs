@@ -5,6 +5,7 @@
 
 use crate::cpu::{Cpu, Privilege, World};
 use crate::fault::Fault;
+use crate::mmu::tables::Recorder;
 use crate::mmu::walk::{self, Access, Kind, Page, Paging, WalkFault};
 use ireko_nested::Exit;
 use ireko_vmcore::Space;
@@ -52,7 +53,16 @@ impl Cpu {
     pub fn walk(&mut self, address: u64, kind: Kind, mode: usize) -> Result<Page, Fault> {
         self.counters.walks += 1;
         let access = Access { kind, user: mode == USER, smap_override: mode == SUPERVISOR_ALL };
-        walk::walk(&self.physical, &self.paging(), address, access).map_err(|fault| match fault {
+        let walked = if self.banks.current().tracked {
+            let recorder = Recorder::new(&self.physical);
+            let walked = walk::walk(&recorder, &self.paging(), address, access);
+            let frames = recorder.frames.into_inner();
+            self.track(&frames);
+            walked
+        } else {
+            walk::walk(&self.physical, &self.paging(), address, access)
+        };
+        walked.map_err(|fault| match fault {
             WalkFault::Page { error } => Exception::page_fault(address, error).into(),
             WalkFault::Nested { gpa, error } => Fault::Exit(Exit::NestedPage { gpa, error }),
         })
@@ -200,12 +210,12 @@ impl Cpu {
 
     /// The bank that belongs to the current world and address space.
     pub fn bank_tag(&self) -> crate::mmu::bank::Tag {
-        let asid = match &self.world {
-            World::Host => 0,
-            World::Guest(control) => control.asid,
+        let (asid, nested_root) = match &self.world {
+            World::Host => (0, 0),
+            World::Guest(control) => (control.asid, control.stage2.map_or(0, |s| s.root)),
         };
         let pcid = if self.regs.cr4 & cr4::PCIDE != 0 { (self.regs.cr3 & 0xfff) as u16 } else { 0 };
-        crate::mmu::bank::Tag { asid, pcid }
+        crate::mmu::bank::Tag { asid, nested_root, pcid }
     }
 }
 

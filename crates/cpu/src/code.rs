@@ -7,6 +7,7 @@ use ireko_nested::Intercept;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
 use ireko_translate::{CodeCache, Key, Link, Site, Translator};
+use ireko_vmcore::memory::Reason;
 use ireko_x86::bits::{cr0, cr4, rflags};
 use ireko_x86::regs::seg;
 use std::collections::HashMap;
@@ -352,7 +353,7 @@ impl Cpu {
         page.blocks.push(block);
         page.granules |= granules(physical & 0xfff, length);
         if fresh {
-            self.physical.memory().watch().set(frame, true);
+            self.physical.memory().watch().set(frame, Reason::Code, true);
             if let Some(host) = self.physical.host(frame << 12) {
                 self.banks.all().for_each(|bank| bank.protect(host));
             }
@@ -372,6 +373,7 @@ impl Cpu {
     /// `count` bytes at a physical address were written: forgets what was translated from them.
     pub(crate) fn wrote_physical(&mut self, physical: u64, count: usize) {
         let frame = physical >> 12;
+        self.wrote_table(frame);
         let Some(page) = self.code.pages.get_mut(&frame) else { return };
         if page.granules & granules(physical & 0xfff, count as u64) == 0 {
             return;
@@ -395,7 +397,7 @@ impl Cpu {
         page.blocks = kept;
         if empty {
             self.code.pages.remove(&frame);
-            self.physical.memory().watch().set(frame, false);
+            self.physical.memory().watch().set(frame, Reason::Code, false);
         }
         self.undo(&gone);
     }
@@ -420,7 +422,7 @@ impl Cpu {
     /// Forgets all translated code.
     pub(crate) fn clear_code(&mut self) {
         let watch = self.physical.memory().watch().clone();
-        self.code.pages.keys().for_each(|&frame| watch.set(frame, false));
+        self.code.pages.keys().for_each(|&frame| watch.set(frame, Reason::Code, false));
         let code = &mut self.code;
         code.pages.clear();
         code.map.clear();

@@ -2,7 +2,7 @@
 
 // UNSAFETY: the bus is lent by reference for the time of a run; see `BusRef`.
 use crate::Fault;
-use crate::mmu::bank::Banks;
+use crate::mmu::bank::{Banks, Selected};
 use crate::phys::Physical;
 use ireko_translate::thunk;
 use ireko_nested::{Control, Event, Exit, Flush, Intercept};
@@ -73,6 +73,7 @@ pub struct Cpu {
     /// The instruments that are on.
     pub inspect: Option<Box<crate::inspect::Inspect>>,
     pub(crate) banks: Banks,
+    pub(crate) dependents: crate::mmu::tables::Dependents,
     pub(crate) code: crate::code::Code,
     pub counters: Counters,
 }
@@ -108,6 +109,7 @@ impl Cpu {
             bounce: Box::default(),
             armed: std::ptr::null_mut(),
             waits: false,
+            dependents: Default::default(),
             lone: spec.model.vcpus() == 1,
             inspect: None,
             banks: Banks::new()?,
@@ -209,6 +211,7 @@ impl Cpu {
         let asid = self.bank_tag().asid;
         self.banks.of(asid).for_each(|bank| bank.flush(keep_global));
         self.select_bank();
+        self.banks.current().root = self.root();
     }
     /// INVLPG: forgets one page of the current world, global or not.
     pub fn flush_page(&mut self, address: u64) {
@@ -222,6 +225,7 @@ impl Cpu {
             self.counters.flushes += 1;
             self.banks.current().flush(true);
         }
+        self.banks.current().root = self.root();
     }
     /// INVPCID of one PCID (`None`: all), optionally sparing global pages.
     pub fn flush_pcid(&mut self, pcid: Option<u16>, keep_global: bool) {
@@ -238,20 +242,31 @@ impl Cpu {
         self.counters.flushes += 1;
         match what {
             Flush::All => self.banks.all().for_each(|bank| bank.flush(false)),
-            Flush::Asid { asid, keep_global } => self.banks.of(asid).for_each(|bank| bank.flush(keep_global)),
+            Flush::Asid { asid, keep_global } => {
+                for number in self.banks.numbers(asid) {
+                    self.flush_bank(number, keep_global);
+                }
+            }
             Flush::Page { asid, address } => self.banks.of(asid).for_each(|bank| bank.flush_page(address)),
         }
     }
-    /// The world changed (VMRUN, #VMEXIT), and with it the address space. Nothing is flushed.
+    /// The world changed (VMRUN, #VMEXIT), and with it the address space. Nothing is flushed, unless the bank's
+    /// translations were made with other roots or modes.
     pub fn world_switched(&mut self) {
-        crate::inspect::switched(self);
-        self.select_bank();
         self.waits = true;
+        self.select_bank();
+        let root = self.root();
+        if self.banks.current().root != root {
+            self.empty_bank(self.banks.number());
+            self.banks.current().root = root;
+        }
     }
 
     fn select_bank(&mut self) {
         let tag = self.bank_tag();
-        self.banks.select(tag).expect("memory for a bank");
+        if self.banks.select(tag).expect("memory for a bank") == Selected::Reused {
+            self.empty_bank(self.banks.number());
+        }
     }
 
     /// The guest's time-stamp counter (offset and ratio of the current world applied).

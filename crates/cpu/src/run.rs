@@ -13,6 +13,7 @@ use ireko_translate::Key;
 use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::rflags;
 use ireko_x86::exception::{Exception, vector};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 impl Cpu {
@@ -159,7 +160,9 @@ impl Cpu {
         hot.tsc_offset = tsc_offset;
         hot.nothing_waits = nothing_waits;
         hot.pending = 0;
-        hot.attention = 1;
+        // SAFETY: the word is only ever written whole. The exchange orders it before the look at `wanted` below: a wake
+        // that comes between the two is either seen there or puts the 0 back.
+        unsafe { AtomicU64::from_ptr(&mut hot.attention) }.swap(1, Ordering::SeqCst);
         let hot = std::ptr::from_mut(hot);
         if self.armed != hot {
             self.armed = hot;

@@ -9,7 +9,7 @@ use crate::fault::{Fault, Next};
 use crate::operand::canonical;
 use crate::inspect;
 use crate::routine::Routine;
-use iced_x86::{FlowControl, Mnemonic, Register};
+use iced_x86::{EncodingKind, FlowControl, Instruction, Mnemonic, Register};
 use ireko_translate::{Site, SiteKind};
 use ireko_x86::Exception;
 use ireko_x86::exception::vector;
@@ -91,6 +91,27 @@ fn routine(code: iced_x86::Code) -> Option<Routine> {
     table[code as usize]
 }
 
+/// SSE and AVX forms whose memory operand must be aligned to its size.
+fn demands_alignment(insn: &Instruction) -> bool {
+    use Mnemonic::*;
+    if !matches!(insn.memory_size().size(), 16 | 32) {
+        return false;
+    }
+    match insn.code().encoding() {
+        EncodingKind::VEX => matches!(
+            insn.mnemonic(),
+            Vmovaps | Vmovapd | Vmovdqa | Vmovntps | Vmovntpd | Vmovntdq | Vmovntdqa
+        ),
+        _ => {
+            let vector = (0..insn.op_count()).any(|n| insn.op_register(n).is_xmm());
+            vector && !matches!(
+                insn.mnemonic(),
+                Movups | Movupd | Movdqu | Lddqu | Pcmpestri | Pcmpestrm | Pcmpistri | Pcmpistrm
+            )
+        }
+    }
+}
+
 impl Cpu {
     fn slow_access(&mut self, site: &Site, address: u64) -> Result<*mut u8, Fault> {
         self.counters.slow_accesses += 1;
@@ -101,6 +122,10 @@ impl Cpu {
         } else {
             self.checked(site, address, size as u64)?
         };
+        if linear & (size as u64 - 1) != 0 && demands_alignment(&site.insn) {
+            // Before any page fault (SDM vol. 1, 4.1.1).
+            return Err(Fault::gp(0));
+        }
         let mode = self.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.place(linear, write, mode)?;
@@ -157,7 +182,9 @@ impl Cpu {
         write: bool,
     ) -> *mut u8 {
         let start = (linear & 63) as usize;
-        if read || !write {
+        // A store that does not happen after all (x87, with an unmasked exception) must leave what was there.
+        let memory = places.iter().all(|p| matches!(p, Place::Ram(_)));
+        if read || !write || memory {
             let mut bytes = [0; 512];
             self.read_place(places[0], &mut bytes[..first]);
             self.read_place(places[1], &mut bytes[first..size]);

@@ -410,8 +410,10 @@ impl Emitter<'_> {
         self.asm.imm(reg::RCX, shift);
         self.asm.put(&[0xc4, 0x42, 0xf2, 0xf7, 0xed]); // SARX R13, R13, RCX
         self.asm.lea(reg::R14, Mem { base: Some(reg::R14), index: Some((reg::R13, size)), disp: 0 });
-        if !self.key.has(Key::CODE64) {
-            self.asm.mov32(reg::R14, reg::R14);
+        match ea::address_size(insn, self.key) {
+            8 => {}
+            4 => self.asm.mov32(reg::R14, reg::R14),
+            _ => self.asm.movzx16(reg::R14, reg::R14),
         }
         let access = self.operand_access(insn, info, step.live);
         self.access(Address::InR14, access, |e| {

@@ -3,6 +3,8 @@
 //! An engine that caches what memory holds (translated code) *watches* pages; a write by a device to a watched page
 //! is reported through [`Watch::take`].
 
+// UNSAFETY: `Region` carries a host address across threads; nothing is dereferenced here.
+
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -79,6 +81,15 @@ impl Memory {
     }
 }
 
+/// Why an engine watches a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It holds code that was translated.
+    Code,
+    /// It holds page tables that were walked.
+    Tables,
+}
+
 /// Called from the writer's thread.
 pub type Kick = Box<dyn Fn() + Send + Sync>;
 
@@ -99,11 +110,17 @@ impl Watch {
             kicks: Mutex::default(),
         }
     }
-    /// Starts or ends watching the page with number `frame` (guest physical address / 4096).
-    pub fn set(&self, frame: u64, on: bool) {
-        if let Some(flag) = self.watched.get(frame as usize) {
-            flag.store(on as u8, Ordering::SeqCst);
+    /// Starts or ends watching the page with number `frame` (guest physical address / 4096) for a reason of the
+    /// engine's: a page is watched while it has any.
+    pub fn set(&self, frame: u64, reason: Reason, on: bool) {
+        if let Some(flags) = self.watched.get(frame as usize) {
+            let bit = 1 << reason as u8;
+            if on { flags.fetch_or(bit, Ordering::SeqCst) } else { flags.fetch_and(!bit, Ordering::SeqCst) };
         }
+    }
+    /// Whether the page is watched for this reason.
+    pub fn watched_for(&self, frame: u64, reason: Reason) -> bool {
+        self.watched.get(frame as usize).is_some_and(|f| f.load(Ordering::Relaxed) >> reason as u8 & 1 != 0)
     }
     pub fn watched(&self, frame: u64) -> bool {
         self.watched.get(frame as usize).is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
@@ -190,7 +207,7 @@ mod tests {
     #[test]
     fn a_device_write_to_a_watched_page_is_reported_once() {
         let memory = Memory::new(&[(0, 0x10000), (0x100000, 0x10000)]).unwrap();
-        memory.watch().set(0x101, true);
+        memory.watch().set(0x101, Reason::Code, true);
         memory.ram().write_slice(&[1, 2, 3], GuestAddress(0x100fff)).unwrap();
         assert_eq!(memory.watch().take(), [0x101]);
         assert!(!memory.watch().any());
@@ -199,7 +216,7 @@ mod tests {
     #[test]
     fn a_device_write_elsewhere_is_not_reported() {
         let memory = Memory::new(&[(0, 0x10000)]).unwrap();
-        memory.watch().set(1, true);
+        memory.watch().set(1, Reason::Code, true);
         memory.ram().write_obj(7u64, GuestAddress(0x3000)).unwrap();
         assert!(!memory.watch().any());
     }

@@ -13,7 +13,19 @@ use ireko_translate::{Hot, TlbEntry};
 pub struct Tag {
     /// 0 for the processor's own world.
     pub asid: u32,
+    /// nCR3 of a guest world with nested paging.
+    pub nested_root: u64,
     pub pcid: u16,
+}
+
+/// What all translations of a bank were made with, apart from the tables' contents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Root {
+    pub cr3: u64,
+    pub cr0: u64,
+    pub cr4: u64,
+    pub efer: u64,
+    pub nested: [u64; 3],
 }
 
 const FETCH_ENTRIES: usize = 512;
@@ -38,6 +50,14 @@ pub struct Bank {
     filled: Vec<u16>,
     jumps: Vec<u16>,
     fetch: Vec<Fetch>,
+    pub root: Root,
+    /// Page-table frames behind the translations are watched, so that a flush may find nothing changed.
+    pub tracked: bool,
+    /// One of them was written.
+    pub dirty: bool,
+    pub frames: Vec<u64>,
+    /// Host TSC of the last flush by ASID.
+    pub flushed_at: u64,
 }
 
 // SAFETY: a bank is plain memory that one vCPU owns; only `attention` is written by others, atomically.
@@ -70,6 +90,11 @@ impl Bank {
             filled: Vec::new(),
             jumps: Vec::new(),
             fetch: vec![NO_FETCH; FETCH_ENTRIES],
+            root: Root::default(),
+            tracked: false,
+            dirty: false,
+            frames: Vec::new(),
+            flushed_at: 0,
         };
         bank.wipe();
         Ok(bank)
@@ -271,17 +296,26 @@ pub struct Banks {
 }
 
 /// Banks of one vCPU: levels below, times address spaces that alternate.
-const BANKS: usize = 24;
+const BANKS: usize = 40;
 
 impl Banks {
     pub fn new() -> std::io::Result<Self> {
         let mut first = Bank::new()?;
-        first.tag = Some(Tag { asid: 0, pcid: 0 });
+        first.tag = Some(Tag { asid: 0, nested_root: 0, pcid: 0 });
         Ok(Self { banks: vec![first], current: 0, time: 0 })
     }
 
     pub fn current(&mut self) -> &mut Bank {
         &mut self.banks[self.current]
+    }
+
+    /// Number of the current bank.
+    pub fn number(&self) -> usize {
+        self.current
+    }
+
+    pub fn get(&mut self, number: usize) -> Option<&mut Bank> {
+        self.banks.get_mut(number)
     }
 
     pub fn all(&mut self) -> impl Iterator<Item = &mut Bank> {
@@ -293,31 +327,46 @@ impl Banks {
         self.banks.iter_mut().filter(move |b| b.tag.is_some_and(|t| t.asid == asid))
     }
 
-    /// Makes the bank of `tag` current; the one unused for longest makes place. `true` if it is a new one, of which the
-    /// caller must prepare the hot state.
-    pub fn select(&mut self, tag: Tag) -> std::io::Result<bool> {
+    /// Numbers of the banks of one ASID.
+    pub fn numbers(&self, asid: u32) -> Vec<usize> {
+        let of = |b: &Bank| b.tag.is_some_and(|t| t.asid == asid);
+        (0..self.banks.len()).filter(|&n| of(&self.banks[n])).collect()
+    }
+
+    /// Makes the bank of `tag` current; the one unused for longest makes place, and must be emptied by the caller.
+    pub fn select(&mut self, tag: Tag) -> std::io::Result<Selected> {
         self.time += 1;
         if self.banks[self.current].tag == Some(tag) {
-            return Ok(false);
-        }
-        if let Some(found) = self.banks.iter().position(|b| b.tag == Some(tag)) {
-            self.current = found;
-            self.banks[found].last_used = self.time;
-            return Ok(false);
-        }
-        let fresh = self.banks.len() < BANKS;
-        if fresh {
-            self.banks.push(Bank::new()?);
-            self.current = self.banks.len() - 1;
-        } else {
-            let oldest = self.banks.iter().enumerate().min_by_key(|(_, b)| b.last_used).map_or(0, |(n, _)| n);
-            self.current = oldest;
-            self.current().flush(false);
+            return Ok(Selected::Known);
         }
         let time = self.time;
+        let found = self.banks.iter().position(|b| b.tag == Some(tag));
+        let (number, selected) = match found {
+            Some(found) => (found, Selected::Known),
+            None if self.banks.len() < BANKS => {
+                self.banks.push(Bank::new()?);
+                (self.banks.len() - 1, Selected::Fresh)
+            }
+            None => {
+                let oldest = self.banks.iter().enumerate().min_by_key(|(_, b)| b.last_used).map_or(0, |(n, _)| n);
+                (oldest, Selected::Reused)
+            }
+        };
+        self.current = number;
         let bank = self.current();
         bank.tag = Some(tag);
         bank.last_used = time;
-        Ok(fresh)
+        Ok(selected)
     }
+}
+
+/// How [`Banks::select`] came by a bank.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Selected {
+    /// It is the tag's already.
+    Known,
+    /// It is new and empty.
+    Fresh,
+    /// It was another tag's.
+    Reused,
 }

@@ -3,3 +3,4 @@
 pub mod format;
 pub mod walk;
 pub mod bank;
+pub mod tables;

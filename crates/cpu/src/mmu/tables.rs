@@ -1,0 +1,133 @@
+//! Flushes that find nothing changed.
+//!
+//! A hypervisor in a guest flushes its guest's ASID at every world switch of the next level, mostly for nothing. For banks
+//! that are flushed often, the page-table frames behind their translations are watched; as long as none of them is
+//! written, the translations are what a new walk would give, and the flush need not happen.
+
+use crate::Cpu;
+use crate::mmu::bank::Root;
+use crate::mmu::walk::Tables;
+use ireko_vmcore::memory::Reason;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// Host TSC ticks: two flushes closer than this make a bank worth tracking.
+const OFTEN: u64 = 4_000_000;
+
+/// Which banks (by bit) depend on a page-table frame.
+pub type Dependents = HashMap<u64, u64>;
+
+/// Notes which frames a walk reads.
+pub struct Recorder<'a, T> {
+    tables: &'a T,
+    pub frames: RefCell<Vec<u64>>,
+}
+
+impl<'a, T: Tables> Recorder<'a, T> {
+    pub fn new(tables: &'a T) -> Self {
+        Self { tables, frames: RefCell::new(Vec::with_capacity(32)) }
+    }
+}
+
+impl<T: Tables> Tables for Recorder<'_, T> {
+    fn read(&self, address: u64, size: usize) -> Option<u64> {
+        self.frames.borrow_mut().push(address >> 12);
+        self.tables.read(address, size)
+    }
+    fn set_bits(&self, address: u64, size: usize, old: u64, bits: u64) -> bool {
+        self.tables.set_bits(address, size, old, bits)
+    }
+}
+
+impl Cpu {
+    /// The current bank's translations depend on these frames from now on.
+    pub(crate) fn track(&mut self, frames: &[u64]) {
+        let number = self.banks.number();
+        let bit = 1 << number;
+        for &frame in frames {
+            let dependents = self.dependents.entry(frame).or_insert(0);
+            if *dependents & bit != 0 {
+                continue;
+            }
+            let fresh = *dependents == 0;
+            *dependents |= bit;
+            self.banks.current().frames.push(frame);
+            if fresh {
+                self.physical.memory().watch().set(frame, Reason::Tables, true);
+                if let Some(host) = self.physical.host(frame << 12) {
+                    self.banks.all().for_each(|bank| bank.protect(host));
+                }
+            }
+        }
+    }
+
+    /// A page that may hold tables was written.
+    pub(crate) fn wrote_table(&mut self, frame: u64) {
+        let watch = self.physical.memory().watch();
+        if !watch.watched_for(frame, Reason::Tables) {
+            return;
+        }
+        watch.set(frame, Reason::Tables, false);
+        let dependents = self.dependents.remove(&frame).unwrap_or(0);
+        for number in 0..64 {
+            if dependents >> number & 1 != 0 {
+                if let Some(bank) = self.banks.get(number) {
+                    bank.dirty = true;
+                }
+            }
+        }
+    }
+
+    /// Ends the tracking of a bank's frames; its translations are about to go.
+    fn untrack(&mut self, number: usize) {
+        let Some(bank) = self.banks.get(number) else { return };
+        bank.dirty = false;
+        let frames = std::mem::take(&mut bank.frames);
+        for frame in frames {
+            if let Some(dependents) = self.dependents.get_mut(&frame) {
+                *dependents &= !(1 << number);
+                if *dependents == 0 {
+                    self.dependents.remove(&frame);
+                    self.physical.memory().watch().set(frame, Reason::Tables, false);
+                }
+            }
+        }
+    }
+
+    /// Forgets a bank's translations, and what they depended on.
+    pub(crate) fn empty_bank(&mut self, number: usize) {
+        self.untrack(number);
+        if let Some(bank) = self.banks.get(number) {
+            bank.tracked = false;
+            bank.flush(false);
+        }
+    }
+
+    /// A flush of a whole ASID, for one of its banks.
+    pub(crate) fn flush_bank(&mut self, number: usize, keep_global: bool) {
+        let now = crate::silicon::rdtsc();
+        let Some(bank) = self.banks.get(number) else { return };
+        let often = now.wrapping_sub(bank.flushed_at) < OFTEN;
+        bank.flushed_at = now;
+        if bank.tracked && !bank.dirty {
+            self.counters.spared_flushes += 1;
+            return;
+        }
+        if keep_global {
+            return bank.flush(true);
+        }
+        self.untrack(number);
+        if let Some(bank) = self.banks.get(number) {
+            bank.flush(false);
+            bank.tracked = often;
+        }
+    }
+
+    /// What translations of the current world and mode are made with.
+    pub(crate) fn root(&self) -> Root {
+        let nested = self.control().and_then(|c| c.stage2).map_or([0; 3], |s| [s.root, s.cr4, s.efer]);
+        let regs = &self.regs;
+        let cr3 = regs.cr3 & 0x000f_ffff_ffff_f000;
+        Root { cr3, cr0: regs.cr0 & 0x8001_0001, cr4: regs.cr4 & 0x3010b0, efer: regs.efer & 0xd00, nested }
+    }
+}
