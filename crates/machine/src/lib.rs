@@ -8,6 +8,7 @@
 pub mod acpi;
 pub mod boot;
 pub mod disk;
+mod ending;
 pub mod engine;
 pub mod error;
 pub mod image;

@@ -1,6 +1,7 @@
 //! A VM from its [`Spec`] to its end.
 
 use crate::boot::{self, Payload};
+use crate::ending::Ending;
 use crate::engine::{self, Chosen};
 use crate::image::Image;
 use crate::layout::{self, Layout};
@@ -8,7 +9,7 @@ use crate::platform::{self, Platform, Surroundings};
 use crate::{MachineError, Outcome, Spec, acpi, smbios};
 use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
 use ireko_vmcore::{
-    Bus, Clock, CpuModel, Halt, HvError, Memory, Partition, PartitionSpec, Stop, Timers, Vcpu,
+    Bus, Clock, CpuModel, Halt, HvError, Memory, Partition, PartitionSpec, Timers, Vcpu,
 };
 use std::any::Any;
 use std::io::Write;
@@ -33,22 +34,6 @@ fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// The first reason to end is the VM's outcome.
-#[derive(Clone, Default)]
-struct Ending {
-    outcome: Arc<Mutex<Option<Outcome>>>,
-    stop: Stop,
-}
-
-impl Ending {
-    fn end(&self, outcome: Outcome) {
-        lock(&self.outcome).get_or_insert(outcome);
-        self.stop.ask();
-    }
-    fn take(&self) -> Outcome {
-        lock(&self.outcome).take().unwrap_or(Outcome::Stopped)
-    }
-}
 
 /// One VM, loaded and ready to run.
 pub struct Vm {
@@ -139,6 +124,7 @@ impl Vm {
     /// Runs until the VM ends. Each virtual processor has a thread of its own.
     pub fn run(&mut self) -> Outcome {
         let (ending, dump) = (&self.ending, &self.dump);
+        ending.expect_vcpus(self.vcpus.len());
         let bus: &dyn Bus = &*self.platform.bus;
         std::thread::scope(|scope| {
             for (id, vcpu) in self.vcpus.iter_mut().enumerate() {
@@ -165,8 +151,14 @@ impl Vm {
 
 fn run_vcpu(id: usize, vcpu: &mut dyn Vcpu, bus: &dyn Bus, ending: &Ending, dump: &Mutex<String>) {
     // A panic is our mistake, but the guest's end and not this process's.
-    let halt = catch_unwind(AssertUnwindSafe(|| vcpu.run(bus, &ending.stop)))
-        .unwrap_or_else(|panic| Halt::Failed(format!("a panic in vCPU {id}: {}", panic_text(&*panic))));
+    let run = |vcpu: &mut dyn Vcpu| {
+        catch_unwind(AssertUnwindSafe(|| vcpu.run(bus, ending.stop())))
+            .unwrap_or_else(|panic| Halt::Failed(format!("a panic in vCPU {id}: {}", panic_text(&*panic))))
+    };
+    let mut halt = run(vcpu);
+    while halt == Halt::Stopped && ending.wait_while_paused() {
+        halt = run(vcpu);
+    }
     let text = vcpu.dump();
     if !text.is_empty() {
         lock(dump).push_str(&format!("vCPU {id}: {text}\n"));
@@ -174,6 +166,7 @@ fn run_vcpu(id: usize, vcpu: &mut dyn Vcpu, bus: &dyn Bus, ending: &Ending, dump
     if halt != Halt::Stopped {
         ending.end(Outcome::from_halt(halt, || text));
     }
+    ending.vcpu_is_gone();
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -278,6 +271,21 @@ impl Handle {
     /// Ends the VM from outside.
     pub fn stop(&self) {
         self.ending.end(Outcome::Stopped);
+    }
+    /// Resets the VM: the run ends with the outcome Reset, as if the guest had asked for it.
+    pub fn reset(&self) {
+        self.ending.end(Outcome::Reset);
+    }
+    /// Holds every vCPU at the next instruction boundary where it looks around. The guest's clocks go on.
+    pub fn pause(&self) {
+        self.ending.pause();
+    }
+    /// Lets a paused VM go on.
+    pub fn resume(&self) {
+        self.ending.resume();
+    }
+    pub fn paused(&self) -> bool {
+        self.ending.paused()
     }
     /// Presses the ACPI power button.
     pub fn power_button(&self) {

@@ -135,3 +135,28 @@ fn a_disk_that_is_not_there_is_named() {
     let disk = ireko_machine::DiskSpec { path: "/no/such/disk".into(), read_only: true };
     assert!(refused(Spec { disks: vec![disk], ..spec(&[0xf4]) }).to_string().contains("/no/such/disk"));
 }
+
+#[test]
+fn a_paused_vm_goes_on_when_resumed() {
+    // mov edx,0x3fd; wait: in al,dx; test al,1; jz wait; mov al,7; out 0xf4,al; jmp self: ends when a byte comes.
+    let mut code = vec![0xba, 0xfd, 0x03, 0, 0, 0xec, 0xa8, 1, 0x74, 0xfb];
+    code.extend(exit_with(7));
+    let mut vm = Vm::new(spec(&code), Endpoints::serial(std::io::sink())).unwrap();
+    let handle = vm.handle();
+    let running = std::thread::spawn(move || vm.run());
+    handle.pause();
+    handle.serial_input(b"x");
+    assert!(handle.paused() && !running.is_finished());
+    handle.resume();
+    assert_eq!(running.join().unwrap(), Outcome::DebugExit(7));
+}
+
+#[test]
+fn a_paused_vm_can_be_stopped() {
+    let mut vm = Vm::new(spec(&[0xeb, 0xfe]), Endpoints::serial(std::io::sink())).unwrap();
+    let handle = vm.handle();
+    let running = std::thread::spawn(move || vm.run());
+    handle.pause();
+    handle.stop();
+    assert_eq!(running.join().unwrap(), Outcome::Stopped);
+}
