@@ -149,7 +149,12 @@ impl Cpu {
 
     /// Host address of a byte that may be read (or written) up to the end of its page without further checks, for bulk
     /// copies; `None` for MMIO and for pages that need a look at every write. Faults are the access's own.
-    pub fn host_page(&mut self, address: u64, write: bool, privilege: Privilege) -> Result<Option<*mut u8>, Fault> {
+    pub fn host_page(
+        &mut self,
+        address: u64,
+        write: bool,
+        privilege: Privilege,
+    ) -> Result<Option<*mut u8>, Fault> {
         let mode = self.mmu_mode(privilege);
         let place = self.place(address, write, mode)?;
         if write {

@@ -215,7 +215,11 @@ impl Cpu {
             let usable = if index == seg::CS {
                 segment.readable()
             } else {
-                segment.present() && segment.is_user() && !segment.is_code() && segment.writable() && !segment.expand_down()
+                segment.present()
+                    && segment.is_user()
+                    && !segment.is_code()
+                    && segment.writable()
+                    && !segment.expand_down()
             };
             let flat = protected && usable && segment.limit == u32::MAX;
             bits |= u32::from(flat) << (Key::FLAT_SHIFT + index as u32);
@@ -303,7 +307,12 @@ impl Cpu {
         Ok(self.enter_block(id, second, in_page, translated))
     }
 
-    fn try_translate(&mut self, bytes: &[u8], in_page: usize, id: BlockId) -> Option<ireko_translate::Translated> {
+    fn try_translate(
+        &mut self,
+        bytes: &[u8],
+        in_page: usize,
+        id: BlockId,
+    ) -> Option<ireko_translate::Translated> {
         let code = &mut self.code;
         code.translator.translate(&Request {
             bytes,
@@ -317,16 +326,23 @@ impl Cpu {
         })
     }
 
-    fn enter_block(&mut self, id: BlockId, second: Option<u64>, in_page: usize, made: ireko_translate::Translated) -> u32 {
+    fn enter_block(
+        &mut self,
+        id: BlockId,
+        second: Option<u64>,
+        in_page: usize,
+        made: ireko_translate::Translated,
+    ) -> u32 {
         let code = &mut self.code;
         let number = code.blocks.len() as u32;
         let at = code.cache.add(&made.code).expect("room was made before");
         let first_site = (!made.sites.is_empty()).then_some(code.sites.len() as u32);
         code.sites.extend(made.sites);
-        code.links.extend(made.links.iter().map(|l: &Link| Linked {
-            patch: at + l.patch as usize,
-            stub: at + l.stub as usize,
-        }));
+        code.links.extend(
+            made.links
+                .iter()
+                .map(|l: &Link| Linked { patch: at + l.patch as usize, stub: at + l.stub as usize }),
+        );
         code.blocks.push(Block {
             id,
             code: at as u32,

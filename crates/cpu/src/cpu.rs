@@ -4,8 +4,8 @@
 use crate::Fault;
 use crate::mmu::bank::{Banks, Selected};
 use crate::phys::Physical;
-use ireko_translate::thunk;
 use ireko_nested::{Control, Event, Exit, Flush, Intercept};
+use ireko_translate::thunk;
 use ireko_vmcore::{Bus, Clock, Memory, Space, Timers};
 use ireko_x86::Registers;
 use std::sync::Arc;
@@ -182,7 +182,13 @@ impl Cpu {
         Ok(u64::from_le_bytes(bytes))
     }
     /// Writes the low 1, 2, 4 or 8 bytes of `value`.
-    pub fn store(&mut self, address: u64, size: usize, value: u64, privilege: Privilege) -> Result<(), Fault> {
+    pub fn store(
+        &mut self,
+        address: u64,
+        size: usize,
+        value: u64,
+        privilege: Privilege,
+    ) -> Result<(), Fault> {
         self.write_linear(address, &value.to_le_bytes()[..size], privilege)
     }
 

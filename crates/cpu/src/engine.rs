@@ -58,7 +58,9 @@ impl Hypervisor for SoftHypervisor {
         let options = Options::parse(&spec.options)?;
         crate::cpuid::host::supported().map_err(HvError::Unsupported)?;
         if spec.cpu != CpuModel::Amd {
-            return Err(HvError::Unsupported("the software engine has the CPU model amd only; use --cpu amd".into()));
+            return Err(HvError::Unsupported(
+                "the software engine has the CPU model amd only; use --cpu amd".into(),
+            ));
         }
         if spec.vcpus != 1 {
             return Err(HvError::Unsupported(format!(
@@ -82,7 +84,10 @@ impl Hypervisor for SoftHypervisor {
             .map_err(|source| HvError::System { what: "memory for the software CPU".into(), source })?;
         cpu.code.plain = options.plain;
         cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
-        Ok(Arc::new(SoftPartition { apics, first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu) }))) }))
+        Ok(Arc::new(SoftPartition {
+            apics,
+            first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu) }))),
+        }))
     }
 }
 
@@ -97,7 +102,9 @@ impl Partition for SoftPartition {
             0 => self.first.lock().unwrap_or_else(|e| e.into_inner()).take(),
             _ => None,
         };
-        taken.map(|vcpu| vcpu as Box<dyn Vcpu>).ok_or_else(|| HvError::Unsupported(format!("vCPU {id} is not there")))
+        taken
+            .map(|vcpu| vcpu as Box<dyn Vcpu>)
+            .ok_or_else(|| HvError::Unsupported(format!("vCPU {id} is not there")))
     }
     fn line(&self, _: u32) -> Option<Line> {
         None

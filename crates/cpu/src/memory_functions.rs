@@ -191,7 +191,11 @@ mod tests {
                 moved.copy_within(black_box(100..100 + length), to);
                 for (n, &byte) in moved.iter().enumerate() {
                     let inside = n >= to && n < to + length;
-                    assert_eq!(byte, if inside { start[n - to + 100] } else { start[n] }, "{length} {shift} {n}");
+                    assert_eq!(
+                        byte,
+                        if inside { start[n - to + 100] } else { start[n] },
+                        "{length} {shift} {n}"
+                    );
                 }
             }
         }

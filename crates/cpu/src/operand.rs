@@ -84,7 +84,11 @@ impl Cpu {
             if !descriptor.present() {
                 return Err(fault());
             }
-            let forbidden = if descriptor.is_code() { write || !descriptor.readable() } else { write && !descriptor.writable() };
+            let forbidden = if descriptor.is_code() {
+                write || !descriptor.readable()
+            } else {
+                write && !descriptor.writable()
+            };
             if forbidden {
                 return Err(fault());
             }
@@ -115,7 +119,13 @@ impl Cpu {
     }
 
     /// Writes operand `n` (general register or memory).
-    pub fn write_operand(&mut self, insn: &Instruction, n: u32, size: usize, value: u64) -> Result<(), Fault> {
+    pub fn write_operand(
+        &mut self,
+        insn: &Instruction,
+        n: u32,
+        size: usize,
+        value: u64,
+    ) -> Result<(), Fault> {
         if insn.op_kind(n) == OpKind::Register {
             self.set_gpr(insn.op_register(n), value);
             return Ok(());
@@ -189,7 +199,8 @@ fn is_high_byte(register: Register) -> bool {
 
 /// Bytes of the address: of the memory operand's registers, or by mode for a bare displacement.
 fn address_size(insn: &Instruction, code64: bool) -> usize {
-    let register = if insn.memory_base() != Register::None { insn.memory_base() } else { insn.memory_index() };
+    let register =
+        if insn.memory_base() != Register::None { insn.memory_base() } else { insn.memory_index() };
     match register {
         Register::None => match insn.memory_displ_size() {
             2 => 2,
@@ -197,7 +208,13 @@ fn address_size(insn: &Instruction, code64: bool) -> usize {
             _ if code64 => 8,
             _ => 4,
         },
-        register if register.is_vector_register() => if code64 { 8 } else { 4 },
+        register if register.is_vector_register() => {
+            if code64 {
+                8
+            } else {
+                4
+            }
+        }
         register => register.size(),
     }
 }

@@ -8,8 +8,8 @@ use crate::fault::Fault;
 use crate::svm::Virtual;
 use crate::{event, inspect, signal, slow, svm};
 use ireko_nested::{Event, EventKind};
-use ireko_translate::thunk::{self, Reason};
 use ireko_translate::Key;
+use ireko_translate::thunk::{self, Reason};
 use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::rflags;
 use ireko_x86::exception::{Exception, vector};
@@ -62,7 +62,13 @@ impl Cpu {
             || self.apic.pending().is_some()
             || self.apic.nmi_pending()
             || self.control().is_some_and(|c| c.v_irq);
-        if self.single() { self.step() } else if inspect::lockstep_on(self) { self.run_in_lockstep() } else { self.run_blocks() }
+        if self.single() {
+            self.step()
+        } else if inspect::lockstep_on(self) {
+            self.run_in_lockstep()
+        } else {
+            self.run_blocks()
+        }
     }
 
     /// Takes what is pending, in the order of APM vol. 2, 8.5.
@@ -331,7 +337,11 @@ impl Cpu {
         };
         let world = if self.control().is_some() { "guest" } else { "host" };
         let inspection = self.inspection();
-        format!("{}\ncode: {code}\nworld: {world}\n{:?}\n{inspection}", describe_registers(&self.regs), self.counters)
+        format!(
+            "{}\ncode: {code}\nworld: {world}\n{:?}\n{inspection}",
+            describe_registers(&self.regs),
+            self.counters
+        )
     }
 }
 
@@ -344,7 +354,8 @@ fn is_iret(insn: Option<iced_x86::Instruction>) -> bool {
 pub fn describe_registers(regs: &ireko_x86::Registers) -> String {
     use std::fmt::Write;
     const NAMES: [&str; 16] = [
-        "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15",
+        "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
+        "r14", "r15",
     ];
     let mut out = String::new();
     for (n, name) in NAMES.iter().enumerate() {
@@ -353,9 +364,17 @@ pub fn describe_registers(regs: &ireko_x86::Registers) -> String {
     }
     let _ = writeln!(out, "rip={:016x} rflags={:08x} cpl={}", regs.rip, regs.rflags, regs.cpl);
     for (name, s) in ["es", "cs", "ss", "ds", "fs", "gs"].iter().zip(&regs.seg) {
-        let _ = writeln!(out, "{name}={:04x} base={:016x} limit={:08x} attr={:03x}", s.selector, s.base, s.limit, s.attr);
+        let _ = writeln!(
+            out,
+            "{name}={:04x} base={:016x} limit={:08x} attr={:03x}",
+            s.selector, s.base, s.limit, s.attr
+        );
     }
-    let _ = writeln!(out, "cr0={:x} cr2={:x} cr3={:x} cr4={:x} efer={:x}", regs.cr0, regs.cr2, regs.cr3, regs.cr4, regs.efer);
+    let _ = writeln!(
+        out,
+        "cr0={:x} cr2={:x} cr3={:x} cr4={:x} efer={:x}",
+        regs.cr0, regs.cr2, regs.cr3, regs.cr4, regs.efer
+    );
     let _ = write!(out, "gdtr={:x?} idtr={:x?} tr={:x?}", regs.gdtr, regs.idtr, regs.tr);
     out
 }

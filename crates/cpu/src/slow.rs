@@ -6,8 +6,8 @@
 use crate::access::Place;
 use crate::cpu::{Cpu, Privilege};
 use crate::fault::{Fault, Next};
-use crate::operand::canonical;
 use crate::inspect;
+use crate::operand::canonical;
 use crate::routine::Routine;
 use iced_x86::{EncodingKind, FlowControl, Instruction, Mnemonic, Register};
 use ireko_translate::{Site, SiteKind};
@@ -104,10 +104,11 @@ fn demands_alignment(insn: &Instruction) -> bool {
         ),
         _ => {
             let vector = (0..insn.op_count()).any(|n| insn.op_register(n).is_xmm());
-            vector && !matches!(
-                insn.mnemonic(),
-                Movups | Movupd | Movdqu | Lddqu | Pcmpestri | Pcmpestrm | Pcmpistri | Pcmpistrm
-            )
+            vector
+                && !matches!(
+                    insn.mnemonic(),
+                    Movups | Movupd | Movdqu | Lddqu | Pcmpestri | Pcmpestrm | Pcmpistri | Pcmpistrm
+                )
         }
     }
 }

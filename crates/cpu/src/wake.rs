@@ -21,7 +21,11 @@ pub struct Wake {
 
 impl Default for Wake {
     fn default() -> Self {
-        Self { wanted: AtomicBool::new(false), bell: Mutex::new(Bell(std::ptr::null())), rung: Condvar::new() }
+        Self {
+            wanted: AtomicBool::new(false),
+            bell: Mutex::new(Bell(std::ptr::null())),
+            rung: Condvar::new(),
+        }
     }
 }
 

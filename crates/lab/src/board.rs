@@ -187,7 +187,8 @@ impl Board {
 
     /// A gate for `vector` that user code may use (INT3), on the exception stack.
     fn gate(&mut self, vector: u64, to: u64) {
-        let low = to & 0xffff | u64::from(KERNEL_CS) << 16 | 1 << 32 | 0xee00 << 32 | (to & 0xffff_0000) << 32;
+        let low =
+            to & 0xffff | u64::from(KERNEL_CS) << 16 | 1 << 32 | 0xee00 << 32 | (to & 0xffff_0000) << 32;
         self.poke(IDT + 16 * vector, low);
         self.poke(IDT + 16 * vector + 8, to >> 32);
     }
@@ -226,7 +227,12 @@ impl Board {
     pub fn registers(&self, cpl: u8) -> Registers {
         let mut regs = Registers::reset();
         let dpl = u16::from(cpl) << 5;
-        let data = Segment { base: 0, limit: u32::MAX, attr: 0xc93 | dpl, selector: if cpl == 3 { 0x2b } else { 0x18 } };
+        let data = Segment {
+            base: 0,
+            limit: u32::MAX,
+            attr: 0xc93 | dpl,
+            selector: if cpl == 3 { 0x2b } else { 0x18 },
+        };
         regs.seg = [data; 6];
         let selector = if cpl == 3 { 0x33 } else { KERNEL_CS };
         regs.seg[regs::seg::CS] = Segment { base: 0, limit: u32::MAX, attr: 0xa9b | dpl, selector };

@@ -8,9 +8,7 @@ use crate::layout::{self, Layout};
 use crate::platform::{self, Platform, Surroundings};
 use crate::{MachineError, Outcome, Spec, acpi, smbios};
 use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
-use ireko_vmcore::{
-    Bus, Clock, CpuModel, Halt, HvError, Memory, Partition, PartitionSpec, Timers, Vcpu,
-};
+use ireko_vmcore::{Bus, Clock, CpuModel, Halt, HvError, Memory, Partition, PartitionSpec, Timers, Vcpu};
 use std::any::Any;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,7 +31,6 @@ impl Endpoints {
 fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
 }
-
 
 /// One VM, loaded and ready to run.
 pub struct Vm {

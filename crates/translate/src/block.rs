@@ -14,8 +14,8 @@ use crate::memory::{Access, GroupPlace, SlowAccess};
 use crate::thunk::Reason;
 use core::mem::offset_of;
 use iced_x86::{
-    Decoder, DecoderError, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo, InstructionInfoFactory,
-    OpAccess, OpKind, Register,
+    Decoder, DecoderError, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo,
+    InstructionInfoFactory, OpAccess, OpKind, Register,
 };
 
 /// AMD's way of decoding, as the guest's personality is AMD.
@@ -28,7 +28,11 @@ const MOST: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SiteKind {
     /// A memory access; the address is an offset in the segment, or linear.
-    Access { read: bool, write: bool, offset: bool },
+    Access {
+        read: bool,
+        write: bool,
+        offset: bool,
+    },
     System,
     Raise(u8),
 }
@@ -246,7 +250,8 @@ fn needed(request: &Request, target: u64) -> u8 {
 fn hold_sti(steps: &mut [Step], ends: bool) {
     let Some((last, before)) = steps.split_last_mut() else { return };
     if let Some(sti) = before.last_mut().filter(|s| s.class == Class::Sti) {
-        let simple = matches!(last.class, Class::Plain | Class::Lea | Class::Push | Class::Pop | Class::Nothing);
+        let simple =
+            matches!(last.class, Class::Plain | Class::Lea | Class::Push | Class::Pop | Class::Nothing);
         if !simple || ends {
             sti.class = Class::System;
         }
@@ -273,14 +278,32 @@ fn leaves(insn: &Instruction) -> bool {
     use iced_x86::Mnemonic::*;
     let control = (0..insn.op_count()).any(|n| {
         let register = insn.op_register(n);
-        insn.op_kind(n) == OpKind::Register && (register.is_cr() || register.is_dr() || register.is_segment_register())
+        insn.op_kind(n) == OpKind::Register
+            && (register.is_cr() || register.is_dr() || register.is_segment_register())
     });
     control
         || matches!(
             insn.mnemonic(),
-            Sti | Popf | Popfd | Popfq | Wrmsr | Hlt | Lgdt | Lidt | Lldt | Ltr | Lmsw | Clts | Stac | Clac | Std | Cld
+            Sti | Popf
+                | Popfd
+                | Popfq
+                | Wrmsr
+                | Hlt
+                | Lgdt
+                | Lidt
+                | Lldt
+                | Ltr
+                | Lmsw
+                | Clts
+                | Stac
+                | Clac
+                | Std
+                | Cld
         )
-        || matches!(insn.mnemonic(), Xsetbv | Invlpg | Invpcid | Swapgs | Wrfsbase | Wrgsbase | Vmrun | Stgi | Clgi)
+        || matches!(
+            insn.mnemonic(),
+            Xsetbv | Invlpg | Invpcid | Swapgs | Wrfsbase | Wrgsbase | Vmrun | Stgi | Clgi
+        )
 }
 
 /// How a group member's address is formed: off a pinned base alone, or by LEA.
@@ -542,8 +565,7 @@ impl Emitter<'_> {
     /// Reads the instruction's 64-bit memory operand into temporary 3.
     fn load_operand(&mut self, insn: &Instruction, live: u8) {
         let offset = ea::offset(self.asm, insn, self.key);
-        let access =
-            Access { read: true, write: false, size: 8, segment: ea::segment(insn), live };
+        let access = Access { read: true, write: false, size: 8, segment: ea::segment(insn), live };
         self.access(offset, access, |e| {
             e.asm.load(reg::R13, Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 });
             e.asm.store(ea::temp(3), reg::R13);
@@ -573,8 +595,7 @@ impl Emitter<'_> {
             moved.set_memory_displacement64(insn.memory_displacement64().wrapping_add(8));
         }
         let offset = ea::offset(self.asm, &moved, self.key);
-        let access =
-            Access { read: false, write: true, size: 8, segment: ea::segment(insn), live };
+        let access = Access { read: false, write: true, size: 8, segment: ea::segment(insn), live };
         self.access(offset, access, |e| {
             e.asm.load(reg::R13, ea::temp(3));
             e.asm.store(Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 }, reg::R13);
@@ -593,7 +614,8 @@ impl Emitter<'_> {
 
     fn swapgs(&mut self) {
         let in_state = Mem::state(offset_of!(Hot, segment_base) + 8 * ireko_x86::regs::seg::GS);
-        let gs = offset_of!(ireko_x86::Registers, seg) + size_of::<ireko_x86::Segment>() * ireko_x86::regs::seg::GS;
+        let gs = offset_of!(ireko_x86::Registers, seg)
+            + size_of::<ireko_x86::Segment>() * ireko_x86::regs::seg::GS;
         let kernel = Mem::base(reg::R13, offset_of!(ireko_x86::Registers, kernel_gs_base) as i32);
         self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
         self.asm.load(reg::RCX, in_state);
@@ -636,7 +658,9 @@ impl Emitter<'_> {
         self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
         self.asm.load(reg::R14, Mem::base(reg::R13, RFLAGS));
         self.asm.and32_imm(reg::R14, !(0x8d5 | 0x200 | 0x40000 | 0x10000 | 0x20000));
-        for source in [Mem::state(offset_of!(Hot, interrupt_flag)), Mem::state(offset_of!(Hot, alignment_check))] {
+        for source in
+            [Mem::state(offset_of!(Hot, interrupt_flag)), Mem::state(offset_of!(Hot, alignment_check))]
+        {
             self.asm.rm(true, &[0x0b], reg::R14, source); // OR
         }
         self.asm.rr(true, &[0x0b], reg::R14, reg::RCX);
@@ -826,7 +850,11 @@ impl Emitter<'_> {
         }
         let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
         let (wanted, hit) = (self.asm.label(), self.asm.label());
-        let at = |offset: usize, index: u8| Mem { base: Some(reg::RSP), index: Some((index, 8)), disp: offset as i32 };
+        let at = |offset: usize, index: u8| Mem {
+            base: Some(reg::RSP),
+            index: Some((index, 8)),
+            disp: offset as i32,
+        };
         self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
         self.asm.jrcxz(wanted);
         self.asm.pext(reg::RCX, reg::R14, Mem::state(offset_of!(Hot, jump_mask)));

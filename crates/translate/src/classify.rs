@@ -1,7 +1,9 @@
 //! What becomes of each instruction.
 
 use crate::key::Key;
-use iced_x86::{Code, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfo, Mnemonic, OpKind, Register};
+use iced_x86::{
+    Code, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfo, Mnemonic, OpKind, Register,
+};
 use ireko_x86::exception::vector;
 
 /// What the translator does with an instruction.
@@ -66,7 +68,8 @@ pub fn classify(insn: &Instruction, info: &InstructionInfo, key: Key, env: &Env)
     if (env.routine)(insn.code()) {
         return Class::System;
     }
-    let copies = insn.flow_control() == FlowControl::Next && !insn.is_privileged() && !insn.is_stack_instruction();
+    let copies =
+        insn.flow_control() == FlowControl::Next && !insn.is_privileged() && !insn.is_stack_instruction();
     if copies && !sensitive(insn) { plain(insn, info) } else { Class::Raise(vector::UD) }
 }
 
@@ -84,22 +87,74 @@ fn sensitive(insn: &Instruction) -> bool {
         || insn.is_save_restore_instruction() && !x87_state(insn)
         || matches!(
             insn.mnemonic(),
-            Cpuid | Rdtsc | Rdtscp | Rdpmc | Rdpid | Rdpru | Sgdt | Sidt | Sldt | Str | Smsw | Lmsw | Lar | Lsl | Verr | Verw
+            Cpuid
+                | Rdtsc
+                | Rdtscp
+                | Rdpmc
+                | Rdpid
+                | Rdpru
+                | Sgdt
+                | Sidt
+                | Sldt
+                | Str
+                | Smsw
+                | Lmsw
+                | Lar
+                | Lsl
+                | Verr
+                | Verw
         )
         || matches!(
             insn.mnemonic(),
-            Xgetbv | Xsetbv | Clac | Stac | Syscall | Sysenter | Rdfsbase | Rdgsbase | Wrfsbase | Wrgsbase | Cli | Sti | Hlt
+            Xgetbv
+                | Xsetbv
+                | Clac
+                | Stac
+                | Syscall
+                | Sysenter
+                | Rdfsbase
+                | Rdgsbase
+                | Wrfsbase
+                | Wrgsbase
+                | Cli
+                | Sti
+                | Hlt
         )
         || matches!(
             insn.mnemonic(),
-            Maskmovdqu | Vmaskmovdqu | Maskmovq | Vmaskmovps | Vmaskmovpd | Vpmaskmovd | Vpmaskmovq | Xlatb | Enqcmd | Clflush
+            Maskmovdqu
+                | Vmaskmovdqu
+                | Maskmovq
+                | Vmaskmovps
+                | Vmaskmovpd
+                | Vpmaskmovd
+                | Vpmaskmovq
+                | Xlatb
+                | Enqcmd
+                | Clflush
         )
-        || matches!(insn.mnemonic(), Clflushopt | Clwb | Xlatb | Lds | Les | Lfs | Lgs | Lss | Bound | Arpl | Swapgs | Pause)
+        || matches!(
+            insn.mnemonic(),
+            Clflushopt | Clwb | Xlatb | Lds | Les | Lfs | Lgs | Lss | Bound | Arpl | Swapgs | Pause
+        )
 }
 
 fn x87_state(insn: &Instruction) -> bool {
     use Mnemonic::*;
-    matches!(insn.mnemonic(), Fnstenv | Fldenv | Fnsave | Frstor | Fldcw | Fnstcw | Fnstsw | Stmxcsr | Ldmxcsr | Vldmxcsr | Vstmxcsr)
+    matches!(
+        insn.mnemonic(),
+        Fnstenv
+            | Fldenv
+            | Fnsave
+            | Frstor
+            | Fldcw
+            | Fnstcw
+            | Fnstsw
+            | Stmxcsr
+            | Ldmxcsr
+            | Vldmxcsr
+            | Vstmxcsr
+    )
 }
 
 fn plain(insn: &Instruction, info: &InstructionInfo) -> Class {
@@ -122,7 +177,9 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
     let flow = match insn.flow_control() {
         _ if !long && !key.has(Key::CODE32) => None,
         FlowControl::UnconditionalBranch => near_direct(insn, key, Class::Jump),
-        FlowControl::ConditionalBranch if insn.is_jcc_short_or_near() => near_direct(insn, key, Class::Branch),
+        FlowControl::ConditionalBranch if insn.is_jcc_short_or_near() => {
+            near_direct(insn, key, Class::Branch)
+        }
         FlowControl::ConditionalBranch if long && insn.is_jcx_short() => counted(insn, Class::JumpIfZero),
         FlowControl::ConditionalBranch if long && insn.is_loop() => counted(insn, Class::Loop),
         FlowControl::Call if long => near_direct(insn, key, Class::Call),
@@ -135,9 +192,8 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         return flow;
     }
     match insn.mnemonic() {
-        Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw | Prefetch => {
-            Some(Class::Nothing)
-        }
+        Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw
+        | Prefetch => Some(Class::Nothing),
         Cld if !key.has(Key::BACKWARD) => Some(Class::Nothing),
         Std if key.has(Key::BACKWARD) => Some(Class::Nothing),
         Lea => Some(Class::Lea),
@@ -182,12 +238,18 @@ fn unavailable(insn: &Instruction, info: &InstructionInfo, key: Key) -> Option<u
         return (key.has(Key::TASK_SWITCHED) && key.has(Key::MONITOR)).then_some(vector::NM);
     }
     let uses = |test: fn(Register) -> bool| info.used_registers().iter().any(|r| test(r.register()));
-    let x87 = insn.code().cpuid_features().iter().any(|f| {
-        matches!(f, CpuidFeature::FPU | CpuidFeature::FPU287 | CpuidFeature::FPU387)
-    }) || insn.code().cpuid_features() == [CpuidFeature::SSE3, CpuidFeature::FPU];
+    let x87 = insn
+        .code()
+        .cpuid_features()
+        .iter()
+        .any(|f| matches!(f, CpuidFeature::FPU | CpuidFeature::FPU287 | CpuidFeature::FPU387))
+        || insn.code().cpuid_features() == [CpuidFeature::SSE3, CpuidFeature::FPU];
     let mmx = insn.mnemonic() == Mnemonic::Emms || uses(Register::is_mm);
     let vector_unit = uses(Register::is_vector_register)
-        || matches!(insn.mnemonic(), Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr | Mnemonic::Vzeroall | Mnemonic::Vzeroupper)
+        || matches!(
+            insn.mnemonic(),
+            Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr | Mnemonic::Vzeroall | Mnemonic::Vzeroupper
+        )
         || matches!(insn.mnemonic(), Mnemonic::Vldmxcsr | Mnemonic::Vstmxcsr);
     if vector_unit {
         let avx = insn.code().encoding() == EncodingKind::VEX;

@@ -52,10 +52,23 @@ fn present(register: Register) -> bool {
 
 /// Bytes of the address size.
 pub fn address_size(insn: &Instruction, key: Key) -> usize {
-    let register = if insn.memory_base() != Register::None { insn.memory_base() } else { insn.memory_index() };
+    let register =
+        if insn.memory_base() != Register::None { insn.memory_base() } else { insn.memory_index() };
     match register {
-        Register::None if key.has(Key::CODE64) => if insn.memory_displ_size() == 4 { 4 } else { 8 },
-        Register::None => if insn.memory_displ_size() == 2 { 2 } else { 4 },
+        Register::None if key.has(Key::CODE64) => {
+            if insn.memory_displ_size() == 4 {
+                4
+            } else {
+                8
+            }
+        }
+        Register::None => {
+            if insn.memory_displ_size() == 2 {
+                2
+            } else {
+                4
+            }
+        }
         register => register.size(),
     }
 }
@@ -96,6 +109,10 @@ pub fn linear(asm: &mut Asm, address: Address, segment: usize, key: Key) -> Addr
     }
     asm.load(reg::RCX, segment_base(segment));
     let sum = Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 };
-    if long { asm.lea(reg::R14, sum) } else { asm.lea32(reg::R14, sum) }
+    if long {
+        asm.lea(reg::R14, sum)
+    } else {
+        asm.lea32(reg::R14, sum)
+    }
     Address::InR14
 }

@@ -79,8 +79,12 @@ fn follow(
     lead: Place,
     info: &mut InstructionInfoFactory,
 ) -> Found {
-    let mut found =
-        Found { members: vec![first], low: lead.displacement, high: lead.displacement + lead.size, write: lead.write };
+    let mut found = Found {
+        members: vec![first],
+        low: lead.displacement,
+        high: lead.displacement + lead.size,
+        write: lead.write,
+    };
     let mut shift = 0;
     for (n, step) in steps.iter().enumerate().skip(first) {
         if n > first {
@@ -140,7 +144,11 @@ fn operand(insn: &Instruction, info: &mut InstructionInfoFactory) -> Option<Plac
         return None;
     }
     let size = insn.memory_size().size() as i64;
-    let write = info.info(insn).used_memory().iter().any(|m| !matches!(m.access(), OpAccess::Read | OpAccess::CondRead));
+    let write = info
+        .info(insn)
+        .used_memory()
+        .iter()
+        .any(|m| !matches!(m.access(), OpAccess::Read | OpAccess::CondRead));
     let displacement = insn.memory_displacement64() as i64;
     let near = i32::try_from(displacement).is_ok() && size > 0 && size <= 64;
     near.then_some(Place { base, index, scale: insn.memory_index_scale(), displacement, size, write })
@@ -157,7 +165,9 @@ fn moved(step: &Step, base: Register, index: Register, info: &mut InstructionInf
             let clobbers = target == base || target == index;
             return (!clobbers).then_some(if rsp { 8 } else { 0 });
         }
-        Class::Call | Class::CallIndirect | Class::Return | Class::Pop | Class::Leave | Class::Loop => return None,
+        Class::Call | Class::CallIndirect | Class::Return | Class::Pop | Class::Leave | Class::Loop => {
+            return None;
+        }
         _ => {}
     }
     let used = info.info(insn).used_registers();
@@ -171,7 +181,8 @@ fn moved(step: &Step, base: Register, index: Register, info: &mut InstructionInf
 fn writes(used: &[iced_x86::UsedRegister], register: Register) -> bool {
     register != Register::None
         && used.iter().any(|u| {
-            u.register().full_register() == register && !matches!(u.access(), OpAccess::Read | OpAccess::CondRead)
+            u.register().full_register() == register
+                && !matches!(u.access(), OpAccess::Read | OpAccess::CondRead)
         })
 }
 
@@ -180,7 +191,10 @@ fn constant_move(insn: &Instruction, base: Register) -> Option<i64> {
     if insn.op0_kind() != OpKind::Register || insn.op0_register() != base {
         return None;
     }
-    let constant = || (insn.op1_kind() != OpKind::Register && insn.op1_kind() != OpKind::Memory).then(|| insn.immediate(1) as i64);
+    let constant = || {
+        (insn.op1_kind() != OpKind::Register && insn.op1_kind() != OpKind::Memory)
+            .then(|| insn.immediate(1) as i64)
+    };
     let by = match insn.mnemonic() {
         Mnemonic::Add => constant()?,
         Mnemonic::Sub => -constant()?,

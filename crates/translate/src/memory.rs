@@ -1,12 +1,12 @@
 //! Guest memory accesses: the inline TLB check, and the way out of line.
 
+use crate::asm::Label;
 use crate::asm::{Mem, cond, reg};
 use crate::block::{Emitter, SiteKind};
 use crate::ea::{self, Address};
 use crate::key::Key;
 use crate::layout::{Hot, TLB, TLB_MODE_BYTES, tlb_index};
 use crate::liveness::OF;
-use crate::asm::Label;
 use core::mem::offset_of;
 
 /// What an access does and to how much.
@@ -89,7 +89,9 @@ impl Emitter<'_> {
         offset: impl FnOnce(&mut Self) -> Address,
     ) {
         match place {
-            GroupPlace::Host(base, displacement) => self.asm.lea(reg::R14, Mem::base(base, displacement + lead.low)),
+            GroupPlace::Host(base, displacement) => {
+                self.asm.lea(reg::R14, Mem::base(base, displacement + lead.low))
+            }
             GroupPlace::Computed => {
                 offset(self);
                 if lead.low != 0 {
@@ -141,7 +143,8 @@ impl Emitter<'_> {
             return self.access_by_routine(offset, access, operation);
         }
         let address = ea::linear(&mut self.asm, offset, access.segment, self.key);
-        let site = self.site(SiteKind::Access { read: access.read, write: access.write, offset: false }, &access);
+        let site =
+            self.site(SiteKind::Access { read: access.read, write: access.write, offset: false }, &access);
         let (entry, resume) = (self.asm.label(), self.asm.label());
         self.save_flags(access.live);
         let tag = self.check(address, access, entry);
@@ -159,8 +162,17 @@ impl Emitter<'_> {
         }
         let constant = if let Address::Constant(value) = address { Some(value) } else { None };
         let insn = self.current;
-        let slow =
-            SlowAccess { entry, resume, constant, tag, live: access.live, site, write: access.write, operation: copy, insn };
+        let slow = SlowAccess {
+            entry,
+            resume,
+            constant,
+            tag,
+            live: access.live,
+            site,
+            write: access.write,
+            operation: copy,
+            insn,
+        };
         self.slow.push(slow);
     }
 
@@ -173,7 +185,8 @@ impl Emitter<'_> {
         if let Address::Constant(value) = offset {
             self.asm.imm(reg::R14, value);
         }
-        let site = self.site(SiteKind::Access { read: access.read, write: access.write, offset: true }, &access);
+        let site =
+            self.site(SiteKind::Access { read: access.read, write: access.write, offset: true }, &access);
         self.call_access(site);
         self.mark();
         operation(self);

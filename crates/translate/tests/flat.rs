@@ -5,7 +5,9 @@
 
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
-use ireko_translate::layout::{BANK, JUMP_ENTRIES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, NO_TAG, STACK, TLB, TLB_ENTRIES};
+use ireko_translate::layout::{
+    BANK, JUMP_ENTRIES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, NO_TAG, STACK, TLB, TLB_ENTRIES,
+};
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{CodeCache, Hot, Key, TlbEntry, Translator};
 use ireko_x86::Registers;
@@ -34,7 +36,9 @@ fn bank() -> Box<Bank> {
     for slot in 0..JUMP_SLOTS {
         for n in 0..JUMP_ENTRIES {
             // SAFETY: inside the bank.
-            unsafe { base.add(STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + 8 * n).cast::<u64>().write(NO_TAG) };
+            unsafe {
+                base.add(STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + 8 * n).cast::<u64>().write(NO_TAG)
+            };
         }
     }
     bank
@@ -80,7 +84,8 @@ fn registers_that_live_elsewhere_are_added() {
     regs.gpr[11] = 7;
     regs.gpr[4] = 100;
     // add rcx, r11; add r15, rsp; lea r13, [rcx + r15*2 + 1]; jmp $
-    let left = run(&[0x4c, 0x01, 0xd9, 0x49, 0x01, 0xe7, 0x4e, 0x8d, 0x6c, 0x79, 0x01, 0xeb, 0xfe], &mut regs);
+    let left =
+        run(&[0x4c, 0x01, 0xd9, 0x49, 0x01, 0xe7, 0x4e, 0x8d, 0x6c, 0x79, 0x01, 0xeb, 0xfe], &mut regs);
     assert_eq!((regs.gpr[1], regs.gpr[15], regs.gpr[13]), (12, 100, 213));
     assert_eq!(left, (Reason::Link, 0x100b));
 }

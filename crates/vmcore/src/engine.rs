@@ -1,6 +1,6 @@
 //! The engine interface: the push model. A vCPU gives accesses to the bus and returns only for reasons to stop.
 
-use crate::{Bus, ExtInt, Line, Memory, Msi, Timers, Clock};
+use crate::{Bus, Clock, ExtInt, Line, Memory, Msi, Timers};
 use ireko_x86::Registers;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -61,9 +61,7 @@ impl Memory {
 
     fn list(ram: &GuestRam) -> Vec<Region> {
         use vm_memory::GuestMemoryBackend;
-        ram.iter()
-            .map(|r| Region { guest: r.start_addr().0, size: r.len(), host: r.as_ptr() })
-            .collect()
+        ram.iter().map(|r| Region { guest: r.start_addr().0, size: r.len(), host: r.as_ptr() }).collect()
     }
 
     pub fn ram(&self) -> &GuestRam {
@@ -115,7 +113,11 @@ impl Watch {
     pub fn set(&self, frame: u64, reason: Reason, on: bool) {
         if let Some(flags) = self.watched.get(frame as usize) {
             let bit = 1 << reason as u8;
-            if on { flags.fetch_or(bit, Ordering::SeqCst) } else { flags.fetch_and(!bit, Ordering::SeqCst) };
+            if on {
+                flags.fetch_or(bit, Ordering::SeqCst)
+            } else {
+                flags.fetch_and(!bit, Ordering::SeqCst)
+            };
         }
     }
     /// Whether the page is watched for this reason.

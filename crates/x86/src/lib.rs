@@ -7,8 +7,8 @@
 
 pub mod apic;
 pub mod bits;
-pub mod descriptor;
 pub mod cpuid;
+pub mod descriptor;
 pub mod exception;
 pub mod msr;
 pub mod paging;

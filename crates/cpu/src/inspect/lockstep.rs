@@ -28,7 +28,8 @@ const XSAVE: usize = 832;
 const HOST_POINTERS: std::ops::Range<usize> = 6..24;
 
 /// RFLAGS bit of each bit that liveness counts.
-const FLAGS: [(u8, u64); 6] = [(1, 1 << 11), (2, 1 << 7), (4, 1 << 6), (8, 1 << 4), (0x10, 1), (0x20, 1 << 2)];
+const FLAGS: [(u8, u64); 6] =
+    [(1, 1 << 11), (2, 1 << 7), (4, 1 << 6), (8, 1 << 4), (0x10, 1), (0x20, 1 << 2)];
 const ARITHMETIC: u64 = 0x8d5;
 
 /// One write: where, and what was there.
@@ -66,7 +67,15 @@ struct Ran {
 
 impl Lockstep {
     pub fn new(options: LockstepOptions) -> Self {
-        Self { options, blocks: 0, compared: 0, kept: 0, recording: false, spoiled: false, journal: Vec::new() }
+        Self {
+            options,
+            blocks: 0,
+            compared: 0,
+            kept: 0,
+            recording: false,
+            spoiled: false,
+            journal: Vec::new(),
+        }
     }
 
     fn due(&mut self) -> bool {
@@ -165,11 +174,13 @@ impl Cpu {
         }
         let mut bytes = vec![0; length];
         self.read_linear(self.regs.rip, &mut bytes, Privilege::Current).ok()?;
-        let mut decoder = Decoder::with_ip(64, &bytes, self.regs.rip, ireko_translate::block::DECODER_OPTIONS);
+        let mut decoder =
+            Decoder::with_ip(64, &bytes, self.regs.rip, ireko_translate::block::DECODER_OPTIONS);
         let instructions: Vec<_> = decoder.iter().collect();
         let twice = |insn: &Instruction| {
             use Mnemonic::*;
-            let time = matches!(insn.mnemonic(), Rdtsc | Rdtscp | Rdpmc | Rdrand | Rdseed | Sti | Cli | Swapgs);
+            let time =
+                matches!(insn.mnemonic(), Rdtsc | Rdtscp | Rdpmc | Rdrand | Rdseed | Sti | Cli | Swapgs);
             // A taken branch to the next instruction looks like one that is not taken.
             let nowhere = insn.near_branch_target() == insn.next_ip();
             !time && !nowhere && !insn.is_invalid() && !insn.is_string_instruction()
@@ -309,7 +320,10 @@ impl Cpu {
         let (mut one, mut two) = (plain.state.regs, fast.state.regs);
         let flags = if plain.end.is_err() { 0 } else { self.flags_needed() };
         if (one.rflags ^ two.rflags) & (flags | !ARITHMETIC) != 0 {
-            found.push(format!("rflags: plain {:#x}, fast {:#x} (of which {flags:#x} matter)", one.rflags, two.rflags));
+            found.push(format!(
+                "rflags: plain {:#x}, fast {:#x} (of which {flags:#x} matter)",
+                one.rflags, two.rflags
+            ));
         }
         (one.rflags, two.rflags) = (0, 0);
         if one != two {
@@ -323,9 +337,11 @@ impl Cpu {
             }
         }
         let pairs = plain.memory.iter().zip(&fast.memory).enumerate();
-        found.extend(pairs.filter(|(_, (one, two))| one != two).map(|(n, (one, two))| {
-            format!("write {n} of the block: plain {one:02x?}, fast {two:02x?}")
-        }));
+        found.extend(
+            pairs
+                .filter(|(_, (one, two))| one != two)
+                .map(|(n, (one, two))| format!("write {n} of the block: plain {one:02x?}, fast {two:02x?}")),
+        );
         found
     }
 

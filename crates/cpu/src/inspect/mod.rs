@@ -15,7 +15,7 @@ pub mod trace;
 pub mod worlds;
 
 pub use counters::Counters;
-pub use hook::{access, lockstep_on, deliver, exception, exit, interrupt, left, sleep, switched, system};
+pub use hook::{access, deliver, exception, exit, interrupt, left, lockstep_on, sleep, switched, system};
 pub use options::Options;
 
 use crate::Cpu;
@@ -59,7 +59,10 @@ impl Cpu {
             report::worlds(&mut text, worlds, khz, &symbol);
         }
         if let Some(lockstep) = &inspect.lockstep {
-            text.push_str(&format!("lockstep: {} blocks compared, {} not\n", lockstep.compared, lockstep.kept));
+            text.push_str(&format!(
+                "lockstep: {} blocks compared, {} not\n",
+                lockstep.compared, lockstep.kept
+            ));
         }
         if let Some(trace) = &inspect.trace {
             trace.last().for_each(|happening| text.push_str(&(happening.line(khz, symbol) + "\n")));

@@ -5,11 +5,54 @@ use std::borrow::Cow;
 
 /// Exit codes with a name of their own (APM vol. 2, appendix C), from 60h.
 const FROM_INTR: [&str; 48] = [
-    "INTR", "NMI", "SMI", "INIT", "VINTR", "CR0_SEL_WRITE", "IDTR_READ", "GDTR_READ", "LDTR_READ", "TR_READ",
-    "IDTR_WRITE", "GDTR_WRITE", "LDTR_WRITE", "TR_WRITE", "RDTSC", "RDPMC", "PUSHF", "POPF", "CPUID", "RSM", "IRET",
-    "SWINT", "INVD", "PAUSE", "HLT", "INVLPG", "INVLPGA", "IOIO", "MSR", "TASK_SWITCH", "FERR_FREEZE", "SHUTDOWN",
-    "VMRUN", "VMMCALL", "VMLOAD", "VMSAVE", "STGI", "CLGI", "SKINIT", "RDTSCP", "ICEBP", "WBINVD", "MONITOR", "MWAIT",
-    "MWAIT_CONDITIONAL", "XSETBV", "RDPRU", "EFER_WRITE_TRAP",
+    "INTR",
+    "NMI",
+    "SMI",
+    "INIT",
+    "VINTR",
+    "CR0_SEL_WRITE",
+    "IDTR_READ",
+    "GDTR_READ",
+    "LDTR_READ",
+    "TR_READ",
+    "IDTR_WRITE",
+    "GDTR_WRITE",
+    "LDTR_WRITE",
+    "TR_WRITE",
+    "RDTSC",
+    "RDPMC",
+    "PUSHF",
+    "POPF",
+    "CPUID",
+    "RSM",
+    "IRET",
+    "SWINT",
+    "INVD",
+    "PAUSE",
+    "HLT",
+    "INVLPG",
+    "INVLPGA",
+    "IOIO",
+    "MSR",
+    "TASK_SWITCH",
+    "FERR_FREEZE",
+    "SHUTDOWN",
+    "VMRUN",
+    "VMMCALL",
+    "VMLOAD",
+    "VMSAVE",
+    "STGI",
+    "CLGI",
+    "SKINIT",
+    "RDTSCP",
+    "ICEBP",
+    "WBINVD",
+    "MONITOR",
+    "MWAIT",
+    "MWAIT_CONDITIONAL",
+    "XSETBV",
+    "RDPRU",
+    "EFER_WRITE_TRAP",
 ];
 const FROM_INVLPGB: [&str; 5] = ["INVLPGB", "INVLPGB_ILLEGAL", "INVPCID", "MCOMMIT", "TLBSYNC"];
 
@@ -35,8 +78,9 @@ pub fn exit(code: u64) -> Cow<'static, str> {
 /// Exceptions by vector (APM vol. 2, table 8-1).
 pub fn exception(vector: u8) -> &'static str {
     const NAMES: [&str; 32] = [
-        "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS", "#NP", "#SS", "#GP", "#PF", "15",
-        "#MF", "#AC", "#MC", "#XF", "20", "#CP", "22", "23", "24", "25", "26", "27", "#HV", "#VC", "#SX", "31",
+        "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS", "#NP", "#SS", "#GP",
+        "#PF", "15", "#MF", "#AC", "#MC", "#XF", "20", "#CP", "22", "23", "24", "25", "26", "27", "#HV",
+        "#VC", "#SX", "31",
     ];
     NAMES.get(usize::from(vector)).copied().unwrap_or("no exception")
 }

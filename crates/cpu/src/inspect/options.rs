@@ -80,7 +80,10 @@ impl Options {
             "report" => self.report = Some(path(name, value)?),
             "system-map" => self.system_map = Some(path(name, value)?),
             "lockstep" => self.lockstep = switch(name, value)?.then(|| self.lockstep()),
-            "lockstep-from" => self.lockstep = Some(LockstepOptions { from: number(name, value, u64::MAX)?, ..self.lockstep() }),
+            "lockstep-from" => {
+                self.lockstep =
+                    Some(LockstepOptions { from: number(name, value, u64::MAX)?, ..self.lockstep() })
+            }
             "lockstep-every" => {
                 let every = number(name, value, u64::MAX)?.max(1);
                 self.lockstep = Some(LockstepOptions { every, ..self.lockstep() });

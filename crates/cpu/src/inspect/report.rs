@@ -2,9 +2,9 @@
 
 use super::names;
 use super::worlds::{Count, World, Worlds};
+use ireko_translate::thunk::Reason;
 use ireko_vmcore::{NamedCount, WorldCounters};
 use std::cmp::Reverse;
-use ireko_translate::thunk::Reason;
 use std::fmt::Write;
 
 /// Names an address of a world, or gives nothing.
@@ -27,7 +27,8 @@ pub fn accounts(worlds: &Worlds, khz: u64) -> Vec<WorldCounters> {
 
 fn account(number: usize, world: &World, khz: u64) -> WorldCounters {
     let seconds = |ticks| milliseconds(ticks, khz) / 1000.0;
-    let named = |name: String, count: Count| NamedCount { name, times: count.times, seconds: seconds(count.ticks) };
+    let named =
+        |name: String, count: Count| NamedCount { name, times: count.times, seconds: seconds(count.ticks) };
     let mut exits: Vec<_> =
         world.exits.iter().map(|(&code, count)| named(names::exit(code).into_owned(), *count)).collect();
     exits.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
@@ -50,8 +51,12 @@ fn world_report(out: &mut String, number: usize, world: &World, khz: u64, symbol
     let name = match world.vmcb {
         None => "host world".to_owned(),
         Some(vmcb) => {
-            let root = world.nested_root.map_or("no nested paging".to_owned(), |root| format!("nCR3 {root:#x}"));
-            format!("guest world {number}: VMCB {vmcb:#x}, last ASID {}, {root}, {} entries", world.asid, world.entries)
+            let root =
+                world.nested_root.map_or("no nested paging".to_owned(), |root| format!("nCR3 {root:#x}"));
+            format!(
+                "guest world {number}: VMCB {vmcb:#x}, last ASID {}, {root}, {} entries",
+                world.asid, world.entries
+            )
         }
     };
     let (all, idle) = (milliseconds(world.ticks, khz), milliseconds(world.idle, khz));
@@ -68,8 +73,19 @@ fn world_report(out: &mut String, number: usize, world: &World, khz: u64, symbol
     table(out, "exits (time until the next VMRUN)", exits, khz);
     list(out, "exceptions", world.exceptions.iter().map(|(&v, &n)| (names::exception(v).to_owned(), n)));
     list(out, "interrupts", world.interrupts.iter().map(|(v, &n)| (format!("{v:#x}"), n)));
-    list(out, "slow access sites", world.slow_sites.iter().map(|(&(rip, why), &n)| (format!("{why:<9?} {rip:#x}{}", symbol(world.vmcb, rip)), n)));
-    list(out, "unknown jump targets", world.lookups.iter().map(|(&rip, &n)| (format!("{rip:#x}{}", symbol(world.vmcb, rip)), n)));
+    list(
+        out,
+        "slow access sites",
+        world
+            .slow_sites
+            .iter()
+            .map(|(&(rip, why), &n)| (format!("{why:<9?} {rip:#x}{}", symbol(world.vmcb, rip)), n)),
+    );
+    list(
+        out,
+        "unknown jump targets",
+        world.lookups.iter().map(|(&rip, &n)| (format!("{rip:#x}{}", symbol(world.vmcb, rip)), n)),
+    );
 }
 
 fn table(out: &mut String, title: &str, rows: impl Iterator<Item = (String, Count)>, khz: u64) {

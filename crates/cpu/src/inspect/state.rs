@@ -43,7 +43,8 @@ impl Cpu {
 
     fn known_vmcbs(&self) -> Vec<u64> {
         let worlds = self.inspect.as_deref().and_then(|i| i.worlds.as_ref());
-        let mut all: Vec<u64> = worlds.into_iter().flat_map(|w| w.list.iter().filter_map(|w| w.vmcb)).collect();
+        let mut all: Vec<u64> =
+            worlds.into_iter().flat_map(|w| w.list.iter().filter_map(|w| w.vmcb)).collect();
         if self.svm.vmcb != 0 && !all.contains(&self.svm.vmcb) {
             all.push(self.svm.vmcb);
         }
@@ -70,14 +71,21 @@ impl Cpu {
     fn describe_vmcb(&self, out: &mut String, vmcb: u64, running: bool) {
         let field = |offset: usize| {
             let mut bytes = [0; 8];
-            self.physical.read(vmcb.wrapping_add(offset as u64), &mut bytes).then(|| u64::from_le_bytes(bytes))
+            self.physical
+                .read(vmcb.wrapping_add(offset as u64), &mut bytes)
+                .then(|| u64::from_le_bytes(bytes))
         };
         let word = |offset| field(offset).unwrap_or(0);
         if field(0).is_none() {
             return;
         }
         let now = if running { " (running; as of its last exit)" } else { "" };
-        let _ = writeln!(out, "VMCB {vmcb:#x}{now}: ASID {}, nCR3 {:#x}", word(control::ASID) as u32, word(control::N_CR3));
+        let _ = writeln!(
+            out,
+            "VMCB {vmcb:#x}{now}: ASID {}, nCR3 {:#x}",
+            word(control::ASID) as u32,
+            word(control::N_CR3)
+        );
         let _ = writeln!(
             out,
             "  last exit: {} EXITINFO1={:#x} EXITINFO2={:#x} EXITINTINFO={}",
@@ -116,10 +124,15 @@ fn describe_host(out: &mut String, host: &Host, symbol: &str) {
 
 /// The control in force, in words.
 fn describe_control(out: &mut String, control: &Control) {
-    let _ = writeln!(out, "guest under ASID {}, {}", control.asid, match control.stage2 {
-        Some(stage2) => format!("nested paging from {:#x}", stage2.root),
-        None => "no nested paging".to_owned(),
-    });
+    let _ = writeln!(
+        out,
+        "guest under ASID {}, {}",
+        control.asid,
+        match control.stage2 {
+            Some(stage2) => format!("nested paging from {:#x}", stage2.root),
+            None => "no nested paging".to_owned(),
+        }
+    );
     let plain = encode::PLAIN.iter().filter(|row| control.has(row.what));
     let named: Vec<_> = plain.map(|row| format!("{:?}", row.what)).collect();
     let _ = writeln!(out, "  intercepts: {}", named.join(" "));

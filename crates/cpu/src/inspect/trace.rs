@@ -13,8 +13,17 @@ use std::io::{BufWriter, Write};
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum What {
-    Exit { code: u64, info1: u64, info2: u64, in_flight: Option<Event> },
-    Entry { asid: u32, root: Option<u64>, inject: Option<Event> },
+    Exit {
+        code: u64,
+        info1: u64,
+        info2: u64,
+        in_flight: Option<Event>,
+    },
+    Entry {
+        asid: u32,
+        root: Option<u64>,
+        inject: Option<Event>,
+    },
     /// VMRUN that an entry check refused, by the check's name.
     Refused(&'static str),
     Exception(Exception),
@@ -111,7 +120,8 @@ pub struct Trace {
 impl Trace {
     /// `None` if neither a trace nor a ring is asked for.
     pub fn new(options: &Options) -> Result<Option<Self>, String> {
-        let kinds = if options.trace_file.is_some() && !options.trace.any() { Kinds::ALL } else { options.trace };
+        let kinds =
+            if options.trace_file.is_some() && !options.trace.any() { Kinds::ALL } else { options.trace };
         if !kinds.any() && options.ring == 0 {
             return Ok(None);
         }
@@ -187,7 +197,10 @@ mod tests {
     #[test]
     fn a_line_has_time_world_and_place() {
         let line = text(What::Refused("EFER.SVME"));
-        assert!(line.trim_start().starts_with("2.5000 guest 3    0x1234 cpl 0 <f+0x1>: VMRUN refused"), "{line}");
+        assert!(
+            line.trim_start().starts_with("2.5000 guest 3    0x1234 cpl 0 <f+0x1>: VMRUN refused"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -253,7 +253,10 @@ impl Bank {
         let offset = STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + layout::jump_index(rip) * 8;
         // SAFETY: both words lie in the mapping: slots and indices are bounded by their types' makers.
         let (tag, code) = unsafe {
-            (self.memory.add(offset).cast::<u64>().read(), self.memory.add(offset + JUMP_CODES).cast::<u64>().read())
+            (
+                self.memory.add(offset).cast::<u64>().read(),
+                self.memory.add(offset + JUMP_CODES).cast::<u64>().read(),
+            )
         };
         (tag.wrapping_add(rip) == 0).then_some(code as *const u8)
     }
@@ -348,7 +351,8 @@ impl Banks {
                 (self.banks.len() - 1, Selected::Fresh)
             }
             None => {
-                let oldest = self.banks.iter().enumerate().min_by_key(|(_, b)| b.last_used).map_or(0, |(n, _)| n);
+                let oldest =
+                    self.banks.iter().enumerate().min_by_key(|(_, b)| b.last_used).map_or(0, |(n, _)| n);
                 (oldest, Selected::Reused)
             }
         };

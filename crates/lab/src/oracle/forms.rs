@@ -50,8 +50,10 @@ fn flows(code: Code) -> bool {
 /// Privileged instructions, which user code may not run: #GP on both sides.
 fn refused(mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
-    matches!(mnemonic, Hlt | Clts | Lmsw | Lgdt | Lidt | Lldt | Ltr | Invlpg | Invd | Wbinvd | Rdmsr | Wrmsr | Swapgs)
-        || matches!(mnemonic, In | Out | Insb | Insw | Insd | Outsb | Outsw | Outsd)
+    matches!(
+        mnemonic,
+        Hlt | Clts | Lmsw | Lgdt | Lidt | Lldt | Ltr | Invlpg | Invd | Wbinvd | Rdmsr | Wrmsr | Swapgs
+    ) || matches!(mnemonic, In | Out | Insb | Insw | Insd | Outsb | Outsw | Outsd)
 }
 
 /// Random or machine-dependent results, host kernel's emulation, saved x87 pointers, or another way of ending.
@@ -79,9 +81,16 @@ fn excluded(mnemonic: Mnemonic) -> bool {
 fn loads_segment(code: Code) -> bool {
     use iced_x86::OpCodeOperandKind::*;
     let op = code.op_code();
-    let names = |n: usize| op.op_kinds().get(n).is_some_and(|k| matches!(k, seg_reg | es | cs | ss | ds | fs | gs));
+    let names =
+        |n: usize| op.op_kinds().get(n).is_some_and(|k| matches!(k, seg_reg | es | cs | ss | ds | fs | gs));
     let pops = op.mnemonic() == Mnemonic::Pop && names(0);
     pops || op.mnemonic() == Mnemonic::Mov && names(0)
-        || op.op_kinds().iter().any(|k| matches!(k, cr_reg | dr_reg | tr_reg | bnd_reg | k_reg | farbr2_2 | farbr4_2))
-        || matches!(op.mnemonic(), Mnemonic::Lss | Mnemonic::Lfs | Mnemonic::Lgs | Mnemonic::Lds | Mnemonic::Les)
+        || op
+            .op_kinds()
+            .iter()
+            .any(|k| matches!(k, cr_reg | dr_reg | tr_reg | bnd_reg | k_reg | farbr2_2 | farbr4_2))
+        || matches!(
+            op.mnemonic(),
+            Mnemonic::Lss | Mnemonic::Lfs | Mnemonic::Lgs | Mnemonic::Lds | Mnemonic::Les
+        )
 }

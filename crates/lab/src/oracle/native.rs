@@ -222,7 +222,8 @@ unsafe fn place_pages(memory: i32) -> bool {
         let read_only = kind == Kind::ReadOnly;
         // SAFETY: the page just mapped.
         placed.is_ok()
-            && (!read_only || unsafe { libc::mprotect(linear as *mut libc::c_void, PAGE, libc::PROT_READ) } == 0)
+            && (!read_only
+                || unsafe { libc::mprotect(linear as *mut libc::c_void, PAGE, libc::PROT_READ) } == 0)
     })
 }
 
@@ -332,7 +333,7 @@ extern "C" fn begin(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void)
         let machine = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext;
         (*shared).kept_registers = machine.gregs;
         copy_fpu((&raw mut (*shared).kept_fpu).cast(), machine.fpregs.cast());
-        core::arch::asm!("mov {}, fs:[0]", out(reg) (*shared).kept_fs);
+        core::arch::asm!("mov {}, fs:[0]", out(reg)(*shared).kept_fs);
         let start = &(*shared).start;
         for (n, &at) in FRAME.iter().enumerate() {
             machine.gregs[at as usize] = start.gpr[n] as i64;

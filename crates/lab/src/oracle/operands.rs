@@ -59,7 +59,9 @@ impl Operands<'_> {
         let count = self.count();
         let memory = self.rng.percent(60);
         let register = match kind {
-            r8_or_mem | r16_or_mem | r32_or_mem | r64_or_mem | mm_or_mem | xmm_or_mem | ymm_or_mem if memory => {
+            r8_or_mem | r16_or_mem | r32_or_mem | r64_or_mem | mm_or_mem | xmm_or_mem | ymm_or_mem
+                if memory =>
+            {
                 return self.memory(insn, n, Option::None);
             }
             mem | mem_mib => return self.memory(insn, n, Option::None),
@@ -71,8 +73,12 @@ impl Operands<'_> {
             r32_or_mem | r32_reg | r32_rm | r32_opcode | r32_vvvv => self.register(Register::EAX, count),
             r64_or_mem | r64_reg | r64_rm | r64_opcode | r64_vvvv => self.register(Register::RAX, count),
             mm_or_mem | mm_reg | mm_rm => self.register(Register::MM0, 8),
-            xmm_or_mem | xmm_reg | xmm_rm | xmm_vvvv | xmm_is4 | xmm_is5 => self.register(Register::XMM0, count),
-            ymm_or_mem | ymm_reg | ymm_rm | ymm_vvvv | ymm_is4 | ymm_is5 => self.register(Register::YMM0, count),
+            xmm_or_mem | xmm_reg | xmm_rm | xmm_vvvv | xmm_is4 | xmm_is5 => {
+                self.register(Register::XMM0, count)
+            }
+            ymm_or_mem | ymm_reg | ymm_rm | ymm_vvvv | ymm_is4 | ymm_is5 => {
+                self.register(Register::YMM0, count)
+            }
             seg_reg => self.register(Register::ES, 6),
             es => Register::ES,
             cs => Register::CS,
@@ -102,12 +108,16 @@ impl Operands<'_> {
         let (op, value) = match kind {
             imm4_m2z => (OpKind::Immediate8, value & 3),
             imm8_const_1 => (OpKind::Immediate8, 1),
-            imm8 if n > 0 && insn.op_kind(n - 1) == OpKind::Immediate16 => (OpKind::Immediate8_2nd, value & 3),
+            imm8 if n > 0 && insn.op_kind(n - 1) == OpKind::Immediate16 => {
+                (OpKind::Immediate8_2nd, value & 3)
+            }
             imm8 => (OpKind::Immediate8, value & 0xff),
             imm8sex16 => (OpKind::Immediate8to16, value as i8 as u64),
             imm8sex32 => (OpKind::Immediate8to32, value as i8 as u64),
             imm8sex64 => (OpKind::Immediate8to64, value as i8 as u64),
-            imm16 if matches!(insn.mnemonic(), Mnemonic::Enter | Mnemonic::Ret) => (OpKind::Immediate16, value & 0x3f8),
+            imm16 if matches!(insn.mnemonic(), Mnemonic::Enter | Mnemonic::Ret) => {
+                (OpKind::Immediate16, value & 0x3f8)
+            }
             imm16 => (OpKind::Immediate16, value & 0xffff),
             imm32 => (OpKind::Immediate32, value & 0xffff_ffff),
             imm32sex64 => (OpKind::Immediate32to64, value as i32 as u64),
@@ -193,7 +203,8 @@ impl Operands<'_> {
         let size = insn.memory_size().size().max(1);
         let mut target = self.address(size);
         if self.bits == 64 && self.rng.percent(12) {
-            let (segment, base) = self.rng.pick(&[(Register::FS, self.start.fs), (Register::GS, self.start.gs)]);
+            let (segment, base) =
+                self.rng.pick(&[(Register::FS, self.start.fs), (Register::GS, self.start.gs)]);
             insn.set_segment_prefix(segment);
             target = target.wrapping_sub(base);
         }
@@ -229,7 +240,13 @@ impl Operands<'_> {
         if wide { value } else { value & 0xffff_ffff }
     }
 
-    fn based(&mut self, insn: &mut Instruction, target: u64, index: Option<Register>, wide: bool) -> Option<()> {
+    fn based(
+        &mut self,
+        insn: &mut Instruction,
+        target: u64,
+        index: Option<Register>,
+        wide: bool,
+    ) -> Option<()> {
         let base = self.fixed_register()?;
         let first = if wide { Register::RAX } else { Register::EAX };
         insn.set_memory_base(first + base as u32);
@@ -263,7 +280,13 @@ impl Operands<'_> {
         };
         let short = i8::try_from(value as i32).is_ok() && self.rng.percent(70);
         let plain = short && insn.memory_base() != Register::None;
-        insn.set_memory_displ_size(if plain { 1 } else if wide { 8 } else { 4 });
+        insn.set_memory_displ_size(if plain {
+            1
+        } else if wide {
+            8
+        } else {
+            4
+        });
         insn.set_memory_displacement64(value);
         Some(())
     }

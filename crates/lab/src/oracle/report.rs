@@ -39,7 +39,12 @@ fn instruction(piece: &Piece) -> String {
 fn start(state: &State) -> String {
     let mut out = String::new();
     for (n, value) in state.gpr.iter().enumerate() {
-        let _ = write!(out, "{}{n:>2}={value:016x}{}", if n % 4 == 0 { "  r" } else { " r" }, if n % 4 == 3 { "\n" } else { "" });
+        let _ = write!(
+            out,
+            "{}{n:>2}={value:016x}{}",
+            if n % 4 == 0 { "  r" } else { " r" },
+            if n % 4 == 3 { "\n" } else { "" }
+        );
     }
     let _ = writeln!(
         out,
