@@ -155,7 +155,7 @@ fn make_text() -> Vec<u8> {
     let mut text = Vec::with_capacity(TEXT + 16);
     while text.len() < TEXT {
         let word = numbers.below(1500);
-        let digits = word % 7 == 0;
+        let digits = word.is_multiple_of(7);
         for i in 0..2 + word % 9 {
             let letter = (word * 31 + i * 7) % if digits { 10 } else { 26 };
             text.push(letter as u8 + if digits { b'0' } else { b'a' });

@@ -14,6 +14,7 @@ pub enum Group {
 }
 
 /// One program: its name, what one operation is, and how many make a measurement of 20 to 100 ms on a fast host.
+#[derive(Debug)]
 pub struct Kernel {
     pub name: &'static str,
     pub group: Group,

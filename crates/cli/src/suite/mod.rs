@@ -143,7 +143,7 @@ impl Place {
             kernel: String::new(),
             boot_id: String::new(),
             boot_seconds: 0.0,
-            peak_memory_bytes: None,
+            own_memory_bytes: None,
             error: None,
             rounds: BTreeMap::new(),
             checks: BTreeMap::new(),
@@ -205,6 +205,7 @@ fn measure(args: &BenchArgs) -> Result<Results> {
     if !args.no_peer {
         field.peer(args, &parts, &progress)?;
     }
+    field.look_for_others();
     let mut line = progress.line();
     for round in 1..=args.rounds {
         field.round(&kernels, round, args, &mut line);
@@ -300,6 +301,18 @@ impl Field {
         self.engines.push(running);
     }
 
+    /// The load of the last minute was others' work, where it is more than our own start.
+    fn look_for_others(&mut self) {
+        let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+        let load: f64 = text.split(' ').next().and_then(|load| load.parse().ok()).unwrap_or(0.0);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        if load > 0.75 * processors as f64 {
+            self.notes.push(format!(
+                "this machine was busy with other work (load {load:.1} on {processors} processors): ratios are rough"
+            ));
+        }
+    }
+
     /// Every kernel once at every place, the places of one kernel after each other.
     fn round(&mut self, kernels: &[&'static Kernel], round: u32, args: &BenchArgs, line: &mut Step) {
         let news = format!("round {round} of {}", args.rounds);
@@ -313,9 +326,9 @@ impl Field {
 
     fn finish(mut self, rounds: u32) -> Results {
         let memory: Vec<Option<u64>> =
-            self.engines.iter().map(|engine| engine.as_ref()?.peak_memory()).collect();
-        for place in self.places.iter_mut().filter(|place| place.depth == 0) {
-            place.column.peak_memory_bytes = memory[place.engine];
+            self.engines.iter().map(|engine| engine.as_ref()?.own_memory()).collect();
+        for place in self.places.iter_mut().filter(|place| place.depth == 0 && place.engine > 0) {
+            place.column.own_memory_bytes = memory[place.engine];
         }
         Results {
             rounds,

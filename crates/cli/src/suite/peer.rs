@@ -166,12 +166,18 @@ impl Conversation {
         self.other.iter().map(|line| format!("\n  | {line}")).collect()
     }
 
-    /// The most memory that the process ever had, in bytes.
-    pub fn peak_memory(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-        Some(line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()? << 10)
+    /// Bytes that the process holds besides its greatest mapping, which in a VM's process is the guest's memory.
+    pub fn own_memory(&self) -> Option<u64> {
+        own_memory(&std::fs::read_to_string(format!("/proc/{}/smaps", self.child.id())).ok()?)
     }
+}
+
+fn own_memory(smaps: &str) -> Option<u64> {
+    let resident = smaps.lines().filter_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix(" kB"));
+    let mut sizes: Vec<u64> = resident.filter_map(|size| size.trim().parse().ok()).collect();
+    sizes.sort_unstable();
+    sizes.pop()?;
+    Some(sizes.iter().sum::<u64>() << 10)
 }
 
 impl Drop for Conversation {
@@ -195,4 +201,16 @@ fn listen(mut from: impl Read + Send + 'static, sender: Sender<Heard>) -> Result
         let _ = lines.rest().map(|line| sender.send(Heard::Other(line)));
     };
     thread::Builder::new().name("listener".into()).spawn(body).map(drop).context("cannot start a thread")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_greatest_mapping_does_not_count() {
+        let smaps = "00-10 rw-p\nRss:     8 kB\nPss: 3 kB\n20-30 rw-p\nRss:  1000 kB\n40-50\nRss:  4 kB\n";
+        assert_eq!(own_memory(smaps), Some(12 << 10));
+        assert_eq!(own_memory(""), None);
+    }
 }

@@ -15,9 +15,9 @@ pub struct Column {
     pub boot_id: String,
     /// From the command that starts level 1 to this level's first answer.
     pub boot_seconds: f64,
-    /// The engine's process, guest memory included.
+    /// What the engine's process holds besides the guest's memory.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub peak_memory_bytes: Option<u64>,
+    pub own_memory_bytes: Option<u64>,
     /// Why it has no results, or not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -161,7 +161,7 @@ pub mod tests {
             kernel: String::new(),
             boot_id: String::new(),
             boot_seconds: 1.0,
-            peak_memory_bytes: None,
+            own_memory_bytes: None,
             error: None,
             rounds,
             checks,

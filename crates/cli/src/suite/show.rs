@@ -33,9 +33,9 @@ pub fn table(results: &Results) -> String {
 }
 
 fn engines(results: &Results) -> String {
-    let mut rows = vec![row(["", "what", "kernel", "boot id", "up after", "process, most"])];
+    let mut rows = vec![row(["", "what", "kernel", "boot id", "up after", "engine's memory"])];
     for column in &results.columns {
-        let memory = column.peak_memory_bytes.map_or(String::new(), crate::size::show);
+        let memory = column.own_memory_bytes.map_or(String::new(), crate::size::show);
         rows.push(row([
             &column.name,
             column.error.as_deref().unwrap_or(&column.what),
