@@ -2,11 +2,17 @@
 
 use serde_json::Value;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+/// One nest at a time: the first one makes the image for all of them.
+static NEST: Mutex<()> = Mutex::new(());
 
 /// Runs `ireko nest --json` on the software CPU and gives its document.
 fn nest(depth: u32, memory: &str) -> Value {
+    let _alone = NEST.lock().unwrap_or_else(PoisonError::into_inner);
     let run = Command::new(env!("CARGO_BIN_EXE_ireko"))
-        .args(["nest", "--json", "--engine", "soft", "--memory", memory, "--depth", &depth.to_string()])
+        .args(["nest", "--json", "--engine", "soft", "--timeout", "600"])
+        .args(["--memory", memory, "--depth", &depth.to_string()])
         .output()
         .expect("the ireko binary");
     let text = String::from_utf8_lossy(&run.stdout);

@@ -100,7 +100,7 @@ impl Asm {
         let reg = (reg & 7) << 3;
         let Some(base) = mem.base else {
             let (index, scale) = mem.index.expect("a base or an index");
-            self.put(&[reg | 4, scale.trailing_zeros() as u8 * 64 | (index & 7) << 3 | 5]);
+            self.put(&[reg | 4, (scale.trailing_zeros() as u8 * 64) | ((index & 7) << 3) | 5]);
             return self.dword(mem.disp);
         };
         let mode = match mem.disp {
@@ -110,7 +110,7 @@ impl Asm {
         };
         match mem.index {
             Some((index, scale)) => {
-                self.put(&[mode | reg | 4, scale.trailing_zeros() as u8 * 64 | (index & 7) << 3 | base & 7])
+                self.put(&[mode | reg | 4, (scale.trailing_zeros() as u8 * 64) | ((index & 7) << 3) | (base & 7)])
             }
             None if base & 7 == 4 => self.put(&[mode | reg | 4, 0x24]),
             None => self.byte(mode | reg | base & 7),

@@ -142,7 +142,7 @@ impl Emitter<'_> {
         if self.key.has(Key::PLAIN) || !self.flat(access.segment) {
             return self.access_by_routine(offset, access, operation);
         }
-        let address = ea::linear(&mut self.asm, offset, access.segment, self.key);
+        let address = ea::linear(self.asm, offset, access.segment, self.key);
         let site =
             self.site(SiteKind::Access { read: access.read, write: access.write, offset: false }, &access);
         let (entry, resume) = (self.asm.label(), self.asm.label());
