@@ -233,7 +233,7 @@ fn pieces(address: u64, size: usize) -> impl Iterator<Item = (u64, std::ops::Ran
         }
         let at = address + done as u64;
         let mut count = 8;
-        while count > size - done || at % count as u64 != 0 {
+        while count > size - done || !at.is_multiple_of(count as u64) {
             count /= 2;
         }
         let range = done..done + count;
