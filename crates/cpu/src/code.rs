@@ -420,10 +420,10 @@ impl Cpu {
 
     /// Guest memory at `host` was written by a routine.
     pub(crate) fn wrote_code(&mut self, host: *mut u8, count: usize) {
-        if let Some(physical) = self.physical.guest(host) {
-            if self.physical.memory().watch().watched(physical >> 12) {
-                self.wrote_physical(physical, count);
-            }
+        if let Some(physical) = self.physical.guest(host)
+            && self.physical.memory().watch().watched(physical >> 12)
+        {
+            self.wrote_physical(physical, count);
         }
     }
 
