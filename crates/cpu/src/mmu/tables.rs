@@ -70,10 +70,10 @@ impl Cpu {
         watch.set(frame, Reason::Tables, false);
         let dependents = self.dependents.remove(&frame).unwrap_or(0);
         for number in 0..64 {
-            if dependents >> number & 1 != 0 {
-                if let Some(bank) = self.banks.get(number) {
-                    bank.dirty = true;
-                }
+            if dependents >> number & 1 != 0
+                && let Some(bank) = self.banks.get(number)
+            {
+                bank.dirty = true;
             }
         }
     }
