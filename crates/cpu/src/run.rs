@@ -80,13 +80,13 @@ impl Cpu {
         if self.gif && self.apic.nmi_pending() && !self.nmi_blocked {
             return self.nmi();
         }
-        if svm::physical_interrupt_allowed(self) {
-            if let Some(vector) = self.external_interrupt()? {
-                self.counters.interrupts += 1;
-                self.halted = false;
-                let rip = self.regs.rip;
-                return inspect::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip);
-            }
+        if svm::physical_interrupt_allowed(self)
+            && let Some(vector) = self.external_interrupt()?
+        {
+            self.counters.interrupts += 1;
+            self.halted = false;
+            let rip = self.regs.rip;
+            return inspect::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip);
         }
         match svm::virtual_interrupt(self) {
             Some(Virtual::Exit(exit)) => Err(Fault::Exit(exit)),
@@ -293,10 +293,10 @@ impl Cpu {
     fn step(&mut self) -> Result<(), Fault> {
         let before = self.regs.rflags;
         let (shadow, start) = (self.shadow, self.regs.rip);
-        if crate::system::debug::armed(self) {
-            if let Some(exception) = crate::system::debug::instruction_breakpoint(self, start) {
-                return Err(exception.into());
-            }
+        if crate::system::debug::armed(self)
+            && let Some(exception) = crate::system::debug::instruction_breakpoint(self, start)
+        {
+            return Err(exception.into());
         }
         let key = Key(self.key().0 | Key::SINGLE);
         let block = self.block(key)?;
