@@ -15,7 +15,7 @@ fn wanted(code: Code, bits: u32) -> bool {
         && plain_encoding
         && op.decoder_option() == 0
         && !op.is_reserved_nop()
-        && !code.is_jcc_short_or_near_16()
+        && !branches_with_16_bits(code)
         && code.cpuid_features().iter().all(|&f| ireko_cpu::isa::engine_has(f))
         && flows(code)
         && (!(op.is_privileged() || op.must_be_cpl0()) || refused(op.mnemonic()))
@@ -23,15 +23,9 @@ fn wanted(code: Code, bits: u32) -> bool {
         && !loads_segment(code)
 }
 
-trait Width {
-    fn is_jcc_short_or_near_16(self) -> bool;
-}
-
-impl Width for Code {
-    /// Branches with a 16-bit operand size: Intel and AMD differ in 64-bit mode.
-    fn is_jcc_short_or_near_16(self) -> bool {
-        self.flow_control() != FlowControl::Next && self.op_code().operand_size() == 16
-    }
+/// Branches with a 16-bit operand size: Intel and AMD differ in 64-bit mode.
+fn branches_with_16_bits(code: Code) -> bool {
+    code.flow_control() != FlowControl::Next && code.op_code().operand_size() == 16
 }
 
 fn flows(code: Code) -> bool {
