@@ -8,6 +8,7 @@ impl Rng {
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
+    #[expect(clippy::should_implement_trait, reason = "a stream without an end needs no Option")]
     pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
