@@ -109,9 +109,10 @@ impl Asm {
             _ => 0x80,
         };
         match mem.index {
-            Some((index, scale)) => {
-                self.put(&[mode | reg | 4, (scale.trailing_zeros() as u8 * 64) | ((index & 7) << 3) | (base & 7)])
-            }
+            Some((index, scale)) => self.put(&[
+                mode | reg | 4,
+                (scale.trailing_zeros() as u8 * 64) | ((index & 7) << 3) | (base & 7),
+            ]),
             None if base & 7 == 4 => self.put(&[mode | reg | 4, 0x24]),
             None => self.byte(mode | reg | base & 7),
         }
