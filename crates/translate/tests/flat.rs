@@ -26,8 +26,12 @@ struct Bank([u8; BANK]);
 struct Area([u8; 4096]);
 
 fn bank() -> Box<Bank> {
+    let mut bank = Box::<Bank>::new_uninit();
     // SAFETY: bytes, for which zero is valid.
-    let mut bank: Box<Bank> = unsafe { Box::new_zeroed().assume_init() };
+    let mut bank = unsafe {
+        bank.as_mut_ptr().write_bytes(0, 1);
+        bank.assume_init()
+    };
     let base = bank.0.as_mut_ptr();
     for n in 0..3 * TLB_ENTRIES {
         // SAFETY: inside the bank.
