@@ -1,4 +1,4 @@
-//! Instruments: counters by world, a trace, state dumps, symbols, a profile and the lockstep mode. All are off unless an
+//! Instruments: counters by world, a trace, state dumps, symbols and the lockstep mode. All are off unless an
 //! engine option asks for them; then [`Cpu::inspect`] is there, and the hooks in [`hook`] look at it.
 //!
 //! How to use them is in `docs/debugging.md`.

@@ -56,7 +56,6 @@ pub struct Options {
     /// Events that are kept for the dump.
     pub ring: usize,
     pub counters: bool,
-    pub profile: bool,
     /// Where the dump is written when the run ends.
     pub report: Option<PathBuf>,
     pub system_map: Option<PathBuf>,
@@ -65,7 +64,7 @@ pub struct Options {
 
 impl Options {
     /// The names, for messages.
-    pub const NAMES: &str = "trace, trace-file, ring, counters, profile, report, system-map, lockstep, lockstep-from \
+    pub const NAMES: &str = "trace, trace-file, ring, counters, report, system-map, lockstep, lockstep-from \
                              and lockstep-every";
     const MOST_RING: u64 = 1 << 20;
 
@@ -76,7 +75,6 @@ impl Options {
             "trace-file" => self.trace_file = Some(path(name, value)?),
             "ring" => self.ring = number(name, value, Self::MOST_RING)? as usize,
             "counters" => self.counters = switch(name, value)?,
-            "profile" => self.profile = switch(name, value)?,
             "report" => self.report = Some(path(name, value)?),
             "system-map" => self.system_map = Some(path(name, value)?),
             "lockstep" => self.lockstep = switch(name, value)?.then(|| self.lockstep()),
