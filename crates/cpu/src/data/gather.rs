@@ -52,13 +52,17 @@ pub fn gather(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let (size, index_size) = sizes(insn.mnemonic());
     let count = (target.size() / size).min(index.size() / index_size);
     let mut destination = vector::read(cpu, target);
-    let given = vector::read(cpu, selector);
-    let mut chosen = [0; 32];
+    let mut chosen = vector::read(cpu, selector);
     for n in 0..count {
-        set_element(&mut chosen, n, size, if sign(&given, n, size) { u64::MAX } else { 0 });
+        let all = if sign(&chosen, n, size) { u64::MAX } else { 0 };
+        set_element(&mut chosen, n, size, all);
     }
     let result = load_elements(cpu, insn, count, &mut destination, &mut chosen);
-    destination[count * size..].fill(0);
+    if result.is_ok() {
+        // What lies above the elements goes last, so a fault leaves it.
+        destination[count * size..].fill(0);
+        chosen = [0; 32];
+    }
     vector::write(cpu, target, &destination);
     vector::write(cpu, selector, &chosen);
     result.map(|()| Next::Advance)

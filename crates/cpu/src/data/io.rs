@@ -75,7 +75,7 @@ pub fn out(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     Ok(Next::Advance)
 }
 
-/// Decodes INS or OUTS and checks it, unless its count is zero.
+/// Decodes INS or OUTS and checks it. A count of zero needs permission too, but is nothing to intercept.
 fn string(cpu: &mut Cpu, insn: &Instruction) -> Result<(Form, u16), Fault> {
     let size = match insn.mnemonic() {
         Mnemonic::Insb | Mnemonic::Outsb => 1,
@@ -85,11 +85,12 @@ fn string(cpu: &mut Cpu, insn: &Instruction) -> Result<(Form, u16), Fault> {
     let input = matches!(insn.mnemonic(), Mnemonic::Insb | Mnemonic::Insw | Mnemonic::Insd);
     let form = Form::new(cpu, insn, size);
     let port = cpu.gpr(Register::DX) as u16;
+    permitted(cpu, port, size)?;
     if !form.repeat || form.offset(cpu, gpr::RCX) != 0 {
         let segment = if input { seg::ES } else { form.segment } as u8;
         let next_rip = next_rip(cpu, insn);
         let (size, address_size) = (size as u8, form.address as u8);
-        check(
+        crate::svm::io_intercept(
             cpu,
             &IoExit { port, size, input, string: true, rep: form.repeat, address_size, segment, next_rip },
         )?;

@@ -2,6 +2,7 @@
 //! the fast path, accesses with element-wise faults, and the XSAVE family. One routine each, found by [`routine`].
 
 pub mod branch;
+pub mod bulk;
 pub mod flags;
 pub mod gather;
 pub mod io;

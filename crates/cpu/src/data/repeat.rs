@@ -27,6 +27,8 @@ pub struct Form {
     pub repne: bool,
     /// Addresses go down.
     pub down: bool,
+    /// 64-bit mode, 64-bit addresses going up: what [`super::bulk`] takes.
+    pub plain: bool,
 }
 
 /// What one step of a repeated instruction got done.
@@ -47,14 +49,24 @@ impl Step {
 
 impl Form {
     pub fn new(cpu: &Cpu, insn: &Instruction, size: usize) -> Self {
+        // One of the first two operands is in memory.
+        let address = address_size(insn.op0_kind()).or_else(|| address_size(insn.op1_kind())).unwrap_or(8);
+        let repne = insn.has_repne_prefix();
+        let down = cpu.regs.rflags & DF != 0;
         Self {
             size,
-            address: insn.op_kinds().find_map(address_size).unwrap_or(8),
+            address,
             segment: segment_index(insn.memory_segment()),
-            repeat: insn.has_rep_prefix() || insn.has_repne_prefix(),
-            repne: insn.has_repne_prefix(),
-            down: cpu.regs.rflags & DF != 0,
+            repeat: repne || insn.has_rep_prefix(),
+            repne,
+            down,
+            plain: !down && address == 8 && cpu.regs.code64(),
         }
+    }
+
+    /// Binary logarithm of the size.
+    pub fn shift(&self) -> u32 {
+        self.size.trailing_zeros()
     }
 
     /// Offset in rSI or rDI.
@@ -80,12 +92,15 @@ impl Form {
     }
 
     fn add(&self, cpu: &mut Cpu, register: usize, delta: u64) {
+        let value = cpu.regs.gpr[register].wrapping_add(delta);
         let first = match self.address {
             2 => Register::AX,
             4 => Register::EAX,
-            _ => Register::RAX,
+            _ => {
+                cpu.regs.gpr[register] = value;
+                return;
+            }
         };
-        let value = cpu.regs.gpr[register].wrapping_add(delta);
         cpu.set_gpr(first + register as u32, value);
     }
 
@@ -97,9 +112,9 @@ impl Form {
             return 0;
         }
         if self.down {
-            return (within / size).min(offset / size) + 1;
+            return (within >> self.shift()).min(offset >> self.shift()) + 1;
         }
-        ((4096 - within) / size).min((mask(self.address) - offset) / size)
+        ((4096 - within) >> self.shift()).min((mask(self.address) - offset) >> self.shift())
     }
 
     /// Linear address of the lowest byte of `elements` elements from `offset` on in the direction, if segmentation
@@ -112,14 +127,14 @@ impl Form {
     /// Element `n` in the direction out of a run of `elements` that was read into `bytes` from its lowest address.
     pub fn element(&self, bytes: &[u8], elements: u64, n: u64) -> u64 {
         let slot = if self.down { elements - 1 - n } else { n } as usize;
-        let mut value = [0; 8];
-        value[..self.size].copy_from_slice(&bytes[slot * self.size..][..self.size]);
-        u64::from_le_bytes(value)
+        let bytes = &bytes[slot * self.size..][..self.size];
+        bytes.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte))
     }
 
     /// Does the instruction: once, or while the count register lasts and no step says stop. `step` is given how many
     /// elements it may do at most, and advances rSI and rDI itself. Faults leave the registers at the faulting
-    /// element; with the trap flag set, every element is a step of its own (APM vol. 2, 13.1.4).
+    /// element and the flags as before the instruction (SDM vol. 2, REP); with the trap flag set, every element is a
+    /// step of its own (APM vol. 2, 13.1.4).
     pub fn run(
         &self,
         cpu: &mut Cpu,
@@ -129,7 +144,8 @@ impl Form {
             step(cpu, self, 1)?;
             return Ok(Next::Advance);
         }
-        let single = cpu.regs.rflags & TF != 0;
+        let before = cpu.regs.rflags;
+        let single = before & TF != 0;
         let mut budget = if single { 1 } else { BUDGET };
         loop {
             let count = self.offset(cpu, gpr::RCX);
@@ -137,9 +153,20 @@ impl Form {
                 return Ok(Next::Advance);
             }
             if budget == 0 {
+                if !single {
+                    // A fault later on must find them.
+                    cpu.regs.rflags = before;
+                }
                 return Ok(Next::Jump);
             }
-            let done = step(cpu, self, count.min(budget.div_ceil(self.size as u64)))?;
+            let limit = count.min((budget + self.size as u64 - 1) >> self.shift());
+            let done = match step(cpu, self, limit) {
+                Ok(done) => done,
+                Err(fault) => {
+                    cpu.regs.rflags = before;
+                    return Err(fault);
+                }
+            };
             self.add(cpu, gpr::RCX, done.elements.wrapping_neg());
             if done.stop {
                 return Ok(Next::Advance);

@@ -1,6 +1,7 @@
 //! MOVS, STOS, LODS, CMPS and SCAS. Repeated ones go a page at a time where both sides are memory; device registers
 //! are accessed element by element with the instruction's own width.
 
+use super::bulk;
 use super::repeat::{Form, Step};
 use crate::access::Place;
 use crate::cpu::Privilege;
@@ -8,6 +9,9 @@ use crate::operand::mask;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Register};
 use ireko_x86::regs::{gpr, seg};
+
+/// Bytes that CMPS and SCAS read at once; most end early.
+const CHUNK: usize = 256;
 
 fn form(cpu: &Cpu, insn: &Instruction) -> Form {
     Form::new(cpu, insn, insn.memory_size().size())
@@ -24,24 +28,32 @@ fn ram(cpu: &mut Cpu, address: u64, write: bool) -> Result<Option<usize>, Fault>
 
 pub fn movs(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     form(cpu, insn).run(cpu, |cpu, form, limit| {
-        let source = form.source(cpu)?;
-        let destination = form.destination(cpu, true)?;
-        let elements = limit
-            .min(form.reach(source, form.offset(cpu, gpr::RSI)))
-            .min(form.reach(destination, form.offset(cpu, gpr::RDI)));
-        let mut moved = 0;
-        if elements > 1 {
-            moved = move_run(cpu, form, source, destination, elements)?;
-        }
+        let mut moved = bulk::copy(cpu, form, limit)?;
         if moved == 0 {
-            let value = cpu.load(source, form.size, Privilege::Current)?;
-            cpu.store(destination, form.size, value, Privilege::Current)?;
-            moved = 1;
+            moved = move_some(cpu, form, limit)?;
         }
         form.advance(cpu, gpr::RSI, moved);
         form.advance(cpu, gpr::RDI, moved);
         Ok(Step::of(moved))
     })
+}
+
+/// Moves at least one element, in any mode and direction.
+fn move_some(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
+    let source = form.source(cpu)?;
+    let destination = form.destination(cpu, true)?;
+    let elements = limit
+        .min(form.reach(source, form.offset(cpu, gpr::RSI)))
+        .min(form.reach(destination, form.offset(cpu, gpr::RDI)));
+    if elements > 1 {
+        let moved = move_run(cpu, form, source, destination, elements)?;
+        if moved != 0 {
+            return Ok(moved);
+        }
+    }
+    let value = cpu.load(source, form.size, Privilege::Current)?;
+    cpu.store(destination, form.size, value, Privilege::Current)?;
+    Ok(1)
 }
 
 /// Copies up to `elements` within one page on each side; returns how many. An element that an earlier element of the
@@ -67,19 +79,27 @@ fn move_run(cpu: &mut Cpu, form: &Form, source: u64, destination: u64, elements:
 
 pub fn stos(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     form(cpu, insn).run(cpu, |cpu, form, limit| {
-        let destination = form.destination(cpu, true)?;
-        let elements = limit.min(form.reach(destination, form.offset(cpu, gpr::RDI)));
-        let mut stored = 0;
-        if elements > 1 {
-            stored = store_run(cpu, form, destination, elements)?;
-        }
+        let mut stored = bulk::fill(cpu, form, limit)?;
         if stored == 0 {
-            cpu.store(destination, form.size, cpu.regs.gpr[gpr::RAX], Privilege::Current)?;
-            stored = 1;
+            stored = store_some(cpu, form, limit)?;
         }
         form.advance(cpu, gpr::RDI, stored);
         Ok(Step::of(stored))
     })
+}
+
+/// Stores at least one element, in any mode and direction.
+fn store_some(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
+    let destination = form.destination(cpu, true)?;
+    let elements = limit.min(form.reach(destination, form.offset(cpu, gpr::RDI)));
+    if elements > 1 {
+        let stored = store_run(cpu, form, destination, elements)?;
+        if stored != 0 {
+            return Ok(stored);
+        }
+    }
+    cpu.store(destination, form.size, cpu.regs.gpr[gpr::RAX], Privilege::Current)?;
+    Ok(1)
 }
 
 fn store_run(cpu: &mut Cpu, form: &Form, destination: u64, elements: u64) -> Result<u64, Fault> {
@@ -98,8 +118,13 @@ fn store_run(cpu: &mut Cpu, form: &Form, destination: u64, elements: u64) -> Res
 
 pub fn lods(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     form(cpu, insn).run(cpu, |cpu, form, _| {
-        let source = form.source(cpu)?;
-        let value = cpu.load(source, form.size, Privilege::Current)?;
+        let value = match bulk::element(cpu, form)? {
+            Some(value) => value,
+            None => {
+                let source = form.source(cpu)?;
+                cpu.load(source, form.size, Privilege::Current)?
+            }
+        };
         cpu.set_gpr(accumulator(form.size), value);
         form.advance(cpu, gpr::RSI, 1);
         Ok(Step::ONE)
@@ -120,8 +145,8 @@ pub fn cmps(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         let first = form.source(cpu)?;
         let second = form.destination(cpu, false)?;
         let (rsi, rdi) = (form.offset(cpu, gpr::RSI), form.offset(cpu, gpr::RDI));
-        let elements = limit.min(form.reach(first, rsi)).min(form.reach(second, rdi));
-        let (mut a, mut b) = ([0; 4096], [0; 4096]);
+        let elements = limit.min(form.reach(first, rsi)).min(form.reach(second, rdi)).min(CHUNK as u64 >> form.shift());
+        let (mut a, mut b) = ([0; CHUNK], [0; CHUNK]);
         let step = if elements > 1
             && read_run(cpu, form, (form.segment, rsi, first), elements, &mut a)?
             && read_run(cpu, form, (seg::ES, rdi, second), elements, &mut b)?
@@ -145,8 +170,8 @@ pub fn scas(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         let address = form.destination(cpu, false)?;
         let offset = form.offset(cpu, gpr::RDI);
         let sought = cpu.regs.gpr[gpr::RAX] & mask(form.size);
-        let elements = limit.min(form.reach(address, offset));
-        let mut bytes = [0; 4096];
+        let elements = limit.min(form.reach(address, offset)).min(CHUNK as u64 >> form.shift());
+        let mut bytes = [0; CHUNK];
         let step = if elements > 1 && read_run(cpu, form, (seg::ES, offset, address), elements, &mut bytes)? {
             compare_run(cpu, form, elements, |n| (sought, form.element(&bytes, elements, n)))
         } else {
@@ -165,7 +190,7 @@ fn read_run(
     form: &Form,
     (segment, offset, first): (usize, u64, u64),
     elements: u64,
-    bytes: &mut [u8; 4096],
+    bytes: &mut [u8; CHUNK],
 ) -> Result<bool, Fault> {
     if ram(cpu, first, false)?.is_none() {
         return Ok(false);

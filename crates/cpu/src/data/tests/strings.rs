@@ -202,3 +202,33 @@ fn compare_flags_are_those_of_cmp() {
         assert_eq!(computed, flags, "{a:#x} - {b:#x}, {size}");
     }
 }
+
+#[test]
+fn a_comparison_that_faults_leaves_the_flags_of_before() {
+    let mut cpu = flat32();
+    cpu.regs.seg[seg::ES].limit = 0x3009;
+    cpu.regs.seg[seg::ES].attr = 0x493;
+    set(&mut cpu, 0x2000, 0x3000, 16);
+    assert_eq!(step(&mut cpu, &[0xf3, 0xa6]), Err(Fault::gp(0)));
+    assert_eq!((get(&cpu), cpu.regs.rflags & ZF), ((0x200a, 0x300a, 6), 0));
+}
+
+#[test]
+fn rep_stos_stores_every_size_and_value() {
+    let forms: [(usize, &[u8]); 4] =
+        [(1, &[0xf3, 0xaa]), (2, &[0x66, 0xf3, 0xab]), (4, &[0xf3, 0xab]), (8, &[0xf3, 0x48, 0xab])];
+    for (size, bytes) in forms {
+        for value in [0x1122_3344_5566_7788u64, 0, 0x7777_7777_7777_7777] {
+            for count in [1, 2, 7, 1000] {
+                let mut cpu = flat64();
+                cpu.regs.gpr[RAX] = value;
+                set(&mut cpu, 0, 0x10_0ffb, count as u64);
+                finish(&mut cpu, bytes);
+                let expected = value.to_le_bytes()[..size].repeat(count);
+                assert_eq!(peek(&mut cpu, 0x10_0ffb, size * count), expected, "{size} {value:x} {count}");
+                assert_eq!(quad(&mut cpu, 0x10_0ffb + (size * count) as u64), 0);
+                assert_eq!(cpu.regs.gpr[RDI], 0x10_0ffb + (size * count) as u64);
+            }
+        }
+    }
+}

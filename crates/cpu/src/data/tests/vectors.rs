@@ -66,6 +66,18 @@ fn a_gather_that_faults_keeps_what_is_done_and_can_go_on() {
 }
 
 #[test]
+fn a_gather_that_faults_leaves_what_lies_above_its_elements() {
+    let mut cpu = flat64();
+    cpu.regs.gpr[RBX] = 0x7fff_ffff_fffc;
+    vector::write(&mut cpu, Register::XMM1, &[0x11; 32]);
+    vector::write(&mut cpu, Register::XMM2, &dwords([0, 0, 1, 0, 0, 0, 0, 0]));
+    vector::write(&mut cpu, Register::XMM3, &[0xff; 32]);
+    assert_eq!(step(&mut cpu, &VPGATHERQD), Err(Fault::gp(0)));
+    assert_eq!(vector::read(&mut cpu, Register::XMM1)[4..], [0x11; 28]);
+    assert_eq!(vector::read(&mut cpu, Register::XMM3)[4..], [0xff; 28]);
+}
+
+#[test]
 fn a_gather_with_equal_registers_is_undefined() {
     let mut cpu = flat64();
     let bytes = [0xc4, 0xe2, 0x6d, 0x90, 0x0c, 0x93];
