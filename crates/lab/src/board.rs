@@ -106,33 +106,43 @@ pub struct Caught {
 
 /// Asks a run to stop when it has taken too long.
 struct Watchdog {
-    beat: Arc<(AtomicU64, Mutex<Option<Stop>>)>,
+    watched: Arc<Watched>,
 }
+
+#[derive(Default)]
+struct Watched {
+    /// Milliseconds that are left to the run; 0 is nobody to watch.
+    left: AtomicU64,
+    stop: Mutex<Stop>,
+}
+
+const TICK: u64 = 10;
 
 impl Watchdog {
     fn new() -> Self {
-        let beat = Arc::new((AtomicU64::new(0), Mutex::new(None::<Stop>)));
-        let watched = Arc::downgrade(&beat);
+        let watched = Arc::new(Watched::default());
+        let seen = Arc::downgrade(&watched);
         std::thread::spawn(move || {
-            let mut last = (0, 0);
-            while let Some(beat) = watched.upgrade() {
-                let now = beat.0.load(Ordering::SeqCst);
-                last = if now == last.0 { (now, last.1 + 1) } else { (now, 0) };
-                if last.1 >= 20 {
-                    if let Some(stop) = &*lock(&beat.1) {
-                        stop.ask();
-                    }
-                    last.1 = 0;
+            while let Some(watched) = seen.upgrade() {
+                let left = watched.left.load(Ordering::SeqCst);
+                let next = left.saturating_sub(TICK);
+                let counted =
+                    watched.left.compare_exchange(left, next, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+                if left != 0 && next == 0 && counted {
+                    lock(&watched.stop).ask();
                 }
-                drop(beat);
-                std::thread::sleep(Duration::from_millis(100));
+                drop(watched);
+                std::thread::sleep(Duration::from_millis(TICK));
             }
         });
-        Self { beat }
+        Self { watched }
     }
-    fn watch(&self, stop: Option<Stop>) {
-        self.beat.0.fetch_add(1, Ordering::SeqCst);
-        *lock(&self.beat.1) = stop;
+    fn watch(&self, stop: &Stop, milliseconds: u64) {
+        *lock(&self.watched.stop) = stop.clone();
+        self.watched.left.store(milliseconds, Ordering::SeqCst);
+    }
+    fn rest(&self) {
+        self.watched.left.store(0, Ordering::SeqCst);
     }
 }
 
@@ -142,6 +152,8 @@ pub struct Board {
     vcpu: Box<dyn Vcpu>,
     watchdog: Watchdog,
     next_table: u64,
+    /// Milliseconds after which a run is stopped.
+    pub budget: u64,
 }
 
 impl Board {
@@ -161,7 +173,8 @@ impl Board {
         let partition = SoftHypervisor::new().create(&spec)?;
         let vcpu = partition.vcpu(0)?;
         let bus = Arc::new(LabBus { device: Mutex::new(vec![0; 4096]), ..LabBus::default() });
-        let mut board = Self { memory, bus, vcpu, watchdog: Watchdog::new(), next_table: TABLES + 4096 };
+        let mut board =
+            Self { memory, bus, vcpu, watchdog: Watchdog::new(), next_table: TABLES + 4096, budget: 2000 };
         board.lay_out();
         Ok(board)
     }
@@ -256,10 +269,10 @@ impl Board {
         *lock(&self.bus.stop) = stop.clone();
         self.bus.vector.store(NONE, Ordering::SeqCst);
         self.vcpu.set_state(state)?;
-        self.watchdog.watch(Some(stop.clone()));
+        self.watchdog.watch(&stop, self.budget);
         let bus = self.bus.clone();
         let halt = self.vcpu.run(&*bus, &stop);
-        self.watchdog.watch(None);
+        self.watchdog.rest();
         let after = self.vcpu.state()?;
         Ok((halt, self.caught(), after))
     }

@@ -59,6 +59,18 @@ impl Case {
 }
 
 impl Case {
+    /// The string itself was overwritten: when a processor notices that within an instruction is its own affair.
+    pub fn overwritten(&self, memory: &[u8]) -> bool {
+        let at = arena::offset(self.start.rip).unwrap_or(0);
+        let length: usize = self.pieces.iter().map(|p| p.bytes.len()).sum();
+        memory[at..at + length + 1] != self.image()[at..at + length + 1]
+    }
+
+    /// No instruction reads a flag that an earlier one left undefined.
+    pub fn is_defined(&self) -> bool {
+        self.pieces.iter().all(|p| rflags(p.insn.rflags_read()) & self.undefined_at(p.insn.ip()) == 0)
+    }
+
     /// Flags that the code from `rip` on writes before it reads them: the fast path need not have them at a fault.
     pub fn dead_at(&self, rip: u64) -> u64 {
         let (mut read, mut written) = (0, 0);
@@ -66,7 +78,8 @@ impl Case {
             let insn = &piece.insn;
             read |= insn.rflags_read() & !written;
             if insn.flow_control() != iced_x86::FlowControl::Next {
-                break;
+                // Both ways would have to be followed.
+                return u64::MAX;
             }
             written |= if may_skip(insn) { 0 } else { insn.rflags_modified() };
         }
@@ -78,7 +91,9 @@ impl Case {
 pub fn may_skip(insn: &Instruction) -> bool {
     use Mnemonic::*;
     let last = insn.op_count().wrapping_sub(1);
-    let by_cl = insn.op_count() > 0 && insn.op_kind(last) == OpKind::Register && insn.op_register(last) == Register::CL;
+    let by_cl = insn.op_count() > 0
+        && insn.op_kind(last) == OpKind::Register
+        && insn.op_register(last) == Register::CL;
     let shift = matches!(insn.mnemonic(), Rol | Ror | Rcl | Rcr | Shl | Sal | Shr | Sar | Shld | Shrd);
     insn.has_rep_prefix() || insn.has_repne_prefix() || shift && by_cl
 }

@@ -6,8 +6,8 @@ use super::operands::Operands;
 use super::state::State;
 use crate::rng::Rng;
 use iced_x86::{
-    Code, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind,
-    Register,
+    Code, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
+    OpAccess, OpKind, Register,
 };
 
 /// Bytes that a string may take.
@@ -77,11 +77,12 @@ impl Draft<'_> {
             return false;
         }
         let kept = (self.ip, self.case.pieces.len(), self.fixed, self.undefined);
-        let done = if code.flow_control() == FlowControl::Next || code.flow_control() == FlowControl::Exception {
-            self.add_plain(code)
-        } else {
-            self.add_branch(code)
-        };
+        let done =
+            if code.flow_control() == FlowControl::Next || code.flow_control() == FlowControl::Exception {
+                self.add_plain(code)
+            } else {
+                self.add_branch(code)
+            };
         if !done {
             (self.ip, _, self.fixed, self.undefined) = kept;
             self.case.pieces.truncate(kept.1);
@@ -90,7 +91,15 @@ impl Draft<'_> {
     }
 
     fn operands(&mut self) -> Operands<'_> {
-        Operands { rng: &mut self.rng, bits: self.bits, start: &self.case.start, fixed: self.fixed, ip: self.ip, room: ROOM }
+        Operands {
+            rng: &mut self.rng,
+            bits: self.bits,
+            start: &self.case.start,
+            fixed: self.fixed,
+            ip: self.ip,
+            room: ROOM,
+            locked: false,
+        }
     }
 
     fn add_plain(&mut self, code: Code) -> bool {
@@ -108,7 +117,10 @@ impl Draft<'_> {
         self.mutate(&mut bytes, &insn, prelude);
         let mut decoder = Decoder::with_ip(self.bits, &bytes, self.ip, DecoderOptions::AMD);
         let decoded = decoder.decode();
-        if decoded.is_invalid() && bytes.len() < 15 || decoded.code() != insn.code() || decoded.len() != bytes.len() {
+        if decoded.is_invalid() && bytes.len() < 15
+            || decoded.code() != insn.code()
+            || decoded.len() != bytes.len()
+        {
             return false;
         }
         self.ip += bytes.len() as u64;
@@ -127,10 +139,18 @@ impl Draft<'_> {
         }
     }
 
+    /// Appends unless it reads what is undefined or overwrites what should stay known.
     fn push_checked(&mut self, insn: Instruction) -> bool {
-        if !self.push(insn, false) {
-            return false;
+        let (ip, length) = (self.ip, self.case.pieces.len());
+        let done = self.push(insn, false) && self.last_will_do();
+        if !done {
+            self.ip = ip;
+            self.case.pieces.truncate(length);
         }
+        done
+    }
+
+    fn last_will_do(&mut self) -> bool {
         let Some(piece) = self.case.pieces.last() else { return false };
         let insn = piece.insn;
         if insn.rflags_read() & self.undefined != 0 {
@@ -143,12 +163,15 @@ impl Draft<'_> {
         self.fixed &= !written;
         let certain = !super::case::may_skip(&insn);
         let defined = insn.rflags_modified() & !insn.rflags_undefined();
-        self.undefined = (if certain { self.undefined & !defined } else { self.undefined }) | insn.rflags_undefined();
+        self.undefined =
+            (if certain { self.undefined & !defined } else { self.undefined }) | insn.rflags_undefined();
         true
     }
 
     fn written(&mut self, insn: &Instruction) -> u16 {
-        let writes = |a: OpAccess| !matches!(a, OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess);
+        let writes = |a: OpAccess| {
+            !matches!(a, OpAccess::None | OpAccess::Read | OpAccess::CondRead | OpAccess::NoMemAccess)
+        };
         let info = self.info.info(insn);
         info.used_registers()
             .iter()
@@ -216,7 +239,9 @@ impl Draft<'_> {
                 let at = self.place(8);
                 self.set(5, at)
             }
-            Bt | Bts | Btr | Btc if insn.op0_kind() == OpKind::Memory && insn.op1_kind() == OpKind::Register => {
+            Bt | Bts | Btr | Btc
+                if insn.op0_kind() == OpKind::Memory && insn.op1_kind() == OpKind::Register =>
+            {
                 let offset = (self.rng.next() as i64 >> self.rng.pick(&[48, 51, 55, 58])) as u64;
                 self.rng.percent(20) || self.set(insn.op1_register().full_register().number(), offset)
             }
@@ -274,7 +299,8 @@ impl Draft<'_> {
     fn add_filler(&mut self) -> bool {
         (0..50).any(|_| {
             let code = self.rng.pick(self.forms);
-            code.flow_control() == FlowControl::Next && self.operands().instruction(code).is_some_and(|i| self.push_checked(i))
+            code.flow_control() == FlowControl::Next
+                && self.operands().instruction(code).is_some_and(|i| self.push_checked(i))
         })
     }
 
@@ -404,7 +430,8 @@ fn lane(rng: &mut Rng) -> [u8; 16] {
 }
 
 fn single(rng: &mut Rng) -> u32 {
-    let special = [0, 0x8000_0000, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0x7fa0_0001, 1, 0x007f_ffff, 0x3f80_0000];
+    let special =
+        [0, 0x8000_0000, 0x7f80_0000, 0xff80_0000, 0x7fc0_0000, 0x7fa0_0001, 1, 0x007f_ffff, 0x3f80_0000];
     let exponent = 117 + rng.below(40) as u32;
     if rng.percent(25) { rng.pick(&special) } else { rng.next() as u32 & 0x807f_ffff | exponent << 23 }
 }

@@ -164,7 +164,7 @@ impl Child {
                 return false;
             }
             let mut wait = libc::pollfd { fd: self.from, events: libc::POLLIN, revents: 0 };
-            libc::poll(&mut wait, 1, 3000) == 1 && libc::read(self.from, byte.as_mut_ptr().cast(), 1) == 1
+            libc::poll(&mut wait, 1, 1000) == 1 && libc::read(self.from, byte.as_mut_ptr().cast(), 1) == 1
         }
     }
 

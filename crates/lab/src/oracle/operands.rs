@@ -14,6 +14,8 @@ pub struct Operands<'a> {
     pub ip: u64,
     /// Bytes from the start that the string may take.
     pub room: usize,
+    /// The access is a locked one. It stays in its cache line: hosts punish split locks with long delays.
+    pub locked: bool,
 }
 
 impl Operands<'_> {
@@ -22,11 +24,12 @@ impl Operands<'_> {
         let op = code.op_code();
         let mut insn = Instruction::default();
         insn.set_code(code);
+        let lock = op.can_use_lock_prefix() && !by_register_bit(code) && self.rng.percent(40);
+        self.locked = lock || op.mnemonic() == Mnemonic::Xchg;
         for (n, &kind) in op.op_kinds().iter().enumerate() {
             self.operand(&mut insn, n as u32, kind)?;
         }
-        let memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
-        if op.can_use_lock_prefix() && insn.op0_kind() == OpKind::Memory && self.rng.percent(40) {
+        if lock && insn.op0_kind() == OpKind::Memory {
             insn.set_has_lock_prefix(true);
         }
         if insn.is_string_instruction() && self.rng.percent(60) {
@@ -36,7 +39,6 @@ impl Operands<'_> {
                 insn.set_has_repne_prefix(true);
             }
         }
-        let _ = memory;
         Some(insn)
     }
 
@@ -147,6 +149,11 @@ impl Operands<'_> {
     /// A linear address for an operand of `size` bytes: mostly where it works, sometimes where it hurts.
     pub fn address(&mut self, size: usize) -> u64 {
         let size = size.clamp(1, 512);
+        if self.locked {
+            let page =
+                self.rng.pick(&[DATA, DATA + 0x1000, DEVICE, DEVICE + 0x1000, READ_ONLY, BEFORE_READ_ONLY]);
+            return page + self.rng.below(0x1000) as u64 & !(size.next_power_of_two() as u64 - 1);
+        }
         let inside = |rng: &mut Rng, base: u64, length: usize| base + rng.below(length - size) as u64;
         let across = |rng: &mut Rng, edge: u64| edge - size as u64 + 1 + rng.below(size.max(2) - 1) as u64;
         let rng = &mut *self.rng;
@@ -290,4 +297,12 @@ impl Operands<'_> {
         insn.set_memory_displacement64(value);
         Some(())
     }
+}
+
+/// BTS and their like, whose address moves with a register.
+fn by_register_bit(code: Code) -> bool {
+    use Mnemonic::{Btc, Btr, Bts};
+    let register =
+        [Operand::r16_reg, Operand::r32_reg, Operand::r64_reg].contains(&code.op_code().op1_kind());
+    matches!(code.mnemonic(), Btc | Btr | Bts) && register
 }

@@ -1,0 +1,229 @@
+//! What the design says about the tree, checked.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Which crates a crate may see (design: dependencies point down the list only). What is not listed may see nothing.
+const ALLOWED: [(&str, &[&str]); 13] = [
+    ("x86", &[]),
+    ("vmcore", &["x86"]),
+    ("translate", &["x86"]),
+    ("nested", &["x86", "vmcore"]),
+    ("cpu", &["x86", "vmcore", "translate", "nested"]),
+    ("kvm", &["x86", "vmcore"]),
+    ("devices", &["vmcore"]),
+    ("storage", &["vmcore"]),
+    ("net", &["vmcore"]),
+    ("machine", &["x86", "vmcore", "cpu", "kvm", "devices", "storage", "net"]),
+    ("manage", &["x86", "vmcore", "machine"]),
+    ("cli", &["x86", "vmcore", "translate", "cpu", "kvm", "machine", "manage"]),
+    (
+        "lab",
+        &[
+            "x86",
+            "vmcore",
+            "translate",
+            "nested",
+            "cpu",
+            "kvm",
+            "devices",
+            "storage",
+            "net",
+            "machine",
+            "manage",
+        ],
+    ),
+];
+
+const MOST_LINES: usize = 800;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace")
+}
+
+fn crates() -> Vec<(String, PathBuf)> {
+    let mut found: Vec<_> = fs::read_dir(root().join("crates"))
+        .expect("crates/")
+        .flatten()
+        .filter(|entry| entry.path().join("Cargo.toml").exists())
+        .map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
+        .collect();
+    found.sort();
+    found
+}
+
+/// All files below a directory with one of these endings, build output left out.
+fn files(below: &Path, endings: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(below).into_iter().flatten().flatten() {
+        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+        if path.is_dir() {
+            let skipped = name == "target" || name == ".git";
+            found.extend(if skipped { Vec::new() } else { files(&path, endings) });
+        } else if endings.iter().any(|e| name.ends_with(e)) {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources() -> Vec<(String, String)> {
+    files(&root().join("crates"), &[".rs"])
+        .into_iter()
+        .map(|path| {
+            let name = path.strip_prefix(root()).unwrap_or(&path).to_string_lossy().into_owned();
+            (name, fs::read_to_string(&path).unwrap_or_default())
+        })
+        .collect()
+}
+
+/// Fails with all complaints at once.
+fn clean(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "\n{}\n", complaints.join("\n"));
+}
+
+#[test]
+fn dependencies_point_down_the_list() {
+    let allowed: BTreeMap<_, _> = ALLOWED.into_iter().collect();
+    let mut complaints = Vec::new();
+    for (name, path) in crates() {
+        let manifest = fs::read_to_string(path.join("Cargo.toml")).unwrap_or_default();
+        let Some(may) = allowed.get(name.as_str()) else {
+            complaints.push(format!("crates/{name} has no row in the table of allowed dependencies"));
+            continue;
+        };
+        for line in manifest.lines().filter_map(|l| l.trim().strip_prefix("ireko-")) {
+            let seen: String = line.chars().take_while(|c| c.is_ascii_alphanumeric()).collect();
+            if !may.contains(&seen.as_str()) {
+                complaints.push(format!("crates/{name} must not depend on {seen}"));
+            }
+        }
+    }
+    clean(complaints);
+}
+
+/// Files that ARCHITECTURE.md lets hold unsafe code: one path in backquotes a line, between the markers.
+fn unsafe_files() -> Result<Vec<String>, String> {
+    let text = fs::read_to_string(root().join("ARCHITECTURE.md")).map_err(|_| {
+        "ARCHITECTURE.md is missing: it names the files that may hold unsafe code".to_string()
+    })?;
+    let inside = text
+        .split_once("<!-- unsafe:begin -->")
+        .and_then(|(_, rest)| rest.split_once("<!-- unsafe:end -->"))
+        .ok_or("ARCHITECTURE.md has no list between <!-- unsafe:begin --> and <!-- unsafe:end -->")?
+        .0;
+    Ok(inside.lines().filter_map(|l| l.split('`').nth(1)).map(str::to_string).collect())
+}
+
+fn holds_unsafe(text: &str) -> bool {
+    text.lines().any(|line| {
+        let line = line.trim_start();
+        let code = !line.starts_with("//")
+            && !line.contains("forbid(unsafe_code)")
+            && !line.contains("deny(unsafe_code)");
+        let words =
+            ["unsafe {", "unsafe fn", "unsafe impl", "unsafe extern", "global_asm!", "allow(unsafe_code)"];
+        code && words.iter().any(|w| line.contains(w)) && !line.contains('"')
+    })
+}
+
+#[test]
+fn unsafe_code_is_where_the_architecture_says() {
+    let listed = unsafe_files().unwrap_or_else(|sentence| panic!("{sentence}"));
+    let complaints = sources()
+        .into_iter()
+        .filter(|(name, text)| holds_unsafe(text) && !listed.contains(name))
+        .map(|(name, _)| format!("{name} holds unsafe code and is not in ARCHITECTURE.md's list"));
+    clean(complaints.collect());
+}
+
+#[test]
+fn files_on_the_unsafe_list_exist_and_need_it() {
+    let listed = unsafe_files().unwrap_or_else(|sentence| panic!("{sentence}"));
+    let known: BTreeMap<_, _> = sources().into_iter().collect();
+    let needless = |name: &&String| !known.get(*name).is_some_and(|text| holds_unsafe(text));
+    clean(
+        listed
+            .iter()
+            .filter(needless)
+            .map(|n| format!("{n} is listed for unsafe code and has none"))
+            .collect(),
+    );
+}
+
+#[test]
+fn every_file_with_unsafe_code_says_why() {
+    let silent = |(_, text): &&(String, String)| holds_unsafe(text) && !text.contains("// UNSAFETY:");
+    clean(
+        sources()
+            .iter()
+            .filter(silent)
+            .map(|(name, _)| format!("{name} has no `// UNSAFETY:` sentence"))
+            .collect(),
+    );
+}
+
+#[test]
+fn every_crate_says_what_it_is() {
+    let bare = |path: &PathBuf| {
+        let text = ["src/lib.rs", "src/main.rs"].iter().find_map(|f| fs::read_to_string(path.join(f)).ok());
+        !text.unwrap_or_default().starts_with("//!")
+    };
+    let complaints = crates().into_iter().filter(|(_, path)| bare(path));
+    clean(complaints.map(|(name, _)| format!("crates/{name} does not open with //!")).collect());
+}
+
+#[test]
+fn no_file_is_too_long() {
+    let long = |(_, text): &&(String, String)| text.lines().count() > MOST_LINES;
+    let found = sources();
+    let complaints = found.iter().filter(long);
+    clean(
+        complaints
+            .map(|(name, text)| format!("{name} has {} lines; split it", text.lines().count()))
+            .collect(),
+    );
+}
+
+#[test]
+fn names_are_the_manuals_words() {
+    let mut complaints = Vec::new();
+    for (name, text) in sources().iter().filter(|(name, _)| !name.ends_with("tests/tidy.rs")) {
+        for (n, line) in text.lines().enumerate() {
+            if let Some(word) = bad_name(line) {
+                complaints.push(format!("{name}:{}: {word}", n + 1));
+            }
+        }
+    }
+    clean(complaints);
+}
+
+fn bad_name(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let rest = line.strip_prefix("pub(crate) ").or(line.strip_prefix("pub ")).unwrap_or(line);
+    let (kind, rest) = rest.split_once(' ')?;
+    let name = rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()?;
+    let vague = ["Manager", "Helper", "Util", "Common"].iter().any(|w| name.contains(w));
+    let bad = match kind {
+        "struct" | "enum" | "trait" | "type" => vague,
+        "fn" => name.starts_with("get_"),
+        _ => false,
+    };
+    bad.then_some(name)
+}
+
+#[test]
+fn nothing_names_this_machine() {
+    // Put together here, so that this file does not find itself.
+    let places = [["/wo", "rk/"].concat(), ["/tmp/", "brief"].concat()];
+    let mut complaints = Vec::new();
+    for path in files(&root(), &[".rs", ".toml", ".md", ".sh", ".json", ".yml", "run"]) {
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        if places.iter().any(|p| text.contains(p.as_str())) {
+            complaints.push(format!("{} names a path of this machine", path.display()));
+        }
+    }
+    clean(complaints);
+}
