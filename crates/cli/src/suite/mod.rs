@@ -22,7 +22,7 @@ use clap::Args;
 use kernels::{Group, Kernel};
 use peer::{Conversation, Setting};
 use probe::Answer;
-use results::{Column, Results};
+use results::{Column, PEER, Results};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,6 +41,9 @@ pub struct BenchArgs {
     /// Measurements of each kernel at each place; their median counts.
     #[arg(long, default_value_t = 5)]
     pub rounds: u32,
+    /// Let the least time count instead of the median: for machines that do other work meanwhile.
+    #[arg(long)]
+    pub best: bool,
     /// Measure in levels 1 to N.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub levels: u32,
@@ -119,9 +122,7 @@ fn tell(args: &BenchArgs, results: &Results) -> Result<ExitCode> {
     if let Some(path) = &args.svg {
         fs::write(path, chart::svg(results)).with_context(|| format!("cannot write {}", path.display()))?;
     }
-    let mut ours = results.columns.iter().filter(|column| !column.name.starts_with("TCG"));
-    let failed = ours.any(|column| column.error.is_some()) || !results.differences().is_empty();
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if results.ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// One place where kernels run, and what it gave so far.
@@ -131,6 +132,7 @@ struct Place {
     engine: usize,
     depth: u32,
     groups: &'static [Group],
+    clock_wrong: bool,
 }
 
 const ALL: &[Group] = &[Group::Compute, Group::System, Group::Nesting];
@@ -146,9 +148,10 @@ impl Place {
             own_memory_bytes: None,
             error: None,
             rounds: BTreeMap::new(),
+            best: false,
             checks: BTreeMap::new(),
         };
-        Self { column, engine, depth, groups }
+        Self { column, engine, depth, groups, clock_wrong: false }
     }
 
     fn meet(&mut self, answer: Answer, start: Duration) {
@@ -177,10 +180,14 @@ impl Place {
         };
         ensure!(name == kernel.name, "the answer is about {name:?}");
         let claimed = Duration::from_nanos(nanoseconds);
+        let wrong = claimed > taken + CLOCK_TOLERANCE;
         ensure!(
-            claimed <= taken + CLOCK_TOLERANCE,
+            !wrong || self.column.name.starts_with(PEER),
             "its clock is wrong: it says {claimed:?}, but only {taken:?} passed here"
         );
+        // The peer is not ours to mend: the time that passed here, with the console's, is the best there is.
+        self.clock_wrong |= wrong;
+        let nanoseconds = if wrong { taken.as_nanos() as u64 } else { nanoseconds };
         let known = *self.column.checks.entry(kernel.name).or_insert(check);
         ensure!(known == check, "gives {check:#x} now, {known:#x} before");
         self.column.rounds.entry(kernel.name).or_default().push(nanoseconds);
@@ -211,7 +218,7 @@ fn measure(args: &BenchArgs) -> Result<Results> {
         field.round(&kernels, round, args, &mut line);
     }
     drop(line);
-    Ok(field.finish(args.rounds))
+    Ok(field.finish(args))
 }
 
 impl Field {
@@ -324,16 +331,21 @@ impl Field {
         }
     }
 
-    fn finish(mut self, rounds: u32) -> Results {
+    fn finish(mut self, args: &BenchArgs) -> Results {
         let memory: Vec<Option<u64>> =
             self.engines.iter().map(|engine| engine.as_ref()?.own_memory()).collect();
-        for place in self.places.iter_mut().filter(|place| place.depth == 0 && place.engine > 0) {
-            place.column.own_memory_bytes = memory[place.engine];
+        for place in &mut self.places {
+            place.column.best = args.best;
+            if place.depth == 0 && place.engine > 0 {
+                place.column.own_memory_bytes = memory[place.engine];
+            }
+            if place.clock_wrong {
+                let name = &place.column.name;
+                self.notes
+                    .push(format!("{name}'s clock runs wrong: where it does, its times are the host's"));
+            }
         }
-        Results {
-            rounds,
-            columns: self.places.into_iter().map(|place| place.column).collect(),
-            notes: self.notes,
-        }
+        let columns = self.places.into_iter().map(|place| place.column).collect();
+        Results { rounds: args.rounds, columns, notes: self.notes }
     }
 }

@@ -14,14 +14,16 @@ pub fn table(results: &Results) -> String {
     for (group, title) in groups {
         let rows = ratios(results, group);
         if rows.len() > 1 {
-            let _ = write!(text, "\n{title} (medians of {})\n{}", results.rounds, align(&rows));
+            let _ =
+                write!(text, "\n{title} ({} of {})\n{}", results.statistic(), results.rounds, align(&rows));
         }
     }
     let rows = exits(results);
     if rows.len() > 1 {
         let _ = write!(
             text,
-            "\nCPUID, answered by the hypervisor above (medians of {})\n{}",
+            "\nCPUID, answered by the hypervisor above ({} of {})\n{}",
+            results.statistic(),
             results.rounds,
             align(&rows)
         );
