@@ -82,7 +82,8 @@ pub struct Code {
     pages: Map<u64, PageCode>,
     /// Code was undone since this was last cleared: the running block may be stale.
     pub(crate) undone: bool,
-    pub(crate) plain: bool,
+    /// Key bits that are always on: optimizations that are switched off.
+    pub(crate) always: Key,
     /// Grows when all code is forgotten.
     pub(crate) generation: u64,
     _registration: Option<crate::signal::Registration>,
@@ -108,7 +109,7 @@ impl Code {
             map: Map::default(),
             pages: Map::default(),
             undone: false,
-            plain: false,
+            always: Key::default(),
             generation: 0,
             _registration: registration,
             buffer: Vec::with_capacity(4096 + 16),
@@ -179,7 +180,7 @@ impl Cpu {
     /// The mode bits that code runs under now.
     pub(crate) fn key(&self) -> Key {
         let regs = &self.regs;
-        let mut key = 0;
+        let mut key = self.code.always.0;
         let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
         let long = regs.code64();
         set(long, Key::CODE64);
@@ -192,7 +193,6 @@ impl Cpu {
         set(regs.cr0 & cr0::MP != 0, Key::MONITOR);
         set(regs.cr4 & cr4::OSFXSR != 0, Key::SSE);
         set(regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & 6 == 6, Key::AVX);
-        set(self.code.plain, Key::PLAIN);
         set(regs.cpl == 0, Key::KERNEL);
         set(regs.cr4 & cr4::SMAP != 0, Key::SMAP);
         let rdtsc = match self.control() {

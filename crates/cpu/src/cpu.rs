@@ -68,6 +68,8 @@ pub struct Cpu {
     pub(crate) armed: *mut ireko_translate::Hot,
     /// An event waits for IF, GIF or the like: look around after every change of those.
     pub(crate) waits: bool,
+    /// No flush is spared.
+    pub(crate) flush_always: bool,
     /// The only vCPU of its partition.
     pub(crate) lone: bool,
     /// The instruments that are on.
@@ -109,6 +111,7 @@ impl Cpu {
             bounce: Box::default(),
             armed: std::ptr::null_mut(),
             waits: false,
+            flush_always: false,
             dependents: Default::default(),
             lone: spec.model.vcpus() == 1,
             inspect: None,

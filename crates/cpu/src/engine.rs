@@ -5,6 +5,7 @@ use crate::cpu::{Cpu, CpuSpec};
 use crate::cpuid::{Model, ModelSpec};
 use crate::inspect;
 use crate::tsc::Tsc;
+use ireko_translate::Key;
 use ireko_vmcore::{Bus, Caps, CpuModel, CpuState, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition};
 use ireko_vmcore::{PartitionSpec, Stop, Vcpu};
 use std::sync::{Arc, Mutex};
@@ -23,6 +24,10 @@ impl SoftHypervisor {
 #[derive(Clone, Debug, Default)]
 struct Options {
     plain: bool,
+    /// Optimizations that are switched off, to bisect a failure.
+    ungrouped: bool,
+    routines: bool,
+    flush_always: bool,
     inspect: inspect::Options,
 }
 
@@ -39,10 +44,15 @@ impl Options {
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
         match name {
             "plain" => self.plain = inspect::options::switch(name, value)?,
+            "groups" => self.ungrouped = !inspect::options::switch(name, value)?,
+            "in-place" => self.routines = !inspect::options::switch(name, value)?,
+            "spare-flushes" => self.flush_always = !inspect::options::switch(name, value)?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;
-                return Err(format!("the software engine has no option {name:?}; it has plain, {known}"));
+                return Err(format!(
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, {known}"
+                ));
             }
         }
         Ok(())
@@ -82,7 +92,12 @@ impl Hypervisor for SoftHypervisor {
         };
         let mut cpu = Cpu::new(&cpu)
             .map_err(|source| HvError::System { what: "memory for the software CPU".into(), source })?;
-        cpu.code.plain = options.plain;
+        cpu.code.always = Key::of(&[
+            (options.plain, Key::PLAIN),
+            (options.ungrouped, Key::UNGROUPED),
+            (options.routines, Key::ROUTINES | Key::RDTSC_ROUTINE | Key::PUSHF_ROUTINE),
+        ]);
+        cpu.flush_always = options.flush_always;
         cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition {
             apics,

@@ -11,7 +11,7 @@ use ireko_nested::{Event, EventKind};
 use ireko_translate::Key;
 use ireko_translate::thunk::{self, Reason};
 use ireko_vmcore::{Bus, Halt, Stop};
-use ireko_x86::bits::rflags;
+use ireko_x86::bits::{cr0, rflags};
 use ireko_x86::exception::{Exception, vector};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -77,6 +77,9 @@ impl Cpu {
             let rip = svm::injection_rip(self, &event);
             return inspect::deliver(self, event, rip);
         }
+        if self.gif && self.apic.init_pending() {
+            return self.init();
+        }
         if self.gif && self.apic.nmi_pending() && !self.nmi_blocked {
             return self.nmi();
         }
@@ -97,6 +100,21 @@ impl Cpu {
             }
             None => Ok(()),
         }
+    }
+
+    /// INIT: the guest's hypervisor hears of it, or the processor starts anew (APM vol. 2, 14.1.3 and 15.13.3).
+    fn init(&mut self) -> Result<(), Fault> {
+        if let Some(exit) = svm::init_exit(self) {
+            return Err(Fault::Exit(exit));
+        }
+        self.apic.init_take();
+        self.apic.init();
+        let kept = self.regs.cr0 & (cr0::CD | cr0::NW);
+        self.regs = ireko_x86::Registers::reset();
+        self.regs.cr0 = self.regs.cr0 & !(cr0::CD | cr0::NW) | kept;
+        self.forget_run();
+        self.flush_tlb(false);
+        Ok(())
     }
 
     fn nmi(&mut self) -> Result<(), Fault> {

@@ -8,7 +8,7 @@ use crate::classify::{Class, Env, classify};
 use crate::ea::{self, Address};
 use crate::group::{self, Member};
 use crate::key::Key;
-use crate::layout::{Hot, JUMP_CODES, JUMP_SLOT_BYTES, JUMP_TAGS, PINNED, jump_index};
+use crate::layout::{Hot, JUMP_CODES, JUMP_ROTATE, JUMP_SLOT_BYTES, JUMP_TAGS, PINNED, jump_index};
 use crate::liveness::{self, ALL};
 use crate::memory::{Access, GroupPlace, SlowAccess};
 use crate::thunk::Reason;
@@ -857,7 +857,9 @@ impl Emitter<'_> {
         };
         self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
         self.asm.jrcxz(wanted);
-        self.asm.pext(reg::RCX, reg::R14, Mem::state(offset_of!(Hot, jump_mask)));
+        self.asm.put(&[0xc4, 0xc3, 0xfb, 0xf0, 0xce, JUMP_ROTATE]); // RORX RCX, R14, JUMP_ROTATE
+        self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
+        self.asm.pext(reg::RCX, reg::RCX, Mem::state(offset_of!(Hot, jump_mask)));
         self.asm.load(reg::R13, at(table, reg::RCX));
         self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
         self.asm.xchg(reg::RCX, reg::R13);

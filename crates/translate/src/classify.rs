@@ -214,7 +214,7 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
 
 /// 64-bit code at CPL 0, not single-stepped.
 fn kernel(key: Key) -> bool {
-    key.has(Key::CODE64) && key.has(Key::KERNEL) && !key.has(Key::SINGLE)
+    key.has(Key::CODE64) && key.has(Key::KERNEL) && key.0 & (Key::SINGLE | Key::ROUTINES) == 0
 }
 
 fn pushes_64(insn: &Instruction) -> bool {

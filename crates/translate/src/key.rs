@@ -40,6 +40,14 @@ impl Key {
     /// No shared checks: the twin of a block whose shared check failed.
     pub const UNGROUPED: u32 = 1 << 30;
 
+    /// No system instruction is done in place.
+    pub const ROUTINES: u32 = 1 << 31;
+
+    /// The bits that are on.
+    pub fn of(bits: &[(bool, u32)]) -> Self {
+        Self(bits.iter().filter(|b| b.0).fold(0, |key, b| key | b.1))
+    }
+
     /// The key after STAC or CLAC.
     pub const fn with_access_check(self, on: bool) -> Self {
         let mode = if on || !self.has(Self::SMAP) { 2 } else { 1 };

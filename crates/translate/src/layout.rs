@@ -34,8 +34,11 @@ pub const TLB_MODES: usize = 3;
 pub const JUMP_ENTRIES: usize = 2048;
 /// Jump tables: one for each kind of code that alternates often, the last for all the rest.
 pub const JUMP_SLOTS: usize = 4;
-/// Which bits of an address choose the jump-table entry, as PEXT takes them: 4096-byte-page-local bits and some above.
-pub const JUMP_MASK: u64 = 0x3ff8;
+/// Which bits of an address's hash choose the jump-table entry, as PEXT takes them.
+pub const JUMP_MASK: u64 = JUMP_ENTRIES as u64 - 1;
+/// The hash is the address plus itself rotated right by this: function entries differ above the page offset, return
+/// addresses below.
+pub const JUMP_ROTATE: u8 = 11;
 
 /// Groups of accesses with a shared check in one block.
 pub const GROUPS: usize = 16;
@@ -145,9 +148,7 @@ pub const fn tlb_index(address: u64) -> usize {
     (address >> 12) as usize & (TLB_ENTRIES - 1)
 }
 
-/// Index of the jump-table entry of an address: what PEXT with [`JUMP_MASK`] gives.
+/// Index of the jump-table entry of an address.
 pub const fn jump_index(address: u64) -> usize {
-    (address >> 3) as usize & (JUMP_ENTRIES - 1)
+    (address.wrapping_add(address.rotate_right(JUMP_ROTATE as u32)) & JUMP_MASK) as usize
 }
-
-const _: () = assert!(JUMP_MASK == ((JUMP_ENTRIES as u64) - 1) << 3);

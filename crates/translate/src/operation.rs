@@ -20,6 +20,7 @@ pub enum Pointer {
 }
 
 const RCX: usize = 1;
+const RSP: usize = 4;
 
 /// How one instruction's registers are placed.
 #[derive(Debug)]
@@ -28,6 +29,8 @@ struct Plan {
     rcx_real: bool,
     rcx_written: bool,
     pointer: Pointer,
+    /// Guest RSP is in RSI for this instruction, whose own value waits in a temporary: beside AH..BH, R10 cannot be encoded.
+    rsp_in_rsi: bool,
     /// Parked guest registers and the scratch registers that they take.
     parked: Vec<(usize, u8, bool)>,
 }
@@ -49,9 +52,11 @@ fn writes(access: OpAccess) -> bool {
 impl Plan {
     fn new(insn: &Instruction, info: &InstructionInfo, has_memory: bool) -> Option<Self> {
         let high = register_operands(insn).any(|(_, r)| is_high_byte(r));
+        let explicit_rsp = register_operands(insn).any(|(_, r)| r.full_register() == Register::RSP);
         let explicit_rcx = register_operands(insn).any(|(_, r)| r.full_register() == Register::RCX);
         let used = info.used_registers().iter().filter(|u| u.register().full_register() == Register::RCX);
-        let in_address = [insn.memory_base(), insn.memory_index()].iter().any(|r| r.full_register() == Register::RCX);
+        let in_address =
+            [insn.memory_base(), insn.memory_index()].iter().any(|r| r.full_register() == Register::RCX);
         let implicit = !explicit_rcx && !in_address && used.clone().next().is_some();
         // RCX as address and implicitly, too (CMPXCHG16B [RCX]): its uses as an operand say so.
         let implicit = implicit || implicit_rcx(insn);
@@ -86,13 +91,16 @@ impl Plan {
             return None;
         }
         let parked = parked.iter().zip(pool).map(|(&(gpr, written), &host)| (gpr, host, written)).collect();
-        Some(Self { rcx_real, rcx_written, pointer, parked })
+        Some(Self { rcx_real, rcx_written, pointer, rsp_in_rsi: high && explicit_rsp, parked })
     }
 
     fn host(&self, register: Register) -> u8 {
         let gpr = register.full_register().number();
         if gpr == RCX && self.rcx_real {
             return reg::RCX;
+        }
+        if gpr == RSP && self.rsp_in_rsi {
+            return reg::RSI;
         }
         PINNED[gpr].unwrap_or_else(|| self.parked.iter().find(|p| p.0 == gpr).map_or(reg::R13, |p| p.1))
     }
@@ -101,7 +109,10 @@ impl Plan {
 /// Instructions whose RCX is an operand that the encoding does not name.
 fn implicit_rcx(insn: &Instruction) -> bool {
     use iced_x86::Mnemonic::*;
-    matches!(insn.mnemonic(), Cmpxchg8b | Cmpxchg16b | Pcmpestri | Pcmpistri | Vpcmpestri | Vpcmpistri)
+    matches!(
+        insn.mnemonic(),
+        Cmpxchg8b | Cmpxchg16b | Pcmpestri | Pcmpestri64 | Pcmpistri | Vpcmpestri | Vpcmpestri64 | Vpcmpistri
+    )
 }
 
 /// The register of `size` bytes with this host number.
@@ -128,6 +139,10 @@ impl Emitter<'_> {
         for &(gpr, host, _) in &plan.parked {
             self.asm.load(host, ea::parked(gpr));
         }
+        if plan.rsp_in_rsi {
+            self.asm.store(ea::temp(2), reg::RSI);
+            self.asm.mov(reg::RSI, reg::R10);
+        }
         let rewritten = rewrite(insn, &plan, self.pointer);
         self.mark();
         if !self.encode(&rewritten) {
@@ -141,7 +156,10 @@ impl Emitter<'_> {
                 self.asm.store(ea::parked(gpr), host);
             }
         }
-        if plan.pointer == Pointer::Rsi {
+        if plan.rsp_in_rsi {
+            self.asm.mov(reg::R10, reg::RSI);
+        }
+        if plan.rsp_in_rsi || plan.pointer == Pointer::Rsi {
             self.asm.load(reg::RSI, ea::temp(2));
         }
     }

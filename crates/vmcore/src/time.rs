@@ -1,9 +1,13 @@
 //! Time comes in from outside: one clock, and timers that fire on it.
 
+use rustix::fd::OwnedFd;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 /// The machine's time in nanoseconds since the machine was made. Cheap to clone.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +43,9 @@ struct Queue {
 struct Shared {
     clock: Clock,
     queue: Mutex<Queue>,
-    changed: Condvar,
+    /// Rings at the first deadline. Set under the queue's lock; setting it wakes nobody before its time, which is what
+    /// makes arming cheap.
+    alarm: OwnedFd,
     next_id: AtomicU64,
 }
 
@@ -50,24 +56,42 @@ impl Shared {
 
     /// The thread's body: waits for the first deadline, calls back without holding the lock.
     fn serve(&self) {
-        let mut queue = self.lock();
-        while !queue.closed {
-            let Some((&(at, id), _)) = queue.armed.first_key_value() else {
-                queue = self.changed.wait(queue).unwrap_or_else(|e| e.into_inner());
-                continue;
-            };
-            let now = self.clock.now();
-            if now < at {
-                let wait = Duration::from_nanos(at - now);
-                queue = self.changed.wait_timeout(queue, wait).unwrap_or_else(|e| e.into_inner()).0;
-                continue;
-            }
-            if let Some(callback) = queue.armed.remove(&(at, id)) {
+        loop {
+            let mut queue = self.lock();
+            while let Some(callback) = self.due(&mut queue) {
                 drop(queue);
                 callback();
                 queue = self.lock();
             }
+            if queue.closed {
+                return;
+            }
+            self.set_alarm(&queue);
+            drop(queue);
+            let mut rings = [0; 8];
+            let _ = rustix::io::read(&self.alarm, &mut rings);
         }
+    }
+
+    /// Takes the first timer whose deadline has come.
+    fn due(&self, queue: &mut Queue) -> Option<Callback> {
+        let (&key, _) = queue.armed.first_key_value().filter(|(key, _)| key.0 <= self.clock.now())?;
+        queue.armed.remove(&key)
+    }
+
+    /// Rings when the first deadline comes (at once if closed, never if there is none).
+    fn set_alarm(&self, queue: &Queue) {
+        let wait = match queue.armed.first_key_value() {
+            _ if queue.closed => 1,
+            Some((&(at, _), _)) => at.saturating_sub(self.clock.now()).max(1),
+            None => 0,
+        };
+        let it_value =
+            Timespec { tv_sec: (wait / 1_000_000_000) as i64, tv_nsec: (wait % 1_000_000_000) as i64 };
+        let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let set =
+            timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value });
+        debug_assert!(set.is_ok(), "a valid time for a timer");
     }
 }
 
@@ -76,8 +100,9 @@ struct Owner(Arc<Shared>);
 
 impl Drop for Owner {
     fn drop(&mut self) {
-        self.0.lock().closed = true;
-        self.0.changed.notify_all();
+        let mut queue = self.0.lock();
+        queue.closed = true;
+        self.0.set_alarm(&queue);
     }
 }
 
@@ -92,7 +117,8 @@ impl Timers {
         let shared = Arc::new(Shared {
             clock,
             queue: Mutex::default(),
-            changed: Condvar::new(),
+            alarm: timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)
+                .expect("a timer of the host"),
             next_id: AtomicU64::new(0),
         });
         let served = shared.clone();
@@ -139,8 +165,13 @@ impl Timer {
             queue.armed.insert((at, self.id), self.callback.clone());
         }
         *armed_at = at;
-        if queue.armed.first_key_value().map(|(key, _)| *key) != first {
-            shared.changed.notify_all();
+        // A first deadline that moved away needs nothing: the alarm rings early, and is set again.
+        let earlier = match (queue.armed.first_key_value().map(|(key, _)| *key), first) {
+            (Some(now), Some(before)) => now < before,
+            (now, _) => now.is_some(),
+        };
+        if earlier {
+            shared.set_alarm(&queue);
         }
     }
 }
@@ -155,6 +186,7 @@ impl Drop for Timer {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use std::time::Duration;
 
     #[test]
     fn a_timer_fires_once_at_its_deadline() {

@@ -101,9 +101,9 @@ pub fn maskmovq(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         return Err(Exception::new(number::MF).into());
     }
     let (data, chosen) = (mmx(cpu, insn.op1_register()), mmx(cpu, insn.op2_register()));
-    let next = store_bytes(cpu, insn, &data, &chosen)?;
+    // Silicon does so before the stores, so a fault finds it done.
     enter_mmx(cpu);
-    Ok(next)
+    store_bytes(cpu, insn, &data, &chosen)
 }
 
 /// TOP in the x87 status word.

@@ -145,7 +145,8 @@ pub fn cmps(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         let first = form.source(cpu)?;
         let second = form.destination(cpu, false)?;
         let (rsi, rdi) = (form.offset(cpu, gpr::RSI), form.offset(cpu, gpr::RDI));
-        let elements = limit.min(form.reach(first, rsi)).min(form.reach(second, rdi)).min(CHUNK as u64 >> form.shift());
+        let elements =
+            limit.min(form.reach(first, rsi)).min(form.reach(second, rdi)).min(CHUNK as u64 >> form.shift());
         let (mut a, mut b) = ([0; CHUNK], [0; CHUNK]);
         let step = if elements > 1
             && read_run(cpu, form, (form.segment, rsi, first), elements, &mut a)?

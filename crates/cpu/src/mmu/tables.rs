@@ -105,7 +105,7 @@ impl Cpu {
 
     /// A flush of a whole ASID, for one of its banks.
     pub(crate) fn flush_bank(&mut self, number: usize, keep_global: bool) {
-        let now = crate::silicon::rdtsc();
+        let (now, always) = (crate::silicon::rdtsc(), self.flush_always);
         let Some(bank) = self.banks.get(number) else { return };
         let often = now.wrapping_sub(bank.flushed_at) < OFTEN;
         bank.flushed_at = now;
@@ -119,7 +119,7 @@ impl Cpu {
         self.untrack(number);
         if let Some(bank) = self.banks.get(number) {
             bank.flush(false);
-            bank.tracked = often;
+            bank.tracked = often && !always;
         }
     }
 
