@@ -59,6 +59,11 @@ impl Case {
 }
 
 impl Case {
+    /// The instruction at `rip` is a string instruction.
+    pub fn in_string_instruction(&self, rip: u64) -> bool {
+        self.pieces.iter().any(|p| p.insn.ip() == rip && p.insn.is_string_instruction())
+    }
+
     /// The string itself was overwritten: when a processor notices that within an instruction is its own affair.
     pub fn overwritten(&self, memory: &[u8]) -> bool {
         let at = arena::offset(self.start.rip).unwrap_or(0);

@@ -5,6 +5,16 @@ use super::case::Case;
 use super::quirks::{self, Counts};
 use super::state::{Outcome, State};
 
+/// Which arithmetic flags count at a fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flags {
+    All,
+    /// Not those that the code from there on writes before it reads them.
+    Live,
+    /// As `Live`, and every iteration of a string instruction is an instruction of its own.
+    LiveStepped,
+}
+
 /// RFLAGS bits that a user program sees: arithmetic, DF, AC.
 const FLAGS: u64 = 0x4_0cd5;
 
@@ -14,9 +24,7 @@ const NAMES: [&str; 16] = [
 ];
 
 /// Differences, `native` against `soft`, one a line. Empty: they agree.
-///
-/// With `exact`, flags at a fault count even if the code from there on writes them before it reads them.
-pub fn differences(case: &Case, native: &Outcome, soft: &Outcome, exact: bool) -> Vec<String> {
+pub fn differences(case: &Case, native: &Outcome, soft: &Outcome, which: Flags) -> Vec<String> {
     let mut found = Vec::new();
     let counts = quirks::counts(case, native);
     if !counts.end && (native.end.vector, native.state.rip) != (soft.end.vector, soft.state.rip) {
@@ -24,7 +32,7 @@ pub fn differences(case: &Case, native: &Outcome, soft: &Outcome, exact: bool) -
     }
     ends(native, soft, counts, &mut found);
     registers(case, native, soft, &mut found);
-    flags(case, native, soft, exact, &mut found);
+    flags(case, native, soft, which, &mut found);
     x87(&native.state, &soft.state, counts, &mut found);
     vectors(&native.state, &soft.state, &mut found);
     if counts.memory {
@@ -60,9 +68,14 @@ fn registers(case: &Case, native: &Outcome, soft: &Outcome, found: &mut Vec<Stri
     }
 }
 
-fn flags(case: &Case, native: &Outcome, soft: &Outcome, exact: bool, found: &mut Vec<String>) {
+fn flags(case: &Case, native: &Outcome, soft: &Outcome, which: Flags, found: &mut Vec<String>) {
     let rip = native.state.rip;
-    let dead = if exact || native.end.vector == 3 { 0 } else { case.dead_at(rip) };
+    let dead = match which {
+        _ if native.end.vector == 3 => 0,
+        Flags::All => 0,
+        Flags::LiveStepped if case.in_string_instruction(rip) => u64::MAX,
+        _ => case.dead_at(rip),
+    };
     let mask = FLAGS & !case.undefined_at(rip) & !dead;
     differ(found, "rflags", native.state.rflags & mask, soft.state.rflags & mask);
 }

@@ -398,7 +398,7 @@ fn fill_vectors(rng: &mut Rng, state: &mut State) {
         let exponent = match rng.below(6) {
             0 => rng.next() as u16,
             1 => rng.pick(&[0, 0x7fff, 0x8000, 0xffff]),
-            _ => 0x3fff + rng.below(64) as u16 - 8 | (rng.next() as u16 & 0x8000),
+            _ => (0x3ff7 + rng.below(64) as u16) | (rng.next() as u16 & 0x8000),
         };
         if exponent & 0x7fff != 0 {
             state.xsave[at + 7] |= 0x80;

@@ -15,6 +15,7 @@ pub mod state;
 
 use anyhow::Result;
 use case::{Case, Piece};
+use compare::Flags;
 use iced_x86::{Code, Mnemonic};
 use native::Native;
 use soft::Soft;
@@ -91,7 +92,7 @@ impl Oracle {
         let name = soft.name;
         let result = soft.run(&case.start, case.bits, &case.image())?;
         let (differences, outcome) = match result {
-            Ok(outcome) => (compare::differences(case, native, &outcome, name == "plain"), Some(outcome)),
+            Ok(outcome) => (compare::differences(case, native, &outcome, way_flags(name)), Some(outcome)),
             Err(halt) => (vec![format!("the engine stopped: {halt}")], None),
         };
         let stray = |o: &Outcome| o.end.vector == 14 && self.native.has_mapped(o.end.cr2);
@@ -127,6 +128,15 @@ impl Oracle {
             }
         }
         self.again(&case, way)
+    }
+}
+
+/// How strictly a way of running keeps flags at a fault.
+fn way_flags(name: &str) -> Flags {
+    match name {
+        "plain" => Flags::All,
+        "step" => Flags::LiveStepped,
+        _ => Flags::Live,
     }
 }
 

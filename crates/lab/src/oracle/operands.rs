@@ -152,7 +152,7 @@ impl Operands<'_> {
         if self.locked {
             let page =
                 self.rng.pick(&[DATA, DATA + 0x1000, DEVICE, DEVICE + 0x1000, READ_ONLY, BEFORE_READ_ONLY]);
-            return page + self.rng.below(0x1000) as u64 & !(size.next_power_of_two() as u64 - 1);
+            return page + (self.rng.below(0x1000) as u64 & !(size.next_power_of_two() as u64 - 1));
         }
         let inside = |rng: &mut Rng, base: u64, length: usize| base + rng.below(length - size) as u64;
         let across = |rng: &mut Rng, edge: u64| edge - size as u64 + 1 + rng.below(size.max(2) - 1) as u64;

@@ -27,7 +27,7 @@ pub fn counts(case: &Case, native: &Outcome) -> Counts {
     Counts {
         // Whether an access with no byte selected faults depends on the model (SDM vol. 2, MASKMOVDQU); and whether a jump
         // to a non-canonical address faults before or after it: Intel's do before, AMD's after.
-        end: !masked_move(insn) && !(jumps(insn) && native.end.vector == 13),
+        end: !(masked_move(insn) || jumps(insn) && native.end.vector == 13),
         // Which byte of a large or partial operand is reported depends on how the access is split.
         cr2_offset: !(masked_move(insn) || large(insn)),
         // An MMX instruction may have made its transition of the x87 state before its operand faults.
