@@ -1,0 +1,189 @@
+//! This host: its store, its workers, and what its machine and engines can do.
+
+use crate::guid::Guid;
+use crate::operation::Failure;
+use crate::state::State;
+use crate::store::run::Kept;
+use crate::store::{Config, Run, Store, StoreError, WorkerLock};
+use crate::worker::launch::{LOG, last_words};
+use crate::worker::protocol::{Reply, Request, Status};
+use crate::worker::{Client, Launcher};
+use ireko_machine::EngineChoice;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// What the machine below us has.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HostFacts {
+    pub name: String,
+    pub logical_processors: u32,
+    pub memory: u64,
+    pub memory_free: u64,
+    /// `AuthenticAMD`, `GenuineIntel` …
+    pub vendor: String,
+    pub megahertz: u32,
+    pub brand: String,
+}
+
+/// What an engine would give a VM.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EngineFacts {
+    pub name: String,
+    pub reason: String,
+    pub nested: bool,
+    pub max_vcpus: u32,
+}
+
+/// Looks at the machine and tries the engines.
+pub trait Surroundings: Send + Sync {
+    fn host(&self) -> HostFacts;
+    /// The engine that a VM would get; the error is a sentence.
+    fn engine(&self, choice: &str, nested: bool) -> Result<EngineFacts, String>;
+}
+
+/// The machine that we really run on.
+pub struct RealSurroundings;
+
+impl Surroundings for RealSurroundings {
+    fn host(&self) -> HostFacts {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        HostFacts {
+            name: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+            logical_processors: info.lines().filter(|line| line.starts_with("processor")).count().max(1)
+                as u32,
+            memory: kilobytes(&meminfo, "MemTotal"),
+            memory_free: kilobytes(&meminfo, "MemAvailable"),
+            vendor: field(&info, "vendor_id").unwrap_or_default(),
+            megahertz: field(&info, "cpu MHz")
+                .and_then(|mhz| mhz.parse::<f64>().ok())
+                .map_or(0, |mhz| mhz as u32),
+            brand: field(&info, "model name").unwrap_or_default(),
+        }
+    }
+
+    fn engine(&self, choice: &str, nested: bool) -> Result<EngineFacts, String> {
+        let choice: EngineChoice = choice.parse().map_err(|e: ireko_machine::MachineError| e.to_string())?;
+        let chosen = ireko_machine::engine::choose(choice, nested).map_err(|e| e.to_string())?;
+        Ok(EngineFacts {
+            name: chosen.name.into(),
+            nested: chosen.nested,
+            max_vcpus: chosen.hypervisor.caps().max_vcpus,
+            reason: chosen.reason,
+        })
+    }
+}
+
+fn field(text: &str, name: &str) -> Option<String> {
+    let line = text.lines().find(|line| line.starts_with(name))?;
+    Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+fn kilobytes(text: &str, name: &str) -> u64 {
+    let number = field(text, name).and_then(|value| value.trim_end_matches(" kB").parse::<u64>().ok());
+    number.unwrap_or(0) << 10
+}
+
+/// Makes ready what a VM's start needs, where a person can see it happen.
+pub type Preparation = dyn Fn(&Config) -> Result<(), String> + Send + Sync;
+
+/// All that operations work on.
+pub struct Host {
+    pub store: Store,
+    pub launcher: Box<dyn Launcher>,
+    pub surroundings: Box<dyn Surroundings>,
+    /// Called before a worker is started.
+    pub prepare: Box<Preparation>,
+}
+
+/// A VM as it is now.
+#[derive(Clone, Debug)]
+pub struct Vm {
+    pub config: Config,
+    pub state: State,
+    /// What its worker says, if there is one.
+    pub status: Option<Status>,
+    /// The last run.
+    pub run: Option<Run>,
+}
+
+impl Host {
+    pub fn new(store: Store, launcher: Box<dyn Launcher>) -> Self {
+        Self { store, launcher, surroundings: Box::new(RealSurroundings), prepare: Box::new(|_| Ok(())) }
+    }
+
+    /// The VMs that can be read. What cannot be read is told by [`Host::damaged`].
+    pub fn configs(&self) -> Result<Vec<Config>, StoreError> {
+        Ok(self.store.all()?.into_iter().flatten().collect())
+    }
+    pub fn damaged(&self) -> Result<Vec<StoreError>, StoreError> {
+        Ok(self.store.all()?.into_iter().filter_map(Result::err).collect())
+    }
+    /// For completion.
+    pub fn names(&self) -> Vec<String> {
+        self.configs().map_or_else(|_| Vec::new(), |all| all.into_iter().map(|vm| vm.name).collect())
+    }
+
+    pub fn vm(&self, config: Config) -> Vm {
+        let directory = self.store.directory(config.id);
+        let run = Run::read(&directory);
+        if !WorkerLock::held(&directory) {
+            return Vm { config, state: State::Off, status: None, run };
+        }
+        let status = Client::connect(&directory).and_then(|mut client| client.status()).ok();
+        let state = match &status {
+            Some(status) => status.state,
+            // It may have ended between the two looks; otherwise its socket is not there yet.
+            None if !WorkerLock::held(&directory) => State::Off,
+            None => State::Starting,
+        };
+        Vm { config, state, status, run: Run::read(&directory).or(run) }
+    }
+
+    /// Asks a VM's worker for something.
+    pub fn ask(&self, config: &Config, request: &Request) -> Result<(), Failure> {
+        let directory = self.store.directory(config.id);
+        let reply = Client::connect(&directory).and_then(|mut client| client.ask(request));
+        match reply {
+            Ok(Reply::Error(why)) => Err(Failure::refused(why).about(&config.name)),
+            Ok(_) => Ok(()),
+            // Ended before it could answer, as after TurnOff: the caller looks at the state.
+            Err(_) if !WorkerLock::held(&directory) => Ok(()),
+            Err(error) => Err(Failure::failed(format!(
+                "The worker of '{}' does not answer ({error}); if it is stuck, end it and the VM is Off.",
+                config.name
+            ))
+            .about(&config.name)),
+        }
+    }
+
+    /// Whether the VM was Off within the time.
+    pub fn wait_until_off(&self, id: Guid, most: Duration) -> bool {
+        let (directory, since) = (self.store.directory(id), Instant::now());
+        while WorkerLock::held(&directory) {
+            if since.elapsed() >= most {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        true
+    }
+
+    /// Why the VM is Off, if its last end was not in order.
+    pub fn why_off(&self, vm: &Vm) -> Option<String> {
+        let run = vm.run.as_ref().filter(|_| vm.state == State::Off)?;
+        match (run.ended, &run.reason) {
+            (Some(_), _) if run.clean => None,
+            (Some(_), Some(reason)) => Some(reason.clone()),
+            _ => Some(format!(
+                "its worker (process {}) died without a word; {}",
+                run.pid,
+                last_words(&self.store.directory(vm.config.id).join(LOG))
+            )),
+        }
+    }
+}

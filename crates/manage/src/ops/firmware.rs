@@ -1,0 +1,98 @@
+//! Get-VMFirmware and Set-VMFirmware: kernel, initrd and command line, until there is firmware.
+
+use super::targets::{Ambiguity, FIRMWARE, VSTD, change, only_off, vms};
+use crate::operation::parameter::{path, text};
+use crate::operation::{
+    Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
+};
+use crate::ops::records;
+use crate::state::State;
+use crate::store::Config;
+use crate::value::Kind;
+use std::path::PathBuf;
+
+pub static OPERATIONS: &[Operation] = &[
+    Operation {
+        cmdlet: "Get-VMFirmware",
+        aliases: &["Get-VMBios"],
+        verbs: &[Verb { name: "firmware", doc: "Show what is booted.", view: View::Table, needs_name: true }],
+        rest: Rest { method: Method::Get, route: "/vms/{VMName}/firmware" },
+        doc: "Gives what virtual machines boot: kernel, initrd and command line.",
+        parameters: &[&VSTD],
+        prints: Prints::Always,
+        result: Some(Kind::VMFirmware),
+        impact: Impact::None,
+        run: get,
+    },
+    Operation {
+        cmdlet: "Set-VMFirmware",
+        aliases: &["Set-VMBios"],
+        verbs: &[],
+        rest: Rest { method: Method::Patch, route: "/vms/{VMName}/firmware" },
+        doc: "Changes what virtual machines boot.",
+        parameters: &[&VSTD, &FIRMWARE, SET],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMFirmware),
+        impact: Impact::Change,
+        run: set,
+    },
+];
+
+const SET: &[Parameter] = &[
+    path("Kernel", "A kernel (bzImage, ELF, multiboot); $null is the built-in image."),
+    path("Initrd", "The initial root file system, or $null."),
+    text("CommandLine", "The kernel's command line, or more of the built-in image's."),
+];
+
+fn get(call: &mut Call<'_>) -> Result<(), Failure> {
+    for config in vms(call, Ambiguity::Allowed)? {
+        let record = records::firmware(&call.host.vm(config));
+        call.give(record);
+    }
+    Ok(())
+}
+
+fn set(call: &mut Call<'_>) -> Result<(), Failure> {
+    let body = |call: &mut Call<'_>, config: &mut Config, state| apply(call.arguments, config, state);
+    change(call, "change the firmware of", body, |vm, _| vec![records::firmware(vm)])
+}
+
+/// Boot settings of Set-VMFirmware, Set-VM and New-VM.
+pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result<(), Failure> {
+    let mut boot = config.boot.clone();
+    if arguments.has("Kernel") {
+        boot.kernel = file(arguments, "Kernel")?;
+    }
+    if arguments.has("Initrd") {
+        boot.initrd = file(arguments, "Initrd")?;
+    }
+    if let Some(line) = arguments.text("CommandLine") {
+        if line.contains(['\0', '\n']) {
+            return Err(Failure::invalid(
+                "The command line must be one line; take out the line break or NUL.",
+            ));
+        }
+        boot.command_line = line.to_owned();
+    }
+    if boot.kernel.is_none() && boot.initrd.is_some() {
+        return Err(Failure::invalid("An initrd without a kernel cannot be; give -Kernel too."));
+    }
+    if boot != config.boot {
+        only_off(state, &config.name, "What it boots")?;
+        config.boot = boot;
+    }
+    Ok(())
+}
+
+fn file(arguments: &Arguments, name: &str) -> Result<Option<PathBuf>, Failure> {
+    let Some(path) = arguments.text(name).filter(|path| !path.is_empty()) else { return Ok(None) };
+    let path = super::disk::absolute(path)?;
+    if !path.is_file() {
+        return Err(Failure::invalid(format!(
+            "The file '{}' does not exist; check the path.",
+            path.display()
+        ))
+        .about(path.display().to_string()));
+    }
+    Ok(Some(path))
+}

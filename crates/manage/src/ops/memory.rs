@@ -1,0 +1,87 @@
+//! Get-VMMemory and Set-VMMemory.
+
+use super::targets::{Ambiguity, MEMORY, VSTD, change, vms};
+use crate::operation::parameter::{boolean, bytes, int};
+use crate::operation::{
+    Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
+};
+use crate::ops::records;
+use crate::rules;
+use crate::state::State;
+use crate::store::Config;
+use crate::value::Kind;
+
+pub static OPERATIONS: &[Operation] = &[
+    Operation {
+        cmdlet: "Get-VMMemory",
+        aliases: &[],
+        verbs: &[Verb { name: "memory", doc: "Show memory settings.", view: View::Table, needs_name: true }],
+        rest: Rest { method: Method::Get, route: "/vms/{VMName}/memory" },
+        doc: "Gives the memory settings of virtual machines.",
+        parameters: &[&VSTD],
+        prints: Prints::Always,
+        result: Some(Kind::VMMemory),
+        impact: Impact::None,
+        run: get,
+    },
+    Operation {
+        cmdlet: "Set-VMMemory",
+        aliases: &[],
+        verbs: &[],
+        rest: Rest { method: Method::Patch, route: "/vms/{VMName}/memory" },
+        doc: "Changes the memory settings of virtual machines.",
+        parameters: &[&VSTD, &MEMORY, SET],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMMemory),
+        impact: Impact::Change,
+        run: set,
+    },
+];
+
+const SET: &[Parameter] = &[
+    bytes("StartupBytes", "Memory at start; of a static virtual machine, all it has."),
+    boolean("DynamicMemoryEnabled", "Whether memory follows the demand."),
+    bytes("MinimumBytes", "The least that dynamic memory leaves."),
+    bytes("MaximumBytes", "The most that dynamic memory gives."),
+    int("Buffer", 5, 2000, "Dynamic memory above the demand, in percent."),
+    int("Priority", 0, 100, "Who gets memory first where it is short."),
+];
+
+fn get(call: &mut Call<'_>) -> Result<(), Failure> {
+    let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.surroundings.host());
+    for config in configs {
+        let record = records::memory(&call.host.vm(config), &facts);
+        call.give(record);
+    }
+    Ok(())
+}
+
+fn set(call: &mut Call<'_>) -> Result<(), Failure> {
+    let body = |call: &mut Call<'_>, config: &mut Config, state| apply(call.arguments, config, state);
+    change(call, "change the memory of", body, |vm, facts| vec![records::memory(vm, facts)])
+}
+
+/// Memory settings of Set-VMMemory, Set-VM and New-VM.
+pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result<(), Failure> {
+    let old = &config.memory;
+    let mut new = old.clone();
+    let amount =
+        |one, other, old| arguments.int(one).or_else(|| arguments.int(other)).map_or(old, |n| n as u64);
+    new.startup = amount("StartupBytes", "MemoryStartupBytes", old.startup);
+    new.minimum = amount("MinimumBytes", "MemoryMinimumBytes", old.minimum);
+    new.maximum = amount("MaximumBytes", "MemoryMaximumBytes", old.maximum);
+    new.buffer = arguments.int("Buffer").map_or(old.buffer, |n| n as u32);
+    new.priority = arguments.int("Priority").map_or(old.priority, |n| n as u32);
+    new.dynamic = arguments.bool("DynamicMemoryEnabled").unwrap_or(old.dynamic);
+    match (arguments.switch("DynamicMemory"), arguments.switch("StaticMemory")) {
+        (true, true) => return Err(Failure::invalid("DynamicMemory and StaticMemory exclude each other.")),
+        (true, false) => new.dynamic = true,
+        (false, true) => new.dynamic = false,
+        (false, false) => (),
+    }
+    let refuse = |why| Failure::refused(why).about(&config.name);
+    rules::memory::check(&new).map_err(refuse)?;
+    rules::memory::check_change(old, &new, state, None).map_err(refuse)?;
+    config.memory = new;
+    Ok(())
+}

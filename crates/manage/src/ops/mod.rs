@@ -1,0 +1,46 @@
+//! The operations, each defined once.
+
+mod disk;
+mod firmware;
+mod host;
+mod lifecycle;
+mod memory;
+mod metering;
+mod nested;
+mod network;
+mod new;
+mod processor;
+mod records;
+mod set;
+pub(crate) mod targets;
+#[cfg(test)]
+mod tests;
+
+use crate::operation::Operation;
+
+static TABLES: [&[Operation]; 11] = [
+    new::OPERATIONS,
+    lifecycle::OPERATIONS,
+    set::OPERATIONS,
+    processor::OPERATIONS,
+    memory::OPERATIONS,
+    disk::OPERATIONS,
+    firmware::OPERATIONS,
+    network::OPERATIONS,
+    nested::OPERATIONS,
+    metering::OPERATIONS,
+    host::OPERATIONS,
+];
+
+/// All operations.
+pub fn operations() -> impl Iterator<Item = &'static Operation> {
+    TABLES.iter().copied().flatten()
+}
+
+/// By cmdlet name or alias, in any case.
+pub fn find(cmdlet: &str) -> Option<&'static Operation> {
+    operations().find(|operation| {
+        operation.cmdlet.eq_ignore_ascii_case(cmdlet)
+            || operation.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(cmdlet))
+    })
+}

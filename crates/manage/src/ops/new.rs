@@ -1,0 +1,190 @@
+//! New-VM and Get-VM.
+
+use super::set;
+use super::targets::{Ambiguity, vms};
+use crate::guid::Guid;
+use crate::host::now;
+use crate::operation::parameter::{bytes, guid, int, object, one_of, path, switch, text};
+use crate::operation::{
+    Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
+};
+use crate::ops::records;
+use crate::rules;
+use crate::store::{Config, ConfigVersion, Disk};
+use crate::value::{Kind, Value};
+use std::path::{Path, PathBuf};
+
+pub static OPERATIONS: &[Operation] = &[
+    Operation {
+        cmdlet: "New-VM",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "create",
+            doc: "Create a virtual machine; without --kernel it boots the built-in Debian image.",
+            view: View::Table,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/vms" },
+        doc: "Creates a virtual machine. Without a kernel it boots the built-in Debian image.",
+        parameters: &[NEW, &set::IREKO],
+        prints: Prints::Always,
+        result: Some(Kind::VirtualMachine),
+        impact: Impact::Change,
+        run: new,
+    },
+    Operation {
+        cmdlet: "Get-VM",
+        aliases: &["gvm"],
+        verbs: &[
+            Verb { name: "list", doc: "List virtual machines.", view: View::Table, needs_name: false },
+            Verb {
+                name: "show",
+                doc: "Show everything of virtual machines.",
+                view: View::List,
+                needs_name: true,
+            },
+        ],
+        rest: Rest { method: Method::Get, route: "/vms" },
+        doc: "Gives virtual machines: all, or those of the given names.",
+        parameters: &[GET],
+        prints: Prints::Always,
+        result: Some(Kind::VirtualMachine),
+        impact: Impact::None,
+        run: get,
+    },
+];
+
+const NEW: &[Parameter] = &[
+    text("Name", "The name; it need not be unique.")
+        .alias(&["VMName"])
+        .at(0)
+        .pipe(Pipeline::ByValueOrPropertyName)
+        .positional(),
+    bytes("MemoryStartupBytes", "Memory, a multiple of 2 MB.").at(1).flag("memory"),
+    int("Generation", 1, 2, "Accepted; there is no firmware yet that would tell them apart.")
+        .at(2)
+        .flag("generation"),
+    one_of(
+        "BootDevice",
+        &["Floppy", "CD", "IDE", "LegacyNetworkAdapter", "NetworkAdapter", "VHD"],
+        "Only VHD.",
+    ),
+    text("SwitchName", "The virtual switch for its network adapter.").flag("switch"),
+    text("Version", "The configuration version, like 9.0.").flag("config-version"),
+    switch("NoVHD", "Without a disk.").set("No VHD"),
+    path("NewVHDPath", "A raw disk image to be made.").set("New VHD").required().flag("new-disk"),
+    bytes("NewVHDSizeBytes", "Its size.").set("New VHD").required().flag("new-disk-size"),
+    path("VHDPath", "A raw disk image that is there.").set("Existing VHD").required().flag("disk"),
+    switch("Force", "Accepted; nothing is asked."),
+];
+
+const GET: &[Parameter] = &[
+    text("Name", "Names or ids; wildcards count.")
+        .alias(&["VMName"])
+        .many()
+        .at(0)
+        .pipe(Pipeline::ByValue)
+        .set("Name")
+        .positional(),
+    guid("Id", "The id.").at(0).pipe(Pipeline::ByValueOrPropertyName).set("Id"),
+    object("VM", Kind::VirtualMachine, "The same virtual machine as it is now.").many().set("VM"),
+];
+
+fn new(call: &mut Call<'_>) -> Result<(), Failure> {
+    let name = call.arguments.text("Name").unwrap_or("New virtual machine").to_owned();
+    rules::name::check(&name).map_err(Failure::invalid)?;
+    let id = Guid::random().map_err(|error| Failure::failed(format!("No random id: {error}")))?;
+    let mut config = Config::new(id, &name, now());
+    basics(call, &mut config)?;
+    set::apply(call, &mut config, crate::state::State::Off)?;
+    if !call.should("create the virtual machine", &name) {
+        return Ok(());
+    }
+    disks(call, &mut config)?;
+    call.host.store.create(&config)?;
+    let record = records::vm(&call.host.vm(config), &call.host.surroundings.host());
+    call.give(record);
+    Ok(())
+}
+
+fn basics(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
+    let arguments = call.arguments;
+    if let Some(switch) = arguments.text("SwitchName") {
+        return Err(Failure::invalid(format!(
+            "Hyper-V was unable to find a virtual switch with name \"{switch}\"."
+        ))
+        .about(switch));
+    }
+    if let Some(device) = arguments.text("BootDevice").filter(|device| *device != "VHD") {
+        return Err(Failure::later(format!(
+            "Booting from {device} is not there yet; boot a kernel or a VHD."
+        )));
+    }
+    if let Some(generation) = arguments.int("Generation") {
+        config.generation = generation as u8;
+    }
+    if let Some(version) = arguments.text("Version") {
+        config.version = version.parse().map_err(Failure::invalid)?;
+        if !ConfigVersion::SUPPORTED.contains(&config.version) {
+            return Err(Failure::invalid(format!(
+                "Configuration version {version} is not supported by this host; see Get-VMHostSupportedVersion."
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
+    let arguments = call.arguments;
+    let path = if let Some(path) = arguments.text("NewVHDPath") {
+        let path = super::disk::absolute(path)?;
+        make_disk(&path, arguments.int("NewVHDSizeBytes").unwrap_or(0) as u64)?;
+        path
+    } else if let Some(path) = arguments.text("VHDPath") {
+        super::disk::existing(path)?
+    } else {
+        return Ok(());
+    };
+    config.disks.push(Disk { location: 0, path, read_only: false });
+    Ok(())
+}
+
+/// A file of the size that takes no room yet.
+fn make_disk(path: &Path, size: u64) -> Result<PathBuf, Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    super::disk::check_format(path)?;
+    if size == 0 || size % 512 != 0 {
+        return Err(Failure::invalid(format!("A disk of {size} bytes cannot be; give a multiple of 512.")));
+    }
+    let failed = |error: std::io::Error| {
+        Failure::failed(format!("The disk '{}' cannot be made: {error}", path.display()))
+    };
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    file.set_len(size).map_err(failed)?;
+    Ok(path.to_owned())
+}
+
+fn get(call: &mut Call<'_>) -> Result<(), Failure> {
+    let arguments = call.arguments;
+    let configs = if let Some(Value::Guid(id)) = arguments.value("Id") {
+        vec![call.host.store.load(*id).map_err(|_| crate::select::not_found(&id.to_string()))?]
+    } else if arguments.has("Name") || arguments.has("VM") {
+        vms(call, Ambiguity::Allowed)?
+    } else {
+        for error in call.host.damaged()? {
+            call.answer.errors.push(error.into());
+        }
+        call.host.configs()?
+    };
+    let facts = call.host.surroundings.host();
+    for config in configs {
+        let vm = call.host.vm(config);
+        if let Some(why) = call.host.why_off(&vm) {
+            call.warn(format!("'{}' is Off: {why}", vm.config.name));
+        }
+        let record = records::vm(&vm, &facts);
+        call.give(record);
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Get-VMProcessor and Set-VMProcessor.
+
+use super::targets::{Ambiguity, PROCESSOR, VSTD, change, only_off, vms};
+use crate::operation::parameter::{boolean, int, one_of};
+use crate::operation::{
+    Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
+};
+use crate::ops::records;
+use crate::rules::nesting::{self, Vendor};
+use crate::state::State;
+use crate::store::{Config, Processor};
+use crate::value::Kind;
+
+pub static OPERATIONS: &[Operation] = &[
+    Operation {
+        cmdlet: "Get-VMProcessor",
+        aliases: &[],
+        verbs: &[Verb { name: "processor", doc: "Show processors.", view: View::List, needs_name: true }],
+        rest: Rest { method: Method::Get, route: "/vms/{VMName}/processor" },
+        doc: "Gives the processor settings of virtual machines.",
+        parameters: &[&VSTD],
+        prints: Prints::Always,
+        result: Some(Kind::VMProcessor),
+        impact: Impact::None,
+        run: get,
+    },
+    Operation {
+        cmdlet: "Set-VMProcessor",
+        aliases: &[],
+        verbs: &[],
+        rest: Rest { method: Method::Patch, route: "/vms/{VMName}/processor" },
+        doc: "Changes the processor settings of virtual machines.",
+        parameters: &[&VSTD, &PROCESSOR, SET],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMProcessor),
+        impact: Impact::Change,
+        run: set,
+    },
+];
+
+const SET: &[Parameter] = &[
+    int("Count", 1, 2048, "How many virtual processors."),
+    boolean(
+        "ExposeVirtualizationExtensions",
+        "Whether the virtual machine may hold virtual machines itself.",
+    ),
+    int("HwThreadCountPerCore", 0, 8, "Threads a core; 0 is as the host."),
+    int("Maximum", 0, 100, "The most of its processors, in percent."),
+    int("Reserve", 0, 100, "What is kept for it, in percent."),
+    int("RelativeWeight", 1, 10_000, "Its weight where processors are short."),
+    int("MaximumCountPerNumaNode", 1, 2048, "Processors a NUMA node."),
+    int("MaximumCountPerNumaSocket", 1, 64, "NUMA nodes a socket."),
+    boolean("CompatibilityForMigrationEnabled", "Fewer features, so that it may move."),
+    boolean("CompatibilityForOlderOperatingSystemsEnabled", "Fewer features, for old systems."),
+    boolean("EnableHostResourceProtection", "Guard the host from it."),
+    one_of("ProcessorModel", &["auto", "amd", "host", "intel"], "The processor that it sees (Ireko's own)."),
+];
+
+fn get(call: &mut Call<'_>) -> Result<(), Failure> {
+    let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.surroundings.host());
+    for config in configs {
+        let record = records::processor(&call.host.vm(config), &facts);
+        call.give(record);
+    }
+    Ok(())
+}
+
+fn set(call: &mut Call<'_>) -> Result<(), Failure> {
+    change(call, "change the processor of", apply, |vm, facts| vec![records::processor(vm, facts)])
+}
+
+/// Processor settings of Set-VMProcessor, Set-VM and New-VM.
+pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    let arguments = call.arguments;
+    live(arguments, &mut config.processor)?;
+    let before = config.processor.clone();
+    fixed(arguments, &mut config.processor)?;
+    if config.processor != before {
+        only_off(state, &config.name, "The processor's count, model, topology and compatibility")
+            .inspect_err(|_| config.processor = before)?;
+    }
+    let wanted = arguments.bool("ExposeVirtualizationExtensions");
+    match wanted {
+        Some(on) => expose(call, config, state, on),
+        // What is exposed already must stay possible with what was changed.
+        None if config.processor.expose_virtualization_extensions
+            && (arguments.has("ProcessorModel") || arguments.has("Engine")) =>
+        {
+            expose(call, config, state, true)
+        }
+        None => Ok(()),
+    }
+}
+
+fn expose(call: &Call<'_>, config: &mut Config, state: State, on: bool) -> Result<(), Failure> {
+    let blockers = if on && state == State::Off { blockers(call, config) } else { Vec::new() };
+    nesting::check_switch(config, on, state, &blockers)
+        .map_err(|why| Failure::refused(why).about(&config.name))?;
+    config.processor.expose_virtualization_extensions = on;
+    Ok(())
+}
+
+/// What keeps this VM from nesting on this host.
+pub fn blockers(call: &Call<'_>, config: &Config) -> Vec<nesting::Blocker> {
+    let surroundings = &call.host.surroundings;
+    let vendor = Vendor::of_host(&surroundings.host().vendor);
+    nesting::blockers(config, &surroundings.engine(&config.engine, true), vendor)
+}
+
+fn live(arguments: &Arguments, processor: &mut Processor) -> Result<(), Failure> {
+    let number = |name, old| arguments.int(name).map_or(old, |value| value as u32);
+    processor.maximum = number("Maximum", processor.maximum);
+    processor.reserve = number("Reserve", processor.reserve);
+    processor.relative_weight = number("RelativeWeight", processor.relative_weight);
+    let protect = arguments.bool("EnableHostResourceProtection");
+    processor.host_resource_protection = protect.unwrap_or(processor.host_resource_protection);
+    if processor.reserve > processor.maximum {
+        return Err(Failure::invalid(format!(
+            "Failed to modify device 'Processor'. Reserve ({}) must not be above Maximum ({}).",
+            processor.reserve, processor.maximum
+        )));
+    }
+    Ok(())
+}
+
+fn fixed(arguments: &Arguments, processor: &mut Processor) -> Result<(), Failure> {
+    let number = |name, old| arguments.int(name).map_or(old, |value| value as u32);
+    let flag = |name, old| arguments.bool(name).unwrap_or(old);
+    processor.count = number("Count", number("ProcessorCount", processor.count));
+    processor.threads_per_core = number("HwThreadCountPerCore", processor.threads_per_core);
+    processor.maximum_per_numa_node = number("MaximumCountPerNumaNode", processor.maximum_per_numa_node);
+    processor.maximum_per_numa_socket =
+        number("MaximumCountPerNumaSocket", processor.maximum_per_numa_socket);
+    processor.compatibility_for_migration =
+        flag("CompatibilityForMigrationEnabled", processor.compatibility_for_migration);
+    processor.compatibility_for_older_operating_systems = flag(
+        "CompatibilityForOlderOperatingSystemsEnabled",
+        processor.compatibility_for_older_operating_systems,
+    );
+    match arguments.text("ProcessorModel") {
+        Some("intel") => {
+            return Err(Failure::later(
+                "The processor model intel is not there yet: no engine has Intel's virtualization extensions of its own; use amd, or host on an Intel machine with KVM.",
+            ));
+        }
+        Some(model) => processor.model = model.to_owned(),
+        None => (),
+    }
+    Ok(())
+}

@@ -1,0 +1,220 @@
+//! VMs and their parts as records, with the properties that Hyper-V shows, in its order (reference: 2.1 to 2.7).
+
+use crate::guid::Guid;
+use crate::host::{HostFacts, Vm};
+use crate::state::State;
+use crate::store::Adapter;
+use crate::store::config::MIB;
+use crate::value::{Kind, Record, Value};
+use std::time::Duration;
+
+/// The class id of processor settings, as everywhere (reference: 2.2).
+const PROCESSOR_CLASS: &str = "b637f346-6a0e-4dec-af52-bd70cb80a21d";
+const MEMORY_CLASS: &str = "4764334d-e001-4176-82ee-5594ec9b530e";
+
+fn on_off(on: bool) -> &'static str {
+    if on { "On" } else { "Off" }
+}
+
+fn uptime(vm: &Vm) -> Duration {
+    vm.status.as_ref().map_or(Duration::ZERO, |status| {
+        // 100 ns is what a .NET TimeSpan holds.
+        Duration::from_millis((status.uptime_seconds * 1000.0) as u64)
+    })
+}
+
+/// Percent of the whole host.
+fn cpu_usage(vm: &Vm, host: &HostFacts) -> i64 {
+    let load = vm.status.as_ref().map_or(0.0, |status| status.cpu_load);
+    (load * 100.0 / f64::from(host.logical_processors)).round().clamp(0.0, 100.0) as i64
+}
+
+pub fn status_text(vm: &Vm) -> &'static str {
+    if vm.state == State::Off && vm.run.as_ref().is_some_and(|run| !run.clean) {
+        "The last run did not end in order"
+    } else {
+        "Operating normally"
+    }
+}
+
+pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
+    let config = &vm.config;
+    let assigned = vm.status.as_ref().map_or(0, |status| status.memory_assigned);
+    let demand = vm.status.as_ref().map_or(0, |status| status.memory_resident);
+    Record::new(Kind::VirtualMachine)
+        .with("VMName", config.name.as_str())
+        .with("VMId", config.id)
+        .with("AutomaticStartAction", format!("{:?}", config.automatic_start))
+        .with("AutomaticStopAction", format!("{:?}", config.automatic_stop))
+        .with("CPUUsage", cpu_usage(vm, host))
+        .with("MemoryAssigned", assigned)
+        .with("MemoryDemand", demand)
+        .with("MemoryStatus", if vm.status.is_some() { "OK" } else { "" })
+        .with("Uptime", uptime(vm))
+        .with("OperationalStatus", Value::list(["Ok"]))
+        .with("PrimaryOperationalStatus", "Ok")
+        .with("StatusDescriptions", Value::list([status_text(vm)]))
+        .with("PrimaryStatusDescription", status_text(vm))
+        .with("Status", status_text(vm))
+        .with("ResourceMeteringEnabled", config.metering)
+        .with("Version", config.version.to_string())
+        .with("Notes", config.notes.as_str())
+        .with("State", vm.state.to_string())
+        .with("HardDrives", drives(vm))
+        .with("DynamicMemoryEnabled", config.memory.dynamic)
+        .with("MemoryMaximum", config.memory.maximum)
+        .with("MemoryMinimum", config.memory.minimum)
+        .with("MemoryStartup", config.memory.startup)
+        .with("ProcessorCount", config.processor.count)
+        .with("Generation", i64::from(config.generation))
+        .with("CreationTime", Value::Time(config.created))
+        .with("Id", config.id)
+        .with("Name", config.name.as_str())
+        .with("NetworkAdapters", adapters(vm))
+        .with("ComputerName", host.name.as_str())
+        .with("IsDeleted", false)
+        .with("Engine", vm.status.as_ref().map_or(config.engine.clone(), |status| status.engine.clone()))
+        .with("ExposeVirtualizationExtensions", config.processor.expose_virtualization_extensions)
+        .with("WorkerProcessId", vm.status.as_ref().map(|status| status.pid))
+}
+
+fn list(records: Vec<Record>) -> Value {
+    Value::list(records)
+}
+fn drives(vm: &Vm) -> Value {
+    list(disks(vm))
+}
+fn adapters(vm: &Vm) -> Value {
+    list(network_adapters(vm))
+}
+
+/// What every part of a VM ends with.
+fn identity(record: Record, vm: &Vm, host: &HostFacts) -> Record {
+    record
+        .with("VMId", vm.config.id)
+        .with("VMName", vm.config.name.as_str())
+        .with("VMSnapshotId", Guid::NIL)
+        .with("VMSnapshotName", "")
+        .with("VMCheckpointId", Guid::NIL)
+        .with("VMCheckpointName", "")
+        .with("CimSession", "CimSession: .")
+        .with("ComputerName", host.name.as_str())
+        .with("IsDeleted", false)
+}
+
+fn part_id(vm: &Vm, class: &str) -> String {
+    format!("Microsoft:{}\\{class}\\0", vm.config.id.to_string().to_uppercase())
+}
+
+pub fn processor(vm: &Vm, host: &HostFacts) -> Record {
+    let own = &vm.config.processor;
+    let (status, description): (&[&str], &[&str]) = match (vm.state, own.host_resource_protection) {
+        (State::Off | State::Saved, _) => (&[], &[]),
+        (_, true) => {
+            (&["Ok", "HostResourceProtectionEnabled"], &["OK", "Host resource protection is enabled."])
+        }
+        (_, false) => {
+            (&["Ok", "HostResourceProtectionDisabled"], &["OK", "Host resource protection is disabled."])
+        }
+    };
+    let record = Record::new(Kind::VMProcessor)
+        .with("ResourcePoolName", "Primordial")
+        .with("Count", own.count)
+        .with("CompatibilityForMigrationEnabled", own.compatibility_for_migration)
+        .with("CompatibilityForMigrationMode", "MinimumFeatureSet")
+        .with("CompatibilityForOlderOperatingSystemsEnabled", own.compatibility_for_older_operating_systems)
+        .with("HwThreadCountPerCore", own.threads_per_core)
+        .with("ExposeVirtualizationExtensions", own.expose_virtualization_extensions)
+        .with("EnablePerfmonPmu", false)
+        .with("EnablePerfmonLbr", false)
+        .with("EnablePerfmonPebs", false)
+        .with("EnablePerfmonIpt", false)
+        .with("EnableLegacyApicMode", false)
+        .with("ApicMode", "Default")
+        .with("AllowACountMCount", true)
+        .with("CpuBrandString", host.brand.as_str())
+        .with("PerfCpuFreqCapMhz", 0)
+        .with("Maximum", own.maximum)
+        .with("Reserve", own.reserve)
+        .with("RelativeWeight", own.relative_weight)
+        .with("MaximumCountPerNumaNode", own.maximum_per_numa_node)
+        .with("MaximumCountPerNumaSocket", own.maximum_per_numa_socket)
+        .with("EnableHostResourceProtection", own.host_resource_protection)
+        .with("OperationalStatus", Value::list(status.iter().copied()))
+        .with("StatusDescription", Value::list(description.iter().copied()))
+        .with("Name", "Processor")
+        .with("Id", part_id(vm, PROCESSOR_CLASS));
+    identity(record, vm, host).with("ProcessorModel", own.model.as_str())
+}
+
+pub fn memory(vm: &Vm, host: &HostFacts) -> Record {
+    let own = &vm.config.memory;
+    let record = Record::new(Kind::VMMemory)
+        .with("ResourcePoolName", "Primordial")
+        .with("Buffer", own.buffer)
+        .with("DynamicMemoryEnabled", own.dynamic)
+        .with("Maximum", own.maximum)
+        .with("MaximumPerNumaNode", host.memory / MIB)
+        .with("Minimum", own.minimum)
+        .with("Priority", own.priority)
+        .with("Startup", own.startup)
+        .with("HugePagesEnabled", false)
+        .with("MemoryEncryptionPolicy", "Disabled")
+        .with("MemoryEncryptionEnabled", false)
+        .with("Name", "Memory")
+        .with("Id", part_id(vm, MEMORY_CLASS));
+    identity(record, vm, host)
+}
+
+pub fn disks(vm: &Vm) -> Vec<Record> {
+    let one = |disk: &crate::store::Disk| {
+        Record::new(Kind::HardDiskDrive)
+            .with("Path", disk.path.display().to_string())
+            .with("DiskNumber", Value::Null)
+            .with("ControllerLocation", disk.location)
+            .with("ControllerNumber", 0)
+            .with("ControllerType", "SCSI")
+            .with("ReadOnly", disk.read_only)
+            .with("Name", format!("Hard Drive on SCSI controller number 0 at location {}", disk.location))
+            .with("VMId", vm.config.id)
+            .with("VMName", vm.config.name.as_str())
+    };
+    vm.config.disks.iter().map(one).collect()
+}
+
+pub fn firmware(vm: &Vm) -> Record {
+    let boot = &vm.config.boot;
+    let shown = |path: &Option<std::path::PathBuf>, none: &str| {
+        path.as_ref().map_or_else(|| none.to_owned(), |path| path.display().to_string())
+    };
+    Record::new(Kind::VMFirmware)
+        .with("VMName", vm.config.name.as_str())
+        .with("Kernel", shown(&boot.kernel, "(built-in Debian image)"))
+        .with("Initrd", shown(&boot.initrd, ""))
+        .with("CommandLine", boot.command_line.as_str())
+        .with("SecureBoot", "Off")
+        .with("VMId", vm.config.id)
+}
+
+fn adapter(vm: &Vm, own: &Adapter) -> Record {
+    Record::new(Kind::VMNetworkAdapter)
+        .with("Name", own.name.as_str())
+        .with("Id", format!("Microsoft:{}\\{}", vm.config.id.to_string().to_uppercase(), own.id))
+        .with("VMName", vm.config.name.as_str())
+        .with("VMId", vm.config.id)
+        .with("IsManagementOs", false)
+        .with("SwitchName", own.switch.clone())
+        .with("Connected", own.switch.is_some())
+        .with("IsLegacy", false)
+        .with("MacAddress", own.mac.as_str())
+        .with("DynamicMacAddressEnabled", own.dynamic_mac)
+        .with("MacAddressSpoofing", on_off(own.mac_address_spoofing))
+        .with("DhcpGuard", on_off(own.dhcp_guard))
+        .with("RouterGuard", on_off(own.router_guard))
+        .with("Status", Value::list(if vm.state == State::Off { &[][..] } else { &["Ok"] }.iter().copied()))
+        .with("IPAddresses", Value::List(Vec::new()))
+}
+
+pub fn network_adapters(vm: &Vm) -> Vec<Record> {
+    vm.config.adapters.iter().map(|own| adapter(vm, own)).collect()
+}

@@ -1,0 +1,123 @@
+//! Set-VM and Rename-VM; and the settings that New-VM and Set-VM share.
+
+use super::targets::{STD, change, only_off, whole_vm};
+use crate::operation::parameter::{boolean, bytes, int, one_of, path, switch, text};
+use crate::operation::{
+    Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
+};
+use crate::rules;
+use crate::state::State;
+use crate::store::Config;
+use crate::store::config::{AutomaticStart, AutomaticStop};
+use crate::value::Kind;
+
+pub static OPERATIONS: &[Operation] = &[
+    Operation {
+        cmdlet: "Set-VM",
+        aliases: &[],
+        verbs: &[Verb { name: "set", doc: "Change virtual machines.", view: View::Table, needs_name: true }],
+        rest: Rest { method: Method::Patch, route: "/vms/{Name}" },
+        doc: "Changes settings of virtual machines.",
+        parameters: &[&STD, SET, &IREKO],
+        prints: Prints::Passthru,
+        result: Some(Kind::VirtualMachine),
+        impact: Impact::Change,
+        run: set,
+    },
+    Operation {
+        cmdlet: "Rename-VM",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "rename",
+            doc: "Rename a virtual machine.",
+            view: View::Table,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/vms/{Name}/rename" },
+        doc: "Gives a virtual machine another name.",
+        parameters: &[&STD, RENAME],
+        prints: Prints::Passthru,
+        result: Some(Kind::VirtualMachine),
+        impact: Impact::Change,
+        run: rename,
+    },
+];
+
+const SET: &[Parameter] = &[
+    bytes("MemoryStartupBytes", "Memory at start.").flag("memory"),
+    bytes("MemoryMinimumBytes", "The least that dynamic memory leaves.").flag("memory-minimum"),
+    bytes("MemoryMaximumBytes", "The most that dynamic memory gives.").flag("memory-maximum"),
+    switch("DynamicMemory", "Dynamic memory.").flag("dynamic-memory"),
+    switch("StaticMemory", "Static memory.").flag("static-memory"),
+    one_of("AutomaticStartAction", &["Nothing", "StartIfRunning", "Start"], "When the host starts."),
+    one_of("AutomaticStopAction", &["TurnOff", "Save", "ShutDown"], "When the host stops."),
+    text("Notes", "Words for people.").flag("notes"),
+    text("NewVMName", "Another name.").flag("name"),
+];
+
+/// What Hyper-V does not have, or has elsewhere.
+pub static IREKO: [Parameter; 7] = [
+    int("ProcessorCount", 1, 2048, "How many virtual processors.").flag("processors"),
+    boolean("ExposeVirtualizationExtensions", "Whether it may hold virtual machines itself.").flag("nested"),
+    path("Kernel", "A kernel (bzImage, ELF, multiboot); $null is the built-in image.").flag("kernel"),
+    path("Initrd", "The initial root file system, or $null.").flag("initrd"),
+    text("CommandLine", "The kernel's command line, or more of the built-in image's.").flag("command-line"),
+    one_of("Engine", &["auto", "soft", "kvm"], "What executes its code.").flag("engine"),
+    one_of("ProcessorModel", &["auto", "amd", "host", "intel"], "The processor that it sees.").flag("cpu"),
+];
+
+const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(1).positional()];
+
+fn set(call: &mut Call<'_>) -> Result<(), Failure> {
+    change(call, "change the virtual machine", apply, whole_vm)
+}
+
+fn rename(call: &mut Call<'_>) -> Result<(), Failure> {
+    let body = |call: &mut Call<'_>, config: &mut Config, _| {
+        name(config, call.arguments.text("NewName").unwrap_or_default())
+    };
+    change(call, "rename the virtual machine", body, whole_vm)
+}
+
+fn name(config: &mut Config, name: &str) -> Result<(), Failure> {
+    rules::name::check(name).map_err(Failure::invalid)?;
+    config.name = name.to_owned();
+    Ok(())
+}
+
+/// All settings that are given, with the rules of each.
+pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    let arguments = call.arguments;
+    super::memory::apply(arguments, config, state)?;
+    super::firmware::apply(arguments, config, state)?;
+    engine(arguments, config, state)?;
+    super::processor::apply(call, config, state)?;
+    plain(arguments, config)
+}
+
+fn engine(arguments: &Arguments, config: &mut Config, state: State) -> Result<(), Failure> {
+    if let Some(engine) = arguments.text("Engine").filter(|engine| *engine != config.engine) {
+        only_off(state, &config.name, "The engine")?;
+        config.engine = engine.to_owned();
+    }
+    Ok(())
+}
+
+fn plain(arguments: &Arguments, config: &mut Config) -> Result<(), Failure> {
+    if let Some(notes) = arguments.text("Notes") {
+        config.notes = notes.to_owned();
+    }
+    config.automatic_start = match arguments.text("AutomaticStartAction") {
+        Some("Nothing") => AutomaticStart::Nothing,
+        Some("Start") => AutomaticStart::Start,
+        Some(_) => AutomaticStart::StartIfRunning,
+        None => config.automatic_start,
+    };
+    config.automatic_stop = match arguments.text("AutomaticStopAction") {
+        Some("TurnOff") => AutomaticStop::TurnOff,
+        Some("Save") => AutomaticStop::Save,
+        Some(_) => AutomaticStop::ShutDown,
+        None => config.automatic_stop,
+    };
+    arguments.text("NewVMName").map_or(Ok(()), |new| name(config, new))
+}

@@ -1,0 +1,64 @@
+//! Files that have their old content or their new one, whenever the power goes.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+/// No file of ours is larger; a larger one is not ours.
+const LIMIT: u64 = 1 << 20;
+
+/// What [`write`] does, step by step; a crash may come before any of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Create,
+    Write,
+    Sync,
+    Rename,
+    SyncDirectory,
+}
+
+/// Replaces the file's content; only the owner may read it.
+pub fn write(path: &Path, data: &[u8]) -> io::Result<()> {
+    write_in_steps(path, data, |_| Ok(()))
+}
+
+/// As [`write()`]; `before` is called before each step, and its error ends it there, as a crash would.
+pub fn write_in_steps(
+    path: &Path,
+    data: &[u8],
+    mut before: impl FnMut(Step) -> io::Result<()>,
+) -> io::Result<()> {
+    let draft = draft_of(path);
+    before(Step::Create)?;
+    // A draft of the same name is of a process that was killed: the lock keeps the living apart.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    before(Step::Write)?;
+    file.write_all(data)?;
+    before(Step::Sync)?;
+    file.sync_all()?;
+    before(Step::Rename)?;
+    fs::rename(&draft, path)?;
+    before(Step::SyncDirectory)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
+fn draft_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".draft");
+    path.with_file_name(name)
+}
+
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// The whole file, if it is not absurdly large.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut data = Vec::new();
+    File::open(path)?.take(LIMIT + 1).read_to_end(&mut data)?;
+    if data.len() as u64 > LIMIT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {LIMIT} bytes")));
+    }
+    Ok(data)
+}

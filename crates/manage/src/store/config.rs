@@ -1,0 +1,254 @@
+//! What a VM is: its configuration file.
+
+use super::StoreError;
+use crate::guid::Guid;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+pub const FILE: &str = "config.json";
+/// The layout of the file. Older ones are read as they are; newer ones are refused.
+pub const SCHEMA: u32 = 1;
+
+pub const MIB: u64 = 1 << 20;
+
+/// The VM configuration version, which says what a VM may use (reference: 1.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ConfigVersion(pub u16, pub u16);
+
+impl ConfigVersion {
+    pub const NEWEST: Self = Self(12, 0);
+    /// All that this host runs.
+    pub const SUPPORTED: &[Self] =
+        &[Self(8, 0), Self(9, 0), Self(9, 1), Self(9, 2), Self(9, 3), Self(10, 0), Self(11, 0), Self(12, 0)];
+}
+
+impl fmt::Display for ConfigVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0, self.1)
+    }
+}
+
+impl FromStr for ConfigVersion {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong =
+            || format!("`{}` is no configuration version; write for example 12.0", text.escape_debug());
+        let (major, minor) = text.split_once('.').ok_or_else(wrong)?;
+        Ok(Self(major.parse().map_err(|_| wrong())?, minor.parse().map_err(|_| wrong())?))
+    }
+}
+
+impl TryFrom<String> for ConfigVersion {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<ConfigVersion> for String {
+    fn from(version: ConfigVersion) -> Self {
+        version.to_string()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    pub schema: u32,
+    pub version: ConfigVersion,
+    pub id: Guid,
+    pub name: String,
+    #[serde(default)]
+    pub notes: String,
+    /// Seconds since 1970.
+    pub created: u64,
+    pub generation: u8,
+    /// `auto`, `soft` or `kvm`.
+    pub engine: String,
+    pub processor: Processor,
+    pub memory: Memory,
+    pub boot: Boot,
+    #[serde(default)]
+    pub disks: Vec<Disk>,
+    #[serde(default)]
+    pub adapters: Vec<Adapter>,
+    #[serde(default)]
+    pub metering: bool,
+    #[serde(default)]
+    pub automatic_start: AutomaticStart,
+    #[serde(default)]
+    pub automatic_stop: AutomaticStop,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AutomaticStart {
+    Nothing,
+    #[default]
+    StartIfRunning,
+    Start,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AutomaticStop {
+    TurnOff,
+    Save,
+    #[default]
+    ShutDown,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Processor {
+    pub count: u32,
+    /// `auto`, `amd` or `host`.
+    pub model: String,
+    pub expose_virtualization_extensions: bool,
+    pub maximum: u32,
+    pub reserve: u32,
+    pub relative_weight: u32,
+    pub compatibility_for_migration: bool,
+    pub compatibility_for_older_operating_systems: bool,
+    pub host_resource_protection: bool,
+    /// 0: as the host.
+    pub threads_per_core: u32,
+    pub maximum_per_numa_node: u32,
+    pub maximum_per_numa_socket: u32,
+}
+
+impl Default for Processor {
+    fn default() -> Self {
+        Self {
+            count: 1,
+            model: "auto".into(),
+            expose_virtualization_extensions: false,
+            maximum: 100,
+            reserve: 0,
+            relative_weight: 100,
+            compatibility_for_migration: false,
+            compatibility_for_older_operating_systems: false,
+            host_resource_protection: false,
+            threads_per_core: 0,
+            maximum_per_numa_node: 8,
+            maximum_per_numa_socket: 1,
+        }
+    }
+}
+
+/// Bytes, multiples of 2 MiB.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Memory {
+    pub startup: u64,
+    pub dynamic: bool,
+    pub minimum: u64,
+    pub maximum: u64,
+    /// Percent.
+    pub buffer: u32,
+    pub priority: u32,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Self {
+            startup: 1024 * MIB,
+            dynamic: false,
+            minimum: 512 * MIB,
+            maximum: 1 << 40,
+            buffer: 20,
+            priority: 50,
+        }
+    }
+}
+
+/// What is started. Without a kernel it is the built-in Debian image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Boot {
+    pub kernel: Option<PathBuf>,
+    pub initrd: Option<PathBuf>,
+    #[serde(default)]
+    pub command_line: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Disk {
+    /// Its place on SCSI controller 0.
+    pub location: u32,
+    pub path: PathBuf,
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adapter {
+    pub name: String,
+    pub id: Guid,
+    /// 12 hexadecimal digits.
+    pub mac: String,
+    #[serde(default)]
+    pub dynamic_mac: bool,
+    #[serde(default)]
+    pub switch: Option<String>,
+    #[serde(default)]
+    pub mac_address_spoofing: bool,
+    #[serde(default)]
+    pub dhcp_guard: bool,
+    #[serde(default)]
+    pub router_guard: bool,
+}
+
+impl Config {
+    pub fn new(id: Guid, name: &str, created: u64) -> Self {
+        Self {
+            schema: SCHEMA,
+            version: ConfigVersion::NEWEST,
+            id,
+            name: name.to_owned(),
+            notes: String::new(),
+            created,
+            generation: 1,
+            engine: "auto".into(),
+            processor: Processor::default(),
+            memory: Memory::default(),
+            boot: Boot::default(),
+            disks: Vec::new(),
+            adapters: vec![Adapter::first(id)],
+            metering: false,
+            automatic_start: AutomaticStart::default(),
+            automatic_stop: AutomaticStop::default(),
+        }
+    }
+}
+
+impl Adapter {
+    /// The one that every new VM has, with an address of the range that Hyper-V uses (reference: 2.3).
+    fn first(vm: Guid) -> Self {
+        let bytes = vm.bytes();
+        Self {
+            name: "Network Adapter".into(),
+            id: vm,
+            mac: format!("00155d{:02x}{:02x}{:02x}", bytes[13], bytes[14], bytes[15]).to_uppercase(),
+            dynamic_mac: true,
+            switch: None,
+            mac_address_spoofing: false,
+            dhcp_guard: false,
+            router_guard: false,
+        }
+    }
+}
+
+/// The schema is looked at first: of a newer file nothing else is believed.
+pub(super) fn parse(text: &[u8], path: &Path) -> Result<Config, StoreError> {
+    #[derive(Deserialize)]
+    struct Schema {
+        schema: u32,
+    }
+    let damaged =
+        |error: serde_json::Error| StoreError::Damaged { path: path.into(), why: error.to_string() };
+    let Schema { schema } = serde_json::from_slice(text).map_err(damaged)?;
+    if schema > SCHEMA {
+        return Err(StoreError::TooNew { path: path.into(), schema });
+    }
+    serde_json::from_slice(text).map_err(damaged)
+}

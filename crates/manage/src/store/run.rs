@@ -1,0 +1,67 @@
+//! What a worker leaves behind: its last run and the meter.
+
+use super::atomic;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::io;
+use std::path::Path;
+
+/// The last run of a VM, written by its worker at the start and at the end.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    pub pid: u32,
+    /// Seconds since 1970.
+    pub started: u64,
+    /// None while it runs, and for ever if the worker was killed.
+    pub ended: Option<u64>,
+    /// How it ended, as a sentence.
+    pub reason: Option<String>,
+    /// The end was in order.
+    #[serde(default)]
+    pub clean: bool,
+}
+
+/// What metering has added up over all runs since it was enabled.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Meter {
+    /// Seconds since 1970.
+    pub since: u64,
+    pub cpu_seconds: f64,
+    /// Time for which a worker ran.
+    pub seconds: f64,
+    /// Bytes of memory times seconds.
+    pub byte_seconds: f64,
+    pub most_bytes: u64,
+    pub least_bytes: u64,
+}
+
+impl Meter {
+    /// Adds `seconds` in which the worker used so much.
+    pub fn add(&mut self, seconds: f64, cpu_seconds: f64, bytes: u64) {
+        let first = self.seconds == 0.0;
+        self.seconds += seconds;
+        self.cpu_seconds += cpu_seconds;
+        self.byte_seconds += bytes as f64 * seconds;
+        self.most_bytes = self.most_bytes.max(bytes);
+        self.least_bytes = if first { bytes } else { self.least_bytes.min(bytes) };
+    }
+}
+
+/// One of the files that are written as a whole.
+pub trait Kept: Serialize + DeserializeOwned {
+    const FILE: &str;
+
+    /// None where there is none that can be read.
+    fn read(directory: &Path) -> Option<Self> {
+        serde_json::from_slice(&atomic::read(&directory.join(Self::FILE)).ok()?).ok()
+    }
+    fn write(&self, directory: &Path) -> io::Result<()> {
+        atomic::write(&directory.join(Self::FILE), &serde_json::to_vec(self).map_err(io::Error::other)?)
+    }
+}
+
+impl Kept for Run {
+    const FILE: &str = "run.json";
+}
+impl Kept for Meter {
+    const FILE: &str = "meter.json";
+}

@@ -1,0 +1,118 @@
+//! What a record shows when nobody says what: the columns of its table, or that it is a list.
+
+use crate::value::{Kind, Record, Value};
+
+/// A column of a default table: its title, the property, and how the value is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    pub title: &'static str,
+    pub property: &'static str,
+    pub scale: Scale,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scale {
+    AsIs,
+    /// Bytes shown in MiB, for titles that end in `(M)`.
+    Mebibytes,
+}
+
+const fn column(title: &'static str) -> Column {
+    Column { title, property: title, scale: Scale::AsIs }
+}
+const fn titled(title: &'static str, property: &'static str) -> Column {
+    Column { title, property, scale: Scale::AsIs }
+}
+const fn mebibytes(title: &'static str, property: &'static str) -> Column {
+    Column { title, property, scale: Scale::Mebibytes }
+}
+
+/// The columns of a kind's default table (reference: 2.1 to 2.7). Empty: the default view is a list.
+pub fn columns(kind: Kind) -> &'static [Column] {
+    match kind {
+        Kind::VirtualMachine => VM,
+        Kind::VMProcessor => PROCESSOR,
+        Kind::VMMemory => MEMORY,
+        Kind::VMHost => HOST,
+        Kind::VMHostSupportedVersion => VERSION,
+        Kind::HardDiskDrive => DISK,
+        Kind::VMFirmware => FIRMWARE,
+        Kind::VMNetworkAdapter => ADAPTER,
+        Kind::VMMeteringReport => METERING,
+        Kind::NestedVmStatus | Kind::Custom => &[],
+    }
+}
+
+const VM: &[Column] = &[
+    column("Name"),
+    column("State"),
+    titled("CPUUsage(%)", "CPUUsage"),
+    mebibytes("MemoryAssigned(M)", "MemoryAssigned"),
+    column("Uptime"),
+    column("Status"),
+    column("Version"),
+];
+const PROCESSOR: &[Column] = &[
+    column("VMName"),
+    column("Count"),
+    column("CompatibilityForMigrationEnabled"),
+    column("CompatibilityForOlderOperatingSystemsEnabled"),
+];
+const MEMORY: &[Column] = &[
+    column("VMName"),
+    column("DynamicMemoryEnabled"),
+    mebibytes("Minimum(M)", "Minimum"),
+    mebibytes("Startup(M)", "Startup"),
+    mebibytes("Maximum(M)", "Maximum"),
+];
+const HOST: &[Column] = &[
+    column("Name"),
+    column("LogicalProcessorCount"),
+    mebibytes("MemoryCapacity(M)", "MemoryCapacity"),
+    column("VirtualMachineMigrationEnabled"),
+];
+const VERSION: &[Column] = &[column("Name"), column("Version"), column("IsDefault")];
+const DISK: &[Column] = &[
+    column("VMName"),
+    column("ControllerType"),
+    column("ControllerNumber"),
+    column("ControllerLocation"),
+    column("DiskNumber"),
+    column("Path"),
+];
+const FIRMWARE: &[Column] = &[column("VMName"), column("Kernel"), column("Initrd"), column("CommandLine")];
+const ADAPTER: &[Column] = &[
+    column("Name"),
+    column("IsManagementOs"),
+    column("VMName"),
+    column("SwitchName"),
+    column("MacAddress"),
+    column("Status"),
+    column("IPAddresses"),
+];
+const METERING: &[Column] = &[
+    column("VMName"),
+    titled("AvgCPU(MHz)", "AverageProcessorUsage"),
+    titled("AvgRAM(M)", "AverageMemoryUsage"),
+    titled("MaxRAM(M)", "MaximumMemoryUsage"),
+    titled("MinRAM(M)", "MinimumMemoryUsage"),
+    titled("TotalDisk(M)", "TotalDiskAllocation"),
+    titled("NetworkInbound(M)", "NetworkInbound"),
+    titled("NetworkOutbound(M)", "NetworkOutbound"),
+];
+
+impl Column {
+    /// The cell's text.
+    pub fn cell(&self, record: &Record) -> String {
+        match (self.scale, record.property(self.property)) {
+            (_, None) => String::new(),
+            (Scale::Mebibytes, Some(Value::Int(bytes))) => (bytes >> 20).to_string(),
+            (_, Some(value)) => value.to_string(),
+        }
+    }
+
+    /// Numbers stand on the right.
+    pub fn is_number(&self, record: &Record) -> bool {
+        matches!(record.property(self.property), Some(Value::Int(_) | Value::Float(_)))
+    }
+}

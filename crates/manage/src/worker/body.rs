@@ -1,0 +1,154 @@
+//! A worker's life: lock, machine, socket, handshake, run, and what it leaves.
+
+use super::console::Console;
+use super::machine::{Factory, Machine};
+use super::protocol::{SOCKET, Started};
+use super::server::{Control, Inner, serve};
+use super::usage;
+use crate::guid::Guid;
+use crate::host::now;
+use crate::store::run::Kept;
+use crate::store::{Config, Meter, Run, Store, WorkerLock};
+use ireko_machine::Outcome;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// Runs the VM to its end. `report` is called once: when it runs, or with the error why it does not.
+pub fn run(store: &Store, id: Guid, factory: &dyn Factory, report: impl FnOnce(Started)) {
+    let prepared = match prepare(store, id, factory) {
+        Ok(prepared) => prepared,
+        Err(why) => return report(Started::Error(why)),
+    };
+    prepared.run(factory, report);
+}
+
+struct Prepared {
+    config: Config,
+    machine: Box<dyn Machine>,
+    control: Arc<Control>,
+    listener: UnixListener,
+    _lock: WorkerLock,
+}
+
+fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, String> {
+    let config = store.load(id).map_err(|e| e.to_string())?;
+    let directory = store.directory(id);
+    let lock = WorkerLock::take(&directory)
+        .map_err(|error| format!("the worker's lock cannot be had: {error}"))?
+        .ok_or("another worker runs this virtual machine already")?;
+    let console = Console::default();
+    let machine = factory.make(&config, console.clone())?;
+    let listener =
+        listen(&directory).map_err(|error| format!("the control socket cannot be made: {error}"))?;
+    let inner = Inner {
+        remote: machine.remote(),
+        engine: machine.engine(),
+        paused: false,
+        stopping_until: None,
+        resets: 0,
+        load: 0.0,
+        meter: config.metering.then(|| Meter::read(&directory).unwrap_or_default()),
+    };
+    let control = Arc::new(Control {
+        console,
+        directory,
+        memory: config.memory.startup,
+        nested: config.processor.expose_virtualization_extensions,
+        started: Instant::now(),
+        inner: Mutex::new(inner),
+    });
+    Ok(Prepared { config, machine, control, listener, _lock: lock })
+}
+
+/// Through the directory's descriptor: a socket's path may have 107 bytes only, and the home's may be longer.
+fn listen(directory: &Path) -> std::io::Result<UnixListener> {
+    let _ = fs::remove_file(directory.join(SOCKET));
+    let opened = File::open(directory)?;
+    let listener = UnixListener::bind(socket_path(&opened))?;
+    fs::set_permissions(directory.join(SOCKET), fs::Permissions::from_mode(0o600))?;
+    Ok(listener)
+}
+
+pub(super) fn socket_path(directory: &File) -> String {
+    format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd())
+}
+
+impl Prepared {
+    fn run(mut self, factory: &dyn Factory, report: impl FnOnce(Started)) {
+        let control = self.control.clone();
+        let directory = control.directory.clone();
+        let mut run =
+            Run { pid: std::process::id(), started: now(), ended: None, reason: None, clean: false };
+        if let Err(error) = run.write(&directory) {
+            return report(Started::Error(format!("the worker cannot write its state: {error}")));
+        }
+        let (served, listener) = (control.clone(), self.listener.try_clone());
+        spawn("control socket", move || listener.into_iter().for_each(|one| serve(served.clone(), one)));
+        let sampled = Arc::downgrade(&control);
+        spawn("usage", move || sample(&sampled));
+        report(Started::Running { pid: run.pid, engine: self.machine.engine().0 });
+        let outcome = self.run_through_resets(factory);
+        run.ended = Some(now());
+        run.clean = matches!(outcome, Outcome::PowerOff | Outcome::Stopped);
+        run.reason = Some(outcome.to_string());
+        if let Err(error) = run.write(&directory) {
+            eprintln!("the end ({outcome}) cannot be written: {error}");
+        }
+        control.console.close();
+        let _ = fs::remove_file(directory.join(SOCKET));
+    }
+
+    /// A reset is a new machine of the same configuration.
+    fn run_through_resets(&mut self, factory: &dyn Factory) -> Outcome {
+        loop {
+            let outcome = self.machine.run();
+            if outcome != Outcome::Reset {
+                return outcome;
+            }
+            match factory.make(&self.config, self.control.console.clone()) {
+                Ok(machine) => self.machine = machine,
+                Err(why) => return Outcome::Failed(format!("after a reset: {why}")),
+            }
+            let mut inner = self.control.lock();
+            inner.remote = self.machine.remote();
+            inner.engine = self.machine.engine();
+            inner.stopping_until = None;
+            inner.paused = false;
+            inner.resets += 1;
+        }
+    }
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) {
+    if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(body) {
+        eprintln!("no thread for {name}: {error}");
+    }
+}
+
+const EVERY: Duration = Duration::from_secs(1);
+
+/// Load and meter, once a second, for as long as the VM is there.
+fn sample(control: &std::sync::Weak<Control>) {
+    let (mut before, mut at) = (usage::own(), Instant::now());
+    let mut round = 0u64;
+    loop {
+        std::thread::sleep(EVERY);
+        let Some(control) = control.upgrade() else { return };
+        let (usage, seconds) = (usage::own(), at.elapsed().as_secs_f64());
+        let cpu = usage.cpu_seconds - before.cpu_seconds;
+        let mut inner = control.lock();
+        inner.load = cpu / seconds;
+        if let Some(meter) = &mut inner.meter {
+            meter.add(seconds, cpu, usage.resident_bytes);
+            if round % 10 == 0 {
+                let _ = meter.write(&control.directory);
+            }
+        }
+        (before, at, round) = (usage, Instant::now(), round + 1);
+    }
+}

@@ -1,0 +1,77 @@
+//! Starting a worker and waiting until it says how that went.
+
+use super::protocol::{Started, read_line};
+use crate::guid::Guid;
+use crate::store::Store;
+use std::fs::OpenOptions;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// How workers come to be: as processes, or (in tests) as threads.
+pub trait Launcher: Send + Sync {
+    /// Comes back when the VM runs; the error is the worker's sentence.
+    fn launch(&self, store: &Store, id: Guid) -> Result<(), String>;
+}
+
+/// `PROGRAM worker ID`, in a session of its own, with its log in the VM's directory.
+pub struct ProcessLauncher {
+    pub program: PathBuf,
+}
+
+pub const LOG: &str = "worker.log";
+
+impl Launcher for ProcessLauncher {
+    fn launch(&self, store: &Store, id: Guid) -> Result<(), String> {
+        let path = store.directory(id).join(LOG);
+        let log = OpenOptions::new()
+            .create(true)
+            .write(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| format!("the log {} cannot be written: {error}", path.display()))?;
+        let mut worker = Command::new(&self.program)
+            .args(["worker", &id.to_string()])
+            .env("IREKO_HOME", store.home())
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .map_err(|error| format!("the worker {} cannot be started: {error}", self.program.display()))?;
+        let said =
+            worker.stdout.take().map(BufReader::new).and_then(|mut out| read_line(&mut out).ok().flatten());
+        match said {
+            Some(Started::Running { .. }) => {
+                // Reaped when it ends, as long as we live; later by init.
+                std::thread::spawn(move || worker.wait());
+                Ok(())
+            }
+            Some(Started::Error(why)) => {
+                let _ = worker.wait();
+                Err(why)
+            }
+            None => {
+                let status = worker.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
+                Err(format!("its worker ended without a word ({status}); {}", last_words(&path)))
+            }
+        }
+    }
+}
+
+/// The log's last line.
+pub fn last_words(log: &Path) -> String {
+    const ENOUGH: u64 = 2048;
+    let mut text = Vec::new();
+    if let Ok(mut file) = std::fs::File::open(log) {
+        let length = file.seek(SeekFrom::End(0)).unwrap_or(0);
+        let _ = file.seek(SeekFrom::Start(length.saturating_sub(ENOUGH)));
+        let _ = file.take(ENOUGH).read_to_end(&mut text);
+    }
+    match String::from_utf8_lossy(&text).lines().rev().find(|line| !line.trim().is_empty()) {
+        Some(line) => format!("its log ends with: {}", crate::render::printable(line)),
+        None => "its log is empty".into(),
+    }
+}

@@ -1,0 +1,121 @@
+//! The machine as a worker sees it: something that runs to an end and can be told things meanwhile.
+
+use super::console::Console;
+use crate::store::Config;
+use ireko_machine::{DiskSpec, Endpoints, Handle, Outcome, Smbios, Source, Spec, Vm};
+use std::sync::Arc;
+
+/// A VM that is ready to run.
+pub trait Machine: Send {
+    fn remote(&self) -> Arc<dyn Remote>;
+    /// `kvm` or `soft`, and why.
+    fn engine(&self) -> (String, String);
+    /// Blocks until the end.
+    fn run(&mut self) -> Outcome;
+}
+
+/// What other threads may do with it.
+pub trait Remote: Send + Sync {
+    fn power_button(&self);
+    fn turn_off(&self);
+    fn reset(&self);
+    fn pause(&self);
+    fn resume(&self);
+    fn input(&self, bytes: &[u8]);
+}
+
+/// Makes machines from configurations; the same configuration again after a reset.
+pub trait Factory: Send + Sync {
+    /// The error is a sentence.
+    fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String>;
+}
+
+/// Kernel, initrd and command line of the image that VMs without a kernel boot.
+pub struct Image {
+    pub kernel: Source,
+    pub initrd: Source,
+    pub command_line: String,
+}
+
+/// Gives the built-in image; `nested`: with what the next level needs.
+pub type ImageMaker = dyn Fn(&Config) -> Result<Image, String> + Send + Sync;
+
+/// Machines of `ireko-machine`.
+pub struct RealMachines {
+    pub image: Box<ImageMaker>,
+}
+
+impl Factory for RealMachines {
+    fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String> {
+        let spec = self.spec(config)?;
+        let vm = Vm::new(spec, Endpoints::serial(console)).map_err(|e| e.to_string())?;
+        Ok(Box::new(vm))
+    }
+}
+
+impl RealMachines {
+    fn spec(&self, config: &Config) -> Result<Spec, String> {
+        let mut spec = self.boot(config)?;
+        spec.memory = config.memory.startup;
+        spec.vcpus = config.processor.count;
+        spec.engine = config.engine.parse().map_err(|e: ireko_machine::MachineError| e.to_string())?;
+        spec.cpu = ireko_machine::cpu_model(&config.processor.model).map_err(|e| e.to_string())?;
+        spec.nested = config.processor.expose_virtualization_extensions;
+        spec.disks = config.disks.iter().map(disk).collect();
+        spec.smbios = Smbios { uuid: config.id.bytes(), serial: config.id.to_string(), ..Smbios::default() };
+        Ok(spec)
+    }
+
+    fn boot(&self, config: &Config) -> Result<Spec, String> {
+        let boot = &config.boot;
+        let Some(kernel) = &boot.kernel else {
+            let image = (self.image)(config)?;
+            let mut spec = Spec::new(image.kernel);
+            spec.initrd = Some(image.initrd);
+            spec.command_line = format!("{} {}", image.command_line, boot.command_line).trim().to_owned();
+            return Ok(spec);
+        };
+        let mut spec = Spec::new(kernel.as_path());
+        spec.initrd = boot.initrd.as_deref().map(Source::from);
+        spec.command_line = boot.command_line.clone();
+        Ok(spec)
+    }
+}
+
+fn disk(disk: &crate::store::Disk) -> DiskSpec {
+    DiskSpec { path: disk.path.clone(), read_only: disk.read_only }
+}
+
+impl Machine for Vm {
+    fn remote(&self) -> Arc<dyn Remote> {
+        Arc::new(self.handle())
+    }
+    fn engine(&self) -> (String, String) {
+        let chosen = Vm::engine(self);
+        (chosen.name.to_owned(), chosen.reason.clone())
+    }
+    fn run(&mut self) -> Outcome {
+        Vm::run(self)
+    }
+}
+
+impl Remote for Handle {
+    fn power_button(&self) {
+        Handle::power_button(self);
+    }
+    fn turn_off(&self) {
+        self.stop();
+    }
+    fn reset(&self) {
+        Handle::reset(self);
+    }
+    fn pause(&self) {
+        Handle::pause(self);
+    }
+    fn resume(&self) {
+        Handle::resume(self);
+    }
+    fn input(&self, bytes: &[u8]) {
+        self.serial_input(bytes);
+    }
+}

@@ -1,0 +1,17 @@
+//! The process that runs one VM: it owns the machine and a control socket, and outlives who started it.
+
+pub mod body;
+pub mod client;
+pub mod console;
+pub mod launch;
+pub mod machine;
+pub mod protocol;
+mod server;
+#[cfg(test)]
+mod tests;
+pub mod usage;
+
+pub use body::run;
+pub use client::Client;
+pub use launch::{Launcher, ProcessLauncher};
+pub use machine::{Factory, Machine, RealMachines, Remote};

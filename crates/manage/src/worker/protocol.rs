@@ -1,0 +1,105 @@
+//! The language of the control socket: one JSON document a line, a request and its reply. A console request turns the
+//! connection into the console's bytes, both ways.
+
+use crate::state::State;
+use serde::{Deserialize, Serialize};
+use std::io::{self, BufRead, Read, Write};
+
+pub const SOCKET: &str = "control.sock";
+/// A line that is longer is not ours.
+const LONGEST: u64 = 64 << 10;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "do")]
+pub enum Request {
+    Status,
+    /// Presses the power button; the VM counts as Stopping for so many seconds at most.
+    ShutDown {
+        seconds: u64,
+    },
+    TurnOff,
+    Reset,
+    Pause,
+    Resume,
+    /// Starts metering anew, or forgets it.
+    Meter {
+        on: bool,
+    },
+    /// The console's kept output and all that follows; what is sent goes to the guest.
+    Console,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reply {
+    Done,
+    Status(Box<Status>),
+    Error(String),
+}
+
+/// What a worker says of its VM.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub state: State,
+    pub pid: u32,
+    pub uptime_seconds: f64,
+    pub engine: String,
+    pub engine_reason: String,
+    /// What the VM has, in bytes.
+    pub memory_assigned: u64,
+    /// What the worker uses, in bytes.
+    pub memory_resident: u64,
+    pub cpu_seconds: f64,
+    /// Over the last seconds, of one processor of the host: 2.0 is two busy ones.
+    pub cpu_load: f64,
+    /// Whether the VM was started with virtualization extensions.
+    pub nested: bool,
+    pub resets: u64,
+    pub console_bytes: u64,
+    pub viewers: usize,
+}
+
+/// How a worker's start went, on its standard output.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Started {
+    Running { pid: u32, engine: String },
+    Error(String),
+}
+
+pub fn write_line(to: &mut impl Write, message: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message).map_err(io::Error::other)?;
+    line.push(b'\n');
+    to.write_all(&line)?;
+    to.flush()
+}
+
+/// None at the end of the stream.
+pub fn read_line<T: serde::de::DeserializeOwned>(from: &mut impl BufRead) -> io::Result<Option<T>> {
+    let mut line = Vec::new();
+    let count = from.take(LONGEST).read_until(b'\n', &mut line)?;
+    if count == 0 {
+        return Ok(None);
+    }
+    if line.last() != Some(&b'\n') {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without an end"));
+    }
+    serde_json::from_slice(&line).map(Some).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_survives_the_line() {
+        let mut line = Vec::new();
+        write_line(&mut line, &Request::ShutDown { seconds: 5 }).unwrap();
+        assert_eq!(read_line(&mut line.as_slice()).unwrap(), Some(Request::ShutDown { seconds: 5 }));
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_read_for_ever() {
+        assert!(read_line::<Request>(&mut io::BufReader::new(io::repeat(b'x'))).is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! The control socket's other end: what requests do.
+
+use super::console::Console;
+use super::machine::Remote;
+use super::protocol::{Reply, Request, Status, read_line, write_line};
+use super::usage;
+use crate::state::{self, Action, State, Verdict};
+use crate::store::Meter;
+use crate::store::run::Kept;
+use std::io::{self, BufReader, Read};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+/// More at once are turned away.
+const MOST_CONNECTIONS: usize = 64;
+/// A viewer that takes nothing for so long is let go.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The running VM, shared by the connections and the thread that runs it.
+pub struct Control {
+    pub console: Console,
+    pub directory: PathBuf,
+    pub memory: u64,
+    pub nested: bool,
+    pub started: Instant,
+    /// Changes of state are one after the other.
+    pub inner: Mutex<Inner>,
+}
+
+pub struct Inner {
+    pub remote: Arc<dyn Remote>,
+    pub engine: (String, String),
+    pub paused: bool,
+    /// Pressed the power button: until when it counts.
+    pub stopping_until: Option<Instant>,
+    pub resets: u64,
+    pub load: f64,
+    pub meter: Option<Meter>,
+}
+
+impl Inner {
+    fn state(&self) -> State {
+        match self.stopping_until {
+            _ if self.paused => State::Paused,
+            Some(until) if Instant::now() < until => State::Stopping,
+            _ => State::Running,
+        }
+    }
+}
+
+impl Control {
+    pub fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn answer(&self, request: &Request) -> Reply {
+        let mut inner = self.lock();
+        let action = match request {
+            Request::Status => return Reply::Status(Box::new(self.status(&inner))),
+            Request::Console => return Reply::Done,
+            Request::Meter { on } => return self.meter(&mut inner, *on),
+            Request::ShutDown { .. } => Action::ShutDown,
+            Request::TurnOff => Action::TurnOff,
+            Request::Reset => Action::Restart,
+            Request::Pause => Action::Suspend,
+            Request::Resume => Action::Resume,
+        };
+        match state::verdict(action, inner.state()) {
+            Verdict::Already => return Reply::Done,
+            Verdict::Refused(what) => return Reply::Error(format!("{} {what}", state::WRONG_STATE)),
+            Verdict::Go => (),
+        }
+        act(&mut inner, request);
+        Reply::Done
+    }
+
+    fn status(&self, inner: &Inner) -> Status {
+        let usage = usage::own();
+        Status {
+            state: inner.state(),
+            pid: std::process::id(),
+            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            engine: inner.engine.0.clone(),
+            engine_reason: inner.engine.1.clone(),
+            memory_assigned: self.memory,
+            memory_resident: usage.resident_bytes,
+            cpu_seconds: usage.cpu_seconds,
+            cpu_load: inner.load,
+            nested: self.nested,
+            resets: inner.resets,
+            console_bytes: self.console.written(),
+            viewers: self.console.viewers(),
+        }
+    }
+
+    fn meter(&self, inner: &mut Inner, on: bool) -> Reply {
+        inner.meter = on.then(|| Meter { since: crate::host::now(), ..Meter::default() });
+        let kept = match &inner.meter {
+            Some(meter) => meter.write(&self.directory),
+            None => std::fs::remove_file(self.directory.join(Meter::FILE)),
+        };
+        match kept {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Reply::Error(error.to_string()),
+            _ => Reply::Done,
+        }
+    }
+}
+
+fn act(inner: &mut Inner, request: &Request) {
+    let remote = inner.remote.clone();
+    match request {
+        Request::ShutDown { seconds } => {
+            let wait = Duration::from_secs((*seconds).min(86_400));
+            inner.stopping_until = Some(Instant::now() + wait);
+            remote.power_button();
+        }
+        Request::TurnOff => remote.turn_off(),
+        Request::Reset => {
+            inner.paused = false;
+            remote.reset();
+        }
+        Request::Pause => {
+            remote.pause();
+            inner.paused = true;
+        }
+        Request::Resume => {
+            remote.resume();
+            inner.paused = false;
+        }
+        Request::Status | Request::Console | Request::Meter { .. } => (),
+    }
+}
+
+/// Serves connections until the process ends, each on a thread.
+pub fn serve(control: Arc<Control>, listener: UnixListener) {
+    let open = Arc::new(AtomicUsize::new(0));
+    for stream in listener.incoming() {
+        let Ok(stream) = stream else {
+            // Out of descriptors, most likely: others must end first.
+            std::thread::sleep(Duration::from_millis(50));
+            continue;
+        };
+        if open.fetch_add(1, Ordering::SeqCst) >= MOST_CONNECTIONS {
+            open.fetch_sub(1, Ordering::SeqCst);
+            continue;
+        }
+        let (control, counter) = (control.clone(), open.clone());
+        let spawned = std::thread::Builder::new().name("control".into()).spawn(move || {
+            // A connection that breaks concerns nobody else.
+            let _ = connection(&control, stream);
+            counter.fetch_sub(1, Ordering::SeqCst);
+        });
+        if spawned.is_err() {
+            open.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
+fn connection(control: &Control, stream: UnixStream) -> io::Result<()> {
+    let mut writer = stream.try_clone()?;
+    writer.set_write_timeout(Some(PATIENCE))?;
+    let mut reader = BufReader::new(stream);
+    while let Some(request) = read_line::<Request>(&mut reader)? {
+        let reply = control.answer(&request);
+        write_line(&mut writer, &reply)?;
+        if request == Request::Console {
+            return view(control, reader, writer);
+        }
+    }
+    Ok(())
+}
+
+/// Output on this thread, input on another, until either ends.
+fn view(control: &Control, mut reader: BufReader<UnixStream>, mut writer: UnixStream) -> io::Result<()> {
+    let closer = writer.try_clone()?;
+    std::thread::scope(|scope| {
+        std::thread::Builder::new().name("input".into()).spawn_scoped(scope, move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut bytes) {
+                let remote = control.lock().remote.clone();
+                remote.input(&bytes[..count]);
+            }
+        })?;
+        let result = control.console.follow(&mut writer);
+        let _ = closer.shutdown(std::net::Shutdown::Both);
+        result
+    })
+}
