@@ -1,12 +1,13 @@
-//! `oracle --cases N --seed S [--code Mnemonic] [--bits 64|32] [--most M]`: a longer run of the silicon oracle.
+//! `oracle --cases N --seed S [--code Mnemonic] [--bits 64|32] [--most M] [--strict 1]`: a longer run of the silicon oracle.
 
 use anyhow::{Context, Result, bail};
 use ireko_lab::oracle::{Oracle, Plan, campaign, report};
 use std::collections::BTreeMap;
 
 fn main() -> Result<()> {
-    let (plan, most) = arguments()?;
+    let (plan, most, strict) = arguments()?;
     let mut oracle = Oracle::new()?;
+    oracle.strict = strict;
     let (mut shown, mut by_form) = (0, BTreeMap::new());
     let tally = campaign(&mut oracle, &plan, |mismatch| {
         for piece in mismatch.case.pieces.iter().filter(|p| !p.prelude) {
@@ -28,9 +29,9 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn arguments() -> Result<(Plan, usize)> {
+fn arguments() -> Result<(Plan, usize, bool)> {
     let mut plan = Plan { cases: 10_000, seed: 1, bits: 64, mnemonic: None };
-    let mut most = 20;
+    let (mut most, mut strict) = (20, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} wants a value"))?;
@@ -39,13 +40,16 @@ fn arguments() -> Result<(Plan, usize)> {
             "--cases" => plan.cases = number()? as usize,
             "--seed" => plan.seed = number()?,
             "--bits" => plan.bits = number()? as u32,
+            "--strict" => strict = number()? != 0,
             "--most" => most = number()? as usize,
             "--code" => plan.mnemonic = Some(value.clone()),
-            _ => bail!("{name} is not an option; there are --cases, --seed, --bits, --code and --most"),
+            _ => bail!(
+                "{name} is not an option; there are --cases, --seed, --bits, --code, --most and --strict"
+            ),
         }
     }
     if !matches!(plan.bits, 32 | 64) {
         bail!("--bits is 64 or 32, not {}", plan.bits);
     }
-    Ok((plan, most))
+    Ok((plan, most, strict))
 }

@@ -26,10 +26,11 @@ pub fn counts(case: &Case, native: &Outcome) -> Counts {
     let insn = &piece.insn;
     Counts {
         // Whether an access with no byte selected faults depends on the model (SDM vol. 2, MASKMOVDQU); and whether a jump
-        // to a non-canonical address faults before or after it: Intel's do before, AMD's after.
-        end: !(masked_move(insn) || jumps(insn) && native.end.vector == 13),
+        // to a non-canonical address faults before or after it: Intel's do before, AMD's after; and which operand of CMPS
+        // is read first.
+        end: !(masked_move(insn) || compares_two(insn) || jumps(insn) && native.end.vector == 13),
         // Which byte of a large or partial operand is reported depends on how the access is split.
-        cr2_offset: !(masked_move(insn) || large(insn)),
+        cr2_offset: !(masked_move(insn) || large(insn) || compares_two(insn)),
         // An MMX instruction may have made its transition of the x87 state before its operand faults.
         x87: !uses_mmx(insn),
         // The conversion may have set its flags before its store faults.
@@ -52,6 +53,11 @@ fn jumps(insn: &Instruction) -> bool {
         insn.flow_control(),
         FlowControl::IndirectBranch | FlowControl::IndirectCall | FlowControl::Return
     )
+}
+
+fn compares_two(insn: &Instruction) -> bool {
+    matches!(insn.mnemonic(), Mnemonic::Cmpsb | Mnemonic::Cmpsw | Mnemonic::Cmpsd | Mnemonic::Cmpsq)
+        && insn.is_string_instruction()
 }
 
 fn large(insn: &Instruction) -> bool {

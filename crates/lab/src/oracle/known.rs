@@ -1,0 +1,83 @@
+//! Where the engine is known to differ from silicon, each with its reason. They are counted, not reported as mismatches;
+//! a row goes when its cause goes.
+
+use super::case::Case;
+use super::state::Outcome;
+use iced_x86::{Instruction, Mnemonic, OpKind};
+
+/// A run that disagrees, as the rows see it.
+pub struct Seen<'a> {
+    pub case: &'a Case,
+    pub native: &'a Outcome,
+    pub soft: &'a Outcome,
+    pub differences: &'a [String],
+}
+
+type Row = (&'static str, fn(&Seen) -> bool);
+
+const ROWS: [Row; 7] = [
+    ("VZEROALL and VZEROUPPER of 32-bit code reach registers 8 to 15, which only 64-bit code can see", |s| {
+        let wide = |d: &String| number_after(d, "xmm").or(number_after(d, "ymm")).is_some_and(|n| n > 7);
+        s.case.bits == 32
+            && s.differences.iter().all(wide)
+            && s.has(|i| matches!(i.mnemonic(), Mnemonic::Vzeroall | Mnemonic::Vzeroupper))
+    }),
+    ("a pending #MF comes after the memory operand's fault", |s| s.vectors(16, &[12, 13, 14])),
+    ("the #XM of a conversion on its way to memory comes after the store's fault", |s| s.vectors(19, &[14])),
+    (
+        "the mask of a gather that faults is not yet normalised, and its destination's upper half not yet zeroed",
+        |s| {
+            s.native.end.vector != 3
+                && s.at_end(|i| i.is_vsib())
+                && s.differences.iter().all(|d| s.of_gather(d))
+        },
+    ),
+    ("an x87 store that its own unmasked exception keeps from storing still writes or faults", |s| {
+        let status = s.native.state.word(2) & 0x80 != 0;
+        let effect =
+            s.differences.iter().all(|d| d.starts_with('[') || d.starts_with('…')) || s.soft.end.vector == 14;
+        status && effect && s.has(x87_store)
+    }),
+    ("MOVS checks its destination's form before it reads its source", |s| {
+        s.vectors(14, &[12, 13]) && s.at_end(|i| i.is_string_instruction())
+    }),
+    ("an ignored segment prefix chooses between #SS and #GP", |s| {
+        s.vectors(13, &[12]) || s.vectors(12, &[13])
+    }),
+];
+
+fn number_after(text: &str, prefix: &str) -> Option<u32> {
+    let digits: String = text.strip_prefix(prefix)?.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+fn x87_store(insn: &Instruction) -> bool {
+    use Mnemonic::{Fbstp, Fist, Fistp, Fisttp, Fst, Fstp};
+    insn.op0_kind() == OpKind::Memory && matches!(insn.mnemonic(), Fst | Fstp | Fist | Fistp | Fisttp | Fbstp)
+}
+
+impl Seen<'_> {
+    fn vectors(&self, native: u64, soft: &[u64]) -> bool {
+        self.native.end.vector == native && soft.contains(&self.soft.end.vector)
+    }
+    fn has(&self, wanted: fn(&Instruction) -> bool) -> bool {
+        self.case.pieces.iter().any(|p| wanted(&p.insn))
+    }
+    /// The difference is in a gather's mask or in the upper half of its destination.
+    fn of_gather(&self, difference: &str) -> bool {
+        let number = number_after(difference, "xmm").or(number_after(difference, "ymm"));
+        self.case.pieces.iter().filter(|p| p.insn.ip() == self.native.state.rip).any(|p| {
+            let is = |register: iced_x86::Register| number == Some(register.number() as u32);
+            is(p.insn.op2_register()) || difference.starts_with("ymm") && is(p.insn.op0_register())
+        })
+    }
+    /// The instruction that the native run ended at.
+    fn at_end(&self, wanted: fn(&Instruction) -> bool) -> bool {
+        self.case.pieces.iter().any(|p| p.insn.ip() == self.native.state.rip && wanted(&p.insn))
+    }
+}
+
+/// The reason, if the disagreement is a known one.
+pub fn reason(seen: &Seen) -> Option<&'static str> {
+    ROWS.iter().find(|row| row.1(seen)).map(|row| row.0)
+}
