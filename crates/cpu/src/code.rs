@@ -24,6 +24,13 @@ struct BlockId {
     key: Key,
 }
 
+const NEAR: usize = 1 << 14;
+
+fn near(id: &BlockId) -> usize {
+    let mixed = id.rip ^ id.physical >> 12 ^ u64::from(id.key.0) << 5;
+    (mixed ^ mixed >> 14) as usize % NEAR
+}
+
 #[derive(Default)]
 struct Mixer(u64);
 
@@ -79,6 +86,8 @@ pub struct Code {
     links: Vec<Linked>,
     pub(crate) blocks: Vec<Block>,
     map: Map<BlockId, u32>,
+    /// The map's most wanted, found without hashing much.
+    near: Vec<Option<(BlockId, u32)>>,
     pages: Map<u64, PageCode>,
     /// Code was undone since this was last cleared: the running block may be stale.
     pub(crate) undone: bool,
@@ -107,6 +116,7 @@ impl Code {
             links: Vec::new(),
             blocks: Vec::new(),
             map: Map::default(),
+            near: vec![None; NEAR],
             pages: Map::default(),
             undone: false,
             always: Key::default(),
@@ -165,6 +175,7 @@ impl Code {
         if self.map.get(&id) == Some(&number) {
             self.map.remove(&id);
         }
+        self.near[near(&id)] = None;
         for link in incoming {
             let linked = &self.links[link as usize];
             self.cache.patch(linked.patch, linked.stub);
@@ -234,9 +245,17 @@ impl Cpu {
         if let Some(physical) = self.banks.current().fetch(linear, user) {
             return Ok(physical);
         }
+        let asid = self.bank_tag().asid;
+        if let Some(physical) = self.shared_fetch.find(asid, linear, user) {
+            self.banks.current().set_fetch(linear, user, physical);
+            return Ok(physical);
+        }
         let mode = if user { crate::access::USER } else { crate::access::SUPERVISOR };
         let page = self.walk(linear, Kind::Fetch, mode)?;
         self.banks.current().set_fetch(linear, user, page.physical);
+        if page.global && asid == 0 {
+            self.shared_fetch.keep(asid, linear, user, page.physical);
+        }
         Ok(page.physical)
     }
 
@@ -257,9 +276,17 @@ impl Cpu {
         let linear = self.fetch_address()?;
         let physical = self.fetch(linear)?;
         let id = BlockId { physical, rip: self.regs.rip, key };
+        let slot = near(&id);
+        if let Some((_, number)) = self.code.near[slot].filter(|n| n.0 == id) {
+            return Ok(number);
+        }
         if let Some(&number) = self.code.map.get(&id) {
             let second = self.code.blocks[number as usize].second;
-            if second.is_none() || second == Some(self.fetch((linear | 0xfff).wrapping_add(1))?) {
+            if second.is_none() {
+                self.code.near[slot] = Some((id, number));
+                return Ok(number);
+            }
+            if second == Some(self.fetch((linear | 0xfff).wrapping_add(1))?) {
                 return Ok(number);
             }
             self.undo(&[number]);
@@ -442,6 +469,7 @@ impl Cpu {
         let code = &mut self.code;
         code.pages.clear();
         code.map.clear();
+        code.near.fill(None);
         code.blocks.clear();
         code.links.clear();
         code.sites.clear();

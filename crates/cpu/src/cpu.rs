@@ -75,6 +75,7 @@ pub struct Cpu {
     /// The instruments that are on.
     pub inspect: Option<Box<crate::inspect::Inspect>>,
     pub(crate) banks: Banks,
+    pub(crate) shared_fetch: crate::mmu::shared::SharedFetch,
     pub(crate) dependents: crate::mmu::tables::Dependents,
     pub(crate) code: crate::code::Code,
     pub counters: Counters,
@@ -113,6 +114,7 @@ impl Cpu {
             waits: false,
             flush_always: false,
             dependents: Default::default(),
+            shared_fetch: Default::default(),
             lone: spec.model.vcpus() == 1,
             inspect: None,
             banks: Banks::new()?,
@@ -218,6 +220,9 @@ impl Cpu {
     pub fn flush_tlb(&mut self, keep_global: bool) {
         self.counters.flushes += 1;
         let asid = self.bank_tag().asid;
+        if !keep_global {
+            self.shared_fetch.forget();
+        }
         self.banks.of(asid).for_each(|bank| bank.flush(keep_global));
         self.select_bank();
         self.banks.current().root = self.root();
@@ -225,6 +230,7 @@ impl Cpu {
     /// INVLPG: forgets one page of the current world, global or not.
     pub fn flush_page(&mut self, address: u64) {
         let asid = self.bank_tag().asid;
+        self.shared_fetch.forget_page(address);
         self.banks.of(asid).for_each(|bank| bank.flush_page(address));
     }
     /// MOV to CR3 has set `regs.cr3` to a new value; `no_flush` is bit 63 of the operand with PCIDs on.
@@ -240,6 +246,9 @@ impl Cpu {
     pub fn flush_pcid(&mut self, pcid: Option<u16>, keep_global: bool) {
         self.counters.flushes += 1;
         let asid = self.bank_tag().asid;
+        if !keep_global {
+            self.shared_fetch.forget();
+        }
         for bank in self.banks.of(asid) {
             if pcid.is_none() || bank.tag.map(|t| t.pcid) == pcid {
                 bank.flush(keep_global);
@@ -250,7 +259,10 @@ impl Cpu {
     pub fn flush_asid(&mut self, what: Flush) {
         self.counters.flushes += 1;
         match what {
-            Flush::All => self.banks.all().for_each(|bank| bank.flush(false)),
+            Flush::All => {
+                self.shared_fetch.forget();
+                self.banks.all().for_each(|bank| bank.flush(false));
+            }
             Flush::Asid { asid, keep_global } => {
                 for number in self.banks.numbers(asid) {
                     self.flush_bank(number, keep_global);
@@ -266,6 +278,7 @@ impl Cpu {
         self.select_bank();
         let root = self.root();
         if self.banks.current().root != root {
+            self.shared_fetch.forget();
             self.empty_bank(self.banks.number());
             self.banks.current().root = root;
         }

@@ -107,7 +107,16 @@ fn demands_alignment(insn: &Instruction) -> bool {
             vector
                 && !matches!(
                     insn.mnemonic(),
-                    Movups | Movupd | Movdqu | Lddqu | Pcmpestri | Pcmpestrm | Pcmpistri | Pcmpistrm
+                    Movups
+                        | Movupd
+                        | Movdqu
+                        | Lddqu
+                        | Pcmpestri
+                        | Pcmpestri64
+                        | Pcmpestrm
+                        | Pcmpestrm64
+                        | Pcmpistri
+                        | Pcmpistrm
                 )
         }
     }

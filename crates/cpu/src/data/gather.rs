@@ -53,10 +53,13 @@ pub fn gather(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let count = (target.size() / size).min(index.size() / index_size);
     let mut destination = vector::read(cpu, target);
     let mut chosen = vector::read(cpu, selector);
-    for n in 0..count {
+    // Silicon widens the signs of the whole vector length first, also of what is no element.
+    let length = target.size().max(index.size());
+    for n in 0..length / size {
         let all = if sign(&chosen, n, size) { u64::MAX } else { 0 };
         set_element(&mut chosen, n, size, all);
     }
+    chosen[length..].fill(0);
     let result = load_elements(cpu, insn, count, &mut destination, &mut chosen);
     if result.is_ok() {
         // What lies above the elements goes last, so a fault leaves it.

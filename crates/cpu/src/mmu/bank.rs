@@ -29,6 +29,13 @@ pub struct Root {
 }
 
 const FETCH_ENTRIES: usize = 512;
+const FETCHED_WORDS: usize = 128;
+
+/// Word and bit of a page among those fetched from.
+fn fetched_bit(address: u64) -> (usize, u64) {
+    let hash = (address >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51;
+    ((hash >> 6) as usize % FETCHED_WORDS, 1 << (hash & 63))
+}
 
 /// A fetch translation: linear page (with the user bit in bit 0) to physical page.
 #[derive(Clone, Copy)]
@@ -50,6 +57,8 @@ pub struct Bank {
     filled: Vec<u16>,
     jumps: Vec<u16>,
     fetch: Vec<Fetch>,
+    /// A bit for each page (hashed) that code was fetched from since the jumps were last forgotten.
+    fetched: [u64; FETCHED_WORDS],
     pub root: Root,
     /// Page-table frames behind the translations are watched, so that a flush may find nothing changed.
     pub tracked: bool,
@@ -90,6 +99,7 @@ impl Bank {
             filled: Vec::new(),
             jumps: Vec::new(),
             fetch: vec![NO_FETCH; FETCH_ENTRIES],
+            fetched: [0; FETCHED_WORDS],
             root: Root::default(),
             tracked: false,
             dirty: false,
@@ -195,7 +205,10 @@ impl Bank {
                 }
             }
         }
-        self.flush_code();
+        let (word, bit) = fetched_bit(address);
+        if self.fetched[word] & bit != 0 {
+            self.flush_code();
+        }
     }
 
     /// Takes the right to write `host`'s page without a check from every entry.
@@ -213,6 +226,7 @@ impl Bank {
     pub fn flush_code(&mut self) {
         self.flush_jumps();
         self.fetch.fill(NO_FETCH);
+        self.fetched = [0; FETCHED_WORDS];
     }
 
     pub fn flush_jumps(&mut self) {
@@ -279,6 +293,8 @@ impl Bank {
     }
 
     pub fn set_fetch(&mut self, address: u64, user: bool, physical: u64) {
+        let (word, bit) = fetched_bit(address);
+        self.fetched[word] |= bit;
         let page = address & !0xfff | user as u64;
         self.fetch[layout::tlb_index(address) % FETCH_ENTRIES] = Fetch { page, physical: physical & !0xfff };
     }

@@ -2,5 +2,6 @@
 
 pub mod bank;
 pub mod format;
+pub mod shared;
 pub mod tables;
 pub mod walk;
