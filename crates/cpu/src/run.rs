@@ -40,7 +40,7 @@ impl Cpu {
                 if let Err(halt) = self.settle(fault) {
                     return halt;
                 }
-            } else if self.halted && self.for_good() {
+            } else if self.halted && !stop.asked() && self.for_good() {
                 return Halt::Idle;
             }
         }
