@@ -16,10 +16,10 @@ fn run(bits: u32, cases: usize) {
 
 #[test]
 fn strings_of_64_bit_code_end_as_on_silicon() {
-    run(64, 6000);
+    run(64, 24_000);
 }
 
 #[test]
 fn strings_of_32_bit_code_end_as_on_silicon() {
-    run(32, 3000);
+    run(32, 12_000);
 }
