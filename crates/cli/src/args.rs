@@ -25,6 +25,11 @@ pub enum Command {
     Image(ImageArgs),
     /// Compare speed: this machine, each level of ours, and QEMU's translator where it is installed.
     Bench(crate::suite::BenchArgs),
+    /// Manage virtual machines that live on after the command returns.
+    Vm(crate::vm::VmCommand),
+    /// Run one virtual machine of the store; started by `vm start`.
+    #[command(hide = true)]
+    Worker { id: ireko_manage::Guid },
 }
 
 /// What VMs of `nest` and `run` have in common.

@@ -19,6 +19,7 @@ mod size;
 mod suite;
 mod sys;
 mod terminal;
+mod vm;
 
 use anyhow::{Context, Result};
 use args::{Arguments, Command, ImageArgs};
@@ -48,6 +49,8 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Doctor(args) => doctor::run(args),
         Command::Image(args) => image_command(args),
         Command::Bench(args) => suite::run(args),
+        Command::Vm(args) => vm::run(args),
+        Command::Worker { id } => vm::worker(*id),
     }
 }
 

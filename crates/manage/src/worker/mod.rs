@@ -15,3 +15,8 @@ pub use body::run;
 pub use client::Client;
 pub use launch::{Launcher, ProcessLauncher};
 pub use machine::{Factory, Machine, RealMachines, Remote};
+
+/// Makes this process the leader of a session of its own.
+pub fn own_session() -> std::io::Result<()> {
+    rustix::process::setsid().map(drop).map_err(Into::into)
+}

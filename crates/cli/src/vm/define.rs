@@ -1,0 +1,135 @@
+//! The command line of `ireko vm`, made from the table of operations.
+
+use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
+use ireko_manage::operation::{Cli, Operation, Parameter, Prints, Type, Verb, View};
+use ireko_manage::{Arguments, Value, operations};
+
+/// What was asked for.
+pub enum VmCommand {
+    Operation(Box<Call>),
+    /// Attach to the console of the VM of this name.
+    Console(String),
+}
+
+/// One operation with its arguments.
+pub struct Call {
+    pub operation: &'static Operation,
+    pub arguments: Arguments,
+    pub view: View,
+    pub json: bool,
+}
+
+const CONSOLE: &str = "console";
+const JSON: &str = "json";
+
+impl Args for VmCommand {
+    fn augment_args(command: Command) -> Command {
+        let json = Arg::new(JSON).long(JSON).global(true).action(ArgAction::SetTrue);
+        let console = Command::new(CONSOLE)
+            .about("Attach to the console (Ctrl-A X detaches); output from before comes first.")
+            .arg(Arg::new("Name").required(true).help("A name or id."));
+        command
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .arg(json.help("Print JSON."))
+            .subcommands(verbs().map(|(operation, verb)| subcommand(operation, verb)))
+            .subcommand(console)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn verbs() -> impl Iterator<Item = (&'static Operation, &'static Verb)> {
+    operations().flat_map(|operation| operation.verbs.iter().map(move |verb| (operation, verb)))
+}
+
+fn on_command_line(operation: &'static Operation) -> impl Iterator<Item = &'static Parameter> {
+    operation.all_parameters().filter(|parameter| parameter.cli != Cli::Hidden)
+}
+
+fn subcommand(operation: &'static Operation, verb: &'static Verb) -> Command {
+    let positionals = on_command_line(operation).filter(|p| p.cli == Cli::Positional).count();
+    let arguments = on_command_line(operation).map(|p| argument(p, verb, positionals == 1));
+    Command::new(verb.name)
+        .about(verb.doc)
+        .after_help(format!("The cmdlet is {}.", operation.cmdlet))
+        .args(arguments)
+}
+
+/// `alone`: it is the only positional one, so it may take several values.
+fn argument(parameter: &'static Parameter, verb: &Verb, alone: bool) -> Arg {
+    let arg = Arg::new(parameter.name).help(parameter.doc);
+    let arg = match parameter.cli {
+        Cli::Flag(flag) => arg.long(flag).required(parameter.required && parameter.set.is_empty()),
+        _ => arg.required(verb.needs_name || parameter.required).num_args(if parameter.many && alone {
+            1..=4096
+        } else {
+            1..=1
+        }),
+    };
+    let named = |arg: Arg, name: &'static str| arg.value_name(name);
+    match parameter.kind {
+        Type::Switch => arg.action(ArgAction::SetTrue),
+        Type::Bool => named(arg, "BOOL")
+            .num_args(0..=1)
+            .require_equals(true)
+            .default_missing_value("true")
+            .value_parser(clap::builder::BoolishValueParser::new()),
+        Type::Enum(words) => arg.value_parser(PossibleValuesParser::new(words)).ignore_case(true),
+        Type::Bytes => named(arg, "SIZE"),
+        Type::Int(..) => named(arg, "N").allow_negative_numbers(true),
+        Type::Path => named(arg, "FILE").value_hint(clap::ValueHint::FilePath),
+        _ => arg.allow_hyphen_values(matches!(parameter.cli, Cli::Flag(_))),
+    }
+}
+
+impl FromArgMatches for VmCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        let (name, given) = matches
+            .subcommand()
+            .ok_or_else(|| Error::raw(ErrorKind::MissingSubcommand, "say what to do; see ireko vm --help"))?;
+        if name == CONSOLE {
+            return Ok(Self::Console(given.get_one::<String>("Name").cloned().unwrap_or_default()));
+        }
+        let (operation, verb) = verbs()
+            .find(|(_, verb)| verb.name == name)
+            .ok_or_else(|| Error::raw(ErrorKind::InvalidSubcommand, format!("there is no verb {name}")))?;
+        call(operation, verb, given).map(|call| Self::Operation(Box::new(call)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        Self::from_arg_matches(matches).map(|new| *self = new)
+    }
+}
+
+fn call(operation: &'static Operation, verb: &Verb, given: &ArgMatches) -> Result<Call, Error> {
+    let mut arguments = Arguments::default();
+    let json = given.get_flag(JSON);
+    let wrong =
+        |failure: ireko_manage::Failure| Error::raw(ErrorKind::ValueValidation, format!("{failure}\n"));
+    for parameter in on_command_line(operation) {
+        if let Some(value) = value(parameter, given) {
+            arguments.bind(parameter, value).map_err(wrong)?;
+        }
+    }
+    if json && operation.prints == Prints::Passthru {
+        arguments.set(operation, "Passthru", true).map_err(wrong)?;
+    }
+    Ok(Call { operation, arguments, view: verb.view, json })
+}
+
+/// What the command line gives for a parameter. An empty path or text takes the old one away.
+fn value(parameter: &Parameter, given: &ArgMatches) -> Option<Value> {
+    match parameter.kind {
+        Type::Switch => given.get_flag(parameter.name).then_some(Value::Bool(true)),
+        Type::Bool => given.get_one::<bool>(parameter.name).map(|on| Value::Bool(*on)),
+        _ if parameter.many => {
+            Some(Value::list(given.get_many::<String>(parameter.name)?.map(String::as_str)))
+        }
+        _ => given.get_one::<String>(parameter.name).map(|text| Value::text(text.as_str())),
+    }
+}

@@ -1,0 +1,70 @@
+//! `ireko vm …`: the operations as verbs of the command line, the console, and the worker process.
+
+pub mod console;
+mod define;
+mod surface;
+mod worker;
+
+pub use define::VmCommand;
+pub use surface::TerminalSurface;
+pub use worker::worker;
+
+use crate::image;
+use crate::progress::Progress;
+use anyhow::{Context, Result};
+use ireko_manage::operation::View;
+use ireko_manage::store::{Store, default_home};
+use ireko_manage::worker::ProcessLauncher;
+use ireko_manage::{Answer, Host, invoke, render};
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+/// This host with its store, whose VMs run in workers of this binary.
+pub fn host() -> Result<Host> {
+    let program = std::env::current_exe().context("cannot find our own binary")?;
+    let mut host = Host::new(Store::open(default_home()?)?, Box::new(ProcessLauncher { program }));
+    // Where the person can see it: the worker would download in silence.
+    host.prepare = Box::new(|config| match config.boot.kernel {
+        Some(_) => Ok(()),
+        None => image::ensure(false, &Progress::new()).map(drop).map_err(|error| format!("{error:#}")),
+    });
+    Ok(host)
+}
+
+pub fn run(command: &VmCommand) -> Result<ExitCode> {
+    let host = host()?;
+    let call = match command {
+        VmCommand::Console(name) => return console::attach(&host, name),
+        VmCommand::Operation(call) => call,
+    };
+    let mut surface = TerminalSurface;
+    let answer = invoke(&host, call.operation, &call.arguments, &mut surface);
+    show(&answer, call.view, call.json)?;
+    Ok(if answer.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn show(answer: &Answer, view: View, json: bool) -> Result<()> {
+    for warning in &answer.warnings {
+        eprintln!("ireko: warning: {}", lines(warning));
+    }
+    for error in &answer.errors {
+        eprintln!("ireko: {}", lines(&error.message));
+    }
+    let text = if json {
+        serde_json::to_string_pretty(&answer.records)? + "\n"
+    } else if view == View::List {
+        answer.records.iter().map(render::list).collect::<Vec<_>>().join("\n")
+    } else {
+        render::default_view(&answer.records)
+    };
+    match io::stdout().write_all(text.as_bytes()) {
+        // Who reads has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// Lines stay lines; nothing else moves the cursor.
+fn lines(text: &str) -> String {
+    text.split('\n').map(render::printable).collect::<Vec<_>>().join("\n")
+}

@@ -1,0 +1,25 @@
+//! The person at the terminal, as operations see one.
+
+use ireko_manage::{Question, Surface};
+use std::io::{self, BufRead, IsTerminal, Write};
+
+/// Says on standard error, asks on the terminal. Without a terminal the answer is no.
+pub struct TerminalSurface;
+
+impl Surface for TerminalSurface {
+    fn say(&mut self, text: &str) {
+        eprintln!("{text}");
+    }
+
+    fn confirm(&mut self, question: &Question) -> bool {
+        if !io::stdin().is_terminal() {
+            eprintln!("ireko: {} There is nobody to ask; use --force.", question.text);
+            return false;
+        }
+        eprint!("{} [y/N] ", question.text);
+        let _ = io::stderr().flush();
+        let mut line = String::new();
+        let read = io::stdin().lock().read_line(&mut line);
+        read.is_ok() && matches!(line.trim().to_lowercase().as_str(), "y" | "yes")
+    }
+}
