@@ -6,6 +6,7 @@ use crate::cpu::Privilege;
 use crate::operand::segment_index;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Mnemonic};
+use ireko_x86::regs::seg;
 
 /// Bytes of an element and of an index.
 fn sizes(mnemonic: Mnemonic) -> (usize, usize) {
@@ -15,6 +16,17 @@ fn sizes(mnemonic: Mnemonic) -> (usize, usize) {
         Vgatherqps | Vpgatherqd => (4, 8),
         Vgatherdpd | Vpgatherdq => (8, 4),
         _ => (8, 8),
+    }
+}
+
+/// The segment of the elements. 64-bit mode ignores CS, DS, ES and SS prefixes, so there the base register decides
+/// whether an address that is not canonical is #SS or #GP.
+fn segment(cpu: &Cpu, insn: &Instruction) -> usize {
+    match segment_index(insn.memory_segment()) {
+        given @ (seg::FS | seg::GS) => given,
+        given if !cpu.regs.code64() => given,
+        _ if matches!(insn.memory_base().number(), 4 | 5) && insn.memory_base().is_gpr() => seg::SS,
+        _ => seg::DS,
     }
 }
 
@@ -28,7 +40,7 @@ fn load_elements(
 ) -> Result<(), Fault> {
     let (size, index_size) = sizes(insn.mnemonic());
     let indices = vector::read(cpu, insn.memory_index());
-    let segment = segment_index(insn.memory_segment());
+    let segment = segment(cpu, insn);
     for n in 0..count {
         if !sign(chosen, n, size) {
             continue;
@@ -60,9 +72,14 @@ pub fn gather(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         set_element(&mut chosen, n, size, all);
     }
     chosen[length..].fill(0);
+    let before = chosen;
     let result = load_elements(cpu, insn, count, &mut destination, &mut chosen);
+    if chosen != before {
+        // The first element written clears what lies above the vector length.
+        destination[length..].fill(0);
+    }
     if result.is_ok() {
-        // What lies above the elements goes last, so a fault leaves it.
+        // What lies between the elements and the vector length goes last, so a fault leaves it.
         destination[count * size..].fill(0);
         chosen = [0; 32];
     }

@@ -66,14 +66,14 @@ fn a_gather_that_faults_keeps_what_is_done_and_can_go_on() {
 }
 
 #[test]
-fn a_gather_that_faults_leaves_the_destination_above_its_elements() {
+fn a_gather_that_faults_leaves_the_destination_between_its_elements_and_the_vector_length() {
     let mut cpu = flat64();
     cpu.regs.gpr[RBX] = 0x7fff_ffff_fffc;
     vector::write(&mut cpu, Register::XMM1, &[0x11; 32]);
     vector::write(&mut cpu, Register::XMM2, &dwords([0, 0, 1, 0, 0, 0, 0, 0]));
     vector::write(&mut cpu, Register::XMM3, &[0xff; 32]);
     assert_eq!(step(&mut cpu, &VPGATHERQD), Err(Fault::gp(0)));
-    assert_eq!(vector::read(&mut cpu, Register::XMM1)[4..], [0x11; 28]);
+    assert_eq!(vector::read(&mut cpu, Register::XMM1)[4..16], [0x11; 12]);
     assert_eq!(vector::read(&mut cpu, Register::XMM3), dwords([0, u32::MAX, u32::MAX, u32::MAX, 0, 0, 0, 0]));
 }
 
