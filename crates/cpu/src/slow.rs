@@ -103,7 +103,8 @@ fn demands_alignment(insn: &Instruction) -> bool {
             Vmovaps | Vmovapd | Vmovdqa | Vmovntps | Vmovntpd | Vmovntdq | Vmovntdqa
         ),
         _ => {
-            let vector = (0..insn.op_count()).any(|n| insn.op_register(n).is_xmm());
+            let vector =
+                (0..insn.op_count()).any(|n| insn.op_register(n).is_xmm() || insn.op_register(n).is_mm());
             vector
                 && !matches!(
                     insn.mnemonic(),

@@ -8,7 +8,7 @@ use crate::classify::{Class, Env, classify};
 use crate::ea::{self, Address};
 use crate::group::{self, Member};
 use crate::key::Key;
-use crate::layout::{Hot, JUMP_CODES, JUMP_ROTATE, JUMP_SLOT_BYTES, JUMP_TAGS, PINNED, jump_index};
+use crate::layout::{Hot, PINNED};
 use crate::liveness::{self, ALL};
 use crate::memory::{Access, GroupPlace, SlowAccess};
 use crate::thunk::Reason;
@@ -107,20 +107,20 @@ pub(crate) struct Emitter<'a> {
     pub(crate) current: u16,
     pub(crate) faults: Vec<(u32, u16)>,
     pub(crate) slow: Vec<SlowAccess>,
-    encoder: &'a mut Encoder,
-    request: &'a Request<'a>,
+    pub(crate) encoder: &'a mut Encoder,
+    pub(crate) request: &'a Request<'a>,
     /// What the current instruction's access is part of.
     pub(crate) member: Option<Member>,
     /// Where operations find the host address: this register + RCX + displacement.
     pub(crate) pointer: (u8, i32),
     pub(crate) twins: Vec<(Label, u8, u64)>,
-    insn: Instruction,
-    may_leave: bool,
-    sites: Vec<Site>,
-    links: Vec<Link>,
-    exits: Vec<(Label, u64)>,
-    stubs: Vec<(Label, usize, Reason)>,
-    failed: bool,
+    pub(crate) insn: Instruction,
+    pub(crate) may_leave: bool,
+    pub(crate) sites: Vec<Site>,
+    pub(crate) links: Vec<Link>,
+    pub(crate) exits: Vec<(Label, u64)>,
+    pub(crate) stubs: Vec<(Label, usize, Reason)>,
+    pub(crate) failed: bool,
 }
 
 impl Translator {
@@ -326,7 +326,7 @@ impl Emitter<'_> {
         self.push_site(kind, access.size as u16, access.segment as u8)
     }
 
-    fn push_site(&mut self, kind: SiteKind, size: u16, segment: u8) -> u32 {
+    pub(crate) fn push_site(&mut self, kind: SiteKind, size: u16, segment: u8) -> u32 {
         let may_leave = self.may_leave;
         let block = self.request.block;
         self.sites.push(Site { insn: self.insn, kind, size, segment, may_leave, block });
@@ -348,13 +348,13 @@ impl Emitter<'_> {
         self.call_system(SiteKind::Raise(ireko_x86::exception::vector::UD));
     }
 
-    fn call_system(&mut self, kind: SiteKind) {
+    pub(crate) fn call_system(&mut self, kind: SiteKind) {
         let site = self.push_site(kind, 0, 0);
         self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
         self.asm.call_mem(Mem::state(offset_of!(Hot, system_thunk)));
     }
 
-    fn step(&mut self, step: &Step, info: &InstructionInfo) {
+    pub(crate) fn step(&mut self, step: &Step, info: &InstructionInfo) {
         let insn = &step.insn;
         self.insn = *insn;
         self.current = insn.ip().wrapping_sub(self.request.rip) as u16;
@@ -386,7 +386,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn operand_access(&self, insn: &Instruction, info: &InstructionInfo, live: u8) -> Access {
+    pub(crate) fn operand_access(&self, insn: &Instruction, info: &InstructionInfo, live: u8) -> Access {
         let used = info.used_memory().iter().fold((false, false), |(r, w), m| match m.access() {
             OpAccess::Read | OpAccess::CondRead => (true, w),
             OpAccess::Write => (r, true),
@@ -397,7 +397,7 @@ impl Emitter<'_> {
         Access { read: used.0, write: used.1, size, segment: ea::segment(insn), live }
     }
 
-    fn plain(&mut self, step: &Step, info: &InstructionInfo) {
+    pub(crate) fn plain(&mut self, step: &Step, info: &InstructionInfo) {
         let insn = &step.insn;
         let has_memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
         if !has_memory {
@@ -413,7 +413,7 @@ impl Emitter<'_> {
     }
 
     /// BT/BTS/BTR/BTC of memory by a register: the address moves by the signed bit offset.
-    fn bit_test(&mut self, step: &Step, info: &InstructionInfo) {
+    pub(crate) fn bit_test(&mut self, step: &Step, info: &InstructionInfo) {
         let insn = &step.insn;
         let bits = insn.op1_register();
         let (size, shift) = match bits.size() {
@@ -455,7 +455,7 @@ impl Emitter<'_> {
     }
 
     /// All 64 bits of a guest register into a host register.
-    fn load_guest(&mut self, to: u8, register: Register) {
+    pub(crate) fn load_guest(&mut self, to: u8, register: Register) {
         let gpr = register.full_register().number();
         match PINNED[gpr] {
             Some(host) => self.asm.mov(to, host),
@@ -463,7 +463,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn store_guest(&mut self, register: Register, from: u8) {
+    pub(crate) fn store_guest(&mut self, register: Register, from: u8) {
         let gpr = register.full_register().number();
         match PINNED[gpr] {
             Some(host) => self.asm.mov(host, from),
@@ -471,7 +471,7 @@ impl Emitter<'_> {
         }
     }
 
-    fn lea(&mut self, insn: &Instruction) {
+    pub(crate) fn lea(&mut self, insn: &Instruction) {
         if let Address::Constant(value) = ea::offset(self.asm, insn, self.key) {
             self.asm.imm(reg::R14, value);
         }
@@ -495,386 +495,8 @@ impl Emitter<'_> {
         }
     }
 
-    // ---- the stack, in 64-bit mode ----
-
-    fn stack_access(&self, size: usize, write: bool, live: u8) -> Access {
-        Access { read: !write, write, size, segment: ireko_x86::regs::seg::SS, live }
-    }
-
-    /// Stores the host register that `value` gives below the stack pointer, and moves that.
-    fn push_value(&mut self, live: u8, value: impl FnOnce(&mut Self) -> u8) {
-        let access = self.stack_access(8, true, live);
-        let address = |e: &mut Self| {
-            e.asm.lea(reg::R14, Mem::base(reg::R10, -8));
-            Address::InR14
-        };
-        self.grouped_access(GroupPlace::Host(reg::R10, -8), access, address, |e| {
-            let value = value(e);
-            e.asm.store(e.host(), value);
-            e.asm.lea(reg::R10, Mem::base(reg::R10, -8));
-        });
-    }
-
-    fn push(&mut self, insn: &Instruction, live: u8) {
-        match insn.op0_kind() {
-            OpKind::Register => {
-                let register = insn.op0_register();
-                self.push_value(live, |e| e.guest(register));
-            }
-            OpKind::Memory => {
-                self.load_operand(insn, live);
-                let member = self.member.take();
-                self.push_value(live, Self::saved_operand);
-                self.member = member;
-            }
-            _ => {
-                let value = insn.immediate(0);
-                self.push_value(live, |e| e.constant(value));
-            }
-        }
-    }
-
-    fn saved_operand(&mut self) -> u8 {
-        self.asm.load(reg::R13, ea::temp(3));
-        reg::R13
-    }
-
-    fn constant(&mut self, value: u64) -> u8 {
-        self.asm.imm(reg::R13, value);
-        reg::R13
-    }
-
-    /// A host register with all 64 bits of a guest register: its own, or R13.
-    fn guest(&mut self, register: Register) -> u8 {
-        let gpr = register.full_register().number();
-        PINNED[gpr].unwrap_or_else(|| {
-            self.asm.load(reg::R13, ea::parked(gpr));
-            reg::R13
-        })
-    }
-
-    /// The checked host address.
-    pub(crate) fn host(&self) -> Mem {
-        Mem { base: Some(self.pointer.0), index: Some((reg::RCX, 1)), disp: self.pointer.1 }
-    }
-
-    pub(crate) fn insn_ip(&self) -> u64 {
-        self.insn.ip()
-    }
-
-    /// Reads the instruction's 64-bit memory operand into temporary 3.
-    fn load_operand(&mut self, insn: &Instruction, live: u8) {
-        let offset = ea::offset(self.asm, insn, self.key);
-        let access = Access { read: true, write: false, size: 8, segment: ea::segment(insn), live };
-        self.access(offset, access, |e| {
-            e.asm.load(reg::R13, Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 });
-            e.asm.store(ea::temp(3), reg::R13);
-        });
-    }
-
-    /// Reads the top of the stack into R13; the stack pointer does not move yet.
-    fn top(&mut self, base: u8, live: u8) {
-        let access = self.stack_access(8, false, live);
-        let address = |e: &mut Self| {
-            e.asm.lea(reg::R14, Mem::base(base, 0));
-            Address::InR14
-        };
-        self.grouped_access(GroupPlace::Host(base, 0), access, address, |e| e.asm.load(reg::R13, e.host()));
-    }
-
-    fn pop(&mut self, insn: &Instruction, live: u8) {
-        self.top(reg::R10, live);
-        if insn.op0_kind() == OpKind::Register {
-            self.asm.lea(reg::R10, Mem::base(reg::R10, 8));
-            return self.store_guest(insn.op0_register(), reg::R13);
-        }
-        self.asm.store(ea::temp(3), reg::R13);
-        // POP [RSP+x] computes its address with the stack pointer already moved (APM vol. 3, POP).
-        let mut moved = *insn;
-        if insn.memory_base() == Register::RSP {
-            moved.set_memory_displacement64(insn.memory_displacement64().wrapping_add(8));
-        }
-        let offset = ea::offset(self.asm, &moved, self.key);
-        let access = Access { read: false, write: true, size: 8, segment: ea::segment(insn), live };
-        self.access(offset, access, |e| {
-            e.asm.load(reg::R13, ea::temp(3));
-            e.asm.store(Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 }, reg::R13);
-            e.asm.lea(reg::R10, Mem::base(reg::R10, 8));
-        });
-    }
-
-    fn leave(&mut self, live: u8) {
-        const RBP: u8 = 5;
-        self.top(RBP, live);
-        self.asm.lea(reg::R10, Mem::base(RBP, 8));
-        self.asm.mov(RBP, reg::R13);
-    }
-
-    // ---- the system's words that are at hand ----
-
-    fn swapgs(&mut self) {
-        let in_state = Mem::state(offset_of!(Hot, segment_base) + 8 * ireko_x86::regs::seg::GS);
-        let gs = offset_of!(ireko_x86::Registers, seg)
-            + size_of::<ireko_x86::Segment>() * ireko_x86::regs::seg::GS;
-        let kernel = Mem::base(reg::R13, offset_of!(ireko_x86::Registers, kernel_gs_base) as i32);
-        self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
-        self.asm.load(reg::RCX, in_state);
-        self.asm.load(reg::R14, kernel);
-        self.asm.store(kernel, reg::RCX);
-        self.asm.store(in_state, reg::R14);
-        self.asm.store(Mem::base(reg::R13, gs as i32), reg::R14);
-    }
-
-    /// STAC, CLAC: RFLAGS.AC, then on under the key that goes with it.
-    fn access_check(&mut self, on: bool) {
-        let value = if on { 0x40000 } else { 0 };
-        self.asm.store_imm64(Mem::state(offset_of!(Hot, alignment_check)), value);
-        let key = self.key;
-        self.key = key.with_access_check(on);
-        self.exit(self.insn.next_ip());
-        self.key = key;
-    }
-
-    /// The host's counter plus the offset, in EDX:EAX; no flags.
-    fn rdtsc(&mut self) {
-        self.asm.put(&[0x0f, 0x31]);
-        self.asm.imm(reg::RCX, 32);
-        self.asm.put(&[0xc4, 0x62, 0xf1, 0xf7, 0xea]); // SHLX R13, RDX, RCX
-        self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::RAX, 1)), disp: 0 });
-        self.asm.load(reg::R14, Mem::state(offset_of!(Hot, tsc_offset)));
-        self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
-        self.asm.mov32(reg::RAX, reg::R13);
-        self.asm.put(&[0xc4, 0xc2, 0xf3, 0xf7, 0xd5]); // SHRX RDX, R13, RCX
-    }
-
-    /// RFLAGS from its three places: the host's arithmetic flags, IF and AC at hand, the rest in `Registers`.
-    fn pushf(&mut self) {
-        const RFLAGS: i32 = offset_of!(ireko_x86::Registers, rflags) as i32;
-        self.asm.put(&[0x9c, 0x59]); // PUSHFQ; POP RCX
-        self.asm.store(ea::temp(0), reg::RAX);
-        self.asm.lahf();
-        self.asm.seto_al();
-        self.asm.and32_imm(reg::RCX, 0x8d5);
-        self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
-        self.asm.load(reg::R14, Mem::base(reg::R13, RFLAGS));
-        self.asm.and32_imm(reg::R14, !(0x8d5 | 0x200 | 0x40000 | 0x10000 | 0x20000));
-        for source in
-            [Mem::state(offset_of!(Hot, interrupt_flag)), Mem::state(offset_of!(Hot, alignment_check))]
-        {
-            self.asm.rm(true, &[0x0b], reg::R14, source); // OR
-        }
-        self.asm.rr(true, &[0x0b], reg::R14, reg::RCX);
-        self.asm.store(ea::temp(3), reg::R14);
-        self.asm.restore_of();
-        self.asm.sahf();
-        self.asm.load(reg::RAX, ea::temp(0));
-        self.push_value(ALL, Self::saved_operand);
-    }
-
-    /// Behind the instruction after STI: leaves if an interrupt has been waiting for IF.
-    fn check_waiting(&mut self, next: u64) {
-        let (waits, on) = (self.asm.label(), self.asm.label());
-        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, nothing_waits)));
-        self.asm.jrcxz(waits);
-        self.asm.jmp_short(on);
-        self.asm.bind(waits);
-        self.set_rip(next);
-        self.depart(Reason::Attention);
-        self.asm.bind(on);
-    }
-
-    // ---- control transfers ----
-
-    fn call(&mut self, target: u64, live: u8) {
-        self.push_return(live);
-        self.exit(target);
-    }
-
-    fn push_return(&mut self, live: u8) {
-        let back = self.insn.next_ip();
-        self.may_leave = false;
-        self.push_value(live, |e| e.constant(back));
-    }
-
-    fn call_indirect(&mut self, insn: &Instruction) {
-        if insn.op0_kind() == OpKind::Memory {
-            self.load_operand(insn, ALL);
-        } else {
-            self.load_guest(reg::R14, insn.op0_register());
-            self.asm.store(ea::temp(3), reg::R14);
-        }
-        self.push_return(ALL);
-        self.asm.load(reg::R14, ea::temp(3));
-        self.exit_indirect();
-    }
-
-    fn jump_indirect(&mut self, insn: &Instruction) {
-        if insn.op0_kind() == OpKind::Memory {
-            self.load_operand(insn, ALL);
-            self.asm.mov(reg::R14, reg::R13);
-            // The slow half comes back behind the load, with R13 set by it, too.
-        } else {
-            self.load_guest(reg::R14, insn.op0_register());
-        }
-        self.exit_indirect();
-    }
-
-    fn ret(&mut self, insn: &Instruction) {
-        self.top(reg::R10, ALL);
-        let extra = if insn.op_count() > 0 { insn.immediate16().into() } else { 0 };
-        self.asm.lea(reg::R10, Mem::base(reg::R10, 8 + extra));
-        self.asm.mov(reg::R14, reg::R13);
-        self.exit_indirect();
-    }
-
-    /// Jcc: the taken side leaves the main line, the other goes on.
-    fn branch(&mut self, insn: &Instruction) {
-        // iced numbers the conditions from 1 in encoding order.
-        let code = insn.condition_code() as u8 - 1;
-        let target = insn.near_branch_target();
-        if self.linkable(target) && target > insn.ip() {
-            let stub = self.asm.label();
-            self.asm.jcc(code, stub);
-            self.note_link(stub, target);
-        } else {
-            let exit = self.asm.label();
-            self.asm.jcc(code, exit);
-            self.exits.push((exit, target));
-        }
-    }
-
-    fn jump_if_zero(&mut self, insn: &Instruction) {
-        self.asm.mov(reg::RCX, reg::R11);
-        self.branch_if_rcx_zero(insn.near_branch_target());
-    }
-
-    fn branch_if_rcx_zero(&mut self, target: u64) {
-        let (taken, on, exit) = (self.asm.label(), self.asm.label(), self.asm.label());
-        self.asm.jrcxz(taken);
-        self.asm.jmp_short(on);
-        self.asm.bind(taken);
-        self.asm.jmp(exit);
-        self.asm.bind(on);
-        self.exits.push((exit, target));
-    }
-
-    fn count_down(&mut self, insn: &Instruction) {
-        self.asm.lea(reg::R11, Mem::base(reg::R11, -1));
-        self.asm.mov(reg::RCX, reg::R11);
-        let (done, exit) = (self.asm.label(), self.asm.label());
-        self.asm.jrcxz(done);
-        self.asm.jmp(exit);
-        self.asm.bind(done);
-        self.exits.push((exit, insn.near_branch_target()));
-    }
-
-    // ---- leaving the block ----
-
-    /// A target in the same page is at the same physical page as this block.
-    fn linkable(&self, target: u64) -> bool {
-        let start = self.request.rip.wrapping_sub(self.request.page_offset as u64);
-        let crosses = self.request.bytes.len() > self.request.in_page;
-        !self.key.has(Key::SINGLE) && !crosses && target.wrapping_sub(start) < 4096
-    }
-
-    fn note_link(&mut self, stub: Label, target: u64) {
-        self.note(stub, target, Reason::Link);
-    }
-
-    pub(crate) fn note_twin(&mut self, stub: Label, target: u64) {
-        self.note(stub, target, Reason::Twin);
-    }
-
-    fn note(&mut self, stub: Label, target: u64, reason: Reason) {
-        let patch = self.asm.here() as u32 - 4;
-        let number = self.links.len();
-        self.links.push(Link { patch, stub: 0, target });
-        self.stubs.push((stub, number, reason));
-    }
-
-    fn set_rip(&mut self, target: u64) {
-        self.asm.imm(reg::RCX, target);
-        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::RCX);
-    }
-
-    fn depart(&mut self, reason: Reason) {
-        self.asm.store_imm64(Mem::state(offset_of!(Hot, reason)), reason as i32);
-        self.asm.jmp_mem(Mem::state(offset_of!(Hot, leave_thunk)));
-    }
-
-    /// Goes on at `target`.
-    fn exit(&mut self, target: u64) {
-        if self.key.has(Key::SINGLE) {
-            self.set_rip(target);
-            return self.depart(Reason::Lookup);
-        }
-        let linkable = self.linkable(target);
-        if target <= self.insn.ip() || !linkable {
-            self.check_attention(target);
-        }
-        if linkable {
-            let stub = self.asm.label();
-            self.asm.jmp(stub);
-            return self.note_link(stub, target);
-        }
-        let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
-        let entry = table + 8 * jump_index(target);
-        let hit = self.asm.label();
-        self.asm.imm(reg::R14, target);
-        self.asm.load(reg::RCX, Mem::state(entry));
-        self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
-        self.asm.jrcxz(hit);
-        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
-        self.depart(Reason::Lookup);
-        self.asm.bind(hit);
-        self.asm.jmp_mem(Mem::state(entry + JUMP_CODES));
-    }
-
-    /// Leaves for `target` if somebody wants attention. Keeps flags.
-    fn check_attention(&mut self, target: u64) {
-        let (wanted, on) = (self.asm.label(), self.asm.label());
-        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
-        self.asm.jrcxz(wanted);
-        self.asm.jmp_short(on);
-        self.asm.bind(wanted);
-        self.set_rip(target);
-        self.depart(Reason::Attention);
-        self.asm.bind(on);
-    }
-
-    /// Goes on at the address in R14.
-    fn exit_indirect(&mut self) {
-        if self.key.has(Key::SINGLE) {
-            self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
-            return self.depart(Reason::Lookup);
-        }
-        let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
-        let (wanted, hit) = (self.asm.label(), self.asm.label());
-        let at = |offset: usize, index: u8| Mem {
-            base: Some(reg::RSP),
-            index: Some((index, 8)),
-            disp: offset as i32,
-        };
-        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
-        self.asm.jrcxz(wanted);
-        self.asm.put(&[0xc4, 0xc3, 0xfb, 0xf0, 0xce, JUMP_ROTATE]); // RORX RCX, R14, JUMP_ROTATE
-        self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
-        self.asm.pext(reg::RCX, reg::RCX, Mem::state(offset_of!(Hot, jump_mask)));
-        self.asm.load(reg::R13, at(table, reg::RCX));
-        self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
-        self.asm.xchg(reg::RCX, reg::R13);
-        self.asm.jrcxz(hit);
-        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
-        self.depart(Reason::Lookup);
-        self.asm.bind(hit);
-        self.asm.jmp_mem(at(table + JUMP_CODES, reg::R13));
-        self.asm.bind(wanted);
-        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
-        self.depart(Reason::Attention);
-    }
-
     /// What lies behind the main line: taken sides, slow accesses, link stubs.
-    fn finish(&mut self) {
+    pub(crate) fn finish(&mut self) {
         for (label, target) in std::mem::take(&mut self.exits) {
             self.asm.bind(label);
             self.exit(target);

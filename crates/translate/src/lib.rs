@@ -9,12 +9,15 @@ pub mod block;
 pub mod cache;
 pub mod classify;
 mod ea;
+mod exit;
 mod group;
+mod in_place;
 pub mod key;
 pub mod layout;
 pub mod liveness;
 mod memory;
 mod operation;
+mod stack;
 pub mod thunk;
 
 pub use block::{Link, Site, SiteKind, Translated, Translator};
