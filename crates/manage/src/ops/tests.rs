@@ -1,1 +1,463 @@
+//! Operations against fake machines, through real workers' sockets.
 
+use super::*;
+use crate::guid::Guid;
+use crate::host::{EngineFacts, Host, HostFacts, Surroundings};
+use crate::operation::{Answer, Arguments, Impact, Question, Surface, invoke};
+use crate::scratch::Scratch;
+use crate::state;
+use crate::store::Store;
+use crate::value::{Kind, Record, Value};
+use crate::worker::fake::{BROKEN, DEAF, ThreadLauncher};
+
+struct World {
+    host: Host,
+    _scratch: Scratch,
+}
+
+struct Here;
+
+impl Surroundings for Here {
+    fn host(&self) -> HostFacts {
+        HostFacts {
+            name: "here".into(),
+            logical_processors: 2,
+            memory: 8 << 30,
+            memory_free: 4 << 30,
+            vendor: "AuthenticAMD".into(),
+            megahertz: 2000,
+            brand: "a brand".into(),
+        }
+    }
+    /// `kvm` cannot nest here.
+    fn engine(&self, choice: &str, nested: bool) -> Result<EngineFacts, String> {
+        if choice == "kvm" && nested {
+            return Err("the kvm engine cannot nest here".into());
+        }
+        Ok(EngineFacts { name: "soft".into(), reason: String::new(), nested: true, max_vcpus: 8 })
+    }
+}
+
+#[derive(Default)]
+struct Person {
+    says_yes: bool,
+    heard: Vec<String>,
+    asked: Vec<String>,
+}
+
+impl Surface for Person {
+    fn say(&mut self, text: &str) {
+        self.heard.push(text.into());
+    }
+    fn confirm(&mut self, question: &Question) -> bool {
+        self.asked.push(question.text.clone());
+        self.says_yes
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let store = Store::open(scratch.path()).unwrap();
+        let mut host = Host::new(store, Box::new(ThreadLauncher));
+        host.surroundings = Box::new(Here);
+        Self { host, _scratch: scratch }
+    }
+    fn with(names: &[&str]) -> Self {
+        let world = Self::new();
+        for name in names {
+            world.ok("New-VM", &[("Name", (*name).into())]);
+        }
+        world
+    }
+    fn asking(&self, person: &mut Person, cmdlet: &str, given: &[(&str, Value)]) -> Answer {
+        let operation = find(cmdlet).unwrap();
+        let mut arguments = Arguments::default();
+        for (name, value) in given {
+            if let Err(failure) = arguments.set(operation, name, value.clone()) {
+                return Answer { errors: vec![failure], ..Answer::default() };
+            }
+        }
+        invoke(&self.host, operation, &arguments, person)
+    }
+    fn run(&self, cmdlet: &str, given: &[(&str, Value)]) -> Answer {
+        self.asking(&mut Person::default(), cmdlet, given)
+    }
+    fn ok(&self, cmdlet: &str, given: &[(&str, Value)]) -> Answer {
+        let answer = self.run(cmdlet, given);
+        assert!(answer.errors.is_empty(), "{cmdlet}: {:?}", answer.errors);
+        answer
+    }
+    fn error(&self, cmdlet: &str, given: &[(&str, Value)]) -> String {
+        let answer = self.run(cmdlet, given);
+        answer.errors.first().map(|failure| failure.message.clone()).unwrap_or_default()
+    }
+    fn property(&self, cmdlet: &str, name: &str) -> String {
+        let answer = self.ok(cmdlet, &[("VMName", "vm".into())]);
+        answer.records[0].property(name).unwrap().to_string()
+    }
+    fn state(&self) -> String {
+        self.property("Get-VM", "State")
+    }
+}
+
+fn vm(name: &str) -> (&'static str, Value) {
+    ("VMName", name.into())
+}
+
+#[test]
+fn every_operation_has_a_cmdlet_a_route_and_words() {
+    for operation in operations() {
+        assert!(
+            operation.cmdlet.contains('-') && operation.rest.route.starts_with('/'),
+            "{}",
+            operation.cmdlet
+        );
+        assert!(operation.doc.ends_with('.') && operation.all_parameters().all(|p| p.doc.ends_with('.')));
+    }
+}
+
+#[test]
+fn no_two_operations_share_a_name_a_verb_or_a_route() {
+    let mut seen = std::collections::HashSet::new();
+    for operation in operations() {
+        let names = operation.aliases.iter().chain([&operation.cmdlet]).map(|name| name.to_lowercase());
+        let verbs = operation.verbs.iter().map(|verb| format!("vm {}", verb.name));
+        let rest = format!("{} {}", operation.rest.method.name(), operation.rest.route);
+        for name in names.chain(verbs).chain([rest]) {
+            assert!(seen.insert(name.clone()), "{name}");
+        }
+    }
+}
+
+#[test]
+fn no_operation_has_two_parameters_of_a_name_or_flag() {
+    for operation in operations() {
+        let mut seen = std::collections::HashSet::new();
+        for parameter in operation.all_parameters() {
+            for name in parameter.names() {
+                assert!(seen.insert(name.to_lowercase()), "{} {name}", operation.cmdlet);
+            }
+            if let crate::Cli::Flag(flag) = parameter.cli {
+                assert!(seen.insert(format!("--{flag}")), "{} --{flag}", operation.cmdlet);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_only_looks_asks_and_changes_nothing() {
+    for operation in operations().filter(|operation| operation.cmdlet.starts_with("Get-")) {
+        assert_eq!(operation.impact, Impact::None, "{}", operation.cmdlet);
+    }
+}
+
+#[test]
+fn a_new_vm_is_off_and_of_the_newest_version() {
+    let world = World::with(&["vm"]);
+    assert_eq!((world.state().as_str(), world.property("Get-VM", "Version").as_str()), ("Off", "12.0"));
+}
+
+#[test]
+fn an_unknown_name_has_hyper_vs_error() {
+    let answer = World::new().run("Get-VM", &[vm("x")]);
+    assert_eq!(answer.errors[0].message, "Hyper-V was unable to find a virtual machine with name \"x\".");
+    assert_eq!(
+        answer.errors[0].qualified_id("Get-VM"),
+        "InvalidParameter,Microsoft.HyperV.PowerShell.Commands.GetVM"
+    );
+}
+
+#[test]
+fn one_wrong_name_does_not_stop_the_others() {
+    let world = World::with(&["a", "b"]);
+    let answer = world.run("Get-VM", &[("Name", Value::list(["a", "x", "b"]))]);
+    assert_eq!((answer.records.len(), answer.errors.len()), (2, 1));
+}
+
+#[test]
+fn a_vm_starts_and_shuts_down() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    assert_eq!(world.state(), "Running");
+    world.ok("Stop-VM", &[vm("vm")]);
+    assert_eq!(world.state(), "Off");
+}
+
+#[test]
+fn starting_what_runs_is_only_a_warning() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    assert_eq!(world.ok("Start-VM", &[vm("vm")]).warnings, [state::ALREADY]);
+}
+
+#[test]
+fn of_two_starts_at_once_neither_fails() {
+    let world = World::with(&["vm"]);
+    std::thread::scope(|scope| {
+        let starts: Vec<_> = (0..4).map(|_| scope.spawn(|| world.run("Start-VM", &[vm("vm")]))).collect();
+        for start in starts {
+            assert!(start.join().unwrap().errors.is_empty());
+        }
+    });
+    assert_eq!(world.state(), "Running");
+}
+
+#[test]
+fn a_guest_that_is_deaf_is_turned_off_only_by_force() {
+    let world = World::with(&["vm"]);
+    world.ok("Set-VMFirmware", &[vm("vm"), ("CommandLine", DEAF.into())]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let wait = ("TimeoutSeconds", Value::Int(0));
+    assert!(world.error("Stop-VM", &[vm("vm"), wait.clone()]).contains("-TurnOff"));
+    world.ok("Stop-VM", &[vm("vm"), ("Force", true.into()), wait]);
+    assert_eq!(world.state(), "Off");
+}
+
+#[test]
+fn a_start_that_fails_says_which_vm_and_why() {
+    let world = World::with(&["vm"]);
+    world.ok("Set-VMFirmware", &[vm("vm"), ("CommandLine", BROKEN.into())]);
+    let error = world.error("Start-VM", &[vm("vm")]);
+    assert!(error.starts_with("'vm' failed to start. (Virtual machine ID ") && error.contains("mend it"));
+    assert_eq!(world.state(), "Off");
+}
+
+#[test]
+fn too_many_processors_fail_the_start_with_the_numbers() {
+    let world = World::with(&["vm"]);
+    world.ok("Set-VMProcessor", &[vm("vm"), ("Count", Value::Int(3))]);
+    assert!(world.error("Start-VM", &[vm("vm")]).contains("3 virtual processors and this host has 2"));
+}
+
+#[test]
+fn suspend_and_resume_go_there_and_back() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    world.ok("Suspend-VM", &[vm("vm")]);
+    assert_eq!(world.state(), "Paused");
+    world.ok("Resume-VM", &[vm("vm")]);
+    assert_eq!(world.state(), "Running");
+}
+
+#[test]
+fn the_extensions_are_exposed_and_read_back() {
+    let world = World::with(&["vm"]);
+    let on = ("ExposeVirtualizationExtensions", Value::Bool(true));
+    world.ok("Set-VMProcessor", &[vm("vm"), on]);
+    assert_eq!(world.property("Get-VMProcessor", "ExposeVirtualizationExtensions"), "True");
+}
+
+#[test]
+fn the_extensions_stay_while_the_vm_runs() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let on = ("ExposeVirtualizationExtensions", Value::Bool(true));
+    assert!(world.error("Set-VMProcessor", &[vm("vm"), on]).contains(state::WRONG_STATE));
+    assert_eq!(world.property("Get-VMProcessor", "ExposeVirtualizationExtensions"), "False");
+}
+
+#[test]
+fn what_cannot_nest_at_start_is_refused_when_set() {
+    let world = World::with(&["vm"]);
+    world.ok("Set-VM", &[vm("vm"), ("Engine", "kvm".into())]);
+    let on = ("ExposeVirtualizationExtensions", Value::Bool(true));
+    assert!(world.error("Set-VMProcessor", &[vm("vm"), on]).contains("kvm engine cannot nest"));
+}
+
+#[test]
+fn an_old_version_cannot_nest_until_it_is_updated() {
+    let world = World::new();
+    world.ok("New-VM", &[("Name", "vm".into()), ("Version", "9.0".into())]);
+    let on = ("ExposeVirtualizationExtensions", Value::Bool(true));
+    assert!(world.error("Set-VMProcessor", &[vm("vm"), on.clone()]).contains("9.0 is below 9.3"));
+    world.ok("Update-VMVersion", &[vm("vm"), ("Force", true.into())]);
+    world.ok("Set-VMProcessor", &[vm("vm"), on]);
+}
+
+#[test]
+fn intels_personality_is_not_there_yet() {
+    let world = World::with(&["vm"]);
+    assert!(
+        world
+            .error("Set-VMProcessor", &[vm("vm"), ("ProcessorModel", "intel".into())])
+            .contains("not there yet")
+    );
+}
+
+#[test]
+fn the_processor_shows_the_references_properties_in_order() {
+    let world = World::with(&["vm"]);
+    let records = world.ok("Get-VMProcessor", &[vm("vm")]).records;
+    let names: Vec<&str> = records[0].properties.iter().map(|(name, _)| name.as_ref()).collect();
+    assert_eq!(names[..2], ["ResourcePoolName", "Count"]);
+    let at = |name| names.iter().position(|own| *own == name).unwrap();
+    assert!(at("ExposeVirtualizationExtensions") < at("Maximum") && at("Maximum") < at("OperationalStatus"));
+    assert!(at("Id") < at("VMId") && at("VMId") < at("IsDeleted"));
+}
+
+#[test]
+fn a_running_vms_memory_is_not_changed_yet() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let error = world.error("Set-VMMemory", &[vm("vm"), ("StartupBytes", "2GB".into())]);
+    assert!(error.starts_with("Failed to modify device 'Memory'.") && error.contains("Stop-VM"));
+}
+
+#[test]
+fn a_setter_is_silent_without_passthru() {
+    let world = World::with(&["vm"]);
+    assert!(world.ok("Set-VM", &[vm("vm"), ("Notes", "n".into())]).records.is_empty());
+    let answer = world.ok("Set-VM", &[vm("vm"), ("Notes", "m".into()), ("Passthru", true.into())]);
+    assert_eq!(answer.records[0].property("Notes"), Some(&"m".into()));
+}
+
+#[test]
+fn objects_of_the_pipeline_mean_their_vm() {
+    let world = World::with(&["vm", "vm"]);
+    let records = world.ok("Get-VM", &[]).records;
+    let second = Value::Record(Box::new(records[1].clone()));
+    world.ok("Set-VM", &[("VM", second), ("Notes", "second".into())]);
+    let notes = |record: &Record| record.property("Notes").unwrap().to_string();
+    let all: Vec<String> = world.ok("Get-VM", &[]).records.iter().map(notes).collect();
+    assert_eq!(all.iter().filter(|text| *text == "second").count(), 1);
+}
+
+#[test]
+fn removing_asks_and_no_means_no() {
+    let world = World::with(&["vm"]);
+    let mut person = Person::default();
+    world.asking(&mut person, "Remove-VM", &[vm("vm")]);
+    assert_eq!(person.asked, ["Are you sure you want to remove virtual machine \"vm\"?"]);
+    assert_eq!(world.host.names(), ["vm"]);
+    world.asking(&mut Person { says_yes: true, ..person }, "Remove-VM", &[vm("vm")]);
+    assert!(world.host.names().is_empty());
+}
+
+#[test]
+fn what_if_says_and_does_nothing() {
+    let world = World::with(&["vm"]);
+    let mut person = Person::default();
+    world.asking(&mut person, "Remove-VM", &[vm("vm"), ("WhatIf", true.into())]);
+    assert!(person.heard[0].starts_with("What if: ") && world.host.names() == ["vm"]);
+}
+
+#[test]
+fn confirm_false_does_not_ask() {
+    let world = World::with(&["vm"]);
+    world.ok("Remove-VM", &[vm("vm"), ("Confirm", false.into())]);
+    assert!(world.host.names().is_empty());
+}
+
+#[test]
+fn a_running_vm_is_not_removed() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    assert!(world.error("Remove-VM", &[vm("vm"), ("Force", true.into())]).starts_with(state::WRONG_STATE));
+}
+
+#[test]
+fn saving_is_refused_with_a_sentence() {
+    let world = World::with(&["vm"]);
+    assert!(world.error("Save-VM", &[vm("vm")]).contains("not there yet"));
+}
+
+#[test]
+fn disks_come_and_go_and_their_files_stay() {
+    let world = World::with(&["vm"]);
+    let file = world.host.store.home().join("disk.raw");
+    std::fs::write(&file, vec![0; 1024]).unwrap();
+    world.ok("Add-VMHardDiskDrive", &[vm("vm"), ("Path", file.display().to_string().into())]);
+    assert_eq!(world.property("Get-VMHardDiskDrive", "Path"), file.display().to_string());
+    world.ok("Remove-VMHardDiskDrive", &[vm("vm"), ("ControllerLocation", Value::Int(0))]);
+    assert!(world.ok("Get-VMHardDiskDrive", &[vm("vm")]).records.is_empty() && file.exists());
+}
+
+#[test]
+fn a_disk_that_is_not_there_or_no_raw_image_is_refused() {
+    let world = World::with(&["vm"]);
+    let add = |path: &str| world.error("Add-VMHardDiskDrive", &[vm("vm"), ("Path", path.into())]);
+    assert!(add("/no/such.raw").contains("/no/such.raw"));
+    assert!(add("/x.vhdx").contains("not there yet"));
+}
+
+#[test]
+fn spoofing_is_switched_through_the_pipeline_while_it_runs() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let adapters = world.ok("Get-VMNetworkAdapter", &[vm("vm")]).records;
+    let adapter = Value::Record(Box::new(adapters[0].clone()));
+    world.ok("Set-VMNetworkAdapter", &[("VMNetworkAdapter", adapter), ("MacAddressSpoofing", "on".into())]);
+    assert_eq!(world.property("Get-VMNetworkAdapter", "MacAddressSpoofing"), "On");
+}
+
+#[test]
+fn metering_must_be_on_to_measure() {
+    let world = World::with(&["vm"]);
+    assert!(world.error("Measure-VM", &[vm("vm")]).contains("Enable-VMResourceMetering"));
+    world.ok("Enable-VMResourceMetering", &[vm("vm")]);
+    assert_eq!(world.ok("Measure-VM", &[vm("vm")]).records.len(), 1);
+}
+
+#[test]
+fn enabling_nesting_shows_the_plan_asks_and_does_it() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let mut person = Person { says_yes: true, ..Person::default() };
+    let answer = world.asking(&mut person, "Enable-NestedVm", &[("Name", "vm".into())]);
+    assert!(answer.errors.is_empty(), "{:?}", answer.errors);
+    assert!(person.heard.iter().any(|line| line.contains("will be turned off")));
+    assert_eq!(world.property("Get-VMProcessor", "ExposeVirtualizationExtensions"), "True");
+    assert_eq!((person.asked.len(), world.state().as_str()), (1, "Off"));
+}
+
+#[test]
+fn enabling_nesting_twice_changes_nothing() {
+    let world = World::with(&["vm"]);
+    let force = ("Force", Value::Bool(true));
+    world.ok("Enable-NestedVm", &[("Name", "vm".into()), force.clone()]);
+    let mut person = Person::default();
+    world.asking(&mut person, "Enable-NestedVm", &[("Name", "vm".into()), force]);
+    assert_eq!(person.heard, ["None, vm is already setup for nesting"]);
+}
+
+#[test]
+fn no_to_the_plan_leaves_the_vm_running() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    world.asking(&mut Person::default(), "Enable-NestedVm", &[("Name", "vm".into())]);
+    assert_eq!(world.state(), "Running");
+}
+
+#[test]
+fn a_vm_whose_worker_was_killed_is_off_with_the_reason() {
+    use crate::store::Run;
+    use crate::store::run::Kept;
+    let world = World::with(&["vm"]);
+    let id: Guid = world.property("Get-VM", "VMId").parse().unwrap();
+    Run { pid: 77, started: 1, ..Run::default() }.write(&world.host.store.directory(id)).unwrap();
+    let answer = world.ok("Get-VM", &[vm("vm")]);
+    assert_eq!(answer.records[0].property("State"), Some(&"Off".into()));
+    assert!(answer.warnings[0].contains("process 77"));
+}
+
+#[test]
+fn a_hostile_name_is_refused() {
+    let world = World::new();
+    for name in ["", "a\u{1b}[2J", "a\nb"] {
+        assert!(!world.error("New-VM", &[("Name", name.into())]).is_empty(), "{name:?}");
+    }
+}
+
+#[test]
+fn a_missing_parameter_is_named() {
+    assert!(World::new().error("Start-VM", &[]).contains("Name"));
+}
+
+#[test]
+fn the_wrong_kind_of_object_is_refused() {
+    let record = Record::new(Kind::VMHost);
+    assert!(
+        World::new().error("Start-VM", &[("VM", Value::Record(Box::new(record)))]).contains("VirtualMachine")
+    );
+}

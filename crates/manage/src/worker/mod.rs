@@ -3,6 +3,8 @@
 pub mod body;
 pub mod client;
 pub mod console;
+#[cfg(test)]
+pub mod fake;
 pub mod launch;
 pub mod machine;
 pub mod protocol;

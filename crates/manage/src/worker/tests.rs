@@ -1,1 +1,153 @@
+use super::fake::ThreadLauncher;
+use super::protocol::{Reply, Request, SOCKET};
+use super::*;
+use crate::guid::Guid;
+use crate::scratch::Scratch;
+use crate::state::State;
+use crate::store::run::Kept;
+use crate::store::{Config, Run, Store, WorkerLock};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::time::Duration;
 
+struct Running {
+    _scratch: Scratch,
+    store: Store,
+    id: Guid,
+}
+
+impl Running {
+    fn new() -> Self {
+        Self::in_directory("")
+    }
+    fn in_directory(below: &str) -> Self {
+        let scratch = Scratch::new();
+        let store = Store::open(scratch.path().join(below)).unwrap();
+        let id = Guid::random().unwrap();
+        store.create(&Config::new(id, "vm", 0)).unwrap();
+        ThreadLauncher.launch(&store, id).unwrap();
+        Self { _scratch: scratch, store, id }
+    }
+    fn directory(&self) -> PathBuf {
+        self.store.directory(self.id)
+    }
+    fn ask(&self, request: &Request) -> Reply {
+        Client::connect(&self.directory()).unwrap().ask(request).unwrap()
+    }
+    fn state(&self) -> State {
+        Client::connect(&self.directory()).unwrap().status().unwrap().state
+    }
+    fn wait(&self) -> Run {
+        while WorkerLock::held(&self.directory()) {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        Run::read(&self.directory()).unwrap()
+    }
+}
+
+#[test]
+fn a_started_worker_answers_that_it_runs() {
+    assert_eq!(Running::new().state(), State::Running);
+}
+
+#[test]
+fn a_second_worker_for_the_same_vm_is_refused() {
+    let running = Running::new();
+    assert!(ThreadLauncher.launch(&running.store, running.id).unwrap_err().contains("another worker"));
+}
+
+#[test]
+fn pausing_and_resuming_are_seen() {
+    let running = Running::new();
+    assert_eq!((running.ask(&Request::Pause), running.state()), (Reply::Done, State::Paused));
+    assert_eq!((running.ask(&Request::Resume), running.state()), (Reply::Done, State::Running));
+}
+
+#[test]
+fn a_paused_vm_is_not_shut_down() {
+    let running = Running::new();
+    running.ask(&Request::Pause);
+    assert!(
+        matches!(running.ask(&Request::ShutDown { seconds: 1 }), Reply::Error(why) if why.contains("Resume-VM"))
+    );
+}
+
+#[test]
+fn a_reset_is_a_new_machine_in_the_same_worker() {
+    let running = Running::new();
+    running.ask(&Request::Reset);
+    let resets = || Client::connect(&running.directory()).unwrap().status().unwrap().resets;
+    while resets() == 0 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(running.state(), State::Running);
+}
+
+#[test]
+fn turning_off_is_a_clean_end() {
+    let running = Running::new();
+    running.ask(&Request::TurnOff);
+    let run = running.wait();
+    assert!(run.clean && run.ended.is_some());
+}
+
+#[test]
+fn a_triple_fault_is_kept_as_the_reason() {
+    let running = Running::new();
+    let (_, mut keys) = Client::connect(&running.directory()).unwrap().console().unwrap();
+    keys.write_all(b"!").unwrap();
+    let run = running.wait();
+    assert!(!run.clean && run.reason.unwrap().contains("triple fault"));
+}
+
+fn read(from: &mut impl Read, count: usize) -> String {
+    let mut bytes = vec![0; count];
+    from.read_exact(&mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn two_viewers_see_the_same_and_what_was_before() {
+    let running = Running::new();
+    let view = || Client::connect(&running.directory()).unwrap().console().unwrap();
+    let (mut one, mut keys) = view();
+    keys.write_all(b"hello").unwrap();
+    assert_eq!(read(&mut one, 10), "boot\nhello");
+    let (mut other, _keys) = view();
+    assert_eq!(read(&mut other, 10), "boot\nhello");
+}
+
+#[test]
+fn viewers_are_told_of_the_end() {
+    let running = Running::new();
+    let (mut output, _keys) = Client::connect(&running.directory()).unwrap().console().unwrap();
+    running.ask(&Request::TurnOff);
+    let mut rest = Vec::new();
+    output.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, b"boot\n");
+}
+
+#[test]
+fn the_socket_is_its_owners_alone() {
+    let running = Running::new();
+    let meta = std::fs::metadata(running.directory().join(SOCKET)).unwrap();
+    assert_eq!(meta.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_long_home_is_no_obstacle() {
+    assert_eq!(Running::in_directory(&"deep/".repeat(40)).state(), State::Running);
+}
+
+#[test]
+fn nonsense_on_the_socket_ends_only_its_connection() {
+    let running = Running::new();
+    let opened = std::fs::File::open(running.directory()).unwrap();
+    let mut stream = UnixStream::connect(super::body::socket_path(&opened)).unwrap();
+    stream.write_all(b"\xff{not json\n").unwrap();
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    assert_eq!((rest.len(), running.state()), (0, State::Running));
+}
