@@ -29,6 +29,11 @@ pub fn load_all() -> Result<()> {
     Ok(())
 }
 
+/// The ACPI power button, and its events as a device.
+pub fn load_button() -> Result<()> {
+    load(&["evdev", "button"])
+}
+
 /// KVM for this processor's vendor; says what is missing when /dev/kvm does not come.
 pub fn load_kvm() -> Result<()> {
     let cpu = facts::read().cpuid;

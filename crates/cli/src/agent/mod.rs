@@ -2,6 +2,7 @@
 //! says, and turns the machine off.
 
 mod drivers;
+mod power;
 mod shell;
 mod uplink;
 

@@ -1,6 +1,6 @@
 //! A guest without orders: busybox on the serial console.
 
-use super::drivers;
+use super::{drivers, power};
 use crate::sys;
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
@@ -13,6 +13,7 @@ pub fn run(command: Option<&str>) {
     if let Err(error) = drivers::load_all() {
         eprintln!("ireko: {error:#}");
     }
+    power::watch();
     let _ = Command::new(BUSYBOX).args(["--install", "-s", "/bin"]).status();
     let mut shell = Command::new(BUSYBOX);
     match command {

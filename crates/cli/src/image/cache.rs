@@ -17,11 +17,15 @@ pub fn directory() -> Result<PathBuf> {
     }
 }
 
-/// The newest complete image.
-pub fn newest(cache: &Path) -> Option<PathBuf> {
+/// The newest complete image whose name ends so.
+pub fn newest(cache: &Path, ending: &str) -> Option<PathBuf> {
     let entries = fs::read_dir(cache).ok()?.flatten();
     entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with("image-"))
+        .filter(|entry| {
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            name.starts_with("image-") && name.ends_with(ending)
+        })
         .max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).ok())
         .map(|entry| entry.path())
 }
@@ -104,7 +108,8 @@ mod tests {
         let draft = Draft::new(&cache).unwrap();
         fs::create_dir(draft.path().join("root")).unwrap();
         let kept = draft.keep("root", "image-1").unwrap();
-        assert_eq!(newest(&cache), Some(kept));
+        assert_eq!(newest(&cache, "-1"), Some(kept));
+        assert_eq!(newest(&cache, "-2"), None);
         fs::remove_dir_all(cache).unwrap();
     }
 

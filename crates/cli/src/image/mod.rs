@@ -16,7 +16,20 @@ use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 
 /// What guests load: drivers for our devices, and KVM for the next level. What depends on what, the modules say.
-const WANTED: &[&str] = &["virtio_pci", "virtio_console", "virtio_blk", "virtio_rng", "kvm_amd", "kvm_intel"];
+const WANTED: &[&str] = &[
+    "virtio_pci",
+    "virtio_console",
+    "virtio_blk",
+    "virtio_rng",
+    "kvm_amd",
+    "kvm_intel",
+    // The power button and its events.
+    "button",
+    "evdev",
+];
+
+/// Ends the names of images; another whenever what goes into an image changes, so that older ones are not used.
+const RECIPE: &str = "r2";
 
 /// Room for the packages and what is made of them.
 const NEEDED_SPACE: u64 = 160 << 20;
@@ -48,7 +61,7 @@ pub fn state() -> Result<State> {
         return Ok(State { cache: root.to_owned(), image: Some(root.to_owned()) });
     }
     let cache = cache::directory()?;
-    let image = cache::newest(&cache);
+    let image = cache::newest(&cache, RECIPE);
     Ok(State { cache, image })
 }
 
@@ -78,7 +91,7 @@ fn make(cache: &Path, progress: &Progress) -> Result<PathBuf> {
     let step = progress.step("unpack the packages");
     let parts = unpack(&files[0], &files[1])?;
     parts.write(&draft.path().join("root"))?;
-    let name = format!("image-{}+{}", apt::stem(&files[0]), apt::stem(&files[1]));
+    let name = format!("image-{}+{}+{RECIPE}", apt::stem(&files[0]), apt::stem(&files[1]));
     let made = draft.keep("root", &name)?;
     step.done();
     Ok(made)

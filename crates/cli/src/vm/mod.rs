@@ -37,10 +37,11 @@ pub fn run(command: &VmCommand) -> Result<ExitCode> {
         VmCommand::Console(name) => return console::attach(&host, name),
         VmCommand::Operation(call) => call,
     };
-    let mut surface = TerminalSurface;
+    let mut surface = TerminalSurface::default();
     let answer = invoke(&host, call.operation, &call.arguments, &mut surface);
     show(&answer, call.view, call.json)?;
-    Ok(if answer.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let done = answer.errors.is_empty() && !surface.declined;
+    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn show(answer: &Answer, view: View, json: bool) -> Result<()> {

@@ -4,7 +4,11 @@ use ireko_manage::{Question, Surface};
 use std::io::{self, BufRead, IsTerminal, Write};
 
 /// Says on standard error, asks on the terminal. Without a terminal the answer is no.
-pub struct TerminalSurface;
+#[derive(Default)]
+pub struct TerminalSurface {
+    /// Somebody or nobody has said no.
+    pub declined: bool,
+}
 
 impl Surface for TerminalSurface {
     fn say(&mut self, text: &str) {
@@ -14,12 +18,15 @@ impl Surface for TerminalSurface {
     fn confirm(&mut self, question: &Question) -> bool {
         if !io::stdin().is_terminal() {
             eprintln!("ireko: {} There is nobody to ask; use --force.", question.text);
+            self.declined = true;
             return false;
         }
         eprint!("{} [y/N] ", question.text);
         let _ = io::stderr().flush();
         let mut line = String::new();
         let read = io::stdin().lock().read_line(&mut line);
-        read.is_ok() && matches!(line.trim().to_lowercase().as_str(), "y" | "yes")
+        let yes = read.is_ok() && matches!(line.trim().to_lowercase().as_str(), "y" | "yes");
+        self.declined |= !yes;
+        yes
     }
 }

@@ -1,0 +1,117 @@
+//! VMs that live on after the command: the built-in image on the software CPU, through `ireko vm`.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// A home of its own, with every VM turned off at the end.
+struct Home(PathBuf);
+
+impl Home {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("ireko-vm-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ireko"));
+        command.arg("vm").args(arguments).env("IREKO_HOME", &self.0).stdin(Stdio::null());
+        command
+    }
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the ireko binary")
+    }
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+    fn error(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(!output.status.success(), "{arguments:?} succeeded");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+    fn property(&self, name: &str) -> serde_json::Value {
+        let records: serde_json::Value = serde_json::from_str(&self.ok(&["show", "vm", "--json"])).unwrap();
+        records[0][name].clone()
+    }
+    /// Follows the console until a line has this text; sends `keys` first.
+    fn console_until(&self, keys: &str, text: &str) {
+        let mut viewer = self
+            .command(&["console", "vm"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a viewer");
+        let mut stdin = viewer.stdin.take().unwrap();
+        stdin.write_all(keys.as_bytes()).unwrap();
+        let lines = BufReader::new(viewer.stdout.take().unwrap()).split(b'\n');
+        let mut seen = String::new();
+        for line in lines.map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if line.contains(text) {
+                let _ = viewer.kill();
+                let _ = viewer.wait();
+                return;
+            }
+            seen += &line;
+        }
+        panic!("no {text:?} on the console: {seen}");
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = self.run(&["stop", "*", "--turn-off"]);
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One VM at a time: the first one makes the image for all of them.
+static ALONE: Mutex<()> = Mutex::new(());
+
+#[test]
+fn a_vm_lives_on_is_paused_answers_and_shuts_down() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("life");
+    home.ok(&["create", "vm", "--memory", "512M", "--engine", "soft"]);
+    home.ok(&["start", "vm"]);
+    assert_eq!((home.property("State"), home.property("Engine")), ("Running".into(), "soft".into()));
+    home.console_until("", "built-in shell");
+    home.ok(&["pause", "vm"]);
+    assert_eq!(home.property("State"), "Paused");
+    home.ok(&["resume", "vm"]);
+    home.console_until("echo $((6 * 7))th\n", "42th");
+    assert!(home.error(&["remove", "vm", "--force"]).contains("current state"));
+    assert!(home.error(&["set", "vm", "--nested"]).contains("Stop-VM"));
+    home.ok(&["stop", "vm"]);
+    assert_eq!(home.property("State"), "Off");
+    home.ok(&["remove", "vm", "--force"]);
+}
+
+#[test]
+fn a_killed_worker_leaves_its_vm_off_with_the_reason() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("kill");
+    home.ok(&["create", "vm", "--memory", "512M", "--engine", "soft"]);
+    home.ok(&["start", "vm"]);
+    let worker = home.property("WorkerProcessId").to_string();
+    assert!(Command::new("kill").args(["-9", &worker]).status().unwrap().success());
+    while home.property("State") != "Off" {}
+    let listed = home.run(&["list"]);
+    assert!(String::from_utf8_lossy(&listed.stderr).contains(&format!("process {worker}")));
+    home.ok(&["start", "vm"]);
+    assert_eq!(home.property("State"), "Running");
+}
+
+#[test]
+fn a_kernel_that_is_none_fails_the_start_with_the_reason() {
+    let home = Home::new("bad");
+    std::fs::create_dir_all(&home.0).unwrap();
+    let kernel = home.0.join("kernel");
+    std::fs::write(&kernel, "this is no kernel").unwrap();
+    home.ok(&["create", "vm", "--kernel", &kernel.display().to_string()]);
+    let error = home.error(&["start", "vm"]);
+    assert!(error.contains("'vm' failed to start") && error.contains("is not a kernel"), "{error}");
+}
