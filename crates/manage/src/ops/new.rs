@@ -153,7 +153,7 @@ fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
 fn make_disk(path: &Path, size: u64) -> Result<PathBuf, Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     super::disk::check_format(path)?;
-    if size == 0 || size % 512 != 0 {
+    if size == 0 || !size.is_multiple_of(512) {
         return Err(Failure::invalid(format!("A disk of {size} bytes cannot be; give a multiple of 512.")));
     }
     let failed = |error: std::io::Error| {

@@ -145,7 +145,7 @@ fn sample(control: &std::sync::Weak<Control>) {
         inner.load = cpu / seconds;
         if let Some(meter) = &mut inner.meter {
             meter.add(seconds, cpu, usage.resident_bytes);
-            if round % 10 == 0 {
+            if round.is_multiple_of(10) {
                 let _ = meter.write(&control.directory);
             }
         }
