@@ -48,16 +48,11 @@ impl Home {
         stdin.write_all(keys.as_bytes()).unwrap();
         let lines = BufReader::new(viewer.stdout.take().unwrap()).split(b'\n');
         let mut seen = String::new();
-        for line in lines.map_while(Result::ok) {
-            let line = String::from_utf8_lossy(&line).into_owned();
-            if line.contains(text) {
-                let _ = viewer.kill();
-                let _ = viewer.wait();
-                return;
-            }
-            seen += &line;
-        }
-        panic!("no {text:?} on the console: {seen}");
+        let lines = lines.map_while(Result::ok).map(|line| String::from_utf8_lossy(&line).into_owned());
+        let found = lines.inspect(|line| seen += line).any(|line| line.contains(text));
+        let _ = viewer.kill();
+        let _ = viewer.wait();
+        assert!(found, "no {text:?} on the console: {seen}");
     }
 }
 
