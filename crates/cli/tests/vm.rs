@@ -44,12 +44,17 @@ impl Home {
             .stdout(Stdio::piped())
             .spawn()
             .expect("a viewer");
-        let mut stdin = viewer.stdin.take().unwrap();
-        stdin.write_all(keys.as_bytes()).unwrap();
-        let lines = BufReader::new(viewer.stdout.take().unwrap()).split(b'\n');
+        // No way out between here and the wait: a viewer must not be left behind.
+        if let Some(stdin) = viewer.stdin.as_mut() {
+            let _ = stdin.write_all(keys.as_bytes());
+        }
         let mut seen = String::new();
-        let lines = lines.map_while(Result::ok).map(|line| String::from_utf8_lossy(&line).into_owned());
-        let found = lines.inspect(|line| seen += line).any(|line| line.contains(text));
+        let mut found = false;
+        if let Some(stdout) = viewer.stdout.take() {
+            let lines = BufReader::new(stdout).split(b'\n').map_while(Result::ok);
+            let lines = lines.map(|line| String::from_utf8_lossy(&line).into_owned());
+            found = lines.inspect(|line| seen += line).any(|line| line.contains(text));
+        }
         let _ = viewer.kill();
         let _ = viewer.wait();
         assert!(found, "no {text:?} on the console: {seen}");

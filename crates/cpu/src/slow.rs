@@ -105,7 +105,8 @@ fn demands_alignment(insn: &Instruction) -> bool {
         _ => {
             let vector =
                 (0..insn.op_count()).any(|n| insn.op_register(n).is_xmm() || insn.op_register(n).is_mm());
-            vector
+            insn.mnemonic() == Cmpxchg16b
+                || vector
                 && !matches!(
                     insn.mnemonic(),
                     Movups

@@ -1,8 +1,13 @@
 //! The silicon oracle over the instruction table: some thousand cases with a fixed seed.
 
 use ireko_lab::oracle::{Oracle, Plan, campaign, report};
+use std::sync::Mutex;
+
+/// One campaign at a time: each forks, and a fork copies one thread only.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn run(bits: u32, cases: usize) {
+    let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let mut oracle = Oracle::new().expect("a child process and three guests");
     let plan = Plan { cases, seed: 20, bits, mnemonic: None };
     let mut texts = Vec::new();
