@@ -107,19 +107,19 @@ fn demands_alignment(insn: &Instruction) -> bool {
                 (0..insn.op_count()).any(|n| insn.op_register(n).is_xmm() || insn.op_register(n).is_mm());
             insn.mnemonic() == Cmpxchg16b
                 || vector
-                && !matches!(
-                    insn.mnemonic(),
-                    Movups
-                        | Movupd
-                        | Movdqu
-                        | Lddqu
-                        | Pcmpestri
-                        | Pcmpestri64
-                        | Pcmpestrm
-                        | Pcmpestrm64
-                        | Pcmpistri
-                        | Pcmpistrm
-                )
+                    && !matches!(
+                        insn.mnemonic(),
+                        Movups
+                            | Movupd
+                            | Movdqu
+                            | Lddqu
+                            | Pcmpestri
+                            | Pcmpestri64
+                            | Pcmpestrm
+                            | Pcmpestrm64
+                            | Pcmpistri
+                            | Pcmpistrm
+                    )
         }
     }
 }
