@@ -69,6 +69,8 @@ pub mod efer {
     pub const LMSLE: u64 = 1 << 13;
     pub const FFXSR: u64 = 1 << 14;
     pub const TCE: u64 = 1 << 15;
+    /// Automatic IBRS enable.
+    pub const AIBRSE: u64 = 1 << 21;
 }
 
 pub mod dr6 {

@@ -108,6 +108,11 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::NULL_SELECTOR_CLEARS_BASE, Engine),
     // Its mitigation retrains an AMD core's return predictor, which is not what predicts translated returns.
     (f::SRSO_NO, Engine),
+    // Returns and indirect jumps of translated code are predicted at our addresses, not the guest's: what retpolines and
+    // VERW guard against is not there to be guarded.
+    (f::AUTOMATIC_IBRS, Engine),
+    (f::TSA_SQ_NO, Engine),
+    (f::TSA_L1_NO, Engine),
 ];
 
 /// What x86-64-v3 has (System V ABI, x86-64 psABI 3.1), less what every x86-64 processor has: the least host.

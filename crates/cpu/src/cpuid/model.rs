@@ -128,8 +128,13 @@ const CR4: &[(u64, Feature)] = &[
     (cr4::SMAP, f::SMAP),
 ];
 
-const EFER: &[(u64, Feature)] =
-    &[(efer::SCE, f::SYSCALL), (efer::LME | efer::LMA, f::LM), (efer::NXE, f::NX), (efer::SVME, f::SVM)];
+const EFER: &[(u64, Feature)] = &[
+    (efer::SCE, f::SYSCALL),
+    (efer::LME | efer::LMA, f::LM),
+    (efer::NXE, f::NX),
+    (efer::SVME, f::SVM),
+    (efer::AIBRSE, f::AUTOMATIC_IBRS),
+];
 
 fn implied(model: &Model, always: u64, table: &[(u64, Feature)]) -> u64 {
     table.iter().filter(|(_, feature)| model.has(*feature)).fold(always, |bits, (bit, _)| bits | bit)
