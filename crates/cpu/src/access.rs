@@ -7,6 +7,7 @@ use crate::cpu::{Cpu, Privilege, World};
 use crate::fault::Fault;
 use crate::mmu::tables::Recorder;
 use crate::mmu::walk::{self, Access, Kind, Page, Paging, WalkFault};
+use crate::system::debug::Touch;
 use ireko_nested::Exit;
 use ireko_vmcore::Space;
 use ireko_x86::Exception;
@@ -88,6 +89,9 @@ impl Cpu {
     /// Reads `data.len()` bytes at a linear address. MMIO is read in naturally sized pieces.
     pub fn read_linear(&mut self, address: u64, data: &mut [u8], privilege: Privilege) -> Result<(), Fault> {
         let mode = self.mmu_mode(privilege);
+        if privilege == Privilege::Current {
+            self.watch(address, data.len(), Touch::Read);
+        }
         let mut done = 0;
         while done < data.len() {
             let at = self.wrap(address.wrapping_add(done as u64));
@@ -106,6 +110,9 @@ impl Cpu {
     /// Writes; all pages are checked before the first byte is written.
     pub fn write_linear(&mut self, address: u64, data: &[u8], privilege: Privilege) -> Result<(), Fault> {
         let mode = self.mmu_mode(privilege);
+        if privilege == Privilege::Current {
+            self.watch(address, data.len(), Touch::Write);
+        }
         if (address & 0xfff) as usize + data.len() > 4096 {
             self.probe_write(address, data.len(), privilege)?;
         }

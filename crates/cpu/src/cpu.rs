@@ -4,6 +4,7 @@
 use crate::Fault;
 use crate::mmu::bank::{Banks, Selected};
 use crate::phys::Physical;
+use crate::system::debug::{self, Touch};
 use ireko_nested::{Control, Event, Exit, Flush, Intercept};
 use ireko_translate::thunk;
 use ireko_vmcore::{Bus, Clock, Memory, Space, Timers};
@@ -68,6 +69,8 @@ pub struct Cpu {
     pub(crate) armed: *mut ireko_translate::Hot,
     /// An event waits for IF, GIF or the like: look around after every change of those.
     pub(crate) waits: bool,
+    /// Data and port breakpoints that the current instruction has met, as bits of DR6.
+    pub(crate) touched: u64,
     /// No flush is spared.
     pub(crate) flush_always: bool,
     /// The only vCPU of its partition.
@@ -113,6 +116,7 @@ impl Cpu {
             armed: std::ptr::null_mut(),
             waits: false,
             flush_always: false,
+            touched: 0,
             dependents: Default::default(),
             shared_fetch: Default::default(),
             lone: spec.model.vcpus() == 1,
@@ -197,10 +201,19 @@ impl Cpu {
         self.write_linear(address, &value.to_le_bytes()[..size], privilege)
     }
 
+    /// Tells the breakpoints of an access.
+    #[inline]
+    pub(crate) fn watch(&mut self, address: u64, size: usize, touch: Touch) {
+        if debug::armed(self) {
+            debug::touch(self, address, size as u64, touch);
+        }
+    }
+
     // ---- ports ----
 
     pub fn port_read(&mut self, port: u16, size: usize) -> u32 {
         self.fpu_sync();
+        self.watch(port.into(), size, Touch::Port);
         let mut bytes = [0xff; 4];
         if let Some(bus) = &self.bus {
             bus.read(Space::Port, port.into(), &mut bytes[..size]);
@@ -209,6 +222,7 @@ impl Cpu {
     }
     pub fn port_write(&mut self, port: u16, size: usize, value: u32) {
         self.fpu_sync();
+        self.watch(port.into(), size, Touch::Port);
         if let Some(bus) = &self.bus {
             bus.write(Space::Port, port.into(), &value.to_le_bytes()[..size]);
         }

@@ -11,7 +11,7 @@ use ireko_nested::{Event, EventKind};
 use ireko_translate::Key;
 use ireko_translate::thunk::{self, Reason};
 use ireko_vmcore::{Bus, Halt, Stop};
-use ireko_x86::bits::{cr0, rflags};
+use ireko_x86::bits::{cr0, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -316,7 +316,9 @@ impl Cpu {
         {
             return Err(exception.into());
         }
-        let key = Key(self.key().0 | Key::SINGLE);
+        let seen = if crate::system::debug::data_armed(self) { Key::PLAIN } else { 0 };
+        self.touched = 0;
+        let key = Key(self.key().0 | Key::SINGLE | seen);
         let block = self.block(key)?;
         let hot = self.arm();
         // SAFETY: as in `run_blocks`.
@@ -339,10 +341,12 @@ impl Cpu {
         if self.regs.rflags & rflags::RF != 0 && !is_iret(insn) {
             self.regs.rflags &= !rflags::RF;
         }
-        match insn.and_then(|insn| crate::system::debug::step(self, before, &insn)) {
-            Some(exception) => Err(exception.into()),
-            None => Ok(()),
-        }
+        let trap = match insn {
+            Some(insn) => crate::system::debug::step(self, before, &insn),
+            None => (before & rflags::TF != 0).then(|| Exception::debug(dr6::BS)),
+        };
+        let bits = trap.map_or(0, |t| t.payload) | std::mem::take(&mut self.touched);
+        if bits != 0 { Err(Exception::debug(bits).into()) } else { Ok(()) }
     }
 
     /// Registers and the bytes at RIP, for reports.

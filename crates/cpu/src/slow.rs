@@ -9,6 +9,7 @@ use crate::fault::{Fault, Next};
 use crate::inspect;
 use crate::operand::canonical;
 use crate::routine::Routine;
+use crate::system::debug::Touch;
 use iced_x86::{EncodingKind, FlowControl, Instruction, Mnemonic, Register};
 use ireko_translate::{Site, SiteKind};
 use ireko_x86::Exception;
@@ -138,6 +139,7 @@ impl Cpu {
             // Before any page fault (SDM vol. 1, 4.1.1).
             return Err(Fault::gp(0));
         }
+        self.watch(linear, size, if write { Touch::Write } else { Touch::Read });
         let mode = self.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.place(linear, write, mode)?;

@@ -60,7 +60,7 @@ impl Form {
             repeat: repne || insn.has_rep_prefix(),
             repne,
             down,
-            plain: !down && address == 8 && cpu.regs.code64(),
+            plain: !down && address == 8 && cpu.regs.code64() && !crate::system::debug::armed(cpu),
         }
     }
 
