@@ -18,6 +18,7 @@ mod run;
 mod size;
 mod suite;
 mod sys;
+mod table;
 mod terminal;
 mod vm;
 

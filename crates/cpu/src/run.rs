@@ -307,18 +307,9 @@ impl Cpu {
         }
     }
 
-    /// One instruction alone: after STI, under TF, RF or breakpoints.
-    fn step(&mut self) -> Result<(), Fault> {
-        let before = self.regs.rflags;
-        let (shadow, start) = (self.shadow, self.regs.rip);
-        if crate::system::debug::armed(self)
-            && let Some(exception) = crate::system::debug::instruction_breakpoint(self, start)
-        {
-            return Err(exception.into());
-        }
-        let seen = if crate::system::debug::data_armed(self) { Key::PLAIN } else { 0 };
-        self.touched = 0;
-        let key = Key(self.key().0 | Key::SINGLE | seen);
+    /// Runs the instruction at RIP alone, under the current key with `bits` on, and gives its block.
+    pub(crate) fn run_alone(&mut self, bits: u32) -> Result<u32, Fault> {
+        let key = Key(self.key().0 | Key::SINGLE | bits);
         let block = self.block(key)?;
         let hot = self.arm();
         // SAFETY: as in `run_blocks`.
@@ -334,6 +325,21 @@ impl Cpu {
             Reason::Signal => return Err(self.signalled(rip, site)),
             _ => self.regs.rip = rip,
         }
+        Ok(block)
+    }
+
+    /// One instruction alone: after STI, under TF, RF or breakpoints.
+    fn step(&mut self) -> Result<(), Fault> {
+        let before = self.regs.rflags;
+        let (shadow, start) = (self.shadow, self.regs.rip);
+        if crate::system::debug::armed(self)
+            && let Some(exception) = crate::system::debug::instruction_breakpoint(self, start)
+        {
+            return Err(exception.into());
+        }
+        let seen = if crate::system::debug::data_armed(self) { Key::PLAIN } else { 0 };
+        self.touched = 0;
+        let block = self.run_alone(seen)?;
         if shadow && !self.code.stepped_routine(block) {
             self.shadow = false;
         }

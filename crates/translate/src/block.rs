@@ -120,7 +120,6 @@ pub(crate) struct Emitter<'a> {
     pub(crate) links: Vec<Link>,
     pub(crate) exits: Vec<(Label, u64)>,
     pub(crate) stubs: Vec<(Label, usize, Reason)>,
-    pub(crate) failed: bool,
 }
 
 impl Translator {
@@ -154,7 +153,6 @@ impl Translator {
             links: Vec::new(),
             exits: Vec::new(),
             stubs: Vec::new(),
-            failed: false,
         };
         let mut sti = false;
         for (step, member) in steps.iter().zip(members) {
@@ -344,7 +342,6 @@ impl Emitter<'_> {
 
     /// An instruction that cannot be copied after all: it raises #UD, rather than doing something else.
     pub(crate) fn give_up(&mut self, _: &Instruction) {
-        self.failed = true;
         self.call_system(SiteKind::Raise(ireko_x86::exception::vector::UD));
     }
 

@@ -4,6 +4,7 @@ use super::board::{Board, Level, personality};
 use crate::bench::KERNELS;
 use crate::progress::{Progress, Step};
 use crate::size;
+use crate::table::{align, time};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
@@ -57,7 +58,7 @@ fn age(level: &Level, now: Instant) -> String {
 
 /// Both tables.
 pub fn tables(board: &Board) -> String {
-    format!("{}\n{}", table(&levels(board)), table(&benchmarks(board)))
+    format!("{}\n{}", align(&levels(board)), align(&benchmarks(board)))
 }
 
 fn levels(board: &Board) -> Vec<Vec<String>> {
@@ -119,31 +120,6 @@ fn benchmarks(board: &Board) -> Vec<Vec<String>> {
     rows
 }
 
-/// A time for people, with three digits that count.
-fn time(ns: f64) -> String {
-    match ns {
-        ns if ns >= 1e9 => format!("{:.2} s", ns / 1e9),
-        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
-        ns if ns >= 1e3 => format!("{:.2} us", ns / 1e3),
-        ns => format!("{ns:.2} ns"),
-    }
-}
-
-/// Columns as wide as their widest cell.
-fn table(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width = |column: usize| {
-        rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,7 +127,7 @@ mod tests {
     #[test]
     fn columns_line_up() {
         let rows = vec![row(["a", "b"]), row(["long", "c"])];
-        assert_eq!(table(&rows), "a     b\nlong  c\n");
+        assert_eq!(align(&rows), "a     b\nlong  c\n");
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use super::kernels::{Group, KERNELS, Kernel};
 use super::results::{Column, Results};
-use super::show;
 use std::fmt::Write;
 
 const WIDTH: f64 = 860.0;
@@ -179,7 +178,7 @@ impl Drawing {
         for (column, us) in times {
             self.text(LEFT - 10.0, self.y + BAR, "", "end", &column.name);
             self.bar(LEFT, axis.x(us), colour(results, column));
-            self.text(axis.x(us) + 4.0, self.y + BAR - 0.5, "s", "start", &show::time(us * 1e3));
+            self.text(axis.x(us) + 4.0, self.y + BAR - 0.5, "s", "start", &crate::table::time(us * 1e3));
             self.y += BAR + GAP;
         }
     }

@@ -2,6 +2,7 @@
 
 use super::kernels::{Group, KERNELS, Kernel};
 use super::results::{Column, Means, Results};
+use crate::table::{align, time};
 use std::fmt::Write;
 
 /// All tables.
@@ -115,30 +116,6 @@ fn answered_by(column: &Column) -> &'static str {
         "L1" | "TCG L1" => "by the engine itself",
         _ => "by KVM in the level above",
     }
-}
-
-/// A time for people, with three digits that count.
-pub fn time(ns: f64) -> String {
-    match ns {
-        ns if ns >= 1e9 => format!("{:.2} s", ns / 1e9),
-        ns if ns >= 1e6 => format!("{:.2} ms", ns / 1e6),
-        ns if ns >= 1e3 => format!("{:.2} us", ns / 1e3),
-        ns => format!("{ns:.2} ns"),
-    }
-}
-
-/// Columns as wide as their widest cell.
-fn align(rows: &[Vec<String>]) -> String {
-    let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width =
-        |at: usize| rows.iter().filter_map(|row| row.get(at)).map(|c| c.chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..columns).map(width).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, &width)| format!("{cell:width$}"));
-        let _ = writeln!(text, "{}", cells.collect::<Vec<_>>().join("  ").trim_end());
-    }
-    text
 }
 
 /// The kernels that were chosen by name, or all.

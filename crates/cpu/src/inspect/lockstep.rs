@@ -222,21 +222,7 @@ impl Cpu {
     /// The same instructions one by one, each access by routine, up to a taken branch or the end.
     fn one_by_one(&mut self, instructions: &[Instruction]) -> Result<(), Fault> {
         for insn in instructions {
-            let block = self.block(Key(self.key().0 | Key::SINGLE | Key::PLAIN))?;
-            let hot = self.arm();
-            // SAFETY: as in `one_block`.
-            let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
-            // SAFETY: as in `one_block`.
-            let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
-            match reason {
-                Reason::Routine => {
-                    if let Some(fault) = self.outcome.take() {
-                        return Err(fault);
-                    }
-                }
-                Reason::Signal => return Err(self.signalled(rip, site)),
-                _ => self.regs.rip = rip,
-            }
+            self.run_alone(Key::PLAIN)?;
             if self.regs.rip != insn.next_ip() || self.lockstep().is_none_or(|l| l.spoiled) {
                 break;
             }
