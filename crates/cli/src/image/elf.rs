@@ -51,7 +51,16 @@ mod tests {
         let path = std::env::temp_dir().join(format!("ireko-cut-{}", std::process::id()));
         std::fs::write(&path, cut).unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-        let ran = std::process::Command::new(&path).arg("--list").output().unwrap();
+        let ran = loop {
+            // A test beside this one may fork while the file is open for writing; its child holds
+            // the file until it has called execve, and so long the kernel answers ETXTBSY.
+            match std::process::Command::new(&path).arg("--list").output() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::yield_now();
+                }
+                other => break other.unwrap(),
+            }
+        };
         std::fs::remove_file(&path).unwrap();
         assert!(ran.status.success());
     }
