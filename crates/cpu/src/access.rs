@@ -5,10 +5,12 @@
 
 use crate::cpu::{Cpu, Privilege, World};
 use crate::fault::Fault;
+use crate::mmu::bank::Second;
 use crate::mmu::tables::Recorder;
 use crate::mmu::walk::{self, Access, Kind, Page, Paging, WalkFault};
 use crate::system::debug::Touch;
 use ireko_nested::Exit;
+use ireko_translate::layout::LARGE_SHIFT;
 use ireko_vmcore::Space;
 use ireko_x86::Exception;
 use ireko_x86::bits::{cr4, rflags};
@@ -17,6 +19,9 @@ use ireko_x86::bits::{cr4, rflags};
 pub const USER: usize = 0;
 pub const SUPERVISOR: usize = 1;
 pub const SUPERVISOR_ALL: usize = 2;
+
+/// Bytes of a large entry of the TLB's second level.
+const LARGE: u64 = 1 << LARGE_SHIFT;
 
 /// Where an access goes.
 #[derive(Clone, Copy, Debug)]
@@ -63,6 +68,9 @@ impl Cpu {
         } else {
             walk::walk(&self.physical, &self.paging(), address, access)
         };
+        if let Ok(page) = &walked {
+            self.banks.current().mark_size(address, page.linear_size);
+        }
         walked.map_err(|fault| match fault {
             WalkFault::Page { error } => Exception::page_fault(address, error).into(),
             WalkFault::Nested { gpa, error } => Fault::Exit(Exit::NestedPage { gpa, error }),
@@ -74,6 +82,13 @@ impl Cpu {
         if let Some(host) = self.banks.current().lookup(mode, address, write) {
             return Ok(Place::Ram(host));
         }
+        if let Some((start, may_write, global)) = self.banks.current().find_second(mode, address)
+            && (may_write || !write)
+            && let Some(physical) = self.physical.guest(start)
+        {
+            self.fill(mode, address, start, physical, may_write, global);
+            return Ok(Place::Ram(start.wrapping_add((address & 0xfff) as usize)));
+        }
         let page = self.walk(address, if write { Kind::Write } else { Kind::Read }, mode)?;
         let physical = page.physical;
         if self.apic.decode(physical).is_some() {
@@ -81,9 +96,35 @@ impl Cpu {
         }
         let Some(host) = self.physical.host(physical) else { return Ok(Place::Mmio(physical)) };
         let start = host.wrapping_sub((physical & 0xfff) as usize);
-        let watched = self.physical.memory().watch().watched(physical >> 12);
-        self.banks.current().fill(mode, address, start, page.write && !watched, page.global);
+        self.fill(mode, address, start, physical, page.write, page.global);
+        if self.second_level {
+            self.fill_second(mode, address, &page);
+        }
         Ok(Place::Ram(host))
+    }
+
+    /// Enters a page in the TLB's first level; a watched one must not be written unchecked.
+    fn fill(&mut self, mode: usize, address: u64, start: *mut u8, physical: u64, write: bool, global: bool) {
+        let watched = self.physical.memory().watch().watched(physical >> 12);
+        self.banks.current().fill(mode, address, start, write && !watched, global);
+    }
+
+    /// Enters a walk's result in the second level: all of a large page's 2 MiB if they are plain memory.
+    fn fill_second(&mut self, mode: usize, address: u64, page: &Page) {
+        let large = page.size >= LARGE && self.plain_chunk(page.physical);
+        let size = if large { LARGE } else { 4096 };
+        let physical = page.physical & !(size - 1);
+        let watch = self.physical.memory().watch().byte(physical >> 12);
+        if let (Some(host), Some(watch)) = (self.physical.host(physical), watch) {
+            let second = Second { large, host, watch, write: page.write, global: page.global };
+            self.banks.current().fill_second(mode, address, second);
+        }
+    }
+
+    /// Whether the 2 MiB around a physical address are memory from end to end.
+    fn plain_chunk(&self, physical: u64) -> bool {
+        let start = physical & !(LARGE - 1);
+        self.physical.is_memory(start, LARGE) && !self.apic.within(start, LARGE)
     }
 
     /// Reads `data.len()` bytes at a linear address. MMIO is read in naturally sized pieces.

@@ -73,6 +73,8 @@ pub struct Cpu {
     pub(crate) touched: u64,
     /// No flush is spared.
     pub(crate) flush_always: bool,
+    /// What misses the TLB looks at its second level before Rust walks.
+    pub(crate) second_level: bool,
     /// The only vCPU of its partition.
     pub(crate) lone: bool,
     /// The instruments that are on.
@@ -116,6 +118,7 @@ impl Cpu {
             armed: std::ptr::null_mut(),
             waits: false,
             flush_always: false,
+            second_level: true,
             touched: 0,
             dependents: Default::default(),
             shared_fetch: Default::default(),

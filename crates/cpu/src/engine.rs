@@ -28,6 +28,7 @@ struct Options {
     ungrouped: bool,
     routines: bool,
     flush_always: bool,
+    one_level: bool,
     inspect: inspect::Options,
 }
 
@@ -47,11 +48,12 @@ impl Options {
             "groups" => self.ungrouped = !inspect::options::switch(name, value)?,
             "in-place" => self.routines = !inspect::options::switch(name, value)?,
             "spare-flushes" => self.flush_always = !inspect::options::switch(name, value)?,
+            "second-level" => self.one_level = !inspect::options::switch(name, value)?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, {known}"
                 ));
             }
         }
@@ -98,6 +100,7 @@ impl Hypervisor for SoftHypervisor {
             (options.routines, Key::ROUTINES | Key::RDTSC_ROUTINE | Key::PUSHF_ROUTINE),
         ]);
         cpu.flush_always = options.flush_always;
+        cpu.second_level = !options.one_level;
         cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition {
             apics,

@@ -33,6 +33,12 @@ impl Physical {
         Some(region.host.wrapping_add((address - region.guest) as usize))
     }
 
+    /// Whether all of a range is memory, in one run.
+    pub fn is_memory(&self, address: u64, size: u64) -> bool {
+        let within = |r: &Region| address >= r.guest && address - r.guest <= r.size.saturating_sub(size);
+        self.regions.iter().any(|r| r.size >= size && within(r))
+    }
+
     /// Physical address of a byte of memory that `host` points at.
     pub fn guest(&self, host: *const u8) -> Option<u64> {
         let offset = |r: &&Region| (host as u64).wrapping_sub(r.host as u64);

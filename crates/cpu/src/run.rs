@@ -9,6 +9,7 @@ use crate::svm::Virtual;
 use crate::{event, inspect, signal, slow, svm};
 use ireko_nested::{Event, EventKind};
 use ireko_translate::Key;
+use ireko_translate::refill;
 use ireko_translate::thunk::{self, Reason};
 use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::{cr0, dr6, rflags};
@@ -173,9 +174,11 @@ impl Cpu {
         let bases = self.regs.seg.map(|s| s.base);
         let tsc_offset = self.tsc.offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
         let nothing_waits = u64::from(!self.waits);
+        let second_level = self.second_level;
         let hot = self.banks.current().hot_mut();
         if hot.access_thunk == 0 {
             thunk::prepare(hot, slow::access, slow::commit, slow::system);
+            refill::prepare(hot, second_level);
         }
         hot.context = context;
         hot.regs = regs;

@@ -1,7 +1,8 @@
 //! Where translated code finds things: the bank that host RSP points at.
 //!
 //! A bank is one address space's caches with the hot processor state in front of them:
-//! `[stack][Hot][jump tags and codes, by slot][TLB by mode]`. Switching address spaces is switching RSP.
+//! `[stack][Hot][jump tags and codes, by slot][TLB by mode][which entries are filled][second-level TLB]`. Switching address
+//! spaces is switching RSP.
 
 /// Host registers of the guest's general registers, by encoding number; `None` lives in [`Hot::parked`].
 ///
@@ -64,6 +65,30 @@ impl TlbEntry {
     pub const EMPTY: Self = Self { read: NO_TAG, host: 0, write: NO_TAG, unused: 0 };
 }
 
+/// Entries of the second-level TLB: translations of 2 MiB, and of 4 KiB. Powers of two.
+pub const LARGE_ENTRIES: usize = 256;
+pub const SMALL_ENTRIES: usize = 8192;
+/// Address bits within a page of [`LARGE_ENTRIES`].
+pub const LARGE_SHIFT: u32 = 21;
+
+/// One entry of the second level, which [`crate::refill`] looks up before Rust is asked. All zero matches nothing.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SecondEntry {
+    /// Linear page address | a word of [`Hot::wanted`].
+    pub key: u64,
+    /// Host address of the page.
+    pub host: u64,
+    /// Host address of the byte that is not 0 while the (first) page is watched; those of the pages behind it follow.
+    pub watch: u64,
+    pub flags: u64,
+}
+
+/// The page may not be written without a walk.
+pub const SECOND_READ_ONLY: u64 = 1;
+/// The page is global.
+pub const SECOND_GLOBAL: u64 = 2;
+
 /// Hot processor state at RSP. The first 16 words are in reach of one-byte displacements.
 #[repr(C, align(64))]
 pub struct Hot {
@@ -112,6 +137,12 @@ pub struct Hot {
     pub nothing_waits: u64,
     /// Host minus guest address of the page that a group of accesses shares.
     pub deltas: [u64; GROUPS],
+    /// Low bits of the keys of second-level entries that are valid now, by mode: of local and of global pages.
+    pub wanted: [[u64; 2]; TLB_MODES],
+    /// Where an access goes that misses the TLB: by mode, and for reading or writing.
+    pub miss_thunk: [[u64; 2]; TLB_MODES],
+    /// What [`crate::refill`] puts aside: RAX, RDX, the flags, and one word of its own.
+    pub aside: [u64; 4],
 }
 
 pub const PARKED_R11: usize = 0;
@@ -138,8 +169,13 @@ pub const JUMP_SLOT_BYTES: usize = JUMP_ENTRIES * 16;
 pub const JUMP_CODES: usize = JUMP_ENTRIES * 8;
 pub const TLB: usize = JUMP_TAGS + JUMP_SLOTS * JUMP_SLOT_BYTES;
 pub const TLB_MODE_BYTES: usize = TLB_ENTRIES * 32;
+/// A bit for each TLB entry that may be valid.
+pub const FILLED: usize = TLB + TLB_MODES * TLB_MODE_BYTES;
+pub const FILLED_MODE_BYTES: usize = TLB_ENTRIES / 8;
+pub const LARGE: usize = FILLED + (TLB_MODES * FILLED_MODE_BYTES).next_multiple_of(64);
+pub const SMALL: usize = LARGE + LARGE_ENTRIES * size_of::<SecondEntry>();
 /// Bytes of a bank from the start of its stack.
-pub const BANK: usize = (STACK + TLB + TLB_MODES * TLB_MODE_BYTES).next_multiple_of(4096);
+pub const BANK: usize = (STACK + SMALL + SMALL_ENTRIES * size_of::<SecondEntry>()).next_multiple_of(4096);
 
 const _: () = assert!(size_of::<Hot>() <= JUMP_TAGS);
 

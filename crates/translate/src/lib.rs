@@ -17,6 +17,7 @@ pub mod layout;
 pub mod liveness;
 mod memory;
 mod operation;
+pub mod refill;
 mod stack;
 pub mod thunk;
 

@@ -29,7 +29,7 @@ pub(crate) struct SlowAccess {
     tag: i32,
     live: u8,
     site: u32,
-    write: bool,
+    access: Access,
     /// The operation again, for accesses that must be committed.
     operation: Vec<u8>,
     insn: u16,
@@ -169,7 +169,7 @@ impl Emitter<'_> {
             tag,
             live: access.live,
             site,
-            write: access.write,
+            access,
             operation: copy,
             insn,
         };
@@ -249,6 +249,11 @@ impl Emitter<'_> {
         }
     }
 
+    /// Where the thunk for misses of the current mode is.
+    fn miss_thunk(&self, write: bool) -> Mem {
+        Mem::state(offset_of!(Hot, miss_thunk) + 16 * self.key.mmu() + 8 * usize::from(write))
+    }
+
     fn call_access(&mut self, site: u32) {
         self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
         self.asm.call_mem(Mem::state(offset_of!(Hot, access_thunk)));
@@ -272,8 +277,10 @@ impl Emitter<'_> {
             None => self.asm.sub(reg::R14, indexed(slow.tag)),
         }
         self.restore_flags(slow.live);
-        self.call_access(slow.site);
-        if slow.write {
+        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), slow.site as i32);
+        self.asm.imm(reg::RCX, 4096 - slow.access.size as u64);
+        self.asm.call_mem(self.miss_thunk(slow.access.write));
+        if slow.access.write {
             self.faults.push((self.asm.here() as u32, slow.insn));
             self.asm.put(&slow.operation);
             self.call_commit(slow.site);

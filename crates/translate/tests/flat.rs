@@ -8,6 +8,7 @@ use ireko_translate::classify::Env;
 use ireko_translate::layout::{
     BANK, JUMP_ENTRIES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, NO_TAG, STACK, TLB, TLB_ENTRIES,
 };
+use ireko_translate::refill;
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{CodeCache, Hot, Key, TlbEntry, Translator};
 use ireko_x86::Registers;
@@ -73,6 +74,7 @@ fn run(code: &[u8], regs: &mut Registers) -> (Reason, u64) {
     // SAFETY: Hot lies in the bank.
     let hot = unsafe { &mut *bank.0.as_mut_ptr().add(STACK).cast::<Hot>() };
     thunk::prepare(hot, identity, leave, leave);
+    refill::prepare(hot, false);
     hot.regs = std::ptr::from_mut(regs) as u64;
     hot.fpu = fpu.0.as_mut_ptr() as u64;
     hot.attention = 1;

@@ -3,7 +3,8 @@
 //! An engine that caches what memory holds (translated code) *watches* pages; a write by a device to a watched page
 //! is reported through [`Watch::take`].
 
-// UNSAFETY: `Region` carries a host address across threads; nothing is dereferenced here.
+// UNSAFETY: `Region` carries a host address across threads, and pages are given back to the host by address; nothing is
+// dereferenced here.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
@@ -78,6 +79,28 @@ impl Memory {
     pub fn size(&self) -> u64 {
         self.regions.iter().map(|r| r.size).sum()
     }
+
+    /// Gives whole pages back to the host: they read as zeros from now on, and the host finds new ones when they are
+    /// touched again. Addresses stay valid. To an engine it is a write of zeros by a device. False where the range is not
+    /// whole pages of one region, or the host refuses.
+    pub fn give_back(&self, address: u64, size: u64) -> bool {
+        let inside = |r: &&Region| {
+            let offset = address.wrapping_sub(r.guest);
+            offset < r.size && size <= r.size - offset
+        };
+        let whole = address.is_multiple_of(PAGE) && size.is_multiple_of(PAGE) && size > 0;
+        let Some(region) = self.regions.iter().find(inside).filter(|_| whole) else { return false };
+        let given = drop_pages(region.host.wrapping_add((address - region.guest) as usize), size as usize);
+        self.watch.wrote(address, size);
+        given
+    }
+}
+
+#[allow(unsafe_code)]
+fn drop_pages(start: *mut u8, size: usize) -> bool {
+    // SAFETY: the caller found the range within one private anonymous mapping of ours, which stays mapped; what it holds is
+    // a guest's, and nothing in Rust refers into it.
+    unsafe { rustix::mm::madvise(start.cast(), size, rustix::mm::Advice::LinuxDontNeed) }.is_ok()
 }
 
 /// Large host pages spare host page faults and TLB misses. Only a hint: the host may refuse it.
@@ -101,16 +124,25 @@ pub type Kick = Box<dyn Fn() + Send + Sync>;
 
 /// Which guest pages an engine wants to hear about, and which were written since it last asked.
 pub struct Watch {
-    watched: Vec<AtomicU8>,
+    watched: Box<[AtomicU8]>,
     written: Mutex<Vec<u64>>,
     any: AtomicBool,
     kicks: Mutex<Vec<Kick>>,
 }
 
+/// Fresh zeros from the host, so that what is never watched costs nothing: memory that may be added one day has its
+/// pages here, too.
+#[allow(unsafe_code)]
+fn zeros(count: usize) -> Box<[AtomicU8]> {
+    let bytes = Box::into_raw(vec![0u8; count].into_boxed_slice());
+    // SAFETY: `AtomicU8` has the size, alignment and bit validity of `u8`, and the box is the only owner.
+    unsafe { Box::from_raw(bytes as *mut [AtomicU8]) }
+}
+
 impl Watch {
     fn new(pages: usize) -> Self {
         Self {
-            watched: (0..pages).map(|_| AtomicU8::new(0)).collect(),
+            watched: zeros(pages),
             written: Mutex::default(),
             any: AtomicBool::new(false),
             kicks: Mutex::default(),
@@ -134,6 +166,11 @@ impl Watch {
     }
     pub fn watched(&self, frame: u64) -> bool {
         self.watched.get(frame as usize).is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
+    }
+    /// Where the byte of a page is that is not 0 while the page is watched; those of the pages behind it follow. For engines
+    /// that look at it from machine code.
+    pub fn byte(&self, frame: u64) -> Option<*const u8> {
+        self.watched.get(frame as usize).map(|flags| flags.as_ptr().cast_const())
     }
     /// Registers a call for when a watched page was written by a device.
     pub fn on_write(&self, kick: Kick) {
@@ -221,6 +258,32 @@ mod tests {
         memory.ram().write_slice(&[1, 2, 3], GuestAddress(0x100fff)).unwrap();
         assert_eq!(memory.watch().take(), [0x101]);
         assert!(!memory.watch().any());
+    }
+
+    #[test]
+    fn pages_given_back_are_zero_and_reported() {
+        let memory = Memory::new(&[(0, 0x10000), (0x100000, 0x10000)]).unwrap();
+        memory.ram().write_obj(7u64, GuestAddress(0x102008)).unwrap();
+        memory.watch().set(0x102, Reason::Tables, true);
+        assert!(memory.give_back(0x101000, 0x2000));
+        assert_eq!(memory.ram().read_obj::<u64>(GuestAddress(0x102008)).unwrap(), 0);
+        assert_eq!(memory.watch().take(), [0x102]);
+    }
+
+    #[test]
+    fn only_whole_pages_of_one_region_are_given_back() {
+        let memory = Memory::new(&[(0, 0x10000), (0x10000, 0x10000)]).unwrap();
+        for (address, size) in [
+            (8, 0x1000),
+            (0, 8),
+            (0, 0),
+            (0xf000, 0x2000),
+            (0x1f000, 0x2000),
+            (0x1000, u64::MAX & !0xfff),
+            (!0xfff, 0x1000),
+        ] {
+            assert!(!memory.give_back(address, size), "{address:#x} {size:#x}");
+        }
     }
 
     #[test]

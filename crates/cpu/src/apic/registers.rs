@@ -20,6 +20,11 @@ impl Apic {
         there.then_some(physical as u32 & 0xfff)
     }
 
+    /// Whether the APIC's page lies in a range of physical addresses, enabled or not.
+    pub fn within(&self, start: u64, size: u64) -> bool {
+        (self.base & base::ADDRESS).wrapping_sub(start) < size
+    }
+
     /// A load of any size from the page; bytes beyond a register's four read as zero.
     pub fn read_mmio(&mut self, offset: u32, data: &mut [u8]) {
         let value = u128::from(self.read(offset & !0xf)).to_le_bytes();

@@ -4,7 +4,9 @@
 #![allow(unsafe_code)]
 
 use ireko_translate::layout::{
-    self, BANK, JUMP_CODES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, NO_TAG, STACK, TLB, TLB_MODE_BYTES,
+    self, BANK, FILLED, FILLED_MODE_BYTES, JUMP_CODES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE,
+    LARGE_ENTRIES, LARGE_SHIFT, NO_TAG, SECOND_GLOBAL, SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, STACK,
+    SecondEntry, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES,
 };
 use ireko_translate::{Hot, TlbEntry};
 
@@ -53,8 +55,11 @@ pub struct Bank {
     pub last_used: u64,
     /// The key that the jump table of each slot is for.
     pub slot_keys: [u32; JUMP_SLOTS],
-    /// Indices of entries that may be valid: mode * TLB_ENTRIES + index.
-    filled: Vec<u16>,
+    /// Generations of the second level's local and global entries, from 1 to [`GENERATIONS`].
+    generations: [u64; 2],
+    /// Chunks of 2 MiB (hashed) with parts of larger pages of the guest's, and runs of 1 GiB with parts of such.
+    large: [u64; MARKS / 64],
+    giant: [u64; MARKS / 64],
     jumps: Vec<u16>,
     fetch: Vec<Fetch>,
     /// A bit for each page (hashed) that code was fetched from since the jumps were last forgotten.
@@ -74,6 +79,33 @@ unsafe impl Send for Bank {}
 
 /// Bit 0 of `TlbEntry::unused`: a global page.
 const GLOBAL: u64 = 1;
+
+/// Generations of the second level before it is wiped: as many as a key has room for.
+const GENERATIONS: u64 = 511;
+
+/// Bits of the marks for pages above 4 KiB.
+const MARKS: usize = 1024;
+
+/// Word and bit of the mark for a large page's number. Kernels map all of memory by large pages: the two halves of the
+/// address space are apart.
+fn mark(number: u64) -> (usize, u64) {
+    let hash = number as usize % (MARKS / 2) + if number >> 26 & 1 != 0 { MARKS / 2 } else { 0 };
+    (hash / 64, 1 << (hash % 64))
+}
+
+/// A translation for the second level.
+#[derive(Clone, Copy, Debug)]
+pub struct Second {
+    /// Of 2 MiB, not 4 KiB.
+    pub large: bool,
+    /// Host address of the page.
+    pub host: *mut u8,
+    /// Where the page's watch byte is.
+    pub watch: *const u8,
+    /// May be written without a walk, while it is not watched.
+    pub write: bool,
+    pub global: bool,
+}
 
 impl Bank {
     pub fn new() -> std::io::Result<Self> {
@@ -96,7 +128,9 @@ impl Bank {
             tag: None,
             last_used: 0,
             slot_keys: [u32::MAX; JUMP_SLOTS],
-            filled: Vec::new(),
+            generations: [1; 2],
+            large: [0; MARKS / 64],
+            giant: [0; MARKS / 64],
             jumps: Vec::new(),
             fetch: vec![NO_FETCH; FETCH_ENTRIES],
             fetched: [0; FETCHED_WORDS],
@@ -111,8 +145,8 @@ impl Bank {
     }
 
     fn wipe(&mut self) {
-        for mode in 0..layout::TLB_MODES {
-            for index in 0..layout::TLB_ENTRIES {
+        for mode in 0..TLB_MODES {
+            for index in 0..TLB_ENTRIES {
                 *self.at(mode, index) = TlbEntry::EMPTY;
             }
         }
@@ -121,6 +155,7 @@ impl Bank {
                 self.set_jump_raw(slot, index, NO_TAG, 0);
             }
         }
+        self.want();
     }
 
     /// Where RSP points while this bank's code runs.
@@ -135,10 +170,32 @@ impl Bank {
     }
 
     fn at(&mut self, mode: usize, index: usize) -> &mut TlbEntry {
-        assert!(mode < layout::TLB_MODES && index < layout::TLB_ENTRIES);
+        assert!(mode < TLB_MODES && index < TLB_ENTRIES);
         let offset = STACK + TLB + mode * TLB_MODE_BYTES + index * size_of::<TlbEntry>();
         // SAFETY: in the mapping by the assertion; as for `hot_mut`.
         unsafe { &mut *self.memory.add(offset).cast() }
+    }
+
+    /// The word of the bits that say which of 64 TLB entries may be valid.
+    fn filled(&mut self, mode: usize, word: usize) -> &mut u64 {
+        assert!(mode < TLB_MODES && word < FILLED_MODE_BYTES / 8);
+        let offset = STACK + FILLED + mode * FILLED_MODE_BYTES + word * 8;
+        // SAFETY: as for `at`.
+        unsafe { &mut *self.memory.add(offset).cast() }
+    }
+
+    /// The second level's entries that may hold an address: that of 2 MiB, and that of 4 KiB.
+    fn second(&mut self, address: u64) -> [&mut SecondEntry; 2] {
+        let large = (address >> LARGE_SHIFT) as usize % LARGE_ENTRIES;
+        let small = (address >> 12) as usize % SMALL_ENTRIES;
+        let place = |table: usize, index: usize| STACK + table + index * size_of::<SecondEntry>();
+        // SAFETY: both lie in the mapping by the moduli, in different tables; as for `hot_mut`.
+        unsafe {
+            [
+                &mut *self.memory.add(place(LARGE, large)).cast(),
+                &mut *self.memory.add(place(SMALL, small)).cast(),
+            ]
+        }
     }
 
     /// The entry that may hold `address`.
@@ -154,55 +211,134 @@ impl Bank {
         (offset < 4096).then(|| (entry.host + offset) as *mut u8)
     }
 
-    /// Enters a page. `host` is its host address.
+    /// Enters a page in the first level. `host` is its host address.
     pub fn fill(&mut self, mode: usize, address: u64, host: *mut u8, write: bool, global: bool) {
         let index = layout::tlb_index(address);
         let page = (address & !0xfff).wrapping_neg();
-        let entry = self.at(mode, index);
-        let fresh = entry.read == NO_TAG && entry.write == NO_TAG;
-        *entry = TlbEntry {
+        *self.at(mode, index) = TlbEntry {
             read: page,
             host: host as u64,
             write: if write { page } else { NO_TAG },
             unused: if global { GLOBAL } else { 0 },
         };
-        if fresh {
-            self.filled.push((mode * layout::TLB_ENTRIES + index) as u16);
+        *self.filled(mode, index / 64) |= 1 << (index % 64);
+    }
+
+    /// Enters a page in the second level.
+    pub fn fill_second(&mut self, mode: usize, address: u64, page: Second) {
+        let wanted = self.hot_mut().wanted[mode][usize::from(page.global)];
+        let shift = if page.large { LARGE_SHIFT } else { 12 };
+        let [large, small] = self.second(address);
+        let entry = if page.large { large } else { small };
+        let read_only = if page.write { 0 } else { SECOND_READ_ONLY };
+        *entry = SecondEntry {
+            key: address >> shift << shift | wanted,
+            host: page.host as u64,
+            watch: page.watch as u64,
+            flags: read_only | if page.global { SECOND_GLOBAL } else { 0 },
+        };
+    }
+
+    /// Host address of an address's 4 KiB page, whether it may be written, and whether it is global, if the second level
+    /// knows.
+    pub fn find_second(&mut self, mode: usize, address: u64) -> Option<(*mut u8, bool, bool)> {
+        let wanted = self.hot_mut().wanted[mode];
+        let [large, small] = self.second(address);
+        for (entry, shift) in [(large, LARGE_SHIFT), (small, 12)] {
+            let page = address >> shift << shift;
+            if wanted.contains(&(entry.key ^ page)) {
+                let host = entry.host + (address - page & !0xfff);
+                let (write, global) = (entry.flags & SECOND_READ_ONLY == 0, entry.flags & SECOND_GLOBAL != 0);
+                return Some((host as *mut u8, write, global));
+            }
         }
+        None
+    }
+
+    /// The guest maps `address` by a page of `size` bytes: whoever forgets one address of it forgets all of it.
+    pub fn mark_size(&mut self, address: u64, size: u64) {
+        if size > 4 << 20 {
+            let (word, bit) = mark(address >> 30);
+            self.giant[word] |= bit;
+        } else if size > 4096 {
+            // A 4 MiB page marks both of its halves.
+            for chunk in [address >> LARGE_SHIFT, (address ^ size >> 1 & 1 << LARGE_SHIFT) >> LARGE_SHIFT] {
+                let (word, bit) = mark(chunk);
+                self.large[word] |= bit;
+            }
+        }
+    }
+
+    /// The low bits of valid keys, for translated code to compare with: mode, global, generation.
+    fn want(&mut self) {
+        let [local, global] = self.generations;
+        for mode in 0..TLB_MODES as u64 {
+            self.hot_mut().wanted[mode as usize] = [mode | local << 3, mode | 4 | global << 3];
+        }
+    }
+
+    /// Ends the second level's generation, that of global pages only if asked to.
+    fn flush_second(&mut self, keep_global: bool) {
+        self.generations[0] += 1;
+        self.generations[1] += u64::from(!keep_global);
+        if self.generations.iter().any(|&g| g > GENERATIONS) {
+            self.generations = [1; 2];
+            let bytes = (LARGE_ENTRIES + SMALL_ENTRIES) * size_of::<SecondEntry>();
+            // SAFETY: both tables lie behind each other in the mapping.
+            unsafe { self.memory.add(STACK + LARGE).write_bytes(0, bytes) };
+        }
+        self.want();
     }
 
     /// Forgets all, or all but global pages.
     pub fn flush(&mut self, keep_global: bool) {
-        let filled = std::mem::take(&mut self.filled);
-        let mut kept = Vec::new();
-        for at in filled {
-            let (mode, index) = (at as usize / layout::TLB_ENTRIES, at as usize % layout::TLB_ENTRIES);
-            let entry = self.at(mode, index);
-            if keep_global && entry.unused & GLOBAL != 0 {
-                kept.push(at);
-            } else {
-                *entry = TlbEntry::EMPTY;
+        for mode in 0..TLB_MODES {
+            for word in 0..FILLED_MODE_BYTES / 8 {
+                let mut rest = *self.filled(mode, word);
+                if rest == 0 {
+                    continue;
+                }
+                let mut kept = 0;
+                while rest != 0 {
+                    let bit = rest & rest.wrapping_neg();
+                    rest ^= bit;
+                    let entry = self.at(mode, word * 64 + bit.trailing_zeros() as usize);
+                    if keep_global && entry.unused & GLOBAL != 0 {
+                        kept |= bit;
+                    } else {
+                        *entry = TlbEntry::EMPTY;
+                    }
+                }
+                *self.filled(mode, word) = kept;
             }
         }
-        self.filled = kept;
+        self.flush_second(keep_global);
+        if !keep_global {
+            self.large = [0; MARKS / 64];
+            self.giant = [0; MARKS / 64];
+        }
         self.flush_code();
     }
 
-    /// Forgets one page.
+    /// Forgets one page, of whatever size the guest made it.
     pub fn flush_page(&mut self, address: u64) {
-        let page = (address & !0xfff).wrapping_neg();
-        for mode in 0..layout::TLB_MODES {
-            let entry = self.entry(mode, address);
-            if entry.read == page || entry.write == page {
-                entry.read = NO_TAG;
-                entry.write = NO_TAG;
-                // Stays in `filled`: emptying it twice is harmless, but it must not be listed twice.
-                entry.unused = 0;
-                entry.host = 0;
-                let at = (mode * layout::TLB_ENTRIES + layout::tlb_index(address)) as u16;
-                if let Some(place) = self.filled.iter().rposition(|&f| f == at) {
-                    self.filled.swap_remove(place);
-                }
+        let (word, bit) = mark(address >> 30);
+        if self.giant[word] & bit != 0 {
+            return self.flush(false);
+        }
+        let (word, bit) = mark(address >> LARGE_SHIFT);
+        if self.large[word] & bit != 0 {
+            // Both halves of what may be a page of 4 MiB.
+            self.flush_chunk(address);
+            self.flush_chunk(address ^ 1 << LARGE_SHIFT);
+            return self.flush_code();
+        }
+        for mode in 0..TLB_MODES {
+            self.forget(mode, address);
+        }
+        for (entry, shift) in self.second(address).into_iter().zip([LARGE_SHIFT, 12]) {
+            if (entry.key ^ address) >> shift == 0 {
+                *entry = SecondEntry::default();
             }
         }
         let (word, bit) = fetched_bit(address);
@@ -211,13 +347,45 @@ impl Bank {
         }
     }
 
-    /// Takes the right to write `host`'s page without a check from every entry.
+    /// Empties the first level's entry of a page. Its bit among the filled stays: emptying it twice is harmless.
+    fn forget(&mut self, mode: usize, address: u64) {
+        let page = (address & !0xfff).wrapping_neg();
+        let entry = self.entry(mode, address);
+        if entry.read == page || entry.write == page {
+            *entry = TlbEntry::EMPTY;
+        }
+    }
+
+    /// Forgets 2 MiB.
+    fn flush_chunk(&mut self, address: u64) {
+        let chunk = address >> LARGE_SHIFT << LARGE_SHIFT;
+        for page in (0..1 << LARGE_SHIFT).step_by(4096).map(|offset| chunk | offset) {
+            for mode in 0..TLB_MODES {
+                self.forget(mode, page);
+            }
+            let [large, small] = self.second(page);
+            if (small.key ^ page) >> 12 == 0 {
+                *small = SecondEntry::default();
+            }
+            if (large.key ^ page) >> LARGE_SHIFT == 0 {
+                *large = SecondEntry::default();
+            }
+        }
+    }
+
+    /// Takes the right to write `host`'s page without a check from every entry of the first level. (The second asks at every
+    /// refill.)
     pub fn protect(&mut self, host: *mut u8) {
-        for place in 0..self.filled.len() {
-            let at = self.filled[place] as usize;
-            let entry = self.at(at / layout::TLB_ENTRIES, at % layout::TLB_ENTRIES);
-            if entry.host == host as u64 {
-                entry.write = NO_TAG;
+        for mode in 0..TLB_MODES {
+            for word in 0..FILLED_MODE_BYTES / 8 {
+                let mut rest = *self.filled(mode, word);
+                while rest != 0 {
+                    let entry = self.at(mode, word * 64 + rest.trailing_zeros() as usize);
+                    if entry.host == host as u64 {
+                        entry.write = NO_TAG;
+                    }
+                    rest &= rest - 1;
+                }
             }
         }
     }
@@ -390,3 +558,7 @@ pub enum Selected {
     /// It was another tag's.
     Reused,
 }
+
+#[cfg(test)]
+#[path = "bank_tests.rs"]
+mod tests;

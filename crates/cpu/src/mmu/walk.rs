@@ -54,6 +54,8 @@ pub struct Page {
     pub guest_physical: u64,
     /// Bytes of the smallest page of all stages that map it: 4096, 2 MiB, 4 MiB or 1 GiB.
     pub size: u64,
+    /// Bytes of the page in the linear address space, which INVLPG forgets as a whole.
+    pub linear_size: u64,
     pub read: bool,
     pub write: bool,
     pub execute: bool,
@@ -104,6 +106,7 @@ fn unpaged<T: Tables + ?Sized>(
         physical: below.physical,
         guest_physical: linear,
         size: below.size.min(1 << 30),
+        linear_size: 4096,
         read: true,
         write: below.write,
         execute: below.execute,
@@ -146,6 +149,7 @@ fn attempt<T: Tables + ?Sized>(
         physical: below.physical,
         guest_physical: leaf.address,
         size: leaf.size.min(below.size),
+        linear_size: leaf.size,
         read: rights.read,
         write: rights.write && dirty && below.write,
         execute: rights.execute && below.execute,

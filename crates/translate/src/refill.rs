@@ -1,0 +1,163 @@
+//! The second level of the TLB: what misses the first looks here, in assembly, before Rust is asked to walk.
+//!
+//! Two tables, of 2 MiB and of 4 KiB translations, without ways. An entry is valid if its key is the page and one of the
+//! two words that [`Hot::wanted`] has for the mode; so a flush is a change of those words. Whether a page is watched is looked
+//! up at each refill: nobody has to find entries of a page that becomes watched.
+
+// UNSAFETY: machine code that runs between translated code and Rust, with translated code's registers.
+#![allow(unsafe_code)]
+
+use crate::layout::{
+    FILLED, FILLED_MODE_BYTES, Hot, LARGE, LARGE_ENTRIES, NO_TAG, SECOND_READ_ONLY, SMALL, SMALL_ENTRIES,
+    TLB, TLB_ENTRIES, TLB_MODE_BYTES,
+};
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+// At entry: R14 the linear address, RCX 4096 minus the access's size, Hot::site; all else but R13 is the guest's. As
+// `ireko_access` it gives the host address in R14, and RCX = 0. The return address lies at RSP, so the bank is 8 further up.
+global_asm!(
+    ".macro ireko_refill name, mode, write",
+    ".globl \\name",
+    "\\name:",
+    "mov [rsp + 8 + {aside}], rax",
+    "mov [rsp + 8 + {aside} + 8], rdx",
+    "lahf",
+    "seto al",
+    "mov [rsp + 8 + {aside} + 16], rax",
+    // An access that crosses into the next page is Rust's.
+    "mov eax, r14d",
+    "and eax, 4095",
+    "cmp eax, ecx",
+    "ja 9f",
+    // RAX: the entry. RCX: the page's host address. RDX: where its watch byte is.
+    "mov rax, r14",
+    "shr rax, 21",
+    "mov rdx, rax",
+    "shl rdx, 21",
+    "and eax, {large_entries} - 1",
+    "shl eax, 5",
+    "lea rax, [rsp + rax + 8 + {large}]",
+    "xor rdx, [rax]",
+    "cmp rdx, [rsp + 8 + {wanted} + 16 * \\mode]",
+    "je 2f",
+    "cmp rdx, [rsp + 8 + {wanted} + 16 * \\mode + 8]",
+    "je 2f",
+    "mov rax, r14",
+    "shr rax, 12",
+    "mov rdx, rax",
+    "shl rdx, 12",
+    "and eax, {small_entries} - 1",
+    "shl eax, 5",
+    "lea rax, [rsp + rax + 8 + {small}]",
+    "xor rdx, [rax]",
+    "cmp rdx, [rsp + 8 + {wanted} + 16 * \\mode]",
+    "je 3f",
+    "cmp rdx, [rsp + 8 + {wanted} + 16 * \\mode + 8]",
+    "jne 9f",
+    "3:",
+    "mov rcx, [rax + 8]",
+    "mov rdx, [rax + 16]",
+    "jmp 4f",
+    "2:",
+    "mov ecx, r14d",
+    "and ecx, 0x1ff000",
+    "mov edx, ecx",
+    "shr edx, 12",
+    "add rcx, [rax + 8]",
+    "add rdx, [rax + 16]",
+    "4:",
+    "movzx edx, byte ptr [rdx]",
+    "mov eax, [rax + 24]",
+    // EDX: not 0 if the page must not be written without a look. R13: the write tag.
+    "mov r13, r14",
+    "and r13, -4096",
+    "neg r13",
+    "test eax, {read_only}",
+    "setnz ah",
+    "or dl, ah",
+    ".if \\write",
+    "jnz 9f",
+    ".endif",
+    "and eax, 2",
+    "shr eax, 1",
+    // The first level's entry.
+    "mov [rsp + 8 + {aside} + 24], rax",
+    "mov rax, r14",
+    "shr rax, 12",
+    "and eax, {entries} - 1",
+    "bts [rsp + 8 + {filled} + {filled_mode} * \\mode], rax",
+    "shl eax, 5",
+    "lea rax, [rsp + rax + 8 + {tlb} + {tlb_mode} * \\mode]",
+    "mov [rax], r13",
+    "mov [rax + 8], rcx",
+    ".if \\write",
+    ".else",
+    "test dl, dl",
+    "jz 5f",
+    "movabs r13, {no_tag}",
+    "5:",
+    ".endif",
+    "mov [rax + 16], r13",
+    "mov rdx, [rsp + 8 + {aside} + 24]",
+    "mov [rax + 24], rdx",
+    "and r14d, 4095",
+    "add r14, rcx",
+    "mov rax, [rsp + 8 + {aside} + 16]",
+    "add al, 0x7f",
+    "sahf",
+    "mov rax, [rsp + 8 + {aside}]",
+    "mov rdx, [rsp + 8 + {aside} + 8]",
+    "mov ecx, 0",
+    "ret",
+    "9:",
+    "mov rax, [rsp + 8 + {aside} + 16]",
+    "add al, 0x7f",
+    "sahf",
+    "mov rax, [rsp + 8 + {aside}]",
+    "mov rdx, [rsp + 8 + {aside} + 8]",
+    "jmp [rsp + 8 + {access_thunk}]",
+    ".endm",
+    ".pushsection .text.ireko_thunks,\"ax\",@progbits",
+    "ireko_refill ireko_refill_0_read, 0, 0",
+    "ireko_refill ireko_refill_0_write, 0, 1",
+    "ireko_refill ireko_refill_1_read, 1, 0",
+    "ireko_refill ireko_refill_1_write, 1, 1",
+    "ireko_refill ireko_refill_2_read, 2, 0",
+    "ireko_refill ireko_refill_2_write, 2, 1",
+    ".popsection",
+    aside = const offset_of!(Hot, aside),
+    wanted = const offset_of!(Hot, wanted),
+    access_thunk = const offset_of!(Hot, access_thunk),
+    large = const LARGE,
+    large_entries = const LARGE_ENTRIES,
+    small = const SMALL,
+    small_entries = const SMALL_ENTRIES,
+    read_only = const SECOND_READ_ONLY,
+    entries = const TLB_ENTRIES,
+    filled = const FILLED,
+    filled_mode = const FILLED_MODE_BYTES,
+    tlb = const TLB,
+    tlb_mode = const TLB_MODE_BYTES,
+    no_tag = const NO_TAG,
+);
+
+unsafe extern "C" {
+    fn ireko_refill_0_read();
+    fn ireko_refill_0_write();
+    fn ireko_refill_1_read();
+    fn ireko_refill_1_write();
+    fn ireko_refill_2_read();
+    fn ireko_refill_2_write();
+}
+
+/// Lets misses look at the second level first, or (if not `on`) go to Rust at once.
+pub fn prepare(hot: &mut Hot, on: bool) {
+    let refill: [[unsafe extern "C" fn(); 2]; 3] = [
+        [ireko_refill_0_read, ireko_refill_0_write],
+        [ireko_refill_1_read, ireko_refill_1_write],
+        [ireko_refill_2_read, ireko_refill_2_write],
+    ];
+    hot.miss_thunk =
+        if on { refill.map(|m| m.map(|f| f as usize as u64)) } else { [[hot.access_thunk; 2]; 3] };
+}
