@@ -60,12 +60,13 @@ struct Machine {
 }
 
 const WINDOWS: Windows = Windows { ports: 0xc000..0xd000, mmio32: 0xe000_0000..0xe010_0000, mmio64: 0..0 };
+const HOT: std::ops::Range<u64> = 0x1000_0000..0x1100_0000;
 const ECAM: u64 = 0xf000_0000;
 
 fn machine() -> Machine {
     let (clock, (sink, _), power) = (Clock::new(), messages(), Arc::new(|_| {}) as Power);
     let timers = Timers::new(clock);
-    let memory = Arc::new(Memory::new(&[(0, 0x10_0000)]).unwrap());
+    let memory = Arc::new(Memory::new(&[(0, 0x10_0000), (HOT.start, HOT.end - HOT.start)]).unwrap());
     let (pic, ioapic) = (Pic::new(Arc::new(|| {})), IoApic::new(0, sink.clone()));
     let irqs = Irqs::new(pic.clone(), ioapic.clone());
     let pci = PciBus::new((16..24).map(|gsi| irqs.line(gsi)).collect());
@@ -76,6 +77,13 @@ fn machine() -> Machine {
         virtio::console(memory.clone(), sink.clone(), pci.intx(3), Box::new(Output::default()));
     input.send(b"typed");
     pci.add(3, console).unwrap();
+    let (balloon, control) = virtio::balloon(memory.clone(), sink.clone(), pci.intx(4));
+    control.want(1 << 20);
+    control.poll();
+    pci.add(4, balloon).unwrap();
+    let (mem, control) = virtio::mem(memory.clone(), HOT, sink.clone(), pci.intx(5));
+    control.request(HOT.end - HOT.start);
+    pci.add(5, mem).unwrap();
     pci.assign(&WINDOWS).unwrap();
     let mut bus = SystemBus::new();
     let lines = (0..24).map(|pin| Probe::new().line(pin)).collect();
@@ -104,11 +112,11 @@ fn place(random: &mut Random) -> (Space, u64) {
     match random.below(4) {
         0 => (Space::Port, PORTS[random.below(14) as usize] + random.below(8)),
         1 => (Space::Mmio, 0xfec0_0000 + [0, 0x10, 0x40][random.below(3) as usize]),
-        2 => (Space::Mmio, ECAM + (random.below(4) << 15) + random.below(0x100)),
+        2 => (Space::Mmio, ECAM + (random.below(6) << 15) + random.below(0x100)),
         _ => {
             let structures = [0, 0, 0, 0x1000, 0x2000, 0x3000, 0x6000, 0x7000];
             let structure = structures[random.below(8) as usize];
-            (Space::Mmio, WINDOWS.mmio32.start + random.below(3) * 0x8000 + structure + random.below(0x40))
+            (Space::Mmio, WINDOWS.mmio32.start + random.below(5) * 0x8000 + structure + random.below(0x40))
         }
     }
 }
@@ -130,7 +138,7 @@ fn assail(seed: u64, accesses: u32) {
             _ => {}
         }
     }
-    assert_eq!(machine.memory.size(), 0x10_0000);
+    assert_eq!(machine.memory.size(), 0x110_0000);
 }
 
 #[test]
@@ -146,7 +154,7 @@ fn random_rings_harm_nobody() {
         machine.bus.write(Space::Mmio, WINDOWS.mmio32.start + offset, &value.to_le_bytes()[..len]);
     };
     for round in 0..3000u64 {
-        let bar = round % 3 * 0x8000;
+        let bar = round % 5 * 0x8000;
         let noise: Vec<u8> =
             (0..0x3000).map(|_| [0, 1, 2, random.next() as u8][random.below(4) as usize]).collect();
         machine.memory.ram().write_slice(&noise, GuestAddress(0x1000)).unwrap();

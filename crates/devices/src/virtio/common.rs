@@ -25,6 +25,8 @@ pub(super) struct Common {
     device_select: u32,
     driver_select: u32,
     pub status: u8,
+    /// Counts changes of the type's configuration structure.
+    pub generation: u8,
     pub config_vector: u16,
     select: u16,
     pub rings: Vec<Vring>,
@@ -41,6 +43,7 @@ impl Common {
             device_select: 0,
             driver_select: 0,
             status: 0,
+            generation: 0,
             config_vector: NO_VECTOR,
             select: 0,
             rings: sizes.iter().filter_map(ring).collect(),
@@ -50,7 +53,8 @@ impl Common {
 
     pub fn reset(&mut self) {
         let rings = std::mem::take(&mut self.rings);
-        *self = Self { offered: self.offered, ..Self::new(0, &[], self.vectors) };
+        *self =
+            Self { offered: self.offered, generation: self.generation, ..Self::new(0, &[], self.vectors) };
         self.rings = rings;
         for ring in &mut self.rings {
             ring.queue.reset();
@@ -77,7 +81,7 @@ impl Common {
             CONFIG_VECTOR => u64::from(self.config_vector),
             NUM_QUEUES => self.rings.len() as u64,
             DEVICE_STATUS => u64::from(self.status),
-            CONFIG_GENERATION => 0,
+            CONFIG_GENERATION => u64::from(self.generation),
             QUEUE_SELECT => u64::from(self.select),
             QUEUE_SIZE => queue(|ring| u64::from(ring.queue.size())),
             QUEUE_VECTOR => self.ring().map_or(u64::from(NO_VECTOR), |ring| u64::from(ring.vector)),

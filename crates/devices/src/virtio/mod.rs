@@ -1,8 +1,10 @@
 //! Virtio devices over PCI: the transport, the queues, and the devices.
 
+mod balloon;
 mod blk;
 mod common;
 mod console;
+mod mem;
 mod pci;
 mod queue;
 pub mod regs;
@@ -10,8 +12,10 @@ mod rng;
 #[cfg(test)]
 mod tests;
 
+pub use balloon::{BalloonControl, Statistics, balloon};
 pub use blk::Blk;
 pub use console::{Console, ConsoleInput, console};
+pub use mem::{BLOCK as MEM_BLOCK, MemControl, Plugged, mem};
 pub use pci::VirtioPci;
 pub use queue::{Broken, Buffers};
 pub use rng::Rng;
@@ -29,9 +33,13 @@ pub trait VirtioDevice: Send {
     }
     /// The largest size of each queue, powers of two.
     fn queue_sizes(&self) -> &'static [u16];
-    /// The type's configuration structure; reads past its end give zeros. None of our types has one to write.
+    /// The type's configuration structure; reads past its end give zeros.
     fn config(&self) -> Vec<u8> {
         Vec::new()
+    }
+    /// The driver writes `data` to its configuration structure.
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        let _ = (offset, data);
     }
     /// Whether the device would do something with a buffer of this queue now; otherwise buffers wait.
     fn wants(&self, queue: usize) -> bool {

@@ -52,6 +52,19 @@ impl VirtioPci {
         self.broken.as_ref()
     }
 
+    /// Whether a driver runs the device.
+    pub fn driven(&self) -> bool {
+        self.common.running()
+    }
+
+    /// Tells the driver that the type's configuration structure has changed (2.5, 4.1.5.3).
+    pub fn config_changed(&mut self) {
+        self.common.generation = self.common.generation.wrapping_add(1);
+        if self.common.running() {
+            self.interrupt(self.common.config_vector, ISR_CONFIG);
+        }
+    }
+
     /// Looks at queue `index`: called on the driver's notification, and by whoever has something for the device.
     pub fn kick(&mut self, index: usize) {
         if !self.common.running() {
@@ -250,6 +263,9 @@ impl Function for VirtioPci {
         }
         if let Some(at) = within(offset, len, span(COMMON, COMMON_SIZE)) {
             return self.write_common(at, data);
+        }
+        if let Some(at) = within(offset, len, span(DEVICE, DEVICE_SIZE)) {
+            return self.device.write_config(at, data);
         }
         if let Some(at) = within(offset, len, span(MSIX_TABLE, self.msix.table_size())) {
             self.msix.write_table(at, data);

@@ -9,14 +9,14 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use vm_memory::{Bytes, GuestAddress};
 
-const DESC: u64 = 0x1000;
-const AVAIL: u64 = 0x2000;
-const USED: u64 = 0x3000;
-const DATA: u64 = 0x8000;
-const NEXT: u16 = 1;
-const WRITE: u16 = 2;
-const INDIRECT: u16 = 4;
-const SIZE: u16 = 8;
+pub(super) const DESC: u64 = 0x1000;
+pub(super) const AVAIL: u64 = 0x2000;
+pub(super) const USED: u64 = 0x3000;
+pub(super) const DATA: u64 = 0x8000;
+pub(super) const NEXT: u16 = 1;
+pub(super) const WRITE: u16 = 2;
+pub(super) const INDIRECT: u16 = 4;
+pub(super) const SIZE: u16 = 8;
 
 /// A disk in memory.
 struct Ram(Arc<Mutex<Vec<u8>>>, bool);
@@ -42,55 +42,62 @@ impl Disk for Ram {
 }
 
 /// What a driver does, at the BAR and in memory. Its queue (index `queue`) lies at [`DESC`], [`AVAIL`] and [`USED`].
-struct Driver {
-    function: Arc<Mutex<VirtioPci>>,
-    memory: Arc<Memory>,
-    queue: u16,
-    submitted: u16,
-    messages: Arc<Mutex<Vec<Msi>>>,
-    probe: Arc<Probe>,
+pub(super) struct Driver {
+    pub(super) function: Arc<Mutex<VirtioPci>>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) queue: u16,
+    pub(super) submitted: u16,
+    pub(super) messages: Arc<Mutex<Vec<Msi>>>,
+    pub(super) probe: Arc<Probe>,
 }
 
 impl Driver {
-    fn new(device: impl VirtioDevice + 'static) -> Self {
+    pub(super) fn new(device: impl VirtioDevice + 'static) -> Self {
         Self::with(|memory, msi, line| shared(VirtioPci::new(Box::new(device), memory, msi, line)))
     }
 
-    fn with(
+    pub(super) fn with(
         make: impl FnOnce(Arc<Memory>, crate::MsiSink, ireko_vmcore::Line) -> Arc<Mutex<VirtioPci>>,
     ) -> Self {
-        let memory = Arc::new(Memory::new(&[(0, 0x10_0000)]).unwrap());
+        Self::over(&[(0, 0x10_0000)], make)
+    }
+
+    pub(super) fn over(
+        ranges: &[(u64, u64)],
+        make: impl FnOnce(Arc<Memory>, crate::MsiSink, ireko_vmcore::Line) -> Arc<Mutex<VirtioPci>>,
+    ) -> Self {
+        let memory = Arc::new(Memory::new(ranges).unwrap());
         let ((sink, messages), probe) = (messages(), Probe::new());
         let function = make(memory.clone(), sink, probe.line(0));
         Self { function, memory, queue: 0, submitted: 0, messages, probe }
     }
 
-    fn disk(sectors: usize) -> (Self, Arc<Mutex<Vec<u8>>>) {
+    pub(super) fn disk(sectors: usize) -> (Self, Arc<Mutex<Vec<u8>>>) {
         let bytes: Arc<Mutex<Vec<u8>>> = shared((0..sectors * 512).map(|i| (i / 512) as u8).collect());
         (Self::new(Blk::new(Box::new(Ram(bytes.clone(), false)), "serial")).started(0), bytes)
     }
 
-    fn write<const N: usize>(&self, offset: u64, bytes: [u8; N]) {
+    pub(super) fn write<const N: usize>(&self, offset: u64, bytes: [u8; N]) {
         lock(&self.function).write_bar(BAR, offset, &bytes);
     }
-    fn read(&self, offset: u64, len: usize) -> u64 {
+    pub(super) fn read(&self, offset: u64, len: usize) -> u64 {
         let mut data = [0; 8];
         lock(&self.function).read_bar(BAR, offset, &mut data[..len]);
         u64::from_le_bytes(data)
     }
-    fn status(&self) -> u8 {
+    pub(super) fn status(&self) -> u8 {
         self.read(DEVICE_STATUS, 1) as u8
     }
-    fn set_status(&self, status: u8) {
+    pub(super) fn set_status(&self, status: u8) {
         self.write(DEVICE_STATUS, [status]);
     }
-    fn accept(&self, features: u64) {
+    pub(super) fn accept(&self, features: u64) {
         for select in 0..2u32 {
             self.write(DRIVER_FEATURE_SELECT, select.to_le_bytes());
             self.write(DRIVER_FEATURE, ((features >> (32 * select)) as u32).to_le_bytes());
         }
     }
-    fn offered(&self) -> u64 {
+    pub(super) fn offered(&self) -> u64 {
         let half = |select: u32| {
             self.write(DEVICE_FEATURE_SELECT, select.to_le_bytes());
             self.read(DEVICE_FEATURE, 4)
@@ -99,11 +106,11 @@ impl Driver {
     }
 
     /// The whole initialization (3.1.1) with `queue` enabled and no event index.
-    fn started(self, queue: u16) -> Self {
+    pub(super) fn started(self, queue: u16) -> Self {
         self.negotiated(queue, F_VERSION_1 | F_INDIRECT_DESC)
     }
 
-    fn negotiated(mut self, queue: u16, features: u64) -> Self {
+    pub(super) fn negotiated(mut self, queue: u16, features: u64) -> Self {
         self.queue = queue;
         self.set_status(3);
         self.accept(features);
@@ -113,10 +120,10 @@ impl Driver {
         self
     }
 
-    fn enable(&self, desc: u64) {
+    pub(super) fn enable(&self, desc: u64) {
         self.enable_at(desc, USED);
     }
-    fn enable_at(&self, desc: u64, used: u64) {
+    pub(super) fn enable_at(&self, desc: u64, used: u64) {
         self.write(QUEUE_SELECT, self.queue.to_le_bytes());
         self.write(QUEUE_SIZE, SIZE.to_le_bytes());
         self.write(QUEUE_DESC, desc.to_le_bytes());
@@ -125,16 +132,16 @@ impl Driver {
         self.write(QUEUE_ENABLE, 1u16.to_le_bytes());
     }
 
-    fn put<T: vm_memory::ByteValued>(&self, address: u64, value: T) {
+    pub(super) fn put<T: vm_memory::ByteValued>(&self, address: u64, value: T) {
         self.memory.ram().write_obj(value, GuestAddress(address)).unwrap();
     }
-    fn take<const N: usize>(&self, address: u64) -> [u8; N] {
+    pub(super) fn take<const N: usize>(&self, address: u64) -> [u8; N] {
         let mut bytes = [0; N];
         self.memory.ram().read_slice(&mut bytes, GuestAddress(address)).unwrap();
         bytes
     }
 
-    fn describe(&self, table: u64, index: u16, address: u64, len: u32, flags: u16) {
+    pub(super) fn describe(&self, table: u64, index: u16, address: u64, len: u32, flags: u16) {
         let at = table + 16 * u64::from(index);
         self.put(at, address);
         self.put(at + 8, len);
@@ -143,7 +150,7 @@ impl Driver {
     }
 
     /// Lays out a chain from descriptor 0 on, makes it available and notifies.
-    fn submit(&mut self, chain: &[(u64, u32, u16)]) {
+    pub(super) fn submit(&mut self, chain: &[(u64, u32, u16)]) {
         for (index, &(address, len, flags)) in (0..).zip(chain) {
             let next = if usize::from(index) + 1 < chain.len() { NEXT } else { 0 };
             self.describe(DESC, index, address, len, flags | next);
@@ -151,23 +158,23 @@ impl Driver {
         self.offer(0);
         self.notify();
     }
-    fn offer(&mut self, head: u16) {
+    pub(super) fn offer(&mut self, head: u16) {
         self.put(AVAIL + 4 + 2 * u64::from(self.submitted % SIZE), head);
         self.submitted += 1;
         self.put(AVAIL + 2, self.submitted);
     }
-    fn notify(&self) {
+    pub(super) fn notify(&self) {
         self.write(NOTIFY + 4 * u64::from(self.queue), self.queue.to_le_bytes());
     }
-    fn used(&self) -> u16 {
+    pub(super) fn used(&self) -> u16 {
         u16::from_le_bytes(self.take(USED + 2))
     }
-    fn used_len(&self, index: u64) -> u32 {
+    pub(super) fn used_len(&self, index: u64) -> u32 {
         u32::from_le_bytes(self.take(USED + 8 + 8 * index))
     }
 
     /// A block request with `len` bytes of data, and its status.
-    fn block(&mut self, kind: u32, sector: u64, len: u32, flags: u16) -> u8 {
+    pub(super) fn block(&mut self, kind: u32, sector: u64, len: u32, flags: u16) -> u8 {
         self.put(0x4000, kind);
         self.put(0x4008, sector);
         self.put(0x5000, 0xeeu8);
@@ -175,14 +182,14 @@ impl Driver {
         self.take::<1>(0x5000)[0]
     }
 
-    fn config(&self, at: usize, len: usize) -> u64 {
+    pub(super) fn config(&self, at: usize, len: usize) -> u64 {
         let mut data = [0; 8];
         lock(&self.function).read_config(at as u16, &mut data[..len]);
         u64::from_le_bytes(data)
     }
 
     /// Where the capability of virtio type `kind` is.
-    fn capability(&self, kind: u8) -> usize {
+    pub(super) fn capability(&self, kind: u8) -> usize {
         let mut at = HEADER_END;
         while at != 0 && (self.config(at, 1) as u8, self.config(at + 3, 1) as u8) != (CAPABILITY, kind) {
             at = self.config(at + 1, 1) as usize;
@@ -191,7 +198,7 @@ impl Driver {
     }
 
     /// Opens MSI-X with queue vector 1.
-    fn open_msix(&self) {
+    pub(super) fn open_msix(&self) {
         let mut at = HEADER_END;
         while self.config(at, 1) != 0x11 {
             at = self.config(at + 1, 1) as usize;

@@ -1,0 +1,259 @@
+//! The memory balloon (5.5): pages that the guest's driver takes from its own kernel, and the host gets back.
+
+mod regs;
+#[cfg(test)]
+mod tests;
+
+use self::regs::*;
+use super::regs::TYPE_BALLOON;
+use super::{Broken, Buffers, VirtioDevice, VirtioPci};
+use crate::access::{copy_in, value};
+use crate::{MsiSink, lock, shared};
+use ireko_vmcore::memory::PAGE;
+use ireko_vmcore::{Line, Memory};
+use std::io::Read;
+use std::sync::{Arc, Mutex, Weak};
+
+/// Page frame numbers in one buffer; drivers send 256 (Linux), and nobody needs more than this.
+const MOST_PAGES: usize = 1 << 16;
+/// Statistics in one buffer; there are ten kinds.
+const MOST_STATISTICS: usize = 64;
+/// A buffer of statistics holds what was true when the driver last got it back. So the first one only makes the driver
+/// fill another.
+const EXCHANGES: u8 = 2;
+
+/// What the guest's kernel says of its memory, as far as it says it: bytes, and counts since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    pub total: Option<u64>,
+    pub free: Option<u64>,
+    /// Could be had without swapping.
+    pub available: Option<u64>,
+    pub caches: Option<u64>,
+    pub swap_in: Option<u64>,
+    pub swap_out: Option<u64>,
+    pub major_faults: Option<u64>,
+    pub minor_faults: Option<u64>,
+}
+
+impl Statistics {
+    fn set(&mut self, tag: u16, value: u64) {
+        let place = match tag {
+            S_SWAP_IN => &mut self.swap_in,
+            S_SWAP_OUT => &mut self.swap_out,
+            S_MAJFLT => &mut self.major_faults,
+            S_MINFLT => &mut self.minor_faults,
+            S_MEMFREE => &mut self.free,
+            S_MEMTOT => &mut self.total,
+            S_AVAIL => &mut self.available,
+            S_CACHES => &mut self.caches,
+            // What newer drivers count is not asked for.
+            _ => return,
+        };
+        *place = Some(value);
+    }
+}
+
+#[derive(Default)]
+struct State {
+    /// Pages that the device wants.
+    target: u32,
+    /// What the driver says it gave; shown back to it and not believed.
+    actual: [u8; 4],
+    inside: Pages,
+    statistics: Option<Statistics>,
+    /// Buffers of statistics that are wanted now.
+    exchanges: u8,
+}
+
+/// A set of page frame numbers.
+#[derive(Default)]
+struct Pages {
+    words: Vec<u64>,
+    count: u64,
+}
+
+impl Pages {
+    fn place(frame: u32) -> (usize, u64) {
+        (frame as usize / 64, 1 << (frame % 64))
+    }
+    /// Whether it was not there.
+    fn insert(&mut self, frame: u32) -> bool {
+        let (at, bit) = Self::place(frame);
+        if self.words.len() <= at {
+            self.words.resize(at + 1, 0);
+        }
+        let new = self.words[at] & bit == 0;
+        self.words[at] |= bit;
+        self.count += u64::from(new);
+        new
+    }
+    fn remove(&mut self, frame: u32) {
+        let (at, bit) = Self::place(frame);
+        if let Some(word) = self.words.get_mut(at).filter(|word| **word & bit != 0) {
+            *word &= !bit;
+            self.count -= 1;
+        }
+    }
+}
+
+/// The device.
+struct Balloon {
+    memory: Arc<Memory>,
+    state: Arc<Mutex<State>>,
+}
+
+/// The host's end of a balloon.
+#[derive(Clone)]
+pub struct BalloonControl {
+    state: Arc<Mutex<State>>,
+    function: Weak<Mutex<VirtioPci>>,
+}
+
+/// A balloon function and the end that blows it up.
+pub fn balloon(memory: Arc<Memory>, msi: MsiSink, intx: Line) -> (Arc<Mutex<VirtioPci>>, BalloonControl) {
+    let state = Arc::<Mutex<State>>::default();
+    let device = Balloon { memory: memory.clone(), state: state.clone() };
+    let function = shared(VirtioPci::new(Box::new(device), memory, msi, intx));
+    let control = BalloonControl { state, function: Arc::downgrade(&function) };
+    (function, control)
+}
+
+impl BalloonControl {
+    /// Asks the driver for so many bytes, or to take back what is above.
+    pub fn want(&self, bytes: u64) {
+        let pages = u32::try_from(bytes / PAGE).unwrap_or(u32::MAX);
+        if std::mem::replace(&mut lock(&self.state).target, pages) != pages
+            && let Some(function) = self.function.upgrade()
+        {
+            lock(&function).config_changed();
+        }
+    }
+    pub fn wanted(&self) -> u64 {
+        u64::from(lock(&self.state).target) * PAGE
+    }
+    /// Bytes that the guest has given and not taken back.
+    pub fn size(&self) -> u64 {
+        lock(&self.state).inside.count * PAGE
+    }
+    /// Asks the driver for statistics; [`BalloonControl::statistics`] has them soon.
+    pub fn poll(&self) {
+        lock(&self.state).exchanges = EXCHANGES;
+        if let Some(function) = self.function.upgrade() {
+            lock(&function).kick(STATS);
+        }
+    }
+    /// The newest ones, if a driver has given any.
+    pub fn statistics(&self) -> Option<Statistics> {
+        lock(&self.state).statistics
+    }
+    /// Whether the guest has a driver for it.
+    pub fn driven(&self) -> bool {
+        self.function.upgrade().is_some_and(|function| lock(&function).driven())
+    }
+}
+
+impl Balloon {
+    fn inflate(&mut self, frames: &mut [u32]) {
+        let mut state = lock(&self.state);
+        let memory = &self.memory;
+        // In order and together: one call to the host for pages that lie side by side.
+        frames.sort_unstable();
+        let mut run: Option<(u64, u64)> = None;
+        for &frame in frames.iter() {
+            let address = u64::from(frame) << PAGE_SHIFT;
+            let ours = memory.regions().iter().any(|region| address.wrapping_sub(region.guest) < region.size);
+            if !ours || !state.inside.insert(frame) {
+                continue;
+            }
+            run = match run {
+                Some((start, size)) if start + size == address => Some((start, size + PAGE)),
+                other => {
+                    give_back(memory, other);
+                    Some((address, PAGE))
+                }
+            };
+        }
+        give_back(memory, run);
+    }
+
+    fn deflate(&mut self, frames: &[u32]) {
+        let mut state = lock(&self.state);
+        frames.iter().for_each(|&frame| state.inside.remove(frame));
+    }
+
+    fn take_statistics(&mut self, mut buffers: Buffers<'_>) -> Result<(), Broken> {
+        let count = (buffers.reader.available_bytes() / STATISTIC_SIZE).min(MOST_STATISTICS);
+        let mut bytes = vec![0; count * STATISTIC_SIZE];
+        buffers.reader.read_exact(&mut bytes)?;
+        let mut statistics = Statistics::default();
+        for one in bytes.chunks_exact(STATISTIC_SIZE) {
+            statistics.set(value(&one[..2]) as u16, value(&one[2..]));
+        }
+        let mut state = lock(&self.state);
+        state.exchanges = state.exchanges.saturating_sub(1);
+        state.statistics = Some(statistics);
+        Ok(())
+    }
+}
+
+/// The page frame numbers in a buffer.
+fn frames(mut buffers: Buffers<'_>) -> Result<Vec<u32>, Broken> {
+    let count = buffers.reader.available_bytes() / 4;
+    if count > MOST_PAGES {
+        return Err(Broken(format!("{count} pages for the balloon in one buffer")));
+    }
+    let mut bytes = vec![0; count * 4];
+    buffers.reader.read_exact(&mut bytes)?;
+    Ok(bytes.chunks_exact(4).map(|four| value(four) as u32).collect())
+}
+
+fn give_back(memory: &Memory, run: Option<(u64, u64)>) {
+    if let Some((start, size)) = run {
+        // A run over the border of two regions is no matter for one call; such pages stay with the guest's process.
+        let _ = memory.give_back(start, size);
+    }
+}
+
+impl VirtioDevice for Balloon {
+    fn name(&self) -> &'static str {
+        "virtio-balloon"
+    }
+    fn kind(&self) -> u16 {
+        TYPE_BALLOON
+    }
+    fn class(&self) -> u32 {
+        0xff_00_00
+    }
+    fn features(&self) -> u64 {
+        F_STATS_VQ | F_DEFLATE_ON_OOM
+    }
+    fn queue_sizes(&self) -> &'static [u16] {
+        &[128, 128, 8]
+    }
+    fn config(&self) -> Vec<u8> {
+        let state = lock(&self.state);
+        [state.target.to_le_bytes(), state.actual].concat()
+    }
+    fn write_config(&mut self, offset: u64, data: &[u8]) {
+        if let Some(at) = offset.checked_sub(ACTUAL) {
+            copy_in(&mut lock(&self.state).actual, at, data);
+        }
+    }
+    fn wants(&self, queue: usize) -> bool {
+        queue != STATS || lock(&self.state).exchanges > 0
+    }
+    fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken> {
+        match queue {
+            INFLATE => self.inflate(&mut frames(buffers)?),
+            DEFLATE => self.deflate(&frames(buffers)?),
+            _ => self.take_statistics(buffers)?,
+        }
+        Ok(0)
+    }
+    /// A driver that starts anew has all pages (5.5.5); what is wanted stands.
+    fn reset(&mut self) {
+        let mut state = lock(&self.state);
+        *state = State { target: state.target, ..State::default() };
+    }
+}
