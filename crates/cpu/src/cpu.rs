@@ -79,6 +79,8 @@ pub struct Cpu {
     pub(crate) lone: bool,
     /// The instruments that are on.
     pub inspect: Option<Box<crate::inspect::Inspect>>,
+    /// Who runs in guest worlds.
+    pub(crate) nesting: crate::inspect::nesting::Ledger,
     pub(crate) banks: Banks,
     pub(crate) shared_fetch: crate::mmu::shared::SharedFetch,
     pub(crate) dependents: crate::mmu::tables::Dependents,
@@ -94,6 +96,8 @@ impl Cpu {
         spec.apics.on_wake(spec.id, Arc::new(move || woken.wake()));
         let woken = wake.clone();
         spec.memory.watch().on_write(Box::new(move || woken.wake()));
+        let woken = wake.clone();
+        let window = ireko_vmcore::Window::new(move || woken.wake());
         let mut cpu = Self {
             regs: Registers::reset(),
             fpu: Box::new(XsaveArea([0; 4096])),
@@ -124,6 +128,7 @@ impl Cpu {
             shared_fetch: Default::default(),
             lone: spec.model.vcpus() == 1,
             inspect: None,
+            nesting: crate::inspect::nesting::Ledger::new(window),
             banks: Banks::new()?,
             code: crate::code::Code::new()?,
             counters: Counters::default(),

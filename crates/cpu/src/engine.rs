@@ -168,4 +168,7 @@ impl Vcpu for SoftVcpu {
     fn counters(&mut self) -> Option<Vec<ireko_vmcore::WorldCounters>> {
         self.cpu.inspected_counters()
     }
+    fn window(&self) -> Option<ireko_vmcore::Window> {
+        Some(self.cpu.nesting.window.clone())
+    }
 }

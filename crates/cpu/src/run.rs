@@ -25,6 +25,7 @@ impl Cpu {
         self.bus = Some(unsafe { BusRef::new(bus) });
         let halt = self.run_until(stop);
         self.fpu_normalise();
+        inspect::nesting::show(self);
         self.report();
         self.bus = None;
         self.wake.hang(std::ptr::null());
@@ -34,6 +35,9 @@ impl Cpu {
 
     fn run_until(&mut self, stop: &Stop) -> Halt {
         loop {
+            if self.nesting.window.wanted() {
+                inspect::nesting::show(self);
+            }
             if stop.asked() {
                 return Halt::Stopped;
             }

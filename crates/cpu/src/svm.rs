@@ -134,6 +134,7 @@ pub fn vmrun(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     if let Ok(control) = cpu.with_svm(|cpu, state| svm::enter::enter(cpu, state, address, next)) {
         cpu.counters.entries += 1;
         cpu.world = World::Guest(Box::new(control));
+        crate::inspect::nesting::entered(cpu);
     }
     cpu.world_switched();
     Ok(Next::Jump)
@@ -226,6 +227,7 @@ pub fn injection_rip(cpu: &Cpu, event: &Event) -> u64 {
 
 /// #VMEXIT. `in_flight` is the event whose delivery the exit cut short. Nothing happens outside a guest.
 pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) {
+    crate::inspect::nesting::left(cpu, &exit);
     let World::Guest(control) = &cpu.world else { return };
     let control = Control::clone(control);
     cpu.with_svm(|cpu, state| svm::exit::exit(cpu, state, &control, &exit, in_flight));

@@ -31,9 +31,13 @@ impl Kick {
 
     /// Nobody runs the vCPU; an earlier kick is over.
     pub fn leave(&self) {
-        let mut target = self.target();
-        target.thread = None;
-        if let Some(exit) = &target.exit {
+        self.target().thread = None;
+        self.over();
+    }
+
+    /// An earlier kick has done its work.
+    pub fn over(&self) {
+        if let Some(exit) = &self.target().exit {
             exit.set(false);
         }
     }

@@ -3,7 +3,8 @@
 use crate::ioctl::{self, Access, ImmediateExit};
 use crate::kick::Kick;
 use crate::{state, text};
-use ireko_vmcore::{Bus, CpuState, Halt, HvError, Memory, Space, Stop, Vcpu};
+use ireko_vmcore::{Bus, CpuState, Halt, HvError, Memory, Nesting, Space, Stop, Vcpu, Window};
+use ireko_x86::bits::{cr4, efer};
 use kvm_bindings::*;
 use kvm_ioctls::{VcpuFd, VmFd};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ pub struct KvmVcpu {
     kick: Kick,
     kick_registered: bool,
     exits: Exits,
+    window: Window,
     vm: Arc<VmFd>,
     _memory: Arc<Memory>,
 }
@@ -35,7 +37,9 @@ impl Drop for KvmVcpu {
 impl KvmVcpu {
     pub(crate) fn new(mut fd: VcpuFd, vm: Arc<VmFd>, memory: Arc<Memory>) -> Self {
         let kick = Kick::new(ImmediateExit::of(&mut fd));
-        Self { fd, kick, kick_registered: false, exits: Exits::default(), vm, _memory: memory }
+        let asked = kick.clone();
+        let window = Window::new(move || asked.kick());
+        Self { fd, kick, kick_registered: false, exits: Exits::default(), window, vm, _memory: memory }
     }
 
     /// A vCPU is run with one `Stop` all its life, so one registration does.
@@ -49,6 +53,9 @@ impl KvmVcpu {
 
     fn run_until_halt(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
         loop {
+            if self.window.wanted() {
+                self.show();
+            }
             if stop.asked() {
                 return Halt::Stopped;
             }
@@ -58,6 +65,8 @@ impl KvmVcpu {
                 Ok(()) => self.exit(bus),
                 Err(e) if matches!(e.errno(), libc::EINTR | libc::EAGAIN) => {
                     self.exits.interrupted += 1;
+                    // Who kicks says before why; that is looked at next.
+                    self.kick.over();
                     None
                 }
                 Err(e) => {
@@ -68,6 +77,14 @@ impl KvmVcpu {
                 return halt;
             }
         }
+    }
+
+    /// Whether a hypervisor runs inside; what it runs, only the kernel knows. While its guest runs, these are the
+    /// guest's registers, and in them the bits must be set, too (APM vol. 2, 15.5.1; SDM vol. 3, 24.8).
+    fn show(&mut self) {
+        let on = self.fd.get_sregs().ok();
+        let on = on.map(|sregs| sregs.efer & efer::SVME != 0 || sregs.cr4 & cr4::VMXE != 0);
+        self.window.show(Nesting { hypervisor: on, ..Nesting::default() });
     }
 
     fn exit(&mut self, bus: &dyn Bus) -> Option<Halt> {
@@ -162,6 +179,7 @@ impl Vcpu for KvmVcpu {
         self.register(stop);
         self.kick.enter();
         let halt = self.run_until_halt(bus, stop);
+        self.show();
         self.kick.leave();
         halt
     }
@@ -172,6 +190,10 @@ impl Vcpu for KvmVcpu {
 
     fn set_state(&mut self, state: &CpuState) -> Result<(), HvError> {
         state::write(&self.fd, state)
+    }
+
+    fn window(&self) -> Option<Window> {
+        Some(self.window.clone())
     }
 
     fn dump(&mut self) -> String {

@@ -39,6 +39,10 @@ impl Ending {
         self.inner.1.notify_all();
     }
 
+    pub fn ended(&self) -> bool {
+        self.lock().outcome.is_some()
+    }
+
     pub fn take(&self) -> Outcome {
         self.lock().outcome.take().unwrap_or(Outcome::Stopped)
     }

@@ -13,6 +13,8 @@ pub mod engine;
 pub mod error;
 pub mod image;
 pub mod layout;
+pub mod memory;
+mod nesting;
 pub mod outcome;
 pub mod platform;
 pub mod smbios;
@@ -20,6 +22,8 @@ pub mod spec;
 pub mod vm;
 
 pub use error::MachineError;
+pub use ireko_vmcore::nesting::{Nesting, World};
+pub use memory::{MemoryControl, MemoryState};
 pub use outcome::Outcome;
 pub use spec::{DiskSpec, EngineChoice, Smbios, Source, Spec, cpu_model, parse_memory};
 pub use vm::{Endpoints, Handle, Vm};

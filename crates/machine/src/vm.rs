@@ -5,10 +5,14 @@ use crate::ending::Ending;
 use crate::engine::{self, Chosen};
 use crate::image::Image;
 use crate::layout::{self, Layout};
+use crate::memory::MemoryControl;
+use crate::nesting::Windows;
 use crate::platform::{self, Platform, Surroundings};
 use crate::{MachineError, Outcome, Spec, acpi, smbios};
 use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
-use ireko_vmcore::{Bus, Clock, CpuModel, Halt, HvError, Memory, Partition, PartitionSpec, Timers, Vcpu};
+use ireko_vmcore::{
+    Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, Partition, PartitionSpec, Timers, Vcpu,
+};
 use std::any::Any;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,6 +44,7 @@ pub struct Vm {
     ending: Ending,
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
+    windows: Windows,
     // Held for as long as vCPUs and devices use them.
     _partition: Arc<dyn Partition>,
     _memory: Arc<Memory>,
@@ -48,7 +53,7 @@ pub struct Vm {
 impl Vm {
     /// Checks everything, loads everything, runs nothing.
     pub fn new(spec: Spec, endpoints: Endpoints) -> Result<Self, MachineError> {
-        let layout = Layout::new(spec.memory)?;
+        let layout = memory_layout(&spec)?;
         layout::check_host_memory(spec.memory)?;
         let files = Files::read(&spec)?;
         let chosen = engine::choose(spec.engine, spec.nested)?;
@@ -57,7 +62,7 @@ impl Vm {
 
     /// As [`Vm::new`], on a given engine.
     pub fn on(chosen: Chosen, spec: Spec, endpoints: Endpoints) -> Result<Self, MachineError> {
-        let layout = Layout::new(spec.memory)?;
+        let layout = memory_layout(&spec)?;
         let files = Files::read(&spec)?;
         Self::assemble(spec, layout, files, chosen, endpoints)
     }
@@ -90,6 +95,7 @@ impl Vm {
         let mut vcpus: Vec<_> =
             (0..spec.vcpus).map(|id| partition.vcpu(id)).collect::<Result<_, HvError>>()?;
         vcpus[0].set_state(&state)?;
+        let windows = Windows::of(&vcpus);
         Ok(Self {
             chosen,
             vcpus,
@@ -97,6 +103,7 @@ impl Vm {
             ending,
             dump: Arc::default(),
             counters: Arc::default(),
+            windows,
             _partition: partition,
             _memory: memory,
         })
@@ -113,8 +120,10 @@ impl Vm {
             serial: self.platform.serial.clone(),
             console: self.platform.console.clone(),
             acpi: self.platform.acpi.clone(),
+            memory: self.platform.memory.clone(),
             dump: self.dump.clone(),
             counters: self.counters.clone(),
+            windows: self.windows.clone(),
         }
     }
 
@@ -169,6 +178,11 @@ fn run_vcpu(id: usize, vcpu: &mut dyn Vcpu, bus: &dyn Bus, ending: &Ending, dump
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
+}
+
+fn memory_layout(spec: &Spec) -> Result<Layout, MachineError> {
+    let layout = Layout::new(spec.memory)?;
+    Ok(layout.with_hot(spec.most_memory.map_or(0, |most| most.saturating_sub(spec.memory))))
 }
 
 fn timekeeping() -> (Clock, Timers) {
@@ -262,9 +276,15 @@ pub struct Handle {
     acpi: AcpiPm,
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
+    windows: Windows,
 }
 
 impl Handle {
+    /// What runs inside, as the engine sees it from outside. Asks every vCPU's thread and waits for its answer; not to be
+    /// called by one of them. A paused or ended VM is seen as it was then.
+    pub fn nesting(&self) -> Nesting {
+        self.windows.look(self.ending.paused() || self.ending.ended())
+    }
     /// Ends the VM from outside.
     pub fn stop(&self) {
         self.ending.end(Outcome::Stopped);

@@ -75,6 +75,10 @@ pub trait Vcpu: Send {
     fn counters(&mut self) -> Option<Vec<crate::WorldCounters>> {
         None
     }
+    /// Where others see what runs inside, if the engine can tell.
+    fn window(&self) -> Option<crate::Window> {
+        None
+    }
 }
 
 /// Why a vCPU came back.

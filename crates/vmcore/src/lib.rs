@@ -10,6 +10,7 @@ pub mod device;
 pub mod engine;
 pub mod line;
 pub mod memory;
+pub mod nesting;
 pub mod time;
 
 pub use bus::{Bus, Space};
@@ -18,4 +19,5 @@ pub use device::{Device, Disk};
 pub use engine::{Caps, CpuModel, CpuState, Halt, HvError, Hypervisor, Partition, PartitionSpec, Stop, Vcpu};
 pub use line::{ExtInt, Line, LineSink, Msi};
 pub use memory::Memory;
+pub use nesting::{Nesting, Window};
 pub use time::{Clock, Timer, Timers};

@@ -192,7 +192,9 @@ fn trace(cpu: &mut Cpu, what: What) {
 pub fn sleep(cpu: &mut Cpu, most: Duration) {
     let start = silicon::rdtsc();
     cpu.wake.sleep(most);
+    let ticks = silicon::rdtsc().wrapping_sub(start);
+    cpu.nesting.slept(ticks);
     if let Some(worlds) = worlds(cpu) {
-        worlds.current().idle += silicon::rdtsc().wrapping_sub(start);
+        worlds.current().idle += ticks;
     }
 }

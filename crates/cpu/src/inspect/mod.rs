@@ -7,6 +7,7 @@ pub mod counters;
 pub mod hook;
 pub mod lockstep;
 pub mod names;
+pub mod nesting;
 pub mod options;
 mod report;
 mod state;
