@@ -44,6 +44,8 @@ pub struct Layout {
     pub low_end: u64,
     /// Bytes of RAM from 4 GiB on.
     pub high_size: u64,
+    /// Room above all RAM for memory that is added while the VM runs, not in the firmware's map.
+    pub hot_size: u64,
 }
 
 impl Layout {
@@ -61,7 +63,19 @@ impl Layout {
             });
         }
         let low_end = memory.min(LOW_RAM_END);
-        Ok(Self { low_end, high_size: memory - low_end })
+        Ok(Self { low_end, high_size: memory - low_end, hot_size: 0 })
+    }
+
+    /// With room for `bytes` to be added while the VM runs, as far as addresses reach.
+    pub fn with_hot(self, bytes: u64) -> Self {
+        let most = MOST_MEMORY - self.memory();
+        Self { hot_size: bytes.min(most) / (2 * MIB) * (2 * MIB), ..self }
+    }
+
+    /// Where memory can be added. Linux adds memory in sections of up to 2 GiB; an odd start would cost it a part.
+    pub fn hot(&self) -> Range<u64> {
+        let start = (HIGH_RAM + self.high_size).next_multiple_of(2 * GIB);
+        start..start + self.hot_size
     }
 
     /// For `Memory::new`.
@@ -70,16 +84,20 @@ impl Layout {
         if self.high_size > 0 {
             ranges.push((HIGH_RAM, self.high_size));
         }
+        if self.hot_size > 0 {
+            ranges.push((self.hot().start, self.hot_size));
+        }
         ranges
     }
 
+    /// Bytes at the start.
     pub fn memory(&self) -> u64 {
         self.low_end + self.high_size
     }
 
     /// The PCI window above all RAM.
     pub fn pci_mmio64(&self) -> Range<u64> {
-        let start = (HIGH_RAM + self.high_size).next_multiple_of(GIB).max(PCI_MMIO64_LEAST);
+        let start = self.hot().end.next_multiple_of(GIB).max(PCI_MMIO64_LEAST);
         start..start + PCI_MMIO64_SIZE
     }
 
@@ -159,6 +177,20 @@ mod tests {
     fn the_64_bit_pci_window_is_above_all_ram() {
         let layout = Layout::new(200 * GIB).unwrap();
         assert!(layout.pci_mmio64().start >= 4 * GIB + layout.high_size);
+    }
+
+    #[test]
+    fn memory_can_be_added_above_all_ram_and_outside_the_memory_map() {
+        let layout = Layout::new(5 * GIB).unwrap().with_hot(100 * GIB + 7);
+        assert_eq!(layout.ranges()[2], (6 * GIB, 100 * GIB));
+        assert!(layout.e820().iter().all(|e| e.start + e.size <= layout.hot().start));
+        assert!(layout.pci_mmio64().start >= layout.hot().end);
+        assert_eq!(layout.memory(), 5 * GIB);
+    }
+
+    #[test]
+    fn no_more_memory_can_be_added_than_addresses_reach() {
+        assert!(Layout::new(GIB).unwrap().with_hot(u64::MAX).pci_mmio64().end <= 1 << 40);
     }
 
     #[test]

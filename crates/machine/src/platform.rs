@@ -3,6 +3,7 @@
 use crate::acpi::{PCI_GSI, PCI_GSIS, SCI};
 use crate::disk::RawDisk;
 use crate::layout::{self, Layout};
+use crate::memory::MemoryControl;
 use crate::{MachineError, Spec};
 use ireko_devices::{
     AcpiPm, ConfigPorts, ConsoleInput, DebugExit, Ecam, FwCfg, I8042, IoApic, Irqs, MsiSink, PciBus, Pic,
@@ -34,6 +35,7 @@ pub struct Platform {
     pub serial: Arc<Mutex<Serial>>,
     pub acpi: AcpiPm,
     pub console: Option<ConsoleInput>,
+    pub memory: Option<MemoryControl>,
 }
 
 impl From<ireko_devices::BusError> for MachineError {
@@ -64,11 +66,11 @@ pub fn build(
     let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
     bus.add(shared(I8042::new(around.power.clone())), &acpi::I8042_PLACES)?;
-    let console = add_pci(around, &mut bus, &wire, console_output)?;
+    let (console, memory) = add_pci(around, &mut bus, &wire, console_output)?;
     if around.spec.test_devices {
         add_test_devices(around, &mut bus, &wire)?;
     }
-    Ok(Platform { bus: Arc::new(bus), serial, acpi, console })
+    Ok(Platform { bus: Arc::new(bus), serial, acpi, console, memory })
 }
 
 /// PIC, IOAPIC and PIT, unless the engine has them; and the wires to them.
@@ -117,7 +119,7 @@ fn add_pci(
     bus: &mut SystemBus,
     wire: &Wires,
     console_output: Option<Box<dyn Write + Send>>,
-) -> Result<Option<ConsoleInput>, MachineError> {
+) -> Result<(Option<ConsoleInput>, Option<MemoryControl>), MachineError> {
     const RNG: u8 = 1;
     const CONSOLE: u8 = 2;
     const FIRST_DISK: u8 = 3;
@@ -138,8 +140,25 @@ fn add_pci(
         let blk = virtio::Blk::new(Box::new(RawDisk::open(disk)?), &serial);
         pci.add(slot, shared(VirtioPci::new(Box::new(blk), memory.clone(), msi.clone(), pci.intx(slot))))?;
     }
+    let control = around.spec.most_memory.map(|_| add_memory(around, &pci)).transpose()?;
     place_pci(around, bus, &pci)?;
-    Ok(input)
+    Ok((input, control))
+}
+
+/// The balloon, and the memory device where there is room to add memory, in the last slots.
+fn add_memory(around: &Surroundings, pci: &Arc<PciBus>) -> Result<MemoryControl, MachineError> {
+    const BALLOON: u8 = 31;
+    const MEM: u8 = 30;
+    let (memory, msi) = (&around.memory, msi_sink(&around.partition));
+    let (function, balloon) = virtio::balloon(memory.clone(), msi.clone(), pci.intx(BALLOON));
+    pci.add(BALLOON, function)?;
+    let mut hot = None;
+    if around.layout.hot_size > 0 {
+        let (function, mem) = virtio::mem(memory.clone(), around.layout.hot(), msi, pci.intx(MEM));
+        pci.add(MEM, function)?;
+        hot = Some(mem);
+    }
+    Ok(MemoryControl::new(around.layout.memory(), balloon, hot))
 }
 
 /// As firmware would: the windows, every BAR in them, and both ways to configuration space.

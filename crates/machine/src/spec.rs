@@ -163,6 +163,8 @@ impl Smbios {
 pub struct Spec {
     /// Bytes, a multiple of 2 MiB.
     pub memory: u64,
+    /// Where it is given: memory can be taken back and given again while the VM runs, up to so many bytes in all.
+    pub most_memory: Option<u64>,
     pub vcpus: u32,
     pub kernel: Source,
     /// For a multiboot kernel: its first module.
@@ -187,6 +189,7 @@ impl Spec {
     pub fn new(kernel: impl Into<Source>) -> Self {
         Self {
             memory: DEFAULT_MEMORY,
+            most_memory: None,
             vcpus: 1,
             kernel: kernel.into(),
             initrd: None,

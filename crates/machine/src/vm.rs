@@ -274,12 +274,17 @@ pub struct Handle {
     serial: Arc<Mutex<Serial>>,
     console: Option<ConsoleInput>,
     acpi: AcpiPm,
+    memory: Option<MemoryControl>,
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
 }
 
 impl Handle {
+    /// Takes and gives memory; `None` where the spec does not ask for it.
+    pub fn memory(&self) -> Option<&MemoryControl> {
+        self.memory.as_ref()
+    }
     /// What runs inside, as the engine sees it from outside. Asks every vCPU's thread and waits for its answer; not to be
     /// called by one of them. A paused or ended VM is seen as it was then.
     pub fn nesting(&self) -> Nesting {

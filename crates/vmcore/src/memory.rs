@@ -279,7 +279,7 @@ mod tests {
             (0, 0),
             (0xf000, 0x2000),
             (0x1f000, 0x2000),
-            (0x1000, u64::MAX & !0xfff),
+            (0x1000, !0xfff),
             (!0xfff, 0x1000),
         ] {
             assert!(!memory.give_back(address, size), "{address:#x} {size:#x}");

@@ -162,12 +162,13 @@ impl Balloon {
         let mut run: Option<(u64, u64)> = None;
         for &frame in frames.iter() {
             let address = u64::from(frame) << PAGE_SHIFT;
-            let ours = memory.regions().iter().any(|region| address.wrapping_sub(region.guest) < region.size);
-            if !ours || !state.inside.insert(frame) {
-                continue;
-            }
+            let region =
+                memory.regions().iter().find(|region| address.wrapping_sub(region.guest) < region.size);
+            let Some(region) = region.filter(|_| state.inside.insert(frame)) else { continue };
             run = match run {
-                Some((start, size)) if start + size == address => Some((start, size + PAGE)),
+                Some((start, size)) if start + size == address && address != region.guest => {
+                    Some((start, size + PAGE))
+                }
                 other => {
                     give_back(memory, other);
                     Some((address, PAGE))
@@ -210,7 +211,7 @@ fn frames(mut buffers: Buffers<'_>) -> Result<Vec<u32>, Broken> {
 
 fn give_back(memory: &Memory, run: Option<(u64, u64)>) {
     if let Some((start, size)) = run {
-        // A run over the border of two regions is no matter for one call; such pages stay with the guest's process.
+        // A host that refuses keeps the pages with us; they are the guest's no more all the same.
         let _ = memory.give_back(start, size);
     }
 }
