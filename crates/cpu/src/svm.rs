@@ -137,6 +137,7 @@ pub fn vmrun(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         crate::inspect::nesting::entered(cpu);
     }
     cpu.world_switched();
+    crate::inspect::switched(cpu);
     Ok(Next::Jump)
 }
 
@@ -234,6 +235,7 @@ pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) {
     cpu.world = World::Host;
     cpu.halted = false;
     cpu.world_switched();
+    crate::inspect::switched(cpu);
 }
 
 // ---- interrupts ----

@@ -3,6 +3,9 @@
 /// One world's account.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorldCounters {
+    /// As [`crate::nesting::World::id`] and its level.
+    pub id: u64,
+    pub level: u32,
     /// `host`, or the guest's name.
     pub name: String,
     /// Time in this world, `idle_seconds` of it asleep.

@@ -22,6 +22,8 @@ pub struct Nesting {
 /// One world: the VM's own processors, or one virtual processor of a machine below, told apart by its control block.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct World {
+    /// No other world of its processor ever has it; 0 is the VM's own.
+    pub id: u64,
     /// In [`Nesting::worlds`].
     pub parent: Option<usize>,
     /// 1 is the VM itself.

@@ -3,7 +3,7 @@
 
 use super::lockstep;
 use super::trace::{Happening, What};
-use super::worlds::Slow;
+use super::worlds::{Entered, Slow};
 use crate::cpu::World;
 use crate::slow::Pending;
 use crate::{Cpu, Fault, event, silicon};
@@ -145,12 +145,13 @@ pub fn switched(cpu: &mut Cpu) {
     }
     cpu.fpu_sync();
     let Some(inspect) = cpu.inspect.as_deref_mut() else { return };
+    let (id, level) = cpu.nesting.current();
     let guest = match &cpu.world {
         World::Host => None,
-        World::Guest(control) => Some((cpu.svm.vmcb, &**control)),
+        World::Guest(control) => Some(Entered { id, level, vmcb: cpu.svm.vmcb, control }),
     };
     let what = match guest {
-        Some((_, control)) => {
+        Some(Entered { control, .. }) => {
             let root = control.stage2.map(|stage2| stage2.root);
             Some(What::Entry { asid: control.asid, root, inject: control.inject })
         }

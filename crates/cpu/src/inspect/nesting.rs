@@ -52,6 +52,8 @@ fn slot_name(slot: usize) -> std::borrow::Cow<'static, str> {
 }
 
 struct Node {
+    /// No other ever has it.
+    id: u64,
     parent: Option<usize>,
     level: u32,
     vmcb: u64,
@@ -75,8 +77,9 @@ struct Node {
 }
 
 impl Node {
-    const fn new(parent: Option<usize>, level: u32, vmcb: u64) -> Self {
+    const fn new(id: u64, parent: Option<usize>, level: u32, vmcb: u64) -> Self {
         Self {
+            id,
             parent,
             level,
             vmcb,
@@ -114,6 +117,8 @@ pub struct Ledger {
     current: usize,
     since: u64,
     entries: u64,
+    /// Guest worlds that there ever were.
+    made: u64,
     /// Where others see it.
     pub window: Window,
 }
@@ -127,19 +132,17 @@ impl Ledger {
             current: OWN,
             since: silicon::rdtsc(),
             entries: 0,
+            made: 0,
             window,
         };
-        ledger.nodes.push(Node::new(None, 1, 0));
+        ledger.nodes.push(Node::new(0, None, 1, 0));
         ledger
     }
 
-    /// The world that the processor is in: a number that stays with it.
-    pub fn current(&self) -> usize {
-        self.current
-    }
-    /// The level of a world, and the number of the world that runs it.
-    pub fn place(&self, number: usize) -> (u32, Option<usize>) {
-        self.nodes.get(number).map_or((1, None), |node| (node.level, node.parent))
+    /// The world that the processor is in: its id, and its level.
+    pub fn current(&self) -> (u64, u32) {
+        let node = &self.nodes[self.current];
+        (node.id, node.level)
     }
 
     fn settle(&mut self, now: u64) {
@@ -233,7 +236,8 @@ impl Ledger {
     fn child(&mut self, row: usize) -> usize {
         let Row { owner, vmcb, .. } = self.rows[row];
         let level = self.nodes[owner].level + 1;
-        self.nodes.push(Node::new(Some(owner), level, vmcb));
+        self.made += 1;
+        self.nodes.push(Node::new(self.made, Some(owner), level, vmcb));
         let own = self.nodes.len() - 1;
         self.rows[row].own = Some(own);
         own
@@ -251,6 +255,7 @@ impl Ledger {
         self.settle(now);
         let seconds = |ticks: u64| ticks as f64 / khz.max(1) as f64 / 1000.0;
         let world = |node: &Node| World {
+            id: node.id,
             parent: node.parent,
             level: node.level,
             vmcb: node.vmcb,

@@ -15,7 +15,7 @@ impl Story {
     /// Level 1 enters a VMCB, and it exits: with VMRUN of another, or for another reason.
     fn run(&mut self, vmcb: u64, vmrun: Option<u64>) -> usize {
         self.ledger.enter(self.now + 1, vmcb, &Control::default(), 0);
-        let world = self.ledger.current();
+        let world = self.ledger.current;
         let code = if vmrun.is_some() { exitcode::VMRUN } else { exitcode::CPUID };
         self.now += 2;
         self.ledger.exit(self.now, code, vmrun.unwrap_or(0), 0);
@@ -43,7 +43,7 @@ const Z1: u64 = 0x21000;
 fn a_guest_of_the_processor_is_level_2() {
     let mut story = Story::new();
     let world = story.run(A1, None);
-    assert_eq!((story.ledger.place(world), story.path(world)), ((2, Some(OWN)), vec![A1]));
+    assert_eq!((story.ledger.nodes[world].level, story.path(world)), (2, vec![A1]));
 }
 
 #[test]

@@ -33,6 +33,8 @@ fn account(number: usize, world: &World, khz: u64) -> WorldCounters {
         world.exits.iter().map(|(&code, count)| named(names::exit(code).into_owned(), *count)).collect();
     exits.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     WorldCounters {
+        id: world.id,
+        level: world.level,
         name: world.vmcb.map_or("host".to_owned(), |vmcb| format!("guest {number} (VMCB {vmcb:#x})")),
         seconds: seconds(world.ticks),
         idle_seconds: seconds(world.idle),
@@ -54,8 +56,8 @@ fn world_report(out: &mut String, number: usize, world: &World, khz: u64, symbol
             let root =
                 world.nested_root.map_or("no nested paging".to_owned(), |root| format!("nCR3 {root:#x}"));
             format!(
-                "guest world {number}: VMCB {vmcb:#x}, last ASID {}, {root}, {} entries",
-                world.asid, world.entries
+                "guest world {number}: level {}, VMCB {vmcb:#x}, last ASID {}, {root}, {} entries",
+                world.level, world.asid, world.entries
             )
         }
     };

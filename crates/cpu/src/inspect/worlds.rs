@@ -1,8 +1,7 @@
-//! Counters by world: the processor's own, and each guest's, told apart by the address of its VMCB.
+//! Counters by world: the processor's own, and each guest's, told apart as [`super::nesting`] does.
 //!
 //! What the processor counts anyway is split by looking at it at every world switch; system instructions, slow
-//! accesses and exits are counted one by one. The processor's own world is level 1. A guest of level 1 is level 2, and
-//! all deeper levels run behind the VMCBs that level 1 makes for its guest's guests.
+//! accesses and exits are counted one by one.
 
 use super::counters::Counters;
 use iced_x86::Code;
@@ -51,6 +50,9 @@ pub enum Slow {
 
 /// What one world did.
 pub struct World {
+    /// Its number in the ledger of [`super::nesting`], and its level.
+    pub id: u64,
+    pub level: u32,
     /// System-physical address of its VMCB; `None`: the processor's own world.
     pub vmcb: Option<u64>,
     /// Of the last entry.
@@ -77,8 +79,10 @@ pub struct World {
 }
 
 impl World {
-    fn new(vmcb: Option<u64>) -> Self {
+    fn new(id: u64, level: u32, vmcb: Option<u64>) -> Self {
         Self {
+            id,
+            level,
             vmcb,
             asid: 0,
             nested_root: None,
@@ -114,6 +118,15 @@ impl World {
     }
 }
 
+/// The guest world that is entered.
+#[derive(Clone, Copy)]
+pub struct Entered<'a> {
+    pub id: u64,
+    pub level: u32,
+    pub vmcb: u64,
+    pub control: &'a Control,
+}
+
 /// All worlds, and where the clock stands.
 pub struct Worlds {
     pub list: Vec<World>,
@@ -127,7 +140,7 @@ pub struct Worlds {
 impl Worlds {
     pub fn new(now: u64) -> Self {
         let last_exit = None;
-        Self { list: vec![World::new(None)], current: 0, since: now, then: Counters::default(), last_exit }
+        Self { list: vec![World::new(0, 1, None)], current: 0, since: now, then: Counters::default(), last_exit }
     }
 
     pub fn number_now(&self) -> usize {
@@ -148,28 +161,28 @@ impl Worlds {
     }
 
     /// The processor is in another world now: a guest's, or its own.
-    pub fn switch(&mut self, now: u64, counters: &Counters, guest: Option<(u64, &Control)>) {
+    pub fn switch(&mut self, now: u64, counters: &Counters, guest: Option<Entered<'_>>) {
         self.settle(now, counters);
-        let Some((vmcb, control)) = guest else {
+        let Some(Entered { id, level, vmcb, control }) = guest else {
             self.current = 0;
             return;
         };
         if let Some((world, code, then)) = self.last_exit.take() {
             self.list[world].exits.entry(code).or_default().ticks += now.wrapping_sub(then);
         }
-        self.current = self.number(vmcb);
+        self.current = self.number(id, level, vmcb);
         let world = self.current();
         world.asid = control.asid;
         world.nested_root = control.stage2.map(|stage2| stage2.root);
         world.entries += 1;
     }
 
-    fn number(&mut self, vmcb: u64) -> usize {
-        if let Some(found) = self.list.iter().position(|world| world.vmcb == Some(vmcb)) {
+    fn number(&mut self, id: u64, level: u32, vmcb: u64) -> usize {
+        if let Some(found) = self.list.iter().position(|world| world.id == id) {
             return found;
         }
         if self.list.len() < MOST_WORLDS {
-            self.list.push(World::new(Some(vmcb)));
+            self.list.push(World::new(id, level, Some(vmcb)));
         }
         self.list.len() - 1
     }
@@ -207,12 +220,16 @@ fn note<K: std::hash::Hash + Eq>(map: &mut HashMap<K, u64>, key: K) {
 mod tests {
     use super::*;
 
+    fn entered(id: u64, control: &Control) -> Option<Entered<'_>> {
+        Some(Entered { id, level: 2, vmcb: id << 12, control })
+    }
+
     #[test]
     fn time_and_counts_go_to_the_world_that_was_left() {
         let mut worlds = Worlds::new(100);
         let control = Control { asid: 7, ..Control::default() };
         let mut counters = Counters { walks: 5, ..Counters::default() };
-        worlds.switch(110, &counters, Some((0x1000, &control)));
+        worlds.switch(110, &counters, entered(1, &control));
         counters.walks = 8;
         worlds.switch(140, &counters, None);
         let seen: Vec<_> = worlds.list.iter().map(|w| (w.ticks, w.counters.walks, w.asid)).collect();
@@ -223,10 +240,10 @@ mod tests {
     fn an_exit_costs_the_time_until_the_next_vmrun() {
         let mut worlds = Worlds::new(0);
         let control = Control::default();
-        worlds.switch(0, &Counters::default(), Some((0x1000, &control)));
+        worlds.switch(0, &Counters::default(), entered(1, &control));
         worlds.exit(10, 0x72);
         worlds.switch(10, &Counters::default(), None);
-        worlds.switch(25, &Counters::default(), Some((0x1000, &control)));
+        worlds.switch(25, &Counters::default(), entered(1, &control));
         assert_eq!(worlds.list[1].exits[&0x72], Count { times: 1, ticks: 15 });
     }
 
@@ -234,7 +251,7 @@ mod tests {
     fn too_many_worlds_share_the_last() {
         let mut worlds = Worlds::new(0);
         for n in 0..1000 {
-            worlds.switch(0, &Counters::default(), Some((n << 12, &Control::default())));
+            worlds.switch(0, &Counters::default(), entered(n, &Control::default()));
         }
         assert_eq!(worlds.list.len(), MOST_WORLDS);
     }
