@@ -2,6 +2,7 @@
 
 use crate::Cpu;
 use crate::fault::Fault;
+use crate::mixer::Mixing;
 use crate::mmu::walk::Kind;
 use ireko_nested::Intercept;
 use ireko_translate::block::Request;
@@ -11,7 +12,6 @@ use ireko_vmcore::memory::Reason;
 use ireko_x86::bits::{cr0, cr4, rflags};
 use ireko_x86::regs::seg;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 
 /// Bytes of translated code that a vCPU keeps.
 const CACHE_SIZE: usize = 192 << 20;
@@ -31,25 +31,7 @@ fn near(id: &BlockId) -> usize {
     (mixed ^ mixed >> 14) as usize % NEAR
 }
 
-#[derive(Default)]
-struct Mixer(u64);
-
-impl Hasher for Mixer {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|&b| self.write_u64(b.into()));
-    }
-    fn write_u32(&mut self, value: u32) {
-        self.write_u64(value.into());
-    }
-    fn write_u64(&mut self, value: u64) {
-        self.0 = (self.0.rotate_left(5) ^ value).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
-}
-
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<Mixer>>;
+type Map<K, V> = HashMap<K, V, Mixing>;
 
 pub(crate) struct Block {
     id: BlockId,

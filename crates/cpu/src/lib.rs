@@ -15,6 +15,7 @@ pub mod fault;
 pub mod inspect;
 pub mod isa;
 mod memory_functions;
+mod mixer;
 pub mod mmu;
 pub mod msr;
 pub mod operand;

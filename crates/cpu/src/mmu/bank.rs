@@ -3,12 +3,14 @@
 // UNSAFETY: translated code reads and writes banks behind Rust's back, so they are raw memory with a fixed layout.
 #![allow(unsafe_code)]
 
+use crate::mixer::Mixing;
 use ireko_translate::layout::{
     self, BANK, FILLED, FILLED_MODE_BYTES, JUMP_CODES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE,
     LARGE_ENTRIES, LARGE_SHIFT, NO_TAG, SECOND_GLOBAL, SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, STACK,
     SecondEntry, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES,
 };
 use ireko_translate::{Hot, TlbEntry};
+use std::collections::HashSet;
 
 /// Whose translations a bank holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,9 +59,9 @@ pub struct Bank {
     pub slot_keys: [u32; JUMP_SLOTS],
     /// Generations of the second level's local and global entries, from 1 to [`GENERATIONS`].
     generations: [u64; 2],
-    /// Chunks of 2 MiB (hashed) with parts of larger pages of the guest's, and runs of 1 GiB with parts of such.
-    large: [u64; MARKS / 64],
-    giant: [u64; MARKS / 64],
+    /// Numbers of the 2 MiB and 1 GiB of address space of which something is here that the guest maps by one page.
+    large: HashSet<u64, Mixing>,
+    giant: HashSet<u64, Mixing>,
     jumps: Vec<u16>,
     fetch: Vec<Fetch>,
     /// A bit for each page (hashed) that code was fetched from since the jumps were last forgotten.
@@ -80,18 +82,14 @@ unsafe impl Send for Bank {}
 /// Bit 0 of `TlbEntry::unused`: a global page.
 const GLOBAL: u64 = 1;
 
+/// Small pages in a large one.
+const CHUNK_PAGES: usize = 1 << (LARGE_SHIFT - 12);
+
 /// Generations of the second level before it is wiped: as many as a key has room for.
 const GENERATIONS: u64 = 511;
 
-/// Bits of the marks for pages above 4 KiB.
-const MARKS: usize = 1024;
-
-/// Word and bit of the mark for a large page's number. Kernels map all of memory by large pages: the two halves of the
-/// address space are apart.
-fn mark(number: u64) -> (usize, u64) {
-    let hash = number as usize % (MARKS / 2) + if number >> 26 & 1 != 0 { MARKS / 2 } else { 0 };
-    (hash / 64, 1 << (hash % 64))
-}
+/// Large pages that a bank remembers; with more, it forgets all translations.
+const MOST_LARGE: usize = 1 << 14;
 
 /// A translation for the second level.
 #[derive(Clone, Copy, Debug)]
@@ -129,8 +127,8 @@ impl Bank {
             last_used: 0,
             slot_keys: [u32::MAX; JUMP_SLOTS],
             generations: [1; 2],
-            large: [0; MARKS / 64],
-            giant: [0; MARKS / 64],
+            large: HashSet::default(),
+            giant: HashSet::default(),
             jumps: Vec::new(),
             fetch: vec![NO_FETCH; FETCH_ENTRIES],
             fetched: [0; FETCHED_WORDS],
@@ -257,15 +255,18 @@ impl Bank {
 
     /// The guest maps `address` by a page of `size` bytes: whoever forgets one address of it forgets all of it.
     pub fn mark_size(&mut self, address: u64, size: u64) {
+        if size <= 4096 {
+            return;
+        }
+        if self.large.len() + self.giant.len() > MOST_LARGE {
+            self.flush(false);
+        }
         if size > 4 << 20 {
-            let (word, bit) = mark(address >> 30);
-            self.giant[word] |= bit;
-        } else if size > 4096 {
-            // A 4 MiB page marks both of its halves.
-            for chunk in [address >> LARGE_SHIFT, (address ^ size >> 1 & 1 << LARGE_SHIFT) >> LARGE_SHIFT] {
-                let (word, bit) = mark(chunk);
-                self.large[word] |= bit;
-            }
+            self.giant.insert(address >> 30);
+        } else {
+            self.large.insert(address >> LARGE_SHIFT);
+            // A 4 MiB page has another half.
+            self.large.insert((address ^ size >> 1 & 1 << LARGE_SHIFT) >> LARGE_SHIFT);
         }
     }
 
@@ -314,20 +315,18 @@ impl Bank {
         }
         self.flush_second(keep_global);
         if !keep_global {
-            self.large = [0; MARKS / 64];
-            self.giant = [0; MARKS / 64];
+            self.large.clear();
+            self.giant.clear();
         }
         self.flush_code();
     }
 
     /// Forgets one page, of whatever size the guest made it.
     pub fn flush_page(&mut self, address: u64) {
-        let (word, bit) = mark(address >> 30);
-        if self.giant[word] & bit != 0 {
+        if self.giant.contains(&(address >> 30)) {
             return self.flush(false);
         }
-        let (word, bit) = mark(address >> LARGE_SHIFT);
-        if self.large[word] & bit != 0 {
+        if self.large.contains(&(address >> LARGE_SHIFT)) {
             // Both halves of what may be a page of 4 MiB.
             self.flush_chunk(address);
             self.flush_chunk(address ^ 1 << LARGE_SHIFT);
@@ -336,11 +335,7 @@ impl Bank {
         for mode in 0..TLB_MODES {
             self.forget(mode, address);
         }
-        for (entry, shift) in self.second(address).into_iter().zip([LARGE_SHIFT, 12]) {
-            if (entry.key ^ address) >> shift == 0 {
-                *entry = SecondEntry::default();
-            }
-        }
+        self.forget_second(address);
         let (word, bit) = fetched_bit(address);
         if self.fetched[word] & bit != 0 {
             self.flush_code();
@@ -359,16 +354,32 @@ impl Bank {
     /// Forgets 2 MiB.
     fn flush_chunk(&mut self, address: u64) {
         let chunk = address >> LARGE_SHIFT << LARGE_SHIFT;
-        for page in (0..1 << LARGE_SHIFT).step_by(4096).map(|offset| chunk | offset) {
-            for mode in 0..TLB_MODES {
-                self.forget(mode, page);
+        if !self.large.remove(&(chunk >> LARGE_SHIFT)) {
+            return;
+        }
+        // The first level's entries of 2 MiB lie side by side.
+        let first = layout::tlb_index(chunk) / 64;
+        for mode in 0..TLB_MODES {
+            for word in first..first + CHUNK_PAGES / 64 {
+                let mut rest = *self.filled(mode, word);
+                while rest != 0 {
+                    let entry = self.at(mode, word * 64 + rest.trailing_zeros() as usize);
+                    if (entry.read.wrapping_neg() ^ chunk) >> LARGE_SHIFT == 0 {
+                        *entry = TlbEntry::EMPTY;
+                    }
+                    rest &= rest - 1;
+                }
             }
-            let [large, small] = self.second(page);
-            if (small.key ^ page) >> 12 == 0 {
-                *small = SecondEntry::default();
-            }
-            if (large.key ^ page) >> LARGE_SHIFT == 0 {
-                *large = SecondEntry::default();
+        }
+        for page in (0..CHUNK_PAGES as u64).map(|page| chunk | page << 12) {
+            self.forget_second(page);
+        }
+    }
+
+    fn forget_second(&mut self, address: u64) {
+        for (entry, shift) in self.second(address).into_iter().zip([LARGE_SHIFT, 12]) {
+            if (entry.key ^ address) >> shift == 0 {
+                *entry = SecondEntry::default();
             }
         }
     }

@@ -5,6 +5,7 @@
 //! written, the translations are what a new walk would give, and the flush need not happen.
 
 use crate::Cpu;
+use crate::mixer::Mixing;
 use crate::mmu::bank::Root;
 use crate::mmu::walk::Tables;
 use ireko_vmcore::memory::Reason;
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 const OFTEN: u64 = 4_000_000;
 
 /// Which banks (by bit) depend on a page-table frame.
-pub type Dependents = HashMap<u64, u64>;
+pub type Dependents = HashMap<u64, u64, Mixing>;
 
 /// Notes which frames a walk reads.
 pub struct Recorder<'a, T> {
