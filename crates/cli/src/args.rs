@@ -59,6 +59,9 @@ pub struct NestArgs {
     /// Print one JSON document instead of tables.
     #[arg(long)]
     pub json: bool,
+    /// Say where the first level's processor spent its time, by level: shares, exits, TLB misses. Counting costs a little.
+    #[arg(long)]
+    pub stats: bool,
     /// Write every level's console to a file. The kernels' messages cost time.
     #[arg(long, value_name = "FILE")]
     pub keep_console: Option<PathBuf>,

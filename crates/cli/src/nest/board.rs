@@ -1,5 +1,6 @@
 //! What is known of each level while a nest comes up.
 
+use super::stats::LevelStats;
 use crate::bench::{self, Compared, Times};
 use crate::facts::{Cpuid, Dmi, Facts};
 use crate::report::{Event, Link};
@@ -33,11 +34,12 @@ pub struct Board {
     pub depth: u32,
     pub levels: BTreeMap<u32, Level>,
     pub last_heard: Option<(u32, Instant)>,
+    pub stats: Option<Vec<LevelStats>>,
 }
 
 impl Board {
     pub fn new(host: Facts, host_times: Times, depth: u32) -> Self {
-        Self { host, host_times, depth, levels: BTreeMap::new(), last_heard: None }
+        Self { host, host_times, depth, levels: BTreeMap::new(), last_heard: None, stats: None }
     }
 
     /// Takes in an event. Those of levels that nobody ordered are not believed.

@@ -2,6 +2,7 @@
 
 pub mod board;
 mod show;
+pub mod stats;
 
 use crate::args::NestArgs;
 use crate::image;
@@ -32,6 +33,9 @@ struct Document {
     seconds: f64,
     host: Host,
     levels: Vec<LevelReport>,
+    /// Where the first level's processor spent its time, if that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stats: Option<Vec<stats::LevelStats>>,
 }
 
 #[derive(Default, Serialize)]
@@ -49,6 +53,9 @@ pub fn run(args: &NestArgs) -> Result<ExitCode> {
         print_document(args, &board, &result, start)?;
     } else if board.links().iter().any(|link| link.level > 0) {
         print!("{}", show::tables(&board));
+        if let Some(stats) = &board.stats {
+            print!("\n{}", stats::tables(stats));
+        }
     }
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
@@ -68,6 +75,7 @@ fn print_document(args: &NestArgs, board: &Board, result: &Result<()>, start: In
         seconds: start.elapsed().as_secs_f64(),
         host: Host { facts: board.host.clone(), benchmarks: board.host_times.clone() },
         levels: board.reports(),
+        stats: board.stats.clone(),
     };
     println!("{}", serde_json::to_string_pretty(&document)?);
     Ok(())
@@ -100,20 +108,31 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
         engine,
         cpu,
         append: args.append.clone(),
-        options: args.options.clone(),
+        options: options(args)?,
         disks: Vec::new(),
     };
     let running = level::start(&plan, &parts, &init, &own_boot_id).context("cannot start level 1")?;
     drop((parts, init));
     let mut tree = show::Tree::new(&progress);
     let result = listen(&running, board, &mut tree, &mut console, start + Duration::from_secs(args.timeout));
+    let nesting = args.stats.then(|| running.handle.nesting());
     running.handle.stop();
     running.wait(Duration::from_secs(5));
+    board.stats = nesting.map(|nesting| stats::levels(&nesting, &running.handle.counters()));
     tree.update(board, Instant::now());
     tree.end();
     result?;
     report::prove_chain(&own_boot_id, args.depth, &board.links())
         .map_err(|error| anyhow::anyhow!("the levels' reports do not hang together: {error}"))
+}
+
+/// Statistics want the counters of the engine that has any.
+fn options(args: &NestArgs) -> Result<Vec<String>> {
+    let mut options = args.options.clone();
+    if args.stats && ireko_machine::engine::choose(args.engine()?, args.depth > 1)?.name == "soft" {
+        options.push("counters=on".into());
+    }
+    Ok(options)
 }
 
 fn open_console(path: &std::path::PathBuf) -> Result<File> {
