@@ -1,6 +1,7 @@
 //! Memory that moves while the VM runs: taken back by the balloon, added by the memory device.
 
-use ireko_devices::virtio::{BalloonControl, MEM_BLOCK, MemControl, Statistics};
+pub use ireko_devices::virtio::Statistics;
+use ireko_devices::virtio::{BalloonControl, MEM_BLOCK, MemControl};
 use ireko_vmcore::memory::PAGE;
 
 /// What a VM has of its memory, in bytes.

@@ -24,9 +24,37 @@ pub fn load_virtio() -> Result<()> {
 pub fn load_all() -> Result<()> {
     load_virtio()?;
     load(&["virtio_blk", "virtio_rng"])?;
+    load_memory()?;
     // A machine without virtualization extensions is no error for a shell.
     let _ = load_kvm();
     Ok(())
+}
+
+/// PCI device ids of the balloon and the memory device (virtio 1.2, 4.1.2.1 and 5).
+const BALLOON: &str = "0x1045";
+const MEM: &str = "0x1058";
+
+/// The drivers for memory that comes and goes, where there are such devices.
+fn load_memory() -> Result<()> {
+    if has_device(BALLOON) {
+        load(&["virtio_balloon"])?;
+    }
+    if has_device(MEM) {
+        // Memory that is added is used at once, and where it may have to go again, for what can be moved. An older kernel
+        // without these settings leaves it to its user.
+        let _ = fs::write("/sys/module/memory_hotplug/parameters/online_policy", "auto-movable");
+        let _ = fs::write("/sys/devices/system/memory/auto_online_blocks", "online");
+        load(&["virtio_mem"])?;
+    }
+    Ok(())
+}
+
+fn has_device(id: &str) -> bool {
+    let devices = fs::read_dir("/sys/bus/pci/devices").into_iter().flatten().flatten();
+    let read = |path: &Path, name: &str| fs::read_to_string(path.join(name)).unwrap_or_default();
+    devices
+        .map(|entry| entry.path())
+        .any(|path| read(&path, "vendor").trim() == VIRTIO_VENDOR && read(&path, "device").trim() == id)
 }
 
 /// The ACPI power button, and its events as a device.

@@ -21,6 +21,8 @@ const WANTED: &[&str] = &[
     "virtio_console",
     "virtio_blk",
     "virtio_rng",
+    "virtio_balloon",
+    "virtio_mem",
     "kvm_amd",
     "kvm_intel",
     // The power button and its events.
@@ -28,8 +30,18 @@ const WANTED: &[&str] = &[
     "evdev",
 ];
 
-/// Ends the names of images; another whenever what goes into an image changes, so that older ones are not used.
-const RECIPE: &str = "r2";
+/// How an image is put together; another whenever that changes.
+const RECIPE: &str = "r3";
+
+/// Ends the names of images, so that those of another recipe or with other modules are not used.
+fn recipe() -> String {
+    // FNV-1a (http://www.isthe.com/chongo/tech/comp/fnv), of 32 bits.
+    let hash = WANTED
+        .iter()
+        .flat_map(|name| name.bytes().chain([0]))
+        .fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("{RECIPE}.{hash:08x}")
+}
 
 /// Room for the packages and what is made of them.
 const NEEDED_SPACE: u64 = 160 << 20;
@@ -61,7 +73,7 @@ pub fn state() -> Result<State> {
         return Ok(State { cache: root.to_owned(), image: Some(root.to_owned()) });
     }
     let cache = cache::directory()?;
-    let image = cache::newest(&cache, RECIPE);
+    let image = cache::newest(&cache, &recipe());
     Ok(State { cache, image })
 }
 
@@ -91,7 +103,7 @@ fn make(cache: &Path, progress: &Progress) -> Result<PathBuf> {
     let step = progress.step("unpack the packages");
     let parts = unpack(&files[0], &files[1])?;
     parts.write(&draft.path().join("root"))?;
-    let name = format!("image-{}+{}+{RECIPE}", apt::stem(&files[0]), apt::stem(&files[1]));
+    let name = format!("image-{}+{}+{}", apt::stem(&files[0]), apt::stem(&files[1]), recipe());
     let made = draft.keep("root", &name)?;
     step.done();
     Ok(made)

@@ -2,14 +2,15 @@
 
 use super::targets::{Ambiguity, MEMORY, VSTD, change, vms};
 use crate::operation::parameter::{boolean, bytes, int};
-use crate::operation::{
-    Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
-};
+use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View};
 use crate::ops::records;
 use crate::rules;
 use crate::state::State;
 use crate::store::Config;
+use crate::store::config::MIB;
 use crate::value::Kind;
+use crate::worker::protocol::Request;
+use std::time::{Duration, Instant};
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -57,12 +58,53 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn set(call: &mut Call<'_>) -> Result<(), Failure> {
-    let body = |call: &mut Call<'_>, config: &mut Config, state| apply(call.arguments, config, state);
-    change(call, "change the memory of", body, |vm, facts| vec![records::memory(vm, facts)])
+    let body = |call: &mut Call<'_>, config: &mut Config, state| apply(call, config, state);
+    change(call, "change the memory of", body, |vm, facts| vec![records::memory(vm, facts)])?;
+    settle(call)
+}
+
+/// The longest that a resize is waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits for guests that are on their way to another amount of memory. Who does not get there is a warning: the
+/// configuration stands, and the guest is still asked.
+pub fn settle(call: &mut Call<'_>) -> Result<(), Failure> {
+    let since = Instant::now();
+    let asked = ["StartupBytes", "MemoryStartupBytes"].iter().any(|name| call.arguments.int(name).is_some());
+    if !asked || call.arguments.switch("WhatIf") {
+        return Ok(());
+    }
+    let known = call.answer.errors.len();
+    let configs = vms(call, Ambiguity::Refused)?;
+    // The change has told those already.
+    call.answer.errors.truncate(known);
+    for config in configs {
+        if config.memory.dynamic {
+            continue;
+        }
+        let status = loop {
+            match call.host.vm(config.clone()).status {
+                Some(status) if status.memory_settling && since.elapsed() < PATIENCE => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                status => break status,
+            }
+        };
+        if let Some(status) = status.filter(|status| status.memory_assigned != status.memory_target) {
+            call.warn(format!(
+                "The guest of '{}' has {} MB so far, on its way to {} MB; it is still asked to get there.",
+                config.name,
+                status.memory_assigned / MIB,
+                status.memory_target / MIB
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Memory settings of Set-VMMemory, Set-VM and New-VM.
-pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result<(), Failure> {
+pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    let arguments = call.arguments;
     let old = &config.memory;
     let mut new = old.clone();
     let amount =
@@ -82,6 +124,10 @@ pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result
     let refuse = |why| Failure::refused(why).about(&config.name);
     rules::memory::check(&new).map_err(refuse)?;
     rules::memory::check_change(old, &new, state, None).map_err(refuse)?;
+    if state != State::Off && new != *old {
+        // The worker knows what runs inside, and what the guest can do.
+        call.host.ask(config, &Request::Memory { settings: new.clone() })?;
+    }
     config.memory = new;
     Ok(())
 }

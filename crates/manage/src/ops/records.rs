@@ -6,6 +6,7 @@ use crate::state::State;
 use crate::store::Adapter;
 use crate::store::config::MIB;
 use crate::value::{Kind, Record, Value};
+use crate::worker::{self, protocol::Status};
 use std::time::Duration;
 
 /// The class id of processor settings, as everywhere (reference: 2.2).
@@ -40,7 +41,11 @@ pub fn status_text(vm: &Vm) -> &'static str {
 pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
     let config = &vm.config;
     let assigned = vm.status.as_ref().map_or(0, |status| status.memory_assigned);
-    let demand = vm.status.as_ref().map_or(0, |status| status.memory_resident);
+    // A guest that does not say what it uses: what it has touched.
+    let demand = vm.status.as_ref().map_or(0, |status| {
+        status.memory_demand.unwrap_or(status.memory_resident.min(status.memory_assigned))
+    });
+    let short = |_: &Status| worker::memory::status(assigned, demand, &config.memory);
     Record::new(Kind::VirtualMachine)
         .with("VMName", config.name.as_str())
         .with("VMId", config.id)
@@ -49,7 +54,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("CPUUsage", cpu_usage(vm, host))
         .with("MemoryAssigned", assigned)
         .with("MemoryDemand", demand)
-        .with("MemoryStatus", if vm.status.is_some() { "OK" } else { "" })
+        .with("MemoryStatus", vm.status.as_ref().map_or("", short))
         .with("Uptime", uptime(vm))
         .with("OperationalStatus", Value::list(["Ok"]))
         .with("PrimaryOperationalStatus", "Ok")

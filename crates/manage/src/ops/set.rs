@@ -69,7 +69,8 @@ pub static IREKO: [Parameter; 7] = [
 const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(1).positional()];
 
 fn set(call: &mut Call<'_>) -> Result<(), Failure> {
-    change(call, "change the virtual machine", apply, whole_vm)
+    change(call, "change the virtual machine", apply, whole_vm)?;
+    super::memory::settle(call)
 }
 
 fn rename(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -88,7 +89,7 @@ fn name(config: &mut Config, name: &str) -> Result<(), Failure> {
 /// All settings that are given, with the rules of each.
 pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
     let arguments = call.arguments;
-    super::memory::apply(arguments, config, state)?;
+    super::memory::apply(call, config, state)?;
     super::firmware::apply(arguments, config, state)?;
     engine(arguments, config, state)?;
     super::processor::apply(call, config, state)?;

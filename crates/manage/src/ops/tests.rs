@@ -296,12 +296,55 @@ fn the_processor_shows_the_references_properties_in_order() {
     assert!(at("Id") < at("VMId") && at("VMId") < at("IsDeleted"));
 }
 
+fn startup(amount: &str) -> [(&'static str, Value); 2] {
+    [vm("vm"), ("StartupBytes", amount.into())]
+}
+
 #[test]
-fn a_running_vms_memory_is_not_changed_yet() {
+fn a_running_static_vm_is_resized_and_the_configuration_kept() {
     let world = World::with(&["vm"]);
     world.ok("Start-VM", &[vm("vm")]);
-    let error = world.error("Set-VMMemory", &[vm("vm"), ("StartupBytes", "2GB".into())]);
+    for (amount, bytes) in [("1056MB", 1056i64 << 20), ("768MB", 768 << 20)] {
+        assert_eq!(world.ok("Set-VMMemory", &startup(amount)).warnings, Vec::<String>::new());
+        let record = &world.ok("Get-VM", &[vm("vm")]).records[0];
+        assert_eq!(
+            (record.property("MemoryAssigned"), record.property("MemoryStartup")),
+            (Some(&bytes.into()), Some(&bytes.into()))
+        );
+    }
+}
+
+#[test]
+fn a_resize_with_a_hypervisor_inside_says_so_and_changes_nothing() {
+    use std::io::{Read, Write};
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let config = world.host.configs().unwrap().remove(0);
+    {
+        let client = crate::worker::Client::connect(&world.host.store.directory(config.id)).unwrap();
+        let (mut output, mut keys) = client.console().unwrap();
+        // The echo comes after the change. What was kept comes first.
+        let mut byte = [0];
+        while byte != *b"\n" {
+            output.read_exact(&mut byte).unwrap();
+        }
+        keys.write_all(b"h").unwrap();
+        output.read_exact(&mut byte).unwrap();
+    }
+    let error = world.error("Set-VMMemory", &startup("1056MB"));
+    assert!(
+        error.starts_with("Failed to modify device 'Memory'.") && error.contains("unload that hypervisor")
+    );
+    assert_eq!(world.host.configs().unwrap()[0], config);
+}
+
+#[test]
+fn dynamic_memory_is_not_switched_while_running() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let error = world.error("Set-VMMemory", &[vm("vm"), ("DynamicMemoryEnabled", true.into())]);
     assert!(error.starts_with("Failed to modify device 'Memory'.") && error.contains("Stop-VM"));
+    world.ok("Set-VMMemory", &[vm("vm"), ("DynamicMemoryEnabled", false.into())]);
 }
 
 #[test]

@@ -3,11 +3,52 @@
 use crate::state::State;
 use crate::store::Memory;
 use crate::store::config::MIB;
+use ireko_machine::MemoryState;
 
 const STEP: u64 = 2 * MIB;
 const LEAST: u64 = 32 * MIB;
 /// WS2016's limit for a generation 2 VM.
 const MOST: u64 = 12 << 40;
+
+/// How much more than at its start a static VM can have while it runs.
+const GROWTH: u64 = 16;
+
+/// The most that a VM can ever have without a new start: its devices leave room for it. With dynamic memory that is Maximum,
+/// otherwise a multiple of Startup; in both cases no more than the host has.
+pub fn most(memory: &Memory, host: u64) -> u64 {
+    let multiple = memory.startup.saturating_mul(GROWTH);
+    let wanted = if memory.dynamic { memory.maximum.max(multiple) } else { multiple };
+    (wanted.min(host) / STEP * STEP).max(memory.startup)
+}
+
+/// Whether the running VM `now` can have `startup` bytes, with `free` bytes on the host.
+pub fn check_resize(startup: u64, now: &MemoryState, free: u64) -> Result<(), String> {
+    let (assigned, reachable) = (now.assigned(), now.base + now.room);
+    let refuse = |why: String| Err(format!("Failed to modify device 'Memory'. {why}"));
+    let missing = if startup > now.base { (!now.can_grow).then_some("virtio-mem") } else { None };
+    let missing = missing.or_else(|| (startup < assigned && !now.can_shrink).then_some("virtio-balloon"));
+    if startup > reachable {
+        return refuse(format!(
+            "The virtual machine can have {} MB at most while it runs, and {} MB were asked for; use Stop-VM first.",
+            reachable / MIB,
+            startup / MIB
+        ));
+    }
+    if startup.saturating_sub(assigned) > free {
+        return refuse(format!(
+            "Not enough memory in the system: {} megabytes more were asked for and {} megabytes are free; use less.",
+            (startup - assigned) / MIB,
+            free / MIB
+        ));
+    }
+    match missing {
+        Some(driver) => refuse(format!(
+            "The guest has no driver for {driver} yet, so its memory stays at {} MB; load that driver in it, wait until it is up, or use Stop-VM first.",
+            assigned / MIB
+        )),
+        None => Ok(()),
+    }
+}
 
 /// Every amount is a multiple of 2 MiB, and Minimum <= Startup <= Maximum where memory is dynamic.
 pub fn check(memory: &Memory) -> Result<(), String> {
@@ -55,14 +96,23 @@ pub fn check_change(
             "Failed to modify device 'Memory'. Dynamic memory is switched on and off only while the virtual machine is Off; use Stop-VM first.".into(),
         );
     }
-    if old.startup != new.startup && hypervisor == Some(true) {
-        return Err(
-            "Failed to modify device 'Memory'. A hypervisor runs inside the virtual machine, so its memory stays constant; turn the virtual machine off, or unload that hypervisor.".into(),
-        );
+    let refuse = |why: String| Err(format!("Failed to modify device 'Memory'. {why}"));
+    if old.startup != new.startup && old.dynamic {
+        return refuse("With dynamic memory, Startup memory changes only while the virtual machine is Off; use Stop-VM first, or change Maximum or Minimum.".into());
     }
-    if (old.startup, old.minimum, old.maximum) != (new.startup, new.minimum, new.maximum) {
-        return Err(format!(
-            "Failed to modify device 'Memory'. Changing the memory of a virtual machine that is {state} is not there yet; use Stop-VM first."
+    if old.dynamic && (new.minimum > old.minimum || new.maximum < old.maximum) {
+        return refuse(format!(
+            "While a virtual machine with dynamic memory runs, its Maximum ({} MB) can only be raised and its Minimum ({} MB) only lowered; use Stop-VM first.",
+            old.maximum / MIB,
+            old.minimum / MIB
+        ));
+    }
+    if old.startup != new.startup && hypervisor == Some(true) {
+        return refuse("A hypervisor runs inside the virtual machine, so its memory stays constant; unload that hypervisor in the guest, or use Stop-VM first.".into());
+    }
+    if old.startup != new.startup && state != State::Running {
+        return refuse(format!(
+            "The memory of a virtual machine that is {state} does not change; use Resume-VM or Stop-VM first."
         ));
     }
     Ok(())
@@ -100,6 +150,54 @@ mod tests {
     fn a_running_vm_with_a_hypervisor_inside_says_why_it_keeps_its_memory() {
         let error = check_change(&of(1 << 30), &of(2 << 30), State::Running, Some(true)).unwrap_err();
         assert!(error.contains("hypervisor runs inside"));
+    }
+
+    #[test]
+    fn a_running_static_vm_is_resized_and_a_paused_one_is_not() {
+        assert!(check_change(&of(1 << 30), &of(2 << 30), State::Running, Some(false)).is_ok());
+        assert!(check_change(&of(1 << 30), &of(2 << 30), State::Paused, None).is_err());
+    }
+
+    #[test]
+    fn running_dynamic_memory_widens_and_does_not_narrow() {
+        let old = Memory { dynamic: true, maximum: 2 << 30, ..Memory::default() };
+        let change = |new: Memory| check_change(&old, &new, State::Running, Some(true));
+        assert!(change(Memory { maximum: 4 << 30, ..old.clone() }).is_ok());
+        assert!(change(Memory { minimum: 256 * MIB, buffer: 50, ..old.clone() }).is_ok());
+        assert!(change(Memory { maximum: 1 << 30, ..old.clone() }).unwrap_err().contains("only be raised"));
+        assert!(change(Memory { minimum: 768 * MIB, ..old.clone() }).unwrap_err().contains("only lowered"));
+        assert!(change(Memory { startup: 768 * MIB, ..old.clone() }).unwrap_err().contains("Startup"));
+    }
+
+    const NOW: MemoryState = MemoryState {
+        base: 512 * MIB,
+        plugged: 0,
+        room: 1024 * MIB,
+        ballooned: 0,
+        can_grow: true,
+        can_shrink: true,
+        statistics: None,
+    };
+
+    #[test]
+    fn a_resize_needs_room_memory_and_a_driver() {
+        let check = |startup: u64, now: MemoryState| check_resize(startup * MIB, &now, 300 * MIB);
+        assert!(check(768, NOW).is_ok());
+        assert!(check(256, NOW).is_ok());
+        assert!(check(2048, NOW).unwrap_err().contains("1536 MB at most"));
+        assert!(check(1024, NOW).unwrap_err().contains("512 megabytes more"));
+        let bare = MemoryState { can_grow: false, can_shrink: false, ..NOW };
+        assert!(check(768, bare).unwrap_err().contains("virtio-mem"));
+        assert!(check(256, bare).unwrap_err().contains("virtio-balloon"));
+        assert!(check(512, MemoryState { ballooned: 128 * MIB, can_grow: false, ..NOW }).is_ok());
+    }
+
+    #[test]
+    fn the_most_is_what_dynamic_memory_may_need_and_the_host_has() {
+        assert_eq!(most(&of(1 << 30), 64 << 30), 16 << 30);
+        assert_eq!(most(&of(1 << 30), (8 << 30) + 4096), 8 << 30);
+        assert_eq!(most(&Memory { dynamic: true, ..of(1 << 30) }, 64 << 30), 64 << 30);
+        assert_eq!(most(&of(16 << 30), 8 << 30), 16 << 30);
     }
 
     #[test]

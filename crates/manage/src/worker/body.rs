@@ -2,6 +2,7 @@
 
 use super::console::Console;
 use super::machine::{Factory, Machine};
+use super::memory::{self, Keeper};
 use super::protocol::{SOCKET, Started};
 use super::server::{Control, Inner, serve};
 use super::usage;
@@ -52,12 +53,12 @@ fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, S
         stopping_until: None,
         resets: 0,
         load: 0.0,
+        memory: Keeper::new(config.memory.clone()),
         meter: config.metering.then(|| Meter::read(&directory).unwrap_or_default()),
     };
     let control = Arc::new(Control {
         console,
         directory,
-        memory: config.memory.startup,
         nested: config.processor.expose_virtualization_extensions,
         started: Instant::now(),
         inner: Mutex::new(inner),
@@ -91,6 +92,8 @@ impl Prepared {
         spawn("control socket", move || listener.into_iter().for_each(|one| serve(served.clone(), one)));
         let sampled = Arc::downgrade(&control);
         spawn("usage", move || sample(&sampled));
+        let kept = Arc::downgrade(&control);
+        spawn("memory", move || memory::keep(&kept));
         report(Started::Running { pid: run.pid, engine: self.machine.engine().0 });
         let outcome = self.run_through_resets(factory);
         run.ended = Some(now());
@@ -110,6 +113,8 @@ impl Prepared {
             if outcome != Outcome::Reset {
                 return outcome;
             }
+            // What was changed while it ran counts from now on.
+            self.config.memory = self.control.lock().memory.settings.clone();
             match factory.make(&self.config, self.control.console.clone()) {
                 Ok(machine) => self.machine = machine,
                 Err(why) => return Outcome::Failed(format!("after a reset: {why}")),
@@ -120,6 +125,7 @@ impl Prepared {
             inner.stopping_until = None;
             inner.paused = false;
             inner.resets += 1;
+            inner.memory.restart();
         }
     }
 }

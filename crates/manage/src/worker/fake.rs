@@ -6,8 +6,9 @@ use super::machine::{Factory, Machine, Remote};
 use super::protocol::Started;
 use crate::guid::Guid;
 use crate::store::{Config, Store};
-use ireko_machine::Outcome;
+use ireko_machine::{MemoryState, Outcome};
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -24,6 +25,9 @@ struct FakeRemote {
     end: Mutex<Sender<Outcome>>,
     console: Mutex<Console>,
     heeds_the_button: bool,
+    memory: Mutex<MemoryState>,
+    /// Typed `h`: a hypervisor comes or goes.
+    hypervisor: AtomicBool,
 }
 
 impl FakeRemote {
@@ -42,8 +46,20 @@ impl Factory for FakeMachines {
         writeln!(console, "boot").unwrap();
         let (end, ends) = channel();
         let heeds_the_button = config.boot.command_line != DEAF;
-        let remote =
-            Arc::new(FakeRemote { end: Mutex::new(end), console: Mutex::new(console), heeds_the_button });
+        let memory = MemoryState {
+            base: config.memory.startup,
+            room: config.memory.startup,
+            can_grow: true,
+            can_shrink: true,
+            ..MemoryState::default()
+        };
+        let remote = Arc::new(FakeRemote {
+            end: Mutex::new(end),
+            console: Mutex::new(console),
+            heeds_the_button,
+            memory: Mutex::new(memory),
+            hypervisor: AtomicBool::new(false),
+        });
         Ok(Box::new(FakeMachine { ends, remote }))
     }
 }
@@ -79,7 +95,24 @@ impl Remote for FakeRemote {
         if bytes == b"!" {
             return self.end(Outcome::Shutdown("rip 0".into()));
         }
+        if bytes == b"h" {
+            self.hypervisor.fetch_xor(true, Ordering::SeqCst);
+        }
         let _ = self.console.lock().unwrap().write_all(bytes);
+    }
+    fn memory(&self) -> MemoryState {
+        *self.memory.lock().unwrap()
+    }
+    /// A guest that is there at once.
+    fn aim(&self, target: u64, _: bool) {
+        let mut memory = self.memory.lock().unwrap();
+        memory.plugged = target.saturating_sub(memory.base);
+        memory.ballooned = memory.base.saturating_sub(target);
+    }
+    fn hold_memory(&self) {}
+    fn poll_memory(&self) {}
+    fn hypervisor(&self) -> Option<bool> {
+        Some(self.hypervisor.load(Ordering::SeqCst))
     }
 }
 

@@ -1,8 +1,11 @@
 //! The machine as a worker sees it: something that runs to an end and can be told things meanwhile.
 
 use super::console::Console;
+use crate::rules;
 use crate::store::Config;
-use ireko_machine::{DiskSpec, Endpoints, Handle, Outcome, Smbios, Source, Spec, Vm};
+use ireko_machine::{
+    DiskSpec, Endpoints, Handle, MemoryControl, MemoryState, Outcome, Smbios, Source, Spec, Vm,
+};
 use std::sync::Arc;
 
 /// A VM that is ready to run.
@@ -22,6 +25,16 @@ pub trait Remote: Send + Sync {
     fn pause(&self);
     fn resume(&self);
     fn input(&self, bytes: &[u8]);
+    /// What it has of its memory.
+    fn memory(&self) -> MemoryState;
+    /// Asks the guest to have so many bytes; `insist`: by all means.
+    fn aim(&self, target: u64, insist: bool);
+    /// Lets the guest keep what it has.
+    fn hold_memory(&self);
+    /// Asks the guest for statistics of its memory.
+    fn poll_memory(&self);
+    /// Whether one runs inside; `None`: not known. May take a moment.
+    fn hypervisor(&self) -> Option<bool>;
 }
 
 /// Makes machines from configurations; the same configuration again after a reset.
@@ -57,6 +70,7 @@ impl RealMachines {
     fn spec(&self, config: &Config) -> Result<Spec, String> {
         let mut spec = self.boot(config)?;
         spec.memory = config.memory.startup;
+        spec.most_memory = Some(rules::memory::most(&config.memory, super::memory::host().total));
         spec.vcpus = config.processor.count;
         spec.engine = config.engine.parse().map_err(|e: ireko_machine::MachineError| e.to_string())?;
         spec.cpu = ireko_machine::cpu_model(&config.processor.model).map_err(|e| e.to_string())?;
@@ -117,5 +131,20 @@ impl Remote for Handle {
     }
     fn input(&self, bytes: &[u8]) {
         self.serial_input(bytes);
+    }
+    fn memory(&self) -> MemoryState {
+        Handle::memory(self).map(MemoryControl::state).unwrap_or_default()
+    }
+    fn aim(&self, target: u64, insist: bool) {
+        Handle::memory(self).iter().for_each(|memory| memory.aim(target, insist));
+    }
+    fn hold_memory(&self) {
+        Handle::memory(self).iter().for_each(|memory| memory.hold());
+    }
+    fn poll_memory(&self) {
+        Handle::memory(self).iter().for_each(|memory| memory.poll());
+    }
+    fn hypervisor(&self) -> Option<bool> {
+        Handle::nesting(self).hypervisor
     }
 }

@@ -7,6 +7,7 @@ pub mod console;
 pub mod fake;
 pub mod launch;
 pub mod machine;
+pub mod memory;
 pub mod protocol;
 mod server;
 #[cfg(test)]

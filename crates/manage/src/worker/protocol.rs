@@ -25,6 +25,10 @@ pub enum Request {
     Meter {
         on: bool,
     },
+    /// Other settings of memory, as far as a running VM can take them.
+    Memory {
+        settings: crate::store::Memory,
+    },
     /// The console's kept output and all that follows; what is sent goes to the guest.
     Console,
 }
@@ -47,6 +51,15 @@ pub struct Status {
     pub engine_reason: String,
     /// What the VM has, in bytes.
     pub memory_assigned: u64,
+    /// What it should have.
+    #[serde(default)]
+    pub memory_target: u64,
+    /// The guest is on its way there.
+    #[serde(default)]
+    pub memory_settling: bool,
+    /// What the guest uses, if it says so.
+    #[serde(default)]
+    pub memory_demand: Option<u64>,
     /// What the worker uses, in bytes.
     pub memory_resident: u64,
     pub cpu_seconds: f64,

@@ -2,6 +2,7 @@
 
 use super::console::Console;
 use super::machine::Remote;
+use super::memory::{self, Keeper};
 use super::protocol::{Reply, Request, Status, read_line, write_line};
 use super::usage;
 use crate::state::{self, Action, State, Verdict};
@@ -23,7 +24,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Control {
     pub console: Console,
     pub directory: PathBuf,
-    pub memory: u64,
     pub nested: bool,
     pub started: Instant,
     /// Changes of state are one after the other.
@@ -39,6 +39,7 @@ pub struct Inner {
     pub resets: u64,
     pub load: f64,
     pub meter: Option<Meter>,
+    pub memory: Keeper,
 }
 
 impl Inner {
@@ -57,10 +58,13 @@ impl Control {
     }
 
     fn answer(&self, request: &Request) -> Reply {
+        if let Request::Memory { settings } = request {
+            return memory::change(self, settings).map_or_else(Reply::Error, |()| Reply::Done);
+        }
         let mut inner = self.lock();
         let action = match request {
             Request::Status => return Reply::Status(Box::new(self.status(&inner))),
-            Request::Console => return Reply::Done,
+            Request::Console | Request::Memory { .. } => return Reply::Done,
             Request::Meter { on } => return self.meter(&mut inner, *on),
             Request::ShutDown { .. } => Action::ShutDown,
             Request::TurnOff => Action::TurnOff,
@@ -79,13 +83,18 @@ impl Control {
 
     fn status(&self, inner: &Inner) -> Status {
         let usage = usage::own();
+        let memory = inner.remote.memory();
+        let assigned = memory.assigned();
         Status {
             state: inner.state(),
             pid: std::process::id(),
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             engine: inner.engine.0.clone(),
             engine_reason: inner.engine.1.clone(),
-            memory_assigned: self.memory,
+            memory_assigned: assigned,
+            memory_target: inner.memory.target(),
+            memory_settling: inner.memory.settling(assigned),
+            memory_demand: memory::demand(&memory),
             memory_resident: usage.resident_bytes,
             cpu_seconds: usage.cpu_seconds,
             cpu_load: inner.load,
@@ -130,7 +139,7 @@ fn act(inner: &mut Inner, request: &Request) {
             remote.resume();
             inner.paused = false;
         }
-        Request::Status | Request::Console | Request::Meter { .. } => (),
+        Request::Status | Request::Console | Request::Meter { .. } | Request::Memory { .. } => (),
     }
 }
 

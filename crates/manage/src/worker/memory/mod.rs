@@ -1,0 +1,213 @@
+//! A running VM's memory: what it should have, and seeing to it.
+
+pub mod policy;
+#[cfg(test)]
+mod tests;
+
+use self::policy::{HostMemory, Inputs, STEP, policy};
+use super::machine::Remote;
+use super::server::Control;
+use crate::rules;
+use crate::state::State;
+use crate::store::Memory;
+use crate::store::config::MIB;
+use ireko_machine::MemoryState;
+use std::fs;
+use std::sync::Weak;
+use std::time::Duration;
+
+/// Between two looks.
+const ROUND: Duration = Duration::from_millis(250);
+/// Looks without any movement until what the guest does not unplug is asked of its balloon: 3 s.
+const INSIST_AFTER: u32 = 12;
+/// Looks without any movement until nobody waits for it any more: 30 s. The wish stands.
+const GIVE_UP_AFTER: u32 = 120;
+/// Looks between two questions for statistics: a second where memory follows them, otherwise ten.
+const POLL_DYNAMIC: u32 = 4;
+const POLL_STATIC: u32 = 40;
+
+/// What the VM should have.
+pub struct Keeper {
+    pub settings: Memory,
+    target: u64,
+    /// As of the last look.
+    assigned: u64,
+    /// Looks since it moved.
+    still: u32,
+    /// A hypervisor runs inside: nothing moves.
+    held: bool,
+    rounds: u32,
+}
+
+impl Keeper {
+    pub fn new(settings: Memory) -> Self {
+        let target = settings.startup;
+        Self { settings, target, assigned: target, still: 0, held: false, rounds: 0 }
+    }
+
+    /// After a reset the VM has what it starts with.
+    pub fn restart(&mut self) {
+        *self = Self::new(self.settings.clone());
+    }
+
+    pub fn target(&self) -> u64 {
+        self.target
+    }
+
+    /// The guest is on its way to the target.
+    pub fn settling(&self, assigned: u64) -> bool {
+        assigned != self.target && self.still < GIVE_UP_AFTER && !self.held
+    }
+
+    fn aim(&mut self, target: u64, remote: &dyn Remote) {
+        self.target = target;
+        self.still = 0;
+        remote.aim(target, false);
+    }
+
+    /// Takes new settings over; a running static VM gets what it starts with.
+    pub fn change(
+        &mut self,
+        new: Memory,
+        hypervisor: Option<bool>,
+        host: HostMemory,
+        remote: &dyn Remote,
+    ) -> Result<(), String> {
+        rules::memory::check(&new)?;
+        rules::memory::check_change(&self.settings, &new, State::Running, hypervisor)?;
+        if !new.dynamic && new.startup != self.target {
+            rules::memory::check_resize(new.startup, &remote.memory(), host.available)?;
+            self.aim(new.startup, remote);
+        }
+        self.settings = new;
+        Ok(())
+    }
+
+    /// Whether the answer to "does a hypervisor run inside?" matters now: it is not for free.
+    fn asks(&self) -> bool {
+        self.settings.dynamic || self.held || self.assigned != self.target
+    }
+
+    /// One look.
+    fn round(&mut self, hypervisor: bool, host: HostMemory, remote: &dyn Remote) {
+        let state = remote.memory();
+        let assigned = state.assigned();
+        self.still = if assigned == self.assigned { self.still.saturating_add(1) } else { 0 };
+        self.assigned = assigned;
+        self.rounds = self.rounds.wrapping_add(1);
+        let pause = if self.settings.dynamic { POLL_DYNAMIC } else { POLL_STATIC };
+        if state.statistics.is_none() || self.rounds.is_multiple_of(pause) {
+            remote.poll_memory();
+        }
+        if hypervisor {
+            if !self.held {
+                remote.hold_memory();
+            }
+            self.held = true;
+            return;
+        }
+        if std::mem::take(&mut self.held) {
+            // What was under way when it came goes on.
+            self.aim(self.target, remote);
+        }
+        if self.settings.dynamic && self.rounds.is_multiple_of(POLL_DYNAMIC) {
+            self.follow(&state, host, remote);
+        }
+        if self.still >= INSIST_AFTER && assigned != self.target {
+            remote.aim(self.target, true);
+        }
+    }
+
+    fn follow(&mut self, state: &MemoryState, host: HostMemory, remote: &dyn Remote) {
+        let room = if state.can_grow { state.room } else { 0 };
+        let now = Inputs {
+            settings: &self.settings,
+            assigned: state.assigned(),
+            demand: demand(state).filter(|_| state.can_shrink),
+            reachable: (state.base + room) / STEP * STEP,
+            host,
+            hypervisor: false,
+        };
+        if let Some(target) = policy(&now).filter(|target| *target != self.target) {
+            self.aim(target, remote);
+        }
+    }
+}
+
+/// What the guest uses and could not free: all but what its kernel calls available.
+pub fn demand(state: &MemoryState) -> Option<u64> {
+    let statistics = state.statistics?;
+    let left = statistics.available.or(statistics.free)?;
+    Some(state.assigned().saturating_sub(left))
+}
+
+/// A request for other settings.
+pub fn change(control: &Control, settings: &Memory) -> Result<(), String> {
+    let (remote, paused) = {
+        let inner = control.lock();
+        (inner.remote.clone(), inner.paused)
+    };
+    if paused {
+        return Err(
+            "Failed to modify device 'Memory'. The virtual machine is Paused and its guest cannot take part; use Resume-VM first."
+                .into(),
+        );
+    }
+    let hypervisor = remote.hypervisor();
+    control.lock().memory.change(settings.clone(), hypervisor, host(), &*remote)
+}
+
+/// Looks again and again, for as long as the VM is there.
+pub fn keep(control: &Weak<Control>) {
+    loop {
+        std::thread::sleep(ROUND);
+        let Some(control) = control.upgrade() else { return };
+        let (remote, asks) = {
+            let inner = control.lock();
+            if inner.paused {
+                continue;
+            }
+            (inner.remote.clone(), inner.memory.asks())
+        };
+        let hypervisor = asks && remote.hypervisor() == Some(true);
+        let host = if asks { host() } else { HostMemory::default() };
+        control.lock().memory.round(hypervisor, host, &*remote);
+    }
+}
+
+/// The host's memory as its kernel tells it. One that does not tell strain has none.
+pub fn host() -> HostMemory {
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let pressure = fs::read_to_string("/proc/pressure/memory").unwrap_or_default();
+    HostMemory {
+        total: kibibytes(&meminfo, "MemTotal:"),
+        available: kibibytes(&meminfo, "MemAvailable:"),
+        stalled: stalled(&pressure),
+    }
+}
+
+fn kibibytes(meminfo: &str, name: &str) -> u64 {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_default();
+    line.trim().trim_end_matches("kB").trim().parse::<u64>().unwrap_or(0) << 10
+}
+
+/// `avg10` of the line `some`.
+fn stalled(pressure: &str) -> f64 {
+    let line = pressure.lines().find(|line| line.starts_with("some ")).unwrap_or_default();
+    let average = line.split_whitespace().find_map(|word| word.strip_prefix("avg10="));
+    average.and_then(|number| number.parse().ok()).unwrap_or(0.0)
+}
+
+/// `OK`, `Low` or `Warning`, as the reference has it: whether a VM has its demand with the buffer, or at least its demand.
+pub fn status(assigned: u64, demand: u64, settings: &Memory) -> &'static str {
+    let buffer = if settings.dynamic { u128::from(settings.buffer) } else { 0 };
+    let wanted = u128::from(demand) * (100 + buffer) / 100;
+    // A guest never uses more than it has: one with less than a fiftieth left is short.
+    if demand > assigned - assigned / 50 {
+        "Warning"
+    } else if wanted > u128::from(assigned) + u128::from(16 * MIB) {
+        "Low"
+    } else {
+        "OK"
+    }
+}

@@ -1,0 +1,194 @@
+use super::*;
+use crate::store::Config;
+use std::sync::{Mutex, MutexGuard};
+
+const EASY: HostMemory = HostMemory { total: 32 << 30, available: 16 << 30, stalled: 0.0 };
+
+/// What a keeper asked for, and a guest that the test moves.
+struct Guest {
+    state: MemoryState,
+    /// Target, and whether by all means.
+    wish: Option<(u64, bool)>,
+    holds: u32,
+    polls: u32,
+}
+
+struct Fake(Mutex<Guest>);
+
+impl Fake {
+    fn new() -> Self {
+        let state = MemoryState {
+            base: 1024 * MIB,
+            room: 8192 * MIB,
+            can_grow: true,
+            can_shrink: true,
+            ..MemoryState::default()
+        };
+        Self(Mutex::new(Guest { state, wish: None, holds: 0, polls: 0 }))
+    }
+    fn guest(&self) -> MutexGuard<'_, Guest> {
+        self.0.lock().unwrap()
+    }
+    /// The guest does what it was asked.
+    fn obey(&self) {
+        let mut guest = self.guest();
+        if let Some((target, _)) = guest.wish {
+            guest.state.plugged = target.saturating_sub(guest.state.base);
+            guest.state.ballooned = guest.state.base.saturating_sub(target);
+        }
+    }
+    /// So much is in use.
+    fn use_memory(&self, mib: u64) {
+        let mut guest = self.guest();
+        let available = Some(guest.state.assigned().saturating_sub(mib * MIB));
+        guest.state.statistics = Some(ireko_machine::memory::Statistics { available, ..Default::default() });
+    }
+    fn wish(&self) -> Option<u64> {
+        self.guest().wish.map(|(target, _)| target / MIB)
+    }
+}
+
+impl Remote for Fake {
+    fn power_button(&self) {}
+    fn turn_off(&self) {}
+    fn reset(&self) {}
+    fn pause(&self) {}
+    fn resume(&self) {}
+    fn input(&self, _: &[u8]) {}
+    fn memory(&self) -> MemoryState {
+        self.guest().state
+    }
+    fn aim(&self, target: u64, insist: bool) {
+        self.guest().wish = Some((target, insist));
+    }
+    fn hold_memory(&self) {
+        self.guest().holds += 1;
+    }
+    fn poll_memory(&self) {
+        self.guest().polls += 1;
+    }
+    fn hypervisor(&self) -> Option<bool> {
+        None
+    }
+}
+
+fn memory(startup: u64) -> Memory {
+    Memory { startup: startup * MIB, ..Config::new(crate::guid::Guid::NIL, "vm", 0).memory }
+}
+
+fn dynamic() -> Memory {
+    Memory { dynamic: true, maximum: 4096 * MIB, ..memory(1024) }
+}
+
+fn rounds(keeper: &mut Keeper, count: u32, hypervisor: bool, fake: &Fake) {
+    for _ in 0..count {
+        keeper.round(hypervisor, EASY, fake);
+    }
+}
+
+#[test]
+fn a_static_vm_gets_its_new_startup_memory() {
+    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
+    keeper.change(memory(2048), Some(false), EASY, &fake).unwrap();
+    assert_eq!(fake.wish(), Some(2048));
+    assert!(keeper.settling(fake.memory().assigned()));
+    fake.obey();
+    assert!(!keeper.settling(fake.memory().assigned()));
+}
+
+#[test]
+fn a_resize_with_a_hypervisor_inside_is_refused_and_works_again_without() {
+    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
+    let error = keeper.change(memory(2048), Some(true), EASY, &fake).unwrap_err();
+    assert!(error.contains("hypervisor runs inside") && error.contains("unload"), "{error}");
+    assert_eq!((fake.wish(), keeper.settings.startup), (None, 1024 * MIB));
+    keeper.change(memory(2048), Some(false), EASY, &fake).unwrap();
+    assert_eq!(fake.wish(), Some(2048));
+}
+
+#[test]
+fn dynamic_memory_follows_the_demand() {
+    let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
+    fake.use_memory(1000);
+    rounds(&mut keeper, POLL_DYNAMIC, false, &fake);
+    assert_eq!(fake.wish(), Some(1200));
+}
+
+#[test]
+fn dynamic_memory_stays_constant_while_a_hypervisor_runs_inside() {
+    let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
+    fake.use_memory(1000);
+    rounds(&mut keeper, 50, true, &fake);
+    assert_eq!((fake.wish(), fake.guest().holds), (None, 1));
+    rounds(&mut keeper, POLL_DYNAMIC, false, &fake);
+    assert_eq!(fake.wish(), Some(1200));
+}
+
+#[test]
+fn a_resize_under_way_stops_for_a_hypervisor_and_goes_on_after_it() {
+    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
+    keeper.change(memory(2048), None, EASY, &fake).unwrap();
+    fake.guest().wish = None;
+    rounds(&mut keeper, 3, true, &fake);
+    assert_eq!((fake.wish(), fake.guest().holds), (None, 1));
+    assert!(!keeper.settling(fake.memory().assigned()));
+    rounds(&mut keeper, 1, false, &fake);
+    assert_eq!(fake.wish(), Some(2048));
+}
+
+#[test]
+fn what_a_guest_does_not_unplug_is_insisted_on() {
+    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
+    fake.guest().state.plugged = 512 * MIB;
+    rounds(&mut keeper, INSIST_AFTER + 1, false, &fake);
+    assert_eq!(fake.guest().wish, Some((1024 * MIB, true)));
+}
+
+#[test]
+fn nobody_waits_for_ever_for_a_guest_that_does_nothing() {
+    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
+    keeper.change(memory(512), None, EASY, &fake).unwrap();
+    rounds(&mut keeper, GIVE_UP_AFTER + 1, false, &fake);
+    assert!(!keeper.settling(fake.memory().assigned()));
+    assert_eq!(keeper.target(), 512 * MIB);
+}
+
+#[test]
+fn a_reset_starts_with_the_settings_of_now() {
+    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
+    keeper.change(memory(2048), None, EASY, &fake).unwrap();
+    keeper.restart();
+    assert_eq!(keeper.target(), 2048 * MIB);
+}
+
+#[test]
+fn statistics_are_asked_for_until_there_are_some_and_then_seldom() {
+    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
+    rounds(&mut keeper, 3, false, &fake);
+    assert_eq!(fake.guest().polls, 3);
+    fake.use_memory(100);
+    rounds(&mut keeper, POLL_STATIC, false, &fake);
+    assert_eq!(fake.guest().polls, 4);
+}
+
+#[test]
+fn the_demand_is_what_is_not_available() {
+    let fake = Fake::new();
+    assert_eq!(demand(&fake.memory()), None);
+    fake.use_memory(300);
+    assert_eq!(demand(&fake.memory()), Some(300 * MIB));
+}
+
+#[test]
+fn the_status_compares_what_is_there_with_what_is_wanted() {
+    let of = |assigned: u64, demand: u64| status(assigned * MIB, demand * MIB, &dynamic());
+    assert_eq!([of(1024, 800), of(1024, 900), of(1024, 1020)], ["OK", "Low", "Warning"]);
+    assert_eq!(status(1024 * MIB, 900 * MIB, &memory(1024)), "OK");
+}
+
+#[test]
+fn pressure_and_memory_are_read() {
+    let text = "some avg10=12.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=99.00 avg60=0 avg300=0 total=1\n";
+    assert_eq!((stalled(text), stalled("")), (12.5, 0.0));
+    assert_eq!(kibibytes("MemTotal:  8 kB\nMemAvailable:   4 kB\n", "MemAvailable:"), 4096);
+}
