@@ -15,6 +15,7 @@ mod orders;
 mod progress;
 mod report;
 mod run;
+mod shell;
 mod size;
 mod suite;
 mod sys;
@@ -51,6 +52,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Image(args) => image_command(args),
         Command::Bench(args) => suite::run(args),
         Command::Vm(args) => vm::run(args),
+        Command::Shell(args) => shell::run(args),
         Command::Worker { id } => vm::worker(*id),
     }
 }

@@ -1,0 +1,70 @@
+//! `ireko shell`: PowerShell's language for the operations, at a prompt, in files, and in one line.
+//!
+//! Text becomes statements in [`parse`], statements are done in [`execute`], a command's name is found in [`command`]
+//! and its arguments go to parameters in [`bind`]. Nothing here knows a cmdlet of the table of operations by name.
+
+mod bind;
+mod builtin;
+mod command;
+mod evaluate;
+mod execute;
+mod fault;
+mod item;
+mod operate;
+mod parse;
+mod session;
+mod show;
+mod surface;
+mod syntax;
+mod terminal;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use session::Session;
+use std::io::Read;
+use std::process::ExitCode;
+use terminal::Standard;
+
+#[derive(Args)]
+pub struct ShellArgs {
+    /// Run this line instead of a prompt.
+    #[arg(short, long, value_name = "LINE")]
+    pub command: bool,
+    /// A script and its arguments; with -c, the line and its arguments. Without any, a prompt, or a script on standard input.
+    #[arg(value_name = "FILE", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub script: Vec<String>,
+}
+
+/// Scripts may nest deeply; each level is some frames.
+const STACK: usize = 256 << 20;
+
+pub fn run(args: &ShellArgs) -> Result<ExitCode> {
+    let host = crate::vm::host()?;
+    let name = || std::thread::Builder::new().name("shell".into()).stack_size(STACK);
+    std::thread::scope(|scope| {
+        let shell = name().spawn_scoped(scope, || on_own_stack(&host, args)).context("no thread for the shell")?;
+        shell.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs) -> Result<ExitCode> {
+    let mut session = Session::new(host, Box::new(Standard));
+    let (first, rest) = match args.script.split_first() {
+        Some((first, rest)) => (Some(first), rest),
+        None => (None, &[][..]),
+    };
+    let text = match first {
+        Some(line) if args.command => line.clone(),
+        Some(path) => {
+            session.source = path.clone();
+            std::fs::read_to_string(path).with_context(|| format!("cannot read the script {path}"))?
+        }
+        None if args.command => anyhow::bail!("say what to run: ireko shell -c \"Get-VM\""),
+        None => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).context("cannot read the script on standard input")?;
+            text
+        }
+    };
+    Ok(ExitCode::from(session.script(&text, rest)))
+}

@@ -1,0 +1,40 @@
+//! Standard input, output and error as the session's terminal.
+
+use super::session::Terminal;
+use ireko_manage::Host;
+use std::io::{self, BufRead, IsTerminal, Write};
+
+pub struct Standard;
+
+impl Terminal for Standard {
+    fn output(&mut self, text: &str) -> bool {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+    }
+
+    fn error(&mut self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    fn ask(&mut self, prompt: &str) -> Option<String> {
+        if !io::stdin().is_terminal() {
+            return None;
+        }
+        let _ = io::stderr().lock().write_all(prompt.as_bytes());
+        let mut line = String::new();
+        match io::stdin().lock().read_line(&mut line) {
+            Ok(1..) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
+            _ => None,
+        }
+    }
+
+    fn console(&mut self, host: &Host, name: &str) -> anyhow::Result<()> {
+        crate::vm::console::attach(host, name).map(drop)
+    }
+
+    fn clear(&mut self) {
+        if io::stdout().is_terminal() {
+            self.output("\x1b[2J\x1b[H");
+        }
+    }
+}
