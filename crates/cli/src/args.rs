@@ -27,6 +27,8 @@ pub enum Command {
     Bench(crate::suite::BenchArgs),
     /// Manage virtual machines that live on after the command returns.
     Vm(crate::vm::VmCommand),
+    /// Draw running virtual machines with the levels inside them, seen from outside.
+    Tree(crate::tree::TreeArgs),
     /// A prompt of cmdlets (Get-VM, Start-VM, …), or a script of them.
     Shell(crate::shell::ShellArgs),
     /// Run one virtual machine of the store; started by `vm start`.

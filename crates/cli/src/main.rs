@@ -21,6 +21,7 @@ mod suite;
 mod sys;
 mod table;
 mod terminal;
+mod tree;
 mod vm;
 
 use anyhow::{Context, Result};
@@ -52,6 +53,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Image(args) => image_command(args),
         Command::Bench(args) => suite::run(args),
         Command::Vm(args) => vm::run(args),
+        Command::Tree(args) => tree::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Worker { id } => vm::worker(*id),
     }

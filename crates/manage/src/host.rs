@@ -5,6 +5,7 @@ use crate::operation::Failure;
 use crate::state::State;
 use crate::store::run::Kept;
 use crate::store::{Config, Run, Store, StoreError, WorkerLock};
+use crate::worker::inside::Inside;
 use crate::worker::launch::{LOG, last_words};
 use crate::worker::protocol::{Reply, Request, Status};
 use crate::worker::{Client, Launcher};
@@ -158,6 +159,27 @@ impl Host {
                 config.name
             ))
             .about(&config.name)),
+        }
+    }
+
+    /// What runs inside a running VM.
+    pub fn inside(&self, vm: &Vm) -> Result<Inside, Failure> {
+        let (name, directory) = (&vm.config.name, self.store.directory(vm.config.id));
+        match Client::connect(&directory).and_then(|mut client| client.ask(&Request::Inside)) {
+            Ok(Reply::Inside(inside)) => Ok(*inside),
+            Ok(other) => {
+                Err(Failure::failed(format!("The worker of '{name}' answered {other:?}.")).about(name))
+            }
+            Err(_) if !WorkerLock::held(&directory) => Err(Failure::refused(format!(
+                "{} '{name}' is {}, so nothing runs inside; use Start-VM first.",
+                crate::state::WRONG_STATE,
+                State::Off
+            ))
+            .about(name)),
+            Err(error) => Err(Failure::failed(format!(
+                "The worker of '{name}' does not say what runs inside ({error}); try again."
+            ))
+            .about(name)),
         }
     }
 

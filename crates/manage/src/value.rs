@@ -36,6 +36,7 @@ pub enum Kind {
     VMNetworkAdapter,
     VMMeteringReport,
     NestedVmStatus,
+    NestedWorld,
     /// Made by a surface (`Select-Object` and the like).
     Custom,
 }

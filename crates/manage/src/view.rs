@@ -39,6 +39,7 @@ pub fn columns(kind: Kind) -> &'static [Column] {
         Kind::VMFirmware => FIRMWARE,
         Kind::VMNetworkAdapter => ADAPTER,
         Kind::VMMeteringReport => METERING,
+        Kind::NestedWorld => WORLD,
         Kind::NestedVmStatus | Kind::Custom => &[],
     }
 }
@@ -99,6 +100,19 @@ const METERING: &[Column] = &[
     titled("TotalDisk(M)", "TotalDiskAllocation"),
     titled("NetworkInbound(M)", "NetworkInbound"),
     titled("NetworkOutbound(M)", "NetworkOutbound"),
+];
+
+const WORLD: &[Column] = &[
+    column("VMName"),
+    column("Level"),
+    column("World"),
+    column("Parent"),
+    column("HypervisorRunning"),
+    titled("Processor(%)", "ProcessorShare"),
+    column("ProcessorTime"),
+    column("Exits"),
+    titled("Exits/s", "ExitsPerSecond"),
+    column("ExitReasons"),
 ];
 
 impl Column {

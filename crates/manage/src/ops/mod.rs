@@ -3,6 +3,7 @@
 mod disk;
 mod firmware;
 mod host;
+mod inside;
 mod lifecycle;
 mod memory;
 mod metering;

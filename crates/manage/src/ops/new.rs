@@ -88,6 +88,8 @@ const GET: &[Parameter] = &[
         .positional(),
     guid("Id", "The id.").at(0).pipe(Pipeline::ByValueOrPropertyName).set("Id"),
     object("VM", Kind::VirtualMachine, "The same virtual machine as it is now.").many().set("VM"),
+    switch("Nested", "Instead, the levels that run inside: processor time and exits of each (Ireko's own).")
+        .flag("nested"),
 ];
 
 fn new(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -177,6 +179,10 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
         }
         call.host.configs()?
     };
+    if arguments.switch("Nested") {
+        let named = arguments.has("Name") || arguments.has("Id") || arguments.has("VM");
+        return super::inside::give(call, configs, named);
+    }
     let facts = call.host.surroundings.host();
     for config in configs {
         let vm = call.host.vm(config);

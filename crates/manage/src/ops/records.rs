@@ -80,7 +80,14 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("IsDeleted", false)
         .with("Engine", vm.status.as_ref().map_or(config.engine.clone(), |status| status.engine.clone()))
         .with("ExposeVirtualizationExtensions", config.processor.expose_virtualization_extensions)
+        .with("HypervisorRunning", hypervisor_running(vm))
+        .with("NestedWorlds", vm.status.as_ref().map_or(0, |status| status.worlds))
         .with("WorkerProcessId", vm.status.as_ref().map(|status| status.pid))
+}
+
+/// Nothing runs in a VM that is Off; `None`: not known yet.
+fn hypervisor_running(vm: &Vm) -> Option<bool> {
+    vm.status.as_ref().map_or(Some(false), |status| status.hypervisor)
 }
 
 fn list(records: Vec<Record>) -> Value {

@@ -1,6 +1,7 @@
 //! A worker's life: lock, machine, socket, handshake, run, and what it leaves.
 
 use super::console::Console;
+use super::inside::Watch;
 use super::machine::{Factory, Machine};
 use super::memory::{self, Keeper};
 use super::protocol::{SOCKET, Started};
@@ -53,6 +54,7 @@ fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, S
         stopping_until: None,
         resets: 0,
         load: 0.0,
+        watch: Watch::default(),
         memory: Keeper::new(config.memory.clone()),
         meter: config.metering.then(|| Meter::read(&directory).unwrap_or_default()),
     };
@@ -125,6 +127,7 @@ impl Prepared {
             inner.stopping_until = None;
             inner.paused = false;
             inner.resets += 1;
+            inner.watch = Watch::default();
             inner.memory.restart();
         }
     }
@@ -145,6 +148,7 @@ fn sample(control: &std::sync::Weak<Control>) {
     loop {
         std::thread::sleep(EVERY);
         let Some(control) = control.upgrade() else { return };
+        control.look_inside();
         let (usage, seconds) = (usage::own(), at.elapsed().as_secs_f64());
         let cpu = usage.cpu_seconds - before.cpu_seconds;
         let mut inner = control.lock();

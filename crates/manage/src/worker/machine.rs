@@ -4,7 +4,7 @@ use super::console::Console;
 use crate::rules;
 use crate::store::Config;
 use ireko_machine::{
-    DiskSpec, Endpoints, Handle, MemoryControl, MemoryState, Outcome, Smbios, Source, Spec, Vm,
+    DiskSpec, Endpoints, Handle, MemoryControl, MemoryState, Nesting, Outcome, Smbios, Source, Spec, Vm,
 };
 use std::sync::Arc;
 
@@ -35,6 +35,10 @@ pub trait Remote: Send + Sync {
     fn poll_memory(&self);
     /// Whether one runs inside; `None`: not known. May take a moment.
     fn hypervisor(&self) -> Option<bool>;
+    /// What runs inside, as far as the engine sees it. May take a moment.
+    fn nesting(&self) -> Nesting {
+        Nesting::default()
+    }
 }
 
 /// Makes machines from configurations; the same configuration again after a reset.
@@ -146,5 +150,8 @@ impl Remote for Handle {
     }
     fn hypervisor(&self) -> Option<bool> {
         Handle::nesting(self).hypervisor
+    }
+    fn nesting(&self) -> Nesting {
+        Handle::nesting(self)
     }
 }

@@ -5,6 +5,7 @@ pub mod client;
 pub mod console;
 #[cfg(test)]
 pub mod fake;
+pub mod inside;
 pub mod launch;
 pub mod machine;
 pub mod memory;

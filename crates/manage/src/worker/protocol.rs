@@ -1,6 +1,7 @@
 //! The language of the control socket: one JSON document a line, a request and its reply. A console request turns the
 //! connection into the console's bytes, both ways.
 
+use super::inside::Inside;
 use crate::state::State;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read, Write};
@@ -29,6 +30,8 @@ pub enum Request {
     Memory {
         settings: crate::store::Memory,
     },
+    /// What runs inside.
+    Inside,
     /// The console's kept output and all that follows; what is sent goes to the guest.
     Console,
 }
@@ -38,6 +41,7 @@ pub enum Request {
 pub enum Reply {
     Done,
     Status(Box<Status>),
+    Inside(Box<Inside>),
     Error(String),
 }
 
@@ -67,6 +71,11 @@ pub struct Status {
     pub cpu_load: f64,
     /// Whether the VM was started with virtualization extensions.
     pub nested: bool,
+    /// Whether a hypervisor runs inside, and how many worlds it holds: at most a second old. `None`: not known.
+    #[serde(default)]
+    pub hypervisor: Option<bool>,
+    #[serde(default)]
+    pub worlds: u32,
     pub resets: u64,
     pub console_bytes: u64,
     pub viewers: usize,

@@ -1,6 +1,7 @@
 //! The control socket's other end: what requests do.
 
 use super::console::Console;
+use super::inside::{Inside, Watch};
 use super::machine::Remote;
 use super::memory::{self, Keeper};
 use super::protocol::{Reply, Request, Status, read_line, write_line};
@@ -38,6 +39,7 @@ pub struct Inner {
     pub stopping_until: Option<Instant>,
     pub resets: u64,
     pub load: f64,
+    pub watch: Watch,
     pub meter: Option<Meter>,
     pub memory: Keeper,
 }
@@ -61,10 +63,13 @@ impl Control {
         if let Request::Memory { settings } = request {
             return memory::change(self, settings).map_or_else(Reply::Error, |()| Reply::Done);
         }
+        if *request == Request::Inside {
+            return Reply::Inside(Box::new(self.inside()));
+        }
         let mut inner = self.lock();
         let action = match request {
             Request::Status => return Reply::Status(Box::new(self.status(&inner))),
-            Request::Console | Request::Memory { .. } => return Reply::Done,
+            Request::Console | Request::Inside | Request::Memory { .. } => return Reply::Done,
             Request::Meter { on } => return self.meter(&mut inner, *on),
             Request::ShutDown { .. } => Action::ShutDown,
             Request::TurnOff => Action::TurnOff,
@@ -85,6 +90,7 @@ impl Control {
         let usage = usage::own();
         let memory = inner.remote.memory();
         let assigned = memory.assigned();
+        let (hypervisor, worlds) = inner.watch.last();
         Status {
             state: inner.state(),
             pid: std::process::id(),
@@ -99,10 +105,29 @@ impl Control {
             cpu_seconds: usage.cpu_seconds,
             cpu_load: inner.load,
             nested: self.nested,
+            hypervisor: hypervisor.or((!self.nested).then_some(false)),
+            worlds,
             resets: inner.resets,
             console_bytes: self.console.written(),
             viewers: self.console.viewers(),
         }
+    }
+
+    /// What runs inside now. Not under the lock: the VM's threads are asked.
+    fn inside(&self) -> Inside {
+        let remote = self.lock().remote.clone();
+        let nesting = remote.nesting();
+        self.lock().watch.inside(Instant::now(), &nesting)
+    }
+
+    /// Notes what runs inside. Without virtualization extensions nothing can.
+    pub fn look_inside(&self) {
+        if !self.nested {
+            return;
+        }
+        let remote = self.lock().remote.clone();
+        let nesting = remote.nesting();
+        self.lock().watch.seen(Instant::now(), nesting);
     }
 
     fn meter(&self, inner: &mut Inner, on: bool) -> Reply {
@@ -139,7 +164,11 @@ fn act(inner: &mut Inner, request: &Request) {
             remote.resume();
             inner.paused = false;
         }
-        Request::Status | Request::Console | Request::Meter { .. } | Request::Memory { .. } => (),
+        Request::Status
+        | Request::Console
+        | Request::Meter { .. }
+        | Request::Inside
+        | Request::Memory { .. } => (),
     }
 }
 
