@@ -122,6 +122,11 @@ impl Code {
         self.cache.address(self.blocks[block as usize].code as usize)
     }
 
+    /// Host address that blocks' offsets are relative to.
+    pub(crate) fn base(&self) -> u64 {
+        self.cache.range().0 as u64
+    }
+
     /// Guest bytes of a block.
     pub(crate) fn block_length(&self, block: u32) -> usize {
         self.blocks[block as usize].length.into()
@@ -188,17 +193,19 @@ impl Cpu {
         set(regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & 6 == 6, Key::AVX);
         set(regs.cpl == 0, Key::KERNEL);
         set(regs.cr4 & cr4::SMAP != 0, Key::SMAP);
-        let rdtsc = match self.control() {
-            Some(c) => c.has(Intercept::Rdtsc) || c.tsc_ratio != ireko_x86::vmcb::TSC_RATIO_ONE,
-            None => false,
-        };
-        set(rdtsc || regs.cr4 & cr4::TSD != 0 && regs.cpl != 0, Key::RDTSC_ROUTINE);
+        set(self.rdtsc_routine() || regs.cr4 & cr4::TSD != 0 && regs.cpl != 0, Key::RDTSC_ROUTINE);
         set(self.control().is_some_and(|c| c.has(Intercept::Pushf)), Key::PUSHF_ROUTINE);
         key |= (self.mmu_mode(crate::cpu::Privilege::Current) as u32) << Key::MMU_SHIFT;
         if !long {
             key |= self.segment_bits();
         }
         Key(key)
+    }
+
+    /// RDTSC is intercepted, or not the processor's own plus an offset.
+    pub(crate) fn rdtsc_routine(&self) -> bool {
+        self.control()
+            .is_some_and(|c| c.has(Intercept::Rdtsc) || c.tsc_ratio != ireko_x86::vmcb::TSC_RATIO_ONE)
     }
 
     fn segment_bits(&self) -> u32 {
@@ -229,12 +236,12 @@ impl Cpu {
         }
         let asid = self.bank_tag().asid;
         if let Some(physical) = self.shared_fetch.find(asid, linear, user) {
-            self.banks.current().set_fetch(linear, user, physical);
+            self.banks.current().set_fetch(linear, user, physical, true);
             return Ok(physical);
         }
         let mode = if user { crate::access::USER } else { crate::access::SUPERVISOR };
         let page = self.walk(linear, Kind::Fetch, mode)?;
-        self.banks.current().set_fetch(linear, user, page.physical);
+        self.banks.current().set_fetch(linear, user, page.physical, page.global);
         if page.global && asid == 0 {
             self.shared_fetch.keep(asid, linear, user, page.physical);
         }
@@ -392,7 +399,7 @@ impl Cpu {
         self.counters.invalidations += 1;
         self.code.undone = true;
         numbers.iter().for_each(|&n| self.code.remove(n));
-        self.banks.all().for_each(|bank| bank.flush_jumps());
+        self.forget_jumps();
     }
 
     /// `count` bytes at a physical address were written: forgets what was translated from them.
@@ -458,6 +465,6 @@ impl Cpu {
         code.cache.clear();
         code.undone = true;
         code.generation += 1;
-        self.banks.all().for_each(|bank| bank.flush_jumps());
+        self.forget_jumps();
     }
 }

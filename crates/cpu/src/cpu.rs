@@ -75,6 +75,8 @@ pub struct Cpu {
     pub(crate) flush_always: bool,
     /// What misses the TLB looks at its second level before Rust walks.
     pub(crate) second_level: bool,
+    /// What misses the jump table looks at the second level before Rust.
+    pub(crate) jump_cache: bool,
     /// The only vCPU of its partition.
     pub(crate) lone: bool,
     /// The instruments that are on.
@@ -83,6 +85,7 @@ pub struct Cpu {
     pub(crate) nesting: crate::inspect::nesting::Ledger,
     pub(crate) banks: Banks,
     pub(crate) shared_fetch: crate::mmu::shared::SharedFetch,
+    pub(crate) jumps: crate::jumps::Jumps,
     pub(crate) dependents: crate::mmu::tables::Dependents,
     pub(crate) code: crate::code::Code,
     pub counters: Counters,
@@ -123,9 +126,11 @@ impl Cpu {
             waits: false,
             flush_always: false,
             second_level: true,
+            jump_cache: true,
             touched: 0,
             dependents: Default::default(),
             shared_fetch: Default::default(),
+            jumps: Default::default(),
             lone: spec.model.vcpus() == 1,
             inspect: None,
             nesting: crate::inspect::nesting::Ledger::new(window),
@@ -244,6 +249,7 @@ impl Cpu {
         let asid = self.bank_tag().asid;
         if !keep_global {
             self.shared_fetch.forget();
+            self.forget_shared_jumps(asid);
         }
         self.banks.of(asid).for_each(|bank| bank.flush(keep_global));
         self.select_bank();
@@ -253,6 +259,7 @@ impl Cpu {
     pub fn flush_page(&mut self, address: u64) {
         let asid = self.bank_tag().asid;
         self.shared_fetch.forget_page(address);
+        self.forget_shared_jumps_to(asid, address);
         self.banks.of(asid).for_each(|bank| bank.flush_page(address));
     }
     /// MOV to CR3 has set `regs.cr3` to a new value; `no_flush` is bit 63 of the operand with PCIDs on.
@@ -270,6 +277,7 @@ impl Cpu {
         let asid = self.bank_tag().asid;
         if !keep_global {
             self.shared_fetch.forget();
+            self.forget_shared_jumps(asid);
         }
         for bank in self.banks.of(asid) {
             if pcid.is_none() || bank.tag.map(|t| t.pcid) == pcid {
@@ -283,6 +291,7 @@ impl Cpu {
         match what {
             Flush::All => {
                 self.shared_fetch.forget();
+                self.forget_shared_jumps(0);
                 self.banks.all().for_each(|bank| bank.flush(false));
             }
             Flush::Asid { asid, keep_global } => {
@@ -290,7 +299,10 @@ impl Cpu {
                     self.flush_bank(number, keep_global);
                 }
             }
-            Flush::Page { asid, address } => self.banks.of(asid).for_each(|bank| bank.flush_page(address)),
+            Flush::Page { asid, address } => {
+                self.forget_shared_jumps_to(asid, address);
+                self.banks.of(asid).for_each(|bank| bank.flush_page(address));
+            }
         }
     }
     /// The world changed (VMRUN, #VMEXIT), and with it the address space. Nothing is flushed, unless the bank's
@@ -301,6 +313,7 @@ impl Cpu {
         let root = self.root();
         if self.banks.current().root != root {
             self.shared_fetch.forget();
+            self.forget_shared_jumps(self.bank_tag().asid);
             self.empty_bank(self.banks.number());
             self.banks.current().root = root;
         }

@@ -29,6 +29,7 @@ struct Options {
     routines: bool,
     flush_always: bool,
     one_level: bool,
+    no_jump_cache: bool,
     inspect: inspect::Options,
 }
 
@@ -49,11 +50,12 @@ impl Options {
             "in-place" => self.routines = !inspect::options::switch(name, value)?,
             "spare-flushes" => self.flush_always = !inspect::options::switch(name, value)?,
             "second-level" => self.one_level = !inspect::options::switch(name, value)?,
+            "jump-cache" => self.no_jump_cache = !inspect::options::switch(name, value)?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, {known}"
                 ));
             }
         }
@@ -101,6 +103,7 @@ impl Hypervisor for SoftHypervisor {
         ]);
         cpu.flush_always = options.flush_always;
         cpu.second_level = !options.one_level;
+        cpu.jump_cache = !options.no_jump_cache;
         cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition {
             apics,

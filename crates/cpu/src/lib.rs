@@ -14,6 +14,7 @@ pub mod event;
 pub mod fault;
 pub mod inspect;
 pub mod isa;
+mod jumps;
 mod memory_functions;
 mod mixer;
 pub mod mmu;

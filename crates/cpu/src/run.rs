@@ -9,8 +9,8 @@ use crate::svm::Virtual;
 use crate::{event, inspect, signal, slow, svm};
 use ireko_nested::{Event, EventKind};
 use ireko_translate::Key;
-use ireko_translate::refill;
 use ireko_translate::thunk::{self, Reason};
+use ireko_translate::{lookup, refill};
 use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::{cr0, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
@@ -178,11 +178,14 @@ impl Cpu {
         let bases = self.regs.seg.map(|s| s.base);
         let tsc_offset = self.tsc.offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
         let nothing_waits = u64::from(!self.waits);
-        let second_level = self.second_level;
+        let jump_ids = self.jump_ids();
+        let (entries, code_base) = (self.jumps.address(), self.code.base());
+        let (second_level, jump_cache) = (self.second_level, self.jump_cache);
         let hot = self.banks.current().hot_mut();
         if hot.access_thunk == 0 {
             thunk::prepare(hot, slow::access, slow::commit, slow::system);
             refill::prepare(hot, second_level);
+            lookup::prepare(hot, jump_cache);
         }
         hot.context = context;
         hot.regs = regs;
@@ -191,6 +194,7 @@ impl Cpu {
         hot.tsc_offset = tsc_offset;
         hot.nothing_waits = nothing_waits;
         hot.pending = 0;
+        (hot.jump_ids, hot.jump_cache, hot.code_base) = (jump_ids, entries, code_base);
         // SAFETY: the word is only ever written whole. The exchange orders it before the look at `wanted` below: a wake
         // that comes between the two is either seen there or puts the 0 back.
         unsafe { AtomicU64::from_ptr(&mut hot.attention) }.swap(1, Ordering::SeqCst);
@@ -279,12 +283,14 @@ impl Cpu {
     fn find(&mut self) -> Result<*const u8, Fault> {
         let key = self.key();
         let (slot, rip) = (key.slot(), self.regs.rip);
+        self.join_family(key);
         if let Some(code) = self.banks.current().jump(slot, key.0, rip) {
             return Ok(code);
         }
         let block = self.block(key)?;
         let code = self.code.entry(block);
         self.banks.current().set_jump(slot, key.0, rip, code as u64);
+        self.remember_jump(slot, rip, block);
         Ok(code)
     }
 

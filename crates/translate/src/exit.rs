@@ -148,10 +148,14 @@ impl Emitter<'_> {
         self.asm.load(reg::RCX, Mem::state(entry));
         self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
         self.asm.jrcxz(hit);
-        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
-        self.depart(Reason::Lookup);
+        self.look_up();
         self.asm.bind(hit);
         self.asm.jmp_mem(Mem::state(entry + JUMP_CODES));
+    }
+
+    /// The jump table does not know the address in R14.
+    fn look_up(&mut self) {
+        self.asm.jmp_mem(Mem::state(offset_of!(Hot, lookup_thunk) + 8 * self.key.slot()));
     }
 
     /// Leaves for `target` if somebody wants attention. Keeps flags.
@@ -188,8 +192,7 @@ impl Emitter<'_> {
         self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
         self.asm.xchg(reg::RCX, reg::R13);
         self.asm.jrcxz(hit);
-        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
-        self.depart(Reason::Lookup);
+        self.look_up();
         self.asm.bind(hit);
         self.asm.jmp_mem(at(table + JUMP_CODES, reg::R13));
         self.asm.bind(wanted);

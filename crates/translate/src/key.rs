@@ -81,6 +81,15 @@ impl Key {
         if self.0 & (Self::SINGLE | Self::PLAIN | Self::BACKWARD) != 0 || !self.has(Self::CODE64) {
             return 3;
         }
-        if self.has(Self::USER) { 2 } else { self.mmu().saturating_sub(1) }
+        match (self.has(Self::USER), self.has(Self::KERNEL)) {
+            (true, _) => 2,
+            (_, true) => self.mmu().saturating_sub(1),
+            _ => 3,
+        }
+    }
+
+    /// What the keys of all slots but the last have in common, but for RDTSC_ROUTINE.
+    pub const fn family(self) -> u32 {
+        self.0 & !(Self::USER | Self::KERNEL | 3 << Self::MMU_SHIFT | Self::RDTSC_ROUTINE)
     }
 }

@@ -89,6 +89,31 @@ pub const SECOND_READ_ONLY: u64 = 1;
 /// The page is global.
 pub const SECOND_GLOBAL: u64 = 2;
 
+/// Buckets of two entries in the second level of the jump tables. A power of two.
+pub const JUMP_BUCKETS: usize = 8192;
+/// Multiplied with an address, gives its bucket in bits 32 and up.
+pub const JUMP_HASH: i32 = 0x9e37_79b1_u32 as i32;
+
+/// One entry of the second level of the jump tables, which [`crate::lookup`] looks up before Rust is asked.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JumpEntry {
+    pub rip: u64,
+    /// Whose it is: valid while [`Hot::jump_ids`] has it.
+    pub id: u32,
+    /// From [`Hot::code_base`].
+    pub code: u32,
+}
+
+impl JumpEntry {
+    pub const EMPTY: Self = Self { rip: NO_TAG, id: 0, code: 0 };
+}
+
+/// Number of the bucket of an address.
+pub const fn jump_bucket(address: u64) -> usize {
+    (address.wrapping_mul(JUMP_HASH as i64 as u64) >> 32) as usize & (JUMP_BUCKETS - 1)
+}
+
 /// Hot processor state at RSP. The first 16 words are in reach of one-byte displacements.
 #[repr(C, align(64))]
 pub struct Hot {
@@ -143,6 +168,14 @@ pub struct Hot {
     pub miss_thunk: [[u64; 2]; TLB_MODES],
     /// What [`crate::refill`] puts aside: RAX, RDX, the flags, and one word of its own.
     pub aside: [u64; 4],
+    /// Where a jump goes that the jump table does not know, by slot: [`crate::lookup`], or out.
+    pub lookup_thunk: [u64; JUMP_SLOTS],
+    /// The entries of [`Hot::jump_cache`] that are valid now, by slot: those of this address space, and those of all.
+    pub jump_ids: [[u32; 2]; JUMP_SLOTS],
+    /// The second level of the jump tables.
+    pub jump_cache: u64,
+    /// What the code addresses in it are relative to.
+    pub code_base: u64,
 }
 
 pub const PARKED_R11: usize = 0;
@@ -174,8 +207,11 @@ pub const FILLED: usize = TLB + TLB_MODES * TLB_MODE_BYTES;
 pub const FILLED_MODE_BYTES: usize = TLB_ENTRIES / 8;
 pub const LARGE: usize = FILLED + (TLB_MODES * FILLED_MODE_BYTES).next_multiple_of(64);
 pub const SMALL: usize = LARGE + LARGE_ENTRIES * size_of::<SecondEntry>();
+/// A bit for each jump-table entry that may be valid.
+pub const JUMP_FILLED: usize = SMALL + SMALL_ENTRIES * size_of::<SecondEntry>();
+pub const JUMP_FILLED_BYTES: usize = JUMP_ENTRIES / 8;
 /// Bytes of a bank from the start of its stack.
-pub const BANK: usize = (STACK + SMALL + SMALL_ENTRIES * size_of::<SecondEntry>()).next_multiple_of(4096);
+pub const BANK: usize = (STACK + JUMP_FILLED + JUMP_SLOTS * JUMP_FILLED_BYTES).next_multiple_of(4096);
 
 const _: () = assert!(size_of::<Hot>() <= JUMP_TAGS);
 

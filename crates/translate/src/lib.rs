@@ -15,6 +15,7 @@ mod in_place;
 pub mod key;
 pub mod layout;
 pub mod liveness;
+pub mod lookup;
 mod memory;
 mod operation;
 pub mod refill;

@@ -282,6 +282,7 @@ pub fn prepare(hot: &mut Hot, access: AccessRoutine, commit: SiteRoutine, system
     hot.system_routine = system as *const () as u64;
     hot.host_mxcsr = 0x1f80;
     hot.jump_mask = crate::layout::JUMP_MASK;
+    crate::lookup::prepare(hot, false);
 }
 
 /// Puts x87 and the upper halves of YMM into the XSAVE area, where XMM and MXCSR are already.

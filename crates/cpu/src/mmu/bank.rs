@@ -5,9 +5,9 @@
 
 use crate::mixer::Mixing;
 use ireko_translate::layout::{
-    self, BANK, FILLED, FILLED_MODE_BYTES, JUMP_CODES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE,
-    LARGE_ENTRIES, LARGE_SHIFT, NO_TAG, SECOND_GLOBAL, SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, STACK,
-    SecondEntry, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES,
+    self, BANK, FILLED, FILLED_MODE_BYTES, JUMP_CODES, JUMP_ENTRIES, JUMP_FILLED, JUMP_FILLED_BYTES,
+    JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE, LARGE_ENTRIES, LARGE_SHIFT, NO_TAG, SECOND_GLOBAL,
+    SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, STACK, SecondEntry, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES,
 };
 use ireko_translate::{Hot, TlbEntry};
 use std::collections::HashSet;
@@ -33,10 +33,10 @@ pub struct Root {
 }
 
 const FETCH_ENTRIES: usize = 512;
-const FETCHED_WORDS: usize = 128;
+pub const FETCHED_WORDS: usize = 128;
 
 /// Word and bit of a page among those fetched from.
-fn fetched_bit(address: u64) -> (usize, u64) {
+pub fn fetched_bit(address: u64) -> (usize, u64) {
     let hash = (address >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51;
     ((hash >> 6) as usize % FETCHED_WORDS, 1 << (hash & 63))
 }
@@ -46,9 +46,10 @@ fn fetched_bit(address: u64) -> (usize, u64) {
 struct Fetch {
     page: u64,
     physical: u64,
+    global: bool,
 }
 
-const NO_FETCH: Fetch = Fetch { page: u64::MAX, physical: 0 };
+const NO_FETCH: Fetch = Fetch { page: u64::MAX, physical: 0, global: false };
 
 /// One bank. `memory` points at its mapping.
 pub struct Bank {
@@ -57,12 +58,15 @@ pub struct Bank {
     pub last_used: u64,
     /// The key that the jump table of each slot is for.
     pub slot_keys: [u32; JUMP_SLOTS],
+    /// What the keys of all slots but the last have in common.
+    pub family: u64,
+    /// Number of this bank's entries in the second level of the jump tables; 0: it has none.
+    pub jump_id: u32,
     /// Generations of the second level's local and global entries, from 1 to [`GENERATIONS`].
     generations: [u64; 2],
     /// Numbers of the 2 MiB and 1 GiB of address space of which something is here that the guest maps by one page.
     large: HashSet<u64, Mixing>,
     giant: HashSet<u64, Mixing>,
-    jumps: Vec<u16>,
     fetch: Vec<Fetch>,
     /// A bit for each page (hashed) that code was fetched from since the jumps were last forgotten.
     fetched: [u64; FETCHED_WORDS],
@@ -126,10 +130,11 @@ impl Bank {
             tag: None,
             last_used: 0,
             slot_keys: [u32::MAX; JUMP_SLOTS],
+            family: u64::MAX,
+            jump_id: 0,
             generations: [1; 2],
             large: HashSet::default(),
             giant: HashSet::default(),
-            jumps: Vec::new(),
             fetch: vec![NO_FETCH; FETCH_ENTRIES],
             fetched: [0; FETCHED_WORDS],
             root: Root::default(),
@@ -149,7 +154,7 @@ impl Bank {
             }
         }
         for slot in 0..JUMP_SLOTS {
-            for index in 0..layout::JUMP_ENTRIES {
+            for index in 0..JUMP_ENTRIES {
                 self.set_jump_raw(slot, index, NO_TAG, 0);
             }
         }
@@ -409,17 +414,31 @@ impl Bank {
     }
 
     pub fn flush_jumps(&mut self) {
-        let jumps = std::mem::take(&mut self.jumps);
-        for &at in &jumps {
-            let at = at as usize;
-            self.set_jump_raw(at / layout::JUMP_ENTRIES, at % layout::JUMP_ENTRIES, NO_TAG, 0);
+        (0..JUMP_SLOTS).for_each(|slot| self.flush_slot(slot));
+        self.jump_id = 0;
+        self.hot_mut().jump_ids = Default::default();
+    }
+
+    fn flush_slot(&mut self, slot: usize) {
+        for word in 0..JUMP_FILLED_BYTES / 8 {
+            let mut rest = std::mem::take(self.jumps_filled(slot, word));
+            while rest != 0 {
+                self.set_jump_raw(slot, word * 64 + rest.trailing_zeros() as usize, NO_TAG, 0);
+                rest &= rest - 1;
+            }
         }
-        self.jumps = jumps;
-        self.jumps.clear();
+    }
+
+    /// The word of the bits that say which of 64 jump-table entries may be valid.
+    fn jumps_filled(&mut self, slot: usize, word: usize) -> &mut u64 {
+        assert!(slot < JUMP_SLOTS && word < JUMP_FILLED_BYTES / 8);
+        let offset = STACK + JUMP_FILLED + slot * JUMP_FILLED_BYTES + word * 8;
+        // SAFETY: as for `at`.
+        unsafe { &mut *self.memory.add(offset).cast() }
     }
 
     fn set_jump_raw(&mut self, slot: usize, index: usize, tag: u64, code: u64) {
-        assert!(slot < JUMP_SLOTS && index < layout::JUMP_ENTRIES);
+        assert!(slot < JUMP_SLOTS && index < JUMP_ENTRIES);
         let offset = STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + index * 8;
         // SAFETY: both words lie in the mapping by the assertion.
         unsafe {
@@ -435,7 +454,7 @@ impl Bank {
         }
         let index = layout::jump_index(rip);
         self.set_jump_raw(slot, index, rip.wrapping_neg(), code);
-        self.jumps.push((slot * layout::JUMP_ENTRIES + index) as u16);
+        *self.jumps_filled(slot, index / 64) |= 1 << (index % 64);
     }
 
     /// Host address of the code at `rip`, if the slot is `key`'s and knows it.
@@ -460,9 +479,7 @@ impl Bank {
             return;
         }
         self.slot_keys[slot] = key;
-        for index in 0..layout::JUMP_ENTRIES {
-            self.set_jump_raw(slot, index, NO_TAG, 0);
-        }
+        self.flush_slot(slot);
     }
 
     pub fn fetch(&self, address: u64, user: bool) -> Option<u64> {
@@ -471,11 +488,19 @@ impl Bank {
         (entry.page == page).then_some(entry.physical | address & 0xfff)
     }
 
-    pub fn set_fetch(&mut self, address: u64, user: bool, physical: u64) {
+    /// Whether the page that code was fetched from is known to be global.
+    pub fn fetch_global(&self, address: u64, user: bool) -> bool {
+        let page = address & !0xfff | user as u64;
+        let entry = self.fetch[layout::tlb_index(address) % FETCH_ENTRIES];
+        entry.page == page && entry.global
+    }
+
+    pub fn set_fetch(&mut self, address: u64, user: bool, physical: u64, global: bool) {
         let (word, bit) = fetched_bit(address);
         self.fetched[word] |= bit;
         let page = address & !0xfff | user as u64;
-        self.fetch[layout::tlb_index(address) % FETCH_ENTRIES] = Fetch { page, physical: physical & !0xfff };
+        let physical = physical & !0xfff;
+        self.fetch[layout::tlb_index(address) % FETCH_ENTRIES] = Fetch { page, physical, global };
     }
 }
 

@@ -1,0 +1,189 @@
+//! The second level of the jump tables: where the code of a guest address is, for all banks.
+//!
+//! Translated code asks it when its bank's table does not know ([`ireko_translate::lookup`]). Code of global pages is
+//! there once for all address spaces of the processor's own world, so that a new process finds the kernel's code.
+
+use crate::Cpu;
+use crate::mmu::bank::{FETCHED_WORDS, fetched_bit};
+use ireko_translate::Key;
+use ireko_translate::layout::{JUMP_BUCKETS, JUMP_SLOTS, JumpEntry, jump_bucket};
+use ireko_x86::bits::cr4;
+
+/// The slot that has no second level: it changes its key too often.
+const LAST: usize = JUMP_SLOTS - 1;
+
+pub struct Jumps {
+    buckets: Box<[[JumpEntry; 2]]>,
+    /// Numbers given out so far: one for each slot of an owner. 0 is nobody's.
+    given: u32,
+    shared: Shared,
+}
+
+/// Code of global pages.
+struct Shared {
+    id: u32,
+    family: u64,
+    /// A bit for each page (hashed) that an entry came from.
+    fetched: [u64; FETCHED_WORDS],
+}
+
+impl Default for Jumps {
+    fn default() -> Self {
+        let buckets = vec![[JumpEntry::EMPTY; 2]; JUMP_BUCKETS].into_boxed_slice();
+        let shared = Shared { id: 0, family: u64::MAX, fetched: [0; FETCHED_WORDS] };
+        Self { buckets, given: 0, shared }
+    }
+}
+
+impl Jumps {
+    /// For translated code.
+    pub fn address(&self) -> u64 {
+        self.buckets.as_ptr() as u64
+    }
+
+    /// Less than two numbers are left.
+    fn spent(&self) -> bool {
+        self.given > u32::MAX - 3 * JUMP_SLOTS as u32
+    }
+
+    /// A number that no entry has.
+    fn give(&mut self) -> u32 {
+        self.given += JUMP_SLOTS as u32;
+        self.given
+    }
+
+    /// The newest entry of a bucket comes first, the older one of the two goes.
+    fn insert(&mut self, entry: JumpEntry) {
+        let bucket = &mut self.buckets[jump_bucket(entry.rip)];
+        if (bucket[0].rip, bucket[0].id) != (entry.rip, entry.id) {
+            bucket[1] = bucket[0];
+        }
+        bucket[0] = entry;
+    }
+
+    fn wipe(&mut self) {
+        self.buckets.fill([JumpEntry::EMPTY; 2]);
+        self.given = 0;
+        self.forget_shared();
+    }
+
+    fn forget_shared(&mut self) {
+        self.shared.id = 0;
+        self.shared.fetched = [0; FETCHED_WORDS];
+    }
+}
+
+impl Cpu {
+    /// What the keys of all slots but the last have in common; RDTSC's differs by privilege where CR4.TSD is on.
+    fn family(&self, key: Key) -> u64 {
+        let disabled = self.regs.cr4 & cr4::TSD != 0;
+        let routine = self.rdtsc_routine();
+        u64::from(key.family()) | u64::from(disabled) << 32 | u64::from(routine) << 33
+    }
+
+    /// Code of one slot jumps to another without a look at keys, so the tables of a bank are of one family.
+    pub(crate) fn join_family(&mut self, key: Key) {
+        if key.slot() == LAST {
+            return;
+        }
+        let family = self.family(key);
+        let bank = self.banks.current();
+        if bank.family != family {
+            bank.flush_jumps();
+            bank.family = family;
+        }
+    }
+
+    /// Enters the block at `rip` in the second level.
+    pub(crate) fn remember_jump(&mut self, slot: usize, rip: u64, block: u32) {
+        if slot == LAST || !self.jump_cache {
+            return;
+        }
+        let ids = self.jump_ids()[slot];
+        let user = self.regs.cpl == 3;
+        let bank = self.banks.current();
+        let global = bank.tag.is_some_and(|t| t.asid == 0) && bank.fetch_global(rip, user);
+        let code = self.code.blocks[block as usize].code;
+        self.jumps.insert(JumpEntry { rip, id: ids[usize::from(global)], code });
+        if global {
+            let (word, bit) = fetched_bit(rip);
+            self.jumps.shared.fetched[word] |= bit;
+        }
+        self.banks.current().hot_mut().jump_ids = self.jump_ids();
+    }
+
+    /// The numbers of the entries that the current bank may use: its own, and the shared ones.
+    pub(crate) fn jump_ids(&mut self) -> [[u32; 2]; JUMP_SLOTS] {
+        if self.jumps.spent() {
+            self.banks.all().for_each(|bank| bank.flush_jumps());
+            self.jumps.wipe();
+        }
+        let bank = self.banks.current();
+        let (own_world, family) = (bank.tag.is_some_and(|t| t.asid == 0), bank.family);
+        if own_world && self.jumps.shared.family != family {
+            self.jumps.forget_shared();
+            self.jumps.shared.family = family;
+        }
+        if bank.jump_id == 0 {
+            bank.jump_id = self.jumps.give();
+        }
+        if own_world && self.jumps.shared.id == 0 {
+            self.jumps.shared.id = self.jumps.give();
+        }
+        let own = self.banks.current().jump_id;
+        let shared = if own_world { self.jumps.shared.id } else { own };
+        std::array::from_fn(|slot| [own + slot as u32, shared + slot as u32])
+    }
+
+    /// All that is known of jumps goes.
+    pub(crate) fn forget_jumps(&mut self) {
+        self.banks.all().for_each(|bank| bank.flush_jumps());
+        self.jumps.forget_shared();
+    }
+
+    /// Global pages of a world are flushed, and so are its banks.
+    pub(crate) fn forget_shared_jumps(&mut self, asid: u32) {
+        if asid == 0 {
+            self.banks.of(0).for_each(|bank| bank.flush_jumps());
+            self.jumps.forget_shared();
+        }
+    }
+
+    /// One page of a world is flushed.
+    pub(crate) fn forget_shared_jumps_to(&mut self, asid: u32, address: u64) {
+        let (word, bit) = fetched_bit(address);
+        if self.jumps.shared.fetched[word] & bit != 0 {
+            self.forget_shared_jumps(asid);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(rip: u64, id: u32) -> JumpEntry {
+        JumpEntry { rip, id, code: 64 }
+    }
+
+    #[test]
+    fn a_bucket_keeps_the_two_newest() {
+        let mut jumps = Jumps::default();
+        let rip = 0x1000;
+        (4..7).for_each(|id| jumps.insert(entry(rip, id)));
+        assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 6), entry(rip, 5)]);
+    }
+
+    #[test]
+    fn numbers_leave_room_for_the_slots() {
+        let mut jumps = Jumps::default();
+        assert_eq!((jumps.give(), jumps.give()), (4, 8));
+    }
+
+    #[test]
+    fn numbers_end_before_they_come_again() {
+        let mut jumps = Jumps::default();
+        jumps.given = u32::MAX / 4 * 4 - 8;
+        assert!(jumps.spent() && jumps.give().checked_add(4).is_some());
+    }
+}

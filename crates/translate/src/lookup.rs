@@ -1,0 +1,111 @@
+//! The second level of the jump tables: what the bank's table does not know is looked up here, in assembly, before
+//! Rust is asked.
+//!
+//! One table for all banks, in buckets of two. An entry's number says whose it is: a bank's, or (code of global pages)
+//! that of all banks of a world. So forgetting is taking a new number, and a new process finds the kernel's code known.
+
+// UNSAFETY: machine code that runs between two blocks, with translated code's registers.
+#![allow(unsafe_code)]
+
+use crate::layout::{
+    Hot, JUMP_BUCKETS, JUMP_CODES, JUMP_ENTRIES, JUMP_FILLED, JUMP_FILLED_BYTES, JUMP_HASH, JUMP_ROTATE,
+    JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS,
+};
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+// At entry: R14 the guest address; RCX and R13 are scratch, all else is the guest's. Goes on at its code, which the bank's
+// table then knows, or leaves.
+global_asm!(
+    ".macro ireko_lookup name, slot",
+    ".globl \\name",
+    "\\name:",
+    "mov [rsp + {aside}], rax",
+    "lahf",
+    "seto al",
+    "mov [rsp + {aside} + 16], rax",
+    "imul rcx, r14, {hash}",
+    "shr rcx, 32",
+    "and ecx, {buckets} - 1",
+    "shl ecx, 5",
+    "add rcx, [rsp + {cache}]",
+    "cmp r14, [rcx]",
+    "jne 2f",
+    "mov eax, [rcx + 8]",
+    "cmp eax, [rsp + {ids} + 8 * \\slot]",
+    "je 3f",
+    "cmp eax, [rsp + {ids} + 8 * \\slot + 4]",
+    "je 3f",
+    "2:",
+    "add rcx, 16",
+    "cmp r14, [rcx]",
+    "jne 9f",
+    "mov eax, [rcx + 8]",
+    "cmp eax, [rsp + {ids} + 8 * \\slot]",
+    "je 3f",
+    "cmp eax, [rsp + {ids} + 8 * \\slot + 4]",
+    "jne 9f",
+    "3:",
+    "mov r13d, [rcx + 12]",
+    "add r13, [rsp + {base}]",
+    "rorx rcx, r14, {rotate}",
+    "add rcx, r14",
+    "and ecx, {entries} - 1",
+    "bts [rsp + {filled} + {filled_bytes} * \\slot], rcx",
+    "neg r14",
+    "mov [rsp + 8 * rcx + {tags} + {slot_bytes} * \\slot], r14",
+    "mov [rsp + 8 * rcx + {tags} + {slot_bytes} * \\slot + {codes}], r13",
+    "mov rax, [rsp + {aside} + 16]",
+    "add al, 0x7f",
+    "sahf",
+    "mov rax, [rsp + {aside}]",
+    "jmp r13",
+    "9:",
+    "mov rax, [rsp + {aside} + 16]",
+    "add al, 0x7f",
+    "sahf",
+    "mov rax, [rsp + {aside}]",
+    "jmp ireko_lookup_out",
+    ".endm",
+    ".pushsection .text.ireko_thunks,\"ax\",@progbits",
+    "ireko_lookup ireko_lookup_0, 0",
+    "ireko_lookup ireko_lookup_1, 1",
+    "ireko_lookup ireko_lookup_2, 2",
+    ".globl ireko_lookup_out",
+    "ireko_lookup_out:",
+    "mov [rsp + {rip}], r14",
+    "mov qword ptr [rsp + {reason}], 1",
+    "jmp ireko_leave",
+    ".popsection",
+    aside = const offset_of!(Hot, aside),
+    cache = const offset_of!(Hot, jump_cache),
+    ids = const offset_of!(Hot, jump_ids),
+    base = const offset_of!(Hot, code_base),
+    rip = const offset_of!(Hot, rip),
+    reason = const offset_of!(Hot, reason),
+    hash = const JUMP_HASH,
+    buckets = const JUMP_BUCKETS,
+    entries = const JUMP_ENTRIES,
+    rotate = const JUMP_ROTATE,
+    filled = const JUMP_FILLED,
+    filled_bytes = const JUMP_FILLED_BYTES,
+    tags = const JUMP_TAGS,
+    slot_bytes = const JUMP_SLOT_BYTES,
+    codes = const JUMP_CODES,
+);
+
+unsafe extern "C" {
+    fn ireko_lookup_0();
+    fn ireko_lookup_1();
+    fn ireko_lookup_2();
+    fn ireko_lookup_out();
+}
+
+/// Lets jumps that the bank's table does not know look at the second level, or (if not `on`) leave. What the last slot is
+/// for has no second level.
+pub fn prepare(hot: &mut Hot, on: bool) {
+    let out: unsafe extern "C" fn() = ireko_lookup_out;
+    let thunks: [unsafe extern "C" fn(); JUMP_SLOTS] =
+        if on { [ireko_lookup_0, ireko_lookup_1, ireko_lookup_2, out] } else { [out; JUMP_SLOTS] };
+    hot.lookup_thunk = thunks.map(|thunk| thunk as usize as u64);
+}
