@@ -131,6 +131,18 @@ impl Modes {
     }
 }
 
+/// Waits until one of two descriptors can be read or has ended, and says which; a negative one never is.
+pub fn wait_readable(fds: [RawFd; 2]) -> io::Result<[bool; 2]> {
+    let mut polled = fds.map(|fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 });
+    loop {
+        // SAFETY: an array of two, of which the call writes the last field.
+        match check(unsafe { libc::poll(polled.as_mut_ptr(), 2, -1) }.into()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(|_| polled.map(|one| one.revents != 0)),
+        }
+    }
+}
+
 fn ending_signals() -> libc::sigset_t {
     // SAFETY: sigset_t is plain data that sigemptyset initializes.
     unsafe {

@@ -200,8 +200,10 @@ impl Signature {
     /// What an object from the pipeline gives to the parameters that are still free; nothing is an error.
     pub fn bind_object(&self, bound: &Bound, item: &Item) -> Result<Vec<(&'static Parameter, Item)>, Fault> {
         let mut more = Bound { values: bound.values.clone(), help: false };
-        let by_value = |p: &Parameter| matches!(p.pipeline, Pipeline::ByValue | Pipeline::ByValueOrPropertyName);
-        let by_name = |p: &Parameter| matches!(p.pipeline, Pipeline::ByPropertyName | Pipeline::ByValueOrPropertyName);
+        let by_value =
+            |p: &Parameter| matches!(p.pipeline, Pipeline::ByValue | Pipeline::ByValueOrPropertyName);
+        let by_name =
+            |p: &Parameter| matches!(p.pipeline, Pipeline::ByPropertyName | Pipeline::ByValueOrPropertyName);
         let from = more.values.len();
         let object = self.own.iter().find(|p| by_value(p) && more.allows(p) && takes_object(p, item));
         if let Some(parameter) = object {

@@ -59,15 +59,15 @@ impl Session<'_> {
                     given.push(Given::Named { name: name.clone(), value, typed: typed.clone() });
                 }
                 Argument::Value(expression) => given.push(Given::Value(self.evaluate(expression)?)),
-                Argument::Splat(name) => match self.variable(name) {
-                    Item::Map(pairs) => given.extend(pairs.into_iter().map(|(name, item)| Given::Named {
-                        typed: format!("-{name}"),
-                        name,
-                        value: Some(item),
-                    })),
-                    other if other.is_null() => {}
-                    other => given.extend(other.elements().into_iter().map(Given::Value)),
-                },
+                Argument::Splat(name) => {
+                    match self.variable(name) {
+                        Item::Map(pairs) => given.extend(pairs.into_iter().map(|(name, item)| {
+                            Given::Named { typed: format!("-{name}"), name, value: Some(item) }
+                        })),
+                        other if other.is_null() => {}
+                        other => given.extend(other.elements().into_iter().map(Given::Value)),
+                    }
+                }
             }
         }
         Ok(given)
@@ -106,12 +106,15 @@ impl Session<'_> {
 
     /// A script whose arguments are words of a command line.
     pub fn take_arguments(&mut self, script: &Rc<Block>, words: &[String]) -> Result<(), Flow> {
-        let given = words.iter().map(|word| match word.strip_prefix('-').filter(|name| name.starts_with(char::is_alphabetic)) {
-            Some(name) => {
-                let (name, value) = name.split_once(':').map_or((name, None), |(name, value)| (name, Some(value)));
-                Given::Named { name: name.into(), value: value.map(constant), typed: word.clone() }
+        let given = words.iter().map(|word| {
+            match word.strip_prefix('-').filter(|name| name.starts_with(char::is_alphabetic)) {
+                Some(name) => {
+                    let (name, value) =
+                        name.split_once(':').map_or((name, None), |(name, value)| (name, Some(value)));
+                    Given::Named { name: name.into(), value: value.map(constant), typed: word.clone() }
+                }
+                None => Given::Value(word.as_str().into()),
             }
-            None => Given::Value(word.as_str().into()),
         });
         let given: Vec<Given> = given.collect();
         self.in_call(script, given, None, &mut Output::Print)
@@ -213,7 +216,9 @@ impl Session<'_> {
             exception: "PSInvalidOperationException".into(),
             ..Signature::of(operation).refuse(
                 "InvalidOperation",
-                format!("{question} There is nobody to ask; use -Confirm:$false or, where there is one, -Force."),
+                format!(
+                    "{question} There is nobody to ask; use -Confirm:$false or, where there is one, -Force."
+                ),
             )
         });
         for fault in errors.iter().map(|failure| Fault::of(failure, operation.cmdlet)).chain(unasked) {
@@ -237,7 +242,12 @@ impl Session<'_> {
     }
 
     /// Asks for what must be given, where there is somebody.
-    fn prompt(&mut self, operation: &'static Operation, signature: &Signature, arguments: &mut Arguments) -> Result<(), Flow> {
+    fn prompt(
+        &mut self,
+        operation: &'static Operation,
+        signature: &Signature,
+        arguments: &mut Arguments,
+    ) -> Result<(), Flow> {
         let mut said = false;
         while let Some(parameter) = arguments.missing(operation) {
             if !self.interactive {
@@ -248,7 +258,11 @@ impl Session<'_> {
                 self.print(&format!("\ncmdlet {cmdlet} at command pipeline position 1\nSupply values for the following parameters:\n"))?;
                 said = true;
             }
-            let prompt = if parameter.many { format!("{}[0]: ", parameter.name) } else { format!("{}: ", parameter.name) };
+            let prompt = if parameter.many {
+                format!("{}[0]: ", parameter.name)
+            } else {
+                format!("{}: ", parameter.name)
+            };
             let Some(line) = self.terminal.ask(&prompt).filter(|line| !line.is_empty()) else {
                 return Err(missing(signature, operation, arguments).into());
             };
@@ -277,7 +291,9 @@ impl Session<'_> {
         let ours = |item: &Item| {
             let name = item.text();
             let host = self.variable("env:HOSTNAME").text();
-            ["localhost", ".", "127.0.0.1", "::1", host.as_str()].iter().any(|own| own.eq_ignore_ascii_case(&name))
+            ["localhost", ".", "127.0.0.1", "::1", host.as_str()]
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(&name))
         };
         if let Some(other) = bound.items("ComputerName").iter().find(|item| !ours(item)) {
             let message = format!(
@@ -288,16 +304,23 @@ impl Session<'_> {
         }
         for name in ["CimSession", "Credential"] {
             if bound.item(name).is_some() {
-                let message = format!("-{name} is for other hosts, which cannot be managed from here; leave it out.");
+                let message =
+                    format!("-{name} is for other hosts, which cannot be managed from here; leave it out.");
                 return Err(signature.refuse("RemoteNotSupported", message).into());
             }
         }
         if bound.switch("AsJob") {
             self.warn("There are no jobs here: the cmdlet runs to its end before the next one.");
         }
-        let here = |name: &str| signature.own.iter().any(|p| p.name == name && super::bind::REMOTE.iter().any(|r| std::ptr::eq(*p, r)));
+        let here = |name: &str| {
+            signature
+                .own
+                .iter()
+                .any(|p| p.name == name && super::bind::REMOTE.iter().any(|r| std::ptr::eq(*p, r)))
+        };
         bound.values.retain(|(parameter, _)| {
-            !here(parameter.name) && !super::bind::AMBIENT.iter().any(|ambient| ambient.name == parameter.name)
+            !here(parameter.name)
+                && !super::bind::AMBIENT.iter().any(|ambient| ambient.name == parameter.name)
         });
         Ok(())
     }
@@ -313,7 +336,10 @@ impl Session<'_> {
             let Some(name) = name else { continue };
             // `-ErrorVariable +e` adds.
             let (name, mut all) = match name.strip_prefix('+') {
-                Some(name) => (name.to_owned(), self.variable(name).elements().into_iter().filter(|i| !i.is_null()).collect()),
+                Some(name) => (
+                    name.to_owned(),
+                    self.variable(name).elements().into_iter().filter(|i| !i.is_null()).collect(),
+                ),
                 None => (name, Vec::new()),
             };
             all.extend(items);
@@ -351,7 +377,10 @@ fn missing(signature: &Signature, operation: &'static Operation, arguments: &Arg
     }
     signature.refuse(
         "MissingMandatoryParameter",
-        format!("Cannot process command because of one or more missing mandatory parameters: {}.", names.join(" ")),
+        format!(
+            "Cannot process command because of one or more missing mandatory parameters: {}.",
+            names.join(" ")
+        ),
     )
 }
 

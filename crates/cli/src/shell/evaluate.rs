@@ -94,9 +94,11 @@ impl Session<'_> {
     fn note_matches(&mut self, operator: Operator, left: &Item, right: &Item) {
         use super::syntax::Comparison;
         let Operator::Compare(Comparison::Match, case) = operator else { return };
-        let pattern = regex_lite::RegexBuilder::new(&right.text()).case_insensitive(case == Case::Ignored).build();
+        let pattern =
+            regex_lite::RegexBuilder::new(&right.text()).case_insensitive(case == Case::Ignored).build();
         let text = left.text();
-        let Some((pattern, found)) = pattern.ok().and_then(|p| p.captures(&text).map(|found| (p.clone(), found)))
+        let Some((pattern, found)) =
+            pattern.ok().and_then(|p| p.captures(&text).map(|found| (p.clone(), found)))
         else {
             return;
         };
@@ -118,9 +120,7 @@ impl Session<'_> {
             Unary::Plus => operate(Operator::Add, zero, item)?,
             Unary::Comma => Item::List(vec![item]),
             Unary::Join => operate::join(item, "").into(),
-            Unary::Split => {
-                Item::List(item.text().split_whitespace().map(Item::from).collect())
-            }
+            Unary::Split => Item::List(item.text().split_whitespace().map(Item::from).collect()),
         })
     }
 
@@ -195,7 +195,8 @@ pub fn indexed(item: &Item, index: &Item) -> Result<Item, Fault> {
         Item::Map(_) => Ok(item.member(&index.text())),
         item if item.is_null() => Err(Fault::runtime("NullArray", "Cannot index into a null array.")),
         _ => {
-            let Some(at) = index.value().as_int().or_else(|| super::parse::number(&index.text())?.as_int()) else {
+            let Some(at) = index.value().as_int().or_else(|| super::parse::number(&index.text())?.as_int())
+            else {
                 return Ok(item.member(&index.text()));
             };
             let pick = |count: usize| {
@@ -230,7 +231,9 @@ fn method(item: &Item, name: &str, arguments: &[Item]) -> Result<Item, Fault> {
     let lower = name.to_ascii_lowercase();
     if let Item::List(items) = item {
         let wanted = arguments.first().cloned().unwrap_or(NULL);
-        let found = items.iter().position(|own| operate::order(own, &wanted, Case::Seen) == Some(std::cmp::Ordering::Equal));
+        let found = items
+            .iter()
+            .position(|own| operate::order(own, &wanted, Case::Seen) == Some(std::cmp::Ordering::Equal));
         return match lower.as_str() {
             "contains" => Ok(found.is_some().into()),
             _ => Ok(found.map_or(-1, |at| at as i64).into()),
@@ -259,7 +262,8 @@ fn method(item: &Item, name: &str, arguments: &[Item]) -> Result<Item, Fault> {
         "replace" if !argument(0).is_empty() => text.replace(&argument(0), &argument(1)).into(),
         "split" => {
             let marks: Vec<char> = argument(0).chars().collect();
-            let parts = text.split(|c: char| if marks.is_empty() { c.is_whitespace() } else { marks.contains(&c) });
+            let parts =
+                text.split(|c: char| if marks.is_empty() { c.is_whitespace() } else { marks.contains(&c) });
             Item::List(parts.map(Item::from).collect())
         }
         "substring" => {

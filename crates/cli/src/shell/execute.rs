@@ -43,13 +43,14 @@ impl Session<'_> {
                 self.show(&fault);
                 None
             }
-            Ok(()) | Err(Flow::Break | Flow::Continue | Flow::Return) => None,
+            Ok(()) | Err(Flow::Break | Flow::Continue | Flow::Return | Flow::Interrupted) => None,
         }
     }
 
     /// One after the other. An error that ends a statement does not end the next one, unless in `try`.
     pub fn statements(&mut self, all: &[Statement], out: &mut Output) -> Done {
         for statement in all {
+            self.heed()?;
             match self.statement(statement, out) {
                 Err(Flow::Error(fault)) if !fault.ends_script && self.trying == 0 => self.ended(*fault)?,
                 other => other?,
@@ -100,7 +101,9 @@ impl Session<'_> {
                 Ok(())
             }
             Statement::Loop(parts) => self.repeat(parts, out),
-            Statement::Try { body, catch, finally } => self.attempt(body, catch.as_ref(), finally.as_ref(), out),
+            Statement::Try { body, catch, finally } => {
+                self.attempt(body, catch.as_ref(), finally.as_ref(), out)
+            }
             Statement::Function { name, body } => {
                 self.functions.insert(name.to_lowercase(), body.clone());
                 Ok(())
@@ -134,6 +137,7 @@ impl Session<'_> {
 
     /// One turn of a loop; true is the last.
     fn turn(&mut self, body: &Block, out: &mut Output) -> Result<bool, Flow> {
+        self.heed()?;
         match self.statements(&body.body, out) {
             Err(Flow::Break) => Ok(true),
             Ok(()) | Err(Flow::Continue) => Ok(false),
@@ -190,7 +194,8 @@ impl Session<'_> {
             let mut items = value.elements().into_iter();
             for (at, target) in targets.iter().enumerate() {
                 let rest = at + 1 == targets.len();
-                let item = if rest { Item::of(items.by_ref().collect()) } else { items.next().unwrap_or(NULL) };
+                let item =
+                    if rest { Item::of(items.by_ref().collect()) } else { items.next().unwrap_or(NULL) };
                 self.assign(target, operator, item)?;
             }
             return Ok(());
@@ -274,7 +279,8 @@ impl Session<'_> {
             }
             let target = self.evaluate(target)?;
             if !target.is_null() && *stream != Stream::All {
-                let message = "Errors and warnings can only be redirected to $null; use -ErrorVariable to keep them.";
+                let message =
+                    "Errors and warnings can only be redirected to $null; use -ErrorVariable to keep them.";
                 return Err(Fault::runtime("RedirectionNotSupported", message).into());
             }
             errors |= matches!(stream, Stream::Error | Stream::All);
@@ -288,7 +294,12 @@ impl Session<'_> {
         let Some(Redirection { append, target: Some(target), .. }) = to_file else { return Ok(items) };
         let target = self.evaluate(target)?;
         if !target.is_null() {
-            super::builtin::output::write_file("Out-File", &target.text(), &super::show::default_view(&items), *append)?;
+            super::builtin::output::write_file(
+                "Out-File",
+                &target.text(),
+                &super::show::default_view(&items),
+                *append,
+            )?;
         }
         Ok(Vec::new())
     }

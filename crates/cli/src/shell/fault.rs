@@ -12,6 +12,8 @@ pub enum Flow {
     Break,
     Continue,
     Return,
+    /// Ctrl-C.
+    Interrupted,
     /// Who reads our output has gone.
     Unheard,
 }

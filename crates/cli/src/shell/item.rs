@@ -117,7 +117,9 @@ impl Item {
     /// What a cell of a table says: lists have braces.
     pub fn cell(&self) -> String {
         match self {
-            Self::List(items) => format!("{{{}}}", items.iter().map(Item::cell).collect::<Vec<_>>().join(", ")),
+            Self::List(items) => {
+                format!("{{{}}}", items.iter().map(Item::cell).collect::<Vec<_>>().join(", "))
+            }
             Self::Map(pairs) => {
                 let words: Vec<String> = pairs.iter().map(|(name, _)| name.clone()).collect();
                 format!("{{{}}}", words.join(", "))
@@ -155,7 +157,12 @@ impl Item {
     pub fn member(&self, name: &str) -> Item {
         self.own_member(name).unwrap_or_else(|| match self {
             Self::List(items) => Item::of(
-                items.iter().map(|item| item.member(name)).filter(|item| !item.is_null()).flat_map(Item::elements).collect(),
+                items
+                    .iter()
+                    .map(|item| item.member(name))
+                    .filter(|item| !item.is_null())
+                    .flat_map(Item::elements)
+                    .collect(),
             ),
             _ => NULL,
         })
@@ -181,7 +188,9 @@ impl Item {
                     return Some(value.clone().into());
                 }
             }
-            Self::Value(Value::Text(text)) if is("Length") => return Some((text.chars().count() as i64).into()),
+            Self::Value(Value::Text(text)) if is("Length") => {
+                return Some((text.chars().count() as i64).into());
+            }
             Self::Value(Value::Duration(duration)) => {
                 if let Some(item) = duration_member(*duration, name) {
                     return Some(item);
@@ -214,7 +223,9 @@ impl Item {
 }
 
 pub fn record(pairs: &[(String, Item)]) -> Record {
-    pairs.iter().fold(Record::new(Kind::Custom), |record, (name, item)| record.with(name.clone(), item.value()))
+    pairs
+        .iter()
+        .fold(Record::new(Kind::Custom), |record, (name, item)| record.with(name.clone(), item.value()))
 }
 
 /// Errors are their message, other objects their name or `@{…}`.

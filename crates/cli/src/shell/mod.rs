@@ -6,9 +6,11 @@
 mod bind;
 mod builtin;
 mod command;
+mod complete;
 mod evaluate;
 mod execute;
 mod fault;
+mod interactive;
 mod item;
 mod operate;
 mod parse;
@@ -21,7 +23,7 @@ mod terminal;
 use anyhow::{Context, Result};
 use clap::Args;
 use session::Session;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::process::ExitCode;
 use terminal::Standard;
 
@@ -42,7 +44,8 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode> {
     let host = crate::vm::host()?;
     let name = || std::thread::Builder::new().name("shell".into()).stack_size(STACK);
     std::thread::scope(|scope| {
-        let shell = name().spawn_scoped(scope, || on_own_stack(&host, args)).context("no thread for the shell")?;
+        let shell =
+            name().spawn_scoped(scope, || on_own_stack(&host, args)).context("no thread for the shell")?;
         shell.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
@@ -60,6 +63,9 @@ fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs) -> Result<ExitCode>
             std::fs::read_to_string(path).with_context(|| format!("cannot read the script {path}"))?
         }
         None if args.command => anyhow::bail!("say what to run: ireko shell -c \"Get-VM\""),
+        None if std::io::stdin().is_terminal() => {
+            return Ok(ExitCode::from(interactive::run(&mut session).context("the prompt cannot be shown")?));
+        }
         None => {
             let mut text = String::new();
             std::io::stdin().read_to_string(&mut text).context("cannot read the script on standard input")?;

@@ -167,7 +167,8 @@ fn add(left: Item, right: Item) -> Result {
 
 fn multiply(left: Item, right: &Item) -> Result {
     let times = |length: usize| -> std::result::Result<usize, Fault> {
-        let count = numeric(&right.value()).filter(|n| *n >= 0.0).ok_or_else(|| not_a_number(right))? as usize;
+        let count =
+            numeric(&right.value()).filter(|n| *n >= 0.0).ok_or_else(|| not_a_number(right))? as usize;
         if length.saturating_mul(count) > MOST { Err(too_much()) } else { Ok(count) }
     };
     match left {
@@ -228,8 +229,11 @@ fn range(left: &Item, right: &Item) -> Result {
     if from.abs_diff(to) >= MOST as u64 {
         return Err(too_much());
     }
-    let numbers: Vec<Item> =
-        if from <= to { (from..=to).map(Item::from).collect() } else { (to..=from).rev().map(Item::from).collect() };
+    let numbers: Vec<Item> = if from <= to {
+        (from..=to).map(Item::from).collect()
+    } else {
+        (to..=from).rev().map(Item::from).collect()
+    };
     Ok(Item::List(numbers))
 }
 
@@ -256,7 +260,8 @@ fn replace(left: &Item, right: Item, case: Case) -> Result {
 
 /// `{0}`, `{0,-10}`, `{0:N2}`, `{0:X}`, `{0:D4}`, `{0:P0}`.
 fn format(left: &Item, right: &Item) -> std::result::Result<String, Fault> {
-    let wrong = || Fault::runtime("FormatError", "Error formatting a string: the format or an index does not fit.");
+    let wrong =
+        || Fault::runtime("FormatError", "Error formatting a string: the format or an index does not fit.");
     let items = right.clone().elements();
     let (text, mut made) = (left.text(), String::new());
     let mut rest = text.as_str();

@@ -7,6 +7,8 @@ use super::syntax::Block;
 use ireko_manage::{Host, Value, render};
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Who reads and answers.
 pub trait Terminal {
@@ -70,6 +72,8 @@ pub struct Session<'a> {
     /// The script's name, for messages.
     pub source: String,
     pub interactive: bool,
+    /// Somebody has pressed Ctrl-C.
+    pub interrupted: Arc<AtomicBool>,
 }
 
 /// Where results go.
@@ -96,7 +100,13 @@ impl<'a> Session<'a> {
             manners: Vec::new(),
             source: String::new(),
             interactive: false,
+            interrupted: Arc::default(),
         }
+    }
+
+    /// Whether to go on.
+    pub fn heed(&self) -> Result<(), Flow> {
+        if self.interrupted.load(Ordering::Relaxed) { Err(Flow::Interrupted) } else { Ok(()) }
     }
 
     pub fn variable(&self, name: &str) -> Item {
@@ -128,9 +138,10 @@ impl<'a> Session<'a> {
     pub fn set_variable(&mut self, name: &str, item: Item) -> Result<(), Flow> {
         let name = name.to_lowercase();
         let (scope, own) = name.split_once(':').unwrap_or(("", &name));
-        if matches!(own, "true" | "false" | "null" | "?" | "error" | "psitem" | "pid" | "home") || scope == "env" {
-            let message =
-                format!("Cannot overwrite variable {name} because it is read-only or constant.");
+        if matches!(own, "true" | "false" | "null" | "?" | "error" | "psitem" | "pid" | "home")
+            || scope == "env"
+        {
+            let message = format!("Cannot overwrite variable {name} because it is read-only or constant.");
             return Err(Fault::runtime("VariableNotWritable", message).into());
         }
         let at = if matches!(scope, "global" | "script") { 0 } else { self.scopes.len() - 1 };

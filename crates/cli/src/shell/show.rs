@@ -35,12 +35,19 @@ fn plain(item: &Item) -> String {
         Item::Map(pairs) => {
             let rows: Vec<Item> = pairs
                 .iter()
-                .map(|(name, item)| record(&[("Name".into(), name.as_str().into()), ("Value".into(), item.cell().into())]).into())
+                .map(|(name, item)| {
+                    record(&[("Name".into(), name.as_str().into()), ("Value".into(), item.cell().into())])
+                        .into()
+                })
                 .collect();
             default_view(&rows)
         }
         item if item.is_null() => String::new(),
-        item => item.text().split('\n').map(|line| render::printable(line.trim_end_matches('\r')) + "\n").collect(),
+        item => item
+            .text()
+            .split('\n')
+            .map(|line| render::printable(line.trim_end_matches('\r')) + "\n")
+            .collect(),
     }
 }
 
@@ -108,10 +115,15 @@ pub fn bare_table(columns: &[Column], items: &[Item]) -> String {
     let mut rows = Vec::new();
     for (at, item) in items.iter().enumerate() {
         let cells = columns.iter().map(|column| column.cell(at, item));
-        rows.push(cells.zip(&mut numbers).map(|((cell, number), any)| {
-            *any |= number;
-            cell
-        }).collect());
+        rows.push(
+            cells
+                .zip(&mut numbers)
+                .map(|((cell, number), any)| {
+                    *any |= number;
+                    cell
+                })
+                .collect(),
+        );
     }
     let right: Vec<bool> =
         columns.iter().zip(numbers).map(|(column, number)| column.right.unwrap_or(number)).collect();

@@ -35,13 +35,31 @@ pub struct Formal {
 #[derive(Debug, PartialEq)]
 pub enum Statement {
     Pipeline(Pipeline),
-    Assign { target: Expression, operator: Option<Operator>, value: Box<Statement> },
-    If { arms: Vec<(Statement, Block)>, otherwise: Option<Block> },
-    ForEach { variable: String, over: Box<Statement>, body: Block },
+    Assign {
+        target: Expression,
+        operator: Option<Operator>,
+        value: Box<Statement>,
+    },
+    If {
+        arms: Vec<(Statement, Block)>,
+        otherwise: Option<Block>,
+    },
+    ForEach {
+        variable: String,
+        over: Box<Statement>,
+        body: Block,
+    },
     /// `for`, `while`, `do … while`, `do … until`.
     Loop(Box<Loop>),
-    Try { body: Block, catch: Option<Block>, finally: Option<Block> },
-    Function { name: String, body: Rc<Block> },
+    Try {
+        body: Block,
+        catch: Option<Block>,
+        finally: Option<Block>,
+    },
+    Function {
+        name: String,
+        body: Rc<Block>,
+    },
     Break,
     Continue,
     Return(Option<Box<Statement>>),
@@ -91,7 +109,11 @@ pub enum Name {
 #[derive(Debug, PartialEq)]
 pub enum Argument {
     /// `-Name` or `-Name:value`; as typed, with its dash.
-    Named { name: String, value: Option<Expression>, typed: String },
+    Named {
+        name: String,
+        value: Option<Expression>,
+        typed: String,
+    },
     Value(Expression),
     /// `@name`
     Splat(String),

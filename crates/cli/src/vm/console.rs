@@ -1,31 +1,45 @@
 //! The console of a running VM on this terminal.
 
+use crate::sys;
 use crate::terminal::{Key, Keys, Raw};
 use anyhow::{Context, Result, bail};
 use ireko_manage::Host;
 use ireko_manage::select;
 use ireko_manage::store::Config;
 use ireko_manage::worker::Client;
+use std::fs::File;
 use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+
+/// How a viewer leaves.
+#[derive(Debug, PartialEq)]
+enum Left {
+    Ended,
+    Detached,
+}
 
 /// Shows what was kept and what comes, and sends what is typed, until the VM ends or Ctrl-A X.
 pub fn attach(host: &Host, name: &str) -> Result<ExitCode> {
     let config = find(host, name)?;
     let client = Client::connect(&host.store.directory(config.id))
         .with_context(|| format!("'{}' is not running; start it first", config.name))?;
-    let (mut output, input) = client.console().context("the worker does not give its console")?;
+    let (output, input) = client.console().context("the worker does not give its console")?;
     let raw = Raw::enter();
     if raw.is_terminal() {
         eprint!("ireko: console of '{}'; Ctrl-A X detaches\r\n", config.name);
     }
-    let keyboard = raw.clone();
-    std::thread::Builder::new().name("keyboard".into()).spawn(move || keys(&keyboard, input))?;
-    let shown = show(&mut output);
+    // Without std's buffer, which could hold keys that nobody is told of.
+    let keyboard = File::from(io::stdin().as_fd().try_clone_to_owned()?);
+    // What came together with the answer, then what comes.
+    show(output.buffer())?;
+    let left = view(output.into_inner(), input, keyboard, raw.is_terminal());
     raw.restore();
-    shown.context("the connection to the worker broke")?;
-    eprintln!("\nireko: '{}' has ended", config.name);
+    match left.context("the connection to the worker broke")? {
+        Left::Ended => eprintln!("\nireko: '{}' has ended", config.name),
+        Left::Detached => eprintln!("\nireko: detached"),
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -37,42 +51,52 @@ fn find(host: &Host, name: &str) -> Result<Config> {
     }
 }
 
-fn show(output: &mut impl Read) -> io::Result<()> {
+/// Without a terminal every byte is the guest's, and the end of the keys does not end the view.
+fn view(
+    mut output: UnixStream,
+    mut input: UnixStream,
+    mut keyboard: File,
+    terminal: bool,
+) -> io::Result<Left> {
+    let (mut keys, mut typing) = (Keys::default(), true);
     let mut bytes = [0; 8192];
     loop {
-        let count = output.read(&mut bytes)?;
-        if count == 0 {
-            return Ok(());
+        let keyboard_fd = if typing { keyboard.as_raw_fd() } else { -1 };
+        let [has_output, has_keys] = sys::wait_readable([output.as_raw_fd(), keyboard_fd])?;
+        if has_output {
+            let count = output.read(&mut bytes)?;
+            if count == 0 {
+                return Ok(Left::Ended);
+            }
+            show(&bytes[..count])?;
         }
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(&bytes[..count])?;
-        stdout.flush()?;
+        if has_keys {
+            // What is typed while the VM ends is lost.
+            let count = keyboard.read(&mut bytes).unwrap_or(0);
+            typing = count > 0;
+            if send(&mut input, &mut keys, &bytes[..count], terminal) == Some(Left::Detached) {
+                return Ok(Left::Detached);
+            }
+        }
     }
 }
 
-/// Without a terminal every byte is the guest's. Ends this process when the person wants to go.
-fn keys(raw: &Raw, mut input: UnixStream) {
-    let mut keys = Keys::default();
-    let mut bytes = [0; 256];
-    while let Ok(count @ 1..) = io::stdin().read(&mut bytes) {
-        if !raw.is_terminal() {
-            if input.write_all(&bytes[..count]).is_err() {
-                return;
-            }
-            continue;
-        }
-        for key in bytes[..count].iter().flat_map(|&byte| keys.push(byte)) {
-            let sent = match key {
-                Key::Byte(byte) => input.write_all(&[byte]),
-                Key::End => {
-                    raw.restore();
-                    eprintln!("\nireko: detached");
-                    std::process::exit(0);
-                }
-            };
-            if sent.is_err() {
-                return;
-            }
+fn show(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes)?;
+    stdout.flush()
+}
+
+fn send(input: &mut UnixStream, keys: &mut Keys, typed: &[u8], terminal: bool) -> Option<Left> {
+    if !terminal {
+        let _ = input.write_all(typed);
+        return None;
+    }
+    for key in typed.iter().flat_map(|&byte| keys.push(byte)) {
+        match key {
+            Key::Byte(byte) => drop(input.write_all(&[byte])),
+            Key::End => return Some(Left::Detached),
         }
     }
+    None
 }

@@ -56,7 +56,10 @@ pub static BUILTINS: &[Builtin] = &[
         name: "Get-Member",
         aliases: &["gm"],
         doc: "Lists the properties of objects.",
-        parameters: &[text("Name", "Names; wildcards count.").many().at(0), any("InputObject", "The objects.")],
+        parameters: &[
+            text("Name", "Names; wildcards count.").many().at(0),
+            any("InputObject", "The objects."),
+        ],
         native: false,
         run: members,
     },
@@ -86,7 +89,9 @@ struct Entry {
 
 fn entries() -> impl Iterator<Item = Entry> {
     let ours = builtins().map(|b| Entry { name: b.name, aliases: b.aliases, doc: b.doc, source: "Ireko" });
-    operations().map(|o| Entry { name: o.cmdlet, aliases: o.aliases, doc: o.doc, source: "Hyper-V" }).chain(ours)
+    operations()
+        .map(|o| Entry { name: o.cmdlet, aliases: o.aliases, doc: o.doc, source: "Hyper-V" })
+        .chain(ours)
 }
 
 fn summary(doc: &str) -> &str {
@@ -102,13 +107,18 @@ pub fn help(session: &mut Session<'_>, name: &str) -> Items {
         return Ok(vec![Item::Formatted(operation_help(operation))]);
     }
     let pattern = if select::has_wildcard(name) { name.to_owned() } else { format!("*{name}*") };
-    let fits = |entry: &Entry| select::wildcard(&pattern, entry.name) || select::wildcard(&pattern, entry.doc);
+    let fits =
+        |entry: &Entry| select::wildcard(&pattern, entry.name) || select::wildcard(&pattern, entry.doc);
     let found: Vec<Item> = entries()
         .filter(fits)
-        .map(|entry| record(&[("Name".into(), entry.name.into()), ("Synopsis".into(), summary(entry.doc).into())]).into())
+        .map(|entry| {
+            record(&[("Name".into(), entry.name.into()), ("Synopsis".into(), summary(entry.doc).into())])
+                .into()
+        })
         .collect();
     if found.is_empty() {
-        let message = format!("Get-Help could not find {name} in this session; Get-Command lists what there is.");
+        let message =
+            format!("Get-Help could not find {name} in this session; Get-Command lists what there is.");
         let fault = crate::shell::fault::Fault::builtin("Get-Help", "HelpNotFound", message);
         session.report(crate::shell::fault::Fault { category: "ResourceUnavailable".into(), ..fault })?;
     }
@@ -121,7 +131,11 @@ fn section(title: &str, text: &str) -> String {
 }
 
 fn builtin_help(builtin: &'static Builtin) -> String {
-    let syntax = if builtin.native { builtin.name.to_owned() } else { syntax(builtin.name, builtin.parameters.iter()) };
+    let syntax = if builtin.native {
+        builtin.name.to_owned()
+    } else {
+        syntax(builtin.name, builtin.parameters.iter())
+    };
     let aliases = if builtin.aliases.is_empty() { "None".into() } else { builtin.aliases.join(", ") };
     section("NAME", builtin.name)
         + &section("SYNOPSIS", builtin.doc)
@@ -142,7 +156,8 @@ fn operation_help(operation: &'static Operation) -> String {
         .collect();
     let aliases = if operation.aliases.is_empty() { "None".into() } else { operation.aliases.join(", ") };
     let parameters: Vec<String> = own.iter().copied().map(parameter).collect();
-    let verbs: Vec<String> = operation.verbs.iter().map(|verb| format!("ireko vm {}: {}", verb.name, verb.doc)).collect();
+    let verbs: Vec<String> =
+        operation.verbs.iter().map(|verb| format!("ireko vm {}: {}", verb.name, verb.doc)).collect();
     let verbs = if verbs.is_empty() { "None".into() } else { verbs.join("\n") };
     section("NAME", operation.cmdlet)
         + &section("SYNOPSIS", summary(operation.doc))
@@ -193,7 +208,11 @@ fn syntax<'a>(name: &str, parameters: impl Iterator<Item = &'a Parameter>) -> St
         let whole = if value.is_empty() { name } else { format!("{name} {value}") };
         if parameter.required { whole } else { format!("[{whole}]") }
     });
-    std::iter::once(name.to_owned()).chain(words).chain(["[<CommonParameters>]".to_owned()]).collect::<Vec<_>>().join(" ")
+    std::iter::once(name.to_owned())
+        .chain(words)
+        .chain(["[<CommonParameters>]".to_owned()])
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn placeholder(parameter: &Parameter) -> String {
@@ -257,9 +276,15 @@ fn any_fits(patterns: &[Item], text: &str) -> bool {
 }
 
 fn commands(session: &mut Session<'_>, call: &Call) -> Items {
-    let [names, verbs, nouns, modules] = ["Name", "Verb", "Noun", "Module"].map(|name| call.bound.items(name));
+    let [names, verbs, nouns, modules] =
+        ["Name", "Verb", "Noun", "Module"].map(|name| call.bound.items(name));
     let row = |kind: &str, name: &str, source: &str| {
-        let pairs = [("CommandType", kind), ("Name", name), ("Version", env!("CARGO_PKG_VERSION")), ("Source", source)];
+        let pairs = [
+            ("CommandType", kind),
+            ("Name", name),
+            ("Version", env!("CARGO_PKG_VERSION")),
+            ("Source", source),
+        ];
         Item::from(record(&pairs.map(|(name, value)| (name.to_owned(), Item::from(value)))))
     };
     let fits = |entry: &Entry| {
@@ -268,7 +293,8 @@ fn commands(session: &mut Session<'_>, call: &Call) -> Items {
             || entry.aliases.iter().any(|alias| names.iter().any(|n| n.text().eq_ignore_ascii_case(alias)));
         named && any_fits(&verbs, verb) && any_fits(&nouns, noun) && any_fits(&modules, entry.source)
     };
-    let mut found: Vec<Item> = entries().filter(fits).map(|entry| row("Cmdlet", entry.name, entry.source)).collect();
+    let mut found: Vec<Item> =
+        entries().filter(fits).map(|entry| row("Cmdlet", entry.name, entry.source)).collect();
     if verbs.is_empty() && nouns.is_empty() && modules.is_empty() {
         let own = session.functions.keys().filter(|name| any_fits(&names, name));
         found.extend(own.map(|name| row("Function", name, "")));
@@ -288,7 +314,12 @@ fn aliases(_: &mut Session<'_>, call: &Call) -> Items {
     let names = call.bound.items("Name");
     let all = entries().flat_map(|entry| entry.aliases.iter().map(move |alias| (*alias, entry.name)));
     let found = all.filter(|(alias, _)| any_fits(&names, alias)).map(|(alias, name)| {
-        record(&[("CommandType".into(), "Alias".into()), ("Name".into(), alias.into()), ("Definition".into(), name.into())]).into()
+        record(&[
+            ("CommandType".into(), "Alias".into()),
+            ("Name".into(), alias.into()),
+            ("Definition".into(), name.into()),
+        ])
+        .into()
     });
     Ok(found.collect())
 }

@@ -19,7 +19,9 @@ pub static BUILTINS: &[Builtin] = &[
         aliases: &["ft"],
         doc: "Shows objects as a table.",
         parameters: &[
-            any("Property", "The columns: names, wildcards, or @{Name='title'; Expression={ … }}.").many().at(0),
+            any("Property", "The columns: names, wildcards, or @{Name='title'; Expression={ … }}.")
+                .many()
+                .at(0),
             switch("AutoSize", "Columns are always as wide as they must be."),
             switch("HideTableHeaders", "Only the rows."),
             switch("Wrap", "Accepted; lines are as long as they are."),
@@ -32,7 +34,10 @@ pub static BUILTINS: &[Builtin] = &[
         name: "Format-List",
         aliases: &["fl"],
         doc: "Shows objects as lists of their properties.",
-        parameters: &[any("Property", "Names, wildcards, or @{Name='title'; Expression={ … }}.").many().at(0), INPUT],
+        parameters: &[
+            any("Property", "Names, wildcards, or @{Name='title'; Expression={ … }}.").many().at(0),
+            INPUT,
+        ],
         native: false,
         run: list,
     },
@@ -64,7 +69,11 @@ pub static BUILTINS: &[Builtin] = &[
         name: "Out-String",
         aliases: &[],
         doc: "Gives what would be shown, as text.",
-        parameters: &[INPUT, int("Width", 2, i64::MAX, "Accepted; lines are as long as they are."), switch("Stream", "Line by line.")],
+        parameters: &[
+            INPUT,
+            int("Width", 2, i64::MAX, "Accepted; lines are as long as they are."),
+            switch("Stream", "Line by line."),
+        ],
         native: false,
         run: string,
     },
@@ -139,7 +148,8 @@ fn formatted(text: String) -> Items {
 
 fn json(_: &mut Session<'_>, call: &Call) -> Items {
     let items = call.objects("InputObject");
-    let value = if call.bound.switch("AsArray") { Item::List(items).value() } else { Item::of(items).value() };
+    let value =
+        if call.bound.switch("AsArray") { Item::List(items).value() } else { Item::of(items).value() };
     let text = match call.bound.switch("Compress") {
         true => serde_json::to_string(&value),
         false => serde_json::to_string_pretty(&value),
@@ -156,7 +166,8 @@ fn csv(_: &mut Session<'_>, call: &Call) -> Items {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let line = |cells: Vec<String>| Item::from(cells.join(","));
     let header = line(names.iter().map(|name| quoted(name)).collect());
-    let rows = items.iter().map(|item| line(names.iter().map(|name| quoted(&item.member(name).cell())).collect()));
+    let rows =
+        items.iter().map(|item| line(names.iter().map(|name| quoted(&item.member(name).cell())).collect()));
     Ok(std::iter::once(header).chain(rows).collect())
 }
 

@@ -43,7 +43,8 @@ pub fn builtins() -> impl Iterator<Item = &'static Builtin> {
 /// By name or alias, in any case.
 pub fn find(name: &str) -> Option<&'static Builtin> {
     builtins().find(|builtin| {
-        builtin.name.eq_ignore_ascii_case(name) || builtin.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+        builtin.name.eq_ignore_ascii_case(name)
+            || builtin.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     })
 }
 

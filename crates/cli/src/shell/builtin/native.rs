@@ -72,7 +72,8 @@ pub fn dns_server(words: &[String]) -> Option<DnsServer> {
     Some(DnsServer { name: name?, address: address?, index, validate })
 }
 
-const SYNTAX: &str = "netsh interface ip add dnsserver [name=]NAME [address=]ADDRESS [[index=]N] [[validate=]yes|no]";
+const SYNTAX: &str =
+    "netsh interface ip add dnsserver [name=]NAME [address=]ADDRESS [[index=]N] [[validate=]yes|no]";
 
 fn netsh(_: &mut Session<'_>, call: &Call) -> Items {
     let words = words(&call.given);
@@ -98,12 +99,16 @@ fn connect(session: &mut Session<'_>, call: &Call) -> Items {
         [name] => name,
         [host, name, ..] if matches!(host.to_lowercase().as_str(), "localhost" | "." | "127.0.0.1") => name,
         [host, _, ..] => {
-            let message = format!("The consoles of '{host}' cannot be reached from here; use ireko shell there.");
+            let message =
+                format!("The consoles of '{host}' cannot be reached from here; use ireko shell there.");
             return Err(call.fault("RemoteNotSupported", message).into());
         }
         [] => return Err(call.fault("MissingArgument", "Say which: vmconnect NAME.").into()),
     };
     let host = session.host;
-    session.terminal.console(host, name).map_err(|error| call.fault("OperationFailed", format!("{error:#}.")))?;
+    session
+        .terminal
+        .console(host, name)
+        .map_err(|error| call.fault("OperationFailed", format!("{error:#}.")))?;
     Ok(Vec::new())
 }

@@ -100,7 +100,9 @@ pub static BUILTINS: &[Builtin] = &[
 ];
 
 const WHERE: &[Parameter] = &[
-    any("FilterScript", "A script block with $_ for the object, or a property's name.").alias(&["Property"]).at(0),
+    any("FilterScript", "A script block with $_ for the object, or a property's name.")
+        .alias(&["Property"])
+        .at(0),
     any("Value", "What the property is compared with.").at(1),
     switch("EQ", "Equal."),
     switch("NE", "Not equal."),
@@ -138,7 +140,8 @@ fn select(session: &mut Session<'_>, call: &Call) -> Items {
             let mut pairs: Vec<(String, Item)> = Vec::new();
             for pick in &wanted {
                 for (name, value) in session.picked(pick, item)? {
-                    let left_out = excluded.iter().any(|pattern| ireko_manage::select::wildcard(pattern, &name));
+                    let left_out =
+                        excluded.iter().any(|pattern| ireko_manage::select::wildcard(pattern, &name));
                     if !left_out && !pairs.iter().any(|(own, _)| own.eq_ignore_ascii_case(&name)) {
                         pairs.push((name, value));
                     }
@@ -154,7 +157,8 @@ fn places(call: &Call, items: Vec<Item>) -> Items {
     let (first, last) = (call.count("First")?, call.count("Last")?);
     let length = items.len();
     let indexes = call.bound.items("Index");
-    let wanted: Vec<usize> = indexes.iter().filter_map(|item| usize::try_from(item.value().as_int()?).ok()).collect();
+    let wanted: Vec<usize> =
+        indexes.iter().filter_map(|item| usize::try_from(item.value().as_int()?).ok()).collect();
     let keeps = |at: usize| match (first, last) {
         _ if !indexes.is_empty() => wanted.contains(&at),
         (None, None) => true,
@@ -201,7 +205,8 @@ fn fits(session: &mut Session<'_>, call: &Call, item: &Item) -> Result<bool, Flo
         Some(Item::Block(block)) => return Ok(Item::of(session.block_for(block, item.clone())?).is_true()),
         Some(property) => item.member(&property.text()),
         None => {
-            let message = "Say which objects: a script block like { $_.State -eq 'Running' }, or State -eq Running.";
+            let message =
+                "Say which objects: a script block like { $_.State -eq 'Running' }, or State -eq Running.";
             return Err(call.fault("MissingMandatoryParameter", message).into());
         }
     };
@@ -209,7 +214,10 @@ fn fits(session: &mut Session<'_>, call: &Call, item: &Item) -> Result<bool, Flo
         return Ok(!property.is_true());
     }
     let asked = COMPARISONS.iter().find(|(word, _)| {
-        call.bound.values.iter().any(|(parameter, item)| parameter.name.eq_ignore_ascii_case(word) && item.is_true())
+        call.bound
+            .values
+            .iter()
+            .any(|(parameter, item)| parameter.name.eq_ignore_ascii_case(word) && item.is_true())
     });
     let value = call.bound.item("Value").cloned().unwrap_or(NULL);
     match asked {
@@ -233,7 +241,8 @@ fn for_each(session: &mut Session<'_>, call: &Call) -> Items {
             Some(name) => found.extend(item.member(&name.text()).elements()),
             None if block("Begin").is_some() || block("End").is_some() => {}
             None => {
-                let message = "Say what to do with each object: a script block like { $_.Name }, or a property's name.";
+                let message =
+                    "Say what to do with each object: a script block like { $_.Name }, or a property's name.";
                 return Err(call.fault("MissingMandatoryParameter", message).into());
             }
         }
@@ -252,7 +261,8 @@ fn keys(session: &mut Session<'_>, picks: &[Pick], item: &Item) -> Items {
 }
 
 fn keys_order(one: &[Item], other: &[Item]) -> Ordering {
-    let each = one.iter().zip(other).map(|(one, other)| order(one, other, Case::Ignored).unwrap_or(Ordering::Equal));
+    let each =
+        one.iter().zip(other).map(|(one, other)| order(one, other, Case::Ignored).unwrap_or(Ordering::Equal));
     each.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
 }
 
@@ -302,7 +312,8 @@ fn group(session: &mut Session<'_>, call: &Call) -> Items {
     }
     let made = groups.into_iter().map(|(keys, members)| {
         let name = keys.iter().map(Item::text).collect::<Vec<_>>().join(", ");
-        let mut pairs = vec![("Count".to_owned(), Item::from(members.len() as i64)), ("Name".into(), name.into())];
+        let mut pairs =
+            vec![("Count".to_owned(), Item::from(members.len() as i64)), ("Name".into(), name.into())];
         if !call.bound.switch("NoElement") {
             pairs.push(("Group".into(), Item::List(members)));
         }
@@ -357,7 +368,9 @@ fn measured(call: &Call, property: Option<&str>, values: Vec<Item>) -> Result<It
 
 fn whole_if_possible(item: Item) -> Item {
     match item {
-        Item::Value(Value::Float(number)) if number.fract() == 0.0 && number.abs() < 9e15 => (number as i64).into(),
+        Item::Value(Value::Float(number)) if number.fract() == 0.0 && number.abs() < 9e15 => {
+            (number as i64).into()
+        }
         other => other,
     }
 }

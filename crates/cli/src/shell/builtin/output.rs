@@ -8,11 +8,12 @@ use crate::shell::show;
 use ireko_manage::operation::parameter::{int, path, switch, text};
 use ireko_manage::{Parameter, Value};
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 type Items = Result<Vec<Item>, Flow>;
 
-const INPUT: Parameter = any("InputObject", "The objects; usually they come through the pipeline.").many().at(0);
+const INPUT: Parameter =
+    any("InputObject", "The objects; usually they come through the pipeline.").many().at(0);
 const MESSAGE: Parameter = any("Message", "The words.").alias(&["Object", "Msg"]).many().at(0);
 
 const fn builtin(
@@ -26,7 +27,13 @@ const fn builtin(
 }
 
 pub static BUILTINS: &[Builtin] = &[
-    builtin("Write-Output", &["echo", "write"], "Gives objects.", &[INPUT, switch("NoEnumerate", "Accepted.")], give),
+    builtin(
+        "Write-Output",
+        &["echo", "write"],
+        "Gives objects.",
+        &[INPUT, switch("NoEnumerate", "Accepted.")],
+        give,
+    ),
     builtin(
         "Write-Host",
         &[],
@@ -53,7 +60,9 @@ pub static BUILTINS: &[Builtin] = &[
         };
         session.report(fault).map(|()| Vec::new())
     }),
-    builtin("Write-Verbose", &[], "Says nothing: verbose messages are off.", &[MESSAGE], |_, _| Ok(Vec::new())),
+    builtin("Write-Verbose", &[], "Says nothing: verbose messages are off.", &[MESSAGE], |_, _| {
+        Ok(Vec::new())
+    }),
     builtin("Write-Debug", &[], "Says nothing: debug messages are off.", &[MESSAGE], |_, _| Ok(Vec::new())),
     builtin("Out-Null", &[], "Takes everything and shows nothing.", &[INPUT], |_, _| Ok(Vec::new())),
     builtin("Out-Host", &["oh"], "Shows objects now.", &[INPUT], |session, call| {
@@ -136,7 +145,7 @@ pub fn write_file(cmdlet: &str, path: &str, text: &str, append: bool) -> Result<
     })
 }
 
-fn sleep(_: &mut Session<'_>, call: &Call) -> Items {
+fn sleep(session: &mut Session<'_>, call: &Call) -> Items {
     let number = |name: &str| {
         call.bound.item(name).map(|item| crate::shell::operate::cast("double", item.clone())).transpose()
     };
@@ -146,13 +155,25 @@ fn sleep(_: &mut Session<'_>, call: &Call) -> Items {
         _ => return Err(call.fault("MissingMandatoryParameter", "Say how long: Start-Sleep 5.").into()),
     };
     match Duration::try_from_secs_f64(seconds) {
-        Ok(duration) => std::thread::sleep(duration),
+        Ok(duration) => wait(session, duration)?,
         Err(_) => {
-            let message = format!("Cannot validate argument on parameter 'Seconds'. {seconds} is no time to wait.");
+            let message =
+                format!("Cannot validate argument on parameter 'Seconds'. {seconds} is no time to wait.");
             return Err(call.fault("ParameterArgumentValidationError", message).into());
         }
     }
     Ok(Vec::new())
+}
+
+/// In small pieces, so that Ctrl-C ends it.
+fn wait(session: &Session<'_>, duration: Duration) -> Result<(), Flow> {
+    const PIECE: Duration = Duration::from_millis(50);
+    let since = Instant::now();
+    while let Some(left) = duration.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
+        session.heed()?;
+        std::thread::sleep(left.min(PIECE));
+    }
+    Ok(())
 }
 
 fn ask(session: &mut Session<'_>, call: &Call) -> Items {

@@ -36,7 +36,8 @@ fn pick(cmdlet: &str, item: Item) -> Result<Pick, Fault> {
                 Some(Item::Block(block)) => From::Block(block.clone()),
                 Some(other) => From::Name(other.text()),
                 None => {
-                    let message = "A calculated property needs an Expression: @{Name='title'; Expression={ … }}.";
+                    let message =
+                        "A calculated property needs an Expression: @{Name='title'; Expression={ … }}.";
                     return Err(Fault::builtin(cmdlet, "ExpressionMissing", message));
                 }
             };

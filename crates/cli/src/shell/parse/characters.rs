@@ -41,7 +41,9 @@ pub fn number(text: &str) -> Option<Value> {
         None => decimal(lower, scale)?,
     };
     Some(match value {
-        Value::Int(number) if negative => number.checked_neg().map_or(Value::Float(-(number as f64)), Value::Int),
+        Value::Int(number) if negative => {
+            number.checked_neg().map_or(Value::Float(-(number as f64)), Value::Int)
+        }
         Value::Float(number) if negative => Value::Float(-number),
         other => other,
     })
@@ -74,7 +76,9 @@ fn decimal(text: &str, scale: i128) -> Option<Value> {
         return integer(plain, 10, scale);
     }
     // Rust reads "infinity" and the like as well.
-    if !plain.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | '+' | '-')) || plain.ends_with('.') {
+    if !plain.chars().all(|c| c.is_ascii_digit() || matches!(c, '.' | 'e' | '+' | '-'))
+        || plain.ends_with('.')
+    {
         return None;
     }
     Some(Value::Float(plain.parse::<f64>().ok()? * scale as f64))

@@ -2,9 +2,7 @@
 
 use super::characters::{ends_word, is_dash, is_double_quote, is_single_quote};
 use super::{Parsed, Parser};
-use crate::shell::syntax::{
-    Argument, Command, Element, Expression, Name, Pipeline, Redirection, Stream,
-};
+use crate::shell::syntax::{Argument, Command, Element, Expression, Name, Pipeline, Redirection, Stream};
 use ireko_manage::Value;
 
 impl Parser {
@@ -24,9 +22,9 @@ impl Parser {
                 return Err(self.incomplete("An empty pipe element is not allowed."));
             }
             if self.starts_expression() {
-                return Err(self.error(
-                    "Expressions are only allowed as the first element of a pipeline.".into(),
-                ));
+                return Err(
+                    self.error("Expressions are only allowed as the first element of a pipeline.".into())
+                );
             }
             elements.push(self.element()?);
         }
@@ -47,7 +45,9 @@ impl Parser {
         let two = |a, b| self.peek() == Some(a) && self.ahead(1) == Some(b);
         for (a, b) in [('|', '|'), ('&', '&')] {
             if two(a, b) {
-                return Err(self.error(format!("The token '{a}{b}' is not a valid statement separator here.")));
+                return Err(
+                    self.error(format!("The token '{a}{b}' is not a valid statement separator here."))
+                );
             }
         }
         Ok(self.eat('|'))

@@ -265,7 +265,9 @@ impl Parser {
                 Some(_) => {}
             }
             let key = match self.peek() {
-                Some(c) if c.is_alphabetic() || c == '_' => Expression::Literal(Value::Text(self.take(is_name))),
+                Some(c) if c.is_alphabetic() || c == '_' => {
+                    Expression::Literal(Value::Text(self.take(is_name)))
+                }
                 _ => self.postfixed()?,
             };
             self.blanks()?;
@@ -294,7 +296,9 @@ impl Parser {
                 self.at += 1;
                 self.take(|c| c.is_ascii_digit());
             }
-            if matches!(self.peek(), Some('e' | 'E')) && self.ahead(1).is_some_and(|c| c.is_ascii_digit() || c == '-' || c == '+') {
+            if matches!(self.peek(), Some('e' | 'E'))
+                && self.ahead(1).is_some_and(|c| c.is_ascii_digit() || c == '-' || c == '+')
+            {
                 self.at += 2;
                 self.take(|c| c.is_ascii_digit());
             }

@@ -11,7 +11,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
-pub use characters::number;
+pub use characters::{is_dash, is_double_quote, is_single_quote, number};
 
 use super::syntax::{Block, Place};
 use std::rc::Rc;

@@ -128,7 +128,8 @@ impl Parser {
         self.at += 2;
         self.take(|c| c != '\n' && c.is_whitespace());
         if self.peek().is_some_and(|c| c != '\n') {
-            return Err(self.error("No characters are allowed after a here-string header before the line ends.".into()));
+            return Err(self
+                .error("No characters are allowed after a here-string header before the line ends.".into()));
         }
         self.next();
         let mut parts = Parts::default();

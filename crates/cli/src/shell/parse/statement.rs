@@ -108,7 +108,8 @@ impl Parser {
     fn keyword(&mut self, word: &str) -> bool {
         let mut letters = self.text[self.at..].iter();
         let same = word.chars().all(|c| letters.next().is_some_and(|own| own.eq_ignore_ascii_case(&c)));
-        let whole = same && letters.next().is_none_or(|&c| !is_name(c) && !is_dash(c) && c != '.' && c != '=');
+        let whole =
+            same && letters.next().is_none_or(|&c| !is_name(c) && !is_dash(c) && c != '.' && c != '=');
         if whole {
             self.at += word.len();
         }
@@ -161,7 +162,9 @@ impl Parser {
             }
             self.at = before;
         }
-        for word in ["switch", "class", "begin", "process", "end", "using", "enum", "workflow", "trap", "data"] {
+        for word in
+            ["switch", "class", "begin", "process", "end", "using", "enum", "workflow", "trap", "data"]
+        {
             let taken = self.keyword(word);
             if taken && matches!(self.text.get(self.at), Some(' ' | '(' | '{')) {
                 return Err(self.error(format!("The keyword '{word}' is not there yet.")));
@@ -294,7 +297,14 @@ impl Parser {
             return Err(self.unexpected());
         }
         let condition = Some(self.condition()?);
-        Ok(Statement::Loop(Box::new(Loop { first: None, asks_after: true, condition, until, next: None, body })))
+        Ok(Statement::Loop(Box::new(Loop {
+            first: None,
+            asks_after: true,
+            condition,
+            until,
+            next: None,
+            body,
+        })))
     }
 
     fn for_loop(&mut self) -> Parsed<Statement> {

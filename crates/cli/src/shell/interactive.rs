@@ -1,0 +1,105 @@
+//! The prompt: editing, history in the store's directory, completion, statements over several lines.
+
+use super::complete::{Known, complete};
+use super::parse;
+use super::session::Session;
+use crate::sys;
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{CompletionType, Config, Context, Editor, Helper};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const PROMPT: &str = "ireko> ";
+const HISTORY: &str = "shell_history";
+const KEPT: usize = 2000;
+
+const WELCOME: &str =
+    "Ireko's shell. Get-Help says what there is, Get-Help Start-VM explains one cmdlet, exit ends.\n";
+
+/// Reads and runs until `exit` or the end of input; gives the exit code.
+pub fn run(session: &mut Session<'_>) -> rustyline::Result<u8> {
+    session.interactive = true;
+    heed_interrupts(session.interrupted.clone());
+    let config = Config::builder().completion_type(CompletionType::List).max_history_size(KEPT)?.build();
+    let mut editor: Editor<Line, FileHistory> = Editor::with_config(config)?;
+    let history = session.host.store.home().join(HISTORY);
+    // The first time there is none.
+    let _ = editor.load_history(&history);
+    session.terminal.error(WELCOME);
+    loop {
+        editor.set_helper(Some(Line { known: known(session) }));
+        match editor.readline(PROMPT) {
+            Ok(line) if line.trim().is_empty() => {}
+            Ok(line) => {
+                let _ = editor.add_history_entry(line.as_str());
+                // Now, because the terminal may be closed at any time.
+                let _ = editor.append_history(&history);
+                session.interrupted.store(false, Ordering::Relaxed);
+                if let Some(code) = session.line(&line) {
+                    return Ok(code);
+                }
+            }
+            Err(ReadlineError::Interrupted) => {}
+            Err(ReadlineError::Eof) => return Ok(u8::from(!session.fine)),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn known(session: &Session<'_>) -> Known {
+    Known {
+        vms: session.host.names(),
+        variables: session.scopes.iter().flat_map(|scope| scope.keys().cloned()).collect(),
+        functions: session.functions.keys().cloned().collect(),
+    }
+}
+
+/// Ctrl-C ends what runs, at its next statement; a second one ends the shell.
+fn heed_interrupts(interrupted: Arc<AtomicBool>) {
+    sys::hold_ending_signals();
+    let watch = move || {
+        loop {
+            let signal = sys::next_ending_signal();
+            let again = interrupted.swap(true, Ordering::Relaxed);
+            if again || signal != libc::SIGINT {
+                std::process::exit(128 + signal);
+            }
+        }
+    };
+    // Without it Ctrl-C does nothing; that is no reason to give up the shell.
+    let _ = std::thread::Builder::new().name("signals".into()).spawn(watch);
+}
+
+struct Line {
+    known: Known,
+}
+
+impl Helper for Line {}
+impl Highlighter for Line {}
+
+impl Hinter for Line {
+    type Hint = String;
+}
+
+impl Completer for Line {
+    type Candidate = String;
+
+    fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok(complete(line, at, &self.known))
+    }
+}
+
+impl Validator for Line {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        Ok(match parse::script(context.input()) {
+            Err(error) if error.incomplete => ValidationResult::Incomplete,
+            // What is wrong is told when it runs.
+            _ => ValidationResult::Valid(None),
+        })
+    }
+}
