@@ -100,7 +100,7 @@ impl Control {
             memory_assigned: assigned,
             memory_target: inner.memory.target(),
             memory_settling: inner.memory.settling(assigned),
-            memory_demand: memory::demand(&memory),
+            memory_demand: inner.memory.demand(),
             memory_resident: usage.resident_bytes,
             cpu_seconds: usage.cpu_seconds,
             cpu_load: inner.load,

@@ -34,6 +34,8 @@ pub struct Statistics {
     pub swap_out: Option<u64>,
     pub major_faults: Option<u64>,
     pub minor_faults: Option<u64>,
+    /// Which answer to a question this is.
+    pub number: u64,
 }
 
 impl Statistics {
@@ -62,6 +64,7 @@ struct State {
     actual: [u8; 4],
     inside: Pages,
     statistics: Option<Statistics>,
+    answers: u64,
     /// Buffers of statistics that are wanted now.
     exchanges: u8,
 }
@@ -138,7 +141,13 @@ impl BalloonControl {
     }
     /// Asks the driver for statistics; [`BalloonControl::statistics`] has them soon.
     pub fn poll(&self) {
-        lock(&self.state).exchanges = EXCHANGES;
+        {
+            let mut state = lock(&self.state);
+            // A question that is still open is answered first.
+            if state.exchanges == 0 {
+                state.exchanges = EXCHANGES;
+            }
+        }
         if let Some(function) = self.function.upgrade() {
             lock(&function).kick(STATS);
         }
@@ -193,7 +202,11 @@ impl Balloon {
         }
         let mut state = lock(&self.state);
         state.exchanges = state.exchanges.saturating_sub(1);
-        state.statistics = Some(statistics);
+        if state.exchanges == 0 {
+            state.answers += 1;
+            statistics.number = state.answers;
+            state.statistics = Some(statistics);
+        }
         Ok(())
     }
 }
@@ -255,6 +268,6 @@ impl VirtioDevice for Balloon {
     /// A driver that starts anew has all pages (5.5.5); what is wanted stands.
     fn reset(&mut self) {
         let mut state = lock(&self.state);
-        *state = State { target: state.target, ..State::default() };
+        *state = State { target: state.target, answers: state.answers, ..State::default() };
     }
 }

@@ -145,7 +145,7 @@ fn the_second_buffer_of_statistics_is_the_newest() {
     statistic(&driver, 0, S_MEMTOT, 100);
     driver.submit(&[(DATA, 20, 0)]);
     control.poll();
-    assert_eq!(driver.used(), 1);
+    assert_eq!((driver.used(), control.statistics()), (1, None));
     statistic(&driver, 0, S_MEMTOT, 200);
     statistic(&driver, 1, S_AVAIL, 50);
     driver.submit(&[(DATA, 20, 0)]);

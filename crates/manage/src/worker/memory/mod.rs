@@ -37,17 +37,34 @@ pub struct Keeper {
     /// A hypervisor runs inside: nothing moves.
     held: bool,
     rounds: u32,
+    /// What the VM had when statistics were asked for, and which answer was the last then; `None`: nothing is open.
+    asked: Option<(u64, u64)>,
+    demand: Option<u64>,
 }
 
 impl Keeper {
     pub fn new(settings: Memory) -> Self {
         let target = settings.startup;
-        Self { settings, target, assigned: target, still: 0, held: false, rounds: 0 }
+        Self {
+            settings,
+            target,
+            assigned: target,
+            still: 0,
+            held: false,
+            rounds: 0,
+            asked: None,
+            demand: None,
+        }
     }
 
     /// After a reset the VM has what it starts with.
     pub fn restart(&mut self) {
         *self = Self::new(self.settings.clone());
+    }
+
+    /// What the guest uses and could not free, if it says so.
+    pub fn demand(&self) -> Option<u64> {
+        self.demand
     }
 
     pub fn target(&self) -> u64 {
@@ -95,8 +112,10 @@ impl Keeper {
         self.still = if assigned == self.assigned { self.still.saturating_add(1) } else { 0 };
         self.assigned = assigned;
         self.rounds = self.rounds.wrapping_add(1);
+        let told = self.hear(&state);
         let pause = if self.settings.dynamic { POLL_DYNAMIC } else { POLL_STATIC };
         if state.statistics.is_none() || self.rounds.is_multiple_of(pause) {
+            self.asked = Some((assigned, number(&state)));
             remote.poll_memory();
         }
         if hypervisor {
@@ -110,7 +129,7 @@ impl Keeper {
             // What was under way when it came goes on.
             self.aim(self.target, remote);
         }
-        if self.settings.dynamic && self.rounds.is_multiple_of(POLL_DYNAMIC) {
+        if self.settings.dynamic && told {
             self.follow(&state, host, remote);
         }
         if self.still >= INSIST_AFTER && assigned != self.target {
@@ -118,12 +137,25 @@ impl Keeper {
         }
     }
 
+    /// Whether the guest has answered. What it said of memory that moved meanwhile counts for nothing.
+    fn hear(&mut self, state: &MemoryState) -> bool {
+        let told = self.asked.is_some_and(|(_, last)| number(state) > last);
+        let valid = told && self.asked.is_some_and(|(assigned, _)| assigned == state.assigned());
+        if told {
+            self.asked = None;
+        }
+        if valid {
+            self.demand = demand(state);
+        }
+        valid
+    }
+
     fn follow(&mut self, state: &MemoryState, host: HostMemory, remote: &dyn Remote) {
         let room = if state.can_grow { state.room } else { 0 };
         let now = Inputs {
             settings: &self.settings,
             assigned: state.assigned(),
-            demand: demand(state).filter(|_| state.can_shrink),
+            demand: self.demand.filter(|_| state.can_shrink),
             reachable: (state.base + room) / STEP * STEP,
             host,
             hypervisor: false,
@@ -134,8 +166,12 @@ impl Keeper {
     }
 }
 
-/// What the guest uses and could not free: all but what its kernel calls available.
-pub fn demand(state: &MemoryState) -> Option<u64> {
+fn number(state: &MemoryState) -> u64 {
+    state.statistics.map_or(0, |statistics| statistics.number)
+}
+
+/// All but what the guest's kernel calls available.
+fn demand(state: &MemoryState) -> Option<u64> {
     let statistics = state.statistics?;
     let left = statistics.available.or(statistics.free)?;
     Some(state.assigned().saturating_sub(left))

@@ -41,7 +41,9 @@ impl Fake {
     fn use_memory(&self, mib: u64) {
         let mut guest = self.guest();
         let available = Some(guest.state.assigned().saturating_sub(mib * MIB));
-        guest.state.statistics = Some(ireko_machine::memory::Statistics { available, ..Default::default() });
+        let number = number(&guest.state) + 1;
+        guest.state.statistics =
+            Some(ireko_machine::memory::Statistics { available, number, ..Default::default() });
     }
     fn wish(&self) -> Option<u64> {
         self.guest().wish.map(|(target, _)| target / MIB)
@@ -109,18 +111,23 @@ fn a_resize_with_a_hypervisor_inside_is_refused_and_works_again_without() {
 #[test]
 fn dynamic_memory_follows_the_demand() {
     let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
+    rounds(&mut keeper, 1, false, &fake);
     fake.use_memory(1000);
-    rounds(&mut keeper, POLL_DYNAMIC, false, &fake);
+    rounds(&mut keeper, 1, false, &fake);
     assert_eq!(fake.wish(), Some(1200));
 }
 
 #[test]
 fn dynamic_memory_stays_constant_while_a_hypervisor_runs_inside() {
     let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
-    fake.use_memory(1000);
-    rounds(&mut keeper, 50, true, &fake);
+    for _ in 0..50 {
+        fake.use_memory(1000);
+        rounds(&mut keeper, 1, true, &fake);
+    }
     assert_eq!((fake.wish(), fake.guest().holds), (None, 1));
     rounds(&mut keeper, POLL_DYNAMIC, false, &fake);
+    fake.use_memory(1000);
+    rounds(&mut keeper, 1, false, &fake);
     assert_eq!(fake.wish(), Some(1200));
 }
 
@@ -173,10 +180,34 @@ fn statistics_are_asked_for_until_there_are_some_and_then_seldom() {
 
 #[test]
 fn the_demand_is_what_is_not_available() {
-    let fake = Fake::new();
-    assert_eq!(demand(&fake.memory()), None);
+    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
+    rounds(&mut keeper, 1, false, &fake);
+    assert_eq!(keeper.demand(), None);
     fake.use_memory(300);
-    assert_eq!(demand(&fake.memory()), Some(300 * MIB));
+    rounds(&mut keeper, 1, false, &fake);
+    assert_eq!(keeper.demand(), Some(300 * MIB));
+}
+
+#[test]
+fn statistics_of_memory_that_moved_meanwhile_count_for_nothing() {
+    let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
+    rounds(&mut keeper, 1, false, &fake);
+    fake.use_memory(1000);
+    fake.guest().state.plugged = 512 * MIB;
+    rounds(&mut keeper, 1, false, &fake);
+    assert_eq!((keeper.demand(), fake.wish()), (None, None));
+}
+
+#[test]
+fn an_answer_counts_once() {
+    let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
+    rounds(&mut keeper, 1, false, &fake);
+    fake.use_memory(1000);
+    rounds(&mut keeper, 1, false, &fake);
+    fake.obey();
+    fake.guest().wish = None;
+    rounds(&mut keeper, POLL_DYNAMIC * 3, false, &fake);
+    assert_eq!(fake.wish(), None);
 }
 
 #[test]
