@@ -40,9 +40,8 @@ fn load_memory() -> Result<()> {
         load(&["virtio_balloon"])?;
     }
     if has_device(MEM) {
-        // Memory that is added is used at once, and where it may have to go again, for what can be moved. An older kernel
-        // without these settings leaves it to its user.
-        let _ = fs::write("/sys/module/memory_hotplug/parameters/online_policy", "auto-movable");
+        // Memory that is added is used at once, and for everything: were it kept for what can be moved, the kernel itself
+        // could run out although much is free. What cannot be unplugged later goes to the balloon.
         let _ = fs::write("/sys/devices/system/memory/auto_online_blocks", "online");
         load(&["virtio_mem"])?;
     }

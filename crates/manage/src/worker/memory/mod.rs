@@ -22,8 +22,8 @@ const ROUND: Duration = Duration::from_millis(250);
 const INSIST_AFTER: u32 = 12;
 /// Looks without any movement until nobody waits for it any more: 30 s. The wish stands.
 const GIVE_UP_AFTER: u32 = 120;
-/// Looks between two questions for statistics: a second where memory follows them, otherwise ten.
-const POLL_DYNAMIC: u32 = 4;
+/// Looks between two questions for statistics: half a second where memory follows them, otherwise ten.
+const POLL_DYNAMIC: u32 = 2;
 const POLL_STATIC: u32 = 40;
 
 /// What the VM should have.
@@ -40,6 +40,9 @@ pub struct Keeper {
     /// What the VM had when statistics were asked for, and which answer was the last then; `None`: nothing is open.
     asked: Option<(u64, u64)>,
     demand: Option<u64>,
+    rise: u64,
+    /// Since memory was given.
+    answers: u32,
 }
 
 impl Keeper {
@@ -54,6 +57,8 @@ impl Keeper {
             rounds: 0,
             asked: None,
             demand: None,
+            rise: 0,
+            answers: 0,
         }
     }
 
@@ -143,9 +148,12 @@ impl Keeper {
         let valid = told && self.asked.is_some_and(|(assigned, _)| assigned == state.assigned());
         if told {
             self.asked = None;
+            self.answers = self.answers.saturating_add(1);
         }
         if valid {
-            self.demand = demand(state);
+            let now = demand(state);
+            self.rise = now.zip(self.demand).map_or(0, |(now, before)| now.saturating_sub(before));
+            self.demand = now;
         }
         valid
     }
@@ -156,11 +164,16 @@ impl Keeper {
             settings: &self.settings,
             assigned: state.assigned(),
             demand: self.demand.filter(|_| state.can_shrink),
+            rise: self.rise,
+            answers: self.answers,
             reachable: (state.base + room) / STEP * STEP,
             host,
             hypervisor: false,
         };
         if let Some(target) = policy(&now).filter(|target| *target != self.target) {
+            if target > state.assigned() {
+                self.answers = 0;
+            }
             self.aim(target, remote);
         }
     }

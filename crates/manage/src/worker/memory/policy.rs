@@ -12,8 +12,10 @@ const RESERVE: u64 = 128 * MIB;
 const STRAIN: f64 = 10.0;
 /// Less than this above what is wanted is not worth moving; nor is a twentieth of what the VM has.
 const SLACK: u64 = 16 * MIB;
-/// The most that is taken at a time, or a tenth of what the VM has: demand that comes back finds memory still there.
-const BITE: u64 = 32 * MIB;
+/// The most that is taken at a time, or a twentieth of what the VM has: demand that comes back finds memory still there.
+const BITE: u64 = 16 * MIB;
+/// Answers of the guest after memory was given, until some is taken again.
+const CALM: u32 = 8;
 
 /// The host's memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -41,6 +43,10 @@ pub struct Inputs<'a> {
     pub assigned: u64,
     /// What the guest's kernel uses and cannot easily free; `None`: it does not say.
     pub demand: Option<u64>,
+    /// How much more that is than it was at the last answer: as much again may come before the next.
+    pub rise: u64,
+    /// Answers since memory was given.
+    pub answers: u32,
     /// What the VM can have at most, as its devices are now.
     pub reachable: u64,
     pub host: HostMemory,
@@ -59,28 +65,28 @@ pub fn policy(now: &Inputs<'_>) -> Option<u64> {
     let share = if strained { settings.priority.min(100) } else { 100 };
     let buffer = u128::from(demand) * u128::from(settings.buffer) * u128::from(share) / 10_000;
     let most = settings.maximum.min(now.reachable);
-    let wanted = demand.saturating_add(u64::try_from(buffer).unwrap_or(u64::MAX));
+    let wanted = demand.saturating_add(u64::try_from(buffer).unwrap_or(u64::MAX)).saturating_add(now.rise);
     let wanted =
         wanted.min(most).div_ceil(STEP).saturating_mul(STEP).min(most).max(settings.minimum.min(most));
     let target = if wanted > now.assigned {
         let room = if strained { 0 } else { now.host.spare() };
         now.assigned.saturating_add(room).min(wanted) / STEP * STEP
     } else {
-        lower(now.assigned, wanted, strained)
+        lower(now.assigned, wanted, strained, now.answers >= CALM)
     };
     let better = if wanted > now.assigned { target > now.assigned } else { target < now.assigned };
     better.then_some(target)
 }
 
-fn lower(assigned: u64, wanted: u64, strained: bool) -> u64 {
+fn lower(assigned: u64, wanted: u64, strained: bool, calm: bool) -> u64 {
     let excess = assigned - wanted;
     if strained {
         return wanted;
     }
-    if excess <= SLACK.max(assigned / 20) {
+    if !calm || excess <= SLACK.max(assigned / 20) {
         return assigned;
     }
-    (assigned - excess.min(BITE.max(assigned / 10))).div_ceil(STEP) * STEP
+    (assigned - excess.min(BITE.max(assigned / 20))).div_ceil(STEP) * STEP
 }
 
 #[cfg(test)]
@@ -113,9 +119,9 @@ mod tests {
             (1024, 3000, 2048, EASY, Some(2048)),
             (4096, 9000, 8192, EASY, None),
             // Taken slowly, and never below Minimum.
-            (2048, 600, 8192, EASY, Some(1844)),
-            (600, 100, 8192, EASY, Some(540)),
-            (540, 100, 8192, EASY, Some(512)),
+            (2048, 600, 8192, EASY, Some(1946)),
+            (600, 100, 8192, EASY, Some(570)),
+            (540, 100, 8192, EASY, Some(514)),
             (536, 100, 8192, EASY, None),
             (512, 100, 8192, EASY, None),
             // Small differences are left.
@@ -134,6 +140,8 @@ mod tests {
                 settings: &SETTINGS,
                 assigned: assigned * MIB,
                 demand: Some(demand * MIB),
+                rise: 0,
+                answers: CALM,
                 reachable: reachable * MIB,
                 host,
                 hypervisor: false,
@@ -148,6 +156,8 @@ mod tests {
             settings: &SETTINGS,
             assigned: 1024 * MIB,
             demand: Some(2000 * MIB),
+            rise: 0,
+            answers: CALM,
             reachable: 1 << 40,
             host: EASY,
             hypervisor: false,
@@ -163,6 +173,19 @@ mod tests {
     #[test]
     fn memory_stays_while_the_guest_says_nothing() {
         assert_eq!(policy(&Inputs { demand: None, ..busy() }), None);
+    }
+
+    #[test]
+    fn demand_that_rises_is_met_before_it_has_risen() {
+        assert_eq!(policy(&Inputs { rise: 300 * MIB, ..busy() }), Some(2700 * MIB));
+    }
+
+    #[test]
+    fn what_was_given_just_now_is_not_taken_unless_the_host_needs_it() {
+        let idle = Inputs { assigned: 2048 * MIB, demand: Some(100 * MIB), answers: CALM - 1, ..busy() };
+        assert_eq!(policy(&idle), None);
+        assert!(policy(&Inputs { answers: CALM, ..idle.clone() }).is_some());
+        assert!(policy(&Inputs { host: SHORT, ..idle }).is_some());
     }
 
     #[test]
@@ -185,7 +208,8 @@ mod tests {
         let settings = Memory { buffer: u32::MAX, priority: u32::MAX, maximum: u64::MAX, ..SETTINGS };
         for demand in [0, 1, u64::MAX] {
             for assigned in [0, u64::MAX] {
-                let now = Inputs { settings: &settings, demand: Some(demand), assigned, ..busy() };
+                let now =
+                    Inputs { settings: &settings, demand: Some(demand), rise: demand, assigned, ..busy() };
                 let _ = policy(&now);
             }
         }
