@@ -64,6 +64,11 @@ fn soft(reason: String) -> Chosen {
     Chosen::new(Arc::new(SoftHypervisor::new()), reason)
 }
 
+/// The name of the processor that an engine's guests see, if that is not the host's.
+pub fn processor_name(engine: &str) -> Option<&'static str> {
+    (engine == "soft").then(ireko_cpu::cpuid::name)
+}
+
 /// What one engine can do on this host.
 #[derive(Clone, Debug)]
 pub struct Survey {

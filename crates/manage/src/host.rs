@@ -39,11 +39,25 @@ pub struct EngineFacts {
     pub max_vcpus: u32,
 }
 
+/// What says whether hardware could nest.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Hardware {
+    pub manufacturer: String,
+    pub model: String,
+    /// `AMD-V`, `VT-x`; `None`: CPUID shows neither.
+    pub extensions: Option<String>,
+    /// The `nested` parameter of the KVM module; `None`: none is loaded.
+    pub kvm_nested: Option<bool>,
+}
+
 /// Looks at the machine and tries the engines.
 pub trait Surroundings: Send + Sync {
     fn host(&self) -> HostFacts;
     /// The engine that a VM would get; the error is a sentence.
     fn engine(&self, choice: &str, nested: bool) -> Result<EngineFacts, String>;
+    fn hardware(&self) -> Hardware {
+        Hardware::default()
+    }
 }
 
 /// The machine that we really run on.
@@ -76,6 +90,26 @@ impl Surroundings for RealSurroundings {
             max_vcpus: chosen.hypervisor.caps().max_vcpus,
             reason: chosen.reason,
         })
+    }
+
+    fn hardware(&self) -> Hardware {
+        let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let line = |path: &str| {
+            let text = std::fs::read_to_string(path).ok()?;
+            Some(text.trim().to_owned())
+        };
+        let flags = field(&info, "flags").unwrap_or_default();
+        let has = |flag| flags.split_whitespace().any(|word| word == flag);
+        let extensions = if has("svm") { Some("AMD-V") } else { has("vmx").then_some("VT-x") };
+        let parameter = |module| line(&format!("/sys/module/{module}/parameters/nested"));
+        Hardware {
+            manufacturer: line("/sys/class/dmi/id/sys_vendor").unwrap_or_default(),
+            model: line("/sys/class/dmi/id/product_name").unwrap_or_default(),
+            extensions: extensions.map(str::to_owned),
+            kvm_nested: parameter("kvm_amd")
+                .or_else(|| parameter("kvm_intel"))
+                .map(|value| matches!(value.as_str(), "1" | "Y")),
+        }
     }
 }
 

@@ -29,4 +29,11 @@ impl Surface for TerminalSurface {
         self.declined |= !yes;
         yes
     }
+
+    fn offer(&mut self, question: &Question) -> bool {
+        let declined = self.declined;
+        let yes = self.confirm(question);
+        self.declined = declined;
+        yes
+    }
 }

@@ -14,6 +14,12 @@ use ireko_x86::bits::cr4;
 use ireko_x86::cpuid::{EAX, EBX, ECX, EDX, OSXSAVE, XSAVEC};
 use ireko_x86::regs::gpr;
 
+/// The processor's name, as leaves 8000_0002h to 8000_0004h give it.
+pub fn name() -> &'static str {
+    let text = model::NAME.split(|byte| *byte == 0).next().unwrap_or_default();
+    std::str::from_utf8(text).unwrap_or_default()
+}
+
 /// The CPUID instruction.
 pub fn routine(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
     cpu.intercept(Intercept::Cpuid)?;

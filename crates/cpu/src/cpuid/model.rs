@@ -31,7 +31,7 @@ pub struct Model {
 
 /// Family 19h, model 1, stepping 1.
 const SIGNATURE: u32 = 0x00a0_0f11;
-const NAME: &[u8; 48] = b"Ireko Processor with AMD-V\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+pub const NAME: &[u8; 48] = b"Ireko Processor with AMD-V\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 impl Model {
     /// The AMD personality on this host.

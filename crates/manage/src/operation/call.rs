@@ -24,6 +24,10 @@ pub trait Surface {
     fn say(&mut self, text: &str);
     /// Yes or no. A surface without a person says no, or yes where its user has said so beforehand.
     fn confirm(&mut self, question: &Question) -> bool;
+    /// As [`Surface::confirm`], for something extra: a no takes nothing back.
+    fn offer(&mut self, question: &Question) -> bool {
+        self.confirm(question)
+    }
 }
 
 /// What an operation's function works with.

@@ -2,7 +2,7 @@
 
 use super::processor::blockers;
 use super::targets::{Ambiguity, STD, vms};
-use crate::operation::parameter::{boolean, object, switch, text};
+use crate::operation::parameter::{boolean, bytes, object, switch, text};
 use crate::operation::{
     Arguments, Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Question, Rest,
     Surface, Verb, View, invoke,
@@ -11,6 +11,7 @@ use crate::ops::find;
 use crate::rules::nesting;
 use crate::state::State;
 use crate::store::Config;
+use crate::store::config::MIB;
 use crate::value::{Kind, Record, Value};
 
 pub static OPERATIONS: &[Operation] = &[
@@ -51,11 +52,14 @@ pub static OPERATIONS: &[Operation] = &[
 ];
 
 const ENABLE: &[Parameter] = &[
-    switch("Force", "Do not ask.").flag("force"),
+    switch("Force", "Do not ask: the plan is done with MAC address spoofing, and the memory stays.")
+        .flag("force"),
     switch("DisableDynamicMemory", "Also make the memory static, which is advice only.")
         .flag("static-memory"),
-    boolean("MacAddressSpoofing", "Let frames of inner machines out; $true unless said otherwise.")
+    boolean("MacAddressSpoofing", "Let frames of inner machines out, or not; asked for unless it is said.")
         .flag("spoofing"),
+    bytes("MemoryStartupBytes", "Have at least this much memory; 4GB is offered unless it is said.")
+        .flag("memory"),
 ];
 
 const STATUS: &[Parameter] = &[
@@ -69,45 +73,128 @@ const STATUS: &[Parameter] = &[
     object("VM", Kind::VirtualMachine, "Virtual machines.").many().set("VM"),
 ];
 
-/// One thing to do, in the order of the plan.
+/// What Microsoft's script advises for a VM that holds VMs (reference: 3.1).
+const ADVISED_MEMORY: u64 = 4 << 30;
+
+/// One thing to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Stop(State),
     Expose,
     StaticMemory,
+    Memory(u64),
     Spoofing,
 }
 
+/// What the person said beforehand. `None`: asked, where there is somebody to ask.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wishes {
+    pub static_memory: bool,
+    pub spoofing: Option<bool>,
+    pub memory: Option<u64>,
+    /// Nobody is asked.
+    pub forced: bool,
+}
+
+/// Steps in their order: the VM off before all, then processor, memory and network. Those of `optional` are asked for one
+/// by one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    pub steps: Vec<Step>,
+    pub optional: Vec<Step>,
+}
+
+impl Plan {
+    pub fn new(config: &Config, state: State, wishes: &Wishes) -> Self {
+        let mut plan = Self::default();
+        if !config.processor.expose_virtualization_extensions {
+            plan.steps.push(Step::Expose);
+        }
+        if wishes.static_memory && config.memory.dynamic {
+            plan.steps.push(Step::StaticMemory);
+        }
+        match wishes.memory {
+            Some(memory) if config.memory.startup < memory => plan.steps.push(Step::Memory(memory)),
+            None if config.memory.startup < ADVISED_MEMORY && !wishes.forced => {
+                plan.optional.push(Step::Memory(ADVISED_MEMORY));
+            }
+            _ => (),
+        }
+        // A change of memory is possible while it runs, but not what goes with it.
+        if !plan.steps.is_empty() && state != State::Off {
+            plan.steps.insert(0, Step::Stop(state));
+        }
+        if config.adapters.iter().any(|adapter| !adapter.mac_address_spoofing) {
+            match wishes.spoofing {
+                Some(true) => plan.steps.push(Step::Spoofing),
+                None if wishes.forced => plan.steps.push(Step::Spoofing),
+                None => plan.optional.push(Step::Spoofing),
+                Some(false) => (),
+            }
+        }
+        plan
+    }
+
+    /// For people, a line or two for each step.
+    fn lines(&self, name: &str) -> Vec<String> {
+        let certain = self.steps.iter().flat_map(|step| step.lines(name));
+        certain.chain(self.optional.iter().map(Step::offer)).map(|line| format!("  {line}")).collect()
+    }
+}
+
 impl Step {
-    fn line(self, name: &str) -> String {
+    fn lines(&self, name: &str) -> Vec<String> {
         match self {
-            Self::Stop(state) => format!("  Vm State: {state}; {name} will be turned off"),
-            Self::Expose => "  Virtualization extensions will be enabled".into(),
-            Self::StaticMemory => "  Dynamic memory will be disabled".into(),
-            Self::Spoofing => "  Mac address spoofing will be enabled".into(),
+            Self::Stop(state) => vec![format!("Vm State: {state}"), format!("{name} will be turned off")],
+            Self::Expose => vec!["Virtualization extensions will be enabled".into()],
+            Self::StaticMemory => vec!["Dynamic memory will be disabled".into()],
+            Self::Memory(memory) => vec![format!("Vm memory will be set to {} MB", memory / MIB)],
+            Self::Spoofing => vec!["Mac address spoofing will be enabled".into()],
+        }
+    }
+
+    fn offer(&self) -> String {
+        match self {
+            Self::Spoofing => "Optionally enable mac address spoofing".into(),
+            _ => "Optionally set vm memory to 4GB".into(),
+        }
+    }
+
+    /// What is said before an optional step, its question, and what is said after a no.
+    fn question(&self, free: u64) -> [String; 3] {
+        match self {
+            Self::Spoofing => [
+                "Mac address spoofing isn't enabled (nested guests won't have network).".into(),
+                "Would you like to enable MAC address spoofing?".into(),
+                "Not enabling Mac address spoofing.".into(),
+            ],
+            _ => [
+                format!(
+                    "Vm memory is set less than 4GB, without 4GB or more, you may not be able to start VMs. This host has {} MB free.",
+                    free / MIB
+                ),
+                "Would you like to set Vm memory to 4GB?".into(),
+                "Not setting Vm Memory to 4GB.".into(),
+            ],
+        }
+    }
+
+    /// Whether it shows in the VM as it is now.
+    fn is_done(&self, config: &Config, state: State) -> bool {
+        match self {
+            Self::Stop(_) => state == State::Off,
+            Self::Expose => config.processor.expose_virtualization_extensions,
+            Self::StaticMemory => !config.memory.dynamic,
+            Self::Memory(memory) => config.memory.startup >= *memory,
+            Self::Spoofing => config.adapters.iter().all(|adapter| adapter.mac_address_spoofing),
         }
     }
 }
 
-/// What is to be done: processor before memory before network, and the VM off before all if something needs that.
-pub fn plan(config: &Config, state: State, static_memory: bool, spoofing: bool) -> Vec<Step> {
-    let mut steps = Vec::new();
-    if !config.processor.expose_virtualization_extensions {
-        steps.push(Step::Expose);
-    }
-    if static_memory && config.memory.dynamic {
-        steps.push(Step::StaticMemory);
-    }
-    if !steps.is_empty() && state != State::Off {
-        steps.insert(0, Step::Stop(state));
-    }
-    if spoofing && config.adapters.iter().any(|adapter| !adapter.mac_address_spoofing) {
-        steps.push(Step::Spoofing);
-    }
-    steps
-}
-
 fn enable(call: &mut Call<'_>) -> Result<(), Failure> {
+    if call.arguments.items("Name").iter().any(|name| name.to_string().is_empty()) {
+        return Err(Failure::invalid("No VM name passed."));
+    }
     let configs = vms(call, Ambiguity::Refused)?;
     call.each(configs, |call, config| {
         enable_one(call, &config)?;
@@ -118,12 +205,20 @@ fn enable(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+fn wishes(call: &Call<'_>) -> Wishes {
+    let arguments = call.arguments;
+    Wishes {
+        static_memory: arguments.switch("DisableDynamicMemory"),
+        spoofing: arguments.bool("MacAddressSpoofing"),
+        memory: arguments.int("MemoryStartupBytes").map(|bytes| bytes.unsigned_abs()),
+        forced: arguments.bool("Confirm").map_or(arguments.switch("Force"), |asked_for| !asked_for),
+    }
+}
+
 fn enable_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     let name = config.name.as_str();
-    let state = call.host.vm(config.clone()).state;
-    let spoofing = call.arguments.bool("MacAddressSpoofing").unwrap_or(true);
-    let steps = plan(config, state, call.arguments.switch("DisableDynamicMemory"), spoofing);
-    if steps.is_empty() {
+    let plan = Plan::new(config, call.host.vm(config.clone()).state, &wishes(call));
+    if plan == Plan::default() {
         call.surface.say("None, vm is already setup for nesting");
         return Ok(());
     }
@@ -132,30 +227,46 @@ fn enable_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
         return Err(Failure::refused(format!("'{name}' cannot nest: {}.", blocker.0)).about(name));
     }
     call.surface.say(&format!("This will set the following for {name} in order to enable nesting:"));
-    steps.iter().for_each(|step| call.surface.say(&step.line(name)));
+    plan.lines(name).iter().for_each(|line| call.surface.say(line));
     if !call.should_ask("enable nesting for", name, "Do you want to make these changes?") {
         return Ok(());
     }
-    steps.into_iter().try_for_each(|step| apply(call, config, step))
+    plan.steps.into_iter().try_for_each(|step| apply(call, config, step))?;
+    plan.optional.into_iter().try_for_each(|step| offer(call, config, step))
 }
 
-/// Each step is the operation that a person would use, and its failure ends the flow.
+fn offer(call: &mut Call<'_>, config: &Config, step: Step) -> Result<(), Failure> {
+    let [warning, question, declined] = step.question(call.host.surroundings.host().memory_free);
+    call.surface.say(&warning);
+    if call.surface.offer(&Question { title: "Confirm".into(), text: question }) {
+        return apply(call, config, step);
+    }
+    call.surface.say(&declined);
+    Ok(())
+}
+
+/// Each step is the operation that a person would use. Its failure ends the flow, and so does a step that shows no
+/// effect.
 fn apply(call: &mut Call<'_>, config: &Config, step: Step) -> Result<(), Failure> {
     let vm = config.id.to_string();
-    match step {
-        Step::Stop(_) => run(call, "Stop-VM", &[("Name", vm.into())]),
-        Step::Expose => run(
-            call,
-            "Set-VMProcessor",
-            &[("VMName", vm.into()), ("ExposeVirtualizationExtensions", true.into())],
-        ),
-        Step::StaticMemory => {
-            run(call, "Set-VMMemory", &[("VMName", vm.into()), ("DynamicMemoryEnabled", false.into())])
-        }
-        Step::Spoofing => {
-            run(call, "Set-VMNetworkAdapter", &[("VMName", vm.into()), ("MacAddressSpoofing", "On".into())])
-        }
+    let (cmdlet, name, setting): (_, _, Option<(_, Value)>) = match step {
+        Step::Stop(_) => ("Stop-VM", "Name", None),
+        Step::Expose => ("Set-VMProcessor", "VMName", Some(("ExposeVirtualizationExtensions", true.into()))),
+        Step::StaticMemory => ("Set-VMMemory", "VMName", Some(("DynamicMemoryEnabled", false.into()))),
+        Step::Memory(memory) => ("Set-VMMemory", "VMName", Some(("StartupBytes", memory.into()))),
+        Step::Spoofing => ("Set-VMNetworkAdapter", "VMName", Some(("MacAddressSpoofing", "On".into()))),
+    };
+    let given: Vec<_> = std::iter::once((name, Value::from(vm))).chain(setting).collect();
+    run(call, cmdlet, &given)?;
+    let now = call.host.vm(call.host.store.load(config.id)?);
+    if step.is_done(&now.config, now.state) {
+        return Ok(());
     }
+    Err(Failure::failed(format!(
+        "{cmdlet} went through, but '{}' does not show it; somebody else may be changing it, so try again.",
+        config.name
+    ))
+    .about(&config.name))
 }
 
 /// The person has agreed to the whole plan.
@@ -196,19 +307,28 @@ fn status(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn host_status(call: &Call<'_>) -> Record {
-    let facts = call.host.surroundings.host();
+    let (facts, hardware) = (call.host.surroundings.host(), call.host.surroundings.hardware());
     let engine = call.host.surroundings.engine("auto", true);
-    let (can, name, why) = match engine {
-        Ok(engine) if engine.nested => (true, engine.name, Vec::new()),
-        Ok(engine) => (false, engine.name, vec![engine.reason]),
-        Err(why) => (false, String::new(), vec![why]),
+    let kvm = call.host.surroundings.engine("kvm", true);
+    let (can, name, reason, why) = match engine {
+        Ok(engine) if engine.nested => (true, engine.name, engine.reason, Vec::new()),
+        Ok(engine) => (false, engine.name, String::new(), vec![engine.reason]),
+        Err(why) => (false, String::new(), String::new(), vec![why]),
     };
+    let hardware_nesting = kvm.as_ref().is_ok_and(|kvm| kvm.nested);
     Record::new(Kind::NestedVmStatus)
         .with("Computer", facts.name.as_str())
+        .with("Manufacturer", hardware.manufacturer)
+        .with("Model", hardware.model)
         .with("ProcessorManufacturer", facts.vendor.as_str())
         .with("ProcessorName", facts.brand.as_str())
         .with("LogicalProcessorCount", facts.logical_processors)
+        .with("VirtualizationExtensions", hardware.extensions)
+        .with("KvmNestedParameter", hardware.kvm_nested)
+        .with("HardwareNesting", hardware_nesting)
+        .with("HardwareBlocker", kvm.err())
         .with("Engine", name)
+        .with("EngineReason", reason)
         .with("HostNestedSupport", can)
         .with("Errors", Value::list(why))
 }
@@ -237,29 +357,5 @@ fn vm_status(call: &Call<'_>, config: &Config) -> Record {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::guid::Guid;
-
-    #[test]
-    fn a_running_vm_is_stopped_first() {
-        let config = Config::new(Guid::NIL, "vm", 0);
-        let steps = plan(&config, State::Running, true, true);
-        assert_eq!(steps, [Step::Stop(State::Running), Step::Expose, Step::Spoofing]);
-    }
-
-    #[test]
-    fn what_is_ready_needs_nothing() {
-        let mut config = Config::new(Guid::NIL, "vm", 0);
-        config.processor.expose_virtualization_extensions = true;
-        config.adapters[0].mac_address_spoofing = true;
-        assert!(plan(&config, State::Running, true, true).is_empty());
-    }
-
-    #[test]
-    fn spoofing_alone_stops_nothing() {
-        let mut config = Config::new(Guid::NIL, "vm", 0);
-        config.processor.expose_virtualization_extensions = true;
-        assert_eq!(plan(&config, State::Running, false, true), [Step::Spoofing]);
-    }
-}
+#[path = "nested_tests.rs"]
+mod tests;

@@ -118,6 +118,12 @@ fn part_id(vm: &Vm, class: &str) -> String {
     format!("Microsoft:{}\\{class}\\0", vm.config.id.to_string().to_uppercase())
 }
 
+/// What the guest reads: a running VM's engine is known, another's only where it is said.
+fn brand(vm: &Vm, host: &HostFacts) -> String {
+    let engine = vm.status.as_ref().map_or(vm.config.engine.as_str(), |status| status.engine.as_str());
+    ireko_machine::engine::processor_name(engine).map_or_else(|| host.brand.clone(), str::to_owned)
+}
+
 pub fn processor(vm: &Vm, host: &HostFacts) -> Record {
     let own = &vm.config.processor;
     let (status, description): (&[&str], &[&str]) = match (vm.state, own.host_resource_protection) {
@@ -143,8 +149,8 @@ pub fn processor(vm: &Vm, host: &HostFacts) -> Record {
         .with("EnablePerfmonIpt", false)
         .with("EnableLegacyApicMode", false)
         .with("ApicMode", "Default")
-        .with("AllowACountMCount", true)
-        .with("CpuBrandString", host.brand.as_str())
+        .with("AllowACountMCount", false)
+        .with("CpuBrandString", brand(vm, host))
         .with("PerfCpuFreqCapMhz", 0)
         .with("Maximum", own.maximum)
         .with("Reserve", own.reserve)

@@ -451,7 +451,10 @@ fn enabling_nesting_shows_the_plan_asks_and_does_it() {
     assert!(answer.errors.is_empty(), "{:?}", answer.errors);
     assert!(person.heard.iter().any(|line| line.contains("will be turned off")));
     assert_eq!(world.property("Get-VMProcessor", "ExposeVirtualizationExtensions"), "True");
-    assert_eq!((person.asked.len(), world.state().as_str()), (1, "Off"));
+    assert_eq!(world.property("Get-VMMemory", "Startup"), (4u64 << 30).to_string());
+    assert_eq!(world.property("Get-VMNetworkAdapter", "MacAddressSpoofing"), "On");
+    // The plan, the memory, the spoofing.
+    assert_eq!((person.asked.len(), world.state().as_str()), (3, "Off"));
 }
 
 #[test]
@@ -462,6 +465,53 @@ fn enabling_nesting_twice_changes_nothing() {
     let mut person = Person::default();
     world.asking(&mut person, "Enable-NestedVm", &[("Name", "vm".into()), force]);
     assert_eq!(person.heard, ["None, vm is already setup for nesting"]);
+}
+
+#[test]
+fn the_plan_alone_is_shown_with_what_if() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let mut person = Person { says_yes: true, ..Person::default() };
+    world.asking(&mut person, "Enable-NestedVm", &[("Name", "vm".into()), ("WhatIf", true.into())]);
+    assert!(person.heard.iter().any(|line| line.contains("Virtualization extensions will be enabled")));
+    assert_eq!((person.asked.len(), world.state().as_str()), (0, "Running"));
+}
+
+#[test]
+fn a_vm_that_cannot_nest_is_not_stopped_for_it() {
+    let world = World::with(&["vm"]);
+    world.ok("Set-VM", &[vm("vm"), ("Engine", "kvm".into())]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let error = world.error("Enable-NestedVm", &[("Name", "vm".into()), ("Force", true.into())]);
+    assert!(error.contains("the kvm engine cannot nest here"), "{error}");
+    assert_eq!(world.state(), "Running");
+}
+
+#[test]
+fn nothing_runs_inside_a_vm_that_is_off() {
+    let world = World::with(&["vm"]);
+    let nested = ("Nested", Value::Bool(true));
+    assert!(world.error("Get-VM", &[vm("vm"), nested.clone()]).contains("Start-VM"));
+    assert!(world.ok("Get-VM", &[nested]).records.is_empty());
+    assert_eq!(world.property("Get-VM", "HypervisorRunning"), "False");
+}
+
+#[test]
+fn the_levels_of_a_running_vm_begin_with_itself() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let answer = world.ok("Get-VM", &[vm("vm"), ("Nested", true.into())]);
+    let levels: Vec<_> = answer.records.iter().map(|r| (r.kind, r.property("Level").cloned())).collect();
+    assert_eq!(levels, [(Kind::NestedWorld, Some(Value::Int(1)))]);
+}
+
+#[test]
+fn the_hosts_status_comes_first_and_says_what_blocks() {
+    let world = World::with(&["vm"]);
+    let records = world.ok("Get-NestedVmStatus", &[]).records;
+    assert_eq!(records[0].property("HostNestedSupport"), Some(&true.into()));
+    assert_eq!(records[0].property("HardwareBlocker"), Some(&"the kvm engine cannot nest here".into()));
+    assert!(records[1].property("VmCfgErrors").unwrap().to_string().contains("not exposed"));
 }
 
 #[test]

@@ -15,8 +15,10 @@ pub fn check(config: &Config, host: &HostFacts, engine: &Result<EngineFacts, Str
     let count = config.processor.count;
     if count > host.logical_processors {
         return Err(format!(
-            "The virtual machine has {count} virtual processors and this host has {} logical processors; use Set-VMProcessor -Count {} or less.",
-            host.logical_processors, host.logical_processors
+            "The virtual machine has {count} virtual processors and this host has {} logical processor{}; use Set-VMProcessor -Count {} or less.",
+            host.logical_processors,
+            if host.logical_processors == 1 { "" } else { "s" },
+            host.logical_processors
         ));
     }
     if count > engine.max_vcpus {
