@@ -19,6 +19,8 @@ pub struct Signature {
     pub own: Vec<&'static Parameter>,
     /// Those that every cmdlet has; a prefix that means one of its own never means these.
     pub ambient: Vec<&'static Parameter>,
+    /// What is left over by position is the first parameter's.
+    pub rest: bool,
 }
 
 /// What the arguments are.
@@ -60,7 +62,12 @@ impl Signature {
         let risk = |parameter: &&'static Parameter| matches!(parameter.name, "WhatIf" | "Confirm");
         let (risk, mut own): (Vec<_>, Vec<_>) = operation.all_parameters().partition(risk);
         own.extend(REMOTE.iter().filter(|remote| operation.parameter(remote.name).is_none()));
-        Self { cmdlet: operation.cmdlet, own, ambient: risk.into_iter().chain(&AMBIENT).collect() }
+        Self {
+            cmdlet: operation.cmdlet,
+            own,
+            ambient: risk.into_iter().chain(&AMBIENT).collect(),
+            rest: false,
+        }
     }
 
     pub fn all(&self) -> impl Iterator<Item = &'static Parameter> + '_ {
@@ -190,6 +197,14 @@ impl Signature {
                 bound.values.push((parameter, item));
                 Ok(())
             }
+            None if self.rest => {
+                let first = bound.values.iter_mut().find(|(parameter, _)| parameter.position == Some(0));
+                if let Some((_, all)) = first {
+                    let before = std::mem::replace(all, super::item::NULL);
+                    *all = Item::List(before.elements().into_iter().chain([item]).collect());
+                }
+                Ok(())
+            }
             None => Err(self.refuse(
                 "PositionalParameterNotFound",
                 format!("A positional parameter cannot be found that accepts argument '{}'.", item.text()),
@@ -210,7 +225,9 @@ impl Signature {
             more.values.push((parameter, item.clone()));
         }
         if has_properties(item) {
-            for parameter in self.own.iter().filter(|p| by_name(p)) {
+            // Names of VMs come by name as well as by value: what has no VM's name has no other use.
+            for parameter in self.own.iter().filter(|p| by_name(p) || (by_value(p) && p.is_called("VMName")))
+            {
                 if let Some(value) = property(parameter, item).filter(|_| more.allows(parameter)) {
                     more.values.push((parameter, value));
                 }
@@ -289,7 +306,8 @@ fn property(parameter: &Parameter, item: &Item) -> Option<Item> {
     let mut names: Vec<&str> = parameter.names().collect();
     names.sort_by_key(|name| !name.eq_ignore_ascii_case("VMName"));
     let name = names.into_iter().find(has)?;
-    Some(item.member(name)).filter(|value| !value.is_null())
+    let value = Some(item.member(name)).filter(|value| !value.is_null())?;
+    parameter.convert(typed_value(parameter, &value)).is_ok().then_some(value)
 }
 
 /// The class behind a cmdlet, for error ids.

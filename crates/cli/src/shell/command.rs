@@ -16,6 +16,8 @@ impl Session<'_> {
     /// `quiet`: errors and warnings that go nowhere.
     pub fn command(&mut self, command: &Command, input: Option<Vec<Item>>, quiet: (bool, bool)) -> Items {
         let given = self.given(&command.arguments)?;
+        // Of a pipeline all count, and `$?` in the arguments is still about the one before.
+        self.fine |= input.is_none();
         let manner = Manner {
             errors: quiet.0.then_some(ErrorAction::SilentlyContinue),
             silent_warnings: quiet.1,
@@ -136,7 +138,7 @@ impl Session<'_> {
         input: Option<Vec<Item>>,
         place: &Place,
     ) -> Items {
-        if builtin.native {
+        if builtin.words == builtin::Words::Program {
             let bound = Bound { values: Vec::new(), help: false };
             return (builtin.run)(self, &builtin::Call { builtin, bound, given, input });
         }

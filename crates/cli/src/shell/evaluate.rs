@@ -175,7 +175,7 @@ impl Session<'_> {
 }
 
 /// The expression that is all of a statement.
-fn only_expression(statement: &Statement) -> Option<&Expression> {
+pub fn only_expression(statement: &Statement) -> Option<&Expression> {
     use super::syntax::Element;
     match statement {
         Statement::Pipeline(pipeline) => match pipeline.elements.as_slice() {

@@ -1,5 +1,6 @@
 //! What statements and pipelines do.
 
+use super::evaluate::only_expression;
 use super::fault::{Fault, Flow};
 use super::item::{Item, NULL};
 use super::operate::operate;
@@ -78,9 +79,9 @@ impl Session<'_> {
         match statement {
             Statement::Pipeline(pipeline) => self.pipeline(pipeline, out),
             Statement::Assign { target, operator, value } => {
-                self.fine = true;
-                let value = self.value_of(value)?;
-                self.assign(target, *operator, untyped(value))
+                let item = self.value_of(value)?;
+                self.fine |= only_expression(value).is_some();
+                self.assign(target, *operator, untyped(item))
             }
             Statement::If { arms, otherwise } => {
                 for (condition, body) in arms {
@@ -251,12 +252,12 @@ impl Session<'_> {
     }
 
     fn pipeline(&mut self, pipeline: &Pipeline, out: &mut Output) -> Done {
-        self.fine = true;
         let mut items: Option<Vec<Item>> = None;
         for element in &pipeline.elements {
             items = Some(match element {
                 Element::Expression(expression, redirections) => {
                     let found = self.evaluate(expression)?.elements();
+                    self.fine = true;
                     self.redirect(redirections, found)?
                 }
                 Element::Command(command) => {

@@ -59,9 +59,8 @@ fn known(session: &Session<'_>) -> Known {
     }
 }
 
-/// Ctrl-C ends what runs, at its next statement; a second one ends the shell.
+/// Ctrl-C ends what runs, at its next statement; a second one ends the shell. All threads hold these signals.
 fn heed_interrupts(interrupted: Arc<AtomicBool>) {
-    sys::hold_ending_signals();
     let watch = move || {
         loop {
             let signal = sys::next_ending_signal();

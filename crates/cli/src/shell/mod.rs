@@ -19,6 +19,8 @@ mod show;
 mod surface;
 mod syntax;
 mod terminal;
+#[cfg(test)]
+mod tests;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -37,11 +39,21 @@ pub struct ShellArgs {
     pub script: Vec<String>,
 }
 
+impl ShellArgs {
+    fn is_prompt(&self) -> bool {
+        !self.command && self.script.is_empty() && std::io::stdin().is_terminal()
+    }
+}
+
 /// Scripts may nest deeply; each level is some frames.
 const STACK: usize = 256 << 20;
 
 pub fn run(args: &ShellArgs) -> Result<ExitCode> {
     let host = crate::vm::host()?;
+    if args.is_prompt() {
+        // Before there is a second thread, so that the first one holds them too.
+        crate::sys::hold_ending_signals();
+    }
     let name = || std::thread::Builder::new().name("shell".into()).stack_size(STACK);
     std::thread::scope(|scope| {
         let shell =
@@ -63,7 +75,7 @@ fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs) -> Result<ExitCode>
             std::fs::read_to_string(path).with_context(|| format!("cannot read the script {path}"))?
         }
         None if args.command => anyhow::bail!("say what to run: ireko shell -c \"Get-VM\""),
-        None if std::io::stdin().is_terminal() => {
+        None if args.is_prompt() => {
             return Ok(ExitCode::from(interactive::run(&mut session).context("the prompt cannot be shown")?));
         }
         None => {

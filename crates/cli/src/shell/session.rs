@@ -34,10 +34,10 @@ pub enum ErrorAction {
 impl ErrorAction {
     pub fn word(word: &str) -> Option<Self> {
         Some(match word.to_ascii_lowercase().as_str() {
-            "continue" | "inquire" => Self::Continue,
-            "stop" => Self::Stop,
-            "silentlycontinue" => Self::SilentlyContinue,
-            "ignore" => Self::Ignore,
+            "continue" | "inquire" | "2" | "3" => Self::Continue,
+            "stop" | "1" => Self::Stop,
+            "silentlycontinue" | "0" => Self::SilentlyContinue,
+            "ignore" | "4" => Self::Ignore,
             _ => return None,
         })
     }

@@ -9,6 +9,7 @@ use super::server::{Control, Inner, serve};
 use super::usage;
 use crate::guid::Guid;
 use crate::host::now;
+use crate::state::State;
 use crate::store::run::Kept;
 use crate::store::{Config, Meter, Run, Store, WorkerLock};
 use ireko_machine::Outcome;
@@ -153,6 +154,10 @@ fn sample(control: &std::sync::Weak<Control>) {
         let cpu = usage.cpu_seconds - before.cpu_seconds;
         let mut inner = control.lock();
         inner.load = cpu / seconds;
+        if round.is_multiple_of(2) && inner.state() == State::Stopping {
+            // A system that has just begun to start hears no button: it is pressed until somebody heeds it.
+            inner.remote.power_button();
+        }
         if let Some(meter) = &mut inner.meter {
             meter.add(seconds, cpu, usage.resident_bytes);
             if round.is_multiple_of(10) {

@@ -8,13 +8,15 @@ use crate::guid::Guid;
 use crate::store::{Config, Store};
 use ireko_machine::{MemoryState, Outcome};
 use std::io::Write;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
 /// Command lines that mean something to fake machines.
 pub const DEAF: &str = "deaf";
 pub const BROKEN: &str = "broken";
+/// Heeds the power button the second time.
+pub const SLEEPY: &str = "sleepy";
 
 struct FakeMachine {
     ends: Receiver<Outcome>,
@@ -24,7 +26,8 @@ struct FakeMachine {
 struct FakeRemote {
     end: Mutex<Sender<Outcome>>,
     console: Mutex<Console>,
-    heeds_the_button: bool,
+    /// Presses until it heeds the button.
+    sleeps_through: AtomicU32,
     memory: Mutex<MemoryState>,
     /// Typed `h`: a hypervisor comes or goes.
     hypervisor: AtomicBool,
@@ -45,7 +48,11 @@ impl Factory for FakeMachines {
         }
         writeln!(console, "boot").unwrap();
         let (end, ends) = channel();
-        let heeds_the_button = config.boot.command_line != DEAF;
+        let sleeps_through = match config.boot.command_line.as_str() {
+            DEAF => u32::MAX,
+            SLEEPY => 1,
+            _ => 0,
+        };
         let memory = MemoryState {
             base: config.memory.startup,
             room: config.memory.startup,
@@ -56,7 +63,7 @@ impl Factory for FakeMachines {
         let remote = Arc::new(FakeRemote {
             end: Mutex::new(end),
             console: Mutex::new(console),
-            heeds_the_button,
+            sleeps_through: AtomicU32::new(sleeps_through),
             memory: Mutex::new(memory),
             hypervisor: AtomicBool::new(false),
         });
@@ -78,7 +85,8 @@ impl Machine for FakeMachine {
 
 impl Remote for FakeRemote {
     fn power_button(&self) {
-        if self.heeds_the_button {
+        let heard = |left: u32| left.checked_sub(1);
+        if self.sleeps_through.fetch_update(Ordering::SeqCst, Ordering::SeqCst, heard).is_err() {
             self.end(Outcome::PowerOff);
         }
     }

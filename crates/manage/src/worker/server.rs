@@ -45,7 +45,7 @@ pub struct Inner {
 }
 
 impl Inner {
-    fn state(&self) -> State {
+    pub fn state(&self) -> State {
         match self.stopping_until {
             _ if self.paused => State::Paused,
             Some(until) if Instant::now() < until => State::Stopping,

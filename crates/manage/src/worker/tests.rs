@@ -1,4 +1,4 @@
-use super::fake::ThreadLauncher;
+use super::fake::{SLEEPY, ThreadLauncher};
 use super::protocol::{Reply, Request, SOCKET};
 use super::*;
 use crate::guid::Guid;
@@ -23,10 +23,15 @@ impl Running {
         Self::in_directory("")
     }
     fn in_directory(below: &str) -> Self {
+        Self::with(below, "")
+    }
+    fn with(below: &str, command_line: &str) -> Self {
         let scratch = Scratch::new();
         let store = Store::open(scratch.path().join(below)).unwrap();
         let id = Guid::random().unwrap();
-        store.create(&Config::new(id, "vm", 0)).unwrap();
+        let mut config = Config::new(id, "vm", 0);
+        config.boot.command_line = command_line.into();
+        store.create(&config).unwrap();
         ThreadLauncher.launch(&store, id).unwrap();
         Self { _scratch: scratch, store, id }
     }
@@ -72,6 +77,13 @@ fn a_paused_vm_is_not_shut_down() {
     assert!(
         matches!(running.ask(&Request::ShutDown { seconds: 1 }), Reply::Error(why) if why.contains("Resume-VM"))
     );
+}
+
+#[test]
+fn the_power_button_is_pressed_until_it_is_heeded() {
+    let running = Running::with("", SLEEPY);
+    running.ask(&Request::ShutDown { seconds: 3600 });
+    assert!(running.wait().clean);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Get-Help, Get-Command, Get-Alias, Get-Member: what there is and how it is used, from the tables themselves.
 
-use super::{Builtin, Call, any, builtins, find};
+use super::{Builtin, Call, Words, any, builtins, find};
 use crate::shell::bind::{REMOTE, Signature};
 use crate::shell::fault::Flow;
 use crate::shell::item::{Item, record};
@@ -22,7 +22,7 @@ pub static BUILTINS: &[Builtin] = &[
             switch("Examples", "Accepted; it is always all."),
             text("Parameter", "Only this parameter; wildcards count."),
         ],
-        native: false,
+        words: Words::Parameters,
         run: |session, call| match call.bound.text("Name") {
             None => Ok(vec![Item::Formatted(OVERVIEW.into())]),
             Some(name) => match call.bound.text("Parameter") {
@@ -41,7 +41,7 @@ pub static BUILTINS: &[Builtin] = &[
             text("Noun", "Only with these nouns.").many(),
             text("Module", "Hyper-V or Ireko."),
         ],
-        native: false,
+        words: Words::Parameters,
         run: commands,
     },
     Builtin {
@@ -49,7 +49,7 @@ pub static BUILTINS: &[Builtin] = &[
         aliases: &["gal"],
         doc: "Lists short names of cmdlets.",
         parameters: &[text("Name", "Names; wildcards count.").many().at(0)],
-        native: false,
+        words: Words::Parameters,
         run: aliases,
     },
     Builtin {
@@ -60,7 +60,7 @@ pub static BUILTINS: &[Builtin] = &[
             text("Name", "Names; wildcards count.").many().at(0),
             any("InputObject", "The objects."),
         ],
-        native: false,
+        words: Words::Parameters,
         run: members,
     },
 ];
@@ -131,7 +131,7 @@ fn section(title: &str, text: &str) -> String {
 }
 
 fn builtin_help(builtin: &'static Builtin) -> String {
-    let syntax = if builtin.native {
+    let syntax = if builtin.words == Words::Program {
         builtin.name.to_owned()
     } else {
         syntax(builtin.name, builtin.parameters.iter())

@@ -1,7 +1,7 @@
 //! Format-Table, Format-List, ConvertTo-Json, ConvertTo-Csv, Out-String.
 
 use super::pick::{Pick, picks};
-use super::{Builtin, Call, any};
+use super::{Builtin, Call, Words, any};
 use crate::shell::fault::Flow;
 use crate::shell::item::{Item, record};
 use crate::shell::session::Session;
@@ -27,7 +27,7 @@ pub static BUILTINS: &[Builtin] = &[
             switch("Wrap", "Accepted; lines are as long as they are."),
             INPUT,
         ],
-        native: false,
+        words: Words::Parameters,
         run: table,
     },
     Builtin {
@@ -38,7 +38,7 @@ pub static BUILTINS: &[Builtin] = &[
             any("Property", "Names, wildcards, or @{Name='title'; Expression={ … }}.").many().at(0),
             INPUT,
         ],
-        native: false,
+        words: Words::Parameters,
         run: list,
     },
     Builtin {
@@ -51,7 +51,7 @@ pub static BUILTINS: &[Builtin] = &[
             switch("Compress", "On one line."),
             switch("AsArray", "An array also of one object."),
         ],
-        native: false,
+        words: Words::Parameters,
         run: json,
     },
     Builtin {
@@ -62,7 +62,7 @@ pub static BUILTINS: &[Builtin] = &[
             any("InputObject", "The objects; usually they come through the pipeline.").at(0),
             switch("NoTypeInformation", "Accepted; there is no line of type information.").alias(&["NTI"]),
         ],
-        native: false,
+        words: Words::Parameters,
         run: csv,
     },
     Builtin {
@@ -74,7 +74,7 @@ pub static BUILTINS: &[Builtin] = &[
             int("Width", 2, i64::MAX, "Accepted; lines are as long as they are."),
             switch("Stream", "Line by line."),
         ],
-        native: false,
+        words: Words::Parameters,
         run: string,
     },
 ];

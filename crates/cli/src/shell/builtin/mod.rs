@@ -19,9 +19,19 @@ pub struct Builtin {
     pub aliases: &'static [&'static str],
     pub doc: &'static str,
     pub parameters: &'static [Parameter],
-    /// Its arguments are words in an order of their own, like a program's.
-    pub native: bool,
+    pub words: Words,
     pub run: fn(&mut Session<'_>, &Call) -> Result<Vec<Item>, Flow>,
+}
+
+/// What its words are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Words {
+    /// Parameters, by name and position.
+    Parameters,
+    /// As well, and what is left over is the first one's.
+    Rest,
+    /// Its own business, like a program's.
+    Program,
 }
 
 /// One call of such a cmdlet.
@@ -50,8 +60,9 @@ pub fn find(name: &str) -> Option<&'static Builtin> {
 
 impl Builtin {
     pub fn signature(&'static self) -> Signature {
-        let ambient = if self.native { Vec::new() } else { AMBIENT.iter().collect() };
-        Signature { cmdlet: self.name, own: self.parameters.iter().collect(), ambient }
+        let ambient = if self.words == Words::Program { Vec::new() } else { AMBIENT.iter().collect() };
+        let rest = self.words == Words::Rest;
+        Signature { cmdlet: self.name, own: self.parameters.iter().collect(), ambient, rest }
     }
 }
 

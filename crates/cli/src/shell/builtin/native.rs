@@ -1,6 +1,6 @@
 //! Commands that are programs on Windows: their arguments have no dashes.
 
-use super::{Builtin, Call};
+use super::{Builtin, Call, Words};
 use crate::shell::bind::Given;
 use crate::shell::fault::{Fault, Flow};
 use crate::shell::item::Item;
@@ -14,7 +14,7 @@ pub static BUILTINS: &[Builtin] = &[
         aliases: &["netsh.exe"],
         doc: "netsh interface ip add dnsserver NAME address=ADDRESS: gives a network adapter a DNS server.",
         parameters: &[],
-        native: true,
+        words: Words::Program,
         run: netsh,
     },
     Builtin {
@@ -22,7 +22,7 @@ pub static BUILTINS: &[Builtin] = &[
         aliases: &["vmconnect.exe"],
         doc: "vmconnect NAME, or vmconnect localhost NAME: attaches to the console; Ctrl-A X detaches.",
         parameters: &[],
-        native: true,
+        words: Words::Program,
         run: connect,
     },
 ];

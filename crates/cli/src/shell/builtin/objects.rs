@@ -1,7 +1,7 @@
 //! Select-, Where-, ForEach-, Sort-, Group- and Measure-Object.
 
 use super::pick::{Pick, picks};
-use super::{Builtin, Call, any};
+use super::{Builtin, Call, Words, any};
 use crate::shell::fault::Flow;
 use crate::shell::item::{Item, NULL, record};
 use crate::shell::operate::{compare, operate, order};
@@ -31,7 +31,7 @@ pub static BUILTINS: &[Builtin] = &[
             switch("Unique", "Equal ones only once."),
             INPUT,
         ],
-        native: false,
+        words: Words::Parameters,
         run: select,
     },
     Builtin {
@@ -39,7 +39,7 @@ pub static BUILTINS: &[Builtin] = &[
         aliases: &["where", "?"],
         doc: "Gives the objects that fit: { $_.State -eq 'Running' } or State -eq Running.",
         parameters: WHERE,
-        native: false,
+        words: Words::Parameters,
         run: filter,
     },
     Builtin {
@@ -54,7 +54,7 @@ pub static BUILTINS: &[Builtin] = &[
             any("End", "Runs after the last."),
             INPUT,
         ],
-        native: false,
+        words: Words::Parameters,
         run: for_each,
     },
     Builtin {
@@ -67,7 +67,7 @@ pub static BUILTINS: &[Builtin] = &[
             switch("Unique", "Equal ones only once."),
             INPUT,
         ],
-        native: false,
+        words: Words::Parameters,
         run: sort,
     },
     Builtin {
@@ -79,7 +79,7 @@ pub static BUILTINS: &[Builtin] = &[
             switch("NoElement", "Only names and counts."),
             INPUT,
         ],
-        native: false,
+        words: Words::Parameters,
         run: group,
     },
     Builtin {
@@ -94,7 +94,7 @@ pub static BUILTINS: &[Builtin] = &[
             switch("Minimum", "The smallest."),
             INPUT,
         ],
-        native: false,
+        words: Words::Parameters,
         run: measure,
     },
 ];

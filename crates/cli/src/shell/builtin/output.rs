@@ -1,6 +1,6 @@
 //! Write-Output and its kin, Out-Null, Out-File, and small things of every shell.
 
-use super::{Builtin, Call, any};
+use super::{Builtin, Call, Words, any};
 use crate::shell::fault::{Fault, Flow};
 use crate::shell::item::Item;
 use crate::shell::session::Session;
@@ -23,18 +23,29 @@ const fn builtin(
     parameters: &'static [Parameter],
     run: fn(&mut Session<'_>, &Call) -> Items,
 ) -> Builtin {
-    Builtin { name, aliases, doc, parameters, native: false, run }
+    Builtin { name, aliases, doc, parameters, words: Words::Parameters, run }
+}
+
+/// One whose words are all for its first parameter.
+const fn writer(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    doc: &'static str,
+    parameters: &'static [Parameter],
+    run: fn(&mut Session<'_>, &Call) -> Items,
+) -> Builtin {
+    Builtin { name, aliases, doc, parameters, words: Words::Rest, run }
 }
 
 pub static BUILTINS: &[Builtin] = &[
-    builtin(
+    writer(
         "Write-Output",
         &["echo", "write"],
         "Gives objects.",
         &[INPUT, switch("NoEnumerate", "Accepted.")],
         give,
     ),
-    builtin(
+    writer(
         "Write-Host",
         &[],
         "Shows words; they are no output for the pipeline.",
@@ -47,11 +58,11 @@ pub static BUILTINS: &[Builtin] = &[
         ],
         host,
     ),
-    builtin("Write-Warning", &[], "Shows a warning.", &[MESSAGE], |session, call| {
+    writer("Write-Warning", &[], "Shows a warning.", &[MESSAGE], |session, call| {
         session.warn(&words(call, " "));
         Ok(Vec::new())
     }),
-    builtin("Write-Error", &[], "Shows an error.", &[MESSAGE], |session, call| {
+    writer("Write-Error", &[], "Shows an error.", &[MESSAGE], |session, call| {
         let fault = Fault {
             category: "NotSpecified".into(),
             exception: "WriteErrorException".into(),
@@ -60,10 +71,14 @@ pub static BUILTINS: &[Builtin] = &[
         };
         session.report(fault).map(|()| Vec::new())
     }),
-    builtin("Write-Verbose", &[], "Says nothing: verbose messages are off.", &[MESSAGE], |_, _| {
-        Ok(Vec::new())
-    }),
-    builtin("Write-Debug", &[], "Says nothing: debug messages are off.", &[MESSAGE], |_, _| Ok(Vec::new())),
+    writer(
+        "Write-Verbose",
+        &[],
+        "Says nothing: verbose messages are off.",
+        &[MESSAGE],
+        |_, _| Ok(Vec::new()),
+    ),
+    writer("Write-Debug", &[], "Says nothing: debug messages are off.", &[MESSAGE], |_, _| Ok(Vec::new())),
     builtin("Out-Null", &[], "Takes everything and shows nothing.", &[INPUT], |_, _| Ok(Vec::new())),
     builtin("Out-Host", &["oh"], "Shows objects now.", &[INPUT], |session, call| {
         let text = show::default_view(&call.objects("InputObject"));

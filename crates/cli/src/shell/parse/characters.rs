@@ -62,6 +62,7 @@ fn integer(digits: &str, radix: u32, scale: i128) -> Option<Value> {
     let exact = i128::from_str_radix(digits, radix).ok().and_then(|n| n.checked_mul(scale));
     match exact.and_then(|n| i64::try_from(n).ok()) {
         Some(number) => Some(Value::Int(number)),
+        None if radix == 10 => Some(Value::Float(digits.parse::<f64>().ok()? * scale as f64)),
         None => {
             let digit = |c: char| f64::from(c.to_digit(radix).unwrap_or(0));
             let about = digits.chars().fold(0.0, |sum, c| sum * f64::from(radix) + digit(c));
