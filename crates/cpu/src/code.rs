@@ -241,9 +241,10 @@ impl Cpu {
         }
         let mode = if user { crate::access::USER } else { crate::access::SUPERVISOR };
         let page = self.walk(linear, Kind::Fetch, mode)?;
-        self.banks.current().set_fetch(linear, user, page.physical, page.global);
-        if page.global && asid == 0 {
-            self.shared_fetch.keep(asid, linear, user, page.physical);
+        let shared = page.global && page.linear_size <= 2 << 20 && asid == 0;
+        self.banks.current().set_fetch(linear, user, page.physical, shared);
+        if shared {
+            self.share_fetch(asid, linear, user, page.physical);
         }
         Ok(page.physical)
     }

@@ -77,6 +77,8 @@ pub struct Cpu {
     pub(crate) second_level: bool,
     /// What misses the jump table looks at the second level before Rust.
     pub(crate) jump_cache: bool,
+    /// SYSCALL and SYSRET are done in assembly.
+    pub(crate) syscalls: bool,
     /// The only vCPU of its partition.
     pub(crate) lone: bool,
     /// The instruments that are on.
@@ -127,6 +129,7 @@ impl Cpu {
             flush_always: false,
             second_level: true,
             jump_cache: true,
+            syscalls: true,
             touched: 0,
             dependents: Default::default(),
             shared_fetch: Default::default(),
@@ -248,8 +251,7 @@ impl Cpu {
         self.counters.flushes += 1;
         let asid = self.bank_tag().asid;
         if !keep_global {
-            self.shared_fetch.forget();
-            self.forget_shared_jumps(asid);
+            self.forget_shared(asid);
         }
         self.banks.of(asid).for_each(|bank| bank.flush(keep_global));
         self.select_bank();
@@ -258,8 +260,7 @@ impl Cpu {
     /// INVLPG: forgets one page of the current world, global or not.
     pub fn flush_page(&mut self, address: u64) {
         let asid = self.bank_tag().asid;
-        self.shared_fetch.forget_page(address);
-        self.forget_shared_jumps_to(asid, address);
+        self.forget_shared_at(asid, address);
         self.banks.of(asid).for_each(|bank| bank.flush_page(address));
     }
     /// MOV to CR3 has set `regs.cr3` to a new value; `no_flush` is bit 63 of the operand with PCIDs on.
@@ -276,8 +277,7 @@ impl Cpu {
         self.counters.flushes += 1;
         let asid = self.bank_tag().asid;
         if !keep_global {
-            self.shared_fetch.forget();
-            self.forget_shared_jumps(asid);
+            self.forget_shared(asid);
         }
         for bank in self.banks.of(asid) {
             if pcid.is_none() || bank.tag.map(|t| t.pcid) == pcid {
@@ -290,8 +290,7 @@ impl Cpu {
         self.counters.flushes += 1;
         match what {
             Flush::All => {
-                self.shared_fetch.forget();
-                self.forget_shared_jumps(0);
+                self.forget_shared(0);
                 self.banks.all().for_each(|bank| bank.flush(false));
             }
             Flush::Asid { asid, keep_global } => {
@@ -300,7 +299,7 @@ impl Cpu {
                 }
             }
             Flush::Page { asid, address } => {
-                self.forget_shared_jumps_to(asid, address);
+                self.forget_shared_at(asid, address);
                 self.banks.of(asid).for_each(|bank| bank.flush_page(address));
             }
         }
@@ -312,8 +311,7 @@ impl Cpu {
         self.select_bank();
         let root = self.root();
         if self.banks.current().root != root {
-            self.shared_fetch.forget();
-            self.forget_shared_jumps(self.bank_tag().asid);
+            self.forget_shared(self.bank_tag().asid);
             self.empty_bank(self.banks.number());
             self.banks.current().root = root;
         }

@@ -30,6 +30,7 @@ struct Options {
     flush_always: bool,
     one_level: bool,
     no_jump_cache: bool,
+    no_syscalls: bool,
     inspect: inspect::Options,
 }
 
@@ -50,12 +51,13 @@ impl Options {
             "in-place" => self.routines = !inspect::options::switch(name, value)?,
             "spare-flushes" => self.flush_always = !inspect::options::switch(name, value)?,
             "second-level" => self.one_level = !inspect::options::switch(name, value)?,
+            "syscalls" => self.no_syscalls = !inspect::options::switch(name, value)?,
             "jump-cache" => self.no_jump_cache = !inspect::options::switch(name, value)?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, syscalls, {known}"
                 ));
             }
         }
@@ -104,6 +106,7 @@ impl Hypervisor for SoftHypervisor {
         cpu.flush_always = options.flush_always;
         cpu.second_level = !options.one_level;
         cpu.jump_cache = !options.no_jump_cache;
+        cpu.syscalls = !options.no_syscalls;
         cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition {
             apics,

@@ -4,7 +4,6 @@
 //! there once for all address spaces of the processor's own world, so that a new process finds the kernel's code.
 
 use crate::Cpu;
-use crate::mmu::bank::{FETCHED_WORDS, fetched_bit};
 use ireko_translate::Key;
 use ireko_translate::layout::{JUMP_BUCKETS, JUMP_SLOTS, JumpEntry, jump_bucket};
 use ireko_x86::bits::cr4;
@@ -23,14 +22,22 @@ pub struct Jumps {
 struct Shared {
     id: u32,
     family: u64,
-    /// A bit for each page (hashed) that an entry came from.
-    fetched: [u64; FETCHED_WORDS],
+    /// A bit for each 2 MiB (hashed) that an entry came from, or one of [`Cpu::shared_fetch`]. Larger pages are not shared.
+    chunks: [u64; CHUNKS / 64],
+}
+
+const CHUNKS: usize = 4096;
+
+/// Word and bit of the 2 MiB around an address.
+fn chunk(address: u64) -> (usize, u64) {
+    let hash = (address >> 21).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+    (hash as usize / 64, 1 << (hash % 64))
 }
 
 impl Default for Jumps {
     fn default() -> Self {
         let buckets = vec![[JumpEntry::EMPTY; 2]; JUMP_BUCKETS].into_boxed_slice();
-        let shared = Shared { id: 0, family: u64::MAX, fetched: [0; FETCHED_WORDS] };
+        let shared = Shared { id: 0, family: u64::MAX, chunks: [0; CHUNKS / 64] };
         Self { buckets, given: 0, shared }
     }
 }
@@ -69,7 +76,6 @@ impl Jumps {
 
     fn forget_shared(&mut self) {
         self.shared.id = 0;
-        self.shared.fetched = [0; FETCHED_WORDS];
     }
 }
 
@@ -96,19 +102,16 @@ impl Cpu {
 
     /// Enters the block at `rip` in the second level.
     pub(crate) fn remember_jump(&mut self, slot: usize, rip: u64, block: u32) {
+        let user = self.regs.cpl == 3;
+        let bank = self.banks.current();
+        let global = bank.tag.is_some_and(|t| t.asid == 0) && bank.fetch_global(rip, user);
+        bank.local_kernel |= !global && !user;
         if slot == LAST || !self.jump_cache {
             return;
         }
         let ids = self.jump_ids()[slot];
-        let user = self.regs.cpl == 3;
-        let bank = self.banks.current();
-        let global = bank.tag.is_some_and(|t| t.asid == 0) && bank.fetch_global(rip, user);
         let code = self.code.blocks[block as usize].code;
         self.jumps.insert(JumpEntry { rip, id: ids[usize::from(global)], code });
-        if global {
-            let (word, bit) = fetched_bit(rip);
-            self.jumps.shared.fetched[word] |= bit;
-        }
         self.banks.current().hot_mut().jump_ids = self.jump_ids();
     }
 
@@ -141,19 +144,28 @@ impl Cpu {
         self.jumps.forget_shared();
     }
 
-    /// Global pages of a world are flushed, and so are its banks.
-    pub(crate) fn forget_shared_jumps(&mut self, asid: u32) {
+    /// Code was fetched from a global page at `address`, for all banks.
+    pub(crate) fn share_fetch(&mut self, asid: u32, address: u64, user: bool, physical: u64) {
+        self.shared_fetch.keep(asid, address, user, physical);
+        let (word, bit) = chunk(address);
+        self.jumps.shared.chunks[word] |= bit;
+    }
+
+    /// Global pages of a world are flushed.
+    pub(crate) fn forget_shared(&mut self, asid: u32) {
         if asid == 0 {
+            self.shared_fetch.forget();
             self.banks.of(0).for_each(|bank| bank.flush_jumps());
             self.jumps.forget_shared();
+            self.jumps.shared.chunks = [0; CHUNKS / 64];
         }
     }
 
-    /// One page of a world is flushed.
-    pub(crate) fn forget_shared_jumps_to(&mut self, asid: u32, address: u64) {
-        let (word, bit) = fetched_bit(address);
-        if self.jumps.shared.fetched[word] & bit != 0 {
-            self.forget_shared_jumps(asid);
+    /// One page of a world is flushed, of up to 2 MiB.
+    pub(crate) fn forget_shared_at(&mut self, asid: u32, address: u64) {
+        let (word, bit) = chunk(address);
+        if self.jumps.shared.chunks[word] & bit != 0 {
+            self.forget_shared(asid);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::{event, inspect, signal, slow, svm};
 use ireko_nested::{Event, EventKind};
 use ireko_translate::Key;
 use ireko_translate::thunk::{self, Reason};
-use ireko_translate::{lookup, refill};
+use ireko_translate::{lookup, privilege, refill};
 use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::{cr0, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
@@ -181,11 +181,13 @@ impl Cpu {
         let jump_ids = self.jump_ids();
         let (entries, code_base) = (self.jumps.address(), self.code.base());
         let (second_level, jump_cache) = (self.second_level, self.jump_cache);
+        let syscalls = self.syscalls && self.inspect.is_none();
         let hot = self.banks.current().hot_mut();
         if hot.access_thunk == 0 {
             thunk::prepare(hot, slow::access, slow::commit, slow::system);
             refill::prepare(hot, second_level);
             lookup::prepare(hot, jump_cache);
+            privilege::prepare(hot, syscalls);
         }
         hot.context = context;
         hot.regs = regs;

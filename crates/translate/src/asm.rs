@@ -214,11 +214,11 @@ impl Asm {
     pub fn movzx16(&mut self, to: u8, from: u8) {
         self.rr(false, &[0x0f, 0xb7], to, from);
     }
-    /// PEXT: gathers the bits of `value` that the mask in memory names; no flags.
-    pub fn pext(&mut self, to: u8, value: u8, mask: Mem) {
+    /// PDEP: puts the low bits of `value` where the mask in memory has bits; no flags.
+    pub fn pdep(&mut self, to: u8, value: u8, mask: Mem) {
         let (x, b) = (mask.index.map_or(0, |i| i.0) >> 3 & 1, mask.base.unwrap_or(0) >> 3);
         let second = (!(to >> 3) & 1) << 7 | (!x & 1) << 6 | (!b & 1) << 5 | 2;
-        self.put(&[0xc4, second, 0x80 | (!value & 15) << 3 | 2, 0xf5]);
+        self.put(&[0xc4, second, 0x80 | (!value & 15) << 3 | 3, 0xf5]);
         self.modrm(to, mask);
     }
     pub fn lahf(&mut self) {

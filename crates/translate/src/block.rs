@@ -225,7 +225,8 @@ impl Translator {
                     live |= needed(request, step.insn.near_branch_target());
                     live |= effect.reads;
                 }
-                Class::System | Class::Raise(_) | Class::Pushf | Class::AccessCheck(_) => live = ALL,
+                Class::System | Class::Syscall | Class::Sysret => live = ALL,
+                Class::Raise(_) | Class::Pushf | Class::AccessCheck(_) => live = ALL,
                 Class::Nothing | Class::Cli | Class::Sti | Class::Swapgs | Class::Rdtsc => {}
                 _ => live = live & !effect.writes | effect.reads,
             }
@@ -265,7 +266,7 @@ fn ends_block(step: &Step) -> bool {
 fn ends_flow(step: &Step) -> bool {
     match step.class {
         Class::Jump | Class::Call | Class::JumpIndirect | Class::CallIndirect | Class::Return => true,
-        Class::Raise(_) | Class::AccessCheck(_) => true,
+        Class::Raise(_) | Class::AccessCheck(_) | Class::Syscall | Class::Sysret => true,
         Class::System => !matches!(step.insn.flow_control(), FlowControl::Next | FlowControl::Exception),
         _ => false,
     }
@@ -378,6 +379,8 @@ impl Emitter<'_> {
             Class::AccessCheck(on) => self.access_check(on),
             Class::Rdtsc => self.rdtsc(),
             Class::Pushf => self.pushf(),
+            Class::Syscall => self.leap(offset_of!(Hot, syscall_thunk)),
+            Class::Sysret => self.leap(offset_of!(Hot, sysret_thunk)),
             Class::System => self.call_system(SiteKind::System),
             Class::Raise(vector) => self.call_system(SiteKind::Raise(vector)),
         }

@@ -37,6 +37,9 @@ pub enum Class {
     AccessCheck(bool),
     Rdtsc,
     Pushf,
+    /// To another privilege.
+    Syscall,
+    Sysret,
     /// A routine of the user's does it.
     System,
     /// It raises this exception.
@@ -205,6 +208,8 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         Clac if kernel(key) => Some(Class::AccessCheck(false)),
         Rdtsc if long && !key.has(Key::RDTSC_ROUTINE) => Some(Class::Rdtsc),
         Pushfq if long && !key.has(Key::PUSHF_ROUTINE) => Some(Class::Pushf),
+        Syscall if key.has(Key::USER) && leaps(key) => Some(Class::Syscall),
+        Sysretq if key.has(Key::KERNEL) && leaps(key) => Some(Class::Sysret),
         Leave if insn.code() == Code::Leaveq => Some(Class::Leave),
         Push if long && pushes_64(insn) => Some(Class::Push),
         Pop if long && matches!(insn.code(), Code::Pop_r64 | Code::Pop_rm64) => Some(Class::Pop),
@@ -215,6 +220,12 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
 /// 64-bit code at CPL 0, not single-stepped.
 fn kernel(key: Key) -> bool {
     key.has(Key::CODE64) && key.has(Key::KERNEL) && key.0 & (Key::SINGLE | Key::ROUTINES) == 0
+}
+
+/// 64-bit code whose jumps may lead to another slot of the jump tables.
+fn leaps(key: Key) -> bool {
+    let not = Key::SINGLE | Key::ROUTINES | Key::PLAIN | Key::BACKWARD;
+    key.has(Key::CODE64) && key.0 & not == 0
 }
 
 fn pushes_64(insn: &Instruction) -> bool {

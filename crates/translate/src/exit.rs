@@ -142,7 +142,7 @@ impl Emitter<'_> {
             return self.note_link(stub, target);
         }
         let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
-        let entry = table + 8 * jump_index(target);
+        let entry = table + 16 * jump_index(target);
         let hit = self.asm.label();
         self.asm.imm(reg::R14, target);
         self.asm.load(reg::RCX, Mem::state(entry));
@@ -187,7 +187,7 @@ impl Emitter<'_> {
         self.asm.jrcxz(wanted);
         self.asm.put(&[0xc4, 0xc3, 0xfb, 0xf0, 0xce, JUMP_ROTATE]); // RORX RCX, R14, JUMP_ROTATE
         self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
-        self.asm.pext(reg::RCX, reg::RCX, Mem::state(offset_of!(Hot, jump_mask)));
+        self.asm.pdep(reg::RCX, reg::RCX, Mem::state(offset_of!(Hot, jump_mask)));
         self.asm.load(reg::R13, at(table, reg::RCX));
         self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
         self.asm.xchg(reg::RCX, reg::R13);

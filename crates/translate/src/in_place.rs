@@ -1,7 +1,7 @@
 //! System instructions that only move words of the processor's state: done in place, without a routine.
 
 use crate::asm::{Mem, reg};
-use crate::block::Emitter;
+use crate::block::{Emitter, SiteKind};
 use crate::ea;
 use crate::layout::Hot;
 use crate::liveness::ALL;
@@ -30,6 +30,14 @@ impl Emitter<'_> {
         self.key = key.with_access_check(on);
         self.exit(self.insn.next_ip());
         self.key = key;
+    }
+
+    /// SYSCALL, SYSRET: a thunk does them, or hands on to their routine.
+    pub(crate) fn leap(&mut self, thunk: usize) {
+        let site = self.push_site(SiteKind::System, 0, 0);
+        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
+        self.asm.imm(reg::R14, self.insn.next_ip());
+        self.asm.jmp_mem(Mem::state(thunk));
     }
 
     /// The host's counter plus the offset, in EDX:EAX; no flags.

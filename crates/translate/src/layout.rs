@@ -1,7 +1,7 @@
 //! Where translated code finds things: the bank that host RSP points at.
 //!
 //! A bank is one address space's caches with the hot processor state in front of them:
-//! `[stack][Hot][jump tags and codes, by slot][TLB by mode][which entries are filled][second-level TLB]`. Switching address
+//! `[stack][Hot][jump tables, by slot][TLB by mode][which entries are filled][second-level TLB]`. Switching address
 //! spaces is switching RSP.
 
 /// Host registers of the guest's general registers, by encoding number; `None` lives in [`Hot::parked`].
@@ -32,14 +32,14 @@ pub const TLB_ENTRIES: usize = 2048;
 /// Tables: user, supervisor with SMAP in force, supervisor that may reach user pages.
 pub const TLB_MODES: usize = 3;
 /// Entries of one jump table.
-pub const JUMP_ENTRIES: usize = 2048;
+pub const JUMP_ENTRIES: usize = 4096;
 /// Jump tables: one for each kind of code that alternates often, the last for all the rest.
 pub const JUMP_SLOTS: usize = 4;
-/// Which bits of an address's hash choose the jump-table entry, as PEXT takes them.
-pub const JUMP_MASK: u64 = JUMP_ENTRIES as u64 - 1;
+/// Where PDEP puts the low bits of an address's hash: entries are of two words, an index counts one.
+pub const JUMP_MASK: u64 = (JUMP_ENTRIES as u64 - 1) << 1;
 /// The hash is the address plus itself rotated right by this: function entries differ above the page offset, return
 /// addresses below.
-pub const JUMP_ROTATE: u8 = 11;
+pub const JUMP_ROTATE: u8 = 12;
 
 /// Groups of accesses with a shared check in one block.
 pub const GROUPS: usize = 16;
@@ -176,6 +176,9 @@ pub struct Hot {
     pub jump_cache: u64,
     /// What the code addresses in it are relative to.
     pub code_base: u64,
+    /// SYSCALL and SYSRET: [`crate::privilege`], or their routines.
+    pub syscall_thunk: u64,
+    pub sysret_thunk: u64,
 }
 
 pub const PARKED_R11: usize = 0;
@@ -199,7 +202,8 @@ pub const STACK: usize = 64 << 10;
 /// Offsets from RSP.
 pub const JUMP_TAGS: usize = 1024;
 pub const JUMP_SLOT_BYTES: usize = JUMP_ENTRIES * 16;
-pub const JUMP_CODES: usize = JUMP_ENTRIES * 8;
+/// From a tag to its code address.
+pub const JUMP_CODES: usize = 8;
 pub const TLB: usize = JUMP_TAGS + JUMP_SLOTS * JUMP_SLOT_BYTES;
 pub const TLB_MODE_BYTES: usize = TLB_ENTRIES * 32;
 /// A bit for each TLB entry that may be valid.
@@ -222,5 +226,5 @@ pub const fn tlb_index(address: u64) -> usize {
 
 /// Index of the jump-table entry of an address.
 pub const fn jump_index(address: u64) -> usize {
-    (address.wrapping_add(address.rotate_right(JUMP_ROTATE as u32)) & JUMP_MASK) as usize
+    address.wrapping_add(address.rotate_right(JUMP_ROTATE as u32)) as usize & (JUMP_ENTRIES - 1)
 }

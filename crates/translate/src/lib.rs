@@ -18,6 +18,7 @@ pub mod liveness;
 pub mod lookup;
 mod memory;
 mod operation;
+pub mod privilege;
 pub mod refill;
 mod stack;
 pub mod thunk;

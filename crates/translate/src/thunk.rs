@@ -204,7 +204,8 @@ global_asm!(
     "mov rsp, rbx",
     "ireko_restore",
     "mov ecx, 0",
-    "jmp [rsp + {back}]",
+    "push qword ptr [rsp + {back}]",
+    "ret",
     ".globl ireko_commit",
     "ireko_commit:",
     "pop qword ptr [rsp + {back}]",
@@ -216,6 +217,9 @@ global_asm!(
     ".globl ireko_system",
     "ireko_system:",
     "pop qword ptr [rsp + {back}]",
+    // For instructions that never go on behind themselves: jumped to.
+    ".globl ireko_system_ending",
+    "ireko_system_ending:",
     "ireko_save",
     "mov rdi, [rbx + {context}]",
     "mov rsi, [rbx + {site}]",
@@ -224,7 +228,8 @@ global_asm!(
     "jnz 8f",
     "mov rsp, rbx",
     "ireko_restore",
-    "jmp [rsp + {back}]",
+    "push qword ptr [rsp + {back}]",
+    "ret",
     "8: mov qword ptr [rbx + {reason}], 3",
     "9: mov rax, [rbx + {reason}]",
     "add rsp, 8",
@@ -283,6 +288,7 @@ pub fn prepare(hot: &mut Hot, access: AccessRoutine, commit: SiteRoutine, system
     hot.host_mxcsr = 0x1f80;
     hot.jump_mask = crate::layout::JUMP_MASK;
     crate::lookup::prepare(hot, false);
+    crate::privilege::prepare(hot, false);
 }
 
 /// Puts x87 and the upper halves of YMM into the XSAVE area, where XMM and MXCSR are already.

@@ -42,7 +42,7 @@ fn bank() -> Box<Bank> {
         for n in 0..JUMP_ENTRIES {
             // SAFETY: inside the bank.
             unsafe {
-                base.add(STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + 8 * n).cast::<u64>().write(NO_TAG)
+                base.add(STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + 16 * n).cast::<u64>().write(NO_TAG)
             };
         }
     }

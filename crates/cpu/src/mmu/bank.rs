@@ -33,11 +33,15 @@ pub struct Root {
 }
 
 const FETCH_ENTRIES: usize = 512;
-pub const FETCHED_WORDS: usize = 128;
+const FETCHED_WORDS: usize = 128;
+
+/// The first jump-table slots are supervisor code's.
+const SUPERVISOR_SLOTS: usize = 2;
 
 /// Word and bit of a page among those fetched from.
-pub fn fetched_bit(address: u64) -> (usize, u64) {
-    let hash = (address >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 51;
+fn fetched_bit(address: u64) -> (usize, u64) {
+    // The halves of the address space are apart: programs' pages come and go, the kernel's stay.
+    let hash = (address >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52 | address >> 63 << 12;
     ((hash >> 6) as usize % FETCHED_WORDS, 1 << (hash & 63))
 }
 
@@ -60,6 +64,8 @@ pub struct Bank {
     pub slot_keys: [u32; JUMP_SLOTS],
     /// What the keys of all slots but the last have in common.
     pub family: u64,
+    /// Supervisor code's jump tables lead to pages that are not global.
+    pub local_kernel: bool,
     /// Number of this bank's entries in the second level of the jump tables; 0: it has none.
     pub jump_id: u32,
     /// Generations of the second level's local and global entries, from 1 to [`GENERATIONS`].
@@ -131,6 +137,7 @@ impl Bank {
             last_used: 0,
             slot_keys: [u32::MAX; JUMP_SLOTS],
             family: u64::MAX,
+            local_kernel: false,
             jump_id: 0,
             generations: [1; 2],
             large: HashSet::default(),
@@ -323,7 +330,8 @@ impl Bank {
             self.large.clear();
             self.giant.clear();
         }
-        self.flush_code();
+        self.flush_fetch();
+        self.flush_jumps_from(if keep_global && !self.local_kernel { SUPERVISOR_SLOTS } else { 0 });
     }
 
     /// Forgets one page, of whatever size the guest made it.
@@ -409,12 +417,22 @@ impl Bank {
     /// Forgets where jumps lead and where code is fetched.
     pub fn flush_code(&mut self) {
         self.flush_jumps();
+        self.flush_fetch();
+    }
+
+    fn flush_fetch(&mut self) {
         self.fetch.fill(NO_FETCH);
         self.fetched = [0; FETCHED_WORDS];
     }
 
     pub fn flush_jumps(&mut self) {
-        (0..JUMP_SLOTS).for_each(|slot| self.flush_slot(slot));
+        self.flush_jumps_from(0);
+    }
+
+    /// Empties the jump tables from slot `first` on.
+    fn flush_jumps_from(&mut self, first: usize) {
+        (first..JUMP_SLOTS).for_each(|slot| self.flush_slot(slot));
+        self.local_kernel &= first != 0;
         self.jump_id = 0;
         self.hot_mut().jump_ids = Default::default();
     }
@@ -439,7 +457,7 @@ impl Bank {
 
     fn set_jump_raw(&mut self, slot: usize, index: usize, tag: u64, code: u64) {
         assert!(slot < JUMP_SLOTS && index < JUMP_ENTRIES);
-        let offset = STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + index * 8;
+        let offset = STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + index * 16;
         // SAFETY: both words lie in the mapping by the assertion.
         unsafe {
             self.memory.add(offset).cast::<u64>().write(tag);
@@ -462,7 +480,7 @@ impl Bank {
         if self.slot_keys[slot] != key {
             return None;
         }
-        let offset = STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + layout::jump_index(rip) * 8;
+        let offset = STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + layout::jump_index(rip) * 16;
         // SAFETY: both words lie in the mapping: slots and indices are bounded by their types' makers.
         let (tag, code) = unsafe {
             (

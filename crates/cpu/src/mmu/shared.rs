@@ -39,10 +39,6 @@ impl SharedFetch {
         self.entries[slot(address)] = Entry { page, asid, physical: physical & !0xfff };
     }
 
-    pub fn forget_page(&mut self, address: u64) {
-        self.entries[slot(address)] = NONE;
-    }
-
     pub fn forget(&mut self) {
         self.entries.fill(NONE);
     }
