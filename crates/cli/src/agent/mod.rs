@@ -12,7 +12,7 @@ use crate::orders::Orders;
 use crate::report::Event;
 use crate::{bench, facts, sys};
 use anyhow::{Context, Result, ensure};
-use ireko_machine::{EngineChoice, Outcome};
+use ireko_machine::Outcome;
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
@@ -90,11 +90,10 @@ fn descend(orders: &Orders, own_boot_id: &str, uplink: &mut Uplink) -> Result<()
     let plan = Plan {
         orders: orders.for_child(own_boot_id),
         memory,
-        engine: EngineChoice::Kvm,
-        cpu: None,
+        engine: "kvm".into(),
+        cpu: "auto".into(),
         append: String::new(),
         options: Vec::new(),
-        disks: Vec::new(),
     };
     let running = level::start(&plan, &parts, &init, own_boot_id)
         .with_context(|| format!("cannot start level {}", level + 1))?;

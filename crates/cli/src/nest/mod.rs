@@ -86,7 +86,9 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
     if !(1..=DEEPEST).contains(&args.depth) {
         bail!("--depth {} is not possible: give 1 to {DEEPEST}", args.depth);
     }
-    let (memory, engine, cpu) = (args.memory_size()?, args.engine()?, ireko_machine::cpu_model(&args.cpu)?);
+    let memory = args.memory_size()?;
+    args.engine()?;
+    ireko_machine::cpu_model(&args.cpu)?;
     let mut console = args.keep_console.as_ref().map(open_console).transpose()?;
     let progress = Progress::new();
     let parts = image::ensure(false, &progress)?;
@@ -105,13 +107,13 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
             exec: None,
         },
         memory,
-        engine,
-        cpu,
+        engine: args.engine.clone(),
+        cpu: args.cpu.clone(),
         append: args.append.clone(),
         options: options(args)?,
-        disks: Vec::new(),
     };
-    let running = level::start(&plan, &parts, &init, &own_boot_id).context("cannot start level 1")?;
+    let running = level::start(&plan, &parts, &init, &own_boot_id)
+        .context("cannot start level 1 (its options are --memory, --engine and --cpu)")?;
     drop((parts, init));
     let mut tree = show::Tree::new(&progress);
     let result = listen(&running, board, &mut tree, &mut console, start + Duration::from_secs(args.timeout));

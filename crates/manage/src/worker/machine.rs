@@ -71,7 +71,8 @@ impl Factory for RealMachines {
 }
 
 impl RealMachines {
-    fn spec(&self, config: &Config) -> Result<Spec, String> {
+    /// What a configuration comes to.
+    pub fn spec(&self, config: &Config) -> Result<Spec, String> {
         let mut spec = self.boot(config)?;
         spec.memory = config.memory.startup;
         spec.most_memory = Some(rules::memory::most(&config.memory, super::memory::host().total));
