@@ -51,6 +51,20 @@ impl Disk for Zeros {
     }
 }
 
+/// A network that loses everything.
+#[derive(Debug)]
+struct Nowhere;
+
+impl ireko_vmcore::Port for Nowhere {
+    fn send(&self, _: &[u8]) {}
+    fn receive(&self, _: &mut [u8], _: std::time::Duration) -> Option<usize> {
+        None
+    }
+    fn connected(&self) -> bool {
+        true
+    }
+}
+
 struct Machine {
     bus: SystemBus,
     memory: Arc<Memory>,
@@ -84,6 +98,9 @@ fn machine() -> Machine {
     let (mem, control) = virtio::mem(memory.clone(), HOT, sink.clone(), pci.intx(5));
     control.request(HOT.end - HOT.start);
     pci.add(5, mem).unwrap();
+    let (net, input) = virtio::net(memory.clone(), sink.clone(), pci.intx(6), [2; 6], Arc::new(Nowhere));
+    (0..8).for_each(|byte| input.deliver(&[byte; 60]));
+    pci.add(6, net).unwrap();
     pci.assign(&WINDOWS).unwrap();
     let mut bus = SystemBus::new();
     let lines = (0..24).map(|pin| Probe::new().line(pin)).collect();
@@ -112,11 +129,11 @@ fn place(random: &mut Random) -> (Space, u64) {
     match random.below(4) {
         0 => (Space::Port, PORTS[random.below(14) as usize] + random.below(8)),
         1 => (Space::Mmio, 0xfec0_0000 + [0, 0x10, 0x40][random.below(3) as usize]),
-        2 => (Space::Mmio, ECAM + (random.below(6) << 15) + random.below(0x100)),
+        2 => (Space::Mmio, ECAM + (random.below(7) << 15) + random.below(0x100)),
         _ => {
             let structures = [0, 0, 0, 0x1000, 0x2000, 0x3000, 0x6000, 0x7000];
             let structure = structures[random.below(8) as usize];
-            (Space::Mmio, WINDOWS.mmio32.start + random.below(5) * 0x8000 + structure + random.below(0x40))
+            (Space::Mmio, WINDOWS.mmio32.start + random.below(6) * 0x8000 + structure + random.below(0x40))
         }
     }
 }
@@ -154,7 +171,7 @@ fn random_rings_harm_nobody() {
         machine.bus.write(Space::Mmio, WINDOWS.mmio32.start + offset, &value.to_le_bytes()[..len]);
     };
     for round in 0..3000u64 {
-        let bar = round % 5 * 0x8000;
+        let bar = round % 6 * 0x8000;
         let noise: Vec<u8> =
             (0..0x3000).map(|_| [0, 1, 2, random.next() as u8][random.below(4) as usize]).collect();
         machine.memory.ram().write_slice(&noise, GuestAddress(0x1000)).unwrap();

@@ -1,5 +1,5 @@
 //! The vocabulary that engines, devices and machines share: guest memory, bus, interrupt lines, clock, timers,
-//! and the traits [`Hypervisor`], [`Partition`], [`Vcpu`], [`Device`] and [`Disk`].
+//! and the traits [`Hypervisor`], [`Partition`], [`Vcpu`], [`Device`], [`Disk`] and [`Port`].
 //!
 //! Knows only words and contracts. Must never know an engine, a device or a file format.
 //! Start reading at [`engine`].
@@ -11,6 +11,7 @@ pub mod engine;
 pub mod line;
 pub mod memory;
 pub mod nesting;
+pub mod port;
 pub mod time;
 
 pub use bus::{Bus, Space};
@@ -20,4 +21,5 @@ pub use engine::{Caps, CpuModel, CpuState, Halt, HvError, Hypervisor, Partition,
 pub use line::{ExtInt, Line, LineSink, Msi};
 pub use memory::Memory;
 pub use nesting::{Nesting, Window};
+pub use port::Port;
 pub use time::{Clock, Timer, Timers};
