@@ -13,8 +13,11 @@ use ireko_x86::bits::{cr0, cr4, rflags};
 use ireko_x86::regs::seg;
 use std::collections::HashMap;
 
-/// Bytes of translated code that a vCPU keeps.
-const CACHE_SIZE: usize = 192 << 20;
+/// Bytes of translated code that a vCPU keeps for a machine of so much memory. What is noted of the code takes as much again;
+/// banks and the rest 40 MiB. All of it stays below a tenth of the guest's memory and 64 MiB.
+fn cache_size(memory: u64) -> usize {
+    ((memory / 10 + (24 << 20)) / 2).clamp(24 << 20, 192 << 20) as usize & !0xfff
+}
 
 /// Blocks are found by where their first byte is and how it is run.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -51,6 +54,8 @@ pub(crate) struct Block {
 struct Linked {
     patch: usize,
     stub: usize,
+    /// For a jump to another page: where it goes if that page may not be linked.
+    far: Option<usize>,
 }
 
 /// Code in one physical page: blocks, and which 64-byte granules they cover.
@@ -66,6 +71,8 @@ pub struct Code {
     translator: Translator,
     pub(crate) sites: Vec<Site>,
     links: Vec<Linked>,
+    /// Links to other pages that are in force.
+    far: Vec<u32>,
     pub(crate) blocks: Vec<Block>,
     map: Map<BlockId, u32>,
     /// The map's most wanted, found without hashing much.
@@ -88,14 +95,16 @@ fn granules(offset: u64, length: u64) -> u64 {
 }
 
 impl Code {
-    pub fn new() -> std::io::Result<Self> {
-        let cache = CodeCache::new(CACHE_SIZE)?;
+    /// For a machine with `memory` bytes.
+    pub fn new(memory: u64) -> std::io::Result<Self> {
+        let cache = CodeCache::new(cache_size(memory))?;
         let registration = crate::signal::Registration::new(cache.range());
         Ok(Self {
             cache,
             translator: Translator::new(Env { routine: has_routine, feature: crate::isa::engine_has }),
             sites: Vec::new(),
             links: Vec::new(),
+            far: Vec::new(),
             blocks: Vec::new(),
             map: Map::default(),
             near: vec![None; NEAR],
@@ -151,6 +160,21 @@ impl Code {
         self.blocks[to as usize].incoming.push(link);
     }
 
+    /// Points a link at what it does without a block: the jump table.
+    fn link_to_table(&mut self, link: u32) {
+        if let Some(Linked { patch, far: Some(far), .. }) = self.links.get(link as usize) {
+            self.cache.patch(*patch, *far);
+        }
+    }
+
+    /// Undoes the links to other pages.
+    pub(crate) fn unlink_far(&mut self) {
+        for link in std::mem::take(&mut self.far) {
+            let linked = &self.links[link as usize];
+            self.cache.patch(linked.patch, linked.stub);
+        }
+    }
+
     fn remove(&mut self, number: u32) {
         let block = &mut self.blocks[number as usize];
         if !block.valid {
@@ -182,6 +206,7 @@ impl Cpu {
         let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
         let long = regs.code64();
         set(long, Key::CODE64);
+        set(long && self.far_links && self.control().is_none(), Key::FAR);
         set(!long && regs.seg[seg::CS].big(), Key::CODE32);
         set(regs.cpl == 3, Key::USER);
         set(!long && regs.seg[seg::SS].big(), Key::STACK32);
@@ -226,6 +251,21 @@ impl Cpu {
             bits |= u32::from(segment.base == 0) << (Key::ZERO_SHIFT + index as u32);
         }
         bits
+    }
+
+    /// Links a direct jump to the block at RIP. One to another page is linked only to code of global pages, which is there
+    /// in all address spaces; [`Cpu::forget_shared`] undoes it.
+    pub(crate) fn link(&mut self, link: u32, block: u32) {
+        let far = self.code.links.get(link as usize).is_some_and(|l| l.far.is_some());
+        if !far {
+            return self.code.link(link, block);
+        }
+        let crosses = self.code.blocks[block as usize].second.is_some();
+        if crosses || !self.shared_code(self.regs.rip) {
+            return self.code.link_to_table(link);
+        }
+        self.code.link(link, block);
+        self.code.far.push(link);
     }
 
     /// Physical address of the code byte at a linear address.
@@ -358,7 +398,11 @@ impl Cpu {
         code.links.extend(
             made.links
                 .iter()
-                .map(|l: &Link| Linked { patch: at + l.patch as usize, stub: at + l.stub as usize }),
+                .map(|l: &Link| Linked {
+                    patch: at + l.patch as usize,
+                    stub: at + l.stub as usize,
+                    far: l.far.map(|far| at + far as usize),
+                }),
         );
         code.blocks.push(Block {
             id,
@@ -462,6 +506,7 @@ impl Cpu {
         code.near.fill(None);
         code.blocks.clear();
         code.links.clear();
+        code.far.clear();
         code.sites.clear();
         code.cache.clear();
         code.undone = true;

@@ -77,6 +77,8 @@ pub struct Cpu {
     pub(crate) second_level: bool,
     /// What misses the jump table looks at the second level before Rust.
     pub(crate) jump_cache: bool,
+    /// Direct jumps to other pages of the kernel's are links.
+    pub(crate) far_links: bool,
     /// SYSCALL and SYSRET are done in assembly.
     pub(crate) syscalls: bool,
     /// The only vCPU of its partition.
@@ -129,6 +131,7 @@ impl Cpu {
             flush_always: false,
             second_level: true,
             jump_cache: true,
+            far_links: true,
             syscalls: true,
             touched: 0,
             dependents: Default::default(),
@@ -138,7 +141,7 @@ impl Cpu {
             inspect: None,
             nesting: crate::inspect::nesting::Ledger::new(window),
             banks: Banks::new()?,
-            code: crate::code::Code::new()?,
+            code: crate::code::Code::new(spec.memory.size())?,
             counters: Counters::default(),
         };
         cpu.fpu_reset();
