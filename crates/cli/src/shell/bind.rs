@@ -104,8 +104,8 @@ impl Signature {
     pub fn refuse(&self, id: &str, message: impl Into<String>) -> Fault {
         Fault {
             category: "InvalidArgument".into(),
-            activity: self.cmdlet.into(),
-            exception: "ParameterBindingException".into(),
+            activity: self.cmdlet,
+            exception: "ParameterBindingException",
             id: format!("{id},{}", class(self.cmdlet)),
             ..Fault::runtime(id, message)
         }
@@ -242,7 +242,7 @@ impl Signature {
 
     fn not_bound(&self, item: &Item) -> Fault {
         Fault {
-            target: Some((item.cell(), item.type_name())),
+            target: Some(Box::new((item.cell(), item.type_name()))),
             ..self.refuse(
                 "InputObjectNotBound",
                 "The input object cannot be bound to any parameters for the command either because the command does \

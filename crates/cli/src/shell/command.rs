@@ -195,7 +195,7 @@ impl Session<'_> {
         for item in input {
             match from_pipeline(operation, signature, bound, &arguments, &item) {
                 Ok(arguments) => found.extend(self.once(operation, &arguments, &mut asking, place)?),
-                Err(fault) => self.report(Fault { place: Some(place.clone()), ..fault })?,
+                Err(fault) => self.report(Fault { place: Some(Box::new(place.clone())), ..fault })?,
             }
         }
         Ok(found)
@@ -215,7 +215,7 @@ impl Session<'_> {
         }
         let unasked = asking.unasked.take().map(|question| Fault {
             category: "InvalidOperation".into(),
-            exception: "PSInvalidOperationException".into(),
+            exception: "PSInvalidOperationException",
             ..Signature::of(operation).refuse(
                 "InvalidOperation",
                 format!(
@@ -224,7 +224,7 @@ impl Session<'_> {
             )
         });
         for fault in errors.iter().map(|failure| Fault::of(failure, operation.cmdlet)).chain(unasked) {
-            self.report(Fault { place: Some(place.clone()), ..fault })?;
+            self.report(Fault { place: Some(Box::new(place.clone())), ..fault })?;
         }
         Ok(records.into_iter().map(Item::from).collect())
     }
@@ -361,7 +361,7 @@ fn variables(bound: &Bound) -> Variables {
 fn at(flow: Flow, place: &Place) -> Flow {
     match flow {
         Flow::Error(mut fault) => {
-            fault.place.get_or_insert_with(|| place.clone());
+            fault.place.get_or_insert_with(|| Box::new(place.clone()));
             Flow::Error(fault)
         }
         other => other,
@@ -404,7 +404,7 @@ fn convert(
 fn invalid(signature: &Signature, id: &str, message: String) -> Fault {
     Fault {
         category: "InvalidData".into(),
-        exception: "ParameterBindingValidationException".into(),
+        exception: "ParameterBindingValidationException",
         ..signature.refuse(id, message)
     }
 }

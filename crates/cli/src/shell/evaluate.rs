@@ -163,12 +163,11 @@ impl Session<'_> {
         if let (Item::Block(block), true) = (item, name.eq_ignore_ascii_case("Invoke")) {
             return self.invoke_block(block, arguments.to_vec()).map(Item::of);
         }
-        if let Item::List(items) = item {
-            if !name.eq_ignore_ascii_case("Contains") && !name.eq_ignore_ascii_case("IndexOf") {
-                let all: Result<Vec<Item>, Flow> =
-                    items.iter().map(|one| self.method(one, name, arguments)).collect();
-                return all.map(Item::of);
-            }
+        let of_the_list = name.eq_ignore_ascii_case("Contains") || name.eq_ignore_ascii_case("IndexOf");
+        if let (Item::List(items), false) = (item, of_the_list) {
+            let all: Result<Vec<Item>, Flow> =
+                items.iter().map(|one| self.method(one, name, arguments)).collect();
+            return all.map(Item::of);
         }
         Ok(method(item, name, arguments)?)
     }

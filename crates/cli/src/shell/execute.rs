@@ -152,10 +152,11 @@ impl Session<'_> {
         }
         let mut ask = !parts.asks_after;
         loop {
-            if let (true, Some(condition)) = (ask, &parts.condition) {
-                if self.value_of(condition)?.is_true() == parts.until {
-                    return Ok(());
-                }
+            let condition = parts.condition.as_ref().filter(|_| ask);
+            if let Some(condition) = condition
+                && self.value_of(condition)?.is_true() == parts.until
+            {
+                return Ok(());
             }
             ask = true;
             if self.turn(&parts.body, out)? {
@@ -379,7 +380,7 @@ fn untyped(item: Item) -> Item {
 fn thrown(message: &str) -> Fault {
     Fault {
         category: "OperationStopped".into(),
-        target: Some((message.to_owned(), "String".into())),
+        target: Some(Box::new((message.to_owned(), "String".into()))),
         ends_script: true,
         ..Fault::runtime(message, message)
     }

@@ -21,15 +21,15 @@ pub enum Flow {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Fault {
     pub message: String,
-    pub category: String,
+    pub category: Box<str>,
     /// What it was about, and its type.
-    pub target: Option<(String, String)>,
+    pub target: Option<Box<(String, String)>>,
     /// The cmdlet.
-    pub activity: String,
-    pub exception: String,
+    pub activity: &'static str,
+    pub exception: &'static str,
     /// Fully qualified.
     pub id: String,
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
     /// Ends the script, not only the statement.
     pub ends_script: bool,
 }
@@ -47,8 +47,8 @@ impl Fault {
             message: message.into(),
             category: "InvalidOperation".into(),
             target: None,
-            activity: String::new(),
-            exception: "RuntimeException".into(),
+            activity: "",
+            exception: "RuntimeException",
             id: id.into(),
             place: None,
             ends_script: false,
@@ -56,11 +56,11 @@ impl Fault {
     }
 
     /// What a cmdlet of ours that is in no table of operations has to say.
-    pub fn builtin(cmdlet: &str, id: &str, message: impl Into<String>) -> Self {
+    pub fn builtin(cmdlet: &'static str, id: &str, message: impl Into<String>) -> Self {
         Self {
             category: "InvalidArgument".into(),
-            activity: cmdlet.into(),
-            exception: "PSArgumentException".into(),
+            activity: cmdlet,
+            exception: "PSArgumentException",
             id: qualified(id, cmdlet),
             ..Self::runtime(id, message)
         }
@@ -69,8 +69,8 @@ impl Fault {
     pub fn not_found(name: &str) -> Self {
         Self {
             category: "ObjectNotFound".into(),
-            target: Some((name.into(), "String".into())),
-            exception: "CommandNotFoundException".into(),
+            target: Some(Box::new((name.into(), "String".into()))),
+            exception: "CommandNotFoundException",
             ..Self::runtime(
                 "CommandNotFoundException",
                 format!(
@@ -83,13 +83,13 @@ impl Fault {
     }
 
     /// What an operation gave.
-    pub fn of(failure: &Failure, cmdlet: &str) -> Self {
+    pub fn of(failure: &Failure, cmdlet: &'static str) -> Self {
         Self {
             message: failure.message.clone(),
-            category: format!("{:?}", failure.category),
-            target: failure.target.clone().map(|target| (target, "String".into())),
-            activity: cmdlet.into(),
-            exception: failure.exception().into(),
+            category: format!("{:?}", failure.category).into(),
+            target: failure.target.clone().map(|target| Box::new((target, "String".into()))),
+            activity: cmdlet,
+            exception: failure.exception(),
             id: failure.qualified_id(cmdlet),
             place: None,
             ends_script: false,
@@ -99,8 +99,8 @@ impl Fault {
     pub fn parsing(error: &ParseError) -> Self {
         Self {
             category: "ParserError".into(),
-            exception: "ParentContainsErrorRecordException".into(),
-            place: Some(error.place.clone()),
+            exception: "ParentContainsErrorRecordException",
+            place: Some(Box::new(error.place.clone())),
             ends_script: true,
             ..Self::runtime("ParserError", error.message.as_str())
         }
@@ -108,16 +108,16 @@ impl Fault {
 
     /// The error record, for `$Error` and `$_` in `catch`.
     pub fn record(&self) -> Record {
-        let target = self.target.as_ref().map(|(target, _)| target.as_str());
+        let target = self.target.as_ref().map(|target| target.0.as_str());
         Record::new(Kind::Custom)
             .with("Exception", Record::new(Kind::Custom).with("Message", self.message.as_str()))
             .with("TargetObject", target)
             .with(
                 "CategoryInfo",
                 Record::new(Kind::Custom)
-                    .with("Category", self.category.as_str())
-                    .with("Activity", self.activity.as_str())
-                    .with("Reason", self.exception.as_str())
+                    .with("Category", self.category.as_ref())
+                    .with("Activity", self.activity)
+                    .with("Reason", self.exception)
                     .with("TargetName", target),
             )
             .with("FullyQualifiedErrorId", self.id.as_str())
@@ -125,8 +125,8 @@ impl Fault {
 
     /// As it is printed; `source` is the script's name, or nothing.
     pub fn print(&self, source: &str) -> String {
-        let head = match (&self.target, self.activity.as_str()) {
-            (Some((name, _)), "") if self.exception == "CommandNotFoundException" => format!("{name} : "),
+        let head = match (&self.target, self.activity) {
+            (Some(target), "") if self.exception == "CommandNotFoundException" => format!("{} : ", target.0),
             (_, "") => String::new(),
             (_, activity) => format!("{activity} : "),
         };
@@ -135,7 +135,7 @@ impl Fault {
         if let Some(place) = &self.place {
             text += &position(place, source);
         }
-        let (target, kind) = self.target.clone().unwrap_or_default();
+        let (target, kind) = self.target.as_deref().cloned().unwrap_or_default();
         let about = render::printable(&format!("({target}:{kind}) [{}], {}", self.activity, self.exception));
         text + &format!(
             "    + CategoryInfo          : {}: {about}\n    + FullyQualifiedErrorId : {}\n",

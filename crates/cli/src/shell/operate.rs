@@ -10,7 +10,7 @@ use std::cmp::Ordering;
 type Result = std::result::Result<Item, Fault>;
 
 /// The most elements or characters that one operator makes.
-const MOST: usize = 16 << 20;
+const MOST: usize = 1 << 20;
 
 pub fn operate(operator: Operator, left: Item, right: Item) -> Result {
     match operator {

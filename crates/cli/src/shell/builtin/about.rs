@@ -302,7 +302,7 @@ fn commands(session: &mut Session<'_>, call: &Call) -> Items {
     for name in names.iter().map(Item::text).filter(|name| !select::has_wildcard(name)) {
         if found.is_empty() {
             session.report(crate::shell::fault::Fault {
-                activity: "Get-Command".into(),
+                activity: "Get-Command",
                 ..crate::shell::fault::Fault::not_found(&name)
             })?;
         }

@@ -65,7 +65,7 @@ pub static BUILTINS: &[Builtin] = &[
     writer("Write-Error", &[], "Shows an error.", &[MESSAGE], |session, call| {
         let fault = Fault {
             category: "NotSpecified".into(),
-            exception: "WriteErrorException".into(),
+            exception: "WriteErrorException",
             id: "Microsoft.PowerShell.Commands.WriteErrorException".into(),
             ..call.fault("WriteErrorException", words(call, " "))
         };
@@ -149,13 +149,13 @@ fn file(_: &mut Session<'_>, call: &Call) -> Items {
     Ok(Vec::new())
 }
 
-pub fn write_file(cmdlet: &str, path: &str, text: &str, append: bool) -> Result<(), Fault> {
+pub fn write_file(cmdlet: &'static str, path: &str, text: &str, append: bool) -> Result<(), Fault> {
     let mut options = std::fs::OpenOptions::new();
     options.create(true).write(true).append(append).truncate(!append);
     let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
     written.map_err(|error| Fault {
         category: "OpenError".into(),
-        target: Some((path.into(), "String".into())),
+        target: Some(Box::new((path.into(), "String".into()))),
         ..Fault::builtin(cmdlet, "FileOpenFailure", format!("Could not write to '{path}': {error}."))
     })
 }

@@ -17,11 +17,11 @@ pub enum From {
     Block(Rc<Block>),
 }
 
-pub fn picks(cmdlet: &str, items: Vec<Item>) -> Result<Vec<Pick>, Fault> {
+pub fn picks(cmdlet: &'static str, items: Vec<Item>) -> Result<Vec<Pick>, Fault> {
     items.into_iter().map(|item| pick(cmdlet, item)).collect()
 }
 
-fn pick(cmdlet: &str, item: Item) -> Result<Pick, Fault> {
+fn pick(cmdlet: &'static str, item: Item) -> Result<Pick, Fault> {
     match &item {
         Item::Block(block) => {
             Ok(Pick::Made { title: block.text.clone(), from: From::Block(block.clone()), right: None })

@@ -205,7 +205,7 @@ impl Parser {
                 continue;
             }
             plain &= c != '`' && c != '$';
-            if c == '`' && self.ahead(1) == Some('\n') {
+            if c == '`' && matches!(self.ahead(1), Some('\n' | '\r')) {
                 break;
             }
             self.part(&mut parts)?;

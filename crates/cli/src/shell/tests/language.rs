@@ -1,6 +1,7 @@
 //! The language without VMs.
 
 use super::{World, says};
+use proptest::prelude::*;
 
 #[test]
 fn values_are_what_powershell_makes_of_them() {
@@ -180,4 +181,67 @@ fn what_has_no_sense_is_an_error_with_a_name() {
         let error = world.error(script);
         assert!(error.starts_with(text), "{script}: {error}");
     }
+}
+
+/// Words of expressions and of cmdlets that touch nothing; no loops without an end.
+const SOUP: [&str; 44] = [
+    "1",
+    "0",
+    "-1",
+    "4GB",
+    "0x7fffffffffffffff",
+    "1.5",
+    "'a'",
+    "'b*'",
+    "'['",
+    "\"$x\"",
+    "$x",
+    "$null",
+    "$true",
+    "$_",
+    "@()",
+    "@(1,'b')",
+    "@{ a = 1 }",
+    "(1..3)",
+    "{ $_ }",
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "..",
+    "-eq",
+    "-lt",
+    "-like",
+    "-match",
+    "-f",
+    "-join",
+    "-split",
+    "-replace",
+    "-in",
+    "-and",
+    "-not",
+    ",",
+    "[0]",
+    ".Count",
+    ".a",
+    "| % { $_ }",
+    "| Sort-Object",
+    "| Measure-Object -Sum",
+    "| Select-Object a",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn arbitrary_expressions_give_something_or_an_error(picks in prop::collection::vec(0..SOUP.len(), 1..12)) {
+        let words: Vec<&str> = picks.iter().map(|&at| SOUP[at]).collect();
+        let said = EMPTY.with(|world| world.run(&format!("$x = {0}; {0}", words.join(" "))));
+        prop_assert!(said.code == 0 || !said.err.is_empty());
+    }
+}
+
+thread_local! {
+    static EMPTY: World = World::new(&[]);
 }

@@ -23,6 +23,14 @@ fn all_are_understood() {
 }
 
 #[test]
+fn line_ends_may_be_windows_own() {
+    let world = World::new(&["TestVM"]);
+    let windows = "\u{feff}".to_owned() + &script("enable-nesting").replace('\n', "\r\n");
+    world.ok(&windows);
+    assert_eq!(world.ok("Write-Output a `\r\n  b |\r\n  Select-Object -First 1\r\n"), "a\n");
+}
+
+#[test]
 fn nesting_is_enabled_and_disabled() {
     let world = World::new(&["TestVM"]);
     let out = world.ok(script("enable-nesting"));
