@@ -84,16 +84,59 @@ impl Memory {
     /// touched again. Addresses stay valid. To an engine it is a write of zeros by a device. False where the range is not
     /// whole pages of one region, or the host refuses.
     pub fn give_back(&self, address: u64, size: u64) -> bool {
+        let Some(region) = self.region(address, size) else { return false };
+        let given = drop_pages(region.host.wrapping_add((address - region.guest) as usize), size as usize);
+        region.keep_apart(address - region.guest, size);
+        self.watch.wrote(address, size);
+        given
+    }
+
+    /// What was given back is in use again: the host may serve it in large pages.
+    pub fn take_again(&self, address: u64, size: u64) {
+        let Some(region) = self.region(address, size) else { return };
+        let start = region.host as u64 + (address - region.guest);
+        let (start, size) = region.large_pages(start, start + size);
+        ask_for_large_pages(start, size);
+    }
+
+    /// The region of these whole pages.
+    fn region(&self, address: u64, size: u64) -> Option<&Region> {
         let inside = |r: &&Region| {
             let offset = address.wrapping_sub(r.guest);
             offset < r.size && size <= r.size - offset
         };
         let whole = address.is_multiple_of(PAGE) && size.is_multiple_of(PAGE) && size > 0;
-        let Some(region) = self.regions.iter().find(inside).filter(|_| whole) else { return false };
-        let given = drop_pages(region.host.wrapping_add((address - region.guest) as usize), size as usize);
-        self.watch.wrote(address, size);
-        given
+        self.regions.iter().find(inside).filter(|_| whole)
     }
+}
+
+/// The host's large pages.
+const LARGE_PAGE: u64 = 2 << 20;
+
+impl Region {
+    /// Large pages of which a part was given back stay in small pages: the host would fill them up again to make them whole
+    /// (khugepaged). Those that went as a whole are let alone.
+    fn keep_apart(&self, offset: u64, size: u64) {
+        let (start, end) = (self.host as u64 + offset, self.host as u64 + offset + size);
+        for edge in [start, end].into_iter().filter(|edge| !edge.is_multiple_of(LARGE_PAGE)) {
+            let (start, size) = self.large_pages(edge, edge + 1);
+            refuse_large_pages(start, size);
+        }
+    }
+
+    /// The large pages that hold these host addresses, as far as they are ours.
+    fn large_pages(&self, start: u64, end: u64) -> (*mut u8, usize) {
+        let host = self.host as u64;
+        let start = (start / LARGE_PAGE * LARGE_PAGE).max(host);
+        let end = end.next_multiple_of(LARGE_PAGE).min(host + self.size);
+        (self.host.wrapping_add((start - host) as usize), (end - start) as usize)
+    }
+}
+
+#[allow(unsafe_code)]
+fn refuse_large_pages(start: *mut u8, size: usize) {
+    // SAFETY: a part of one of our mappings, and the hint changes nothing that can be seen in it. The host may refuse.
+    let _ = unsafe { rustix::mm::madvise(start.cast(), size, rustix::mm::Advice::LinuxNoHugepage) };
 }
 
 #[allow(unsafe_code)]
@@ -106,7 +149,7 @@ fn drop_pages(start: *mut u8, size: usize) -> bool {
 /// Large host pages spare host page faults and TLB misses. Only a hint: the host may refuse it.
 #[allow(unsafe_code)]
 fn ask_for_large_pages(start: *mut u8, size: usize) {
-    // SAFETY: the range is one fresh private mapping of ours, and the hint changes nothing that can be seen in it.
+    // SAFETY: the range lies in one private mapping of ours, and the hint changes nothing that can be seen in it.
     let _ = unsafe { rustix::mm::madvise(start.cast(), size, rustix::mm::Advice::LinuxHugepage) };
 }
 
@@ -268,6 +311,35 @@ mod tests {
         assert!(memory.give_back(0x101000, 0x2000));
         assert_eq!(memory.ram().read_obj::<u64>(GuestAddress(0x102008)).unwrap(), 0);
         assert_eq!(memory.watch().take(), [0x102]);
+    }
+
+    /// The `VmFlags` of the mapping that holds this address (proc_pid_smaps(5)).
+    fn flags(address: u64) -> String {
+        let smaps = std::fs::read_to_string("/proc/self/smaps").unwrap();
+        let mut inside = false;
+        for line in smaps.lines() {
+            let range = line.split(' ').next().and_then(|range| range.split_once('-'));
+            let bound = |text| u64::from_str_radix(text, 16).ok();
+            if let Some((start, end)) = range.and_then(|(start, end)| bound(start).zip(bound(end))) {
+                inside = (start..end).contains(&address);
+            } else if inside && let Some(flags) = line.strip_prefix("VmFlags:") {
+                return flags.to_string();
+            }
+        }
+        panic!("{address:#x} is not mapped");
+    }
+
+    #[test]
+    fn a_large_page_stays_apart_once_a_part_of_it_went() {
+        let memory = Memory::new(&[(0, 16 << 20)]).unwrap();
+        let start = memory.regions()[0].host as u64;
+        let first_whole = start.next_multiple_of(LARGE_PAGE) - start;
+        assert!(memory.give_back(first_whole + LARGE_PAGE + PAGE, PAGE));
+        assert!(memory.give_back(first_whole + 3 * LARGE_PAGE, LARGE_PAGE));
+        let refused = |block: u64| flags(start + first_whole + block * LARGE_PAGE).contains(" nh");
+        assert_eq!([0, 1, 2, 3].map(refused), [false, true, false, false]);
+        memory.take_again(first_whole + LARGE_PAGE + PAGE, PAGE);
+        assert!(!refused(1));
     }
 
     #[test]

@@ -91,12 +91,13 @@ impl Pages {
         self.count += u64::from(new);
         new
     }
-    fn remove(&mut self, frame: u32) {
+    /// Whether it was there.
+    fn remove(&mut self, frame: u32) -> bool {
         let (at, bit) = Self::place(frame);
-        if let Some(word) = self.words.get_mut(at).filter(|word| **word & bit != 0) {
-            *word &= !bit;
-            self.count -= 1;
-        }
+        let Some(word) = self.words.get_mut(at).filter(|word| **word & bit != 0) else { return false };
+        *word &= !bit;
+        self.count -= 1;
+        true
     }
 }
 
@@ -163,33 +164,39 @@ impl BalloonControl {
 }
 
 impl Balloon {
-    fn inflate(&mut self, frames: &mut [u32]) {
+    fn inflate(&mut self, mut frames: Vec<u32>) {
         let mut state = lock(&self.state);
-        let memory = &self.memory;
-        // In order and together: one call to the host for pages that lie side by side.
-        frames.sort_unstable();
-        let mut run: Option<(u64, u64)> = None;
-        for &frame in frames.iter() {
-            let address = u64::from(frame) << PAGE_SHIFT;
-            let region =
-                memory.regions().iter().find(|region| address.wrapping_sub(region.guest) < region.size);
-            let Some(region) = region.filter(|_| state.inside.insert(frame)) else { continue };
-            run = match run {
-                Some((start, size)) if start + size == address && address != region.guest => {
-                    Some((start, size + PAGE))
-                }
-                other => {
-                    give_back(memory, other);
-                    Some((address, PAGE))
-                }
-            };
+        frames.retain(|&frame| self.has(frame) && state.inside.insert(frame));
+        for (start, size) in self.runs(frames) {
+            // A host that refuses keeps the pages with us; they are the guest's no more all the same.
+            let _ = self.memory.give_back(start, size);
         }
-        give_back(memory, run);
     }
 
-    fn deflate(&mut self, frames: &[u32]) {
+    fn deflate(&mut self, mut frames: Vec<u32>) {
         let mut state = lock(&self.state);
-        frames.iter().for_each(|&frame| state.inside.remove(frame));
+        frames.retain(|&frame| state.inside.remove(frame));
+        self.runs(frames).into_iter().for_each(|(start, size)| self.memory.take_again(start, size));
+    }
+
+    fn has(&self, frame: u32) -> bool {
+        let address = u64::from(frame) << PAGE_SHIFT;
+        self.memory.regions().iter().any(|region| address.wrapping_sub(region.guest) < region.size)
+    }
+
+    /// Address and size of what lies side by side in one region: one call to the host instead of many.
+    fn runs(&self, mut frames: Vec<u32>) -> Vec<(u64, u64)> {
+        frames.sort_unstable();
+        let mut runs: Vec<(u64, u64)> = Vec::new();
+        for frame in frames {
+            let address = u64::from(frame) << PAGE_SHIFT;
+            let border = self.memory.regions().iter().any(|region| region.guest == address);
+            match runs.last_mut() {
+                Some((start, size)) if *start + *size == address && !border => *size += PAGE,
+                _ => runs.push((address, PAGE)),
+            }
+        }
+        runs
     }
 
     fn take_statistics(&mut self, mut buffers: Buffers<'_>) -> Result<(), Broken> {
@@ -222,13 +229,6 @@ fn frames(mut buffers: Buffers<'_>) -> Result<Vec<u32>, Broken> {
     Ok(bytes.chunks_exact(4).map(|four| value(four) as u32).collect())
 }
 
-fn give_back(memory: &Memory, run: Option<(u64, u64)>) {
-    if let Some((start, size)) = run {
-        // A host that refuses keeps the pages with us; they are the guest's no more all the same.
-        let _ = memory.give_back(start, size);
-    }
-}
-
 impl VirtioDevice for Balloon {
     fn name(&self) -> &'static str {
         "virtio-balloon"
@@ -259,8 +259,8 @@ impl VirtioDevice for Balloon {
     }
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken> {
         match queue {
-            INFLATE => self.inflate(&mut frames(buffers)?),
-            DEFLATE => self.deflate(&frames(buffers)?),
+            INFLATE => self.inflate(frames(buffers)?),
+            DEFLATE => self.deflate(frames(buffers)?),
             _ => self.take_statistics(buffers)?,
         }
         Ok(0)
