@@ -169,6 +169,8 @@ fn multiply(left: Item, right: &Item) -> Result {
     let times = |length: usize| -> std::result::Result<usize, Fault> {
         let count =
             numeric(&right.value()).filter(|n| *n >= 0.0).ok_or_else(|| not_a_number(right))? as usize;
+        // Nothing so often is nothing, at once.
+        let count = if length == 0 { 0 } else { count };
         if length.saturating_mul(count) > MOST { Err(too_much()) } else { Ok(count) }
     };
     match left {

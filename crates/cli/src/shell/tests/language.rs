@@ -19,6 +19,7 @@ fn values_are_what_powershell_makes_of_them() {
         ("'a' + 1", "a1\n"),
         ("1 + '2'", "3\n"),
         ("'ab' * 2", "abab\n"),
+        ("(@() * 0x7fffffffffffffff).Count", "0\n"),
         ("(1,2) + 3", "1\n2\n3\n"),
         ("1..3", "1\n2\n3\n"),
         ("3..1", "3\n2\n1\n"),
