@@ -140,6 +140,7 @@ fn add_pci(
         let blk = virtio::Blk::new(Box::new(RawDisk::open(disk)?), &serial);
         pci.add(slot, shared(VirtioPci::new(Box::new(blk), memory.clone(), msi.clone(), pci.intx(slot))))?;
     }
+    crate::network::add(around.spec, &pci, &memory, &msi)?;
     let control = around.spec.most_memory.map(|_| add_memory(around, &pci)).transpose()?;
     place_pci(around, bus, &pci)?;
     Ok((input, control))

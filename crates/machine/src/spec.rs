@@ -1,7 +1,7 @@
 //! What a VM is made from.
 
 use crate::MachineError;
-use ireko_vmcore::CpuModel;
+use ireko_vmcore::{CpuModel, Port};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,13 @@ impl From<&Path> for Source {
 pub struct DiskSpec {
     pub path: PathBuf,
     pub read_only: bool,
+}
+
+/// A network adapter.
+#[derive(Clone, Debug)]
+pub struct NicSpec {
+    pub mac: [u8; 6],
+    pub port: Arc<dyn Port>,
 }
 
 /// Which engine executes the guest.
@@ -171,6 +178,7 @@ pub struct Spec {
     pub initrd: Option<Source>,
     pub command_line: String,
     pub disks: Vec<DiskSpec>,
+    pub nics: Vec<NicSpec>,
     pub engine: EngineChoice,
     /// Give the guest virtualization extensions.
     pub nested: bool,
@@ -195,6 +203,7 @@ impl Spec {
             initrd: None,
             command_line: String::new(),
             disks: Vec::new(),
+            nics: Vec::new(),
             engine: EngineChoice::Auto,
             nested: false,
             cpu: None,

@@ -1,0 +1,44 @@
+//! Network adapters, and a thread for each that carries what its port receives to it.
+
+use crate::spec::NicSpec;
+use crate::{MachineError, Spec};
+use ireko_devices::{MsiSink, NetInput, PciBus, virtio};
+use ireko_vmcore::port::LONGEST_FRAME;
+use ireko_vmcore::{Memory, Port};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The slots behind the disks: so many adapters there can be.
+const FIRST: u8 = 22;
+const MOST: usize = 8;
+
+/// How long a change of the plug, or the machine's end, may go unnoticed.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+pub fn add(spec: &Spec, pci: &Arc<PciBus>, memory: &Arc<Memory>, msi: &MsiSink) -> Result<(), MachineError> {
+    if spec.nics.len() > MOST {
+        let told = format!("{} network adapters, and {MOST} are the most; remove some", spec.nics.len());
+        return Err(MachineError::Platform(told));
+    }
+    for (slot, nic) in (FIRST..).zip(&spec.nics) {
+        let NicSpec { mac, port } = nic.clone();
+        let (function, input) = virtio::net(memory.clone(), msi.clone(), pci.intx(slot), mac, port.clone());
+        pci.add(slot, function)?;
+        std::thread::Builder::new()
+            .name(format!("network{}", slot - FIRST))
+            .spawn(move || carry(&*port, &input))
+            .map_err(|error| MachineError::Platform(format!("no thread for a network adapter: {error}")))?;
+    }
+    Ok(())
+}
+
+fn carry(port: &dyn Port, input: &NetInput) {
+    // A byte more than the longest tells what is longer.
+    let mut room = [0; LONGEST_FRAME + 1];
+    while input.alive() {
+        if let Some(frame) = port.receive(&mut room, PATIENCE).and_then(|len| room.get(..len)) {
+            input.deliver(frame);
+        }
+        input.connect(port.connected());
+    }
+}

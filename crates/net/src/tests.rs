@@ -1,0 +1,200 @@
+use crate::adapter::{Adapter, Policy};
+use crate::frame::{Frame, Mac};
+use crate::switch::{self, Socket};
+use ireko_vmcore::Port;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// For what comes, and for what does not.
+const LONG: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_millis(50);
+
+const EVERYBODY: Mac = [0xff; 6];
+const A: Mac = [0, 0x15, 0x5d, 0, 0, 0xa];
+const B: Mac = [0, 0x15, 0x5d, 0, 0, 0xb];
+const C: Mac = [0, 0x15, 0x5d, 0, 0, 0xc];
+const OTHER: Mac = [2, 0, 0, 0, 0, 1];
+
+/// A switch for one test.
+struct Switch(PathBuf);
+
+impl Switch {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("ireko-net-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let ports = std::env::temp_dir().join(name);
+        switch::make(&ports).unwrap();
+        Self(ports)
+    }
+    fn port(&self, mac: Mac) -> Adapter {
+        let adapter = Adapter::new("test", Policy::of(mac));
+        adapter.connect(Some(&self.0)).unwrap();
+        adapter
+    }
+}
+
+impl Drop for Switch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn frame(to: Mac, from: Mac) -> Vec<u8> {
+    [&to[..], &from, &[0x88, 0xb5], &[7; 46]].concat()
+}
+
+fn hears(adapter: &Adapter, patience: Duration) -> bool {
+    adapter.receive(&mut [0; 1600], patience).is_some()
+}
+
+#[test]
+fn a_frame_to_everybody_comes_to_all_others() {
+    let switch = Switch::new();
+    let (a, b, c) = (switch.port(A), switch.port(B), switch.port(C));
+    a.send(&frame(EVERYBODY, A));
+    assert!(hears(&b, LONG) && hears(&c, LONG) && !hears(&a, SHORT));
+}
+
+#[test]
+fn a_frame_to_a_learned_address_goes_to_its_port_alone() {
+    let switch = Switch::new();
+    let (a, c) = (switch.port(A), switch.port(C));
+    let listener = Socket::open(&switch.0, "listener").unwrap();
+    c.send(&frame(EVERYBODY, C));
+    assert!(hears(&a, LONG) && listener.receive(&mut [0; 1600], LONG).is_some());
+    a.send(&frame(C, A));
+    assert!(hears(&c, LONG) && listener.receive(&mut [0; 1600], SHORT).is_none());
+}
+
+#[test]
+fn a_frame_to_an_unknown_address_is_heard_by_who_owns_it_only() {
+    let switch = Switch::new();
+    let (a, b, c) = (switch.port(A), switch.port(B), switch.port(C));
+    a.send(&frame(B, A));
+    assert!(hears(&b, LONG) && !hears(&c, SHORT));
+}
+
+#[test]
+fn a_frame_with_a_source_that_was_not_given_is_dropped() {
+    let switch = Switch::new();
+    let (a, b) = (switch.port(A), switch.port(B));
+    a.send(&frame(EVERYBODY, OTHER));
+    assert!(!hears(&b, SHORT));
+}
+
+#[test]
+fn spoofing_lets_it_through_from_the_next_frame_on() {
+    let switch = Switch::new();
+    let (a, b) = (switch.port(A), switch.port(B));
+    a.set_policy(Policy { spoofing: true, ..Policy::of(A) });
+    a.send(&frame(EVERYBODY, OTHER));
+    assert!(hears(&b, LONG));
+    b.send(&frame(OTHER, B));
+    assert!(hears(&a, LONG));
+}
+
+#[test]
+fn a_group_as_source_is_dropped_even_with_spoofing() {
+    let policy = Policy { spoofing: true, ..Policy::of(A) };
+    assert!(!policy.may_send(Frame::new(&frame(B, EVERYBODY)).unwrap()));
+}
+
+#[test]
+fn the_dhcp_guard_drops_a_servers_offers_only() {
+    let mut bytes = frame(EVERYBODY, A);
+    bytes[12..14].copy_from_slice(&[8, 0]);
+    (bytes[14], bytes[23]) = (0x45, 17);
+    let guarded = Policy { dhcp_guard: true, ..Policy::of(A) };
+    bytes[34..36].copy_from_slice(&67u16.to_be_bytes());
+    assert!(!guarded.may_send(Frame::new(&bytes).unwrap()));
+    assert!(Policy::of(A).may_send(Frame::new(&bytes).unwrap()));
+    bytes[34..36].copy_from_slice(&68u16.to_be_bytes());
+    assert!(guarded.may_send(Frame::new(&bytes).unwrap()));
+}
+
+#[test]
+fn the_router_guard_drops_advertisements() {
+    let mut bytes = frame(EVERYBODY, A);
+    bytes[12..14].copy_from_slice(&[0x86, 0xdd]);
+    bytes[20] = 58;
+    bytes[54] = 134;
+    assert!(!Policy { router_guard: true, ..Policy::of(A) }.may_send(Frame::new(&bytes).unwrap()));
+}
+
+#[test]
+fn frames_of_any_content_are_judged() {
+    let policy = Policy { dhcp_guard: true, router_guard: true, ..Policy::of(A) };
+    for kind in [[8, 0], [0x86, 0xdd], [0, 0]] {
+        for length in 0..80 {
+            for fill in [0u8, 0x4f, 0xff, 17, 58, 1] {
+                let mut bytes = vec![fill; length];
+                bytes.iter_mut().skip(12).zip(kind).for_each(|(to, from)| *to = from);
+                assert!(Frame::new(&bytes).is_none_or(|frame| !policy.may_send(frame)));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_no_frame_is_not_sent() {
+    let switch = Switch::new();
+    let (a, b) = (switch.port(A), switch.port(B));
+    a.send(&frame(EVERYBODY, A)[..13]);
+    a.send(&[&frame(EVERYBODY, A)[..], &[0; 1500]].concat());
+    assert!(!hears(&b, SHORT));
+}
+
+#[test]
+fn a_port_that_died_is_removed_and_the_address_found_anew() {
+    let switch = Switch::new();
+    let (a, b) = (switch.port(A), switch.port(B));
+    b.send(&frame(EVERYBODY, B));
+    assert!(hears(&a, LONG));
+    let dead = fs::read_dir(&switch.0).unwrap().count();
+    // As after kill -9: the socket's file stays.
+    let stale = switch.0.join("stale.1.1");
+    drop(std::os::unix::net::UnixDatagram::bind(&stale).unwrap());
+    a.send(&frame(EVERYBODY, A));
+    assert_eq!((stale.exists(), fs::read_dir(&switch.0).unwrap().count()), (false, dead));
+    b.connect(None).unwrap();
+    let other = switch.port(B);
+    a.send(&frame(B, A));
+    assert!(hears(&other, LONG));
+}
+
+#[test]
+fn a_pulled_plug_is_seen_and_nothing_comes() {
+    let switch = Switch::new();
+    let (a, b) = (switch.port(A), switch.port(B));
+    b.connect(None).unwrap();
+    a.send(&frame(EVERYBODY, A));
+    assert!(!b.connected() && !hears(&b, SHORT) && a.connected());
+}
+
+#[test]
+fn a_switch_that_is_removed_is_seen() {
+    let switch = Switch::new();
+    let a = switch.port(A);
+    fs::remove_dir_all(&switch.0).unwrap();
+    assert!(!a.connected());
+}
+
+#[test]
+fn a_receiver_that_does_not_take_costs_frames_and_no_more() {
+    let switch = Switch::new();
+    let (a, b) = (switch.port(A), switch.port(B));
+    (0..2000).for_each(|_| a.send(&frame(EVERYBODY, A)));
+    assert!(hears(&b, LONG));
+}
+
+#[test]
+fn ports_are_their_owners_only() {
+    let switch = Switch::new();
+    let _a = switch.port(A);
+    let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let port = fs::read_dir(&switch.0).unwrap().flatten().next().unwrap().path();
+    assert_eq!((mode(switch.0.clone()), mode(port)), (0o700, 0o600));
+}
