@@ -72,20 +72,22 @@ impl Layout {
         Self { hot_size: bytes.min(most) / (2 * MIB) * (2 * MIB), ..self }
     }
 
+    /// For `Memory::with_room`.
+    pub fn room(&self) -> Option<(u64, u64)> {
+        (self.hot_size > 0).then(|| (self.hot().start, self.hot_size))
+    }
+
     /// Where memory can be added. Linux adds memory in sections of up to 2 GiB; an odd start would cost it a part.
     pub fn hot(&self) -> Range<u64> {
         let start = (HIGH_RAM + self.high_size).next_multiple_of(2 * GIB);
         start..start + self.hot_size
     }
 
-    /// For `Memory::new`.
+    /// RAM at the start: address and size.
     pub fn ranges(&self) -> Vec<(u64, u64)> {
         let mut ranges = vec![(0, self.low_end)];
         if self.high_size > 0 {
             ranges.push((HIGH_RAM, self.high_size));
-        }
-        if self.hot_size > 0 {
-            ranges.push((self.hot().start, self.hot_size));
         }
         ranges
     }
@@ -182,7 +184,7 @@ mod tests {
     #[test]
     fn memory_can_be_added_above_all_ram_and_outside_the_memory_map() {
         let layout = Layout::new(5 * GIB).unwrap().with_hot(100 * GIB + 7);
-        assert_eq!(layout.ranges()[2], (6 * GIB, 100 * GIB));
+        assert_eq!((layout.ranges().len(), layout.room()), (2, Some((6 * GIB, 100 * GIB))));
         assert!(layout.e820().iter().all(|e| e.start + e.size <= layout.hot().start));
         assert!(layout.pci_mmio64().start >= layout.hot().end);
         assert_eq!(layout.memory(), 5 * GIB);

@@ -74,7 +74,8 @@ impl Vm {
         chosen: Chosen,
         endpoints: Endpoints,
     ) -> Result<Self, MachineError> {
-        let memory = Arc::new(Memory::new(&layout.ranges()).map_err(MachineError::Memory)?);
+        let memory =
+            Arc::new(Memory::with_room(&layout.ranges(), layout.room()).map_err(MachineError::Memory)?);
         let (clock, timers) = timekeeping();
         let partition = create_partition(&chosen, &spec, &memory, clock, &timers)?;
         let ending = Ending::default();

@@ -22,6 +22,8 @@ pub struct Memory {
     ram: GuestRam,
     watch: Arc<Watch>,
     regions: Vec<Region>,
+    /// At the end of `regions`: bytes that the guest may get later.
+    room: u64,
 }
 
 /// One run of guest physical memory and where the host has it.
@@ -44,10 +46,17 @@ unsafe impl Sync for Region {}
 impl Memory {
     /// Anonymous, zeroed memory for `ranges` of (guest physical address, size); page multiples, ascending, disjoint.
     pub fn new(ranges: &[(u64, u64)]) -> io::Result<Self> {
+        Self::with_room(ranges, None)
+    }
+
+    /// As [`Memory::new`], with one more range above the others for memory that the guest may get later. It costs nothing
+    /// until it is used.
+    pub fn with_room(ranges: &[(u64, u64)], room: Option<(u64, u64)>) -> io::Result<Self> {
+        let ranges: Vec<_> = ranges.iter().copied().chain(room).collect();
         let pages = ranges.iter().map(|(start, size)| (start + size) / PAGE).max().unwrap_or(0);
         let watch = Arc::new(Watch::new(pages as usize));
         let mut mapped = Vec::new();
-        for &(start, size) in ranges {
+        for &(start, size) in &ranges {
             let region = MmapRegion::<WatchBitmap>::new(size as usize).map_err(io::Error::other)?;
             region.bitmap().place(watch.clone(), start);
             ask_for_large_pages(region.as_ptr(), region.size());
@@ -58,7 +67,7 @@ impl Memory {
         }
         let ram = GuestRam::from_regions(mapped).map_err(io::Error::other)?;
         let regions = Self::list(&ram);
-        Ok(Self { ram, watch, regions })
+        Ok(Self { ram, watch, regions, room: room.map_or(0, |(_, size)| size) })
     }
 
     fn list(ram: &GuestRam) -> Vec<Region> {
@@ -75,9 +84,9 @@ impl Memory {
     pub fn regions(&self) -> &[Region] {
         &self.regions
     }
-    /// Bytes of guest memory.
+    /// Bytes of guest memory, without what may come later.
     pub fn size(&self) -> u64 {
-        self.regions.iter().map(|r| r.size).sum()
+        self.regions.iter().map(|r| r.size).sum::<u64>() - self.room
     }
 
     /// Gives whole pages back to the host: they read as zeros from now on, and the host finds new ones when they are
@@ -301,6 +310,13 @@ mod tests {
         memory.ram().write_slice(&[1, 2, 3], GuestAddress(0x100fff)).unwrap();
         assert_eq!(memory.watch().take(), [0x101]);
         assert!(!memory.watch().any());
+    }
+
+    #[test]
+    fn room_for_later_is_memory_that_does_not_count_yet() {
+        let memory = Memory::with_room(&[(0, 0x10000)], Some((0x100000, 0x10000))).unwrap();
+        memory.ram().write_obj(7u64, GuestAddress(0x100000)).unwrap();
+        assert_eq!((memory.size(), memory.regions().len()), (0x10000, 2));
     }
 
     #[test]
