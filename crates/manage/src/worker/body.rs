@@ -93,10 +93,9 @@ impl Prepared {
         }
         let (served, listener) = (control.clone(), self.listener.try_clone());
         spawn("control socket", move || listener.into_iter().for_each(|one| serve(served.clone(), one)));
-        let sampled = Arc::downgrade(&control);
-        spawn("usage", move || sample(&sampled));
-        let kept = Arc::downgrade(&control);
-        spawn("memory", move || memory::keep(&kept));
+        if self.machine.watched() {
+            watch(&control);
+        }
         report(Started::Running { pid: run.pid, engine: self.machine.engine().0 });
         let outcome = self.run_through_resets(factory);
         run.ended = Some(now());
@@ -132,6 +131,14 @@ impl Prepared {
             inner.memory.restart();
         }
     }
+}
+
+/// Looks at load, meter and memory for as long as the VM is there.
+fn watch(control: &Arc<Control>) {
+    let sampled = Arc::downgrade(control);
+    spawn("usage", move || sample(&sampled));
+    let kept = Arc::downgrade(control);
+    spawn("memory", move || memory::keep(&kept));
 }
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) {

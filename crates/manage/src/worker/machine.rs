@@ -13,6 +13,10 @@ pub trait Machine: Send {
     fn remote(&self) -> Arc<dyn Remote>;
     /// `kvm` or `soft`, and why.
     fn engine(&self) -> (String, String);
+    /// Its load and its memory are looked at again and again while it runs, which costs a little.
+    fn watched(&self) -> bool {
+        true
+    }
     /// Blocks until the end.
     fn run(&mut self) -> Outcome;
 }
