@@ -140,7 +140,13 @@ pub struct Worlds {
 impl Worlds {
     pub fn new(now: u64) -> Self {
         let last_exit = None;
-        Self { list: vec![World::new(0, 1, None)], current: 0, since: now, then: Counters::default(), last_exit }
+        Self {
+            list: vec![World::new(0, 1, None)],
+            current: 0,
+            since: now,
+            then: Counters::default(),
+            last_exit,
+        }
     }
 
     pub fn number_now(&self) -> usize {
