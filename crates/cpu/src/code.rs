@@ -206,6 +206,8 @@ impl Cpu {
         let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
         let long = regs.code64();
         set(long, Key::CODE64);
+        set(long && self.control().is_none(), Key::OWN);
+        set(long && regs.cr4 & cr4::FSGSBASE != 0, Key::BASES);
         set(long && self.far_links && self.control().is_none(), Key::FAR);
         set(!long && regs.seg[seg::CS].big(), Key::CODE32);
         set(regs.cpl == 3, Key::USER);
@@ -395,15 +397,11 @@ impl Cpu {
         let at = code.cache.add(&made.code).expect("room was made before");
         let first_site = (!made.sites.is_empty()).then_some(code.sites.len() as u32);
         code.sites.extend(made.sites);
-        code.links.extend(
-            made.links
-                .iter()
-                .map(|l: &Link| Linked {
-                    patch: at + l.patch as usize,
-                    stub: at + l.stub as usize,
-                    far: l.far.map(|far| at + far as usize),
-                }),
-        );
+        code.links.extend(made.links.iter().map(|l: &Link| Linked {
+            patch: at + l.patch as usize,
+            stub: at + l.stub as usize,
+            far: l.far.map(|far| at + far as usize),
+        }));
         code.blocks.push(Block {
             id,
             code: at as u32,

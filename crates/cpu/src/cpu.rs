@@ -79,6 +79,8 @@ pub struct Cpu {
     pub(crate) jump_cache: bool,
     /// Direct jumps to other pages of the kernel's are links.
     pub(crate) far_links: bool,
+    /// XSAVEC and XRSTOR go straight to guest memory.
+    pub(crate) xsavec: bool,
     /// SYSCALL and SYSRET are done in assembly.
     pub(crate) syscalls: bool,
     /// The only vCPU of its partition.
@@ -132,6 +134,7 @@ impl Cpu {
             second_level: true,
             jump_cache: true,
             far_links: true,
+            xsavec: crate::silicon::has_xsavec(),
             syscalls: true,
             touched: 0,
             dependents: Default::default(),

@@ -30,6 +30,8 @@ struct Options {
     flush_always: bool,
     one_level: bool,
     no_jump_cache: bool,
+    no_far_links: bool,
+    no_xsavec: bool,
     no_syscalls: bool,
     inspect: inspect::Options,
 }
@@ -52,12 +54,14 @@ impl Options {
             "spare-flushes" => self.flush_always = !inspect::options::switch(name, value)?,
             "second-level" => self.one_level = !inspect::options::switch(name, value)?,
             "syscalls" => self.no_syscalls = !inspect::options::switch(name, value)?,
+            "far-links" => self.no_far_links = !inspect::options::switch(name, value)?,
+            "xsave" => self.no_xsavec = !inspect::options::switch(name, value)?,
             "jump-cache" => self.no_jump_cache = !inspect::options::switch(name, value)?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, syscalls, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, {known}"
                 ));
             }
         }
@@ -106,6 +110,8 @@ impl Hypervisor for SoftHypervisor {
         cpu.flush_always = options.flush_always;
         cpu.second_level = !options.one_level;
         cpu.jump_cache = !options.no_jump_cache;
+        cpu.far_links = !options.no_far_links;
+        cpu.xsavec &= !options.no_xsavec;
         cpu.syscalls = !options.no_syscalls;
         cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition {

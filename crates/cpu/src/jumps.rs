@@ -103,9 +103,8 @@ impl Cpu {
     /// Enters the block at `rip` in the second level.
     pub(crate) fn remember_jump(&mut self, slot: usize, rip: u64, block: u32) {
         let user = self.regs.cpl == 3;
-        let bank = self.banks.current();
-        let global = bank.tag.is_some_and(|t| t.asid == 0) && bank.fetch_global(rip, user);
-        bank.local_kernel |= !global && !user;
+        let global = self.shared_code(rip);
+        self.banks.current().local_kernel |= !global && !user;
         if slot == LAST || !self.jump_cache {
             return;
         }
@@ -144,6 +143,19 @@ impl Cpu {
         self.jumps.forget_shared();
     }
 
+    /// Whether the code at an address, which was just fetched, is the same in all address spaces of the processor's own
+    /// world.
+    pub(crate) fn shared_code(&mut self, address: u64) -> bool {
+        let user = self.regs.cpl == 3;
+        let bank = self.banks.current();
+        let shared = bank.tag.is_some_and(|t| t.asid == 0) && bank.fetch_global(address, user);
+        if shared {
+            let (word, bit) = chunk(address);
+            self.jumps.shared.chunks[word] |= bit;
+        }
+        shared
+    }
+
     /// Code was fetched from a global page at `address`, for all banks.
     pub(crate) fn share_fetch(&mut self, asid: u32, address: u64, user: bool, physical: u64) {
         self.shared_fetch.keep(asid, address, user, physical);
@@ -158,6 +170,7 @@ impl Cpu {
             self.banks.of(0).for_each(|bank| bank.flush_jumps());
             self.jumps.forget_shared();
             self.jumps.shared.chunks = [0; CHUNKS / 64];
+            self.code.unlink_far();
         }
     }
 

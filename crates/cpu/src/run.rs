@@ -10,7 +10,7 @@ use crate::{event, inspect, signal, slow, svm};
 use ireko_nested::{Event, EventKind};
 use ireko_translate::Key;
 use ireko_translate::thunk::{self, Reason};
-use ireko_translate::{lookup, privilege, refill};
+use ireko_translate::{lookup, privilege, refill, state};
 use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::{cr0, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
@@ -181,13 +181,15 @@ impl Cpu {
         let jump_ids = self.jump_ids();
         let (entries, code_base) = (self.jumps.address(), self.code.base());
         let (second_level, jump_cache) = (self.second_level, self.jump_cache);
-        let syscalls = self.syscalls && self.inspect.is_none();
+        let (own, xsavec) = (self.inspect.is_none(), self.xsavec);
+        let (syscalls, xsavec) = (self.syscalls && own, xsavec && own);
         let hot = self.banks.current().hot_mut();
         if hot.access_thunk == 0 {
             thunk::prepare(hot, slow::access, slow::commit, slow::system);
             refill::prepare(hot, second_level);
             lookup::prepare(hot, jump_cache);
             privilege::prepare(hot, syscalls);
+            state::prepare(hot, xsavec);
         }
         hot.context = context;
         hot.regs = regs;
@@ -245,7 +247,7 @@ impl Cpu {
                     let key = self.key();
                     let block = self.block(key)?;
                     if generation == self.code.generation {
-                        self.code.link(site as u32, block);
+                        self.link(site as u32, block);
                     }
                     code = self.code.entry(block);
                 }

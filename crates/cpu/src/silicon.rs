@@ -24,6 +24,12 @@ pub fn xcr0() -> u64 {
     unsafe { xgetbv() }
 }
 
+/// Whether the host has XSAVEC, and AVX state to save.
+pub fn has_xsavec() -> bool {
+    const XSAVEC: u32 = 1 << 1;
+    xcr0() & 7 == 7 && cpuid(0xd, 1)[0] & XSAVEC != 0
+}
+
 #[target_feature(enable = "xsave")]
 fn xgetbv() -> u64 {
     // SAFETY: XCR0 is always there with XSAVE.

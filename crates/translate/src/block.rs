@@ -55,6 +55,8 @@ pub struct Link {
     pub patch: u32,
     pub stub: u32,
     pub target: u64,
+    /// For a jump to another page: where it goes if that page may not be linked.
+    pub far: Option<u32>,
 }
 
 /// What to translate.
@@ -225,7 +227,8 @@ impl Translator {
                     live |= needed(request, step.insn.near_branch_target());
                     live |= effect.reads;
                 }
-                Class::System | Class::Syscall | Class::Sysret => live = ALL,
+                Class::System | Class::Syscall | Class::Sysret | Class::State | Class::SetBase => live = ALL,
+                Class::Base | Class::Selector | Class::Control => {}
                 Class::Raise(_) | Class::Pushf | Class::AccessCheck(_) => live = ALL,
                 Class::Nothing | Class::Cli | Class::Sti | Class::Swapgs | Class::Rdtsc => {}
                 _ => live = live & !effect.writes | effect.reads,
@@ -379,6 +382,11 @@ impl Emitter<'_> {
             Class::AccessCheck(on) => self.access_check(on),
             Class::Rdtsc => self.rdtsc(),
             Class::Pushf => self.pushf(),
+            Class::Base => self.base(insn),
+            Class::SetBase => self.set_base(insn),
+            Class::Selector => self.selector(insn, step.live),
+            Class::Control => self.control(insn),
+            Class::State => self.state(insn),
             Class::Syscall => self.leap(offset_of!(Hot, syscall_thunk)),
             Class::Sysret => self.leap(offset_of!(Hot, sysret_thunk)),
             Class::System => self.call_system(SiteKind::System),
@@ -514,6 +522,10 @@ impl Emitter<'_> {
             self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), link as i32);
             self.set_rip(self.links[number].target);
             self.depart(reason);
+            if self.links[number].far.is_some() {
+                self.links[number].far = Some(self.asm.here() as u32);
+                self.jump_by_table(self.links[number].target);
+            }
         }
         self.asm.resolve();
     }

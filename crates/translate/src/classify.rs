@@ -37,6 +37,13 @@ pub enum Class {
     AccessCheck(bool),
     Rdtsc,
     Pushf,
+    /// RDFSBASE and its like; WRFSBASE; MOV from a segment or control register.
+    Base,
+    SetBase,
+    Selector,
+    Control,
+    /// XSAVEC, XRSTOR.
+    State,
     /// To another privilege.
     Syscall,
     Sysret,
@@ -208,6 +215,10 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         Clac if kernel(key) => Some(Class::AccessCheck(false)),
         Rdtsc if long && !key.has(Key::RDTSC_ROUTINE) => Some(Class::Rdtsc),
         Pushfq if long && !key.has(Key::PUSHF_ROUTINE) => Some(Class::Pushf),
+        Rdfsbase | Rdgsbase if key.has(Key::BASES) && in_place(key) => Some(Class::Base),
+        Wrfsbase | Wrgsbase if key.has(Key::BASES) && in_place(key) => Some(Class::SetBase),
+        Mov if in_place(key) => moved(insn, key),
+        Xsavec64 | Xrstor64 if in_place(key) && vectors(insn, key) => Some(Class::State),
         Syscall if key.has(Key::USER) && leaps(key) => Some(Class::Syscall),
         Sysretq if key.has(Key::KERNEL) && leaps(key) => Some(Class::Sysret),
         Leave if insn.code() == Code::Leaveq => Some(Class::Leave),
@@ -220,6 +231,33 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
 /// 64-bit code at CPL 0, not single-stepped.
 fn kernel(key: Key) -> bool {
     key.has(Key::CODE64) && key.has(Key::KERNEL) && key.0 & (Key::SINGLE | Key::ROUTINES) == 0
+}
+
+/// 64-bit code, not single-stepped.
+fn in_place(key: Key) -> bool {
+    key.has(Key::CODE64) && key.0 & (Key::SINGLE | Key::ROUTINES) == 0
+}
+
+/// MOV of a selector to memory or a whole register, and of the control registers that are words of the state.
+fn moved(insn: &Instruction, key: Key) -> Option<Class> {
+    use Code::*;
+    let from = insn.op1_register();
+    match insn.code() {
+        Mov_r32m16_Sreg | Mov_r64m16_Sreg => Some(Class::Selector),
+        Mov_rm16_Sreg if insn.op0_kind() == OpKind::Memory => Some(Class::Selector),
+        Mov_r64_cr if key.has(Key::KERNEL) && key.has(Key::OWN) => {
+            matches!(from, Register::CR0 | Register::CR2 | Register::CR3 | Register::CR4)
+                .then_some(Class::Control)
+        }
+        _ => None,
+    }
+}
+
+/// XSAVEC and XRSTOR with all of x87, SSE and AVX switched on, off a segment without base.
+fn vectors(insn: &Instruction, key: Key) -> bool {
+    let off = Key::TASK_SWITCHED | Key::EMULATE | Key::PLAIN;
+    let based = matches!(insn.memory_segment(), Register::FS | Register::GS);
+    key.has(Key::SSE) && key.has(Key::AVX) && key.0 & off == 0 && !based
 }
 
 /// 64-bit code whose jumps may lead to another slot of the jump tables.

@@ -58,7 +58,7 @@ impl Emitter<'_> {
         // iced numbers the conditions from 1 in encoding order.
         let code = insn.condition_code() as u8 - 1;
         let target = insn.near_branch_target();
-        if self.linkable(target) && target > insn.ip() {
+        if (self.linkable(target) || self.far(target)) && target > insn.ip() {
             let stub = self.asm.label();
             self.asm.jcc(code, stub);
             self.note_link(stub, target);
@@ -112,7 +112,8 @@ impl Emitter<'_> {
     pub(crate) fn note(&mut self, stub: Label, target: u64, reason: Reason) {
         let patch = self.asm.here() as u32 - 4;
         let number = self.links.len();
-        self.links.push(Link { patch, stub: 0, target });
+        let far = self.far(target).then_some(0);
+        self.links.push(Link { patch, stub: 0, target, far });
         self.stubs.push((stub, number, reason));
     }
 
@@ -132,7 +133,7 @@ impl Emitter<'_> {
             self.set_rip(target);
             return self.depart(Reason::Lookup);
         }
-        let linkable = self.linkable(target);
+        let linkable = self.linkable(target) || self.far(target);
         if target <= self.insn.ip() || !linkable {
             self.check_attention(target);
         }
@@ -141,6 +142,17 @@ impl Emitter<'_> {
             self.asm.jmp(stub);
             return self.note_link(stub, target);
         }
+        self.jump_by_table(target);
+    }
+
+    /// A jump to another page that the user may link after all.
+    fn far(&self, target: u64) -> bool {
+        let not = Key::SINGLE | Key::PLAIN | Key::BACKWARD;
+        let may = self.key.has(Key::CODE64) && self.key.has(Key::KERNEL) && self.key.has(Key::FAR);
+        may && self.key.0 & not == 0 && !self.linkable(target)
+    }
+
+    pub(crate) fn jump_by_table(&mut self, target: u64) {
         let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
         let entry = table + 16 * jump_index(target);
         let hit = self.asm.label();

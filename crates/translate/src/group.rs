@@ -114,7 +114,8 @@ fn follow(
 
 /// After these the TLB may be another.
 fn interrupts(step: &Step) -> bool {
-    matches!(step.class, Class::System | Class::Raise(_) | Class::AccessCheck(_))
+    let routine = matches!(step.class, Class::System | Class::State | Class::SetBase);
+    routine || matches!(step.class, Class::Raise(_) | Class::AccessCheck(_))
 }
 
 /// The access of a step that may be in a group.

@@ -2,11 +2,25 @@
 
 use crate::asm::{Mem, reg};
 use crate::block::{Emitter, SiteKind};
-use crate::ea;
+use crate::ea::{self, Address};
 use crate::layout::Hot;
 use crate::liveness::ALL;
+use crate::memory::Access;
 use crate::thunk::Reason;
 use core::mem::offset_of;
+use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use ireko_x86::regs::seg::{FS, GS};
+use ireko_x86::{Registers, Segment};
+
+/// Where a segment's base is in [`Hot`].
+fn base_of(segment: usize) -> usize {
+    offset_of!(Hot, segment_base) + 8 * segment
+}
+
+/// The same of the segment that RDFSBASE and its like are about.
+fn base_place(insn: &Instruction) -> usize {
+    base_of(if matches!(insn.mnemonic(), Mnemonic::Rdfsbase | Mnemonic::Wrfsbase) { FS } else { GS })
+}
 
 impl Emitter<'_> {
     pub(crate) fn swapgs(&mut self) {
@@ -30,6 +44,86 @@ impl Emitter<'_> {
         self.key = key.with_access_check(on);
         self.exit(self.insn.next_ip());
         self.key = key;
+    }
+
+    /// RDFSBASE, RDGSBASE.
+    pub(crate) fn base(&mut self, insn: &Instruction) {
+        self.asm.load(reg::R14, Mem::state(base_place(insn)));
+        if insn.op0_register().size() == 4 {
+            self.asm.mov32(reg::R14, reg::R14);
+        }
+        self.store_guest(insn.op0_register(), reg::R14);
+    }
+
+    /// WRFSBASE, WRGSBASE: the routine faults if the base is not canonical.
+    pub(crate) fn set_base(&mut self, insn: &Instruction) {
+        let (good, done) = (self.asm.label(), self.asm.label());
+        let segment = if base_place(insn) == base_of(FS) { FS } else { GS };
+        let state = offset_of!(Registers, seg) + size_of::<Segment>() * segment;
+        self.load_guest(reg::R14, insn.op0_register());
+        if insn.op0_register().size() == 4 {
+            self.asm.mov32(reg::R14, reg::R14);
+        }
+        self.asm.imm(reg::R13, 47);
+        self.asm.put(&[0xc4, 0xc2, 0x92, 0xf7, 0xce]); // SARX RCX, R14, R13
+        self.asm.jrcxz(good);
+        self.asm.lea(reg::RCX, Mem::base(reg::RCX, 1));
+        self.asm.jrcxz(good);
+        self.call_system(SiteKind::System);
+        self.asm.jmp_short(done);
+        self.asm.bind(good);
+        self.asm.store(Mem::state(base_of(segment)), reg::R14);
+        self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
+        self.asm.store(Mem::base(reg::R13, state as i32), reg::R14);
+        self.asm.bind(done);
+    }
+
+    /// MOV from a segment register.
+    pub(crate) fn selector(&mut self, insn: &Instruction, live: u8) {
+        let index = insn.op1_register() as usize - Register::ES as usize;
+        let place = offset_of!(Registers, seg) + size_of::<Segment>() * index + offset_of!(Segment, selector);
+        let load = move |e: &mut Self| {
+            e.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
+            e.asm.rm(false, &[0x0f, 0xb7], reg::R13, Mem::base(reg::R13, place as i32)); // MOVZX
+        };
+        if insn.op0_kind() == OpKind::Register {
+            load(self);
+            return self.store_guest(insn.op0_register(), reg::R13);
+        }
+        let access = Access { read: false, write: true, size: 2, segment: ea::segment(insn), live };
+        let offset = ea::offset(self.asm, insn, self.key);
+        self.access(offset, access, |e| {
+            load(e);
+            e.asm.byte(0x66);
+            let host = Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 };
+            e.asm.rm(false, &[0x89], reg::R13, host);
+        });
+    }
+
+    /// MOV from CR0, CR2, CR3 or CR4.
+    pub(crate) fn control(&mut self, insn: &Instruction) {
+        let place = match insn.op1_register() {
+            Register::CR0 => offset_of!(Registers, cr0),
+            Register::CR2 => offset_of!(Registers, cr2),
+            Register::CR3 => offset_of!(Registers, cr3),
+            _ => offset_of!(Registers, cr4),
+        };
+        self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
+        self.asm.load(reg::R13, Mem::base(reg::R13, place as i32));
+        self.store_guest(insn.op0_register(), reg::R13);
+    }
+
+    /// XSAVEC, XRSTOR: by the thunk, else by the routine.
+    pub(crate) fn state(&mut self, insn: &Instruction) {
+        let done = self.asm.label();
+        if let Address::Constant(value) = ea::offset(self.asm, insn, self.key) {
+            self.asm.imm(reg::R14, value);
+        }
+        let restore = usize::from(insn.mnemonic() == Mnemonic::Xrstor64);
+        self.asm.call_mem(Mem::state(offset_of!(Hot, state_thunk) + 16 * self.key.mmu() + 8 * restore));
+        self.asm.jrcxz(done);
+        self.call_system(SiteKind::System);
+        self.asm.bind(done);
     }
 
     /// SYSCALL, SYSRET: a thunk does them, or hands on to their routine.

@@ -21,6 +21,11 @@ impl Key {
     pub const AVX: u32 = 1 << 11;
     /// One bit a segment: all of the 4 GiB may be read and written (data) or read (code).
     pub const FLAT_SHIFT: u32 = 12;
+    /// In 64-bit mode, in place of the first of those: direct jumps of CPL 0 to other pages are links, too.
+    pub const FAR: u32 = 1 << 12;
+    /// In 64-bit mode, too: the processor's own world, where nothing is intercepted; CR4.FSGSBASE.
+    pub const OWN: u32 = 1 << 13;
+    pub const BASES: u32 = 1 << 14;
     /// One bit a segment: its base is 0.
     pub const ZERO_SHIFT: u32 = 18;
     /// One instruction, then leave.

@@ -179,6 +179,8 @@ pub struct Hot {
     /// SYSCALL and SYSRET: [`crate::privilege`], or their routines.
     pub syscall_thunk: u64,
     pub sysret_thunk: u64,
+    /// XSAVEC and XRSTOR by mode: [`crate::state`], or one that leaves them to their routines.
+    pub state_thunk: [[u64; 2]; TLB_MODES],
 }
 
 pub const PARKED_R11: usize = 0;

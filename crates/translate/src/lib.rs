@@ -21,6 +21,7 @@ mod operation;
 pub mod privilege;
 pub mod refill;
 mod stack;
+pub mod state;
 pub mod thunk;
 
 pub use block::{Link, Site, SiteKind, Translated, Translator};

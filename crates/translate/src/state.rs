@@ -1,0 +1,136 @@
+//! XSAVEC and XRSTOR of 64-bit code straight between the registers, where the guest's state is, and guest memory.
+//!
+//! Only in the ordinary case: one page that the TLB knows, aligned, and for XRSTOR a header and MXCSR that cannot fault and name
+//! no component that guests do not have. Everything else is the routine's.
+
+// UNSAFETY: machine code that runs between two guest instructions, with translated code's registers.
+#![allow(unsafe_code)]
+
+use crate::layout::{Hot, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES, TlbEntry};
+use core::arch::global_asm;
+use core::mem::offset_of;
+
+/// Bytes of an area with x87, SSE and AVX, in either form.
+const AREA: usize = 832;
+/// x87, SSE and AVX: what guests have, and host code leaves in registers.
+const COMPONENTS: u64 = 7;
+
+// At entry: R14 the linear address; RCX and R13 are scratch, all else is the guest's. RCX is 0 afterwards if it is done.
+// The return address lies at RSP, so the bank is 8 further up.
+global_asm!(
+    ".macro ireko_state name, mode, restore",
+    ".globl \\name",
+    "\\name:",
+    "mov [rsp + 8 + {aside}], rax",
+    "mov [rsp + 8 + {aside} + 8], rdx",
+    "lahf",
+    "seto al",
+    "mov [rsp + 8 + {aside} + 16], rax",
+    "test r14b, 63",
+    "jnz 9f",
+    "mov ecx, r14d",
+    "shr ecx, 10",
+    "and ecx, ({entries} - 1) * 4",
+    "mov r13, r14",
+    ".if \\restore",
+    "add r13, [rsp + 8 * rcx + 8 + {tlb} + {tlb_mode} * \\mode + {read}]",
+    ".else",
+    "add r13, [rsp + 8 * rcx + 8 + {tlb} + {tlb_mode} * \\mode + {write}]",
+    ".endif",
+    "cmp r13, 4096 - {area}",
+    "ja 9f",
+    "add r13, [rsp + 8 * rcx + 8 + {tlb} + {tlb_mode} * \\mode + {host}]",
+    ".if \\restore",
+    "mov rax, [r13 + 512]",
+    "mov rdx, [r13 + 520]",
+    "test rax, {others}",
+    "jnz 9f",
+    "mov rcx, [r13 + 528]",
+    "test rdx, rdx",
+    "jz 2f",
+    "btr rdx, 63",
+    "jnc 9f",
+    "test rdx, {others}",
+    "jnz 9f",
+    "andn rax, rdx, rax",
+    "or rcx, rax",
+    "or rcx, [r13 + 536]",
+    "or rcx, [r13 + 544]",
+    "or rcx, [r13 + 552]",
+    "or rcx, [r13 + 560]",
+    "or rcx, [r13 + 568]",
+    "2:",
+    "test rcx, rcx",
+    "jnz 9f",
+    "test dword ptr [r13 + 24], 0xffff0000",
+    "jnz 9f",
+    ".endif",
+    "mov eax, [rsp + 8 + {aside}]",
+    "and eax, {components}",
+    "xor edx, edx",
+    ".if \\restore",
+    "xrstor64 [r13]",
+    ".else",
+    "xsavec64 [r13]",
+    ".endif",
+    "mov rax, [rsp + 8 + {aside} + 16]",
+    "add al, 0x7f",
+    "sahf",
+    "mov rax, [rsp + 8 + {aside}]",
+    "mov rdx, [rsp + 8 + {aside} + 8]",
+    "mov ecx, 0",
+    "ret",
+    "9:",
+    "mov rax, [rsp + 8 + {aside} + 16]",
+    "add al, 0x7f",
+    "sahf",
+    "mov rax, [rsp + 8 + {aside}]",
+    "mov rdx, [rsp + 8 + {aside} + 8]",
+    "mov ecx, 1",
+    "ret",
+    ".endm",
+    ".pushsection .text.ireko_thunks,\"ax\",@progbits",
+    "ireko_state ireko_state_0_save, 0, 0",
+    "ireko_state ireko_state_0_restore, 0, 1",
+    "ireko_state ireko_state_1_save, 1, 0",
+    "ireko_state ireko_state_1_restore, 1, 1",
+    "ireko_state ireko_state_2_save, 2, 0",
+    "ireko_state ireko_state_2_restore, 2, 1",
+    ".globl ireko_state_routine",
+    "ireko_state_routine:",
+    "mov ecx, 1",
+    "ret",
+    ".popsection",
+    aside = const offset_of!(Hot, aside),
+    entries = const TLB_ENTRIES,
+    tlb = const TLB,
+    tlb_mode = const TLB_MODE_BYTES,
+    read = const offset_of!(TlbEntry, read),
+    write = const offset_of!(TlbEntry, write),
+    host = const offset_of!(TlbEntry, host),
+    area = const AREA,
+    components = const COMPONENTS,
+    others = const !(COMPONENTS as i32),
+);
+
+unsafe extern "C" {
+    fn ireko_state_0_save();
+    fn ireko_state_0_restore();
+    fn ireko_state_1_save();
+    fn ireko_state_1_restore();
+    fn ireko_state_2_save();
+    fn ireko_state_2_restore();
+    fn ireko_state_routine();
+}
+
+/// Lets XSAVEC and XRSTOR be done here, or (if not `on`) by their routines. The host must have XSAVEC.
+pub fn prepare(hot: &mut Hot, on: bool) {
+    let routine: unsafe extern "C" fn() = ireko_state_routine;
+    let thunks: [[unsafe extern "C" fn(); 2]; TLB_MODES] = [
+        [ireko_state_0_save, ireko_state_0_restore],
+        [ireko_state_1_save, ireko_state_1_restore],
+        [ireko_state_2_save, ireko_state_2_restore],
+    ];
+    let pick = |thunk: unsafe extern "C" fn()| (if on { thunk } else { routine }) as usize as u64;
+    hot.state_thunk = thunks.map(|mode| mode.map(pick));
+}
