@@ -122,8 +122,8 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
         (false, false) => (),
     }
     let refuse = |why| Failure::refused(why).about(&config.name);
-    rules::memory::check(&new).map_err(refuse)?;
     rules::memory::check_change(old, &new, state, None).map_err(refuse)?;
+    rules::memory::check(&new).map_err(|why| Failure::invalid(why).about(&config.name))?;
     if state != State::Off && new != *old {
         // The worker knows what runs inside, and what the guest can do.
         call.host.ask(config, &Request::Memory { settings: new.clone() })?;

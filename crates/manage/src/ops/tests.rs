@@ -339,6 +339,15 @@ fn a_resize_with_a_hypervisor_inside_says_so_and_changes_nothing() {
 }
 
 #[test]
+fn an_odd_amount_of_memory_is_an_invalid_parameter() {
+    let world = World::with(&["vm"]);
+    let answer = world.run("Set-VMMemory", &startup("513MB"));
+    let failure = &answer.errors[0];
+    assert!(failure.message.starts_with("Failed to modify device 'Memory'."), "{failure}");
+    assert!(failure.qualified_id("Set-VMMemory").starts_with("InvalidParameter,"));
+}
+
+#[test]
 fn dynamic_memory_is_not_switched_while_running() {
     let world = World::with(&["vm"]);
     world.ok("Start-VM", &[vm("vm")]);

@@ -105,9 +105,11 @@ impl Keeper {
         Ok(())
     }
 
-    /// Whether the answer to "does a hypervisor run inside?" matters now: it is not for free.
+    /// Whether something may move at the next look. Then it matters whether a hypervisor runs inside; that question
+    /// stops the VM's processors for a moment.
     fn asks(&self) -> bool {
-        self.settings.dynamic || self.held || self.assigned != self.target
+        let follows = self.settings.dynamic && self.asked.is_some();
+        follows || self.held || self.assigned != self.target
     }
 
     /// One look.
