@@ -19,7 +19,11 @@ fn seeds(cases: u64) -> std::ops::Range<u64> {
 }
 
 fn board() -> Board {
-    let mut board = Board::new(&[]).expect("a board");
+    board_with(&[])
+}
+
+fn board_with(options: &[&str]) -> Board {
+    let mut board = Board::new(options).expect("a board");
     for page in 0..4 {
         board.map(CODE + page * 4096, CODE_AT + page * 4096, PRESENT | WRITE | USER);
         board.map(DATA + page * 4096, DATA_AT + page * 4096, PRESENT | WRITE | USER);
@@ -62,6 +66,29 @@ fn run_code(code: &[u8], prepare: impl FnOnce(&mut Registers)) -> (Option<Caught
     prepare(&mut state.regs);
     let (_, caught, regs) = run(&mut board, &state);
     (caught, regs)
+}
+
+/// Ten rounds of a loop with loads, stores and flags, under the lockstep mode; how the run ended.
+fn in_lockstep(more: &str) -> Halt {
+    let mut board = board_with(&["lockstep=on", more]);
+    // mov ecx, 10; (add [rsp], rcx; adc rax, [rsp]; dec ecx; jnz); ud2
+    let code =
+        [0xb9, 10, 0, 0, 0, 0x48, 0x01, 0x0c, 0x24, 0x48, 0x13, 0x04, 0x24, 0xff, 0xc9, 0x75, 0xf4, 15, 11];
+    board.write(CODE_AT, &code);
+    let state = state(&board, 0);
+    board.run(&state).expect("state goes in and out").0
+}
+
+#[test]
+fn the_fast_path_is_in_lockstep_with_the_plain_one() {
+    let halt = in_lockstep("lockstep-every=1");
+    assert!(!matches!(halt, Halt::Failed(_)), "{halt:?}");
+}
+
+#[test]
+fn lockstep_finds_a_fast_path_that_is_wrong() {
+    let halt = in_lockstep("lockstep-wrong-from=3");
+    assert!(matches!(&halt, Halt::Failed(text) if text.contains("rbx")), "{halt:?}");
 }
 
 #[test]

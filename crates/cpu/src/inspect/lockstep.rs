@@ -242,12 +242,14 @@ impl Cpu {
             }
             lockstep.compared += 1;
             let empty = lockstep.compared.is_multiple_of(EMPTY_TLB);
+            let wrong = lockstep.options.wrong_from.is_some_and(|from| lockstep.compared > from);
             lockstep.take_back();
             self.put_back(&before);
             if empty {
                 self.banks.current().flush(false);
             }
             let end = self.one_block();
+            self.regs.gpr[3] ^= u64::from(wrong);
             let state = self.now();
             let memory = self.lockstep().map(|l| l.contents()).unwrap_or_default();
             let fast = Ran { end, state, memory };

@@ -47,6 +47,8 @@ pub struct LockstepOptions {
     pub from: u64,
     /// One block of so many is compared.
     pub every: u64,
+    /// From this comparison on, the fast path's RBX is made wrong: to see that the mode finds what it should.
+    pub wrong_from: Option<u64>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,13 +88,17 @@ impl Options {
                 let every = number(name, value, u64::MAX)?.max(1);
                 self.lockstep = Some(LockstepOptions { every, ..self.lockstep() });
             }
+            "lockstep-wrong-from" => {
+                let wrong_from = Some(number(name, value, u64::MAX)?);
+                self.lockstep = Some(LockstepOptions { wrong_from, ..self.lockstep() });
+            }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
     fn lockstep(&self) -> LockstepOptions {
-        self.lockstep.unwrap_or(LockstepOptions { from: 0, every: 1 })
+        self.lockstep.unwrap_or(LockstepOptions { from: 0, every: 1, wrong_from: None })
     }
 
     /// Whether any instrument is asked for.
