@@ -81,6 +81,10 @@ pub struct Cpu {
     pub(crate) far_links: bool,
     /// XSAVEC and XRSTOR go straight to guest memory.
     pub(crate) xsavec: bool,
+    /// REP MOVS and REP STOS are done in assembly.
+    pub(crate) strings: bool,
+    /// After an exception on to its handler without a look around.
+    pub(crate) straight: bool,
     /// SYSCALL and SYSRET are done in assembly.
     pub(crate) syscalls: bool,
     /// The only vCPU of its partition.
@@ -134,6 +138,8 @@ impl Cpu {
             second_level: true,
             jump_cache: true,
             far_links: true,
+            strings: true,
+            straight: true,
             xsavec: crate::silicon::has_xsavec(),
             syscalls: true,
             touched: 0,

@@ -32,6 +32,8 @@ struct Options {
     no_jump_cache: bool,
     no_far_links: bool,
     no_xsavec: bool,
+    no_strings: bool,
+    not_straight: bool,
     no_syscalls: bool,
     inspect: inspect::Options,
 }
@@ -56,12 +58,14 @@ impl Options {
             "syscalls" => self.no_syscalls = !inspect::options::switch(name, value)?,
             "far-links" => self.no_far_links = !inspect::options::switch(name, value)?,
             "xsave" => self.no_xsavec = !inspect::options::switch(name, value)?,
+            "strings" => self.no_strings = !inspect::options::switch(name, value)?,
+            "straight" => self.not_straight = !inspect::options::switch(name, value)?,
             "jump-cache" => self.no_jump_cache = !inspect::options::switch(name, value)?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, straight, {known}"
                 ));
             }
         }
@@ -112,6 +116,8 @@ impl Hypervisor for SoftHypervisor {
         cpu.jump_cache = !options.no_jump_cache;
         cpu.far_links = !options.no_far_links;
         cpu.xsavec &= !options.no_xsavec;
+        cpu.strings = !options.no_strings;
+        cpu.straight = !options.not_straight;
         cpu.syscalls = !options.no_syscalls;
         cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition {

@@ -10,7 +10,7 @@ use crate::{event, inspect, signal, slow, svm};
 use ireko_nested::{Event, EventKind};
 use ireko_translate::Key;
 use ireko_translate::thunk::{self, Reason};
-use ireko_translate::{lookup, privilege, refill, state};
+use ireko_translate::{lookup, privilege, refill, repeat, state};
 use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::{cr0, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
@@ -152,11 +152,7 @@ impl Cpu {
     /// Deals with what ended an instruction.
     fn settle(&mut self, fault: Fault) -> Result<(), Halt> {
         let again = match fault {
-            Fault::Exception(exception) => {
-                self.counters.exceptions += 1;
-                inspect::exception(self, &exception);
-                event::raise(self, exception)
-            }
+            Fault::Exception(exception) => self.raise(exception),
             Fault::Exit(exit) => {
                 self.counters.exits += 1;
                 let in_flight = self.in_flight.take();
@@ -168,6 +164,12 @@ impl Cpu {
             Fault::Unsupported(what) => return Err(Halt::Failed(format!("{what}\n{}", self.describe()))),
         };
         again.or_else(|next| self.settle(next))
+    }
+
+    fn raise(&mut self, exception: Exception) -> Result<(), Fault> {
+        self.counters.exceptions += 1;
+        inspect::exception(self, &exception);
+        event::raise(self, exception)
     }
 
     /// Readies the current bank for translated code of the current mode.
@@ -182,7 +184,7 @@ impl Cpu {
         let (entries, code_base) = (self.jumps.address(), self.code.base());
         let (second_level, jump_cache) = (self.second_level, self.jump_cache);
         let (own, xsavec) = (self.inspect.is_none(), self.xsavec);
-        let (syscalls, xsavec) = (self.syscalls && own, xsavec && own);
+        let (syscalls, xsavec, strings) = (self.syscalls && own, xsavec && own, self.strings && own);
         let hot = self.banks.current().hot_mut();
         if hot.access_thunk == 0 {
             thunk::prepare(hot, slow::access, slow::commit, slow::system);
@@ -190,6 +192,7 @@ impl Cpu {
             lookup::prepare(hot, jump_cache);
             privilege::prepare(hot, syscalls);
             state::prepare(hot, xsavec);
+            repeat::prepare(hot, strings);
         }
         hot.context = context;
         hot.regs = regs;
@@ -269,8 +272,11 @@ impl Cpu {
                     return Ok(());
                 }
                 Reason::Routine => {
-                    if let Some(fault) = self.outcome.take() {
-                        return Err(fault);
+                    match self.outcome.take() {
+                        // On into the handler, without a look around if nobody asks for one.
+                        Some(Fault::Exception(exception)) if self.straight => self.raise(exception)?,
+                        Some(fault) => return Err(fault),
+                        None => {}
                     }
                     if attention == 0 || self.must_look() {
                         return Ok(());

@@ -227,7 +227,12 @@ impl Translator {
                     live |= needed(request, step.insn.near_branch_target());
                     live |= effect.reads;
                 }
-                Class::System | Class::Syscall | Class::Sysret | Class::State | Class::SetBase => live = ALL,
+                Class::System
+                | Class::Syscall
+                | Class::Sysret
+                | Class::State
+                | Class::SetBase
+                | Class::Repeat => live = ALL,
                 Class::Base | Class::Selector | Class::Control => {}
                 Class::Raise(_) | Class::Pushf | Class::AccessCheck(_) => live = ALL,
                 Class::Nothing | Class::Cli | Class::Sti | Class::Swapgs | Class::Rdtsc => {}
@@ -387,6 +392,7 @@ impl Emitter<'_> {
             Class::Selector => self.selector(insn, step.live),
             Class::Control => self.control(insn),
             Class::State => self.state(insn),
+            Class::Repeat => self.repeat(insn),
             Class::Syscall => self.leap(offset_of!(Hot, syscall_thunk)),
             Class::Sysret => self.leap(offset_of!(Hot, sysret_thunk)),
             Class::System => self.call_system(SiteKind::System),

@@ -44,6 +44,8 @@ pub enum Class {
     Control,
     /// XSAVEC, XRSTOR.
     State,
+    /// REP MOVS, REP STOS, of bytes or quadwords.
+    Repeat,
     /// To another privilege.
     Syscall,
     Sysret,
@@ -219,6 +221,7 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         Wrfsbase | Wrgsbase if key.has(Key::BASES) && in_place(key) => Some(Class::SetBase),
         Mov if in_place(key) => moved(insn, key),
         Xsavec64 | Xrstor64 if in_place(key) && vectors(insn, key) => Some(Class::State),
+        Movsb | Movsq | Stosb | Stosq if leaps(key) && bulk(insn) => Some(Class::Repeat),
         Syscall if key.has(Key::USER) && leaps(key) => Some(Class::Syscall),
         Sysretq if key.has(Key::KERNEL) && leaps(key) => Some(Class::Sysret),
         Leave if insn.code() == Code::Leaveq => Some(Class::Leave),
@@ -251,6 +254,16 @@ fn moved(insn: &Instruction, key: Key) -> Option<Class> {
         }
         _ => None,
     }
+}
+
+/// A repeated string instruction with 64-bit addresses, off segments without base.
+fn bulk(insn: &Instruction) -> bool {
+    let wide = |n| match insn.op_kind(n) {
+        OpKind::MemorySegRSI => !matches!(insn.memory_segment(), Register::FS | Register::GS),
+        OpKind::MemoryESRDI | OpKind::Register => true,
+        _ => false,
+    };
+    insn.has_rep_prefix() && !insn.has_repne_prefix() && wide(0) && wide(1)
 }
 
 /// XSAVEC and XRSTOR with all of x87, SSE and AVX switched on, off a segment without base.

@@ -126,6 +126,22 @@ impl Emitter<'_> {
         self.asm.bind(done);
     }
 
+    /// REP MOVS, REP STOS: by the thunk, else by the routine.
+    pub(crate) fn repeat(&mut self, insn: &Instruction) {
+        let kind = match insn.mnemonic() {
+            Mnemonic::Movsb => 0,
+            Mnemonic::Movsq => 1,
+            Mnemonic::Stosb => 2,
+            _ => 3,
+        };
+        let done = self.asm.label();
+        let thunks = offset_of!(Hot, repeat_thunk) + 8 * crate::repeat::KINDS * self.key.mmu();
+        self.asm.call_mem(Mem::state(thunks + 8 * kind));
+        self.asm.jrcxz(done);
+        self.call_system(SiteKind::System);
+        self.asm.bind(done);
+    }
+
     /// SYSCALL, SYSRET: a thunk does them, or hands on to their routine.
     pub(crate) fn leap(&mut self, thunk: usize) {
         let site = self.push_site(SiteKind::System, 0, 0);

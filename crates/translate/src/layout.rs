@@ -181,6 +181,8 @@ pub struct Hot {
     pub sysret_thunk: u64,
     /// XSAVEC and XRSTOR by mode: [`crate::state`], or one that leaves them to their routines.
     pub state_thunk: [[u64; 2]; TLB_MODES],
+    /// REP MOVSB, MOVSQ, STOSB and STOSQ by mode: [`crate::repeat`], or one that leaves them to their routines.
+    pub repeat_thunk: [[u64; crate::repeat::KINDS]; TLB_MODES],
 }
 
 pub const PARKED_R11: usize = 0;

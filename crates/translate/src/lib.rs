@@ -20,6 +20,7 @@ mod memory;
 mod operation;
 pub mod privilege;
 pub mod refill;
+pub mod repeat;
 mod stack;
 pub mod state;
 pub mod thunk;

@@ -290,6 +290,7 @@ pub fn prepare(hot: &mut Hot, access: AccessRoutine, commit: SiteRoutine, system
     crate::lookup::prepare(hot, false);
     crate::privilege::prepare(hot, false);
     crate::state::prepare(hot, false);
+    crate::repeat::prepare(hot, false);
 }
 
 /// Puts x87 and the upper halves of YMM into the XSAVE area, where XMM and MXCSR are already.
