@@ -31,6 +31,8 @@ pub enum Command {
     Tree(crate::tree::TreeArgs),
     /// A prompt of cmdlets (Get-VM, Start-VM, …), or a script of them.
     Shell(crate::shell::ShellArgs),
+    /// Offer the operations as a REST API on a Unix socket, and on TCP with a token.
+    Serve(crate::serve::ServeArgs),
     /// Run one virtual machine of the store; started by `vm start`.
     #[command(hide = true)]
     Worker { id: ireko_manage::Guid },

@@ -15,6 +15,7 @@ mod orders;
 mod progress;
 mod report;
 mod run;
+mod serve;
 mod shell;
 mod size;
 mod suite;
@@ -55,6 +56,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Vm(args) => vm::run(args),
         Command::Tree(args) => tree::run(args),
         Command::Shell(args) => shell::run(args),
+        Command::Serve(args) => serve::run(args),
         Command::Worker { id } => vm::worker(*id),
     }
 }

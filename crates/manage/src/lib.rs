@@ -15,6 +15,7 @@ pub mod rules;
 #[cfg(test)]
 mod scratch;
 pub mod select;
+pub mod server;
 pub mod state;
 pub mod store;
 pub mod value;

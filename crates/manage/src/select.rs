@@ -110,6 +110,7 @@ pub fn by_name<'a>(all: &'a [Config], name: &str) -> Result<Vec<&'a Config>, Fai
 pub fn not_found(name: &str) -> Failure {
     Failure::invalid(format!("Hyper-V was unable to find a virtual machine with name \"{name}\"."))
         .about(name)
+        .absent()
 }
 
 /// As [`by_name`], for what changes something: a plain name must mean one VM.

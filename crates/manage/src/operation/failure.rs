@@ -24,11 +24,13 @@ pub struct Failure {
     pub id: &'static str,
     /// What it was about, where there is something.
     pub target: Option<String>,
+    /// What was named is not there. Hyper-V calls that an invalid argument; REST has a status for it.
+    pub absent: bool,
 }
 
 impl Failure {
     pub fn new(category: Category, id: &'static str, message: impl Into<String>) -> Self {
-        Self { message: message.into(), category, id, target: None }
+        Self { message: message.into(), category, id, target: None, absent: false }
     }
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(Category::InvalidArgument, "InvalidParameter", message)
@@ -44,6 +46,11 @@ impl Failure {
     }
     pub fn about(mut self, target: impl Into<String>) -> Self {
         self.target = Some(target.into());
+        self
+    }
+
+    pub fn absent(mut self) -> Self {
+        self.absent = true;
         self
     }
 
@@ -76,6 +83,7 @@ impl From<crate::store::StoreError> for Failure {
         let category = match &error {
             StoreError::Denied { .. } => Category::PermissionDenied,
             StoreError::Gone(_) => Category::ObjectNotFound,
+            StoreError::TooLarge { .. } => Category::InvalidArgument,
             _ => Category::ResourceUnavailable,
         };
         Self::new(category, "OperationFailed", error.to_string())

@@ -138,6 +138,7 @@ fn no_disk(config: &Config, location: u32) -> Failure {
         config.name
     ))
     .about(&config.name)
+    .absent()
 }
 
 fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {

@@ -11,7 +11,7 @@ mod nested;
 mod network;
 mod new;
 mod processor;
-mod records;
+pub(crate) mod records;
 mod set;
 pub(crate) mod targets;
 #[cfg(test)]

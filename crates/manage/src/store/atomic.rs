@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// No file of ours is larger; a larger one is not ours.
-const LIMIT: u64 = 1 << 20;
+pub const LIMIT: u64 = 1 << 20;
 
 /// What [`write`] does, step by step; a crash may come before any of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

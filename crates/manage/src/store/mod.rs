@@ -39,6 +39,11 @@ pub enum StoreError {
     Gone(Guid),
     #[error("the configuration {} is damaged ({why}); repair it or remove its directory", path.display())]
     Damaged { path: PathBuf, why: String },
+    #[error(
+        "the settings of '{name}' come to {size} bytes, and {} are the most; shorten its notes or its command line",
+        atomic::LIMIT
+    )]
+    TooLarge { name: String, size: usize },
     #[error("the configuration {} has schema {schema}, and this Ireko knows {} and older; use a newer Ireko", path.display(), config::SCHEMA)]
     TooNew { path: PathBuf, schema: u32 },
 }
@@ -180,5 +185,9 @@ fn write_config(directory: &Path, config: &Config) -> Result<(), StoreError> {
     let mut text = serde_json::to_vec_pretty(config)
         .map_err(|error| StoreError::Io { path: path.clone(), source: io::Error::other(error) })?;
     text.push(b'\n');
+    // Nobody would read it again.
+    if text.len() as u64 > atomic::LIMIT {
+        return Err(StoreError::TooLarge { name: config.name.clone(), size: text.len() });
+    }
     atomic::write(&path, &text).map_err(StoreError::io(&path))
 }
