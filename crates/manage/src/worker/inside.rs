@@ -56,10 +56,11 @@ impl Watch {
     }
 
     /// As of the last look: whether a hypervisor runs, and how many worlds below.
-    pub fn last(&self) -> (Option<bool>, u32) {
-        self.newer.as_ref().map_or((None, 0), |(_, nesting)| {
+    pub fn last(&self) -> (Option<bool>, Option<u32>) {
+        self.newer.as_ref().map_or((None, None), |(_, nesting)| {
             let lately = kept(&nesting.worlds).into_iter().filter(|&number| number > 0);
-            (nesting.hypervisor, lately.count() as u32)
+            let known = nesting.sees_worlds || nesting.hypervisor == Some(false);
+            (nesting.hypervisor, known.then(|| lately.count() as u32))
         })
     }
 
@@ -173,6 +174,6 @@ mod tests {
         watch.seen(Instant::now(), nesting(worlds.clone()));
         let inside = watch.inside(Instant::now(), &nesting(worlds));
         let parents: Vec<_> = inside.worlds.iter().map(|world| world.parent).collect();
-        assert_eq!((parents, watch.last()), (vec![None, Some(0), Some(1)], (Some(true), 2)));
+        assert_eq!((parents, watch.last()), (vec![None, Some(0), Some(1)], (Some(true), Some(2))));
     }
 }

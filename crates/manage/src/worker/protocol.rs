@@ -75,7 +75,7 @@ pub struct Status {
     #[serde(default)]
     pub hypervisor: Option<bool>,
     #[serde(default)]
-    pub worlds: u32,
+    pub worlds: Option<u32>,
     pub resets: u64,
     pub console_bytes: u64,
     pub viewers: usize,

@@ -106,7 +106,7 @@ impl Control {
             cpu_load: inner.load,
             nested: self.nested,
             hypervisor: hypervisor.or((!self.nested).then_some(false)),
-            worlds,
+            worlds: worlds.or((!self.nested).then_some(0)),
             resets: inner.resets,
             console_bytes: self.console.written(),
             viewers: self.console.viewers(),
