@@ -18,8 +18,8 @@ use std::time::Duration;
 
 /// Between two looks.
 const ROUND: Duration = Duration::from_millis(250);
-/// Looks without any movement until what the guest does not unplug is asked of its balloon: 3 s.
-const INSIST_AFTER: u32 = 12;
+/// Looks without any movement until what the guest does not unplug is asked of its balloon: 1 s.
+const INSIST_AFTER: u32 = 4;
 /// Looks without any movement until nobody waits for it any more: 30 s. The wish stands.
 const GIVE_UP_AFTER: u32 = 120;
 /// Looks between two questions for statistics: half a second where memory follows them, otherwise ten.
