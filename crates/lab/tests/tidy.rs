@@ -15,9 +15,9 @@ const ALLOWED: [(&str, &[&str]); 13] = [
     ("devices", &["vmcore"]),
     ("storage", &["vmcore"]),
     ("net", &["vmcore"]),
-    ("machine", &["x86", "vmcore", "cpu", "kvm", "devices", "storage", "net"]),
-    ("manage", &["x86", "vmcore", "machine"]),
-    ("cli", &["x86", "vmcore", "translate", "cpu", "kvm", "machine", "manage"]),
+    ("machine", &["x86", "vmcore", "cpu", "kvm", "devices", "storage"]),
+    ("manage", &["x86", "vmcore", "net", "machine"]),
+    ("cli", &["x86", "vmcore", "translate", "cpu", "kvm", "net", "machine", "manage"]),
     (
         "lab",
         &[

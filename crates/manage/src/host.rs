@@ -10,6 +10,7 @@ use crate::worker::launch::{LOG, last_words};
 use crate::worker::protocol::{Reply, Request, Status};
 use crate::worker::{Client, Launcher};
 use ireko_machine::EngineChoice;
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Seconds since 1970.
@@ -144,6 +145,8 @@ pub struct Vm {
     pub status: Option<Status>,
     /// The last run.
     pub run: Option<Run>,
+    /// Names of virtual switches.
+    pub switches: BTreeMap<Guid, String>,
 }
 
 impl Host {
@@ -165,9 +168,9 @@ impl Host {
 
     pub fn vm(&self, config: Config) -> Vm {
         let directory = self.store.directory(config.id);
-        let run = Run::read(&directory);
+        let (run, switches) = (Run::read(&directory), self.switches_of(&config));
         if !WorkerLock::held(&directory) {
-            return Vm { config, state: State::Off, status: None, run };
+            return Vm { config, state: State::Off, status: None, run, switches };
         }
         let status = Client::connect(&directory).and_then(|mut client| client.status()).ok();
         let state = match &status {
@@ -176,7 +179,15 @@ impl Host {
             None if !WorkerLock::held(&directory) => State::Off,
             None => State::Starting,
         };
-        Vm { config, state, status, run: Run::read(&directory).or(run) }
+        Vm { config, state, status, run: Run::read(&directory).or(run), switches }
+    }
+
+    fn switches_of(&self, config: &Config) -> BTreeMap<Guid, String> {
+        if config.adapters.iter().all(|adapter| adapter.switch.is_none()) {
+            return BTreeMap::new();
+        }
+        let all = self.store.switches().unwrap_or_default();
+        all.into_iter().map(|switch| (switch.id, switch.name)).collect()
     }
 
     /// Asks a VM's worker for something.

@@ -38,9 +38,11 @@ pub fn columns(kind: Kind) -> &'static [Column] {
         Kind::HardDiskDrive => DISK,
         Kind::VMFirmware => FIRMWARE,
         Kind::VMNetworkAdapter => ADAPTER,
+        Kind::VMSwitch => SWITCH,
+        Kind::NetAdapter => NET_ADAPTER,
         Kind::VMMeteringReport => METERING,
         Kind::NestedWorld => WORLD,
-        Kind::NestedVmStatus | Kind::Custom => &[],
+        Kind::NetIPAddress | Kind::NetNat | Kind::NestedVmStatus | Kind::Custom => &[],
     }
 }
 
@@ -90,6 +92,15 @@ const ADAPTER: &[Column] = &[
     column("MacAddress"),
     column("Status"),
     column("IPAddresses"),
+];
+const SWITCH: &[Column] = &[column("Name"), column("SwitchType"), column("NetAdapterInterfaceDescription")];
+const NET_ADAPTER: &[Column] = &[
+    column("Name"),
+    column("InterfaceDescription"),
+    column("ifIndex"),
+    column("Status"),
+    column("MacAddress"),
+    column("LinkSpeed"),
 ];
 const METERING: &[Column] = &[
     column("VMName"),

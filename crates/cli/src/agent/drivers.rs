@@ -25,6 +25,7 @@ pub fn load_all() -> Result<()> {
     load_virtio()?;
     load(&["virtio_blk", "virtio_rng"])?;
     load_memory()?;
+    load_network()?;
     // A machine without virtualization extensions is no error for a shell.
     let _ = load_kvm();
     Ok(())
@@ -46,6 +47,17 @@ fn load_memory() -> Result<()> {
         load(&["virtio_mem"])?;
     }
     Ok(())
+}
+
+/// PCI device id of network adapters.
+const NETWORK: &str = "0x1041";
+
+/// The driver of network adapters, where there are any, and what the host's side of a switch needs.
+fn load_network() -> Result<()> {
+    if has_device(NETWORK) {
+        load(&["virtio_net"])?;
+    }
+    load(&["tun"])
 }
 
 fn has_device(id: &str) -> bool {

@@ -23,6 +23,11 @@ const WANTED: &[&str] = &[
     "virtio_rng",
     "virtio_balloon",
     "virtio_mem",
+    "virtio_net",
+    // The host's side of an Internal switch, and NAT.
+    "tun",
+    "nft_chain_nat",
+    "nft_masq",
     "kvm_amd",
     "kvm_intel",
     // The power button and its events.

@@ -8,7 +8,7 @@ use ireko_machine::Source;
 use ireko_manage::Guid;
 use ireko_manage::store::{Config, Store, default_home};
 use ireko_manage::worker::machine::{Image, RealMachines};
-use ireko_manage::worker::{self, protocol};
+use ireko_manage::worker::{self, Network, protocol};
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,7 +17,10 @@ pub fn worker(id: Guid) -> Result<ExitCode> {
     // A session of its own: no terminal's signal reaches it. It fails for who leads a group already; that is enough.
     let _ = ireko_manage::worker::own_session();
     let store = Store::open(default_home()?)?;
-    let machines = RealMachines { image: Box::new(|config| built_in(config).map_err(|e| format!("{e:#}"))) };
+    let machines = RealMachines {
+        image: Box::new(|config| built_in(config).map_err(|e| format!("{e:#}"))),
+        network: Some(Arc::new(Network::new(store.clone()))),
+    };
     worker::run(&store, id, &machines, |started| {
         if let Err(error) = protocol::write_line(&mut io::stdout(), &started) {
             eprintln!("nobody hears that it {started:?}: {error}");

@@ -120,6 +120,10 @@ impl Parameter {
         self.required = true;
         self
     }
+    pub const fn optional(mut self) -> Self {
+        self.required = false;
+        self
+    }
     pub const fn set(mut self, set: &'static str) -> Self {
         self.set = set;
         self

@@ -13,13 +13,14 @@ mod new;
 mod processor;
 pub(crate) mod records;
 mod set;
+mod switch;
 pub(crate) mod targets;
 #[cfg(test)]
 mod tests;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 11] = [
+static TABLES: [&[Operation]; 12] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -28,6 +29,7 @@ static TABLES: [&[Operation]; 11] = [
     disk::OPERATIONS,
     firmware::OPERATIONS,
     network::OPERATIONS,
+    switch::OPERATIONS,
     nested::OPERATIONS,
     metering::OPERATIONS,
     host::OPERATIONS,

@@ -1,13 +1,16 @@
-//! Get-VMNetworkAdapter and Set-VMNetworkAdapter: what a port allows.
+//! The network adapters of virtual machines: what they are plugged into, and what their ports allow.
 
+use super::switch;
 use super::targets::{ADAPTER, Ambiguity, VSTD, change, only_off, vms};
-use crate::operation::parameter::{ON_OFF, one_of, switch, text};
+use crate::guid::Guid;
+use crate::operation::parameter::{ON_OFF, object, one_of, switch as flag, text};
 use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View};
 use crate::ops::records;
 use crate::select;
 use crate::state::State;
-use crate::store::{Adapter, Config};
-use crate::value::{Kind, Record};
+use crate::store::{Adapter, Config, SwitchType};
+use crate::value::{Kind, Record, Value};
+use crate::worker::protocol::Request;
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -20,8 +23,8 @@ pub static OPERATIONS: &[Operation] = &[
             needs_name: true,
         }],
         rest: Rest { method: Method::Get, route: "/vms/{VMName}/adapters" },
-        doc: "Gives the network adapters of virtual machines.",
-        parameters: &[&VSTD, NAME],
+        doc: "Gives the network adapters of virtual machines, and with -ManagementOS this host's own.",
+        parameters: &[GET, NAME],
         prints: Prints::Always,
         result: Some(Kind::VMNetworkAdapter),
         impact: Impact::None,
@@ -39,53 +42,253 @@ pub static OPERATIONS: &[Operation] = &[
         impact: Impact::Change,
         run: |call| change(call, "change the network adapters of", set, adapters),
     },
+    Operation {
+        cmdlet: "Add-VMNetworkAdapter",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "adapter-add",
+            doc: "Give a virtual machine a network adapter.",
+            view: View::Table,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/vms/{VMName}/adapters" },
+        doc: "Gives a virtual machine one more network adapter.",
+        parameters: &[&VSTD, ADD],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMNetworkAdapter),
+        impact: Impact::Change,
+        run: |call| change(call, "add a network adapter to", add, adapters),
+    },
+    Operation {
+        cmdlet: "Remove-VMNetworkAdapter",
+        aliases: &[],
+        verbs: &[],
+        rest: Rest { method: Method::Delete, route: "/vms/{VMName}/adapters" },
+        doc: "Takes network adapters away: all of the virtual machine, or those of the given name.",
+        parameters: &[&VSTD, &ADAPTER, NAME],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMNetworkAdapter),
+        impact: Impact::Change,
+        run: |call| change(call, "remove a network adapter of", remove, adapters),
+    },
+    Operation {
+        cmdlet: "Rename-VMNetworkAdapter",
+        aliases: &[],
+        verbs: &[],
+        rest: Rest { method: Method::Post, route: "/vms/{VMName}/adapters/rename" },
+        doc: "Gives a network adapter another name.",
+        parameters: &[&VSTD, &ADAPTER, NAME_AT_1, RENAME],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMNetworkAdapter),
+        impact: Impact::Change,
+        run: |call| change(call, "rename a network adapter of", rename, adapters),
+    },
+    Operation {
+        cmdlet: "Connect-VMNetworkAdapter",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "connect",
+            doc: "Plug a virtual machine's network adapters into a virtual switch.",
+            view: View::Table,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/vms/{VMName}/adapters/connect" },
+        doc: "Plugs network adapters into a virtual switch; of a running virtual machine, too.",
+        parameters: &[&VSTD, &ADAPTER, NAME, CONNECT],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMNetworkAdapter),
+        impact: Impact::Change,
+        run: |call| change(call, "connect the network adapters of", connect, adapters),
+    },
+    Operation {
+        cmdlet: "Disconnect-VMNetworkAdapter",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "disconnect",
+            doc: "Pull the plugs of a virtual machine's network adapters.",
+            view: View::Table,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/vms/{VMName}/adapters/disconnect" },
+        doc: "Pulls the plugs of network adapters; of a running virtual machine, too.",
+        parameters: &[&VSTD, &ADAPTER, NAME_AT_1],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMNetworkAdapter),
+        impact: Impact::Change,
+        run: |call| change(call, "disconnect the network adapters of", disconnect, adapters),
+    },
 ];
 
-const NAME: &[Parameter] =
-    &[text("Name", "The adapter's name; wildcards count.").alias(&["VMNetworkAdapterName"])];
+const NAME_TEXT: Parameter =
+    text("Name", "The adapter's name; wildcards count.").alias(&["VMNetworkAdapterName"]);
+const NAME: &[Parameter] = &[NAME_TEXT];
+const NAME_AT_1: &[Parameter] = &[NAME_TEXT.at(1)];
+const GET: &[Parameter] = &[
+    VSTD[0].optional(),
+    VSTD[1].optional(),
+    flag("ManagementOS", "This host's own adapters.").set("ManagementOS"),
+    flag("All", "Those of all virtual machines, and this host's own.").set("All"),
+];
 const SET: &[Parameter] = &[
     one_of("MacAddressSpoofing", ON_OFF, "Whether frames may leave with addresses of other machines."),
     one_of("DhcpGuard", ON_OFF, "Whether DHCP servers' answers from it are dropped."),
     one_of("RouterGuard", ON_OFF, "Whether router advertisements from it are dropped."),
     text("StaticMacAddress", "12 hexadecimal digits."),
-    switch("DynamicMacAddress", "An address of the host's range."),
+    flag("DynamicMacAddress", "An address of the host's range."),
 ];
+const ADD: &[Parameter] = &[
+    text("Name", "The adapter's name.").alias(&["VMNetworkAdapterName"]).flag("name"),
+    text("SwitchName", "The virtual switch that it is plugged into.").flag("switch"),
+    text("StaticMacAddress", "12 hexadecimal digits.").flag("mac"),
+    flag("DynamicMacAddress", "An address of the host's range; so it is without this, too."),
+];
+const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(2)];
+const CONNECT: &[Parameter] = &[
+    text("SwitchName", "The virtual switch.").at(1).flag("switch"),
+    object("VMSwitch", Kind::VMSwitch, "The virtual switch as an object.").at(2),
+];
+
+/// As many slots as a machine has for them.
+const MOST: usize = 8;
 
 fn adapters(vm: &crate::host::Vm, _: &crate::host::HostFacts) -> Vec<Record> {
     records::network_adapters(vm)
 }
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
-    let wanted = call.arguments.text("Name").unwrap_or("*").to_owned();
-    for config in vms(call, Ambiguity::Allowed)? {
-        for record in records::network_adapters(&call.host.vm(config)) {
-            let name = record.property("Name").map(ToString::to_string).unwrap_or_default();
-            if select::wildcard(&wanted, &name) {
-                call.give(record);
-            }
+    let arguments = call.arguments;
+    let wanted = arguments.text("Name").unwrap_or("*").to_owned();
+    let all = arguments.switch("All");
+    let configs = if all { call.host.configs()? } else { vms(call, Ambiguity::Allowed)? };
+    let mut found: Vec<Record> =
+        configs.into_iter().flat_map(|config| records::network_adapters(&call.host.vm(config))).collect();
+    if all || arguments.switch("ManagementOS") {
+        let internal = call.host.store.switches()?.into_iter().filter(|s| s.kind == SwitchType::Internal);
+        found.extend(internal.map(|switch| records::host_adapter(&switch)));
+    } else if !["VMName", "VM"].iter().any(|name| arguments.has(name)) {
+        return Err(Failure::invalid("Whose? Give -VMName, -ManagementOS or -All."));
+    }
+    for record in found {
+        let name = record.property("Name").map(ToString::to_string).unwrap_or_default();
+        if select::wildcard(&wanted, &name) {
+            call.give(record);
         }
     }
     Ok(())
 }
 
+/// The adapters of this VM that are meant: those of the objects from the pipeline, or those of the name.
+fn chosen<'a>(call: &Call<'_>, config: &'a mut Config) -> Result<Vec<&'a mut Adapter>, Failure> {
+    let of_object = |value: &Value| match value {
+        Value::Record(record) if record.guid("VMId") == Some(config.id) => {
+            record.property("Id")?.to_string().rsplit('\\').next()?.parse::<Guid>().ok()
+        }
+        _ => None,
+    };
+    let objects = call.arguments.items("VMNetworkAdapter");
+    let ids: Vec<Guid> = objects.iter().filter_map(of_object).collect();
+    let wanted = call.arguments.text("Name").unwrap_or("*");
+    let fits = |adapter: &Adapter| {
+        (objects.is_empty() || ids.contains(&adapter.id)) && select::wildcard(wanted, &adapter.name)
+    };
+    let (vm, found): (_, Vec<_>) =
+        (config.name.clone(), config.adapters.iter_mut().filter(|adapter| fits(adapter)).collect());
+    if found.is_empty() && !select::has_wildcard(wanted) {
+        return Err(Failure::invalid(format!(
+            "Hyper-V was unable to find a network adapter with name \"{wanted}\" in '{vm}'."
+        ))
+        .about(vm));
+    }
+    Ok(found)
+}
+
+/// A running VM's worker takes over what is set now.
+fn tell(call: &Call<'_>, config: &Config, state: State) -> Result<(), Failure> {
+    if state == State::Off {
+        return Ok(());
+    }
+    call.host.ask(config, &Request::Network { adapters: config.adapters.clone() })
+}
+
 fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
     let arguments = call.arguments;
-    let wanted = arguments.text("Name").unwrap_or("*");
     let mac = arguments.text("StaticMacAddress").map(mac).transpose()?;
     if mac.is_some() {
         only_off(state, &config.name, "The MAC address")?;
     }
     let flag = |name, old| arguments.text(name).map_or(old, |word| word == "On");
-    for adapter in config.adapters.iter_mut().filter(|adapter| select::wildcard(wanted, &adapter.name)) {
+    for adapter in chosen(call, config)? {
         adapter.mac_address_spoofing = flag("MacAddressSpoofing", adapter.mac_address_spoofing);
         adapter.dhcp_guard = flag("DhcpGuard", adapter.dhcp_guard);
         adapter.router_guard = flag("RouterGuard", adapter.router_guard);
         if let Some(mac) = &mac {
-            Adapter { dynamic_mac: false, mac: mac.clone(), ..adapter.clone() }.clone_into(adapter);
+            adapter.dynamic_mac = false;
+            mac.clone_into(&mut adapter.mac);
         }
         adapter.dynamic_mac |= arguments.switch("DynamicMacAddress");
     }
+    tell(call, config, state)
+}
+
+fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    only_off(state, &config.name, "The set of network adapters")?;
+    if config.adapters.len() >= MOST {
+        return Err(Failure::invalid(format!(
+            "'{}' has {MOST} network adapters, which are the most.",
+            config.name
+        )));
+    }
+    let id = Guid::random().map_err(|error| Failure::failed(format!("No random id: {error}")))?;
+    let mut adapter = Adapter::new(id, call.arguments.text("Name").unwrap_or("Network Adapter"));
+    if let Some(text) = call.arguments.text("StaticMacAddress") {
+        adapter.dynamic_mac = false;
+        adapter.mac = mac(text)?;
+    }
+    if let Some(name) = call.arguments.text("SwitchName") {
+        adapter.switch = Some(switch::by_name(call, name)?.id);
+    }
+    config.adapters.push(adapter);
     Ok(())
+}
+
+fn remove(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    only_off(state, &config.name, "The set of network adapters")?;
+    let ids: Vec<Guid> = chosen(call, config)?.into_iter().map(|adapter| adapter.id).collect();
+    config.adapters.retain(|adapter| !ids.contains(&adapter.id));
+    Ok(())
+}
+
+fn rename(call: &mut Call<'_>, config: &mut Config, _: State) -> Result<(), Failure> {
+    let name = call.arguments.text("NewName").unwrap_or_default();
+    crate::rules::name::check(name).map_err(Failure::invalid)?;
+    for adapter in chosen(call, config)? {
+        name.clone_into(&mut adapter.name);
+    }
+    Ok(())
+}
+
+fn connect(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    let object = call.arguments.items("VMSwitch").first().map(|value| match value {
+        Value::Record(record) => record.guid("Id").map(|id| id.to_string()).unwrap_or_default(),
+        other => other.to_string(),
+    });
+    let name = object.or_else(|| call.arguments.text("SwitchName").map(str::to_owned));
+    let Some(name) = name else {
+        return Err(Failure::invalid("Which virtual switch? Give -SwitchName."));
+    };
+    let switch = switch::by_name(call, &name)?;
+    switch::host_side(call, &switch)?;
+    for adapter in chosen(call, config)? {
+        adapter.switch = Some(switch.id);
+    }
+    tell(call, config, state)
+}
+
+fn disconnect(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    for adapter in chosen(call, config)? {
+        adapter.switch = None;
+    }
+    tell(call, config, state)
 }
 
 fn mac(text: &str) -> Result<String, Failure> {

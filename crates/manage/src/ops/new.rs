@@ -111,11 +111,9 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn basics(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
     let arguments = call.arguments;
-    if let Some(switch) = arguments.text("SwitchName") {
-        return Err(Failure::invalid(format!(
-            "Hyper-V was unable to find a virtual switch with name \"{switch}\"."
-        ))
-        .about(switch));
+    if let Some(name) = arguments.text("SwitchName") {
+        let switch = super::switch::by_name(call, name)?.id;
+        config.adapters.iter_mut().for_each(|adapter| adapter.switch = Some(switch));
     }
     if let Some(device) = arguments.text("BootDevice").filter(|device| *device != "VHD") {
         return Err(Failure::later(format!(

@@ -3,8 +3,8 @@
 use crate::guid::Guid;
 use crate::host::{HostFacts, Vm};
 use crate::state::State;
-use crate::store::Adapter;
 use crate::store::config::MIB;
+use crate::store::{Adapter, Switch, SwitchType};
 use crate::value::{Kind, Record, Value};
 use crate::worker::{self, protocol::Status};
 use std::time::Duration;
@@ -221,8 +221,9 @@ fn adapter(vm: &Vm, own: &Adapter) -> Record {
         .with("VMName", vm.config.name.as_str())
         .with("VMId", vm.config.id)
         .with("IsManagementOs", false)
-        .with("SwitchName", own.switch.clone())
-        .with("Connected", own.switch.is_some())
+        .with("SwitchName", own.switch.and_then(|id| vm.switches.get(&id).cloned()))
+        .with("SwitchId", own.switch)
+        .with("Connected", own.switch.is_some_and(|id| vm.switches.contains_key(&id)))
         .with("IsLegacy", false)
         .with("MacAddress", own.mac.as_str())
         .with("DynamicMacAddressEnabled", own.dynamic_mac)
@@ -231,6 +232,40 @@ fn adapter(vm: &Vm, own: &Adapter) -> Record {
         .with("RouterGuard", on_off(own.router_guard))
         .with("Status", Value::list(if vm.state == State::Off { &[][..] } else { &["Ok"] }.iter().copied()))
         .with("IPAddresses", Value::List(Vec::new()))
+}
+
+/// This host's adapter in an Internal switch.
+pub fn host_adapter(switch: &Switch) -> Record {
+    Record::new(Kind::VMNetworkAdapter)
+        .with("Name", switch.name.as_str())
+        .with("Id", switch.id)
+        .with("VMName", "")
+        .with("IsManagementOs", true)
+        .with("SwitchName", switch.name.as_str())
+        .with("SwitchId", switch.id)
+        .with("Connected", true)
+        .with("MacAddress", switch.mac_address())
+        .with("Status", Value::list(["Ok"]))
+        .with("IPAddresses", Value::List(Vec::new()))
+}
+
+pub fn switch(switch: &Switch, host: &HostFacts) -> Record {
+    Record::new(Kind::VMSwitch)
+        .with("Name", switch.name.as_str())
+        .with("Id", switch.id)
+        .with("Notes", switch.notes.as_str())
+        .with("SwitchType", format!("{:?}", switch.kind))
+        .with("AllowManagementOS", switch.kind == SwitchType::Internal)
+        .with("NetAdapterInterfaceDescription", "")
+        .with("NetAdapterInterfaceDescriptions", Value::Null)
+        .with("BandwidthReservationMode", "None")
+        .with("IovEnabled", false)
+        .with("IovSupport", false)
+        .with("IovSupportReasons", Value::list(["There are no adapters of the host to share."]))
+        .with("EmbeddedTeamingEnabled", false)
+        .with("Extensions", Value::List(Vec::new()))
+        .with("ComputerName", host.name.as_str())
+        .with("IsDeleted", false)
 }
 
 pub fn network_adapters(vm: &Vm) -> Vec<Record> {

@@ -28,6 +28,17 @@ pub static VSTD: [Parameter; 2] = [names("VMName"), VM];
 pub static PROCESSOR: [Parameter; 1] = [of_vm(Kind::VMProcessor, "VMProcessor")];
 pub static MEMORY: [Parameter; 1] = [of_vm(Kind::VMMemory, "VMMemory")];
 pub static FIRMWARE: [Parameter; 1] = [of_vm(Kind::VMFirmware, "VMFirmware")];
+pub static SWITCH: [Parameter; 2] = [
+    text("Name", "Names or ids; wildcards count.")
+        .alias(&["SwitchName"])
+        .many()
+        .required()
+        .at(0)
+        .pipe(Pipeline::ByValue)
+        .set("Name")
+        .positional(),
+    of_vm(Kind::VMSwitch, "VMSwitch"),
+];
 pub static ADAPTER: [Parameter; 1] = [of_vm(Kind::VMNetworkAdapter, "VMNetworkAdapter")];
 pub static DRIVE: [Parameter; 1] = [of_vm(Kind::HardDiskDrive, "VMHardDiskDrive")];
 

@@ -189,7 +189,7 @@ pub struct Adapter {
     #[serde(default)]
     pub dynamic_mac: bool,
     #[serde(default)]
-    pub switch: Option<String>,
+    pub switch: Option<Guid>,
     #[serde(default)]
     pub mac_address_spoofing: bool,
     #[serde(default)]
@@ -224,10 +224,14 @@ impl Config {
 impl Adapter {
     /// The one that every new VM has, with an address of the range that Hyper-V uses (reference: 2.3).
     fn first(vm: Guid) -> Self {
-        let bytes = vm.bytes();
+        Self::new(vm, "Network Adapter")
+    }
+
+    pub fn new(id: Guid, name: &str) -> Self {
+        let bytes = id.bytes();
         Self {
-            name: "Network Adapter".into(),
-            id: vm,
+            name: name.to_owned(),
+            id,
             mac: format!("00155d{:02x}{:02x}{:02x}", bytes[13], bytes[14], bytes[15]).to_uppercase(),
             dynamic_mac: true,
             switch: None,
@@ -236,10 +240,23 @@ impl Adapter {
             router_guard: false,
         }
     }
+
+    /// The MAC address as bytes, if it is one.
+    pub fn address(&self) -> Option<[u8; 6]> {
+        let digits = self.mac.as_bytes();
+        let mut mac = [0; 6];
+        if digits.len() != 12 {
+            return None;
+        }
+        for (byte, pair) in mac.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(mac)
+    }
 }
 
 /// The schema is looked at first: of a newer file nothing else is believed.
-pub(super) fn parse(text: &[u8], path: &Path) -> Result<Config, StoreError> {
+pub(super) fn parse<T: serde::de::DeserializeOwned>(text: &[u8], path: &Path) -> Result<T, StoreError> {
     #[derive(Deserialize)]
     struct Schema {
         schema: u32,

@@ -14,12 +14,14 @@ pub mod atomic;
 pub mod config;
 mod lock;
 pub mod run;
+pub mod switch;
 #[cfg(test)]
 mod tests;
 
 pub use config::{Adapter, Boot, Config, ConfigVersion, Disk, Memory, Processor};
 pub use lock::{VmLock, WorkerLock};
 pub use run::{Meter, Run};
+pub use switch::{Switch, SwitchType};
 
 use crate::guid::Guid;
 use std::fs::{self, DirBuilder};
@@ -122,7 +124,7 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Gone(id)),
             other => other.map_err(StoreError::io(&path))?,
         };
-        let config = config::parse(&text, &path)?;
+        let config: Config = config::parse(&text, &path)?;
         if config.id != id {
             let why = format!("it is that of {}", config.id);
             return Err(StoreError::Damaged { path, why });

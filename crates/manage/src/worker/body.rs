@@ -61,6 +61,7 @@ fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, S
     };
     let control = Arc::new(Control {
         console,
+        network: machine.network(),
         directory,
         nested: config.processor.expose_virtualization_extensions,
         started: Instant::now(),
@@ -117,6 +118,9 @@ impl Prepared {
             }
             // What was changed while it ran counts from now on.
             self.config.memory = self.control.lock().memory.settings.clone();
+            if let Some(adapters) = self.control.network.as_ref().and_then(|network| network.settings()) {
+                self.config.adapters = adapters;
+            }
             match factory.make(&self.config, self.control.console.clone()) {
                 Ok(machine) => self.machine = machine,
                 Err(why) => return Outcome::Failed(format!("after a reset: {why}")),

@@ -13,6 +13,11 @@ use std::process::{Command, Stdio};
 pub trait Launcher: Send + Sync {
     /// Comes back when the VM runs; the error is the worker's sentence.
     fn launch(&self, store: &Store, id: Guid) -> Result<(), String>;
+    /// Starts the host's side of a switch unless it is there; comes back when it is. The error is a sentence.
+    fn host_side(&self, store: &Store, switch: Guid) -> Result<(), String> {
+        let _ = (store, switch);
+        Ok(())
+    }
 }
 
 /// `PROGRAM worker ID`, in a session of its own, with its log in the VM's directory.

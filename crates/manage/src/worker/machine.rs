@@ -1,6 +1,7 @@
 //! The machine as a worker sees it: something that runs to an end and can be told things meanwhile.
 
 use super::console::Console;
+use super::network::Network;
 use crate::rules;
 use crate::store::Config;
 use ireko_machine::{
@@ -16,6 +17,10 @@ pub trait Machine: Send {
     /// Its load and its memory are looked at again and again while it runs, which costs a little.
     fn watched(&self) -> bool {
         true
+    }
+    /// Where its network adapters are plugged in, if it has any.
+    fn network(&self) -> Option<Arc<Network>> {
+        None
     }
     /// Blocks until the end.
     fn run(&mut self) -> Outcome;
@@ -64,13 +69,18 @@ pub type ImageMaker = dyn Fn(&Config) -> Result<Image, String> + Send + Sync;
 /// Machines of `ireko-machine`.
 pub struct RealMachines {
     pub image: Box<ImageMaker>,
+    /// Without one, machines have no network adapters.
+    pub network: Option<Arc<Network>>,
 }
 
 impl Factory for RealMachines {
     fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String> {
-        let spec = self.spec(config)?;
+        let mut spec = self.spec(config)?;
+        if let Some(network) = &self.network {
+            spec.nics = network.nics(&config.adapters)?;
+        }
         let vm = Vm::new(spec, Endpoints::serial(console)).map_err(|e| e.to_string())?;
-        Ok(Box::new(vm))
+        Ok(Box::new(Wired { vm, network: self.network.clone() }))
     }
 }
 
@@ -119,6 +129,27 @@ impl Machine for Vm {
     }
     fn run(&mut self) -> Outcome {
         Vm::run(self)
+    }
+}
+
+/// A machine with its plugs.
+struct Wired {
+    vm: Vm,
+    network: Option<Arc<Network>>,
+}
+
+impl Machine for Wired {
+    fn remote(&self) -> Arc<dyn Remote> {
+        self.vm.remote()
+    }
+    fn engine(&self) -> (String, String) {
+        Machine::engine(&self.vm)
+    }
+    fn network(&self) -> Option<Arc<Network>> {
+        self.network.clone()
+    }
+    fn run(&mut self) -> Outcome {
+        self.vm.run()
     }
 }
 

@@ -9,6 +9,7 @@ pub mod inside;
 pub mod launch;
 pub mod machine;
 pub mod memory;
+pub mod network;
 pub mod protocol;
 mod server;
 #[cfg(test)]
@@ -19,6 +20,7 @@ pub use body::run;
 pub use client::Client;
 pub use launch::{Launcher, ProcessLauncher};
 pub use machine::{Factory, Machine, RealMachines, Remote};
+pub use network::Network;
 
 /// Makes this process the leader of a session of its own.
 pub fn own_session() -> std::io::Result<()> {

@@ -30,6 +30,10 @@ pub enum Request {
     Memory {
         settings: crate::store::Memory,
     },
+    /// Other settings of network adapters, as far as a running VM can take them.
+    Network {
+        adapters: Vec<crate::store::Adapter>,
+    },
     /// What runs inside.
     Inside,
     /// The console's kept output and all that follows; what is sent goes to the guest.

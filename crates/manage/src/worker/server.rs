@@ -4,6 +4,7 @@ use super::console::Console;
 use super::inside::{Inside, Watch};
 use super::machine::Remote;
 use super::memory::{self, Keeper};
+use super::network::Network;
 use super::protocol::{Reply, Request, Status, read_line, write_line};
 use super::usage;
 use crate::state::{self, Action, State, Verdict};
@@ -24,6 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The running VM, shared by the connections and the thread that runs it.
 pub struct Control {
     pub console: Console,
+    pub network: Option<Arc<Network>>,
     pub directory: PathBuf,
     pub nested: bool,
     pub started: Instant,
@@ -63,13 +65,19 @@ impl Control {
         if let Request::Memory { settings } = request {
             return memory::change(self, settings).map_or_else(Reply::Error, |()| Reply::Done);
         }
+        if let Request::Network { adapters } = request {
+            let applied = self.network.as_ref().map_or(Ok(()), |network| network.apply(adapters));
+            return applied.map_or_else(Reply::Error, |()| Reply::Done);
+        }
         if *request == Request::Inside {
             return Reply::Inside(Box::new(self.inside()));
         }
         let mut inner = self.lock();
         let action = match request {
             Request::Status => return Reply::Status(Box::new(self.status(&inner))),
-            Request::Console | Request::Inside | Request::Memory { .. } => return Reply::Done,
+            Request::Console | Request::Inside | Request::Memory { .. } | Request::Network { .. } => {
+                return Reply::Done;
+            }
             Request::Meter { on } => return self.meter(&mut inner, *on),
             Request::ShutDown { .. } => Action::ShutDown,
             Request::TurnOff => Action::TurnOff,
@@ -168,6 +176,7 @@ fn act(inner: &mut Inner, request: &Request) {
         | Request::Console
         | Request::Meter { .. }
         | Request::Inside
+        | Request::Network { .. }
         | Request::Memory { .. } => (),
     }
 }

@@ -1,0 +1,301 @@
+//! New-, Get-, Set-, Rename- and Remove-VMSwitch.
+
+use super::targets::SWITCH;
+use crate::guid::Guid;
+use crate::host::now;
+use crate::operation::parameter::{boolean, guid, one_of, text};
+use crate::operation::{
+    Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
+};
+use crate::ops::records;
+use crate::rules;
+use crate::select;
+use crate::store::{Switch, SwitchType};
+use crate::value::{Kind, Value};
+
+pub static OPERATIONS: &[Operation] = &[
+    Operation {
+        cmdlet: "New-VMSwitch",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "switch-create",
+            doc: "Create a virtual switch.",
+            view: View::Table,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/switches" },
+        doc: "Creates a virtual switch: Private for virtual machines only, Internal with an adapter of this host.",
+        parameters: &[NEW],
+        prints: Prints::Always,
+        result: Some(Kind::VMSwitch),
+        impact: Impact::Change,
+        run: new,
+    },
+    Operation {
+        cmdlet: "Get-VMSwitch",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "switches",
+            doc: "List virtual switches.",
+            view: View::Table,
+            needs_name: false,
+        }],
+        rest: Rest { method: Method::Get, route: "/switches" },
+        doc: "Gives virtual switches: all, or those of the given names.",
+        parameters: &[GET],
+        prints: Prints::Always,
+        result: Some(Kind::VMSwitch),
+        impact: Impact::None,
+        run: get,
+    },
+    Operation {
+        cmdlet: "Set-VMSwitch",
+        aliases: &[],
+        verbs: &[],
+        rest: Rest { method: Method::Patch, route: "/switches/{Name}" },
+        doc: "Changes virtual switches: their type and their notes.",
+        parameters: &[&SWITCH, SET],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMSwitch),
+        impact: Impact::Change,
+        run: set,
+    },
+    Operation {
+        cmdlet: "Rename-VMSwitch",
+        aliases: &[],
+        verbs: &[],
+        rest: Rest { method: Method::Post, route: "/switches/{Name}/rename" },
+        doc: "Gives a virtual switch another name.",
+        parameters: &[&SWITCH, RENAME],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMSwitch),
+        impact: Impact::Change,
+        run: rename,
+    },
+    Operation {
+        cmdlet: "Remove-VMSwitch",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "switch-remove",
+            doc: "Remove a virtual switch; adapters in it are then disconnected.",
+            view: View::Table,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Delete, route: "/switches/{Name}" },
+        doc: "Removes virtual switches; adapters in them are then disconnected.",
+        parameters: &[&SWITCH, REMOVE],
+        prints: Prints::Never,
+        result: None,
+        impact: Impact::Danger,
+        run: remove,
+    },
+];
+
+const TYPES: &[&str] = &["Internal", "Private"];
+
+const NEW: &[Parameter] = &[
+    text("Name", "The name.").alias(&["SwitchName"]).required().at(0).positional(),
+    one_of("SwitchType", TYPES, "Private: virtual machines only; Internal: and this host.")
+        .set("SwitchType")
+        .flag("type"),
+    text("NetAdapterName", "For an External switch, which is not there yet.")
+        .alias(&["InterfaceAlias"])
+        .many()
+        .pipe(Pipeline::ByPropertyName)
+        .set("NetAdapterName"),
+    text("NetAdapterInterfaceDescription", "For an External switch, which is not there yet.")
+        .alias(&["InterfaceDescription"])
+        .many()
+        .set("NetAdapterInterfaceDescription"),
+    boolean("AllowManagementOS", "For an External switch, which is not there yet."),
+    text("Notes", "Words for people.").flag("notes"),
+];
+const GET: &[Parameter] = &[
+    text("Name", "Names; wildcards count.").alias(&["SwitchName"]).many().at(0).set("Name").positional(),
+    guid("Id", "The id.").alias(&["SwitchId"]).at(0).pipe(Pipeline::ByValueOrPropertyName).set("Id"),
+    one_of("SwitchType", &["Internal", "Private", "External"], "Only those of this type.").many(),
+];
+const SET: &[Parameter] = &[
+    one_of("SwitchType", TYPES, "Another type."),
+    text("NetAdapterName", "For an External switch, which is not there yet.").alias(&["InterfaceAlias"]),
+    text("Notes", "Words for people."),
+];
+const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(1).positional()];
+const REMOVE: &[Parameter] = &[crate::operation::parameter::switch("Force", "Do not ask.").flag("force")];
+
+fn external() -> Failure {
+    Failure::later(
+        "An External switch, which has a network adapter of this host in it, is not there yet; use -SwitchType \
+         Internal with New-NetNat, or -SwitchType Private.",
+    )
+}
+
+fn not_found(name: &str) -> Failure {
+    Failure::invalid(format!("Hyper-V was unable to find a virtual switch with name \"{name}\".")).about(name)
+}
+
+/// The one switch that a name (or an id) means.
+pub fn by_name(call: &Call<'_>, name: &str) -> Result<Switch, Failure> {
+    let mut found = matching(&call.host.store.switches()?, name)?;
+    match found.len() {
+        1 => Ok(found.remove(0)),
+        many => Err(Failure::invalid(format!(
+            "{many} virtual switches have the name \"{name}\"; use one of their ids: {}",
+            found.iter().map(|switch| switch.id.to_string()).collect::<Vec<_>>().join(", ")
+        ))
+        .about(name)),
+    }
+}
+
+fn matching(all: &[Switch], name: &str) -> Result<Vec<Switch>, Failure> {
+    let id: Option<Guid> = name.parse().ok();
+    let fits = |switch: &&Switch| Some(switch.id) == id || select::wildcard(name, &switch.name);
+    let found: Vec<Switch> = all.iter().filter(fits).cloned().collect();
+    if found.is_empty() && !select::has_wildcard(name) { Err(not_found(name)) } else { Ok(found) }
+}
+
+/// The switches that the arguments mean; what means none is noted as an error of its own.
+fn switches(call: &mut Call<'_>) -> Result<Vec<Switch>, Failure> {
+    let all = call.host.store.switches()?;
+    let mut found: Vec<Switch> = Vec::new();
+    let mut names: Vec<String> = call.arguments.items("Name").iter().map(Value::to_string).collect();
+    let ids = call.arguments.items("VMSwitch").iter().filter_map(|value| match value {
+        Value::Record(record) => record.guid("Id"),
+        _ => None,
+    });
+    names.extend(ids.map(|id| id.to_string()));
+    for name in names {
+        match matching(&all, &name) {
+            Ok(switches) => found.extend(switches),
+            Err(failure) => call.answer.errors.push(failure),
+        }
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    found.retain(|switch| seen.insert(switch.id));
+    Ok(found)
+}
+
+fn kind(word: &str) -> SwitchType {
+    if word == "Internal" { SwitchType::Internal } else { SwitchType::Private }
+}
+
+fn new(call: &mut Call<'_>) -> Result<(), Failure> {
+    let arguments = call.arguments;
+    if arguments.has("NetAdapterName") || arguments.has("NetAdapterInterfaceDescription") {
+        return Err(external());
+    }
+    let name = arguments.text("Name").unwrap_or_default().to_owned();
+    rules::name::check(&name).map_err(Failure::invalid)?;
+    let Some(word) = arguments.text("SwitchType") else {
+        return Err(Failure::invalid("Which type? Give -SwitchType Internal or -SwitchType Private."));
+    };
+    let id = Guid::random().map_err(|error| Failure::failed(format!("No random id: {error}")))?;
+    let notes = arguments.text("Notes").unwrap_or_default().to_owned();
+    let switch = Switch { schema: 1, id, name, kind: kind(word), notes, created: now() };
+    if !call.should("create the virtual switch", &switch.name) {
+        return Ok(());
+    }
+    call.host.store.create_switch(&switch)?;
+    if let Err(failure) = host_side(call, &switch) {
+        let (lock, _) = call.host.store.lock_switch(id)?;
+        call.host.store.remove_switch(lock)?;
+        return Err(failure);
+    }
+    let record = records::switch(&switch, &call.host.surroundings.host());
+    call.give(record);
+    Ok(())
+}
+
+/// Starts the process of the host's side where there is to be one.
+pub fn host_side(call: &Call<'_>, switch: &Switch) -> Result<(), Failure> {
+    if switch.kind == SwitchType::Private {
+        return Ok(());
+    }
+    let started = call.host.launcher.host_side(&call.host.store, switch.id);
+    started.map_err(|why| {
+        Failure::refused(format!("The switch '{}' has no adapter of this host: {why}.", switch.name))
+            .about(&switch.name)
+    })
+}
+
+fn get(call: &mut Call<'_>) -> Result<(), Failure> {
+    let arguments = call.arguments;
+    let found = if let Some(Value::Guid(id)) = arguments.value("Id") {
+        vec![call.host.store.switch(*id).map_err(|_| not_found(&id.to_string()))?]
+    } else if arguments.has("Name") {
+        switches(call)?
+    } else {
+        call.host.store.switches()?
+    };
+    let types: Vec<String> = arguments.items("SwitchType").iter().map(Value::to_string).collect();
+    let facts = call.host.surroundings.host();
+    for switch in found {
+        if types.is_empty() || types.contains(&format!("{:?}", switch.kind)) {
+            call.give(records::switch(&switch, &facts));
+        }
+    }
+    Ok(())
+}
+
+/// Changes each meant switch under its lock.
+fn change(
+    call: &mut Call<'_>,
+    action: &str,
+    body: fn(&mut Call<'_>, &mut Switch) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let found = switches(call)?;
+    call.each(found, |call, switch| {
+        if !call.should(action, &switch.name) {
+            return Ok(());
+        }
+        let (lock, before) = call.host.store.lock_switch(switch.id)?;
+        let mut after = before.clone();
+        body(call, &mut after)?;
+        if after != before {
+            call.host.store.save_switch(&lock, &after)?;
+        }
+        // Its host's side reads what it is to be when it starts, and ends when it is to be none.
+        host_side(call, &after)?;
+        call.give(records::switch(&after, &call.host.surroundings.host()));
+        Ok(())
+    });
+    Ok(())
+}
+
+fn set(call: &mut Call<'_>) -> Result<(), Failure> {
+    if call.arguments.has("NetAdapterName") {
+        return Err(external());
+    }
+    change(call, "change the virtual switch", |call, switch| {
+        if let Some(word) = call.arguments.text("SwitchType") {
+            switch.kind = kind(word);
+        }
+        if let Some(notes) = call.arguments.text("Notes") {
+            notes.clone_into(&mut switch.notes);
+        }
+        Ok(())
+    })
+}
+
+fn rename(call: &mut Call<'_>) -> Result<(), Failure> {
+    change(call, "rename the virtual switch", |call, switch| {
+        let name = call.arguments.text("NewName").unwrap_or_default();
+        rules::name::check(name).map_err(Failure::invalid)?;
+        name.clone_into(&mut switch.name);
+        Ok(())
+    })
+}
+
+fn remove(call: &mut Call<'_>) -> Result<(), Failure> {
+    let found = switches(call)?;
+    call.each(found, |call, switch| {
+        let question = format!("Are you sure you want to remove the virtual switch \"{}\"?", switch.name);
+        if !call.should_ask("remove the virtual switch", &switch.name, &question) {
+            return Ok(());
+        }
+        let (lock, _) = call.host.store.lock_switch(switch.id)?;
+        call.host.store.remove_switch(lock)?;
+        Ok(())
+    });
+    Ok(())
+}

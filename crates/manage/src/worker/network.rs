@@ -1,0 +1,76 @@
+//! The network adapters of a worker's VM: their plugs outlive the machine's resets, and change while it runs.
+
+use crate::guid::Guid;
+use crate::store::{Adapter, Store};
+use ireko_machine::NicSpec;
+use ireko_net::Policy;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+type Plugs = Vec<(Guid, Arc<ireko_net::Adapter>)>;
+
+pub struct Network {
+    store: Store,
+    plugs: Mutex<Plugs>,
+    settings: Mutex<Option<Vec<Adapter>>>,
+}
+
+impl Network {
+    pub fn new(store: Store) -> Self {
+        Self { store, plugs: Mutex::default(), settings: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Plugs> {
+        self.plugs.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What a machine with these adapters has.
+    pub fn nics(&self, adapters: &[Adapter]) -> Result<Vec<NicSpec>, String> {
+        let mut plugs = self.lock();
+        let mut nics = Vec::new();
+        for adapter in adapters {
+            let policy = policy(adapter)?;
+            let known = plugs.iter().find(|(id, _)| *id == adapter.id).map(|(_, plug)| plug.clone());
+            let plug = known.unwrap_or_else(|| {
+                let plug = Arc::new(ireko_net::Adapter::new(&adapter.id.to_string(), policy));
+                plugs.push((adapter.id, plug.clone()));
+                plug
+            });
+            nics.push(NicSpec { mac: policy.mac, port: plug });
+        }
+        drop(plugs);
+        self.apply(adapters)?;
+        Ok(nics)
+    }
+
+    /// What counts now: what was taken over while the machine ran.
+    pub fn settings(&self) -> Option<Vec<Adapter>> {
+        self.settings.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    /// Takes over what is set of adapters that the machine has.
+    pub fn apply(&self, adapters: &[Adapter]) -> Result<(), String> {
+        *self.settings.lock().unwrap_or_else(|e| e.into_inner()) = Some(adapters.to_vec());
+        for (id, plug) in self.lock().iter() {
+            let Some(adapter) = adapters.iter().find(|adapter| adapter.id == *id) else { continue };
+            plug.set_policy(policy(adapter)?);
+            // A switch that has been removed is a plug in nothing.
+            let ports = adapter.switch.map(|switch| self.store.ports(switch)).filter(|ports| ports.is_dir());
+            plug.connect(ports.as_deref()).map_err(|error| {
+                format!("the adapter '{}' cannot be plugged into its switch: {error}", adapter.name)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn policy(adapter: &Adapter) -> Result<Policy, String> {
+    let mac = adapter.address().ok_or_else(|| {
+        format!("the adapter '{}' has the MAC address '{}', which is none", adapter.name, adapter.mac)
+    })?;
+    Ok(Policy {
+        mac,
+        spoofing: adapter.mac_address_spoofing,
+        dhcp_guard: adapter.dhcp_guard,
+        router_guard: adapter.router_guard,
+    })
+}
