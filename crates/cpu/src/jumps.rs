@@ -207,8 +207,7 @@ mod tests {
 
     #[test]
     fn numbers_end_before_they_come_again() {
-        let mut jumps = Jumps::default();
-        jumps.given = u32::MAX / 4 * 4 - 8;
+        let mut jumps = Jumps { given: u32::MAX / 4 * 4 - 8, ..Jumps::default() };
         assert!(jumps.spent() && jumps.give().checked_add(4).is_some());
     }
 }

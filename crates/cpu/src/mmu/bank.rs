@@ -257,7 +257,7 @@ impl Bank {
         for (entry, shift) in [(large, LARGE_SHIFT), (small, 12)] {
             let page = address >> shift << shift;
             if wanted.contains(&(entry.key ^ page)) {
-                let host = entry.host + (address - page & !0xfff);
+                let host = entry.host + ((address - page) & !0xfff);
                 let (write, global) = (entry.flags & SECOND_READ_ONLY == 0, entry.flags & SECOND_GLOBAL != 0);
                 return Some((host as *mut u8, write, global));
             }
