@@ -7,11 +7,12 @@ use super::route::{self, Found, Route};
 use super::{Server, input, openapi};
 use crate::host::Host;
 use crate::operation::{Answer, Arguments, Question, Surface, invoke};
-use crate::value::Kind;
+use crate::value::{Kind, Record};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
 use hyper::{Request, Response, StatusCode};
+use serde::Serialize;
 use serde_json::{Value as Json, json};
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -46,7 +47,7 @@ async fn respond(
     let (method, path) = (request.method().as_str().to_owned(), request.uri().path().to_owned());
     match (method.as_str(), path.as_str()) {
         ("GET", "/openapi.json") => {
-            let document = openapi::document();
+            let document = format!("{:#}", openapi::document());
             return Ok(reply::json(Reply { status: StatusCode::OK, document, location: None }));
         }
         ("GET", "/events") => return server.events.subscribe().await.map(reply::stream),
@@ -171,14 +172,23 @@ impl Surface for Remote {
     }
 }
 
+/// Records keep the order of their properties.
+#[derive(Serialize)]
+struct Results<'a> {
+    results: &'a [Record],
+    warnings: &'a [String],
+    messages: &'a [String],
+}
+
 fn call(host: &Host, route: &'static Route, arguments: &Arguments) -> Result<Reply, Problem> {
     let operation = route.operation;
     let mut surface = Remote::default();
     let answer = invoke(host, operation, arguments, &mut surface);
     if let Some(problem) = refusal(operation.cmdlet, &answer, &surface.questions) {
-        return Err(results(&answer, &surface.messages)
-            .into_iter()
-            .fold(problem, |problem, (name, value)| problem.with(&name, value)));
+        return Err(problem
+            .with("results", json!(answer.records))
+            .with("warnings", answer.warnings)
+            .with("messages", surface.messages));
     }
     let location = match answer.records.as_slice() {
         [made] if operation.cmdlet == "New-VM" && made.kind == Kind::VirtualMachine => {
@@ -187,7 +197,11 @@ fn call(host: &Host, route: &'static Route, arguments: &Arguments) -> Result<Rep
         _ => None,
     };
     let status = if location.is_some() { StatusCode::CREATED } else { StatusCode::OK };
-    Ok(Reply { status, document: Json::Object(results(&answer, &surface.messages)), location })
+    let results =
+        Results { results: &answer.records, warnings: &answer.warnings, messages: &surface.messages };
+    let document = serde_json::to_string_pretty(&results)
+        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "OperationFailed", error.to_string()))?;
+    Ok(Reply { status, document, location })
 }
 
 /// Errors first; a question that nobody could answer is one, too.
@@ -200,16 +214,4 @@ fn refusal(cmdlet: &'static str, answer: &Answer, questions: &[String]) -> Optio
     let question = questions.first()?;
     let why = format!("{question} Nobody can be asked here; send \"Confirm\": false where it is meant.");
     Some(Problem::new(StatusCode::CONFLICT, "ConfirmationRequired", why).with("questions", questions))
-}
-
-fn results(answer: &Answer, messages: &[String]) -> serde_json::Map<String, Json> {
-    let document = json!({
-        "results": answer.records,
-        "warnings": answer.warnings,
-        "messages": messages,
-    });
-    match document {
-        Json::Object(object) => object,
-        _ => serde_json::Map::new(),
-    }
 }

@@ -13,13 +13,14 @@ pub type Body = Either<Full<Bytes>, Stream>;
 /// A response before it is one.
 pub struct Reply {
     pub status: StatusCode,
-    pub document: Json,
+    /// JSON.
+    pub document: String,
     /// Where what was made is.
     pub location: Option<String>,
 }
 
 pub fn json(reply: Reply) -> Response<Body> {
-    let mut response = text(reply.status, "application/json", &reply.document);
+    let mut response = text(reply.status, "application/json", reply.document);
     if let Some(location) = reply.location.and_then(|place| HeaderValue::try_from(place).ok()) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -27,7 +28,7 @@ pub fn json(reply: Reply) -> Response<Body> {
 }
 
 pub fn problem(problem: &Problem, path: &str) -> Response<Body> {
-    let mut response = text(problem.status, problem::CONTENT_TYPE, &problem.document(path));
+    let mut response = text(problem.status, problem::CONTENT_TYPE, format!("{:#}", problem.document(path)));
     let mut add = |name, value: &str| {
         if let Ok(value) = HeaderValue::from_str(value) {
             response.headers_mut().insert(name, value);
@@ -51,8 +52,8 @@ pub fn stream(stream: Stream) -> Response<Body> {
     with_type(StatusCode::OK, "text/event-stream", Either::Right(stream))
 }
 
-fn text(status: StatusCode, kind: &'static str, document: &Json) -> Response<Body> {
-    with_type(status, kind, Either::Left(Full::from(format!("{document:#}\n"))))
+fn text(status: StatusCode, kind: &'static str, document: String) -> Response<Body> {
+    with_type(status, kind, Either::Left(Full::from(document + "\n")))
 }
 
 fn with_type(status: StatusCode, kind: &'static str, body: Body) -> Response<Body> {

@@ -43,6 +43,12 @@ fn a_record_is_as_on_the_command_line() {
 }
 
 #[test]
+fn properties_keep_their_order() {
+    let text = Live::with(&["vm"]).request("GET", "/vms/vm/processor", "", b"");
+    assert!(text.find("ResourcePoolName").unwrap() < text.find("\"Count\"").unwrap());
+}
+
+#[test]
 fn a_vm_that_is_not_there_is_404_with_the_cmdlets_error() {
     let (code, problem) = Live::new().read("/vms/no");
     assert_eq!((code, &problem["status"], &problem["target"]), (404, &json!(404), &json!("no")));
