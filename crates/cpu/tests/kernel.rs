@@ -38,12 +38,12 @@ impl Bus for End {
 /// Maps the first 64 pages to themselves.
 fn tables(cpu: &mut Cpu, at: u64, flags: u64) {
     for level in 0..3 {
-        let entry = at + 0x1000 * (level + 1) | PAGE | PROGRAM;
+        let entry = (at + 0x1000 * (level + 1)) | PAGE | PROGRAM;
         cpu.write_physical(at + 0x1000 * level, &entry.to_le_bytes());
     }
     for page in 0..64 {
         let program = if page << 12 == USER { PROGRAM } else { 0 };
-        let entry = page << 12 | PAGE | program | flags;
+        let entry = (page << 12) | PAGE | program | flags;
         cpu.write_physical(at + 0x3000 + 8 * page, &entry.to_le_bytes());
     }
 }
@@ -63,7 +63,7 @@ fn kernel(flags: u64) -> Cpu {
     regs.efer = efer::LME | efer::LMA | efer::SCE;
     regs.seg[seg::CS] = Segment { base: 0, limit: u32::MAX, attr: ATTR_FLAT_CODE64, selector: 8 };
     regs.seg[seg::SS] = Segment { base: 0, limit: u32::MAX, attr: ATTR_FLAT_DATA, selector: 16 };
-    (regs.star, regs.lstar, regs.sfmask) = (0x10 << 48 | 8 << 32, GATE, 0x700);
+    (regs.star, regs.lstar, regs.sfmask) = ((0x10 << 48) | (8 << 32), GATE, 0x700);
     (regs.rip, regs.gpr[4]) = (CODE, STACK);
     cpu.flush_tlb(false);
     cpu
