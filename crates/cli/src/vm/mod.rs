@@ -2,12 +2,13 @@
 
 pub mod console;
 mod define;
+mod ends;
 mod surface;
 mod worker;
 
 pub use define::VmCommand;
 pub use surface::TerminalSurface;
-pub use worker::worker;
+pub use worker::{host_side, worker};
 
 use crate::image;
 use crate::progress::Progress;

@@ -1,8 +1,10 @@
 //! `ireko worker ID`: the process that runs one VM.
 
+use super::ends;
 use crate::image;
 use crate::orders::Orders;
 use crate::progress::Progress;
+use crate::sys;
 use anyhow::Result;
 use ireko_machine::Source;
 use ireko_manage::Guid;
@@ -17,6 +19,9 @@ pub fn worker(id: Guid) -> Result<ExitCode> {
     // A session of its own: no terminal's signal reaches it. It fails for who leads a group already; that is enough.
     let _ = ireko_manage::worker::own_session();
     let store = Store::open(default_home()?)?;
+    // Before there is a second thread, so that all of them hold the signals.
+    sys::hold_ending_signals();
+    ends::heed_signals(store.clone(), id);
     let machines = RealMachines {
         image: Box::new(|config| built_in(config).map_err(|e| format!("{e:#}"))),
         network: Some(Arc::new(Network::new(store.clone()))),
@@ -27,6 +32,19 @@ pub fn worker(id: Guid) -> Result<ExitCode> {
         }
     });
     Ok(ExitCode::SUCCESS)
+}
+
+/// `ireko host-side ID`: the process of a switch's adapter of this host.
+pub fn host_side(id: Guid) -> Result<ExitCode> {
+    let _ = ireko_manage::worker::own_session();
+    let store = Store::open(default_home()?)?;
+    worker::host_side::run(&store, id, |started| {
+        if let Err(error) = protocol::write_line(&mut io::stdout(), &started) {
+            eprintln!("nobody hears that it {started:?}: {error}");
+        }
+    });
+    // Its other thread waits for the host's frames.
+    std::process::exit(0)
 }
 
 /// The image of Debian's packages, with a shell.

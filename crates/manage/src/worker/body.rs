@@ -1,6 +1,7 @@
 //! A worker's life: lock, machine, socket, handshake, run, and what it leaves.
 
 use super::console::Console;
+use super::disks::DiskLocks;
 use super::inside::Watch;
 use super::machine::{Factory, Machine};
 use super::memory::{self, Keeper};
@@ -35,6 +36,8 @@ struct Prepared {
     machine: Box<dyn Machine>,
     control: Arc<Control>,
     listener: UnixListener,
+    // Dropped in this order: who sees the worker gone finds its disks free.
+    _disks: DiskLocks,
     _lock: WorkerLock,
 }
 
@@ -44,6 +47,7 @@ fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, S
     let lock = WorkerLock::take(&directory)
         .map_err(|error| format!("the worker's lock cannot be had: {error}"))?
         .ok_or("another worker runs this virtual machine already")?;
+    let disks = DiskLocks::take(store, &config)?;
     let console = Console::default();
     let machine = factory.make(&config, console.clone())?;
     let listener =
@@ -67,7 +71,7 @@ fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, S
         started: Instant::now(),
         inner: Mutex::new(inner),
     });
-    Ok(Prepared { config, machine, control, listener, _lock: lock })
+    Ok(Prepared { config, machine, control, listener, _lock: lock, _disks: disks })
 }
 
 /// Through the directory's descriptor: a socket's path may have 107 bytes only, and the home's may be longer.

@@ -3,8 +3,10 @@
 pub mod body;
 pub mod client;
 pub mod console;
+mod disks;
 #[cfg(test)]
 pub mod fake;
+pub mod host_side;
 pub mod inside;
 pub mod launch;
 pub mod machine;

@@ -163,3 +163,36 @@ fn nonsense_on_the_socket_ends_only_its_connection() {
     let _ = stream.read_to_end(&mut rest);
     assert_eq!((rest.len(), running.state()), (0, State::Running));
 }
+
+/// Two VMs with this disk in one store; the first one runs.
+fn sharing(read_only: bool) -> (Running, Guid) {
+    use crate::store::Disk;
+    let first = Running::new();
+    let path = first.store.home().join("disk.raw");
+    std::fs::write(&path, [0; 512]).unwrap();
+    first.ask(&Request::TurnOff);
+    first.wait();
+    let (lock, mut config) = first.store.lock(first.id).unwrap();
+    config.disks.push(Disk { location: 0, path, read_only });
+    first.store.save(&lock, &config).unwrap();
+    let second = Config { id: Guid::random().unwrap(), name: "other".into(), ..config };
+    first.store.create(&second).unwrap();
+    ThreadLauncher.launch(&first.store, first.id).unwrap();
+    (first, second.id)
+}
+
+#[test]
+fn a_disk_that_another_vm_writes_to_is_refused_with_its_name() {
+    let (first, second) = sharing(false);
+    let error = ThreadLauncher.launch(&first.store, second).unwrap_err();
+    assert!(error.contains("disk.raw") && error.contains("the virtual machine 'vm'"), "{error}");
+    first.ask(&Request::TurnOff);
+    first.wait();
+    ThreadLauncher.launch(&first.store, second).unwrap();
+}
+
+#[test]
+fn a_disk_that_nobody_writes_to_is_shared() {
+    let (first, second) = sharing(true);
+    ThreadLauncher.launch(&first.store, second).unwrap();
+}

@@ -1,0 +1,58 @@
+//! A disk that two VMs write to is lost: who has it open is kept in a lock on its file.
+
+use crate::store::{Config, Disk, Store, WorkerLock};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::{File, metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Held for as long as the VM runs; many may read, or one may write.
+pub struct DiskLocks(#[allow(dead_code)] Vec<File>);
+
+impl DiskLocks {
+    /// The error is a sentence with the disk and who has it.
+    pub fn take(store: &Store, config: &Config) -> Result<Self, String> {
+        config.disks.iter().map(|disk| take(store, config, disk)).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+fn take(store: &Store, config: &Config, disk: &Disk) -> Result<File, String> {
+    let path = disk.path.display();
+    let file = File::open(&disk.path)
+        .map_err(|error| format!("the disk '{path}' cannot be opened: {error}; check the path"))?;
+    let operation = match disk.read_only {
+        true => FlockOperation::NonBlockingLockShared,
+        false => FlockOperation::NonBlockingLockExclusive,
+    };
+    match flock(&file, operation) {
+        Err(Errno::WOULDBLOCK) => Err(format!(
+            "the disk '{path}' is in use by {}; turn that off, or give this virtual machine a disk of its own",
+            user(store, config, disk)
+        )),
+        // File systems without locks are no reason not to start.
+        _ => Ok(file),
+    }
+}
+
+/// Who has the disk, as far as this store tells.
+fn user(store: &Store, config: &Config, disk: &Disk) -> String {
+    if config.disks.iter().filter(|other| same_file(&other.path, &disk.path)).count() > 1 {
+        return "this virtual machine itself, which has it twice".into();
+    }
+    let runs = |other: &Config| other.id != config.id && WorkerLock::held(&store.directory(other.id));
+    let has_it = |other: &Config| other.disks.iter().any(|its| same_file(&its.path, &disk.path));
+    let all = store.all().unwrap_or_default();
+    match all.iter().flatten().find(|other| runs(other) && has_it(other)) {
+        Some(other) => format!("the virtual machine '{}'", other.name),
+        None => "a virtual machine of another store, or another program".into(),
+    }
+}
+
+/// By any path.
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (metadata(one), metadata(other)) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => one == other,
+    }
+}
