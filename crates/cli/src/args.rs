@@ -36,6 +36,9 @@ pub enum Command {
     /// Run one virtual machine of the store; started by `vm start`.
     #[command(hide = true)]
     Worker { id: ireko_manage::Guid },
+    /// Be the host's side of an Internal switch; started by New-VMSwitch.
+    #[command(hide = true)]
+    HostSide { id: ireko_manage::Guid },
 }
 
 /// What VMs of `nest` and `run` have in common.

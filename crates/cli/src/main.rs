@@ -58,6 +58,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Shell(args) => shell::run(args),
         Command::Serve(args) => serve::run(args),
         Command::Worker { id } => vm::worker(*id),
+        Command::HostSide { id } => vm::host_side(*id),
     }
 }
 

@@ -8,8 +8,12 @@
 
 pub mod adapter;
 pub mod frame;
+pub mod host;
 mod learned;
+pub mod nat;
+mod netlink;
 pub mod switch;
+pub mod tap;
 #[cfg(test)]
 mod tests;
 

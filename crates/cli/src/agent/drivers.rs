@@ -57,7 +57,7 @@ fn load_network() -> Result<()> {
     if has_device(NETWORK) {
         load(&["virtio_net"])?;
     }
-    load(&["tun"])
+    load(&["tun", "nft_chain_nat", "nft_masq"])
 }
 
 fn has_device(id: &str) -> bool {

@@ -170,6 +170,7 @@ fn start_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     let engine = surroundings.engine(&config.engine, config.processor.expose_virtualization_extensions);
     rules::start::check(&config, &surroundings.host(), &engine).map_err(failed)?;
     (call.host.prepare)(&config).map_err(failed)?;
+    super::switch::host_sides(call, &config)?;
     call.host.launcher.launch(&call.host.store, config.id).map_err(failed)?;
     drop(lock);
     Ok(())

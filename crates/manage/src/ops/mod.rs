@@ -3,10 +3,12 @@
 mod disk;
 mod firmware;
 mod host;
+mod host_network;
 mod inside;
 mod lifecycle;
 mod memory;
 mod metering;
+mod nat;
 mod nested;
 mod network;
 mod new;
@@ -20,7 +22,7 @@ mod tests;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 12] = [
+static TABLES: [&[Operation]; 14] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -33,6 +35,8 @@ static TABLES: [&[Operation]; 12] = [
     nested::OPERATIONS,
     metering::OPERATIONS,
     host::OPERATIONS,
+    host_network::OPERATIONS,
+    nat::OPERATIONS,
 ];
 
 /// All operations.

@@ -10,7 +10,7 @@ use crate::operation::{
 use crate::ops::records;
 use crate::rules;
 use crate::select;
-use crate::store::{Switch, SwitchType};
+use crate::store::{Config, Switch, SwitchType};
 use crate::value::{Kind, Value};
 
 pub static OPERATIONS: &[Operation] = &[
@@ -216,6 +216,14 @@ pub fn host_side(call: &Call<'_>, switch: &Switch) -> Result<(), Failure> {
         Failure::refused(format!("The switch '{}' has no adapter of this host: {why}.", switch.name))
             .about(&switch.name)
     })
+}
+
+/// Those of the switches that a VM's adapters are plugged into: they are gone after the host has restarted.
+pub fn host_sides(call: &Call<'_>, config: &Config) -> Result<(), Failure> {
+    let switches = config.adapters.iter().filter_map(|adapter| adapter.switch);
+    // A switch that has been removed is no obstacle.
+    let mut there = switches.filter_map(|id| call.host.store.switch(id).ok());
+    there.try_for_each(|switch| host_side(call, &switch))
 }
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {

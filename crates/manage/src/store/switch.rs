@@ -40,6 +40,9 @@ impl Switch {
     pub fn mac_address(&self) -> String {
         Adapter::new(self.id, "").mac
     }
+    pub fn address(&self) -> [u8; 6] {
+        Adapter::new(self.id, "").address().unwrap_or([2, 0, 0, 0, 0, 1])
+    }
 }
 
 impl Store {

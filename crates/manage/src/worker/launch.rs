@@ -2,7 +2,7 @@
 
 use super::protocol::{Started, read_line};
 use crate::guid::Guid;
-use crate::store::Store;
+use crate::store::{Store, WorkerLock};
 use std::fs::OpenOptions;
 use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
@@ -29,16 +29,30 @@ pub const LOG: &str = "worker.log";
 
 impl Launcher for ProcessLauncher {
     fn launch(&self, store: &Store, id: Guid) -> Result<(), String> {
-        let path = store.directory(id).join(LOG);
+        self.start(store, "worker", id, &store.directory(id).join(LOG))
+    }
+
+    fn host_side(&self, store: &Store, switch: Guid) -> Result<(), String> {
+        let directory = store.switch_directory(switch);
+        if WorkerLock::held(&directory) {
+            return Ok(());
+        }
+        self.start(store, "host-side", switch, &directory.join(LOG))
+    }
+}
+
+impl ProcessLauncher {
+    /// Starts ourselves as `what`, and waits until it says how that went.
+    fn start(&self, store: &Store, what: &str, id: Guid, path: &Path) -> Result<(), String> {
         let log = OpenOptions::new()
             .create(true)
             .write(true)
             .truncate(true)
             .mode(0o600)
-            .open(&path)
+            .open(path)
             .map_err(|error| format!("the log {} cannot be written: {error}", path.display()))?;
         let mut worker = Command::new(&self.program)
-            .args(["worker", &id.to_string()])
+            .args([what, &id.to_string()])
             .env("IREKO_HOME", store.home())
             .current_dir("/")
             .stdin(Stdio::null())
@@ -60,7 +74,7 @@ impl Launcher for ProcessLauncher {
             }
             None => {
                 let status = worker.wait().map_or_else(|e| e.to_string(), |status| status.to_string());
-                Err(format!("its worker ended without a word ({status}); {}", last_words(&path)))
+                Err(format!("its worker ended without a word ({status}); {}", last_words(path)))
             }
         }
     }

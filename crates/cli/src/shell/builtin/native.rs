@@ -5,6 +5,7 @@ use crate::shell::bind::Given;
 use crate::shell::fault::{Fault, Flow};
 use crate::shell::item::Item;
 use crate::shell::session::Session;
+use ireko_manage::{Arguments, Failure, Host};
 
 type Items = Result<Vec<Item>, Flow>;
 
@@ -72,10 +73,23 @@ pub fn dns_server(words: &[String]) -> Option<DnsServer> {
     Some(DnsServer { name: name?, address: address?, index, validate })
 }
 
+/// As the operation of the table does it, behind the servers that are there.
+fn add_dns_server(host: &Host, server: &DnsServer) -> Result<(), Failure> {
+    let operation = ireko_manage::find("Set-DnsClientServerAddress")
+        .ok_or_else(|| Failure::later("DNS servers cannot be set here."))?;
+    let mut arguments = Arguments::default();
+    arguments.set(operation, "InterfaceAlias", server.name.as_str())?;
+    arguments.set(operation, "ServerAddresses", server.address.as_str())?;
+    arguments.set(operation, "Append", true)?;
+    let mut surface = crate::vm::TerminalSurface::default();
+    let mut answer = ireko_manage::invoke(host, operation, &arguments, &mut surface);
+    answer.errors.pop().map_or(Ok(()), Err)
+}
+
 const SYNTAX: &str =
     "netsh interface ip add dnsserver [name=]NAME [address=]ADDRESS [[index=]N] [[validate=]yes|no]";
 
-fn netsh(_: &mut Session<'_>, call: &Call) -> Items {
+fn netsh(session: &mut Session<'_>, call: &Call) -> Items {
     let words = words(&call.given);
     let path: Vec<String> = words.iter().take(4).map(|word| word.to_lowercase()).collect();
     let rest = words.get(4..).unwrap_or_default();
@@ -83,14 +97,14 @@ fn netsh(_: &mut Session<'_>, call: &Call) -> Items {
         path.iter().map(String::as_str).collect::<Vec<_>>().as_slice(),
         ["interface" | "int", "ip" | "ipv4", "add", "dnsserver" | "dnsservers" | "dns"]
     );
-    let message = match dns_server(rest).filter(|_| known) {
-        // The place where an operation of the table is called once there is one.
-        Some(DnsServer { name, address, .. }) => format!(
-            "Setting the DNS server {address} on \"{name}\" is not there yet: network adapters of this host cannot be changed."
-        ),
-        None => format!("This command is not there; the one that is meant to be is: {SYNTAX}"),
+    let Some(server) = dns_server(rest).filter(|_| known) else {
+        let message = format!("This command is not there; the one that is meant to be is: {SYNTAX}");
+        return Err(Fault { category: "NotImplemented".into(), ..call.fault("NotSupported", message) }.into());
     };
-    Err(Fault { category: "NotImplemented".into(), ..call.fault("NotSupported", message) }.into())
+    match add_dns_server(session.host, &server) {
+        Ok(()) => Ok(Vec::new()),
+        Err(failure) => Err(call.fault("OperationFailed", failure.message).into()),
+    }
 }
 
 fn connect(session: &mut Session<'_>, call: &Call) -> Items {
