@@ -156,12 +156,16 @@ fn make_disk(path: &Path, size: u64) -> Result<PathBuf, Failure> {
     if size == 0 || !size.is_multiple_of(512) {
         return Err(Failure::invalid(format!("A disk of {size} bytes cannot be; give a multiple of 512.")));
     }
-    let failed = |error: std::io::Error| {
-        Failure::failed(format!("The disk '{}' cannot be made: {error}", path.display()))
+    let wrong = |error: std::io::Error| {
+        Failure::invalid(format!("The disk '{}' cannot be made: {error}.", path.display()))
+            .about(path.display().to_string())
     };
     let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    file.set_len(size).map_err(failed)?;
+    let file = options.write(true).create_new(true).mode(0o600).open(path).map_err(wrong)?;
+    if let Err(error) = file.set_len(size) {
+        let _ = std::fs::remove_file(path);
+        return Err(wrong(error));
+    }
     Ok(path.to_owned())
 }
 

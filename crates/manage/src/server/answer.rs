@@ -199,8 +199,9 @@ fn call(host: &Host, route: &'static Route, arguments: &Arguments) -> Result<Rep
     let status = if location.is_some() { StatusCode::CREATED } else { StatusCode::OK };
     let results =
         Results { results: &answer.records, warnings: &answer.warnings, messages: &surface.messages };
-    let document = serde_json::to_string_pretty(&results)
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "OperationFailed", error.to_string()))?;
+    let document = serde_json::to_string_pretty(&results).map_err(|error| {
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "OperationFailed", error.to_string())
+    })?;
     Ok(Reply { status, document, location })
 }
 
