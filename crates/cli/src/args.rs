@@ -33,6 +33,10 @@ pub enum Command {
     Shell(crate::shell::ShellArgs),
     /// Offer the operations as a REST API on a Unix socket, and on TCP with a token.
     Serve(crate::serve::ServeArgs),
+    /// Print a completion script for a shell; for bash: source <(ireko completions bash).
+    Completions { shell: clap_complete::Shell },
+    /// Print the manual page, or write a page for each command into a directory.
+    Man(crate::manual::ManArgs),
     /// Run one virtual machine of the store; started by `vm start`.
     #[command(hide = true)]
     Worker { id: ireko_manage::Guid },

@@ -10,6 +10,7 @@ mod doctor;
 mod facts;
 mod image;
 mod level;
+mod manual;
 mod nest;
 mod orders;
 mod progress;
@@ -57,6 +58,8 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Tree(args) => tree::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Completions { shell } => manual::completions(*shell),
+        Command::Man(args) => manual::man(args),
         Command::Worker { id } => vm::worker(*id),
         Command::HostSide { id } => vm::host_side(*id),
     }
