@@ -47,6 +47,7 @@ impl ShellArgs {
 
 /// Scripts may nest deeply; each level is some frames.
 const STACK: usize = 256 << 20;
+const SMALL_STACK: usize = 32 << 20;
 
 pub fn run(args: &ShellArgs) -> Result<ExitCode> {
     let host = crate::vm::host()?;
@@ -54,10 +55,13 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode> {
         // Before there is a second thread, so that the first one holds them too.
         crate::sys::hold_ending_signals();
     }
-    let name = || std::thread::Builder::new().name("shell".into()).stack_size(STACK);
+    let name = |stack| std::thread::Builder::new().name("shell".into()).stack_size(stack);
+    let body = || on_own_stack(&host, args);
     std::thread::scope(|scope| {
+        // A machine with less memory than that refuses it.
         let shell =
-            name().spawn_scoped(scope, || on_own_stack(&host, args)).context("no thread for the shell")?;
+            name(STACK).spawn_scoped(scope, body).or_else(|_| name(SMALL_STACK).spawn_scoped(scope, body));
+        let shell = shell.context("no thread for the shell")?;
         shell.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
