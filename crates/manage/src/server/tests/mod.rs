@@ -4,6 +4,7 @@ mod api;
 mod doors;
 mod events;
 mod fuzz;
+mod hostile;
 mod walk;
 
 use super::door::connect;
