@@ -96,7 +96,7 @@ fn fitting(schema: &Json, choice: usize, directory: &str) -> Json {
     let kind = schema["type"].as_str().or(schema["type"][0].as_str()).unwrap_or_default();
     let pattern = schema["pattern"].as_str().unwrap_or_default();
     match kind {
-        "boolean" => (choice % 2 == 0).into(),
+        "boolean" => choice.is_multiple_of(2).into(),
         "integer" => {
             either(&[schema["minimum"].clone(), json!(1), json!(1 << 29), schema["maximum"].clone()])
         }
