@@ -1,6 +1,7 @@
 //! This host: its store, its workers, and what its machine and engines can do.
 
 use crate::guid::Guid;
+use crate::host_network::{HostNetwork, NoNetwork, RealNetwork};
 use crate::operation::Failure;
 use crate::state::State;
 use crate::store::run::Kept;
@@ -59,12 +60,20 @@ pub trait Surroundings: Send + Sync {
     fn hardware(&self) -> Hardware {
         Hardware::default()
     }
+    /// The host's own network.
+    fn network(&self) -> &dyn HostNetwork {
+        &NoNetwork
+    }
 }
 
 /// The machine that we really run on.
 pub struct RealSurroundings;
 
 impl Surroundings for RealSurroundings {
+    fn network(&self) -> &dyn HostNetwork {
+        &RealNetwork
+    }
+
     fn host(&self) -> HostFacts {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

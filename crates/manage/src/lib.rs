@@ -8,6 +8,7 @@
 
 pub mod guid;
 pub mod host;
+pub mod host_network;
 pub mod operation;
 pub mod ops;
 pub mod render;

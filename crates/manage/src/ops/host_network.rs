@@ -1,15 +1,15 @@
 //! This host's own network: Get-NetAdapter, Get-, New- and Remove-NetIPAddress, Set-DnsClientServerAddress.
 
+use crate::host_network::{HostNetwork, RESOLV};
 use crate::operation::parameter::{boolean, int, one_of, switch, text};
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
 };
 use crate::select;
 use crate::value::{Kind, Record, Value};
-use ireko_net::host::{self, Address, Interface};
+use ireko_net::host::{Address, Interface};
 use std::io::{self, ErrorKind};
 use std::net::IpAddr;
-use std::path::Path;
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -128,14 +128,18 @@ const DNS: &[Parameter] = &[
     switch("Append", "Behind those that are there (Ireko's own, for netsh)."),
 ];
 
+fn network<'a>(call: &Call<'a>) -> &'a dyn HostNetwork {
+    call.host.surroundings.network()
+}
+
 /// An interface with the name that people know it by.
 struct Named {
     name: String,
     interface: Interface,
 }
 
-fn named() -> Result<Vec<Named>, Failure> {
-    let all = host::interfaces(Path::new(host::SYS)).map_err(|error| denied("seeing", &error))?;
+fn named(call: &Call<'_>) -> Result<Vec<Named>, Failure> {
+    let all = network(call).interfaces().map_err(|error| denied("seeing", &error))?;
     Ok(name(all))
 }
 
@@ -229,7 +233,7 @@ fn get_adapters(call: &mut Call<'_>) -> Result<(), Failure> {
     let index = call.arguments.int("InterfaceIndex");
     let (hidden, physical) = (call.arguments.switch("IncludeHidden"), call.arguments.switch("Physical"));
     let asked = !names.is_empty() || index.is_some();
-    let mut all = named()?;
+    let mut all = named(call)?;
     all.retain(|one| {
         (hidden || asked || !one.interface.loopback) && (!physical || one.interface.driver.is_some())
     });
@@ -251,7 +255,7 @@ fn get_adapters(call: &mut Call<'_>) -> Result<(), Failure> {
 
 /// The adapter that the arguments mean.
 fn adapter(call: &Call<'_>) -> Result<Named, Failure> {
-    let all = named()?;
+    let all = named(call)?;
     if let Some(index) = call.arguments.int("InterfaceIndex") {
         let found = all.into_iter().find(|one| i64::from(one.interface.index) == index);
         return found.ok_or_else(|| no_adapter("InterfaceIndex", &index.to_string()));
@@ -289,13 +293,13 @@ fn address_record(one: &Address, alias: &str) -> Record {
 
 /// The addresses that the arguments mean, with their adapters' names.
 fn addresses(call: &Call<'_>) -> Result<Vec<(Address, String)>, Failure> {
-    let (all, wanted) = (named()?, texts(call, "IPAddress"));
+    let (all, wanted) = (named(call)?, texts(call, "IPAddress"));
     let arguments = call.arguments;
     let only = match (arguments.text("InterfaceAlias"), arguments.int("InterfaceIndex")) {
         (None, None) => None,
         _ => Some(adapter(call)?.interface.index),
     };
-    let mut found = host::addresses().map_err(|error| denied("Reading addresses", &error))?;
+    let mut found = network(call).addresses().map_err(|error| denied("Reading addresses", &error))?;
     found.retain(|one| {
         let text = one.address.to_string();
         (wanted.is_empty() || wanted.iter().any(|pattern| select::wildcard(pattern, &text)))
@@ -346,15 +350,15 @@ fn new_address(call: &mut Call<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     let one = Address { index: adapter.interface.index, address, prefix: prefix as u8 };
-    host::add_address(&one).map_err(|error| match error.kind() {
+    network(call).add_address(&one).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
             Failure::invalid("Instance MSFT_NetIPAddress already exists").about(address.to_string())
         }
         _ => denied("Adding an address", &error),
     })?;
-    host::bring_up(one.index).map_err(|error| denied("Switching the adapter on", &error))?;
+    network(call).bring_up(one.index).map_err(|error| denied("Switching the adapter on", &error))?;
     if let Some(gateway) = gateway {
-        host::add_default_route(one.index, gateway).map_err(|error| match error.kind() {
+        network(call).add_default_route(one.index, gateway).map_err(|error| match error.kind() {
             ErrorKind::AlreadyExists => {
                 Failure::invalid("Instance MSFT_NetRoute already exists: the host has a default gateway.")
             }
@@ -375,15 +379,13 @@ fn remove_addresses(call: &mut Call<'_>) -> Result<(), Failure> {
     }
     call.each(found, |call, (one, alias)| {
         if call.should("remove the address", &one.address.to_string()) {
-            host::remove_address(&one).map_err(|error| denied("Removing an address", &error))?;
+            network(call).remove_address(&one).map_err(|error| denied("Removing an address", &error))?;
             call.give(address_record(&one, &alias));
         }
         Ok(())
     });
     Ok(())
 }
-
-const RESOLV: &str = "/etc/resolv.conf";
 
 fn set_dns(call: &mut Call<'_>) -> Result<(), Failure> {
     let servers =
@@ -396,10 +398,10 @@ fn set_dns(call: &mut Call<'_>) -> Result<(), Failure> {
     if !call.should("set the DNS servers of", &adapter.name) {
         return Ok(());
     }
-    let old = std::fs::read_to_string(RESOLV).unwrap_or_default();
+    let old = network(call).resolv();
     let new = resolv(&old, &servers, call.arguments.switch("Append"));
-    let written = std::fs::create_dir_all("/etc").and_then(|()| std::fs::write(RESOLV, new));
-    written
+    network(call)
+        .set_resolv(&new)
         .map_err(|error| Failure::failed(format!("{RESOLV} cannot be written: {error}; run this as root.")))
 }
 

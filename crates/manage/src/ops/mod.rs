@@ -11,6 +11,8 @@ mod metering;
 mod nat;
 mod nested;
 mod network;
+#[cfg(test)]
+pub(crate) mod network_tests;
 mod new;
 mod processor;
 pub(crate) mod records;

@@ -1,11 +1,13 @@
 //! New-, Get- and Remove-NetNat: this host translates the addresses of a network behind it.
 
 use crate::operation::parameter::{object, text};
-use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest};
+use crate::operation::{
+    Call, Category, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest,
+};
 use crate::select;
 use crate::store::atomic;
 use crate::value::{Kind, Record, Value};
-use ireko_net::nat::{self, Prefix};
+use ireko_net::nat::Prefix;
 use serde::{Deserialize, Serialize};
 use std::io::ErrorKind;
 use std::path::PathBuf;
@@ -90,16 +92,18 @@ fn all(call: &Call<'_>) -> Result<Vec<Nat>, Failure> {
 /// Into the kernel first: what it refuses is not kept.
 fn keep(call: &Call<'_>, nats: &[Nat]) -> Result<(), Failure> {
     let prefixes: Vec<Prefix> = nats.iter().filter_map(|nat| Prefix::parse(&nat.prefix)).collect();
-    nat::set(&table(call), &prefixes).map_err(|error| {
-        Failure::failed(match error.kind() {
-            ErrorKind::PermissionDenied => {
-                "Access is denied: NAT takes the capability CAP_NET_ADMIN; run this as root.".to_owned()
-            }
-            ErrorKind::NotFound | ErrorKind::Unsupported => format!(
-                "The kernel does not translate addresses ({error}); load its modules nft_chain_nat and nft_masq."
+    call.host.surroundings.network().set_nat(&table(call), &prefixes).map_err(|error| {
+        match error.kind() {
+            ErrorKind::PermissionDenied => Failure::new(
+                Category::PermissionDenied,
+                "OperationFailed",
+                "Access is denied: NAT takes the capability CAP_NET_ADMIN; run this as root.",
             ),
-            _ => format!("The kernel does not take the NAT: {error}."),
-        })
+            ErrorKind::NotFound | ErrorKind::Unsupported => Failure::failed(format!(
+                "The kernel does not translate addresses ({error}); load its modules nft_chain_nat and nft_masq."
+            )),
+            _ => Failure::failed(format!("The kernel does not take the NAT: {error}.")),
+        }
     })?;
     let failed = |error: &dyn std::fmt::Display| {
         Failure::failed(format!("{} cannot be written: {error}", path(call).display()))
@@ -109,7 +113,7 @@ fn keep(call: &Call<'_>, nats: &[Nat]) -> Result<(), Failure> {
 }
 
 fn record(call: &Call<'_>, nat: &Nat) -> Record {
-    let active = nat::active(&table(call)).map_or(Value::Null, Value::Bool);
+    let active = call.host.surroundings.network().nat_active(&table(call)).map_or(Value::Null, Value::Bool);
     Record::new(Kind::NetNat)
         .with("Name", nat.name.as_str())
         .with("ExternalIPInterfaceAddressPrefix", "")

@@ -10,14 +10,20 @@ use crate::store::Store;
 use crate::value::{Kind, Record, Value};
 use crate::worker::fake::{BROKEN, DEAF, ThreadLauncher};
 
-struct World {
-    host: Host,
+pub(crate) struct World {
+    pub(crate) host: Host,
     _scratch: Scratch,
 }
 
-struct Here;
+#[derive(Default)]
+struct Here {
+    network: super::network_tests::FakeNetwork,
+}
 
 impl Surroundings for Here {
+    fn network(&self) -> &dyn crate::host_network::HostNetwork {
+        &self.network
+    }
     fn host(&self) -> HostFacts {
         HostFacts {
             name: "here".into(),
@@ -56,14 +62,14 @@ impl Surface for Person {
 }
 
 impl World {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let scratch = Scratch::new();
         let store = Store::open(scratch.path()).unwrap();
         let mut host = Host::new(store, Box::new(ThreadLauncher));
-        host.surroundings = Box::new(Here);
+        host.surroundings = Box::new(Here::default());
         Self { host, _scratch: scratch }
     }
-    fn with(names: &[&str]) -> Self {
+    pub(crate) fn with(names: &[&str]) -> Self {
         let world = Self::new();
         for name in names {
             world.ok("New-VM", &[("Name", (*name).into())]);
@@ -80,19 +86,19 @@ impl World {
         }
         invoke(&self.host, operation, &arguments, person)
     }
-    fn run(&self, cmdlet: &str, given: &[(&str, Value)]) -> Answer {
+    pub(crate) fn run(&self, cmdlet: &str, given: &[(&str, Value)]) -> Answer {
         self.asking(&mut Person::default(), cmdlet, given)
     }
-    fn ok(&self, cmdlet: &str, given: &[(&str, Value)]) -> Answer {
+    pub(crate) fn ok(&self, cmdlet: &str, given: &[(&str, Value)]) -> Answer {
         let answer = self.run(cmdlet, given);
         assert!(answer.errors.is_empty(), "{cmdlet}: {:?}", answer.errors);
         answer
     }
-    fn error(&self, cmdlet: &str, given: &[(&str, Value)]) -> String {
+    pub(crate) fn error(&self, cmdlet: &str, given: &[(&str, Value)]) -> String {
         let answer = self.run(cmdlet, given);
         answer.errors.first().map(|failure| failure.message.clone()).unwrap_or_default()
     }
-    fn property(&self, cmdlet: &str, name: &str) -> String {
+    pub(crate) fn property(&self, cmdlet: &str, name: &str) -> String {
         let answer = self.ok(cmdlet, &[("VMName", "vm".into())]);
         answer.records[0].property(name).unwrap().to_string()
     }

@@ -1,0 +1,232 @@
+//! Switches, plugs and the host's own network, against fakes.
+
+use super::tests::World;
+use crate::host::Host;
+use crate::host_network::HostNetwork;
+use crate::store::SwitchType;
+use crate::value::Value;
+use ireko_net::host::{Address, Interface};
+use ireko_net::nat::Prefix;
+use std::io;
+use std::net::IpAddr;
+use std::sync::Mutex;
+
+/// A machine with one adapter, and one of a switch.
+#[derive(Default)]
+pub struct FakeNetwork {
+    addresses: Mutex<Vec<Address>>,
+    routes: Mutex<Vec<(u32, IpAddr)>>,
+    resolv: Mutex<String>,
+    nat: Mutex<Vec<String>>,
+}
+
+impl HostNetwork for FakeNetwork {
+    fn interfaces(&self) -> io::Result<Vec<Interface>> {
+        let one = |index, name: &str, driver: Option<&str>, alias: &str| Interface {
+            index,
+            name: name.into(),
+            alias: alias.into(),
+            mac: "00:15:5d:00:00:01".into(),
+            driver: driver.map(str::to_owned),
+            up: true,
+            carrier: true,
+            speed: Some(10_000),
+            ..Interface::default()
+        };
+        Ok(vec![one(2, "eth0", Some("virtio_net"), ""), one(3, "veth-0", None, "vEthernet (VmNAT)")])
+    }
+    fn addresses(&self) -> io::Result<Vec<Address>> {
+        Ok(self.addresses.lock().unwrap().clone())
+    }
+    fn add_address(&self, one: &Address) -> io::Result<()> {
+        let mut all = self.addresses.lock().unwrap();
+        if all.contains(one) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        all.push(*one);
+        Ok(())
+    }
+    fn remove_address(&self, one: &Address) -> io::Result<()> {
+        self.addresses.lock().unwrap().retain(|own| own != one);
+        Ok(())
+    }
+    fn bring_up(&self, _: u32) -> io::Result<()> {
+        Ok(())
+    }
+    fn add_default_route(&self, index: u32, gateway: IpAddr) -> io::Result<()> {
+        self.routes.lock().unwrap().push((index, gateway));
+        Ok(())
+    }
+    fn resolv(&self) -> String {
+        self.resolv.lock().unwrap().clone()
+    }
+    fn set_resolv(&self, text: &str) -> io::Result<()> {
+        text.clone_into(&mut self.resolv.lock().unwrap());
+        Ok(())
+    }
+    fn set_nat(&self, _: &str, prefixes: &[Prefix]) -> io::Result<()> {
+        *self.nat.lock().unwrap() = prefixes.iter().map(ToString::to_string).collect();
+        Ok(())
+    }
+    fn nat_active(&self, _: &str) -> io::Result<bool> {
+        Ok(true)
+    }
+}
+
+fn with_switch() -> World {
+    let world = World::with(&["vm"]);
+    world.ok("New-VMSwitch", &[("Name", "Wire".into()), ("SwitchType", "Private".into())]);
+    world
+}
+
+fn adapter(world: &World, name: &str) -> String {
+    world.property("Get-VMNetworkAdapter", name)
+}
+
+#[test]
+fn a_switch_is_created_found_in_any_case_renamed_and_removed() {
+    let world = with_switch();
+    let switch = world.ok("Get-VMSwitch", &[("Name", "wIRE".into())]).records.remove(0);
+    assert_eq!(switch.property("SwitchType"), Some(&"Private".into()));
+    world.ok("Rename-VMSwitch", &[("VMSwitch", switch.into()), ("NewName", "Line".into())]);
+    assert!(world.error("Get-VMSwitch", &[("Name", "Wire".into())]).contains("with name \"Wire\""));
+    world.ok("Remove-VMSwitch", &[("Name", "Line".into()), ("Force", true.into())]);
+    assert!(world.ok("Get-VMSwitch", &[]).records.is_empty());
+}
+
+#[test]
+fn an_external_switch_is_not_there_yet_and_says_what_is() {
+    let told =
+        World::new().error("New-VMSwitch", &[("Name", "x".into()), ("NetAdapterName", "Ethernet".into())]);
+    assert!(told.contains("not there yet") && told.contains("Internal"), "{told}");
+}
+
+#[test]
+fn an_adapter_is_plugged_in_and_out_by_name() {
+    let world = with_switch();
+    let vm = ("VMName", Value::from("vm"));
+    world.ok("Connect-VMNetworkAdapter", &[vm.clone(), ("SwitchName", "wire".into())]);
+    assert_eq!((adapter(&world, "SwitchName"), adapter(&world, "Connected")), ("Wire".into(), "True".into()));
+    world.ok("Disconnect-VMNetworkAdapter", &[vm]);
+    assert_eq!(adapter(&world, "Connected"), "False");
+}
+
+#[test]
+fn a_switch_that_is_removed_leaves_adapters_disconnected() {
+    let world = with_switch();
+    world.ok("Connect-VMNetworkAdapter", &[("VMName", "vm".into()), ("SwitchName", "Wire".into())]);
+    world.ok("Remove-VMSwitch", &[("Name", "Wire".into()), ("Force", true.into())]);
+    assert_eq!(
+        (adapter(&world, "Connected"), adapter(&world, "SwitchName")),
+        ("False".into(), String::new())
+    );
+    world.ok("Start-VM", &[("Name", "vm".into())]);
+}
+
+#[test]
+fn a_switch_of_two_of_a_name_is_ambiguous() {
+    let world = with_switch();
+    world.ok("New-VMSwitch", &[("Name", "Wire".into()), ("SwitchType", "Private".into())]);
+    let told =
+        world.error("Connect-VMNetworkAdapter", &[("VMName", "vm".into()), ("SwitchName", "Wire".into())]);
+    assert!(told.contains("use one of their ids"), "{told}");
+}
+
+#[test]
+fn an_object_from_the_pipeline_means_that_adapter_alone() {
+    let world = World::with(&["vm"]);
+    world.ok("Add-VMNetworkAdapter", &[("VMName", "vm".into()), ("Name", "second".into())]);
+    let all = world.ok("Get-VMNetworkAdapter", &[("VMName", "vm".into())]).records;
+    let second = all.into_iter().find(|one| one.property("Name") == Some(&"second".into())).unwrap();
+    let on = ("MacAddressSpoofing", Value::from("On"));
+    world.ok("Set-VMNetworkAdapter", &[("VMNetworkAdapter", second.into()), on]);
+    let spoofing = |record: &crate::Record| record.property("MacAddressSpoofing").unwrap().to_string();
+    let all = world.ok("Get-VMNetworkAdapter", &[("VMName", "vm".into())]).records;
+    assert_eq!(all.iter().map(spoofing).collect::<Vec<_>>(), ["Off", "On"]);
+}
+
+#[test]
+fn adapters_come_and_go_only_while_the_vm_is_off_and_plugs_always() {
+    let world = with_switch();
+    world.ok("Start-VM", &[("Name", "vm".into())]);
+    assert!(world.error("Add-VMNetworkAdapter", &[("VMName", "vm".into())]).contains("Stop-VM"));
+    world.ok("Connect-VMNetworkAdapter", &[("VMName", "vm".into()), ("SwitchName", "Wire".into())]);
+    assert_eq!(adapter(&world, "Connected"), "True");
+}
+
+#[test]
+fn an_internal_switch_is_an_adapter_of_the_host() {
+    let world = World::new();
+    world.ok("New-VMSwitch", &[("Name", "VmNAT".into()), ("SwitchType", "Internal".into())]);
+    let found = world.ok("Get-VMNetworkAdapter", &[("ManagementOS", true.into())]).records;
+    assert_eq!(found[0].property("SwitchName"), Some(&"VmNAT".into()));
+    assert_eq!(world.host.store.switches().unwrap()[0].kind, SwitchType::Internal);
+}
+
+#[test]
+fn an_address_goes_to_the_adapter_that_is_named_in_any_case() {
+    let world = World::new();
+    let given = [
+        ("InterfaceAlias", Value::from("vethernet (vmnat)")),
+        ("IPAddress", "192.168.100.1".into()),
+        ("PrefixLength", 24.into()),
+    ];
+    let record = world.ok("New-NetIPAddress", &given).records.remove(0);
+    assert_eq!(record.property("InterfaceIndex"), Some(&3.into()));
+    assert_eq!(world.error("New-NetIPAddress", &given), "Instance MSFT_NetIPAddress already exists");
+    let address = ("IPAddress", Value::from("192.168.100.1"));
+    world.ok("Remove-NetIPAddress", &[address.clone(), ("Confirm", false.into())]);
+    assert!(world.error("Get-NetIPAddress", &[address]).starts_with("No matching MSFT_NetIPAddress"));
+}
+
+#[test]
+fn an_adapter_that_is_not_there_is_named_as_windows_does() {
+    assert_eq!(
+        World::new().error("Get-NetAdapter", &[("Name", "x".into())]),
+        "No MSFT_NetAdapter objects found with property 'Name' equal to 'x'. Verify the value of the property and retry."
+    );
+}
+
+#[test]
+fn what_does_not_go_with_an_address_is_refused() {
+    let world = World::new();
+    for (name, value) in [
+        ("PrefixLength", Value::from(33)),
+        ("AddressFamily", "IPv6".into()),
+        ("DefaultGateway", "fe80::1".into()),
+    ] {
+        let given = [("InterfaceAlias", "Ethernet".into()), ("IPAddress", "10.0.0.1".into()), (name, value)];
+        assert!(world.error("New-NetIPAddress", &given).starts_with("The parameter is incorrect"), "{name}");
+    }
+}
+
+#[test]
+fn nats_must_not_overlap_and_go_by_name() {
+    let world = World::new();
+    let nat = |name: &str, prefix: &str| {
+        [("Name", Value::from(name)), ("InternalIPInterfaceAddressPrefix", prefix.into())]
+    };
+    world.ok("New-NetNat", &nat("a", "192.168.100.0/24"));
+    assert!(world.error("New-NetNat", &nat("b", "192.168.0.0/16")).starts_with("The parameter is incorrect"));
+    assert!(
+        world.error("New-NetNat", &nat("b", "192.168.100.1/24")).starts_with("The parameter is incorrect")
+    );
+    world.ok("New-NetNat", &nat("b", "10.0.0.0/8"));
+    world.ok("Remove-NetNat", &[("Name", "a".into()), ("Confirm", false.into())]);
+    assert_eq!(world.ok("Get-NetNat", &[]).records[0].property("Name"), Some(&"b".into()));
+}
+
+#[test]
+fn dns_servers_come_behind_those_that_are_there() {
+    let world = World::new();
+    for address in ["10.0.0.1", "10.0.0.2"] {
+        let given = [
+            ("InterfaceAlias", "Ethernet".into()),
+            ("ServerAddresses", address.into()),
+            ("Append", true.into()),
+        ];
+        world.ok("Set-DnsClientServerAddress", &given);
+    }
+    let host: &Host = &world.host;
+    assert_eq!(host.surroundings.network().resolv(), "nameserver 10.0.0.1\nnameserver 10.0.0.2\n");
+}
