@@ -7,9 +7,10 @@ use crate::operation::{
 };
 use crate::ops::records;
 use crate::rules;
-use crate::state::Action;
+use crate::state::{self, Action};
 use crate::store::{Config, ConfigVersion};
 use crate::value::Kind;
+use crate::worker::body::ANOTHER;
 use crate::worker::protocol::Request;
 use std::time::Duration;
 
@@ -171,7 +172,11 @@ fn start_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     rules::start::check(&config, &surroundings.host(), &engine).map_err(failed)?;
     (call.host.prepare)(&config).map_err(failed)?;
     super::switch::host_sides(call, &config)?;
-    call.host.launcher.launch(&call.host.store, config.id).map_err(failed)?;
+    match call.host.launcher.launch(&call.host.store, config.id) {
+        // A start that was killed had left one that was on its way.
+        Err(why) if why == ANOTHER => call.warn(state::ALREADY),
+        other => other.map_err(failed)?,
+    }
     drop(lock);
     Ok(())
 }

@@ -41,12 +41,15 @@ struct Prepared {
     _lock: WorkerLock,
 }
 
+/// Why a second worker of a VM ends.
+pub const ANOTHER: &str = "another worker runs this virtual machine already";
+
 fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, String> {
     let config = store.load(id).map_err(|e| e.to_string())?;
     let directory = store.directory(id);
     let lock = WorkerLock::take(&directory)
         .map_err(|error| format!("the worker's lock cannot be had: {error}"))?
-        .ok_or("another worker runs this virtual machine already")?;
+        .ok_or(ANOTHER)?;
     let disks = DiskLocks::take(store, &config)?;
     let console = Console::default();
     let machine = factory.make(&config, console.clone())?;
