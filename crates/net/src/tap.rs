@@ -79,7 +79,7 @@ pub fn run(
     let adapter = Arc::new(Adapter::new("host", Policy::of(side.mac)));
     adapter.connect(Some(side.ports)).map_err(explain)?;
     let (out, from) = (adapter.clone(), file.try_clone().map_err(explain)?);
-    std::thread::Builder::new().name("interface".into()).spawn(move || send(from, &*out)).map_err(explain)?;
+    std::thread::Builder::new().name("interface".into()).spawn(move || send(from, &out)).map_err(explain)?;
     ready();
     let mut room = [0; LONGEST_FRAME + 1];
     let mut file = file;

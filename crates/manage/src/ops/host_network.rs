@@ -27,7 +27,7 @@ pub static OPERATIONS: &[Operation] = &[
         prints: Prints::Always,
         result: Some(Kind::NetAdapter),
         impact: Impact::None,
-        run: get_adapters,
+        run: show_adapters,
     },
     Operation {
         cmdlet: "Get-NetIPAddress",
@@ -39,7 +39,7 @@ pub static OPERATIONS: &[Operation] = &[
         prints: Prints::Always,
         result: Some(Kind::NetIPAddress),
         impact: Impact::None,
-        run: get_addresses,
+        run: show_addresses,
     },
     Operation {
         cmdlet: "New-NetIPAddress",
@@ -228,7 +228,7 @@ fn texts(call: &Call<'_>, name: &str) -> Vec<String> {
     call.arguments.items(name).iter().map(Value::to_string).collect()
 }
 
-fn get_adapters(call: &mut Call<'_>) -> Result<(), Failure> {
+fn show_adapters(call: &mut Call<'_>) -> Result<(), Failure> {
     let (names, descriptions) = (texts(call, "Name"), texts(call, "InterfaceDescription"));
     let index = call.arguments.int("InterfaceIndex");
     let (hidden, physical) = (call.arguments.switch("IncludeHidden"), call.arguments.switch("Physical"));
@@ -322,7 +322,7 @@ fn none_found(call: &Call<'_>) -> Option<Failure> {
     )
 }
 
-fn get_addresses(call: &mut Call<'_>) -> Result<(), Failure> {
+fn show_addresses(call: &mut Call<'_>) -> Result<(), Failure> {
     let found = addresses(call)?;
     if let Some(failure) = none_found(call).filter(|_| found.is_empty()) {
         return Err(failure);

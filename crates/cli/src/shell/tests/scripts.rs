@@ -56,10 +56,10 @@ fn memory_is_set() {
 }
 
 #[test]
-fn netsh_is_understood_and_says_what_is_missing() {
+fn netsh_is_understood_and_names_the_adapter_that_is_missing() {
     let world = World::new(&[]);
     let line = script("address-in-the-nested-vm").lines().nth(1).unwrap_or_default();
     let error = world.error(line);
-    assert!(error.contains("192.168.100.1 on \"Ethernet\""), "{error}");
+    assert!(error.contains("property 'Name' equal to 'Ethernet'"), "{error}");
     assert!(world.error("netsh wlan show").contains("[name=]NAME [address=]ADDRESS"));
 }
