@@ -59,15 +59,25 @@ impl Parts {
     }
 
     fn order(&self) -> String {
-        self.modules.iter().map(|(name, _)| format!("{name}\n")).collect()
+        order(self.modules.iter())
     }
 
     /// The archive with `init` (our own binary) as its first program. The kernel goes along only where a level
     /// below may need it: unpacking it costs time.
     pub fn archive(&self, init: &[u8], with_kernel: bool) -> Vec<u8> {
+        self.archive_of(init, with_kernel, |_| true)
+    }
+
+    /// As [`Parts::archive`], without what only networks need.
+    pub fn archive_without_network(&self, init: &[u8], with_kernel: bool) -> Vec<u8> {
+        self.archive_of(init, with_kernel, |name| !super::NETWORK.contains(&name))
+    }
+
+    fn archive_of(&self, init: &[u8], with_kernel: bool, wanted: impl Fn(&str) -> bool) -> Vec<u8> {
         let init = elf::loaded_part(init);
-        let modules: usize = self.modules.iter().map(|(_, data)| data.len()).sum();
-        let mut cpio = Cpio::with_capacity(init.len() + self.kernel.len() + self.busybox.len() + modules);
+        let modules: Vec<_> = self.modules.iter().filter(|(name, _)| wanted(name)).collect();
+        let size: usize = modules.iter().map(|(_, data)| data.len()).sum();
+        let mut cpio = Cpio::with_capacity(init.len() + self.kernel.len() + self.busybox.len() + size);
         for directory in ["dev", "proc", "sys", "tmp", "root", "bin", "boot", "lib", MODULES] {
             cpio.directory(directory);
         }
@@ -76,8 +86,8 @@ impl Parts {
         cpio.file("init", 0o755, &init);
         cpio.file(BUSYBOX, 0o755, &self.busybox);
         cpio.link("bin/ireko", "/init");
-        cpio.file(ORDER, 0o644, self.order().as_bytes());
-        for (name, data) in &self.modules {
+        cpio.file(ORDER, 0o644, order(modules.iter().copied()).as_bytes());
+        for (name, data) in modules {
             cpio.file(&format!("{MODULES}/{name}.ko"), 0o644, data);
         }
         if with_kernel {
@@ -85,4 +95,8 @@ impl Parts {
         }
         cpio.finish()
     }
+}
+
+fn order<'a>(modules: impl Iterator<Item = &'a (String, Vec<u8>)>) -> String {
+    modules.map(|(name, _)| format!("{name}\n")).collect()
 }

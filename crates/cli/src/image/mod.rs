@@ -35,6 +35,23 @@ const WANTED: &[&str] = &[
     "evdev",
 ];
 
+/// What only networks need, with what it depends on: levels of `nest` do without.
+const NETWORK: &[&str] = &[
+    "failover",
+    "net_failover",
+    "virtio_net",
+    "tun",
+    "nfnetlink",
+    "libcrc32c",
+    "nf_tables",
+    "nf_defrag_ipv4",
+    "nf_defrag_ipv6",
+    "nf_conntrack",
+    "nf_nat",
+    "nft_chain_nat",
+    "nft_masq",
+];
+
 /// How an image is put together; another whenever that changes.
 const RECIPE: &str = "r3";
 

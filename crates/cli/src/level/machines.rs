@@ -46,7 +46,7 @@ impl Levels {
         let source =
             |name: &str, data: Vec<u8>| Source::Bytes { name: name.to_owned(), data: Arc::new(data) };
         let kernel = source("the guest image's kernel", parts.kernel.clone());
-        let initrd = source("the guest image", parts.archive(init, plan.deeper()));
+        let initrd = source("the guest image", parts.archive_without_network(init, plan.deeper()));
         // The VM takes it: it is large, and the level below wants the memory.
         let once = Mutex::new(Some((kernel, initrd)));
         let command_line = orders.to_command_line("");
