@@ -120,9 +120,14 @@ fn address(list: Body, offset: u32, prefix: Prefix, how: u32) -> Body {
 
 /// Makes these networks the ones that are translated, and the host forward packets if there are any.
 pub fn set(name: &str, prefixes: &[Prefix]) -> io::Result<()> {
+    set_table(name, prefixes)?;
     if !prefixes.is_empty() {
         fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
     }
+    Ok(())
+}
+
+fn set_table(name: &str, prefixes: &[Prefix]) -> io::Result<()> {
     let mut netlink = Netlink::netfilter()?;
     let mut steps = vec![(nft::NEWTABLE, CREATE, table(name)), (nft::DELTABLE, 0, table(name))];
     if !prefixes.is_empty() {

@@ -87,7 +87,7 @@ const ADD: &[Parameter] = &[
 const SET: &[Parameter] = &[path("Path", "The raw image.").at(4).required()];
 
 /// The first location behind the PCI slots of other devices is 0; so many slots are left.
-const MOST: u32 = 24;
+const MOST: u32 = 19;
 
 fn drives(vm: &crate::host::Vm, _: &crate::host::HostFacts) -> Vec<Record> {
     records::disks(vm)
