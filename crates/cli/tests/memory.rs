@@ -1,34 +1,20 @@
 //! Memory that moves while a VM runs, and stays while a hypervisor runs inside: the built-in image on the software CPU.
 
+mod home;
+mod viewer;
+
+use home::Home;
 use serde_json::Value;
 use std::fs;
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::process::Output;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use viewer::{Console, PATIENCE};
 
-/// Nothing here takes a minute on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(150);
 const MIB: u64 = 1 << 20;
 
-/// A home of its own with one VM, which is turned off at the end.
-struct Home(PathBuf);
-
 impl Home {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ireko-memory-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
-    }
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ireko"));
-        command.args(arguments).env("IREKO_HOME", &self.0).stdin(Stdio::null());
-        command
-    }
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the ireko binary")
-    }
     fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
         let told = String::from_utf8_lossy(&output.stderr);
@@ -67,59 +53,19 @@ impl Home {
         self.ok(&["shell", "-c", &format!("Set-VMMemory TestVM -StartupBytes {mib}MB")]);
         assert_eq!((self.assigned(), self.property("MemoryStartup")), (mib, (mib * MIB).into()));
     }
-    fn console(&self) -> Console {
-        let mut viewer = self
-            .command(&["vm", "console", "TestVM"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a viewer");
-        let (mut output, keys) = (viewer.stdout.take().unwrap(), viewer.stdin.take().unwrap());
-        let seen: Arc<Mutex<String>> = Arc::default();
-        let kept = seen.clone();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut bytes) {
-                kept.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
-            }
-        });
-        Console { viewer, keys, seen }
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = self.run(&["vm", "stop", "*", "--turn-off"]);
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A viewer of the VM's console.
-struct Console {
-    viewer: Child,
-    keys: ChildStdin,
-    seen: Arc<Mutex<String>>,
 }
 
 impl Console {
-    fn until(&self, text: &str) {
-        let since = Instant::now();
-        while !self.seen.lock().unwrap().contains(text) {
-            assert!(since.elapsed() < PATIENCE, "no {text:?} on the console: {}", self.seen.lock().unwrap());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
     /// Runs a line to its end.
     fn run(&mut self, line: &str) {
-        self.seen.lock().unwrap().clear();
         // Not what is echoed.
-        self.keys.write_all(format!("{line}\necho done-$((6 * 7))\n").as_bytes()).unwrap();
+        self.type_in(&format!("{line}\necho done-$((6 * 7))"));
         self.until("done-42");
     }
     /// A line of the guest's /proc/meminfo, in MiB.
     fn meminfo(&mut self, name: &str) -> u64 {
         self.run(&format!("grep {name}: /proc/meminfo"));
-        let seen = self.seen.lock().unwrap();
+        let seen = self.seen();
         let line = seen.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).expect("a line");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
     }
@@ -132,13 +78,6 @@ impl Console {
     }
 }
 
-impl Drop for Console {
-    fn drop(&mut self) {
-        let _ = self.viewer.kill();
-        let _ = self.viewer.wait();
-    }
-}
-
 /// One VM at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -148,7 +87,7 @@ fn a_running_vm_shrinks_and_grows_but_not_with_a_hypervisor_inside() {
     let home = Home::new("static");
     home.ok(&["vm", "create", "TestVM", "--memory", "512M", "--engine", "soft", "--nested"]);
     home.ok(&["vm", "start", "TestVM"]);
-    let mut console = home.console();
+    let mut console = home.console("TestVM");
     console.until("built-in shell");
     it_shrinks(&home, &mut console);
     home.resize(768);
@@ -198,7 +137,7 @@ fn dynamic_memory_follows_the_guest_and_stays_while_a_hypervisor_runs_inside() {
         "3G",
     ]);
     home.ok(&["vm", "start", "TestVM"]);
-    let mut console = home.console();
+    let mut console = home.console("TestVM");
     console.until("built-in shell");
     // An idle guest needs little.
     home.wait_for("MemoryAssigned", |assigned| assigned.as_u64() < Some(1900 * MIB));

@@ -1,32 +1,14 @@
 //! The rules of nesting on real running VMs: the built-in image on the software CPU, and a VM that it holds.
 
+mod home;
+mod viewer;
+
+use home::Home;
 use serde_json::Value;
-use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-
-/// Nothing here takes a minute on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(150);
-
-/// A home of its own, with every VM turned off at the end.
-struct Home(PathBuf);
+use viewer::{Console, PATIENCE};
 
 impl Home {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ireko-nesting-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ireko"));
-        command.args(arguments).env("IREKO_HOME", &self.0).stdin(Stdio::null());
-        command
-    }
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the ireko binary")
-    }
     /// Standard output, then standard error.
     fn ok(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -54,60 +36,13 @@ impl Home {
             std::thread::sleep(Duration::from_millis(200));
         }
     }
-    fn console(&self) -> Console {
-        let mut viewer = self
-            .command(&["vm", "console", "lab"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a viewer");
-        let (mut output, keys) = (viewer.stdout.take().unwrap(), viewer.stdin.take().unwrap());
-        let seen: Arc<Mutex<String>> = Arc::default();
-        let kept = seen.clone();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut bytes) {
-                kept.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
-            }
-        });
-        Console { viewer, keys, seen }
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = self.run(&["vm", "stop", "*", "--turn-off"]);
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A viewer of the VM's console.
-struct Console {
-    viewer: Child,
-    keys: ChildStdin,
-    seen: Arc<Mutex<String>>,
 }
 
 impl Console {
-    fn until(&self, text: &str) {
-        let since = Instant::now();
-        while !self.seen.lock().unwrap().contains(text) {
-            assert!(since.elapsed() < PATIENCE, "no {text:?} on the console: {}", self.seen.lock().unwrap());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
     /// Types a line; `answer` must not be what is typed, as that is echoed.
     fn ask(&mut self, line: &str, answer: &str) {
-        self.seen.lock().unwrap().clear();
-        self.keys.write_all(format!("{line}\n").as_bytes()).unwrap();
+        self.type_in(line);
         self.until(answer);
-    }
-}
-
-impl Drop for Console {
-    fn drop(&mut self) {
-        let _ = self.viewer.kill();
-        let _ = self.viewer.wait();
     }
 }
 
@@ -118,10 +53,10 @@ fn a_running_vm_is_made_ready_holds_a_vm_and_shows_what_runs_inside() {
     home.ok(&["vm", "create", "lab", "--memory", "1536M", "--engine", "soft"]);
     home.ok(&["vm", "start", "lab"]);
     running_it_keeps_its_extensions(&home);
-    home.console().until("built-in shell");
+    home.console("lab").until("built-in shell");
     the_flow_makes_it_ready(&home);
     home.ok(&["vm", "start", "lab"]);
-    let mut console = home.console();
+    let mut console = home.console("lab");
     console.until("built-in shell");
     nothing_runs_inside_yet(&home);
     the_same_binary_runs_a_vm_inside(&mut console);

@@ -1,96 +1,37 @@
 //! Frames between virtual machines: the built-in image on the software CPU, and one level further down.
 
-use std::fs;
-use std::io::{Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Output, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+mod home;
+mod viewer;
 
-/// Nothing here takes a minute on an idle machine.
-const PATIENCE: Duration = Duration::from_secs(150);
+use home::Home;
+use std::sync::{Mutex, PoisonError};
+use viewer::Console;
 
 /// The published lines.
 const NAT: &str = include_str!("scripts/nat-in-the-middle-vm.ps1");
 const ADDRESS: &str = include_str!("scripts/address-in-the-nested-vm.ps1");
 
-/// A home of its own, whose VMs are turned off at the end.
-struct Home(PathBuf);
-
 impl Home {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ireko-network-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        Self(path)
-    }
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ireko"));
-        command.args(arguments).env("IREKO_HOME", &self.0).stdin(Stdio::null());
-        command
-    }
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the ireko binary")
-    }
     fn shell(&self, lines: &str) -> String {
         let output = self.run(&["shell", "-c", lines]);
         let told = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && told.is_empty(), "{lines}: {told}");
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
-    fn console(&self, vm: &str) -> Console {
-        let mut viewer = self
-            .command(&["vm", "console", vm])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("a viewer");
-        let (mut output, keys) = (viewer.stdout.take().unwrap(), viewer.stdin.take().unwrap());
-        let seen: Arc<Mutex<String>> = Arc::default();
-        let kept = seen.clone();
-        std::thread::spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = output.read(&mut bytes) {
-                kept.lock().unwrap().push_str(&String::from_utf8_lossy(&bytes[..count]));
-            }
-        });
-        let console = Console { viewer, keys, seen };
+    fn at_prompt(&self, vm: &str) -> Console {
+        let console = self.console(vm);
         console.until("built-in shell");
         console
     }
 }
 
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = self.run(&["vm", "stop", "*", "--turn-off"]);
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// A viewer of a VM's console.
-struct Console {
-    viewer: Child,
-    keys: ChildStdin,
-    seen: Arc<Mutex<String>>,
-}
-
 impl Console {
-    fn until(&self, text: &str) {
-        let since = Instant::now();
-        while !self.seen.lock().unwrap().contains(text) {
-            assert!(since.elapsed() < PATIENCE, "no {text:?} on the console: {}", self.seen.lock().unwrap());
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-    fn type_in(&mut self, line: &str) {
-        self.seen.lock().unwrap().clear();
-        self.keys.write_all(format!("{line}\n").as_bytes()).unwrap();
-    }
     /// Runs a line to its end; what it said, and whether all was well.
     fn run(&mut self, line: &str) -> (bool, String) {
         // Not what is echoed.
         self.type_in(&format!("{line}\necho ended-$((6 * 7))-$?-"));
         self.until("ended-42-");
-        let seen = self.seen.lock().unwrap().clone();
+        let seen = self.seen();
         (seen.contains("ended-42-0-"), seen)
     }
     fn ok(&mut self, line: &str) -> String {
@@ -113,13 +54,6 @@ impl Console {
     }
 }
 
-impl Drop for Console {
-    fn drop(&mut self) {
-        let _ = self.viewer.kill();
-        let _ = self.viewer.wait();
-    }
-}
-
 /// One at a time.
 static ALONE: Mutex<()> = Mutex::new(());
 
@@ -132,7 +66,7 @@ fn two_vms_hear_each_other_and_a_foreign_address_only_with_spoofing() {
     let home = Home::new("private");
     home.shell(PEER);
     home.shell("New-VM other -MemoryStartupBytes 256MB -SwitchName wire -Engine soft | Out-Null; Start-VM peer, other");
-    let (mut peer, mut other) = (home.console("peer"), home.console("other"));
+    let (mut peer, mut other) = (home.at_prompt("peer"), home.at_prompt("other"));
     peer.ethernet("10.0.0.1");
     other.ethernet("10.0.0.2");
     assert!(other.hears("10.0.0.1"));
@@ -155,7 +89,7 @@ fn a_nested_vm_reaches_the_outside_through_nat_in_the_middle_vm() {
         "New-VM middle -MemoryStartupBytes 1GB -SwitchName Wire -Engine soft -ExposeVirtualizationExtensions $true |
          Out-Null; Start-VM peer, middle",
     );
-    let (mut peer, mut middle) = (home.console("peer"), home.console("middle"));
+    let (mut peer, mut middle) = (home.at_prompt("peer"), home.at_prompt("middle"));
     peer.ethernet("10.0.0.1");
     middle.ethernet("10.0.0.2");
     let said = middle.script("nat.ps1", NAT);

@@ -1,22 +1,15 @@
 //! `ireko shell` as a program: the published command lines against a real VM on the software CPU.
 
+mod home;
+
+use home::Home;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// A home of its own, with every VM turned off at the end.
-struct Home(PathBuf);
-
 impl Home {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ireko-shell-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
     fn shell(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ireko"));
-        command.arg("shell").args(arguments).env("IREKO_HOME", &self.0).stdin(Stdio::null());
-        command
+        self.command(&[&["shell"], arguments].concat())
     }
     fn line(&self, line: &str) -> Output {
         self.shell(&["-c", line]).output().expect("the ireko binary")
@@ -30,13 +23,6 @@ impl Home {
     fn script(&self, name: &str) -> String {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts").join(name);
         self.ok(&[&path.display().to_string()])
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = self.line("Stop-VM * -TurnOff");
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

@@ -1,34 +1,23 @@
 //! VMs that live on after the command: the built-in image on the software CPU, through `ireko vm`.
 
+mod home;
+
+use home::Home;
 use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, PoisonError};
 
-/// A home of its own, with every VM turned off at the end.
-struct Home(PathBuf);
-
 impl Home {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("ireko-vm-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        Self(path)
-    }
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ireko"));
-        command.arg("vm").args(arguments).env("IREKO_HOME", &self.0).stdin(Stdio::null());
-        command
-    }
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("the ireko binary")
+    fn vm(&self, arguments: &[&str]) -> Output {
+        self.run(&[&["vm"], arguments].concat())
     }
     fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
+        let output = self.vm(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
     fn error(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
+        let output = self.vm(arguments);
         assert!(!output.status.success(), "{arguments:?} succeeded");
         String::from_utf8_lossy(&output.stderr).into_owned()
     }
@@ -39,7 +28,7 @@ impl Home {
     /// Follows the console until a line has this text; sends `keys` first.
     fn console_until(&self, keys: &str, text: &str) {
         let mut viewer = self
-            .command(&["console", "vm"])
+            .command(&["vm", "console", "vm"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -58,13 +47,6 @@ impl Home {
         let _ = viewer.kill();
         let _ = viewer.wait();
         assert!(found, "no {text:?} on the console: {seen}");
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        let _ = self.run(&["stop", "*", "--turn-off"]);
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -99,7 +81,7 @@ fn a_killed_worker_leaves_its_vm_off_with_the_reason() {
     let worker = home.property("WorkerProcessId").to_string();
     assert!(Command::new("kill").args(["-9", &worker]).status().unwrap().success());
     while home.property("State") != "Off" {}
-    let listed = home.run(&["list"]);
+    let listed = home.vm(&["list"]);
     assert!(String::from_utf8_lossy(&listed.stderr).contains(&format!("process {worker}")));
     home.ok(&["start", "vm"]);
     assert_eq!(home.property("State"), "Running");

@@ -1,0 +1,34 @@
+//! A home for the virtual machines of one test, and the `ireko` binary run in it.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+/// A directory of its own, with every VM turned off at the end.
+pub struct Home(pub PathBuf);
+
+impl Home {
+    /// `name` tells apart the tests of one file.
+    pub fn new(name: &str) -> Self {
+        let suite = env!("CARGO_CRATE_NAME");
+        let path = std::env::temp_dir().join(format!("ireko-{suite}-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        Self(path)
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ireko"));
+        command.args(arguments).env("IREKO_HOME", &self.0).stdin(Stdio::null());
+        command
+    }
+
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the ireko binary")
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        let _ = self.run(&["vm", "stop", "*", "--turn-off"]);
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
