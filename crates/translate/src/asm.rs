@@ -208,9 +208,6 @@ impl Asm {
     pub fn sub(&mut self, reg: u8, mem: Mem) {
         self.rm(true, &[0x2b], reg, mem);
     }
-    pub fn xchg(&mut self, a: u8, b: u8) {
-        self.rr(true, &[0x87], a, b);
-    }
     pub fn movzx16(&mut self, to: u8, from: u8) {
         self.rr(false, &[0x0f, 0xb7], to, from);
     }

@@ -197,12 +197,11 @@ impl Emitter<'_> {
         };
         self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
         self.asm.jrcxz(wanted);
-        self.asm.put(&[0xc4, 0xc3, 0xfb, 0xf0, 0xce, JUMP_ROTATE]); // RORX RCX, R14, JUMP_ROTATE
-        self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
-        self.asm.pdep(reg::RCX, reg::RCX, Mem::state(offset_of!(Hot, jump_mask)));
-        self.asm.load(reg::R13, at(table, reg::RCX));
+        self.asm.put(&[0xc4, 0x43, 0xfb, 0xf0, 0xee, JUMP_ROTATE]); // RORX R13, R14, JUMP_ROTATE
         self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
-        self.asm.xchg(reg::RCX, reg::R13);
+        self.asm.pdep(reg::R13, reg::R13, Mem::state(offset_of!(Hot, jump_mask)));
+        self.asm.load(reg::RCX, at(table, reg::R13));
+        self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
         self.asm.jrcxz(hit);
         self.look_up();
         self.asm.bind(hit);
