@@ -146,19 +146,7 @@ impl Parser {
 
     /// One value or several with commas.
     fn values(&mut self) -> Parsed<Expression> {
-        let first = self.value()?;
-        let mut all = vec![first];
-        loop {
-            let before = self.at;
-            self.blanks()?;
-            if !self.eat(',') {
-                self.at = before;
-                break;
-            }
-            self.lines()?;
-            all.push(self.value()?);
-        }
-        Ok(if all.len() == 1 { all.remove(0) } else { Expression::List(all) })
+        self.with_commas(Self::value)
     }
 
     fn value(&mut self) -> Parsed<Expression> {

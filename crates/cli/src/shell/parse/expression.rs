@@ -60,9 +60,13 @@ impl Parser {
     }
 
     fn list(&mut self) -> Parsed<Expression> {
-        let first = self.unary()?;
-        let mut all = vec![first];
-        while self.commas {
+        if self.commas { self.with_commas(Self::unary) } else { self.unary() }
+    }
+
+    /// One element, or a list of several with commas between them.
+    pub(super) fn with_commas(&mut self, element: fn(&mut Self) -> Parsed<Expression>) -> Parsed<Expression> {
+        let mut all = vec![element(self)?];
+        loop {
             let before = self.at;
             self.blanks()?;
             if !self.eat(',') {
@@ -70,7 +74,7 @@ impl Parser {
                 break;
             }
             self.lines()?;
-            all.push(self.unary()?);
+            all.push(element(self)?);
         }
         Ok(if all.len() == 1 { all.remove(0) } else { Expression::List(all) })
     }
