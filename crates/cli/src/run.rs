@@ -45,6 +45,7 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     spec.cpu = ireko_machine::cpu_model(&args.cpu)?;
     spec.test_devices = args.test_devices;
     spec.options = args.options.clone();
+    spec.on_thread = ireko_jail::thread::confining();
     Ok(spec)
 }
 

@@ -4,7 +4,7 @@ use crate::spec::NicSpec;
 use crate::{MachineError, Spec};
 use ireko_devices::{MsiSink, NetInput, PciBus, virtio};
 use ireko_vmcore::port::LONGEST_FRAME;
-use ireko_vmcore::{Memory, Port};
+use ireko_vmcore::{Memory, Port, Work};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,13 @@ pub fn add(spec: &Spec, pci: &Arc<PciBus>, memory: &Arc<Memory>, msi: &MsiSink) 
         let NicSpec { mac, port } = nic.clone();
         let (function, input) = virtio::net(memory.clone(), msi.clone(), pci.intx(slot), mac, port.clone());
         pci.add(slot, function)?;
+        let first = spec.on_thread.clone();
         std::thread::Builder::new()
             .name(format!("network{}", slot - FIRST))
-            .spawn(move || carry(&*port, &input))
+            .spawn(move || {
+                first.begin(Work::Network);
+                carry(&*port, &input);
+            })
             .map_err(|error| MachineError::Platform(format!("no thread for a network adapter: {error}")))?;
     }
     Ok(())

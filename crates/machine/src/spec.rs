@@ -1,7 +1,7 @@
 //! What a VM is made from.
 
 use crate::MachineError;
-use ireko_vmcore::{CpuModel, Port};
+use ireko_vmcore::{CpuModel, OnThread, Port};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -191,6 +191,8 @@ pub struct Spec {
     pub smbios: Smbios,
     /// Engine debugging options, `name=value`.
     pub options: Vec<String>,
+    /// What each of its threads does first.
+    pub on_thread: OnThread,
 }
 
 impl Spec {
@@ -211,6 +213,7 @@ impl Spec {
             virtio_console: false,
             smbios: Smbios::default(),
             options: Vec::new(),
+            on_thread: OnThread::default(),
         }
     }
 }

@@ -11,7 +11,8 @@ use crate::platform::{self, Platform, Surroundings};
 use crate::{MachineError, Outcome, Spec, acpi, smbios};
 use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
 use ireko_vmcore::{
-    Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, Partition, PartitionSpec, Timers, Vcpu,
+    Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Timers, Vcpu,
+    Work,
 };
 use std::any::Any;
 use std::io::Write;
@@ -45,6 +46,7 @@ pub struct Vm {
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
+    on_thread: OnThread,
     // Held for as long as vCPUs and devices use them.
     _partition: Arc<dyn Partition>,
     _memory: Arc<Memory>,
@@ -76,7 +78,7 @@ impl Vm {
     ) -> Result<Self, MachineError> {
         let memory =
             Arc::new(Memory::with_room(&layout.ranges(), layout.room()).map_err(MachineError::Memory)?);
-        let (clock, timers) = timekeeping();
+        let (clock, timers) = timekeeping(&spec.on_thread);
         let partition = create_partition(&chosen, &spec, &memory, clock, &timers)?;
         let ending = Ending::default();
         let around = Surroundings {
@@ -105,6 +107,7 @@ impl Vm {
             dump: Arc::default(),
             counters: Arc::default(),
             windows,
+            on_thread: spec.on_thread,
             _partition: partition,
             _memory: memory,
         })
@@ -130,14 +133,16 @@ impl Vm {
 
     /// Runs until the VM ends. Each virtual processor has a thread of its own.
     pub fn run(&mut self) -> Outcome {
-        let (ending, dump) = (&self.ending, &self.dump);
+        let (ending, dump, first) = (&self.ending, &self.dump, &self.on_thread);
         ending.expect_vcpus(self.vcpus.len());
         let bus: &dyn Bus = &*self.platform.bus;
         std::thread::scope(|scope| {
             for (id, vcpu) in self.vcpus.iter_mut().enumerate() {
-                let spawned = std::thread::Builder::new()
-                    .name(format!("vcpu{id}"))
-                    .spawn_scoped(scope, move || run_vcpu(id, vcpu.as_mut(), bus, ending, dump));
+                let spawned =
+                    std::thread::Builder::new().name(format!("vcpu{id}")).spawn_scoped(scope, move || {
+                        first.begin(Work::Vcpu);
+                        run_vcpu(id, vcpu.as_mut(), bus, ending, dump);
+                    });
                 if let Err(error) = spawned {
                     ending.end(Outcome::Failed(format!("no thread for vCPU {id}: {error}")));
                 }
@@ -186,9 +191,9 @@ fn memory_layout(spec: &Spec) -> Result<Layout, MachineError> {
     Ok(layout.with_hot(spec.most_memory.map_or(0, |most| most.saturating_sub(spec.memory))))
 }
 
-fn timekeeping() -> (Clock, Timers) {
+fn timekeeping(first: &OnThread) -> (Clock, Timers) {
     let clock = Clock::new();
-    (clock, Timers::new(clock))
+    (clock, Timers::on(clock, first))
 }
 
 fn create_partition(

@@ -12,6 +12,7 @@ pub mod line;
 pub mod memory;
 pub mod nesting;
 pub mod port;
+pub mod thread;
 pub mod time;
 
 pub use bus::{Bus, Space};
@@ -22,4 +23,5 @@ pub use line::{ExtInt, Line, LineSink, Msi};
 pub use memory::Memory;
 pub use nesting::{Nesting, Window};
 pub use port::Port;
+pub use thread::{OnThread, Work};
 pub use time::{Clock, Timer, Timers};

@@ -1,5 +1,6 @@
 //! Time comes in from outside: one clock, and timers that fire on it.
 
+use crate::thread::{OnThread, Work};
 use rustix::fd::OwnedFd;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
@@ -114,6 +115,12 @@ pub struct Timers {
 
 impl Timers {
     pub fn new(clock: Clock) -> Self {
+        Self::on(clock, &OnThread::default())
+    }
+
+    /// As [`Timers::new`]; the thread begins with this.
+    pub fn on(clock: Clock, first: &OnThread) -> Self {
+        let first = first.clone();
         let shared = Arc::new(Shared {
             clock,
             queue: Mutex::default(),
@@ -124,7 +131,10 @@ impl Timers {
         let served = shared.clone();
         std::thread::Builder::new()
             .name("timers".into())
-            .spawn(move || served.serve())
+            .spawn(move || {
+                first.begin(Work::Timers);
+                served.serve();
+            })
             .expect("a thread for timers");
         Self { owner: Arc::new(Owner(shared)) }
     }

@@ -95,6 +95,10 @@ impl RealMachines {
         spec.cpu = ireko_machine::cpu_model(&config.processor.model).map_err(|e| e.to_string())?;
         spec.nested = config.processor.expose_virtualization_extensions;
         spec.disks = config.disks.iter().map(disk).collect();
+        // Frames are sent by names in the switch's directory, which confined threads cannot look up.
+        if config.adapters.is_empty() {
+            spec.on_thread = ireko_jail::thread::confining();
+        }
         spec.smbios = Smbios { uuid: config.id.bytes(), serial: config.id.to_string(), ..Smbios::default() };
         Ok(spec)
     }

@@ -1,0 +1,35 @@
+//! What is in force, for people: a name, and how far, or why not.
+
+use serde::{Deserialize, Serialize};
+
+/// One wall.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layer {
+    pub name: String,
+    pub in_force: bool,
+    /// What it comes to here; or why it is missing.
+    pub what: String,
+}
+
+/// All walls, from the outside in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Layers(pub Vec<Layer>);
+
+impl Layers {
+    pub fn stands(&mut self, name: &str, what: impl Into<String>) {
+        self.0.push(Layer { name: name.into(), in_force: true, what: what.into() });
+    }
+
+    pub fn missing(&mut self, name: &str, why: impl Into<String>) {
+        self.0.push(Layer { name: name.into(), in_force: false, what: why.into() });
+    }
+
+    /// `what` says what an error comes to.
+    pub fn tried<E: std::fmt::Display>(&mut self, name: &str, result: Result<String, E>) {
+        match result {
+            Ok(what) => self.stands(name, what),
+            Err(why) => self.missing(name, why.to_string()),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What the threads of a machine do, for whoever confines them.
+
+use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Runs guest code, and what that asks of devices at once.
+    Vcpu,
+    /// Calls back when timers of devices and local APICs are due.
+    Timers,
+    /// Carries frames between a switch's port and a network adapter.
+    Network,
+    /// Reads and writes a disk.
+    Disk,
+}
+
+/// What every thread of a machine does first. By default nothing.
+#[derive(Clone, Default)]
+pub struct OnThread(Option<Arc<dyn Fn(Work) + Send + Sync>>);
+
+impl OnThread {
+    pub fn new(first: impl Fn(Work) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(first)))
+    }
+
+    /// Called by the thread itself.
+    pub fn begin(&self, work: Work) {
+        self.0.iter().for_each(|first| first(work));
+    }
+}
+
+impl std::fmt::Debug for OnThread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.0.is_some() { "OnThread(confined)" } else { "OnThread" })
+    }
+}
