@@ -164,7 +164,7 @@ impl Vcpu for SoftVcpu {
     fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
         let wake = self.cpu.wake.clone();
         stop.on_stop(Box::new(move || wake.wake()));
-        self.cpu.run(bus, stop)
+        self.cpu.run_guarded(bus, stop)
     }
     fn state(&mut self) -> Result<CpuState, HvError> {
         self.cpu.fpu_normalise();
@@ -181,7 +181,7 @@ impl Vcpu for SoftVcpu {
         Ok(())
     }
     fn dump(&mut self) -> String {
-        self.cpu.describe()
+        crate::boundary::guard(|| self.cpu.describe()).unwrap_or_else(|fault| fault.to_string())
     }
     fn counters(&mut self) -> Option<Vec<ireko_vmcore::WorldCounters>> {
         self.cpu.inspected_counters()

@@ -13,7 +13,7 @@ const LAST: usize = JUMP_SLOTS - 1;
 
 pub struct Jumps {
     buckets: Box<[[JumpEntry; 2]]>,
-    /// Numbers given out so far: one for each slot of an owner. 0 is nobody's.
+    /// The highest number given out so far: one for each slot of an owner, from [`JUMP_SLOTS`] on.
     given: u32,
     shared: Shared,
 }
@@ -34,9 +34,13 @@ fn chunk(address: u64) -> (usize, u64) {
     (hash as usize / 64, 1 << (hash % 64))
 }
 
+fn empty(bucket: usize) -> [JumpEntry; 2] {
+    [JumpEntry::empty(bucket); 2]
+}
+
 impl Default for Jumps {
     fn default() -> Self {
-        let buckets = vec![[JumpEntry::EMPTY; 2]; JUMP_BUCKETS].into_boxed_slice();
+        let buckets = (0..JUMP_BUCKETS).map(empty).collect();
         let shared = Shared { id: 0, family: u64::MAX, chunks: [0; CHUNKS / 64] };
         Self { buckets, given: 0, shared }
     }
@@ -69,7 +73,7 @@ impl Jumps {
     }
 
     fn wipe(&mut self) {
-        self.buckets.fill([JumpEntry::EMPTY; 2]);
+        self.buckets.iter_mut().enumerate().for_each(|(n, bucket)| *bucket = empty(n));
         self.given = 0;
         self.forget_shared();
     }
@@ -186,6 +190,7 @@ impl Cpu {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ireko_translate::layout::NOBODY;
 
     fn entry(rip: u64, id: u32) -> JumpEntry {
         JumpEntry { rip, id, code: 64 }
@@ -197,6 +202,21 @@ mod tests {
         let rip = 0x1000;
         (4..7).for_each(|id| jumps.insert(entry(rip, id)));
         assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 6), entry(rip, 5)]);
+    }
+
+    #[test]
+    fn an_empty_entry_is_for_no_address_of_its_bucket() {
+        assert_eq!(
+            (0..JUMP_BUCKETS).find(|&bucket| jump_bucket(JumpEntry::empty(bucket).rip) == bucket),
+            None
+        );
+    }
+
+    #[test]
+    fn the_number_of_empty_entries_is_never_given() {
+        let mut jumps = Jumps::default();
+        let given = jumps.give();
+        assert!(given > NOBODY && NOBODY != 0);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod apic;
+pub mod boundary;
 pub mod code;
 pub mod cpu;
 pub mod cpuid;
@@ -31,6 +32,7 @@ pub mod system;
 pub mod tsc;
 pub mod wake;
 
+pub use boundary::{HostFault, guard};
 pub use cpu::Cpu;
 pub use engine::SoftHypervisor;
 pub use fault::{Fault, Next};

@@ -3,6 +3,7 @@
 // UNSAFETY: enters translated code, which works on this processor through raw pointers.
 #![allow(unsafe_code)]
 
+use crate::boundary::guard;
 use crate::cpu::{BusRef, Cpu, Privilege};
 use crate::fault::Fault;
 use crate::svm::Virtual;
@@ -27,10 +28,26 @@ impl Cpu {
         self.fpu_normalise();
         inspect::nesting::show(self);
         self.report();
+        self.disarm();
+        halt
+    }
+
+    /// Nobody reaches into the banks any more, and the bus goes back.
+    fn disarm(&mut self) {
         self.bus = None;
         self.wake.hang(std::ptr::null());
         self.armed = std::ptr::null_mut();
-        halt
+        signal::arm(std::ptr::null_mut());
+    }
+
+    /// As [`Cpu::run`], behind the fault boundary: a host fault is the end of the VM, with a report.
+    pub fn run_guarded(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
+        guard(|| self.run(bus, stop)).unwrap_or_else(|fault| {
+            self.disarm();
+            // The state may be torn: what cannot be told without another fault is left out.
+            let state = guard(|| self.describe()).unwrap_or_default();
+            Halt::Failed(format!("{fault}\n{state}"))
+        })
     }
 
     fn run_until(&mut self, stop: &Stop) -> Halt {
@@ -208,6 +225,7 @@ impl Cpu {
         let hot = std::ptr::from_mut(hot);
         if self.armed != hot {
             self.armed = hot;
+            signal::arm(hot);
             self.wake.hang(hot.cast());
         }
         if self.wake.wanted() {
@@ -318,7 +336,9 @@ impl Cpu {
     pub(crate) fn signalled(&mut self, host: u64, trap: u64) -> Fault {
         self.forget_pending();
         let Some(rip) = self.code.locate(host as usize) else {
-            return Fault::Unsupported(format!("a host fault at {host:#x}, outside all blocks"));
+            return Fault::Unsupported(format!(
+                "a host fault at {host:#x}, outside all blocks (an engine fault)"
+            ));
         };
         self.regs.rip = rip;
         match trap as u8 {
@@ -326,7 +346,12 @@ impl Cpu {
             trap @ (vector::DE | vector::UD | vector::MF) => Exception::new(trap).into(),
             vector::XM if self.regs.cr4 & ireko_x86::bits::cr4::OSXMMEXCPT == 0 => Fault::ud(),
             vector::XM => Exception::new(vector::XM).into(),
-            trap => Fault::Unsupported(format!("host exception {trap} in translated code (an engine fault)")),
+            trap => {
+                let address = self.banks.current().hot_mut().temp[0];
+                Fault::Unsupported(format!(
+                    "host exception {trap} in translated code at host address {host:#x}, accessing {address:#x} (an engine fault; please report it)"
+                ))
+            }
         }
     }
 

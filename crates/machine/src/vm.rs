@@ -162,9 +162,10 @@ impl Vm {
 }
 
 fn run_vcpu(id: usize, vcpu: &mut dyn Vcpu, bus: &dyn Bus, ending: &Ending, dump: &Mutex<String>) {
-    // A panic is our mistake, but the guest's end and not this process's.
+    // A panic or a host fault is our mistake, but the guest's end and not this process's.
     let run = |vcpu: &mut dyn Vcpu| {
-        catch_unwind(AssertUnwindSafe(|| vcpu.run(bus, ending.stop())))
+        catch_unwind(AssertUnwindSafe(|| ireko_cpu::guard(|| vcpu.run(bus, ending.stop()))))
+            .map(|ran| ran.unwrap_or_else(|fault| Halt::Failed(fault.to_string())))
             .unwrap_or_else(|panic| Halt::Failed(format!("a panic in vCPU {id}: {}", panic_text(&*panic))))
     };
     let mut halt = run(vcpu);

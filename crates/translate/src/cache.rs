@@ -1,54 +1,81 @@
-//! Memory for translated code.
+//! Memory for translated code, seen twice: where it is written it cannot be executed, and where it is executed it cannot be
+//! written.
 
-// UNSAFETY: executable memory that is written while other code in it runs on the same thread.
+// UNSAFETY: executable memory that is written, by its other view, while other code in it runs on the same thread.
 #![allow(unsafe_code)]
 
+use crate::layout::{Hot, JUMP_SLOTS, NOWHERE};
 use std::io;
+use std::mem::offset_of;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// A run of writable and executable memory, filled from the start; emptied as a whole.
+/// A run of memory for code, filled from the start; emptied as a whole.
+///
+/// Code that is written at another linear address than it is executed at needs a serializing instruction in between (SDM vol. 3,
+/// "Handling self- and cross-modifying code"): [`CodeCache::add`] and [`CodeCache::patch`] end with one.
 pub struct CodeCache {
-    memory: *mut u8,
-    size: usize,
+    /// Readable and writable.
+    write: View,
+    /// Readable and executable.
+    execute: View,
     used: usize,
 }
+
+/// One mapping of the memory.
+struct View {
+    memory: *mut u8,
+    size: usize,
+}
+
+/// JMP [RSP + the last slot's look-up thunk]: leaves for the address in R14.
+const LEAVE: [u8; 3] = [0xff, 0xa4, 0x24];
+const LEAVE_BYTES: usize = LEAVE.len() + 4;
+const _: () = assert!(NOWHERE == 0);
 
 // SAFETY: the memory belongs to this value alone.
 unsafe impl Send for CodeCache {}
 
 impl CodeCache {
     pub fn new(size: usize) -> io::Result<Self> {
-        let protection = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-        // SAFETY: a fresh private mapping.
-        let memory = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
-        if memory == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self { memory: memory.cast(), size, used: 0 })
+        let file = memory_file(size)?;
+        let mut cache = Self {
+            write: View::new(&file, size, libc::PROT_READ | libc::PROT_WRITE)?,
+            execute: View::new(&file, size, libc::PROT_READ | libc::PROT_EXEC)?,
+            used: 0,
+        };
+        cache.clear();
+        Ok(cache)
     }
 
     pub fn used(&self) -> usize {
         self.used
     }
-    /// Host addresses of the whole cache.
+    /// Host addresses of the whole cache, where it is executed.
     pub fn range(&self) -> (usize, usize) {
-        (self.memory as usize, self.memory as usize + self.size)
+        (self.execute.memory as usize, self.execute.memory as usize + self.execute.size)
     }
+    /// Empties the cache, but for the code at [`NOWHERE`].
     pub fn clear(&mut self) {
+        let slot = offset_of!(Hot, lookup_thunk) + 8 * (JUMP_SLOTS - 1);
+        let mut code = [0; LEAVE_BYTES];
+        code[..LEAVE.len()].copy_from_slice(&LEAVE);
+        code[LEAVE.len()..].copy_from_slice(&(slot as u32).to_le_bytes());
         self.used = 0;
+        self.add(&code).expect("a cache has room for a jump");
     }
-    /// Host address of an offset.
+    /// Host address of an offset, where it is executed.
     pub fn address(&self, offset: usize) -> *const u8 {
-        self.memory.wrapping_add(offset)
+        self.execute.memory.wrapping_add(offset)
     }
 
     /// Adds code, 16-byte aligned; gives its offset, or `None` if there is no room.
     pub fn add(&mut self, code: &[u8]) -> Option<usize> {
         let start = self.used.next_multiple_of(16);
-        let end = start.checked_add(code.len()).filter(|&end| end <= self.size)?;
+        let end = start.checked_add(code.len()).filter(|&end| end <= self.write.size)?;
         // SAFETY: start..end lies in the mapping.
-        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.memory.add(start), code.len()) };
+        unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.write.memory.add(start), code.len()) };
+        serialize();
         self.used = end;
         Some(start)
     }
@@ -58,13 +85,109 @@ impl CodeCache {
         assert!(at + 4 <= self.used && target <= self.used);
         let delta = target as i64 - (at as i64 + 4);
         // SAFETY: at..at+4 lies in the used part; this thread is the only one that runs this code.
-        unsafe { self.memory.add(at).cast::<i32>().write_unaligned(delta as i32) };
+        unsafe { self.write.memory.add(at).cast::<i32>().write_unaligned(delta as i32) };
+        serialize();
     }
 }
 
-impl Drop for CodeCache {
+/// The cheapest serializing instruction that every processor has and no hypervisor intercepts: IRET, to the next instruction.
+fn serialize() {
+    // SAFETY: IRET pops what was pushed, and goes on behind itself with stack, flags and segments as they were.
+    unsafe {
+        core::arch::asm!(
+            "mov {stack}, rsp",
+            "mov {word:e}, ss",
+            "push {word}",
+            "push {stack}",
+            "pushfq",
+            "mov {word:e}, cs",
+            "push {word}",
+            "lea {word}, [rip + 2f]",
+            "push {word}",
+            "iretq",
+            "2:",
+            stack = out(reg) _,
+            word = out(reg) _,
+        );
+    }
+}
+
+impl View {
+    fn new(file: &OwnedFd, size: usize, protection: i32) -> io::Result<Self> {
+        // SAFETY: a fresh mapping of a file that nobody else has.
+        let memory =
+            unsafe { libc::mmap(ptr::null_mut(), size, protection, libc::MAP_SHARED, file.as_raw_fd(), 0) };
+        if memory == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the mapping is ours. The hint keeps code out of core dumps and may be refused.
+        unsafe { libc::madvise(memory, size, libc::MADV_DONTDUMP) };
+        Ok(Self { memory: memory.cast(), size })
+    }
+}
+
+/// A file in memory of `size` bytes without a name. Whoever holds no descriptor of it cannot make more views.
+fn memory_file(size: usize) -> io::Result<OwnedFd> {
+    // MFD_EXEC is refused by kernels before 6.3, and wanted by some after.
+    const MFD_EXEC: libc::c_uint = 0x10;
+    let make = |flags| {
+        // SAFETY: a system call with a name that ends.
+        let fd = unsafe { libc::memfd_create(c"translated code".as_ptr(), libc::MFD_CLOEXEC | flags) };
+        // SAFETY: a fresh descriptor of ours.
+        if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(unsafe { OwnedFd::from_raw_fd(fd) }) }
+    };
+    let file = make(MFD_EXEC).or_else(|_| make(0))?;
+    // SAFETY: a system call on our own descriptor.
+    if unsafe { libc::ftruncate(file.as_raw_fd(), size as libc::off_t) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(file)
+}
+
+impl Drop for View {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours, and its owner does not run code from it any more.
         unsafe { libc::munmap(self.memory.cast(), self.size) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What this process may do with the page of an address (proc_pid_maps(5)).
+    fn rights(address: usize) -> String {
+        let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+        let line = maps.lines().find(|line| {
+            let (start, end) = line.split_once(' ').unwrap().0.split_once('-').unwrap();
+            let bound = |text| usize::from_str_radix(text, 16).unwrap();
+            (bound(start)..bound(end)).contains(&address)
+        });
+        line.unwrap().split(' ').nth(1).unwrap().to_string()
+    }
+
+    #[test]
+    fn no_view_is_both_writable_and_executable() {
+        let cache = CodeCache::new(1 << 16).unwrap();
+        let views = [cache.write.memory, cache.execute.memory].map(|view| rights(view as usize));
+        assert_eq!(views, ["rw-s", "r-xs"]);
+    }
+
+    #[test]
+    fn what_is_written_is_there_to_be_executed() {
+        let mut cache = CodeCache::new(1 << 16).unwrap();
+        let at = cache.add(&[0x90, 0xc3]).unwrap();
+        // SAFETY: the code was just added there.
+        assert_eq!(unsafe { cache.address(at).cast::<[u8; 2]>().read() }, [0x90, 0xc3]);
+    }
+
+    #[test]
+    fn the_code_of_empty_entries_outlives_a_clear() {
+        let mut cache = CodeCache::new(1 << 16).unwrap();
+        cache.add(&[0x90; 100]).unwrap();
+        cache.clear();
+        assert_ne!(cache.add(&[0x90]), Some(NOWHERE as usize));
+        // SAFETY: the start of the cache.
+        assert_eq!(unsafe { cache.address(NOWHERE as usize).cast::<[u8; 3]>().read() }, LEAVE);
     }
 }

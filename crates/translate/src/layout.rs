@@ -44,15 +44,26 @@ pub const JUMP_ROTATE: u8 = 12;
 /// Groups of accesses with a shared check in one block.
 pub const GROUPS: usize = 16;
 
-/// A tag that no address matches.
-pub const NO_TAG: u64 = 1 << 62;
+/// Flipped in a page's address, gives a page whose TLB entry is another.
+pub const OTHER_ENTRY: u64 = (TLB_ENTRIES as u64 / 2) << 12;
+
+/// The tag of TLB entry `index` while it is for no page. There is no number that fits no address, so it is the tag of a page
+/// that is looked up at another entry: whoever looks here has another address.
+pub const fn tlb_no_tag(index: usize) -> u64 {
+    ((index as u64) << 12 ^ OTHER_ENTRY).wrapping_neg()
+}
+
+/// As [`tlb_no_tag`], for an entry of the jump tables.
+pub const fn jump_no_tag(index: usize) -> u64 {
+    (index as u64 ^ (JUMP_ENTRIES as u64 / 2)).wrapping_neg()
+}
 
 /// One TLB entry. `-page + address` is the offset in the page on a hit, and at least 4096 otherwise, so that one unsigned
 /// comparison answers tag, page crossing and validity at once.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct TlbEntry {
-    /// Minus the linear page address, if reading needs no check, or [`NO_TAG`].
+    /// Minus the linear page address, if reading needs no check, or [`tlb_no_tag`].
     pub read: u64,
     /// Host address of the page.
     pub host: u64,
@@ -62,7 +73,12 @@ pub struct TlbEntry {
 }
 
 impl TlbEntry {
-    pub const EMPTY: Self = Self { read: NO_TAG, host: 0, write: NO_TAG, unused: 0 };
+    /// Entry `index` for no page. `nowhere` is the host address of a page that cannot be accessed: should a check ever fail to
+    /// keep an access from this entry, the host's MMU does.
+    pub const fn empty(index: usize, nowhere: u64) -> Self {
+        let tag = tlb_no_tag(index);
+        Self { read: tag, host: nowhere, write: tag, unused: 0 }
+    }
 }
 
 /// Entries of the second-level TLB: translations of 2 MiB, and of 4 KiB. Powers of two.
@@ -94,6 +110,12 @@ pub const JUMP_BUCKETS: usize = 8192;
 /// Multiplied with an address, gives its bucket in bits 32 and up.
 pub const JUMP_HASH: i32 = 0x9e37_79b1_u32 as i32;
 
+/// Numbers of owners of jump entries begin at [`JUMP_SLOTS`]. Of those below, this is the empty entries'; 0 is that of a bank
+/// that has no entries.
+pub const NOBODY: u32 = 1;
+/// Where an empty entry leads, from [`Hot::code_base`]: to code that leaves for the address in R14.
+pub const NOWHERE: u32 = 0;
+
 /// One entry of the second level of the jump tables, which [`crate::lookup`] looks up before Rust is asked.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,7 +128,10 @@ pub struct JumpEntry {
 }
 
 impl JumpEntry {
-    pub const EMPTY: Self = Self { rip: NO_TAG, id: 0, code: 0 };
+    /// An entry of bucket `bucket` for no address: its address belongs in another bucket, and its number is nobody's.
+    pub const fn empty(bucket: usize) -> Self {
+        Self { rip: if bucket == 0 { 1 } else { 0 }, id: NOBODY, code: NOWHERE }
+    }
 }
 
 /// Number of the bucket of an address.

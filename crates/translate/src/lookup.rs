@@ -52,9 +52,10 @@ global_asm!(
     "add rcx, r14",
     "and ecx, {entries} - 1",
     "bts [rsp + {filled} + {filled_bytes} * \\slot], rcx",
-    "neg r14",
+    "mov rax, r14",
+    "neg rax",
     "shl ecx, 4",
-    "mov [rsp + rcx + {tags} + {slot_bytes} * \\slot], r14",
+    "mov [rsp + rcx + {tags} + {slot_bytes} * \\slot], rax",
     "mov [rsp + rcx + {tags} + {slot_bytes} * \\slot + {codes}], r13",
     "mov rax, [rsp + {aside} + 16]",
     "add al, 0x7f",
@@ -100,6 +101,11 @@ unsafe extern "C" {
     fn ireko_lookup_1();
     fn ireko_lookup_2();
     fn ireko_lookup_out();
+}
+
+/// Where an empty entry of a jump table leads: leaves for the address in R14, as if it had not been found.
+pub fn nowhere() -> u64 {
+    ireko_lookup_out as *const () as u64
 }
 
 /// Lets jumps that the bank's table does not know look at the second level, or (if not `on`) leave. What the last slot is

@@ -8,8 +8,8 @@
 #![allow(unsafe_code)]
 
 use crate::layout::{
-    FILLED, FILLED_MODE_BYTES, Hot, LARGE, LARGE_ENTRIES, NO_TAG, SECOND_READ_ONLY, SMALL, SMALL_ENTRIES,
-    TLB, TLB_ENTRIES, TLB_MODE_BYTES,
+    FILLED, FILLED_MODE_BYTES, Hot, LARGE, LARGE_ENTRIES, OTHER_ENTRY, SECOND_READ_ONLY, SMALL,
+    SMALL_ENTRIES, TLB, TLB_ENTRIES, TLB_MODE_BYTES,
 };
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -93,9 +93,12 @@ global_asm!(
     "mov [rax + 8], rcx",
     ".if \\write",
     ".else",
+    // No writing: the tag of a page that is looked up at another entry ([`crate::layout::tlb_no_tag`]).
     "test dl, dl",
     "jz 5f",
-    "movabs r13, {no_tag}",
+    "neg r13",
+    "xor r13, {other_entry}",
+    "neg r13",
     "5:",
     ".endif",
     "mov [rax + 16], r13",
@@ -139,7 +142,7 @@ global_asm!(
     filled_mode = const FILLED_MODE_BYTES,
     tlb = const TLB,
     tlb_mode = const TLB_MODE_BYTES,
-    no_tag = const NO_TAG,
+    other_entry = const OTHER_ENTRY,
 );
 
 unsafe extern "C" {

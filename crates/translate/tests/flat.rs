@@ -6,7 +6,7 @@
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
 use ireko_translate::layout::{
-    BANK, JUMP_ENTRIES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, NO_TAG, STACK, TLB, TLB_ENTRIES,
+    BANK, JUMP_ENTRIES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, STACK, TLB, TLB_ENTRIES, jump_no_tag,
 };
 use ireko_translate::refill;
 use ireko_translate::thunk::{self, Reason};
@@ -36,13 +36,17 @@ fn bank() -> Box<Bank> {
     let base = bank.0.as_mut_ptr();
     for n in 0..3 * TLB_ENTRIES {
         // SAFETY: inside the bank.
-        unsafe { base.add(STACK + TLB + 32 * n).cast::<TlbEntry>().write(TlbEntry::EMPTY) };
+        unsafe {
+            base.add(STACK + TLB + 32 * n).cast::<TlbEntry>().write(TlbEntry::empty(n % TLB_ENTRIES, 0))
+        };
     }
     for slot in 0..JUMP_SLOTS {
         for n in 0..JUMP_ENTRIES {
             // SAFETY: inside the bank.
             unsafe {
-                base.add(STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + 16 * n).cast::<u64>().write(NO_TAG)
+                base.add(STACK + JUMP_TAGS + slot * JUMP_SLOT_BYTES + 16 * n)
+                    .cast::<u64>()
+                    .write(jump_no_tag(n))
             };
         }
     }

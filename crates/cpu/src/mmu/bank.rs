@@ -6,10 +6,11 @@
 use crate::mixer::Mixing;
 use ireko_translate::layout::{
     self, BANK, FILLED, FILLED_MODE_BYTES, JUMP_CODES, JUMP_ENTRIES, JUMP_FILLED, JUMP_FILLED_BYTES,
-    JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE, LARGE_ENTRIES, LARGE_SHIFT, NO_TAG, SECOND_GLOBAL,
+    JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE, LARGE_ENTRIES, LARGE_SHIFT, SECOND_GLOBAL,
     SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, STACK, SecondEntry, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES,
+    jump_no_tag, tlb_no_tag,
 };
-use ireko_translate::{Hot, TlbEntry};
+use ireko_translate::{Hot, TlbEntry, lookup};
 use std::collections::HashSet;
 
 /// Whose translations a bank holds.
@@ -115,24 +116,34 @@ pub struct Second {
     pub global: bool,
 }
 
+/// Bytes in front of and behind a bank that cannot be accessed. What translated code adds to RSP is a constant in the bank, or an
+/// index that a mask keeps in its table; this is for the day when one of them is wrong.
+const GUARD: usize = 16 << 20;
+
+/// Fresh memory for a bank, with its guards.
+fn reserve() -> std::io::Result<*mut u8> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    let (all, none) = (BANK + 2 * GUARD, libc::PROT_NONE);
+    // SAFETY: a fresh private mapping.
+    let start = unsafe { libc::mmap(std::ptr::null_mut(), all, none, flags, -1, 0) };
+    if start == libc::MAP_FAILED {
+        return Err(std::io::Error::last_os_error());
+    }
+    let memory = start.wrapping_byte_add(GUARD);
+    // SAFETY: the part of the mapping between its guards.
+    if unsafe { libc::mprotect(memory, BANK, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
+        let error = std::io::Error::last_os_error();
+        // SAFETY: the mapping is ours and nothing points into it.
+        unsafe { libc::munmap(start, all) };
+        return Err(error);
+    }
+    Ok(memory.cast())
+}
+
 impl Bank {
     pub fn new() -> std::io::Result<Self> {
-        // SAFETY: a fresh private mapping.
-        let memory = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                BANK,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if memory == libc::MAP_FAILED {
-            return Err(std::io::Error::last_os_error());
-        }
         let mut bank = Self {
-            memory: memory.cast(),
+            memory: reserve()?,
             tag: None,
             last_used: 0,
             slot_keys: [u32::MAX; JUMP_SLOTS],
@@ -157,12 +168,12 @@ impl Bank {
     fn wipe(&mut self) {
         for mode in 0..TLB_MODES {
             for index in 0..TLB_ENTRIES {
-                *self.at(mode, index) = TlbEntry::EMPTY;
+                self.clear_entry(mode, index);
             }
         }
         for slot in 0..JUMP_SLOTS {
             for index in 0..JUMP_ENTRIES {
-                self.set_jump_raw(slot, index, NO_TAG, 0);
+                self.clear_jump(slot, index);
             }
         }
         self.want();
@@ -184,6 +195,15 @@ impl Bank {
         let offset = STACK + TLB + mode * TLB_MODE_BYTES + index * size_of::<TlbEntry>();
         // SAFETY: in the mapping by the assertion; as for `hot_mut`.
         unsafe { &mut *self.memory.add(offset).cast() }
+    }
+
+    /// Host address of a page that cannot be accessed.
+    fn nowhere(&self) -> u64 {
+        self.memory as u64 - 4096
+    }
+
+    fn clear_entry(&mut self, mode: usize, index: usize) {
+        *self.at(mode, index) = TlbEntry::empty(index, self.nowhere());
     }
 
     /// The word of the bits that say which of 64 TLB entries may be valid.
@@ -228,7 +248,7 @@ impl Bank {
         *self.at(mode, index) = TlbEntry {
             read: page,
             host: host as u64,
-            write: if write { page } else { NO_TAG },
+            write: if write { page } else { tlb_no_tag(index) },
             unused: if global { GLOBAL } else { 0 },
         };
         *self.filled(mode, index / 64) |= 1 << (index % 64);
@@ -315,11 +335,11 @@ impl Bank {
                 while rest != 0 {
                     let bit = rest & rest.wrapping_neg();
                     rest ^= bit;
-                    let entry = self.at(mode, word * 64 + bit.trailing_zeros() as usize);
-                    if keep_global && entry.unused & GLOBAL != 0 {
+                    let index = word * 64 + bit.trailing_zeros() as usize;
+                    if keep_global && self.at(mode, index).unused & GLOBAL != 0 {
                         kept |= bit;
                     } else {
-                        *entry = TlbEntry::EMPTY;
+                        self.clear_entry(mode, index);
                     }
                 }
                 *self.filled(mode, word) = kept;
@@ -360,7 +380,7 @@ impl Bank {
         let page = (address & !0xfff).wrapping_neg();
         let entry = self.entry(mode, address);
         if entry.read == page || entry.write == page {
-            *entry = TlbEntry::EMPTY;
+            self.clear_entry(mode, layout::tlb_index(address));
         }
     }
 
@@ -376,9 +396,9 @@ impl Bank {
             for word in first..first + CHUNK_PAGES / 64 {
                 let mut rest = *self.filled(mode, word);
                 while rest != 0 {
-                    let entry = self.at(mode, word * 64 + rest.trailing_zeros() as usize);
-                    if (entry.read.wrapping_neg() ^ chunk) >> LARGE_SHIFT == 0 {
-                        *entry = TlbEntry::EMPTY;
+                    let index = word * 64 + rest.trailing_zeros() as usize;
+                    if (self.at(mode, index).read.wrapping_neg() ^ chunk) >> LARGE_SHIFT == 0 {
+                        self.clear_entry(mode, index);
                     }
                     rest &= rest - 1;
                 }
@@ -404,9 +424,10 @@ impl Bank {
             for word in 0..FILLED_MODE_BYTES / 8 {
                 let mut rest = *self.filled(mode, word);
                 while rest != 0 {
-                    let entry = self.at(mode, word * 64 + rest.trailing_zeros() as usize);
+                    let index = word * 64 + rest.trailing_zeros() as usize;
+                    let entry = self.at(mode, index);
                     if entry.host == host as u64 {
-                        entry.write = NO_TAG;
+                        entry.write = tlb_no_tag(index);
                     }
                     rest &= rest - 1;
                 }
@@ -441,7 +462,7 @@ impl Bank {
         for word in 0..JUMP_FILLED_BYTES / 8 {
             let mut rest = std::mem::take(self.jumps_filled(slot, word));
             while rest != 0 {
-                self.set_jump_raw(slot, word * 64 + rest.trailing_zeros() as usize, NO_TAG, 0);
+                self.clear_jump(slot, word * 64 + rest.trailing_zeros() as usize);
                 rest &= rest - 1;
             }
         }
@@ -463,6 +484,10 @@ impl Bank {
             self.memory.add(offset).cast::<u64>().write(tag);
             self.memory.add(offset + JUMP_CODES).cast::<u64>().write(code);
         }
+    }
+
+    fn clear_jump(&mut self, slot: usize, index: usize) {
+        self.set_jump_raw(slot, index, jump_no_tag(index), lookup::nowhere());
     }
 
     /// Tells translated code of key `key` (in `slot`) that `rip` is at host address `code`.
@@ -525,7 +550,7 @@ impl Bank {
 impl Drop for Bank {
     fn drop(&mut self) {
         // SAFETY: the mapping is ours and nothing points into it any more.
-        unsafe { libc::munmap(self.memory.cast(), BANK) };
+        unsafe { libc::munmap(self.memory.wrapping_sub(GUARD).cast(), BANK + 2 * GUARD) };
     }
 }
 

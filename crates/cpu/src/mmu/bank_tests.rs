@@ -97,3 +97,137 @@ fn no_entry_comes_back_when_the_generations_begin_anew() {
     });
     assert!(!came_back);
 }
+
+/// Addresses that a table might take for one of its own: every tag that stands for "no page", its negative, every single bit, and
+/// the neighbours of all of them by a byte and by a page.
+fn suspects() -> Vec<u64> {
+    let bits = (0..64).map(|bit| 1u64 << bit);
+    let pages = (0..TLB_ENTRIES).map(tlb_no_tag);
+    let jumps = (0..JUMP_ENTRIES).map(jump_no_tag);
+    let both_signs = bits.chain(pages).chain(jumps).chain([0, u64::MAX]).flat_map(|a| [a, a.wrapping_neg()]);
+    let near = [0i64, 1, -1, 8, -8, 4095, -4095, 4096, -4096];
+    both_signs.flat_map(|a| near.map(|n| a.wrapping_add_signed(n))).collect()
+}
+
+/// The suspects of each entry of the TLB: a class by its upper bits, and an index.
+fn suspects_at(index: usize) -> impl Iterator<Item = u64> {
+    let uppers = (23..64).flat_map(|bit| [1u64 << bit, (1u64 << bit).wrapping_neg()]).chain([0, u64::MAX]);
+    uppers.map(move |upper| upper & !0x7f_ffff | (index as u64) << 12)
+}
+
+fn all_suspects() -> impl Iterator<Item = u64> {
+    suspects().into_iter().chain((0..TLB_ENTRIES).flat_map(suspects_at))
+}
+
+/// Suspects that the first level takes for a page that it has.
+fn taken(bank: &mut Bank, write: bool) -> Vec<u64> {
+    let modes = (0..TLB_MODES).flat_map(|mode| all_suspects().map(move |address| (mode, address)));
+    modes.filter(|&(mode, address)| bank.lookup(mode, address, write).is_some()).map(|a| a.1).collect()
+}
+
+/// A page for entry `index`, away from all suspects.
+fn page_of(index: usize) -> u64 {
+    0x1234_5680_0000 | (index as u64) << 12
+}
+
+fn full(write: bool) -> Bank {
+    let mut bank = Bank::new().unwrap();
+    for mode in 0..TLB_MODES {
+        for index in 0..TLB_ENTRIES {
+            bank.fill(mode, page_of(index), 0x7000_0000 as *mut u8, write, index % 2 == 0);
+        }
+    }
+    bank
+}
+
+#[test]
+fn no_address_hits_an_empty_entry() {
+    let mut bank = Bank::new().unwrap();
+    assert_eq!((taken(&mut bank, false), taken(&mut bank, true)), (vec![], vec![]));
+}
+
+#[test]
+fn no_address_hits_an_entry_for_another() {
+    let mut bank = full(true);
+    assert_eq!((taken(&mut bank, false), taken(&mut bank, true)), (vec![], vec![]));
+}
+
+#[test]
+fn no_address_can_be_written_by_an_entry_for_reading() {
+    let mut bank = full(false);
+    let own = (0..TLB_ENTRIES).filter(|&index| bank.lookup(MODE, page_of(index), true).is_some());
+    assert_eq!((own.count(), taken(&mut bank, true)), (0, vec![]));
+}
+
+#[test]
+fn no_address_can_be_written_by_an_entry_that_was_protected() {
+    let mut bank = full(true);
+    bank.protect(0x7000_0000 as *mut u8);
+    let own = (0..TLB_ENTRIES).filter(|&index| bank.lookup(MODE, page_of(index), true).is_some());
+    assert_eq!((own.count(), taken(&mut bank, true)), (0, vec![]));
+}
+
+#[test]
+fn no_address_hits_an_entry_that_was_forgotten() {
+    for forget in [
+        |bank: &mut Bank| bank.flush(true),
+        |bank: &mut Bank| bank.flush(false),
+        |bank: &mut Bank| (0..TLB_ENTRIES).for_each(|index| bank.flush_page(page_of(index))),
+        |bank: &mut Bank| {
+            bank.mark_size(page_of(0), 2 << 20);
+            bank.flush_page(page_of(0));
+        },
+    ] {
+        let mut bank = full(true);
+        forget(&mut bank);
+        assert_eq!((taken(&mut bank, false), taken(&mut bank, true)), (vec![], vec![]));
+    }
+}
+
+#[test]
+fn an_empty_entry_leads_to_a_page_that_cannot_be_accessed() {
+    let mut bank = Bank::new().unwrap();
+    let host = bank.entry(MODE, 0x5000).host;
+    // SAFETY: not at all: the boundary catches it.
+    let read = crate::guard(|| unsafe { (host as *const u8).read_volatile() });
+    assert_eq!(read.unwrap_err().address, host);
+}
+
+#[test]
+fn no_address_hits_an_entry_of_the_second_level_for_another() {
+    let mut bank = Bank::new().unwrap();
+    for index in 0..SMALL_ENTRIES {
+        bank.fill_second(MODE, page_of(index), page(false, 0x7000_0000));
+    }
+    for index in 0..LARGE_ENTRIES as u64 {
+        bank.fill_second(MODE, 0x2345_0000_0000 | index << LARGE_SHIFT, page(true, 0x7000_0000));
+    }
+    for _ in 0..2 {
+        let taken = all_suspects().find(|&address| second_host(&mut bank, address).is_some());
+        assert_eq!(taken, None);
+        bank.flush(false);
+    }
+}
+
+#[test]
+fn no_address_hits_an_empty_jump() {
+    let mut bank = Bank::new().unwrap();
+    let key = bank.slot_keys[0];
+    for _ in 0..2 {
+        let taken =
+            all_suspects().find(|&rip| (0..JUMP_SLOTS).any(|slot| bank.jump(slot, key, rip).is_some()));
+        assert_eq!(taken, None);
+        (0..JUMP_SLOTS).for_each(|slot| bank.set_jump(slot, key, 0x1234_5678, 0x1000));
+        bank.flush_jumps();
+    }
+}
+
+#[test]
+fn no_address_hits_an_empty_fetch() {
+    let bank = Bank::new().unwrap();
+    let shared = crate::mmu::shared::SharedFetch::default();
+    let taken = all_suspects().find(|&rip| {
+        [false, true].into_iter().any(|user| bank.fetch(rip, user).or(shared.find(0, rip, user)).is_some())
+    });
+    assert_eq!(taken, None);
+}
