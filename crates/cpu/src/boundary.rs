@@ -146,10 +146,11 @@ pub(crate) fn leave(fault: HostFault) -> Option<(u64, u64)> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn touch(address: u64) -> Result<u8, HostFault> {
+    /// Reads a byte of the host's memory.
+    pub(crate) fn touch(address: u64) -> Result<u8, HostFault> {
         // SAFETY: not at all; this is what the boundary is for.
         guard(|| unsafe { (address as *const u8).read_volatile() })
     }
