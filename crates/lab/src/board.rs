@@ -185,8 +185,7 @@ impl Board {
         }
         for vector in 0..32 {
             self.gate(vector, KERNEL + STUBS + 16 * vector);
-            let stub = [0xe6, (PORT + vector) as u8, 0x0f, 0x06, 0xeb, 0xfc];
-            self.write(STUBS + 16 * vector, &stub);
+            self.note_exception(vector);
         }
         // #DB goes back, so that a string can be stepped through.
         self.write(STUBS + 16, &[0x48, 0xcf]);
@@ -198,10 +197,22 @@ impl Board {
         }
     }
 
-    /// A gate for `vector` that user code may use (INT3), on the exception stack.
+    /// A stub that says which exception came.
+    fn note_exception(&mut self, vector: u64) {
+        let stub = [0xe6, (PORT + vector) as u8, 0x0f, 0x06, 0xeb, 0xfc];
+        self.write(STUBS + 16 * vector, &stub);
+    }
+
+    /// #DB ends a run like any other exception.
+    pub fn catch_debug(&mut self) {
+        self.note_exception(1);
+    }
+
+    /// A gate for `vector` on the exception stack. As in Linux, user code may use those of INT3 and INTO.
     fn gate(&mut self, vector: u64, to: u64) {
+        let attributes = if matches!(vector, 3 | 4) { 0xee00 } else { 0x8e00 };
         let low =
-            to & 0xffff | u64::from(KERNEL_CS) << 16 | 1 << 32 | 0xee00 << 32 | (to & 0xffff_0000) << 32;
+            to & 0xffff | u64::from(KERNEL_CS) << 16 | 1 << 32 | attributes << 32 | (to & 0xffff_0000) << 32;
         self.poke(IDT + 16 * vector, low);
         self.poke(IDT + 16 * vector + 8, to >> 32);
     }
@@ -259,6 +270,7 @@ impl Board {
         regs.xcr0 = 7;
         regs.gdtr = regs::Table { base: KERNEL + GDT, limit: (8 * DESCRIPTORS.len() - 1) as u16 };
         regs.idtr = regs::Table { base: KERNEL + IDT, limit: 32 * 16 - 1 };
+        regs.ldtr = Segment::default();
         regs.tr = Segment { base: KERNEL + TSS, limit: 0x67, attr: 0x8b, selector: 0x38 };
         regs
     }

@@ -350,6 +350,12 @@ impl Draft<'_> {
 }
 
 fn start(rng: &mut Rng, bits: u32) -> (State, u16, Vec<u8>) {
+    let (state, fixed) = registers(rng, bits);
+    (state, fixed, memory(rng))
+}
+
+/// A state to start from, and which of its registers should stay as they are.
+pub fn registers(rng: &mut Rng, bits: u32) -> (State, u16) {
     let mut state = State::default();
     let mut fixed = 0u16;
     let count = if bits == 64 { 16 } else { 8 };
@@ -376,10 +382,10 @@ fn start(rng: &mut Rng, bits: u32) -> (State, u16, Vec<u8>) {
             0 => 0xfd0 + rng.below(0x40) as u64,
             _ => rng.below(0x1800) as u64,
         };
-    (state, fixed, memory(rng))
+    (state, fixed)
 }
 
-fn pointer(rng: &mut Rng, bits: u32) -> u64 {
+pub fn pointer(rng: &mut Rng, bits: u32) -> u64 {
     let base = rng.pick(&[DATA, DATA, DATA + 0x1000, DEVICE, READ_ONLY, BEFORE_READ_ONLY, CODE, HIGH]);
     let base = if bits == 32 && base == HIGH { DATA } else { base };
     base + rng.pick(&[0, 0x10, 0x40, 0x7f8, 0xfe0, 0xffc, 0xabd, 0x123])
@@ -442,7 +448,8 @@ fn double(rng: &mut Rng) -> u64 {
     if rng.percent(25) { rng.pick(&special) } else { rng.next() & 0x800f_ffff_ffff_ffff | exponent << 52 }
 }
 
-fn memory(rng: &mut Rng) -> Vec<u8> {
+/// What the arena holds.
+pub fn memory(rng: &mut Rng) -> Vec<u8> {
     let mut image = vec![0; arena::SIZE];
     for chunk in image.chunks_mut(16) {
         let bytes = lane(rng);

@@ -2,7 +2,9 @@
 //! fast path, the one-instruction path and stepped; all must end alike.
 
 pub mod arena;
+pub mod bytes;
 pub mod case;
+mod child;
 pub mod compare;
 pub mod forms;
 pub mod generate;
@@ -144,7 +146,7 @@ impl Oracle {
 }
 
 /// How strictly a way of running keeps flags at a fault.
-fn way_flags(name: &str) -> Flags {
+pub(crate) fn way_flags(name: &str) -> Flags {
     match name {
         "plain" => Flags::All,
         "step" => Flags::LiveStepped,
@@ -153,13 +155,13 @@ fn way_flags(name: &str) -> Flags {
 }
 
 /// The trap flag of a stepped run would be seen.
-fn shows_trap_flag(case: &Case) -> bool {
+pub(crate) fn shows_trap_flag(case: &Case) -> bool {
     use Mnemonic::*;
     case.pieces.iter().any(|p| matches!(p.insn.mnemonic(), Pushf | Pushfq | Pushfd | Popfq))
 }
 
 /// One NOP as long as the piece (prefixes, then NOP).
-fn nops(piece: &Piece) -> Option<Piece> {
+pub(crate) fn nops(piece: &Piece) -> Option<Piece> {
     const MULTI: [&[u8]; 9] = [
         &[0x90],
         &[0x66, 0x90],

@@ -1,10 +1,12 @@
 //! The software CPU as the oracle runs it: the arena mapped at the same linear addresses, CPL 3.
 
 use super::arena::{self, Kind, PAGE, PAGES};
+use super::native::Job;
 use super::state::{End, Outcome, State, XSAVE};
 use crate::board::{self, Board};
 use anyhow::Result;
 use ireko_vmcore::CpuState;
+use ireko_x86::Segment;
 use ireko_x86::bits::rflags;
 use ireko_x86::regs::seg;
 
@@ -29,6 +31,14 @@ impl Soft {
         Ok(Self { board, step, name })
     }
 
+    /// One on which #DB ends a run, and whose runs may take so many milliseconds.
+    pub fn catching_debug(name: &'static str, options: &[&str], budget: u64) -> Result<Self> {
+        let mut soft = Self::new(name, options, false)?;
+        soft.board.catch_debug();
+        soft.board.budget = budget;
+        Ok(soft)
+    }
+
     pub fn steps(&self) -> bool {
         self.step
     }
@@ -36,6 +46,23 @@ impl Soft {
     /// Runs one string; `Err` is the engine's own failure, in its words.
     pub fn run(&mut self, start: &State, bits: u32, memory: &[u8]) -> Result<Result<Outcome, String>> {
         self.load(memory);
+        self.go(start, bits)
+    }
+
+    /// Runs one string that is not in `image` yet.
+    pub fn run_job(&mut self, job: &Job, image: &[u8]) -> Result<Result<Outcome, String>> {
+        self.load(image);
+        // In two pages at most.
+        let (first, second) = job.patch.split_at(job.patch.len().min(PAGE - job.patch_at % PAGE));
+        for (at, bytes) in [(job.patch_at, first), (job.patch_at + first.len(), second)] {
+            if !bytes.is_empty() {
+                self.board.write(physical(at / PAGE) + (at % PAGE) as u64, bytes);
+            }
+        }
+        self.go(&job.start, job.bits)
+    }
+
+    fn go(&mut self, start: &State, bits: u32) -> Result<Result<Outcome, String>> {
         let mut regs = self.board.registers(3);
         regs.gpr = start.gpr;
         regs.rip = start.rip;
@@ -45,6 +72,9 @@ impl Soft {
         if bits == 32 {
             regs.seg[seg::CS].attr = 0xcfb;
             regs.seg[seg::CS].selector = 0x23;
+            // Natively both hold the null selector, which only 64-bit code may use.
+            regs.seg[seg::FS] = Segment::default();
+            regs.seg[seg::GS] = Segment::default();
         }
         let mut xsave = vec![0; 4096];
         xsave[..XSAVE].copy_from_slice(&start.xsave);

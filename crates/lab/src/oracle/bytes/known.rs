@@ -1,0 +1,149 @@
+//! Where byte strings are known to end otherwise than on silicon, each with its reason. What `oracle/known.rs` explains is
+//! explained here, too. Strings are counted by reason; a row goes when its cause goes.
+
+use super::super::Mismatch;
+use super::super::case::INT3;
+use super::super::known::{self as table, Seen};
+use super::super::state::{End, Outcome};
+use super::generate::CODE_END;
+use iced_x86::{CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Register};
+
+type Row = (&'static str, fn(&Mismatch) -> bool);
+
+/// What silicon leaves open, or what this model does beyond the manual.
+const MODEL: [Row; 8] = [
+    ("the operand of a form that does not exist is read before its #UD", |m| {
+        let formless = |i: &Instruction| (i.is_invalid() && i.len() < 15) || i.has_lock_prefix();
+        matches!(m.native.end.vector, 12..=14) && m.soft_vector() == Some(6) && m.at_native_end(formless)
+    }),
+    ("a loop ends where a flag is undefined", |m| {
+        m.differences.iter().all(|d| d.starts_with("rflags"))
+            && m.has(|i| i.rflags_undefined() != 0)
+            && m.has(|i| i.flow_control() != FlowControl::Next)
+    }),
+    ("virtualization is switched on for the host and off for guests: #GP comes before #UD", |m| {
+        let svm = |i: &Instruction| {
+            i.cpuid_features()
+                .iter()
+                .any(|f| matches!(f, CpuidFeature::SVM | CpuidFeature::SKINIT | CpuidFeature::SKINIT_or_SVM))
+        };
+        m.native.end.vector == 13 && m.soft_vector() == Some(6) && m.at_native_end(svm)
+    }),
+    ("the host has an instruction set that guests are not shown", |m| {
+        m.soft_vector() == Some(6) && m.native.end.vector != 6 && m.at_soft_end(not_shown)
+    }),
+    ("a flag that the manual leaves undefined is read", |m| !m.case.is_defined()),
+    ("F2 and F3 choose the condition of LOOPE and LOOPNE here (no manual says so)", |m| {
+        let counted = |i: &Instruction| {
+            let loops = i.is_loopcc();
+            loops && (i.has_rep_prefix() || i.has_repe_prefix() || i.has_repne_prefix())
+        };
+        m.has(counted)
+    }),
+    ("a far RET or IRET reads its frame's words, and the outer stack's, in an order of the model's", |m| {
+        let far = |i: &Instruction| {
+            matches!(i.mnemonic(), Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq)
+        };
+        m.both_fault() && m.at_native_end(far)
+    }),
+    ("what lies behind the end of a page: its fault and that of the bytes before it, in either order", |m| {
+        let beyond = |end: &End| end.vector == 14 && end.cr2 == CODE_END && end.error & 0x10 != 0;
+        let ends_at_page = |i: &Instruction| CODE_END - i.ip() <= 15;
+        let either = m.soft.as_ref().is_some_and(|s| beyond(&m.native.end) != beyond(&s.end));
+        m.both_fault() && either && m.at_native_end(ends_at_page)
+    }),
+];
+
+/// What the engine does wrong.
+const OURS: [Row; 6] = [
+    ("hints of instruction sets that guests lack (0F 0D, 0F 18, 0F 1C, 0F 1E) raise #UD", |m| {
+        use Mnemonic::*;
+        let hint = |i: &Instruction| {
+            matches!(i.mnemonic(), Prefetchwt1 | Prefetchit0 | Prefetchit1 | Cldemote | Rdsspd | Rdsspq)
+        };
+        m.soft_vector() == Some(6) && m.at_soft_end(hint)
+    }),
+    ("a repeated SCAS or CMPS that faults has not set flags yet", |m| {
+        let compares = |i: &Instruction| i.is_string_instruction() && i.rflags_written() != 0;
+        m.native.end.vector == 14
+            && m.differences.iter().all(|d| d.starts_with("rflags"))
+            && m.at_native_end(compares)
+    }),
+    ("an instruction of more than fifteen bytes raises #UD, not #GP", |m| {
+        m.native.end.vector == 13
+            && m.soft_vector() == Some(6)
+            && m.at_native_end(|i| i.is_invalid() && i.len() >= 15)
+    }),
+    ("the SHA instructions ask for alignment (silicon does not)", |m| {
+        let sha = |i: &Instruction| i.cpuid_features().contains(&CpuidFeature::SHA);
+        m.soft_vector() == Some(13) && m.at_soft_end(sha)
+    }),
+    ("32-bit code may write through CS", |m| {
+        let through = |i: &Instruction| i.memory_segment() == Register::CS;
+        m.case.bits == 32 && m.native.end.vector == 13 && m.at_native_end(through)
+    }),
+    ("an operand of 32-bit code that goes past 4 GiB is not beyond its segment's limit", |m| {
+        let (native, soft) = (m.native.end.vector, m.soft_vector());
+        m.case.bits == 32
+            && matches!(native, 12 | 13)
+            && soft == Some(14)
+            && m.soft.as_ref().is_some_and(at_the_top)
+    }),
+];
+
+fn at_the_top(outcome: &Outcome) -> bool {
+    let address = outcome.end.cr2 & 0xffff_ffff;
+    outcome.end.vector == 14 && (address >= 0xffff_ffc0 || address == 0)
+}
+
+fn not_shown(insn: &Instruction) -> bool {
+    !insn.cpuid_features().iter().all(|&f| ireko_cpu::isa::engine_has(f))
+}
+
+impl Mismatch {
+    fn soft_vector(&self) -> Option<u64> {
+        self.soft.as_ref().map(|s| s.end.vector)
+    }
+
+    /// Neither ended at its INT3.
+    fn both_fault(&self) -> bool {
+        self.native.end.vector != 3 && self.soft_vector().is_some_and(|v| v != 3)
+    }
+
+    fn has(&self, wanted: impl Fn(&Instruction) -> bool) -> bool {
+        self.case.pieces.iter().any(|p| wanted(&p.insn))
+    }
+
+    /// What is at an address in the string or behind it, though a jump may have led into the middle of an instruction.
+    fn at(&self, rip: u64, wanted: impl Fn(&Instruction) -> bool) -> bool {
+        let start = self.case.start.rip;
+        let mut bytes: Vec<u8> = self.case.pieces.iter().flat_map(|p| p.bytes.iter().copied()).collect();
+        let inside = rip.checked_sub(start).map(|at| at as usize).filter(|&at| at < bytes.len());
+        let room = CODE_END.saturating_sub(start).min(bytes.len() as u64 + 16);
+        bytes.resize(room as usize, INT3);
+        inside.is_some_and(|at| {
+            wanted(&Decoder::with_ip(self.case.bits, &bytes[at..], rip, DecoderOptions::AMD).decode())
+        })
+    }
+
+    /// The instruction that silicon ended at.
+    fn at_native_end(&self, wanted: impl Fn(&Instruction) -> bool) -> bool {
+        self.at(self.native.state.rip, wanted)
+    }
+
+    /// The instruction that the software CPU ended at.
+    fn at_soft_end(&self, wanted: impl Fn(&Instruction) -> bool) -> bool {
+        self.soft.as_ref().is_some_and(|s| self.at(s.state.rip, wanted))
+    }
+}
+
+/// The reason, if the disagreement is a known one.
+pub fn reason(mismatch: &Mismatch) -> Option<&'static str> {
+    let of_table = || {
+        let soft = mismatch.soft.as_ref()?;
+        let Mismatch { case, native, differences, .. } = mismatch;
+        table::reason(&Seen { case, native, soft, differences })
+    };
+    let rows = MODEL.iter().chain(&OURS);
+    rows.into_iter().find(|row| row.1(mismatch)).map(|row| row.0).or_else(of_table)
+}
