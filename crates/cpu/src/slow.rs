@@ -10,7 +10,7 @@ use crate::inspect;
 use crate::operand::canonical;
 use crate::routine::Routine;
 use crate::system::debug::Touch;
-use iced_x86::{EncodingKind, FlowControl, Instruction, Mnemonic, Register};
+use iced_x86::{CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, Register};
 use ireko_translate::{Site, SiteKind};
 use ireko_x86::Exception;
 use ireko_x86::exception::vector;
@@ -121,6 +121,7 @@ fn demands_alignment(insn: &Instruction) -> bool {
                             | Pcmpistri
                             | Pcmpistrm
                     )
+                    && !insn.cpuid_features().contains(&CpuidFeature::SHA)
         }
     }
 }
@@ -150,12 +151,16 @@ impl Cpu {
         Ok(self.bounce(linear, size, first, [place, next], read, write))
     }
 
-    /// A linear address that translated code has computed: canonical in 64-bit mode.
+    /// A linear address that translated code has computed: canonical in 64-bit mode, elsewhere in a segment of 4 GiB, past
+    /// whose limit an operand must not reach (APM vol. 2, 4.12).
     fn checked(&self, site: &Site, address: u64, size: u64) -> Result<u64, Fault> {
+        const TOP: u64 = 0xffff_ffff;
         if !self.regs.code64() {
-            return Ok(address & 0xffff_ffff);
-        }
-        if canonical(address) && canonical(address.wrapping_add(size - 1)) {
+            let offset = address.wrapping_sub(self.regs.seg[usize::from(site.segment)].base) & TOP;
+            if offset + size <= TOP + 1 {
+                return Ok(address & TOP);
+            }
+        } else if canonical(address) && canonical(address.wrapping_add(size - 1)) {
             return Ok(address);
         }
         let stack = usize::from(site.segment) == seg::SS;

@@ -14,7 +14,7 @@ use crate::memory::{Access, GroupPlace, SlowAccess};
 use crate::thunk::Reason;
 use core::mem::offset_of;
 use iced_x86::{
-    Decoder, DecoderError, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo,
+    Code, Decoder, DecoderError, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo,
     InstructionInfoFactory, OpAccess, OpKind, Register,
 };
 
@@ -188,7 +188,8 @@ impl Translator {
         let most = if request.key.has(Key::SINGLE) { 1 } else { MOST };
         let mut steps = Vec::with_capacity(most);
         while steps.len() < most && decoder.position() < request.in_page {
-            let insn = decoder.decode();
+            let start = decoder.position();
+            let insn = exchange(decoder.decode(), &request.bytes[start..decoder.position()]);
             if decoder.last_error() == DecoderError::NoMoreBytes {
                 break;
             }
@@ -209,7 +210,8 @@ impl Translator {
     }
 
     fn find_live(&mut self, request: &Request, steps: &mut [Step]) {
-        if request.key.has(Key::PLAIN) {
+        // A single step ends in a trap, which shows all flags.
+        if request.key.0 & (Key::PLAIN | Key::SINGLE) != 0 {
             return;
         }
         let mut live = ALL;
@@ -241,6 +243,24 @@ impl Translator {
             step.live = live;
         }
     }
+}
+
+/// F3 90 is PAUSE, but with REX.B it is XCHG of R8 and RAX, whose F3 means nothing. The decoder calls both PAUSE.
+fn exchange(insn: Instruction, bytes: &[u8]) -> Instruction {
+    let rex = bytes.len().checked_sub(2).map_or(0, |at| bytes[at]);
+    if insn.mnemonic() != iced_x86::Mnemonic::Pause || rex & 0xf1 != 0x41 {
+        return insn;
+    }
+    let (code, first, second) = match (rex & 8 != 0, bytes.contains(&0x66)) {
+        (true, _) => (Code::Xchg_r64_RAX, Register::R8, Register::RAX),
+        (false, true) => (Code::Xchg_r16_AX, Register::R8W, Register::AX),
+        _ => (Code::Xchg_r32_EAX, Register::R8D, Register::EAX),
+    };
+    let mut out = Instruction::with2(code, first, second).unwrap_or(insn);
+    out.set_len(insn.len());
+    out.set_next_ip(insn.next_ip());
+    out.set_code_size(insn.code_size());
+    out
 }
 
 /// Flags that a jump's target needs, as far as it can be seen from here.

@@ -195,8 +195,9 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         FlowControl::ConditionalBranch if long && insn.is_jcx_short() => counted(insn, Class::JumpIfZero),
         FlowControl::ConditionalBranch if long && insn.is_loop() => counted(insn, Class::Loop),
         FlowControl::Call if long => near_direct(insn, key, Class::Call),
-        FlowControl::IndirectBranch if long && insn.is_jmp_near_indirect() => Some(Class::JumpIndirect),
-        FlowControl::IndirectCall if long && insn.is_call_near_indirect() => Some(Class::CallIndirect),
+        // With a 16-bit operand, AMD's jump there, too (APM vol. 3, JMP): a routine's.
+        FlowControl::IndirectBranch if insn.code() == Code::Jmp_rm64 => Some(Class::JumpIndirect),
+        FlowControl::IndirectCall if insn.code() == Code::Call_rm64 => Some(Class::CallIndirect),
         FlowControl::Return if matches!(insn.code(), Code::Retnq | Code::Retnq_imm16) => Some(Class::Return),
         _ => None,
     };

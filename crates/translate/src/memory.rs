@@ -139,7 +139,7 @@ impl Emitter<'_> {
     /// Emits one access: `operation` finds the host address as R14 + RCX, and may clobber both and R13.
     /// The address is an offset in the segment.
     pub(crate) fn access(&mut self, offset: Address, access: Access, operation: impl FnOnce(&mut Self)) {
-        if self.key.has(Key::PLAIN) || !self.flat(access.segment) {
+        if self.key.has(Key::PLAIN) || !self.flat(access.segment) || self.through_code(access) {
             return self.access_by_routine(offset, access, operation);
         }
         let address = ea::linear(self.asm, offset, access.segment, self.key);
@@ -179,6 +179,11 @@ impl Emitter<'_> {
     /// 64-bit mode has no limits; elsewhere only segments that span all memory go the fast way.
     fn flat(&self, segment: usize) -> bool {
         self.key.has(Key::CODE64) || self.key.flat(segment)
+    }
+
+    /// A write through CS, which only 64-bit mode lets pass (APM vol. 2, 4.7.2).
+    fn through_code(&self, access: Access) -> bool {
+        access.write && access.segment == ireko_x86::regs::seg::CS && !self.key.has(Key::CODE64)
     }
 
     fn access_by_routine(&mut self, offset: Address, access: Access, operation: impl FnOnce(&mut Self)) {

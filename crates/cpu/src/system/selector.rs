@@ -164,11 +164,14 @@ fn inspect(cpu: &mut Cpu, insn: &Instruction, limit: bool, tell: fn(&Entry) -> u
 
 pub fn arpl(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     protected_only(cpu)?;
-    let target = cpu.read_operand(insn, 0, 2)?;
+    // A register keeps what is above its selector.
+    let register = insn.op0_kind() == iced_x86::OpKind::Register;
+    let size = if register { insn.op0_register().size() } else { 2 };
+    let target = cpu.read_operand(insn, 0, size)?;
     let rpl = cpu.read_operand(insn, 1, 2)? & u64::from(RPL);
     let lower = target & u64::from(RPL) < rpl;
     if lower {
-        cpu.write_operand(insn, 0, 2, target & !u64::from(RPL) | rpl)?;
+        cpu.write_operand(insn, 0, size, target & !u64::from(RPL) | rpl)?;
     }
     set_zero_flag(cpu, lower);
     Ok(Next::Advance)

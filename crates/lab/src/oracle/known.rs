@@ -15,7 +15,16 @@ pub struct Seen<'a> {
 
 type Row = (&'static str, fn(&Seen) -> bool);
 
-const ROWS: [Row; 7] = [
+const ROWS: [Row; 8] = [
+    (
+        "a fault in a repeated SCAS or CMPS leaves the last comparison's flags on AMD's, those from before it on Intel's",
+        |s| {
+            let compares = |i: &Instruction| i.is_string_instruction() && i.rflags_written() != 0;
+            s.native.end.vector == 14
+                && s.differences.iter().all(|d| d.starts_with("rflags"))
+                && s.at_end(compares)
+        },
+    ),
     ("VZEROALL and VZEROUPPER of 32-bit code reach registers 8 to 15, which only 64-bit code can see", |s| {
         let wide = |d: &String| number_after(d, "xmm").or(number_after(d, "ymm")).is_some_and(|n| n > 7);
         s.case.bits == 32

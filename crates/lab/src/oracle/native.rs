@@ -167,7 +167,10 @@ impl Native {
     }
 
     /// Whether the child has something mapped at `address` (so that a stray access there does not fault).
-    pub fn has_mapped(&self, address: u64) -> bool {
+    pub fn has_mapped(&mut self, address: u64) -> bool {
+        if self.child.is_none() {
+            self.child = self.fork().ok();
+        }
         let Some(child) = &self.child else { return false };
         let maps = std::fs::read_to_string(format!("/proc/{}/maps", child.pid)).unwrap_or_default();
         maps.lines().any(|line| {

@@ -2,7 +2,7 @@
 //! bytes changed.
 
 use super::super::arena::{self, CODE, DATA, PAGE};
-use super::super::case::{Case, INT3};
+use super::super::case::{Case, INT3, Piece};
 use super::super::generate::{Generator, memory, pointer, registers};
 use super::super::native::{Job, PATCH};
 use super::super::state::State;
@@ -30,7 +30,7 @@ pub struct Sample {
 
 /// What the arena holds at the start of a sample: INT3s where code goes.
 pub fn image(number: u64) -> Vec<u8> {
-    let mut image = memory(&mut Rng::new(number / SHARED_IMAGE ^ 0x6279_7465));
+    let mut image = memory(&mut Rng::new((number / SHARED_IMAGE) ^ 0x6279_7465));
     let code = arena::offset(CODE).unwrap_or(0);
     image[code..code + 2 * PAGE].fill(INT3);
     image
@@ -136,7 +136,7 @@ fn breakpoint(rng: &mut Rng) -> Vec<u8> {
 }
 
 fn prefixes(rng: &mut Rng) -> Vec<u8> {
-    let count = rng.pick(&[0, 0, 0, 0, 1, 1, 1, 2, 2, 3, 13]);
+    let count = if rng.percent(2) { 13 } else { rng.pick(&[0, 0, 0, 0, 1, 1, 1, 2, 2, 3]) };
     (0..count).map(|_| rng.pick(&LEGACY_PREFIXES)).collect()
 }
 
@@ -166,12 +166,12 @@ fn opcode(rng: &mut Rng, bits: u32, bytes: &mut Vec<u8>) {
         13 | 14 => bytes.extend([0x0f, 0x38]),
         15 => bytes.extend([0x0f, 0x3a]),
         16 => bytes.extend([0xc5, vector_byte(rng) | high]),
-        17 => bytes.extend([0xc4, (any & 0xe0 | 1 + any % 3) | high, vector_byte(rng)]),
+        17 => bytes.extend([0xc4, (any & 0xe0 | (1 + any % 3)) | high, vector_byte(rng)]),
         18 if rng.percent(30) => {
             bytes.extend([0x62, any & 0xf3 | high, vector_byte(rng) | 4, rng.next() as u8])
         }
         18 => bytes.extend([0xc4, any | high, rng.next() as u8]),
-        _ if any & 1 == 0 => bytes.extend([0x8f, any & 0xe0 | 8 + any % 3, rng.next() as u8]),
+        _ if any & 1 == 0 => bytes.extend([0x8f, any & 0xe0 | (8 + any % 3), rng.next() as u8]),
         _ => bytes.extend([0x0f, 0x0f]),
     }
     bytes.push(rng.next() as u8);
@@ -250,15 +250,24 @@ impl Sample {
         found
     }
 
-    /// As the oracle of the table has it, but for the memory.
-    pub fn case(&self) -> Case {
+    /// As the oracle of the table has it, but for the memory. A jump may have led into the middle of an instruction: what is
+    /// at `end` comes last, as a prelude, unless it is in the row.
+    pub fn case(&self, end: u64) -> Case {
         let patch = self.job().patch;
+        let piece = |insn: Instruction, at: usize, prelude| {
+            let bytes = patch[at..(at + insn.len()).min(patch.len())].to_vec();
+            Piece { insn, bytes, prelude }
+        };
         let mut at = 0;
         let mut pieces = Vec::new();
         for insn in self.instructions() {
-            let bytes = patch[at..at + insn.len()].to_vec();
+            pieces.push(piece(insn, at, false));
             at += insn.len();
-            pieces.push(super::super::case::Piece { insn, bytes, prelude: false });
+        }
+        let inside = end.wrapping_sub(self.start.rip) as usize;
+        if inside < patch.len() && pieces.iter().all(|p| p.insn.ip() != end) {
+            let insn = Decoder::with_ip(self.bits, &patch[inside..], end, DecoderOptions::AMD).decode();
+            pieces.push(piece(insn, inside, true));
         }
         Case { seed: self.number, bits: self.bits, pieces, start: self.start.clone(), memory: Vec::new() }
     }

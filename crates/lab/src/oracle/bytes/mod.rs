@@ -19,7 +19,7 @@ use super::state::Outcome;
 use super::{Mismatch, nops, way_flags};
 use anyhow::Result;
 use generate::{SHARED_IMAGE, Sample};
-use iced_x86::Mnemonic;
+use iced_x86::{FlowControl, Instruction, Mnemonic};
 use std::collections::BTreeMap;
 
 /// Milliseconds that a string may take on the software CPU. On silicon it ended.
@@ -107,8 +107,11 @@ impl Strings {
     fn judge(&mut self, sample: &Sample, image: &[u8], native: &Outcome) -> Result<Option<Mismatch>> {
         self.tally.executions += 1;
         self.tally.faults += u64::from(native.end.vector != 3);
-        let case = sample.case();
+        let case = sample.case(native.state.rip);
         for way in ways(sample, &case) {
+            if way == STEP && native.end.vector == 1 {
+                continue;
+            }
             let Some(first) = self.compare(sample, &case, (image, native), way)? else { continue };
             if self.stray(native, first.soft.as_ref()) {
                 return Ok(None);
@@ -140,6 +143,7 @@ impl Strings {
         let name = soft.name;
         let (differences, outcome) = match soft.run_job(&sample.job(), image)? {
             Ok(outcome) => (differences(case, native, &outcome, way), Some(outcome)),
+            Err(halt) if halt.contains("where there is no memory") => return Ok(None),
             Err(halt) => (vec![format!("the engine stopped: {halt}")], None),
         };
         if differences.is_empty() {
@@ -150,8 +154,8 @@ impl Strings {
     }
 
     /// One side went where only the other has something.
-    fn stray(&self, native: &Outcome, soft: Option<&Outcome>) -> bool {
-        let elsewhere = |at: u64| arena::offset(at).is_none() && self.native.has_mapped(at);
+    fn stray(&mut self, native: &Outcome, soft: Option<&Outcome>) -> bool {
+        let mut elsewhere = |at: u64| arena::offset(at).is_none() && self.native.has_mapped(at);
         soft.is_some_and(|s| s.end.vector == 14 && s.end != native.end && elsewhere(s.end.cr2))
     }
 
@@ -172,13 +176,15 @@ impl Strings {
         way: usize,
     ) -> Result<Mismatch> {
         for n in 0..last.case.pieces.len() {
-            let Some(nop) = nops(&last.case.pieces[n]) else { continue };
+            let Some(nop) = nops(&last.case.pieces[n]).filter(|_| !last.case.pieces[n].prelude) else {
+                continue;
+            };
             let mut less = sample.clone();
             let at: usize = last.case.pieces[..n].iter().map(|p| p.bytes.len()).sum();
             for (to, from) in less.bytes.iter_mut().skip(at).zip(&nop.bytes) {
                 *to = *from;
             }
-            let case = less.case();
+            let case = less.case(last.native.state.rip);
             if case.pieces.len() == last.case.pieces.len()
                 && let Some(mismatch) = self.again(&less, &case, image, way)?
                 && known::reason(&mismatch).is_none()
@@ -194,8 +200,8 @@ impl Strings {
 fn differences(case: &Case, native: &Outcome, soft: &Outcome, way: usize) -> Vec<String> {
     let name = ["fast", "plain", "step"][way];
     let mut found = compare::differences(case, native, soft, way_flags(name));
-    let known =
-        matches!(native.end.vector, 1 | 3) || case.pieces.iter().any(|p| p.insn.ip() == native.state.rip);
+    let known = matches!(native.end.vector, 1 | 3)
+        || case.pieces.iter().any(|p| !p.prelude && p.insn.ip() == native.state.rip);
     if way != PLAIN && !known {
         found.retain(|d| !d.starts_with("rflags"));
     }
@@ -211,8 +217,7 @@ fn differences(case: &Case, native: &Outcome, soft: &Outcome, way: usize) -> Vec
 
 /// Which ways of running a string takes: every one the fast path, some another, too.
 fn ways(sample: &Sample, case: &Case) -> Vec<usize> {
-    let traps =
-        sample.start.rflags & 0x100 != 0 || case.pieces.iter().any(|p| shows_traps(p.insn.mnemonic()));
+    let traps = sample.start.rflags & 0x100 != 0 || case.pieces.iter().any(|p| shows_traps(&p.insn));
     match sample.number % 4 {
         1 => vec![FAST, PLAIN],
         3 if !traps => vec![FAST, STEP],
@@ -220,10 +225,15 @@ fn ways(sample: &Sample, case: &Case) -> Vec<usize> {
     }
 }
 
-/// Reads or sets the trap flag, or traps by itself: not for a run that steps.
-fn shows_traps(mnemonic: Mnemonic) -> bool {
+/// Reads or sets the trap flag, traps by itself, or leads to bytes that may: not for a run that steps.
+fn shows_traps(insn: &Instruction) -> bool {
     use Mnemonic::*;
-    matches!(mnemonic, Int1 | Pushf | Pushfd | Pushfq | Popf | Popfd | Popfq | Iret | Iretd | Iretq)
+    let flow = insn.flow_control() != FlowControl::Next;
+    flow && insn.flow_control() != FlowControl::Exception
+        || matches!(
+            insn.mnemonic(),
+            Int1 | Pushf | Pushfd | Pushfq | Popf | Popfd | Popfq | Iret | Iretd | Iretq
+        )
 }
 
 /// The string ended by an exception, and is still there.
@@ -239,7 +249,7 @@ pub fn signature(mismatch: &Mismatch) -> String {
         .case
         .pieces
         .iter()
-        .filter(|p| p.insn.mnemonic() != Mnemonic::Nop)
+        .filter(|p| !p.prelude && p.insn.mnemonic() != Mnemonic::Nop)
         .map(|p| format!("{:?}", p.insn.code()))
         .collect();
     let first = mismatch.differences.first().map_or("", |d| d.split(':').next().unwrap_or(""));
