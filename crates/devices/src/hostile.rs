@@ -71,6 +71,14 @@ struct Machine {
     pci: Arc<PciBus>,
     pic: Pic,
     ioapic: IoApic,
+    works: Vec<Arc<Work>>,
+}
+
+impl Machine {
+    /// What the devices' threads would do.
+    fn work(&self) {
+        self.works.iter().for_each(|work| work.turn());
+    }
 }
 
 const WINDOWS: Windows = Windows { ports: 0xc000..0xd000, mmio32: 0xe000_0000..0xe010_0000, mmio64: 0..0 };
@@ -84,23 +92,28 @@ fn machine() -> Machine {
     let (pic, ioapic) = (Pic::new(Arc::new(|| {})), IoApic::new(0, sink.clone()));
     let irqs = Irqs::new(pic.clone(), ioapic.clone());
     let pci = PciBus::new((16..24).map(|gsi| irqs.line(gsi)).collect());
-    let new = |device, slot| shared(VirtioPci::new(device, memory.clone(), sink.clone(), pci.intx(slot)));
-    pci.add(1, new(Box::new(virtio::Blk::new(Box::new(Zeros), "x")), 1)).unwrap();
-    pci.add(2, new(Box::new(virtio::Rng::new(Box::new(io::repeat(7)))), 2)).unwrap();
+    let mut works = Vec::new();
+    let mut add = |slot, function: Arc<Mutex<VirtioPci>>| {
+        works.push(lock(&function).work());
+        pci.add(slot, function).unwrap();
+    };
+    let new = |device, slot| VirtioPci::new(device, memory.clone(), sink.clone(), pci.intx(slot));
+    add(1, new(Box::new(virtio::Blk::new(Box::new(Zeros), "x")), 1));
+    add(2, new(Box::new(virtio::Rng::new(Box::new(io::repeat(7)))), 2));
     let (console, input) =
         virtio::console(memory.clone(), sink.clone(), pci.intx(3), Box::new(Output::default()));
     input.send(b"typed");
-    pci.add(3, console).unwrap();
+    add(3, console);
     let (balloon, control) = virtio::balloon(memory.clone(), sink.clone(), pci.intx(4));
     control.want(1 << 20);
     control.poll();
-    pci.add(4, balloon).unwrap();
+    add(4, balloon);
     let (mem, control) = virtio::mem(memory.clone(), HOT, sink.clone(), pci.intx(5));
     control.request(HOT.end - HOT.start);
-    pci.add(5, mem).unwrap();
+    add(5, mem);
     let (net, input) = virtio::net(memory.clone(), sink.clone(), pci.intx(6), [2; 6], Arc::new(Nowhere));
     (0..8).for_each(|byte| input.deliver(&[byte; 60]));
-    pci.add(6, net).unwrap();
+    add(6, net);
     pci.assign(&WINDOWS).unwrap();
     let mut bus = SystemBus::new();
     let lines = (0..24).map(|pin| Probe::new().line(pin)).collect();
@@ -119,7 +132,7 @@ fn machine() -> Machine {
         bus.add_window(Space::Mmio, WINDOWS.mmio32.start, 0x10_0000, pci.clone())
     };
     add(&mut bus).unwrap();
-    Machine { bus, memory, pci, pic, ioapic }
+    Machine { bus, memory, pci, pic, ioapic, works }
 }
 
 /// A space and an address where something is, or nearly.
@@ -147,6 +160,9 @@ fn assail(seed: u64, accesses: u32) {
         match random.below(3) {
             0 => machine.bus.read(space, address, &mut data[..len]),
             _ => machine.bus.write(space, address, &data[..len]),
+        }
+        if turn % 16 == 0 {
+            machine.work();
         }
         match turn % 1024 {
             0 => machine.pci.assign(&WINDOWS).unwrap(),
@@ -186,6 +202,7 @@ fn random_rings_harm_nobody() {
         write(bar + 0x14, 15, 1);
         machine.memory.ram().write_obj(random.below(18) as u16, GuestAddress(0x2002)).unwrap();
         write(bar + 0x3000, 0, 2);
+        machine.work();
     }
     assert_eq!(machine.bus.counters().len(), 11);
 }

@@ -43,6 +43,10 @@ impl Ending {
         self.lock().outcome.is_some()
     }
 
+    pub fn outcome(&self) -> Option<Outcome> {
+        self.lock().outcome.clone()
+    }
+
     pub fn take(&self) -> Outcome {
         self.lock().outcome.take().unwrap_or(Outcome::Stopped)
     }

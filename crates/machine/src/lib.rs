@@ -7,6 +7,7 @@
 
 pub mod acpi;
 pub mod boot;
+mod device_threads;
 pub mod disk;
 mod ending;
 pub mod engine;

@@ -1,5 +1,6 @@
 //! Network adapters, and a thread for each that carries what its port receives to it.
 
+use crate::device_threads::DeviceThreads;
 use crate::spec::NicSpec;
 use crate::{MachineError, Spec};
 use ireko_devices::{MsiSink, NetInput, PciBus, virtio};
@@ -15,7 +16,13 @@ const MOST: usize = 8;
 /// How long a change of the plug, or the machine's end, may go unnoticed.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-pub fn add(spec: &Spec, pci: &Arc<PciBus>, memory: &Arc<Memory>, msi: &MsiSink) -> Result<(), MachineError> {
+pub fn add(
+    spec: &Spec,
+    pci: &Arc<PciBus>,
+    memory: &Arc<Memory>,
+    msi: &MsiSink,
+    threads: &mut DeviceThreads,
+) -> Result<(), MachineError> {
     if spec.nics.len() > MOST {
         let told = format!("{} network adapters, and {MOST} are the most; remove some", spec.nics.len());
         return Err(MachineError::Platform(told));
@@ -23,10 +30,12 @@ pub fn add(spec: &Spec, pci: &Arc<PciBus>, memory: &Arc<Memory>, msi: &MsiSink) 
     for (slot, nic) in (FIRST..).zip(&spec.nics) {
         let NicSpec { mac, port } = nic.clone();
         let (function, input) = virtio::net(memory.clone(), msi.clone(), pci.intx(slot), mac, port.clone());
+        let name = format!("net{}", slot - FIRST);
+        threads.start(name.clone(), &function)?;
         pci.add(slot, function)?;
         let first = spec.on_thread.clone();
         std::thread::Builder::new()
-            .name(format!("network{}", slot - FIRST))
+            .name(format!("{name}-in"))
             .spawn(move || {
                 first.begin(Work::Network);
                 carry(&*port, &input);

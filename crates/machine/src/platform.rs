@@ -1,7 +1,9 @@
 //! The devices of a VM, and how they are wired.
 
 use crate::acpi::{PCI_GSI, PCI_GSIS, SCI};
+use crate::device_threads::DeviceThreads;
 use crate::disk::RawDisk;
+use crate::ending::Ending;
 use crate::layout::{self, Layout};
 use crate::memory::MemoryControl;
 use crate::{MachineError, Spec};
@@ -27,6 +29,7 @@ pub struct Surroundings<'a> {
     pub timers: Timers,
     pub power: Power,
     pub debug_exit: Arc<dyn Fn(u8) + Send + Sync>,
+    pub ending: Ending,
 }
 
 /// A built machine, as far as it is not the engine's.
@@ -36,6 +39,13 @@ pub struct Platform {
     pub acpi: AcpiPm,
     pub console: Option<ConsoleInput>,
     pub memory: Option<MemoryControl>,
+    pub threads: DeviceThreads,
+}
+
+impl Drop for Platform {
+    fn drop(&mut self) {
+        self.threads.end();
+    }
 }
 
 impl From<ireko_devices::BusError> for MachineError {
@@ -66,11 +76,12 @@ pub fn build(
     let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
     bus.add(shared(I8042::new(around.power.clone())), &acpi::I8042_PLACES)?;
-    let (console, memory) = add_pci(around, &mut bus, &wire, console_output)?;
+    let mut threads = DeviceThreads::new(around.ending.clone());
+    let (console, memory) = add_pci(around, &mut bus, &wire, console_output, &mut threads)?;
     if around.spec.test_devices {
         add_test_devices(around, &mut bus, &wire)?;
     }
-    Ok(Platform { bus: Arc::new(bus), serial, acpi, console, memory })
+    Ok(Platform { bus: Arc::new(bus), serial, acpi, console, memory, threads })
 }
 
 /// PIC, IOAPIC and PIT, unless the engine has them; and the wires to them.
@@ -119,43 +130,56 @@ fn add_pci(
     bus: &mut SystemBus,
     wire: &Wires,
     console_output: Option<Box<dyn Write + Send>>,
+    threads: &mut DeviceThreads,
 ) -> Result<(Option<ConsoleInput>, Option<MemoryControl>), MachineError> {
     const RNG: u8 = 1;
     const CONSOLE: u8 = 2;
     const FIRST_DISK: u8 = 3;
     let pci = PciBus::new((0..PCI_GSIS).map(|n| wire(PCI_GSI + n)).collect());
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
+    let mut add = |slot, name: String, function: Arc<Mutex<VirtioPci>>| {
+        threads.start(name, &function)?;
+        Ok::<_, MachineError>(pci.add(slot, function)?)
+    };
     let rng =
         virtio::Rng::host().map_err(|e| MachineError::Platform(format!("the host's random source: {e}")))?;
-    pci.add(RNG, shared(VirtioPci::new(Box::new(rng), memory.clone(), msi.clone(), pci.intx(RNG))))?;
+    let rng = VirtioPci::new(Box::new(rng), memory.clone(), msi.clone(), pci.intx(RNG));
+    add(RNG, "rng0".into(), rng)?;
     let mut input = None;
     if around.spec.virtio_console {
         let output = console_output.unwrap_or_else(|| Box::new(std::io::sink()));
         let (console, to) = virtio::console(memory.clone(), msi.clone(), pci.intx(CONSOLE), output);
-        pci.add(CONSOLE, console)?;
+        add(CONSOLE, "console0".into(), console)?;
         input = Some(to);
     }
     for (slot, disk) in (FIRST_DISK..).zip(&around.spec.disks) {
-        let serial = format!("ireko{}", slot - FIRST_DISK);
-        let blk = virtio::Blk::new(Box::new(RawDisk::open(disk)?), &serial);
-        pci.add(slot, shared(VirtioPci::new(Box::new(blk), memory.clone(), msi.clone(), pci.intx(slot))))?;
+        let number = slot - FIRST_DISK;
+        let blk = virtio::Blk::new(Box::new(RawDisk::open(disk)?), &format!("ireko{number}"));
+        let blk = VirtioPci::new(Box::new(blk), memory.clone(), msi.clone(), pci.intx(slot));
+        add(slot, format!("blk{number}"), blk)?;
     }
-    crate::network::add(around.spec, &pci, &memory, &msi)?;
-    let control = around.spec.most_memory.map(|_| add_memory(around, &pci)).transpose()?;
+    crate::network::add(around.spec, &pci, &memory, &msi, threads)?;
+    let control = around.spec.most_memory.map(|_| add_memory(around, &pci, threads)).transpose()?;
     place_pci(around, bus, &pci)?;
     Ok((input, control))
 }
 
 /// The balloon, and the memory device where there is room to add memory, in the last slots.
-fn add_memory(around: &Surroundings, pci: &Arc<PciBus>) -> Result<MemoryControl, MachineError> {
+fn add_memory(
+    around: &Surroundings,
+    pci: &Arc<PciBus>,
+    threads: &mut DeviceThreads,
+) -> Result<MemoryControl, MachineError> {
     const BALLOON: u8 = 31;
     const MEM: u8 = 30;
     let (memory, msi) = (&around.memory, msi_sink(&around.partition));
     let (function, balloon) = virtio::balloon(memory.clone(), msi.clone(), pci.intx(BALLOON));
+    threads.start("balloon0".into(), &function)?;
     pci.add(BALLOON, function)?;
     let mut hot = None;
     if around.layout.hot_size > 0 {
         let (function, mem) = virtio::mem(memory.clone(), around.layout.hot(), msi, pci.intx(MEM));
+        threads.start("mem0".into(), &function)?;
         pci.add(MEM, function)?;
         hot = Some(mem);
     }

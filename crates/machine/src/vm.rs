@@ -1,6 +1,7 @@
 //! A VM from its [`Spec`] to its end.
 
 use crate::boot::{self, Payload};
+use crate::device_threads::DeviceThreads;
 use crate::ending::Ending;
 use crate::engine::{self, Chosen};
 use crate::image::Image;
@@ -91,6 +92,7 @@ impl Vm {
             timers,
             power: power(&ending),
             debug_exit: debug_exit(&ending),
+            ending: ending.clone(),
         };
         let platform = platform::build(&around, endpoints.serial, endpoints.console)?;
         let state = boot::load(&memory, &layout, &files.payload(&spec))?;
@@ -125,6 +127,7 @@ impl Vm {
             console: self.platform.console.clone(),
             acpi: self.platform.acpi.clone(),
             memory: self.platform.memory.clone(),
+            threads: self.platform.threads.clone(),
             dump: self.dump.clone(),
             counters: self.counters.clone(),
             windows: self.windows.clone(),
@@ -148,10 +151,18 @@ impl Vm {
                 }
             }
         });
-        lock(dump).push_str(&self.device_counters());
+        self.end_devices();
+        lock(&self.dump).push_str(&self.device_counters());
         let counters = self.vcpus.iter_mut().filter_map(|vcpu| vcpu.counters()).flatten();
         *lock(&self.counters) = counters.collect();
         self.ending.take()
+    }
+
+    /// What comes after a reset opens the same disks: a write that is still under way must not come after its own.
+    fn end_devices(&self) {
+        let threads = &self.platform.threads;
+        threads.end();
+        while !threads.rests() && self.ending.outcome() == Some(Outcome::Reset) {}
     }
 
     /// A line for every device that was used.
@@ -282,6 +293,7 @@ pub struct Handle {
     console: Option<ConsoleInput>,
     acpi: AcpiPm,
     memory: Option<MemoryControl>,
+    threads: DeviceThreads,
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
@@ -305,12 +317,15 @@ impl Handle {
     pub fn reset(&self) {
         self.ending.end(Outcome::Reset);
     }
-    /// Holds every vCPU at the next instruction boundary where it looks around. The guest's clocks go on.
+    /// Holds every vCPU at the next instruction boundary where it looks around, and every device: when it comes back
+    /// nothing writes to guest memory. The guest's clocks go on.
     pub fn pause(&self) {
         self.ending.pause();
+        self.threads.pause();
     }
     /// Lets a paused VM go on.
     pub fn resume(&self) {
+        self.threads.resume();
         self.ending.resume();
     }
     pub fn paused(&self) -> bool {

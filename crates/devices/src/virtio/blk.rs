@@ -1,9 +1,10 @@
 //! The block device (5.2) over a [`Disk`].
 
 use super::regs::{SECTOR, TYPE_BLOCK};
-use super::{Broken, Buffers, VirtioDevice};
+use super::{Broken, Buffers, Registers, VirtioDevice};
 use ireko_vmcore::Disk;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 use virtio_bindings::virtio_blk::{
     VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_S_IOERR,
     VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN,
@@ -114,12 +115,12 @@ impl VirtioDevice for Blk {
         &[QUEUE_SIZE]
     }
     /// Capacity, size_max, seg_max, geometry, blk_size (5.2.4).
-    fn config(&self) -> Vec<u8> {
+    fn registers(&self) -> Arc<dyn Registers> {
         let mut config = (self.disk.size() / SECTOR).to_le_bytes().to_vec();
         for field in [0, SEGMENTS, 0, SECTOR as u32] {
             config.extend(field.to_le_bytes());
         }
-        config
+        Arc::new(config)
     }
     fn serve(&mut self, _: usize, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
         let mut header = [0; 16];

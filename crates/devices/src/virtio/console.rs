@@ -1,8 +1,8 @@
 //! The console device with a single port (5.3).
 
 use super::regs::TYPE_CONSOLE;
-use super::{Broken, Buffers, VirtioDevice, VirtioPci};
-use crate::{MsiSink, lock, shared};
+use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
+use crate::{MsiSink, lock};
 use ireko_vmcore::{Line, Memory};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -51,7 +51,7 @@ pub fn console(
 ) -> (Arc<Mutex<VirtioPci>>, ConsoleInput) {
     let backlog = Backlog::default();
     let device = Console { output, input: backlog.clone() };
-    let function = shared(VirtioPci::new(Box::new(device), memory, msi, intx));
+    let function = VirtioPci::new(Box::new(device), memory, msi, intx);
     let input = ConsoleInput { backlog, function: Arc::downgrade(&function) };
     (function, input)
 }
@@ -72,11 +72,13 @@ impl Console {
     }
 
     fn receive(&mut self, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
-        let mut input = lock(&self.input);
-        let len = input.len().min(buffers.writer.available_bytes());
-        let data: Vec<u8> = input.drain(..len).collect();
+        let data: Vec<u8> = {
+            let mut input = lock(&self.input);
+            let len = input.len().min(buffers.writer.available_bytes());
+            input.drain(..len).collect()
+        };
         buffers.writer.write_all(&data)?;
-        Ok(len as u32)
+        Ok(data.len() as u32)
     }
 }
 
@@ -94,8 +96,8 @@ impl VirtioDevice for Console {
         &[128, 128]
     }
     /// Columns, rows, ports, emergency write: none of them offered.
-    fn config(&self) -> Vec<u8> {
-        vec![0; 12]
+    fn registers(&self) -> Arc<dyn Registers> {
+        Arc::new(vec![0; 12])
     }
     fn wants(&self, queue: usize) -> bool {
         queue != RECEIVE || !lock(&self.input).is_empty()

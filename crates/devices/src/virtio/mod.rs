@@ -4,6 +4,7 @@ mod balloon;
 mod blk;
 mod common;
 mod console;
+mod gate;
 mod mem;
 mod net;
 mod pci;
@@ -12,17 +13,46 @@ pub mod regs;
 mod rng;
 #[cfg(test)]
 mod tests;
+mod work;
+#[cfg(test)]
+mod work_tests;
 
 pub use balloon::{BalloonControl, Statistics, balloon};
 pub use blk::Blk;
 pub use console::{Console, ConsoleInput, console};
+pub use gate::{Pass, Permit};
 pub use mem::{BLOCK as MEM_BLOCK, MemControl, Plugged, mem};
 pub use net::{NetInput, net};
 pub use pci::VirtioPci;
 pub use queue::{Broken, Buffers};
 pub use rng::Rng;
+pub use work::Work;
 
-/// What a device type adds to the transport.
+use std::sync::Arc;
+
+/// A type's configuration structure, apart from the device: virtual processors read and write it while the device works,
+/// and wait for no work.
+pub trait Registers: Send + Sync {
+    /// Reads past its end give zeros.
+    fn read(&self) -> Vec<u8>;
+    /// The driver writes `data`.
+    fn write(&self, offset: u64, data: &[u8]) {
+        let _ = (offset, data);
+    }
+    /// The driver starts anew: what it had told the device does not count any more.
+    fn reset(&self) {}
+}
+
+/// One that never changes.
+impl Registers for Vec<u8> {
+    fn read(&self) -> Vec<u8> {
+        self.clone()
+    }
+}
+
+/// What a device type adds to the transport. Whatever takes time waits outside of guest memory: what it reads and writes
+/// there goes by [`Buffers`], which a pause holds and a reset cuts off; other changes of guest memory need a
+/// [`Permit::pass`].
 pub trait VirtioDevice: Send {
     fn name(&self) -> &'static str;
     /// The type's number (chapter 5).
@@ -35,13 +65,9 @@ pub trait VirtioDevice: Send {
     }
     /// The largest size of each queue, powers of two.
     fn queue_sizes(&self) -> &'static [u16];
-    /// The type's configuration structure; reads past its end give zeros.
-    fn config(&self) -> Vec<u8> {
-        Vec::new()
-    }
-    /// The driver writes `data` to its configuration structure.
-    fn write_config(&mut self, offset: u64, data: &[u8]) {
-        let _ = (offset, data);
+    /// The type's configuration structure.
+    fn registers(&self) -> Arc<dyn Registers> {
+        Arc::new(Vec::new())
     }
     /// Whether the device would do something with a buffer of this queue now; otherwise buffers wait.
     fn wants(&self, queue: usize) -> bool {
@@ -50,5 +76,4 @@ pub trait VirtioDevice: Send {
     }
     /// Serves one chain of buffers and gives the number of bytes written to it. An error breaks the device.
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken>;
-    fn reset(&mut self) {}
 }

@@ -2,15 +2,15 @@
 
 use super::common::{Asked, Common};
 use super::regs::*;
-use super::{Broken, VirtioDevice, queue};
+use super::{Broken, Permit, Registers, VirtioDevice, Work, queue};
 use crate::MsiSink;
 use crate::access::{copy_out, fill, value};
 use crate::pci::regs::COMMAND_INTX_DISABLE;
 use crate::pci::{Bar, ConfigSpace, Function, Identity, Msix};
 use ireko_vmcore::{Line, Memory};
 use std::ops::Range;
-use std::sync::Arc;
-use virtio_queue::QueueT;
+use std::sync::{Arc, Mutex, Weak};
+use virtio_queue::{Queue, QueueT};
 
 /// A virtio device as a PCI function.
 pub struct VirtioPci {
@@ -18,7 +18,9 @@ pub struct VirtioPci {
     msix: Msix,
     common: Common,
     isr: u8,
-    device: Box<dyn VirtioDevice>,
+    name: &'static str,
+    registers: Arc<dyn Registers>,
+    work: Arc<Work>,
     memory: Arc<Memory>,
     intx: Line,
     /// Where the PCI configuration access capability is.
@@ -28,7 +30,23 @@ pub struct VirtioPci {
 }
 
 impl VirtioPci {
-    pub fn new(device: Box<dyn VirtioDevice>, memory: Arc<Memory>, msi: MsiSink, intx: Line) -> Self {
+    /// Whoever drives it needs somebody to [`Work::run`].
+    pub fn new(
+        device: Box<dyn VirtioDevice>,
+        memory: Arc<Memory>,
+        msi: MsiSink,
+        intx: Line,
+    ) -> Arc<Mutex<Self>> {
+        Arc::new_cyclic(|own| Mutex::new(Self::with(own.clone(), device, memory, msi, intx)))
+    }
+
+    fn with(
+        own: Weak<Mutex<Self>>,
+        device: Box<dyn VirtioDevice>,
+        memory: Arc<Memory>,
+        msi: MsiSink,
+        intx: Line,
+    ) -> Self {
         let mut config = ConfigSpace::new(Identity {
             vendor: VENDOR,
             device: DEVICE_BASE + device.kind(),
@@ -44,7 +62,9 @@ impl VirtioPci {
         let vectors = sizes.len() as u16 + 1;
         let msix = Msix::new(&mut config, vectors, BAR as u8, MSIX_TABLE as u32, MSIX_PENDING as u32, msi);
         let common = Common::new(device.features(), sizes, vectors);
-        Self { config, msix, common, isr: 0, device, memory, intx, access, broken: None }
+        let (name, registers) = (device.name(), device.registers());
+        let work = Arc::new(Work::new(device, memory.clone(), own));
+        Self { config, msix, common, isr: 0, name, registers, work, memory, intx, access, broken: None }
     }
 
     /// What the driver did that stopped the device, if it did.
@@ -65,19 +85,36 @@ impl VirtioPci {
         }
     }
 
-    /// Looks at queue `index`: called on the driver's notification, and by whoever has something for the device.
-    pub fn kick(&mut self, index: usize) {
-        if !self.common.running() {
-            return;
+    /// What serves the queues.
+    pub fn work(&self) -> Arc<Work> {
+        self.work.clone()
+    }
+
+    /// There is something for queue `index`: by the driver's notification, or from whoever has something for the device.
+    pub fn kick(&self, index: usize) {
+        if self.common.running() && self.common.rings.get(index).is_some_and(|ring| ring.queue.ready()) {
+            self.work.ring(index);
         }
-        let Some(ring) = self.common.rings.get_mut(index).filter(|ring| ring.queue.ready()) else { return };
-        match queue::process(&mut *self.device, index, &mut ring.queue, self.memory.ram()) {
-            Ok(false) => {}
-            Ok(true) => {
-                let vector = ring.vector;
-                self.interrupt(vector, ISR_QUEUE);
-            }
-            Err(broken) => self.fail(broken),
+    }
+
+    /// The queue as the driver has set it up, not yet served.
+    pub(super) fn queue(&self, index: usize) -> Option<Queue> {
+        let ring = self.common.rings.get(index).filter(|ring| self.common.running() && ring.queue.ready())?;
+        Queue::try_from(ring.queue.state()).ok()
+    }
+
+    /// The driver is to look at a queue, unless it has reset the device since.
+    pub(super) fn used(&mut self, index: usize, permit: Permit<'_>) {
+        if let Some(vector) = self.common.rings.get(index).map(|ring| ring.vector)
+            && !permit.over()
+        {
+            self.interrupt(vector, ISR_QUEUE);
+        }
+    }
+
+    pub(super) fn broke(&mut self, broken: Broken, permit: Permit<'_>) {
+        if !permit.over() {
+            self.fail(broken);
         }
     }
 
@@ -108,7 +145,8 @@ impl VirtioPci {
     /// A driver writing status 0: everything but PCI's own state starts anew.
     fn reset_device(&mut self) {
         self.common.reset();
-        self.device.reset();
+        self.work.reset();
+        self.registers.reset();
         self.broken = None;
         self.isr = 0;
         self.set_intx();
@@ -139,7 +177,7 @@ impl VirtioPci {
     }
 
     fn read_device(&self, offset: u64, data: &mut [u8]) {
-        let mut config = self.device.config();
+        let mut config = self.registers.read();
         config.resize(config.len().max(offset as usize + data.len()), 0);
         copy_out(&config, offset, data);
     }
@@ -203,7 +241,7 @@ const fn span(start: u64, size: u64) -> Range<u64> {
 
 impl Function for VirtioPci {
     fn name(&self) -> &'static str {
-        self.device.name()
+        self.name
     }
     fn config(&self) -> &ConfigSpace {
         &self.config
@@ -265,7 +303,7 @@ impl Function for VirtioPci {
             return self.write_common(at, data);
         }
         if let Some(at) = within(offset, len, span(DEVICE, DEVICE_SIZE)) {
-            return self.device.write_config(at, data);
+            return self.registers.write(at, data);
         }
         if let Some(at) = within(offset, len, span(MSIX_TABLE, self.msix.table_size())) {
             self.msix.write_table(at, data);
@@ -275,5 +313,11 @@ impl Function for VirtioPci {
     fn reset(&mut self) {
         self.msix.reset();
         self.reset_device();
+    }
+}
+
+impl Drop for VirtioPci {
+    fn drop(&mut self) {
+        self.work.end();
     }
 }

@@ -1,8 +1,10 @@
 //! Taking chains of buffers from a virtqueue, each validated before a device sees it.
 
 use super::VirtioDevice;
+use super::gate::Permit;
 use super::regs::*;
 use ireko_vmcore::memory::{GuestRam, WatchBitmap};
+use std::io::{self, Read, Write};
 use std::sync::atomic::Ordering;
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
 use vm_memory::{Bytes, GuestAddress};
@@ -31,10 +33,63 @@ impl From<std::io::Error> for Broken {
     }
 }
 
+/// The most that is copied at a time.
+const PIECE: usize = 1 << 17;
+
+/// What the device may read of a chain. A read waits out a pause, and fails once the device was reset.
+pub struct Input<'a> {
+    reader: Reader<'a, WatchBitmap>,
+    permit: Permit<'a>,
+}
+
+impl Input<'_> {
+    pub fn available_bytes(&self) -> usize {
+        self.reader.available_bytes()
+    }
+}
+
+impl Read for Input<'_> {
+    fn read(&mut self, data: &mut [u8]) -> io::Result<usize> {
+        let _pass = self.permit.pass()?;
+        let piece = data.len().min(PIECE);
+        self.reader.read(&mut data[..piece])
+    }
+}
+
+/// Where the device may write of a chain. A write waits out a pause, and fails once the device was reset.
+pub struct Output<'a> {
+    writer: Writer<'a, WatchBitmap>,
+    permit: Permit<'a>,
+}
+
+impl Output<'_> {
+    pub fn available_bytes(&self) -> usize {
+        self.writer.available_bytes()
+    }
+    pub fn bytes_written(&self) -> usize {
+        self.writer.bytes_written()
+    }
+    /// Takes what is behind the first `offset` bytes away.
+    pub fn split_at(&mut self, offset: usize) -> Result<Self, Broken> {
+        Ok(Self { writer: self.writer.split_at(offset)?, permit: self.permit })
+    }
+}
+
+impl Write for Output<'_> {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let _pass = self.permit.pass()?;
+        self.writer.write(&data[..data.len().min(PIECE)])
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// One chain: what the device may read and where it may write.
 pub struct Buffers<'a> {
-    pub reader: Reader<'a, WatchBitmap>,
-    pub writer: Writer<'a, WatchBitmap>,
+    pub reader: Input<'a>,
+    pub writer: Output<'a>,
+    pub permit: Permit<'a>,
 }
 
 /// Checks a queue that the driver enabled: it lies in memory, and its parts do not overlap. (What the device writes
@@ -56,26 +111,33 @@ pub(super) fn check(queue: &Queue, ram: &GuestRam) -> Result<(), Broken> {
     Ok(())
 }
 
-/// Serves what is available in `queue`; true when the driver wants an interrupt for it.
+/// Serves what is available in a queue, and calls `interrupt` as often as the driver wants it.
 pub(super) fn process(
     device: &mut dyn VirtioDevice,
-    index: usize,
-    queue: &mut Queue,
+    (index, mut queue): (usize, Queue),
     ram: &GuestRam,
-) -> Result<bool, Broken> {
-    let mut served = false;
+    permit: Permit<'_>,
+    interrupt: impl Fn(),
+) -> Result<Queue, Broken> {
     loop {
-        queue.disable_notification(ram)?;
-        while device.wants(index) && available(queue, ram)? > 0 {
-            serve_one(device, index, queue, ram)?;
-            served = true;
+        write(permit, || queue.disable_notification(ram))?;
+        while device.wants(index) && available(&queue, ram)? > 0 {
+            serve_one(device, index, &mut queue, ram, permit)?;
+            if wants_interrupt(&mut queue, ram)? {
+                interrupt();
+            }
         }
         // Buffers that the device does not want yet are asked for again when it does.
-        if !queue.enable_notification(ram)? || !device.wants(index) {
-            break;
+        if !write(permit, || queue.enable_notification(ram))? || !device.wants(index) {
+            return Ok(queue);
         }
     }
-    Ok(served && wants_interrupt(queue, ram)?)
+}
+
+/// What a queue itself has to write.
+fn write<T>(permit: Permit<'_>, step: impl FnOnce() -> Result<T, virtio_queue::Error>) -> Result<T, Broken> {
+    let _pass = permit.pass()?;
+    Ok(step()?)
 }
 
 /// How many chains wait.
@@ -92,17 +154,21 @@ fn serve_one(
     index: usize,
     queue: &mut Queue,
     ram: &GuestRam,
+    permit: Permit<'_>,
 ) -> Result<(), Broken> {
     let chain =
         queue.iter(ram)?.next().ok_or_else(|| Broken("the available ring is not in memory".into()))?;
     let head = chain.head_index();
-    let written = device.serve(index, buffers(chain, ram)?)?;
-    queue.add_used(ram, head, written)?;
-    Ok(())
+    let written = device.serve(index, buffers(chain, ram, permit)?)?;
+    write(permit, || queue.add_used(ram, head, written))
 }
 
 /// Checks the chain (2.7.4.2, 2.7.5.3): it ends, it is not empty, and what is written comes after what is read.
-fn buffers<'a>(chain: DescriptorChain<&'a GuestRam>, ram: &'a GuestRam) -> Result<Buffers<'a>, Broken> {
+fn buffers<'a>(
+    chain: DescriptorChain<&'a GuestRam>,
+    ram: &'a GuestRam,
+    permit: Permit<'a>,
+) -> Result<Buffers<'a>, Broken> {
     let mut last = None;
     let mut writing = false;
     for descriptor in chain.clone() {
@@ -115,7 +181,11 @@ fn buffers<'a>(chain: DescriptorChain<&'a GuestRam>, ram: &'a GuestRam) -> Resul
     match last {
         None => Err(Broken(format!("chain {} has no descriptor that can be read", chain.head_index()))),
         Some(end) if end.has_next() => Err(Broken(format!("chain {} does not end", chain.head_index()))),
-        Some(_) => Ok(Buffers { reader: Reader::new(ram, chain.clone())?, writer: Writer::new(ram, chain)? }),
+        Some(_) => Ok(Buffers {
+            reader: Input { reader: Reader::new(ram, chain.clone())?, permit },
+            writer: Output { writer: Writer::new(ram, chain)?, permit },
+            permit,
+        }),
     }
 }
 

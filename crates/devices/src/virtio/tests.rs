@@ -53,7 +53,7 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(device: impl VirtioDevice + 'static) -> Self {
-        Self::with(|memory, msi, line| shared(VirtioPci::new(Box::new(device), memory, msi, line)))
+        Self::with(|memory, msi, line| VirtioPci::new(Box::new(device), memory, msi, line))
     }
 
     pub(super) fn with(
@@ -165,8 +165,15 @@ impl Driver {
     }
     pub(super) fn notify(&self) {
         self.write(NOTIFY + 4 * u64::from(self.queue), self.queue.to_le_bytes());
+        self.turn();
+    }
+    /// What the device's thread would do.
+    pub(super) fn turn(&self) {
+        let work = lock(&self.function).work();
+        work.turn();
     }
     pub(super) fn used(&self) -> u16 {
+        self.turn();
         u16::from_le_bytes(self.take(USED + 2))
     }
     pub(super) fn used_len(&self, index: u64) -> u32 {

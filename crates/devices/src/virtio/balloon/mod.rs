@@ -6,9 +6,9 @@ mod tests;
 
 use self::regs::*;
 use super::regs::TYPE_BALLOON;
-use super::{Broken, Buffers, VirtioDevice, VirtioPci};
+use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::access::{copy_in, value};
-use crate::{MsiSink, lock, shared};
+use crate::{MsiSink, lock};
 use ireko_vmcore::memory::PAGE;
 use ireko_vmcore::{Line, Memory};
 use std::io::Read;
@@ -118,7 +118,7 @@ pub struct BalloonControl {
 pub fn balloon(memory: Arc<Memory>, msi: MsiSink, intx: Line) -> (Arc<Mutex<VirtioPci>>, BalloonControl) {
     let state = Arc::<Mutex<State>>::default();
     let device = Balloon { memory: memory.clone(), state: state.clone() };
-    let function = shared(VirtioPci::new(Box::new(device), memory, msi, intx));
+    let function = VirtioPci::new(Box::new(device), memory, msi, intx);
     let control = BalloonControl { state, function: Arc::downgrade(&function) };
     (function, control)
 }
@@ -245,29 +245,44 @@ impl VirtioDevice for Balloon {
     fn queue_sizes(&self) -> &'static [u16] {
         &[128, 128, 8]
     }
-    fn config(&self) -> Vec<u8> {
-        let state = lock(&self.state);
-        [state.target.to_le_bytes(), state.actual].concat()
-    }
-    fn write_config(&mut self, offset: u64, data: &[u8]) {
-        if let Some(at) = offset.checked_sub(ACTUAL) {
-            copy_in(&mut lock(&self.state).actual, at, data);
-        }
+    fn registers(&self) -> Arc<dyn Registers> {
+        self.state.clone()
     }
     fn wants(&self, queue: usize) -> bool {
         queue != STATS || lock(&self.state).exchanges > 0
     }
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken> {
+        let permit = buffers.permit;
         match queue {
-            INFLATE => self.inflate(frames(buffers)?),
-            DEFLATE => self.deflate(frames(buffers)?),
+            INFLATE => {
+                let frames = frames(buffers)?;
+                let _pass = permit.pass()?;
+                self.inflate(frames);
+            }
+            DEFLATE => {
+                let frames = frames(buffers)?;
+                let _pass = permit.pass()?;
+                self.deflate(frames);
+            }
             _ => self.take_statistics(buffers)?,
         }
         Ok(0)
     }
+}
+
+impl Registers for Mutex<State> {
+    fn read(&self) -> Vec<u8> {
+        let state = lock(self);
+        [state.target.to_le_bytes(), state.actual].concat()
+    }
+    fn write(&self, offset: u64, data: &[u8]) {
+        if let Some(at) = offset.checked_sub(ACTUAL) {
+            copy_in(&mut lock(self).actual, at, data);
+        }
+    }
     /// A driver that starts anew has all pages (5.5.5); what is wanted stands.
-    fn reset(&mut self) {
-        let mut state = lock(&self.state);
+    fn reset(&self) {
+        let mut state = lock(self);
         *state = State { target: state.target, answers: state.answers, ..State::default() };
     }
 }

@@ -6,7 +6,7 @@ mod tests;
 
 use self::regs::*;
 use super::regs::TYPE_MEMORY;
-use super::{Broken, Buffers, VirtioDevice, VirtioPci};
+use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::access::value;
 use crate::{MsiSink, lock, shared};
 use ireko_vmcore::{Line, Memory};
@@ -63,7 +63,7 @@ pub fn mem(
     let state = shared(State { blocks, plugged: 0, requested: 0, usable: 0 });
     let device =
         Mem { memory: memory.clone(), place: place.start..place.start + region, state: state.clone() };
-    let function = shared(VirtioPci::new(Box::new(device), memory, msi, intx));
+    let function = VirtioPci::new(Box::new(device), memory, msi, intx);
     let control = MemControl { region, state, function: Arc::downgrade(&function) };
     (function, control)
 }
@@ -163,11 +163,8 @@ impl VirtioDevice for Mem {
     fn queue_sizes(&self) -> &'static [u16] {
         &[128]
     }
-    fn config(&self) -> Vec<u8> {
-        let state = lock(&self.state);
-        let region = self.place.end - self.place.start;
-        let fields = [BLOCK, NODE, self.place.start, region, state.usable, state.plugged, state.requested];
-        fields.iter().flat_map(|field| field.to_le_bytes()).collect()
+    fn registers(&self) -> Arc<dyn Registers> {
+        Arc::new(Sizes { place: self.place.clone(), state: self.state.clone() })
     }
     fn serve(&mut self, _: usize, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
         let mut request = [0; REQUEST_SIZE];
@@ -176,12 +173,29 @@ impl VirtioDevice for Mem {
             return Err(Broken("no room for the response to a memory request".into()));
         }
         let (kind, address, count) = (value(&request[..2]), value(&request[8..16]), value(&request[16..18]));
-        let (answer, state) = self.request(kind as u16, address, count);
+        let (answer, state) = {
+            let _pass = buffers.permit.pass()?;
+            self.request(kind as u16, address, count)
+        };
         let mut response = [0; RESPONSE_SIZE];
         response[..2].copy_from_slice(&answer.to_le_bytes());
         response[8..].copy_from_slice(&state.to_le_bytes());
         buffers.writer.write_all(&response)?;
         Ok(RESPONSE_SIZE as u32)
     }
-    // A reset leaves plugged what is plugged (5.15.5): a new driver asks for the state.
+}
+
+struct Sizes {
+    place: Range<u64>,
+    state: Arc<Mutex<State>>,
+}
+
+/// A reset leaves plugged what is plugged (5.15.5): a new driver asks for the state.
+impl Registers for Sizes {
+    fn read(&self) -> Vec<u8> {
+        let state = lock(&self.state);
+        let region = self.place.end - self.place.start;
+        let fields = [BLOCK, NODE, self.place.start, region, state.usable, state.plugged, state.requested];
+        fields.iter().flat_map(|field| field.to_le_bytes()).collect()
+    }
 }

@@ -6,7 +6,7 @@ mod tests;
 
 use self::regs::*;
 use super::regs::TYPE_NETWORK;
-use super::{Broken, Buffers, VirtioDevice, VirtioPci};
+use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::{MsiSink, lock, shared};
 use ireko_vmcore::port::{LONGEST_FRAME, SHORTEST_FRAME};
 use ireko_vmcore::{Line, Memory, Port};
@@ -47,7 +47,7 @@ pub fn net(
     let connected = port.connected();
     let state = shared(State { frames: VecDeque::new(), connected });
     let device = Net { mac, port, state: state.clone() };
-    let function = shared(VirtioPci::new(Box::new(device), memory, msi, intx));
+    let function = VirtioPci::new(Box::new(device), memory, msi, intx);
     let input = NetInput { state, function: Arc::downgrade(&function) };
     (function, input)
 }
@@ -66,7 +66,13 @@ impl NetInput {
             }
             state.frames.push_back(frame.to_owned());
         }
-        lock(&function).kick(RECEIVE);
+        let work = {
+            let function = lock(&function);
+            function.kick(RECEIVE);
+            function.work()
+        };
+        // Here and now: waking the device's thread for it would take longer.
+        work.turn();
     }
 
     /// Whether the adapter is plugged in.
@@ -100,14 +106,17 @@ impl Net {
         Ok(0)
     }
 
+    fn next(&self) -> Option<Vec<u8>> {
+        lock(&self.state).frames.pop_front()
+    }
+
     /// The first frame that fits; without one the buffer comes back empty.
     fn receive(&mut self, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
         let room = buffers.writer.available_bytes();
         if room < LEAST_ROOM {
             return Err(Broken(format!("a receive buffer of {room} bytes, fewer than {LEAST_ROOM}")));
         }
-        let mut state = lock(&self.state);
-        while let Some(frame) = state.frames.pop_front() {
+        while let Some(frame) = self.next() {
             if HEADER + frame.len() <= room {
                 let mut header = [0; HEADER];
                 header[BUFFERS] = 1;
@@ -136,10 +145,8 @@ impl VirtioDevice for Net {
     fn queue_sizes(&self) -> &'static [u16] {
         &[256, 256]
     }
-    /// The address, then the status (5.1.4).
-    fn config(&self) -> Vec<u8> {
-        let status = if lock(&self.state).connected { LINK_UP } else { 0 };
-        [&self.mac[..], &status.to_le_bytes()].concat()
+    fn registers(&self) -> Arc<dyn Registers> {
+        Arc::new(Status { mac: self.mac, state: self.state.clone() })
     }
     fn wants(&self, queue: usize) -> bool {
         queue != RECEIVE || !lock(&self.state).frames.is_empty()
@@ -147,8 +154,21 @@ impl VirtioDevice for Net {
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken> {
         if queue == RECEIVE { self.receive(buffers) } else { self.transmit(buffers) }
     }
+}
+
+struct Status {
+    mac: [u8; 6],
+    state: Arc<Mutex<State>>,
+}
+
+impl Registers for Status {
+    /// The address, then the status (5.1.4).
+    fn read(&self) -> Vec<u8> {
+        let status = if lock(&self.state).connected { LINK_UP } else { 0 };
+        [&self.mac[..], &status.to_le_bytes()].concat()
+    }
     /// A driver that starts anew has no use for what came before it.
-    fn reset(&mut self) {
+    fn reset(&self) {
         lock(&self.state).frames.clear();
     }
 }

@@ -1,0 +1,140 @@
+//! When a device may touch guest memory: closed while the machine is paused, shut for good at its end, and renewed by
+//! every reset, so that what was begun before it writes nothing after it.
+//!
+//! Nobody waits for a device at its gate longer than for the copy of one piece: what takes time (the host's files, its
+//! network) happens outside. So a vCPU may renew it, whatever the device is stuck in.
+
+use crate::lock;
+use std::io;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+#[derive(Default)]
+struct State {
+    /// Counts resets.
+    epoch: u64,
+    paused: bool,
+    ended: bool,
+    /// Between [`Gate::enter`] and [`Gate::leave`], and not waiting.
+    working: bool,
+}
+
+impl State {
+    fn over(&self, epoch: u64) -> bool {
+        self.ended || self.epoch != epoch
+    }
+}
+
+#[derive(Default)]
+pub(super) struct Gate {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// Leave to work for the device as it was when the work began.
+#[derive(Clone, Copy)]
+pub struct Permit<'a> {
+    gate: &'a Gate,
+    epoch: u64,
+}
+
+/// Guest memory may be written for as long as this is held.
+pub struct Pass<'a>(#[allow(dead_code)] MutexGuard<'a, State>);
+
+impl Gate {
+    /// Begins to work, after a pause if there is one. `None`: the machine has ended.
+    pub fn enter(&self) -> Option<Permit<'_>> {
+        let mut state = lock(&self.state);
+        while state.paused && !state.ended {
+            state = self.wait(state);
+        }
+        state.working = !state.ended;
+        state.working.then_some(Permit { gate: self, epoch: state.epoch })
+    }
+
+    pub fn leave(&self) {
+        let mut state = lock(&self.state);
+        state.working = false;
+        self.tell(state);
+    }
+
+    /// Only who pauses or ends waits for somebody to rest.
+    fn tell(&self, state: MutexGuard<'_, State>) {
+        if state.paused || state.ended {
+            self.changed.notify_all();
+        }
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+        self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut lock(&self.state));
+        self.changed.notify_all();
+    }
+
+    /// The device was reset.
+    pub fn renew(&self) {
+        self.change(|state| state.epoch += 1);
+    }
+    pub fn pause(&self) {
+        self.change(|state| state.paused = true);
+    }
+    pub fn resume(&self) {
+        self.change(|state| state.paused = false);
+    }
+    pub fn end(&self) {
+        self.change(|state| state.ended = true);
+    }
+
+    /// Whether what is under way came to rest within the time.
+    pub fn rests(&self, patience: Duration) -> bool {
+        let state = lock(&self.state);
+        let waited = self.changed.wait_timeout_while(state, patience, |state| state.working);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.working
+    }
+}
+
+fn over() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "the device was reset")
+}
+
+impl<'a> Permit<'a> {
+    pub(super) fn epoch(self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether the device was reset, or its machine has ended, since the work began.
+    pub fn over(self) -> bool {
+        lock(&self.gate.state).over(self.epoch)
+    }
+
+    /// Waits out a pause. An error: whatever comes now comes too late.
+    pub fn pass(self) -> io::Result<Pass<'a>> {
+        let mut state = lock(&self.gate.state);
+        while state.paused && !state.over(self.epoch) {
+            state.working = false;
+            self.gate.changed.notify_all();
+            state = self.gate.wait(state);
+        }
+        if state.over(self.epoch) {
+            return Err(over());
+        }
+        state.working = true;
+        Ok(Pass(state))
+    }
+
+    /// Waits for so long, and no longer than it makes sense.
+    pub fn sleep(self, time: Duration) -> io::Result<()> {
+        let until = Instant::now() + time;
+        loop {
+            let state = self.pass()?.0;
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            drop(self.gate.changed.wait_timeout(state, left));
+        }
+    }
+}

@@ -1,0 +1,287 @@
+//! Devices on threads of their own: a pause, a reset and the end come through whatever they are at.
+
+use super::regs::*;
+use super::tests::{AVAIL, DATA, Driver, INDIRECT, NEXT, SIZE, USED, WRITE};
+use super::*;
+use crate::lock;
+use ireko_vmcore::Disk;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant};
+use vm_memory::{Bytes, GuestAddress};
+
+/// Only so that a test that fails ends.
+const EVER: Duration = Duration::from_secs(60);
+
+/// A disk that says when it is read, and waits to be let go on.
+struct Stuck {
+    asked: Sender<()>,
+    go: Receiver<()>,
+}
+
+impl Disk for Stuck {
+    fn size(&self) -> u64 {
+        1 << 40
+    }
+    fn read_only(&self) -> bool {
+        false
+    }
+    fn read_at(&mut self, _: u64, data: &mut [u8]) -> io::Result<()> {
+        let _ = self.asked.send(());
+        let _ = self.go.recv();
+        data.fill(0x77);
+        Ok(())
+    }
+    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        let _ = self.asked.send(());
+        let _ = self.go.recv();
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// As quick as can be.
+struct Quick;
+
+impl Disk for Quick {
+    fn size(&self) -> u64 {
+        1 << 40
+    }
+    fn read_only(&self) -> bool {
+        false
+    }
+    fn read_at(&mut self, _: u64, data: &mut [u8]) -> io::Result<()> {
+        data.fill(0x77);
+        Ok(())
+    }
+    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A driver whose device has a thread.
+struct Threaded {
+    driver: Driver,
+    work: Arc<Work>,
+    thread: JoinHandle<()>,
+}
+
+impl Threaded {
+    fn new(disk: impl Disk + 'static) -> Self {
+        let driver = Driver::new(Blk::new(Box::new(disk), "")).started(0);
+        let work = lock(&driver.function).work();
+        let own = work.clone();
+        Self { driver, work, thread: spawn(move || own.run()) }
+    }
+
+    /// A disk that is stuck, what it says when it was asked, and what lets it go on.
+    fn stuck() -> (Self, Receiver<()>, Sender<()>) {
+        let ((asked, hear), (say, go)) = (channel(), channel());
+        (Self::new(Stuck { asked, go }), hear, say)
+    }
+
+    /// Offers a request for one sector and rings, as a virtual processor does.
+    fn request(&mut self, kind: u32, flags: u16) {
+        self.driver.put(0x4000, kind);
+        self.driver.put(0x4008, 0u64);
+        let chain = [(0x4000, 16, NEXT), (DATA, 512, flags | NEXT), (0x5000, 1, WRITE)];
+        for (index, (address, len, flags)) in (0..).zip(chain) {
+            self.driver.describe(super::tests::DESC, index, address, len, flags);
+        }
+        self.driver.offer(0);
+        self.ring();
+    }
+
+    fn ring(&self) {
+        self.driver.write(NOTIFY, 0u16.to_le_bytes());
+    }
+
+    /// Every head is one and the same chain of 4 GiB.
+    fn request_without_end(&mut self, kind: u32, flags: u16) {
+        const TABLE: u64 = 0x4_0000;
+        const PART: u32 = 1 << 19;
+        let parts = (4u64 << 30) / u64::from(PART);
+        self.driver.put(0x4000, kind);
+        self.driver.put(0x4008, 0u64);
+        let entry = |index: u64, address: u64, len: u32, flags: u16| {
+            let at = TABLE + 16 * index;
+            self.driver.put(at, address);
+            self.driver.put(at + 8, len);
+            self.driver.put(at + 12, flags);
+            self.driver.put(at + 14, (index + 1) as u16);
+        };
+        entry(0, 0x4000, 16, NEXT);
+        (1..=parts).for_each(|index| entry(index, 0x8_0000, PART, flags | NEXT));
+        entry(parts + 1, 0x5000, 1, WRITE);
+        let size = 16 * (parts as u32 + 2);
+        (0..SIZE).for_each(|head| self.driver.describe(super::tests::DESC, head, TABLE, size, INDIRECT));
+        (0..SIZE).for_each(|head| self.driver.offer(head));
+        self.ring();
+    }
+
+    fn data(&self) -> u8 {
+        self.driver.take::<1>(DATA)[0]
+    }
+
+    fn used(&self) -> u16 {
+        u16::from_le_bytes(self.driver.take(USED + 2))
+    }
+
+    fn wait_for_used(&self, count: u16) {
+        let since = Instant::now();
+        while self.used() != count {
+            assert!(since.elapsed() < EVER, "{} used", self.used());
+            sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// All that is in memory.
+    fn memory(&self) -> Vec<u8> {
+        let mut all = vec![0; 0x10_0000];
+        self.driver.memory.ram().read_slice(&mut all, GuestAddress(0)).unwrap();
+        all
+    }
+
+    fn end(self) {
+        self.work.end();
+        self.thread.join().unwrap();
+    }
+}
+
+#[test]
+fn a_request_is_served_by_the_devices_thread() {
+    let mut threaded = Threaded::new(Quick);
+    threaded.request(0, WRITE);
+    threaded.wait_for_used(1);
+    assert_eq!(threaded.data(), 0x77);
+    threaded.end();
+}
+
+#[test]
+fn who_rings_does_not_wait_for_a_disk_that_is_stuck() {
+    let (mut threaded, asked, go) = Threaded::stuck();
+    threaded.request(0, WRITE);
+    asked.recv_timeout(EVER).unwrap();
+    threaded.ring();
+    assert_eq!(threaded.driver.read(DEVICE_STATUS, 1) as u8 & STATUS_NEEDS_RESET, 0);
+    drop(go);
+    threaded.end();
+}
+
+#[test]
+fn nothing_is_written_after_a_reset_by_what_was_begun_before_it() {
+    let (mut threaded, asked, go) = Threaded::stuck();
+    threaded.request(0, WRITE);
+    asked.recv_timeout(EVER).unwrap();
+    threaded.driver.set_status(0);
+    let before = threaded.memory();
+    go.send(()).unwrap();
+    threaded.work.end();
+    assert!(threaded.work.rests(EVER));
+    assert!(threaded.memory() == before);
+    threaded.end();
+}
+
+#[test]
+fn a_device_that_was_reset_serves_its_new_driver() {
+    let (mut threaded, asked, go) = Threaded::stuck();
+    threaded.request(0, WRITE);
+    asked.recv_timeout(EVER).unwrap();
+    threaded.driver.set_status(0);
+    threaded.driver.put(AVAIL + 2, 0u16);
+    threaded.driver.submitted = 0;
+    threaded.driver = threaded.driver.started(0);
+    threaded.request(0, WRITE);
+    drop(go);
+    threaded.wait_for_used(1);
+    assert_eq!(threaded.data(), 0x77);
+    threaded.end();
+}
+
+#[test]
+fn a_pause_comes_through_a_disk_that_is_stuck_and_holds_what_it_gives() {
+    let (mut threaded, asked, go) = Threaded::stuck();
+    threaded.request(0, WRITE);
+    asked.recv_timeout(EVER).unwrap();
+    assert!(!threaded.work.pause(Duration::from_millis(1)));
+    let before = threaded.memory();
+    drop(go);
+    assert!(threaded.work.rests(EVER));
+    assert!(threaded.memory() == before);
+    threaded.work.resume();
+    threaded.wait_for_used(1);
+    assert_eq!(threaded.data(), 0x77);
+    threaded.end();
+}
+
+#[test]
+fn what_comes_during_a_pause_is_served_after_it() {
+    let mut threaded = Threaded::new(Quick);
+    assert!(threaded.work.pause(EVER));
+    let before = threaded.used();
+    threaded.request(0, WRITE);
+    assert_eq!((before, threaded.used()), (0, 0));
+    threaded.work.resume();
+    threaded.wait_for_used(1);
+    threaded.end();
+}
+
+#[test]
+fn a_pause_comes_through_endless_requests() {
+    for (kind, flags) in [(0, WRITE), (1, 0)] {
+        let mut threaded = Threaded::new(Quick);
+        threaded.request_without_end(kind, flags);
+        assert!(threaded.work.pause(EVER));
+        let before = threaded.memory();
+        threaded.work.resume();
+        assert!(threaded.work.pause(EVER));
+        // Data has come or gone meanwhile, but no request has ended.
+        assert_eq!((threaded.used(), before.len()), (0, 0x10_0000));
+        threaded.end();
+    }
+}
+
+#[test]
+fn a_reset_comes_through_endless_requests() {
+    let mut threaded = Threaded::new(Quick);
+    threaded.request_without_end(0, WRITE);
+    threaded.driver.set_status(0);
+    let before = threaded.memory();
+    sleep(Duration::from_millis(5));
+    assert!(threaded.memory() == before);
+    threaded.end();
+}
+
+/// A driver that makes chains available for ever, faster than they are served.
+#[test]
+fn a_ring_that_never_empties_is_paused_and_ended() {
+    let mut threaded = Threaded::new(Quick);
+    threaded.request(0, WRITE);
+    let (memory, enough) = (threaded.driver.memory.clone(), Arc::new(AtomicBool::new(false)));
+    let stop = enough.clone();
+    let feeder = spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            let used: u16 = memory.ram().read_obj(GuestAddress(USED + 2)).unwrap();
+            memory.ram().write_obj(used.wrapping_add(4), GuestAddress(AVAIL + 2)).unwrap();
+        }
+    });
+    while threaded.used() < 100 {
+        threaded.ring();
+        sleep(Duration::from_millis(1));
+    }
+    assert!(threaded.work.pause(EVER));
+    let before = threaded.used();
+    sleep(Duration::from_millis(5));
+    assert_eq!(threaded.used(), before);
+    threaded.work.resume();
+    threaded.end();
+    enough.store(true, Ordering::Relaxed);
+    feeder.join().unwrap();
+}
