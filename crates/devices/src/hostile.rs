@@ -71,13 +71,13 @@ struct Machine {
     pci: Arc<PciBus>,
     pic: Pic,
     ioapic: IoApic,
-    works: Vec<Arc<Work>>,
+    services: Vec<Arc<Service>>,
 }
 
 impl Machine {
     /// What the devices' threads would do.
     fn work(&self) {
-        self.works.iter().for_each(|work| work.turn());
+        self.services.iter().for_each(|service| service.turn());
     }
 }
 
@@ -92,9 +92,9 @@ fn machine() -> Machine {
     let (pic, ioapic) = (Pic::new(Arc::new(|| {})), IoApic::new(0, sink.clone()));
     let irqs = Irqs::new(pic.clone(), ioapic.clone());
     let pci = PciBus::new((16..24).map(|gsi| irqs.line(gsi)).collect());
-    let mut works = Vec::new();
+    let mut services = Vec::new();
     let mut add = |slot, function: Arc<Mutex<VirtioPci>>| {
-        works.push(lock(&function).work());
+        services.push(lock(&function).service());
         pci.add(slot, function).unwrap();
     };
     let new = |device, slot| VirtioPci::new(device, memory.clone(), sink.clone(), pci.intx(slot));
@@ -132,7 +132,7 @@ fn machine() -> Machine {
         bus.add_window(Space::Mmio, WINDOWS.mmio32.start, 0x10_0000, pci.clone())
     };
     add(&mut bus).unwrap();
-    Machine { bus, memory, pci, pic, ioapic, works }
+    Machine { bus, memory, pci, pic, ioapic, services }
 }
 
 /// A space and an address where something is, or nearly.

@@ -33,7 +33,7 @@ pub use pit::Pit;
 pub use rtc::Rtc;
 pub use serial::Serial;
 pub use testdev::{DebugExit, FwCfg, TestDevice};
-pub use virtio::{ConsoleInput, NetInput, VirtioDevice, VirtioPci, Work};
+pub use virtio::{ConsoleInput, NetInput, Service, VirtioDevice, VirtioPci};
 
 use ireko_vmcore::Msi;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -2,8 +2,9 @@
 
 use crate::{DiskSpec, MachineError};
 use ireko_vmcore::Disk;
+use rustix::io::{ReadWriteFlags, preadv2};
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
 
 const SECTOR: u64 = 512;
@@ -41,6 +42,12 @@ impl Disk for RawDisk {
     }
     fn read_at(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(data, offset)
+    }
+    /// From the host's page cache.
+    fn try_read_at(&mut self, offset: u64, data: &mut [u8]) -> bool {
+        let len = data.len();
+        let read = preadv2(&self.file, &mut [IoSliceMut::new(data)], offset, ReadWriteFlags::NOWAIT);
+        read == Ok(len)
     }
     fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         if self.read_only || offset.checked_add(data.len() as u64).is_none_or(|end| end > self.size) {

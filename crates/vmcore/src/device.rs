@@ -19,6 +19,11 @@ pub trait Disk: Send {
     fn size(&self) -> u64;
     fn read_only(&self) -> bool;
     fn read_at(&mut self, offset: u64, data: &mut [u8]) -> std::io::Result<()>;
+    /// Reads what needs no waiting for. False: it would need some.
+    fn try_read_at(&mut self, offset: u64, data: &mut [u8]) -> bool {
+        let _ = (offset, data);
+        false
+    }
     fn write_at(&mut self, offset: u64, data: &[u8]) -> std::io::Result<()>;
     fn flush(&mut self) -> std::io::Result<()>;
 }

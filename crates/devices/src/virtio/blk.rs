@@ -1,7 +1,8 @@
 //! The block device (5.2) over a [`Disk`].
 
 use super::regs::{SECTOR, TYPE_BLOCK};
-use super::{Broken, Buffers, Registers, VirtioDevice};
+use super::{Broken, Buffers, Output, Registers, VirtioDevice};
+use crate::access::value;
 use ireko_vmcore::Disk;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -17,6 +18,9 @@ const SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
 /// What moves at a time.
 const CHUNK: u64 = 1 << 17;
 const SERIAL_SIZE: usize = 20;
+
+/// The most that is attempted.
+const ATTEMPT: u64 = 1 << 15;
 
 /// A disk.
 pub struct Blk {
@@ -76,8 +80,9 @@ impl Blk {
         Ok(())
     }
 
-    fn request(&mut self, kind: u32, sector: u64, data: &mut Buffers<'_>) -> io::Result<u32> {
-        match kind {
+    fn request(&mut self, header: &Header, data: &mut Buffers<'_>) -> io::Result<u32> {
+        let sector = header.sector;
+        match header.kind {
             VIRTIO_BLK_T_IN => {
                 let len = data.writer.available_bytes() as u64;
                 self.read(sector, &mut data.writer, len)?;
@@ -123,16 +128,41 @@ impl VirtioDevice for Blk {
         Arc::new(config)
     }
     fn serve(&mut self, _: usize, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
-        let mut header = [0; 16];
-        buffers.reader.read_exact(&mut header)?;
-        let kind = crate::access::value(&header[0..4]) as u32;
-        let sector = crate::access::value(&header[8..16]);
-        // The last writable byte is the status.
-        let room = buffers.writer.available_bytes().checked_sub(1);
-        let mut status =
-            buffers.writer.split_at(room.ok_or_else(|| Broken("no room for a status".into()))?)?;
-        let result = self.request(kind, sector, &mut buffers).unwrap_or(VIRTIO_BLK_S_IOERR);
+        let (header, mut status) = open(&mut buffers)?;
+        let result = self.request(&header, &mut buffers).unwrap_or(VIRTIO_BLK_S_IOERR);
         status.write_all(&[result as u8])?;
         Ok(buffers.writer.bytes_written() as u32 + 1)
     }
+    fn attempts(&self, _: usize) -> bool {
+        true
+    }
+    fn attempt(&mut self, _: usize, mut buffers: Buffers<'_>) -> Result<Option<u32>, Broken> {
+        let (header, mut status) = open(&mut buffers)?;
+        let len = buffers.writer.available_bytes() as u64;
+        if header.kind != VIRTIO_BLK_T_IN || len > ATTEMPT {
+            return Ok(None);
+        }
+        let (Ok(start), part) = (self.place(header.sector, len), self.chunk(len)) else { return Ok(None) };
+        if !self.disk.try_read_at(start, &mut self.chunk[..part]) {
+            return Ok(None);
+        }
+        buffers.writer.write_all(&self.chunk[..part])?;
+        status.write_all(&[VIRTIO_BLK_S_OK as u8])?;
+        Ok(Some(len as u32 + 1))
+    }
+}
+
+struct Header {
+    kind: u32,
+    sector: u64,
+}
+
+/// Takes header and status off a request: the first 16 bytes, and the last writable one.
+fn open<'a>(buffers: &mut Buffers<'a>) -> Result<(Header, Output<'a>), Broken> {
+    let mut header = [0; 16];
+    buffers.reader.read_exact(&mut header)?;
+    let room = buffers.writer.available_bytes().checked_sub(1);
+    let status = buffers.writer.split_at(room.ok_or_else(|| Broken("no room for a status".into()))?)?;
+    let (kind, sector) = (value(&header[0..4]) as u32, value(&header[8..16]));
+    Ok((Header { kind, sector }, status))
 }

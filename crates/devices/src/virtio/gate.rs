@@ -52,6 +52,13 @@ impl Gate {
         state.working.then_some(Permit { gate: self, epoch: state.epoch })
     }
 
+    /// As [`Gate::enter`] without waiting.
+    pub fn try_enter(&self) -> Option<Permit<'_>> {
+        let mut state = lock(&self.state);
+        state.working = !state.paused && !state.ended;
+        state.working.then_some(Permit { gate: self, epoch: state.epoch })
+    }
+
     pub fn leave(&self) {
         let mut state = lock(&self.state);
         state.working = false;

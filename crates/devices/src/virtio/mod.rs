@@ -11,11 +11,11 @@ mod pci;
 mod queue;
 pub mod regs;
 mod rng;
+mod service;
+#[cfg(test)]
+mod service_tests;
 #[cfg(test)]
 mod tests;
-mod work;
-#[cfg(test)]
-mod work_tests;
 
 pub use balloon::{BalloonControl, Statistics, balloon};
 pub use blk::Blk;
@@ -24,9 +24,9 @@ pub use gate::{Pass, Permit};
 pub use mem::{BLOCK as MEM_BLOCK, MemControl, Plugged, mem};
 pub use net::{NetInput, net};
 pub use pci::VirtioPci;
-pub use queue::{Broken, Buffers};
+pub use queue::{Broken, Buffers, Input, Output};
 pub use rng::Rng;
-pub use work::Work;
+pub use service::Service;
 
 use std::sync::Arc;
 
@@ -76,4 +76,14 @@ pub trait VirtioDevice: Send {
     }
     /// Serves one chain of buffers and gives the number of bytes written to it. An error breaks the device.
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken>;
+    /// Whether [`VirtioDevice::attempt`] may serve chains of this queue.
+    fn attempts(&self, queue: usize) -> bool {
+        let _ = queue;
+        false
+    }
+    /// As [`VirtioDevice::serve`], on a virtual processor's thread: nothing may be waited for. `None`: it would be.
+    fn attempt(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<Option<u32>, Broken> {
+        let _ = (queue, buffers);
+        Ok(None)
+    }
 }

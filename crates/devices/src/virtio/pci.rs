@@ -2,7 +2,7 @@
 
 use super::common::{Asked, Common};
 use super::regs::*;
-use super::{Broken, Permit, Registers, VirtioDevice, Work, queue};
+use super::{Broken, Permit, Registers, Service, VirtioDevice, queue};
 use crate::MsiSink;
 use crate::access::{copy_out, fill, value};
 use crate::pci::regs::COMMAND_INTX_DISABLE;
@@ -20,7 +20,7 @@ pub struct VirtioPci {
     isr: u8,
     name: &'static str,
     registers: Arc<dyn Registers>,
-    work: Arc<Work>,
+    service: Arc<Service>,
     memory: Arc<Memory>,
     intx: Line,
     /// Where the PCI configuration access capability is.
@@ -30,7 +30,7 @@ pub struct VirtioPci {
 }
 
 impl VirtioPci {
-    /// Whoever drives it needs somebody to [`Work::run`].
+    /// Whoever drives it needs somebody to [`Service::run`].
     pub fn new(
         device: Box<dyn VirtioDevice>,
         memory: Arc<Memory>,
@@ -63,8 +63,8 @@ impl VirtioPci {
         let msix = Msix::new(&mut config, vectors, BAR as u8, MSIX_TABLE as u32, MSIX_PENDING as u32, msi);
         let common = Common::new(device.features(), sizes, vectors);
         let (name, registers) = (device.name(), device.registers());
-        let work = Arc::new(Work::new(device, memory.clone(), own));
-        Self { config, msix, common, isr: 0, name, registers, work, memory, intx, access, broken: None }
+        let service = Arc::new(Service::new(device, memory.clone(), own));
+        Self { config, msix, common, isr: 0, name, registers, service, memory, intx, access, broken: None }
     }
 
     /// What the driver did that stopped the device, if it did.
@@ -86,20 +86,37 @@ impl VirtioPci {
     }
 
     /// What serves the queues.
-    pub fn work(&self) -> Arc<Work> {
-        self.work.clone()
+    pub fn service(&self) -> Arc<Service> {
+        self.service.clone()
     }
 
     /// There is something for queue `index`: by the driver's notification, or from whoever has something for the device.
     pub fn kick(&self, index: usize) {
-        if self.common.running() && self.common.rings.get(index).is_some_and(|ring| ring.queue.ready()) {
-            self.work.ring(index);
+        if self.serves(index) {
+            self.service.ring(index);
+        }
+    }
+
+    fn serves(&self, index: usize) -> bool {
+        self.common.running() && self.common.rings.get(index).is_some_and(|ring| ring.queue.ready())
+    }
+
+    /// The driver's own notification.
+    fn notified(&mut self, index: usize) {
+        let Some(vector) = self.common.rings.get(index).map(|ring| ring.vector) else { return };
+        if !self.serves(index) {
+            return;
+        }
+        match self.service.attempt(index, || self.queue(index)) {
+            Ok(false) => {}
+            Ok(true) => self.interrupt(vector, ISR_QUEUE),
+            Err(broken) => self.fail(broken),
         }
     }
 
     /// The queue as the driver has set it up, not yet served.
     pub(super) fn queue(&self, index: usize) -> Option<Queue> {
-        let ring = self.common.rings.get(index).filter(|ring| self.common.running() && ring.queue.ready())?;
+        let ring = self.common.rings.get(index).filter(|_| self.serves(index))?;
         Queue::try_from(ring.queue.state()).ok()
     }
 
@@ -145,7 +162,7 @@ impl VirtioPci {
     /// A driver writing status 0: everything but PCI's own state starts anew.
     fn reset_device(&mut self) {
         self.common.reset();
-        self.work.reset();
+        self.service.reset();
         self.registers.reset();
         self.broken = None;
         self.isr = 0;
@@ -297,7 +314,7 @@ impl Function for VirtioPci {
     fn write_bar(&mut self, _: usize, offset: u64, data: &[u8]) {
         let len = data.len();
         if let Some(at) = within(offset, len, span(NOTIFY, NOTIFY_SIZE)) {
-            return self.kick((at / u64::from(NOTIFY_MULTIPLIER)) as usize);
+            return self.notified((at / u64::from(NOTIFY_MULTIPLIER)) as usize);
         }
         if let Some(at) = within(offset, len, span(COMMON, COMMON_SIZE)) {
             return self.write_common(at, data);
@@ -318,6 +335,6 @@ impl Function for VirtioPci {
 
 impl Drop for VirtioPci {
     fn drop(&mut self) {
-        self.work.end();
+        self.service.end();
     }
 }

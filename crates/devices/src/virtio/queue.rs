@@ -134,6 +134,52 @@ pub(super) fn process(
     }
 }
 
+/// The most chains that are attempted at a time: it is a virtual processor's.
+const ATTEMPTS: usize = 16;
+
+/// Serves chains as long as that takes no time. Whether there is more, and whether the driver wants an interrupt.
+pub(super) fn attempt(
+    device: &mut dyn VirtioDevice,
+    (index, queue): (usize, &mut Queue),
+    ram: &GuestRam,
+    permit: Permit<'_>,
+) -> Result<(bool, bool), Broken> {
+    let (mut more, mut served) = (true, false);
+    for _ in 0..ATTEMPTS {
+        more = available(queue, ram)? > 0;
+        if !more || !attempt_one(device, index, queue, ram, permit)? {
+            break;
+        }
+        served = true;
+    }
+    // For the driver to ring again.
+    more = more || write(permit, || queue.enable_notification(ram))?;
+    Ok((more, served && wants_interrupt(queue, ram)?))
+}
+
+/// What was not served is as if it had not been looked at.
+fn attempt_one(
+    device: &mut dyn VirtioDevice,
+    index: usize,
+    queue: &mut Queue,
+    ram: &GuestRam,
+    permit: Permit<'_>,
+) -> Result<bool, Broken> {
+    let chain = next(queue, ram)?;
+    let head = chain.head_index();
+    match device.attempt(index, buffers(chain, ram, permit)?)? {
+        Some(written) => write(permit, || queue.add_used(ram, head, written)).map(|()| true),
+        None => {
+            queue.go_to_previous_position();
+            Ok(false)
+        }
+    }
+}
+
+fn next<'a>(queue: &mut Queue, ram: &'a GuestRam) -> Result<DescriptorChain<&'a GuestRam>, Broken> {
+    queue.iter(ram)?.next().ok_or_else(|| Broken("the available ring is not in memory".into()))
+}
+
 /// What a queue itself has to write.
 fn write<T>(permit: Permit<'_>, step: impl FnOnce() -> Result<T, virtio_queue::Error>) -> Result<T, Broken> {
     let _pass = permit.pass()?;
@@ -156,8 +202,7 @@ fn serve_one(
     ram: &GuestRam,
     permit: Permit<'_>,
 ) -> Result<(), Broken> {
-    let chain =
-        queue.iter(ram)?.next().ok_or_else(|| Broken("the available ring is not in memory".into()))?;
+    let chain = next(queue, ram)?;
     let head = chain.head_index();
     let written = device.serve(index, buffers(chain, ram, permit)?)?;
     write(permit, || queue.add_used(ram, head, written))

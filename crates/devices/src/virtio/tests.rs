@@ -169,8 +169,8 @@ impl Driver {
     }
     /// What the device's thread would do.
     pub(super) fn turn(&self) {
-        let work = lock(&self.function).work();
-        work.turn();
+        let service = lock(&self.function).service();
+        service.turn();
     }
     pub(super) fn used(&self) -> u16 {
         self.turn();

@@ -66,13 +66,13 @@ impl NetInput {
             }
             state.frames.push_back(frame.to_owned());
         }
-        let work = {
+        let service = {
             let function = lock(&function);
             function.kick(RECEIVE);
-            function.work()
+            function.service()
         };
         // Here and now: waking the device's thread for it would take longer.
-        work.turn();
+        service.turn();
     }
 
     /// Whether the adapter is plugged in.

@@ -1,13 +1,15 @@
 //! Serving a device's queues apart from the virtual processors: they only ring, a thread of the device's own serves.
 //!
-//! Locks: engine, then gate or function. A virtual processor holds the function and never asks for the engine, so that it
-//! never waits for what a device waits for.
+//! What takes no time a virtual processor may attempt itself, which spares the guest to go idle and be woken.
+//!
+//! Locks: engine, then gate or function. A virtual processor holds the function and takes the engine only if it is free, so
+//! that it never waits for what a device waits for.
 
 use super::gate::{Gate, Permit};
 use super::{Broken, VirtioDevice, VirtioPci, queue};
 use crate::lock;
 use ireko_vmcore::Memory;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
 use std::time::Duration;
 use virtio_queue::Queue;
 
@@ -63,8 +65,21 @@ struct Engine {
     queues: Vec<Option<Queue>>,
 }
 
+impl Engine {
+    /// For the driver that there is now.
+    fn renew(&mut self, epoch: u64) {
+        if std::mem::replace(&mut self.epoch, epoch) != epoch {
+            self.forget();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.queues.fill_with(|| None);
+    }
+}
+
 /// A device at work.
-pub struct Work {
+pub struct Service {
     gate: Gate,
     bell: Bell,
     engine: Mutex<Engine>,
@@ -72,7 +87,7 @@ pub struct Work {
     function: Weak<Mutex<VirtioPci>>,
 }
 
-impl Work {
+impl Service {
     pub(super) fn new(
         device: Box<dyn VirtioDevice>,
         memory: Arc<Memory>,
@@ -100,15 +115,61 @@ impl Work {
         }
     }
 
+    /// Serves what takes no time of a queue and rings for the rest. `queue`: as the driver has set it up. Whether the driver
+    /// wants an interrupt; an error breaks the device.
+    pub(super) fn attempt(
+        &self,
+        index: usize,
+        queue: impl FnOnce() -> Option<Queue>,
+    ) -> Result<bool, Broken> {
+        let attempted = self.free().and_then(|mut engine| {
+            let permit = self.gate.try_enter()?;
+            engine.renew(permit.epoch());
+            let attempted = self.attempt_with(&mut engine, index, queue, permit);
+            self.gate.leave();
+            attempted
+        });
+        let (more, interrupt) = attempted.unwrap_or(Ok((true, false)))?;
+        if more {
+            self.ring(index);
+        }
+        Ok(interrupt)
+    }
+
+    fn free(&self) -> Option<MutexGuard<'_, Engine>> {
+        match self.engine.try_lock() {
+            Ok(engine) => Some(engine),
+            Err(TryLockError::Poisoned(engine)) => Some(engine.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    /// `None`: there is nothing to attempt.
+    fn attempt_with(
+        &self,
+        engine: &mut Engine,
+        index: usize,
+        queue: impl FnOnce() -> Option<Queue>,
+        permit: Permit<'_>,
+    ) -> Option<Result<(bool, bool), Broken>> {
+        let Engine { device, queues, .. } = engine;
+        let slot = queues.get_mut(index).filter(|_| device.attempts(index))?;
+        let mut own = slot.take().or_else(queue)?;
+        let attempted = queue::attempt(&mut **device, (index, &mut own), self.memory.ram(), permit);
+        match &attempted {
+            Ok(_) => *slot = Some(own),
+            Err(_) => engine.forget(),
+        }
+        Some(attempted)
+    }
+
     /// Serves what has rung. For threads that may wait as long as the device does: no virtual processor's.
     pub fn turn(&self) {
         let mut engine = lock(&self.engine);
         // What rang is taken first: it is for the device as it is now, or as it was before.
         let rung = self.bell.take();
         let Some(permit) = self.gate.enter() else { return };
-        if std::mem::replace(&mut engine.epoch, permit.epoch()) != permit.epoch() {
-            engine.queues.fill_with(|| None);
-        }
+        engine.renew(permit.epoch());
         for index in (0..u64::BITS as usize).filter(|index| rung >> index & 1 != 0) {
             self.serve(&mut engine, index, permit);
         }
@@ -129,7 +190,7 @@ impl Work {
 
     /// An error after a reset is its consequence.
     fn broken(&self, engine: &mut Engine, function: &Mutex<VirtioPci>, permit: Permit<'_>, broken: Broken) {
-        engine.queues.fill_with(|| None);
+        engine.forget();
         lock(function).broke(broken, permit);
     }
 

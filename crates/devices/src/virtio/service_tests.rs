@@ -45,7 +45,11 @@ impl Disk for Stuck {
 }
 
 /// As quick as can be.
-struct Quick;
+#[derive(Default)]
+struct Quick {
+    /// What is read is at hand.
+    cached: bool,
+}
 
 impl Disk for Quick {
     fn size(&self) -> u64 {
@@ -58,6 +62,10 @@ impl Disk for Quick {
         data.fill(0x77);
         Ok(())
     }
+    fn try_read_at(&mut self, _: u64, data: &mut [u8]) -> bool {
+        data.fill(0x77);
+        self.cached
+    }
     fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
         Ok(())
     }
@@ -66,19 +74,40 @@ impl Disk for Quick {
     }
 }
 
+/// Rings as a virtual processor does.
+fn ring(driver: &Driver) {
+    driver.write(NOTIFY, 0u16.to_le_bytes());
+}
+
+/// Offers a request for one sector and rings.
+fn offer(driver: &mut Driver, kind: u32, flags: u16) {
+    driver.put(0x4000, kind);
+    driver.put(0x4008, 0u64);
+    let chain = [(0x4000, 16, NEXT), (DATA, 512, flags | NEXT), (0x5000, 1, WRITE)];
+    for (index, (address, len, flags)) in (0..).zip(chain) {
+        driver.describe(super::tests::DESC, index, address, len, flags);
+    }
+    driver.offer(0);
+    ring(driver);
+}
+
+fn used(driver: &Driver) -> u16 {
+    u16::from_le_bytes(driver.take(USED + 2))
+}
+
 /// A driver whose device has a thread.
 struct Threaded {
     driver: Driver,
-    work: Arc<Work>,
+    service: Arc<Service>,
     thread: JoinHandle<()>,
 }
 
 impl Threaded {
     fn new(disk: impl Disk + 'static) -> Self {
         let driver = Driver::new(Blk::new(Box::new(disk), "")).started(0);
-        let work = lock(&driver.function).work();
-        let own = work.clone();
-        Self { driver, work, thread: spawn(move || own.run()) }
+        let service = lock(&driver.function).service();
+        let own = service.clone();
+        Self { driver, service, thread: spawn(move || own.run()) }
     }
 
     /// A disk that is stuck, what it says when it was asked, and what lets it go on.
@@ -87,20 +116,12 @@ impl Threaded {
         (Self::new(Stuck { asked, go }), hear, say)
     }
 
-    /// Offers a request for one sector and rings, as a virtual processor does.
     fn request(&mut self, kind: u32, flags: u16) {
-        self.driver.put(0x4000, kind);
-        self.driver.put(0x4008, 0u64);
-        let chain = [(0x4000, 16, NEXT), (DATA, 512, flags | NEXT), (0x5000, 1, WRITE)];
-        for (index, (address, len, flags)) in (0..).zip(chain) {
-            self.driver.describe(super::tests::DESC, index, address, len, flags);
-        }
-        self.driver.offer(0);
-        self.ring();
+        offer(&mut self.driver, kind, flags);
     }
 
     fn ring(&self) {
-        self.driver.write(NOTIFY, 0u16.to_le_bytes());
+        ring(&self.driver);
     }
 
     /// Every head is one and the same chain of 4 GiB.
@@ -131,7 +152,7 @@ impl Threaded {
     }
 
     fn used(&self) -> u16 {
-        u16::from_le_bytes(self.driver.take(USED + 2))
+        used(&self.driver)
     }
 
     fn wait_for_used(&self, count: u16) {
@@ -150,18 +171,36 @@ impl Threaded {
     }
 
     fn end(self) {
-        self.work.end();
+        self.service.end();
         self.thread.join().unwrap();
     }
 }
 
 #[test]
 fn a_request_is_served_by_the_devices_thread() {
-    let mut threaded = Threaded::new(Quick);
+    let mut threaded = Threaded::new(Quick::default());
     threaded.request(0, WRITE);
     threaded.wait_for_used(1);
     assert_eq!(threaded.data(), 0x77);
     threaded.end();
+}
+
+/// Requests that were served by ringing alone: nobody else works for the device.
+fn served_at_once(cached: bool, kind: u32, flags: u16) -> u16 {
+    let mut driver = Driver::new(Blk::new(Box::new(Quick { cached }), "")).started(0);
+    offer(&mut driver, kind, flags);
+    offer(&mut driver, kind, flags);
+    used(&driver)
+}
+
+#[test]
+fn what_is_at_hand_is_read_at_once() {
+    assert_eq!(served_at_once(true, 0, WRITE), 2);
+}
+
+#[test]
+fn what_the_host_must_fetch_or_store_is_left_to_the_thread() {
+    assert_eq!((served_at_once(false, 0, WRITE), served_at_once(true, 1, 0)), (0, 0));
 }
 
 #[test]
@@ -183,8 +222,8 @@ fn nothing_is_written_after_a_reset_by_what_was_begun_before_it() {
     threaded.driver.set_status(0);
     let before = threaded.memory();
     go.send(()).unwrap();
-    threaded.work.end();
-    assert!(threaded.work.rests(EVER));
+    threaded.service.end();
+    assert!(threaded.service.rests(EVER));
     assert!(threaded.memory() == before);
     threaded.end();
 }
@@ -210,12 +249,12 @@ fn a_pause_comes_through_a_disk_that_is_stuck_and_holds_what_it_gives() {
     let (mut threaded, asked, go) = Threaded::stuck();
     threaded.request(0, WRITE);
     asked.recv_timeout(EVER).unwrap();
-    assert!(!threaded.work.pause(Duration::from_millis(1)));
+    assert!(!threaded.service.pause(Duration::from_millis(1)));
     let before = threaded.memory();
     drop(go);
-    assert!(threaded.work.rests(EVER));
+    assert!(threaded.service.rests(EVER));
     assert!(threaded.memory() == before);
-    threaded.work.resume();
+    threaded.service.resume();
     threaded.wait_for_used(1);
     assert_eq!(threaded.data(), 0x77);
     threaded.end();
@@ -223,12 +262,12 @@ fn a_pause_comes_through_a_disk_that_is_stuck_and_holds_what_it_gives() {
 
 #[test]
 fn what_comes_during_a_pause_is_served_after_it() {
-    let mut threaded = Threaded::new(Quick);
-    assert!(threaded.work.pause(EVER));
+    let mut threaded = Threaded::new(Quick::default());
+    assert!(threaded.service.pause(EVER));
     let before = threaded.used();
     threaded.request(0, WRITE);
     assert_eq!((before, threaded.used()), (0, 0));
-    threaded.work.resume();
+    threaded.service.resume();
     threaded.wait_for_used(1);
     threaded.end();
 }
@@ -236,12 +275,12 @@ fn what_comes_during_a_pause_is_served_after_it() {
 #[test]
 fn a_pause_comes_through_endless_requests() {
     for (kind, flags) in [(0, WRITE), (1, 0)] {
-        let mut threaded = Threaded::new(Quick);
+        let mut threaded = Threaded::new(Quick::default());
         threaded.request_without_end(kind, flags);
-        assert!(threaded.work.pause(EVER));
+        assert!(threaded.service.pause(EVER));
         let before = threaded.memory();
-        threaded.work.resume();
-        assert!(threaded.work.pause(EVER));
+        threaded.service.resume();
+        assert!(threaded.service.pause(EVER));
         // Data has come or gone meanwhile, but no request has ended.
         assert_eq!((threaded.used(), before.len()), (0, 0x10_0000));
         threaded.end();
@@ -250,7 +289,7 @@ fn a_pause_comes_through_endless_requests() {
 
 #[test]
 fn a_reset_comes_through_endless_requests() {
-    let mut threaded = Threaded::new(Quick);
+    let mut threaded = Threaded::new(Quick::default());
     threaded.request_without_end(0, WRITE);
     threaded.driver.set_status(0);
     let before = threaded.memory();
@@ -262,7 +301,7 @@ fn a_reset_comes_through_endless_requests() {
 /// A driver that makes chains available for ever, faster than they are served.
 #[test]
 fn a_ring_that_never_empties_is_paused_and_ended() {
-    let mut threaded = Threaded::new(Quick);
+    let mut threaded = Threaded::new(Quick::default());
     threaded.request(0, WRITE);
     let (memory, enough) = (threaded.driver.memory.clone(), Arc::new(AtomicBool::new(false)));
     let stop = enough.clone();
@@ -276,11 +315,11 @@ fn a_ring_that_never_empties_is_paused_and_ended() {
         threaded.ring();
         sleep(Duration::from_millis(1));
     }
-    assert!(threaded.work.pause(EVER));
+    assert!(threaded.service.pause(EVER));
     let before = threaded.used();
     sleep(Duration::from_millis(5));
     assert_eq!(threaded.used(), before);
-    threaded.work.resume();
+    threaded.service.resume();
     threaded.end();
     enough.store(true, Ordering::Relaxed);
     feeder.join().unwrap();
