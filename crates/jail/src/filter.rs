@@ -22,6 +22,7 @@ pub enum Kind {
     Timers,
     Network,
     Disk,
+    Device,
 }
 
 /// What every thread does: memory, locks, time, signals, descriptors that are open, its end.
@@ -157,7 +158,7 @@ impl Kind {
             Self::Main => &[FILE, SOCKET, NAMES, PROCESS, &[libc::SYS_memfd_create]],
             Self::Control => &[FILE, SOCKET, NAMES, PROCESS],
             Self::Vcpu => &[FILE, SOCKET],
-            Self::Timers => &[],
+            Self::Timers | Self::Device => &[],
             Self::Network => &[SOCKET],
             Self::Disk => &[FILE],
         };

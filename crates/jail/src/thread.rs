@@ -12,6 +12,7 @@ impl From<Work> for Kind {
             Work::Timers => Self::Timers,
             Work::Network => Self::Network,
             Work::Disk => Self::Disk,
+            Work::Device => Self::Device,
         }
     }
 }

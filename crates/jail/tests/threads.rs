@@ -21,7 +21,7 @@ fn possible(kind: Kind) -> Vec<&'static str> {
 
 #[test]
 fn nothing_is_possible_for_threads_that_serve_guests() {
-    for kind in [Kind::Vcpu, Kind::Timers, Kind::Network, Kind::Disk] {
+    for kind in [Kind::Vcpu, Kind::Timers, Kind::Network, Kind::Disk, Kind::Device] {
         assert_eq!(possible(kind), Vec::<&str>::new(), "{kind:?}");
     }
 }

@@ -1,8 +1,9 @@
-//! A thread for each device that services on queues, and what all of them do at a pause and at the end.
+//! A thread for each device that serves queues, and what all of them do at a pause and at the end.
 
 use crate::ending::Ending;
 use crate::{MachineError, Outcome};
 use ireko_devices::{Service, VirtioPci};
+use ireko_vmcore::{OnThread, Work};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,21 +16,30 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub struct DeviceThreads {
     services: Vec<Arc<Service>>,
     ending: Ending,
+    first: OnThread,
 }
 
 impl DeviceThreads {
-    pub fn new(ending: Ending) -> Self {
-        Self { services: Vec::new(), ending }
+    pub fn new(ending: Ending, first: OnThread) -> Self {
+        Self { services: Vec::new(), ending, first }
     }
 
     /// `name` is the thread's.
-    pub fn start(&mut self, name: String, function: &Mutex<VirtioPci>) -> Result<(), MachineError> {
+    pub fn start(
+        &mut self,
+        name: String,
+        kind: Work,
+        function: &Mutex<VirtioPci>,
+    ) -> Result<(), MachineError> {
         let service = function.lock().unwrap_or_else(PoisonError::into_inner).service();
         self.services.push(service.clone());
-        let (ending, what) = (self.ending.clone(), name.clone());
+        let (ending, first, what) = (self.ending.clone(), self.first.clone(), name.clone());
         std::thread::Builder::new()
             .name(name)
-            .spawn(move || run(&service, &what, &ending))
+            .spawn(move || {
+                first.begin(kind);
+                run(&service, &what, &ending);
+            })
             .map_err(|error| MachineError::Platform(format!("no thread for a device: {error}")))?;
         Ok(())
     }

@@ -12,7 +12,7 @@ use ireko_devices::{
     Pit, Power, Rtc, Serial, SystemBus, TestDevice, VirtioPci, Windows, acpi, ioapic, pci, pic, pit, rtc,
     serial, shared, testdev, virtio,
 };
-use ireko_vmcore::{Clock, Line, Memory, Partition, Space, Timers};
+use ireko_vmcore::{Clock, Line, Memory, Partition, Space, Timers, Work};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -76,7 +76,7 @@ pub fn build(
     let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
     bus.add(shared(I8042::new(around.power.clone())), &acpi::I8042_PLACES)?;
-    let mut threads = DeviceThreads::new(around.ending.clone());
+    let mut threads = DeviceThreads::new(around.ending.clone(), around.spec.on_thread.clone());
     let (console, memory) = add_pci(around, &mut bus, &wire, console_output, &mut threads)?;
     if around.spec.test_devices {
         add_test_devices(around, &mut bus, &wire)?;
@@ -137,26 +137,26 @@ fn add_pci(
     const FIRST_DISK: u8 = 3;
     let pci = PciBus::new((0..PCI_GSIS).map(|n| wire(PCI_GSI + n)).collect());
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
-    let mut add = |slot, name: String, function: Arc<Mutex<VirtioPci>>| {
-        threads.start(name, &function)?;
+    let mut add = |slot, name: String, kind, function: Arc<Mutex<VirtioPci>>| {
+        threads.start(name, kind, &function)?;
         Ok::<_, MachineError>(pci.add(slot, function)?)
     };
     let rng =
         virtio::Rng::host().map_err(|e| MachineError::Platform(format!("the host's random source: {e}")))?;
     let rng = VirtioPci::new(Box::new(rng), memory.clone(), msi.clone(), pci.intx(RNG));
-    add(RNG, "rng0".into(), rng)?;
+    add(RNG, "rng0".into(), Work::Device, rng)?;
     let mut input = None;
     if around.spec.virtio_console {
         let output = console_output.unwrap_or_else(|| Box::new(std::io::sink()));
         let (console, to) = virtio::console(memory.clone(), msi.clone(), pci.intx(CONSOLE), output);
-        add(CONSOLE, "console0".into(), console)?;
+        add(CONSOLE, "console0".into(), Work::Device, console)?;
         input = Some(to);
     }
     for (slot, disk) in (FIRST_DISK..).zip(&around.spec.disks) {
         let number = slot - FIRST_DISK;
         let blk = virtio::Blk::new(Box::new(RawDisk::open(disk)?), &format!("ireko{number}"));
         let blk = VirtioPci::new(Box::new(blk), memory.clone(), msi.clone(), pci.intx(slot));
-        add(slot, format!("blk{number}"), blk)?;
+        add(slot, format!("blk{number}"), Work::Disk, blk)?;
     }
     crate::network::add(around.spec, &pci, &memory, &msi, threads)?;
     let control = around.spec.most_memory.map(|_| add_memory(around, &pci, threads)).transpose()?;
@@ -174,12 +174,12 @@ fn add_memory(
     const MEM: u8 = 30;
     let (memory, msi) = (&around.memory, msi_sink(&around.partition));
     let (function, balloon) = virtio::balloon(memory.clone(), msi.clone(), pci.intx(BALLOON));
-    threads.start("balloon0".into(), &function)?;
+    threads.start("balloon0".into(), Work::Device, &function)?;
     pci.add(BALLOON, function)?;
     let mut hot = None;
     if around.layout.hot_size > 0 {
         let (function, mem) = virtio::mem(memory.clone(), around.layout.hot(), msi, pci.intx(MEM));
-        threads.start("mem0".into(), &function)?;
+        threads.start("mem0".into(), Work::Device, &function)?;
         pci.add(MEM, function)?;
         hot = Some(mem);
     }

@@ -12,6 +12,8 @@ pub enum Work {
     Network,
     /// Reads and writes a disk.
     Disk,
+    /// Serves a device that needs memory alone, and descriptors that are open.
+    Device,
 }
 
 /// What every thread of a machine does first. By default nothing.
