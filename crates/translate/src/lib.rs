@@ -24,6 +24,7 @@ pub mod repeat;
 mod stack;
 pub mod state;
 pub mod thunk;
+pub mod verify;
 
 pub use block::{Link, Site, SiteKind, Translated, Translator};
 pub use cache::CodeCache;

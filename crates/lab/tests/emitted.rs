@@ -1,0 +1,97 @@
+//! What the translator makes of any bytes keeps to the checker's rules: instructions of the table, byte strings, noise.
+
+use ireko_lab::oracle::bytes::generate::sample;
+use ireko_lab::oracle::generate::Generator;
+use ireko_lab::rng::Rng;
+use ireko_translate::block::Request;
+use ireko_translate::classify::Env;
+use ireko_translate::verify::verify;
+use ireko_translate::{Key, Translator};
+
+/// Modes that code is translated under; the rest of a key is random.
+fn key(rng: &mut Rng) -> Key {
+    let modes = [Key::CODE64 | Key::USER, Key::CODE64 | Key::KERNEL, Key::CODE32 | Key::USER, Key::CODE32, 0];
+    let mode = rng.pick(&modes);
+    let mmu = rng.below(3) as u32;
+    let mut bits = mode | mmu << Key::MMU_SHIFT | Key::SSE | Key::AVX;
+    let rest = [Key::STACK32, Key::BACKWARD, Key::SINGLE, Key::PLAIN, Key::UNGROUPED, Key::ROUTINES, Key::SMAP];
+    for bit in rest.into_iter().filter(|_| rng.percent(12)) {
+        bits |= bit;
+    }
+    // In 64-bit mode FAR, OWN and BASES are among them.
+    bits |= rng.next() as u32 & (0x3f << Key::FLAT_SHIFT | 0x3f << Key::ZERO_SHIFT);
+    if rng.percent(5) {
+        bits &= !(Key::SSE | Key::AVX);
+    }
+    Key(bits)
+}
+
+fn judge(translator: &mut Translator, bytes: &[u8], key: Key, rip: u64) {
+    let page_offset = rip as usize & 0xfff;
+    let request = Request {
+        bytes,
+        rip,
+        in_page: bytes.len().min(0x1000 - page_offset),
+        page_offset,
+        key,
+        first_site: 100,
+        first_link: 9,
+        block: 1,
+    };
+    let Some(made) = translator.translate(&request) else { return };
+    if let Err(wrong) = verify(&request, &made) {
+        panic!("{wrong}\nkey {:#x} rip {rip:#x} bytes {bytes:02x?}\nsites {:#?}", key.0, made.sites);
+    }
+}
+
+/// With routines for everything that may have one, and for nothing.
+fn translators() -> [Translator; 2] {
+    let env = |routine| Env { routine, feature: ireko_cpu::isa::engine_has };
+    [Translator::new(env(ireko_cpu::isa::has_routine)), Translator::new(env(|_| false))]
+}
+
+/// `cases` of them, times `IREKO_LAB_TIMES` for a longer run.
+fn cases(count: u64) -> std::ops::Range<u64> {
+    let times = std::env::var("IREKO_LAB_TIMES").ok().and_then(|t| t.parse::<u64>().ok()).unwrap_or(1);
+    0..count * times
+}
+
+#[test]
+fn fuzz_emitted_code_of_instructions() {
+    let (mut generator, mut translators) = (Generator::default(), translators());
+    for n in cases(6000) {
+        let mut rng = Rng::new(n);
+        let key = key(&mut rng);
+        let bits = if key.has(Key::CODE64) { 64 } else { 32 };
+        let forms = generator.forms(bits).len();
+        let first = generator.forms(bits)[n as usize % forms];
+        let case = generator.case(n, bits, Some(first));
+        let bytes: Vec<u8> = case.pieces.iter().flat_map(|p| p.bytes.iter().copied()).collect();
+        judge(&mut translators[n as usize & 1], &bytes, key, case.start.rip);
+    }
+}
+
+#[test]
+fn fuzz_emitted_code_of_byte_strings() {
+    let (mut generator, mut translators) = (Generator::default(), translators());
+    for n in cases(15_000) {
+        let mut rng = Rng::new(n ^ 0x5555);
+        let mut bytes = Vec::new();
+        for part in 0..1 + rng.below(6) as u64 {
+            bytes.extend(sample(&mut generator, n * 8 + part).bytes);
+        }
+        let rip = rng.pick(&[0x1000, 0x1ff0, 0xffff_8000_0000_0ff8, 0x7fff_ffff_f000]);
+        judge(&mut translators[n as usize & 1], &bytes, key(&mut rng), rip);
+    }
+}
+
+#[test]
+fn fuzz_emitted_code_of_noise() {
+    let mut translators = translators();
+    for n in cases(10_000) {
+        let mut rng = Rng::new(n ^ 0xaaaa);
+        let mut bytes = vec![0; 1 + rng.below(300)];
+        rng.fill(&mut bytes);
+        judge(&mut translators[n as usize & 1], &bytes, key(&mut rng), 0x1000 + rng.below(0x1000) as u64);
+    }
+}

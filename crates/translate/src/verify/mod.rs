@@ -1,0 +1,91 @@
+//! A checker of emitted code: it decodes what the translator made and follows it, knowing nothing of how it was made.
+//!
+//! Every access to memory must be through an address that a check or a thunk has let through, for as many bytes and for
+//! writing only if that was asked for; or lie in the words of the bank that are translated code's. Nothing may change RSP, call or
+//! jump but through the bank's thunks and tables, or be an instruction that guests must not run.
+//!
+//! It follows values by name through all ways in a block (an abstract interpretation); where two ways meet, what both
+//! agree on is left.
+
+mod follow;
+mod forbidden;
+mod place;
+mod value;
+
+use crate::block::{Request, Translated};
+use follow::Walk;
+use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory};
+use std::collections::BTreeMap;
+use value::State;
+
+/// Steps per instruction after which the ways through a block must have become stable.
+const PATIENCE: usize = 64;
+
+/// Whether emitted code keeps to the rules; else the first instruction that does not, in words.
+pub fn verify(request: &Request, made: &Translated) -> Result<(), String> {
+    let code = decode(&made.code)?;
+    structure(made, &code)?;
+    let mut info = InstructionInfoFactory::new();
+    let mut states: BTreeMap<usize, State> = BTreeMap::from([(0, State::new())]);
+    let mut open = vec![0];
+    let mut steps = PATIENCE * code.len();
+    while let Some(at) = open.pop() {
+        steps = steps.checked_sub(1).ok_or("the ways through the block do not become stable")?;
+        let insn = code.get(&at).ok_or_else(|| format!("{at:#x}: no instruction begins there"))?;
+        let mut walk = Walk {
+            at,
+            insn,
+            made,
+            first_site: request.first_site,
+            info: &mut info,
+            state: states[&at].clone(),
+        };
+        let ways = walk.step().map_err(|wrong| format!("{at:#x}: {insn}: {wrong}"))?;
+        for (target, state) in ways {
+            let joined = match states.get(&target) {
+                Some(known) => known.join(&state, target),
+                None => state,
+            };
+            if states.get(&target) != Some(&joined) {
+                states.insert(target, joined);
+                open.push(target);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// All instructions by their offset.
+fn decode(code: &[u8]) -> Result<BTreeMap<usize, Instruction>, String> {
+    let mut decoder = Decoder::with_ip(64, code, 0, DecoderOptions::NONE);
+    let mut found = BTreeMap::new();
+    while decoder.can_decode() {
+        let at = decoder.position();
+        let insn = decoder.decode();
+        if insn.is_invalid() {
+            return Err(format!("{at:#x}: not an instruction: {:02x?}", &code[at..code.len().min(at + 15)]));
+        }
+        forbidden::check(&insn).map_err(|wrong| format!("{at:#x}: {insn}: {wrong}"))?;
+        found.insert(at, insn);
+    }
+    Ok(found)
+}
+
+/// Links, stubs and places of faults are where instructions begin and end.
+fn structure(made: &Translated, code: &BTreeMap<usize, Instruction>) -> Result<(), String> {
+    let begins = |at: u32| code.contains_key(&(at as usize));
+    for link in &made.links {
+        let end = link.patch as usize + 4;
+        let jump = code.range(..end).next_back().is_some_and(|(at, insn)| {
+            at + insn.len() == end && (insn.is_jmp_short_or_near() || insn.is_jcc_short_or_near())
+        });
+        if !jump || !begins(link.stub) || link.far.is_some_and(|far| !begins(far)) {
+            return Err(format!("the link at {:#x} is no jump, or has no stub", link.patch));
+        }
+    }
+    let ended = |at: u32| begins(at) || at as usize == made.code.len();
+    match made.faults.iter().find(|f| !ended(f.0)) {
+        Some(fault) => Err(format!("{:#x}: a fault is noted in the middle of an instruction", fault.0)),
+        None => Ok(()),
+    }
+}
