@@ -194,7 +194,8 @@ impl Code {
     }
 }
 
-fn has_routine(code: iced_x86::Code) -> bool {
+/// Whether a routine does an instruction.
+pub fn has_routine(code: iced_x86::Code) -> bool {
     crate::system::routine(code).is_some()
 }
 

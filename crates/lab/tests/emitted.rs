@@ -14,7 +14,8 @@ fn key(rng: &mut Rng) -> Key {
     let mode = rng.pick(&modes);
     let mmu = rng.below(3) as u32;
     let mut bits = mode | mmu << Key::MMU_SHIFT | Key::SSE | Key::AVX;
-    let rest = [Key::STACK32, Key::BACKWARD, Key::SINGLE, Key::PLAIN, Key::UNGROUPED, Key::ROUTINES, Key::SMAP];
+    let rest =
+        [Key::STACK32, Key::BACKWARD, Key::SINGLE, Key::PLAIN, Key::UNGROUPED, Key::ROUTINES, Key::SMAP];
     for bit in rest.into_iter().filter(|_| rng.percent(12)) {
         bits |= bit;
     }
@@ -40,14 +41,17 @@ fn judge(translator: &mut Translator, bytes: &[u8], key: Key, rip: u64) {
     };
     let Some(made) = translator.translate(&request) else { return };
     if let Err(wrong) = verify(&request, &made) {
-        panic!("{wrong}\nkey {:#x} rip {rip:#x} bytes {bytes:02x?}\nsites {:#?}", key.0, made.sites);
+        if let Ok(path) = std::env::var("IREKO_LAB_CODE") {
+            let _ = std::fs::write(path, &made.code);
+        }
+        panic!("{wrong}\nkey {:#x} rip {rip:#x} bytes {bytes:02x?}", key.0);
     }
 }
 
 /// With routines for everything that may have one, and for nothing.
 fn translators() -> [Translator; 2] {
     let env = |routine| Env { routine, feature: ireko_cpu::isa::engine_has };
-    [Translator::new(env(ireko_cpu::isa::has_routine)), Translator::new(env(|_| false))]
+    [Translator::new(env(ireko_cpu::code::has_routine)), Translator::new(env(|_| false))]
 }
 
 /// `cases` of them, times `IREKO_LAB_TIMES` for a longer run.

@@ -25,7 +25,9 @@ fn segments(insn: &Instruction) -> bool {
         insn.op_kind(n) == OpKind::Register
             && (register.is_segment_register() || register.is_cr() || register.is_dr() || register.is_tr())
     });
-    named || matches!(insn.segment_prefix(), Register::FS | Register::GS)
+    // In front of an instruction without a memory operand the prefix means nothing.
+    let memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+    named || memory && matches!(insn.segment_prefix(), Register::FS | Register::GS)
 }
 
 fn reaches_the_host(mnemonic: Mnemonic) -> bool {

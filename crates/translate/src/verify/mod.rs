@@ -26,33 +26,33 @@ pub fn verify(request: &Request, made: &Translated) -> Result<(), String> {
     let code = decode(&made.code)?;
     structure(made, &code)?;
     let mut info = InstructionInfoFactory::new();
-    let mut states: BTreeMap<usize, State> = BTreeMap::from([(0, State::new())]);
+    // What comes to each instruction, by where it comes from.
+    let start = BTreeMap::from([(usize::MAX, State::new())]);
+    let mut incoming = BTreeMap::from([(0, start)]);
     let mut open = vec![0];
     let mut steps = PATIENCE * code.len();
     while let Some(at) = open.pop() {
         steps = steps.checked_sub(1).ok_or("the ways through the block do not become stable")?;
         let insn = code.get(&at).ok_or_else(|| format!("{at:#x}: no instruction begins there"))?;
-        let mut walk = Walk {
-            at,
-            insn,
-            made,
-            first_site: request.first_site,
-            info: &mut info,
-            state: states[&at].clone(),
-        };
+        let state = joined(&incoming[&at], at);
+        let mut walk = Walk { at, insn, made, first_site: request.first_site, info: &mut info, state };
         let ways = walk.step().map_err(|wrong| format!("{at:#x}: {insn}: {wrong}"))?;
         for (target, state) in ways {
-            let joined = match states.get(&target) {
-                Some(known) => known.join(&state, target),
-                None => state,
-            };
-            if states.get(&target) != Some(&joined) {
-                states.insert(target, joined);
+            let known = incoming.entry(target).or_default();
+            if known.get(&at) != Some(&state) {
+                known.insert(at, state);
                 open.push(target);
             }
         }
     }
     Ok(())
+}
+
+/// What all ways to an instruction agree on.
+fn joined(ways: &BTreeMap<usize, State>, at: usize) -> State {
+    let mut ways = ways.values();
+    let first = ways.next().cloned().unwrap_or_else(State::new);
+    ways.fold(first, |state, other| state.join(other, at))
 }
 
 /// All instructions by their offset.
