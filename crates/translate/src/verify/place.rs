@@ -57,7 +57,7 @@ pub fn may_write(offset: i64, size: i64) -> bool {
     let gs = offset_of!(Hot, segment_base) + 8 * GS;
     let word = |&start: &usize| within(offset, size, start, 8);
     let whole = super::value::slot(offset & !7).is_some() || super::value::delta(offset & !7).is_some();
-    WORDS.iter().any(|w| word(w)) || word(&gs) || whole && offset % 8 + size <= 8
+    WORDS.iter().any(word) || word(&gs) || whole && offset % 8 + size <= 8
 }
 
 /// All of `Hot` may be read.
