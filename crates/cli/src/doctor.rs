@@ -1,6 +1,8 @@
 //! `ireko doctor`: what this host can do, by trying, and what to do about the rest.
 
 use crate::args::DoctorArgs;
+use crate::out;
+use crate::output::out;
 use crate::{facts, image, size};
 use anyhow::Result;
 use serde::Serialize;
@@ -36,9 +38,9 @@ struct Document {
 pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let document = examine();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&document)?);
+        out!("{}", serde_json::to_string_pretty(&document)?)?;
     } else {
-        print!("{}", in_words(&document));
+        out(in_words(&document).as_bytes())?;
     }
     Ok(if document.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

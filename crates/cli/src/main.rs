@@ -13,6 +13,7 @@ mod level;
 mod manual;
 mod nest;
 mod orders;
+mod output;
 mod progress;
 mod report;
 mod run;
@@ -40,10 +41,7 @@ fn main() -> ExitCode {
     }
     match command(Arguments::parse()) {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("ireko: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => output::fail(&error),
     }
 }
 
@@ -75,12 +73,10 @@ fn image_command(args: &ImageArgs) -> Result<ExitCode> {
             std::fs::write(&path, data).with_context(|| format!("cannot write {}", path.display()))?;
         }
     }
-    println!("image    {}", state.image.unwrap_or(state.cache).display());
-    println!("kernel   {}", size::show(parts.kernel.len() as u64));
-    println!("busybox  {}", size::show(parts.busybox.len() as u64));
-    println!(
-        "modules  {}",
-        parts.modules.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(" ")
-    );
+    out!("image    {}", state.image.unwrap_or(state.cache).display())?;
+    out!("kernel   {}", size::show(parts.kernel.len() as u64))?;
+    out!("busybox  {}", size::show(parts.busybox.len() as u64))?;
+    let modules: Vec<_> = parts.modules.iter().map(|(name, _)| name.as_str()).collect();
+    out!("modules  {}", modules.join(" "))?;
     Ok(ExitCode::SUCCESS)
 }

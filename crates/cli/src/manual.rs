@@ -5,7 +5,6 @@ use anyhow::{Context, Result, bail};
 use clap::{Args, Command, CommandFactory};
 use clap_complete::Shell;
 use clap_mangen::Man;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -84,16 +83,15 @@ fn shown(command: &Command) -> impl Iterator<Item = &Command> {
 }
 
 fn print(text: &[u8]) -> Result<ExitCode> {
-    match std::io::stdout().write_all(text) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    crate::output::out(text)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::collections::BTreeSet;
+    use std::io::Write;
     use std::process::{Command as Process, Stdio};
 
     fn names(command: &Command) -> BTreeSet<String> {

@@ -1,5 +1,6 @@
 //! Progress for people, on standard error: bars on a terminal, plain lines elsewhere.
 
+use crate::say;
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -48,7 +49,7 @@ impl Progress {
     fn begin(&self, what: &str, bar: impl FnOnce() -> ProgressBar) -> Step {
         let bar = self.bars.as_ref().map(|bars| bars.add(bar()).with_message(what.to_owned()));
         if bar.is_none() {
-            eprintln!("{what} ...");
+            say!("{what} ...");
         }
         Step { what: what.to_owned(), bar }
     }
@@ -70,7 +71,7 @@ impl Step {
     pub fn update(&mut self, live: &str, news: &str) {
         match &self.bar {
             Some(bar) => bar.set_message(live.to_owned()),
-            None if news != self.what => eprintln!("{news}"),
+            None if news != self.what => say!("{news}"),
             None => (),
         }
         self.what = news.to_owned();

@@ -2,30 +2,34 @@
 
 use crate::args::RunArgs;
 use crate::orders::Orders;
+use crate::output::{OutputError, out};
 use crate::progress::Progress;
 use crate::terminal::{Key, Keys, Raw};
-use crate::{facts, image, sys};
+use crate::{facts, image, say, sys};
 use anyhow::{Context, Result};
 use ireko_machine::{DiskSpec, Endpoints, Handle, Outcome, Source, Spec, Vm};
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
     facts::require_v3()?;
     let spec = spec(args)?;
     sys::hold_ending_signals();
-    let mut vm = Vm::new(spec, Endpoints::serial(Screen))?;
+    let (screen, gone) = Screen::new();
+    let mut vm = Vm::new(spec, Endpoints::serial(screen))?;
     let engine = vm.engine();
-    eprintln!("ireko: engine {}: {}; Ctrl-A X ends the VM", engine.name, engine.reason);
+    say!("ireko: engine {}: {}; Ctrl-A X ends the VM", engine.name, engine.reason);
     let raw = Raw::enter();
     restore_on_panic(&raw);
     spawn("keyboard", keyboard(vm.handle(), raw.is_terminal()))?;
     spawn("signals", signals(vm.handle(), raw.clone()))?;
+    let ending = gone.clone();
+    spawn("screen", stop_when_gone(gone, vm.handle()))?;
     let outcome = vm.run();
     raw.restore();
-    Ok(tell(&outcome))
+    Ok(ending.error().map_or_else(|| tell(&outcome), |error| without_screen(&error)))
 }
 
 fn spec(args: &RunArgs) -> Result<Spec> {
@@ -64,23 +68,69 @@ fn image_spec(args: &RunArgs) -> Result<Spec> {
 fn tell(outcome: &Outcome) -> ExitCode {
     match outcome {
         Outcome::PowerOff | Outcome::DebugExit(_) => (),
-        other => eprintln!("\nireko: {other}"),
+        other => say!("\nireko: {other}"),
     }
     ExitCode::from(outcome.exit_code())
 }
 
+fn without_screen(error: &OutputError) -> ExitCode {
+    say!("\nireko: {error}; the VM was stopped");
+    error.code()
+}
+
 /// Standard output, byte by byte as the guest writes.
-struct Screen;
+struct Screen(Gone);
+
+/// Why standard output is not written any more.
+#[derive(Clone, Default)]
+struct Gone(Arc<(Mutex<Option<Arc<OutputError>>>, Condvar)>);
+
+impl Screen {
+    fn new() -> (Self, Gone) {
+        let gone = Gone::default();
+        (Self(gone.clone()), gone)
+    }
+}
 
 impl Write for Screen {
+    /// The guest's port works as ever; that nobody sees what it writes is not its business.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(bytes)?;
-        stdout.flush()?;
+        if self.0.error().is_none()
+            && let Err(error) = out(bytes)
+        {
+            self.0.is(error);
+        }
         Ok(bytes.len())
     }
     fn flush(&mut self) -> io::Result<()> {
-        io::stdout().flush()
+        Ok(())
+    }
+}
+
+impl Gone {
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<OutputError>>> {
+        self.0.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    fn error(&self) -> Option<Arc<OutputError>> {
+        self.lock().clone()
+    }
+    fn is(&self, error: OutputError) {
+        *self.lock() = Some(Arc::new(error));
+        self.0.1.notify_all();
+    }
+    fn wait(&self) {
+        let mut error = self.lock();
+        while error.is_none() {
+            error = self.0.1.wait(error).unwrap_or_else(|e| e.into_inner());
+        }
+    }
+}
+
+/// A machine whose screen is gone ends, as a program would.
+fn stop_when_gone(gone: Gone, handle: Handle) -> impl FnOnce() + Send {
+    move || {
+        gone.wait();
+        handle.stop();
     }
 }
 

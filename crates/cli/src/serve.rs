@@ -1,10 +1,11 @@
 //! `ireko serve`: the operations as a REST API.
 
+use crate::{out, say};
 use anyhow::{Context, Result};
 use clap::Args;
-use ireko_manage::server::{Doors, Tcp, Token, openapi, serve};
+use ireko_manage::server::{Doors, Tcp, Tls, Token, openapi, serve};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,9 +22,19 @@ pub struct ServeArgs {
     /// The file with the token (mode 0600); if there is none it is made, with a random one.
     #[arg(long, value_name = "FILE", requires = "listen")]
     pub token_file: Option<PathBuf>,
-    /// Let --listen be an address that other machines reach. HTTP hides neither token nor answers: use it only behind a proxy with TLS.
+    /// Speak TLS on --listen, with a certificate made on first use and told by its fingerprint. Needed for addresses that other
+    /// machines reach.
     #[arg(long, requires = "listen")]
-    pub allow_remote: bool,
+    pub tls: bool,
+    /// Speak TLS with this certificate (PEM, with its chain).
+    #[arg(long, value_name = "FILE", requires = "listen", requires = "tls_key", conflicts_with = "tls")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM, mode 0600).
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
+    /// A name under which clients reach --listen, beside localhost, this machine's name and addresses; may be repeated.
+    #[arg(long, value_name = "NAME", requires = "listen")]
+    pub name: Vec<String>,
     /// Print the OpenAPI document instead.
     #[arg(long, exclusive = true)]
     pub openapi: bool,
@@ -31,22 +42,44 @@ pub struct ServeArgs {
 
 pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     if args.openapi {
-        println!("{:#}", openapi::document());
+        out!("{:#}", openapi::document())?;
         return Ok(ExitCode::SUCCESS);
     }
     let host = crate::vm::host()?;
     let own = || host.store.home().join("server/api.sock");
     let socket = std::path::absolute(args.socket.clone().unwrap_or_else(own)).context("the socket's path")?;
-    let doors = Doors::new(&socket, tcp(args)?)?;
-    eprintln!("ireko: listening on {}", socket.display());
-    if let Some(address) = doors.address() {
-        eprintln!("ireko: listening on http://{address}, with the token");
+    let tcp = tcp(args, &host.store.home().join("server"))?;
+    let shown = tcp.as_ref().and_then(|tcp| tcp.tls.as_ref()).map(shown);
+    let doors = Doors::new(&socket, tcp)?;
+    say!("ireko: listening on {}", socket.display());
+    match (doors.address(), shown) {
+        (Some(address), Some(tls)) => say!("ireko: listening on https://{address}, with the token; {tls}"),
+        (Some(address), None) => say!("ireko: listening on http://{address}, with the token"),
+        (None, _) => (),
     }
     serve(Arc::new(host), doors)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn tcp(args: &ServeArgs) -> Result<Option<Tcp>> {
+fn shown(tls: &Tls) -> String {
+    format!("certificate {}, SHA-256 fingerprint {}", tls.certificate().display(), tls.fingerprint())
+}
+
+fn tcp(args: &ServeArgs, directory: &Path) -> Result<Option<Tcp>> {
     let (Some(address), Some(file)) = (args.listen, &args.token_file) else { return Ok(None) };
-    Ok(Some(Tcp { address, token: Token::from_file(file)?, allow_remote: args.allow_remote }))
+    let tls = match (&args.tls_certificate, &args.tls_key) {
+        (Some(certificate), Some(key)) => Some(Tls::from_files(certificate, key)?),
+        _ if args.tls => Some(Tls::own(directory, names(address, &args.name))?),
+        _ => None,
+    };
+    Ok(Some(Tcp { address, token: Token::from_file(file)?, tls, names: args.name.clone() }))
+}
+
+/// What a certificate of our own is for.
+fn names(address: SocketAddr, given: &[String]) -> Vec<String> {
+    let host = ireko_manage::server::host_name();
+    let fixed = ["localhost".to_owned(), "127.0.0.1".into(), "::1".into(), host];
+    let ip = address.ip();
+    let listened = (!ip.is_unspecified() && !ip.is_loopback()).then(|| ip.to_string());
+    fixed.into_iter().chain(listened).chain(given.iter().cloned()).collect()
 }

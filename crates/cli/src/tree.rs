@@ -1,6 +1,7 @@
 //! `ireko tree`: running VMs with the levels inside them, as their engines see them from outside.
 
 use crate::size;
+use crate::{out, say};
 use anyhow::Result;
 use clap::Args;
 use ireko_manage::render::printable;
@@ -23,16 +24,16 @@ pub fn run(args: &TreeArgs) -> Result<ExitCode> {
     let answer = records(&host, "Get-VM", &args.names, true)?;
     let vms = records(&host, "Get-VM", &args.names, false)?;
     for error in &answer.errors {
-        eprintln!("ireko: {}", printable(&error.message));
+        say!("ireko: {}", printable(&error.message));
     }
     for warning in &answer.warnings {
-        eprintln!("ireko: warning: {}", printable(warning));
+        say!("ireko: warning: {}", printable(warning));
     }
     if args.json {
         let trees: Vec<Json> = trees(&answer.records).iter().map(|tree| document(tree)).collect();
-        println!("{}", serde_json::to_string_pretty(&trees)?);
+        out!("{}", serde_json::to_string_pretty(&trees)?)?;
     } else {
-        print!("{}", text(&answer.records, &vms.records));
+        crate::output::out(text(&answer.records, &vms.records).as_bytes())?;
     }
     Ok(if answer.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -228,3 +228,30 @@ fn nothing_names_this_machine() {
     }
     clean(complaints);
 }
+
+/// The code of the product in a source: neither tests, nor examples, nor what is never shipped.
+fn shipped<'a>(name: &str, text: &'a str) -> &'a str {
+    let is_shipped = name.contains("/src/")
+        && !name.starts_with("crates/lab/")
+        && !name.contains("/tests/")
+        && !name.ends_with("tests.rs");
+    if is_shipped { text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default() } else { "" }
+}
+
+/// Standard output and error may be full, closed, or a pipe that nobody reads: the macros of std panic then.
+#[test]
+fn nothing_that_is_shipped_prints_by_macros_that_panic() {
+    let panics = ["print!(", "println!(", "eprint!(", "eprintln!(", "dbg!("];
+    let prints = |line: &str| {
+        let words = line.split(|c: char| !(c.is_ascii_alphanumeric() || "_!(".contains(c)));
+        !line.trim_start().starts_with("//")
+            && words.into_iter().any(|word| panics.iter().any(|p| word.starts_with(p)))
+    };
+    let mut complaints = Vec::new();
+    for (name, text) in sources() {
+        let lines = shipped(&name, &text).lines().enumerate().filter(|(_, line)| prints(line));
+        complaints
+            .extend(lines.map(|(number, _)| format!("{name}:{}: use say! or out!, or write!", number + 1)));
+    }
+    clean(complaints);
+}

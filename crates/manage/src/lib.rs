@@ -11,6 +11,7 @@ pub mod host;
 pub mod host_network;
 pub mod operation;
 pub mod ops;
+pub mod place;
 pub mod render;
 pub mod rules;
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! Records as text: tables and lists as PowerShell prints them.
 
+use crate::rules::name::is_hidden;
 use crate::value::Record;
 use crate::view;
 
@@ -28,7 +29,7 @@ fn pad(text: &str, width: usize, right: bool) -> String {
 
 /// Text from users and guests must not move the cursor or start escape sequences.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// `Name : value`, a line a property.
@@ -83,6 +84,6 @@ mod tests {
 
     #[test]
     fn control_characters_do_not_reach_the_terminal() {
-        assert!(!printable("a\x1b[31m\n").contains(['\x1b', '\n']));
+        assert!(!printable("a\x1b[31m\n\u{202e}").contains(['\x1b', '\n', '\u{202e}']));
     }
 }

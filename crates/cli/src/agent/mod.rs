@@ -10,6 +10,7 @@ use crate::image::{self, Parts};
 use crate::level::{self, Heard, Plan, Running};
 use crate::orders::Orders;
 use crate::report::Event;
+use crate::say;
 use crate::{bench, facts, sys};
 use anyhow::{Context, Result, ensure};
 use ireko_machine::Outcome;
@@ -36,7 +37,7 @@ pub fn main() -> ! {
         report(&orders);
     }
     let error = sys::power_off();
-    eprintln!("ireko: cannot turn the machine off: {error}");
+    say!("ireko: cannot turn the machine off: {error}");
     loop {
         std::thread::sleep(Duration::from_secs(3600));
     }
@@ -45,7 +46,7 @@ pub fn main() -> ! {
 fn mount_all() {
     for (kind, target) in [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")] {
         if let Err(error) = sys::mount(kind, target) {
-            eprintln!("ireko: cannot mount {target}: {error}");
+            say!("ireko: cannot mount {target}: {error}");
         }
     }
 }

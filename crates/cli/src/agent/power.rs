@@ -2,6 +2,7 @@
 
 use super::drivers;
 use crate::sys;
+use crate::{out, say};
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
@@ -15,7 +16,7 @@ const PRESSED: i32 = 1;
 /// Watches every input device for the button, each on a thread.
 pub fn watch() {
     if let Err(error) = drivers::load_button() {
-        eprintln!("ireko: no power button: {error:#}");
+        say!("ireko: no power button: {error:#}");
         return;
     }
     let devices = std::fs::read_dir("/dev/input").into_iter().flatten().flatten();
@@ -34,7 +35,7 @@ fn wait(mut device: File) {
     let mut event = [0; EVENT];
     while device.read_exact(&mut event).is_ok() {
         if is_press(&event) {
-            println!("ireko: power button");
+            let _ = out!("ireko: power button");
             sys::power_off();
         }
     }

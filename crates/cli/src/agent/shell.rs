@@ -2,6 +2,7 @@
 
 use super::{drivers, power};
 use crate::sys;
+use crate::{out, say};
 use std::fs::{File, OpenOptions};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
@@ -11,7 +12,7 @@ const BUSYBOX: &str = "/bin/busybox";
 /// Runs a shell, or `command` in one, until it ends. `ireko.exec` status goes to the console as a line.
 pub fn run(command: Option<&str>) {
     if let Err(error) = drivers::load_all() {
-        eprintln!("ireko: {error:#}");
+        say!("ireko: {error:#}");
     }
     power::watch();
     let _ = Command::new(BUSYBOX).args(["--install", "-s", "/bin"]).status();
@@ -26,9 +27,9 @@ pub fn run(command: Option<&str>) {
         give(&mut shell, tty);
     }
     match shell.status() {
-        Ok(status) if command.is_some() => println!("ireko: the command ended: {status}"),
+        Ok(status) if command.is_some() => drop(out!("ireko: the command ended: {status}")),
         Ok(_) => (),
-        Err(error) => eprintln!("ireko: cannot run {BUSYBOX}: {error}"),
+        Err(error) => say!("ireko: cannot run {BUSYBOX}: {error}"),
     }
     tty.iter().for_each(sys::drain);
 }

@@ -2,6 +2,7 @@
 
 use super::drivers;
 use crate::report::Event;
+use crate::say;
 use crate::sys;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -18,7 +19,7 @@ const PORTS: [&str; 3] = ["/dev/hvc0", "/dev/ttyS0", "/dev/console"];
 impl Uplink {
     pub fn open() -> Self {
         if let Err(error) = drivers::load_virtio() {
-            eprintln!("ireko: {error:#}");
+            say!("ireko: {error:#}");
         }
         Self { port: PORTS.iter().find_map(|path| open(path)) }
     }
@@ -27,7 +28,7 @@ impl Uplink {
         let line = format!("{}\n", event.to_line());
         let sent = self.port.as_mut().map(|port| port.write_all(line.as_bytes()));
         if !matches!(sent, Some(Ok(()))) {
-            eprint!("{line}");
+            say!("{}", line.trim_end());
         }
     }
 

@@ -1,14 +1,16 @@
 //! Where made images are kept: a directory that is either complete or not there.
 
 use anyhow::{Context, Result, bail};
-use std::fs;
+use ireko_manage::place;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 /// `IREKO_CACHE`, else `ireko` in the user's XDG cache directory.
 pub fn directory() -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     if let Some(path) = set("IREKO_CACHE") {
-        return Ok(path);
+        return std::path::absolute(&path).context("the path of IREKO_CACHE");
     }
     let base = set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache")));
     match base {
@@ -38,15 +40,12 @@ pub struct Draft {
 
 impl Draft {
     pub fn new(cache: &Path) -> Result<Self> {
-        fs::create_dir_all(cache).with_context(|| {
-            format!(
-                "cannot make the cache directory {}; set IREKO_CACHE to a place you can write",
-                cache.display()
-            )
-        })?;
+        place::claim(cache)
+            .context("the cache of the guest image is not used; IREKO_CACHE can name another place")?;
         remove_orphans(cache);
         let path = cache.join(format!(".draft-{}", std::process::id()));
-        fs::create_dir_all(&path).with_context(|| format!("cannot write in {}", cache.display()))?;
+        let made = DirBuilder::new().recursive(true).mode(0o755).create(&path);
+        made.with_context(|| format!("cannot write in {}", cache.display()))?;
         Ok(Self { path, cache: cache.to_owned() })
     }
 

@@ -3,7 +3,9 @@
 use super::cpio::Cpio;
 use super::elf;
 use anyhow::{Context, Result};
+use ireko_manage::place;
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 
 /// Where a guest keeps what it needs to start the next level.
@@ -25,8 +27,11 @@ impl Parts {
     /// Reads the parts below `root`: a directory of the cache, or a guest's own root file system.
     pub fn read(root: &Path) -> Result<Self> {
         let file = |path: &str| {
-            let path = root.join(path);
-            fs::read(&path).with_context(|| format!("the guest image lacks {}", path.display()))
+            let mut data = Vec::new();
+            place::open_below(root, path)
+                .and_then(|mut file| file.read_to_end(&mut data))
+                .with_context(|| format!("the guest image's {}", root.join(path).display()))?;
+            anyhow::Ok(data)
         };
         let order = String::from_utf8(file(ORDER)?).context("the list of modules is not text")?;
         let modules = order

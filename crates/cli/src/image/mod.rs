@@ -13,6 +13,7 @@ pub use initramfs::{MODULES, Parts};
 
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
+use ireko_manage::place;
 use std::path::{Path, PathBuf};
 
 /// What guests load: drivers for our devices, and KVM for the next level. What depends on what, the modules say.
@@ -95,6 +96,8 @@ pub fn state() -> Result<State> {
         return Ok(State { cache: root.to_owned(), image: Some(root.to_owned()) });
     }
     let cache = cache::directory()?;
+    place::check(&cache)
+        .context("the cache of the guest image is not used; IREKO_CACHE can name another place")?;
     let image = cache::newest(&cache, &recipe());
     Ok(State { cache, image })
 }

@@ -8,8 +8,10 @@ use crate::args::NestArgs;
 use crate::image;
 use crate::level::{self, Heard, Plan, Running};
 use crate::orders::Orders;
+use crate::output::out;
 use crate::progress::Progress;
 use crate::{bench, facts, report};
+use crate::{out, say};
 use anyhow::{Context, Result, bail};
 use board::{Board, LevelReport};
 use serde::Serialize;
@@ -52,16 +54,16 @@ pub fn run(args: &NestArgs) -> Result<ExitCode> {
     if args.json {
         print_document(args, &board, &result, start)?;
     } else if board.links().iter().any(|link| link.level > 0) {
-        print!("{}", show::tables(&board));
+        out(show::tables(&board).as_bytes())?;
         if let Some(stats) = &board.stats {
-            print!("\n{}", stats::tables(stats));
+            out(format!("\n{}", stats::tables(stats)).as_bytes())?;
         }
     }
     match result {
         Ok(()) => Ok(ExitCode::SUCCESS),
         // The document has the error, too; people who read the screen see it here.
         Err(error) => {
-            eprintln!("ireko: {error:#}");
+            say!("ireko: {error:#}");
             Ok(ExitCode::FAILURE)
         }
     }
@@ -77,8 +79,7 @@ fn print_document(args: &NestArgs, board: &Board, result: &Result<()>, start: In
         levels: board.reports(),
         stats: board.stats.clone(),
     };
-    println!("{}", serde_json::to_string_pretty(&document)?);
-    Ok(())
+    Ok(out!("{}", serde_json::to_string_pretty(&document)?)?)
 }
 
 fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {

@@ -15,6 +15,8 @@ mod simd;
 mod system;
 mod translator;
 
+use crate::out;
+use crate::output::out;
 use crate::progress::{Progress, Step};
 use crate::{facts, image};
 use anyhow::{Context, Result, bail, ensure};
@@ -105,9 +107,9 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
 fn translator(path: &Path, args: &BenchArgs) -> Result<ExitCode> {
     let measured = translator::measure(path, args.rounds)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&measured)?);
+        out!("{}", serde_json::to_string_pretty(&measured)?)?;
     } else {
-        print!("{}", translator::show(path, &measured));
+        out(translator::show(path, &measured).as_bytes())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -115,9 +117,9 @@ fn translator(path: &Path, args: &BenchArgs) -> Result<ExitCode> {
 /// Success only if everything was measured and every number was the same everywhere.
 fn tell(args: &BenchArgs, results: &Results) -> Result<ExitCode> {
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&results.document())?);
+        out!("{}", serde_json::to_string_pretty(&results.document())?)?;
     } else {
-        print!("{}", show::table(results));
+        out(show::table(results).as_bytes())?;
     }
     if let Some(path) = &args.svg {
         fs::write(path, chart::svg(results)).with_context(|| format!("cannot write {}", path.display()))?;

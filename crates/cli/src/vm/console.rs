@@ -1,5 +1,7 @@
 //! The console of a running VM on this terminal.
 
+use crate::output::out;
+use crate::say;
 use crate::sys;
 use crate::terminal::{Key, Keys, Raw};
 use anyhow::{Context, Result, bail};
@@ -28,17 +30,17 @@ pub fn attach(host: &Host, name: &str) -> Result<ExitCode> {
     let (output, input) = client.console().context("the worker does not give its console")?;
     let raw = Raw::enter();
     if raw.is_terminal() {
-        eprint!("ireko: console of '{}'; Ctrl-A X detaches\r\n", config.name);
+        crate::output::say(format_args!("ireko: console of '{}'; Ctrl-A X detaches", config.name), "\r\n");
     }
     // Without std's buffer, which could hold keys that nobody is told of.
     let keyboard = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     // What came together with the answer, then what comes.
-    show(output.buffer())?;
+    out(output.buffer())?;
     let left = view(output.into_inner(), input, keyboard, raw.is_terminal());
     raw.restore();
-    match left.context("the connection to the worker broke")? {
-        Left::Ended => eprintln!("\nireko: '{}' has ended", config.name),
-        Left::Detached => eprintln!("\nireko: detached"),
+    match left? {
+        Left::Ended => say!("\nireko: '{}' has ended", config.name),
+        Left::Detached => say!("\nireko: detached"),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -52,23 +54,19 @@ fn find(host: &Host, name: &str) -> Result<Config> {
 }
 
 /// Without a terminal every byte is the guest's, and the end of the keys does not end the view.
-fn view(
-    mut output: UnixStream,
-    mut input: UnixStream,
-    mut keyboard: File,
-    terminal: bool,
-) -> io::Result<Left> {
+fn view(mut output: UnixStream, mut input: UnixStream, mut keyboard: File, terminal: bool) -> Result<Left> {
     let (mut keys, mut typing) = (Keys::default(), true);
     let mut bytes = [0; 8192];
     loop {
         let keyboard_fd = if typing { keyboard.as_raw_fd() } else { -1 };
-        let [has_output, has_keys] = sys::wait_readable([output.as_raw_fd(), keyboard_fd])?;
+        let [has_output, has_keys] =
+            sys::wait_readable([output.as_raw_fd(), keyboard_fd]).context("cannot wait for the worker")?;
         if has_output {
-            let count = output.read(&mut bytes)?;
+            let count = output.read(&mut bytes).context("the connection to the worker broke")?;
             if count == 0 {
                 return Ok(Left::Ended);
             }
-            show(&bytes[..count])?;
+            out(&bytes[..count])?;
         }
         if has_keys {
             // What is typed while the VM ends is lost.
@@ -79,12 +77,6 @@ fn view(
             }
         }
     }
-}
-
-fn show(bytes: &[u8]) -> io::Result<()> {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(bytes)?;
-    stdout.flush()
 }
 
 fn send(input: &mut UnixStream, keys: &mut Keys, typed: &[u8], terminal: bool) -> Option<Left> {

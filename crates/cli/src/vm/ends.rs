@@ -1,5 +1,6 @@
 //! A worker that is told to end (SIGTERM, as when the host shuts down) ends its VM in order.
 
+use crate::say;
 use crate::sys;
 use ireko_manage::Guid;
 use ireko_manage::store::Store;
@@ -28,7 +29,7 @@ pub fn heed_signals(store: Store, id: Guid) {
         }
         // Without an answer there is no VM yet, or no longer.
         if ask(Request::TurnOff).is_err() || signals.recv_timeout(PATIENCE).is_err() {
-            eprintln!("ended by a signal");
+            say!("ended by a signal");
             std::process::exit(1);
         }
     });

@@ -11,13 +11,14 @@ pub use surface::TerminalSurface;
 pub use worker::{host_side, worker};
 
 use crate::image;
+use crate::output::out;
 use crate::progress::Progress;
+use crate::say;
 use anyhow::{Context, Result};
 use ireko_manage::operation::View;
 use ireko_manage::store::{Store, default_home};
 use ireko_manage::worker::ProcessLauncher;
 use ireko_manage::{Answer, Host, invoke, render};
-use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// This host with its store, whose VMs run in workers of this binary.
@@ -47,10 +48,10 @@ pub fn run(command: &VmCommand) -> Result<ExitCode> {
 
 fn show(answer: &Answer, view: View, json: bool) -> Result<()> {
     for warning in &answer.warnings {
-        eprintln!("ireko: warning: {}", lines(warning));
+        say!("ireko: warning: {}", lines(warning));
     }
     for error in &answer.errors {
-        eprintln!("ireko: {}", lines(&error.message));
+        say!("ireko: {}", lines(&error.message));
     }
     let text = if json {
         serde_json::to_string_pretty(&answer.records)? + "\n"
@@ -59,11 +60,7 @@ fn show(answer: &Answer, view: View, json: bool) -> Result<()> {
     } else {
         render::default_view(&answer.records)
     };
-    match io::stdout().write_all(text.as_bytes()) {
-        // Who reads has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
-    }
+    Ok(out(text.as_bytes())?)
 }
 
 /// Lines stay lines; nothing else moves the cursor.

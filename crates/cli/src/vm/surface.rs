@@ -1,7 +1,8 @@
 //! The person at the terminal, as operations see one.
 
+use crate::say;
 use ireko_manage::{Question, Surface};
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
 /// Says on standard error, asks on the terminal. Without a terminal the answer is no.
 #[derive(Default)]
@@ -12,17 +13,16 @@ pub struct TerminalSurface {
 
 impl Surface for TerminalSurface {
     fn say(&mut self, text: &str) {
-        eprintln!("{text}");
+        say!("{text}");
     }
 
     fn confirm(&mut self, question: &Question) -> bool {
         if !io::stdin().is_terminal() {
-            eprintln!("ireko: {} There is nobody to ask; use --force.", question.text);
+            say!("ireko: {} There is nobody to ask; use --force.", question.text);
             self.declined = true;
             return false;
         }
-        eprint!("{} [y/N] ", question.text);
-        let _ = io::stderr().flush();
+        crate::output::say(format_args!("{}", question.text), " [y/N] ");
         let mut line = String::new();
         let read = io::stdin().lock().read_line(&mut line);
         let yes = read.is_ok() && matches!(line.trim().to_lowercase().as_str(), "y" | "yes");

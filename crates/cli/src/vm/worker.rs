@@ -4,6 +4,7 @@ use super::ends;
 use crate::image;
 use crate::orders::Orders;
 use crate::progress::Progress;
+use crate::say;
 use crate::sys;
 use anyhow::Result;
 use ireko_machine::Source;
@@ -28,7 +29,7 @@ pub fn worker(id: Guid) -> Result<ExitCode> {
     };
     worker::run(&store, id, &machines, |started| {
         if let Err(error) = protocol::write_line(&mut io::stdout(), &started) {
-            eprintln!("nobody hears that it {started:?}: {error}");
+            say!("nobody hears that it {started:?}: {error}");
         }
     });
     Ok(ExitCode::SUCCESS)
@@ -40,7 +41,7 @@ pub fn host_side(id: Guid) -> Result<ExitCode> {
     let store = Store::open(default_home()?)?;
     worker::host_side::run(&store, id, |started| {
         if let Err(error) = protocol::write_line(&mut io::stdout(), &started) {
-            eprintln!("nobody hears that it {started:?}: {error}");
+            say!("nobody hears that it {started:?}: {error}");
         }
     });
     // Its other thread waits for the host's frames.

@@ -21,6 +21,7 @@ pub use options::Options;
 
 use crate::Cpu;
 use crate::silicon;
+use std::io::Write;
 
 /// The instruments that are on.
 pub struct Inspect {
@@ -87,7 +88,9 @@ impl Cpu {
         let Some(path) = self.inspect.as_deref().and_then(|i| i.options.report.clone()) else { return };
         let text = self.describe();
         if let Err(error) = std::fs::write(&path, text) {
-            eprintln!("the report cannot be written to {}: {error}", path.display());
+            // If not even that can be said, the VM's end matters more.
+            let _ =
+                writeln!(std::io::stderr(), "the report cannot be written to {}: {error}", path.display());
         }
     }
 }

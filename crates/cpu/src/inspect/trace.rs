@@ -156,7 +156,8 @@ impl Trace {
     pub fn write(&mut self, line: &str) {
         let failed = self.sink.as_mut().and_then(|sink| writeln!(sink, "{line}").err());
         if let Some(error) = failed {
-            eprintln!("the trace ends here: {error}");
+            // If not even that can be said, the run matters more.
+            let _ = writeln!(std::io::stderr(), "the trace ends here: {error}");
             self.sink = None;
         }
     }

@@ -1,8 +1,9 @@
 //! One request: let in, found, read, run, answered.
 
-use super::door::Token;
+use super::patience::Pace;
 use super::problem::{self, Problem};
 use super::reply::{self, Body, Reply};
+use super::room::Place;
 use super::route::{self, Found, Route};
 use super::{Server, input, openapi};
 use crate::host::Host;
@@ -10,7 +11,7 @@ use crate::operation::{Answer, Arguments, Question, Surface, invoke};
 use crate::value::{Kind, Record};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::{Value as Json, json};
@@ -28,22 +29,25 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn answer(
     server: Arc<Server>,
-    token: Option<Arc<Token>>,
+    place: &Place,
+    pace: &Pace,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
+    pace.busy();
     let path = request.uri().path().to_owned();
-    Ok(match respond(server, token, request).await {
-        Ok(response) => response,
-        Err(problem) => reply::problem(&problem, &path),
-    })
+    if let Err(problem) = server.gate.admit(&request) {
+        // Nothing more is read from whoever is not let in.
+        let mut response = reply::problem(&problem, &path);
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        return Ok(response);
+    }
+    place.admit();
+    let response = respond(server, request).await.unwrap_or_else(|problem| reply::problem(&problem, &path));
+    pace.idle();
+    Ok(response)
 }
 
-async fn respond(
-    server: Arc<Server>,
-    token: Option<Arc<Token>>,
-    request: Request<Incoming>,
-) -> Result<Response<Body>, Problem> {
-    admit(token.as_deref(), &request)?;
+async fn respond(server: Arc<Server>, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
     let (method, path) = (request.method().as_str().to_owned(), request.uri().path().to_owned());
     match (method.as_str(), path.as_str()) {
         ("GET", "/openapi.json") => {
@@ -71,19 +75,6 @@ async fn respond(
     let arguments =
         input::arguments(route, values, &query, &body).map_err(|failure| Problem::of(failure, cmdlet))?;
     run(server, route, arguments).await
-}
-
-fn admit(token: Option<&Token>, request: &Request<Incoming>) -> Result<(), Problem> {
-    let Some(token) = token else { return Ok(()) };
-    let given = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes());
-    if given.is_some_and(|given| token.is_in(given)) {
-        return Ok(());
-    }
-    Err(Problem::new(
-        StatusCode::UNAUTHORIZED,
-        "Unauthorized",
-        "Send the header Authorization: Bearer TOKEN with the token of the server's --token-file.",
-    ))
 }
 
 fn other_methods(method: &str, path: &str, methods: Vec<&'static str>) -> Problem {

@@ -1,89 +1,48 @@
 //! Who may come in: the owner's socket, and TCP with a token.
 
-use super::{MOST_CONNECTIONS, ServeError, Server, connection};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::future::pending;
-use std::io::{self, Read, Write};
+use super::gate::Gate;
+use super::patience::HEAD_PATIENCE;
+use super::room::{Peer, Place, Room};
+use super::{ServeError, Server, Tls, Token, connection, runtime};
+use crate::host::Host;
+use std::fs::{self, DirBuilder, File};
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
-
-/// What a client of TCP must know.
-pub struct Token(Vec<u8>);
-
-/// Fewer characters can be guessed.
-const SHORTEST: usize = 16;
-const LONGEST: u64 = 4096;
-
-impl Token {
-    /// Reads the file, which must be its owner's alone; one that is not there is made, with random content.
-    pub fn from_file(path: &Path) -> Result<Self, ServeError> {
-        let wrong = |why: String| ServeError::Token { path: path.to_owned(), why };
-        let io_error = |error: io::Error| wrong(error.to_string());
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-            Ok(mut file) => file.write_all(random().map_err(io_error)?.as_bytes()).map_err(io_error)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (),
-            Err(error) => return Err(io_error(error)),
-        }
-        let file = File::open(path).map_err(io_error)?;
-        let meta = file.metadata().map_err(io_error)?;
-        if !meta.is_file() {
-            return Err(wrong("it is no file; give a file, or a name that is free".into()));
-        }
-        if meta.mode() & 0o077 != 0 || meta.uid() != rustix::process::geteuid().as_raw() {
-            let mode = meta.mode() & 0o777;
-            return Err(wrong(format!(
-                "others may read it (mode {mode:04o}); make it your own with mode 0600"
-            )));
-        }
-        let mut text = String::new();
-        file.take(LONGEST).read_to_string(&mut text).map_err(io_error)?;
-        let text = text.trim();
-        if text.len() < SHORTEST || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(wrong(format!(
-                "it must hold one word of {SHORTEST} or more characters; remove it, and one is made"
-            )));
-        }
-        Ok(Self(text.as_bytes().to_owned()))
-    }
-
-    /// Whether an Authorization header's value has it. Takes as long for a wrong token as for the right one.
-    pub fn is_in(&self, header: &[u8]) -> bool {
-        let Some((scheme, given)) = header.split_at_checked(b"Bearer ".len()) else { return false };
-        let mut difference = u8::from(given.len() != self.0.len());
-        for (index, byte) in self.0.iter().enumerate() {
-            difference |= byte ^ std::hint::black_box(given.get(index).copied().unwrap_or(0));
-        }
-        scheme.eq_ignore_ascii_case(b"Bearer ") && std::hint::black_box(difference) == 0
-    }
-}
-
-/// 256 bits as hexadecimal digits.
-fn random() -> io::Result<String> {
-    let mut bytes = [0; 32];
-    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok(digits + "\n")
-}
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 /// Where to listen on TCP, and what to ask for there.
 pub struct Tcp {
     pub address: SocketAddr,
     pub token: Token,
-    /// Other machines may reach it.
-    pub allow_remote: bool,
+    /// Without it, only this machine's own addresses are listened on.
+    pub tls: Option<Tls>,
+    /// Names of this server, beside those that it knows itself.
+    pub names: Vec<String>,
 }
 
 /// The ways in, already listened on.
 pub struct Doors {
     socket: UnixListener,
-    tcp: Option<(std::net::TcpListener, Arc<Token>)>,
+    tcp: Option<TcpDoor>,
 }
+
+struct TcpDoor {
+    listener: std::net::TcpListener,
+    gate: Gate,
+    tls: Option<TlsAcceptor>,
+}
+
+/// Connections of a door and of one peer; a quarter of the descriptors at most.
+const MOST_ON_SOCKET: (usize, usize) = (128, 96);
+const MOST_ON_TCP: (usize, usize) = (256, 64);
 
 impl Doors {
     pub fn new(socket: &Path, tcp: Option<Tcp>) -> Result<Self, ServeError> {
@@ -93,83 +52,88 @@ impl Doors {
 
     /// The address on TCP, with the port that it got.
     pub fn address(&self) -> Option<SocketAddr> {
-        self.tcp.as_ref().and_then(|(listener, _)| listener.local_addr().ok())
+        self.tcp.as_ref().and_then(|tcp| tcp.listener.local_addr().ok())
     }
 
-    /// Serves whoever comes.
-    pub(super) async fn open(self, server: Arc<Server>) -> Result<(), ServeError> {
-        let room = Arc::new(Semaphore::new(MOST_CONNECTIONS));
+    /// Serves whoever comes, each door on a thread of its own.
+    pub(super) fn open(self, host: Arc<Host>) -> Result<(), ServeError> {
+        if let Some(tcp) = self.tcp {
+            tcp.listener.set_nonblocking(true)?;
+            let (server, runtime) = (Server::new(host.clone(), tcp.gate), runtime()?);
+            let listener = {
+                let _inside = runtime.enter();
+                tokio::net::TcpListener::from_std(tcp.listener)?
+            };
+            let serve = move || runtime.block_on(accept_tcp(server, listener, tcp.tls));
+            std::thread::Builder::new().name("tcp".into()).spawn(serve)?;
+        }
         self.socket.set_nonblocking(true)?;
-        let socket = tokio::net::UnixListener::from_std(self.socket)?;
-        let tcp = match self.tcp {
-            Some((listener, token)) => {
-                listener.set_nonblocking(true)?;
-                Some((tokio::net::TcpListener::from_std(listener)?, token))
-            }
-            None => None,
-        };
-        let (other, other_room) = (server.clone(), room.clone());
-        tokio::spawn(async move {
-            match tcp {
-                Some((listener, token)) => accept_tcp(other, listener, token, other_room).await,
-                None => pending().await,
-            }
-        });
-        accept_unix(server, socket, room).await;
-        Ok(())
+        let (server, runtime) = (Server::new(host, Gate::default()), runtime()?);
+        runtime.block_on(async {
+            let listener = tokio::net::UnixListener::from_std(self.socket)?;
+            accept_unix(server, listener).await;
+            Ok(())
+        })
     }
+}
+
+fn room((most, most_of_a_peer): (usize, usize)) -> Arc<Room> {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let quarter = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX)).max(1);
+    Room::new(most.min(quarter), most_of_a_peer.min(quarter))
 }
 
 /// Out of descriptors, most likely: others must end first.
 const REST: Duration = Duration::from_millis(50);
 
-async fn accept_unix(server: Arc<Server>, listener: tokio::net::UnixListener, room: Arc<Semaphore>) {
-    let own = rustix::process::geteuid().as_raw();
-    while let Ok(permit) = room.clone().acquire_owned().await {
+async fn accept_unix(server: Arc<Server>, listener: tokio::net::UnixListener) {
+    let (room, own) = (room(MOST_ON_SOCKET), rustix::process::geteuid().as_raw());
+    loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(REST).await;
             continue;
         };
         // The socket's mode keeps others out; this does, too, where somebody has changed it. Root may do anything anyway.
-        if !stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
-            continue;
-        }
-        let server = server.clone();
-        tokio::spawn(async move {
-            connection(server, stream, None).await;
-            drop(permit);
-        });
+        let user = stream.peer_cred().ok().map(|peer| peer.uid()).filter(|&user| user == own || user == 0);
+        let Some(place) = user.and_then(|user| room.enter(Peer::User(user))) else { continue };
+        tokio::spawn(connection(server.clone(), stream, place, Instant::now() + HEAD_PATIENCE));
     }
 }
 
-async fn accept_tcp(
-    server: Arc<Server>,
-    listener: tokio::net::TcpListener,
-    token: Arc<Token>,
-    room: Arc<Semaphore>,
-) {
-    while let Ok(permit) = room.clone().acquire_owned().await {
-        let Ok((stream, _)) = listener.accept().await else {
+async fn accept_tcp(server: Arc<Server>, listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
+    let room = room(MOST_ON_TCP);
+    loop {
+        let Ok((stream, address)) = listener.accept().await else {
             tokio::time::sleep(REST).await;
             continue;
         };
+        let Some(place) = room.enter(Peer::at(address.ip())) else { continue };
         let _ = stream.set_nodelay(true);
-        let (server, token) = (server.clone(), token.clone());
-        tokio::spawn(async move {
-            connection(server, stream, Some(token)).await;
-            drop(permit);
-        });
+        let (server, until) = (server.clone(), Instant::now() + HEAD_PATIENCE);
+        match tls.clone() {
+            None => drop(tokio::spawn(connection(server, stream, place, until))),
+            Some(tls) => drop(tokio::spawn(secured(server, stream, place, until, tls))),
+        }
     }
 }
 
-fn listen(tcp: Tcp) -> Result<(std::net::TcpListener, Arc<Token>), ServeError> {
+/// The handshake is part of the first head's time.
+async fn secured(server: Arc<Server>, stream: TcpStream, place: Place, until: Instant, tls: TlsAcceptor) {
+    let secured = place.unless_lost(timeout_at(until, tls.accept(stream))).await;
+    if let Some(Ok(Ok(stream))) = secured {
+        connection(server, stream, place, until).await;
+    }
+}
+
+fn listen(tcp: Tcp) -> Result<TcpDoor, ServeError> {
     let address = tcp.address;
-    if !address.ip().is_loopback() && !tcp.allow_remote {
+    if !address.ip().to_canonical().is_loopback() && tcp.tls.is_none() {
         return Err(ServeError::Remote(address));
     }
     let listener =
         std::net::TcpListener::bind(address).map_err(|source| ServeError::Listen { address, source })?;
-    Ok((listener, Arc::new(tcp.token)))
+    let gate = Gate::tcp(tcp.token, &tcp.names, tcp.tls.is_some());
+    Ok(TcpDoor { listener, gate, tls: tcp.tls.map(|tls| tls.acceptor) })
 }
 
 /// A socket that is its owner's alone from its first moment on: it is made in a directory of its own, and moved.

@@ -1,5 +1,7 @@
 //! Files that have their old content or their new one, whenever the power goes.
 
+use crate::place;
+use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -7,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// No file of ours is larger; a larger one is not ours.
 pub const LIMIT: u64 = 1 << 20;
+
+/// O_NOFOLLOW: what we open is the file itself.
+pub const NO_LINK: i32 = OFlags::NOFOLLOW.bits() as i32;
 
 /// What [`write`] does, step by step; a crash may come before any of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +37,9 @@ pub fn write_in_steps(
     let draft = draft_of(path);
     before(Step::Create)?;
     // A draft of the same name is of a process that was killed: the lock keeps the living apart.
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&draft)?;
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NO_LINK);
+    let mut file = options.open(&draft)?;
     before(Step::Write)?;
     file.write_all(data)?;
     before(Step::Sync)?;
@@ -55,8 +62,18 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// The whole file, if it is not absurdly large.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    read_open(File::open(path)?)
+}
+
+/// As [`read`], of a file of ours: no link, and nobody else may have written it.
+pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    read_open(place::open_below(path.parent().unwrap_or(Path::new(".")), name)?)
+}
+
+fn read_open(file: File) -> io::Result<Vec<u8>> {
     let mut data = Vec::new();
-    File::open(path)?.take(LIMIT + 1).read_to_end(&mut data)?;
+    file.take(LIMIT + 1).read_to_end(&mut data)?;
     if data.len() as u64 > LIMIT {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {LIMIT} bytes")));
     }

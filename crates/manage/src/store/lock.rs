@@ -1,6 +1,7 @@
 //! Locks that the kernel drops when their holder dies.
 
 use super::StoreError;
+use super::atomic::NO_LINK;
 use crate::guid::Guid;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -11,7 +12,9 @@ use std::path::Path;
 use std::time::Duration;
 
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(NO_LINK);
+    options.open(path)
 }
 
 /// The right to change one VM.

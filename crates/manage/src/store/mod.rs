@@ -24,6 +24,7 @@ pub use run::{Meter, Run};
 pub use switch::{Switch, SwitchType};
 
 use crate::guid::Guid;
+use crate::place::{self, Refused};
 use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -37,6 +38,8 @@ pub enum StoreError {
     Denied { path: PathBuf },
     #[error("the store cannot use {}: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+    #[error("the home of the virtual machines is not used: {0}")]
+    Refused(Refused),
     #[error("there is no virtual machine with the id {0}")]
     Gone(Guid),
     #[error("the configuration {} is damaged ({why}); repair it or remove its directory", path.display())]
@@ -79,11 +82,15 @@ pub fn default_home() -> Result<PathBuf, StoreError> {
 }
 
 impl Store {
-    /// Makes the directories where they are missing, for their owner only.
+    /// Makes the directories where they are missing, for their owner only. A home in which others have a say is refused.
     pub fn open(home: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let store = Self { home: home.into() };
-        let vms = store.vms();
-        DirBuilder::new().recursive(true).mode(0o700).create(&vms).map_err(StoreError::io(&vms))?;
+        for directory in [store.home(), &store.vms()] {
+            place::claim(directory).map_err(|refused| match refused {
+                Refused::Io { path, source } => StoreError::io(&path)(source),
+                other => StoreError::Refused(other),
+            })?;
+        }
         Ok(store)
     }
 
@@ -120,7 +127,7 @@ impl Store {
 
     pub fn load(&self, id: Guid) -> Result<Config, StoreError> {
         let path = self.directory(id).join(config::FILE);
-        let text = match atomic::read(&path) {
+        let text = match atomic::read_own(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Gone(id)),
             other => other.map_err(StoreError::io(&path))?,
         };

@@ -72,7 +72,7 @@ impl Store {
 
     pub fn switch(&self, id: Guid) -> Result<Switch, StoreError> {
         let path = self.switch_directory(id).join(config::FILE);
-        let text = match atomic::read(&path) {
+        let text = match atomic::read_own(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Gone(id)),
             other => other.map_err(StoreError::io(&path))?,
         };

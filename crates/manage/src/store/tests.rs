@@ -138,3 +138,23 @@ fn a_workers_lock_is_seen_and_goes_with_it() {
     drop(lock);
     assert!(!WorkerLock::held(scratch.path()));
 }
+
+#[test]
+fn a_home_that_others_may_write_is_refused_in_a_sentence() {
+    let scratch = Scratch::new();
+    let home = scratch.path().join("home");
+    fs::create_dir(&home).unwrap();
+    fs::set_permissions(&home, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+    let why = Store::open(&home).unwrap_err().to_string();
+    assert!(why.contains("can be written by others (mode 0777)") && why.contains("chmod go-w"), "{why}");
+}
+
+#[test]
+fn a_configuration_that_is_a_link_is_not_followed() {
+    let (scratch, store) = store();
+    let config = vm(&store, "vm");
+    let file = store.directory(config.id).join(config::FILE);
+    fs::rename(&file, scratch.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(scratch.path().join("elsewhere"), &file).unwrap();
+    assert!(store.load(config.id).unwrap_err().to_string().contains("symbolic link"));
+}

@@ -110,7 +110,7 @@ impl Prepared {
         run.clean = matches!(outcome, Outcome::PowerOff | Outcome::Stopped);
         run.reason = Some(outcome.to_string());
         if let Err(error) = run.write(&directory) {
-            eprintln!("the end ({outcome}) cannot be written: {error}");
+            crate::worker::log(&format!("the end ({outcome}) cannot be written: {error}"));
         }
         control.console.close();
         let _ = fs::remove_file(directory.join(SOCKET));
@@ -154,7 +154,7 @@ fn watch(control: &Arc<Control>) {
 
 fn spawn(name: &str, body: impl FnOnce() + Send + 'static) {
     if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(body) {
-        eprintln!("no thread for {name}: {error}");
+        crate::worker::log(&format!("no thread for {name}: {error}"));
     }
 }
 

@@ -24,6 +24,13 @@ pub use launch::{Launcher, ProcessLauncher};
 pub use machine::{Factory, Machine, RealMachines, Remote};
 pub use network::Network;
 
+use std::io::Write;
+
+/// A line in the worker's log. A log that cannot be written, as on a full disk, ends no VM.
+pub fn log(line: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+}
+
 /// Makes this process the leader of a session of its own.
 pub fn own_session() -> std::io::Result<()> {
     rustix::process::setsid().map(drop).map_err(Into::into)

@@ -240,3 +240,18 @@ fn a_connection_serves_request_after_request() {
         b"GET /host HTTP/1.1\r\nHost: x\r\n\r\nGET /vms HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     assert_eq!(live.raw(two).matches("HTTP/1.1 200 OK").count(), 2);
 }
+
+#[test]
+fn a_name_that_reads_backwards_is_refused_wherever_one_is_given() {
+    let live = Live::with(&["vm"]);
+    let name = "a\u{202e}b";
+    let answers = [
+        live.post("/vms", &json!({"Name": name})),
+        live.post("/vms/vm/rename", &json!({"NewName": name})),
+        live.post("/switches", &json!({"Name": name, "SwitchType": "Private"})),
+    ];
+    for (code, answer) in answers {
+        let detail = answer["detail"].as_str().unwrap_or_default();
+        assert!(code == 400 && detail.contains("U+202E"), "{code} {answer}");
+    }
+}

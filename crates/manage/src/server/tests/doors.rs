@@ -1,7 +1,7 @@
 //! Who may come in.
 
 use super::*;
-use crate::server::ServeError;
+use crate::server::{ServeError, Tls};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -72,15 +72,18 @@ fn a_token_that_can_be_guessed_is_refused() {
 }
 
 #[test]
-fn other_machines_are_let_in_only_when_it_is_said() {
+fn other_machines_are_let_in_only_by_tls() {
     let scratch = Scratch::new();
-    let doors = |allow_remote| {
+    let doors = |address: &str, tls| {
         let token = Token::from_file(&scratch.path().join("token")).unwrap();
-        let tcp = Tcp { address: "0.0.0.0:0".parse().unwrap(), token, allow_remote };
+        let tcp = Tcp { address: address.parse().unwrap(), token, tls, names: Vec::new() };
         Doors::new(&scratch.path().join("api.sock"), Some(tcp))
     };
-    assert!(matches!(doors(false), Err(ServeError::Remote(_))));
-    assert!(doors(true).is_ok());
+    for remote in ["0.0.0.0:0", "[::]:0"] {
+        assert!(matches!(doors(remote, None), Err(ServeError::Remote(_))), "{remote}");
+    }
+    let tls = Tls::own(scratch.path(), vec!["localhost".into()]).unwrap();
+    assert!(doors("0.0.0.0:0", Some(tls)).is_ok());
 }
 
 #[test]

@@ -5,10 +5,12 @@ mod doors;
 mod events;
 mod fuzz;
 mod hostile;
+mod secure;
+mod siege;
 mod walk;
 
 use super::door::connect;
-use super::{Doors, Tcp, Token, serve};
+use super::{Doors, Tcp, Tls, Token, serve};
 use crate::host::{EngineFacts, Host, HostFacts, Surroundings};
 use crate::scratch::Scratch;
 use crate::store::Store;
@@ -52,10 +54,13 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 impl Live {
     fn new() -> Self {
-        Self::start(false)
+        Self::start(false, false)
     }
     fn on_tcp() -> Self {
-        Self::start(true)
+        Self::start(true, false)
+    }
+    fn secured() -> Self {
+        Self::start(true, true)
     }
     fn with(names: &[&str]) -> Self {
         let live = Self::new();
@@ -64,7 +69,7 @@ impl Live {
         }
         live
     }
-    fn start(tcp: bool) -> Self {
+    fn start(tcp: bool, tls: bool) -> Self {
         let scratch = Scratch::new();
         let mut host = Host::new(Store::open(scratch.path()).unwrap(), Box::new(ThreadLauncher));
         host.surroundings = Box::new(Here);
@@ -72,7 +77,8 @@ impl Live {
         let tcp = tcp.then(|| Tcp {
             address: "127.0.0.1:0".parse().unwrap(),
             token: Token::from_file(&file).unwrap(),
-            allow_remote: false,
+            tls: tls.then(|| Tls::own(&scratch.path().join("server"), vec!["localhost".into()]).unwrap()),
+            names: Vec::new(),
         });
         let doors = Doors::new(&socket, tcp).unwrap();
         let address = doors.address();
@@ -126,10 +132,10 @@ impl Live {
     fn over_tcp(&self, headers: &str) -> String {
         let mut stream = TcpStream::connect(self.address.unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let request = format!("GET /host HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{headers}\r\n");
+        let request = format!("GET /host HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{headers}\r\n");
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
+        let _ = stream.read_to_string(&mut answer);
         answer
     }
 }
