@@ -3,7 +3,7 @@
 use crate::capabilities;
 use crate::filter::{self, Kind};
 use ireko_vmcore::{OnThread, Work};
-use std::io;
+use std::io::{self, Write};
 
 impl From<Work> for Kind {
     fn from(work: Work) -> Self {
@@ -30,7 +30,8 @@ pub fn confine(kind: Kind) -> io::Result<()> {
 pub fn confining() -> OnThread {
     OnThread::new(|work| {
         if let Err(error) = confine(work.into()) {
-            eprintln!("ireko: the thread for {work:?} runs unconfined: {error}");
+            // A standard error that cannot be written ends no thread.
+            let _ = writeln!(std::io::stderr(), "ireko: the thread for {work:?} runs unconfined: {error}");
         }
     })
 }

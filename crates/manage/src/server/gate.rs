@@ -60,7 +60,7 @@ fn has_length(headers: &HeaderMap) -> Result<(), Problem> {
 }
 
 /// The one value of a header. The error: there are more.
-fn only<'a>(headers: &'a HeaderMap, name: impl AsHeaderName) -> Result<Option<&'a HeaderValue>, ()> {
+fn only(headers: &HeaderMap, name: impl AsHeaderName) -> Result<Option<&HeaderValue>, ()> {
     let mut all = headers.get_all(name).iter();
     match (all.next(), all.next()) {
         (first, None) => Ok(first),
