@@ -264,6 +264,15 @@ impl Cpu {
                 bus.write(Space::Mmio, at, &data[range]);
             }
         }
+        self.heed_departures();
+    }
+
+    /// If blocks of memory have gone (a device did what the guest asked for), no translation leads to them any more.
+    pub(crate) fn heed_departures(&mut self) {
+        let now = self.physical.memory().departures();
+        if std::mem::replace(&mut self.departures, now) != now {
+            self.banks.all().for_each(|bank| bank.flush(false));
+        }
     }
 
     /// The bank that belongs to the current world and address space.

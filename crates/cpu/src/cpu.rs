@@ -55,6 +55,8 @@ pub struct Cpu {
     pub apic: crate::apic::Apic,
     pub clock: Clock,
     pub physical: Physical,
+    /// How often blocks of memory had gone when translations were last forgotten for it.
+    pub(crate) departures: u64,
     /// The machine's device space, set while the vCPU runs.
     pub bus: Option<BusRef>,
     /// The time-stamp counter of the processor's own world.
@@ -126,6 +128,7 @@ impl Cpu {
             apic: crate::apic::Apic::new(&spec.apics, spec.id, spec.clock, &spec.timers, spec.tsc),
             clock: spec.clock,
             physical: Physical::new(spec.memory.clone()),
+            departures: spec.memory.departures(),
             bus: None,
             tsc: spec.tsc,
             wake,
@@ -254,6 +257,7 @@ impl Cpu {
         if let Some(bus) = &self.bus {
             bus.write(Space::Port, port.into(), &value.to_le_bytes()[..size]);
         }
+        self.heed_departures();
     }
 
     // ---- translation caches ----

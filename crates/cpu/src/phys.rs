@@ -30,13 +30,16 @@ impl Physical {
     /// Host address of a byte of memory; valid to the end of its page. `None` where there is no memory.
     pub fn host(&self, address: u64) -> Option<*mut u8> {
         let region = self.regions.iter().find(|r| address.wrapping_sub(r.guest) < r.size)?;
-        Some(region.host.wrapping_add((address - region.guest) as usize))
+        let there = !region.later || self.memory.plugged(address);
+        there.then(|| region.host.wrapping_add((address - region.guest) as usize))
     }
 
     /// Whether all of a range is memory, in one run.
     pub fn is_memory(&self, address: u64, size: u64) -> bool {
         let within = |r: &Region| address >= r.guest && address - r.guest <= r.size.saturating_sub(size);
-        self.regions.iter().any(|r| r.size >= size && within(r))
+        let Some(region) = self.regions.iter().find(|r| r.size >= size && within(r)) else { return false };
+        let plugged = || self.memory.blocks().and_then(|blocks| blocks.all(address, size)) == Some(true);
+        !region.later || plugged()
     }
 
     /// Physical address of a byte of memory that `host` points at.
@@ -44,6 +47,11 @@ impl Physical {
         let offset = |r: &&Region| (host as u64).wrapping_sub(r.host as u64);
         let region = self.regions.iter().find(|r| offset(r) < r.size)?;
         Some(region.guest + offset(&region))
+    }
+
+    /// Whether there still is memory at a host address that [`Physical::host`] gave.
+    pub fn holds(&self, host: *const u8) -> bool {
+        self.guest(host).is_some_and(|address| self.memory.is_there(address))
     }
 
     /// Reads within one page; `false` where there is no memory.

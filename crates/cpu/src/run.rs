@@ -74,6 +74,7 @@ impl Cpu {
         if self.physical.memory().watch().any() {
             self.take_device_writes();
         }
+        self.heed_departures();
         self.events()?;
         if self.halted {
             self.fpu_sync();
@@ -302,9 +303,23 @@ impl Cpu {
                     code = self.find()?;
                     hot = self.arm();
                 }
+                Reason::Signal if self.departed(rip, site) => return Ok(()),
                 Reason::Signal => return Err(self.signalled(rip, site)),
             }
         }
+    }
+
+    /// Whether a host fault came from a block of memory that went while a translation led there. It leads there no more, and
+    /// the instruction is done again.
+    fn departed(&mut self, host: u64, trap: u64) -> bool {
+        let address = self.banks.current().hot_mut().temp[0] as *const u8;
+        let gone = self.physical.guest(address).is_some() && !self.physical.holds(address);
+        let found = self.code.locate(host as usize).filter(|_| gone && trap == u64::from(vector::PF));
+        let Some(rip) = found else { return false };
+        self.forget_pending();
+        self.regs.rip = rip;
+        self.heed_departures();
+        true
     }
 
     /// Entry of the code at RIP for the current key, which the jump table knows afterwards.

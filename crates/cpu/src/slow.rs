@@ -226,13 +226,14 @@ impl Cpu {
 
     fn write_place(&mut self, place: Place, data: &[u8]) {
         match place {
-            Place::Ram(host) => {
+            // What was written before, to a device, may have made the memory go.
+            Place::Ram(host) if !data.is_empty() && self.physical.holds(host) => {
                 // SAFETY: as in `read_place`.
                 unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
                 self.wrote_code(host, data.len());
             }
             Place::Mmio(physical) if !data.is_empty() => self.mmio_write(physical, data),
-            Place::Mmio(_) => {}
+            Place::Ram(_) | Place::Mmio(_) => {}
         }
     }
 

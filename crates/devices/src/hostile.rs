@@ -88,7 +88,8 @@ const ECAM: u64 = 0xf000_0000;
 fn machine() -> Machine {
     let (clock, (sink, _), power) = (Clock::new(), messages(), Arc::new(|_| {}) as Power);
     let timers = Timers::new(clock);
-    let memory = Arc::new(Memory::new(&[(0, 0x10_0000), (HOT.start, HOT.end - HOT.start)]).unwrap());
+    let memory =
+        Arc::new(Memory::with_room(&[(0, 0x10_0000)], Some((HOT.start, HOT.end - HOT.start))).unwrap());
     let (pic, ioapic) = (Pic::new(Arc::new(|| {})), IoApic::new(0, sink.clone()));
     let irqs = Irqs::new(pic.clone(), ioapic.clone());
     let pci = PciBus::new((16..24).map(|gsi| irqs.line(gsi)).collect());
@@ -108,7 +109,7 @@ fn machine() -> Machine {
     control.want(1 << 20);
     control.poll();
     add(4, balloon);
-    let (mem, control) = virtio::mem(memory.clone(), HOT, sink.clone(), pci.intx(5));
+    let (mem, control) = virtio::mem(memory.clone(), sink.clone(), pci.intx(5)).unwrap();
     control.request(HOT.end - HOT.start);
     add(5, mem);
     let (net, input) = virtio::net(memory.clone(), sink.clone(), pci.intx(6), [2; 6], Arc::new(Nowhere));
@@ -171,7 +172,7 @@ fn assail(seed: u64, accesses: u32) {
             _ => {}
         }
     }
-    assert_eq!(machine.memory.size(), 0x110_0000);
+    assert_eq!(machine.memory.size(), 0x10_0000);
 }
 
 #[test]

@@ -4,25 +4,66 @@
 // whose unions only the exit reason explains, and a thread is woken by a raw signal.
 #![allow(unsafe_code)]
 
+use ireko_vmcore::Memory;
+use ireko_vmcore::memory::{BLOCK, Region, Slots};
 use kvm_bindings::{kvm_run, kvm_userspace_memory_region, kvm_xsave};
 use kvm_ioctls::{VcpuFd, VmFd};
 use std::io;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
 
-/// Gives `memory` (which must outlive the VM) to the VM as its slots.
-pub fn map_memory(vm: &VmFd, memory: &ireko_vmcore::Memory) -> io::Result<()> {
-    for (slot, region) in memory.regions().iter().enumerate() {
-        let region = kvm_userspace_memory_region {
-            slot: slot as u32,
-            flags: 0,
-            guest_phys_addr: region.guest,
-            memory_size: region.size,
-            userspace_addr: region.host as u64,
-        };
-        // SAFETY: the region is a live mapping of that size, and every user of the VM holds the `Memory` that owns it.
-        unsafe { vm.set_user_memory_region(region) }.map_err(|e| io::Error::from_raw_os_error(e.errno()))?;
+/// Gives `memory` (which must outlive the VM) to the VM as its slots: one for what is there from the start on, and one for
+/// each block that comes. (A slot that changes is away for a moment, so that none may hold what others use.)
+pub fn map_memory(vm: &Arc<VmFd>, memory: &Memory) -> io::Result<()> {
+    let mut slots = 0;
+    for region in memory.regions().iter().filter(|region| !region.later) {
+        set_slot(vm, slots, region, region.size)?;
+        slots += 1;
+    }
+    if let Some(blocks) = memory.blocks() {
+        let start = blocks.range().start;
+        memory.tell(Box::new(BlockSlots { vm: Arc::downgrade(vm), first: slots, start }));
     }
     Ok(())
+}
+
+/// A slot for `size` bytes; 0: the slot goes, and with it all that leads there.
+fn set_slot(vm: &VmFd, slot: u32, region: &Region, size: u64) -> io::Result<()> {
+    let region = kvm_userspace_memory_region {
+        slot,
+        flags: 0,
+        guest_phys_addr: region.guest,
+        memory_size: size,
+        userspace_addr: region.host as u64,
+    };
+    // SAFETY: the region is a live mapping of that size, and every user of the VM holds the `Memory` that owns it.
+    unsafe { vm.set_user_memory_region(region) }.map_err(|e| io::Error::from_raw_os_error(e.errno()))
+}
+
+/// The slots of blocks that come and go.
+struct BlockSlots {
+    vm: Weak<VmFd>,
+    first: u32,
+    start: u64,
+}
+
+impl BlockSlots {
+    fn set(&self, block: &Region, size: u64) -> io::Result<()> {
+        let number = u32::try_from((block.guest - self.start) / BLOCK).ok();
+        let slot = number.and_then(|number| number.checked_add(self.first));
+        let slot = slot.ok_or(io::ErrorKind::OutOfMemory)?;
+        self.vm.upgrade().map_or(Ok(()), |vm| set_slot(&vm, slot, block, size))
+    }
+}
+
+impl Slots for BlockSlots {
+    fn add(&self, block: Region) -> io::Result<()> {
+        self.set(&block, block.size)
+    }
+    fn remove(&self, block: Region) {
+        // If the kernel lacks memory for it, the mapping is closed all the same: the guest ends where it touches the block.
+        let _ = self.set(&block, 0);
+    }
 }
 
 /// Loads the standard-format XSAVE area, of which the first 4096 bytes are given.

@@ -39,11 +39,12 @@ impl KvmPartition {
         vm.set_gsi_routing(&routing()?).map_err(failed("KVM_SET_GSI_ROUTING"))?;
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
         vm.create_pit2(pit).map_err(failed("KVM_CREATE_PIT2"))?;
+        let vm = Arc::new(vm);
         ioctl::map_memory(&vm, &spec.memory)
             .map_err(|source| HvError::System { what: "KVM_SET_USER_MEMORY_REGION".into(), source })?;
         Ok(Self {
             tsc_deadline: vm.check_extension(Cap::TscDeadlineTimer),
-            vm: Arc::new(vm),
+            vm,
             memory: spec.memory.clone(),
             supported: hypervisor.supported.clone(),
             vcpus: spec.vcpus,

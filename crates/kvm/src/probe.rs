@@ -10,7 +10,7 @@ use ireko_x86::bits::{cr0, cr4, efer};
 use ireko_x86::regs::{Segment, gpr, seg};
 use kvm_bindings::{CpuId, KVM_EXIT_IO};
 use kvm_ioctls::VcpuFd;
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -155,7 +155,7 @@ struct Guest {
     fd: VcpuFd,
     kick: Kick,
     run_size: usize,
-    _vm: kvm_ioctls::VmFd,
+    _vm: Arc<kvm_ioctls::VmFd>,
     _memory: Memory,
 }
 
@@ -170,7 +170,7 @@ impl Guest {
         let memory = Memory::new(&[(0, MEMORY)]).map_err(|e| format!("no memory for a tiny guest: {e}"))?;
         let xsave = has_xsave(&hypervisor.supported);
         fill(&memory, &program(xsave)).map_err(|e| format!("a tiny guest's memory: {e}"))?;
-        let vm = hypervisor.kvm.create_vm().map_err(|e| format!("KVM_CREATE_VM: {e}"))?;
+        let vm = Arc::new(hypervisor.kvm.create_vm().map_err(|e| format!("KVM_CREATE_VM: {e}"))?);
         ioctl::map_memory(&vm, &memory).map_err(|e| format!("KVM_SET_USER_MEMORY_REGION: {e}"))?;
         let mut fd = vm.create_vcpu(0).map_err(|e| format!("KVM_CREATE_VCPU: {e}"))?;
         fd.set_cpuid2(&hypervisor.supported).map_err(|e| format!("KVM_SET_CPUID2: {e}"))?;

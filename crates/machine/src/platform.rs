@@ -176,13 +176,14 @@ fn add_memory(
     let (function, balloon) = virtio::balloon(memory.clone(), msi.clone(), pci.intx(BALLOON));
     threads.start("balloon0".into(), Work::Device, &function)?;
     pci.add(BALLOON, function)?;
-    let mut hot = None;
-    if around.layout.hot_size > 0 {
-        let (function, mem) = virtio::mem(memory.clone(), around.layout.hot(), msi, pci.intx(MEM));
-        threads.start("mem0".into(), Work::Device, &function)?;
-        pci.add(MEM, function)?;
-        hot = Some(mem);
-    }
+    let hot = match virtio::mem(memory.clone(), msi, pci.intx(MEM)) {
+        Some((function, hot)) => {
+            threads.start("mem0".into(), Work::Device, &function)?;
+            pci.add(MEM, function)?;
+            Some(hot)
+        }
+        None => None,
+    };
     Ok(MemoryControl::new(around.layout.memory(), balloon, hot))
 }
 

@@ -82,7 +82,8 @@ pub struct Bank {
     pub tracked: bool,
     /// One of them was written.
     pub dirty: bool,
-    pub frames: Vec<u64>,
+    /// Those frames, each once.
+    pub frames: HashSet<u64, Mixing>,
     /// Host TSC of the last flush by ASID.
     pub flushed_at: u64,
 }
@@ -158,7 +159,7 @@ impl Bank {
             root: Root::default(),
             tracked: false,
             dirty: false,
-            frames: Vec::new(),
+            frames: HashSet::default(),
             flushed_at: 0,
         };
         bank.wipe();

@@ -15,6 +15,9 @@ use std::collections::HashMap;
 /// Host TSC ticks: two flushes closer than this make a bank worth tracking.
 const OFTEN: u64 = 4_000_000;
 
+/// Frames that a bank's translations may depend on; with more, it forgets all translations and is tracked no more.
+pub const MOST_FRAMES: usize = 4096;
+
 /// Which banks (by bit) depend on a page-table frame.
 pub type Dependents = HashMap<u64, u64, Mixing>;
 
@@ -52,13 +55,16 @@ impl Cpu {
             }
             let fresh = *dependents == 0;
             *dependents |= bit;
-            self.banks.current().frames.push(frame);
+            self.banks.current().frames.insert(frame);
             if fresh {
                 self.physical.memory().watch().set(frame, Reason::Tables, true);
                 if let Some(host) = self.physical.host(frame << 12) {
                     self.banks.all().for_each(|bank| bank.protect(host));
                 }
             }
+        }
+        if self.banks.current().frames.len() > MOST_FRAMES {
+            self.empty_bank(number);
         }
     }
 
@@ -75,6 +81,8 @@ impl Cpu {
                 && let Some(bank) = self.banks.get(number)
             {
                 bank.dirty = true;
+                // Nobody watches it for the bank any more; a walk that reads it again notes it again.
+                bank.frames.remove(&frame);
             }
         }
     }

@@ -59,14 +59,14 @@ impl Driver {
     pub(super) fn with(
         make: impl FnOnce(Arc<Memory>, crate::MsiSink, ireko_vmcore::Line) -> Arc<Mutex<VirtioPci>>,
     ) -> Self {
-        Self::over(&[(0, 0x10_0000)], make)
+        Self::over(Memory::new(&[(0, 0x10_0000)]).unwrap(), make)
     }
 
     pub(super) fn over(
-        ranges: &[(u64, u64)],
+        memory: Memory,
         make: impl FnOnce(Arc<Memory>, crate::MsiSink, ireko_vmcore::Line) -> Arc<Mutex<VirtioPci>>,
     ) -> Self {
-        let memory = Arc::new(Memory::new(ranges).unwrap());
+        let memory = Arc::new(memory);
         let ((sink, messages), probe) = (messages(), Probe::new());
         let function = make(memory.clone(), sink, probe.line(0));
         Self { function, memory, queue: 0, submitted: 0, messages, probe }

@@ -180,8 +180,7 @@ impl Balloon {
     }
 
     fn has(&self, frame: u32) -> bool {
-        let address = u64::from(frame) << PAGE_SHIFT;
-        self.memory.regions().iter().any(|region| address.wrapping_sub(region.guest) < region.size)
+        self.memory.is_there(u64::from(frame) << PAGE_SHIFT)
     }
 
     /// Address and size of what lies side by side in one region: one call to the host instead of many.

@@ -9,13 +9,13 @@ use super::regs::TYPE_MEMORY;
 use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::access::value;
 use crate::{MsiSink, lock, shared};
+use ireko_vmcore::memory::{Blocks, Refusal};
 use ireko_vmcore::{Line, Memory};
 use std::io::{Read, Write};
-use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
 
-/// What is plugged at a time.
-pub const BLOCK: u64 = 2 << 20;
+pub use ireko_vmcore::memory::BLOCK;
+
 /// The part of the region that a driver may use is larger than what is requested: two memory sections of Linux, so that it
 /// can go round blocks that it failed to get.
 const EXTENT: u64 = 256 << 20;
@@ -30,8 +30,6 @@ pub struct Plugged {
 }
 
 struct State {
-    blocks: Vec<bool>,
-    plugged: u64,
     requested: u64,
     usable: u64,
 }
@@ -39,42 +37,41 @@ struct State {
 /// The device.
 struct Mem {
     memory: Arc<Memory>,
-    place: Range<u64>,
+    blocks: Arc<Blocks>,
     state: Arc<Mutex<State>>,
 }
 
 /// The host's end of the memory device.
 #[derive(Clone)]
 pub struct MemControl {
-    region: u64,
+    blocks: Arc<Blocks>,
     state: Arc<Mutex<State>>,
     function: Weak<Mutex<VirtioPci>>,
 }
 
-/// A memory function for the region `place` of `memory`, whole blocks of it, and the end that asks it for more or less.
-pub fn mem(
-    memory: Arc<Memory>,
-    place: Range<u64>,
-    msi: MsiSink,
-    intx: Line,
-) -> (Arc<Mutex<VirtioPci>>, MemControl) {
-    let region = (place.end - place.start) / BLOCK * BLOCK;
-    let blocks = vec![false; (region / BLOCK) as usize];
-    let state = shared(State { blocks, plugged: 0, requested: 0, usable: 0 });
-    let device =
-        Mem { memory: memory.clone(), place: place.start..place.start + region, state: state.clone() };
+/// A memory function for the room of `memory`, and the end that asks it for more or less; `None` where there is no room.
+pub fn mem(memory: Arc<Memory>, msi: MsiSink, intx: Line) -> Option<(Arc<Mutex<VirtioPci>>, MemControl)> {
+    let blocks = memory.blocks()?.clone();
+    let state = shared(State { requested: 0, usable: 0 });
+    let device = Mem { memory: memory.clone(), blocks: blocks.clone(), state: state.clone() };
     let function = VirtioPci::new(Box::new(device), memory, msi, intx);
-    let control = MemControl { region, state, function: Arc::downgrade(&function) };
-    (function, control)
+    let control = MemControl { blocks, state, function: Arc::downgrade(&function) };
+    Some((function, control))
+}
+
+/// All there could be.
+fn region(blocks: &Blocks) -> u64 {
+    blocks.range().end - blocks.range().start
 }
 
 impl MemControl {
     /// Asks the driver to plug or unplug blocks until so many bytes are plugged; what is no whole block is left out.
     pub fn request(&self, bytes: u64) {
-        let bytes = bytes.min(self.region) / BLOCK * BLOCK;
+        let region = region(&self.blocks);
+        let bytes = bytes.min(region) / BLOCK * BLOCK;
         let changed = {
             let mut state = lock(&self.state);
-            state.usable = state.usable.max((bytes + EXTENT).min(self.region));
+            state.usable = state.usable.max((bytes + EXTENT).min(region));
             std::mem::replace(&mut state.requested, bytes) != bytes
         };
         if changed && let Some(function) = self.function.upgrade() {
@@ -82,8 +79,8 @@ impl MemControl {
         }
     }
     pub fn plugged(&self) -> Plugged {
-        let state = lock(&self.state);
-        Plugged { requested: state.requested, plugged: state.plugged, region: self.region }
+        let requested = lock(&self.state).requested;
+        Plugged { requested, plugged: self.blocks.plugged(), region: region(&self.blocks) }
     }
     /// Whether the guest has a driver for it.
     pub fn driven(&self) -> bool {
@@ -91,62 +88,59 @@ impl MemControl {
     }
 }
 
-impl State {
-    /// The blocks from `address` on, if they are ones that the driver may use.
-    fn blocks(&self, place: &Range<u64>, address: u64, count: u64) -> Option<Range<usize>> {
-        let offset = address.checked_sub(place.start).filter(|offset| offset % BLOCK == 0)?;
-        let size = count.checked_mul(BLOCK).filter(|size| *size > 0)?;
-        let end = offset.checked_add(size).filter(|end| *end <= self.usable)?;
-        Some((offset / BLOCK) as usize..(end / BLOCK) as usize)
-    }
-
-    fn are(&self, blocks: &Range<usize>, plugged: bool) -> bool {
-        self.blocks.get(blocks.clone()).is_some_and(|blocks| blocks.iter().all(|block| *block == plugged))
-    }
-
-    fn set(&mut self, blocks: Range<usize>, plugged: bool) {
-        for block in self.blocks.get_mut(blocks).into_iter().flatten() {
-            if std::mem::replace(block, plugged) != plugged {
-                self.plugged = if plugged { self.plugged + BLOCK } else { self.plugged - BLOCK };
-            }
-        }
-    }
-}
-
 impl Mem {
+    /// Whether the driver may use the blocks from `address` on.
+    fn usable(&self, state: &State, address: u64, size: u64) -> bool {
+        let end = address.checked_sub(self.blocks.range().start).and_then(|offset| offset.checked_add(size));
+        address.is_multiple_of(BLOCK) && size > 0 && end.is_some_and(|end| end <= state.usable)
+    }
+
     /// Type of the response, and the state for a request for it.
     fn request(&mut self, kind: u16, address: u64, count: u64) -> (u16, u16) {
         let mut state = lock(&self.state);
         if kind == UNPLUG_ALL {
-            self.unplug_all(&mut state);
-            return (ACK, 0);
+            return (self.unplug_all(&mut state), 0);
         }
-        let Some(blocks) = state.blocks(&self.place, address, count) else { return (ERROR, 0) };
+        let size = count.saturating_mul(BLOCK);
+        if !self.usable(&state, address, size) {
+            return (ERROR, 0);
+        }
         match kind {
-            PLUG if !state.are(&blocks, false) => (ERROR, 0),
-            PLUG if state.plugged + count * BLOCK > state.requested => (NACK, 0),
-            PLUG => {
-                state.set(blocks, true);
-                (ACK, 0)
-            }
-            UNPLUG if !state.are(&blocks, true) => (ERROR, 0),
-            UNPLUG => {
-                self.memory.give_back(address, count * BLOCK);
-                state.set(blocks, false);
-                (ACK, 0)
-            }
-            STATE if state.are(&blocks, true) => (ACK, STATE_PLUGGED),
-            STATE if state.are(&blocks, false) => (ACK, STATE_UNPLUGGED),
-            STATE => (ACK, STATE_MIXED),
+            PLUG => (self.plug(&state, address, size), 0),
+            UNPLUG => (answer(self.memory.unplug(address, size)), 0),
+            STATE => match self.blocks.all(address, size) {
+                Some(true) => (ACK, STATE_PLUGGED),
+                Some(false) => (ACK, STATE_UNPLUGGED),
+                None => (ACK, STATE_MIXED),
+            },
             _ => (ERROR, 0),
         }
     }
 
-    fn unplug_all(&self, state: &mut State) {
-        self.memory.give_back(self.place.start, self.place.end - self.place.start);
-        let all = 0..state.blocks.len();
-        state.set(all, false);
-        state.usable = (state.requested + EXTENT).min(self.place.end - self.place.start);
+    fn plug(&self, state: &State, address: u64, size: u64) -> u16 {
+        if self.blocks.all(address, size) == Some(false) && self.blocks.plugged() + size > state.requested {
+            return NACK;
+        }
+        answer(self.memory.plug(address, size))
+    }
+
+    fn unplug_all(&self, state: &mut State) -> u16 {
+        let all =
+            self.blocks.runs().into_iter().try_for_each(|(start, size)| self.memory.unplug(start, size));
+        if all.is_ok() {
+            state.usable = (state.requested + EXTENT).min(region(&self.blocks));
+        }
+        answer(all)
+    }
+}
+
+/// What the driver hears of a plug or an unplug (5.15.6.2).
+fn answer(done: Result<(), Refusal>) -> u16 {
+    match done {
+        Ok(()) => ACK,
+        Err(Refusal::Wrong) => ERROR,
+        // Some other device is not done with it, or the host has no more mappings for now.
+        Err(Refusal::Busy | Refusal::Host(_)) => BUSY,
     }
 }
 
@@ -164,7 +158,7 @@ impl VirtioDevice for Mem {
         &[128]
     }
     fn registers(&self) -> Arc<dyn Registers> {
-        Arc::new(Sizes { place: self.place.clone(), state: self.state.clone() })
+        Arc::new(Sizes { blocks: self.blocks.clone(), state: self.state.clone() })
     }
     fn serve(&mut self, _: usize, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
         let mut request = [0; REQUEST_SIZE];
@@ -186,7 +180,7 @@ impl VirtioDevice for Mem {
 }
 
 struct Sizes {
-    place: Range<u64>,
+    blocks: Arc<Blocks>,
     state: Arc<Mutex<State>>,
 }
 
@@ -194,8 +188,9 @@ struct Sizes {
 impl Registers for Sizes {
     fn read(&self) -> Vec<u8> {
         let state = lock(&self.state);
-        let region = self.place.end - self.place.start;
-        let fields = [BLOCK, NODE, self.place.start, region, state.usable, state.plugged, state.requested];
+        let (start, region, plugged) =
+            (self.blocks.range().start, region(&self.blocks), self.blocks.plugged());
+        let fields = [BLOCK, NODE, start, region, state.usable, plugged, state.requested];
         fields.iter().flat_map(|field| field.to_le_bytes()).collect()
     }
 }

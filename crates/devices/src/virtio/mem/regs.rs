@@ -15,6 +15,7 @@ pub const STATE: u16 = 3;
 pub const RESPONSE_SIZE: usize = 10;
 pub const ACK: u16 = 0;
 pub const NACK: u16 = 1;
+pub const BUSY: u16 = 2;
 pub const ERROR: u16 = 3;
 
 pub const STATE_PLUGGED: u16 = 0;

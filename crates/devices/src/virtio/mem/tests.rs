@@ -1,6 +1,7 @@
 use super::*;
 use crate::virtio::regs::*;
 use crate::virtio::tests::{DATA, Driver, WRITE};
+use std::ops::Range;
 use vm_memory::{Bytes, GuestAddress};
 
 const PLACE: Range<u64> = 0x1000_0000..0x1000_0000 + 16 * BLOCK;
@@ -8,9 +9,9 @@ const ANSWER: u64 = DATA + 0x100;
 
 fn device(requested: u64) -> (Driver, MemControl) {
     let mut end = None;
-    let ranges = [(0, 0x10_0000), (PLACE.start, PLACE.end - PLACE.start)];
-    let driver = Driver::over(&ranges, |memory, msi, line| {
-        let (function, control) = mem(memory, PLACE, msi, line);
+    let memory = Memory::with_room(&[(0, 0x10_0000)], Some((PLACE.start, PLACE.end - PLACE.start))).unwrap();
+    let driver = Driver::over(memory, |memory, msi, line| {
+        let (function, control) = mem(memory, msi, line).unwrap();
         end = Some(control);
         function
     });
@@ -46,13 +47,42 @@ fn blocks_are_plugged_up_to_what_was_requested() {
 }
 
 #[test]
-fn an_unplugged_block_goes_back_to_the_host() {
+fn an_unplugged_block_is_not_there_and_comes_back_as_zeros() {
     let (mut driver, control) = device(2 * BLOCK);
     ask(&mut driver, PLUG, PLACE.start, 2);
     driver.put(PLACE.start + 8, 7u64);
     assert_eq!(ask(&mut driver, UNPLUG, PLACE.start, 1).0, ACK);
-    assert_eq!(u64::from_le_bytes(driver.take(PLACE.start + 8)), 0);
+    assert!(driver.memory.ram().write_obj(7u64, GuestAddress(PLACE.start + 8)).is_err());
     assert_eq!(control.plugged().plugged, BLOCK);
+    assert_eq!(ask(&mut driver, PLUG, PLACE.start, 1).0, ACK);
+    assert_eq!(u64::from_le_bytes(driver.take(PLACE.start + 8)), 0);
+}
+
+#[test]
+fn a_request_in_an_unplugged_block_breaks_the_device() {
+    let (mut driver, _) = device(BLOCK);
+    driver.submit(&[(PLACE.start, 24, 0), (ANSWER, 10, WRITE)]);
+    assert_eq!(driver.status() & STATUS_NEEDS_RESET, STATUS_NEEDS_RESET);
+}
+
+#[test]
+fn a_block_that_the_request_itself_lies_in_is_busy() {
+    let (mut driver, control) = device(BLOCK);
+    ask(&mut driver, PLUG, PLACE.start, 1);
+    driver.put(PLACE.start, u64::from(UNPLUG));
+    driver.put(PLACE.start + 8, PLACE.start);
+    driver.put(PLACE.start + 16, 1u64);
+    driver.submit(&[(PLACE.start, 24, 0), (PLACE.start + 0x100, 10, WRITE)]);
+    assert_eq!(driver.take::<2>(PLACE.start + 0x100), BUSY.to_le_bytes());
+    assert_eq!(control.plugged().plugged, BLOCK);
+}
+
+#[test]
+fn every_block_is_plugged_and_no_more() {
+    let (mut driver, control) = device(u64::MAX);
+    assert_eq!(ask(&mut driver, PLUG, PLACE.start, 16).0, ACK);
+    assert_eq!(ask(&mut driver, PLUG, PLACE.start + 16 * BLOCK, 1).0, ERROR);
+    assert_eq!(control.plugged().plugged, PLACE.end - PLACE.start);
 }
 
 #[test]
