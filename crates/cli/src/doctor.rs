@@ -50,7 +50,7 @@ fn examine() -> Document {
     let processor = processor(&host);
     // The engines' own probes run guest code, which the wrong processor could not.
     let engines = if processor.ok { engines() } else { Vec::new() };
-    let findings = vec![processor, nesting(&engines), memory(), image_state(), packages()];
+    let findings = vec![processor, nesting(&engines), memory(), limits(), image_state(), packages()];
     let ok = findings.iter().all(|finding| finding.ok || !finding.needed);
     Document { ok, host, engines, findings }
 }
@@ -89,6 +89,11 @@ fn memory() -> Finding {
     let ok = free >= WANTED;
     let advice = if ok { "" } else { ": give nest less than its usual 2G with --memory" };
     Finding { name: "memory", ok, what: format!("{} free{advice}", size::show(free)), needed: false }
+}
+
+fn limits() -> Finding {
+    let (ok, what) = ireko_manage::worker::limits::survey();
+    Finding { name: "limits", ok, what, needed: false }
 }
 
 fn image_state() -> Finding {

@@ -71,8 +71,8 @@ pub struct Code {
     translator: Translator,
     pub(crate) sites: Vec<Site>,
     links: Vec<Linked>,
-    /// Links to other pages that are in force.
-    far: Vec<u32>,
+    /// Links to other pages that are in force, and to which block.
+    far: Vec<(u32, u32)>,
     pub(crate) blocks: Vec<Block>,
     map: Map<BlockId, u32>,
     /// The map's most wanted, found without hashing much.
@@ -86,6 +86,8 @@ pub struct Code {
     pub(crate) generation: u64,
     _registration: Option<crate::signal::Registration>,
     buffer: Vec<u8>,
+    /// Bytes of blocks' lists.
+    listed: usize,
 }
 
 fn granules(offset: u64, length: u64) -> u64 {
@@ -114,6 +116,7 @@ impl Code {
             generation: 0,
             _registration: registration,
             buffer: Vec::with_capacity(4096 + 16),
+            listed: 0,
         })
     }
 
@@ -158,6 +161,7 @@ impl Code {
         let Some(linked) = self.links.get(link as usize) else { return };
         self.cache.patch(linked.patch, self.blocks[to as usize].code as usize);
         self.blocks[to as usize].incoming.push(link);
+        self.listed += size_of::<u32>();
     }
 
     /// Points a link at what it does without a block: the jump table.
@@ -169,10 +173,37 @@ impl Code {
 
     /// Undoes the links to other pages.
     pub(crate) fn unlink_far(&mut self) {
-        for link in std::mem::take(&mut self.far) {
+        let far = std::mem::take(&mut self.far);
+        for &(link, _) in &far {
             let linked = &self.links[link as usize];
             self.cache.patch(linked.patch, linked.stub);
         }
+        let mut targets: Vec<u32> = far.into_iter().map(|(_, to)| to).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        for to in targets {
+            let links = &self.links;
+            self.blocks[to as usize].incoming.retain(|&link| links[link as usize].far.is_none());
+        }
+    }
+
+    /// Bytes that are noted of the code. They go with it.
+    fn noted(&self) -> usize {
+        // A map has room for twice what is in it, at most, and a byte for each place.
+        let map = 2 * (size_of::<(BlockId, u32)>() + 1);
+        let page = 2 * (size_of::<(u64, PageCode)>() + 1);
+        size_of_val(&*self.sites)
+            + size_of_val(&*self.links)
+            + size_of_val(&*self.far)
+            + self.blocks.len() * (size_of::<Block>() + map)
+            + self.pages.len() * page
+            + self.listed
+    }
+
+    /// There is no room for another block, in the cache or beside it: notes take as much as the code may at most.
+    fn is_full(&self) -> bool {
+        let (start, end) = self.cache.range();
+        end - start - self.cache.used() < 1 << 20 || self.noted() > end - start
     }
 
     fn remove(&mut self, number: u32) {
@@ -268,7 +299,7 @@ impl Cpu {
             return self.code.link_to_table(link);
         }
         self.code.link(link, block);
-        self.code.far.push(link);
+        self.code.far.push((link, block));
     }
 
     /// Physical address of the code byte at a linear address.
@@ -329,8 +360,7 @@ impl Cpu {
 
     fn translate(&mut self, linear: u64, id: BlockId) -> Result<u32, Fault> {
         self.counters.blocks += 1;
-        let room = self.code.cache.range().1 - self.code.cache.range().0 - self.code.cache.used();
-        if room < 1 << 20 {
+        if self.code.is_full() {
             self.clear_code();
         }
         let in_page = 4096 - (id.physical & 0xfff) as usize;
@@ -403,6 +433,8 @@ impl Cpu {
             stub: at + l.stub as usize,
             far: l.far.map(|far| at + far as usize),
         }));
+        // In the lists of at most two pages, and with the rows that lead from the host's instructions to the guest's.
+        code.listed += 2 * size_of::<u32>() + size_of_val(&*made.faults);
         code.blocks.push(Block {
             id,
             code: at as u32,
@@ -508,8 +540,13 @@ impl Cpu {
         code.far.clear();
         code.sites.clear();
         code.cache.clear();
+        code.listed = 0;
         code.undone = true;
         code.generation += 1;
         self.forget_jumps();
     }
 }
+
+#[cfg(test)]
+#[path = "code_tests.rs"]
+mod tests;

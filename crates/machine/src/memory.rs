@@ -4,6 +4,13 @@ pub use ireko_devices::virtio::Statistics;
 use ireko_devices::virtio::{BalloonControl, MEM_BLOCK, MemControl};
 use ireko_vmcore::memory::PAGE;
 
+/// What the process of a VM needs beside `memory` bytes of guest memory: translated code and what is noted of it, banks,
+/// devices' buffers, the host's page tables, the kernel and initrd while they are loaded.
+pub fn overhead(memory: u64) -> u64 {
+    const FIXED: u64 = 256 << 20;
+    FIXED + memory / 8
+}
+
 /// What a VM has of its memory, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryState {

@@ -9,7 +9,7 @@ use crate::store::{Config, Run, Store, StoreError, WorkerLock};
 use crate::worker::inside::Inside;
 use crate::worker::launch::{LOG, last_words};
 use crate::worker::protocol::{Reply, Request, Status};
-use crate::worker::{Client, Launcher};
+use crate::worker::{self, Client, Launcher};
 use ireko_machine::EngineChoice;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -246,6 +246,7 @@ impl Host {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+        worker::limits::sweep();
         true
     }
 

@@ -221,4 +221,14 @@ mod tests {
         timer.cancel();
         assert!(fired.recv_timeout(Duration::from_millis(8)).is_err());
     }
+
+    #[test]
+    fn a_timer_that_is_armed_for_ever_is_in_the_queue_once() {
+        let clock = Clock::new();
+        let timers = Timers::new(clock);
+        let timer = timers.timer(|| {});
+        let later = clock.now() + 3_600_000_000_000;
+        (0..10_000).for_each(|n| timer.arm(later + n));
+        assert_eq!(timers.owner.0.lock().armed.len(), 1);
+    }
 }

@@ -56,7 +56,7 @@ impl Levels {
             Ok(Image { kernel, initrd, command_line: command_line.clone() })
         };
         Ok(Self {
-            machines: RealMachines { image: Box::new(image), network: None },
+            machines: RealMachines { image: Box::new(image), network: None, limits: None },
             chosen: engine::choose(plan.engine.parse()?, plan.deeper())?,
             options: plan.options.clone(),
             level: orders.level,

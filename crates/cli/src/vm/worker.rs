@@ -11,7 +11,7 @@ use ireko_machine::Source;
 use ireko_manage::Guid;
 use ireko_manage::store::{Config, Store, default_home};
 use ireko_manage::worker::machine::{Image, RealMachines};
-use ireko_manage::worker::{self, Network, protocol};
+use ireko_manage::worker::{self, Network, limits, protocol};
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,12 +20,15 @@ pub fn worker(id: Guid) -> Result<ExitCode> {
     // A session of its own: no terminal's signal reaches it. It fails for who leads a group already; that is enough.
     let _ = ireko_manage::worker::own_session();
     let store = Store::open(default_home()?)?;
+    // Who cannot be read is told of below.
+    let limits = store.load(id).ok().map(|config| limits::enter(id, &config.memory));
     // Before there is a second thread, so that all of them hold the signals.
     sys::hold_ending_signals();
     ends::heed_signals(store.clone(), id);
     let machines = RealMachines {
         image: Box::new(|config| built_in(config).map_err(|e| format!("{e:#}"))),
         network: Some(Arc::new(Network::new(store.clone()))),
+        limits: limits.map(Arc::new),
     };
     worker::run(&store, id, &machines, |started| {
         if let Err(error) = protocol::write_line(&mut io::stdout(), &started) {

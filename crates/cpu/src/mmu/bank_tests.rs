@@ -229,3 +229,22 @@ fn no_address_hits_an_empty_fetch() {
     });
     assert_eq!(taken, None);
 }
+
+#[test]
+fn large_pages_all_over_the_address_space_are_remembered_up_to_a_bound() {
+    let mut bank = Bank::new().unwrap();
+    for n in 0..100_000u64 {
+        bank.mark_size(n << 21, 2 << 20);
+        bank.mark_size(n << 30, 1 << 30);
+        assert!(bank.large.len() + bank.giant.len() <= MOST_LARGE + 3);
+    }
+}
+
+#[test]
+fn address_spaces_without_end_share_a_number_of_banks() {
+    let mut banks = Banks::new().unwrap();
+    for n in 0..1000 {
+        banks.select(Tag { asid: n, nested_root: 0, pcid: 7 }).unwrap();
+    }
+    assert_eq!(banks.all().count(), BANKS);
+}

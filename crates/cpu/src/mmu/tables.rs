@@ -140,3 +140,35 @@ impl Cpu {
         Root { cr3, cr0: regs.cr0 & 0x8001_0001, cr4: regs.cr4 & 0x3010b0, efer: regs.efer & 0xd00, nested }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::CpuSpec;
+
+    fn tracked() -> Cpu {
+        let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, 0x8000 << 12)]).unwrap()).unwrap();
+        cpu.banks.current().tracked = true;
+        cpu
+    }
+
+    #[test]
+    fn a_table_that_is_rewritten_for_ever_is_noted_once() {
+        let mut cpu = tracked();
+        for _ in 0..10_000 {
+            cpu.track(&[5, 6]);
+            cpu.wrote_table(5);
+        }
+        assert_eq!((cpu.banks.current().frames.len(), cpu.dependents.len()), (1, 1));
+        assert!(cpu.banks.current().dirty);
+    }
+
+    #[test]
+    fn more_tables_than_are_noted_end_the_tracking() {
+        let mut cpu = tracked();
+        (0..=MOST_FRAMES as u64).for_each(|frame| cpu.track(&[frame]));
+        assert!(!cpu.banks.current().tracked);
+        assert_eq!((cpu.banks.current().frames.len(), cpu.dependents.len()), (0, 0));
+        assert!(!cpu.physical.memory().watch().watched(7));
+    }
+}

@@ -82,3 +82,10 @@ fn fcr_clears_the_receive_fifo() {
     write8(&mut serial, 0, FCR, 1 | FCR_CLEAR_RX);
     assert_eq!(read8(&mut serial, 0, LSR) & 1, 0);
 }
+
+#[test]
+fn input_that_nobody_takes_is_kept_up_to_a_bound() {
+    let (mut serial, _, _) = port();
+    (0..100).for_each(|_| serial.input(&[7; 4096]));
+    assert_eq!(serial.backlog.len(), BACKLOG);
+}

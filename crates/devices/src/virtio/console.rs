@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 const RECEIVE: usize = 0;
 /// Input that waits for the driver's buffers; what comes beyond this is lost.
-const BACKLOG: usize = 1 << 20;
+pub(super) const BACKLOG: usize = 1 << 20;
 const CHUNK: usize = 4096;
 
 type Backlog = Arc<Mutex<VecDeque<u8>>>;
@@ -24,7 +24,7 @@ pub struct Console {
 /// The far end of the port's input.
 #[derive(Clone)]
 pub struct ConsoleInput {
-    backlog: Backlog,
+    pub(super) backlog: Backlog,
     function: Weak<Mutex<VirtioPci>>,
 }
 

@@ -5,6 +5,8 @@ mod blk;
 mod common;
 mod console;
 mod gate;
+#[cfg(test)]
+mod growth_tests;
 mod mem;
 mod net;
 mod pci;

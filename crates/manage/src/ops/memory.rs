@@ -128,6 +128,13 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
         // The worker knows what runs inside, and what the guest can do.
         call.host.ask(config, &Request::Memory { settings: new.clone() })?;
     }
+    if new.maximum > old.maximum
+        && let Some(status) = call.host.vm(config.clone()).status
+        && let Some(told) =
+            rules::memory::beyond(&new, status.memory_reachable, call.host.surroundings.host().memory)
+    {
+        call.warn(told);
+    }
     config.memory = new;
     Ok(())
 }

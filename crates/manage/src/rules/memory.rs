@@ -16,9 +16,24 @@ const GROWTH: u64 = 16;
 /// The most that a VM can ever have without a new start: its devices leave room for it. With dynamic memory that is Maximum,
 /// otherwise a multiple of Startup; in both cases no more than the host has.
 pub fn most(memory: &Memory, host: u64) -> u64 {
-    let multiple = memory.startup.saturating_mul(GROWTH);
-    let wanted = if memory.dynamic { memory.maximum.max(multiple) } else { multiple };
+    let wanted = if memory.dynamic { memory.maximum } else { memory.startup.saturating_mul(GROWTH) };
     (wanted.min(host) / STEP * STEP).max(memory.startup)
+}
+
+/// The most that a VM has with these settings.
+pub fn allowed(memory: &Memory) -> u64 {
+    if memory.dynamic { memory.maximum.max(memory.startup) } else { memory.startup }
+}
+
+/// What to tell of a Maximum that was raised while the VM runs, if it is above what its devices can give and the host has.
+pub fn beyond(new: &Memory, reachable: u64, host: u64) -> Option<String> {
+    (new.dynamic && most(new, host) > reachable).then(|| {
+        format!(
+            "It was started with room for {} MB, and a Maximum of {} MB counts from its next start on.",
+            reachable / MIB,
+            new.maximum / MIB
+        )
+    })
 }
 
 /// Whether the running VM `now` can have `startup` bytes, with `free` bytes on the host.
@@ -198,6 +213,21 @@ mod tests {
         assert_eq!(most(&of(1 << 30), (8 << 30) + 4096), 8 << 30);
         assert_eq!(most(&Memory { dynamic: true, ..of(1 << 30) }, 64 << 30), 64 << 30);
         assert_eq!(most(&of(16 << 30), 8 << 30), 16 << 30);
+    }
+
+    #[test]
+    fn maximum_bounds_what_can_ever_be_had() {
+        let dynamic = |maximum| Memory { dynamic: true, maximum, ..of(1 << 30) };
+        assert_eq!(most(&dynamic(2 << 30), 64 << 30), 2 << 30);
+        assert_eq!((allowed(&dynamic(2 << 30)), allowed(&of(1 << 30))), (2 << 30, 1 << 30));
+    }
+
+    #[test]
+    fn a_maximum_above_the_room_of_the_start_is_told() {
+        let raised = Memory { dynamic: true, maximum: 4 << 30, ..of(1 << 30) };
+        assert!(beyond(&raised, 2 << 30, 64 << 30).unwrap().contains("2048 MB"));
+        assert_eq!(beyond(&raised, 4 << 30, 64 << 30), None);
+        assert_eq!(beyond(&raised, 2 << 30, 2 << 30), None);
     }
 
     #[test]

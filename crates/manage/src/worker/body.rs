@@ -33,7 +33,8 @@ pub fn run(store: &Store, id: Guid, factory: &dyn Factory, report: impl FnOnce(S
 
 struct Prepared {
     config: Config,
-    machine: Box<dyn Machine>,
+    /// `None` while another is made.
+    machine: Option<Box<dyn Machine>>,
     control: Arc<Control>,
     listener: UnixListener,
     // Dropped in this order: who sees the worker gone finds its disks free.
@@ -69,12 +70,13 @@ fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, S
     let control = Arc::new(Control {
         console,
         network: machine.network(),
+        limits: factory.limits(),
         directory,
         nested: config.processor.expose_virtualization_extensions,
         started: Instant::now(),
         inner: Mutex::new(inner),
     });
-    Ok(Prepared { config, machine, control, listener, _lock: lock, _disks: disks })
+    Ok(Prepared { config, machine: Some(machine), control, listener, _lock: lock, _disks: disks })
 }
 
 /// Through the directory's descriptor: a socket's path may have 107 bytes only, and the home's may be longer.
@@ -101,10 +103,12 @@ impl Prepared {
         }
         let (served, listener) = (control.clone(), self.listener.try_clone());
         spawn("control socket", move || listener.into_iter().for_each(|one| serve(served.clone(), one)));
-        if self.machine.watched() {
+        let machine = self.machine.as_ref();
+        if machine.is_some_and(|machine| machine.watched()) {
             watch(&control);
         }
-        report(Started::Running { pid: run.pid, engine: self.machine.engine().0 });
+        let engine = machine.map(|machine| machine.engine().0).unwrap_or_default();
+        report(Started::Running { pid: run.pid, engine });
         let outcome = self.run_through_resets(factory);
         run.ended = Some(now());
         run.clean = matches!(outcome, Outcome::PowerOff | Outcome::Stopped);
@@ -114,12 +118,16 @@ impl Prepared {
         }
         control.console.close();
         let _ = fs::remove_file(directory.join(SOCKET));
+        control.limits.iter().for_each(|limits| limits.leave());
     }
 
     /// A reset is a new machine of the same configuration.
     fn run_through_resets(&mut self, factory: &dyn Factory) -> Outcome {
         loop {
-            let outcome = self.machine.run();
+            // One goes before the next comes: a VM never has its memory twice.
+            let Some(outcome) = self.machine.take().map(|mut machine| machine.run()) else {
+                return Outcome::Stopped;
+            };
             if outcome != Outcome::Reset {
                 return outcome;
             }
@@ -129,12 +137,14 @@ impl Prepared {
                 self.config.adapters = adapters;
             }
             match factory.make(&self.config, self.control.console.clone()) {
-                Ok(machine) => self.machine = machine,
+                Ok(machine) => {
+                    let mut inner = self.control.lock();
+                    (inner.remote, inner.engine) = (machine.remote(), machine.engine());
+                    self.machine = Some(machine);
+                }
                 Err(why) => return Outcome::Failed(format!("after a reset: {why}")),
             }
             let mut inner = self.control.lock();
-            inner.remote = self.machine.remote();
-            inner.engine = self.machine.engine();
             inner.stopping_until = None;
             inner.paused = false;
             inner.resets += 1;

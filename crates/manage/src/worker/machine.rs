@@ -1,6 +1,7 @@
 //! The machine as a worker sees it: something that runs to an end and can be told things meanwhile.
 
 use super::console::Console;
+use super::limits::Limits;
 use super::network::Network;
 use crate::rules;
 use crate::store::Config;
@@ -54,6 +55,10 @@ pub trait Remote: Send + Sync {
 pub trait Factory: Send + Sync {
     /// The error is a sentence.
     fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String>;
+    /// What this process may take of its host, where that is limited.
+    fn limits(&self) -> Option<Arc<Limits>> {
+        None
+    }
 }
 
 /// Kernel, initrd and command line of the image that VMs without a kernel boot.
@@ -71,9 +76,13 @@ pub struct RealMachines {
     pub image: Box<ImageMaker>,
     /// Without one, machines have no network adapters.
     pub network: Option<Arc<Network>>,
+    pub limits: Option<Arc<Limits>>,
 }
 
 impl Factory for RealMachines {
+    fn limits(&self) -> Option<Arc<Limits>> {
+        self.limits.clone()
+    }
     fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String> {
         let mut spec = self.spec(config)?;
         if let Some(network) = &self.network {

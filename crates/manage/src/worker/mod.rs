@@ -9,6 +9,7 @@ pub mod fake;
 pub mod host_side;
 pub mod inside;
 pub mod launch;
+pub mod limits;
 pub mod machine;
 pub mod memory;
 pub mod network;
@@ -21,6 +22,7 @@ pub mod usage;
 pub use body::run;
 pub use client::Client;
 pub use launch::{Launcher, ProcessLauncher};
+pub use limits::Limits;
 pub use machine::{Factory, Machine, RealMachines, Remote};
 pub use network::Network;
 

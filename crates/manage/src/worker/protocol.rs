@@ -59,6 +59,9 @@ pub struct Status {
     pub engine_reason: String,
     /// What the VM has, in bytes.
     pub memory_assigned: u64,
+    /// What it can have at most until its next start.
+    #[serde(default)]
+    pub memory_reachable: u64,
     /// What it should have.
     #[serde(default)]
     pub memory_target: u64,
@@ -80,6 +83,9 @@ pub struct Status {
     pub hypervisor: Option<bool>,
     #[serde(default)]
     pub worlds: Option<u32>,
+    /// What bounds the worker on its host.
+    #[serde(default)]
+    pub limits: Option<String>,
     pub resets: u64,
     pub console_bytes: u64,
     pub viewers: usize,

@@ -2,6 +2,7 @@
 
 use super::console::Console;
 use super::inside::{Inside, Watch};
+use super::limits::Limits;
 use super::machine::Remote;
 use super::memory::{self, Keeper};
 use super::network::Network;
@@ -26,6 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Control {
     pub console: Console,
     pub network: Option<Arc<Network>>,
+    pub limits: Option<Arc<Limits>>,
     pub directory: PathBuf,
     pub nested: bool,
     pub started: Instant,
@@ -106,6 +108,7 @@ impl Control {
             engine: inner.engine.0.clone(),
             engine_reason: inner.engine.1.clone(),
             memory_assigned: assigned,
+            memory_reachable: memory.base + memory.room,
             memory_target: inner.memory.target(),
             memory_settling: inner.memory.settling(assigned),
             memory_demand: inner.memory.demand(),
@@ -115,6 +118,7 @@ impl Control {
             nested: self.nested,
             hypervisor: hypervisor.or((!self.nested).then_some(false)),
             worlds: worlds.or((!self.nested).then_some(0)),
+            limits: self.limits.as_ref().map(|limits| limits.describe()),
             resets: inner.resets,
             console_bytes: self.console.written(),
             viewers: self.console.viewers(),

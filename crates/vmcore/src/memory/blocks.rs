@@ -96,33 +96,38 @@ impl Blocks {
     }
 }
 
-/// Keeps a block there for as long as a device reaches into it.
+/// Keeps blocks there for as long as a device reaches into them.
 #[derive(Debug)]
 pub struct Pin {
     blocks: Arc<Blocks>,
-    index: usize,
+    indices: Range<usize>,
 }
 
 impl Pin {
-    /// `None`: the block of this address is not there.
-    pub(super) fn new(blocks: &Arc<Blocks>, address: u64) -> Option<Self> {
-        let index = blocks.index(address)?;
+    /// For the blocks of a range, up to the first that is away, and how many bytes that makes; `None`: even the first is away.
+    pub(super) fn new(blocks: &Arc<Blocks>, address: u64, size: u64) -> Option<(Self, u64)> {
+        let wanted = blocks.indices(address, size)?;
         let more = |word: u32| (word & PRESENT != 0).then(|| word + 1);
-        blocks.words.get(index)?.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
-        Some(Self { blocks: blocks.clone(), index })
-    }
-}
-
-impl Clone for Pin {
-    fn clone(&self) -> Self {
-        self.blocks.words[self.index].fetch_add(1, Ordering::AcqRel);
-        Self { blocks: self.blocks.clone(), index: self.index }
+        let pinned = |word: &AtomicU32| word.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
+        let count = blocks
+            .words
+            .get(wanted.start..)?
+            .iter()
+            .take(wanted.len())
+            .take_while(|word| pinned(word))
+            .count();
+        let indices = wanted.start..wanted.start + count;
+        let end = blocks.range.start + indices.end as u64 * BLOCK;
+        let pin = Self { blocks: blocks.clone(), indices };
+        (count > 0).then(|| (pin, size.min(end - address)))
     }
 }
 
 impl Drop for Pin {
     fn drop(&mut self) {
-        self.blocks.words[self.index].fetch_sub(1, Ordering::AcqRel);
+        for word in &self.blocks.words[self.indices.clone()] {
+            word.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -158,14 +163,15 @@ mod tests {
     fn a_block_in_use_stays_and_so_do_those_beside_it() {
         let blocks = Arc::new(Blocks::new(START, 4 * BLOCK));
         blocks.add(START, 4 * BLOCK);
-        let pin = Pin::new(&blocks, START + 2 * BLOCK).unwrap();
-        let second = pin.clone();
+        let (pin, size) = Pin::new(&blocks, START + 2 * BLOCK + 8, 2 * BLOCK).unwrap();
+        assert_eq!(size, 2 * BLOCK - 8);
+        let second = Pin::new(&blocks, START + 3 * BLOCK, 1);
         drop(pin);
         assert!(!blocks.remove(START, 4 * BLOCK));
         assert_eq!(blocks.all(START, 4 * BLOCK), Some(true));
         drop(second);
         assert!(blocks.remove(START, 4 * BLOCK));
-        assert!(Pin::new(&blocks, START).is_none());
+        assert!(Pin::new(&blocks, START, 8).is_none());
         assert_eq!(blocks.plugged(), 0);
     }
 }

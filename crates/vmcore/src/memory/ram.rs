@@ -3,7 +3,7 @@
 // UNSAFETY: makes slices of guest memory from host addresses.
 #![allow(unsafe_code)]
 
-use super::blocks::{BLOCK, Blocks, Pin};
+use super::blocks::{Blocks, Pin};
 use super::watch::Watch;
 use super::{Region, mapping::Mapping};
 use std::iter::FusedIterator;
@@ -33,8 +33,8 @@ impl GuestRam {
         let (_, region) = self.region(address)?;
         let (mut room, mut pin) = (region.guest + region.size - address, None);
         if region.later {
-            pin = Some(Pin::new(self.blocks.as_ref()?, address)?);
-            room = room.min(BLOCK - (address - region.guest) % BLOCK);
+            let (pinned, there) = Pin::new(self.blocks.as_ref()?, address, room.min(size as u64))?;
+            (room, pin) = (there, Some(Arc::new(pinned)));
         }
         let host = region.host.wrapping_add((address - region.guest) as usize);
         let bitmap = WatchBitmap { watch: self.watch.clone(), address, pin };
@@ -96,7 +96,7 @@ pub struct WatchBitmap {
     watch: Arc<Watch>,
     /// Of the slice's first byte.
     address: u64,
-    pin: Option<Pin>,
+    pin: Option<Arc<Pin>>,
 }
 
 impl std::fmt::Debug for WatchBitmap {

@@ -164,3 +164,16 @@ fn unknown_and_endless_statistics_harm_nobody() {
     driver.submit(&[(0, 0x10_0000, 0); SIZE as usize]);
     assert_eq!((driver.used(), driver.status() & STATUS_NEEDS_RESET), (1, 0));
 }
+
+#[test]
+fn pages_given_for_ever_are_noted_once_and_only_those_that_are_there() {
+    let (mut driver, control) = device(INFLATE);
+    let all = control.size();
+    for round in 0..8u32 {
+        // What is there ends at page 0x100; pages 0x40 to 0x4f, and what is far beyond.
+        let frames: Vec<u32> = (0x40..0x50).chain([0x100, 0x101 + round, u32::MAX - round]).collect();
+        pages(&mut driver, &frames);
+    }
+    assert_eq!((all, control.size()), (0, 16 * PAGE));
+    assert!(crate::lock(&control.state).inside.words.len() <= 0x100 / 64);
+}

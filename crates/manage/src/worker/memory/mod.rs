@@ -205,6 +205,9 @@ pub fn change(control: &Control, settings: &Memory) -> Result<(), String> {
         );
     }
     let hypervisor = remote.hypervisor();
+    if let Some(limits) = &control.limits {
+        limits.allow(settings);
+    }
     control.lock().memory.change(settings.clone(), hypervisor, host(), &*remote)
 }
 

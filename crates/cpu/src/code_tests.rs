@@ -1,0 +1,70 @@
+use super::*;
+use crate::cpu::CpuSpec;
+
+const START: u64 = 0x1_0000;
+const SIZE: u64 = 0x2_0000;
+
+/// In real mode, with `code` again and again from START on.
+fn cpu(code: &[u8]) -> Cpu {
+    let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, START + SIZE)]).unwrap()).unwrap();
+    for at in (START..START + SIZE).step_by(code.len()) {
+        cpu.write_physical(at, code);
+    }
+    cpu
+}
+
+/// The block of the `n`th of all ways to get at the code: the same bytes are another block for each RIP.
+fn block(cpu: &mut Cpu, n: u64, length: u64) -> u32 {
+    let places = SIZE / length;
+    let (physical, rip) = (START + n % places * length, n / places * length);
+    cpu.regs.seg[seg::CS].base = physical.wrapping_sub(rip);
+    cpu.regs.rip = rip;
+    cpu.block(cpu.key()).unwrap()
+}
+
+/// The most that was noted until all was forgotten once, for a cache of so many bytes.
+fn fill(code: &[u8]) -> (usize, usize) {
+    let mut cpu = cpu(code);
+    let (start, end) = cpu.code.cache.range();
+    let mut most = 0;
+    for n in 0..8_000_000 {
+        block(&mut cpu, n, code.len() as u64);
+        most = most.max(cpu.code.noted());
+        if cpu.code.generation > 0 {
+            assert!(cpu.code.blocks.len() == 1 && cpu.code.pages.len() == 1);
+            return (most, end - start);
+        }
+    }
+    panic!("never full: {} bytes of code, {most} of notes", cpu.code.cache.used());
+}
+
+/// What one block can add.
+const ONE: usize = 64 << 10;
+
+#[test]
+fn notes_of_the_smallest_blocks_take_no_more_than_the_cache() {
+    // jmp $+2
+    let (noted, cache) = fill(&[0xeb, 0]);
+    assert!(noted <= cache + ONE, "{noted} {cache}");
+}
+
+#[test]
+fn notes_of_blocks_full_of_routines_take_no_more_than_the_cache() {
+    // str ax (which raises #UD in real mode), as often as fits into a block
+    let (noted, cache) = fill(&[0x0f, 0x00, 0xc8].repeat(63));
+    assert!(noted <= cache + ONE, "{noted} {cache}");
+}
+
+#[test]
+fn links_that_are_made_and_undone_for_ever_are_listed_no_more() {
+    let mut cpu = cpu(&[0xeb, 0]);
+    let block = block(&mut cpu, 0, 2);
+    let stub = cpu.code.links[0].stub;
+    cpu.code.links[0].far = Some(stub);
+    for _ in 0..10_000 {
+        cpu.code.link(0, block);
+        cpu.code.far.push((0, block));
+        cpu.code.unlink_far();
+    }
+    assert_eq!((cpu.code.blocks[block as usize].incoming.len(), cpu.code.far.len()), (0, 0));
+}

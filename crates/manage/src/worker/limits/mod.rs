@@ -1,0 +1,79 @@
+//! What a worker may take of its host, whatever its guest does: a control group of its own where cgroup v2 can be written,
+//! else resource limits.
+
+mod group;
+mod resources;
+#[cfg(test)]
+mod tests;
+
+use self::group::Group;
+use crate::guid::Guid;
+use crate::store::Memory;
+use crate::{rules, worker};
+use ireko_machine::overhead;
+use std::path::Path;
+use std::sync::Mutex;
+
+/// Processes and threads of one worker.
+pub const MOST_PROCESSES: u64 = 512;
+/// Open files of one worker.
+const MOST_FILES: u64 = 4096;
+/// Address space that may be written beside guest memory: room for tables that grow by doubling, stacks, heaps.
+const ADDRESS_SPACE: u64 = 1 << 30;
+
+/// The limits of this process.
+pub struct Limits {
+    group: Result<Mutex<Group>, String>,
+}
+
+/// Puts this process under its limits, at its start: before it has other threads, and before it gives up rights. The result
+/// stays with it to its end.
+pub fn enter(id: Guid, memory: &Memory) -> Limits {
+    let reachable = rules::memory::most(memory, worker::memory::host().total);
+    resources::limit(reachable + reachable / 4 + ADDRESS_SPACE);
+    let allowed = rules::memory::allowed(memory);
+    let group = Group::enter(Path::new(group::MOUNT), &id.to_string(), allowed + overhead(allowed));
+    Limits { group: group.map(Mutex::new) }
+}
+
+impl Limits {
+    /// In words: which of the two, and why.
+    pub fn describe(&self) -> String {
+        match &self.group {
+            Ok(group) => group.lock().unwrap_or_else(|e| e.into_inner()).describe(),
+            Err(why) => format!("resource limits ({why})"),
+        }
+    }
+
+    /// The VM may have so much from now on. What it may have no more, its guest has to give first: that counts from the next
+    /// start on.
+    pub fn allow(&self, memory: &Memory) {
+        let allowed = rules::memory::allowed(memory);
+        if let Ok(group) = &self.group {
+            group.lock().unwrap_or_else(|e| e.into_inner()).raise(allowed + overhead(allowed));
+        }
+    }
+
+    /// The end of the worker.
+    pub fn leave(&self) {
+        if let Ok(group) = &self.group {
+            group.lock().unwrap_or_else(|e| e.into_inner()).leave();
+        }
+    }
+}
+
+/// Whether workers get a group of their own on this host, and what they get otherwise and why; by trying.
+pub fn survey() -> (bool, String) {
+    match Group::try_out(Path::new(group::MOUNT)) {
+        Ok(place) => (
+            true,
+            format!("each in a control group of its own in {} (memory.max, pids.max)", place.display()),
+        ),
+        Err(why) => (false, format!("resource limits only (data, open files, core dumps): {why}")),
+    }
+}
+
+/// Removes groups whose workers are gone.
+pub fn sweep() {
+    group::sweep(Path::new(group::MOUNT));
+}
