@@ -7,8 +7,8 @@ const SIZE: u64 = 0x2_0000;
 /// In real mode, with `code` again and again from START on.
 fn cpu(code: &[u8]) -> Cpu {
     let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, START + SIZE)]).unwrap()).unwrap();
-    for at in (START..START + SIZE).step_by(code.len()) {
-        cpu.write_physical(at, code);
+    for (at, byte) in (START..START + SIZE).zip(code.iter().cycle()) {
+        cpu.write_physical(at, &[*byte]);
     }
     cpu
 }
@@ -59,8 +59,7 @@ fn notes_of_blocks_full_of_routines_take_no_more_than_the_cache() {
 fn links_that_are_made_and_undone_for_ever_are_listed_no_more() {
     let mut cpu = cpu(&[0xeb, 0]);
     let block = block(&mut cpu, 0, 2);
-    let stub = cpu.code.links[0].stub;
-    cpu.code.links[0].far = Some(stub);
+    cpu.code.links.insert(0, Linked { patch: 0, stub: 0, far: Some(0) });
     for _ in 0..10_000 {
         cpu.code.link(0, block);
         cpu.code.far.push((0, block));
