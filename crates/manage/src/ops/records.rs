@@ -81,7 +81,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("Engine", vm.status.as_ref().map_or(config.engine.clone(), |status| status.engine.clone()))
         .with("ExposeVirtualizationExtensions", config.processor.expose_virtualization_extensions)
         .with("HypervisorRunning", hypervisor_running(vm))
-        .with("Limits", vm.status.as_ref().and_then(|status| status.limits.clone()))
+        .with("Limits", vm.status.as_ref().and_then(|status| status.limits.clone()).unwrap_or_default())
         .with("NestedWorlds", vm.status.as_ref().map_or(Some(0), |status| status.worlds))
         .with("WorkerProcessId", vm.status.as_ref().map(|status| status.pid))
 }
