@@ -207,3 +207,53 @@ fn random_rings_harm_nobody() {
     }
     assert_eq!(machine.bus.counters().len(), 11);
 }
+
+/// A guest's accesses by bytes: rings and configuration of each virtio device over memory that the bytes fill, and accesses
+/// to whatever is there.
+#[test]
+fn fuzz_devices() {
+    bolero::check!().with_test_time(std::time::Duration::from_secs(4)).for_each(|input: &[u8]| {
+        let machine = machine();
+        let write = |address: u64, value: u64, len: usize| {
+            machine.bus.write(Space::Mmio, WINDOWS.mmio32.start + address, &value.to_le_bytes()[..len]);
+        };
+        let (head, rest) = input.split_at(input.len().min(16));
+        let at = |n: usize| head.get(n).copied().unwrap_or(0);
+        let memory: Vec<u8> =
+            rest.iter().copied().cycle().take(if rest.is_empty() { 0 } else { 0x3000 }).collect();
+        machine.memory.ram().write_slice(&memory, GuestAddress(0x1000)).unwrap();
+        let bar = u64::from(at(0) % 6) * 0x8000;
+        write(bar + 0x14, 0, 1);
+        write(bar + 0x08, u64::from(at(1) & 1), 4);
+        write(bar + 0x0c, u64::from(at(2)) << 28 | 1, 4);
+        write(bar + 0x14, 11, 1);
+        for queue in 0..=u64::from(at(3) % 3) {
+            write(bar + 0x16, queue, 2);
+            write(bar + 0x18, 1 << (at(4) % 9), 2);
+            for (n, register) in [0x20, 0x28, 0x30].into_iter().enumerate() {
+                write(
+                    bar + register,
+                    0x1000 * (1 + u64::from(at(5 + n) & 3)) + u64::from(at(5 + n) >> 2 & 0x30),
+                    4,
+                );
+            }
+            write(bar + 0x1c, 1, 2);
+        }
+        write(bar + 0x14, 15, 1);
+        for queue in 0..=u64::from(at(3) % 3) {
+            write(bar + 0x3000 + 4 * queue, queue, 2);
+        }
+        for access in rest.chunks_exact(4).take(64) {
+            let mut random =
+                Random(u64::from_le_bytes([access[0], access[1], access[2], access[3], 1, 0, 0, 0]));
+            let (space, address) = place(&mut random);
+            let len = 1 << (access[0] % 3);
+            let mut data = random.value().to_le_bytes();
+            match access[1] % 3 {
+                0 => machine.bus.read(space, address, &mut data[..len]),
+                _ => machine.bus.write(space, address, &data[..len]),
+            }
+        }
+        assert_eq!(machine.memory.size(), 0x110_0000);
+    });
+}

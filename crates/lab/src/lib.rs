@@ -6,3 +6,4 @@
 pub mod board;
 pub mod oracle;
 pub mod rng;
+pub mod storm;

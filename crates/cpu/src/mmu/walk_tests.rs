@@ -466,3 +466,50 @@ fn legacy_nested_tables_translate_32_bits() {
     let paging = Paging { cr0: cr0::PE, stage2: Some(stage2), ..long(0) };
     assert_eq!(walk(&fake, &paging, 0x5008, READ).unwrap().physical, 0x9008);
 }
+
+/// Tables made of a few words that come again everywhere: recursive, crossing, with reserved bits.
+struct Noise<'a> {
+    words: &'a [u8],
+    busy: RefCell<u32>,
+}
+
+impl Tables for Noise<'_> {
+    fn read(&self, address: u64, size: usize) -> Option<u64> {
+        let words = (self.words.len() / 8).max(1) as u64;
+        let at = ((address >> 3) % words) as usize * 8;
+        let bytes = self.words.get(at..at + 8)?.try_into().ok()?;
+        let value = u64::from_le_bytes(bytes);
+        (address < 1 << 40).then_some(if size == 4 { value & 0xffff_ffff } else { value })
+    }
+    fn set_bits(&self, _: u64, _: usize, _: u64, _: u64) -> bool {
+        *self.busy.borrow_mut() += 1;
+        !self.busy.borrow().is_multiple_of(3)
+    }
+}
+
+#[test]
+fn fuzz_page_tables() {
+    bolero::check!().with_test_time(std::time::Duration::from_secs(2)).for_each(|input: &[u8]| {
+        let (head, words) = input.split_at(input.len().min(40));
+        let at = |n: usize| head.get(n).copied().unwrap_or(0);
+        let word = |n: usize| u64::from_le_bytes(core::array::from_fn(|k| at(n + k)));
+        let tables = Noise { words, busy: RefCell::new(0) };
+        let format = match at(0) % 4 {
+            0 => long(u64::from(at(1)) << 16),
+            1 => legacy(u64::from(at(1))),
+            2 => Paging { pdpte: [word(8), word(16), word(24), word(32)], ..pae() },
+            _ => Paging { cr0: cr0::PE, ..long(0) },
+        };
+        let nested =
+            Stage2 { root: word(8), cr0: cr0::PG | cr0::PE, cr4: cr4::PAE, efer: efer::LMA | efer::NXE };
+        let stage2 = (at(2) & 1 != 0).then_some(nested);
+        let paging =
+            Paging { cr3: word(16), cr0: format.cr0 ^ (u64::from(at(3)) & 1) << 16, stage2, ..format };
+        let kind = [Kind::Read, Kind::Write, Kind::Fetch][usize::from(at(4) % 3)];
+        let wanted = Access { kind, user: at(5) & 1 != 0, smap_override: at(5) & 2 != 0 };
+        if let Ok(page) = walk(&tables, &paging, word(24), wanted) {
+            assert!(page.size.is_power_of_two() && page.size >= 4096, "{page:?}");
+            assert!(page.physical < 1 << 52, "{page:?}");
+        }
+    });
+}

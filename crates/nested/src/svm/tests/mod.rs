@@ -3,5 +3,6 @@ mod codes;
 mod entry;
 mod events;
 mod exits;
+mod fuzz;
 mod interrupts;
 mod state;
