@@ -1,0 +1,12 @@
+//! Kernels of a few instructions.
+
+/// A flat multiboot kernel that runs `code` in 32-bit protected mode.
+pub fn multiboot(code: &[u8]) -> Vec<u8> {
+    const LOAD: u32 = 0x10_0000;
+    const MAGIC: u32 = 0x1bad_b002;
+    const HAS_ADDRESSES: u32 = 1 << 16;
+    let sum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
+    let end = LOAD + 32 + code.len() as u32;
+    let header = [MAGIC, HAS_ADDRESSES, sum, LOAD, LOAD, end, end, LOAD + 32];
+    header.iter().flat_map(|field| field.to_le_bytes()).chain(code.iter().copied()).collect()
+}
