@@ -313,3 +313,28 @@ fn a_guest_that_does_not_heed_the_button_is_turned_off_at_the_second_signal() {
     tell_to_end(&home);
     wait_for(&home, "Off");
 }
+
+fn signal(process: u64, signal: &str) {
+    let status = Command::new("kill").args([signal, &process.to_string()]).status().unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn a_worker_that_is_stopped_is_shown_as_such_and_turned_off() {
+    let home = Home::new("stopped");
+    home.create(SLEEPS);
+    home.ok(&["vm", "start", "vm"]);
+    let process = home.property("WorkerProcessId").as_u64().unwrap();
+    signal(process, "-STOP");
+    assert_eq!(
+        (home.state().as_str(), home.property("Status").as_str()),
+        ("Running", Some("Not responding"))
+    );
+    home.ok(&["vm", "stop", "vm", "--turn-off"]);
+    assert_eq!(home.state(), "Off");
+    let told = home.run(&["vm", "list"]);
+    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(told.contains(&format!("its worker (process {process}) did not end and was killed")), "{told}");
+    home.ok(&["vm", "start", "vm"]);
+    assert_eq!(home.state(), "Running");
+}

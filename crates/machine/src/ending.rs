@@ -3,6 +3,7 @@
 use crate::Outcome;
 use ireko_vmcore::Stop;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 #[derive(Default)]
 struct Inner {
@@ -65,14 +66,22 @@ impl Ending {
         self.lock().paused
     }
 
-    /// Comes back when every vCPU waits (or the VM ends). Not to be called by a vCPU's thread.
-    pub fn pause(&self) {
+    /// Comes back when every vCPU waits (or the VM ends). False: one did not within the time, and there is no pause. Not to be
+    /// called by a vCPU's thread.
+    pub fn pause(&self, patience: Duration) -> bool {
         let mut inner = self.lock();
         inner.paused = true;
         self.stop.ask();
-        while inner.paused && inner.outcome.is_none() && inner.parked < inner.alive {
-            inner = self.wait(inner);
+        let moving =
+            |inner: &mut Inner| inner.paused && inner.outcome.is_none() && inner.parked < inner.alive;
+        let (mut inner, waited) =
+            self.inner.1.wait_timeout_while(inner, patience, moving).unwrap_or_else(|e| e.into_inner());
+        if waited.timed_out() {
+            inner.paused = false;
+            self.stop.clear();
+            self.inner.1.notify_all();
         }
+        !waited.timed_out()
     }
 
     pub fn resume(&self) {

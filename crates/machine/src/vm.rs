@@ -19,6 +19,7 @@ use std::any::Any;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// Where the guest's output goes.
 pub struct Endpoints {
@@ -319,9 +320,14 @@ impl Handle {
     }
     /// Holds every vCPU at the next instruction boundary where it looks around, and every device: when it comes back
     /// nothing writes to guest memory. The guest's clocks go on.
-    pub fn pause(&self) {
-        self.ending.pause();
-        self.threads.pause();
+    /// False: a vCPU did not stop in time, and all go on.
+    pub fn pause(&self) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let rests = self.ending.pause(PATIENCE);
+        if rests {
+            self.threads.pause();
+        }
+        rests
     }
     /// Lets a paused VM go on.
     pub fn resume(&self) {

@@ -6,12 +6,16 @@ use crate::operation::Failure;
 use crate::state::State;
 use crate::store::run::Kept;
 use crate::store::{Config, Run, Store, StoreError, WorkerLock};
+use crate::worker::client::LOOK;
 use crate::worker::inside::Inside;
+use crate::worker::kill::kill;
 use crate::worker::launch::{LOG, last_words};
-use crate::worker::protocol::{Reply, Request, Status};
+use crate::worker::protocol::{Reply, Request, SOCKET, Status};
 use crate::worker::{self, Client, Launcher};
 use ireko_machine::EngineChoice;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Seconds since 1970.
@@ -136,6 +140,17 @@ fn kilobytes(text: &str, name: &str) -> u64 {
 /// Makes ready what a VM's start needs, where a person can see it happen.
 pub type Preparation = dyn Fn(&Config) -> Result<(), String> + Send + Sync;
 
+/// Workers that are asked at the same time: each takes two descriptors.
+const AT_ONCE: usize = 128;
+/// To hear that it is to end.
+const TO_ANSWER: Duration = Duration::from_secs(1);
+/// To be gone after that, on a host that is busy.
+const TO_END: Duration = Duration::from_millis(3500);
+
+fn last_known(run: Option<&Run>) -> State {
+    if run.is_some_and(|run| run.paused && run.ended.is_none()) { State::Paused } else { State::Running }
+}
+
 /// All that operations work on.
 pub struct Host {
     pub store: Store,
@@ -156,6 +171,37 @@ pub struct Vm {
     pub run: Option<Run>,
     /// Names of virtual switches.
     pub switches: BTreeMap<Guid, String>,
+    /// Its worker lives and does not answer: the state is the last one known.
+    pub silent: bool,
+}
+
+/// A worker that was asked for its status.
+enum Asked {
+    /// There is none.
+    Off,
+    Asked(Client),
+    /// It listens not yet.
+    Starting,
+    Silent,
+}
+
+impl Asked {
+    fn ask(directory: &Path) -> Self {
+        if !WorkerLock::held(directory) {
+            return Self::Off;
+        }
+        let asked = Client::connect(directory).and_then(|mut client| {
+            client.send(&Request::Status)?;
+            Ok(client)
+        });
+        match asked {
+            Ok(client) => Self::Asked(client),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                Self::Starting
+            }
+            Err(_) => Self::Silent,
+        }
+    }
 }
 
 impl Host {
@@ -176,19 +222,39 @@ impl Host {
     }
 
     pub fn vm(&self, config: Config) -> Vm {
+        let asked = Asked::ask(&self.store.directory(config.id));
+        self.seen(config, asked, Instant::now() + LOOK)
+    }
+
+    /// All at once: those that do not answer hold up nobody.
+    pub fn vms(&self, configs: Vec<Config>) -> Vec<Vm> {
+        let mut vms = Vec::new();
+        for some in configs.chunks(AT_ONCE) {
+            let asked: Vec<Asked> =
+                some.iter().map(|config| Asked::ask(&self.store.directory(config.id))).collect();
+            let until = Instant::now() + LOOK;
+            let both = some.iter().cloned().zip(asked);
+            vms.extend(both.map(|(config, asked)| self.seen(config, asked, until)));
+        }
+        vms
+    }
+
+    fn seen(&self, config: Config, asked: Asked, until: Instant) -> Vm {
         let directory = self.store.directory(config.id);
         let (run, switches) = (Run::read(&directory), self.switches_of(&config));
-        if !WorkerLock::held(&directory) {
-            return Vm { config, state: State::Off, status: None, run, switches };
-        }
-        let status = Client::connect(&directory).and_then(|mut client| client.status()).ok();
-        let state = match &status {
-            Some(status) => status.state,
-            // It may have ended between the two looks; otherwise its socket is not there yet.
-            None if !WorkerLock::held(&directory) => State::Off,
-            None => State::Starting,
+        let (state, status, silent) = match asked {
+            Asked::Off => (State::Off, None, false),
+            Asked::Asked(mut client) => match client.status_by(until) {
+                Ok(status) => (status.state, Some(status), false),
+                Err(_) => (last_known(run.as_ref()), None, true),
+            },
+            Asked::Starting => (State::Starting, None, false),
+            Asked::Silent => (last_known(run.as_ref()), None, true),
         };
-        Vm { config, state, status, run: Run::read(&directory).or(run), switches }
+        // It may have ended between the two looks.
+        let ended = status.is_none() && state != State::Off && !WorkerLock::held(&directory);
+        let (state, silent) = if ended { (State::Off, false) } else { (state, silent) };
+        Vm { config, state, status, run: Run::read(&directory).or(run), switches, silent }
     }
 
     fn switches_of(&self, config: &Config) -> BTreeMap<Guid, String> {
@@ -209,7 +275,7 @@ impl Host {
             // Ended before it could answer, as after TurnOff: the caller looks at the state.
             Err(_) if !WorkerLock::held(&directory) => Ok(()),
             Err(error) => Err(Failure::failed(format!(
-                "The worker of '{}' does not answer ({error}); if it is stuck, end it and the VM is Off.",
+                "The worker of '{}' does not answer ({error}); try again, or use Stop-VM -TurnOff, which ends it.",
                 config.name
             ))
             .about(&config.name)),
@@ -219,6 +285,10 @@ impl Host {
     /// What runs inside a running VM.
     pub fn inside(&self, vm: &Vm) -> Result<Inside, Failure> {
         let (name, directory) = (&vm.config.name, self.store.directory(vm.config.id));
+        if vm.silent {
+            let told = format!("The worker of '{name}' does not answer; Stop-VM -TurnOff ends it.");
+            return Err(Failure::failed(told).about(name));
+        }
         match Client::connect(&directory).and_then(|mut client| client.ask(&Request::Inside)) {
             Ok(Reply::Inside(inside)) => Ok(*inside),
             Ok(other) => {
@@ -248,6 +318,42 @@ impl Host {
         }
         worker::limits::sweep();
         true
+    }
+
+    /// Turns a VM off. A worker that does not end by itself is killed.
+    pub fn turn_off(&self, config: &Config) -> Result<(), String> {
+        let directory = self.store.directory(config.id);
+        let asked = Client::connect(&directory)
+            .and_then(|mut client| client.ask_within(&Request::TurnOff, TO_ANSWER));
+        // Who has heard it needs a moment; who has not, none.
+        let patience = if asked.is_ok() { TO_END } else { Duration::ZERO };
+        if self.wait_until_off(config.id, patience) {
+            return Ok(());
+        }
+        let Some(process) = kill(&directory)? else { return Ok(()) };
+        if !self.wait_until_off(config.id, TO_END) {
+            return Err(format!(
+                "its worker (process {process}) was killed and is not gone yet: the kernel waits for what it asked of the host; the VM is Off when that is done"
+            ));
+        }
+        self.bury(config, process);
+        Ok(())
+    }
+
+    /// Writes what the dead cannot, unless there is a new worker already.
+    fn bury(&self, config: &Config, process: u32) {
+        let directory = self.store.directory(config.id);
+        let Ok(Some(_lock)) = WorkerLock::take(&directory) else { return };
+        let run = Run::read(&directory).unwrap_or_default();
+        let reason = format!("turned off; its worker (process {process}) did not end and was killed");
+        if run.ended.is_none() {
+            let _ = Run { ended: Some(now()), reason: Some(reason), clean: false, ..run }.write(&directory);
+        }
+        let _ = std::fs::remove_file(directory.join(SOCKET));
+        for adapter in &config.adapters {
+            let ports = adapter.switch.map(|switch| self.store.ports(switch));
+            ports.iter().for_each(|ports| ireko_net::switch::clear(ports, &adapter.id.to_string()));
+        }
     }
 
     /// Why the VM is Off, if its last end was not in order.

@@ -25,6 +25,15 @@ pub fn make(ports: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(ports)
 }
 
+/// Removes what a process that is gone has left of its ports with this label.
+pub fn clear(ports: &Path, label: &str) {
+    let start = format!("{label}.");
+    let left = fs::read_dir(ports).into_iter().flatten().flatten();
+    for port in left.filter(|port| port.file_name().to_string_lossy().starts_with(&start)) {
+        let _ = fs::remove_file(port.path());
+    }
+}
+
 #[derive(Debug)]
 pub struct Socket {
     socket: UnixDatagram,

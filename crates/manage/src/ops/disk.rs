@@ -95,8 +95,9 @@ fn drives(vm: &crate::host::Vm, _: &crate::host::HostFacts) -> Vec<Record> {
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let location = place(call.arguments)?;
-    for config in vms(call, Ambiguity::Allowed)? {
-        for record in records::disks(&call.host.vm(config)) {
+    let configs = vms(call, Ambiguity::Allowed)?;
+    for vm in call.host.vms(configs) {
+        for record in records::disks(&vm) {
             let there = record.property("ControllerLocation").and_then(Value::as_int);
             if location.is_none() || there == location.map(i64::from) {
                 call.give(record);

@@ -45,8 +45,9 @@ const SET: &[Parameter] = &[
 ];
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
-    for config in vms(call, Ambiguity::Allowed)? {
-        let record = records::firmware(&call.host.vm(config));
+    let configs = vms(call, Ambiguity::Allowed)?;
+    for vm in call.host.vms(configs) {
+        let record = records::firmware(&vm);
         call.give(record);
     }
     Ok(())

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 /// A record for each world of each VM; those that do not run are left out, or refused where they were named.
 pub fn give(call: &mut Call<'_>, configs: Vec<Config>, named: bool) -> Result<(), Failure> {
-    call.each(configs, |call, config| {
-        let vm = call.host.vm(config);
+    let vms = call.host.vms(configs);
+    call.each(vms, |call, vm| {
         if vm.state == State::Off && !named {
             return Ok(());
         }

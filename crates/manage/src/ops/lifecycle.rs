@@ -191,30 +191,21 @@ fn stop(call: &mut Call<'_>) -> Result<(), Failure> {
     each(call, Action::ShutDown, "shut down", shut_down)
 }
 
-/// The power is cut in no time; a worker that hangs must not hang us.
-const CUT: Duration = Duration::from_secs(20);
-
 fn turn_off(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
-    call.host.ask(config, &Request::TurnOff)?;
-    if call.host.wait_until_off(config.id, CUT) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Category::OperationTimeout,
-        "OperationTimeout",
-        format!(
-            "The worker of '{}' did not end within {} seconds; end its process.",
-            config.name,
-            CUT.as_secs()
-        ),
-    )
-    .about(&config.name))
+    call.host.turn_off(config).map_err(|why| {
+        let message = format!("'{}' could not be turned off: {why}.", config.name);
+        Failure::new(Category::OperationTimeout, "OperationTimeout", message).about(&config.name)
+    })
 }
 
 fn shut_down(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     let force = call.arguments.switch("Force");
     let seconds = call.arguments.int("TimeoutSeconds").map_or(if force { 300 } else { 60 }, |s| s as u64);
-    call.host.ask(config, &Request::ShutDown { seconds })?;
+    let asked = call.host.ask(config, &Request::ShutDown { seconds });
+    if force && asked.is_err() {
+        return turn_off(call, config);
+    }
+    asked?;
     if call.host.wait_until_off(config.id, Duration::from_secs(seconds)) {
         return Ok(());
     }

@@ -50,8 +50,8 @@ const SET: &[Parameter] = &[
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.surroundings.host());
-    for config in configs {
-        let record = records::memory(&call.host.vm(config), &facts);
+    for vm in call.host.vms(configs) {
+        let record = records::memory(&vm, &facts);
         call.give(record);
     }
     Ok(())

@@ -160,8 +160,7 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let wanted = arguments.text("Name").unwrap_or("*").to_owned();
     let all = arguments.switch("All");
     let configs = if all { call.host.configs()? } else { vms(call, Ambiguity::Allowed)? };
-    let mut found: Vec<Record> =
-        configs.into_iter().flat_map(|config| records::network_adapters(&call.host.vm(config))).collect();
+    let mut found: Vec<Record> = call.host.vms(configs).iter().flat_map(records::network_adapters).collect();
     if all || arguments.switch("ManagementOS") {
         let internal = call.host.store.switches()?.into_iter().filter(|s| s.kind == SwitchType::Internal);
         found.extend(internal.map(|switch| records::host_adapter(&switch)));

@@ -186,8 +186,7 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
         return super::inside::give(call, configs, named);
     }
     let facts = call.host.surroundings.host();
-    for config in configs {
-        let vm = call.host.vm(config);
+    for vm in call.host.vms(configs) {
         if let Some(why) = call.host.why_off(&vm) {
             call.warn(format!("'{}' is Off: {why}", vm.config.name));
         }

@@ -58,8 +58,8 @@ const SET: &[Parameter] = &[
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.surroundings.host());
-    for config in configs {
-        let record = records::processor(&call.host.vm(config), &facts);
+    for vm in call.host.vms(configs) {
+        let record = records::processor(&vm, &facts);
         call.give(record);
     }
     Ok(())

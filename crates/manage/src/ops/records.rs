@@ -31,11 +31,18 @@ fn cpu_usage(vm: &Vm, host: &HostFacts) -> i64 {
 }
 
 pub fn status_text(vm: &Vm) -> &'static str {
-    if vm.state == State::Off && vm.run.as_ref().is_some_and(|run| !run.clean) {
+    if vm.silent {
+        "Not responding"
+    } else if vm.state == State::Off && vm.run.as_ref().is_some_and(|run| !run.clean) {
         "The last run did not end in order"
     } else {
         "Operating normally"
     }
+}
+
+/// As CIM_ManagedSystemElement has them.
+fn operational_status(vm: &Vm) -> &'static str {
+    if vm.silent { "LostCommunication" } else { "Ok" }
 }
 
 pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
@@ -56,8 +63,8 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("MemoryDemand", demand)
         .with("MemoryStatus", vm.status.as_ref().map_or("", short))
         .with("Uptime", uptime(vm))
-        .with("OperationalStatus", Value::list(["Ok"]))
-        .with("PrimaryOperationalStatus", "Ok")
+        .with("OperationalStatus", Value::list([operational_status(vm)]))
+        .with("PrimaryOperationalStatus", operational_status(vm))
         .with("StatusDescriptions", Value::list([status_text(vm)]))
         .with("PrimaryStatusDescription", status_text(vm))
         .with("Status", status_text(vm))

@@ -569,3 +569,53 @@ fn the_wrong_kind_of_object_is_refused() {
         World::new().error("Start-VM", &[("VM", Value::Record(Box::new(record)))]).contains("VirtualMachine")
     );
 }
+
+/// Workers that are there and say nothing, as when they are stopped.
+fn silent(world: &World) -> Vec<(crate::store::WorkerLock, std::os::unix::net::UnixListener)> {
+    let directories = world.host.configs().unwrap().into_iter().map(|vm| world.host.store.directory(vm.id));
+    let one = |directory: std::path::PathBuf| {
+        let lock = crate::store::WorkerLock::take(&directory).unwrap().unwrap();
+        // The path itself may be too long for a socket.
+        let opened = std::fs::File::open(&directory).unwrap();
+        let path = format!("/proc/self/fd/{}/control.sock", std::os::fd::AsRawFd::as_raw_fd(&opened));
+        (lock, std::os::unix::net::UnixListener::bind(path).unwrap())
+    };
+    directories.map(one).collect()
+}
+
+#[test]
+fn a_vm_whose_worker_does_not_answer_is_shown_as_it_was_last_known() {
+    let world = World::with(&["vm"]);
+    let _silent = silent(&world);
+    let status = |name| world.property("Get-VM", name);
+    assert_eq!((status("State"), status("Status")), ("Running".into(), "Not responding".into()));
+    let directory = world.host.store.directory(world.host.configs().unwrap()[0].id);
+    use crate::store::run::Kept;
+    crate::store::Run { paused: true, ..Default::default() }.write(&directory).unwrap();
+    assert_eq!((status("State"), status("Status")), ("Paused".into(), "Not responding".into()));
+}
+
+#[test]
+fn workers_that_do_not_answer_are_waited_for_together() {
+    let world = World::new();
+    (0..20).for_each(|n| drop(world.ok("New-VM", &[("Name", format!("vm{n}").as_str().into())])));
+    let _silent = silent(&world);
+    let one = crate::worker::client::LOOK;
+    let since = std::time::Instant::now();
+    assert_eq!(world.host.vms(world.host.configs().unwrap()).iter().filter(|vm| vm.silent).count(), 20);
+    // One after the other they would take twenty times as long.
+    assert!(since.elapsed() < 10 * one);
+}
+
+#[test]
+fn a_pause_is_remembered_for_when_the_worker_does_not_answer() {
+    use crate::store::run::Kept;
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let directory = world.host.store.directory(world.host.configs().unwrap()[0].id);
+    let paused = || crate::store::Run::read(&directory).unwrap().paused;
+    world.ok("Suspend-VM", &[vm("vm")]);
+    let held = paused();
+    world.ok("Resume-VM", &[vm("vm")]);
+    assert_eq!((held, paused()), (true, false));
+}

@@ -140,8 +140,8 @@ impl Event {
 
 impl Snapshot {
     fn take(host: &Host) -> Self {
-        let vms = host.configs().unwrap_or_default().into_iter().map(|config| host.vm(config));
-        Self(vms.map(|vm| (vm.config.id, (vm.config, vm.state))).collect())
+        let vms = host.vms(host.configs().unwrap_or_default());
+        Self(vms.into_iter().map(|vm| (vm.config.id, (vm.config, vm.state))).collect())
     }
 
     fn differences(&self, now: &Self) -> Vec<Event> {

@@ -312,7 +312,17 @@ fn sample() -> (Vm, HostFacts) {
         megahertz: 0,
         brand: String::new(),
     };
-    (Vm { config, state: State::Off, status: None, run: None, switches: Default::default() }, host)
+    (
+        Vm {
+            config,
+            state: State::Off,
+            status: None,
+            run: None,
+            switches: Default::default(),
+            silent: false,
+        },
+        host,
+    )
 }
 
 fn problem() -> Json {

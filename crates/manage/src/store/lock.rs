@@ -48,12 +48,12 @@ impl VmLock {
 #[derive(Debug)]
 pub struct WorkerLock(#[allow(dead_code)] File);
 
-const FILE: &str = "worker.lock";
-
 impl WorkerLock {
+    pub const FILE: &str = "worker.lock";
+
     /// `None`: another worker has it. Those who only look hold it for moments, so it is tried more than once.
     pub fn take(directory: &Path) -> io::Result<Option<Self>> {
-        let file = open(&directory.join(FILE))?;
+        let file = open(&directory.join(Self::FILE))?;
         for _ in 0..100 {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(Some(Self(file))),
@@ -66,7 +66,7 @@ impl WorkerLock {
 
     /// Whether a worker lives.
     pub fn held(directory: &Path) -> bool {
-        let Ok(file) = File::open(directory.join(FILE)) else { return false };
+        let Ok(file) = File::open(directory.join(Self::FILE)) else { return false };
         matches!(flock(&file, FlockOperation::NonBlockingLockShared), Err(Errno::WOULDBLOCK))
     }
 }

@@ -18,6 +18,9 @@ pub struct Run {
     /// The end was in order.
     #[serde(default)]
     pub clean: bool,
+    /// What its worker last said of it, for when it says nothing.
+    #[serde(default)]
+    pub paused: bool,
 }
 
 /// What metering has added up over all runs since it was enabled.

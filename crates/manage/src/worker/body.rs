@@ -74,6 +74,7 @@ fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, S
         directory,
         nested: config.processor.expose_virtualization_extensions,
         started: Instant::now(),
+        changing: Mutex::default(),
         inner: Mutex::new(inner),
     });
     Ok(Prepared { config, machine: Some(machine), control, listener, _lock: lock, _disks: disks })
@@ -96,8 +97,7 @@ impl Prepared {
     fn run(mut self, factory: &dyn Factory, report: impl FnOnce(Started)) {
         let control = self.control.clone();
         let directory = control.directory.clone();
-        let mut run =
-            Run { pid: std::process::id(), started: now(), ended: None, reason: None, clean: false };
+        let mut run = Run { pid: std::process::id(), started: now(), ..Run::default() };
         if let Err(error) = run.write(&directory) {
             return report(Started::Error(format!("the worker cannot write its state: {error}")));
         }

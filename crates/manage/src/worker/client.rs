@@ -1,15 +1,18 @@
-//! Talking to a worker.
+//! Talking to a worker. It may be stuck, or may have been stopped: nothing here waits for it longer than it is told to.
 
 use super::body::socket_path;
-use super::protocol::{Reply, Request, Status, read_line, write_line};
+use super::protocol::{LONGEST, Reply, Request, Status, write_line};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufRead, BufReader};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A worker that says nothing for so long is stuck.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What is answered at once if it is answered at all.
+pub const LOOK: Duration = Duration::from_millis(500);
 
 /// One connection to a worker.
 pub struct Client {
@@ -18,22 +21,74 @@ pub struct Client {
 }
 
 impl Client {
-    /// An error: nobody listens in this VM's directory.
+    /// An error: nobody listens in this VM's directory, or more wait for an answer than there is room for (`WouldBlock`).
     pub fn connect(directory: &Path) -> io::Result<Self> {
         let opened = File::open(directory)?;
-        let writer = UnixStream::connect(socket_path(&opened))?;
-        writer.set_read_timeout(Some(PATIENCE))?;
-        writer.set_write_timeout(Some(PATIENCE))?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&socket, &SocketAddrUnix::new(socket_path(&opened))?)?;
+        let writer = UnixStream::from(socket);
+        writer.set_nonblocking(false)?;
+        writer.set_write_timeout(Some(LOOK))?;
         Ok(Self { reader: BufReader::new(writer.try_clone()?), writer })
     }
 
+    /// The process that listens.
+    pub fn listener(&self) -> Option<u32> {
+        let pid = sockopt::socket_peercred(&self.writer).ok()?.pid;
+        u32::try_from(pid.as_raw_nonzero().get()).ok()
+    }
+
     pub fn ask(&mut self, request: &Request) -> io::Result<Reply> {
-        write_line(&mut self.writer, request)?;
-        read_line(&mut self.reader)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+        self.ask_within(request, PATIENCE)
+    }
+
+    pub fn ask_within(&mut self, request: &Request, patience: Duration) -> io::Result<Reply> {
+        self.send(request)?;
+        self.answer(Instant::now() + patience)
+    }
+
+    pub fn send(&mut self, request: &Request) -> io::Result<()> {
+        write_line(&mut self.writer, request)
+    }
+
+    /// The next answer, if it is there by then.
+    pub fn answer(&mut self, until: Instant) -> io::Result<Reply> {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            if line.len() as u64 > LONGEST {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without an end"));
+            }
+            self.read_part(&mut line, until)?;
+        }
+        serde_json::from_slice(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+    }
+
+    /// What has come of a line.
+    fn read_part(&mut self, line: &mut Vec<u8>, until: Instant) -> io::Result<()> {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.writer.set_read_timeout(Some(left))?;
+        let come = self.reader.fill_buf()?;
+        if come.is_empty() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let part = come.iter().position(|byte| *byte == b'\n').map_or(come.len(), |end| end + 1);
+        line.extend(&come[..part]);
+        self.reader.consume(part);
+        Ok(())
     }
 
     pub fn status(&mut self) -> io::Result<Status> {
-        match self.ask(&Request::Status)? {
+        self.send(&Request::Status)?;
+        self.status_by(Instant::now() + PATIENCE)
+    }
+
+    /// The answer to a request for the status that was sent.
+    pub fn status_by(&mut self, until: Instant) -> io::Result<Status> {
+        match self.answer(until)? {
             Reply::Status(status) => Ok(*status),
             other => Err(io::Error::other(format!("the worker answered {other:?}"))),
         }
@@ -44,6 +99,7 @@ impl Client {
         match self.ask(&Request::Console)? {
             Reply::Done => {
                 self.writer.set_read_timeout(None)?;
+                self.writer.set_write_timeout(None)?;
                 Ok((self.reader, self.writer))
             }
             other => Err(io::Error::other(format!("the worker answered {other:?}"))),

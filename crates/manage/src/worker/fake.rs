@@ -96,7 +96,9 @@ impl Remote for FakeRemote {
     fn reset(&self) {
         self.end(Outcome::Reset);
     }
-    fn pause(&self) {}
+    fn pause(&self) -> bool {
+        true
+    }
     fn resume(&self) {}
     /// `!` is a triple fault.
     fn input(&self, bytes: &[u8]) {

@@ -32,7 +32,8 @@ pub trait Remote: Send + Sync {
     fn power_button(&self);
     fn turn_off(&self);
     fn reset(&self);
-    fn pause(&self);
+    /// Whether it came to rest.
+    fn pause(&self) -> bool;
     fn resume(&self);
     fn input(&self, bytes: &[u8]);
     /// What it has of its memory.
@@ -176,8 +177,8 @@ impl Remote for Handle {
     fn reset(&self) {
         Handle::reset(self);
     }
-    fn pause(&self) {
-        Handle::pause(self);
+    fn pause(&self) -> bool {
+        Handle::pause(self)
     }
     fn resume(&self) {
         Handle::resume(self);

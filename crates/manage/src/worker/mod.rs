@@ -8,6 +8,7 @@ mod disks;
 pub mod fake;
 pub mod host_side;
 pub mod inside;
+pub mod kill;
 pub mod launch;
 pub mod limits;
 pub mod machine;

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, Read, Write};
 
 pub const SOCKET: &str = "control.sock";
 /// A line that is longer is not ours.
-const LONGEST: u64 = 64 << 10;
+pub const LONGEST: u64 = 64 << 10;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]

@@ -9,8 +9,8 @@ use super::network::Network;
 use super::protocol::{Reply, Request, Status, read_line, write_line};
 use super::usage;
 use crate::state::{self, Action, State, Verdict};
-use crate::store::Meter;
 use crate::store::run::Kept;
+use crate::store::{Meter, Run};
 use std::io::{self, BufReader, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -23,6 +23,8 @@ const MOST_CONNECTIONS: usize = 64;
 /// A viewer that takes nothing for so long is let go.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+const RESTLESS: &str = "Its processors did not come to rest; try again, or turn it off.";
+
 /// The running VM, shared by the connections and the thread that runs it.
 pub struct Control {
     pub console: Console,
@@ -32,6 +34,7 @@ pub struct Control {
     pub nested: bool,
     pub started: Instant,
     /// Changes of state are one after the other.
+    pub changing: Mutex<()>,
     pub inner: Mutex<Inner>,
 }
 
@@ -74,26 +77,62 @@ impl Control {
         if *request == Request::Inside {
             return Reply::Inside(Box::new(self.inside()));
         }
-        let mut inner = self.lock();
         let action = match request {
-            Request::Status => return Reply::Status(Box::new(self.status(&inner))),
+            Request::Status => return Reply::Status(Box::new(self.status(&self.lock()))),
             Request::Console | Request::Inside | Request::Memory { .. } | Request::Network { .. } => {
                 return Reply::Done;
             }
-            Request::Meter { on } => return self.meter(&mut inner, *on),
+            Request::Meter { on } => return self.meter(&mut self.lock(), *on),
+            // Whatever else is going on does not hold it up.
+            Request::TurnOff => {
+                let remote = self.lock().remote.clone();
+                remote.turn_off();
+                return Reply::Done;
+            }
             Request::ShutDown { .. } => Action::ShutDown,
-            Request::TurnOff => Action::TurnOff,
             Request::Reset => Action::Restart,
             Request::Pause => Action::Suspend,
             Request::Resume => Action::Resume,
         };
-        match state::verdict(action, inner.state()) {
-            Verdict::Already => return Reply::Done,
-            Verdict::Refused(what) => return Reply::Error(format!("{} {what}", state::WRONG_STATE)),
-            Verdict::Go => (),
+        let _alone = self.changing.lock().unwrap_or_else(|e| e.into_inner());
+        let state = self.lock().state();
+        match state::verdict(action, state) {
+            Verdict::Already => Reply::Done,
+            Verdict::Refused(what) => Reply::Error(format!("{} {what}", state::WRONG_STATE)),
+            Verdict::Go => self.act(request),
         }
-        act(&mut inner, request);
+    }
+
+    /// Not under the lock, as a pause may take its time.
+    fn act(&self, request: &Request) -> Reply {
+        let remote = self.lock().remote.clone();
+        match request {
+            Request::ShutDown { seconds } => {
+                let wait = Duration::from_secs((*seconds).min(86_400));
+                self.lock().stopping_until = Some(Instant::now() + wait);
+                remote.power_button();
+            }
+            Request::Reset => {
+                self.paused(false);
+                remote.reset();
+            }
+            Request::Pause if remote.pause() => self.paused(true),
+            Request::Pause => return Reply::Error(RESTLESS.into()),
+            Request::Resume => {
+                remote.resume();
+                self.paused(false);
+            }
+            _ => (),
+        }
         Reply::Done
+    }
+
+    fn paused(&self, paused: bool) {
+        self.lock().paused = paused;
+        // For who looks when this process does not answer; it is told anyway while it does.
+        if let Some(run) = Run::read(&self.directory) {
+            let _ = Run { paused, ..run }.write(&self.directory);
+        }
     }
 
     fn status(&self, inner: &Inner) -> Status {
@@ -152,36 +191,6 @@ impl Control {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Reply::Error(error.to_string()),
             _ => Reply::Done,
         }
-    }
-}
-
-fn act(inner: &mut Inner, request: &Request) {
-    let remote = inner.remote.clone();
-    match request {
-        Request::ShutDown { seconds } => {
-            let wait = Duration::from_secs((*seconds).min(86_400));
-            inner.stopping_until = Some(Instant::now() + wait);
-            remote.power_button();
-        }
-        Request::TurnOff => remote.turn_off(),
-        Request::Reset => {
-            inner.paused = false;
-            remote.reset();
-        }
-        Request::Pause => {
-            remote.pause();
-            inner.paused = true;
-        }
-        Request::Resume => {
-            remote.resume();
-            inner.paused = false;
-        }
-        Request::Status
-        | Request::Console
-        | Request::Meter { .. }
-        | Request::Inside
-        | Request::Network { .. }
-        | Request::Memory { .. } => (),
     }
 }
 

@@ -54,7 +54,9 @@ impl Remote for Fake {
     fn power_button(&self) {}
     fn turn_off(&self) {}
     fn reset(&self) {}
-    fn pause(&self) {}
+    fn pause(&self) -> bool {
+        true
+    }
     fn resume(&self) {}
     fn input(&self, _: &[u8]) {}
     fn memory(&self) -> MemoryState {
