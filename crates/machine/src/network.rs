@@ -45,13 +45,24 @@ pub fn add(
     Ok(())
 }
 
+/// Frames between two looks at the plug.
+const LOOK: u32 = 256;
+
 fn carry(port: &dyn Port, input: &NetInput) {
     // A byte more than the longest tells what is longer.
     let mut room = [0; LONGEST_FRAME + 1];
+    let mut frames = 0;
     while input.alive() {
-        if let Some(frame) = port.receive(&mut room, PATIENCE).and_then(|len| room.get(..len)) {
-            input.deliver(frame);
+        match port.receive(&mut room, PATIENCE).and_then(|len| room.get(..len)) {
+            Some(frame) => {
+                input.deliver(frame);
+                frames += 1;
+            }
+            None => frames = LOOK,
         }
-        input.connect(port.connected());
+        if frames >= LOOK {
+            input.connect(port.connected());
+            frames = 0;
+        }
     }
 }

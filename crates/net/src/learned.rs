@@ -1,6 +1,7 @@
 //! Behind which port an address was last seen.
 
 use crate::frame::Mac;
+use crate::peers::Id;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
@@ -11,33 +12,31 @@ pub const MOST: usize = 1024;
 
 #[derive(Debug, Default)]
 pub struct Learned {
-    places: HashMap<Mac, (String, Instant)>,
+    places: HashMap<Mac, (Id, Instant)>,
 }
 
 impl Learned {
-    pub fn see(&mut self, mac: Mac, port: &str, now: Instant) {
+    pub fn see(&mut self, mac: Mac, port: Id, now: Instant) {
         if let Some((place, seen)) = self.places.get_mut(&mac) {
             *seen = now;
-            if place != port {
-                port.clone_into(place);
-            }
+            *place = port;
             return;
         }
         if self.places.len() == MOST {
             self.places.retain(|_, (_, seen)| now.duration_since(*seen) < AGE);
         }
         if self.places.len() < MOST {
-            self.places.insert(mac, (port.to_owned(), now));
+            self.places.insert(mac, (port, now));
         }
     }
 
-    pub fn place(&self, mac: &Mac, now: Instant) -> Option<&str> {
+    pub fn place(&self, mac: &Mac, now: Instant) -> Option<Id> {
         let (place, seen) = self.places.get(mac)?;
-        (now.duration_since(*seen) < AGE).then_some(place)
+        (now.duration_since(*seen) < AGE).then_some(*place)
     }
 
-    pub fn forget(&mut self, port: &str) {
-        self.places.retain(|_, (place, _)| place != port);
+    pub fn forget(&mut self, port: Id) {
+        self.places.retain(|_, (place, _)| *place != port);
     }
 }
 
@@ -48,15 +47,15 @@ mod tests {
     #[test]
     fn an_address_is_where_it_was_last_seen() {
         let (mut learned, now) = (Learned::default(), Instant::now());
-        learned.see([2; 6], "a", now);
-        learned.see([2; 6], "b", now);
-        assert_eq!(learned.place(&[2; 6], now), Some("b"));
+        learned.see([2; 6], Id::of("a"), now);
+        learned.see([2; 6], Id::of("b"), now);
+        assert_eq!(learned.place(&[2; 6], now), Some(Id::of("b")));
     }
 
     #[test]
     fn what_is_old_is_forgotten() {
         let (mut learned, now) = (Learned::default(), Instant::now());
-        learned.see([2; 6], "a", now);
+        learned.see([2; 6], Id::of("a"), now);
         assert_eq!(learned.place(&[2; 6], now + AGE), None);
     }
 
@@ -65,7 +64,7 @@ mod tests {
         let (mut learned, now) = (Learned::default(), Instant::now());
         (0..100_000u32).for_each(|n| {
             let [a, b, c, d] = n.to_be_bytes();
-            learned.see([2, 0, a, b, c, d], "a", now);
+            learned.see([2, 0, a, b, c, d], Id::of("a"), now);
         });
         assert_eq!(learned.places.len(), MOST);
     }
@@ -73,8 +72,8 @@ mod tests {
     #[test]
     fn a_port_that_is_gone_takes_its_addresses_along() {
         let (mut learned, now) = (Learned::default(), Instant::now());
-        learned.see([2; 6], "a", now);
-        learned.forget("a");
+        learned.see([2; 6], Id::of("a"), now);
+        learned.forget(Id::of("a"));
         assert_eq!(learned.place(&[2; 6], now), None);
     }
 }

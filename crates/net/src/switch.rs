@@ -2,6 +2,8 @@
 
 use crate::frame::{Frame, is_group};
 use crate::learned::Learned;
+use crate::peers::{Id, Peer, Peers};
+use ireko_vmcore::port::LONGEST_FRAME;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -9,13 +11,14 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// A receiver that takes nothing for so long loses a frame,
-const SEND_PATIENCE: Duration = Duration::from_millis(2);
-/// and what comes within this time after it: its sender is not to wait for every one.
+/// A receiver that took nothing loses what comes within this time after it: its sender is not to wait for every frame.
 const PENANCE: Duration = Duration::from_millis(100);
+
+/// A byte more than the longest tells what is longer.
+const DATAGRAM: usize = Id::SIZE + LONGEST_FRAME + 1;
 
 /// Ports of this process are told apart by a number.
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -41,10 +44,14 @@ pub struct Socket {
     directory: File,
     ports: PathBuf,
     name: String,
+    id: Id,
+    peers: Mutex<Peers>,
     learned: Mutex<Learned>,
     /// The port that took nothing lately, and until when it gets nothing.
-    slow: Mutex<Option<(String, Instant)>>,
+    slow: Mutex<Option<(Id, Instant)>>,
     closed: AtomicBool,
+    /// How long a receive waits, as the socket knows it.
+    patience: Mutex<Duration>,
 }
 
 impl Socket {
@@ -56,76 +63,102 @@ impl Socket {
         let _ = fs::remove_file(ports.join(&name));
         let socket = UnixDatagram::bind(path(&directory, &name))?;
         fs::set_permissions(ports.join(&name), fs::Permissions::from_mode(0o600))?;
-        socket.set_write_timeout(Some(SEND_PATIENCE))?;
         let (learned, slow) = Default::default();
         let closed = AtomicBool::new(false);
-        Ok(Self { socket, directory, ports: ports.into(), name, learned, slow, closed })
+        let (id, peers) = (Id::of(&name), Mutex::new(Peers::new(ports)));
+        Ok(Self {
+            socket,
+            directory,
+            ports: ports.into(),
+            name,
+            id,
+            peers,
+            learned,
+            slow,
+            closed,
+            patience: Mutex::default(),
+        })
     }
 
     fn learned(&self) -> MutexGuard<'_, Learned> {
         self.learned.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    fn peers(&self) -> MutexGuard<'_, Peers> {
+        self.peers.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
     /// To the port where the destination was seen, or to all others.
     pub fn send(&self, frame: Frame<'_>) {
+        let mut datagram = [0; DATAGRAM];
+        let len = Id::SIZE + frame.bytes().len();
+        datagram[..Id::SIZE].copy_from_slice(&self.id.bytes());
+        datagram[Id::SIZE..len].copy_from_slice(frame.bytes());
+        let datagram = &datagram[..len];
+        if self.place(frame).is_some_and(|peer| self.give(&peer, datagram)) {
+            return;
+        }
+        let all = self.peers().all(&self.ports, &self.directory, &self.name);
+        for peer in all.iter() {
+            self.give(peer, datagram);
+        }
+    }
+
+    /// Behind which port the destination was seen.
+    fn place(&self, frame: Frame<'_>) -> Option<Arc<Peer>> {
         let destination = frame.destination();
-        if !is_group(&destination) {
-            let place = self.learned().place(&destination, Instant::now()).map(str::to_owned);
-            if let Some(port) = place
-                && self.give(&port, frame)
-            {
-                return;
-            }
+        if is_group(&destination) {
+            return None;
         }
-        for port in self.others() {
-            self.give(&port, frame);
-        }
+        let port = self.learned().place(&destination, Instant::now())?;
+        self.peers().known(port)
     }
 
-    fn others(&self) -> impl Iterator<Item = String> {
-        let entries = fs::read_dir(&self.ports).into_iter().flatten().flatten();
-        entries.filter_map(|entry| entry.file_name().into_string().ok()).filter(|name| *name != self.name)
-    }
-
-    fn slow(&self) -> MutexGuard<'_, Option<(String, Instant)>> {
+    fn slow(&self) -> MutexGuard<'_, Option<(Id, Instant)>> {
         self.slow.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Whether that port is there. What it has no room for is lost.
-    fn give(&self, port: &str, frame: Frame<'_>) -> bool {
-        if self.slow().as_ref().is_some_and(|(slow, until)| slow == port && Instant::now() < *until) {
+    fn give(&self, peer: &Peer, datagram: &[u8]) -> bool {
+        if self.slow().is_some_and(|(slow, until)| slow == peer.id && Instant::now() < until) {
             return true;
         }
-        match self.socket.send_to(frame.bytes(), path(&self.directory, port)) {
-            Err(error) if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) => {
-                self.bury(port);
-                false
-            }
+        match peer.send(datagram) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                *self.slow() = Some((port.to_owned(), Instant::now() + PENANCE));
+                *self.slow() = Some((peer.id, Instant::now() + PENANCE));
                 true
             }
-            _ => true,
+            Err(_) => {
+                self.learned().forget(peer.id);
+                self.peers().bury(&self.ports, peer.id);
+                false
+            }
+            Ok(_) => true,
         }
     }
 
-    /// Nobody listens there any more.
-    fn bury(&self, port: &str) {
-        self.learned().forget(port);
-        let _ = fs::remove_file(self.ports.join(port));
-    }
-
-    /// The next frame's length; its source is where it came from. `None`: nothing came, or the port is closed.
+    /// The next frame's length; in front of it is where it came from. `None`: nothing came, or the port is closed.
     pub fn receive(&self, room: &mut [u8], patience: Duration) -> Option<usize> {
-        self.socket.set_read_timeout(Some(patience)).ok()?;
-        let (len, from) = self.socket.recv_from(room).ok()?;
-        let frame = Frame::new(room.get(..len)?)?;
-        if let Some(from) = from.as_pathname().and_then(Path::file_name).and_then(|name| name.to_str())
-            && !is_group(&frame.source())
-        {
-            self.learned().see(frame.source(), from, Instant::now());
+        let mut datagram = [0; DATAGRAM];
+        self.wait_at_most(patience)?;
+        let count = self.socket.recv(&mut datagram).ok()?;
+        let (from, bytes) = datagram[..count].split_first_chunk()?;
+        let frame = Frame::new(bytes)?;
+        if !is_group(&frame.source()) {
+            self.learned().see(frame.source(), Id::read(*from), Instant::now());
         }
-        Some(len)
+        room.get_mut(..bytes.len())?.copy_from_slice(bytes);
+        Some(bytes.len())
+    }
+
+    /// A system call only where it changes.
+    fn wait_at_most(&self, patience: Duration) -> Option<()> {
+        let mut set = self.patience.lock().unwrap_or_else(|e| e.into_inner());
+        if *set != patience {
+            self.socket.set_read_timeout(Some(patience)).ok()?;
+            *set = patience;
+        }
+        Some(())
     }
 
     /// Wakes who receives; nothing comes any more.
@@ -138,7 +171,8 @@ impl Socket {
 
     /// Whether the switch is still there.
     pub fn stands(&self) -> bool {
-        !self.closed.load(Ordering::SeqCst) && self.ports.join(&self.name).exists()
+        let present = || self.peers().present(&self.ports, &self.directory, &self.name);
+        !self.closed.load(Ordering::SeqCst) && present()
     }
 }
 
@@ -148,6 +182,6 @@ impl Drop for Socket {
     }
 }
 
-fn path(directory: &File, name: &str) -> String {
+pub(crate) fn path(directory: &File, name: &str) -> String {
     format!("/proc/self/fd/{}/{name}", directory.as_raw_fd())
 }

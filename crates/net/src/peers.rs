@@ -1,0 +1,163 @@
+//! The other ports of a switch, each with a socket that is connected to it: a frame looks up no name. The directory is looked
+//! at only when the kernel says that it has changed.
+
+use crate::switch::path;
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A receiver that takes nothing for so long loses a frame.
+const SEND_PATIENCE: Duration = Duration::from_millis(2);
+/// More ports than this hear nothing from here.
+const MOST: usize = 512;
+/// Where the kernel tells nothing (too many are told already), the directory is looked at so often.
+const UNTOLD: Duration = Duration::from_millis(100);
+
+/// What a port is known by: in front of every frame that it sends. From its name (FNV-1a), so that a listing tells it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Id(u64);
+
+impl Id {
+    pub const SIZE: usize = 8;
+
+    pub fn of(name: &str) -> Self {
+        let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        Self(name.bytes().fold(0xcbf2_9ce4_8422_2325, step))
+    }
+    pub fn bytes(self) -> [u8; Self::SIZE] {
+        self.0.to_le_bytes()
+    }
+    pub fn read(bytes: [u8; Self::SIZE]) -> Self {
+        Self(u64::from_le_bytes(bytes))
+    }
+}
+
+#[derive(Debug)]
+pub struct Peer {
+    pub id: Id,
+    name: String,
+    socket: UnixDatagram,
+}
+
+impl Peer {
+    fn connect(directory: &File, name: &str) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        socket.connect(path(directory, name))?;
+        socket.set_write_timeout(Some(SEND_PATIENCE))?;
+        Ok(Self { id: Id::of(name), name: name.to_owned(), socket })
+    }
+
+    pub fn send(&self, datagram: &[u8]) -> io::Result<usize> {
+        self.socket.send(datagram)
+    }
+}
+
+/// Where the kernel says that the directory has changed, and since when nobody has looked where it cannot.
+#[derive(Debug)]
+enum News {
+    Told(OwnedFd),
+    Untold(Option<Instant>),
+}
+
+impl News {
+    fn of(ports: &Path) -> Self {
+        let told = || {
+            let news = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+            let changes = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_TO;
+            inotify::add_watch(&news, ports, changes | WatchFlags::MOVED_FROM | WatchFlags::DELETE_SELF)?;
+            Ok::<_, Errno>(news)
+        };
+        told().map_or(Self::Untold(None), Self::Told)
+    }
+
+    fn any(&mut self) -> bool {
+        match self {
+            Self::Told(news) => {
+                let (mut any, mut words) = (false, [0; 4096]);
+                while rustix::io::read(&*news, &mut words).is_ok_and(|count| count > 0) {
+                    any = true;
+                }
+                any
+            }
+            Self::Untold(since) => {
+                let old = since.is_none_or(|since| since.elapsed() >= UNTOLD);
+                if old {
+                    *since = Some(Instant::now());
+                }
+                old
+            }
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Peers {
+    news: News,
+    known: Arc<[Arc<Peer>]>,
+    /// Our own port is there.
+    present: bool,
+    looked: bool,
+}
+
+impl Peers {
+    pub fn new(ports: &Path) -> Self {
+        Self { news: News::of(ports), known: Arc::new([]), present: true, looked: false }
+    }
+
+    /// All others, as of now.
+    pub fn all(&mut self, ports: &Path, directory: &File, own: &str) -> Arc<[Arc<Peer>]> {
+        self.look(ports, directory, own);
+        self.known.clone()
+    }
+
+    /// One of those that were there when it was last looked.
+    pub fn known(&self, id: Id) -> Option<Arc<Peer>> {
+        self.known.iter().find(|peer| peer.id == id).cloned()
+    }
+
+    /// Whether our own port is there.
+    pub fn present(&mut self, ports: &Path, directory: &File, own: &str) -> bool {
+        self.look(ports, directory, own);
+        self.present
+    }
+
+    fn look(&mut self, ports: &Path, directory: &File, own: &str) {
+        if !self.news.any() && self.looked {
+            return;
+        }
+        self.looked = true;
+        let entries = fs::read_dir(ports).into_iter().flatten().flatten();
+        let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        self.present = names.iter().any(|name| name == own);
+        let others = names.iter().filter(|name| *name != own).take(MOST);
+        self.known = others.filter_map(|name| self.peer(ports, directory, name)).collect();
+    }
+
+    /// Those that stay keep their sockets.
+    fn peer(&self, ports: &Path, directory: &File, name: &str) -> Option<Arc<Peer>> {
+        if let Some(known) = self.known.iter().find(|peer| peer.name == name) {
+            return Some(known.clone());
+        }
+        match Peer::connect(directory, name) {
+            // Its process is gone.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                let _ = fs::remove_file(ports.join(name));
+                None
+            }
+            other => other.ok().map(Arc::new),
+        }
+    }
+
+    /// That port's process is gone.
+    pub fn bury(&mut self, ports: &Path, id: Id) {
+        for peer in self.known.iter().filter(|peer| peer.id == id) {
+            let _ = fs::remove_file(ports.join(&peer.name));
+        }
+    }
+}
