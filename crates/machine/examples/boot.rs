@@ -21,7 +21,7 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
             "--vcpus" => spec.vcpus = value().parse().unwrap_or(0),
             "--option" => spec.options.push(value()),
             "--stop-after" => stop_after = value().parse().ok().map(Duration::from_secs),
-            "--disk" => spec.disks.push(DiskSpec { path: value().into(), read_only: false }),
+            "--disk" => spec.disks.push(DiskSpec::new(value(), false)),
             "--nested" => spec.nested = true,
             "--test-devices" => spec.test_devices = true,
             _ => files.push(argument),

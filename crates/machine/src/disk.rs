@@ -1,11 +1,12 @@
 //! Raw disks: a file whose content is the disk's.
 
 use crate::{DiskSpec, MachineError};
-use ireko_vmcore::Disk;
+use ireko_vmcore::{Disk, Throttle};
 use rustix::io::{ReadWriteFlags, preadv2};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 
 const SECTOR: u64 = 512;
 
@@ -13,6 +14,7 @@ pub struct RawDisk {
     file: File,
     size: u64,
     read_only: bool,
+    throttle: Arc<Throttle>,
 }
 
 impl RawDisk {
@@ -29,7 +31,7 @@ impl RawDisk {
         if size == 0 || !size.is_multiple_of(SECTOR) {
             return Err(failed(format!("its size, {size} bytes, is not a multiple of {SECTOR}")));
         }
-        Ok(Self { file, size, read_only: spec.read_only })
+        Ok(Self { file, size, read_only: spec.read_only, throttle: spec.throttle.clone() })
     }
 }
 
@@ -39,6 +41,9 @@ impl Disk for RawDisk {
     }
     fn read_only(&self) -> bool {
         self.read_only
+    }
+    fn throttle(&self) -> Arc<Throttle> {
+        self.throttle.clone()
     }
     fn read_at(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.file.read_exact_at(data, offset)

@@ -1,7 +1,7 @@
 //! What a VM is made from.
 
 use crate::MachineError;
-use ireko_vmcore::{CpuModel, OnThread, Port};
+use ireko_vmcore::{CpuModel, OnThread, Port, Throttle};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -69,6 +69,13 @@ impl From<&Path> for Source {
 pub struct DiskSpec {
     pub path: PathBuf,
     pub read_only: bool,
+    pub throttle: Arc<Throttle>,
+}
+
+impl DiskSpec {
+    pub fn new(path: impl Into<PathBuf>, read_only: bool) -> Self {
+        Self { path: path.into(), read_only, throttle: Arc::default() }
+    }
 }
 
 /// A network adapter.

@@ -12,8 +12,8 @@ use crate::platform::{self, Platform, Surroundings};
 use crate::{MachineError, Outcome, Spec, acpi, smbios};
 use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
 use ireko_vmcore::{
-    Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Timers, Vcpu,
-    Work,
+    Bus, Clock, CpuModel, Halt, HvError, Limits, Memory, Nesting, OnThread, Partition, PartitionSpec,
+    Throttle, Timers, Vcpu, Work,
 };
 use std::any::Any;
 use std::io::Write;
@@ -48,6 +48,7 @@ pub struct Vm {
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
+    disks: Vec<Arc<Throttle>>,
     on_thread: OnThread,
     // Held for as long as vCPUs and devices use them.
     _partition: Arc<dyn Partition>,
@@ -110,6 +111,7 @@ impl Vm {
             dump: Arc::default(),
             counters: Arc::default(),
             windows,
+            disks: spec.disks.iter().map(|disk| disk.throttle.clone()).collect(),
             on_thread: spec.on_thread,
             _partition: partition,
             _memory: memory,
@@ -132,6 +134,7 @@ impl Vm {
             dump: self.dump.clone(),
             counters: self.counters.clone(),
             windows: self.windows.clone(),
+            disks: self.disks.clone(),
         }
     }
 
@@ -298,9 +301,14 @@ pub struct Handle {
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
+    disks: Vec<Arc<Throttle>>,
 }
 
 impl Handle {
+    /// Bounds the use of the disk with this number from now on.
+    pub fn limit_disk(&self, number: usize, limits: Limits) {
+        self.disks.get(number).iter().for_each(|disk| disk.set(limits));
+    }
     /// Takes and gives memory; `None` where the spec does not ask for it.
     pub fn memory(&self) -> Option<&MemoryControl> {
         self.memory.as_ref()

@@ -132,7 +132,7 @@ fn no_processors_are_refused() {
 
 #[test]
 fn a_disk_that_is_not_there_is_named() {
-    let disk = ireko_machine::DiskSpec { path: "/no/such/disk".into(), read_only: true };
+    let disk = ireko_machine::DiskSpec::new("/no/such/disk", true);
     assert!(refused(Spec { disks: vec![disk], ..spec(&[0xf4]) }).to_string().contains("/no/such/disk"));
 }
 

@@ -2,7 +2,7 @@
 
 use crate::frame::{Frame, Mac, is_group};
 use crate::switch::Socket;
-use ireko_vmcore::Port;
+use ireko_vmcore::{Port, Throttle};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -50,6 +50,7 @@ struct State {
 #[derive(Debug)]
 pub struct Adapter {
     label: String,
+    throttle: Arc<Throttle>,
     state: Mutex<State>,
     plugged: Condvar,
 }
@@ -57,7 +58,7 @@ pub struct Adapter {
 impl Adapter {
     pub fn new(label: &str, policy: Policy) -> Self {
         let state = Mutex::new(State { policy, socket: None, ports: None });
-        Self { label: label.to_owned(), state, plugged: Condvar::new() }
+        Self { label: label.to_owned(), throttle: Arc::default(), state, plugged: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,6 +95,10 @@ impl Adapter {
 }
 
 impl Port for Adapter {
+    fn throttle(&self) -> Arc<Throttle> {
+        self.throttle.clone()
+    }
+
     fn send(&self, frame: &[u8]) {
         if let ((policy, Some(socket)), Some(frame)) = (self.plug(), Frame::new(frame))
             && policy.may_send(frame)

@@ -198,3 +198,30 @@ fn ports_are_their_owners_only() {
     let port = fs::read_dir(&switch.0).unwrap().flatten().next().unwrap().path();
     assert_eq!((mode(switch.0.clone()), mode(port)), (0o700, 0o600));
 }
+
+#[test]
+fn a_port_that_comes_later_hears_and_one_that_went_is_left_alone() {
+    let switch = Switch::new();
+    let (a, b) = (switch.port(A), switch.port(B));
+    a.send(&frame(EVERYBODY, A));
+    drop(b);
+    let c = switch.port(C);
+    a.send(&frame(EVERYBODY, A));
+    assert!(hears(&c, LONG));
+}
+
+/// What a frame costs: the directory is gone from its place, and known ports are reached all the same.
+#[test]
+fn a_frame_looks_up_no_path() {
+    let switch = Switch::new();
+    let (a, b) = (switch.port(A), switch.port(B));
+    b.send(&frame(EVERYBODY, B));
+    a.send(&frame(EVERYBODY, A));
+    assert!(hears(&a, LONG) && hears(&b, LONG));
+    let elsewhere = switch.0.with_extension("moved");
+    fs::rename(&switch.0, &elsewhere).unwrap();
+    a.send(&frame(B, A));
+    let heard = hears(&b, LONG);
+    fs::rename(&elsewhere, &switch.0).unwrap();
+    assert!(heard);
+}

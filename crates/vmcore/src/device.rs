@@ -1,5 +1,8 @@
 //! What a device is to the machine.
 
+use crate::Throttle;
+use std::sync::Arc;
+
 /// A device with registers in some regions of the bus. The machine decides where the regions lie; a device sees the
 /// region's index (in the order of [`Device::regions`]) and the offset in it.
 pub trait Device: Send {
@@ -18,6 +21,10 @@ pub trait Disk: Send {
     /// Size in bytes, a multiple of 512.
     fn size(&self) -> u64;
     fn read_only(&self) -> bool;
+    /// What bounds its use.
+    fn throttle(&self) -> Arc<Throttle> {
+        Arc::default()
+    }
     fn read_at(&mut self, offset: u64, data: &mut [u8]) -> std::io::Result<()>;
     /// Reads what needs no waiting for. False: it would need some.
     fn try_read_at(&mut self, offset: u64, data: &mut [u8]) -> bool {

@@ -13,6 +13,7 @@ pub mod memory;
 pub mod nesting;
 pub mod port;
 pub mod thread;
+pub mod throttle;
 pub mod time;
 
 pub use bus::{Bus, Space};
@@ -24,4 +25,5 @@ pub use memory::Memory;
 pub use nesting::{Nesting, Window};
 pub use port::Port;
 pub use thread::{OnThread, Work};
+pub use throttle::{Limits, Throttle};
 pub use time::{Clock, Timer, Timers};

@@ -1,5 +1,7 @@
 //! What a network adapter is plugged into.
 
+use crate::Throttle;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The shortest frame is a header: destination, source, type (IEEE 802.3, 3.1).
@@ -15,4 +17,8 @@ pub trait Port: Send + Sync + std::fmt::Debug {
     fn receive(&self, room: &mut [u8], patience: Duration) -> Option<usize>;
     /// Whether there is a network at the other end.
     fn connected(&self) -> bool;
+    /// What bounds what is sent.
+    fn throttle(&self) -> Arc<Throttle> {
+        Arc::default()
+    }
 }

@@ -3,7 +3,7 @@
 use super::regs::{SECTOR, TYPE_BLOCK};
 use super::{Broken, Buffers, Output, Registers, VirtioDevice};
 use crate::access::value;
-use ireko_vmcore::Disk;
+use ireko_vmcore::{Disk, Throttle};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 use virtio_bindings::virtio_blk::{
@@ -19,6 +19,8 @@ const SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
 const CHUNK: u64 = 1 << 17;
 const SERIAL_SIZE: usize = 20;
 
+/// What counts as one operation, as Hyper-V normalizes them.
+const OPERATION: u64 = 8 << 10;
 /// The most that is attempted.
 const ATTEMPT: u64 = 1 << 15;
 
@@ -27,6 +29,7 @@ pub struct Blk {
     disk: Box<dyn Disk>,
     serial: [u8; SERIAL_SIZE],
     chunk: Vec<u8>,
+    throttle: Arc<Throttle>,
 }
 
 impl Blk {
@@ -34,7 +37,7 @@ impl Blk {
     pub fn new(disk: Box<dyn Disk>, serial: &str) -> Self {
         let mut id = [0; SERIAL_SIZE];
         crate::access::copy_in(&mut id, 0, serial.as_bytes());
-        Self { disk, serial: id, chunk: Vec::new() }
+        Self { throttle: disk.throttle(), disk, serial: id, chunk: Vec::new() }
     }
 
     /// Bytes `sector` and `len` stand for, if they lie on the disk.
@@ -129,12 +132,14 @@ impl VirtioDevice for Blk {
     }
     fn serve(&mut self, _: usize, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
         let (header, mut status) = open(&mut buffers)?;
+        let bytes = (buffers.reader.available_bytes() + buffers.writer.available_bytes()) as u64;
+        buffers.permit.pay(&self.throttle, bytes, bytes.div_ceil(OPERATION).max(1))?;
         let result = self.request(&header, &mut buffers).unwrap_or(VIRTIO_BLK_S_IOERR);
         status.write_all(&[result as u8])?;
         Ok(buffers.writer.bytes_written() as u32 + 1)
     }
     fn attempts(&self, _: usize) -> bool {
-        true
+        !self.throttle.limited()
     }
     fn attempt(&mut self, _: usize, mut buffers: Buffers<'_>) -> Result<Option<u32>, Broken> {
         let (header, mut status) = open(&mut buffers)?;

@@ -5,6 +5,7 @@
 //! network) happens outside. So a vCPU may renew it, whatever the device is stuck in.
 
 use crate::lock;
+use ireko_vmcore::Throttle;
 use std::io;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -130,6 +131,18 @@ impl<'a> Permit<'a> {
         }
         state.working = true;
         Ok(Pass(state))
+    }
+
+    /// Takes what moves next from its limits, and waits until it may.
+    pub fn pay(self, throttle: &Throttle, bytes: u64, operations: u64) -> io::Result<()> {
+        // Limits may change meanwhile.
+        const LOOK: Duration = Duration::from_millis(100);
+        let mut wait = throttle.take(bytes, operations, Instant::now());
+        while !wait.is_zero() {
+            self.sleep(wait.min(LOOK))?;
+            wait = throttle.take(0, 0, Instant::now());
+        }
+        Ok(())
     }
 
     /// Waits for so long, and no longer than it makes sense.

@@ -4,7 +4,7 @@ use super::regs::*;
 use super::tests::{AVAIL, DATA, Driver, INDIRECT, NEXT, SIZE, USED, WRITE};
 use super::*;
 use crate::lock;
-use ireko_vmcore::Disk;
+use ireko_vmcore::{Disk, Limits, Throttle};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -49,9 +49,13 @@ impl Disk for Stuck {
 struct Quick {
     /// What is read is at hand.
     cached: bool,
+    throttle: Arc<Throttle>,
 }
 
 impl Disk for Quick {
+    fn throttle(&self) -> Arc<Throttle> {
+        self.throttle.clone()
+    }
     fn size(&self) -> u64 {
         1 << 40
     }
@@ -187,7 +191,7 @@ fn a_request_is_served_by_the_devices_thread() {
 
 /// Requests that were served by ringing alone: nobody else works for the device.
 fn served_at_once(cached: bool, kind: u32, flags: u16) -> u16 {
-    let mut driver = Driver::new(Blk::new(Box::new(Quick { cached }), "")).started(0);
+    let mut driver = Driver::new(Blk::new(Box::new(Quick { cached, ..Quick::default() }), "")).started(0);
     offer(&mut driver, kind, flags);
     offer(&mut driver, kind, flags);
     used(&driver)
@@ -323,4 +327,19 @@ fn a_ring_that_never_empties_is_paused_and_ended() {
     threaded.end();
     enough.store(true, Ordering::Relaxed);
     feeder.join().unwrap();
+}
+
+/// Half an hour for the first request: nobody waits for it.
+#[test]
+fn what_waits_for_its_limit_is_paused_and_ended_and_goes_on_without_one() {
+    let throttle = Arc::new(Throttle::new(Limits { bytes: 0, operations: 1 }));
+    throttle.take(0, 1800, Instant::now());
+    let mut threaded = Threaded::new(Quick { cached: true, throttle: throttle.clone() });
+    threaded.request(0, WRITE);
+    assert!(threaded.service.pause(EVER));
+    threaded.service.resume();
+    assert_eq!(threaded.used(), 0);
+    throttle.set(Limits::default());
+    threaded.wait_for_used(1);
+    threaded.end();
 }

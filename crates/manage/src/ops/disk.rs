@@ -1,7 +1,7 @@
 //! Add-, Get-, Set- and Remove-VMHardDiskDrive, for raw images.
 
 use super::targets::{Ambiguity, DRIVE, VSTD, change, only_off, vms};
-use crate::operation::parameter::{boolean, int, one_of, path};
+use crate::operation::parameter::{boolean, bytes, int, one_of, path};
 use crate::operation::{
     Arguments, Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
 };
@@ -9,6 +9,7 @@ use crate::ops::records;
 use crate::state::State;
 use crate::store::{Config, Disk};
 use crate::value::{Kind, Record, Value};
+use crate::worker::protocol::Request;
 use std::path::{Path, PathBuf};
 
 pub static OPERATIONS: &[Operation] = &[
@@ -44,9 +45,14 @@ pub static OPERATIONS: &[Operation] = &[
     Operation {
         cmdlet: "Set-VMHardDiskDrive",
         aliases: &[],
-        verbs: &[],
+        verbs: &[Verb {
+            name: "disk-set",
+            doc: "Limit the use of a disk, or put another image into its place.",
+            view: View::Table,
+            needs_name: true,
+        }],
         rest: Rest { method: Method::Patch, route: "/vms/{VMName}/disks" },
-        doc: "Puts another image into the place of a disk.",
+        doc: "Puts another image into the place of a disk, or limits its use; limits count at once.",
         parameters: &[&VSTD, &DRIVE, PLACE, SET],
         prints: Prints::Passthru,
         result: Some(Kind::HardDiskDrive),
@@ -84,7 +90,16 @@ const ADD: &[Parameter] = &[
     path("Path", "The raw image.").at(4).required().pipe(Pipeline::ByPropertyName).positional(),
     boolean("ReadOnly", "The guest cannot write (Ireko's own).").flag("read-only"),
 ];
-const SET: &[Parameter] = &[path("Path", "The raw image.").at(4).required()];
+const SET: &[Parameter] = &[
+    path("Path", "The raw image.").at(4).flag("path"),
+    int("MaximumIOPS", 0, MOST_LIMIT, "Operations of 8 KiB in a second at most; 0 is no limit.")
+        .flag("maximum-iops"),
+    bytes("MaximumBytesPerSecond", "Bytes in a second at most; 0 is no limit (Ireko's own).")
+        .flag("maximum-bytes-per-second"),
+];
+
+/// More than any host can do.
+const MOST_LIMIT: i64 = 1 << 40;
 
 /// The first location behind the PCI slots of other devices is 0; so many slots are left.
 const MOST: u32 = 19;
@@ -160,20 +175,28 @@ fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
         return Err(Failure::invalid(format!("'{}' has {MOST} disks, which are the most.", config.name)));
     }
     let read_only = call.arguments.switch("ReadOnly");
-    config.disks.push(Disk { location, path, read_only });
+    config.disks.push(Disk::new(location, path, read_only));
     config.disks.sort_by_key(|disk| disk.location);
     Ok(())
 }
 
 fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
-    only_off(state, &config.name, "The set of disks")?;
-    let location = named_place(call, config)?;
-    let path = existing(call.arguments.text("Path").unwrap_or_default())?;
-    match config.disks.iter_mut().find(|disk| disk.location == location) {
-        Some(disk) => disk.path = path,
-        None => return Err(no_disk(config, location)),
+    let path = call.arguments.text("Path").map(existing).transpose()?;
+    if path.is_some() {
+        only_off(state, &config.name, "The set of disks")?;
     }
-    Ok(())
+    let location = named_place(call, config)?;
+    let limit = |name, old| call.arguments.int(name).map_or(old, |limit| limit.unsigned_abs());
+    let Some(disk) = config.disks.iter_mut().find(|disk| disk.location == location) else {
+        return Err(no_disk(config, location));
+    };
+    disk.path = path.unwrap_or_else(|| disk.path.clone());
+    disk.maximum_iops = limit("MaximumIOPS", disk.maximum_iops);
+    disk.maximum_bytes_per_second = limit("MaximumBytesPerSecond", disk.maximum_bytes_per_second);
+    if state == State::Off {
+        return Ok(());
+    }
+    call.host.ask(config, &Request::Disks { disks: config.disks.clone() })
 }
 
 fn remove(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {

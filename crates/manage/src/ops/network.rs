@@ -3,7 +3,7 @@
 use super::switch;
 use super::targets::{ADAPTER, Ambiguity, VSTD, change, only_off, vms};
 use crate::guid::Guid;
-use crate::operation::parameter::{ON_OFF, object, one_of, switch as flag, text};
+use crate::operation::parameter::{ON_OFF, int, object, one_of, switch as flag, text};
 use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View};
 use crate::ops::records;
 use crate::select;
@@ -33,7 +33,12 @@ pub static OPERATIONS: &[Operation] = &[
     Operation {
         cmdlet: "Set-VMNetworkAdapter",
         aliases: &[],
-        verbs: &[],
+        verbs: &[Verb {
+            name: "adapter-set",
+            doc: "Change what network adapters may do and send.",
+            view: View::Table,
+            needs_name: true,
+        }],
         rest: Rest { method: Method::Patch, route: "/vms/{VMName}/adapters" },
         doc: "Changes network adapters: all of the virtual machine, or those of the given name.",
         parameters: &[&VSTD, &ADAPTER, NAME, SET],
@@ -135,7 +140,18 @@ const SET: &[Parameter] = &[
     one_of("RouterGuard", ON_OFF, "Whether router advertisements from it are dropped."),
     text("StaticMacAddress", "12 hexadecimal digits."),
     flag("DynamicMacAddress", "An address of the host's range."),
+    int("MaximumBandwidth", 0, MOST_LIMIT, "Bits that it sends in a second at most; 0 is no limit.")
+        .flag("maximum-bandwidth"),
+    int(
+        "MaximumFramesPerSecond",
+        0,
+        MOST_LIMIT,
+        "Frames that it sends in a second at most; 0 is no limit (Ireko's own).",
+    )
+    .flag("maximum-frames-per-second"),
 ];
+/// More than any host can do.
+const MOST_LIMIT: i64 = 1 << 40;
 const ADD: &[Parameter] = &[
     text("Name", "The adapter's name.").alias(&["VMNetworkAdapterName"]).flag("name"),
     text("SwitchName", "The virtual switch that it is plugged into.").flag("switch"),
@@ -215,6 +231,7 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
     if mac.is_some() {
         only_off(state, &config.name, "The MAC address")?;
     }
+    let limit = |name, old| arguments.int(name).map_or(old, |limit| limit.unsigned_abs());
     let flag = |name, old| arguments.text(name).map_or(old, |word| word == "On");
     for adapter in chosen(call, config)? {
         adapter.mac_address_spoofing = flag("MacAddressSpoofing", adapter.mac_address_spoofing);
@@ -224,6 +241,9 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
             adapter.dynamic_mac = false;
             mac.clone_into(&mut adapter.mac);
         }
+        adapter.maximum_bandwidth = limit("MaximumBandwidth", adapter.maximum_bandwidth);
+        adapter.maximum_frames_per_second =
+            limit("MaximumFramesPerSecond", adapter.maximum_frames_per_second);
         adapter.dynamic_mac |= arguments.switch("DynamicMacAddress");
     }
     tell(call, config, state)

@@ -145,7 +145,7 @@ fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    config.disks.push(Disk { location: 0, path, read_only: false });
+    config.disks.push(Disk::new(0, path, false));
     Ok(())
 }
 

@@ -201,6 +201,8 @@ pub fn disks(vm: &Vm) -> Vec<Record> {
             .with("ControllerNumber", 0)
             .with("ControllerType", "SCSI")
             .with("ReadOnly", disk.read_only)
+            .with("MaximumIOPS", disk.maximum_iops)
+            .with("MaximumBytesPerSecond", disk.maximum_bytes_per_second)
             .with("Name", format!("Hard Drive on SCSI controller number 0 at location {}", disk.location))
             .with("VMId", vm.config.id)
             .with("VMName", vm.config.name.as_str())
@@ -238,6 +240,8 @@ fn adapter(vm: &Vm, own: &Adapter) -> Record {
         .with("MacAddressSpoofing", on_off(own.mac_address_spoofing))
         .with("DhcpGuard", on_off(own.dhcp_guard))
         .with("RouterGuard", on_off(own.router_guard))
+        .with("MaximumBandwidth", own.maximum_bandwidth)
+        .with("MaximumFramesPerSecond", own.maximum_frames_per_second)
         .with("Status", Value::list(if vm.state == State::Off { &[][..] } else { &["Ok"] }.iter().copied()))
         .with("IPAddresses", Value::List(Vec::new()))
 }

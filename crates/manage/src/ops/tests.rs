@@ -619,3 +619,27 @@ fn a_pause_is_remembered_for_when_the_worker_does_not_answer() {
     world.ok("Resume-VM", &[vm("vm")]);
     assert_eq!((held, paused()), (true, false));
 }
+
+#[test]
+fn limits_of_disks_and_adapters_are_set_while_the_vm_runs_and_shown() {
+    let world = World::with(&["vm"]);
+    let disk = world.host.store.home().join("disk.raw");
+    std::fs::write(&disk, [0; 512]).unwrap();
+    let disk = disk.display().to_string();
+    world.ok("Add-VMHardDiskDrive", &[vm_name(), ("Path", disk.as_str().into())]);
+    world.ok("Start-VM", &[vm("vm")]);
+    let place = || ("ControllerLocation", Value::Int(0));
+    world.ok("Set-VMHardDiskDrive", &[vm_name(), place(), ("MaximumIOPS", Value::Int(50))]);
+    world.ok("Set-VMNetworkAdapter", &[vm_name(), ("MaximumBandwidth", Value::Int(8_000_000))]);
+    assert_eq!(world.property("Get-VMHardDiskDrive", "MaximumIOPS"), "50");
+    assert_eq!(world.property("Get-VMNetworkAdapter", "MaximumBandwidth"), "8000000");
+    // What was not named stays; another image does not come while it runs.
+    world.ok("Set-VMHardDiskDrive", &[vm_name(), place(), ("MaximumBytesPerSecond", Value::Int(1 << 20))]);
+    assert_eq!(world.property("Get-VMHardDiskDrive", "MaximumIOPS"), "50");
+    let path = ("Path", disk.as_str().into());
+    assert!(world.error("Set-VMHardDiskDrive", &[vm_name(), place(), path]).contains("Stop-VM"));
+}
+
+fn vm_name() -> (&'static str, Value) {
+    ("VMName", "vm".into())
+}

@@ -302,7 +302,7 @@ fn type_of(value: &Value) -> Json {
 
 fn sample() -> (Vm, HostFacts) {
     let mut config = Config::new(crate::Guid::NIL, "sample", 0);
-    config.disks.push(Disk { location: 0, path: "/disk.raw".into(), read_only: false });
+    config.disks.push(Disk::new(0, "/disk.raw", false));
     let host = HostFacts {
         name: String::new(),
         logical_processors: 1,

@@ -178,6 +178,18 @@ pub struct Disk {
     pub path: PathBuf,
     #[serde(default)]
     pub read_only: bool,
+    /// Operations of 8 KiB in a second; 0: as many as can be.
+    #[serde(default)]
+    pub maximum_iops: u64,
+    /// 0: as many as can be.
+    #[serde(default)]
+    pub maximum_bytes_per_second: u64,
+}
+
+impl Disk {
+    pub fn new(location: u32, path: impl Into<PathBuf>, read_only: bool) -> Self {
+        Self { location, path: path.into(), read_only, maximum_iops: 0, maximum_bytes_per_second: 0 }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -196,6 +208,12 @@ pub struct Adapter {
     pub dhcp_guard: bool,
     #[serde(default)]
     pub router_guard: bool,
+    /// Of what it sends, in bits a second; 0: as many as can be.
+    #[serde(default)]
+    pub maximum_bandwidth: u64,
+    /// Of what it sends; 0: as many as can be.
+    #[serde(default)]
+    pub maximum_frames_per_second: u64,
 }
 
 impl Config {
@@ -238,6 +256,8 @@ impl Adapter {
             mac_address_spoofing: false,
             dhcp_guard: false,
             router_guard: false,
+            maximum_bandwidth: 0,
+            maximum_frames_per_second: 0,
         }
     }
 

@@ -65,6 +65,7 @@ fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, S
         load: 0.0,
         watch: Watch::default(),
         memory: Keeper::new(config.memory.clone()),
+        disks: config.disks.clone(),
         meter: config.metering.then(|| Meter::read(&directory).unwrap_or_default()),
     };
     let control = Arc::new(Control {
@@ -133,6 +134,7 @@ impl Prepared {
             }
             // What was changed while it ran counts from now on.
             self.config.memory = self.control.lock().memory.settings.clone();
+            self.config.disks = self.control.lock().disks.clone();
             if let Some(adapters) = self.control.network.as_ref().and_then(|network| network.settings()) {
                 self.config.adapters = adapters;
             }

@@ -6,7 +6,8 @@ use super::network::Network;
 use crate::rules;
 use crate::store::Config;
 use ireko_machine::{
-    DiskSpec, Endpoints, Handle, MemoryControl, MemoryState, Nesting, Outcome, Smbios, Source, Spec, Vm,
+    DiskSpec, Endpoints, Handle, Limits, MemoryControl, MemoryState, Nesting, Outcome, Smbios, Source, Spec,
+    Throttle, Vm,
 };
 use std::sync::Arc;
 
@@ -36,6 +37,10 @@ pub trait Remote: Send + Sync {
     fn pause(&self) -> bool;
     fn resume(&self);
     fn input(&self, bytes: &[u8]);
+    /// Bounds the use of the disk with this number from now on.
+    fn limit_disk(&self, number: usize, limits: Limits) {
+        let _ = (number, limits);
+    }
     /// What it has of its memory.
     fn memory(&self) -> MemoryState;
     /// Asks the guest to have so many bytes; `insist`: by all means.
@@ -129,8 +134,13 @@ impl RealMachines {
     }
 }
 
+pub fn limits(disk: &crate::store::Disk) -> Limits {
+    Limits { bytes: disk.maximum_bytes_per_second, operations: disk.maximum_iops }
+}
+
 fn disk(disk: &crate::store::Disk) -> DiskSpec {
-    DiskSpec { path: disk.path.clone(), read_only: disk.read_only }
+    let throttle = Arc::new(Throttle::new(limits(disk)));
+    DiskSpec { path: disk.path.clone(), read_only: disk.read_only, throttle }
 }
 
 impl Machine for Vm {
@@ -185,6 +195,9 @@ impl Remote for Handle {
     }
     fn input(&self, bytes: &[u8]) {
         self.serial_input(bytes);
+    }
+    fn limit_disk(&self, number: usize, limits: Limits) {
+        Handle::limit_disk(self, number, limits);
     }
     fn memory(&self) -> MemoryState {
         Handle::memory(self).map(MemoryControl::state).unwrap_or_default()

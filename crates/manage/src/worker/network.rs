@@ -2,8 +2,9 @@
 
 use crate::guid::Guid;
 use crate::store::{Adapter, Store};
-use ireko_machine::NicSpec;
+use ireko_machine::{Limits, NicSpec};
 use ireko_net::Policy;
+use ireko_vmcore::Port;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 type Plugs = Vec<(Guid, Arc<ireko_net::Adapter>)>;
@@ -53,6 +54,10 @@ impl Network {
         for (id, plug) in self.lock().iter() {
             let Some(adapter) = adapters.iter().find(|adapter| adapter.id == *id) else { continue };
             plug.set_policy(policy(adapter)?);
+            plug.throttle().set(Limits {
+                bytes: adapter.maximum_bandwidth.div_ceil(8),
+                operations: adapter.maximum_frames_per_second,
+            });
             // A switch that has been removed is a plug in nothing.
             let ports = adapter.switch.map(|switch| self.store.ports(switch)).filter(|ports| ports.is_dir());
             plug.connect(ports.as_deref()).map_err(|error| {

@@ -34,6 +34,10 @@ pub enum Request {
     Network {
         adapters: Vec<crate::store::Adapter>,
     },
+    /// Other limits of disks.
+    Disks {
+        disks: Vec<crate::store::Disk>,
+    },
     /// What runs inside.
     Inside,
     /// The console's kept output and all that follows; what is sent goes to the guest.

@@ -10,7 +10,7 @@ use super::protocol::{Reply, Request, Status, read_line, write_line};
 use super::usage;
 use crate::state::{self, Action, State, Verdict};
 use crate::store::run::Kept;
-use crate::store::{Meter, Run};
+use crate::store::{Disk, Meter, Run};
 use std::io::{self, BufReader, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -49,6 +49,8 @@ pub struct Inner {
     pub watch: Watch,
     pub meter: Option<Meter>,
     pub memory: Keeper,
+    /// As they are limited now.
+    pub disks: Vec<Disk>,
 }
 
 impl Inner {
@@ -74,14 +76,20 @@ impl Control {
             let applied = self.network.as_ref().map_or(Ok(()), |network| network.apply(adapters));
             return applied.map_or_else(Reply::Error, |()| Reply::Done);
         }
+        if let Request::Disks { disks } = request {
+            self.limit(disks);
+            return Reply::Done;
+        }
         if *request == Request::Inside {
             return Reply::Inside(Box::new(self.inside()));
         }
         let action = match request {
             Request::Status => return Reply::Status(Box::new(self.status(&self.lock()))),
-            Request::Console | Request::Inside | Request::Memory { .. } | Request::Network { .. } => {
-                return Reply::Done;
-            }
+            Request::Console
+            | Request::Inside
+            | Request::Disks { .. }
+            | Request::Memory { .. }
+            | Request::Network { .. } => return Reply::Done,
             Request::Meter { on } => return self.meter(&mut self.lock(), *on),
             // Whatever else is going on does not hold it up.
             Request::TurnOff => {
@@ -132,6 +140,18 @@ impl Control {
         // For who looks when this process does not answer; it is told anyway while it does.
         if let Some(run) = Run::read(&self.directory) {
             let _ = Run { paused, ..run }.write(&self.directory);
+        }
+    }
+
+    /// Of disks that the machine has.
+    fn limit(&self, disks: &[Disk]) {
+        let mut inner = self.lock();
+        let remote = inner.remote.clone();
+        for (number, own) in inner.disks.iter_mut().enumerate() {
+            let Some(disk) = disks.iter().find(|disk| disk.location == own.location) else { continue };
+            own.maximum_iops = disk.maximum_iops;
+            own.maximum_bytes_per_second = disk.maximum_bytes_per_second;
+            remote.limit_disk(number, super::machine::limits(own));
         }
     }
 

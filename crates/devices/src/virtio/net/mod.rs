@@ -9,7 +9,7 @@ use super::regs::TYPE_NETWORK;
 use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::{MsiSink, lock, shared};
 use ireko_vmcore::port::{LONGEST_FRAME, SHORTEST_FRAME};
-use ireko_vmcore::{Line, Memory, Port};
+use ireko_vmcore::{Line, Memory, Port, Throttle};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, Weak};
@@ -26,6 +26,7 @@ struct State {
 struct Net {
     mac: [u8; 6],
     port: Arc<dyn Port>,
+    throttle: Arc<Throttle>,
     state: Arc<Mutex<State>>,
 }
 
@@ -46,7 +47,7 @@ pub fn net(
 ) -> (Arc<Mutex<VirtioPci>>, NetInput) {
     let connected = port.connected();
     let state = shared(State { frames: VecDeque::new(), connected });
-    let device = Net { mac, port, state: state.clone() };
+    let device = Net { mac, throttle: port.throttle(), port, state: state.clone() };
     let function = VirtioPci::new(Box::new(device), memory, msi, intx);
     let input = NetInput { state, function: Arc::downgrade(&function) };
     (function, input)
@@ -102,6 +103,7 @@ impl Net {
         }
         let mut bytes = [0; HEADER + LONGEST_FRAME];
         buffers.reader.read_exact(&mut bytes[..len])?;
+        buffers.permit.pay(&self.throttle, (len - HEADER) as u64, 1)?;
         self.port.send(&bytes[HEADER..len]);
         Ok(0)
     }
