@@ -111,7 +111,12 @@ impl Socket {
             return None;
         }
         let port = self.learned().place(&destination, Instant::now())?;
-        self.peers().known(port)
+        let mut peers = self.peers();
+        // One that came lately is found by another look.
+        peers.known(port).or_else(|| {
+            peers.all(&self.ports, &self.directory, &self.name);
+            peers.known(port)
+        })
     }
 
     fn slow(&self) -> MutexGuard<'_, Option<(Id, Instant)>> {
