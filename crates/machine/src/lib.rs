@@ -26,7 +26,7 @@ pub mod vm;
 pub use error::MachineError;
 pub use ireko_vmcore::nesting::{Nesting, World};
 pub use ireko_vmcore::thread::{OnThread, Work};
-pub use ireko_vmcore::throttle::{Limits, Throttle};
+pub use ireko_vmcore::throttle::{Rates, Throttle};
 pub use memory::{MemoryControl, MemoryState, overhead};
 pub use outcome::Outcome;
 pub use spec::{DiskSpec, EngineChoice, NicSpec, Smbios, Source, Spec, cpu_model, parse_memory};

@@ -12,7 +12,7 @@ use crate::platform::{self, Platform, Surroundings};
 use crate::{MachineError, Outcome, Spec, acpi, smbios};
 use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
 use ireko_vmcore::{
-    Bus, Clock, CpuModel, Halt, HvError, Limits, Memory, Nesting, OnThread, Partition, PartitionSpec,
+    Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates,
     Throttle, Timers, Vcpu, Work,
 };
 use std::any::Any;
@@ -306,7 +306,7 @@ pub struct Handle {
 
 impl Handle {
     /// Bounds the use of the disk with this number from now on.
-    pub fn limit_disk(&self, number: usize, limits: Limits) {
+    pub fn limit_disk(&self, number: usize, limits: Rates) {
         self.disks.get(number).iter().for_each(|disk| disk.set(limits));
     }
     /// Takes and gives memory; `None` where the spec does not ask for it.

@@ -179,7 +179,7 @@ pub struct Vm {
 enum Asked {
     /// There is none.
     Off,
-    Asked(Client),
+    Listens(Client),
     /// It listens not yet.
     Starting,
     Silent,
@@ -195,7 +195,7 @@ impl Asked {
             Ok(client)
         });
         match asked {
-            Ok(client) => Self::Asked(client),
+            Ok(client) => Self::Listens(client),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
                 Self::Starting
             }
@@ -244,7 +244,7 @@ impl Host {
         let (run, switches) = (Run::read(&directory), self.switches_of(&config));
         let (state, status, silent) = match asked {
             Asked::Off => (State::Off, None, false),
-            Asked::Asked(mut client) => match client.status_by(until) {
+            Asked::Listens(mut client) => match client.status_by(until) {
                 Ok(status) => (status.state, Some(status), false),
                 Err(_) => (last_known(run.as_ref()), None, true),
             },

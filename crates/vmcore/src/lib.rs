@@ -25,5 +25,5 @@ pub use memory::Memory;
 pub use nesting::{Nesting, Window};
 pub use port::Port;
 pub use thread::{OnThread, Work};
-pub use throttle::{Limits, Throttle};
+pub use throttle::{Rates, Throttle};
 pub use time::{Clock, Timer, Timers};

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 /// In a second; 0: as many as can be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Limits {
+pub struct Rates {
     pub bytes: u64,
     pub operations: u64,
 }
@@ -38,7 +38,7 @@ impl Bucket {
 
 #[derive(Debug)]
 struct State {
-    limits: Limits,
+    limits: Rates,
     bytes: Bucket,
     operations: Bucket,
 }
@@ -49,18 +49,18 @@ pub struct Throttle(Mutex<State>);
 
 impl Default for Throttle {
     fn default() -> Self {
-        Self::new(Limits::default())
+        Self::new(Rates::default())
     }
 }
 
 impl Throttle {
-    pub fn new(limits: Limits) -> Self {
+    pub fn new(limits: Rates) -> Self {
         let empty = || Bucket { tokens: 0.0, filled: Instant::now() };
         Self(Mutex::new(State { limits, bytes: empty(), operations: empty() }))
     }
 
     /// Counts from now on; what was taken in advance is forgiven.
-    pub fn set(&self, limits: Limits) {
+    pub fn set(&self, limits: Rates) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if state.limits != limits {
             state.limits = limits;
@@ -70,7 +70,7 @@ impl Throttle {
     }
 
     pub fn limited(&self) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).limits != Limits::default()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).limits != Rates::default()
     }
 
     /// Takes what moves next. How long it has to wait.
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     fn throttle(bytes: u64, operations: u64) -> (Throttle, Instant) {
-        (Throttle::new(Limits { bytes, operations }), Instant::now() + Duration::from_secs(1))
+        (Throttle::new(Rates { bytes, operations }), Instant::now() + Duration::from_secs(1))
     }
 
     #[test]
@@ -122,7 +122,7 @@ mod tests {
     fn new_limits_count_at_once() {
         let (throttle, now) = throttle(1, 0);
         throttle.take(1000, 1, now);
-        throttle.set(Limits::default());
+        throttle.set(Rates::default());
         assert_eq!(throttle.take(1000, 1, now), Duration::ZERO);
     }
 }

@@ -4,7 +4,7 @@ use super::regs::*;
 use super::tests::{AVAIL, DATA, Driver, INDIRECT, NEXT, SIZE, USED, WRITE};
 use super::*;
 use crate::lock;
-use ireko_vmcore::{Disk, Limits, Throttle};
+use ireko_vmcore::{Disk, Rates, Throttle};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -332,14 +332,14 @@ fn a_ring_that_never_empties_is_paused_and_ended() {
 /// Half an hour for the first request: nobody waits for it.
 #[test]
 fn what_waits_for_its_limit_is_paused_and_ended_and_goes_on_without_one() {
-    let throttle = Arc::new(Throttle::new(Limits { bytes: 0, operations: 1 }));
+    let throttle = Arc::new(Throttle::new(Rates { bytes: 0, operations: 1 }));
     throttle.take(0, 1800, Instant::now());
     let mut threaded = Threaded::new(Quick { cached: true, throttle: throttle.clone() });
     threaded.request(0, WRITE);
     assert!(threaded.service.pause(EVER));
     threaded.service.resume();
     assert_eq!(threaded.used(), 0);
-    throttle.set(Limits::default());
+    throttle.set(Rates::default());
     threaded.wait_for_used(1);
     threaded.end();
 }

@@ -6,7 +6,7 @@ use super::network::Network;
 use crate::rules;
 use crate::store::Config;
 use ireko_machine::{
-    DiskSpec, Endpoints, Handle, Limits, MemoryControl, MemoryState, Nesting, Outcome, Smbios, Source, Spec,
+    DiskSpec, Endpoints, Handle, MemoryControl, MemoryState, Nesting, Outcome, Rates, Smbios, Source, Spec,
     Throttle, Vm,
 };
 use std::sync::Arc;
@@ -38,8 +38,8 @@ pub trait Remote: Send + Sync {
     fn resume(&self);
     fn input(&self, bytes: &[u8]);
     /// Bounds the use of the disk with this number from now on.
-    fn limit_disk(&self, number: usize, limits: Limits) {
-        let _ = (number, limits);
+    fn limit_disk(&self, number: usize, rates: Rates) {
+        let _ = (number, rates);
     }
     /// What it has of its memory.
     fn memory(&self) -> MemoryState;
@@ -134,12 +134,12 @@ impl RealMachines {
     }
 }
 
-pub fn limits(disk: &crate::store::Disk) -> Limits {
-    Limits { bytes: disk.maximum_bytes_per_second, operations: disk.maximum_iops }
+pub fn rates(disk: &crate::store::Disk) -> Rates {
+    Rates { bytes: disk.maximum_bytes_per_second, operations: disk.maximum_iops }
 }
 
 fn disk(disk: &crate::store::Disk) -> DiskSpec {
-    let throttle = Arc::new(Throttle::new(limits(disk)));
+    let throttle = Arc::new(Throttle::new(rates(disk)));
     DiskSpec { path: disk.path.clone(), read_only: disk.read_only, throttle }
 }
 
@@ -196,8 +196,8 @@ impl Remote for Handle {
     fn input(&self, bytes: &[u8]) {
         self.serial_input(bytes);
     }
-    fn limit_disk(&self, number: usize, limits: Limits) {
-        Handle::limit_disk(self, number, limits);
+    fn limit_disk(&self, number: usize, rates: Rates) {
+        Handle::limit_disk(self, number, rates);
     }
     fn memory(&self) -> MemoryState {
         Handle::memory(self).map(MemoryControl::state).unwrap_or_default()

@@ -2,7 +2,7 @@
 
 use crate::guid::Guid;
 use crate::store::{Adapter, Store};
-use ireko_machine::{Limits, NicSpec};
+use ireko_machine::{NicSpec, Rates};
 use ireko_net::Policy;
 use ireko_vmcore::Port;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -54,7 +54,7 @@ impl Network {
         for (id, plug) in self.lock().iter() {
             let Some(adapter) = adapters.iter().find(|adapter| adapter.id == *id) else { continue };
             plug.set_policy(policy(adapter)?);
-            plug.throttle().set(Limits {
+            plug.throttle().set(Rates {
                 bytes: adapter.maximum_bandwidth.div_ceil(8),
                 operations: adapter.maximum_frames_per_second,
             });

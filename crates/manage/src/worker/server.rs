@@ -151,7 +151,7 @@ impl Control {
             let Some(disk) = disks.iter().find(|disk| disk.location == own.location) else { continue };
             own.maximum_iops = disk.maximum_iops;
             own.maximum_bytes_per_second = disk.maximum_bytes_per_second;
-            remote.limit_disk(number, super::machine::limits(own));
+            remote.limit_disk(number, super::machine::rates(own));
         }
     }
 
