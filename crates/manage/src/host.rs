@@ -316,7 +316,7 @@ impl Host {
             }
             std::thread::sleep(Duration::from_millis(20));
         }
-        worker::limits::sweep();
+        worker::limits::sweep(id);
         true
     }
 

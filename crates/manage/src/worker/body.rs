@@ -26,7 +26,10 @@ use std::time::{Duration, Instant};
 pub fn run(store: &Store, id: Guid, factory: &dyn Factory, report: impl FnOnce(Started)) {
     let prepared = match prepare(store, id, factory) {
         Ok(prepared) => prepared,
-        Err(why) => return report(Started::Error(why)),
+        Err(why) => {
+            factory.limits().iter().for_each(|limits| limits.leave());
+            return report(Started::Error(why));
+        }
     };
     prepared.run(factory, report);
 }

@@ -168,3 +168,8 @@ pub fn sweep(mount: &Path) {
         }
     }
 }
+
+/// Whether there is a group for `name`.
+pub fn exists(mount: &Path, name: &str) -> bool {
+    places(mount).iter().any(|place| place.join(format!("{PREFIX}{name}")).exists())
+}

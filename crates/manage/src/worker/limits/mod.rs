@@ -13,6 +13,7 @@ use crate::{rules, worker};
 use ireko_machine::overhead;
 use std::path::Path;
 use std::sync::Mutex;
+use std::time::Duration;
 
 /// Processes and threads of one worker.
 pub const MOST_PROCESSES: u64 = 512;
@@ -73,7 +74,14 @@ pub fn survey() -> (bool, String) {
     }
 }
 
-/// Removes groups whose workers are gone.
-pub fn sweep() {
-    group::sweep(Path::new(group::MOUNT));
+/// Removes the group of a worker that is gone, and of any other. What the kernel does for a worker (KVM's threads) may be in it a
+/// moment longer.
+pub fn sweep(id: Guid) {
+    for _ in 0..25 {
+        group::sweep(Path::new(group::MOUNT));
+        if !group::exists(Path::new(group::MOUNT), &id.to_string()) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
