@@ -102,7 +102,7 @@ impl Emitter<'_> {
         self.asm.store(ea::temp(3), reg::R13);
         // POP [RSP+x] computes its address with the stack pointer already moved (APM vol. 3, POP).
         let mut moved = *insn;
-        if insn.memory_base() == Register::RSP {
+        if insn.memory_base().full_register() == Register::RSP {
             moved.set_memory_displacement64(insn.memory_displacement64().wrapping_add(8));
         }
         let offset = ea::offset(self.asm, &moved, self.key);

@@ -12,6 +12,7 @@ use ireko_translate::refill;
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{CodeCache, Hot, Key, TlbEntry, Translator};
 use ireko_x86::Registers;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 extern "C" fn identity(_: u64, _: u64, address: u64) -> u64 {
     address
@@ -163,4 +164,21 @@ fn shifts_by_cl_and_high_bytes_find_rcx() {
     assert_eq!(regs.gpr[13], 16);
     assert_eq!(regs.gpr[1], 0x2504);
     assert_eq!(regs.gpr[0], 0x2500);
+}
+
+/// Whatever the address size (APM vol. 3, POP).
+#[test]
+fn a_pop_to_memory_off_the_stack_pointer_has_it_moved_already() {
+    // The program is linked to lie below 4 GiB, so that 32-bit addresses reach its static data.
+    static WORDS: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+    for prefix in [None, Some(0x67)] {
+        WORDS.iter().zip([7, 0, 0, 0]).for_each(|(word, value)| word.store(value, Ordering::SeqCst));
+        let mut regs = Registers::default();
+        regs.gpr[4] = WORDS.as_ptr() as u64;
+        // pop [rsp + 8]; hlt
+        let code: Vec<u8> = prefix.into_iter().chain([0x8f, 0x44, 0x24, 8, 0xf4]).collect();
+        run(&code, &mut regs);
+        let words: Vec<u64> = WORDS.iter().map(|word| word.load(Ordering::SeqCst)).collect();
+        assert_eq!(words, [7, 0, 7, 0], "{prefix:?}");
+    }
 }
