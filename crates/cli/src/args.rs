@@ -43,6 +43,9 @@ pub enum Command {
     /// Be the host's side of an Internal switch; started by New-VMSwitch.
     #[command(hide = true)]
     HostSide { id: ireko_manage::Guid },
+    /// Say what confines workers here; started by doctor.
+    #[command(hide = true)]
+    Jail { home: std::path::PathBuf },
 }
 
 /// What VMs of `nest` and `run` have in common.

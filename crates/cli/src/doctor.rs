@@ -3,7 +3,7 @@
 use crate::args::DoctorArgs;
 use crate::out;
 use crate::output::out;
-use crate::{facts, image, size};
+use crate::{facts, image, jail, size};
 use anyhow::Result;
 use serde::Serialize;
 use std::process::ExitCode;
@@ -11,7 +11,7 @@ use std::process::ExitCode;
 /// One thing that was tried.
 #[derive(Serialize)]
 struct Finding {
-    name: &'static str,
+    name: String,
     ok: bool,
     /// What was found, and what to do when it is not good.
     what: String,
@@ -50,7 +50,8 @@ fn examine() -> Document {
     let processor = processor(&host);
     // The engines' own probes run guest code, which the wrong processor could not.
     let engines = if processor.ok { engines() } else { Vec::new() };
-    let findings = vec![processor, nesting(&engines), memory(), limits(), image_state(), packages()];
+    let mut findings = vec![processor, nesting(&engines), memory(), limits(), image_state(), packages()];
+    findings.extend(walls());
     let ok = findings.iter().all(|finding| finding.ok || !finding.needed);
     Document { ok, host, engines, findings }
 }
@@ -61,7 +62,7 @@ fn processor(host: &facts::Facts) -> Finding {
         Ok(()) => format!("{}: x86-64-v3 and all that Ireko needs", host.cpuid.brand),
         Err(error) => error.to_string(),
     };
-    Finding { name: "processor", ok: result.is_ok(), what, needed: true }
+    Finding { name: "processor".into(), ok: result.is_ok(), what, needed: true }
 }
 
 fn engines() -> Vec<Engine> {
@@ -80,7 +81,7 @@ fn nesting(engines: &[Engine]) -> Finding {
     } else {
         format!("guests can have virtualization extensions with the engine {}", able.join(" or "))
     };
-    Finding { name: "nesting", ok: !able.is_empty(), what, needed: true }
+    Finding { name: "nesting".into(), ok: !able.is_empty(), what, needed: true }
 }
 
 fn memory() -> Finding {
@@ -88,12 +89,12 @@ fn memory() -> Finding {
     let free = facts::memory("MemAvailable");
     let ok = free >= WANTED;
     let advice = if ok { "" } else { ": give nest less than its usual 2G with --memory" };
-    Finding { name: "memory", ok, what: format!("{} free{advice}", size::show(free)), needed: false }
+    Finding { name: "memory".into(), ok, what: format!("{} free{advice}", size::show(free)), needed: false }
 }
 
 fn limits() -> Finding {
     let (ok, what) = ireko_manage::worker::limits::survey();
-    Finding { name: "limits", ok, what, needed: false }
+    Finding { name: "limits".into(), ok, what, needed: false }
 }
 
 fn image_state() -> Finding {
@@ -106,7 +107,7 @@ fn image_state() -> Finding {
         },
         Err(error) => (false, format!("{error:#}")),
     };
-    Finding { name: "guest image", ok, what, needed: false }
+    Finding { name: "guest image".into(), ok, what, needed: false }
 }
 
 fn packages() -> Finding {
@@ -114,16 +115,33 @@ fn packages() -> Finding {
         Ok(kernel) => (true, format!("apt knows {kernel}")),
         Err(error) => (false, format!("{error:#}")),
     };
-    Finding { name: "packages", ok, what, needed: false }
+    Finding { name: "packages".into(), ok, what, needed: false }
+}
+
+/// What stands between a guest and this host besides the engine.
+fn walls() -> Vec<Finding> {
+    let found = jail::look();
+    let finding = |name: &str, ok, what: &str| Finding {
+        name: format!("jail: {name}"),
+        ok,
+        what: what.to_owned(),
+        needed: false,
+    };
+    match found {
+        Ok(found) => {
+            found.layers.0.iter().map(|layer| finding(&layer.name, layer.in_force, &layer.what)).collect()
+        }
+        Err(error) => vec![finding("all", false, &format!("workers cannot be confined: {error:#}"))],
+    }
 }
 
 fn in_words(document: &Document) -> String {
     let mut text = String::new();
     let mut line = |ok: bool, name: &str, what: &str| {
-        text += &format!("{} {name:12} {what}\n", if ok { "ok     " } else { "missing" });
+        text += &format!("{} {name:26} {what}\n", if ok { "ok     " } else { "missing" });
     };
     for finding in &document.findings {
-        line(finding.ok, finding.name, &finding.what);
+        line(finding.ok, &finding.name, &finding.what);
         if finding.name == "processor" {
             for engine in &document.engines {
                 let nested = if engine.nested { " (with nesting)" } else { "" };

@@ -9,6 +9,7 @@ mod bench;
 mod doctor;
 mod facts;
 mod image;
+mod jail;
 mod level;
 mod manual;
 mod nest;
@@ -60,6 +61,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Man(args) => manual::man(args),
         Command::Worker { id } => vm::worker(*id),
         Command::HostSide { id } => vm::host_side(*id),
+        Command::Jail { home } => jail::run(home),
     }
 }
 

@@ -43,7 +43,7 @@ fn spec(args: &RunArgs) -> Result<Spec> {
         None => image_spec(args)?,
     };
     spec.memory = args.memory_size()?;
-    spec.disks = args.disk.iter().map(|path| DiskSpec::new(path.clone(), false)).collect();
+    spec.disks = args.disk.iter().map(|path| DiskSpec::new(path, false)).collect();
     spec.engine = args.engine()?;
     spec.nested = args.nested;
     spec.cpu = ireko_machine::cpu_model(&args.cpu)?;

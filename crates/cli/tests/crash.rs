@@ -298,8 +298,8 @@ fn a_worker_that_is_told_to_end_presses_the_power_button() {
     home.ok(&["vm", "start", "vm"]);
     tell_to_end(&home);
     wait_for(&home, "Off");
-    let run =
-        fs::read_to_string(home.0.join("vms").join(home.all()[0].id.to_string()).join("run.json")).unwrap();
+    let run = fs::read_to_string(home.0.join("vms").join(home.all()[0].id.to_string()).join("run/run.json"))
+        .unwrap();
     assert!(run.contains("\"clean\":true") && run.contains("turned itself off"), "{run}");
 }
 

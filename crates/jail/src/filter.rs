@@ -23,6 +23,8 @@ pub enum Kind {
     Network,
     Disk,
     Device,
+    /// Waits for its child and ends as that does.
+    Waiting,
 }
 
 /// What every thread does: memory, locks, time, signals, descriptors that are open, its end.
@@ -119,6 +121,17 @@ const NAMES: &[c_long] = &[
     libc::SYS_unlinkat,
 ];
 
+/// Ports of a switch, which have names: behind the other walls nothing else has.
+const LOOK_UP: &[c_long] = &[
+    libc::SYS_fstat,
+    libc::SYS_connect,
+    libc::SYS_getdents64,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_statx,
+    libc::SYS_unlink,
+];
+
 /// Connections, threads and what else a process needs that makes machines and talks to people.
 const PROCESS: &[c_long] = &[
     libc::SYS_accept4,
@@ -157,10 +170,12 @@ impl Kind {
         let more: &[&[c_long]] = match self {
             Self::Main => &[FILE, SOCKET, NAMES, PROCESS, &[libc::SYS_memfd_create]],
             Self::Control => &[FILE, SOCKET, NAMES, PROCESS],
-            Self::Vcpu => &[FILE, SOCKET],
+            // A disk's content that the host has at hand is read at once.
+            Self::Vcpu => &[&[libc::SYS_preadv2]],
             Self::Timers | Self::Device => &[],
-            Self::Network => &[SOCKET],
+            Self::Network => &[SOCKET, LOOK_UP],
             Self::Disk => &[FILE],
+            Self::Waiting => &[&[libc::SYS_wait4]],
         };
         [EVERY].iter().chain(more).flat_map(|calls| calls.iter().copied()).collect()
     }
@@ -175,6 +190,7 @@ impl Kind {
         let mut rules = vec![
             (libc::SYS_prctl, [libc::PR_SET_NAME as u64, PR_SET_VMA].map(|what| vec![is(0, what)]).to_vec()),
             (libc::SYS_tgkill, vec![vec![is(0, pid)]]),
+            (libc::SYS_kill, vec![vec![is(0, pid)]]),
             (libc::SYS_ioctl, vec![vec![masked(1, 0xff00, u64::from(KVMIO) << 8)]]),
             (
                 libc::SYS_fcntl,
@@ -187,10 +203,12 @@ impl Kind {
             let no_code = || vec![vec![masked(2, libc::PROT_EXEC as u64, 0)]];
             rules.extend([(libc::SYS_mmap, no_code()), (libc::SYS_mprotect, no_code())]);
         }
-        if self.starts_threads() {
-            rules.push((libc::SYS_clone, vec![vec![masked(0, CLONES, THREAD)]]));
+        if self.starts_threads() || self == Self::Network {
             let (unix, datagram) = (libc::AF_UNIX as u64, libc::SOCK_DGRAM as u64);
             rules.push((libc::SYS_socket, vec![vec![is(0, unix), masked(1, 0xf, datagram)]]));
+        }
+        if self.starts_threads() {
+            rules.push((libc::SYS_clone, vec![vec![masked(0, CLONES, THREAD)]]));
             rules.push((libc::SYS_prlimit64, vec![vec![is(2, 0)]]));
             let threads = [libc::PR_SET_NAME as u64, PR_SET_VMA, libc::PR_SET_NO_NEW_PRIVS as u64]
                 .into_iter()

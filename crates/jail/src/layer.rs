@@ -11,6 +11,13 @@ pub struct Layer {
     pub what: String,
 }
 
+impl std::fmt::Display for Layer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let absent = if self.in_force { "" } else { "missing " };
+        write!(f, "{absent}{}: {}", self.name, self.what)
+    }
+}
+
 /// All walls, from the outside in.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -25,7 +32,7 @@ impl Layers {
         self.0.push(Layer { name: name.into(), in_force: false, what: why.into() });
     }
 
-    /// `what` says what an error comes to.
+    /// In force, and what it comes to; or the error why not.
     pub fn tried<E: std::fmt::Display>(&mut self, name: &str, result: Result<String, E>) {
         match result {
             Ok(what) => self.stands(name, what),

@@ -5,10 +5,16 @@
 
 pub mod attempt;
 pub mod capabilities;
+pub mod enter;
 pub mod filter;
+pub mod identity;
 pub mod layer;
+mod namespaces;
+mod root;
+mod rules;
 mod sys;
 pub mod thread;
 
 pub use filter::Kind;
 pub use layer::{Layer, Layers};
+pub use sys::close_from;

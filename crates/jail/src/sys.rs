@@ -1,8 +1,11 @@
 //! The system calls that no crate offers as safe functions.
 
-// UNSAFETY: seccomp(2) with a program of our own, and fork(2).
+// UNSAFETY: seccomp(2) with a program of our own, fork(2), descriptors closed by number, signals.
 #![allow(unsafe_code)]
 
+use crate::filter::Kind;
+use crate::identity::Identity;
+use rustix::thread::UnshareFlags;
 use seccompiler::sock_filter;
 use std::io;
 
@@ -77,4 +80,102 @@ pub fn trace_parent() -> io::Result<()> {
     check(unsafe { libc::ptrace(libc::PTRACE_SEIZE, libc::getppid(), nothing, nothing) })?;
     // SAFETY: as above.
     check(unsafe { libc::ptrace(libc::PTRACE_DETACH, libc::getppid(), nothing, nothing) }).map(drop)
+}
+
+/// Whether this process may change the host's mounts and networks: CAP_SYS_ADMIN.
+pub fn may_administer() -> bool {
+    rustix::thread::capabilities(None)
+        .is_ok_and(|sets| sets.effective.contains(rustix::thread::CapabilitySet::SYS_ADMIN))
+}
+
+/// Leaves a namespace.
+pub fn unshare(flags: UnshareFlags) -> io::Result<()> {
+    // SAFETY: the table of descriptors, which others could rely on, is not among what callers leave.
+    debug_assert!(!flags.contains(UnshareFlags::FILES));
+    // SAFETY: as above.
+    Ok(unsafe { rustix::thread::unshare_unsafe(flags) }?)
+}
+
+/// Takes over user and group, and no others.
+pub fn become_user(identity: &Identity, on_switches: bool) -> io::Result<()> {
+    let groups = [identity.switches()];
+    rustix::thread::set_thread_groups(if on_switches { &groups } else { &[] })?;
+    let (user, group) = (identity.uid(), identity.gid());
+    rustix::thread::set_thread_res_gid(group, group, group)?;
+    Ok(rustix::thread::set_thread_res_uid(user, user, user)?)
+}
+
+/// Closes everything from this descriptor on. What it was is nobody's business any more.
+pub fn close_from(first: u32) {
+    // SAFETY: the caller has just started and owns no descriptor that it has not opened itself, of which there are none yet;
+    // or it does nothing any more but wait for its child.
+    if unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) } < 0 {
+        // Kernels before 5.9.
+        for fd in first..4096 {
+            // SAFETY: as above.
+            unsafe { libc::close(fd as i32) };
+        }
+    }
+}
+
+/// Forks. The child comes back; the parent waits for it, without rights or descriptors, and ends as it does. The process
+/// must have one thread.
+pub fn continue_in_child() -> io::Result<()> {
+    // SAFETY: there is one thread, so the child's memory is whole.
+    match check(i64::from(unsafe { libc::fork() }))? {
+        0 => Ok(()),
+        child => wait_and_follow(child as i32),
+    }
+}
+
+fn wait_and_follow(child: i32) -> ! {
+    // Signals are for the child; this process ends by its end.
+    // SAFETY: sigset_t is plain data that sigfillset initializes.
+    unsafe {
+        let mut all = std::mem::zeroed();
+        libc::sigfillset(&mut all);
+        libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
+    }
+    close_from(0);
+    let _ = crate::thread::confine(Kind::Waiting);
+    let mut status = 0;
+    // SAFETY: waits for our own child.
+    while unsafe { libc::waitpid(child, &mut status, 0) } < 0 {
+        if io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            break;
+        }
+    }
+    if libc::WIFSIGNALED(status) {
+        die_of(libc::WTERMSIG(status));
+    }
+    // SAFETY: ends this process; nothing of it is to be tidied up.
+    unsafe { libc::_exit(libc::WEXITSTATUS(status)) }
+}
+
+/// As the child did, so that whoever waits for this process is told the truth.
+fn die_of(signal: i32) {
+    // SAFETY: plain signal calls on this process; sigset_t is initialized by sigemptyset.
+    unsafe {
+        libc::signal(signal, libc::SIG_DFL);
+        let mut one = std::mem::zeroed();
+        libc::sigemptyset(&mut one);
+        libc::sigaddset(&mut one, signal);
+        libc::sigprocmask(libc::SIG_UNBLOCK, &one, std::ptr::null_mut());
+        libc::kill(libc::getpid(), signal);
+    }
+}
+
+/// Whether this user may have a user namespace: tried by a child.
+pub fn users_possible() -> bool {
+    // SAFETY: there is one thread, and the child calls nothing but unshare and _exit.
+    let child = unsafe {
+        let child = libc::fork();
+        if child == 0 {
+            libc::_exit(i32::from(libc::unshare(libc::CLONE_NEWUSER) != 0));
+        }
+        child
+    };
+    let mut status = 1;
+    // SAFETY: waits for our own child.
+    child > 0 && unsafe { libc::waitpid(child, &mut status, 0) } == child && status == 0
 }

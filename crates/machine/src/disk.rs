@@ -4,32 +4,39 @@ use crate::{DiskSpec, MachineError};
 use ireko_vmcore::{Disk, Throttle};
 use rustix::io::{ReadWriteFlags, preadv2};
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSliceMut};
+use std::io::{self, IoSliceMut, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 const SECTOR: u64 = 512;
 
 pub struct RawDisk {
-    file: File,
+    file: Arc<File>,
     size: u64,
     read_only: bool,
     throttle: Arc<Throttle>,
 }
 
+fn failed(spec: &DiskSpec, why: String) -> MachineError {
+    MachineError::Disk { name: spec.path.display().to_string(), why }
+}
+
+/// The disk's file: the one that is open, or by its name.
+pub fn open(spec: &DiskSpec) -> Result<Arc<File>, MachineError> {
+    if let Some(file) = &spec.file {
+        return Ok(file.clone());
+    }
+    let opened = OpenOptions::new().read(true).write(!spec.read_only).open(&spec.path);
+    opened.map(Arc::new).map_err(|error| failed(spec, error.to_string()))
+}
+
 impl RawDisk {
     pub fn open(spec: &DiskSpec) -> Result<Self, MachineError> {
-        let name = spec.path.display().to_string();
-        let failed = |why: String| MachineError::Disk { name: name.clone(), why };
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(!spec.read_only)
-            .open(&spec.path)
-            .map_err(|e| failed(e.to_string()))?;
+        let file = open(spec)?;
         // Seeking tells the size of block devices too.
-        let size = io::Seek::seek(&mut file, io::SeekFrom::End(0)).map_err(|e| failed(e.to_string()))?;
+        let size = (&*file).seek(SeekFrom::End(0)).map_err(|error| failed(spec, error.to_string()))?;
         if size == 0 || !size.is_multiple_of(SECTOR) {
-            return Err(failed(format!("its size, {size} bytes, is not a multiple of {SECTOR}")));
+            return Err(failed(spec, format!("its size, {size} bytes, is not a multiple of {SECTOR}")));
         }
         Ok(Self { file, size, read_only: spec.read_only, throttle: spec.throttle.clone() })
     }

@@ -141,9 +141,7 @@ fn add_pci(
         threads.start(name, kind, &function)?;
         Ok::<_, MachineError>(pci.add(slot, function)?)
     };
-    let rng =
-        virtio::Rng::host().map_err(|e| MachineError::Platform(format!("the host's random source: {e}")))?;
-    let rng = VirtioPci::new(Box::new(rng), memory.clone(), msi.clone(), pci.intx(RNG));
+    let rng = VirtioPci::new(Box::new(virtio::Rng::host()), memory.clone(), msi.clone(), pci.intx(RNG));
     add(RNG, "rng0".into(), Work::Device, rng)?;
     let mut input = None;
     if around.spec.virtio_console {

@@ -4,6 +4,7 @@ use crate::MachineError;
 use ireko_vmcore::{CpuModel, OnThread, Port, Throttle};
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,10 +12,11 @@ use std::sync::Arc;
 pub const MIB: u64 = 1 << 20;
 pub const DEFAULT_MEMORY: u64 = 512 * MIB;
 
-/// Where bytes come from: a file that the user named, or bytes that we made.
+/// Where bytes come from: a file that the user named, the same opened already, or bytes that we made.
 #[derive(Clone, Debug)]
 pub enum Source {
     File(PathBuf),
+    Open { name: String, file: Arc<File> },
     Bytes { name: String, data: Arc<Vec<u8>> },
 }
 
@@ -23,21 +25,33 @@ impl Source {
     pub fn name(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
-            Self::Bytes { name, .. } => name.clone(),
+            Self::Open { name, .. } | Self::Bytes { name, .. } => name.clone(),
+        }
+    }
+
+    /// The same, to be read again and again without its name. `what` it is ("kernel", "initrd") is for the error.
+    pub fn open(self, what: &'static str) -> Result<Self, MachineError> {
+        match self {
+            Self::File(path) => {
+                let name = path.display().to_string();
+                let file = File::open(&path).map_err(|error| unreadable(what, &name, error))?;
+                Ok(Self::Open { name, file: Arc::new(file) })
+            }
+            other => Ok(other),
         }
     }
 
     /// All bytes, of which there may be `memory` at most. `what` it is ("kernel", "initrd") is for the error.
     pub fn read(&self, what: &'static str, memory: u64) -> Result<Arc<Vec<u8>>, MachineError> {
+        let failed = |error| unreadable(what, &self.name(), error);
+        // One byte more tells a file that ends there from one that goes on (as /dev/zero does).
         let data = match self {
             Self::Bytes { data, .. } => data.clone(),
-            // One byte more tells a file that ends there from one that goes on (as /dev/zero does).
-            Self::File(path) => {
-                read_at_most(path, memory + 1).map(Arc::new).map_err(|source| match source.kind() {
-                    std::io::ErrorKind::NotFound => MachineError::Missing { what, name: self.name() },
-                    _ => MachineError::Unreadable { what, name: self.name(), source },
-                })?
-            }
+            Self::Open { file, .. } => read_at_most(file, memory + 1).map(Arc::new).map_err(failed)?,
+            Self::File(path) => File::open(path)
+                .and_then(|file| read_at_most(&file, memory + 1))
+                .map(Arc::new)
+                .map_err(failed)?,
         };
         if data.len() as u64 > memory {
             return Err(MachineError::FileTooLarge { what, name: self.name(), memory_mib: memory / MIB });
@@ -46,10 +60,36 @@ impl Source {
     }
 }
 
-fn read_at_most(path: &Path, limit: u64) -> std::io::Result<Vec<u8>> {
+fn unreadable(what: &'static str, name: &str, source: std::io::Error) -> MachineError {
+    let name = name.to_owned();
+    match source.kind() {
+        std::io::ErrorKind::NotFound => MachineError::Missing { what, name },
+        _ => MachineError::Unreadable { what, name, source },
+    }
+}
+
+/// From its start, wherever another reader of the same descriptor is.
+fn read_at_most(file: &File, limit: u64) -> std::io::Result<Vec<u8>> {
     let mut data = Vec::new();
-    File::open(path)?.take(limit).read_to_end(&mut data)?;
+    At { file, offset: 0 }.take(limit).read_to_end(&mut data)?;
     Ok(data)
+}
+
+struct At<'a> {
+    file: &'a File,
+    offset: u64,
+}
+
+impl Read for At<'_> {
+    fn read(&mut self, data: &mut [u8]) -> std::io::Result<usize> {
+        // What has no positions (a pipe) is read as it comes.
+        let count = match self.file.read_at(data, self.offset) {
+            Err(error) if error.raw_os_error() == Some(libc::ESPIPE) => (&*self.file).read(data)?,
+            other => other?,
+        };
+        self.offset += count as u64;
+        Ok(count)
+    }
 }
 
 impl From<PathBuf> for Source {
@@ -70,11 +110,19 @@ pub struct DiskSpec {
     pub path: PathBuf,
     pub read_only: bool,
     pub throttle: Arc<Throttle>,
+    /// The file, if it is open already.
+    pub file: Option<Arc<File>>,
 }
 
 impl DiskSpec {
     pub fn new(path: impl Into<PathBuf>, read_only: bool) -> Self {
-        Self { path: path.into(), read_only, throttle: Arc::default() }
+        Self { path: path.into(), read_only, throttle: Arc::default(), file: None }
+    }
+
+    /// The same, to be used again and again without its name.
+    pub fn open(self) -> Result<Self, MachineError> {
+        let file = crate::disk::open(&self)?;
+        Ok(Self { file: Some(file), ..self })
     }
 }
 

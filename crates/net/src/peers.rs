@@ -46,9 +46,9 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn connect(directory: &File, name: &str) -> io::Result<Self> {
+    fn connect(ports: &Path, directory: &File, name: &str) -> io::Result<Self> {
         let socket = UnixDatagram::unbound()?;
-        socket.connect(path(directory, name))?;
+        socket.connect(path(directory, ports, name))?;
         socket.set_write_timeout(Some(SEND_PATIENCE))?;
         Ok(Self { id: Id::of(name), name: name.to_owned(), socket })
     }
@@ -144,7 +144,7 @@ impl Peers {
         if let Some(known) = self.known.iter().find(|peer| peer.name == name) {
             return Some(known.clone());
         }
-        match Peer::connect(directory, name) {
+        match Peer::connect(ports, directory, name) {
             // Its process is gone.
             Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
                 let _ = fs::remove_file(ports.join(name));

@@ -19,6 +19,8 @@ const PENANCE: Duration = Duration::from_millis(100);
 
 /// A byte more than the longest tells what is longer.
 const DATAGRAM: usize = Id::SIZE + LONGEST_FRAME + 1;
+/// unix(7): `sun_path` without the zero at its end.
+const LONGEST_NAME: usize = 107;
 
 /// Ports of this process are told apart by a number.
 static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -61,8 +63,8 @@ impl Socket {
         let name = format!("{label}.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         // Left by a process of the same number.
         let _ = fs::remove_file(ports.join(&name));
-        let socket = UnixDatagram::bind(path(&directory, &name))?;
-        fs::set_permissions(ports.join(&name), fs::Permissions::from_mode(0o600))?;
+        let socket = UnixDatagram::bind(path(&directory, ports, &name))?;
+        fs::set_permissions(ports.join(&name), fs::Permissions::from_mode(0o660))?;
         let (learned, slow) = Default::default();
         let closed = AtomicBool::new(false);
         let (id, peers) = (Id::of(&name), Mutex::new(Peers::new(ports)));
@@ -187,6 +189,11 @@ impl Drop for Socket {
     }
 }
 
-pub(crate) fn path(directory: &File, name: &str) -> String {
-    format!("/proc/self/fd/{}/{name}", directory.as_raw_fd())
+/// A worker's home is its root: what it has no `/proc` for has a short name there.
+pub(crate) fn path(directory: &File, ports: &Path, name: &str) -> PathBuf {
+    let own = ports.join(name);
+    match own.as_os_str().len() <= LONGEST_NAME {
+        true => own,
+        false => format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()).into(),
+    }
 }

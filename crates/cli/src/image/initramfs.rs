@@ -4,8 +4,8 @@ use super::cpio::Cpio;
 use super::elf;
 use anyhow::{Context, Result};
 use ireko_manage::place;
-use std::fs;
-use std::io::Read;
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// Where a guest keeps what it needs to start the next level.
@@ -23,22 +23,48 @@ pub struct Parts {
     pub modules: Vec<(String, Vec<u8>)>,
 }
 
-impl Parts {
-    /// Reads the parts below `root`: a directory of the cache, or a guest's own root file system.
-    pub fn read(root: &Path) -> Result<Self> {
+/// The files of an image, open.
+pub struct Files {
+    kernel: File,
+    busybox: File,
+    modules: Vec<(String, File)>,
+}
+
+impl Files {
+    pub fn open(root: &Path) -> Result<Self> {
         let file = |path: &str| {
-            let mut data = Vec::new();
             place::open_below(root, path)
-                .and_then(|mut file| file.read_to_end(&mut data))
-                .with_context(|| format!("the guest image's {}", root.join(path).display()))?;
-            anyhow::Ok(data)
+                .with_context(|| format!("the guest image's {}", root.join(path).display()))
         };
-        let order = String::from_utf8(file(ORDER)?).context("the list of modules is not text")?;
+        let order = String::from_utf8(whole(&file(ORDER)?)?).context("the list of modules is not text")?;
         let modules = order
             .lines()
             .map(|name| Ok((name.to_owned(), file(&format!("{MODULES}/{name}.ko"))?)))
             .collect::<Result<_>>()?;
         Ok(Self { kernel: file(KERNEL)?, busybox: file(BUSYBOX)?, modules })
+    }
+
+    pub fn read(&self) -> Result<Parts> {
+        let modules = self.modules.iter().map(|(name, file)| Ok((name.clone(), whole(file)?)));
+        Ok(Parts {
+            kernel: whole(&self.kernel)?,
+            busybox: whole(&self.busybox)?,
+            modules: modules.collect::<Result<_>>()?,
+        })
+    }
+}
+
+/// All of a file, wherever its descriptor stands.
+pub fn whole(file: &File) -> std::io::Result<Vec<u8>> {
+    let mut data = vec![0; usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX)];
+    file.read_exact_at(&mut data, 0)?;
+    Ok(data)
+}
+
+impl Parts {
+    /// Reads the parts below `root`: a directory of the cache, or a guest's own root file system.
+    pub fn read(root: &Path) -> Result<Self> {
+        Files::open(root)?.read()
     }
 
     /// Writes the parts below `root`, so that [`Parts::read`] finds them.

@@ -14,6 +14,7 @@ pub use initramfs::{MODULES, Parts};
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use ireko_manage::place;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// What guests load: drivers for our devices, and KVM for the next level. What depends on what, the modules say.
@@ -75,12 +76,36 @@ pub fn ensure(refresh: bool, progress: &Progress) -> Result<Parts> {
         State { image: Some(image), .. } if !refresh => image,
         State { cache, .. } => make(&cache, progress)?,
     };
-    Parts::read(&directory).with_context(|| {
-        format!(
-            "the guest image {} is damaged; make it anew with: ireko image --refresh",
-            directory.display()
-        )
-    })
+    Parts::read(&directory).with_context(|| damaged(&directory))
+}
+
+/// An image whose files are open, to be read again and again without their names.
+pub struct Open {
+    files: initramfs::Files,
+    init: File,
+}
+
+/// Opens the image; made first if there is none.
+pub fn open(progress: &Progress) -> Result<Open> {
+    let directory = match state()? {
+        State { image: Some(image), .. } => image,
+        State { cache, .. } => make(&cache, progress)?,
+    };
+    let init = File::open(OWN_BINARY).with_context(|| format!("cannot open {OWN_BINARY}"))?;
+    Ok(Open { files: initramfs::Files::open(&directory).with_context(|| damaged(&directory))?, init })
+}
+
+impl Open {
+    pub fn parts(&self) -> Result<Parts> {
+        self.files.read()
+    }
+    pub fn init(&self) -> Result<Vec<u8>> {
+        initramfs::whole(&self.init).context("cannot read our own binary")
+    }
+}
+
+fn damaged(directory: &Path) -> String {
+    format!("the guest image {} is damaged; make it anew with: ireko image --refresh", directory.display())
 }
 
 /// Where images are kept, and the one that would be used.
@@ -107,9 +132,11 @@ pub fn packages_known() -> Result<String> {
     apt::newest_known()
 }
 
+const OWN_BINARY: &str = "/proc/self/exe";
+
 /// Our own binary, that guests get as their init.
 pub fn own_binary() -> Result<Vec<u8>> {
-    std::fs::read("/proc/self/exe").context("cannot read our own binary through /proc/self/exe")
+    std::fs::read(OWN_BINARY).with_context(|| format!("cannot read our own binary through {OWN_BINARY}"))
 }
 
 fn make(cache: &Path, progress: &Progress) -> Result<PathBuf> {

@@ -10,7 +10,7 @@ use ireko_manage::Guid;
 use ireko_manage::host::{EngineFacts, HostFacts, RealSurroundings, Surroundings};
 use ireko_manage::store::{Config, Store};
 use ireko_manage::worker::console::Console;
-use ireko_manage::worker::machine::{Image, RealMachines};
+use ireko_manage::worker::machine::{Image, ImageReader, RealMachines};
 use ireko_manage::worker::protocol::Started;
 use ireko_manage::worker::{self, Factory, Launcher, Machine, Remote};
 use std::sync::mpsc::{Sender, channel};
@@ -52,11 +52,17 @@ impl Levels {
         let command_line = orders.to_command_line("");
         let image = move |_: &Config| {
             let taken = once.lock().unwrap_or_else(|e| e.into_inner()).take();
-            let (kernel, initrd) = taken.ok_or("a level is started once only")?;
-            Ok(Image { kernel, initrd, command_line: command_line.clone() })
+            let given = Mutex::new(Some(taken.ok_or("a level is started once only")?));
+            let command_line = command_line.clone();
+            let read = move || {
+                let taken = given.lock().unwrap_or_else(|e| e.into_inner()).take();
+                let (kernel, initrd) = taken.ok_or("a level is started once only")?;
+                Ok(Image { kernel, initrd, command_line: command_line.clone() })
+            };
+            Ok(Box::new(read) as Box<ImageReader>)
         };
         Ok(Self {
-            machines: RealMachines { image: Box::new(image), network: None, limits: None },
+            machines: RealMachines::new(Box::new(image), None, None),
             chosen: engine::choose(plan.engine.parse()?, plan.deeper())?,
             options: plan.options.clone(),
             level: orders.level,
@@ -79,7 +85,7 @@ impl Levels {
     }
 
     fn make(&self, config: &Config) -> Result<Vm, String> {
-        let mut spec = self.machines.spec(config)?;
+        let mut spec = self.machines.spec(config, self.chosen.clone())?;
         // Its memory stays as it is: no devices for that, which every kernel would have to find.
         spec.most_memory = None;
         spec.virtio_console = true;

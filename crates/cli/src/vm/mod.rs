@@ -2,7 +2,6 @@
 
 pub mod console;
 mod define;
-mod ends;
 mod surface;
 mod worker;
 

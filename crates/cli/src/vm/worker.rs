@@ -1,22 +1,26 @@
 //! `ireko worker ID`: the process that runs one VM.
 
-use super::ends;
 use crate::image;
 use crate::orders::Orders;
 use crate::progress::Progress;
 use crate::say;
 use crate::sys;
 use anyhow::Result;
+use ireko_jail::Layers;
 use ireko_machine::Source;
 use ireko_manage::Guid;
 use ireko_manage::store::{Config, Store, default_home};
-use ireko_manage::worker::machine::{Image, RealMachines};
-use ireko_manage::worker::{self, Network, limits, protocol};
+use ireko_manage::worker::machine::{Image, ImageReader, RealMachines};
+use ireko_manage::worker::{self, Confinement, Network, limits, protocol};
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 pub fn worker(id: Guid) -> Result<ExitCode> {
+    let mut layers = Layers::default();
+    // Before anything of our own is open: whatever else is there was left open by whoever started us.
+    ireko_jail::close_from(FIRST);
+    layers.stands("own descriptors only", "all others were closed at the start");
     // A session of its own: no terminal's signal reaches it. It fails for who leads a group already; that is enough.
     let _ = ireko_manage::worker::own_session();
     let store = Store::open(default_home()?)?;
@@ -24,19 +28,22 @@ pub fn worker(id: Guid) -> Result<ExitCode> {
     let limits = store.load(id).ok().map(|config| limits::enter(id, &config.memory));
     // Before there is a second thread, so that all of them hold the signals.
     sys::hold_ending_signals();
-    ends::heed_signals(store.clone(), id);
-    let machines = RealMachines {
-        image: Box::new(|config| built_in(config).map_err(|e| format!("{e:#}"))),
-        network: Some(Arc::new(Network::new(store.clone()))),
-        limits: limits.map(Arc::new),
-    };
-    worker::run(&store, id, &machines, |started| {
+    let machines = RealMachines::new(
+        Box::new(|config| built_in(config).map_err(|e| format!("{e:#}"))),
+        Some(Arc::new(Network::new(store.clone()))),
+        limits.map(Arc::new),
+    );
+    let confinement = Confinement { layers, next_signal: sys::next_ending_signal };
+    worker::run_confined(&store, id, &machines, confinement, |started| {
         if let Err(error) = protocol::write_line(&mut io::stdout(), &started) {
             say!("nobody hears that it {started:?}: {error}");
         }
     });
     Ok(ExitCode::SUCCESS)
 }
+
+/// Behind standard input, output and error.
+const FIRST: u32 = 3;
 
 /// `ireko host-side ID`: the process of a switch's adapter of this host.
 pub fn host_side(id: Guid) -> Result<ExitCode> {
@@ -52,14 +59,18 @@ pub fn host_side(id: Guid) -> Result<ExitCode> {
 }
 
 /// The image of Debian's packages, with a shell.
-fn built_in(config: &Config) -> Result<Image> {
-    let parts = image::ensure(false, &Progress::new())?;
+fn built_in(config: &Config) -> Result<Box<ImageReader>> {
+    let image = image::open(&Progress::new())?;
     let nested = config.processor.expose_virtualization_extensions;
-    let archive = parts.archive(&image::own_binary()?, nested);
-    let source = |name: &str, data| Source::Bytes { name: name.to_owned(), data: Arc::new(data) };
-    Ok(Image {
-        kernel: source("the guest image's kernel", parts.kernel),
-        initrd: source("the guest image", archive),
-        command_line: Orders::default().to_command_line(""),
-    })
+    let read = move || -> Result<Image> {
+        let parts = image.parts()?;
+        let archive = parts.archive(&image.init()?, nested);
+        let source = |name: &str, data| Source::Bytes { name: name.to_owned(), data: Arc::new(data) };
+        Ok(Image {
+            kernel: source("the guest image's kernel", parts.kernel),
+            initrd: source("the guest image", archive),
+            command_line: Orders::default().to_command_line(""),
+        })
+    };
+    Ok(Box::new(move || read().map_err(|e| format!("{e:#}"))))
 }

@@ -80,10 +80,7 @@ fn switch(call: &mut Call<'_>, words: &str, on: Option<bool>) -> Result<(), Fail
         let kept = if config.metering {
             Meter { since: now(), ..Meter::default() }.write(&directory)
         } else {
-            std::fs::remove_file(directory.join(Meter::FILE)).or_else(|error| match error.kind() {
-                std::io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })
+            Meter::remove(&directory)
         };
         kept.map_err(|error| Failure::failed(format!("The meter cannot be written: {error}.")))
     };

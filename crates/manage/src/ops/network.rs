@@ -222,6 +222,8 @@ fn tell(call: &Call<'_>, config: &Config, state: State) -> Result<(), Failure> {
     if state == State::Off {
         return Ok(());
     }
+    // A switch may be newer than the worker.
+    call.host.share_switches();
     call.host.ask(config, &Request::Network { adapters: config.adapters.clone() })
 }
 

@@ -91,11 +91,18 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("Limits", vm.status.as_ref().and_then(|status| status.limits.clone()).unwrap_or_default())
         .with("NestedWorlds", vm.status.as_ref().map_or(Some(0), |status| status.worlds))
         .with("WorkerProcessId", vm.status.as_ref().map(|status| status.pid))
+        .with("Jail", jail(vm))
 }
 
 /// Nothing runs in a VM that is Off; `None`: not known yet.
 fn hypervisor_running(vm: &Vm) -> Option<bool> {
     vm.status.as_ref().map_or(Some(false), |status| status.hypervisor)
+}
+
+/// What stands between the guest and the host besides the engine; what is missing says why.
+fn jail(vm: &Vm) -> Value {
+    let layers = vm.status.iter().flat_map(|status| &status.jail.0);
+    Value::list(layers.map(|layer| crate::render::printable(&layer.to_string())).collect::<Vec<_>>())
 }
 
 fn list(records: Vec<Record>) -> Value {

@@ -36,9 +36,11 @@ pub fn write_in_steps(
 ) -> io::Result<()> {
     let draft = draft_of(path);
     before(Step::Create)?;
-    // A draft of the same name is of a process that was killed: the lock keeps the living apart.
+    // A draft of the same name is of a process that was killed: the lock keeps the living apart. Or it is a link that a
+    // worker has left, which must not be followed.
+    let _ = fs::remove_file(&draft);
     let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600).custom_flags(NO_LINK);
+    options.write(true).create_new(true).mode(0o600).custom_flags(NO_LINK);
     let mut file = options.open(&draft)?;
     before(Step::Write)?;
     file.write_all(data)?;
@@ -62,7 +64,9 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
 
 /// The whole file, if it is not absurdly large.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
-    read_open(File::open(path)?)
+    // Neither a link to another's file, nor a pipe that nobody writes to.
+    let flags = NO_LINK | OFlags::NONBLOCK.bits() as i32;
+    read_open(OpenOptions::new().read(true).custom_flags(flags).open(path)?)
 }
 
 /// As [`read`], of a file of ours: no link, and nobody else may have written it.
@@ -73,6 +77,9 @@ pub fn read_own(path: &Path) -> io::Result<Vec<u8>> {
 
 fn read_open(file: File) -> io::Result<Vec<u8>> {
     let mut data = Vec::new();
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a file"));
+    }
     file.take(LIMIT + 1).read_to_end(&mut data)?;
     if data.len() as u64 > LIMIT {
         return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is larger than {LIMIT} bytes")));

@@ -4,10 +4,11 @@
 //! HOME/vms/<id>/config.json   what the VM is; replaced as a whole
 //!               lock          held by whoever changes it
 //!               worker.lock   held by the worker for as long as it lives
-//!               run.json      the last run: when, which process, how it ended
-//!               meter.json    resource metering
-//!               control.sock  the worker's socket
 //!               worker.log    what the worker had to say
+//!               run/          all that the worker itself writes, and nothing that is believed without a look:
+//!                 run.json      the last run: when, which process, how it ended
+//!                 meter.json    resource metering
+//!                 control.sock  the worker's socket
 //! ```
 
 pub mod atomic;
@@ -92,6 +93,16 @@ impl Store {
             })?;
         }
         Ok(store)
+    }
+
+    /// One that is there.
+    pub fn at(home: PathBuf) -> Self {
+        Self { home }
+    }
+
+    /// Where a VM's worker writes.
+    pub fn run_directory(&self, id: Guid) -> PathBuf {
+        self.directory(id).join(run::DIRECTORY)
     }
 
     pub fn home(&self) -> &Path {

@@ -1,8 +1,10 @@
-//! What a worker leaves behind: its last run and the meter.
+//! What a worker leaves behind: its last run and the meter. A worker that a guest has taken over may have written anything.
 
 use super::atomic;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::fs::{self, DirBuilder};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 /// The last run of a VM, written by its worker at the start and at the end.
@@ -49,16 +51,33 @@ impl Meter {
     }
 }
 
+/// Below a VM's directory. The worker may write in there, and nowhere else.
+pub const DIRECTORY: &str = "run";
+
+/// Makes it where it is missing.
+pub fn make_directory(vm: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(vm.join(DIRECTORY))
+}
+
 /// One of the files that are written as a whole.
 pub trait Kept: Serialize + DeserializeOwned {
     const FILE: &str;
 
     /// None where there is none that can be read.
     fn read(directory: &Path) -> Option<Self> {
-        serde_json::from_slice(&atomic::read(&directory.join(Self::FILE)).ok()?).ok()
+        serde_json::from_slice(&atomic::read(&directory.join(DIRECTORY).join(Self::FILE)).ok()?).ok()
     }
     fn write(&self, directory: &Path) -> io::Result<()> {
-        atomic::write(&directory.join(Self::FILE), &serde_json::to_vec(self).map_err(io::Error::other)?)
+        make_directory(directory)?;
+        let text = serde_json::to_vec(self).map_err(io::Error::other)?;
+        atomic::write(&directory.join(DIRECTORY).join(Self::FILE), &text)
+    }
+
+    fn remove(directory: &Path) -> io::Result<()> {
+        match fs::remove_file(directory.join(DIRECTORY).join(Self::FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -46,7 +46,7 @@ impl Switch {
 }
 
 impl Store {
-    fn all_switches(&self) -> PathBuf {
+    pub fn all_switches(&self) -> PathBuf {
         self.home().join("switches")
     }
     pub fn switch_directory(&self, id: Guid) -> PathBuf {

@@ -2,17 +2,20 @@
 
 use super::console::Console;
 use super::disks::DiskLocks;
+use super::ends::{self, NextSignal};
 use super::inside::Watch;
+use super::jail::Place;
 use super::machine::{Factory, Machine};
 use super::memory::{self, Keeper};
 use super::protocol::{SOCKET, Started};
-use super::server::{Control, Inner, serve};
-use super::usage;
+use super::server::{self, Control, Inner, serve};
 use crate::guid::Guid;
 use crate::host::now;
 use crate::state::State;
+use crate::store::config::AutomaticStop;
 use crate::store::run::Kept;
-use crate::store::{Config, Meter, Run, Store, WorkerLock};
+use crate::store::{self, Config, Meter, Run, Store, WorkerLock};
+use ireko_jail::Layers;
 use ireko_machine::Outcome;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
@@ -24,14 +27,43 @@ use std::time::{Duration, Instant};
 
 /// Runs the VM to its end. `report` is called once: when it runs, or with the error why it does not.
 pub fn run(store: &Store, id: Guid, factory: &dyn Factory, report: impl FnOnce(Started)) {
-    let prepared = match prepare(store, id, factory) {
-        Ok(prepared) => prepared,
+    begin(store, id, factory, None, report);
+}
+
+/// How a process of its own runs its VM.
+pub struct Confinement {
+    /// What is in force already.
+    pub layers: Layers,
+    /// The signals that end it, which must be held.
+    pub next_signal: NextSignal,
+}
+
+/// As [`run`], in a process of its own with one thread: behind all walls that can be had, before anything of the guest's is
+/// looked at.
+pub fn run_confined(
+    store: &Store,
+    id: Guid,
+    factory: &dyn Factory,
+    confinement: Confinement,
+    report: impl FnOnce(Started),
+) {
+    begin(store, id, factory, Some(confinement), report);
+}
+
+fn begin(
+    store: &Store,
+    id: Guid,
+    factory: &dyn Factory,
+    confinement: Option<Confinement>,
+    report: impl FnOnce(Started),
+) {
+    match prepare(store, id, factory, confinement) {
+        Ok(prepared) => prepared.run(factory, report),
         Err(why) => {
             factory.limits().iter().for_each(|limits| limits.leave());
-            return report(Started::Error(why));
+            report(Started::Error(why));
         }
-    };
-    prepared.run(factory, report);
+    }
 }
 
 struct Prepared {
@@ -48,60 +80,87 @@ struct Prepared {
 /// Why a second worker of a VM ends.
 pub const ANOTHER: &str = "another worker runs this virtual machine already";
 
-fn prepare(store: &Store, id: Guid, factory: &dyn Factory) -> Result<Prepared, String> {
+fn prepare(
+    store: &Store,
+    id: Guid,
+    factory: &dyn Factory,
+    confinement: Option<Confinement>,
+) -> Result<Prepared, String> {
     let config = store.load(id).map_err(|e| e.to_string())?;
     let directory = store.directory(id);
     let lock = WorkerLock::take(&directory)
         .map_err(|error| format!("the worker's lock cannot be had: {error}"))?
         .ok_or(ANOTHER)?;
     let disks = DiskLocks::take(store, &config)?;
-    let console = Console::default();
-    let machine = factory.make(&config, console.clone())?;
+    factory.open(&config)?;
+    let meter = config.metering.then(|| Meter::read(&directory).unwrap_or_default());
     let listener =
         listen(&directory).map_err(|error| format!("the control socket cannot be made: {error}"))?;
+    let (place, next_signal) = enter(store, &config, confinement)?;
+    factory.moved(&place.store);
+    let console = Console::default();
+    let machine = factory.make(&config, console.clone())?;
     let inner = Inner {
         remote: machine.remote(),
         engine: machine.engine(),
         paused: false,
+        turned_off: false,
         stopping_until: None,
         resets: 0,
         load: 0.0,
         watch: Watch::default(),
         memory: Keeper::new(config.memory.clone()),
         disks: config.disks.clone(),
-        meter: config.metering.then(|| Meter::read(&directory).unwrap_or_default()),
+        meter,
     };
     let control = Arc::new(Control {
         console,
         network: machine.network(),
         limits: factory.limits(),
-        directory,
+        directory: place.store.directory(id),
+        pid: place.pid,
+        jail: place.layers,
+        gauges: place.gauges,
         nested: config.processor.expose_virtualization_extensions,
         started: Instant::now(),
         changing: Mutex::default(),
         inner: Mutex::new(inner),
     });
+    if let Some(next) = next_signal {
+        let gently = config.automatic_stop != AutomaticStop::TurnOff;
+        ends::heed_signals(next, Arc::downgrade(&control), gently);
+    }
     Ok(Prepared { config, machine: Some(machine), control, listener, _lock: lock, _disks: disks })
+}
+
+fn enter(
+    store: &Store,
+    config: &Config,
+    confinement: Option<Confinement>,
+) -> Result<(Place, Option<NextSignal>), String> {
+    let Some(Confinement { layers, next_signal }) = confinement else {
+        return Ok((Place::open(store), None));
+    };
+    let place = Place::behind_walls(store, config, layers)
+        .map_err(|error| format!("the worker cannot be confined: {error}"))?;
+    Ok((place, Some(next_signal)))
 }
 
 /// Through the directory's descriptor: a socket's path may have 107 bytes only, and the home's may be longer.
 fn listen(directory: &Path) -> std::io::Result<UnixListener> {
+    store::run::make_directory(directory)?;
     let _ = fs::remove_file(directory.join(SOCKET));
     let opened = File::open(directory)?;
-    let listener = UnixListener::bind(socket_path(&opened))?;
+    let listener = UnixListener::bind(format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd()))?;
     fs::set_permissions(directory.join(SOCKET), fs::Permissions::from_mode(0o600))?;
     Ok(listener)
-}
-
-pub(super) fn socket_path(directory: &File) -> String {
-    format!("/proc/self/fd/{}/{SOCKET}", directory.as_raw_fd())
 }
 
 impl Prepared {
     fn run(mut self, factory: &dyn Factory, report: impl FnOnce(Started)) {
         let control = self.control.clone();
         let directory = control.directory.clone();
-        let mut run = Run { pid: std::process::id(), started: now(), ..Run::default() };
+        let mut run = Run { pid: control.pid, started: now(), ..Run::default() };
         if let Err(error) = run.write(&directory) {
             return report(Started::Error(format!("the worker cannot write its state: {error}")));
         }
@@ -155,6 +214,9 @@ impl Prepared {
             inner.resets += 1;
             inner.watch = Watch::default();
             inner.memory.restart();
+            if inner.turned_off {
+                return Outcome::Stopped;
+            }
         }
     }
 }
@@ -162,12 +224,20 @@ impl Prepared {
 /// Looks at load, meter and memory for as long as the VM is there.
 fn watch(control: &Arc<Control>) {
     let sampled = Arc::downgrade(control);
-    spawn("usage", move || sample(&sampled));
+    let first = control.jail.clone();
+    spawn("usage", move || {
+        server::confine(&first);
+        sample(&sampled);
+    });
     let kept = Arc::downgrade(control);
-    spawn("memory", move || memory::keep(&kept));
+    let first = control.jail.clone();
+    spawn("memory", move || {
+        server::confine(&first);
+        memory::keep(&kept);
+    });
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) {
+pub(super) fn spawn(name: &str, body: impl FnOnce() + Send + 'static) {
     if let Err(error) = std::thread::Builder::new().name(name.into()).spawn(body) {
         crate::worker::log(&format!("no thread for {name}: {error}"));
     }
@@ -177,13 +247,14 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Load and meter, once a second, for as long as the VM is there.
 fn sample(control: &std::sync::Weak<Control>) {
-    let (mut before, mut at) = (usage::own(), Instant::now());
+    let Some(mut before) = control.upgrade().map(|control| control.gauges.usage()) else { return };
+    let mut at = Instant::now();
     let mut round = 0u64;
     loop {
         std::thread::sleep(EVERY);
         let Some(control) = control.upgrade() else { return };
         control.look_inside();
-        let (usage, seconds) = (usage::own(), at.elapsed().as_secs_f64());
+        let (usage, seconds) = (control.gauges.usage(), at.elapsed().as_secs_f64());
         let cpu = usage.cpu_seconds - before.cpu_seconds;
         let mut inner = control.lock();
         inner.load = cpu / seconds;

@@ -1,10 +1,10 @@
 //! Talking to a worker. It may be stuck, or may have been stopped: nothing here waits for it longer than it is told to.
 
-use super::body::socket_path;
-use super::protocol::{LONGEST, Reply, Request, Status, write_line};
+use super::protocol::{LONGEST, Reply, Request, SOCKET, Status, write_line};
+use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -23,10 +23,12 @@ pub struct Client {
 impl Client {
     /// An error: nobody listens in this VM's directory, or more wait for an answer than there is room for (`WouldBlock`).
     pub fn connect(directory: &Path) -> io::Result<Self> {
-        let opened = File::open(directory)?;
+        // Not by its path, which may be too long for a socket's, and never through a link that the worker has made.
+        let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let place = rustix::fs::open(directory.join(SOCKET), place, Mode::empty())?;
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&socket, &SocketAddrUnix::new(socket_path(&opened))?)?;
+        connect(&socket, &SocketAddrUnix::new(format!("/proc/self/fd/{}", place.as_raw_fd()))?)?;
         let writer = UnixStream::from(socket);
         writer.set_nonblocking(false)?;
         writer.set_write_timeout(Some(LOOK))?;

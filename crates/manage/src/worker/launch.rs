@@ -1,5 +1,6 @@
 //! Starting a worker and waiting until it says how that went.
 
+use super::jail::ENVIRONMENT;
 use super::protocol::{Started, read_line};
 use crate::guid::Guid;
 use crate::store::{Store, WorkerLock};
@@ -53,6 +54,8 @@ impl ProcessLauncher {
             .map_err(|error| format!("the log {} cannot be written: {error}", path.display()))?;
         let mut worker = Command::new(&self.program)
             .args([what, &id.to_string()])
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| ENVIRONMENT.iter().any(|known| name == known)))
             .env("IREKO_HOME", store.home())
             .current_dir("/")
             .stdin(Stdio::null())

@@ -4,12 +4,14 @@ use super::console::Console;
 use super::limits::Limits;
 use super::network::Network;
 use crate::rules;
-use crate::store::Config;
+use crate::store::{Config, Store};
+use ireko_machine::engine::{self, Chosen};
+use ireko_machine::layout;
 use ireko_machine::{
     DiskSpec, Endpoints, Handle, MemoryControl, MemoryState, Nesting, Outcome, Rates, Smbios, Source, Spec,
     Throttle, Vm,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A VM that is ready to run.
 pub trait Machine: Send {
@@ -59,6 +61,15 @@ pub trait Remote: Send + Sync {
 
 /// Makes machines from configurations; the same configuration again after a reset.
 pub trait Factory: Send + Sync {
+    /// Opens all that machines of this configuration need, so that making them needs no names. The error is a sentence.
+    fn open(&self, config: &Config) -> Result<(), String> {
+        let _ = config;
+        Ok(())
+    }
+    /// The store has another name from now on.
+    fn moved(&self, store: &Store) {
+        let _ = store;
+    }
     /// The error is a sentence.
     fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String>;
     /// What this process may take of its host, where that is limited.
@@ -74,63 +85,102 @@ pub struct Image {
     pub command_line: String,
 }
 
-/// Gives the built-in image; `nested`: with what the next level needs.
-pub type ImageMaker = dyn Fn(&Config) -> Result<Image, String> + Send + Sync;
+/// Reads the built-in image; again after each reset.
+pub type ImageReader = dyn Fn() -> Result<Image, String> + Send + Sync;
+
+/// Opens the built-in image, as this configuration needs it.
+pub type ImageMaker = dyn Fn(&Config) -> Result<Box<ImageReader>, String> + Send + Sync;
 
 /// Machines of `ireko-machine`.
 pub struct RealMachines {
-    pub image: Box<ImageMaker>,
-    /// Without one, machines have no network adapters.
-    pub network: Option<Arc<Network>>,
-    pub limits: Option<Arc<Limits>>,
+    image: Box<ImageMaker>,
+    network: Option<Arc<Network>>,
+    limits: Option<Arc<Limits>>,
+    opened: Mutex<Option<Opened>>,
+}
+
+/// What machines are made from, again after each reset.
+struct Opened {
+    engine: Chosen,
+    boot: Boot,
+    disks: Vec<DiskSpec>,
+    /// What the host has in all.
+    host_memory: u64,
+}
+
+enum Boot {
+    Image(Box<ImageReader>),
+    Kernel { kernel: Source, initrd: Option<Source> },
 }
 
 impl Factory for RealMachines {
     fn limits(&self) -> Option<Arc<Limits>> {
         self.limits.clone()
     }
+
+    fn open(&self, config: &Config) -> Result<(), String> {
+        layout::check_host_memory(config.memory.startup).map_err(|e| e.to_string())?;
+        let engine = config
+            .engine
+            .parse()
+            .and_then(|engine| engine::choose(engine, config.processor.expose_virtualization_extensions));
+        let opened = self.opened(config, engine.map_err(|e| e.to_string())?)?;
+        *self.lock() = Some(opened);
+        Ok(())
+    }
+
+    fn moved(&self, store: &Store) {
+        self.network.iter().for_each(|network| network.moved(store.clone()));
+    }
+
     fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String> {
-        let mut spec = self.spec(config)?;
+        let opened = self.lock();
+        let opened = opened.as_ref().ok_or("nothing is open for this machine")?;
+        let mut spec = spec(config, opened)?;
         if let Some(network) = &self.network {
             spec.nics = network.nics(&config.adapters)?;
         }
-        let vm = Vm::new(spec, Endpoints::serial(console)).map_err(|e| e.to_string())?;
+        let vm =
+            Vm::on(opened.engine.clone(), spec, Endpoints::serial(console)).map_err(|e| e.to_string())?;
         Ok(Box::new(Wired { vm, network: self.network.clone() }))
     }
 }
 
 impl RealMachines {
-    /// What a configuration comes to.
-    pub fn spec(&self, config: &Config) -> Result<Spec, String> {
-        let mut spec = self.boot(config)?;
-        spec.memory = config.memory.startup;
-        spec.most_memory = Some(rules::memory::most(&config.memory, super::memory::host().total));
-        spec.vcpus = config.processor.count;
-        spec.engine = config.engine.parse().map_err(|e: ireko_machine::MachineError| e.to_string())?;
-        spec.cpu = ireko_machine::cpu_model(&config.processor.model).map_err(|e| e.to_string())?;
-        spec.nested = config.processor.expose_virtualization_extensions;
-        spec.disks = config.disks.iter().map(disk).collect();
-        // Frames are sent by names in the switch's directory, which confined threads cannot look up.
-        if config.adapters.is_empty() {
-            spec.on_thread = ireko_jail::thread::confining();
-        }
-        spec.smbios = Smbios { uuid: config.id.bytes(), serial: config.id.to_string(), ..Smbios::default() };
-        Ok(spec)
+    /// Without a network, machines have no adapters.
+    pub fn new(image: Box<ImageMaker>, network: Option<Arc<Network>>, limits: Option<Arc<Limits>>) -> Self {
+        Self { image, network, limits, opened: Mutex::default() }
     }
 
-    fn boot(&self, config: &Config) -> Result<Spec, String> {
-        let boot = &config.boot;
-        let Some(kernel) = &boot.kernel else {
-            let image = (self.image)(config)?;
-            let mut spec = Spec::new(image.kernel);
-            spec.initrd = Some(image.initrd);
-            spec.command_line = format!("{} {}", image.command_line, boot.command_line).trim().to_owned();
-            return Ok(spec);
+    fn lock(&self) -> MutexGuard<'_, Option<Opened>> {
+        self.opened.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What a configuration comes to, on this engine.
+    pub fn spec(&self, config: &Config, engine: Chosen) -> Result<Spec, String> {
+        spec(config, &self.opened(config, engine)?)
+    }
+
+    fn opened(&self, config: &Config, engine: Chosen) -> Result<Opened, String> {
+        let disks = config.disks.iter().map(disk);
+        Ok(Opened {
+            engine,
+            boot: self.boot(config)?,
+            disks: disks.collect::<Result<_, _>>().map_err(|e| e.to_string())?,
+            host_memory: super::memory::host().total,
+        })
+    }
+
+    fn boot(&self, config: &Config) -> Result<Boot, String> {
+        let Some(kernel) = &config.boot.kernel else {
+            return Ok(Boot::Image((self.image)(config)?));
         };
-        let mut spec = Spec::new(kernel.as_path());
-        spec.initrd = boot.initrd.as_deref().map(Source::from);
-        spec.command_line = boot.command_line.clone();
-        Ok(spec)
+        let kernel = Source::from(kernel.as_path()).open("kernel");
+        let initrd = config.boot.initrd.as_deref().map(|path| Source::from(path).open("initrd"));
+        Ok(Boot::Kernel {
+            kernel: kernel.map_err(|e| e.to_string())?,
+            initrd: initrd.transpose().map_err(|e| e.to_string())?,
+        })
     }
 }
 
@@ -138,9 +188,42 @@ pub fn rates(disk: &crate::store::Disk) -> Rates {
     Rates { bytes: disk.maximum_bytes_per_second, operations: disk.maximum_iops }
 }
 
-fn disk(disk: &crate::store::Disk) -> DiskSpec {
+fn disk(disk: &crate::store::Disk) -> Result<DiskSpec, ireko_machine::MachineError> {
     let throttle = Arc::new(Throttle::new(rates(disk)));
-    DiskSpec { path: disk.path.clone(), read_only: disk.read_only, throttle }
+    DiskSpec { throttle, ..DiskSpec::new(&disk.path, disk.read_only) }.open()
+}
+
+fn spec(config: &Config, opened: &Opened) -> Result<Spec, String> {
+    let mut spec = boot(config, &opened.boot)?;
+    spec.memory = config.memory.startup;
+    spec.most_memory = Some(rules::memory::most(&config.memory, opened.host_memory));
+    spec.vcpus = config.processor.count;
+    spec.engine = config.engine.parse().map_err(|e: ireko_machine::MachineError| e.to_string())?;
+    spec.cpu = ireko_machine::cpu_model(&config.processor.model).map_err(|e| e.to_string())?;
+    spec.nested = config.processor.expose_virtualization_extensions;
+    spec.disks = opened.disks.clone();
+    spec.smbios = Smbios { uuid: config.id.bytes(), serial: config.id.to_string(), ..Smbios::default() };
+    spec.on_thread = ireko_jail::thread::confining();
+    Ok(spec)
+}
+
+fn boot(config: &Config, boot: &Boot) -> Result<Spec, String> {
+    let given = &config.boot.command_line;
+    match boot {
+        Boot::Image(image) => {
+            let image = image()?;
+            let mut spec = Spec::new(image.kernel);
+            spec.initrd = Some(image.initrd);
+            spec.command_line = format!("{} {given}", image.command_line).trim().to_owned();
+            Ok(spec)
+        }
+        Boot::Kernel { kernel, initrd } => {
+            let mut spec = Spec::new(kernel.clone());
+            spec.initrd = initrd.clone();
+            spec.command_line = given.clone();
+            Ok(spec)
+        }
+    }
 }
 
 impl Machine for Vm {

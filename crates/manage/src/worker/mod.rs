@@ -4,10 +4,13 @@ pub mod body;
 pub mod client;
 pub mod console;
 mod disks;
+mod ends;
 #[cfg(test)]
 pub mod fake;
+pub mod gauges;
 pub mod host_side;
 pub mod inside;
+pub mod jail;
 pub mod kill;
 pub mod launch;
 pub mod limits;
@@ -20,8 +23,9 @@ mod server;
 mod tests;
 pub mod usage;
 
-pub use body::run;
+pub use body::{Confinement, run, run_confined};
 pub use client::Client;
+pub use ends::NextSignal;
 pub use launch::{Launcher, ProcessLauncher};
 pub use limits::Limits;
 pub use machine::{Factory, Machine, RealMachines, Remote};

@@ -10,14 +10,19 @@ use std::sync::{Arc, Mutex, MutexGuard};
 type Plugs = Vec<(Guid, Arc<ireko_net::Adapter>)>;
 
 pub struct Network {
-    store: Store,
+    store: Mutex<Store>,
     plugs: Mutex<Plugs>,
     settings: Mutex<Option<Vec<Adapter>>>,
 }
 
 impl Network {
     pub fn new(store: Store) -> Self {
-        Self { store, plugs: Mutex::default(), settings: Mutex::default() }
+        Self { store: Mutex::new(store), plugs: Mutex::default(), settings: Mutex::default() }
+    }
+
+    /// The store has another name from now on.
+    pub fn moved(&self, store: Store) {
+        *self.store.lock().unwrap_or_else(|e| e.into_inner()) = store;
     }
 
     fn lock(&self) -> MutexGuard<'_, Plugs> {
@@ -51,6 +56,7 @@ impl Network {
     /// Takes over what is set of adapters that the machine has.
     pub fn apply(&self, adapters: &[Adapter]) -> Result<(), String> {
         *self.settings.lock().unwrap_or_else(|e| e.into_inner()) = Some(adapters.to_vec());
+        let store = self.store.lock().unwrap_or_else(|e| e.into_inner()).clone();
         for (id, plug) in self.lock().iter() {
             let Some(adapter) = adapters.iter().find(|adapter| adapter.id == *id) else { continue };
             plug.set_policy(policy(adapter)?);
@@ -59,7 +65,7 @@ impl Network {
                 operations: adapter.maximum_frames_per_second,
             });
             // A switch that has been removed is a plug in nothing.
-            let ports = adapter.switch.map(|switch| self.store.ports(switch)).filter(|ports| ports.is_dir());
+            let ports = adapter.switch.map(|switch| store.ports(switch)).filter(|ports| ports.is_dir());
             plug.connect(ports.as_deref()).map_err(|error| {
                 format!("the adapter '{}' cannot be plugged into its switch: {error}", adapter.name)
             })?;

@@ -3,10 +3,12 @@
 
 use super::inside::Inside;
 use crate::state::State;
+use ireko_jail::Layers;
 use serde::{Deserialize, Serialize};
 use std::io::{self, BufRead, Read, Write};
 
-pub const SOCKET: &str = "control.sock";
+/// In the VM's directory.
+pub const SOCKET: &str = "run/control.sock";
 /// A line that is longer is not ours.
 pub const LONGEST: u64 = 64 << 10;
 
@@ -93,6 +95,9 @@ pub struct Status {
     pub resets: u64,
     pub console_bytes: u64,
     pub viewers: usize,
+    /// What stands between the guest and the host besides its engine.
+    #[serde(default)]
+    pub jail: Layers,
 }
 
 /// How a worker's start went, on its standard output.

@@ -1,16 +1,17 @@
 //! The control socket's other end: what requests do.
 
 use super::console::Console;
+use super::gauges::Gauges;
 use super::inside::{Inside, Watch};
 use super::limits::Limits;
 use super::machine::Remote;
 use super::memory::{self, Keeper};
 use super::network::Network;
 use super::protocol::{Reply, Request, Status, read_line, write_line};
-use super::usage;
 use crate::state::{self, Action, State, Verdict};
 use crate::store::run::Kept;
 use crate::store::{Disk, Meter, Run};
+use ireko_jail::{Kind, Layers};
 use std::io::{self, BufReader, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -30,7 +31,11 @@ pub struct Control {
     pub console: Console,
     pub network: Option<Arc<Network>>,
     pub limits: Option<Arc<Limits>>,
+    /// The VM's, by its name behind the walls.
     pub directory: PathBuf,
+    pub pid: u32,
+    pub jail: Layers,
+    pub gauges: Gauges,
     pub nested: bool,
     pub started: Instant,
     /// Changes of state are one after the other.
@@ -42,6 +47,8 @@ pub struct Inner {
     pub remote: Arc<dyn Remote>,
     pub engine: (String, String),
     pub paused: bool,
+    /// Also while there is no machine to be told, between two of them.
+    pub turned_off: bool,
     /// Pressed the power button: until when it counts.
     pub stopping_until: Option<Instant>,
     pub resets: u64,
@@ -68,7 +75,7 @@ impl Control {
         self.inner.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    fn answer(&self, request: &Request) -> Reply {
+    pub(super) fn answer(&self, request: &Request) -> Reply {
         if let Request::Memory { settings } = request {
             return memory::change(self, settings).map_or_else(Reply::Error, |()| Reply::Done);
         }
@@ -93,7 +100,11 @@ impl Control {
             Request::Meter { on } => return self.meter(&mut self.lock(), *on),
             // Whatever else is going on does not hold it up.
             Request::TurnOff => {
-                let remote = self.lock().remote.clone();
+                let remote = {
+                    let mut inner = self.lock();
+                    inner.turned_off = true;
+                    inner.remote.clone()
+                };
                 remote.turn_off();
                 return Reply::Done;
             }
@@ -156,13 +167,13 @@ impl Control {
     }
 
     fn status(&self, inner: &Inner) -> Status {
-        let usage = usage::own();
+        let usage = self.gauges.usage();
         let memory = inner.remote.memory();
         let assigned = memory.assigned();
         let (hypervisor, worlds) = inner.watch.last();
         Status {
             state: inner.state(),
-            pid: std::process::id(),
+            pid: self.pid,
             uptime_seconds: self.started.elapsed().as_secs_f64(),
             engine: inner.engine.0.clone(),
             engine_reason: inner.engine.1.clone(),
@@ -181,6 +192,7 @@ impl Control {
             resets: inner.resets,
             console_bytes: self.console.written(),
             viewers: self.console.viewers(),
+            jail: self.jail.clone(),
         }
     }
 
@@ -205,17 +217,24 @@ impl Control {
         inner.meter = on.then(|| Meter { since: crate::host::now(), ..Meter::default() });
         let kept = match &inner.meter {
             Some(meter) => meter.write(&self.directory),
-            None => std::fs::remove_file(self.directory.join(Meter::FILE)),
+            None => Meter::remove(&self.directory),
         };
-        match kept {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Reply::Error(error.to_string()),
-            _ => Reply::Done,
-        }
+        kept.map_or_else(|error| Reply::Error(error.to_string()), |()| Reply::Done)
+    }
+}
+
+/// What threads do first that answer or look after things. In a process without walls, nothing.
+pub fn confine(walls: &Layers) {
+    if !walls.0.is_empty()
+        && let Err(error) = ireko_jail::thread::confine(Kind::Control)
+    {
+        super::log(&format!("a thread runs unconfined: {error}"));
     }
 }
 
 /// Serves connections until the process ends, each on a thread.
 pub fn serve(control: Arc<Control>, listener: UnixListener) {
+    confine(&control.jail);
     let open = Arc::new(AtomicUsize::new(0));
     for stream in listener.incoming() {
         let Ok(stream) = stream else {

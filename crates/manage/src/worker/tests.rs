@@ -157,7 +157,8 @@ fn a_long_home_is_no_obstacle() {
 fn nonsense_on_the_socket_ends_only_its_connection() {
     let running = Running::new();
     let opened = std::fs::File::open(running.directory()).unwrap();
-    let mut stream = UnixStream::connect(super::body::socket_path(&opened)).unwrap();
+    let socket = format!("/proc/self/fd/{}/{SOCKET}", std::os::fd::AsRawFd::as_raw_fd(&opened));
+    let mut stream = UnixStream::connect(socket).unwrap();
     stream.write_all(b"\xff{not json\n").unwrap();
     let mut rest = Vec::new();
     let _ = stream.read_to_end(&mut rest);

@@ -5,6 +5,7 @@ pub mod policy;
 mod tests;
 
 use self::policy::{HostMemory, Inputs, STEP, policy};
+use super::gauges::Gauges;
 use super::machine::Remote;
 use super::server::Control;
 use crate::rules;
@@ -12,7 +13,6 @@ use crate::state::State;
 use crate::store::Memory;
 use crate::store::config::MIB;
 use ireko_machine::MemoryState;
-use std::fs;
 use std::sync::Weak;
 use std::time::Duration;
 
@@ -208,7 +208,8 @@ pub fn change(control: &Control, settings: &Memory) -> Result<(), String> {
     if let Some(limits) = &control.limits {
         limits.allow(settings);
     }
-    control.lock().memory.change(settings.clone(), hypervisor, host(), &*remote)
+    let host = control.gauges.host();
+    control.lock().memory.change(settings.clone(), hypervisor, host, &*remote)
 }
 
 /// Looks again and again, for as long as the VM is there.
@@ -224,19 +225,22 @@ pub fn keep(control: &Weak<Control>) {
             (inner.remote.clone(), inner.memory.asks())
         };
         let hypervisor = asks && remote.hypervisor() == Some(true);
-        let host = if asks { host() } else { HostMemory::default() };
+        let host = if asks { control.gauges.host() } else { HostMemory::default() };
         control.lock().memory.round(hypervisor, host, &*remote);
     }
 }
 
 /// The host's memory as its kernel tells it. One that does not tell strain has none.
 pub fn host() -> HostMemory {
-    let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let pressure = fs::read_to_string("/proc/pressure/memory").unwrap_or_default();
+    Gauges::open().host()
+}
+
+/// From the texts of /proc/meminfo and /proc/pressure/memory.
+pub fn told(meminfo: &str, pressure: &str) -> HostMemory {
     HostMemory {
-        total: kibibytes(&meminfo, "MemTotal:"),
-        available: kibibytes(&meminfo, "MemAvailable:"),
-        stalled: stalled(&pressure),
+        total: kibibytes(meminfo, "MemTotal:"),
+        available: kibibytes(meminfo, "MemAvailable:"),
+        stalled: stalled(pressure),
     }
 }
 

@@ -1,0 +1,61 @@
+//! `ireko jail HOME`: goes behind the walls of a worker, with nothing to run, and says what stands and what could still be
+//! done inside. For `doctor` and for tests.
+
+use crate::out;
+use anyhow::{Context, Result, bail};
+use ireko_jail::attempt::ATTEMPTS;
+use ireko_jail::{Kind, Layers};
+use ireko_manage::Guid;
+use ireko_manage::store::{Config, Store, run};
+use ireko_manage::worker::jail::Place;
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+
+/// What was found.
+#[derive(Default, Serialize, Deserialize)]
+pub struct Found {
+    pub layers: Layers,
+    /// What the process can do that makes machines, of all that an intruder would try.
+    pub process_can: Vec<String>,
+    /// What a thread can do that runs guest code.
+    pub vcpu_can: Vec<String>,
+}
+
+pub fn run(home: &Path) -> Result<ExitCode> {
+    let mut layers = Layers::default();
+    ireko_jail::close_from(3);
+    layers.stands("own descriptors only", "all others were closed at the start");
+    let store = Store::open(home)?;
+    let config = Config::new(Guid::random()?, "nothing", 0);
+    store.create(&config)?;
+    run::make_directory(&store.directory(config.id))?;
+    let place = Place::behind_walls(&store, &config, layers)?;
+    let process_can = possible();
+    let vcpu_can = std::thread::spawn(|| ireko_jail::thread::confine(Kind::Vcpu).map(|()| possible()));
+    let vcpu_can = vcpu_can.join().map_err(|_| anyhow::anyhow!("the confined thread panicked"))??;
+    out!("{}", serde_json::to_string(&Found { layers: place.layers, process_can, vcpu_can })?)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn possible() -> Vec<String> {
+    ATTEMPTS.iter().filter(|one| one.succeeds()).map(|one| one.name.to_owned()).collect()
+}
+
+/// What a worker has here: asked of a process like one.
+pub fn look() -> Result<Found> {
+    let home = std::env::temp_dir().join(format!("ireko-jail-{}", std::process::id()));
+    let asked = ask(&home);
+    let _ = std::fs::remove_dir_all(&home);
+    asked
+}
+
+fn ask(home: &Path) -> Result<Found> {
+    let mut command = Command::new("/proc/self/exe");
+    command.env_clear().arg("jail").arg(home).stdin(Stdio::null());
+    let output = command.output().context("no process for it can be started")?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    serde_json::from_slice(&output.stdout).context("it said something else")
+}

@@ -1,0 +1,61 @@
+//! Landlock: what this process may do with names in the file system, and with other processes.
+
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+};
+use std::path::Path;
+
+/// What is handled: as far as this kernel knows of it.
+const KNOWN: ABI = ABI::V6;
+
+/// What stays possible below a directory.
+#[derive(Clone, Copy, Debug)]
+pub enum Use {
+    /// Files are written, replaced and removed.
+    Files,
+    /// Sockets are made, listed and removed.
+    Sockets,
+}
+
+impl Use {
+    fn access(self) -> BitFlags<AccessFs> {
+        match self {
+            Self::Files => {
+                AccessFs::ReadFile
+                    | AccessFs::WriteFile
+                    | AccessFs::Truncate
+                    | AccessFs::ReadDir
+                    | AccessFs::MakeReg
+                    | AccessFs::RemoveFile
+            }
+            Self::Sockets => AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile,
+        }
+    }
+}
+
+/// Nothing but this, for this thread and those that it starts.
+pub fn restrict(kept: &[(&Path, Use)]) -> Result<String, String> {
+    let status = build(kept).map_err(|error| format!("the rules cannot be made: {error}"))?;
+    match status {
+        RulesetStatus::FullyEnforced => Ok("files, networks, signals and abstract sockets".into()),
+        RulesetStatus::PartiallyEnforced => Ok("files, as far as this kernel's version of it goes".into()),
+        RulesetStatus::NotEnforced => Err("the kernel is built or started without it".into()),
+    }
+}
+
+fn build(kept: &[(&Path, Use)]) -> Result<RulesetStatus, landlock::RulesetError> {
+    let mut rules = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(KNOWN))?
+        .handle_access(AccessNet::from_all(KNOWN))?
+        .scope(Scope::from_all(KNOWN))?
+        .create()?;
+    for (path, what) in kept {
+        // What is not there is not used either.
+        if let Ok(place) = PathFd::new(path) {
+            rules = rules.add_rule(PathBeneath::new(place, what.access()))?;
+        }
+    }
+    Ok(rules.restrict_self()?.ruleset)
+}
