@@ -23,6 +23,8 @@ pub enum Refused {
     Foreign { path: PathBuf, owner: u32 },
     #[error("{} can be written by others (mode {mode:04o}), who could put theirs in its place; run: chmod go-w {}", path.display(), path.display())]
     Writable { path: PathBuf, mode: u32 },
+    #[error("{} is shared with others (mode {mode:04o}); name a directory of your own, in it or elsewhere", path.display())]
+    Shared { path: PathBuf, mode: u32 },
     #[error("{} is a symbolic link, and root follows none outside the system's own directories; give the path that it leads to", path.display())]
     Link { path: PathBuf },
     #[error("{} cannot be used: {source}", path.display())]
@@ -151,8 +153,11 @@ impl Walk {
             return Err(Refused::Foreign { path, owner });
         }
         if others_may_write(stat) {
-            if last || !is_sticky(stat) {
-                return Err(Refused::Writable { path, mode: stat.st_mode & 0o7777 });
+            let mode = stat.st_mode & 0o7777;
+            match (is_sticky(stat), last) {
+                (false, _) => return Err(Refused::Writable { path, mode }),
+                (true, true) => return Err(Refused::Shared { path, mode }),
+                (true, false) => (),
             }
             self.system = false;
         }
@@ -280,12 +285,19 @@ mod tests {
     #[test]
     fn what_others_may_write_is_refused_also_on_the_way() {
         let (_scratch, home) = place();
-        for (path, bits) in [(home.as_path(), 0o777), (&home, 0o1777), (home.parent().unwrap(), 0o757)] {
+        for (path, bits) in [(home.as_path(), 0o777), (home.parent().unwrap(), 0o757)] {
             mode(path, bits);
             assert!(matches!(claim(&home), Err(Refused::Writable { path: at, .. }) if at == path));
             mode(path, 0o755);
         }
         claim(&home).unwrap();
+    }
+
+    #[test]
+    fn a_directory_for_everybody_is_no_home() {
+        let (_scratch, home) = place();
+        mode(&home, 0o1777);
+        assert!(matches!(claim(&home), Err(Refused::Shared { mode: 0o1777, .. })));
     }
 
     #[test]
