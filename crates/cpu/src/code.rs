@@ -122,7 +122,8 @@ impl Code {
 
     /// The block and guest offset in it that a host address in the cache stands for.
     pub(crate) fn locate(&self, host: usize) -> Option<u64> {
-        let offset = host.checked_sub(self.cache.range().0)? as u32;
+        let (start, end) = self.cache.range();
+        let offset = host.checked_sub(start).filter(|_| host < end)? as u32;
         let at = self.blocks.partition_point(|b| b.code <= offset).checked_sub(1)?;
         let block = &self.blocks[at];
         let within = offset - block.code;

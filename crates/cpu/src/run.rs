@@ -6,15 +6,19 @@
 use crate::boundary::guard;
 use crate::cpu::{BusRef, Cpu, Privilege};
 use crate::fault::Fault;
+use crate::operand::canonical;
 use crate::svm::Virtual;
 use crate::{event, inspect, signal, slow, svm};
+use iced_x86::{Decoder, FlowControl};
 use ireko_nested::{Event, EventKind};
 use ireko_translate::Key;
+use ireko_translate::block::DECODER_OPTIONS;
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{lookup, privilege, refill, repeat, state};
 use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::{cr0, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
+use ireko_x86::regs::gpr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -261,6 +265,8 @@ impl Cpu {
             let reason = unsafe { thunk::enter(hot, code) };
             // SAFETY: code has left; the bank is ours again.
             let (rip, site, attention) = unsafe { ((*hot).rip, (*hot).site, (*hot).attention) };
+            // SAFETY: as above.
+            let back = unsafe { (*hot).back };
             inspect::left(self, reason, rip);
             match reason {
                 Reason::Link => {
@@ -283,9 +289,10 @@ impl Cpu {
                     code = self.code.entry(block);
                 }
                 Reason::Lookup => {
-                    self.regs.rip = rip;
+                    self.arrive(rip, back)?;
                     code = self.find()?;
                 }
+                Reason::IndirectAttention => return self.arrive(rip, back),
                 Reason::Attention => {
                     self.regs.rip = rip;
                     return Ok(());
@@ -320,6 +327,31 @@ impl Cpu {
         self.regs.rip = rip;
         self.heed_departures();
         true
+    }
+
+    /// A jump from before host address `back` has led to `rip`. If that is not canonical, the fault is the jump's, nothing of which
+    /// has happened (APM vol. 3, "JMP (Near)", "CALL (Near)", "RET (Near)": #GP).
+    fn arrive(&mut self, rip: u64, back: u64) -> Result<(), Fault> {
+        self.regs.rip = rip;
+        if !self.regs.code64() || canonical(rip) {
+            return Ok(());
+        }
+        let Some(from) = self.code.locate((back as usize).wrapping_sub(1)) else { return Ok(()) };
+        let mut bytes = [0; 15];
+        let in_page = (4096 - (from & 0xfff) as usize).min(bytes.len());
+        let read = self.read_linear(from, &mut bytes, Privilege::System);
+        let bytes = if read.is_ok() { &bytes[..] } else { &bytes[..in_page] };
+        let insn = Decoder::with_ip(64, bytes, from, DECODER_OPTIONS).decode();
+        let moved = match insn.flow_control() {
+            FlowControl::Return if insn.op_count() > 0 => -8 - i64::from(insn.immediate16()),
+            FlowControl::Return => -8,
+            FlowControl::IndirectCall => 8,
+            FlowControl::IndirectBranch => 0,
+            _ => return Ok(()),
+        };
+        self.regs.gpr[gpr::RSP] = self.regs.gpr[gpr::RSP].wrapping_add_signed(moved);
+        self.regs.rip = from;
+        Err(Fault::gp(0))
     }
 
     /// Entry of the code at RIP for the current key, which the jump table knows afterwards.

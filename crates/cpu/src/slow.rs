@@ -277,6 +277,7 @@ impl Cpu {
                 self.shadow &= !(shadow && result.is_ok());
                 result
             }
+            SiteKind::Raise(vector::GP) => Err(Fault::gp(0)),
             SiteKind::Raise(vector) => Err(Exception::new(vector).into()),
             SiteKind::Access { .. } => Err(Fault::ud()),
         };

@@ -17,9 +17,10 @@ use iced_x86::{
     Code, Decoder, DecoderError, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo,
     InstructionInfoFactory, OpAccess, OpKind, Register,
 };
+use ireko_x86::exception::vector;
 
-/// AMD's way of decoding, as the guest's personality is AMD.
-pub const DECODER_OPTIONS: u32 = DecoderOptions::AMD;
+/// AMD's way of decoding, as the guest's personality is AMD; hints are hints, whatever later processors made of them.
+pub const DECODER_OPTIONS: u32 = DecoderOptions::AMD | DecoderOptions::FORCE_RESERVED_NOP;
 
 /// Instructions of one block.
 const MOST: usize = 64;
@@ -197,7 +198,13 @@ impl Translator {
                 break;
             }
             let info = self.info.info(&insn);
-            let class = classify(&insn, info, request.key, &self.env);
+            let class = if insn.is_invalid()
+                && too_long(bitness, &request.bytes[decoder.position() - insn.len()..])
+            {
+                Class::Raise(vector::GP)
+            } else {
+                classify(&insn, info, request.key, &self.env)
+            };
             let step = Step { insn, class, live: ALL };
             let ends = ends_block(&step);
             steps.push(step);
@@ -262,6 +269,24 @@ fn exchange(insn: Instruction, bytes: &[u8]) -> Instruction {
     out.set_code_size(insn.code_size());
     out
 }
+
+/// Whether these bytes begin an instruction of more than 15 bytes (APM vol. 3, 1.1). That takes more prefixes than change
+/// anything, so it is one without the first few of them.
+fn too_long(bitness: u32, bytes: &[u8]) -> bool {
+    const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
+    let prefixes = bytes.iter().take(LONGEST).take_while(|byte| PREFIXES.contains(byte)).count();
+    if prefixes == LONGEST {
+        return true;
+    }
+    let whole = (1..=prefixes).find_map(|skipped| {
+        let insn = Decoder::new(bitness, bytes.get(skipped..)?, DECODER_OPTIONS).decode();
+        (!insn.is_invalid()).then_some(skipped + insn.len())
+    });
+    whole.is_some_and(|length| length > LONGEST)
+}
+
+/// Bytes of the longest instruction.
+const LONGEST: usize = 15;
 
 /// Flags that a jump's target needs, as far as it can be seen from here.
 fn needed(request: &Request, target: u64) -> u8 {
@@ -371,7 +396,7 @@ impl Emitter<'_> {
 
     /// An instruction that cannot be copied after all: it raises #UD, rather than doing something else.
     pub(crate) fn give_up(&mut self, _: &Instruction) {
-        self.call_system(SiteKind::Raise(ireko_x86::exception::vector::UD));
+        self.call_system(SiteKind::Raise(vector::UD));
     }
 
     pub(crate) fn call_system(&mut self, kind: SiteKind) {

@@ -28,8 +28,8 @@ struct View {
     size: usize,
 }
 
-/// JMP [RSP + the last slot's look-up thunk]: leaves for the address in R14.
-const LEAVE: [u8; 3] = [0xff, 0xa4, 0x24];
+/// CALL [RSP + the last slot's look-up thunk]: leaves for the address in R14.
+const LEAVE: [u8; 3] = [0xff, 0x94, 0x24];
 const LEAVE_BYTES: usize = LEAVE.len() + 4;
 const _: () = assert!(NOWHERE == 0);
 

@@ -68,6 +68,9 @@ pub fn classify(insn: &Instruction, info: &InstructionInfo, key: Key, env: &Env)
     if insn.is_invalid() || !matches!(insn.code().encoding(), EncodingKind::Legacy | EncodingKind::VEX) {
         return Class::Raise(vector::UD);
     }
+    if let Some(class) = hint(insn) {
+        return class;
+    }
     if !insn.code().cpuid_features().iter().all(|&f| (env.feature)(f)) {
         return Class::Raise(vector::UD);
     }
@@ -83,6 +86,22 @@ pub fn classify(insn: &Instruction, info: &InstructionInfo, key: Key, env: &Env)
     let copies =
         insn.flow_control() == FlowControl::Next && !insn.is_privileged() && !insn.is_stack_instruction();
     if copies && !sensitive(insn) { plain(insn, info) } else { Class::Raise(vector::UD) }
+}
+
+/// 0F 0D and 0F 18 to 0F 1F: hints, which do nothing where the processor does not know them (APM vol. 3, "NOP" and opcode map,
+/// table A-3). AMD's 0F 0D is for memory only. What these opcodes stand for in processors with CET, MPX or CLDEMOTE starts as a
+/// hint, too, and no guest has those.
+fn hint(insn: &Instruction) -> Option<Class> {
+    use Mnemonic::*;
+    let prefetch_of_a_register = matches!(
+        insn.code(),
+        Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D | Code::Reservednop_rm64_r64_0F0D
+    ) && insn.op0_kind() == OpKind::Register;
+    match insn.mnemonic() {
+        Reservednop if prefetch_of_a_register => Some(Class::Raise(vector::UD)),
+        Reservednop | Nop | Prefetch | Prefetchw => Some(Class::Nothing),
+        _ => None,
+    }
 }
 
 /// Instructions that would show or touch the host if they were copied: they are the user's or nobody's.
@@ -192,9 +211,13 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         FlowControl::ConditionalBranch if insn.is_jcc_short_or_near() => {
             near_direct(insn, key, Class::Branch)
         }
-        FlowControl::ConditionalBranch if long && insn.is_jcx_short() => counted(insn, Class::JumpIfZero),
-        FlowControl::ConditionalBranch if long && insn.is_loop() => counted(insn, Class::Loop),
+        FlowControl::ConditionalBranch if long && insn.is_jcx_short() => {
+            counted(insn, key, Class::JumpIfZero)
+        }
+        FlowControl::ConditionalBranch if long && insn.is_loop() => counted(insn, key, Class::Loop),
         FlowControl::Call if long => near_direct(insn, key, Class::Call),
+        // Where they lead is checked when they leave for a place that is not known, and a lone one always does.
+        _ if key.has(Key::SINGLE) => None,
         // With a 16-bit operand, AMD's jump there, too (APM vol. 3, JMP): a routine's.
         FlowControl::IndirectBranch if insn.code() == Code::Jmp_rm64 => Some(Class::JumpIndirect),
         FlowControl::IndirectCall if insn.code() == Code::Call_rm64 => Some(Class::CallIndirect),
@@ -205,8 +228,6 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         return flow;
     }
     match insn.mnemonic() {
-        Nop | Endbr64 | Endbr32 | Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 | Prefetchw
-        | Prefetch => Some(Class::Nothing),
         Cld if !key.has(Key::BACKWARD) => Some(Class::Nothing),
         Std if key.has(Key::BACKWARD) => Some(Class::Nothing),
         Lea => Some(Class::Lea),
@@ -287,12 +308,19 @@ fn pushes_64(insn: &Instruction) -> bool {
 /// Direct near branches whose target is as wide as the mode's instruction pointer.
 fn near_direct(insn: &Instruction, key: Key, class: Class) -> Option<Class> {
     let wanted = if key.has(Key::CODE64) { OpKind::NearBranch64 } else { OpKind::NearBranch32 };
-    (insn.op0_kind() == wanted).then_some(class)
+    (insn.op0_kind() == wanted && reachable(insn, key)).then_some(class)
+}
+
+/// A direct branch to an address that is not canonical is the routine's, which raises #GP.
+fn reachable(insn: &Instruction, key: Key) -> bool {
+    let target = insn.near_branch_target() as i64;
+    !key.has(Key::CODE64) || target << 16 >> 16 == target
 }
 
 /// JRCXZ and LOOP with RCX as counter; the others go by the routine.
-fn counted(insn: &Instruction, class: Class) -> Option<Class> {
-    matches!(insn.code(), Code::Jrcxz_rel8_64 | Code::Loop_rel8_64_RCX).then_some(class)
+fn counted(insn: &Instruction, key: Key, class: Class) -> Option<Class> {
+    let wide = matches!(insn.code(), Code::Jrcxz_rel8_64 | Code::Loop_rel8_64_RCX);
+    (wide && reachable(insn, key)).then_some(class)
 }
 
 /// The exception of an x87, MMX, SSE or AVX instruction that the control registers switch off.

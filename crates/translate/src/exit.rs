@@ -165,9 +165,10 @@ impl Emitter<'_> {
         self.asm.jmp_mem(Mem::state(entry + JUMP_CODES));
     }
 
-    /// The jump table does not know the address in R14.
+    /// The jump table does not know the address in R14. A call, which does not come back, so that it is known from where.
     fn look_up(&mut self) {
-        self.asm.jmp_mem(Mem::state(offset_of!(Hot, lookup_thunk) + 8 * self.key.slot()));
+        self.mark();
+        self.asm.call_mem(Mem::state(offset_of!(Hot, lookup_thunk) + 8 * self.key.slot()));
     }
 
     /// Leaves for `target` if somebody wants attention. Keeps flags.
@@ -184,10 +185,6 @@ impl Emitter<'_> {
 
     /// Goes on at the address in R14.
     pub(crate) fn exit_indirect(&mut self) {
-        if self.key.has(Key::SINGLE) {
-            self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
-            return self.depart(Reason::Lookup);
-        }
         let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
         let (wanted, hit) = (self.asm.label(), self.asm.label());
         let at = |offset: usize, index: u8| Mem {
@@ -207,7 +204,7 @@ impl Emitter<'_> {
         self.asm.bind(hit);
         self.asm.jmp_mem(at(table + JUMP_CODES, reg::R13));
         self.asm.bind(wanted);
-        self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::R14);
-        self.depart(Reason::Attention);
+        self.mark();
+        self.asm.call_mem(Mem::state(offset_of!(Hot, attention_thunk)));
     }
 }

@@ -193,7 +193,9 @@ pub struct Hot {
     pub miss_thunk: [[u64; 2]; TLB_MODES],
     /// What [`crate::refill`] puts aside: RAX, RDX, the flags, and one word of its own.
     pub aside: [u64; 4],
-    /// Where a jump goes that the jump table does not know, by slot: [`crate::lookup`], or out.
+    /// Called where an indirect jump leaves because somebody wants attention.
+    pub attention_thunk: u64,
+    /// Called where a jump table does not know the address in R14, by slot: [`crate::lookup`], or out.
     pub lookup_thunk: [u64; JUMP_SLOTS],
     /// The entries of [`Hot::jump_cache`] that are valid now, by slot: those of this address space, and those of all.
     pub jump_ids: [[u32; 2]; JUMP_SLOTS],

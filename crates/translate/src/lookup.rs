@@ -15,11 +15,12 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 
 // At entry: R14 the guest address; RCX and R13 are scratch, all else is the guest's. Goes on at its code, which the bank's
-// table then knows, or leaves.
+// table then knows, or leaves. Never returns to where it was called from, which is kept in Hot::back.
 global_asm!(
     ".macro ireko_lookup name, slot",
     ".globl \\name",
     "\\name:",
+    "pop qword ptr [rsp + {back}]",
     "mov [rsp + {aside}], rax",
     "lahf",
     "seto al",
@@ -73,12 +74,25 @@ global_asm!(
     "ireko_lookup ireko_lookup_0, 0",
     "ireko_lookup ireko_lookup_1, 1",
     "ireko_lookup ireko_lookup_2, 2",
-    ".globl ireko_lookup_out",
+    ".globl ireko_lookup_miss",
+    "ireko_lookup_miss:",
+    "pop qword ptr [rsp + {back}]",
     "ireko_lookup_out:",
     "mov [rsp + {rip}], r14",
     "mov qword ptr [rsp + {reason}], 1",
     "jmp ireko_leave",
+    ".globl ireko_lookup_nowhere",
+    "ireko_lookup_nowhere:",
+    "mov qword ptr [rsp + {back}], 0",
+    "jmp ireko_lookup_out",
+    ".globl ireko_lookup_attention",
+    "ireko_lookup_attention:",
+    "pop qword ptr [rsp + {back}]",
+    "mov [rsp + {rip}], r14",
+    "mov qword ptr [rsp + {reason}], 6",
+    "jmp ireko_leave",
     ".popsection",
+    back = const offset_of!(Hot, back),
     aside = const offset_of!(Hot, aside),
     cache = const offset_of!(Hot, jump_cache),
     ids = const offset_of!(Hot, jump_ids),
@@ -100,19 +114,22 @@ unsafe extern "C" {
     fn ireko_lookup_0();
     fn ireko_lookup_1();
     fn ireko_lookup_2();
-    fn ireko_lookup_out();
+    fn ireko_lookup_miss();
+    fn ireko_lookup_nowhere();
+    fn ireko_lookup_attention();
 }
 
 /// Where an empty entry of a jump table leads: leaves for the address in R14, as if it had not been found.
 pub fn nowhere() -> u64 {
-    ireko_lookup_out as *const () as u64
+    ireko_lookup_nowhere as *const () as u64
 }
 
 /// Lets jumps that the bank's table does not know look at the second level, or (if not `on`) leave. What the last slot is
 /// for has no second level.
 pub fn prepare(hot: &mut Hot, on: bool) {
-    let out: unsafe extern "C" fn() = ireko_lookup_out;
+    let out: unsafe extern "C" fn() = ireko_lookup_miss;
     let thunks: [unsafe extern "C" fn(); JUMP_SLOTS] =
         if on { [ireko_lookup_0, ireko_lookup_1, ireko_lookup_2, out] } else { [out; JUMP_SLOTS] };
+    hot.attention_thunk = ireko_lookup_attention as *const () as u64;
     hot.lookup_thunk = thunks.map(|thunk| thunk as usize as u64);
 }

@@ -57,7 +57,7 @@ global_asm!(
     "lea r13, [r13 + r14]",
     "xchg rcx, r13",
     "jrcxz 7f",
-    "jmp [rsp + {lookup} + 8 * \\slot]",
+    "call [rsp + {lookup} + 8 * \\slot]",
     "7: jmp [rsp + 8 * r13 + {tags} + {slot_bytes} * \\slot + {codes}]",
     "8: mov [rsp + {rip}], r14",
     "mov qword ptr [rsp + {reason}], 2",

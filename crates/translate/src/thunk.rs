@@ -20,7 +20,7 @@ pub const IN_MEMORY: usize = 4088;
 pub enum Reason {
     /// A direct jump that is not linked yet: link in `Hot::site`, target in `Hot::rip`.
     Link = 0,
-    /// A jump that the jump table does not know: target in `Hot::rip`.
+    /// A jump that the jump table does not know: target in `Hot::rip`, host address behind the jump in `Hot::back`.
     Lookup = 1,
     /// `Hot::attention` was 0: target in `Hot::rip`.
     Attention = 2,
@@ -30,6 +30,8 @@ pub enum Reason {
     Signal = 4,
     /// As `Link`, but to the twin without shared checks.
     Twin = 5,
+    /// As `Attention`, from an indirect jump; as with `Lookup`, `Hot::back` is where from.
+    IndirectAttention = 6,
 }
 
 impl Reason {
@@ -40,6 +42,7 @@ impl Reason {
             2 => Self::Attention,
             3 => Self::Routine,
             5 => Self::Twin,
+            6 => Self::IndirectAttention,
             _ => Self::Signal,
         }
     }

@@ -1,0 +1,125 @@
+//! What the manuals say of single instructions, on the whole processor: each was once answered wrongly.
+
+use ireko_lab::board::{Board, Caught, PRESENT, USER, WRITE};
+use ireko_vmcore::CpuState;
+use ireko_x86::Registers;
+use std::cell::RefCell;
+
+const CODE: u64 = 0x40_0000;
+const CODE_AT: u64 = 0x10_0000;
+const DATA: u64 = 0x50_0000;
+const DATA_AT: u64 = 0x11_0000;
+const STACK: u64 = DATA + 0x800;
+/// Not canonical.
+const STRAY: u64 = 0x8000_0000_0000;
+const UD: u64 = 6;
+const GP: u64 = 13;
+const UD2: [u8; 2] = [0x0f, 0x0b];
+
+/// Runs `code` and UD2 behind it; gives what was caught, and the registers there.
+fn run(cpl: u8, code: &[u8], prepare: impl FnOnce(&Board, &mut Registers)) -> (Caught, Registers) {
+    BOARD.with_borrow_mut(|board| run_on(board, cpl, code, prepare))
+}
+
+thread_local! {
+    static BOARD: RefCell<Board> = RefCell::new(board());
+}
+
+fn board() -> Board {
+    let mut board = Board::new(&[]).expect("a board");
+    board.map(CODE, CODE_AT, PRESENT | WRITE | USER);
+    board.map(DATA, DATA_AT, PRESENT | WRITE | USER);
+    board
+}
+
+fn run_on(
+    board: &mut Board,
+    cpl: u8,
+    code: &[u8],
+    prepare: impl FnOnce(&Board, &mut Registers),
+) -> (Caught, Registers) {
+    board.write(CODE_AT, &[code, &UD2].concat());
+    let mut state = CpuState::reset();
+    state.regs = board.registers(cpl);
+    (state.regs.rip, state.regs.gpr[4]) = (CODE, STACK);
+    state.xsave[512] = 7;
+    prepare(board, &mut state.regs);
+    let (halt, caught, after) = board.run(&state).expect("state goes in and out");
+    (caught.unwrap_or_else(|| panic!("no exception: {halt:?}")), after.regs)
+}
+
+/// Vector, offset of RIP in the code, and the stack pointer relative to where it was.
+fn fault(code: &[u8], prepare: impl FnOnce(&Board, &mut Registers)) -> (u64, u64, i64) {
+    let (caught, _) = run(3, code, prepare);
+    (caught.vector, caught.rip.wrapping_sub(CODE), caught.rsp.wrapping_sub(STACK) as i64)
+}
+
+/// Goes on behind itself: the UD2 there is what is caught.
+fn does_nothing(code: &[u8]) -> bool {
+    fault(code, |_, regs| regs.gpr[7] = DATA) == (UD, code.len() as u64, 0)
+}
+
+#[test]
+fn hints_that_nobody_knows_do_nothing() {
+    let prefixes: [&[u8]; 8] =
+        [&[], &[0x66], &[0xf3], &[0xf2], &[0x48], &[0x66, 0x48], &[0xf3, 0x48], &[0xf2, 0x48]];
+    // With [RDI], and with a register.
+    let memory = (0..8).map(|reg| reg << 3 | 7);
+    let register = (0..8).map(|reg| 0xc0 | reg << 3 | 1);
+    let mut wrong = Vec::new();
+    for opcode in [0x0d, 0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f] {
+        for modrm in memory.clone().chain(register.clone().filter(|_| opcode != 0x0d)) {
+            for prefix in prefixes {
+                let code = [prefix, &[0x0f, opcode, modrm]].concat();
+                if !does_nothing(&code) {
+                    wrong.push(code);
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<Vec<u8>>::new());
+}
+
+/// APM vol. 3, "PREFETCH": the operand is memory.
+#[test]
+fn a_prefetch_of_a_register_is_undefined() {
+    assert_eq!(fault(&[0x0f, 0x0d, 0xc9], |_, _| ()), (UD, 0, 0));
+}
+
+/// APM vol. 3, "JMP (Near)", "CALL (Near)", "RET (Near)": #GP(0) if the target is not canonical, before anything is committed.
+#[test]
+fn a_transfer_to_an_address_that_is_not_canonical_faults_where_it_is() {
+    let target = |_: &Board, regs: &mut Registers| regs.gpr[0] = STRAY;
+    let on_stack = |board: &Board, _: &mut Registers| board.poke(DATA_AT + (STACK - DATA), STRAY);
+    // Two NOPs in front, so that the fault is not at the start of a block.
+    assert_eq!(fault(&[0x90, 0x90, 0xff, 0xe0], target), (GP, 2, 0), "jmp rax");
+    assert_eq!(fault(&[0x90, 0x90, 0xff, 0xd0], target), (GP, 2, 0), "call rax");
+    assert_eq!(fault(&[0x90, 0x90, 0xc3], on_stack), (GP, 2, 0), "ret");
+    assert_eq!(fault(&[0x90, 0x90, 0xc2, 0x18, 0], on_stack), (GP, 2, 0), "ret 18h");
+    assert_eq!(fault(&[0x90, 0x90, 0xff, 0x24, 0x24], on_stack), (GP, 2, 0), "jmp [rsp]");
+    assert_eq!(fault(&[0x90, 0x90, 0xff, 0x14, 0x24], on_stack), (GP, 2, 0), "call [rsp]");
+}
+
+#[test]
+fn so_does_one_whose_target_is_missed_again_and_again() {
+    // mov ecx, 3; again: call next (jmp short +2; next: ret); loop again; jmp rax
+    let code = [0xb9, 3, 0, 0, 0, 0xe8, 2, 0, 0, 0, 0xeb, 1, 0xc3, 0xe2, 0xf6, 0xff, 0xe0];
+    assert_eq!(fault(&code, |_, regs| regs.gpr[0] = STRAY), (GP, 15, 0));
+}
+
+/// APM vol. 3, 1.1: more than 15 bytes are #GP.
+#[test]
+fn an_instruction_of_sixteen_bytes_is_a_general_protection_fault() {
+    // Prefixes of ADD EAX, EAX, of ADD EAX, [RDI + disp32], and of MOV RAX, imm64.
+    let tails: [&[u8]; 3] = [&[0x01, 0xc0], &[0x03, 0x87, 0, 0, 0, 0], &[0x48, 0xb8, 1, 2, 3, 4, 5, 6, 7, 8]];
+    for tail in tails {
+        let of = |length: usize| [&vec![0x3e; length - tail.len()][..], tail].concat();
+        let ends = |code: &[u8]| fault(code, |_, regs| regs.gpr[7] = DATA);
+        assert_eq!((ends(&of(15)), ends(&of(16)), ends(&of(17))), ((UD, 15, 0), (GP, 0, 0), (GP, 0, 0)));
+    }
+}
+
+#[test]
+fn prefixes_without_end_are_a_general_protection_fault() {
+    assert_eq!(fault(&[0x66; 40], |_, _| ()), (GP, 0, 0));
+}
