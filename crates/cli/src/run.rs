@@ -13,7 +13,20 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
+/// Exit code of errors that no guest can give: isa-debug-exit's are odd.
+const OUR_ERROR: u8 = 2;
+
 pub fn run(args: &RunArgs) -> Result<ExitCode> {
+    if !args.test_devices {
+        return start(args);
+    }
+    start(args).or_else(|error| {
+        eprintln!("ireko: {error:#}");
+        Ok(ExitCode::from(OUR_ERROR))
+    })
+}
+
+fn start(args: &RunArgs) -> Result<ExitCode> {
     facts::require_v3()?;
     let spec = spec(args)?;
     sys::hold_ending_signals();

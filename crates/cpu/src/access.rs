@@ -14,7 +14,8 @@ use ireko_nested::Exit;
 use ireko_translate::layout::LARGE_SHIFT;
 use ireko_vmcore::Space;
 use ireko_x86::Exception;
-use ireko_x86::bits::{cr4, rflags};
+use ireko_x86::bits::{cr0, cr4, rflags};
+use ireko_x86::exception::vector;
 
 /// TLB table of user accesses; supervisor ones with SMAP in force; supervisor ones that may reach user pages.
 pub const USER: usize = 0;
@@ -132,11 +133,26 @@ impl Cpu {
         self.physical.is_memory(start, LARGE) && !self.apic.within(start, LARGE)
     }
 
+    /// CR0.AM, RFLAGS.AC and CPL 3: misaligned accesses are #AC (APM vol. 2, 8.2.18).
+    pub(crate) fn checks_alignment(&self) -> bool {
+        self.regs.cpl == 3 && self.regs.rflags & rflags::AC != 0 && self.regs.cr0 & cr0::AM != 0
+    }
+
+    /// #AC(0) for an access of `size` bytes that is not aligned to them; of whole structures nothing is asked.
+    pub(crate) fn check_alignment(&self, address: u64, size: usize) -> Result<(), Fault> {
+        let misaligned = matches!(size, 2 | 4 | 8) && !address.is_multiple_of(size as u64);
+        if misaligned && self.checks_alignment() {
+            return Err(Exception::with_error(vector::AC, 0).into());
+        }
+        Ok(())
+    }
+
     /// Reads `data.len()` bytes at a linear address. MMIO is read in naturally sized pieces.
     pub fn read_linear(&mut self, address: u64, data: &mut [u8], privilege: Privilege) -> Result<(), Fault> {
         let mode = self.mmu_mode(privilege);
         if privilege == Privilege::Current {
             self.watch(address, data.len(), Touch::Read);
+            self.check_alignment(address, data.len())?;
         }
         let mut done = 0;
         while done < data.len() {
@@ -158,6 +174,7 @@ impl Cpu {
         let mode = self.mmu_mode(privilege);
         if privilege == Privilege::Current {
             self.watch(address, data.len(), Touch::Write);
+            self.check_alignment(address, data.len())?;
         }
         if (address & 0xfff) as usize + data.len() > 4096 {
             self.probe_write(address, data.len(), privilege)?;

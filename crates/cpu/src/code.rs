@@ -239,6 +239,8 @@ impl Cpu {
         let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
         let long = regs.code64();
         set(long, Key::CODE64);
+        // Alignment is looked at where accesses go by routine.
+        set(self.checks_alignment(), Key::PLAIN);
         set(long && self.control().is_none(), Key::OWN);
         set(long && regs.cr4 & cr4::FSGSBASE != 0, Key::BASES);
         set(long && self.far_links && self.control().is_none(), Key::FAR);

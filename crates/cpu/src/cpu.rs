@@ -73,6 +73,8 @@ pub struct Cpu {
     pub(crate) waits: bool,
     /// Data and port breakpoints that the current instruction has met, as bits of DR6.
     pub(crate) touched: u64,
+    /// Those of a load of SS, which trap after the next instruction.
+    pub(crate) held_traps: u64,
     /// No flush is spared.
     pub(crate) flush_always: bool,
     /// What misses the TLB looks at its second level before Rust walks.
@@ -146,6 +148,7 @@ impl Cpu {
             xsavec: crate::silicon::has_xsavec(),
             syscalls: true,
             touched: 0,
+            held_traps: 0,
             dependents: Default::default(),
             shared_fetch: Default::default(),
             jumps: Default::default(),

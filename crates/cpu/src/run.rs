@@ -180,12 +180,17 @@ impl Cpu {
                 let in_flight = self.in_flight.take();
                 inspect::exit(self, &exit, in_flight.as_ref());
                 svm::exit(self, exit, in_flight);
-                Ok(())
+                self.trap_of_vmrun()
             }
             Fault::Shutdown => return Err(Halt::Shutdown(format!("triple fault\n{}", self.describe()))),
             Fault::Unsupported(what) => return Err(Halt::Failed(format!("{what}\n{}", self.describe()))),
         };
         again.or_else(|next| self.settle(next))
+    }
+
+    /// VMRUN under RFLAGS.TF traps once the guest has been left.
+    fn trap_of_vmrun(&mut self) -> Result<(), Fault> {
+        if self.regs.rflags & rflags::TF != 0 { self.raise(Exception::debug(dr6::BS)) } else { Ok(()) }
     }
 
     fn raise(&mut self, exception: Exception) -> Result<(), Fault> {
@@ -247,6 +252,7 @@ impl Cpu {
         self.nmi_blocked = false;
         self.in_flight = None;
         self.outcome = None;
+        self.held_traps = 0;
         self.forget_pending();
     }
 
@@ -434,6 +440,7 @@ impl Cpu {
         }
         let seen = if crate::system::debug::data_armed(self) { Key::PLAIN } else { 0 };
         self.touched = 0;
+        let waiting = std::mem::take(&mut self.held_traps);
         let block = self.run_alone(seen)?;
         if shadow && !self.code.stepped_routine(block) {
             self.shadow = false;
@@ -442,11 +449,20 @@ impl Cpu {
         if self.regs.rflags & rflags::RF != 0 && !is_iret(insn) {
             self.regs.rflags &= !rflags::RF;
         }
-        let trap = match insn {
-            Some(insn) => crate::system::debug::step(self, before, &insn),
-            None => (before & rflags::TF != 0).then(|| Exception::debug(dr6::BS)),
+        let touched = std::mem::take(&mut self.touched);
+        let bits = match insn {
+            Some(insn) if crate::system::debug::loads_stack(&insn) => {
+                self.held_traps = waiting | touched;
+                0
+            }
+            // INT1 has raised the exception itself, once for all.
+            Some(insn) if insn.mnemonic() == iced_x86::Mnemonic::Int1 => {
+                crate::system::debug::step(self, before, &insn) | touched
+            }
+            Some(insn) => crate::system::debug::step(self, before, &insn) | touched | waiting,
+            None if before & rflags::TF != 0 => dr6::BS | touched | waiting,
+            None => touched | waiting,
         };
-        let bits = trap.map_or(0, |t| t.payload) | std::mem::take(&mut self.touched);
         if bits != 0 { Err(Exception::debug(bits).into()) } else { Ok(()) }
     }
 

@@ -144,6 +144,7 @@ impl Cpu {
         let mode = self.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.place(linear, write, mode)?;
+        self.check_alignment(linear, size)?;
         if first == size {
             return Ok(self.one_place(place, linear, size, read, write));
         }

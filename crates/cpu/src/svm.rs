@@ -342,10 +342,21 @@ pub fn cr0_selective_intercept(cpu: &Cpu, new: u64, gpr: Option<u8>) -> Result<(
     exit_if(changed && control.has(Intercept::Cr0SelWrite), Exit::Cr { number: 0, write: true, gpr })
 }
 
+/// LMSW exits under the selective intercept whatever it changes (APM vol. 2, 15.9).
+pub fn lmsw_intercept(cpu: &Cpu) -> Result<(), Fault> {
+    let exits = event_exit(cpu, Intercept::Cr0SelWrite).is_some();
+    exit_if(exits, Exit::Cr { number: 0, write: true, gpr: None })
+}
+
 pub fn dr_intercept(cpu: &Cpu, number: u8, write: bool, gpr: u8) -> Result<(), Fault> {
     let Some(control) = cpu.control() else { return Ok(()) };
     let mask = if write { control.dr_write } else { control.dr_read };
     exit_if(mask >> (number & 15) & 1 != 0, Exit::Dr { number, write, gpr })
+}
+
+/// What INVPCID is about: the linear address of its descriptor, and its type (APM vol. 2, 15.8.5).
+pub fn invpcid_intercept(cpu: &Cpu, address: u64, kind: u64) -> Result<(), Fault> {
+    exit_if(event_exit(cpu, Intercept::Invpcid).is_some(), Exit::Invpcid { address, kind })
 }
 
 pub fn invlpg_intercept(cpu: &Cpu, address: u64) -> Result<(), Fault> {

@@ -127,7 +127,7 @@ fn machine() -> Machine {
         bus.add(shared(AcpiPm::new(clock, &timers, irqs.line(9), power.clone())), &acpi::PLACES)?;
         bus.add(shared(I8042::new(power.clone())), &acpi::I8042_PLACES)?;
         bus.add(shared(TestDevice::new(lines)), &testdev::TEST_PLACES)?;
-        bus.add(shared(FwCfg::new(1)), &testdev::FW_CFG_PLACES)?;
+        bus.add(shared(FwCfg::new(1, 1 << 20)), &testdev::FW_CFG_PLACES)?;
         bus.add(shared(ConfigPorts::new(pci.clone(), power.clone())), &pci::CONFIG_PLACES)?;
         bus.add(shared(Ecam::new(pci.clone())), &[ECAM])?;
         bus.add_window(Space::Mmio, WINDOWS.mmio32.start, 0x10_0000, pci.clone())

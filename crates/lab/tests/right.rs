@@ -123,3 +123,73 @@ fn an_instruction_of_sixteen_bytes_is_a_general_protection_fault() {
 fn prefixes_without_end_are_a_general_protection_fault() {
     assert_eq!(fault(&[0x66; 40], |_, _| ()), (GP, 0, 0));
 }
+
+/// CR0.AM and RFLAGS.AC at CPL 3: APM vol. 2, 8.2.18.
+fn misaligned(cpl: u8, code: &[u8], address: u64, flags: u64) -> (u64, u64) {
+    let (caught, _) = run(cpl, code, |_, regs| {
+        (regs.gpr[7], regs.gpr[6], regs.gpr[1]) = (address, DATA, 1);
+        regs.rflags |= flags;
+    });
+    (caught.vector, caught.rip - CODE)
+}
+
+const AC_FLAG: u64 = 1 << 18;
+const AC: u64 = 17;
+
+#[test]
+fn a_misaligned_access_of_a_checked_program_is_an_alignment_check() {
+    // mov eax, [rdi]; mov [rdi], ax; movsd; push qword [rdi]; rep stosq
+    let codes: [&[u8]; 5] = [&[0x8b, 0x07], &[0x66, 0x89, 0x07], &[0xa5], &[0xff, 0x37], &[0xf3, 0x48, 0xab]];
+    for code in codes {
+        let length = code.len() as u64;
+        assert_eq!(misaligned(3, code, DATA + 0x101, AC_FLAG), (AC, 0), "{code:x?}");
+        assert_eq!(misaligned(3, code, DATA + 0x100, AC_FLAG), (UD, length), "{code:x?}, aligned");
+        assert_eq!(misaligned(3, code, DATA + 0x101, 0), (UD, length), "{code:x?}, not checked");
+        assert_eq!(misaligned(0, code, DATA + 0x101, AC_FLAG), (UD, length), "{code:x?}, at CPL 0");
+    }
+}
+
+/// What INT3 behind a watched load of SS leaves: the vector that comes first, and where it returns to.
+#[test]
+fn a_load_of_ss_holds_a_watchpoint_off_for_one_instruction() {
+    // mov ss, [rdi]; nop; nop: the trap comes behind the first NOP. (#DB goes back; DR6 tells.)
+    let (_, regs) = run(0, &[0x8e, 0x17, 0x90, 0x90], |board, regs| {
+        board.poke(DATA_AT, 0x18);
+        regs.gpr[7] = DATA;
+        (regs.dr[0], regs.dr7) = (DATA, 0xf0402);
+    });
+    assert_eq!(regs.dr6 & 0xf, 1);
+}
+
+/// APM vol. 2, 13.2.1: counters without a CPUID bit. RDPMC of counter 0 after it was set.
+#[test]
+fn a_performance_counter_is_written_and_read() {
+    // mov ecx, 0c0010004h; mov eax, 1234h; xor edx, edx; wrmsr; xor ecx, ecx; rdpmc
+    let code = [0xb9, 4, 0, 1, 0xc0, 0xb8, 0x34, 0x12, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0x31, 0xc9, 0x0f, 0x33];
+    let (caught, regs) = run(0, &code, |_, _| ());
+    assert_eq!((caught.vector, regs.gpr[0], regs.gpr[2]), (UD, 0x1234, 0));
+}
+
+/// APM vol. 2, 16.3.1: the CPUID bit follows APIC_BASE.AE.
+#[test]
+fn cpuid_hides_a_local_apic_that_is_off() {
+    // mov ecx, 1bh; rdmsr; and eax, ~800h; wrmsr; mov eax, 1; cpuid
+    let code = [
+        0xb9, 0x1b, 0, 0, 0, 0x0f, 0x32, 0x25, 0xff, 0xf7, 0xff, 0xff, 0x0f, 0x30, 0xb8, 1, 0, 0, 0, 0x0f,
+        0xa2,
+    ];
+    let (_, regs) = run(0, &code, |_, _| ());
+    assert_eq!(regs.gpr[2] >> 9 & 1, 0);
+}
+
+/// APM vol. 3, SYSRET: with TF in R11 the trap comes before the first instruction at the target.
+#[test]
+fn sysret_that_sets_the_trap_flag_traps_at_its_target() {
+    // mov rcx, r8; sysretq, to a NOP and UD2.
+    let code = [0x4c, 0x89, 0xc1, 0x48, 0x0f, 0x07, 0x90];
+    let (_, regs) = run(0, &code, |_, regs| {
+        (regs.gpr[8], regs.gpr[11]) = (CODE + 6, 0x102);
+        regs.star = 0x23 << 48 | 0x10 << 32;
+    });
+    assert_eq!(regs.dr6 >> 14 & 1, 1);
+}

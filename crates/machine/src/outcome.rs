@@ -21,13 +21,13 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// For the process that ran the VM. isa-debug-exit gives `value << 1 | 1`, as test kernels expect.
+    /// For the process that ran the VM. isa-debug-exit gives `value << 1 | 1`, as test kernels expect; so all others are even.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::PowerOff | Self::Reset | Self::Stopped => 0,
             Self::DebugExit(value) => (value << 1 | 1) as u8,
             Self::Shutdown(_) => 70,
-            Self::Idle(_) => 71,
+            Self::Idle(_) => 74,
             Self::Failed(_) => 72,
         }
     }

@@ -203,5 +203,6 @@ fn add_test_devices(around: &Surroundings, bus: &mut SystemBus, wire: &Wires) ->
     const GSIS: u32 = 24;
     bus.add(shared(DebugExit::new(around.debug_exit.clone())), &testdev::EXIT_PLACES)?;
     bus.add(shared(TestDevice::new((0..GSIS).map(wire).collect())), &testdev::TEST_PLACES)?;
-    Ok(bus.add(shared(FwCfg::new(around.spec.vcpus as u16)), &testdev::FW_CFG_PLACES)?)
+    let fw_cfg = FwCfg::new(around.spec.vcpus as u16, around.spec.memory);
+    Ok(bus.add(shared(fw_cfg), &testdev::FW_CFG_PLACES)?)
 }

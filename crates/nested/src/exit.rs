@@ -31,6 +31,11 @@ pub enum Exit {
     Invlpg {
         address: u64,
     },
+    /// The linear address of the descriptor, and what to forget.
+    Invpcid {
+        address: u64,
+        kind: u64,
+    },
     Io(IoExit),
     Msr {
         write: bool,

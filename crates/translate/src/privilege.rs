@@ -143,7 +143,7 @@ global_asm!(
     "mov ecx, [rsp + {parked}]",
     "and ecx, {returned}",
     "or ecx, 2",
-    "test ecx, {trap_down}",
+    "test ecx, {trap_down_alignment}",
     "jnz 9f",
     "cmp qword ptr [rsp + {nothing_waits}], 0",
     "je 9f",
@@ -208,6 +208,8 @@ global_asm!(
     resume_virtual = const rflags::RF | rflags::VM,
     not_resume = const !(rflags::RF as i32),
     trap_down = const rflags::TF | rflags::DF,
+    // Programs whose alignment is checked run under another key.
+    trap_down_alignment = const rflags::TF | rflags::DF | rflags::AC,
     returned = const rflags::DEFINED & !(rflags::RF | rflags::VM),
     flat_code = const flat(ATTR_FLAT_CODE64),
     flat_data = const flat(ATTR_FLAT_DATA),

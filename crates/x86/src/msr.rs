@@ -2,6 +2,10 @@
 
 pub const TSC: u32 = 0x10;
 pub const APIC_BASE: u32 = 0x1b;
+/// PerfEvtSel0-3, and PerfCtr0-3 behind them (APM vol. 2, 13.2).
+pub const PERF_EVENT_FIRST: u32 = 0xc001_0000;
+pub const PERF_CTR_FIRST: u32 = 0xc001_0004;
+pub const PERF_CTR_LAST: u32 = 0xc001_0007;
 pub const SYSENTER_CS: u32 = 0x174;
 pub const SYSENTER_ESP: u32 = 0x175;
 pub const SYSENTER_EIP: u32 = 0x176;

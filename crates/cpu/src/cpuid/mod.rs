@@ -11,8 +11,11 @@ use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;
 use ireko_x86::bits::cr4;
-use ireko_x86::cpuid::{EAX, EBX, ECX, EDX, OSXSAVE, XSAVEC};
+use ireko_x86::cpuid::{APIC, EAX, EBX, ECX, EDX, OSXSAVE, XSAVEC};
 use ireko_x86::regs::gpr;
+
+/// AE in APIC_BASE.
+const APIC_ENABLE: u64 = 1 << 11;
 
 /// The processor's name, as leaves 8000_0002h to 8000_0004h give it.
 pub fn name() -> &'static str {
@@ -33,7 +36,8 @@ pub fn routine(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
 
 /// EAX, EBX, ECX and EDX of a leaf on this processor, now.
 pub fn cpuid(cpu: &Cpu, leaf: u32, subleaf: u32) -> [u32; 4] {
-    let now = Now { apic_id: cpu.apic.id(), cr4: cpu.regs.cr4, xcr0: cpu.regs.xcr0 };
+    let apic_on = cpu.apic.base() & APIC_ENABLE != 0;
+    let now = Now { apic_id: cpu.apic.id(), apic_on, cr4: cpu.regs.cr4, xcr0: cpu.regs.xcr0 };
     cpu.model.cpuid(leaf, subleaf, &now)
 }
 
@@ -41,6 +45,8 @@ pub fn cpuid(cpu: &Cpu, leaf: u32, subleaf: u32) -> [u32; 4] {
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     pub apic_id: u32,
+    /// APIC_BASE.AE: the feature bit follows it (APM vol. 2, 16.3.1).
+    pub apic_on: bool,
     pub cr4: u64,
     pub xcr0: u64,
 }
@@ -52,6 +58,9 @@ impl Model {
         match (leaf, subleaf) {
             (1, _) => {
                 registers[EBX] |= now.apic_id << 24;
+                if !now.apic_on {
+                    registers[APIC.register] &= !(1 << APIC.bit);
+                }
                 if now.cr4 & cr4::OSXSAVE != 0 {
                     registers[OSXSAVE.register] |= 1 << OSXSAVE.bit;
                 }

@@ -20,7 +20,7 @@ fn nothing(leaf: u32, _: u32) -> [u32; 4] {
 const RICH: Host = Host { cpuid: everything, xcr0: 0xe7 };
 const POOR: Host = Host { cpuid: nothing, xcr0: 0 };
 const SPEC: ModelSpec = ModelSpec { nested: true, vcpus: 4, tsc_khz: 2_000_000 };
-const NOW: Now = Now { apic_id: 3, cr4: 0, xcr0: 1 };
+const NOW: Now = Now { apic_id: 3, apic_on: true, cr4: 0, xcr0: 1 };
 
 fn rich(leaf: u32, subleaf: u32) -> [u32; 4] {
     Model::amd_on(&RICH, &SPEC).cpuid(leaf, subleaf, &NOW)

@@ -27,7 +27,7 @@ pub struct Form {
     pub repne: bool,
     /// Addresses go down.
     pub down: bool,
-    /// 64-bit mode, 64-bit addresses going up: what [`super::bulk`] takes.
+    /// 64-bit mode, 64-bit addresses going up, nothing looked at besides: what [`super::bulk`] takes.
     pub plain: bool,
 }
 
@@ -53,6 +53,7 @@ impl Form {
         let address = address_size(insn.op0_kind()).or_else(|| address_size(insn.op1_kind())).unwrap_or(8);
         let repne = insn.has_repne_prefix();
         let down = cpu.regs.rflags & DF != 0;
+        let looked_at = crate::system::debug::armed(cpu) || cpu.checks_alignment();
         Self {
             size,
             address,
@@ -60,7 +61,7 @@ impl Form {
             repeat: repne || insn.has_rep_prefix(),
             repne,
             down,
-            plain: !down && address == 8 && cpu.regs.code64() && !crate::system::debug::armed(cpu),
+            plain: !down && address == 8 && cpu.regs.code64() && !looked_at,
         }
     }
 
@@ -76,12 +77,14 @@ impl Form {
 
     /// Linear address of the element at rSI.
     pub fn source(&self, cpu: &Cpu) -> Result<u64, Fault> {
-        cpu.linear(self.segment, self.offset(cpu, gpr::RSI), self.size as u64, false)
+        let linear = cpu.linear(self.segment, self.offset(cpu, gpr::RSI), self.size as u64, false)?;
+        cpu.check_alignment(linear, self.size).map(|()| linear)
     }
 
     /// Linear address of the element at rDI, which no prefix moves out of ES.
     pub fn destination(&self, cpu: &Cpu, write: bool) -> Result<u64, Fault> {
-        cpu.linear(seg::ES, self.offset(cpu, gpr::RDI), self.size as u64, write)
+        let linear = cpu.linear(seg::ES, self.offset(cpu, gpr::RDI), self.size as u64, write)?;
+        cpu.check_alignment(linear, self.size).map(|()| linear)
     }
 
     /// Moves rSI or rDI over `elements`.

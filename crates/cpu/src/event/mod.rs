@@ -51,12 +51,23 @@ pub fn ask(cpu: &mut Cpu, vector: u8, return_rip: u64) -> Result<(), Fault> {
     deliver(cpu, Event { kind: EventKind::Exception, vector, error: None }, return_rip)
 }
 
+/// INT1, which has an intercept of its own and is not subject to that of #DB (APM vol. 2, 15.12.2).
+pub fn ask_int1(cpu: &mut Cpu, return_rip: u64) -> Result<(), Fault> {
+    leave_marks(cpu, &Exception::new(vector::DB));
+    deliver(cpu, Event { kind: EventKind::Exception, vector: vector::DB, error: None }, return_rip)
+}
+
 /// Exception intercepts (APM vol. 2, 15.12), then what the exception leaves in CR2, DR6 and DR7. Of an intercepted
 /// exception the exit tells instead.
 fn offer(cpu: &mut Cpu, exception: &Exception) -> Result<(), Fault> {
     if let Some(exit) = exception_intercept(cpu, exception) {
         return Err(Fault::Exit(exit));
     }
+    leave_marks(cpu, exception);
+    Ok(())
+}
+
+fn leave_marks(cpu: &mut Cpu, exception: &Exception) {
     match exception.vector {
         vector::DB => {
             const MATCHES: u64 = 0xf;
@@ -66,7 +77,6 @@ fn offer(cpu: &mut Cpu, exception: &Exception) -> Result<(), Fault> {
         vector::PF => cpu.regs.cr2 = exception.payload,
         _ => {}
     }
-    Ok(())
 }
 
 /// What is delivered when delivering `first` raised `second`.

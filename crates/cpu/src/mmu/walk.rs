@@ -405,9 +405,10 @@ fn page_fault(paging: &Paging, access: Access, found: u32) -> WalkFault {
 /// #VMEXIT(NPF): the nested tables see user accesses only (APM vol. 2, 15.25.6).
 fn nested_fault(stage2: &Stage2, gpa: u64, kind: Kind, place: u64, found: u32) -> WalkFault {
     let nxe = Format::select(stage2.cr4, stage2.efer).nxe(stage2.efer);
+    let fetch = kind == Kind::Fetch && (nxe || stage2.cr4 & cr4::SMEP != 0);
     let mut error = found | pf::USER;
     error |= if kind == Kind::Write { pf::WRITE } else { 0 };
-    error |= if kind == Kind::Fetch && nxe { pf::FETCH } else { 0 };
+    error |= if fetch { pf::FETCH } else { 0 };
     WalkFault::Nested { gpa, error: u64::from(error) | place }
 }
 

@@ -73,6 +73,17 @@ pub fn write_mtrr(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
     Some(Next::Advance)
 }
 
+// ---- performance counters ----
+
+pub fn read_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
+    cpu.msrs.counters.read(number, cpu.tsc.read())
+}
+
+pub fn write_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
+    cpu.msrs.counters.write(number, value, cpu.tsc.read())?;
+    Some(Next::Advance)
+}
+
 // ---- EFER ----
 
 pub fn read_efer(cpu: &mut Cpu, _: u32) -> Option<u64> {

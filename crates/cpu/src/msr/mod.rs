@@ -1,10 +1,12 @@
 //! RDMSR and WRMSR. Start reading at [`table::ROWS`].
 
+mod counters;
 mod custom;
 mod mtrr;
 mod table;
 
 use crate::{Cpu, Fault, Next};
+use counters::Counters;
 use iced_x86::Instruction;
 use ireko_x86::msr::HWCR_TSC_FREQ_SEL;
 use ireko_x86::regs::gpr;
@@ -15,6 +17,7 @@ use table::Kind;
 #[derive(Clone, Debug)]
 pub struct Msrs {
     pub mtrrs: Mtrrs,
+    pub counters: Counters,
     pub tsc_adjust: u64,
     pub mcg_status: u64,
     pub syscfg: u64,
@@ -29,6 +32,7 @@ impl Default for Msrs {
     fn default() -> Self {
         Self {
             mtrrs: Mtrrs::default(),
+            counters: Counters::default(),
             tsc_adjust: 0,
             mcg_status: 0,
             syscfg: 0,
@@ -82,7 +86,7 @@ pub fn read(cpu: &mut Cpu, number: u32) -> Result<u64, Fault> {
 pub fn write(cpu: &mut Cpu, number: u32, value: u64) -> Result<Next, Fault> {
     let next = match table::find(number).map(|row| &row.kind) {
         Some(Kind::Field(field, rule, next)) if rule.takes(value) => {
-            *field(cpu) = value;
+            *field(cpu) = rule.keeps(value);
             Some(*next)
         }
         Some(Kind::Inert(_)) => Some(Next::Advance),

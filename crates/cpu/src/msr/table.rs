@@ -30,14 +30,21 @@ pub enum Rule {
     Any,
     Canonical,
     Bits(u64),
+    /// Anything, of which the low half is kept.
+    Low,
     /// Eight memory types, UC, WC, WT, WP, WB or UC- (APM vol. 2, 7.8).
     Pat,
 }
 
 impl Rule {
+    /// What a field keeps of a value that it takes.
+    pub fn keeps(self, value: u64) -> u64 {
+        if matches!(self, Self::Low) { value & 0xffff_ffff } else { value }
+    }
+
     pub fn takes(self, value: u64) -> bool {
         match self {
-            Self::Any => true,
+            Self::Any | Self::Low => true,
             Self::Canonical => canonical(value),
             Self::Bits(bits) => value & !bits == 0,
             Self::Pat => value.to_le_bytes().iter().all(|kind| matches!(kind, 0 | 1 | 4 | 5 | 6 | 7)),
@@ -54,7 +61,7 @@ const fn rows(first: u32, last: u32, kind: Kind) -> Row {
 
 use Kind::{Constant, Custom, Field, Inert};
 use Next::{Advance, Resync};
-use Rule::{Any, Bits, Canonical};
+use Rule::{Any, Bits, Canonical, Low};
 
 const LOW: Rule = Bits(0xffff_ffff);
 /// What KVM tells its guests, too: no real part's revision.
@@ -68,8 +75,9 @@ pub static ROWS: &[Row] = &[
     row(m::PATCH_LEVEL, Inert(PATCH)),
     row(m::MTRR_CAP, Constant(super::mtrr::CAP)),
     row(m::SYSENTER_CS, Field(|cpu| &mut cpu.regs.sysenter_cs, Any, Advance)),
-    row(m::SYSENTER_ESP, Field(|cpu| &mut cpu.regs.sysenter_esp, Canonical, Advance)),
-    row(m::SYSENTER_EIP, Field(|cpu| &mut cpu.regs.sysenter_eip, Canonical, Advance)),
+    // AMD's have 32 bits: the rest is not kept (APM vol. 2, 6.1.2).
+    row(m::SYSENTER_ESP, Field(|cpu| &mut cpu.regs.sysenter_esp, Low, Advance)),
+    row(m::SYSENTER_EIP, Field(|cpu| &mut cpu.regs.sysenter_eip, Low, Advance)),
     // No machine-check banks.
     row(m::MCG_CAP, Constant(0)),
     row(m::MCG_STATUS, Field(|cpu| &mut cpu.msrs.mcg_status, Bits(7), Advance)),
@@ -93,6 +101,7 @@ pub static ROWS: &[Row] = &[
     row(m::KERNEL_GS_BASE, Field(|cpu| &mut cpu.regs.kernel_gs_base, Canonical, Advance)),
     row(m::TSC_AUX, Field(|cpu| &mut cpu.regs.tsc_aux, LOW, Advance)),
     row(m::TSC_RATIO, Custom(c::read_svm, c::write_svm)),
+    rows(m::PERF_EVENT_FIRST, m::PERF_CTR_LAST, Custom(c::read_counter, c::write_counter)),
     row(m::SYSCFG, Field(|cpu| &mut cpu.msrs.syscfg, Bits(m::SYSCFG_BITS), Advance)),
     row(m::HWCR, Field(|cpu| &mut cpu.msrs.hwcr, LOW, Advance)),
     row(m::TOP_MEM, Inert(0)),

@@ -2,7 +2,7 @@
 
 use crate::cpu::Privilege;
 use crate::operand::canonical;
-use crate::svm::invlpg_intercept;
+use crate::svm::{invlpg_intercept, invpcid_intercept};
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;
@@ -49,9 +49,9 @@ pub fn invpcid(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     if cpu.regs.v86() {
         return Err(Fault::gp(0));
     }
-    cpu.intercept(Intercept::Invpcid)?;
     let kind = cpu.gpr(insn.op0_register());
     let linear = cpu.operand_address(insn, 16, false)?;
+    invpcid_intercept(cpu, linear, kind)?;
     let mut bytes = [0; 16];
     cpu.read_linear(linear, &mut bytes, Privilege::Current)?;
     let whole = u128::from_le_bytes(bytes);

@@ -1,7 +1,7 @@
 //! Control registers: MOV CR, LMSW, SMSW, CLTS, and what their values must agree on (APM vol. 2, 3.1 and 14.6).
 
 use crate::mmu::walk::load_pdptes;
-use crate::svm::{cr_intercept, cr0_selective_intercept, read_cr8, write_cr8};
+use crate::svm::{cr_intercept, cr0_selective_intercept, lmsw_intercept, read_cr8, write_cr8};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, OpKind, Register};
 use ireko_x86::bits::{cr0, cr4, efer};
@@ -148,10 +148,10 @@ pub fn lmsw(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     const LOADED: u64 = cr0::PE | cr0::MP | cr0::EM | cr0::TS;
     cpu.kernel_only()?;
     cr_intercept(cpu, 0, true, None)?;
+    lmsw_intercept(cpu)?;
     let word = cpu.read_operand(insn, 0, 2)? & LOADED;
     let old = cpu.regs.cr0;
     let new = old & !(LOADED & !cr0::PE) | word;
-    cr0_selective_intercept(cpu, new, None)?;
     write_cr0(cpu, new)?;
     Ok(Next::Resync)
 }

@@ -11,24 +11,28 @@ use ireko_x86::regs::seg;
 const DR6_WRITABLE: u64 = 0xf | dr6::BD | dr6::BS | dr6::BT;
 const DR7_WRITABLE: u64 = 0xffff_23ff;
 
-/// The debug register that an instruction names, after the checks of DE, CPL and GD; DR4 and DR5 are DR6 and DR7.
+/// The debug register that an instruction names, after the checks of DE, CPL and GD.
 fn register(cpu: &Cpu, register: Register) -> Result<u8, Fault> {
     let number = (register as usize - Register::DR0 as usize) as u8;
-    let alias = matches!(number, 4 | 5);
-    if number > 7 || (alias && cpu.regs.cr4 & cr4::DE != 0) {
+    if number > 7 || (matches!(number, 4 | 5) && cpu.regs.cr4 & cr4::DE != 0) {
         return Err(Fault::ud());
     }
     cpu.kernel_only()?;
     if cpu.regs.dr7 & dr7::GD != 0 {
         return Err(Exception::debug(dr6::BD).into());
     }
-    Ok(if alias { number + 2 } else { number })
+    Ok(number)
+}
+
+/// DR4 and DR5 are DR6 and DR7; a hypervisor that intercepts them is told of the name.
+fn aliased(number: u8) -> u8 {
+    if matches!(number, 4 | 5) { number + 2 } else { number }
 }
 
 pub fn mov_from(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let number = register(cpu, insn.op1_register())?;
     dr_intercept(cpu, number, false, insn.op0_register().number() as u8)?;
-    let value = match number {
+    let value = match aliased(number) {
         6 => cpu.regs.dr6,
         7 => cpu.regs.dr7,
         n => cpu.regs.dr[usize::from(n)],
@@ -41,6 +45,7 @@ pub fn mov_to(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let number = register(cpu, insn.op0_register())?;
     dr_intercept(cpu, number, true, insn.op1_register().number() as u8)?;
     let value = cpu.gpr(insn.op1_register());
+    let number = aliased(number);
     if number >= 6 && value >> 32 != 0 {
         return Err(Fault::gp(0));
     }
@@ -110,15 +115,23 @@ pub fn instruction_breakpoint(cpu: &Cpu, rip: u64) -> Option<Exception> {
     (bits != 0).then(|| Exception::debug(bits))
 }
 
-/// The #DB of RFLAGS.TF after an instruction that started with flags `before`. A load of SS by MOV or POP holds it off
-/// for one instruction; what enters a handler or the kernel starts there without TF.
-pub fn step(cpu: &Cpu, before: u64, insn: &Instruction) -> Option<Exception> {
-    use Mnemonic::{Int, Int1, Int3, Into, Mov, Pop, Syscall, Sysenter};
-    let mnemonic = insn.mnemonic();
-    let stack_load = matches!(mnemonic, Mov | Pop)
+/// MOV SS and POP SS: debug exceptions wait until after the next instruction (APM vol. 2, 8.5 and 13.1.4).
+pub fn loads_stack(insn: &Instruction) -> bool {
+    matches!(insn.mnemonic(), Mnemonic::Mov | Mnemonic::Pop)
         && insn.op0_kind() == OpKind::Register
-        && insn.op0_register() == Register::SS;
-    let entry = matches!(mnemonic, Int | Int1 | Int3 | Into | Syscall | Sysenter)
-        && cpu.regs.rflags & rflags::TF == 0;
-    (before & rflags::TF != 0 && !stack_load && !entry).then(|| Exception::debug(dr6::BS))
+        && insn.op0_register() == Register::SS
+}
+
+/// What enters a handler or the kernel. Traps that wait come there, before its first instruction.
+fn enters(insn: &Instruction) -> bool {
+    use Mnemonic::{Int, Int1, Int3, Into, Syscall, Sysenter};
+    matches!(insn.mnemonic(), Int | Int1 | Int3 | Into | Syscall | Sysenter)
+}
+
+/// The bits of DR6 that RFLAGS.TF brings after an instruction that started with flags `before`. What enters a handler or the
+/// kernel starts there without TF, and a guest begins with its own flags: the trap comes after its #VMEXIT.
+pub fn step(cpu: &Cpu, before: u64, insn: &Instruction) -> u64 {
+    let entry = enters(insn) && cpu.regs.rflags & rflags::TF == 0;
+    let guest = insn.mnemonic() == Mnemonic::Vmrun && cpu.control().is_some();
+    if before & rflags::TF != 0 && !entry && !guest { dr6::BS } else { 0 }
 }

@@ -32,6 +32,6 @@ pub fn into(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 /// INT1 (ICEBP): #DB without a bit in DR6.
 pub fn int1(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.intercept(Intercept::Icebp)?;
-    event::ask(cpu, vector::DB, cpu.following(insn))?;
+    event::ask_int1(cpu, cpu.following(insn))?;
     Ok(Next::Jump)
 }

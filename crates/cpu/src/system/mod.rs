@@ -123,7 +123,8 @@ fn other_system(mnemonic: Mnemonic) -> Option<Routine> {
         Clgi => svm::clgi,
         Skinit => svm::skinit,
         Invlpga => svm::invlpga,
-        Monitor | Mwait | Monitorx | Mwaitx | Rdpru | Rdpkru | Wrpkru | Rsm => wait::undefined,
+        Monitor | Mwait | Monitorx | Mwaitx | Rdpru | Rdpkru | Wrpkru => wait::undefined,
+        Rsm => wait::rsm,
         Invlpgb | Tlbsync | Getsec | Enclu | Encls | Enclv | Ptwrite | Umonitor | Umwait | Tpause => {
             wait::undefined
         }

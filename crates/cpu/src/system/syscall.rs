@@ -2,10 +2,10 @@
 
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
-use ireko_x86::Segment;
-use ireko_x86::bits::{efer, rflags as flag};
+use ireko_x86::bits::{dr6, efer, rflags as flag};
 use ireko_x86::descriptor::{ATTR_DPL3, ATTR_FLAT_CODE32, ATTR_FLAT_CODE64, ATTR_FLAT_DATA, RPL, is_null};
 use ireko_x86::regs::{gpr, seg};
+use ireko_x86::{Exception, Segment};
 
 const fn flat(selector: u16, attr: u16) -> Segment {
     Segment { base: 0, limit: u32::MAX, attr, selector }
@@ -66,7 +66,8 @@ pub fn sysret(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         enter(cpu, 3, base, stack, ATTR_FLAT_CODE32);
         cpu.regs.rip = target & 0xffff_ffff;
     }
-    Ok(Next::Jump)
+    // With TF set, the trap comes at once, at the target (APM vol. 3, SYSRET).
+    if cpu.regs.rflags & flag::TF != 0 { Err(Exception::debug(dr6::BS).into()) } else { Ok(Next::Jump) }
 }
 
 /// Not in long mode on AMD's processors.

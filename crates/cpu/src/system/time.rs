@@ -38,11 +38,15 @@ pub fn rdpid(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     Ok(Next::Advance)
 }
 
-/// There are no performance counters, so every index is out of range.
+/// The counter of index ECX (APM vol. 3, RDPMC).
 pub fn rdpmc(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     if cpu.regs.cr4 & cr4::PCE == 0 {
         cpu.kernel_only()?;
     }
     cpu.intercept(Intercept::Rdpmc)?;
-    Err(Fault::gp(0))
+    let index = cpu.regs.gpr[gpr::RCX] as u32;
+    let value = cpu.msrs.counters.count(index, cpu.tsc.read()).ok_or(Fault::gp(0))?;
+    cpu.regs.gpr[gpr::RAX] = value & 0xffff_ffff;
+    cpu.regs.gpr[gpr::RDX] = value >> 32;
+    Ok(Next::Advance)
 }

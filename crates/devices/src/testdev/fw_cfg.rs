@@ -15,10 +15,11 @@ pub struct FwCfg {
 }
 
 impl FwCfg {
-    pub fn new(cpus: u16) -> Self {
+    pub fn new(cpus: u16, memory: u64) -> Self {
         let mut this = Self { items: BTreeMap::new(), names: Vec::new(), selected: 0, offset: 0 };
         this.add_item(KEY_SIGNATURE, b"QEMU".to_vec());
         this.add_item(KEY_ID, ID_TRADITIONAL.to_le_bytes().to_vec());
+        this.add_item(KEY_RAM_SIZE, memory.to_le_bytes().to_vec());
         this.add_item(KEY_CPUS, cpus.to_le_bytes().to_vec());
         this.add_item(KEY_MAX_CPUS, cpus.to_le_bytes().to_vec());
         this.list();

@@ -18,6 +18,8 @@ pub const FW_CFG_DATA: u64 = 1;
 
 pub const KEY_SIGNATURE: u16 = 0x00;
 pub const KEY_ID: u16 = 0x01;
+/// Bytes of memory, 64 bits.
+pub const KEY_RAM_SIZE: u16 = 0x03;
 pub const KEY_CPUS: u16 = 0x05;
 pub const KEY_MAX_CPUS: u16 = 0x0f;
 pub const KEY_DIRECTORY: u16 = 0x19;

@@ -40,7 +40,7 @@ pub fn load(memory: &Memory, layout: &Layout, payload: &Payload) -> Result<CpuSt
         });
     }
     for piece in payload.image.pieces(payload.bytes) {
-        write_piece(memory.ram(), &payload.name, &piece)?;
+        write_piece(memory.ram(), payload, &piece)?;
     }
     let initrd = load_initrd(memory.ram(), layout, payload)?;
     match payload.image {
@@ -56,7 +56,7 @@ pub fn load(memory: &Memory, layout: &Layout, payload: &Payload) -> Result<CpuSt
         }
         Image::Multiboot(image) => {
             multiboot_info::write(memory.ram(), layout, payload, initrd)?;
-            start::write_tables(memory.ram())?;
+            start::write_gdts(memory.ram())?;
             Ok(start::protected_mode(image.entry()))
         }
     }
@@ -67,10 +67,16 @@ pub(crate) fn put(ram: &GuestRam, address: u64, bytes: &[u8]) -> Result<(), Mach
 }
 
 /// Memory is zero already, so only the file's bytes are written; the rest only has to be there.
-fn write_piece(ram: &GuestRam, name: &str, piece: &Piece) -> Result<(), MachineError> {
-    if piece.address < layout::HIGH_MEMORY && piece.address + piece.size > layout::GDT {
-        let why = format!("it wants to be loaded at {:#x}, below 1 MiB", piece.address);
-        return Err(MachineError::BadKernel { name: name.into(), why });
+fn write_piece(ram: &GuestRam, payload: &Payload, piece: &Piece) -> Result<(), MachineError> {
+    let (start, end) = (piece.address, piece.address + piece.size);
+    let low = layout::MULTIBOOT_LOW;
+    let free = matches!(payload.image, Image::Multiboot(_)) && low.start <= start && end <= low.end;
+    if start < layout::HIGH_MEMORY && end > layout::GDT && !free {
+        let why = format!(
+            "it wants to be loaded at {start:#x} to {end:#x}; below 1 MiB only multiboot kernels may be, from {:#x} to {:#x}",
+            low.start, low.end
+        );
+        return Err(MachineError::BadKernel { name: payload.name.clone(), why });
     }
     put(ram, piece.address, piece.data)
 }
@@ -102,14 +108,13 @@ fn initrd_limit(image: &Image) -> u64 {
 }
 
 /// The command line with its terminating zero, at its place.
-fn write_command_line(ram: &GuestRam, text: &str, limit: usize) -> Result<(), MachineError> {
-    let limit = limit.min(layout::COMMAND_LINE_ROOM - 1);
+fn write_command_line(ram: &GuestRam, place: u64, text: &str, limit: usize) -> Result<(), MachineError> {
     if text.len() > limit {
         return Err(MachineError::CommandLineTooLong { length: text.len(), limit });
     }
     let mut bytes: Vec<u8> = text.bytes().filter(|b| *b != 0).collect();
     bytes.push(0);
-    put(ram, layout::COMMAND_LINE, &bytes)
+    put(ram, place, &bytes)
 }
 
 #[cfg(test)]

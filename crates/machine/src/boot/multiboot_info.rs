@@ -27,7 +27,8 @@ pub fn write(
     initrd: Option<Loaded>,
 ) -> Result<(), MachineError> {
     let line = format!("{} {}", payload.name, payload.command_line);
-    write_command_line(ram, line.trim_end(), layout::COMMAND_LINE_ROOM)?;
+    let place = layout::MULTIBOOT_COMMAND_LINE;
+    write_command_line(ram, place, line.trim_end(), layout::MULTIBOOT_COMMAND_LINE_ROOM - 1)?;
     let map = memory_map(layout);
     put(ram, MEMORY_MAP, &map)?;
     put(ram, LOADER_NAME, b"ireko\0")?;
@@ -35,7 +36,7 @@ pub fn write(
     info.set(0, flag::MEMORY | flag::COMMAND_LINE | flag::MEMORY_MAP | flag::LOADER_NAME);
     info.set(4, (layout::CONVENTIONAL_END / 1024) as u32);
     info.set(8, ((layout.low_end - layout::HIGH_MEMORY) / 1024) as u32);
-    info.set(16, layout::COMMAND_LINE as u32);
+    info.set(16, place as u32);
     info.set(44, map.len() as u32);
     info.set(48, MEMORY_MAP as u32);
     info.set(64, LOADER_NAME as u32);
@@ -43,7 +44,7 @@ pub fn write(
         info.set(0, info.field(0) | flag::MODULES);
         info.set(20, 1);
         info.set(24, MODULE as u32);
-        let fields = [initrd.address, initrd.address + initrd.size, layout::COMMAND_LINE, 0];
+        let fields = [initrd.address, initrd.address + initrd.size, place, 0];
         put(ram, MODULE, &fields.map(|f| (f as u32).to_le_bytes()).concat())?;
     }
     put(ram, layout::MULTIBOOT_INFO, &info.0)

@@ -27,11 +27,18 @@ const GIGABYTES_MAPPED: u64 = 4;
 /// What EAX holds when a multiboot kernel starts (Multiboot 0.6.96, 3.2).
 const MULTIBOOT_MAGIC: u64 = 0x2bad_b002;
 
+fn bytes(entries: &[u64]) -> Vec<u8> {
+    entries.iter().flat_map(|e| e.to_le_bytes()).collect()
+}
+
+pub fn write_gdts(ram: &GuestRam) -> Result<(), MachineError> {
+    put(ram, layout::GDT, &bytes(&GDT))?;
+    put(ram, GDT_32_PLACE, &bytes(&GDT_32))
+}
+
 /// Both GDTs, and page tables that map the first 4 GiB to themselves in 2 MiB pages.
 pub fn write_tables(ram: &GuestRam) -> Result<(), MachineError> {
-    let bytes = |entries: &[u64]| entries.iter().flat_map(|e| e.to_le_bytes()).collect::<Vec<u8>>();
-    put(ram, layout::GDT, &bytes(&GDT))?;
-    put(ram, GDT_32_PLACE, &bytes(&GDT_32))?;
+    write_gdts(ram)?;
     let pdpt = layout::PAGE_TABLES + 0x1000;
     let directories = pdpt + 0x1000;
     put(ram, layout::PAGE_TABLES, &(pdpt | PRESENT_WRITABLE).to_le_bytes())?;

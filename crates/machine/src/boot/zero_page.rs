@@ -22,7 +22,8 @@ pub fn write(
     initrd: Option<Loaded>,
     image: Option<&BzImage>,
 ) -> Result<(), MachineError> {
-    write_command_line(ram, command_line, image.map_or(COMMAND_LINE_MAX, |i| i.command_line_max))?;
+    let most = image.map_or(COMMAND_LINE_MAX, |i| i.command_line_max).min(layout::COMMAND_LINE_ROOM - 1);
+    write_command_line(ram, layout::COMMAND_LINE, command_line, most)?;
     let mut params = boot_params::default();
     match image {
         Some(image) => {

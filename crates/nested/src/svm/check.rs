@@ -34,7 +34,7 @@ pub static CHECKS: [Check; 21] = [
     check("EFER.SVME is zero", "15.5.1", |s| s.efer() & efer::SVME == 0),
     check("CR0.CD is zero and CR0.NW is set", "15.5.1", |s| s.cr0() & (cr0::CD | cr0::NW) == cr0::NW),
     check("CR0[63:32] are not zero", "15.5.1", |s| s.cr0() >> 32 != 0),
-    check("CR3 has a bit set that must be zero", "15.5.1", |s| s.long() && !s.caps.reaches(s.cr3())),
+    check("CR3 has a bit set that must be zero", "15.5.1", |s| !s.caps.reaches(s.cr3())),
     check("CR4 has a bit set that must be zero", "15.5.1", |s| s.cr4() & !s.caps.cr4 != 0),
     check("DR6[63:32] are not zero", "15.5.1", |s| s.vmcb.u64(save::DR6) >> 32 != 0),
     check("DR7[63:32] are not zero", "15.5.1", |s| s.vmcb.u64(save::DR7) >> 32 != 0),
@@ -59,7 +59,7 @@ pub static CHECKS: [Check; 21] = [
         s.vmcb.intercepts().has(Intercept::Io) && s.map_outside(control::IOPM_BASE, IOPM_SIZE)
     }),
     check("EVENTINJ has an illegal type or vector", "15.20", |s| {
-        event::illegal(s.vmcb.u64(control::EVENTINJ))
+        event::illegal(s.vmcb.u64(control::EVENTINJ), s.long() && s.vmcb.segment(save::CS).long())
     }),
     check("ASID is zero", "15.5.1", |s| s.vmcb.u32(control::ASID) == 0),
     check("TLB_CONTROL has a reserved encoding", "15.16.1", |s| {
@@ -84,8 +84,9 @@ pub static CHECKS: [Check; 21] = [
 
 /// EFER[63:16] and [9] must be zero, and feature bits that the processor does not have; [7:1] are read as zero.
 const EFER_MUST_BE_ZERO: u64 = !0xfe;
-/// Two pages each: the maps' bytes in use (15.10.1, 15.11). The last three bits of I/O lie in a third page.
-const MSRPM_SIZE: u64 = 0x2000;
+/// Two pages each: the maps' bytes in use (15.10.1, 15.11). The last three bits of I/O lie in a third page, and processors refuse
+/// an MSR map without such a page behind it, too.
+const MSRPM_SIZE: u64 = 0x3000;
 const IOPM_SIZE: u64 = 0x3000;
 const TLB_CONTROLS: [u8; 4] =
     [tlb_control::NOTHING, tlb_control::FLUSH_ALL, tlb_control::FLUSH_ASID, tlb_control::FLUSH_ASID_LOCAL];

@@ -108,6 +108,7 @@ pub fn encode(exit: &Exit, control: &Control, regs: &Registers) -> Code {
         Exit::Exception(exception) => exception_code(&exception),
         Exit::SoftwareInterrupt { vector } => Code::new(exitcode::SWINT, vector.into(), 0),
         Exit::Invlpg { address } => Code::new(exitcode::INVLPG, address, 0),
+        Exit::Invpcid { address, kind } => Code::new(exitcode::INVPCID, address, kind),
         Exit::Io(access) => Code::new(exitcode::IOIO, io_info(&access), access.next_rip),
         Exit::Msr { write } => Code::new(exitcode::MSR, write.into(), 0),
         Exit::NestedPage { gpa, error } => Code::new(exitcode::NPF, error, gpa),
@@ -128,6 +129,7 @@ pub fn by_instruction(exit: &Exit) -> bool {
         | Exit::Dr { .. }
         | Exit::SoftwareInterrupt { .. }
         | Exit::Invlpg { .. }
+        | Exit::Invpcid { .. }
         | Exit::Io(_)
         | Exit::Msr { .. } => true,
         Exit::CrWriteTrap { .. }

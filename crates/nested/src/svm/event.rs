@@ -28,15 +28,23 @@ pub fn encode(event: Event) -> u64 {
     VALID | kind << TYPE_SHIFT | u64::from(event.vector) | error
 }
 
-/// A valid field with a reserved type, or an exception with a vector that no exception has (15.20).
-pub fn illegal(field: u64) -> bool {
+/// Vectors of exceptions (APM vol. 2, table 8-1): 2 is the NMI's, 9, 0Fh, 14h, 16h to 1Bh and 1Fh are reserved.
+const EXCEPTIONS: u32 = !(1 << 2 | 1 << 9 | 1 << 0xf | 1 << 0x14 | 0x3f << 0x16 | 1 << 0x1f);
+/// Those of INTO and BOUND, which 64-bit mode does not have.
+const NOT_IN_64_BIT: u32 = 1 << 4 | 1 << 5;
+
+/// A valid field with a reserved type, or an exception with a vector that no exception has (15.20). `code64`: the guest is in
+/// 64-bit mode.
+pub fn illegal(field: u64, code64: bool) -> bool {
     if field & VALID == 0 {
         return false;
     }
     match decode(field) {
         None => true,
         Some(event) => {
-            event.kind == EventKind::Exception && (event.vector > 31 || event.vector == vector::NMI)
+            let vectors = if code64 { EXCEPTIONS & !NOT_IN_64_BIT } else { EXCEPTIONS };
+            event.kind == EventKind::Exception
+                && vectors.checked_shr(event.vector.into()).is_none_or(|rest| rest & 1 == 0)
         }
     }
 }
