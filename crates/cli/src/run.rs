@@ -21,7 +21,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
         return start(args);
     }
     start(args).or_else(|error| {
-        eprintln!("ireko: {error:#}");
+        say!("ireko: {error:#}");
         Ok(ExitCode::from(OUR_ERROR))
     })
 }

@@ -133,5 +133,5 @@ fn enters(insn: &Instruction) -> bool {
 pub fn step(cpu: &Cpu, before: u64, insn: &Instruction) -> u64 {
     let entry = enters(insn) && cpu.regs.rflags & rflags::TF == 0;
     let guest = insn.mnemonic() == Mnemonic::Vmrun && cpu.control().is_some();
-    if before & rflags::TF != 0 && !entry && !guest { dr6::BS } else { 0 }
+    if before & rflags::TF != 0 && !loads_stack(insn) && !entry && !guest { dr6::BS } else { 0 }
 }

@@ -158,6 +158,7 @@ impl Walk<'_> {
             }
             Thunk::Routine if self.ends()? => return Ok(Vec::new()),
             Thunk::Routine => self.state.forget(self.at),
+            Thunk::Called => return Ok(Vec::new()),
             Thunk::Out => return Err("calls what does not come back".into()),
         }
         (self.state.compared, self.state.hit) = (None, None);

@@ -90,6 +90,8 @@ pub enum Thunk {
     Routine,
     /// It does not come back.
     Out,
+    /// The same, called, so that it knows from where.
+    Called,
 }
 
 /// The thunk of system instructions, which is told a site.
@@ -112,8 +114,9 @@ pub fn thunk(offset: i64) -> Option<Thunk> {
         || at(offset_of!(Hot, repeat_thunk), 8 * crate::repeat::KINDS * TLB_MODES)
     {
         Thunk::Routine
+    } else if at(offset_of!(Hot, lookup_thunk), 8 * JUMP_SLOTS) || at(offset_of!(Hot, attention_thunk), 8) {
+        Thunk::Called
     } else if at(offset_of!(Hot, leave_thunk), 8)
-        || at(offset_of!(Hot, lookup_thunk), 8 * JUMP_SLOTS)
         || at(offset_of!(Hot, syscall_thunk), 8)
         || at(offset_of!(Hot, sysret_thunk), 8)
     {

@@ -15,6 +15,10 @@ const REFUSED: &[(&str, Spoil)] = &[
     ("CR0.CD is zero and CR0.NW is set", |m| m.put(save::CR0, cr0::PE | cr0::PG | cr0::NW)),
     ("CR0[63:32] are not zero", |m| m.put(save::CR0, cr0::PE | cr0::PG | 1 << 32)),
     ("CR3 has a bit set that must be zero", |m| m.put(save::CR3, LIMIT)),
+    ("CR3 has a bit set that must be zero", |m| {
+        m.put(save::EFER, efer::SVME);
+        m.put(save::CR3, LIMIT);
+    }),
     ("CR4 has a bit set that must be zero", |m| m.put(save::CR4, cr4::PAE | 1 << 13)),
     ("CR4 has a bit set that must be zero", |m| m.put(save::CR4, cr4::PAE | 1 << 63)),
     ("DR6[63:32] are not zero", |m| m.put(save::DR6, 1 << 32)),
@@ -65,19 +69,14 @@ const ALLOWED: &[Spoil] = &[
         m.put(save::EFER, efer::SVME);
         m.put(save::CR0, cr0::PG);
     },
-    // Upper bits of CR3 do not count outside long mode.
-    |m| {
-        m.put(save::EFER, efer::SVME);
-        m.put(save::CR3, LIMIT);
-    },
     |m| m.put(control::MSRPM_BASE, u64::MAX),
     |m| {
         m.put32(control::INTERCEPTS_3, 3 << 27);
-        m.put(control::MSRPM_BASE, LIMIT - 0x2000 + 0xfff);
+        m.put(control::MSRPM_BASE, LIMIT - 0x3000 + 0xfff);
         m.put(control::IOPM_BASE, LIMIT - 0x3000 + 0xfff);
     },
     |m| m.put(control::EVENTINJ, 3 << 8 | 2),
-    |m| m.put(control::EVENTINJ, 1 << 31 | 3 << 8 | 31),
+    |m| m.put(control::EVENTINJ, 1 << 31 | 3 << 8 | 30),
     |m| m.put8(control::TLB_CONTROL, 7),
     |m| {
         m.put(control::NESTED, 0);

@@ -3,7 +3,8 @@
 use crate::svm::event::{decode, encode, illegal, pushes_next};
 use crate::svm::testing::Mock;
 use crate::{Event, EventKind};
-use ireko_x86::vmcb::control;
+use ireko_x86::bits::efer;
+use ireko_x86::vmcb::{control, save};
 
 const fn event(kind: EventKind, vector: u8, error: Option<u32>) -> Event {
     Event { kind, vector, error }
@@ -46,6 +47,16 @@ fn reserved_types_are_illegal() {
     }
 }
 
+/// APM vol. 2, table 8-1 and 15.20.
+#[test]
+fn exceptions_that_there_are_not_are_illegal() {
+    let refused = |code64| (0..64).filter(move |vector| illegal(1 << 31 | 3 << 8 | vector, code64));
+    let none = [2, 9, 15, 20, 22, 23, 24, 25, 26, 27, 31].into_iter().chain(32..64);
+    assert_eq!(refused(false).collect::<Vec<_>>(), none.clone().collect::<Vec<_>>());
+    let of_64_bit = refused(true).filter(|vector| !none.clone().any(|n| n == *vector));
+    assert_eq!(of_64_bit.collect::<Vec<_>>(), [4, 5]);
+}
+
 #[test]
 fn events_of_instructions_return_to_nrip() {
     for (event, next) in [
@@ -56,7 +67,9 @@ fn events_of_instructions_return_to_nrip() {
         (event(EventKind::External, 3, None), false),
     ] {
         assert_eq!(pushes_next(&event), next);
+        // INTO is no instruction of 64-bit mode.
         let mut mock = Mock::new();
+        mock.put(save::EFER, efer::SVME);
         mock.put(control::EVENTINJ, encode(event));
         mock.put(control::NRIP, 0x99);
         let made = mock.vmrun().unwrap();
