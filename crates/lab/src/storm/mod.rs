@@ -56,7 +56,7 @@ fn one(seed: u64, life: Duration, disk: &Path, report: &mut Report) -> Result<()
     let mut rng = Rng::new(seed);
     let spec = Spec {
         memory: MEMORY,
-        disks: vec![DiskSpec { path: disk.to_path_buf(), read_only: false }],
+        disks: vec![DiskSpec::new(disk, false)],
         engine: EngineChoice::Soft,
         nested: true,
         virtio_console: true,
