@@ -147,8 +147,8 @@ const TO_ANSWER: Duration = Duration::from_secs(1);
 /// To be gone after that, on a host that is busy.
 const TO_END: Duration = Duration::from_millis(3500);
 
-fn last_known(run: Option<&Run>) -> State {
-    if run.is_some_and(|run| run.paused && run.ended.is_none()) { State::Paused } else { State::Running }
+fn last_known(directory: &Path) -> State {
+    if Run::noted_paused(directory) { State::Paused } else { State::Running }
 }
 
 /// All that operations work on.
@@ -258,10 +258,10 @@ impl Host {
             Asked::Off => (State::Off, None, false),
             Asked::Listens(mut client) => match client.status_by(until) {
                 Ok(status) => (status.state, Some(status), false),
-                Err(_) => (last_known(run.as_ref()), None, true),
+                Err(_) => (last_known(&directory), None, true),
             },
             Asked::Starting => (State::Starting, None, false),
-            Asked::Silent => (last_known(run.as_ref()), None, true),
+            Asked::Silent => (last_known(&directory), None, true),
         };
         // It may have ended between the two looks.
         let ended = status.is_none() && state != State::Off && !WorkerLock::held(&directory);
@@ -362,6 +362,7 @@ impl Host {
             let _ = Run { ended: Some(now()), reason: Some(reason), clean: false, ..run }.write(&directory);
         }
         let _ = std::fs::remove_file(directory.join(SOCKET));
+        Run::note_paused(&directory, false);
         for adapter in &config.adapters {
             let ports = adapter.switch.map(|switch| self.store.ports(switch));
             ports.iter().for_each(|ports| ireko_net::switch::clear(ports, &adapter.id.to_string()));

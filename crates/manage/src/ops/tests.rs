@@ -576,7 +576,8 @@ fn silent(world: &World) -> Vec<(crate::store::WorkerLock, std::os::unix::net::U
     let one = |directory: std::path::PathBuf| {
         let lock = crate::store::WorkerLock::take(&directory).unwrap().unwrap();
         // The path itself may be too long for a socket.
-        let opened = std::fs::File::open(&directory).unwrap();
+        crate::store::run::make_directory(&directory).unwrap();
+        let opened = std::fs::File::open(directory.join(crate::store::run::DIRECTORY)).unwrap();
         let path = format!("/proc/self/fd/{}/control.sock", std::os::fd::AsRawFd::as_raw_fd(&opened));
         (lock, std::os::unix::net::UnixListener::bind(path).unwrap())
     };
@@ -590,9 +591,21 @@ fn a_vm_whose_worker_does_not_answer_is_shown_as_it_was_last_known() {
     let status = |name| world.property("Get-VM", name);
     assert_eq!((status("State"), status("Status")), ("Running".into(), "Not responding".into()));
     let directory = world.host.store.directory(world.host.configs().unwrap()[0].id);
-    use crate::store::run::Kept;
-    crate::store::Run { paused: true, ..Default::default() }.write(&directory).unwrap();
+    crate::store::Run::note_paused(&directory, true);
     assert_eq!((status("State"), status("Status")), ("Paused".into(), "Not responding".into()));
+}
+
+#[test]
+fn one_that_does_not_answer_does_not_make_others_look_so() {
+    let world = World::with(&["vm"]);
+    let _silent = silent(&world);
+    world.ok("New-VM", &[("Name", "wm".into())]);
+    world.ok("Start-VM", &[vm("wm")]);
+    let mut all = world.host.configs().unwrap();
+    // The silent one is asked first.
+    all.sort_by_key(|config| config.name.clone());
+    let silent: Vec<bool> = world.host.vms(all).iter().map(|vm| vm.silent).collect();
+    assert_eq!(silent, [true, false]);
 }
 
 #[test]
@@ -609,11 +622,10 @@ fn workers_that_do_not_answer_are_waited_for_together() {
 
 #[test]
 fn a_pause_is_remembered_for_when_the_worker_does_not_answer() {
-    use crate::store::run::Kept;
     let world = World::with(&["vm"]);
     world.ok("Start-VM", &[vm("vm")]);
     let directory = world.host.store.directory(world.host.configs().unwrap()[0].id);
-    let paused = || crate::store::Run::read(&directory).unwrap().paused;
+    let paused = || crate::store::Run::noted_paused(&directory);
     world.ok("Suspend-VM", &[vm("vm")]);
     let held = paused();
     world.ok("Resume-VM", &[vm("vm")]);

@@ -2,9 +2,10 @@
 
 use super::atomic;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 /// The last run of a VM, written by its worker at the start and at the end.
@@ -20,9 +21,22 @@ pub struct Run {
     /// The end was in order.
     #[serde(default)]
     pub clean: bool,
-    /// What its worker last said of it, for when it says nothing.
-    #[serde(default)]
-    pub paused: bool,
+}
+
+/// There while the VM is paused, for when its worker says nothing. Nothing waits for it to reach the disk.
+const PAUSED: &str = "paused";
+
+impl Run {
+    pub fn note_paused(directory: &Path, paused: bool) {
+        let path = directory.join(DIRECTORY).join(PAUSED);
+        let mut made = OpenOptions::new();
+        made.write(true).create(true).mode(0o600).custom_flags(atomic::NO_LINK);
+        // What cannot be noted is told while the worker answers.
+        let _ = if paused { made.open(path).map(drop) } else { fs::remove_file(path) };
+    }
+    pub fn noted_paused(directory: &Path) -> bool {
+        directory.join(DIRECTORY).join(PAUSED).symlink_metadata().is_ok()
+    }
 }
 
 /// What metering has added up over all runs since it was enabled.

@@ -160,6 +160,7 @@ impl Prepared {
     fn run(mut self, factory: &dyn Factory, report: impl FnOnce(Started)) {
         let control = self.control.clone();
         let directory = control.directory.clone();
+        Run::note_paused(&directory, false);
         let mut run = Run { pid: control.pid, started: now(), ..Run::default() };
         if let Err(error) = run.write(&directory) {
             return report(Started::Error(format!("the worker cannot write its state: {error}")));

@@ -68,10 +68,12 @@ impl Client {
 
     /// What has come of a line.
     fn read_part(&mut self, line: &mut Vec<u8>, until: Instant) -> io::Result<()> {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
+        let now = Instant::now();
+        if now > until + LOOK {
             return Err(io::ErrorKind::TimedOut.into());
         }
+        // What is there already counts, also when others have used up the time.
+        let left = until.saturating_duration_since(now).max(Duration::from_millis(1));
         self.writer.set_read_timeout(Some(left))?;
         let come = self.reader.fill_buf()?;
         if come.is_empty() {

@@ -148,10 +148,7 @@ impl Control {
 
     fn paused(&self, paused: bool) {
         self.lock().paused = paused;
-        // For who looks when this process does not answer; it is told anyway while it does.
-        if let Some(run) = Run::read(&self.directory) {
-            let _ = Run { paused, ..run }.write(&self.directory);
-        }
+        Run::note_paused(&self.directory, paused);
     }
 
     /// Of disks that the machine has.
