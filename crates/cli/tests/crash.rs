@@ -229,7 +229,8 @@ fn a_worker_that_is_killed_at_any_moment_leaves_its_vm_off_and_ready() {
         std::thread::sleep(moments.below(life));
         kill(worker);
         assert_eq!(home.all(), std::slice::from_ref(&config), "round {round}");
-        assert_eq!(home.state(), "Off", "round {round}");
+        // The process that is killed may be the parent of the one that runs the VM, which ends with it.
+        wait_for(&home, "Off");
     }
     home.ok(&["vm", "start", "vm"]);
     assert_eq!(home.state(), "Running");

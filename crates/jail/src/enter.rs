@@ -7,10 +7,7 @@ pub use crate::root::Kept;
 use crate::rules::{self, Use};
 use crate::{capabilities, namespaces, root, sys};
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::process::{
-    DumpableBehavior, Resource, Rlimit, Signal, set_dumpable_behavior, set_parent_process_death_signal,
-    setrlimit,
-};
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -58,7 +55,7 @@ pub fn enter<T>(
         become_user(&one, plan, &mut layers);
         identity = None;
     }
-    let separated = namespaces::separate(&proc, &mut layers);
+    let separated = namespaces::separate(&proc, identity.as_ref(), &mut layers);
     let opened = open();
     let home = change_root(plan, &separated, identity.as_ref(), lend, &mut layers);
     if let Some(identity) = identity {
@@ -67,6 +64,10 @@ pub fn enter<T>(
     }
     drop(proc);
     drop_rights(&mut layers);
+    // After the change of users, which makes the kernel forget it (prctl(2)).
+    if separated.parent.is_some_and(|parent| !parent.dies_with_it()) {
+        std::process::exit(1);
+    }
     seal(plan, &home, &mut layers);
     Ok(Jailed { layers, pid: separated.pid, home, opened })
 }
@@ -149,10 +150,6 @@ fn drop_rights(layers: &mut Layers) {
     let quiet = setrlimit(Resource::Core, nothing)
         .and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
     layers.tried("not dumpable", quiet.map(|()| "no core dump, and nobody traces it".to_owned()));
-    if std::process::id() == 1 {
-        // After the change of users, which forgets it (prctl(2)).
-        let _ = set_parent_process_death_signal(Some(Signal::KILL));
-    }
 }
 
 fn seal(plan: &Plan, home: &Path, layers: &mut Layers) {

@@ -168,7 +168,7 @@ const PROCESS: &[c_long] = &[
 impl Kind {
     fn calls(self) -> Vec<c_long> {
         let more: &[&[c_long]] = match self {
-            Self::Main => &[FILE, SOCKET, NAMES, PROCESS, &[libc::SYS_memfd_create]],
+            Self::Main => &[FILE, SOCKET, NAMES, PROCESS, &[libc::SYS_listen, libc::SYS_memfd_create]],
             Self::Control => &[FILE, SOCKET, NAMES, PROCESS],
             // A disk's content that the host has at hand is read at once.
             Self::Vcpu => &[&[libc::SYS_preadv2]],

@@ -1,5 +1,6 @@
 //! Namespaces: other users, processes, mounts, message queues and networks than the host's.
 
+use crate::identity::Identity;
 use crate::layer::Layers;
 use crate::sys;
 use rustix::fd::OwnedFd;
@@ -14,6 +15,8 @@ pub struct Separated {
     pub pid: u32,
     /// It has mounts of its own.
     pub mounts: bool,
+    /// Who waits for it, in the namespace that it has left.
+    pub parent: Option<sys::Parent>,
 }
 
 /// In the order in which they are left; the user namespace comes first where it gives the right to the others.
@@ -25,8 +28,8 @@ const OTHERS: [(&str, UnshareFlags); 4] = [
 ];
 
 /// Leaves the host's namespaces as far as that can be had. What comes back is a child of the process that called, if it has
-/// processes of its own: the caller then waits for it, and ends as it does.
-pub fn separate(proc: &OwnedFd, layers: &mut Layers) -> Separated {
+/// processes of its own: the caller then waits for it, and ends as it does. `identity`: who both will be.
+pub fn separate(proc: &OwnedFd, identity: Option<&Identity>, layers: &mut Layers) -> Separated {
     let alone = wait_until_alone();
     if !sys::may_administer() {
         layers.tried("user namespace", alone.and_then(|()| own_users(proc)));
@@ -38,12 +41,15 @@ pub fn separate(proc: &OwnedFd, layers: &mut Layers) -> Separated {
         processes |= flag == UnshareFlags::NEWPID && result.is_ok();
         layers.tried(name, result.map(|()| "its own".to_owned()).map_err(explained));
     }
-    if processes && let Err(error) = sys::continue_in_child() {
+    let parent = processes.then(|| match sys::continue_in_child(identity) {
+        Ok(parent) => parent,
         // Without the fork it has no namespace, and could start no threads.
-        let _ = writeln!(std::io::stderr(), "ireko: no process for the worker: {error}");
-        std::process::exit(1);
-    }
-    Separated { pid: outer_pid(proc).unwrap_or_else(std::process::id), mounts }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "ireko: no process for the worker: {error}");
+            std::process::exit(1);
+        }
+    });
+    Separated { pid: outer_pid(proc).unwrap_or_else(std::process::id), mounts, parent }
 }
 
 fn explained(error: io::Error) -> String {

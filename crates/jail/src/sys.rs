@@ -5,9 +5,13 @@
 
 use crate::filter::Kind;
 use crate::identity::Identity;
+use rustix::fd::OwnedFd;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::thread::UnshareFlags;
 use seccompiler::sock_filter;
 use std::io;
+use std::os::fd::AsRawFd;
 
 fn check(result: i64) -> io::Result<i64> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
@@ -119,16 +123,30 @@ pub fn close_from(first: u32) {
 }
 
 /// Forks. The child comes back; the parent waits for it, without rights or descriptors, and ends as it does. The process
-/// must have one thread.
-pub fn continue_in_child() -> io::Result<()> {
+/// must have one thread. The parent becomes who the child will be: nobody else may send the signal that ends the child with
+/// it.
+pub fn continue_in_child(identity: Option<&Identity>) -> io::Result<Parent> {
+    let (ours, theirs) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
     // SAFETY: there is one thread, so the child's memory is whole.
     match check(i64::from(unsafe { libc::fork() }))? {
-        0 => Ok(()),
-        child => wait_and_follow(child as i32),
+        0 => Ok(Parent(ours)),
+        child => wait_and_follow(child as i32, &theirs, identity),
     }
 }
 
-fn wait_and_follow(child: i32) -> ! {
+/// The end of a pipe whose other end the parent holds.
+pub struct Parent(OwnedFd);
+
+impl Parent {
+    /// Asks for a signal when the parent ends. False: it has ended already.
+    pub fn dies_with_it(&self) -> bool {
+        let _ = set_parent_process_death_signal(Some(Signal::KILL));
+        // Nobody ever writes: the end of the file is the parent's.
+        rustix::io::read(&self.0, &mut [0; 1]) != Ok(0)
+    }
+}
+
+fn wait_and_follow(child: i32, pipe: &OwnedFd, identity: Option<&Identity>) -> ! {
     // Signals are for the child; this process ends by its end.
     // SAFETY: sigset_t is plain data that sigfillset initializes.
     unsafe {
@@ -136,7 +154,10 @@ fn wait_and_follow(child: i32) -> ! {
         libc::sigfillset(&mut all);
         libc::sigprocmask(libc::SIG_BLOCK, &all, std::ptr::null_mut());
     }
-    close_from(0);
+    // SAFETY: standard input is nothing that anybody needs here.
+    unsafe { libc::dup2(pipe.as_raw_fd(), 0) };
+    close_from(1);
+    let _ = identity.map(|identity| become_user(identity, false));
     let _ = crate::thread::confine(Kind::Waiting);
     let mut status = 0;
     // SAFETY: waits for our own child.

@@ -70,7 +70,9 @@ impl News {
         let told = || {
             let news = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
             let changes = WatchFlags::CREATE | WatchFlags::DELETE | WatchFlags::MOVED_TO;
-            inotify::add_watch(&news, ports, changes | WatchFlags::MOVED_FROM | WatchFlags::DELETE_SELF)?;
+            let changes = changes | WatchFlags::MOVED_FROM | WatchFlags::DELETE_SELF;
+            // A port is there before others may send to it.
+            inotify::add_watch(&news, ports, changes | WatchFlags::ATTRIB)?;
             Ok::<_, Errno>(news)
         };
         told().map_or(Self::Untold(None), Self::Told)

@@ -46,22 +46,34 @@ impl VmLock {
 
 /// Held by the worker for as long as it lives.
 #[derive(Debug)]
-pub struct WorkerLock(#[allow(dead_code)] File);
+pub struct WorkerLock(File);
 
 impl WorkerLock {
     pub const FILE: &str = "worker.lock";
 
     /// `None`: another worker has it. Those who only look hold it for moments, so it is tried more than once.
     pub fn take(directory: &Path) -> io::Result<Option<Self>> {
-        let file = open(&directory.join(Self::FILE))?;
+        let lock = Self(open(&directory.join(Self::FILE))?);
+        Ok(lock.exclusive()?.then_some(lock))
+    }
+
+    fn exclusive(&self) -> io::Result<bool> {
         for _ in 0..100 {
-            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => return Ok(Some(Self(file))),
+            match flock(&self.0, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(true),
                 Err(Errno::WOULDBLOCK) => std::thread::sleep(Duration::from_millis(10)),
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(None)
+        Ok(false)
+    }
+
+    /// For a child that has it from its parent: from now on the kernel lists the child as its holder. False: another worker
+    /// was faster.
+    pub fn inherit(&self) -> io::Result<bool> {
+        // A lock of the same kind would stay as it is.
+        flock(&self.0, FlockOperation::NonBlockingLockShared)?;
+        self.exclusive()
     }
 
     /// Whether a worker lives.

@@ -96,7 +96,7 @@ fn prepare(
     let meter = config.metering.then(|| Meter::read(&directory).unwrap_or_default());
     let listener =
         listen(&directory).map_err(|error| format!("the control socket cannot be made: {error}"))?;
-    let (place, next_signal) = enter(store, &config, confinement)?;
+    let (place, next_signal) = enter(store, &config, confinement, &lock, &listener)?;
     factory.moved(&place.store);
     let console = Console::default();
     let machine = factory.make(&config, console.clone())?;
@@ -137,14 +137,24 @@ fn enter(
     store: &Store,
     config: &Config,
     confinement: Option<Confinement>,
+    lock: &WorkerLock,
+    listener: &UnixListener,
 ) -> Result<(Place, Option<NextSignal>), String> {
     let Some(Confinement { layers, next_signal }) = confinement else {
         return Ok((Place::open(store), None));
     };
     let place = Place::behind_walls(store, config, layers)
         .map_err(|error| format!("the worker cannot be confined: {error}"))?;
+    // It may be another process by now: who asks the kernel for the holder and the listener is to find this one.
+    if !lock.inherit().map_err(|error| format!("the worker's lock cannot be kept: {error}"))? {
+        return Err(ANOTHER.into());
+    }
+    let _ = rustix::net::listen(listener, BACKLOG);
     Ok((place, Some(next_signal)))
 }
+
+/// As std has it.
+const BACKLOG: i32 = 128;
 
 /// Through the directory's descriptor: a socket's path may have 107 bytes only, and the home's may be longer.
 fn listen(directory: &Path) -> std::io::Result<UnixListener> {
