@@ -13,6 +13,8 @@ use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 
+/// Exit code of `--exec` when the guest reset itself (a panic of its kernel) and no status of the command came back.
+const NO_END: u8 = 76;
 /// Exit code of errors that no guest can give: isa-debug-exit's are odd.
 const OUR_ERROR: u8 = 2;
 
@@ -42,6 +44,10 @@ fn start(args: &RunArgs) -> Result<ExitCode> {
     spawn("screen", stop_when_gone(gone, vm.handle()))?;
     let outcome = vm.run();
     raw.restore();
+    if outcome == Outcome::Reset && args.exec.is_some() {
+        say!("\nireko: {outcome} before the command had ended");
+        return Ok(ExitCode::from(NO_END));
+    }
     Ok(ending.error().map_or_else(|| tell(&outcome), |error| without_screen(&error)))
 }
 
