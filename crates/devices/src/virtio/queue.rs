@@ -5,7 +5,7 @@ use super::gate::Permit;
 use super::regs::*;
 use ireko_vmcore::memory::{GuestRam, WatchBitmap};
 use std::io::{self, Read, Write};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -236,6 +236,8 @@ fn buffers<'a>(
 
 fn wants_interrupt(queue: &mut Queue, ram: &GuestRam) -> Result<bool, Broken> {
     if !queue.event_idx_enabled() {
+        // The driver clears its flag and then looks at the used ring; we do it the other way round.
+        fence(Ordering::SeqCst);
         let flags: u16 = ram
             .load(GuestAddress(queue.avail_ring()), Ordering::Acquire)
             .map_err(|error| Broken(error.to_string()))?;
