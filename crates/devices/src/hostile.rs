@@ -254,6 +254,7 @@ fn fuzz_devices() {
                 _ => machine.bus.write(space, address, &data[..len]),
             }
         }
-        assert_eq!(machine.memory.size(), 0x110_0000);
+        // Nothing was plugged that the host did not ask for.
+        assert_eq!(machine.memory.size(), 0x10_0000);
     });
 }

@@ -191,12 +191,12 @@ fn a_receiver_that_does_not_take_costs_frames_and_no_more() {
 }
 
 #[test]
-fn ports_are_their_owners_only() {
+fn ports_are_behind_a_directory_that_is_their_owners_only() {
     let switch = Switch::new();
     let _a = switch.port(A);
     let mode = |path: PathBuf| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     let port = fs::read_dir(&switch.0).unwrap().flatten().next().unwrap().path();
-    assert_eq!((mode(switch.0.clone()), mode(port)), (0o700, 0o600));
+    assert_eq!((mode(switch.0.clone()), mode(port)), (0o700, 0o660));
 }
 
 #[test]
