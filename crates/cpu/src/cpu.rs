@@ -38,6 +38,7 @@ pub struct Cpu {
     /// x87, SSE and AVX state while Rust code runs, in standard XSAVE form. A component whose XSTATE_BV bit is clear is
     /// in its initial state, whatever its bytes are: [`Cpu::fpu_normalise`] first.
     pub fpu: Box<XsaveArea>,
+    pub(crate) x87_selectors: crate::data::x87::Selectors,
     /// Interrupts wait until after the next instruction (STI, MOV SS).
     pub shadow: bool,
     /// NMIs wait for IRET.
@@ -118,6 +119,7 @@ impl Cpu {
         let mut cpu = Self {
             regs: Registers::reset(),
             fpu: Box::new(XsaveArea([0; 4096])),
+            x87_selectors: Default::default(),
             shadow: false,
             nmi_blocked: false,
             gif: true,
@@ -187,7 +189,7 @@ impl Cpu {
         let present = self.fpu.0[512];
         let area = &mut self.fpu.0;
         if present & 1 == 0 {
-            area[..24].fill(0);
+            area[..6].fill(0);
             area[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
             area[32..160].fill(0);
         }
@@ -198,6 +200,7 @@ impl Cpu {
             area[576..832].fill(0);
         }
         area[512] = 7;
+        self.show_x87_pointers();
     }
 
     /// The controls in force, in a guest world.

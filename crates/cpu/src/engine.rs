@@ -176,6 +176,7 @@ impl Vcpu for SoftVcpu {
         self.cpu.fpu.0[..size].copy_from_slice(&state.xsave[..size]);
         self.cpu.fpu.0[512] |= 3;
         self.cpu.fpu.0[ireko_translate::thunk::IN_MEMORY] = 1;
+        self.cpu.take_x87_pointers();
         self.cpu.forget_run();
         self.cpu.flush_tlb(false);
         Ok(())

@@ -193,3 +193,96 @@ fn sysret_that_sets_the_trap_flag_traps_at_its_target() {
     });
     assert_eq!(regs.dr6 >> 14 & 1, 1);
 }
+
+/// `code` with RDI = 50_0000h, where 1.5 is, and RBX 100h further on; gives the 64 bytes there.
+fn x87(code: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0; 64];
+    BOARD.with_borrow_mut(|board| {
+        let (caught, _) = run_on(board, 3, code, |board, regs| {
+            board.write(DATA_AT, &1.5f64.to_le_bytes());
+            board.write(DATA_AT + 8, &0u64.to_le_bytes());
+            board.write(DATA_AT + 16, &0x37bu16.to_le_bytes());
+            board.write(DATA_AT + 0x100, &[0xaa; 64]);
+            (regs.gpr[7], regs.gpr[3]) = (DATA, DATA + 0x100);
+        });
+        assert_eq!((caught.vector, caught.rip - CODE), (UD, code.len() as u64));
+        board.read(DATA_AT + 0x100, &mut bytes);
+    });
+    bytes
+}
+
+fn words(bytes: &[u8]) -> Vec<u32> {
+    bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect()
+}
+
+const FNINIT: [u8; 2] = [0xdb, 0xe3];
+/// FLD qword [rdi], at offset 2; FNSTENV [rbx]; FXSAVE64 [rbx].
+const FLD: [u8; 2] = [0xdd, 0x07];
+const FNSTENV: [u8; 2] = [0xd9, 0x33];
+const FXSAVE64: [u8; 4] = [0x48, 0x0f, 0xae, 0x03];
+/// FLDCW [rdi+16] (divisions by zero are not masked); FLD [rdi]; FDIV qword [rdi+8], at offset 7.
+const DIVIDE: [u8; 8] = [0xd9, 0x6f, 0x10, 0xdd, 0x07, 0xdc, 0x77, 0x08];
+
+/// APM vol. 2, figure 11-3, and vol. 1, 6.2.6: control words, tags, then where the last instruction was and its operand.
+#[test]
+fn the_x87_environment_has_the_guests_addresses() {
+    let env = words(&x87(&[&FNINIT[..], &FLD, &FNSTENV].concat()));
+    assert_eq!(env[..3], [0xffff_037f, 0xffff_3800, 0xffff_3fff]);
+    assert_eq!(env[3], CODE as u32 + 2);
+    assert_eq!(env[4] >> 16, 0x507);
+    assert_eq!(env[5], DATA as u32);
+    assert_eq!(env[4] as u16 & 3, 3);
+}
+
+/// An instruction without an operand leaves the operand's pointer alone, one that controls the unit leaves both.
+#[test]
+fn x87_pointers_are_of_instructions_that_compute() {
+    // FLD [rdi]; FLD1 (offset 4); FLDCW [rdi+16]; FNSTENV [rbx].
+    let code = [&FNINIT[..], &FLD, &[0xd9, 0xe8, 0xd9, 0x6f, 0x10], &FNSTENV].concat();
+    let env = words(&x87(&code));
+    assert_eq!((env[3], env[4] >> 16, env[5]), (CODE as u32 + 4, 0x1e8, DATA as u32));
+}
+
+/// APM vol. 2, 11.4.4.3: FXSAVE has the pointers only while an exception is pending.
+#[test]
+fn fxsave_keeps_x87_pointers_to_itself_unless_an_exception_is_pending() {
+    let quiet = words(&x87(&[&FNINIT[..], &FLD, &FXSAVE64].concat()));
+    assert_eq!((quiet[1], &quiet[2..6]), (0x80, &[0; 4][..]));
+    let pending = words(&x87(&[&FNINIT[..], &DIVIDE, &FXSAVE64, &FNINIT].concat()));
+    assert_eq!(pending[1], 0x0477_0080);
+    assert_eq!(pending[2..6], [CODE as u32 + 7, 0, DATA as u32 + 8, 0]);
+}
+
+/// FXRSTOR loads them as they are in memory; FNINIT and FNSAVE clear them.
+#[test]
+fn x87_pointers_are_loaded_and_cleared() {
+    // FXSAVE64 [rbx]; mov qword [rbx+8], 12345678h; mov qword [rbx+16], 87654h; FXRSTOR64 [rbx]; FNSTENV [rbx].
+    let load = [
+        0x48, 0xc7, 0x43, 0x08, 0x78, 0x56, 0x34, 0x12, 0x48, 0xc7, 0x43, 0x10, 0x54, 0x76, 0x08, 0x00, 0x48,
+        0x0f, 0xae, 0x0b,
+    ];
+    let env = words(&x87(&[&FNINIT[..], &FXSAVE64, &load, &FNSTENV].concat()));
+    assert_eq!((env[3], env[5]), (0x1234_5678, 0x8_7654));
+    let fnsave = [0xdd, 0x33];
+    for clear in [&FNINIT, &fnsave] {
+        let env = words(&x87(&[&FNINIT[..], &FLD, clear, &FNSTENV].concat()));
+        assert_eq!(env[3..6], [0; 3], "{clear:x?}");
+    }
+}
+
+/// APM vol. 1, 6.2.6: the offset in the segment, whatever the segment's base.
+#[test]
+fn the_x87_data_pointer_is_an_offset() {
+    // FLD qword gs:[abs 0x100]
+    let fld = [0x65, 0xdd, 0x04, 0x25, 0x00, 0x01, 0x00, 0x00];
+    let mut bytes = vec![0; 64];
+    BOARD.with_borrow_mut(|board| {
+        run_on(board, 3, &[&FNINIT[..], &fld, &FNSTENV].concat(), |_, regs| {
+            regs.seg[5].base = DATA - 0x100;
+            regs.gpr[3] = DATA + 0x100;
+        });
+        board.read(DATA_AT + 0x100, &mut bytes);
+    });
+    let env = words(&bytes);
+    assert_eq!((env[3], env[5]), (CODE as u32 + 2, 0x100));
+}

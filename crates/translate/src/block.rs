@@ -460,7 +460,8 @@ impl Emitter<'_> {
         let insn = &step.insn;
         let has_memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
         if !has_memory {
-            return self.copy(insn, info, false);
+            self.copy(insn, info, false);
+            return self.note_x87(insn);
         }
         let access = self.operand_access(insn, info, step.live);
         if access.size == 0 {
@@ -468,7 +469,11 @@ impl Emitter<'_> {
         }
         let key = self.key;
         let place = group_place(insn);
-        self.grouped_access(place, access, |e| ea::offset(e.asm, insn, key), |e| e.copy(insn, info, true));
+        let offset = |e: &mut Self| ea::offset(e.asm, insn, key);
+        self.grouped_access(place, access, offset, |e| {
+            e.copy(insn, info, true);
+            e.note_x87(insn);
+        });
     }
 
     /// BT/BTS/BTR/BTC of memory by a register: the address moves by the signed bit offset.

@@ -172,20 +172,7 @@ fn sensitive(insn: &Instruction) -> bool {
 
 fn x87_state(insn: &Instruction) -> bool {
     use Mnemonic::*;
-    matches!(
-        insn.mnemonic(),
-        Fnstenv
-            | Fldenv
-            | Fnsave
-            | Frstor
-            | Fldcw
-            | Fnstcw
-            | Fnstsw
-            | Stmxcsr
-            | Ldmxcsr
-            | Vldmxcsr
-            | Vstmxcsr
-    )
+    matches!(insn.mnemonic(), Fldcw | Fnstcw | Fnstsw | Stmxcsr | Ldmxcsr | Vldmxcsr | Vstmxcsr)
 }
 
 fn plain(insn: &Instruction, info: &InstructionInfo) -> Class {

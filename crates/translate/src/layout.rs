@@ -210,6 +210,23 @@ pub struct Hot {
     pub state_thunk: [[u64; 2]; TLB_MODES],
     /// REP MOVSB, MOVSQ, STOSB and STOSQ by mode: [`crate::repeat`], or one that leaves them to their routines.
     pub repeat_thunk: [[u64; crate::repeat::KINDS]; TLB_MODES],
+    /// Of the last x87 instruction: see [`crate::x87`].
+    pub x87: X87Pointers,
+}
+
+/// Where the last x87 instruction was and what it accessed (APM vol. 1, 6.2.6). The processor's own registers for this hold
+/// addresses of translated code, and the host's kernel loses them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct X87Pointers {
+    /// RIP without its low 12 bits.
+    pub page: u64,
+    /// The low 12 bits of RIP, and from bit 12 on the opcode's 11 bits.
+    pub code: u32,
+    /// The segment register of the operand.
+    pub segment: u32,
+    /// The operand's offset in its segment.
+    pub data: u64,
 }
 
 pub const PARKED_R11: usize = 0;

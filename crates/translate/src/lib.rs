@@ -25,6 +25,7 @@ mod stack;
 pub mod state;
 pub mod thunk;
 pub mod verify;
+mod x87;
 
 pub use block::{Link, Site, SiteKind, Translated, Translator};
 pub use cache::CodeCache;

@@ -6,7 +6,7 @@
 // UNSAFETY: machine code that runs between two guest instructions, with translated code's registers.
 #![allow(unsafe_code)]
 
-use crate::layout::{Hot, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES, TlbEntry};
+use crate::layout::{Hot, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES, TlbEntry, X87Pointers};
 use core::arch::global_asm;
 use core::mem::offset_of;
 
@@ -40,6 +40,23 @@ global_asm!(
     "cmp r13, 4096 - {area}",
     "ja 9f",
     "add r13, [rsp + 8 * rcx + 8 + {tlb} + {tlb_mode} * \\mode + {host}]",
+    // x87 pointers are kept by software (see crate::x87). While no exception is pending those in memory are 0 (APM vol. 2,
+    // 11.5.10): that is all that is done here.
+    "test byte ptr [rsp + 8 + {aside}], 1",
+    "jz 3f",
+    ".if \\restore",
+    "test byte ptr [r13 + 512], 1",
+    "jz 3f",
+    "movzx ecx, word ptr [r13 + 6]",
+    "or rcx, [r13 + 8]",
+    "or rcx, [r13 + 16]",
+    "jnz 9f",
+    ".else",
+    "fnstsw ax",
+    "test al, 0x80",
+    "jnz 9f",
+    ".endif",
+    "3:",
     ".if \\restore",
     "mov rax, [r13 + 512]",
     "mov rdx, [r13 + 520]",
@@ -70,9 +87,20 @@ global_asm!(
     "xor edx, edx",
     ".if \\restore",
     "xrstor64 [r13]",
+    "test al, 1",
+    "jz 4f",
+    "mov [rsp + 8 + {x87}], rdx",
+    "mov [rsp + 8 + {x87} + 8], rdx",
+    "mov [rsp + 8 + {x87} + 16], rdx",
     ".else",
     "xsavec64 [r13]",
+    "test byte ptr [r13 + 512], 1",
+    "jz 4f",
+    "mov [r13 + 6], dx",
+    "mov [r13 + 8], rdx",
+    "mov [r13 + 16], rdx",
     ".endif",
+    "4:",
     "mov rax, [rsp + 8 + {aside} + 16]",
     "add al, 0x7f",
     "sahf",
@@ -110,8 +138,11 @@ global_asm!(
     host = const offset_of!(TlbEntry, host),
     area = const AREA,
     components = const COMPONENTS,
+    x87 = const offset_of!(Hot, x87),
     others = const !(COMPONENTS as i32),
 );
+
+const _: () = assert!(size_of::<X87Pointers>() == 24);
 
 unsafe extern "C" {
     fn ireko_state_0_save();

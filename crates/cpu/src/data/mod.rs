@@ -13,6 +13,7 @@ pub mod repeat;
 pub mod stack;
 pub mod string;
 pub mod vector;
+pub mod x87;
 pub mod xsave;
 pub mod xsave_area;
 
@@ -86,6 +87,10 @@ fn by_mnemonic(mnemonic: Mnemonic) -> Option<Routine> {
         Xsaves | Xsaves64 => xsave::xsaves,
         Xrstor | Xrstor64 => xsave::xrstor,
         Xrstors | Xrstors64 => xsave::xrstors,
+        Fnstenv => x87::fnstenv,
+        Fldenv => x87::fldenv,
+        Fnsave => x87::fnsave,
+        Frstor => x87::frstor,
         Fxsave | Fxsave64 => xsave::fxsave,
         Fxrstor | Fxrstor64 => xsave::fxrstor,
         Clflush | Clflushopt | Clwb => misc::cache_line,

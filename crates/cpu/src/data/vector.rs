@@ -40,6 +40,11 @@ pub fn require_mmx(cpu: &Cpu) -> Result<(), Fault> {
     available(cpu)
 }
 
+/// #NM with CR0.EM or CR0.TS.
+pub fn require_x87(cpu: &Cpu) -> Result<(), Fault> {
+    if cpu.regs.cr0 & cr0::EM != 0 { Err(Exception::nm().into()) } else { available(cpu) }
+}
+
 /// #NM with CR0.TS.
 pub fn available(cpu: &Cpu) -> Result<(), Fault> {
     if cpu.regs.cr0 & cr0::TS != 0 { Err(Exception::nm().into()) } else { Ok(()) }

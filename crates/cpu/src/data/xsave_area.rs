@@ -2,6 +2,7 @@
 //! chapter 13).
 
 use super::vector::{MXCSR, ST, XMM, YMM};
+use super::x87::Pointers;
 use crate::Cpu;
 use std::ops::Range;
 
@@ -35,27 +36,35 @@ pub fn mxcsr() -> Range<usize> {
     MXCSR..MXCSR + 8
 }
 
-/// The first 24 bytes, x87 control words and pointers. Without REX.W pointers are selector:offset; selectors are zero,
-/// as on processors that deprecate them (CPUID Fn0000_0007_EBX[13]).
-pub fn environment(cpu: &Cpu, wide: bool) -> [u8; 24] {
+/// The first 24 bytes, x87 control words and pointers: without REX.W these are selector:offset. They are 0 while no
+/// exception is pending (APM vol. 2, 11.4.4.3).
+pub fn environment(cpu: &mut Cpu, wide: bool) -> [u8; 24] {
+    let at = if cpu.x87_pending() { cpu.x87_pointers() } else { Pointers::default() };
     let mut bytes = [0; 24];
-    bytes.copy_from_slice(&cpu.fpu.0[..24]);
-    bytes[5] = 0;
+    bytes[..5].copy_from_slice(&cpu.fpu.0[..5]);
+    bytes[6..8].copy_from_slice(&at.opcode.to_le_bytes());
+    bytes[8..16].copy_from_slice(&at.instruction.to_le_bytes());
+    bytes[16..24].copy_from_slice(&at.data.to_le_bytes());
     if !wide {
-        bytes[12..16].fill(0);
-        bytes[20..24].fill(0);
+        bytes[12..16].copy_from_slice(&u32::from(at.code).to_le_bytes());
+        bytes[20..24].copy_from_slice(&u32::from(at.segment).to_le_bytes());
     }
     bytes
 }
 
+/// The reverse: pointers are loaded whether or not an exception is pending.
 pub fn set_environment(cpu: &mut Cpu, bytes: &[u8], wide: bool) {
-    let area = &mut cpu.fpu.0;
-    area[..24].copy_from_slice(&bytes[..24]);
-    area[5] = 0;
-    if !wide {
-        area[12..16].fill(0);
-        area[20..24].fill(0);
-    }
+    cpu.fpu.0[..5].copy_from_slice(&bytes[..5]);
+    let long = |at: usize| u64::from(word(bytes, at));
+    let (high, selectors) =
+        if wide { ((long(12), long(20)), (0, 0)) } else { ((0, 0), (long(12), long(20))) };
+    cpu.set_x87_pointers(Pointers {
+        opcode: word(bytes, 6) as u16 & 0x7ff,
+        instruction: long(8) | high.0 << 32,
+        code: selectors.0 as u16,
+        data: long(16) | high.1 << 32,
+        segment: selectors.1 as u16,
+    });
 }
 
 pub fn stack() -> Range<usize> {
@@ -66,7 +75,7 @@ pub fn stack() -> Range<usize> {
 pub fn in_use(cpu: &Cpu) -> u64 {
     let area = &cpu.fpu.0;
     let zero = |range: Range<usize>| area[range].iter().all(|byte| *byte == 0);
-    let x87 = area[..2] != [0x7f, 0x03] || !zero(2..24) || !zero(stack());
+    let x87 = area[..2] != [0x7f, 0x03] || !zero(2..5) || !zero(stack());
     let sse = !zero(XMM..XMM + 256) || word(area, MXCSR) != MXCSR_DEFAULT;
     let avx = !zero(YMM..YMM + 256);
     let bit = |on, component| if on { component } else { 0 };
@@ -78,7 +87,7 @@ pub fn initialise(cpu: &mut Cpu, components: u64) {
     let (xmm, ymm) = (xmm(cpu), ymm(cpu));
     let area = &mut cpu.fpu.0;
     if components & X87 != 0 {
-        area[..24].fill(0);
+        area[..6].fill(0);
         area[..2].copy_from_slice(&[0x7f, 0x03]);
         area[stack()].fill(0);
     }
@@ -87,6 +96,9 @@ pub fn initialise(cpu: &mut Cpu, components: u64) {
     }
     if components & AVX != 0 {
         area[ymm].fill(0);
+    }
+    if components & X87 != 0 {
+        cpu.set_x87_pointers(Pointers::default());
     }
 }
 

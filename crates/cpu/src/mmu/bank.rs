@@ -620,8 +620,11 @@ impl Banks {
                 (oldest, Selected::Reused)
             }
         };
+        // What belongs to the processor, not to the address space.
+        let x87 = self.current().hot_mut().x87;
         self.current = number;
         let bank = self.current();
+        bank.hot_mut().x87 = x87;
         bank.tag = Some(tag);
         bank.last_used = time;
         Ok(selected)

@@ -2,6 +2,7 @@
 
 use crate::layout::{
     Hot, JUMP_CODES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES,
+    X87Pointers,
 };
 use core::mem::offset_of;
 use ireko_x86::regs::seg::{FS, GS};
@@ -56,8 +57,9 @@ pub fn may_write(offset: i64, size: i64) -> bool {
     ];
     let gs = offset_of!(Hot, segment_base) + 8 * GS;
     let word = |&start: &usize| within(offset, size, start, 8);
+    let pointers = within(offset, size, offset_of!(Hot, x87), size_of::<X87Pointers>());
     let whole = super::value::slot(offset & !7).is_some() || super::value::delta(offset & !7).is_some();
-    WORDS.iter().any(word) || word(&gs) || whole && offset % 8 + size <= 8
+    WORDS.iter().any(word) || word(&gs) || pointers || whole && offset % 8 + size <= 8
 }
 
 /// All of `Hot` may be read.

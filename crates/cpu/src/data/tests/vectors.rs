@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::data::vector;
+use crate::data::x87::Pointers;
 use iced_x86::Register;
 use ireko_x86::Exception;
 use ireko_x86::bits::cr0;
@@ -174,7 +175,7 @@ fn xrstor_brings_back_what_xsave_and_xsavec_saved() {
     for bytes in [XSAVE64_RBX, XSAVEC64_RBX, XSAVEOPT64_RBX] {
         let mut cpu = xsave_cpu(7);
         vector::write(&mut cpu, Register::XMM5, &[0x42; 32]);
-        cpu.fpu.0[..10].copy_from_slice(&[0x7f, 2, 0, 0x38, 0x80, 0, 0x11, 0, 0x44, 0x44]);
+        cpu.fpu.0[..10].copy_from_slice(&[0x7f, 2, 0, 0x38, 0x80, 0, 0, 0, 0, 0]);
         cpu.fpu.0[24..28].copy_from_slice(&0x9fc0u32.to_le_bytes());
         let saved = cpu.fpu.0;
         step(&mut cpu, &bytes).unwrap();
@@ -182,6 +183,7 @@ fn xrstor_brings_back_what_xsave_and_xsavec_saved() {
         cpu.fpu.0[28..32].fill(0);
         cpu.fpu.0[576..832].fill(0xdd);
         step(&mut cpu, &XRSTOR64_RBX).unwrap();
+        cpu.fpu_normalise();
         assert!(cpu.fpu.0[..832] == saved[..832], "{bytes:x?}");
     }
 }
@@ -231,9 +233,13 @@ fn the_32_bit_form_cuts_pointers_and_registers() {
     (cpu.regs.gpr[RBX], cpu.regs.gpr[RAX]) = (0x4000, 7);
     vector::write(&mut cpu, Register::XMM7, &[7; 32]);
     vector::write(&mut cpu, Register::XMM8, &[8; 32]);
-    cpu.fpu.0[8..24].fill(0xab);
+    // A pending exception, for without one there are no pointers.
+    cpu.fpu.0[2] = 0x84;
+    let (instruction, data) = (u64::MAX, u64::MAX);
+    cpu.set_x87_pointers(Pointers { instruction, data, code: 8, segment: 0x10, opcode: 0x7ff });
     step(&mut cpu, &[0x0f, 0xae, 0x03]).unwrap();
-    assert_eq!(peek(&mut cpu, 0x4008, 16), [[0xab, 0xab, 0xab, 0xab, 0, 0, 0, 0]; 2].concat());
+    let pointers = [0xff, 0xff, 0xff, 0xff, 8, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x10, 0, 0, 0];
+    assert_eq!(peek(&mut cpu, 0x4008, 16), pointers);
     assert_eq!(peek(&mut cpu, 0x40a0 + 7 * 16, 32), [[7; 16], [0; 16]].concat());
 }
 
