@@ -55,6 +55,7 @@ pub fn environment(cpu: &mut Cpu, wide: bool) -> [u8; 24] {
 /// The reverse: pointers are loaded whether or not an exception is pending.
 pub fn set_environment(cpu: &mut Cpu, bytes: &[u8], wide: bool) {
     cpu.fpu.0[..5].copy_from_slice(&bytes[..5]);
+    cpu.fpu.0[5] = 0;
     let long = |at: usize| u64::from(word(bytes, at));
     let (high, selectors) =
         if wide { ((long(12), long(20)), (0, 0)) } else { ((0, 0), (long(12), long(20))) };
