@@ -6,6 +6,7 @@
 mod agent;
 mod args;
 mod bench;
+mod closed;
 mod doctor;
 mod facts;
 mod image;
@@ -40,7 +41,11 @@ fn main() -> ExitCode {
     if suite::ends_at_once() {
         return ExitCode::SUCCESS;
     }
-    match command(Arguments::parse()) {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(words) => return output::instead(&words),
+    };
+    match command(arguments) {
         Ok(code) => code,
         Err(error) => output::fail(&error),
     }

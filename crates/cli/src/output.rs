@@ -1,8 +1,9 @@
 //! Standard output and error, which may be full, closed, or a pipe whose reader went away. The macros of std panic then.
 //!
 //! What goes to standard error is for people: if it cannot be written, nothing else changes. What goes to standard output is the
-//! result: if it cannot be written, the command has failed, but for a reader who has seen enough.
+//! result: if it cannot be written, the command has failed; where the reader went away, without a word, as after SIGPIPE.
 
+use crate::closed;
 use std::fmt::Arguments;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
@@ -30,6 +31,9 @@ pub fn say(words: Arguments<'_>, end: &str) {
 
 /// All of it, at once.
 pub fn out(bytes: &[u8]) -> Result<(), OutputError> {
+    if !bytes.is_empty() {
+        is_open()?;
+    }
     let mut stdout = io::stdout().lock();
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -45,6 +49,22 @@ pub fn out(bytes: &[u8]) -> Result<(), OutputError> {
     Ok(())
 }
 
+fn is_open() -> io::Result<()> {
+    if closed::standard_output() { Err(io::Error::from_raw_os_error(libc::EBADF)) } else { Ok(()) }
+}
+
+/// What clap has to say instead of arguments: help, the version, or what is wrong.
+pub fn instead(words: &clap::Error) -> ExitCode {
+    if words.use_stderr() {
+        let _ = words.print();
+        return ExitCode::from(WRONG_USE);
+    }
+    match is_open().and_then(|()| words.print()).and_then(|()| io::stdout().flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&OutputError(error).into()),
+    }
+}
+
 /// Somebody who shares the terminal may have told it not to block.
 fn wait_or(error: io::Error) -> io::Result<()> {
     match error.kind() {
@@ -57,11 +77,12 @@ fn wait_or(error: io::Error) -> io::Result<()> {
 
 /// As a shell shows a program that SIGPIPE (13) has ended.
 const READER_GONE: u8 = 128 + 13;
+/// As clap has it.
+const WRONG_USE: u8 = 2;
 /// EX_IOERR of sysexits.h.
 const NOT_WRITTEN: u8 = 74;
 
 impl OutputError {
-    /// Of something that goes on for as long as somebody looks.
     pub fn code(&self) -> ExitCode {
         ExitCode::from(if self.reader_gone() { READER_GONE } else { NOT_WRITTEN })
     }
@@ -71,10 +92,10 @@ impl OutputError {
     }
 }
 
-/// Says why a command ends. A reader who has seen enough, as `head` in a pipe, is no failure.
+/// Says why a command ends. Of a reader who has seen enough, as `head` in a pipe, only the exit code tells.
 pub fn fail(error: &anyhow::Error) -> ExitCode {
     match error.downcast_ref::<OutputError>() {
-        Some(output) if output.reader_gone() => ExitCode::SUCCESS,
+        Some(output) if output.reader_gone() => output.code(),
         Some(output) => {
             say!("ireko: {output}");
             output.code()

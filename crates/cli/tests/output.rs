@@ -69,16 +69,69 @@ fn a_machine_whose_reader_goes_away_ends_as_by_sigpipe() {
 }
 
 #[test]
-fn a_list_that_cannot_be_written_is_an_error_and_one_that_is_not_read_is_none() {
+fn what_is_not_written_is_an_error_with_a_sentence_and_what_is_not_read_one_without() {
     let home = Home::new("list");
     assert!(home.run(&["vm", "create", "vm"]).status.success());
-    for arguments in [&["vm", "list"][..], &["vm", "list", "--json"], &["tree"], &["serve", "--openapi"]] {
+    for arguments in PRINT {
         let (code, said) = end(home.command(arguments).stdout(full()));
         assert_eq!(code, Some(74), "{arguments:?}: {said}");
+        assert!(said.contains("standard output cannot be written: No space left on device"), "{said}");
         assert_eq!(said.lines().count(), 1, "{arguments:?}: {said}");
         let quiet = end(home.command(arguments).stdout(unread()));
-        assert_eq!(quiet, (Some(0), String::new()), "{arguments:?}");
+        assert_eq!(quiet, (Some(141), String::new()), "{arguments:?}");
     }
+}
+
+/// Whatever prints.
+const PRINT: &[&[&str]] = &[
+    &["--help"],
+    &["--version"],
+    &["vm", "--help"],
+    &["help", "run"],
+    &["vm", "list"],
+    &["vm", "list", "--json"],
+    &["vm", "show", "vm"],
+    &["tree"],
+    &["serve", "--openapi"],
+    &["man"],
+    &["completions", "bash"],
+    &["shell", "-c", "Get-VM"],
+    &["shell", "-c", "Write-Host x"],
+    &["shell", "-c", "Remove-VM vm -WhatIf"],
+];
+
+#[test]
+fn a_standard_output_that_is_closed_is_one_that_cannot_be_written() {
+    let home = Home::new("shut");
+    assert!(home.run(&["vm", "create", "vm"]).status.success());
+    for arguments in PRINT {
+        let (code, said) = end(&mut without_output(home.command(arguments)));
+        assert_eq!(code, Some(74), "{arguments:?}: {said}");
+        assert!(said.contains("standard output cannot be written: Bad file descriptor"), "{said}");
+    }
+}
+
+#[test]
+fn a_machine_without_a_screen_ends_with_a_sentence() {
+    let home = Home::new("screenless");
+    let (code, said) = end(&mut without_output(vm_of(&home, WRITES)));
+    assert_eq!(code, Some(74), "{said}");
+    assert!(said.contains("standard output cannot be written: Bad file descriptor"), "{said}");
+}
+
+#[test]
+fn who_has_nothing_to_print_needs_no_standard_output() {
+    let home = Home::new("silent");
+    let (code, said) = end(&mut without_output(home.command(&["shell", "-c", "$x = 1"])));
+    assert_eq!(code, Some(0), "{said}");
+}
+
+/// The same, with standard output closed.
+fn without_output(command: Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "exec \"$0\" \"$@\" >&-"]).arg(command.get_program()).args(command.get_args());
+    shell.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?)))).stdin(Stdio::null());
+    shell
 }
 
 #[test]

@@ -67,7 +67,16 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode> {
 }
 
 fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs) -> Result<ExitCode> {
-    let mut session = Session::new(host, Box::new(Standard));
+    let mut session = Session::new(host, Box::<Standard>::default());
+    let code = read_and_run(&mut session, args)?;
+    match session.terminal.failure() {
+        Some(unwritten) => Err(unwritten.into()),
+        None => Ok(ExitCode::from(code)),
+    }
+}
+
+/// The exit code.
+fn read_and_run(session: &mut Session<'_>, args: &ShellArgs) -> Result<u8> {
     let (first, rest) = match args.script.split_first() {
         Some((first, rest)) => (Some(first), rest),
         None => (None, &[][..]),
@@ -80,7 +89,7 @@ fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs) -> Result<ExitCode>
         }
         None if args.command => anyhow::bail!("say what to run: ireko shell -c \"Get-VM\""),
         None if args.is_prompt() => {
-            return Ok(ExitCode::from(interactive::run(&mut session).context("the prompt cannot be shown")?));
+            return interactive::run(session).context("the prompt cannot be shown");
         }
         None => {
             let mut text = String::new();
@@ -88,5 +97,5 @@ fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs) -> Result<ExitCode>
             text
         }
     };
-    Ok(ExitCode::from(session.script(&text, rest)))
+    Ok(session.script(&text, rest))
 }

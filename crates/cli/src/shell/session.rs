@@ -4,6 +4,7 @@ use super::fault::{Fault, Flow};
 use super::item::{Item, NULL};
 use super::show;
 use super::syntax::Block;
+use crate::output::OutputError;
 use ireko_manage::{Host, Value, render};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -14,6 +15,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub trait Terminal {
     /// False when nobody reads any more.
     fn output(&mut self, text: &str) -> bool;
+    /// Why nobody reads any more.
+    fn failure(&mut self) -> Option<OutputError> {
+        None
+    }
     fn error(&mut self, text: &str);
     /// A line, or nothing where there is nobody to ask.
     fn ask(&mut self, prompt: &str) -> Option<String>;

@@ -2,14 +2,24 @@
 
 use super::session::Terminal;
 use ireko_manage::Host;
+use crate::output::{OutputError, out};
 use std::io::{self, BufRead, IsTerminal, Write};
 
-pub struct Standard;
+#[derive(Default)]
+pub struct Standard {
+    failure: Option<OutputError>,
+}
 
 impl Terminal for Standard {
     fn output(&mut self, text: &str) -> bool {
-        let mut stdout = io::stdout().lock();
-        stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+        if self.failure.is_none() {
+            self.failure = out(text.as_bytes()).err();
+        }
+        self.failure.is_none()
+    }
+
+    fn failure(&mut self) -> Option<OutputError> {
+        self.failure.take()
     }
 
     fn error(&mut self, text: &str) {
