@@ -2,13 +2,13 @@
 
 use crate::guid::Guid;
 use crate::host_network::{HostNetwork, NoNetwork, RealNetwork};
-use crate::operation::Failure;
+use crate::operation::{Category, Failure};
 use crate::state::State;
 use crate::store::run::Kept;
 use crate::store::{Config, Run, Store, StoreError, WorkerLock};
-use crate::worker::client::LOOK;
+use crate::worker::client::{LOOK, is_silence};
 use crate::worker::inside::Inside;
-use crate::worker::kill::kill;
+use crate::worker::kill::{Outer, kill};
 use crate::worker::launch::{LOG, last_words};
 use crate::worker::protocol::{Reply, Request, SOCKET, Status};
 use crate::worker::{self, Client, Launcher};
@@ -172,6 +172,15 @@ impl Host {
     }
 }
 
+/// The one sentence about a worker that is stopped or stuck.
+pub fn silent(config: &Config) -> Failure {
+    let told = format!(
+        "'{}' does not answer: its worker is stopped or stuck; try again, or use Stop-VM -TurnOff, which ends it.",
+        config.name
+    );
+    Failure::new(Category::OperationTimeout, "OperationTimeout", told).about(&config.name)
+}
+
 /// A VM as it is now.
 #[derive(Clone, Debug)]
 pub struct Vm {
@@ -286,8 +295,9 @@ impl Host {
             Ok(_) => Ok(()),
             // Ended before it could answer, as after TurnOff: the caller looks at the state.
             Err(_) if !WorkerLock::held(&directory) => Ok(()),
+            Err(error) if is_silence(&error) => Err(silent(config)),
             Err(error) => Err(Failure::failed(format!(
-                "The worker of '{}' does not answer ({error}); try again, or use Stop-VM -TurnOff, which ends it.",
+                "The worker of '{}' broke off ({error}); try again, or use Stop-VM -TurnOff, which ends it.",
                 config.name
             ))
             .about(&config.name)),
@@ -298,8 +308,7 @@ impl Host {
     pub fn inside(&self, vm: &Vm) -> Result<Inside, Failure> {
         let (name, directory) = (&vm.config.name, self.store.directory(vm.config.id));
         if vm.silent {
-            let told = format!("The worker of '{name}' does not answer; Stop-VM -TurnOff ends it.");
-            return Err(Failure::failed(told).about(name));
+            return Err(silent(&vm.config));
         }
         match Client::connect(&directory).and_then(|mut client| client.ask(&Request::Inside)) {
             Ok(Reply::Inside(inside)) => Ok(*inside),
@@ -312,6 +321,7 @@ impl Host {
                 State::Off
             ))
             .about(name)),
+            Err(error) if is_silence(&error) => Err(silent(&vm.config)),
             Err(error) => Err(Failure::failed(format!(
                 "The worker of '{name}' does not say what runs inside ({error}); try again."
             ))
@@ -335,14 +345,21 @@ impl Host {
     /// Turns a VM off. A worker that does not end by itself is killed.
     pub fn turn_off(&self, config: &Config) -> Result<(), String> {
         let directory = self.store.directory(config.id);
-        let asked = Client::connect(&directory)
-            .and_then(|mut client| client.ask_within(&Request::TurnOff, TO_ANSWER));
+        let outer = Outer::of(&directory, config.id);
+        let done = self.end(config, &directory);
+        outer.iter().for_each(Outer::end);
+        done
+    }
+
+    fn end(&self, config: &Config, directory: &Path) -> Result<(), String> {
+        let asked =
+            Client::connect(directory).and_then(|mut client| client.ask_within(&Request::TurnOff, TO_ANSWER));
         // Who has heard it needs a moment; who has not, none.
         let patience = if asked.is_ok() { TO_END } else { Duration::ZERO };
         if self.wait_until_off(config.id, patience) {
             return Ok(());
         }
-        let Some(process) = kill(&directory)? else { return Ok(()) };
+        let Some(process) = kill(directory)? else { return Ok(()) };
         if !self.wait_until_off(config.id, TO_END) {
             return Err(format!(
                 "its worker (process {process}) was killed and is not gone yet: the kernel waits for what it asked of the host; the VM is Off when that is done"

@@ -1,8 +1,8 @@
 //! Standard input, output and error as the session's terminal.
 
 use super::session::Terminal;
-use ireko_manage::Host;
 use crate::output::{OutputError, out};
+use ireko_manage::Host;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 #[derive(Default)]

@@ -4,11 +4,12 @@ use crate::output::out;
 use crate::say;
 use crate::sys;
 use crate::terminal::{Key, Keys, Raw};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use ireko_manage::Host;
 use ireko_manage::select;
 use ireko_manage::store::Config;
 use ireko_manage::worker::Client;
+use ireko_manage::worker::client::is_silence;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
@@ -27,7 +28,10 @@ pub fn attach(host: &Host, name: &str) -> Result<ExitCode> {
     let config = find(host, name)?;
     let client = Client::connect(&host.store.directory(config.id))
         .with_context(|| format!("'{}' is not running; start it first", config.name))?;
-    let (output, input) = client.console().context("the worker does not give its console")?;
+    let (output, input) = client.console().map_err(|error| match is_silence(&error) {
+        true => anyhow!(ireko_manage::host::silent(&config)),
+        false => anyhow!(error).context("the worker does not give its console"),
+    })?;
     let raw = Raw::enter();
     if raw.is_terminal() {
         crate::output::say(format_args!("ireko: console of '{}'; Ctrl-A X detaches", config.name), "\r\n");

@@ -1,6 +1,8 @@
 //! Start-, Stop-, Restart-, Suspend-, Resume-, Save-, Remove-VM and Update-VMVersion.
 
 use super::targets::{Ambiguity, STD, change, only_off, permit, vms, whole_vm};
+use crate::guid::Guid;
+use crate::host;
 use crate::operation::parameter::{int, switch};
 use crate::operation::{
     Call, Category, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
@@ -136,7 +138,14 @@ fn each(
     body: impl Fn(&mut Call<'_>, &Config) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let configs = vms(call, Ambiguity::Refused)?;
+    // All at once: those that do not answer hold up nobody.
+    let silent: Vec<Guid> =
+        call.host.vms(configs.clone()).into_iter().filter(|vm| vm.silent).map(|vm| vm.config.id).collect();
+    let kills = action == Action::TurnOff || action == Action::ShutDown && call.arguments.switch("Force");
     call.each(configs, |call, config| {
+        if silent.contains(&config.id) && !kills {
+            return Err(host::silent(&config));
+        }
         let state = call.host.vm(config.clone()).state;
         if !permit(call, action, state, &config.name)? {
             give(call, config);

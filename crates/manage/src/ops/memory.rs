@@ -78,8 +78,9 @@ pub fn settle(call: &mut Call<'_>) -> Result<(), Failure> {
     let configs = vms(call, Ambiguity::Refused)?;
     // The change has told those already.
     call.answer.errors.truncate(known);
+    let failed: Vec<String> = call.answer.errors.iter().filter_map(|error| error.target.clone()).collect();
     for config in configs {
-        if config.memory.dynamic {
+        if config.memory.dynamic || failed.contains(&config.name) {
             continue;
         }
         let status = loop {

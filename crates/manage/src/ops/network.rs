@@ -260,7 +260,9 @@ fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
         )));
     }
     let id = Guid::random().map_err(|error| Failure::failed(format!("No random id: {error}")))?;
-    let mut adapter = Adapter::new(id, call.arguments.text("Name").unwrap_or("Network Adapter"));
+    let name = call.arguments.text("Name").unwrap_or("Network Adapter");
+    crate::rules::name::check(name).map_err(Failure::invalid)?;
+    let mut adapter = Adapter::new(id, name);
     if let Some(text) = call.arguments.text("StaticMacAddress") {
         adapter.dynamic_mac = false;
         adapter.mac = mac(text)?;

@@ -153,6 +153,7 @@ fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
 fn make_disk(path: &Path, size: u64) -> Result<PathBuf, Failure> {
     use std::os::unix::fs::OpenOptionsExt;
     super::disk::check_format(path)?;
+    rules::name::check_characters("path", &path.to_string_lossy()).map_err(Failure::invalid)?;
     if size == 0 || !size.is_multiple_of(512) {
         return Err(Failure::invalid(format!("A disk of {size} bytes cannot be; give a multiple of 512.")));
     }

@@ -609,15 +609,88 @@ fn one_that_does_not_answer_does_not_make_others_look_so() {
 }
 
 #[test]
-fn workers_that_do_not_answer_are_waited_for_together() {
+fn all_workers_are_asked_before_any_is_waited_for() {
+    use std::io::{BufRead, BufReader};
+    let status: crate::worker::protocol::Status = serde_json::from_value(serde_json::json!({
+        "state": "Running", "pid": 1, "uptime_seconds": 0.0, "engine": "", "engine_reason": "",
+        "memory_assigned": 0, "memory_resident": 0, "cpu_seconds": 0.0, "cpu_load": 0.0, "nested": false,
+        "resets": 0, "console_bytes": 0, "viewers": 0,
+    }))
+    .unwrap();
+    let answer = crate::worker::protocol::Reply::Status(Box::new(status));
     let world = World::new();
     (0..20).for_each(|n| drop(world.ok("New-VM", &[("Name", format!("vm{n}").as_str().into())])));
-    let _silent = silent(&world);
-    let one = crate::worker::client::LOOK;
-    let since = std::time::Instant::now();
-    assert_eq!(world.host.vms(world.host.configs().unwrap()).iter().filter(|vm| vm.silent).count(), 20);
-    // One after the other they would take twenty times as long.
-    assert!(since.elapsed() < 10 * one);
+    let silent = silent(&world);
+    let (all, host) = (world.host.configs().unwrap(), &world.host);
+    let heard = std::thread::scope(|scope| {
+        // None answers before each of them has heard its question.
+        scope.spawn(|| {
+            let mut asked: Vec<_> = silent.iter().map(|(_, listener)| listener.accept().unwrap().0).collect();
+            for stream in &asked {
+                BufReader::new(stream).read_line(&mut String::new()).unwrap();
+            }
+            for stream in &mut asked {
+                let _ = crate::worker::protocol::write_line(stream, &answer);
+            }
+        });
+        host.vms(all).iter().filter(|vm| vm.status.is_some()).count()
+    });
+    assert_eq!(heard, 20);
+}
+
+#[test]
+fn nothing_is_asked_of_a_worker_that_does_not_answer() {
+    use std::io::Read;
+    let world = World::with(&["vm"]);
+    let held = silent(&world);
+    let bandwidth = ("MaximumBandwidth", Value::Int(8_000_000));
+    let memory = ("StartupBytes", Value::Int(3 << 30));
+    let tried: [(&str, &[(&str, Value)]); 9] = [
+        ("Suspend-VM", &[vm("vm")]),
+        ("Resume-VM", &[vm("vm")]),
+        ("Restart-VM", &[vm("vm"), ("Force", true.into())]),
+        ("Stop-VM", &[vm("vm")]),
+        ("Start-VM", &[vm("vm")]),
+        ("Set-VMMemory", &[vm_name(), memory]),
+        ("Set-VMNetworkAdapter", &[vm_name(), bandwidth]),
+        ("Enable-VMResourceMetering", &[vm_name()]),
+        ("Get-VM", &[vm("vm"), ("Nested", true.into())]),
+    ];
+    for (cmdlet, arguments) in tried {
+        let said = world.error(cmdlet, arguments);
+        assert!(said.contains("does not answer") && said.contains("Stop-VM -TurnOff"), "{cmdlet}: {said}");
+        assert!(!said.contains("os error"), "{cmdlet}: {said}");
+    }
+    // Whatever it finds when it goes on is a question.
+    held[0].1.set_nonblocking(true).unwrap();
+    let mut found = String::new();
+    while let Ok((mut stream, _)) = held[0].1.accept() {
+        let _ = stream.read_to_string(&mut found);
+    }
+    assert!(!found.is_empty() && found.lines().all(|line| line == r#"{"do":"status"}"#), "{found}");
+}
+
+#[test]
+fn what_is_invisible_is_in_no_name() {
+    let world = World::with(&["vm"]);
+    world.ok("New-VMSwitch", &[("Name", "wire".into()), ("SwitchType", "Private".into())]);
+    let name = || Value::from("vm\u{200b}");
+    let disk = world.host.store.home().join("a\u{2060}.raw").display().to_string();
+    let new_disk = [("NewVHDPath", disk.as_str().into()), ("NewVHDSizeBytes", Value::Int(512))];
+    let tried: [(&str, Vec<(&str, Value)>); 8] = [
+        ("New-VM", vec![("Name", name())]),
+        ("Rename-VM", vec![("Name", "vm".into()), ("NewName", name())]),
+        ("New-VMSwitch", vec![("Name", name()), ("SwitchType", "Private".into())]),
+        ("Rename-VMSwitch", vec![("Name", "wire".into()), ("NewName", name())]),
+        ("Add-VMNetworkAdapter", vec![vm_name(), ("Name", name())]),
+        ("Rename-VMNetworkAdapter", vec![vm_name(), ("NewName", name())]),
+        ("New-NetNat", vec![("Name", name()), ("InternalIPInterfaceAddressPrefix", "10.9.0.0/24".into())]),
+        ("New-VM", [vec![("Name", "other".into())], new_disk.to_vec()].concat()),
+    ];
+    for (cmdlet, arguments) in tried {
+        let said = world.error(cmdlet, &arguments);
+        assert!(said.contains("invisible or direction-changing character U+2"), "{cmdlet}: {said}");
+    }
 }
 
 #[test]

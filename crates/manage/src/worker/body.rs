@@ -92,7 +92,7 @@ fn prepare(
         .map_err(|error| format!("the worker's lock cannot be had: {error}"))?
         .ok_or(ANOTHER)?;
     let disks = DiskLocks::take(store, &config)?;
-    factory.open(&config)?;
+    factory.open(&config, disks.files())?;
     let meter = config.metering.then(|| Meter::read(&directory).unwrap_or_default());
     let listener =
         listen(&directory).map_err(|error| format!("the control socket cannot be made: {error}"))?;

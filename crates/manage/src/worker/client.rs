@@ -9,10 +9,17 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A worker that says nothing for so long is stuck.
+/// What is done within this time is done; a worker that lives may need so long on a busy host.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is answered at once if it is answered at all.
 pub const LOOK: Duration = Duration::from_millis(500);
+/// To say that it lives before something is asked of it, by who has looked at it already: both within a second.
+const SIGN: Duration = Duration::from_millis(300);
+
+/// It is there, and does not answer.
+pub fn is_silence(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
+}
 
 /// One connection to a worker.
 pub struct Client {
@@ -41,7 +48,10 @@ impl Client {
         u32::try_from(pid.as_raw_nonzero().get()).ok()
     }
 
+    /// Of a worker that gives a sign of life first: one that is stopped is not to find this when it goes on.
     pub fn ask(&mut self, request: &Request) -> io::Result<Reply> {
+        self.send(&Request::Status)?;
+        self.status_by(Instant::now() + SIGN)?;
         self.ask_within(request, PATIENCE)
     }
 

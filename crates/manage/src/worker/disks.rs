@@ -3,23 +3,41 @@
 use crate::store::{Config, Disk, Store, WorkerLock};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use std::fs::{File, metadata};
+use std::fs::{File, OpenOptions, metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
-/// Held for as long as the VM runs; many may read, or one may write.
-pub struct DiskLocks(#[allow(dead_code)] Vec<File>);
+/// The disks' files, open once. Locked for as long as the VM runs; many may read, or one may write.
+pub struct DiskLocks(Vec<Arc<File>>);
 
 impl DiskLocks {
     /// The error is a sentence with the disk and who has it.
     pub fn take(store: &Store, config: &Config) -> Result<Self, String> {
         config.disks.iter().map(|disk| take(store, config, disk)).collect::<Result<_, _>>().map(Self)
     }
+
+    /// In the order of the configuration's disks.
+    pub fn files(&self) -> &[Arc<File>] {
+        &self.0
+    }
 }
 
-fn take(store: &Store, config: &Config, disk: &Disk) -> Result<File, String> {
+impl Drop for DiskLocks {
+    /// Whoever else has the files still, as the machines of a process that is about to end, holds nobody up.
+    fn drop(&mut self) {
+        for file in &self.0 {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+    }
+}
+
+fn take(store: &Store, config: &Config, disk: &Disk) -> Result<Arc<File>, String> {
     let path = disk.path.display();
-    let file = File::open(&disk.path)
+    let file = OpenOptions::new()
+        .read(true)
+        .write(!disk.read_only)
+        .open(&disk.path)
         .map_err(|error| format!("the disk '{path}' cannot be opened: {error}; check the path"))?;
     let operation = match disk.read_only {
         true => FlockOperation::NonBlockingLockShared,
@@ -31,7 +49,7 @@ fn take(store: &Store, config: &Config, disk: &Disk) -> Result<File, String> {
             user(store, config, disk)
         )),
         // File systems without locks are no reason not to start.
-        _ => Ok(file),
+        _ => Ok(Arc::new(file)),
     }
 }
 

@@ -2,7 +2,9 @@
 //! now.
 
 use super::Client;
+use crate::guid::Guid;
 use crate::store::WorkerLock;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::fs::{major, minor};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -27,6 +29,42 @@ pub fn kill(directory: &Path) -> Result<Option<u32>, String> {
         return Err("its worker cannot be found; end the process that holds worker.lock".into());
     }
     Ok(None)
+}
+
+/// The process that waits for a worker outside of its pid namespace. It ends as the worker does, unless it has been stopped.
+pub struct Outer(OwnedFd);
+
+impl Outer {
+    /// Of the worker that runs this VM now. `None`: it has none.
+    pub fn of(directory: &Path, id: Guid) -> Option<Self> {
+        let worker = holders(directory).into_iter().find(|process| *process != std::process::id())?;
+        let parent = parent(worker)?;
+        let handle = handle(parent)?;
+        // A number that is used anew by now is another's; who only started a worker is not its outer process.
+        (parent == self::parent(worker)? && waits_for(parent, id)).then_some(Self(handle))
+    }
+
+    /// Once the worker is gone: it has a moment to go by itself.
+    pub fn end(&self) {
+        const MOMENT: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+        let gone = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&MOMENT));
+        if gone != Ok(1) {
+            let _ = pidfd_send_signal(&self.0, Signal::KILL);
+        }
+    }
+}
+
+/// proc_pid_status(5)
+fn parent(process: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+/// Whether it was started as this VM's worker, as the worker itself was.
+fn waits_for(process: u32, id: Guid) -> bool {
+    let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
+    let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+    matches!(words[..], [_, b"worker", own, ..] if own == id.to_string().as_bytes())
 }
 
 fn handle(process: u32) -> Option<OwnedFd> {

@@ -11,6 +11,7 @@ use ireko_machine::{
     DiskSpec, Endpoints, Handle, MemoryControl, MemoryState, Nesting, Outcome, Rates, Smbios, Source, Spec,
     Throttle, Vm,
 };
+use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A VM that is ready to run.
@@ -61,9 +62,10 @@ pub trait Remote: Send + Sync {
 
 /// Makes machines from configurations; the same configuration again after a reset.
 pub trait Factory: Send + Sync {
-    /// Opens all that machines of this configuration need, so that making them needs no names. The error is a sentence.
-    fn open(&self, config: &Config) -> Result<(), String> {
-        let _ = config;
+    /// Opens all that machines of this configuration need beside its disks, so that making them needs no names. The error is a
+    /// sentence.
+    fn open(&self, config: &Config, disks: &[Arc<File>]) -> Result<(), String> {
+        let _ = (config, disks);
         Ok(())
     }
     /// The store has another name from now on.
@@ -118,13 +120,13 @@ impl Factory for RealMachines {
         self.limits.clone()
     }
 
-    fn open(&self, config: &Config) -> Result<(), String> {
+    fn open(&self, config: &Config, disks: &[Arc<File>]) -> Result<(), String> {
         layout::check_host_memory(config.memory.startup).map_err(|e| e.to_string())?;
         let engine = config
             .engine
             .parse()
             .and_then(|engine| engine::choose(engine, config.processor.expose_virtualization_extensions));
-        let opened = self.opened(config, engine.map_err(|e| e.to_string())?)?;
+        let opened = self.opened(config, engine.map_err(|e| e.to_string())?, disks)?;
         *self.lock() = Some(opened);
         Ok(())
     }
@@ -158,11 +160,11 @@ impl RealMachines {
 
     /// What a configuration comes to, on this engine.
     pub fn spec(&self, config: &Config, engine: Chosen) -> Result<Spec, String> {
-        spec(config, &self.opened(config, engine)?)
+        spec(config, &self.opened(config, engine, &[])?)
     }
 
-    fn opened(&self, config: &Config, engine: Chosen) -> Result<Opened, String> {
-        let disks = config.disks.iter().map(disk);
+    fn opened(&self, config: &Config, engine: Chosen, open: &[Arc<File>]) -> Result<Opened, String> {
+        let disks = config.disks.iter().enumerate().map(|(number, one)| disk(one, open.get(number)));
         Ok(Opened {
             engine,
             boot: self.boot(config)?,
@@ -188,9 +190,12 @@ pub fn rates(disk: &crate::store::Disk) -> Rates {
     Rates { bytes: disk.maximum_bytes_per_second, operations: disk.maximum_iops }
 }
 
-fn disk(disk: &crate::store::Disk) -> Result<DiskSpec, ireko_machine::MachineError> {
+fn disk(
+    disk: &crate::store::Disk,
+    file: Option<&Arc<File>>,
+) -> Result<DiskSpec, ireko_machine::MachineError> {
     let throttle = Arc::new(Throttle::new(rates(disk)));
-    DiskSpec { throttle, ..DiskSpec::new(&disk.path, disk.read_only) }.open()
+    DiskSpec { throttle, file: file.cloned(), ..DiskSpec::new(&disk.path, disk.read_only) }.open()
 }
 
 fn spec(config: &Config, opened: &Opened) -> Result<Spec, String> {
