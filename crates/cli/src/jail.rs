@@ -20,6 +20,10 @@ pub struct Found {
     pub process_can: Vec<String>,
     /// What a thread can do that runs guest code.
     pub vcpu_can: Vec<String>,
+    /// What a thread can do that carries a guest's frames.
+    pub network_can: Vec<String>,
+    /// What a thread can do that answers on the control socket.
+    pub control_can: Vec<String>,
 }
 
 pub fn run(home: &Path) -> Result<ExitCode> {
@@ -32,10 +36,20 @@ pub fn run(home: &Path) -> Result<ExitCode> {
     run::make_directory(&store.directory(config.id))?;
     let place = Place::behind_walls(&store, &config, layers)?;
     let process_can = possible();
-    let vcpu_can = std::thread::spawn(|| ireko_jail::thread::confine(Kind::Vcpu).map(|()| possible()));
-    let vcpu_can = vcpu_can.join().map_err(|_| anyhow::anyhow!("the confined thread panicked"))??;
-    out!("{}", serde_json::to_string(&Found { layers: place.layers, process_can, vcpu_can })?)?;
+    let found = Found {
+        layers: place.layers,
+        process_can,
+        vcpu_can: possible_for(Kind::Vcpu)?,
+        network_can: possible_for(Kind::Network)?,
+        control_can: possible_for(Kind::Control)?,
+    };
+    out!("{}", serde_json::to_string(&found)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn possible_for(kind: Kind) -> Result<Vec<String>> {
+    let inside = std::thread::spawn(move || ireko_jail::thread::confine(kind).map(|()| possible()));
+    Ok(inside.join().map_err(|_| anyhow::anyhow!("the confined thread panicked"))??)
 }
 
 fn possible() -> Vec<String> {

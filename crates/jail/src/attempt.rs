@@ -31,6 +31,7 @@ pub const ATTEMPTS: &[Attempt] = &[
     Attempt { name: "make a file", make: || File::create("/dev/null").map(drop) },
     Attempt { name: "make a socket to the network", make: || open_socket(AddressFamily::INET) },
     Attempt { name: "make a local socket", make: || open_socket(AddressFamily::UNIX) },
+    Attempt { name: "make a port", make: make_port },
     Attempt { name: "execute a program", make: || Err(sys::execute_nothing()) },
     Attempt { name: "make a process", make: sys::fork_nothing },
     Attempt { name: "map executable memory", make: || sys::map_page(libc::PROT_READ | libc::PROT_EXEC) },
@@ -41,6 +42,12 @@ pub const ATTEMPTS: &[Attempt] = &[
 
 fn open_socket(family: AddressFamily) -> io::Result<()> {
     socket(family, SocketType::STREAM, None)?;
+    Ok(())
+}
+
+/// A switch's port is a datagram socket.
+fn make_port() -> io::Result<()> {
+    socket(AddressFamily::UNIX, SocketType::DGRAM, None)?;
     Ok(())
 }
 

@@ -23,6 +23,8 @@ pub enum Kind {
     Network,
     Disk,
     Device,
+    /// Uses names for the others: of files, and of ports of a switch.
+    Broker,
     /// Waits for its child and ends as that does.
     Waiting,
 }
@@ -121,22 +123,12 @@ const NAMES: &[c_long] = &[
     libc::SYS_unlinkat,
 ];
 
-/// Ports of a switch, which have names: behind the other walls nothing else has.
-const LOOK_UP: &[c_long] = &[
-    libc::SYS_fstat,
-    libc::SYS_connect,
-    libc::SYS_getdents64,
-    libc::SYS_newfstatat,
-    libc::SYS_openat,
-    libc::SYS_statx,
-    libc::SYS_unlink,
-];
+/// Sockets that have names.
+const NAMED_SOCKET: &[c_long] = &[libc::SYS_bind, libc::SYS_connect];
 
 /// Connections, threads and what else a process needs that makes machines and talks to people.
 const PROCESS: &[c_long] = &[
     libc::SYS_accept4,
-    libc::SYS_bind,
-    libc::SYS_connect,
     libc::SYS_dup,
     libc::SYS_dup3,
     libc::SYS_epoll_create1,
@@ -168,12 +160,15 @@ const PROCESS: &[c_long] = &[
 impl Kind {
     fn calls(self) -> Vec<c_long> {
         let more: &[&[c_long]] = match self {
-            Self::Main => &[FILE, SOCKET, NAMES, PROCESS, &[libc::SYS_listen, libc::SYS_memfd_create]],
-            Self::Control => &[FILE, SOCKET, NAMES, PROCESS],
+            Self::Main => {
+                &[FILE, SOCKET, NAMES, NAMED_SOCKET, PROCESS, &[libc::SYS_listen, libc::SYS_memfd_create]]
+            }
+            Self::Control => &[FILE, SOCKET, PROCESS],
+            Self::Broker => &[FILE, SOCKET, NAMES, NAMED_SOCKET],
             // A disk's content that the host has at hand is read at once.
             Self::Vcpu => &[&[libc::SYS_preadv2]],
             Self::Timers | Self::Device => &[],
-            Self::Network => &[SOCKET, LOOK_UP],
+            Self::Network => &[SOCKET],
             Self::Disk => &[FILE],
             Self::Waiting => &[&[libc::SYS_wait4]],
         };
@@ -203,7 +198,7 @@ impl Kind {
             let no_code = || vec![vec![masked(2, libc::PROT_EXEC as u64, 0)]];
             rules.extend([(libc::SYS_mmap, no_code()), (libc::SYS_mprotect, no_code())]);
         }
-        if self.starts_threads() || self == Self::Network {
+        if matches!(self, Self::Main | Self::Broker) {
             let (unix, datagram) = (libc::AF_UNIX as u64, libc::SOCK_DGRAM as u64);
             rules.push((libc::SYS_socket, vec![vec![is(0, unix), masked(1, 0xf, datagram)]]));
         }

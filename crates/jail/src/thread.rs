@@ -13,6 +13,7 @@ impl From<Work> for Kind {
             Work::Network => Self::Network,
             Work::Disk => Self::Disk,
             Work::Device => Self::Device,
+            Work::Broker => Self::Broker,
         }
     }
 }

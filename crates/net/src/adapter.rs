@@ -2,7 +2,7 @@
 
 use crate::frame::{Frame, Mac, is_group};
 use crate::switch::Socket;
-use ireko_vmcore::{Port, Throttle};
+use ireko_vmcore::{Broker, Port, Throttle};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -50,6 +50,7 @@ struct State {
 #[derive(Debug)]
 pub struct Adapter {
     label: String,
+    broker: Broker,
     throttle: Arc<Throttle>,
     state: Mutex<State>,
     plugged: Condvar,
@@ -57,8 +58,13 @@ pub struct Adapter {
 
 impl Adapter {
     pub fn new(label: &str, policy: Policy) -> Self {
+        Self::with(Broker::default(), label, policy)
+    }
+
+    /// One whose threads need no names: the broker makes ports and finds others.
+    pub fn with(broker: Broker, label: &str, policy: Policy) -> Self {
         let state = Mutex::new(State { policy, socket: None, ports: None });
-        Self { label: label.to_owned(), throttle: Arc::default(), state, plugged: Condvar::new() }
+        Self { label: label.to_owned(), broker, throttle: Arc::default(), state, plugged: Condvar::new() }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -82,7 +88,7 @@ impl Adapter {
         }
         state.ports = ports.map(Path::to_owned);
         if let Some(ports) = ports {
-            state.socket = Some(Arc::new(Socket::open(ports, &self.label)?));
+            state.socket = Some(Arc::new(Socket::open_by(&self.broker, ports, &self.label)?));
         }
         self.plugged.notify_all();
         Ok(())

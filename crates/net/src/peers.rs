@@ -112,9 +112,8 @@ impl Peers {
         Self { news: News::of(ports), known: Arc::new([]), present: true, looked: false }
     }
 
-    /// All others, as of now.
-    pub fn all(&mut self, ports: &Path, directory: &File, own: &str) -> Arc<[Arc<Peer>]> {
-        self.look(ports, directory, own);
+    /// All others, as they were when it was last looked.
+    pub fn all(&self) -> Arc<[Arc<Peer>]> {
         self.known.clone()
     }
 
@@ -123,14 +122,22 @@ impl Peers {
         self.known.iter().find(|peer| peer.id == id).cloned()
     }
 
-    /// Whether our own port is there.
-    pub fn present(&mut self, ports: &Path, directory: &File, own: &str) -> bool {
-        self.look(ports, directory, own);
+    /// Whether our own port was there.
+    pub fn present(&self) -> bool {
         self.present
     }
 
-    fn look(&mut self, ports: &Path, directory: &File, own: &str) {
-        if !self.news.any() && self.looked {
+    /// Whether somebody has to look before anything else is believed. Needs no names.
+    pub fn stale(&mut self) -> bool {
+        if self.news.any() {
+            self.looked = false;
+        }
+        !self.looked
+    }
+
+    /// Looks, unless somebody else has by now.
+    pub fn look(&mut self, ports: &Path, directory: &File, own: &str) {
+        if !self.stale() {
             return;
         }
         self.looked = true;
@@ -157,7 +164,7 @@ impl Peers {
     }
 
     /// That port's process is gone.
-    pub fn bury(&mut self, ports: &Path, id: Id) {
+    pub fn bury(&self, ports: &Path, id: Id) {
         for peer in self.known.iter().filter(|peer| peer.id == id) {
             let _ = fs::remove_file(ports.join(&peer.name));
         }

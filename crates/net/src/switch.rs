@@ -3,6 +3,7 @@
 use crate::frame::{Frame, is_group};
 use crate::learned::Learned;
 use crate::peers::{Id, Peer, Peers};
+use ireko_vmcore::Broker;
 use ireko_vmcore::port::LONGEST_FRAME;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
@@ -39,15 +40,28 @@ pub fn clear(ports: &Path, label: &str) {
     }
 }
 
+/// Where a port has its name, and who else has one there. Whoever uses the names is the broker.
 #[derive(Debug)]
-pub struct Socket {
-    socket: UnixDatagram,
+struct Place {
     /// Names in it are reached through this descriptor: a socket's path may have 107 bytes only.
     directory: File,
     ports: PathBuf,
     name: String,
-    id: Id,
     peers: Mutex<Peers>,
+}
+
+impl Place {
+    fn peers(&self) -> MutexGuard<'_, Peers> {
+        self.peers.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+#[derive(Debug)]
+pub struct Socket {
+    socket: UnixDatagram,
+    at: Arc<Place>,
+    broker: Broker,
+    id: Id,
     learned: Mutex<Learned>,
     /// The port that took nothing lately, and until when it gets nothing.
     slow: Mutex<Option<(Id, Instant)>>,
@@ -59,6 +73,17 @@ pub struct Socket {
 impl Socket {
     /// A new port of the switch. `label` is for people who look.
     pub fn open(ports: &Path, label: &str) -> io::Result<Self> {
+        Self::open_by(&Broker::default(), ports, label)
+    }
+
+    /// The same, where this thread may use no names.
+    pub fn open_by(broker: &Broker, ports: &Path, label: &str) -> io::Result<Self> {
+        let (ports, label, own) = (ports.to_owned(), label.to_owned(), broker.clone());
+        let opened = broker.ask(move || Self::make(own, &ports, &label));
+        opened.unwrap_or_else(|| Err(io::Error::other("who makes ports is gone")))
+    }
+
+    fn make(broker: Broker, ports: &Path, label: &str) -> io::Result<Self> {
         let directory = File::open(ports)?;
         let name = format!("{label}.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         // Left by a process of the same number.
@@ -68,26 +93,26 @@ impl Socket {
         let (learned, slow) = Default::default();
         let closed = AtomicBool::new(false);
         let (id, peers) = (Id::of(&name), Mutex::new(Peers::new(ports)));
-        Ok(Self {
-            socket,
-            directory,
-            ports: ports.into(),
-            name,
-            id,
-            peers,
-            learned,
-            slow,
-            closed,
-            patience: Mutex::default(),
-        })
+        let at = Arc::new(Place { directory, ports: ports.into(), name, peers });
+        Ok(Self { socket, at, broker, id, learned, slow, closed, patience: Mutex::default() })
     }
 
     fn learned(&self) -> MutexGuard<'_, Learned> {
         self.learned.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// As of now.
     fn peers(&self) -> MutexGuard<'_, Peers> {
-        self.peers.lock().unwrap_or_else(|e| e.into_inner())
+        let stale = self.at.peers().stale();
+        if stale {
+            self.at_place(|place| place.peers().look(&place.ports, &place.directory, &place.name));
+        }
+        self.at.peers()
+    }
+
+    fn at_place(&self, job: impl FnOnce(&Place) + Send + 'static) {
+        let place = self.at.clone();
+        self.broker.ask(move || job(&place));
     }
 
     /// To the port where the destination was seen, or to all others.
@@ -100,7 +125,7 @@ impl Socket {
         if self.place(frame).is_some_and(|peer| self.give(&peer, datagram)) {
             return;
         }
-        let all = self.peers().all(&self.ports, &self.directory, &self.name);
+        let all = self.peers().all();
         for peer in all.iter() {
             self.give(peer, datagram);
         }
@@ -113,12 +138,9 @@ impl Socket {
             return None;
         }
         let port = self.learned().place(&destination, Instant::now())?;
-        let mut peers = self.peers();
+        let known = self.at.peers().known(port);
         // One that came lately is found by another look.
-        peers.known(port).or_else(|| {
-            peers.all(&self.ports, &self.directory, &self.name);
-            peers.known(port)
-        })
+        known.or_else(|| self.peers().known(port))
     }
 
     fn slow(&self) -> MutexGuard<'_, Option<(Id, Instant)>> {
@@ -137,7 +159,8 @@ impl Socket {
             }
             Err(_) => {
                 self.learned().forget(peer.id);
-                self.peers().bury(&self.ports, peer.id);
+                let gone = peer.id;
+                self.at_place(move |place| place.peers().bury(&place.ports, gone));
                 false
             }
             Ok(_) => true,
@@ -171,15 +194,14 @@ impl Socket {
     /// Wakes who receives; nothing comes any more.
     pub fn close(&self) {
         if !self.closed.swap(true, Ordering::SeqCst) {
-            let _ = fs::remove_file(self.ports.join(&self.name));
+            self.at_place(|place| drop(fs::remove_file(place.ports.join(&place.name))));
             let _ = self.socket.shutdown(std::net::Shutdown::Both);
         }
     }
 
     /// Whether the switch is still there.
     pub fn stands(&self) -> bool {
-        let present = || self.peers().present(&self.ports, &self.directory, &self.name);
-        !self.closed.load(Ordering::SeqCst) && present()
+        !self.closed.load(Ordering::SeqCst) && self.peers().present()
     }
 }
 

@@ -4,6 +4,7 @@
 //! Knows only words and contracts. Must never know an engine, a device or a file format.
 //! Start reading at [`engine`].
 
+pub mod broker;
 pub mod bus;
 pub mod counters;
 pub mod device;
@@ -16,6 +17,7 @@ pub mod thread;
 pub mod throttle;
 pub mod time;
 
+pub use broker::Broker;
 pub use bus::{Bus, Space};
 pub use counters::{NamedCount, WorldCounters};
 pub use device::{Device, Disk};

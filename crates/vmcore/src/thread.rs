@@ -14,6 +14,8 @@ pub enum Work {
     Disk,
     /// Serves a device that needs memory alone, and descriptors that are open.
     Device,
+    /// Uses names of files for the others.
+    Broker,
 }
 
 /// What every thread of a machine does first. By default nothing.

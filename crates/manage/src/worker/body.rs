@@ -17,6 +17,7 @@ use crate::store::run::Kept;
 use crate::store::{self, Config, Meter, Run, Store, WorkerLock};
 use ireko_jail::Layers;
 use ireko_machine::Outcome;
+use ireko_vmcore::Broker;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
@@ -97,7 +98,8 @@ fn prepare(
     let listener =
         listen(&directory).map_err(|error| format!("the control socket cannot be made: {error}"))?;
     let (place, next_signal) = enter(store, &config, confinement, &lock, &listener)?;
-    factory.moved(&place.store);
+    let broker = broker(&place)?;
+    factory.moved(&place.store, &broker);
     let console = Console::default();
     let machine = factory.make(&config, console.clone())?;
     let inner = Inner {
@@ -120,6 +122,7 @@ fn prepare(
         directory: place.store.directory(id),
         pid: place.pid,
         jail: place.layers,
+        broker,
         gauges: place.gauges,
         nested: config.processor.expose_virtualization_extensions,
         started: Instant::now(),
@@ -131,6 +134,14 @@ fn prepare(
         ends::heed_signals(next, Arc::downgrade(&control), gently);
     }
     Ok(Prepared { config, machine: Some(machine), control, listener, _lock: lock, _disks: disks })
+}
+
+/// From the thread that may do what it does: it inherits that thread's walls.
+fn broker(place: &Place) -> Result<Broker, String> {
+    if place.layers.0.is_empty() {
+        return Ok(Broker::default());
+    }
+    Broker::start(ireko_jail::thread::confining()).map_err(|error| format!("no thread for names: {error}"))
 }
 
 fn enter(
@@ -276,7 +287,8 @@ fn sample(control: &std::sync::Weak<Control>) {
         if let Some(meter) = &mut inner.meter {
             meter.add(seconds, cpu, usage.resident_bytes);
             if round.is_multiple_of(10) {
-                let _ = meter.write(&control.directory);
+                let (meter, directory) = (meter.clone(), control.directory.clone());
+                control.broker.ask(move || drop(meter.write(&directory)));
             }
         }
         (before, at, round) = (usage, Instant::now(), round + 1);

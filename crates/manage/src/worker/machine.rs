@@ -11,6 +11,7 @@ use ireko_machine::{
     DiskSpec, Endpoints, Handle, MemoryControl, MemoryState, Nesting, Outcome, Rates, Smbios, Source, Spec,
     Throttle, Vm,
 };
+use ireko_vmcore::Broker;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -68,9 +69,9 @@ pub trait Factory: Send + Sync {
         let _ = (config, disks);
         Ok(())
     }
-    /// The store has another name from now on.
-    fn moved(&self, store: &Store) {
-        let _ = store;
+    /// The store has another name from now on, and who uses names in it is this one.
+    fn moved(&self, store: &Store, broker: &Broker) {
+        let _ = (store, broker);
     }
     /// The error is a sentence.
     fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String>;
@@ -131,8 +132,8 @@ impl Factory for RealMachines {
         Ok(())
     }
 
-    fn moved(&self, store: &Store) {
-        self.network.iter().for_each(|network| network.moved(store.clone()));
+    fn moved(&self, store: &Store, broker: &Broker) {
+        self.network.iter().for_each(|network| network.moved(store.clone(), broker.clone()));
     }
 
     fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String> {

@@ -4,25 +4,34 @@ use crate::guid::Guid;
 use crate::store::{Adapter, Store};
 use ireko_machine::{NicSpec, Rates};
 use ireko_net::Policy;
-use ireko_vmcore::Port;
+use ireko_vmcore::{Broker, Port};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 type Plugs = Vec<(Guid, Arc<ireko_net::Adapter>)>;
 
 pub struct Network {
-    store: Mutex<Store>,
+    store: Mutex<(Store, Broker)>,
     plugs: Mutex<Plugs>,
     settings: Mutex<Option<Vec<Adapter>>>,
 }
 
 impl Network {
     pub fn new(store: Store) -> Self {
-        Self { store: Mutex::new(store), plugs: Mutex::default(), settings: Mutex::default() }
+        Self {
+            store: Mutex::new((store, Broker::default())),
+            plugs: Mutex::default(),
+            settings: Mutex::default(),
+        }
     }
 
-    /// The store has another name from now on.
-    pub fn moved(&self, store: Store) {
-        *self.store.lock().unwrap_or_else(|e| e.into_inner()) = store;
+    /// The store has another name from now on, and who uses names in it is this one.
+    pub fn moved(&self, store: Store, broker: Broker) {
+        *self.store.lock().unwrap_or_else(|e| e.into_inner()) = (store, broker);
+    }
+
+    fn place(&self) -> (Store, Broker) {
+        self.store.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Plugs> {
@@ -31,13 +40,15 @@ impl Network {
 
     /// What a machine with these adapters has.
     pub fn nics(&self, adapters: &[Adapter]) -> Result<Vec<NicSpec>, String> {
+        let broker = self.place().1;
         let mut plugs = self.lock();
         let mut nics = Vec::new();
         for adapter in adapters {
             let policy = policy(adapter)?;
             let known = plugs.iter().find(|(id, _)| *id == adapter.id).map(|(_, plug)| plug.clone());
             let plug = known.unwrap_or_else(|| {
-                let plug = Arc::new(ireko_net::Adapter::new(&adapter.id.to_string(), policy));
+                let plug =
+                    Arc::new(ireko_net::Adapter::with(broker.clone(), &adapter.id.to_string(), policy));
                 plugs.push((adapter.id, plug.clone()));
                 plug
             });
@@ -56,7 +67,11 @@ impl Network {
     /// Takes over what is set of adapters that the machine has.
     pub fn apply(&self, adapters: &[Adapter]) -> Result<(), String> {
         *self.settings.lock().unwrap_or_else(|e| e.into_inner()) = Some(adapters.to_vec());
-        let store = self.store.lock().unwrap_or_else(|e| e.into_inner()).clone();
+        let (store, broker) = self.place();
+        let is_there = |ports: &PathBuf| {
+            let ports = ports.clone();
+            broker.ask(move || ports.is_dir()) == Some(true)
+        };
         for (id, plug) in self.lock().iter() {
             let Some(adapter) = adapters.iter().find(|adapter| adapter.id == *id) else { continue };
             plug.set_policy(policy(adapter)?);
@@ -65,7 +80,7 @@ impl Network {
                 operations: adapter.maximum_frames_per_second,
             });
             // A switch that has been removed is a plug in nothing.
-            let ports = adapter.switch.map(|switch| store.ports(switch)).filter(|ports| ports.is_dir());
+            let ports = adapter.switch.map(|switch| store.ports(switch)).filter(is_there);
             plug.connect(ports.as_deref()).map_err(|error| {
                 format!("the adapter '{}' cannot be plugged into its switch: {error}", adapter.name)
             })?;

@@ -12,6 +12,7 @@ use crate::state::{self, Action, State, Verdict};
 use crate::store::run::Kept;
 use crate::store::{Disk, Meter, Run};
 use ireko_jail::{Kind, Layers};
+use ireko_vmcore::Broker;
 use std::io::{self, BufReader, Read};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -35,6 +36,8 @@ pub struct Control {
     pub directory: PathBuf,
     pub pid: u32,
     pub jail: Layers,
+    /// Uses names for the threads that answer.
+    pub broker: Broker,
     pub gauges: Gauges,
     pub nested: bool,
     pub started: Instant,
@@ -148,7 +151,8 @@ impl Control {
 
     fn paused(&self, paused: bool) {
         self.lock().paused = paused;
-        Run::note_paused(&self.directory, paused);
+        let directory = self.directory.clone();
+        self.broker.ask(move || Run::note_paused(&directory, paused));
     }
 
     /// Of disks that the machine has.
@@ -212,11 +216,16 @@ impl Control {
 
     fn meter(&self, inner: &mut Inner, on: bool) -> Reply {
         inner.meter = on.then(|| Meter { since: crate::host::now(), ..Meter::default() });
-        let kept = match &inner.meter {
-            Some(meter) => meter.write(&self.directory),
-            None => Meter::remove(&self.directory),
-        };
-        kept.map_or_else(|error| Reply::Error(error.to_string()), |()| Reply::Done)
+        let (meter, directory) = (inner.meter.clone(), self.directory.clone());
+        let kept = self.broker.ask(move || match meter {
+            Some(meter) => meter.write(&directory),
+            None => Meter::remove(&directory),
+        });
+        match kept {
+            Some(Ok(())) => Reply::Done,
+            Some(Err(error)) => Reply::Error(error.to_string()),
+            None => Reply::Error("The meter cannot be kept.".into()),
+        }
     }
 }
 
