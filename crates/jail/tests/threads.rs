@@ -48,7 +48,7 @@ fn the_attempts_succeed_without_walls() {
 
 #[test]
 fn a_confined_thread_has_no_rights_and_gets_none() {
-    let status = inside(Kind::Control, || fs::read_to_string("/proc/thread-self/status").unwrap());
+    let status = inside(Kind::Broker, || fs::read_to_string("/proc/thread-self/status").unwrap());
     let value =
         |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
     assert_eq!((value("NoNewPrivs:"), value("Seccomp:")), ("1".into(), "2".into()));
