@@ -83,6 +83,8 @@ pub mod dr6 {
 }
 
 pub mod dr7 {
+    /// L0 to L3 and LE, which a task switch clears.
+    pub const LOCAL: u64 = 0x155;
     pub const GD: u64 = 1 << 13;
     /// Bit 10 reads as one.
     pub const FIXED: u64 = 1 << 10;

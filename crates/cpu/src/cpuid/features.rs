@@ -21,8 +21,9 @@ use Need::{Engine, Host, HostAvx, Many, Nested};
 
 /// Everything that may be advertised; nothing else ever is.
 pub static FEATURES: &[(Feature, Need)] = &[
-    // Leaf 1, EDX. Not VME: virtual-8086 interrupts are not redirected.
+    // Leaf 1, EDX.
     (f::FPU, Host),
+    (f::VME, Engine),
     (f::DE, Engine),
     (f::PSE, Engine),
     (f::TSC, Engine),

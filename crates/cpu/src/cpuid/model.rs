@@ -113,6 +113,7 @@ impl Model {
 
 /// A bit of a control register is there if its feature is.
 const CR4: &[(u64, Feature)] = &[
+    (cr4::VME | cr4::PVI, f::VME),
     (cr4::DE, f::DE),
     (cr4::PSE, f::PSE),
     (cr4::PAE, f::PAE),

@@ -5,6 +5,7 @@ mod long;
 mod protected;
 mod real;
 mod rules;
+mod v86;
 
 use crate::svm::{exception_intercept, shutdown_intercept};
 use crate::{Cpu, Fault};

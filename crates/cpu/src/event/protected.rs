@@ -1,8 +1,10 @@
 //! Delivery in protected mode, from virtual-8086 mode too (APM vol. 2, 8.7 and 8.8).
 
 use super::entry::{self, Start};
+use super::v86;
 use crate::system::descriptor::{accessed, checked_target, fetch};
 use crate::system::stack::Stack;
+use crate::system::task::{self, Cause};
 use crate::{Cpu, Fault};
 use ireko_nested::{Event, EventKind};
 use ireko_x86::Segment;
@@ -16,16 +18,20 @@ const SAVED: [usize; 4] = [seg::GS, seg::FS, seg::DS, seg::ES];
 
 pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
     let v86 = cpu.regs.v86();
-    // INT n in virtual-8086 mode needs IOPL 3 (APM vol. 2, 10.3); there is no VME here that would lift this.
-    if v86 && event.kind == EventKind::SoftwareInterrupt && cpu.regs.rflags & rflags::IOPL != rflags::IOPL {
-        return Err(Fault::gp(0));
+    if v86 && event.kind == EventKind::SoftwareInterrupt {
+        if v86::redirected(cpu, event.vector)? {
+            return v86::deliver(cpu, event, rip);
+        }
+        if cpu.regs.rflags & rflags::IOPL != rflags::IOPL {
+            return Err(Fault::gp(0));
+        }
     }
     let gate = entry::gate(cpu, event)?;
     if gate.kind == kind::TASK {
-        let vector = event.vector;
-        return Err(Fault::Unsupported(format!(
-            "vector {vector:#x} has a task gate, and hardware task switches are not done: use an interrupt gate"
-        )));
+        let flags = entry::flags_image(cpu, event);
+        task::switch(cpu, gate.selector, Cause::Event(event.error), rip, flags)?;
+        entry::entered(cpu, event);
+        return Ok(());
     }
     let target = fetch(cpu, gate.selector, vector::GP)?;
     let (code, cpl) = entry::handler(cpu, &target)?;

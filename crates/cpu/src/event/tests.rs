@@ -198,13 +198,6 @@ fn a_16_bit_gate_pushes_words() {
 }
 
 #[test]
-fn a_task_gate_is_reported_as_unsupported() {
-    let mut cpu = protected();
-    gate(&mut cpu, 0x20, 0x8500);
-    assert!(matches!(deliver(&mut cpu, external(0x20), 0), Err(Fault::Unsupported(_))));
-}
-
-#[test]
 fn an_interrupt_in_virtual_8086_mode_saves_and_clears_the_data_segments() {
     let mut cpu = protected();
     set_level(&mut cpu, 3);

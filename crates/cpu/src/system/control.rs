@@ -113,6 +113,10 @@ fn write_cr3(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
     if cpu.regs.long_mode() {
         require(new & !PHYSICAL_MASK == 0)?;
     }
+    load_cr3(cpu, new, no_flush)
+}
+
+pub fn load_cr3(cpu: &mut Cpu, new: u64, no_flush: bool) -> Result<(), Fault> {
     if let Some(entries) = top_level(cpu, cpu.regs.cr0, new, cpu.regs.cr4)? {
         cpu.regs.pdpte = entries;
     }

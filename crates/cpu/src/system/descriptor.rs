@@ -71,6 +71,13 @@ pub fn mark(cpu: &mut Cpu, entry: &mut Entry, bits: u8) -> Result<(), Fault> {
     cpu.store(cpu.system_linear(entry.address.wrapping_add(ACCESS_BYTE)), 1, byte, Privilege::System)
 }
 
+/// Clears bits of the access byte in memory and in `entry`.
+pub fn clear(cpu: &mut Cpu, entry: &mut Entry, bits: u8) -> Result<(), Fault> {
+    entry.raw &= !(u64::from(bits) << 40);
+    let byte = entry.raw >> 40 & 0xff;
+    cpu.store(cpu.system_linear(entry.address.wrapping_add(ACCESS_BYTE)), 1, byte, Privilege::System)
+}
+
 /// Marks a code or data descriptor accessed and gives the segment it makes, with this RPL in the selector.
 pub fn accessed(cpu: &mut Cpu, mut entry: Entry, rpl: u8) -> Result<Segment, Fault> {
     mark(cpu, &mut entry, ACCESSED)?;

@@ -6,6 +6,7 @@ use crate::operand::mask;
 use crate::system::descriptor::{Entry, accessed, checked_code, checked_target, fetch, upper};
 use crate::system::iret::{commit, return_code, return_stack};
 use crate::system::stack::Stack;
+use crate::system::task::{self, Cause};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction, OpKind};
 use ireko_x86::Segment;
@@ -134,11 +135,9 @@ fn system(cpu: &mut Cpu, target: &Entry, how: Transfer, back: u64) -> Result<(),
     if !descriptor.present() {
         return Err(target.fault(vector::NP));
     }
-    if !matches!(descriptor.kind(), kind::CALL16 | kind::CALL32) {
-        let selector = target.selector;
-        return Err(Fault::Unsupported(format!(
-            "a far transfer to selector {selector:#x} is a hardware task switch, and those are not done: use a call gate"
-        )));
+    if let Some(selector) = task::named(target) {
+        let cause = if how == Transfer::Jump { Cause::Jump } else { Cause::Call };
+        return task::switch(cpu, selector, cause, back, cpu.regs.rflags);
     }
     let high = if long { upper(cpu, target, vector::GP)? } else { 0 };
     gate(cpu, &Gate::new(target.raw, high), how, back)

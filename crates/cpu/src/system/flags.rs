@@ -1,11 +1,11 @@
-//! Instructions on RFLAGS: CLI, STI, PUSHF, POPF, STAC, CLAC, CLD, STD. There is no VME and no PVI here, so that below
-//! IOPL these fault.
+//! Instructions on RFLAGS: CLI, STI, PUSHF, POPF, STAC, CLAC, CLD, STD. Programs that IOPL does not let change IF have VIF
+//! instead where the system says so (APM vol. 2, 8.10: virtual-mode extensions and protected-mode virtual interrupts).
 
 use crate::operand::mask;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
 use ireko_nested::Intercept;
-use ireko_x86::bits::rflags as flag;
+use ireko_x86::bits::{cr4, rflags as flag};
 
 fn iopl(cpu: &Cpu) -> u8 {
     (cpu.regs.rflags >> 12 & 3) as u8
@@ -16,20 +16,55 @@ fn may_mask(cpu: &Cpu) -> Result<(), Fault> {
     if cpu.regs.cpl <= iopl(cpu) { Ok(()) } else { Err(Fault::gp(0)) }
 }
 
-/// PUSHF and POPF in virtual-8086 mode need IOPL 3 (APM vol. 2, 10.3).
-fn v86_iopl(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.regs.v86() { may_mask(cpu) } else { Ok(()) }
+/// Virtual-8086 mode without IOPL 3 has 16-bit images of the flags, with VIF for IF (APM vol. 2, 8.10.1).
+pub fn v86_virtual(cpu: &Cpu, size: usize) -> Result<bool, Fault> {
+    if !cpu.regs.v86() || may_mask(cpu).is_ok() {
+        return Ok(false);
+    }
+    if cpu.regs.cr4 & cr4::VME != 0 && size == 2 { Ok(true) } else { Err(Fault::gp(0)) }
+}
+
+/// The image that such a program sees: IOPL 3, and VIF where IF is.
+pub fn virtual_image(cpu: &Cpu) -> u64 {
+    let flags = cpu.regs.rflags;
+    let interrupt = if flags & flag::VIF != 0 { flag::IF } else { 0 };
+    flags & !flag::IF | interrupt | flag::IOPL
+}
+
+/// Loads such an image, in which IF is VIF's. #GP if the system has to know: TF, or interrupts on while one is pending.
+pub fn load_virtual(cpu: &mut Cpu, image: u64) {
+    const OPEN: u64 = (flag::ARITHMETIC | flag::TF | flag::DF | flag::NT) & 0xffff;
+    let interrupt = if image & flag::IF != 0 { flag::VIF } else { 0 };
+    cpu.regs.rflags = cpu.regs.rflags & !(OPEN | flag::VIF | flag::RF) | image & OPEN | interrupt;
+}
+
+pub fn check_virtual(cpu: &Cpu, image: u64) -> Result<(), Fault> {
+    let pending = image & flag::IF != 0 && cpu.regs.rflags & flag::VIP != 0;
+    if pending || image & flag::TF != 0 { Err(Fault::gp(0)) } else { Ok(()) }
+}
+
+/// Whether CLI and STI are for VIF here; #GP if they are for nothing.
+fn masks_virtually(cpu: &Cpu) -> Result<bool, Fault> {
+    if may_mask(cpu).is_ok() {
+        return Ok(false);
+    }
+    let extension = if cpu.regs.v86() { cr4::VME } else { cr4::PVI };
+    if cpu.regs.cr4 & extension != 0 && cpu.regs.cpl == 3 { Ok(true) } else { Err(Fault::gp(0)) }
 }
 
 pub fn cli(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
-    may_mask(cpu)?;
-    cpu.regs.rflags &= !flag::IF;
+    let flag = if masks_virtually(cpu)? { flag::VIF } else { flag::IF };
+    cpu.regs.rflags &= !flag;
     Ok(Next::Advance)
 }
 
 /// Interrupts stay held off until after the next instruction, if they were off.
 pub fn sti(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
-    may_mask(cpu)?;
+    if masks_virtually(cpu)? {
+        check_virtual(cpu, flag::IF)?;
+        cpu.regs.rflags |= flag::VIF;
+        return Ok(Next::Advance);
+    }
     cpu.shadow |= cpu.regs.rflags & flag::IF == 0;
     cpu.regs.rflags |= flag::IF;
     Ok(Next::Resync)
@@ -72,15 +107,21 @@ fn size(insn: &Instruction) -> usize {
 
 pub fn pushf(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.intercept(Intercept::Pushf)?;
-    v86_iopl(cpu)?;
-    cpu.push(size(insn), cpu.regs.rflags & !(flag::VM | flag::RF))?;
+    let flags = if v86_virtual(cpu, size(insn))? { virtual_image(cpu) } else { cpu.regs.rflags };
+    cpu.push(size(insn), flags & !(flag::VM | flag::RF))?;
     Ok(Next::Advance)
 }
 
 pub fn popf(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.intercept(Intercept::Popf)?;
-    v86_iopl(cpu)?;
     let size = size(insn);
+    if v86_virtual(cpu, size)? {
+        let image = cpu.peek(0, size)?;
+        check_virtual(cpu, image)?;
+        let image = cpu.pop(size)?;
+        load_virtual(cpu, image);
+        return Ok(Next::Resync);
+    }
     let image = cpu.pop(size)?;
     let always = flag::ARITHMETIC | flag::TF | flag::DF | flag::NT | flag::AC | flag::ID;
     let interrupt = if may_mask(cpu).is_ok() { flag::IF } else { 0 };

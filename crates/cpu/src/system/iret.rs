@@ -5,7 +5,9 @@ use crate::operand::mask;
 use crate::system::descriptor::{
     Entry, accessed, checked_code, checked_stack, checked_target, fetch, null_stack,
 };
+use crate::system::flags;
 use crate::system::stack::peek_all;
+use crate::system::task;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
 use ireko_nested::Intercept;
@@ -28,13 +30,10 @@ pub fn iret(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     if !cpu.regs.protected() {
         within_mode(cpu, size, OPEN | flag::IF | flag::IOPL)?;
     } else if cpu.regs.v86() {
-        // There is no VME here, so IRET needs IOPL 3 (APM vol. 2, 10.3).
-        if cpu.regs.rflags & flag::IOPL != flag::IOPL {
-            return Err(Fault::gp(0));
-        }
-        within_mode(cpu, size, OPEN | flag::IF)?;
+        within_v86(cpu, size)?;
     } else {
-        protected(cpu, size)?;
+        let back = cpu.following(insn);
+        protected(cpu, size, back)?;
     }
     cpu.nmi_blocked = false;
     Ok(Next::Jump)
@@ -44,6 +43,18 @@ pub fn iret(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 fn load_flags(cpu: &mut Cpu, size: usize, image: u64, open: u64) {
     let open = open & mask(size);
     cpu.regs.rflags = cpu.regs.rflags & !open | image & open;
+}
+
+/// From virtual-8086 mode to itself: with IOPL 3, or with a flags image that has VIF for IF.
+fn within_v86(cpu: &mut Cpu, size: usize) -> Result<(), Fault> {
+    if !flags::v86_virtual(cpu, size)? {
+        return within_mode(cpu, size, OPEN | flag::IF);
+    }
+    let image = cpu.peek(2 * size as u64, size)?;
+    flags::check_virtual(cpu, image)?;
+    within_mode(cpu, size, 0)?;
+    flags::load_virtual(cpu, image);
+    Ok(())
 }
 
 /// In real mode, or from virtual-8086 mode to itself.
@@ -60,9 +71,9 @@ fn within_mode(cpu: &mut Cpu, size: usize, open: u64) -> Result<(), Fault> {
     Ok(())
 }
 
-fn protected(cpu: &mut Cpu, size: usize) -> Result<(), Fault> {
+fn protected(cpu: &mut Cpu, size: usize, back: u64) -> Result<(), Fault> {
     if cpu.regs.rflags & flag::NT != 0 {
-        return Err(nested_task(cpu));
+        return task::back(cpu, back);
     }
     let mut values = [0; 5];
     // In 64-bit mode SS:RSP is always popped, else only on a return to an outer level.
@@ -97,16 +108,6 @@ fn privileged_flags(cpu: &Cpu) -> u64 {
     let interrupt = if cpu.regs.cpl <= iopl { flag::IF } else { 0 };
     let kernel = if cpu.regs.cpl == 0 { flag::IOPL | flag::VIF | flag::VIP } else { 0 };
     interrupt | kernel
-}
-
-/// NT: #GP in long mode, else a return to the previous task.
-fn nested_task(cpu: &Cpu) -> Fault {
-    if cpu.regs.long_mode() {
-        return Fault::gp(0);
-    }
-    Fault::Unsupported(
-        "IRET with RFLAGS.NT set is a hardware task switch, and those are not done: clear NT first".into(),
-    )
 }
 
 /// Checks the code segment that a far return or IRET goes to.

@@ -14,12 +14,15 @@ pub mod selector;
 pub mod stack;
 pub mod syscall;
 pub mod table;
+pub mod task;
 pub mod time;
 pub mod wait;
 pub mod xcr;
 
 #[cfg(test)]
 pub(crate) mod bench;
+#[cfg(test)]
+mod task_tests;
 #[cfg(test)]
 mod tests;
 

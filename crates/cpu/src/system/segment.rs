@@ -21,7 +21,7 @@ pub fn checked(cpu: &mut Cpu, index: usize, selector: u16) -> Result<Segment, Fa
         let old = cpu.regs.seg[index];
         return Ok(Segment { base: u64::from(selector) << 4, selector, ..old });
     }
-    if index == seg::SS { checked_ss(cpu, selector) } else { checked_data(cpu, selector) }
+    if index == seg::SS { checked_ss(cpu, selector) } else { checked_data(cpu, selector, vector::GP) }
 }
 
 fn checked_ss(cpu: &mut Cpu, selector: u16) -> Result<Segment, Fault> {
@@ -33,17 +33,18 @@ fn checked_ss(cpu: &mut Cpu, selector: u16) -> Result<Segment, Fault> {
     if allowed { Ok(null_stack(cpl)) } else { Err(Fault::gp(0)) }
 }
 
-fn checked_data(cpu: &mut Cpu, selector: u16) -> Result<Segment, Fault> {
+/// A data segment, or code that can be read; `vector` if the selector is of neither.
+pub fn checked_data(cpu: &mut Cpu, selector: u16, vector: u8) -> Result<Segment, Fault> {
     if is_null(selector) {
         return Ok(Segment { selector, ..Segment::default() });
     }
-    let entry = fetch(cpu, selector, vector::GP)?;
+    let entry = fetch(cpu, selector, vector)?;
     let data = entry.segment();
     let rpl = (selector & RPL) as u8;
     let kind = data.is_user() && (!data.is_code() || data.readable());
     let open = data.is_code() && data.conforming();
     if !kind || (!open && data.dpl() < rpl.max(cpu.regs.cpl)) {
-        return Err(entry.fault(vector::GP));
+        return Err(entry.fault(vector));
     }
     if !data.present() {
         return Err(entry.fault(vector::NP));

@@ -175,17 +175,99 @@ fn a_long_mode_call_gate_pushes_the_old_stack() {
 }
 
 #[test]
-fn a_far_jump_to_a_task_is_reported_as_unsupported() {
-    let mut cpu = protected();
-    assert!(matches!(run(&mut cpu, &[0xea, 0, 0, 0, 0, TASK as u8, 0]), Err(Fault::Unsupported(_))));
-}
-
-#[test]
 fn a_far_jump_to_a_16_bit_segment_beyond_its_limit_is_refused() {
     let mut cpu = protected();
     assert_eq!(run(&mut cpu, &[0xea, 0, 0, 1, 0, CODE16 as u8, 0]), gp(0));
     run(&mut cpu, &[0xea, 0, 0x60, 0, 0, CODE16 as u8, 0]).unwrap();
     assert!(!cpu.regs.seg[seg::CS].big());
+}
+
+/// Virtual-8086 mode with CR4.VME, IOPL 0, at 600:0, stack at 800:100.
+fn extended_v86() -> crate::Cpu {
+    let mut cpu = protected();
+    cpu.regs.cr4 |= cr4::VME;
+    cpu.regs.rflags |= rflags::VM;
+    cpu.regs.cpl = 3;
+    for (index, selector) in [0, 0x600, 0x800, 0, 0, 0].into_iter().enumerate() {
+        cpu.regs.seg[index] = crate::system::iret::v86_segment(selector);
+    }
+    (cpu.regs.gpr[gpr::RSP], cpu.regs.rip) = (0x100, 0);
+    // The bitmap of interrupts, and the I/O map behind it.
+    write(&mut cpu, TSS + 0x66, &0x88u16.to_le_bytes());
+    cpu.regs.tr.limit = 0x100;
+    cpu
+}
+
+/// APM vol. 2, 8.10.1: CLI and STI are for VIF.
+#[test]
+fn virtual_8086_programs_mask_interrupts_virtually() {
+    let mut cpu = extended_v86();
+    run(&mut cpu, &[0xfb]).unwrap();
+    assert_eq!(cpu.regs.rflags & (rflags::VIF | rflags::IF), rflags::VIF);
+    run(&mut cpu, &[0xfa]).unwrap();
+    assert_eq!(cpu.regs.rflags & rflags::VIF, 0);
+    cpu.regs.rflags |= rflags::VIP;
+    assert_eq!(run(&mut cpu, &[0xfb]), gp(0), "one is pending");
+}
+
+#[test]
+fn virtual_8086_programs_see_vif_as_their_interrupt_flag() {
+    let mut cpu = extended_v86();
+    cpu.regs.rflags |= rflags::VIF;
+    run(&mut cpu, &[0x9c]).unwrap();
+    assert_eq!(u64::from(read16(&mut cpu, 0x80fe)), rflags::IF | rflags::IOPL | 2);
+    write(&mut cpu, 0x80fe, &[0x03, 0]);
+    run(&mut cpu, &[0x9d]).unwrap();
+    assert_eq!(cpu.regs.rflags, rflags::VM | 3);
+    assert_eq!(run(&mut cpu, &[0x66, 0x9c]), gp(0), "only with 16 bits");
+}
+
+/// What the system has to see: a trap flag, and interrupts on while one is pending.
+#[test]
+fn popf_of_a_virtual_8086_program_faults_and_moves_nothing() {
+    let mut cpu = extended_v86();
+    write(&mut cpu, 0x8100, &[0x02, 1]);
+    assert_eq!((run(&mut cpu, &[0x9d]), cpu.regs.gpr[gpr::RSP]), (gp(0), 0x100));
+    write(&mut cpu, 0x8100, &[0x02, 2]);
+    cpu.regs.rflags |= rflags::VIP;
+    assert_eq!(run(&mut cpu, &[0x9d]), gp(0));
+}
+
+#[test]
+fn iret_of_a_virtual_8086_program_sets_vif() {
+    let mut cpu = extended_v86();
+    write(&mut cpu, 0x8100, &[0x34, 0x12, 0x00, 0x07, 0x03, 0x02]);
+    run(&mut cpu, &[0xcf]).unwrap();
+    assert_eq!((cpu.regs.rip, cpu.regs.seg[seg::CS].base), (0x1234, 0x7000));
+    assert_eq!(cpu.regs.rflags, rflags::VM | rflags::VIF | 3);
+}
+
+/// APM vol. 2, 8.10.2: a clear bit leaves the interrupt to the program.
+#[test]
+fn int_of_a_virtual_8086_program_stays_there_by_a_bit() {
+    let mut cpu = extended_v86();
+    write(&mut cpu, 0x21 * 4, &[0x45, 0x23, 0x00, 0x07]);
+    cpu.regs.rflags |= rflags::VIF;
+    run(&mut cpu, &[0xcd, 0x21]).unwrap();
+    assert!(cpu.regs.v86());
+    assert_eq!((cpu.regs.rip, cpu.regs.seg[seg::CS].base, cpu.regs.gpr[gpr::RSP]), (0x2345, 0x7000, 0xfa));
+    assert_eq!((read16(&mut cpu, 0x80fa), read16(&mut cpu, 0x80fc)), (2, 0x600));
+    assert_eq!(u64::from(read16(&mut cpu, 0x80fe)), rflags::IF | rflags::IOPL | 2);
+    assert_eq!(cpu.regs.rflags & rflags::VIF, 0);
+    write(&mut cpu, TSS + 0x68 + 4, &[2]);
+    run(&mut cpu, &[0xcd, 0x21]).unwrap();
+    assert_eq!(cpu.regs.rip, HANDLER + 16 * u64::from(vector::GP), "the system's, and IOPL is 0");
+}
+
+/// APM vol. 2, 8.10.3: CLI and STI of programs in protected mode.
+#[test]
+fn protected_programs_mask_interrupts_virtually() {
+    let mut cpu = protected();
+    set_level(&mut cpu, 3);
+    assert_eq!(run(&mut cpu, &[0xfb]), gp(0));
+    cpu.regs.cr4 |= cr4::PVI;
+    run(&mut cpu, &[0xfb]).unwrap();
+    assert_eq!(cpu.regs.rflags & (rflags::VIF | rflags::IF), rflags::VIF);
 }
 
 #[test]
