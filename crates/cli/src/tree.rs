@@ -22,7 +22,6 @@ pub struct TreeArgs {
 pub fn run(args: &TreeArgs) -> Result<ExitCode> {
     let host = crate::vm::host()?;
     let answer = records(&host, "Get-VM", &args.names, true)?;
-    let vms = records(&host, "Get-VM", &args.names, false)?;
     for error in &answer.errors {
         say!("ireko: {}", printable(&error.message));
     }
@@ -32,7 +31,9 @@ pub fn run(args: &TreeArgs) -> Result<ExitCode> {
     if args.json {
         let trees: Vec<Json> = trees(&answer.records).iter().map(|tree| document(tree)).collect();
         out!("{}", serde_json::to_string_pretty(&trees)?)?;
-    } else {
+    } else if !answer.records.is_empty() || answer.errors.is_empty() {
+        // Whoever does not answer is not asked again.
+        let vms = records(&host, "Get-VM", &args.names, false)?;
         crate::output::out(text(&answer.records, &vms.records).as_bytes())?;
     }
     Ok(if answer.errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -320,6 +320,40 @@ fn signal(process: u64, signal: &str) {
     assert!(status.success());
 }
 
+/// Field `name` of proc_pid_status(5), while the process is there.
+fn status(process: u64, name: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next().map(str::to_owned)
+}
+
+#[test]
+fn a_stopped_process_outside_of_the_workers_namespace_goes_with_it() {
+    let home = Home::new("outer");
+    home.create(SLEEPS);
+    for both in [false, true] {
+        home.ok(&["vm", "start", "vm"]);
+        let worker = home.property("WorkerProcessId").as_u64().unwrap();
+        let outer: u64 = status(worker, "PPid:").unwrap().parse().unwrap();
+        let words = fs::read(format!("/proc/{outer}/cmdline")).unwrap();
+        if !words.split(|byte| *byte == 0).any(|word| word == b"worker") {
+            eprintln!("left out: workers have no pid namespace here, so nobody waits outside");
+            return;
+        }
+        signal(outer, "-STOP");
+        if both {
+            signal(worker, "-STOP");
+        }
+        home.ok(&["vm", "stop", "vm", "--turn-off"]);
+        // Whoever started it may have to reap it yet.
+        let since = std::time::Instant::now();
+        while status(outer, "State:").is_some_and(|state| state != "Z") {
+            assert!(since.elapsed() < std::time::Duration::from_secs(60), "process {outer} stays");
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
 #[test]
 fn a_worker_that_is_stopped_is_shown_as_such_and_turned_off() {
     let home = Home::new("stopped");

@@ -55,6 +55,38 @@ fn every_layer_says_what_it_comes_to_or_why_it_is_missing() {
     );
 }
 
+/// A root like a container's: one user, without CAP_SYS_ADMIN, where no user namespace can be had.
+const POOR: &str =
+    "echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set -sys_admin \"$@\"";
+
+#[test]
+fn where_no_namespace_can_be_had_each_is_told_and_the_root_is_changed_by_chroot() {
+    let home = Home::new("poor");
+    let poor = |program: &str, arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        command.args(["--user", "--map-root-user", "sh", "-c", POOR, "sh", program]).args(arguments);
+        command.env_clear().env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").stdin(Stdio::null());
+        command.output()
+    };
+    if !poor("true", &[]).is_ok_and(|output| output.status.success()) {
+        eprintln!("left out: no user namespace can be had here, or no unshare(1) or setpriv(1)");
+        return;
+    }
+    let output = poor(env!("CARGO_BIN_EXE_ireko"), &["jail", &home.0.display().to_string()]).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let layers = &found["layers"];
+    for name in ["user", "mount", "IPC", "network", "pid"].map(|kind| format!("{kind} namespace")) {
+        let layer = layers.as_array().unwrap().iter().find(|layer| layer["name"] == name.as_str()).unwrap();
+        let why = layer["what"].as_str().unwrap();
+        assert!(layer["in_force"] == false && (why.contains("EPERM") || why.contains("ENOSPC")), "{layer}");
+    }
+    for name in ["empty root", "capabilities", "no new privileges", "not dumpable", "seccomp"] {
+        assert!(in_force(layers, name), "{name}: {layers}");
+    }
+    assert_eq!(found["vcpu_can"], serde_json::json!([]));
+}
+
 #[test]
 fn every_thread_of_a_running_vm_is_confined_and_a_reset_needs_no_way_out() {
     let home = Home::new("worker");

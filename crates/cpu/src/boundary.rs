@@ -198,8 +198,11 @@ pub(crate) mod tests {
     }
 
     use crate::access::SUPERVISOR_ALL;
+    use crate::phys::Physical;
     use crate::system::bench::{self, CODE};
-    use ireko_vmcore::{Bus, Halt, Space, Stop};
+    use ireko_vmcore::memory::BLOCK;
+    use ireko_vmcore::{Bus, Halt, Memory, Space, Stop};
+    use std::sync::Arc;
 
     struct Nothing;
     impl Bus for Nothing {
@@ -207,18 +210,49 @@ pub(crate) mod tests {
         fn write(&self, _: Space, _: u64, _: &[u8]) {}
     }
 
+    const DATA: u64 = 0x7_0000;
+
     /// Runs code whose data page leads to host memory that cannot be accessed.
     fn misled(code: &[u8]) -> Halt {
-        const DATA: u64 = 0x7_0000;
+        misled_to(bench::long().banks.current().entry(SUPERVISOR_ALL, DATA).host, code)
+    }
+
+    fn misled_to(nowhere: u64, code: &[u8]) -> Halt {
         let mut cpu = bench::long();
         bench::write(&mut cpu, CODE, code);
         for gpr in [3, 6, 7] {
             cpu.regs.gpr[gpr] = DATA;
         }
         cpu.regs.gpr[1] = 8;
-        let nowhere = cpu.banks.current().entry(SUPERVISOR_ALL, DATA).host;
         cpu.banks.current().fill(SUPERVISOR_ALL, DATA, nowhere as *mut u8, true, false);
         cpu.run_guarded(&Nothing, &Stop::default())
+    }
+
+    /// Memory with one block that was there, and the host address that somebody has looked up before it went.
+    fn gone() -> (Arc<Memory>, u64) {
+        const ROOM: u64 = 1 << 32;
+        let memory = Arc::new(Memory::with_room(&[(0, 0x1000)], Some((ROOM, BLOCK))).unwrap());
+        memory.plug(ROOM, BLOCK).unwrap();
+        let looked_up = Physical::new(memory.clone()).host(ROOM).unwrap() as u64;
+        assert_eq!(touch(looked_up), Ok(0));
+        let other = memory.clone();
+        std::thread::spawn(move || other.unplug(ROOM, BLOCK).unwrap()).join().unwrap();
+        (memory, looked_up)
+    }
+
+    #[test]
+    fn a_block_that_went_after_it_was_looked_up_is_a_fault_and_no_end() {
+        let (_memory, stale) = gone();
+        assert_eq!(touch(stale).unwrap_err().address, stale);
+    }
+
+    #[test]
+    fn whoever_still_reaches_for_a_block_that_went_ends_the_run_with_a_report() {
+        let (_memory, stale) = gone();
+        for code in [&[0x8b, 0x03][..], &[0xf3, 0xa4], &[0xac]] {
+            let halt = misled_to(stale, code);
+            assert!(is_reported(&halt), "{code:x?}: {halt:?}");
+        }
     }
 
     fn is_reported(halt: &Halt) -> bool {

@@ -9,6 +9,7 @@ use ireko_x86::bits::{cr0, cr4, efer};
 use ireko_x86::descriptor::{ATTR_FLAT_CODE64, ATTR_FLAT_DATA};
 use ireko_x86::regs::{gpr, seg};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const CODE: u64 = 0x1000;
 const STACK: u64 = 0x9000;
@@ -71,7 +72,7 @@ fn run_on(memory: Arc<Memory>, code: &[u8], plugged: bool) -> (Cpu, Halt) {
     (regs.gpr[gpr::RDI], regs.gpr[gpr::RSI]) = (ROOM, ROOM);
     cpu.flush_tlb(false);
     let stop = Stop::default();
-    let halt = cpu.run(&Board { memory, stop: stop.clone() }, &stop);
+    let halt = cpu.run_guarded(&Board { memory, stop: stop.clone() }, &stop);
     (cpu, halt)
 }
 
@@ -130,6 +131,35 @@ fn page_tables_in_an_unplugged_block_map_nothing() {
     // mov cr3, rdi; the next fetch walks there, faults, and finds no handler.
     let (_, halt) = run(&[0x0f, 0x22, 0xdf], false);
     assert!(matches!(halt, Halt::Shutdown(_)), "{halt:?}");
+}
+
+#[test]
+fn a_block_that_comes_and_goes_under_a_processors_routines_ends_no_process() {
+    let memory = Arc::new(Memory::with_room(&[(0, 0x4_0000)], Some((ROOM, 4 * BLOCK))).unwrap());
+    let (other, over) = (memory.clone(), Arc::new(AtomicBool::new(false)));
+    let ends = over.clone();
+    let host = std::thread::spawn(move || {
+        while !ends.load(Ordering::Relaxed) {
+            other.plug(ROOM, BLOCK).unwrap();
+            other.unplug(ROOM, BLOCK).unwrap();
+        }
+    });
+    // mov ecx, 5000
+    // again: mov edi, room; mov esi, edi; lodsq; mov esi, edi; stosq; push rcx
+    // mov ecx, 512; mov edi, room; rep stosq; pop rcx; loop again
+    let code = [
+        &[0xb9, 0x88, 0x13, 0, 0][..],
+        &[0xbf, 0, 0, 0x20, 0, 0x89, 0xfe, 0x48, 0xad, 0x89, 0xfe, 0x48, 0xab, 0x51],
+        &[0xb9, 0, 2, 0, 0, 0xbf, 0, 0, 0x20, 0, 0xf3, 0x48, 0xab, 0x59, 0xe2, 0xe2],
+    ];
+    let (_, halt) = run_on(memory, &code.concat(), false);
+    over.store(true, Ordering::Relaxed);
+    host.join().unwrap();
+    let reported = |why: &str| why.contains("an engine fault");
+    assert!(
+        matches!(&halt, Halt::Stopped) || matches!(&halt, Halt::Failed(why) if reported(why)),
+        "{halt:?}"
+    );
 }
 
 #[test]

@@ -110,14 +110,15 @@ fn change_root(
         Some(Err(error)) => format!("the root cannot be replaced: {error}"),
         None => "there are no mounts of its own".into(),
     };
-    let chroot = |identity| lend(identity, true).and_then(|()| root::confine_to(&plan.home));
-    match identity.map(chroot) {
-        Some(Ok(())) => {
+    // Who stays who it is, as root in a container with one user, may look up its own names already.
+    let lent = identity.map_or(Ok(()), |identity| lend(identity, true));
+    match lent.and_then(|()| root::confine_to(&plan.home)) {
+        Ok(()) => {
             layers.stands(NAME, format!("the home, by chroot: {why}"));
             "/".into()
         }
-        _ => {
-            layers.missing(NAME, why);
+        Err(error) => {
+            layers.missing(NAME, format!("{why}; chroot: {error}"));
             plan.home.clone()
         }
     }

@@ -25,11 +25,19 @@ pub struct Layers(pub Vec<Layer>);
 
 impl Layers {
     pub fn stands(&mut self, name: &str, what: impl Into<String>) {
-        self.0.push(Layer { name: name.into(), in_force: true, what: what.into() });
+        self.put(Layer { name: name.into(), in_force: true, what: what.into() });
     }
 
     pub fn missing(&mut self, name: &str, why: impl Into<String>) {
-        self.0.push(Layer { name: name.into(), in_force: false, what: why.into() });
+        self.put(Layer { name: name.into(), in_force: false, what: why.into() });
+    }
+
+    /// What is tried a second time is told once, in its first place.
+    fn put(&mut self, layer: Layer) {
+        match self.0.iter_mut().find(|known| known.name == layer.name) {
+            Some(known) => *known = layer,
+            None => self.0.push(layer),
+        }
     }
 
     /// In force, and what it comes to; or the error why not.
@@ -38,5 +46,20 @@ impl Layers {
             Ok(what) => self.stands(name, what),
             Err(why) => self.missing(name, why.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_is_told_once_as_it_was_tried_last() {
+        let mut layers = Layers::default();
+        layers.missing("one", "no right to it");
+        layers.stands("other", "whole");
+        layers.stands("one", "by somebody else");
+        let told: Vec<String> = layers.0.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["one: by somebody else", "other: whole"]);
     }
 }

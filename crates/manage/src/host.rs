@@ -196,6 +196,14 @@ pub struct Vm {
     pub silent: bool,
 }
 
+/// Of a VM that has turned itself off, or whose worker was killed, what the host's kernel holds is left for who sees that.
+fn tidied(vms: Vec<Vm>) -> Vec<Vm> {
+    if vms.iter().any(|vm| vm.state == State::Off && vm.run.is_some()) {
+        worker::limits::sweep_all();
+    }
+    vms
+}
+
 /// A worker that was asked for its status.
 enum Asked {
     /// There is none.
@@ -244,7 +252,7 @@ impl Host {
 
     pub fn vm(&self, config: Config) -> Vm {
         let asked = Asked::ask(&self.store.directory(config.id));
-        self.seen(config, asked, Instant::now() + LOOK)
+        tidied(vec![self.seen(config, asked, Instant::now() + LOOK)]).remove(0)
     }
 
     /// All at once: those that do not answer hold up nobody.
@@ -257,7 +265,7 @@ impl Host {
             let both = some.iter().cloned().zip(asked);
             vms.extend(both.map(|(config, asked)| self.seen(config, asked, until)));
         }
-        vms
+        tidied(vms)
     }
 
     fn seen(&self, config: Config, asked: Asked, until: Instant) -> Vm {

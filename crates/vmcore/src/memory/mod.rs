@@ -337,6 +337,31 @@ mod tests {
     }
 
     #[test]
+    fn a_device_finds_memory_or_an_error_in_a_block_that_comes_and_goes() {
+        let memory = with_room(1);
+        std::thread::scope(|scope| {
+            let device = scope.spawn(|| {
+                let (mut there, mut away) = (0u32, 0u32);
+                let mut bytes = vec![0; 3 * PAGE as usize];
+                while there < 200 || away < 200 {
+                    match memory.ram().read_slice(&mut bytes, GuestAddress(ROOM + 8)) {
+                        Ok(()) => there += 1,
+                        Err(_) => away += 1,
+                    }
+                    let _ = memory.ram().write_slice(&bytes, GuestAddress(ROOM + BLOCK / 2));
+                }
+            });
+            while !device.is_finished() {
+                memory.plug(ROOM, BLOCK).unwrap();
+                // The device has it just now.
+                while matches!(memory.unplug(ROOM, BLOCK), Err(Refusal::Busy)) {
+                    std::thread::yield_now();
+                }
+            }
+        });
+    }
+
+    #[test]
     fn only_whole_blocks_that_are_away_are_plugged() {
         let memory = with_room(4);
         memory.plug(ROOM + BLOCK, BLOCK).unwrap();

@@ -1,4 +1,4 @@
-//! A control group (cgroup v2) for one worker. It goes when the worker ends, or with the next one that looks.
+//! A control group (cgroup v2) for one worker. Behind its walls a worker cannot remove it: whoever sees its VM Off does.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;

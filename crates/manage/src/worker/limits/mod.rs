@@ -74,6 +74,11 @@ pub fn survey() -> (bool, String) {
     }
 }
 
+/// Removes groups of workers that are gone, as far as the kernel lets them go now.
+pub fn sweep_all() {
+    group::sweep(Path::new(group::MOUNT));
+}
+
 /// Removes the group of a worker that is gone, and of any other. What the kernel does for a worker (KVM's threads) may be in it a
 /// moment longer.
 pub fn sweep(id: Guid) {

@@ -95,14 +95,32 @@ impl Keeper {
         host: HostMemory,
         remote: &dyn Remote,
     ) -> Result<(), String> {
-        rules::memory::check(&new)?;
-        rules::memory::check_change(&self.settings, &new, State::Running, hypervisor)?;
-        if !new.dynamic && new.startup != self.target {
-            rules::memory::check_resize(new.startup, &remote.memory(), host.available)?;
+        self.check(&new, hypervisor, host, remote)?;
+        if self.resizes(&new) {
             self.aim(new.startup, remote);
         }
         self.settings = new;
         Ok(())
+    }
+
+    fn resizes(&self, new: &Memory) -> bool {
+        !new.dynamic && new.startup != self.target
+    }
+
+    /// Whether new settings can be taken over.
+    fn check(
+        &self,
+        new: &Memory,
+        hypervisor: Option<bool>,
+        host: HostMemory,
+        remote: &dyn Remote,
+    ) -> Result<(), String> {
+        rules::memory::check(new)?;
+        rules::memory::check_change(&self.settings, new, State::Running, hypervisor)?;
+        match self.resizes(new) {
+            true => rules::memory::check_resize(new.startup, &remote.memory(), host.available),
+            false => Ok(()),
+        }
     }
 
     /// Whether something may move at the next look. Then it matters whether a hypervisor runs inside; that question
@@ -204,11 +222,12 @@ pub fn change(control: &Control, settings: &Memory) -> Result<(), String> {
                 .into(),
         );
     }
-    let hypervisor = remote.hypervisor();
+    let (hypervisor, host) = (remote.hypervisor(), control.gauges.host());
+    // What is refused is not allowed either; what is allowed must be so before the guest takes it.
+    control.lock().memory.check(settings, hypervisor, host, &*remote)?;
     if let Some(limits) = &control.limits {
         limits.allow(settings);
     }
-    let host = control.gauges.host();
     control.lock().memory.change(settings.clone(), hypervisor, host, &*remote)
 }
 

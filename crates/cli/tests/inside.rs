@@ -1,0 +1,74 @@
+//! Workers inside a guest of ours: a host with cgroup v2, every namespace, and KVM by our AMD-V.
+
+mod home;
+
+use home::Home;
+use std::fs;
+use std::process::Stdio;
+
+/// What the guest runs, as root. What it finds comes as `name=value`.
+const SCRIPT: &str = r#"
+mkdir -p /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup
+groups() { ls -d /sys/fs/cgroup/ireko-* 2>/dev/null | wc -l; }
+bytes() { cat /sys/fs/cgroup/ireko-*/memory.max; }
+worker() { ireko vm show v --json | grep WorkerProcessId | tr -dc 0-9; }
+state() { ireko vm show v --json | grep '"State"' | tr -d ' ,"'; }
+property() { ireko shell -c "(Get-VM v).$1"; }
+for engine in soft kvm; do
+  tell() { echo "$engine-$1=$2"; }
+  ireko vm create v --memory 256M --engine $engine >/dev/null && ireko vm start v || exit 1
+  tell engine $(property Engine)
+  tell missing $(property Jail | grep -c '^missing')
+  tell groups $(groups)
+  tell uid $(awk '/^Uid:/ { print ($2 > 1000) }' /proc/$(worker)/status)
+  tell memory $(bytes)
+  ireko shell -c 'Set-VM v -MemoryStartupBytes 100GB' 2>/dev/null
+  tell memory-after-refusal $(bytes)
+  if [ $engine = kvm ]; then
+    tries=0
+    until ireko shell -c 'Set-VM v -MemoryStartupBytes 512MB' 2>/dev/null || [ $tries = 200 ]; do
+      tries=$((tries + 1)); sleep 0.2
+    done
+    tell assigned $(property MemoryAssigned)
+    tell memory-after-more $(bytes)
+  fi
+  ireko vm pause v && tell paused $(state)
+  ireko vm resume v
+  ireko vm stop v --turn-off && tell off $(state)
+  tell groups-after-turn-off $(groups)
+  ireko vm start v && kill -9 $(worker)
+  while [ "$(state)" = State:Running ]; do sleep 0.1; done
+  sleep 0.1
+  tell killed $(state)
+  tell groups-after-kill $(groups)
+  ireko vm remove v --force
+done
+"#;
+
+#[test]
+fn a_jailed_worker_has_a_group_is_given_memory_paused_and_turned_off_on_both_engines() {
+    let home = Home::new("both");
+    fs::create_dir_all(&home.0).unwrap();
+    let disk = home.0.join("script");
+    fs::write(&disk, format!("{SCRIPT:\n<8192}")).unwrap();
+    let arguments = ["run", "--image", "--nested", "--memory", "1536M", "--engine", "soft", "--exec"];
+    let mut guest = home.command(&arguments);
+    let output = guest.arg("sh /dev/vda").arg("--disk").arg(&disk).stderr(Stdio::piped()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let value = |name: &str| {
+        let line = said.lines().find_map(|line| line.trim().strip_prefix(&format!("{name}=")));
+        line.unwrap_or_else(|| panic!("no {name}: {said}")).to_owned()
+    };
+    for engine in ["soft", "kvm"] {
+        let found = |name: &str| value(&format!("{engine}-{name}"));
+        assert_eq!((found("engine").as_str(), found("missing").as_str()), (engine, "0"), "{said}");
+        assert_eq!((found("groups"), found("uid")), ("1".into(), "1".into()), "{said}");
+        assert_eq!(found("memory"), found("memory-after-refusal"), "{said}");
+        assert_eq!((found("paused"), found("off")), ("State:Paused".into(), "State:Off".into()), "{said}");
+        assert_eq!(found("groups-after-turn-off"), "0", "{said}");
+        assert_eq!((found("killed"), found("groups-after-kill")), ("State:Off".into(), "0".into()), "{said}");
+    }
+    assert_eq!(value("kvm-assigned"), (512u64 << 20).to_string(), "{said}");
+    let bytes = |name: &str| value(name).parse::<u64>().unwrap();
+    assert!(bytes("kvm-memory-after-more") > bytes("kvm-memory"), "{said}");
+}
