@@ -16,7 +16,7 @@ use ireko_translate::block::DECODER_OPTIONS;
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{lookup, privilege, refill, repeat, state};
 use ireko_vmcore::{Bus, Halt, Stop};
-use ireko_x86::bits::{cr0, dr6, rflags};
+use ireko_x86::bits::{cr0, debugctl, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
 use ireko_x86::regs::gpr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -382,7 +382,11 @@ impl Cpu {
 
     /// The next instruction must be done alone.
     fn single(&self) -> bool {
-        self.shadow || self.regs.rflags & (rflags::TF | rflags::RF) != 0 || crate::system::debug::armed(self)
+        let recorded = self.regs.debugctl & debugctl::LBR != 0;
+        self.shadow
+            || recorded
+            || self.regs.rflags & (rflags::TF | rflags::RF) != 0
+            || crate::system::debug::armed(self)
     }
 
     /// The guest's exception behind a host signal.
@@ -441,29 +445,46 @@ impl Cpu {
         let seen = if crate::system::debug::data_armed(self) { Key::PLAIN } else { 0 };
         self.touched = 0;
         let waiting = std::mem::take(&mut self.held_traps);
+        let branches = self.regs.debugctl & (debugctl::LBR | debugctl::BTF) != 0;
+        let decoded = if branches { self.decode_at_rip() } else { None };
         let block = self.run_alone(seen)?;
         if shadow && !self.code.stepped_routine(block) {
             self.shadow = false;
         }
-        let insn = self.code.first_instruction(block);
+        let insn = decoded.or_else(|| self.code.first_instruction(block));
         if self.regs.rflags & rflags::RF != 0 && !is_iret(insn) {
             self.regs.rflags &= !rflags::RF;
         }
-        let touched = std::mem::take(&mut self.touched);
+        // INT1 has raised the exception itself, once for all that waited.
+        let waiting =
+            if insn.is_some_and(|i| i.mnemonic() == iced_x86::Mnemonic::Int1) { 0 } else { waiting };
+        let met = std::mem::take(&mut self.touched) | waiting;
         let bits = match insn {
-            Some(insn) if crate::system::debug::loads_stack(&insn) => {
-                self.held_traps = waiting | touched;
-                0
-            }
-            // INT1 has raised the exception itself, once for all.
-            Some(insn) if insn.mnemonic() == iced_x86::Mnemonic::Int1 => {
-                crate::system::debug::step(self, before, &insn) | touched
-            }
-            Some(insn) => crate::system::debug::step(self, before, &insn) | touched | waiting,
-            None if before & rflags::TF != 0 => dr6::BS | touched | waiting,
-            None => touched | waiting,
+            Some(insn) => self.traps(before, start, &insn, met),
+            None if before & rflags::TF != 0 => dr6::BS | met,
+            None => met,
         };
         if bits != 0 { Err(Exception::debug(bits).into()) } else { Ok(()) }
+    }
+
+    /// The instruction at RIP, if its bytes are in memory.
+    fn decode_at_rip(&mut self) -> Option<iced_x86::Instruction> {
+        let mut bytes = [0; ireko_nested::core::INSTRUCTION];
+        let count = ireko_nested::Core::instruction(self, &mut bytes);
+        let bits = self.key().bitness();
+        Some(Decoder::with_ip(bits, &bytes[..count], self.regs.rip, DECODER_OPTIONS).decode())
+            .filter(|insn| !insn.is_invalid())
+    }
+
+    /// The bits of DR6 with which the instruction at `start` traps, of which breakpoints brought `met`.
+    fn traps(&mut self, before: u64, start: u64, insn: &iced_x86::Instruction, met: u64) -> u64 {
+        use crate::system::debug;
+        debug::record(self, start, insn);
+        if debug::loads_stack(insn) {
+            self.held_traps = met;
+            return 0;
+        }
+        debug::step(self, before, start, insn) | met
     }
 
     /// Registers and the bytes at RIP, for reports.

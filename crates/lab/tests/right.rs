@@ -194,6 +194,29 @@ fn sysret_that_sets_the_trap_flag_traps_at_its_target() {
     assert_eq!(regs.dr6 >> 14 & 1, 1);
 }
 
+/// APM vol. 2, 13.1.1: from and to of the last branch, while DEBUGCTL.LBR is on.
+#[test]
+fn the_last_branch_is_recorded() {
+    // mov ecx, 1d9h; mov eax, 1; xor edx, edx; wrmsr; jmp +1 (at offset 14); nop; xor eax, eax (at 17); wrmsr;
+    // mov ecx, 1dbh; rdmsr; mov ebx, eax; inc ecx; rdmsr
+    let code = [
+        0xb9, 0xd9, 1, 0, 0, 0xb8, 1, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0xeb, 1, 0x90, 0x31, 0xc0, 0x0f, 0x30,
+        0xb9, 0xdb, 1, 0, 0, 0x0f, 0x32, 0x89, 0xc3, 0xff, 0xc1, 0x0f, 0x32,
+    ];
+    let (_, regs) = run(0, &code, |_, _| ());
+    assert_eq!((regs.gpr[3], regs.gpr[0]), (CODE + 14, CODE + 17));
+}
+
+/// An exception is a branch, and keeps the one before it.
+#[test]
+fn an_exception_is_recorded_as_a_branch() {
+    // mov ecx, 1d9h; mov eax, 1; xor edx, edx; wrmsr; jmp +1 (at offset 14); nop; and UD2 at 17.
+    let code = [0xb9, 0xd9, 1, 0, 0, 0xb8, 1, 0, 0, 0, 0x31, 0xd2, 0x0f, 0x30, 0xeb, 1, 0x90];
+    let (_, regs) = run(0, &code, |_, _| ());
+    assert_eq!(regs.lbr[0], CODE + 17);
+    assert_eq!(regs.lbr[2..], [CODE + 14, CODE + 17]);
+}
+
 /// `code` with RDI = 50_0000h, where 1.5 is, and RBX 100h further on; gives the 64 bytes there.
 fn x87(code: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 64];

@@ -63,6 +63,8 @@ pub struct Control {
     pub vgif_enabled: bool,
     pub vgif: bool,
     pub virtual_vmload_vmsave: bool,
+    /// The guest has DEBUGCTL and last-branch records of its own.
+    pub virtual_lbr: bool,
     /// Event to inject at entry.
     pub inject: Option<Event>,
     /// The guest begins in an interrupt shadow: VMRUN itself may end the one that it was executed in.

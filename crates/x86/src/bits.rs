@@ -90,6 +90,15 @@ pub mod dr7 {
     pub const FIXED: u64 = 1 << 10;
 }
 
+/// DEBUGCTL (APM vol. 2, 13.1.1).
+pub mod debugctl {
+    /// Branches are recorded.
+    pub const LBR: u64 = 1 << 0;
+    /// RFLAGS.TF traps after branches only.
+    pub const BTF: u64 = 1 << 1;
+    pub const WRITABLE: u64 = 0x3f;
+}
+
 /// Page-fault error code (APM vol. 2, 8.4.2).
 pub mod pf {
     pub const PRESENT: u32 = 1 << 0;

@@ -126,6 +126,8 @@ pub struct Registers {
     pub pat: u64,
     pub tsc_aux: u64,
     pub debugctl: u64,
+    /// Last branch from and to; the one before the last exception or interrupt, from and to.
+    pub lbr: [u64; 4],
     /// PAE page-directory-pointer entries, loaded with CR3 in PAE mode (APM vol. 2, 5.2.3).
     pub pdpte: [u64; 4],
 }

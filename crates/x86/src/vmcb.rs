@@ -82,6 +82,8 @@ pub mod save {
     pub const CR2: usize = 0x640;
     pub const G_PAT: usize = 0x668;
     pub const DBGCTL: usize = 0x670;
+    /// Last branch from and to, last exception from and to.
+    pub const LBR: usize = 0x678;
 }
 
 /// Fields of the 64 bits at offset 060h (15.21).

@@ -11,7 +11,7 @@ use crate::svm::{exception_intercept, shutdown_intercept};
 use crate::{Cpu, Fault};
 use ireko_nested::{Event, EventKind};
 use ireko_x86::Exception;
-use ireko_x86::bits::{dr6, dr7};
+use ireko_x86::bits::{debugctl, dr6, dr7};
 use ireko_x86::exception::vector;
 pub use real::jump as jump_real;
 use rules::Outcome;
@@ -22,8 +22,10 @@ pub fn deliver(cpu: &mut Cpu, event: Event, return_rip: u64) -> Result<(), Fault
     let (mut event, mut rip) = (event, return_rip);
     loop {
         cpu.in_flight = Some(event);
+        let from = cpu.regs.rip;
         match once(cpu, event, rip) {
             Ok(()) => {
+                record(cpu, from);
                 cpu.in_flight = None;
                 return Ok(());
             }
@@ -36,6 +38,14 @@ pub fn deliver(cpu: &mut Cpu, event: Event, return_rip: u64) -> Result<(), Fault
         }
         // A fault in delivery returns to the instruction that the first event interrupted.
         rip = cpu.regs.rip;
+    }
+}
+
+/// An event is a branch, and keeps the records of the one before it (APM vol. 2, 13.1.1).
+fn record(cpu: &mut Cpu, from: u64) {
+    if cpu.regs.debugctl & debugctl::LBR != 0 {
+        let [last_from, last_to, ..] = cpu.regs.lbr;
+        cpu.regs.lbr = [from, cpu.regs.rip, last_from, last_to];
     }
 }
 
@@ -74,6 +84,8 @@ fn leave_marks(cpu: &mut Cpu, exception: &Exception) {
             const MATCHES: u64 = 0xf;
             cpu.regs.dr6 = cpu.regs.dr6 & !MATCHES | exception.payload | dr6::FIXED;
             cpu.regs.dr7 &= !dr7::GD;
+            // APM vol. 2, 13.1.1: so that the records are of what came before.
+            cpu.regs.debugctl &= !(debugctl::LBR | debugctl::BTF);
         }
         vector::PF => cpu.regs.cr2 = exception.payload,
         _ => {}

@@ -124,3 +124,12 @@ pub fn write_svm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
     svm::write_msr(cpu, number, value)?.ok()?;
     Some(Next::Resync)
 }
+
+/// The last-branch records, which only the processor writes.
+pub fn read_lbr(cpu: &mut Cpu, number: u32) -> Option<u64> {
+    cpu.regs.lbr.get((number - ireko_x86::msr::LBR_FIRST) as usize).copied()
+}
+
+pub fn write_lbr(_: &mut Cpu, _: u32, _: u64) -> Option<Next> {
+    Some(Next::Advance)
+}

@@ -3,6 +3,7 @@
 use super::custom as c;
 use crate::operand::canonical;
 use crate::{Cpu, Next};
+use ireko_x86::bits::debugctl;
 use ireko_x86::msr as m;
 use ireko_x86::regs::seg;
 
@@ -81,8 +82,8 @@ pub static ROWS: &[Row] = &[
     // No machine-check banks.
     row(m::MCG_CAP, Constant(0)),
     row(m::MCG_STATUS, Field(|cpu| &mut cpu.msrs.mcg_status, Bits(7), Advance)),
-    row(m::DEBUGCTL, Field(|cpu| &mut cpu.regs.debugctl, Bits(0x3f), Resync)),
-    rows(m::LBR_FIRST, m::LBR_LAST, Inert(0)),
+    row(m::DEBUGCTL, Field(|cpu| &mut cpu.regs.debugctl, Bits(debugctl::WRITABLE), Resync)),
+    rows(m::LBR_FIRST, m::LBR_LAST, Custom(c::read_lbr, c::write_lbr)),
     rows(m::MTRR_VARIABLE_FIRST, m::MTRR_VARIABLE_LAST, Custom(c::read_mtrr, c::write_mtrr)),
     row(m::MTRR_FIXED_64K, Custom(c::read_mtrr, c::write_mtrr)),
     rows(m::MTRR_FIXED_16K_FIRST, m::MTRR_FIXED_16K_LAST, Custom(c::read_mtrr, c::write_mtrr)),

@@ -2,9 +2,9 @@
 
 use crate::svm::dr_intercept;
 use crate::{Cpu, Fault, Next};
-use iced_x86::{Instruction, Mnemonic, OpKind, Register};
+use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 use ireko_x86::Exception;
-use ireko_x86::bits::{cr4, dr6, dr7, rflags};
+use ireko_x86::bits::{cr4, debugctl, dr6, dr7, rflags};
 use ireko_x86::regs::seg;
 
 /// Bits of DR6 and DR7 that software sets.
@@ -122,16 +122,38 @@ pub fn loads_stack(insn: &Instruction) -> bool {
         && insn.op0_register() == Register::SS
 }
 
+/// Whether the instruction at `start` transferred control. What enters and leaves guests is not among them.
+pub fn branched(cpu: &Cpu, start: u64, insn: &Instruction) -> bool {
+    match insn.flow_control() {
+        FlowControl::Next | FlowControl::Exception | FlowControl::XbeginXabortXend => false,
+        FlowControl::ConditionalBranch => cpu.regs.rip != cpu.behind(start, insn),
+        FlowControl::Call => !matches!(insn.mnemonic(), Mnemonic::Vmmcall | Mnemonic::Vmcall),
+        _ => insn.mnemonic() != Mnemonic::Vmrun,
+    }
+}
+
+/// Notes a branch, if that is asked for. An event that the instruction was has been noted already, with what it came after.
+pub fn record(cpu: &mut Cpu, start: u64, insn: &Instruction) {
+    if cpu.regs.debugctl & debugctl::LBR != 0 && !enters_by_gate(insn) && branched(cpu, start, insn) {
+        (cpu.regs.lbr[0], cpu.regs.lbr[1]) = (start, cpu.regs.rip);
+    }
+}
+
+fn enters_by_gate(insn: &Instruction) -> bool {
+    use Mnemonic::{Int, Int1, Int3, Into};
+    matches!(insn.mnemonic(), Int | Int1 | Int3 | Into)
+}
+
 /// What enters a handler or the kernel. Traps that wait come there, before its first instruction.
 fn enters(insn: &Instruction) -> bool {
-    use Mnemonic::{Int, Int1, Int3, Into, Syscall, Sysenter};
-    matches!(insn.mnemonic(), Int | Int1 | Int3 | Into | Syscall | Sysenter)
+    enters_by_gate(insn) || matches!(insn.mnemonic(), Mnemonic::Syscall | Mnemonic::Sysenter)
 }
 
 /// The bits of DR6 that RFLAGS.TF brings after an instruction that started with flags `before`. What enters a handler or the
 /// kernel starts there without TF, and a guest begins with its own flags: the trap comes after its #VMEXIT.
-pub fn step(cpu: &Cpu, before: u64, insn: &Instruction) -> u64 {
+pub fn step(cpu: &Cpu, before: u64, start: u64, insn: &Instruction) -> u64 {
     let entry = enters(insn) && cpu.regs.rflags & rflags::TF == 0;
     let guest = insn.mnemonic() == Mnemonic::Vmrun && cpu.control().is_some();
-    if before & rflags::TF != 0 && !loads_stack(insn) && !entry && !guest { dr6::BS } else { 0 }
+    let wanted = cpu.regs.debugctl & debugctl::BTF == 0 || branched(cpu, start, insn);
+    if before & rflags::TF != 0 && wanted && !loads_stack(insn) && !entry && !guest { dr6::BS } else { 0 }
 }

@@ -140,12 +140,17 @@ fn other_system(mnemonic: Mnemonic) -> Option<Routine> {
 impl Cpu {
     /// The offset of the next instruction, cut to the code's size.
     pub fn following(&self, insn: &Instruction) -> u64 {
+        self.behind(self.regs.rip, insn)
+    }
+
+    /// The offset behind the instruction at `start`.
+    pub fn behind(&self, start: u64, insn: &Instruction) -> u64 {
         let size = match (self.regs.code64(), self.regs.seg[seg::CS].big()) {
             (true, _) => 8,
             (_, true) => 4,
             _ => 2,
         };
-        self.regs.rip.wrapping_add(insn.len() as u64) & mask(size)
+        start.wrapping_add(insn.len() as u64) & mask(size)
     }
 
     /// #GP(0) unless at privilege level 0.

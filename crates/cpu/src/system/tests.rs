@@ -4,7 +4,7 @@ use super::bench::*;
 use crate::{Fault, Next};
 use ireko_nested::{Exit, Intercept};
 use ireko_x86::Exception;
-use ireko_x86::bits::{cr0, cr4, dr6, dr7, efer, rflags};
+use ireko_x86::bits::{cr0, cr4, debugctl, dr6, dr7, efer, rflags};
 use ireko_x86::exception::vector;
 use ireko_x86::regs::{gpr, seg};
 
@@ -270,6 +270,30 @@ fn protected_programs_mask_interrupts_virtually() {
     assert_eq!(cpu.regs.rflags & (rflags::VIF | rflags::IF), rflags::VIF);
 }
 
+/// APM vol. 2, 13.1.1: with DEBUGCTL.BTF the trap flag traps after branches that were taken.
+#[test]
+fn single_steps_may_be_from_branch_to_branch() {
+    let mut cpu = long();
+    cpu.regs.debugctl = debugctl::BTF;
+    let step = |cpu: &crate::Cpu, bytes: &[u8], to: u64| {
+        let insn = decode(cpu, bytes);
+        let mut regs = cpu.regs;
+        regs.rip = to;
+        (insn, regs)
+    };
+    for (bytes, to, bits) in [
+        (&[0x90][..], CODE + 1, 0),
+        (&[0x75, 0x10], CODE + 2, 0),
+        (&[0x75, 0x10], CODE + 0x12, dr6::BS),
+        (&[0xeb, 0x00], CODE + 2, dr6::BS),
+    ] {
+        cpu.regs.rip = CODE;
+        let (insn, after) = step(&cpu, bytes, to);
+        cpu.regs = after;
+        assert_eq!(super::debug::step(&cpu, rflags::TF, CODE, &insn), bits, "{bytes:x?}");
+    }
+}
+
 #[test]
 fn iretd_to_user_code_pops_its_stack() {
     let mut cpu = protected();
@@ -527,8 +551,8 @@ fn single_step_traps_after_an_instruction_but_not_after_mov_ss() {
     let cpu = protected();
     let nop = decode(&cpu, &[0x90]);
     let mov_ss = decode(&cpu, &[0x8e, 0xd0]);
-    assert_eq!(super::debug::step(&cpu, rflags::TF, &nop), dr6::BS);
-    assert_eq!(super::debug::step(&cpu, rflags::TF, &mov_ss), 0);
+    assert_eq!(super::debug::step(&cpu, rflags::TF, CODE, &nop), dr6::BS);
+    assert_eq!(super::debug::step(&cpu, rflags::TF, CODE, &mov_ss), 0);
 }
 
 #[test]

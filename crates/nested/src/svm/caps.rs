@@ -44,6 +44,7 @@ const EFER: u64 = efer::SCE | efer::LME | efer::LMA | efer::NXE | efer::SVME | e
 
 /// What is really done, and nothing else.
 pub const FEATURES: u32 = feature::NP
+    | feature::LBR_VIRT
     | feature::SVML
     | feature::NRIPS
     | feature::TSC_RATE_MSR

@@ -5,7 +5,7 @@ use super::vmcb::guest_efer;
 use super::{Host, Pause, State, Vmcb, exit};
 use crate::{Control, Core, Exit, Flush};
 use ireko_x86::Registers;
-use ireko_x86::bits::{cr0, cr4, efer, rflags};
+use ireko_x86::bits::{cr0, cr4, debugctl, efer, rflags};
 use ireko_x86::regs::gpr::{RAX, RSP};
 use ireko_x86::regs::seg;
 use ireko_x86::vmcb::{control, save, tlb_control};
@@ -36,6 +36,9 @@ pub fn enter<C: Core>(
         core.flush(what);
     }
     load_guest(core.regs(), &vmcb, state);
+    if made.virtual_lbr {
+        load_lbr(core.regs(), &vmcb);
+    }
     core.regs().pdpte = pdpte;
     core.set_shadow(made.entry_shadow);
     core.set_gif(true);
@@ -58,6 +61,8 @@ fn save_host(regs: &Registers, rip: u64) -> Host {
         rax: regs.gpr[RAX],
         pat: regs.pat,
         pdpte: regs.pdpte,
+        debugctl: regs.debugctl,
+        lbr: regs.lbr,
     }
 }
 
@@ -107,6 +112,12 @@ fn load_guest(regs: &mut Registers, vmcb: &Vmcb, state: &State) {
     if vmcb.nested_paging() {
         regs.pat = vmcb.u64(save::G_PAT);
     }
+}
+
+/// 15.23.1.
+fn load_lbr(regs: &mut Registers, vmcb: &Vmcb) {
+    regs.debugctl = vmcb.u64(save::DBGCTL) & debugctl::WRITABLE;
+    regs.lbr = [0, 8, 16, 24].map(|at| vmcb.u64(save::LBR + at));
 }
 
 /// B3:B0, BD, BS, BT.

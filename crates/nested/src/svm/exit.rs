@@ -23,6 +23,7 @@ const SAVED: [(usize, usize); 9] = [
     (save::CR2, 8),
 ];
 const SAVED_PAT: (usize, usize) = (save::G_PAT, 8);
+const SAVED_LBR: (usize, usize) = (save::DBGCTL, 5 * 8);
 
 /// What it writes into the control area: virtual interrupt state, shadow, exit code and information; nRIP and bytes.
 const TOLD: [(usize, usize); 3] = [
@@ -58,8 +59,14 @@ pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, why: &Exit
         if made.stage2.is_some() {
             image.store(core, state.vmcb, &[SAVED_PAT]);
         }
+        if made.virtual_lbr {
+            image.store(core, state.vmcb, &[SAVED_LBR]);
+        }
     }
     load_host(core.regs(), &state.host);
+    if made.virtual_lbr {
+        (core.regs().debugctl, core.regs().lbr) = (state.host.debugctl, state.host.lbr);
+    }
     core.set_shadow(false);
     core.set_gif(false);
 }
@@ -123,6 +130,8 @@ fn save_guest(regs: &Registers, image: &mut Vmcb) {
     image.set(save::RAX, regs.gpr[RAX]);
     image.set(save::CR2, regs.cr2);
     image.set(save::G_PAT, regs.pat);
+    image.set(save::DBGCTL, regs.debugctl);
+    regs.lbr.iter().enumerate().for_each(|(n, value)| image.set(save::LBR + 8 * n, *value));
 }
 
 fn load_host(regs: &mut Registers, host: &Host) {

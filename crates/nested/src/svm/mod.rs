@@ -43,6 +43,8 @@ pub struct Host {
     pub rax: u64,
     pub pat: u64,
     pub pdpte: [u64; 4],
+    pub debugctl: u64,
+    pub lbr: [u64; 4],
 }
 
 /// The PAUSE filter's counter (15.14.4).

@@ -152,6 +152,7 @@ impl Vmcb {
             vgif_enabled: has(vi::VGIF_ENABLE),
             vgif: has(vi::VGIF),
             virtual_vmload_vmsave: false,
+            virtual_lbr: self.u64(control::LBR) & 1 != 0,
             inject,
             entry_shadow: self.u64(control::INTERRUPT_SHADOW) & 1 != 0,
             inject_return: None,

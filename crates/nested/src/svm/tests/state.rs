@@ -116,9 +116,8 @@ fn other_msrs_are_not_ours() {
 }
 
 #[test]
-fn cpuid_offers_the_assists_and_no_lbr() {
+fn cpuid_offers_the_assists() {
     let [revision, asids, _, features] = caps::leaf(&Caps::default());
     assert_eq!((revision, asids), (1, 0x8000));
     assert_eq!(features & (feature::NP | feature::NRIPS | feature::DECODE_ASSISTS), 0x89);
-    assert_eq!(features & feature::LBR_VIRT, 0);
 }
