@@ -217,6 +217,29 @@ fn an_exception_is_recorded_as_a_branch() {
     assert_eq!(regs.lbr[2..], [CODE + 14, CODE + 17]);
 }
 
+/// In 64-bit mode a stack fault is one of an address with rSP or rBP as base, whatever prefix of ES, CS, SS or DS there is.
+#[test]
+fn stack_faults_are_by_base_register() {
+    const SS: u64 = 12;
+    // mov eax, [rbx]; mov eax, [rbp]; then each with a prefix; lodsb ss:; fld qword ds:[rbp]; mov eax, fs:[rbp].
+    for (code, vector) in [
+        (&[0x8b, 0x03][..], GP),
+        (&[0x8b, 0x45, 0], SS),
+        (&[0x36, 0x8b, 0x03], GP),
+        (&[0x3e, 0x8b, 0x45, 0], SS),
+        (&[0x26, 0x8b, 0x45, 0], SS),
+        (&[0x36, 0xac], GP),
+        (&[0x3e, 0xdd, 0x45, 0], SS),
+        (&[0x64, 0x8b, 0x45, 0], GP),
+        (&[0x64, 0x36, 0x8b, 0x03], GP),
+    ] {
+        let found = fault(code, |_, regs| {
+            (regs.gpr[3], regs.gpr[5], regs.gpr[6]) = (1 << 63, 1 << 63, 1 << 63);
+        });
+        assert_eq!(found, (vector, 0, 0), "{code:x?}");
+    }
+}
+
 /// `code` with RDI = 50_0000h, where 1.5 is, and RBX 100h further on; gives the 64 bytes there.
 fn x87(code: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0; 64];

@@ -191,6 +191,7 @@ impl Translator {
         while steps.len() < most && decoder.position() < request.in_page {
             let start = decoder.position();
             let insn = exchange(decoder.decode(), &request.bytes[start..decoder.position()]);
+            let insn = if bitness == 64 { flat(insn) } else { insn };
             if decoder.last_error() == DecoderError::NoMoreBytes {
                 break;
             }
@@ -268,6 +269,14 @@ fn exchange(insn: Instruction, bytes: &[u8]) -> Instruction {
     out.set_next_ip(insn.next_ip());
     out.set_code_size(insn.code_size());
     out
+}
+
+/// 64-bit mode ignores prefixes of ES, CS, SS and DS, also where a fault asks which segment it was (APM vol. 1, 3.5.2).
+fn flat(mut insn: Instruction) -> Instruction {
+    if matches!(insn.segment_prefix(), Register::ES | Register::CS | Register::SS | Register::DS) {
+        insn.set_segment_prefix(Register::None);
+    }
+    insn
 }
 
 /// Whether these bytes begin an instruction of more than 15 bytes (APM vol. 3, 1.1). That takes more prefixes than change

@@ -152,14 +152,14 @@ pub fn commit(cpu: &mut Cpu, code: Segment, cpl: u8, ip: u64, stack: Option<(Seg
     }
 }
 
-/// After a return to an outer level: data segments that it may not use become null. Bases stay: FS and GS have theirs
-/// with null selectors in 64-bit mode.
+/// After a return to an outer level: data segments that it may not use become null, and null selectors lose their RPL (silicon
+/// takes their descriptor for one of level 0). Bases stay: FS and GS have theirs with null selectors in 64-bit mode.
 fn drop_inner_segments(cpu: &mut Cpu) {
     let cpl = cpu.regs.cpl;
     for index in [seg::ES, seg::DS, seg::FS, seg::GS] {
         let segment = &mut cpu.regs.seg[index];
         let open = segment.is_code() && segment.conforming();
-        if !is_null(segment.selector) && !open && segment.dpl() < cpl {
+        if is_null(segment.selector) || !open && segment.dpl() < cpl {
             (segment.selector, segment.attr) = (0, 0);
         }
     }

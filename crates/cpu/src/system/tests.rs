@@ -182,6 +182,16 @@ fn a_far_jump_to_a_16_bit_segment_beyond_its_limit_is_refused() {
     assert!(!cpu.regs.seg[seg::CS].big());
 }
 
+#[test]
+fn a_return_to_an_outer_level_leaves_no_rpl_in_null_selectors() {
+    let mut cpu = long();
+    cpu.regs.seg[seg::FS].selector = 3;
+    cpu.regs.seg[seg::FS].base = 0x1234;
+    stack64(&mut cpu, &[0x7777, USER_CODE.into(), 0x202, 0x6660, USER_DATA.into()]);
+    run(&mut cpu, IRETQ).unwrap();
+    assert_eq!((cpu.regs.seg[seg::FS].selector, cpu.regs.seg[seg::FS].base), (0, 0x1234));
+}
+
 /// Virtual-8086 mode with CR4.VME, IOPL 0, at 600:0, stack at 800:100.
 fn extended_v86() -> crate::Cpu {
     let mut cpu = protected();
