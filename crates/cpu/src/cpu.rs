@@ -39,6 +39,8 @@ pub struct Cpu {
     /// in its initial state, whatever its bytes are: [`Cpu::fpu_normalise`] first.
     pub fpu: Box<XsaveArea>,
     pub(crate) x87_selectors: crate::data::x87::Selectors,
+    /// FERR# is on.
+    pub(crate) ferr: bool,
     /// Interrupts wait until after the next instruction (STI, MOV SS).
     pub shadow: bool,
     /// NMIs wait for IRET.
@@ -120,6 +122,7 @@ impl Cpu {
             regs: Registers::reset(),
             fpu: Box::new(XsaveArea([0; 4096])),
             x87_selectors: Default::default(),
+            ferr: false,
             shadow: false,
             nmi_blocked: false,
             gif: true,
@@ -260,6 +263,9 @@ impl Cpu {
     pub fn port_write(&mut self, port: u16, size: usize, value: u32) {
         self.fpu_sync();
         self.watch(port.into(), size, Touch::Port);
+        if matches!(port, 0xf0 | 0xf1) {
+            self.x87_answered();
+        }
         if let Some(bus) = &self.bus {
             bus.write(Space::Port, port.into(), &value.to_le_bytes()[..size]);
         }

@@ -194,6 +194,9 @@ impl Cpu {
     }
 
     fn raise(&mut self, exception: Exception) -> Result<(), Fault> {
+        if exception.vector == vector::MF && self.regs.cr0 & cr0::NE == 0 {
+            return self.x87_error();
+        }
         self.counters.exceptions += 1;
         inspect::exception(self, &exception);
         event::raise(self, exception)

@@ -8,7 +8,7 @@ use ireko_vmcore::{
 };
 use ireko_x86::bits::{cr0, cr4, efer};
 use ireko_x86::{Registers, Segment, regs};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use vm_memory::{Bytes, GuestAddress};
@@ -52,6 +52,7 @@ pub struct LabBus {
     vector: AtomicU64,
     device: Mutex<Vec<u8>>,
     stop: Mutex<Stop>,
+    x87_error: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -61,6 +62,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 const NONE: u64 = u64::MAX;
 
 impl LabBus {
+    /// The state of FERR#.
+    pub fn has_x87_error(&self) -> bool {
+        self.x87_error.load(Ordering::SeqCst)
+    }
     /// The device page's contents.
     pub fn device(&self) -> MutexGuard<'_, Vec<u8>> {
         lock(&self.device)
@@ -91,6 +96,9 @@ impl Bus for LabBus {
             }
             Space::Port => {}
         }
+    }
+    fn x87_error(&self, on: bool) {
+        self.x87_error.store(on, Ordering::SeqCst);
     }
 }
 

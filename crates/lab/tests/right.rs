@@ -1,7 +1,7 @@
 //! What the manuals say of single instructions, on the whole processor: each was once answered wrongly.
 
 use ireko_lab::board::{Board, Caught, PRESENT, USER, WRITE};
-use ireko_vmcore::CpuState;
+use ireko_vmcore::{CpuState, Halt};
 use ireko_x86::Registers;
 use std::cell::RefCell;
 
@@ -331,4 +331,31 @@ fn the_x87_data_pointer_is_an_offset() {
     });
     let env = words(&bytes);
     assert_eq!((env[3], env[5]), (CODE as u32 + 2, 0x100));
+}
+
+/// APM vol. 2, 8.2.17: with CR0.NE = 0 an x87 exception is FERR#, and the processor waits for an interrupt before the next x87
+/// instruction; a write to port F0h is IGNNE#, under which x87 goes on.
+#[test]
+fn an_x87_exception_without_ne_is_an_interrupts() {
+    // FNINIT; FLDCW, FLD, FDIV; FLD1 at offset 10, which waits.
+    let code = [&FNINIT[..], &DIVIDE, &[0xd9, 0xe8]].concat();
+    // out 0f0h, al; FLD1; FNSTENV [rbx]; FNCLEX.
+    let on = [&[0xe6, 0xf0, 0xd9, 0xe8][..], &FNSTENV, &[0xdb, 0xe2]].concat();
+    let mut board = board();
+    board.write(DATA_AT, &[&1.5f64.to_le_bytes()[..], &[0; 8], &0x37bu16.to_le_bytes()].concat());
+    board.write(CODE_AT, &code);
+    let mut state = CpuState::reset();
+    state.regs = board.registers(0);
+    state.regs.cr0 &= !(1 << 5);
+    (state.regs.rip, state.regs.gpr[7], state.regs.gpr[3]) = (CODE, DATA, DATA + 0x100);
+    let (halt, caught, after) = board.run(&state).expect("state goes in and out");
+    assert_eq!((halt, caught.map(|c| c.vector)), (Halt::Idle, None));
+    assert_eq!((after.regs.rip, board.bus.has_x87_error()), (CODE + 10, true));
+    board.write(CODE_AT, &[&on[..], &UD2].concat());
+    state = after;
+    state.regs.rip = CODE;
+    let (_, caught, _) = board.run(&state).expect("state goes in and out");
+    assert_eq!((caught.map(|c| c.vector), board.bus.has_x87_error()), (Some(UD), false));
+    // The quotient and 1.0; division by zero is still pending, with its summary.
+    assert_eq!(board.peek(DATA_AT + 0x104) as u16, 0xb084);
 }

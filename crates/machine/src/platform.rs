@@ -70,6 +70,7 @@ pub fn build(
 ) -> Result<Platform, MachineError> {
     let mut bus = SystemBus::new();
     let wire = interrupt_controllers(around, &mut bus)?;
+    bus.connect_x87_error(wire(13));
     let serial = shared(Serial::new(serial_output, wire(4)));
     bus.add(serial.clone(), &serial::PLACES)?;
     add_clock(around, &mut bus, &wire)?;

@@ -227,6 +227,8 @@ pub struct X87Pointers {
     pub segment: u32,
     /// The operand's offset in its segment.
     pub data: u64,
+    /// Not 0: IGNNE#, pending exceptions wait for nobody, until they are cleared.
+    pub ignores: u64,
 }
 
 pub const PARKED_R11: usize = 0;

@@ -142,7 +142,7 @@ global_asm!(
     others = const !(COMPONENTS as i32),
 );
 
-const _: () = assert!(size_of::<X87Pointers>() == 24);
+const _: () = assert!(offset_of!(X87Pointers, data) == 16);
 
 unsafe extern "C" {
     fn ireko_state_0_save();

@@ -17,6 +17,7 @@ const PAGE_HIGH: Mem = word(offset_of!(X87Pointers, page) + 4);
 const CODE: Mem = word(offset_of!(X87Pointers, code));
 const SEGMENT: Mem = word(offset_of!(X87Pointers, segment));
 const DATA: Mem = word(offset_of!(X87Pointers, data));
+const IGNORES: Mem = word(offset_of!(X87Pointers, ignores));
 
 /// The 11 bits of an x87 instruction's opcode: of its first byte the low three, and its ModRM byte.
 fn opcode(bytes: &[u8], long: bool) -> Option<u32> {
@@ -42,6 +43,9 @@ impl Emitter<'_> {
         let start = usize::from(self.current);
         let bytes = &self.request.bytes[start..start + insn.len()];
         let Some(opcode) = opcode(bytes, self.key.has(Key::CODE64)) else { return };
+        if matches!(insn.code(), Code::Fninit | Code::Fnclex) {
+            self.asm.store_imm64(IGNORES, 0);
+        }
         if insn.code() == Code::Fninit {
             return self.clear_x87();
         }

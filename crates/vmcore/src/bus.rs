@@ -12,4 +12,6 @@ pub enum Space {
 pub trait Bus: Send + Sync {
     fn read(&self, space: Space, address: u64, data: &mut [u8]);
     fn write(&self, space: Space, address: u64, data: &[u8]);
+    /// A processor's FERR# output: an x87 exception waits that CR0.NE = 0 leaves to the machine, which makes it IRQ 13.
+    fn x87_error(&self, _on: bool) {}
 }

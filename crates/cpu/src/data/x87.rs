@@ -4,6 +4,7 @@ use super::vector::{ST, require_x87};
 use crate::cpu::Privilege;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
+use ireko_nested::Intercept;
 use ireko_translate::layout::X87Pointers;
 use ireko_x86::Exception;
 use ireko_x86::exception::vector;
@@ -47,7 +48,7 @@ impl Cpu {
             0 => self.regs.seg[number].selector,
             _ => loaded,
         };
-        let last = X87Pointers::default() != kept;
+        let last = X87Pointers { ignores: kept.ignores, ..X87Pointers::default() } != kept;
         let number = (kept.segment as usize).min(seg::GS);
         Pointers {
             opcode: (kept.code >> 12) as u16 & 0x7ff,
@@ -62,7 +63,9 @@ impl Cpu {
         self.x87_selectors = Selectors { code: to.code, data: to.segment };
         let loaded = if to == Pointers::default() { 0 } else { LOADED };
         let opcode = u32::from(to.opcode & 0x7ff) << 12;
-        self.banks.current().hot_mut().x87 = X87Pointers {
+        let kept = &mut self.banks.current().hot_mut().x87;
+        *kept = X87Pointers {
+            ignores: kept.ignores,
             page: to.instruction & !0xfff,
             code: (to.instruction & 0xfff) as u32 | opcode | loaded,
             segment: loaded,
@@ -216,6 +219,48 @@ fn recompute(cpu: &mut Cpu) {
     put(&mut cpu.fpu.0, STATUS, status & !(ES | B) | pending);
 }
 
+impl Cpu {
+    /// #MF with CR0.NE = 0: the processor says so by FERR#, and waits before the instruction for an interrupt; or it goes on
+    /// regardless, once the machine has answered (IGNNE#; APM vol. 2, 8.2.17).
+    pub(crate) fn x87_error(&mut self) -> Result<(), Fault> {
+        self.intercept(Intercept::FerrFreeze)?;
+        if self.banks.current().hot_mut().x87.ignores != 0 {
+            return self.x87_regardless();
+        }
+        if let Some(bus) = &self.bus {
+            bus.x87_error(true);
+        }
+        self.ferr = true;
+        self.halted = true;
+        Ok(())
+    }
+
+    /// A write to port F0h is the answer: FERR# ends, IGNNE# begins.
+    pub(crate) fn x87_answered(&mut self) {
+        if std::mem::take(&mut self.ferr) {
+            if let Some(bus) = &self.bus {
+                bus.x87_error(false);
+            }
+            self.banks.current().hot_mut().x87.ignores = 1;
+        }
+    }
+
+    /// Does the instruction at RIP as if nothing were pending: with all exceptions masked meanwhile.
+    fn x87_regardless(&mut self) -> Result<(), Fault> {
+        self.fpu_normalise();
+        let control = half(&self.fpu.0, CONTROL);
+        put(&mut self.fpu.0, CONTROL, control | EXCEPTIONS);
+        recompute(self);
+        let done = self.run_alone(0);
+        self.fpu_normalise();
+        // What the instruction itself has loaded is in the other bits.
+        let now = half(&self.fpu.0, CONTROL);
+        put(&mut self.fpu.0, CONTROL, now & !EXCEPTIONS | control & EXCEPTIONS);
+        recompute(self);
+        done.map(|_| ())
+    }
+}
+
 /// FLDENV and FRSTOR first take what is pending.
 fn waiting(cpu: &Cpu) -> Result<(), Fault> {
     if cpu.x87_pending() { Err(Exception::new(vector::MF).into()) } else { Ok(()) }
@@ -263,6 +308,7 @@ pub fn fnsave(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     set_status(cpu, 0);
     cpu.fpu.0[TAGS] = 0;
     put(&mut cpu.fpu.0, CONTROL, 0x37f);
+    cpu.banks.current().hot_mut().x87.ignores = 0;
     cpu.set_x87_pointers(Pointers::default());
     Ok(Next::Advance)
 }

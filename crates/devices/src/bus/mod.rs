@@ -7,7 +7,7 @@ mod map;
 mod tests;
 
 use crate::lock;
-use ireko_vmcore::{Bus, Device, Space};
+use ireko_vmcore::{Bus, Device, Line, Space};
 use map::{Entry, Map, Target};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -89,6 +89,7 @@ pub struct SystemBus {
     ports: Map,
     mmio: Map,
     devices: Vec<Attached>,
+    x87_error: Option<Line>,
 }
 
 impl SystemBus {
@@ -145,6 +146,11 @@ impl SystemBus {
         })
     }
 
+    /// Where FERR# goes.
+    pub fn connect_x87_error(&mut self, line: Line) {
+        self.x87_error = Some(line);
+    }
+
     /// Resets every device; windows are reset by whoever owns what is behind them.
     pub fn reset(&self) {
         for attached in &self.devices {
@@ -186,6 +192,12 @@ impl Bus for SystemBus {
                 entry.write(space, at, &data[done..done + piece]);
             }
             done += piece;
+        }
+    }
+
+    fn x87_error(&self, on: bool) {
+        if let Some(line) = &self.x87_error {
+            line.set(on);
         }
     }
 }
