@@ -1,14 +1,15 @@
 //! A guest whose disk is never done: a queue full of chains of 4 GiB each, and notifications without end.
 
-use ireko_machine::{DiskSpec, Endpoints, EngineChoice, Outcome, Source, Spec, Vm};
+mod kernel;
+
+use ireko_machine::{DiskSpec, Endpoints, EngineChoice, Outcome, Spec, Vm};
+use kernel::kernel;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-const LOAD: u32 = 0x10_0000;
 /// Where the kernel puts the disk's registers (virtio 1.2, 4.1.4.3), and what lies where in them.
 const REGISTERS: u32 = 0xd000_0000;
 const DRIVER_FEATURE_SELECT: u32 = REGISTERS + 0x08;
@@ -101,17 +102,6 @@ fn attack() -> Vec<u8> {
     let back = again as i32 - (code.0.len() as i32 + 2);
     code.0.extend([0xeb, back as u8]);
     code.0
-}
-
-fn kernel(code: &[u8]) -> Source {
-    const MAGIC: u32 = 0x1bad_b002;
-    const HAS_ADDRESSES: u32 = 1 << 16;
-    let sum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
-    let end = LOAD + 32 + code.len() as u32;
-    let header = [MAGIC, HAS_ADDRESSES, sum, LOAD, LOAD, end, end, LOAD + 32];
-    let mut bytes: Vec<u8> = header.iter().flat_map(|field| field.to_le_bytes()).collect();
-    bytes.extend(code);
-    Source::Bytes { name: "test".into(), data: Arc::new(bytes) }
 }
 
 /// A sparse file that goes with the test.

@@ -1,27 +1,16 @@
 //! A guest that takes all that it can get: memory that is not its own, its own to the last page, and code without end. One
 //! test alone, since it looks at the memory of the whole process.
 
-use ireko_machine::{Endpoints, EngineChoice, Outcome, Source, Spec, Vm};
+mod kernel;
+
+use ireko_machine::{Endpoints, EngineChoice, Outcome, Spec, Vm};
+use kernel::kernel;
 use std::fs;
-use std::sync::Arc;
 
 const MIB: u64 = 1 << 20;
-const LOAD: u32 = 0x10_0000;
 const MEMORY: u64 = 32 * MIB;
 /// There is room for so much more, of which nothing is plugged.
 const ROOM: u64 = 480 * MIB;
-
-/// A flat multiboot kernel that runs `code` in 32-bit protected mode.
-fn kernel(code: &[u8]) -> Source {
-    const MAGIC: u32 = 0x1bad_b002;
-    const HAS_ADDRESSES: u32 = 1 << 16;
-    let sum = 0u32.wrapping_sub(MAGIC).wrapping_sub(HAS_ADDRESSES);
-    let end = LOAD + 32 + code.len() as u32;
-    let header = [MAGIC, HAS_ADDRESSES, sum, LOAD, LOAD, end, end, LOAD + 32];
-    let mut bytes: Vec<u8> = header.iter().flat_map(|field| field.to_le_bytes()).collect();
-    bytes.extend(code);
-    Source::Bytes { name: "test".into(), data: Arc::new(bytes) }
-}
 
 /// Ends with 0, or with 1 if something was there that should not be.
 const ATTACK: &[&[u8]] = &[
