@@ -350,10 +350,15 @@ impl Host {
         true
     }
 
+    /// Who waits outside for the worker that runs a VM now.
+    pub fn outer(&self, config: &Config) -> Option<Outer> {
+        Outer::of(&self.store.directory(config.id), config.id)
+    }
+
     /// Turns a VM off. A worker that does not end by itself is killed.
     pub fn turn_off(&self, config: &Config) -> Result<(), String> {
         let directory = self.store.directory(config.id);
-        let outer = Outer::of(&directory, config.id);
+        let outer = self.outer(config);
         let done = self.end(config, &directory);
         outer.iter().for_each(Outer::end);
         done

@@ -210,12 +210,14 @@ fn turn_off(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
 fn shut_down(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     let force = call.arguments.switch("Force");
     let seconds = call.arguments.int("TimeoutSeconds").map_or(if force { 300 } else { 60 }, |s| s as u64);
+    let outer = call.host.outer(config);
     let asked = call.host.ask(config, &Request::ShutDown { seconds });
     if force && asked.is_err() {
         return turn_off(call, config);
     }
     asked?;
     if call.host.wait_until_off(config.id, Duration::from_secs(seconds)) {
+        outer.iter().for_each(|outer| outer.end());
         return Ok(());
     }
     if force {

@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What is answered at once if it is answered at all.
 pub const LOOK: Duration = Duration::from_millis(500);
 /// To say that it lives before something is asked of it, by who has looked at it already: both within a second.
-const SIGN: Duration = Duration::from_millis(300);
+const SIGN: Duration = Duration::from_millis(400);
 
 /// It is there, and does not answer.
 pub fn is_silence(error: &io::Error) -> bool {

@@ -1,7 +1,7 @@
 //! A worker that is told to end (SIGTERM, as when the host shuts down) ends its VM in order.
 
 use super::protocol::{Reply, Request};
-use super::server::Control;
+use super::server::{self, Control};
 use std::sync::Weak;
 use std::sync::mpsc::channel;
 use std::time::Duration;
@@ -19,8 +19,14 @@ pub type NextSignal = fn() -> i32;
 /// turned off. After a while, or at a second signal, it is turned off.
 pub fn heed_signals(next: NextSignal, control: Weak<Control>, gently: bool) {
     let (told, signals) = channel();
-    super::body::spawn("signals", move || while told.send(next()).is_ok() {});
+    let walls = control.upgrade().map(|control| control.jail.clone()).unwrap_or_default();
+    let own = walls.clone();
+    super::body::spawn("signals", move || {
+        server::confine(&own);
+        while told.send(next()).is_ok() {}
+    });
     super::body::spawn("ending", move || {
+        server::confine(&walls);
         if signals.recv().is_err() {
             return;
         }

@@ -4,11 +4,15 @@ use super::jail::ENVIRONMENT;
 use super::protocol::{Started, read_line};
 use crate::guid::Guid;
 use crate::store::{Store, WorkerLock};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use std::fs::OpenOptions;
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// How workers come to be: as processes, or (in tests) as threads.
 pub trait Launcher: Send + Sync {
@@ -63,8 +67,14 @@ impl ProcessLauncher {
             .stderr(log)
             .spawn()
             .map_err(|error| format!("the worker {} cannot be started: {error}", self.program.display()))?;
-        let said =
-            worker.stdout.take().map(BufReader::new).and_then(|mut out| read_line(&mut out).ok().flatten());
+        let Some(said) = worker.stdout.take().map_or(Some(None), |out| heard(out, PATIENCE)) else {
+            let _ = worker.kill().and_then(|()| worker.wait());
+            return Err(format!(
+                "its worker said nothing for {} seconds and was ended; {}",
+                PATIENCE.as_secs(),
+                last_words(path)
+            ));
+        };
         match said {
             Some(Started::Running { .. }) => {
                 // Reaped when it ends, as long as we live; later by init.
@@ -83,6 +93,23 @@ impl ProcessLauncher {
     }
 }
 
+/// To open disks and kernels, and to make a machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What a worker says of its start; inside, nothing if it ends without a word. `None`: it says nothing for so long.
+fn heard(out: impl Read + AsFd, patience: Duration) -> Option<Option<Started>> {
+    let until = Instant::now() + patience;
+    loop {
+        let left = Timespec::try_from(until.saturating_duration_since(Instant::now())).ok();
+        match poll(&mut [PollFd::new(&out, PollFlags::IN)], left.as_ref()) {
+            Ok(0) => return None,
+            Err(Errno::INTR) => (),
+            // The line comes in one piece.
+            _ => return Some(read_line(&mut BufReader::new(out)).ok().flatten()),
+        }
+    }
+}
+
 /// The log's last line.
 pub fn last_words(log: &Path) -> String {
     const ENOUGH: u64 = 2048;
@@ -95,5 +122,33 @@ pub fn last_words(log: &Path) -> String {
     match String::from_utf8_lossy(&text).lines().rev().find(|line| !line.trim().is_empty()) {
         Some(line) => format!("its log ends with: {}", crate::render::printable(line)),
         None => "its log is empty".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    const SHORT: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn who_says_nothing_is_not_waited_for_for_ever() {
+        let (out, _held) = std::io::pipe().unwrap();
+        assert_eq!(heard(out, SHORT), None);
+    }
+
+    #[test]
+    fn who_ends_without_a_word_is_heard_to_end() {
+        let (out, held) = std::io::pipe().unwrap();
+        drop(held);
+        assert_eq!(heard(out, PATIENCE), Some(None));
+    }
+
+    #[test]
+    fn what_a_worker_says_is_heard() {
+        let (out, mut held) = std::io::pipe().unwrap();
+        held.write_all(b"{\"error\":\"no\"}\n").unwrap();
+        assert_eq!(heard(out, PATIENCE), Some(Some(Started::Error("no".into()))));
     }
 }
