@@ -41,6 +41,8 @@ pub struct Cpu {
     pub(crate) x87_selectors: crate::data::x87::Selectors,
     /// FERR# is on.
     pub(crate) ferr: bool,
+    /// In system-management mode.
+    pub(crate) smm: Option<Box<crate::smm::Outside>>,
     /// Interrupts wait until after the next instruction (STI, MOV SS).
     pub shadow: bool,
     /// NMIs wait for IRET.
@@ -123,6 +125,7 @@ impl Cpu {
             fpu: Box::new(XsaveArea([0; 4096])),
             x87_selectors: Default::default(),
             ferr: false,
+            smm: None,
             shadow: false,
             nmi_blocked: false,
             gif: true,

@@ -178,6 +178,7 @@ impl Vcpu for SoftVcpu {
         self.cpu.fpu.0[ireko_translate::thunk::IN_MEMORY] = 1;
         self.cpu.take_x87_pointers();
         self.cpu.forget_run();
+        self.cpu.see_smram();
         self.cpu.flush_tlb(false);
         Ok(())
     }

@@ -27,6 +27,7 @@ pub mod run;
 pub mod signal;
 pub mod silicon;
 mod slow;
+mod smm;
 pub mod svm;
 pub mod system;
 pub mod tsc;

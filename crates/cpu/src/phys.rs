@@ -7,6 +7,7 @@
 use crate::mmu::walk::Tables;
 use ireko_vmcore::Memory;
 use ireko_vmcore::memory::{PAGE, Region};
+use ireko_x86::smram::{ASEG_VALID, TSEG_VALID};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -16,11 +17,33 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct Physical {
     memory: Arc<Memory>,
     regions: Vec<Region>,
+    /// What is not there at present: see [`Physical::close`].
+    closed: Closed,
+}
+
+/// Memory that is there in system-management mode only, as SMM_MASK and SMM_ADDR have it (APM vol. 2, 10.2.5).
+#[derive(Clone, Copy, Default)]
+struct Closed {
+    valid: u64,
+    address: u64,
+    mask: u64,
+}
+
+impl Closed {
+    fn has(self, address: u64) -> bool {
+        let video = self.valid & ASEG_VALID != 0 && (0xa_0000..0xc_0000).contains(&address);
+        video || self.valid & TSEG_VALID != 0 && (address ^ self.address) & self.mask == 0
+    }
 }
 
 impl Physical {
     pub fn new(memory: Arc<Memory>) -> Self {
-        Self { regions: memory.regions().to_vec(), memory }
+        Self { regions: memory.regions().to_vec(), memory, closed: Closed::default() }
+    }
+
+    /// Closes memory, by the valid bits, the address and the mask of SMM_MASK and SMM_ADDR; all else is open.
+    pub fn close(&mut self, valid: u64, address: u64, mask: u64) {
+        self.closed = Closed { valid, address, mask };
     }
 
     pub fn memory(&self) -> &Arc<Memory> {
@@ -29,6 +52,9 @@ impl Physical {
 
     /// Host address of a byte of memory; valid to the end of its page. `None` where there is no memory.
     pub fn host(&self, address: u64) -> Option<*mut u8> {
+        if self.closed.valid != 0 && self.closed.has(address) {
+            return None;
+        }
         let region = self.regions.iter().find(|r| address.wrapping_sub(r.guest) < r.size)?;
         let there = !region.later || self.memory.plugged(address);
         there.then(|| region.host.wrapping_add((address - region.guest) as usize))

@@ -88,6 +88,7 @@ impl Cpu {
         self.waits = self.apic.extint_pending()
             || self.apic.pending().is_some()
             || self.apic.nmi_pending()
+            || self.apic.smi_pending()
             || self.control().is_some_and(|c| c.v_irq);
         if self.single() {
             self.step()
@@ -104,8 +105,11 @@ impl Cpu {
             let rip = svm::injection_rip(self, &event);
             return inspect::deliver(self, event, rip);
         }
-        if self.gif && self.apic.init_pending() {
+        if self.gif && self.smm.is_none() && self.apic.init_pending() {
             return self.init();
+        }
+        if self.gif && self.smm.is_none() && self.apic.smi_pending() {
+            return self.smi();
         }
         if self.gif && self.apic.nmi_pending() && !self.nmi_blocked {
             return self.nmi();
@@ -168,7 +172,11 @@ impl Cpu {
 
     /// Halted with nothing left that could wake this processor, which is alone: interrupts are off, no NMI waits.
     fn for_good(&mut self) -> bool {
-        self.lone && !svm::physical_interrupt_allowed(self) && !svm::wakes(self) && !self.apic.nmi_pending()
+        self.lone
+            && !svm::physical_interrupt_allowed(self)
+            && !svm::wakes(self)
+            && !self.apic.nmi_pending()
+            && !self.apic.smi_pending()
     }
 
     /// Deals with what ended an instruction.
@@ -256,6 +264,7 @@ impl Cpu {
         self.in_flight = None;
         self.outcome = None;
         self.held_traps = 0;
+        self.smm = None;
         self.forget_pending();
     }
 

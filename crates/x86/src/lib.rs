@@ -13,6 +13,7 @@ pub mod exception;
 pub mod msr;
 pub mod paging;
 pub mod regs;
+pub mod smram;
 pub mod vmcb;
 
 pub use exception::Exception;

@@ -23,6 +23,9 @@ pub const GS_BASE: u32 = 0xc000_0101;
 pub const KERNEL_GS_BASE: u32 = 0xc000_0102;
 pub const TSC_AUX: u32 = 0xc000_0103;
 pub const TSC_RATIO: u32 = 0xc000_0104;
+pub const SMM_BASE: u32 = 0xc001_0111;
+pub const SMM_ADDR: u32 = 0xc001_0112;
+pub const SMM_MASK: u32 = 0xc001_0113;
 pub const VM_CR: u32 = 0xc001_0114;
 pub const VM_HSAVE_PA: u32 = 0xc001_0117;
 
@@ -60,6 +63,8 @@ pub const TW_CFG: u32 = 0xc001_1023;
 pub const DE_CFG: u32 = 0xc001_1029;
 pub const BU_CFG2: u32 = 0xc001_102a;
 
+/// HWCR.SmmLock: the registers of system-management mode stay as they are.
+pub const HWCR_SMM_LOCK: u64 = 1 << 0;
 /// HWCR.TscFreqSel: the TSC counts at the P0 frequency.
 pub const HWCR_TSC_FREQ_SEL: u64 = 1 << 24;
 /// SYSCFG.MtrrFixDramModEn: RdMem and WrMem of the fixed MTRRs can be seen and changed.

@@ -126,6 +126,10 @@ pub struct Registers {
     pub pat: u64,
     pub tsc_aux: u64,
     pub debugctl: u64,
+    /// Where the handler and the save area of system-management mode are, and the memory that is its alone.
+    pub smbase: u64,
+    pub smm_addr: u64,
+    pub smm_mask: u64,
     /// Last branch from and to; the one before the last exception or interrupt, from and to.
     pub lbr: [u64; 4],
     /// PAE page-directory-pointer entries, loaded with CR3 in PAE mode (APM vol. 2, 5.2.3).
@@ -146,6 +150,7 @@ impl Registers {
         regs.dr6 = 0xffff_0ff0;
         regs.dr7 = 0x400;
         regs.pat = 0x0007_0406_0007_0406;
+        regs.smbase = crate::smram::BASE;
         regs
     }
 

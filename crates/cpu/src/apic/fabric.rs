@@ -17,6 +17,7 @@ pub mod event {
     pub const EXTINT: u32 = 1 << 4;
     /// With the vector in bits 15:8.
     pub const STARTUP: u32 = 1 << 5;
+    pub const SMI: u32 = 1 << 6;
 }
 
 type Call<T> = Arc<dyn Fn(T) + Send + Sync>;
@@ -123,6 +124,7 @@ impl Inbox {
                 self.request(message.vector, message.level);
             }
             Delivery::Nmi => self.post(event::NMI),
+            Delivery::Smi => self.post(event::SMI),
             Delivery::Init => self.post(event::INIT),
             Delivery::Startup => self.startup(message.vector),
             Delivery::ExtInt => self.post(event::EXTINT),

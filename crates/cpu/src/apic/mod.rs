@@ -47,6 +47,7 @@ pub struct Apic {
     lvt: [u32; entry::COUNT],
     timer: Countdown,
     nmi: bool,
+    smi: bool,
     init: bool,
     startup: Option<u8>,
     /// An ExtINT message came (from an IOAPIC in that mode).
@@ -78,6 +79,7 @@ impl Apic {
             lvt: [0; entry::COUNT],
             timer: Countdown::new(clock, tsc, alarm),
             nmi: false,
+            smi: false,
             init: false,
             startup: None,
             extint: false,
@@ -100,6 +102,7 @@ impl Apic {
         self.timer.divide = 0;
         self.timer.stop();
         (self.nmi, self.init, self.extint) = (false, false, false);
+        self.smi = false;
         self.publish();
     }
 
@@ -139,6 +142,7 @@ impl Apic {
             self.take_requests();
         }
         self.nmi |= events & event::NMI != 0;
+        self.smi |= events & event::SMI != 0;
         self.extint |= events & event::EXTINT != 0;
         if events & event::INIT != 0 {
             (self.init, self.startup) = (true, None);
@@ -220,6 +224,14 @@ impl Apic {
     pub fn nmi_take(&mut self) -> bool {
         self.sync();
         std::mem::take(&mut self.nmi)
+    }
+    pub fn smi_pending(&mut self) -> bool {
+        self.sync();
+        self.smi
+    }
+    pub fn smi_take(&mut self) -> bool {
+        self.sync();
+        std::mem::take(&mut self.smi)
     }
     pub fn init_pending(&mut self) -> bool {
         self.sync();

@@ -2,6 +2,7 @@
 
 use crate::{Cpu, Next, svm};
 use ireko_x86::bits::efer;
+use ireko_x86::msr::{HWCR_SMM_LOCK, SMM_ADDR, SMM_BASE};
 
 // ---- time ----
 
@@ -131,5 +132,44 @@ pub fn read_lbr(cpu: &mut Cpu, number: u32) -> Option<u64> {
 }
 
 pub fn write_lbr(_: &mut Cpu, _: u32, _: u64) -> Option<Next> {
+    Some(Next::Advance)
+}
+
+// ---- system-management mode ----
+
+fn smm(cpu: &mut Cpu, number: u32) -> &mut u64 {
+    match number {
+        SMM_BASE => &mut cpu.regs.smbase,
+        SMM_ADDR => &mut cpu.regs.smm_addr,
+        _ => &mut cpu.regs.smm_mask,
+    }
+}
+
+pub fn read_smm(cpu: &mut Cpu, number: u32) -> Option<u64> {
+    Some(*smm(cpu, number))
+}
+
+/// Locked by HWCR.SmmLock (APM vol. 2, 10.2.5).
+pub fn write_smm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
+    if cpu.msrs.hwcr & HWCR_SMM_LOCK != 0 {
+        return None;
+    }
+    *smm(cpu, number) = if number == SMM_BASE { value & 0xffff_ffff } else { value & 0xffff_ffff_ffff };
+    cpu.see_smram();
+    cpu.flush_asid(ireko_nested::Flush::All);
+    cpu.flush_tlb(false);
+    Some(Next::Resync)
+}
+
+pub fn read_hwcr(cpu: &mut Cpu, _: u32) -> Option<u64> {
+    Some(cpu.msrs.hwcr)
+}
+
+/// SmmLock can be set, but only RESET clears it.
+pub fn write_hwcr(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
+    if value >> 32 != 0 {
+        return None;
+    }
+    cpu.msrs.hwcr = value | cpu.msrs.hwcr & HWCR_SMM_LOCK;
     Some(Next::Advance)
 }

@@ -104,11 +104,12 @@ pub static ROWS: &[Row] = &[
     row(m::TSC_RATIO, Custom(c::read_svm, c::write_svm)),
     rows(m::PERF_EVENT_FIRST, m::PERF_CTR_LAST, Custom(c::read_counter, c::write_counter)),
     row(m::SYSCFG, Field(|cpu| &mut cpu.msrs.syscfg, Bits(m::SYSCFG_BITS), Advance)),
-    row(m::HWCR, Field(|cpu| &mut cpu.msrs.hwcr, LOW, Advance)),
+    row(m::HWCR, Custom(c::read_hwcr, c::write_hwcr)),
     row(m::TOP_MEM, Inert(0)),
     row(m::TOP_MEM2, Inert(0)),
     row(m::NB_CFG, Inert(0)),
     row(m::INT_PENDING, Inert(0)),
+    rows(m::SMM_BASE, m::SMM_MASK, Custom(c::read_smm, c::write_smm)),
     rows(m::VM_CR, m::SVM_KEY, Custom(c::read_svm, c::write_svm)),
     // No errata.
     rows(m::OSVW_FIRST, m::OSVW_LAST, Inert(0)),

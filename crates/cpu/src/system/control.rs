@@ -116,6 +116,14 @@ fn write_cr3(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
     load_cr3(cpu, new, no_flush)
 }
 
+/// The top level of legacy PAE paging, of a CR3 that is in force already.
+pub fn load_pdpte(cpu: &mut Cpu) -> Result<(), Fault> {
+    if let Some(entries) = top_level(cpu, cpu.regs.cr0, cpu.regs.cr3, cpu.regs.cr4)? {
+        cpu.regs.pdpte = entries;
+    }
+    Ok(())
+}
+
 pub fn load_cr3(cpu: &mut Cpu, new: u64, no_flush: bool) -> Result<(), Fault> {
     if let Some(entries) = top_level(cpu, cpu.regs.cr0, new, cpu.regs.cr4)? {
         cpu.regs.pdpte = entries;

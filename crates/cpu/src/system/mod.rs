@@ -127,7 +127,7 @@ fn other_system(mnemonic: Mnemonic) -> Option<Routine> {
         Skinit => svm::skinit,
         Invlpga => svm::invlpga,
         Monitor | Mwait | Monitorx | Mwaitx | Rdpru | Rdpkru | Wrpkru => wait::undefined,
-        Rsm => wait::rsm,
+        Rsm => crate::smm::rsm,
         Invlpgb | Tlbsync | Getsec | Enclu | Encls | Enclv | Ptwrite | Umonitor | Umwait | Tpause => {
             wait::undefined
         }

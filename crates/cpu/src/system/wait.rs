@@ -17,12 +17,6 @@ pub fn pause(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     Ok(Next::Advance)
 }
 
-/// There is no system-management mode to come back from: #UD, after a hypervisor's word (APM vol. 2, 15.13.3).
-pub fn rsm(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
-    cpu.intercept(Intercept::Rsm)?;
-    Err(Fault::ud())
-}
-
 /// Instructions of features that CPUID never offers.
 pub fn undefined(_: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     Err(Fault::ud())
