@@ -450,8 +450,10 @@ impl Cpu {
         let before = self.regs.rflags;
         let (shadow, start) = (self.shadow, self.regs.rip);
         if crate::system::debug::armed(self)
-            && let Some(exception) = crate::system::debug::instruction_breakpoint(self, start)
+            && let Some(mut exception) = crate::system::debug::instruction_breakpoint(self, start)
         {
+            // What a load of SS held off comes with it, once for both.
+            exception.payload |= std::mem::take(&mut self.held_traps);
             return Err(exception.into());
         }
         let seen = if crate::system::debug::data_armed(self) { Key::PLAIN } else { 0 };

@@ -161,6 +161,22 @@ fn a_load_of_ss_holds_a_watchpoint_off_for_one_instruction() {
     assert_eq!(regs.dr6 & 0xf, 1);
 }
 
+/// A breakpoint on the instruction behind a watched load of SS: one #DB for both, as silicon has it.
+#[test]
+fn a_breakpoint_behind_a_watched_load_of_ss_traps_once_for_both() {
+    let mut board = board();
+    board.catch_debug();
+    board.write(CODE_AT, &[0x8e, 0x17, 0x90, 0x0f, 0x0b]);
+    board.poke(DATA_AT, 0x18);
+    let mut state = CpuState::reset();
+    state.regs = board.registers(0);
+    (state.regs.rip, state.regs.gpr[7]) = (CODE, DATA);
+    (state.regs.dr[0], state.regs.dr[1], state.regs.dr7) = (DATA, CODE + 2, 0xf040a);
+    let (_, caught, after) = board.run(&state).expect("state goes in and out");
+    assert_eq!(caught.map(|c| (c.vector, c.rip)), Some((1, CODE + 2)));
+    assert_eq!(after.regs.dr6 & 0xf, 3);
+}
+
 /// APM vol. 2, 13.2.1: counters without a CPUID bit. RDPMC of counter 0 after it was set.
 #[test]
 fn a_performance_counter_is_written_and_read() {

@@ -23,6 +23,10 @@ pub const COMMAND_LINE_ROOM: usize = 0x1_0000;
 /// The end of conventional memory: what follows is the extended BIOS data area and video memory.
 pub const CONVENTIONAL_END: u64 = 0x9_fc00;
 
+/// System-management mode of a machine without firmware: a handler that goes back at once. Memory under the video memory, which is
+/// the mode's alone.
+pub const MANAGEMENT: u64 = 0xa_0000;
+
 /// The RSDP is looked for from here on, in steps of 16 bytes (ACPI 6.5, 5.2.5.1).
 pub const ACPI: Range<u64> = 0xe_0000..0xf_0000;
 /// The SMBIOS entry point is looked for here (SMBIOS 3.6, 5.2.2).

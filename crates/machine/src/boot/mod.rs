@@ -43,6 +43,7 @@ pub fn load(memory: &Memory, layout: &Layout, payload: &Payload) -> Result<CpuSt
         write_piece(memory.ram(), payload, &piece)?;
     }
     let initrd = load_initrd(memory.ram(), layout, payload)?;
+    start::write_management_handler(memory.ram())?;
     match payload.image {
         Image::BzImage(image) => {
             zero_page::write(memory.ram(), layout, payload.command_line, initrd, Some(image))?;

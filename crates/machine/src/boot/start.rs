@@ -7,6 +7,7 @@ use ireko_vmcore::CpuState;
 use ireko_vmcore::memory::GuestRam;
 use ireko_x86::bits::{cr0, cr4, efer};
 use ireko_x86::regs::{Segment, Table, gpr, seg};
+use ireko_x86::smram::ASEG_VALID;
 
 const CODE: u16 = 0x10;
 const DATA: u16 = 0x18;
@@ -36,6 +37,12 @@ pub fn write_gdts(ram: &GuestRam) -> Result<(), MachineError> {
     put(ram, GDT_32_PLACE, &bytes(&GDT_32))
 }
 
+/// What firmware would leave for system-management interrupts: RSM.
+pub fn write_management_handler(ram: &GuestRam) -> Result<(), MachineError> {
+    const ENTRY: u64 = 0x8000;
+    put(ram, layout::MANAGEMENT + ENTRY, &[0x0f, 0xaa])
+}
+
 /// Both GDTs, and page tables that map the first 4 GiB to themselves in 2 MiB pages.
 pub fn write_tables(ram: &GuestRam) -> Result<(), MachineError> {
     write_gdts(ram)?;
@@ -61,6 +68,7 @@ fn flat(entry: u64, gdt: u64, code_attr: u16) -> CpuState {
     regs.rip = entry;
     regs.rflags = 2;
     regs.gpr = [0; 16];
+    (regs.smbase, regs.smm_mask) = (layout::MANAGEMENT, ASEG_VALID);
     state
 }
 
