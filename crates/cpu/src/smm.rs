@@ -97,7 +97,10 @@ fn segment(area: &[u8; AREA], at: u64) -> Segment {
     Segment { selector: low as u16, attr, limit: (low >> 32) as u32, base }
 }
 
-const SEGMENTS: [(u64, fn(&mut Registers) -> &mut Segment); 8] = [
+/// A register, and where it is in the area.
+type Place<T> = (u64, fn(&mut Registers) -> &mut T);
+
+const SEGMENTS: [Place<Segment>; 8] = [
     (smram::ES, |r| &mut r.seg[seg::ES]),
     (smram::CS, |r| &mut r.seg[seg::CS]),
     (smram::SS, |r| &mut r.seg[seg::SS]),
@@ -108,7 +111,7 @@ const SEGMENTS: [(u64, fn(&mut Registers) -> &mut Segment); 8] = [
     (smram::TR, |r| &mut r.tr),
 ];
 
-const WORDS: [(u64, fn(&mut Registers) -> &mut u64); 8] = [
+const WORDS: [Place<u64>; 8] = [
     (smram::EFER, |r| &mut r.efer),
     (smram::CR4, |r| &mut r.cr4),
     (smram::CR3, |r| &mut r.cr3),

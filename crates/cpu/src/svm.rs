@@ -336,10 +336,11 @@ pub fn cr_intercept(cpu: &Cpu, number: u8, write: bool, gpr: Option<u8>) -> Resu
 }
 
 /// After [`cr_intercept`]: a write of CR0 that changes more than TS and MP (15.9).
-pub fn cr0_selective_intercept(cpu: &Cpu, new: u64, gpr: Option<u8>) -> Result<(), Fault> {
+pub fn cr0_selective_intercept(cpu: &Cpu, new: u64, gpr: u8) -> Result<(), Fault> {
     let Some(control) = cpu.control() else { return Ok(()) };
     let changed = (cpu.regs.cr0 ^ new) & !(cr0::TS | cr0::MP) != 0;
-    exit_if(changed && control.has(Intercept::Cr0SelWrite), Exit::Cr { number: 0, write: true, gpr })
+    let exits = changed && control.has(Intercept::Cr0SelWrite);
+    exit_if(exits, Exit::Cr { number: 0, write: true, gpr: Some(gpr) })
 }
 
 /// LMSW exits under the selective intercept whatever it changes (APM vol. 2, 15.9).

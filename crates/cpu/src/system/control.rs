@@ -49,7 +49,7 @@ pub fn mov_to(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let value = cpu.gpr(insn.op1_register());
     match number {
         0 => {
-            cr0_selective_intercept(cpu, value, Some(gpr))?;
+            cr0_selective_intercept(cpu, value, gpr)?;
             write_cr0(cpu, value)?;
         }
         2 => cpu.regs.cr2 = value,
