@@ -73,8 +73,8 @@ pub fn build(
     bus.connect_x87_error(wire(13));
     let serial = shared(Serial::new(serial_output, wire(4)));
     bus.add(serial.clone(), &serial::PLACES)?;
-    add_clock(around, &mut bus, &wire)?;
     let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
+    add_clock(around, &mut bus, &wire, &acpi)?;
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
     bus.add(shared(I8042::new(around.power.clone())), &acpi::I8042_PLACES)?;
     let mut threads = DeviceThreads::new(around.ending.clone(), around.spec.on_thread.clone());
@@ -118,9 +118,15 @@ fn msi_sink(partition: &Arc<dyn Partition>) -> MsiSink {
     })
 }
 
-fn add_clock(around: &Surroundings, bus: &mut SystemBus, wire: &Wires) -> Result<(), MachineError> {
+fn add_clock(
+    around: &Surroundings,
+    bus: &mut SystemBus,
+    wire: &Wires,
+    acpi: &AcpiPm,
+) -> Result<(), MachineError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let rtc = Rtc::new(around.clock, &around.timers, wire(8), now);
+    rtc.connect_alarm(acpi.alarm());
     rtc.set_memory_size(around.layout.low_end, around.layout.high_size);
     Ok(bus.add(shared(rtc), &rtc::PLACES)?)
 }

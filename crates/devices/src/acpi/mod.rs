@@ -13,7 +13,7 @@ pub use reset::{I8042, I8042_PLACES, ResetControl};
 
 use crate::access::copy_out;
 use crate::{Power, PowerEvent, lock};
-use ireko_vmcore::{Clock, Device, Line, Space, Timer, Timers};
+use ireko_vmcore::{Clock, Device, Line, LineSink, Space, Timer, Timers};
 use regs::*;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -160,11 +160,26 @@ impl AcpiPm {
         state.settle();
     }
 
+    /// The wire that the clock's alarm comes by: RTC_STS, which wakes a system that sleeps (ACPI 6.5, 4.8.2.4).
+    pub fn alarm(&self) -> Line {
+        Line::new(Arc::new(self.clone()), 0)
+    }
+
     /// Sets the status of general-purpose event `bit` (0 to 15); others are ignored.
     pub fn raise_gpe(&self, bit: u8) {
         let mut state = lock(&self.state);
         state.registers.gpe_status |= 1u16.checked_shl(u32::from(bit)).unwrap_or(0);
         state.settle();
+    }
+}
+
+impl LineSink for AcpiPm {
+    fn set(&self, _: u32, level: bool) {
+        if level {
+            let mut state = lock(&self.state);
+            state.registers.status |= RTC_ALARM;
+            state.settle();
+        }
     }
 }
 

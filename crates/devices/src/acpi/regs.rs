@@ -23,6 +23,7 @@ pub(super) const GPE_ENABLE: usize = 0x22;
 /// PM1 status and enable bits (tables 4.11 and 4.12).
 pub const TIMER_CARRY: u16 = 1 << 0;
 pub const POWER_BUTTON: u16 = 1 << 8;
+pub const RTC_ALARM: u16 = 1 << 10;
 pub const PM1_STATUS_BITS: u16 = 0x8731;
 pub const PM1_ENABLE_BITS: u16 = 0x0721;
 

@@ -125,3 +125,15 @@ fn the_keyboard_controller_is_absent() {
     let (power, _) = power();
     assert_eq!(read8(&mut I8042::new(power), COMMAND_REGION, 0), 0xff);
 }
+
+/// ACPI 6.5, 4.8.2.4: RTC_STS, by which an alarm wakes a system that sleeps.
+#[test]
+fn an_alarm_of_the_clock_raises_sci() {
+    let (mut acpi, probe, _) = acpi();
+    write8(&mut acpi, SMI_REGION, 0, ACPI_ENABLE);
+    write16(&mut acpi, PM, 2, RTC_ALARM);
+    acpi.alarm().pulse();
+    assert!(probe.level(9));
+    write16(&mut acpi, PM, 0, RTC_ALARM);
+    assert!(!probe.level(9));
+}

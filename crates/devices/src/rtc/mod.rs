@@ -18,15 +18,25 @@ struct State {
     chip: Chip,
     clock: Clock,
     line: Line,
+    /// Pulses at each alarm, for who wakes the machine.
+    alarm: Line,
     timer: Timer,
     level: bool,
 }
 
 impl State {
+    fn rung(&self) -> bool {
+        self.chip.bytes[usize::from(C)] & ALARM != 0
+    }
+
     /// Works out flags up to now, sets the line, and arms for what comes next.
     fn settle(&mut self) {
         let now = self.clock.now();
+        let rung = self.rung();
         let level = self.chip.advance(now);
+        if self.rung() && !rung {
+            self.alarm.pulse();
+        }
         if level != self.level {
             self.level = level;
             self.line.set(level);
@@ -56,9 +66,14 @@ impl Rtc {
                 }
             });
             let chip = Chip::new(unix_seconds, clock.now());
-            Mutex::new(State { chip, clock, line, timer, level: false })
+            Mutex::new(State { chip, clock, line, alarm: Line::unconnected(), timer, level: false })
         });
         Self { state }
+    }
+
+    /// Where alarms are told, beside the interrupt.
+    pub fn connect_alarm(&self, line: Line) {
+        lock(&self.state).alarm = line;
     }
 
     /// Sets a byte of CMOS memory.
