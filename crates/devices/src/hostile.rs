@@ -92,7 +92,11 @@ fn machine() -> Machine {
         Arc::new(Memory::with_room(&[(0, 0x10_0000)], Some((HOT.start, HOT.end - HOT.start))).unwrap());
     let (pic, ioapic) = (Pic::new(Arc::new(|| {})), IoApic::new(0, sink.clone()));
     let irqs = Irqs::new(pic.clone(), ioapic.clone());
-    let pci = PciBus::new((16..24).map(|gsi| irqs.line(gsi)).collect());
+    let router = chipset::PirqRouter::new((0..16).map(|irq| irqs.line(irq)).collect());
+    let wires = (0..8).map(|slot| both(irqs.line(16 + slot), router.intx(slot))).collect();
+    let pci = PciBus::behind(shared(chipset::I440fx::new()), wires);
+    pci.add_function(7, 0, shared(chipset::IsaBridge::new(router))).unwrap();
+    pci.add_function(7, 3, shared(chipset::PmBridge::new())).unwrap();
     let mut services = Vec::new();
     let mut add = |slot, function: Arc<Mutex<VirtioPci>>| {
         services.push(lock(&function).service());
@@ -127,7 +131,11 @@ fn machine() -> Machine {
         bus.add(shared(AcpiPm::new(clock, &timers, irqs.line(9), power.clone())), &acpi::PLACES)?;
         bus.add(shared(I8042::new(power.clone())), &acpi::I8042_PLACES)?;
         bus.add(shared(TestDevice::new(lines)), &testdev::TEST_PLACES)?;
-        bus.add(shared(FwCfg::new(1, 1 << 20)), &testdev::FW_CFG_PLACES)?;
+        let mut fw_cfg = FwCfg::new(1, 1 << 20, memory.clone());
+        fw_cfg.add_file("etc/file", vec![7; 100]);
+        bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
+        bus.add(shared(DebugPort::new(Box::new(io::sink()))), &debug_port::PLACES)?;
+        bus.add(shared(Port92::new(power.clone())), &acpi::PORT92_PLACES)?;
         bus.add(shared(ConfigPorts::new(pci.clone(), power.clone())), &pci::CONFIG_PLACES)?;
         bus.add(shared(Ecam::new(pci.clone())), &[ECAM])?;
         bus.add_window(Space::Mmio, WINDOWS.mmio32.start, 0x10_0000, pci.clone())
@@ -138,12 +146,14 @@ fn machine() -> Machine {
 
 /// A space and an address where something is, or nearly.
 fn place(random: &mut Random) -> (Space, u64) {
-    const PORTS: [u64; 14] =
-        [0x1f, 0x40, 0x5e, 0x70, 0x9f, 0xb1, 0xe0, 0x3f6, 0x4d0, 0x510, 0x600, 0x620, 0xcf6, 0x2000];
+    const PORTS: [u64; 17] = [
+        0x1f, 0x40, 0x5e, 0x70, 0x8e, 0x9f, 0xb1, 0xe0, 0x3f6, 0x400, 0x4d0, 0x510, 0x514, 0x600, 0x620,
+        0xcf6, 0x2000,
+    ];
     match random.below(4) {
-        0 => (Space::Port, PORTS[random.below(14) as usize] + random.below(8)),
+        0 => (Space::Port, PORTS[random.below(17) as usize] + random.below(8)),
         1 => (Space::Mmio, 0xfec0_0000 + [0, 0x10, 0x40][random.below(3) as usize]),
-        2 => (Space::Mmio, ECAM + (random.below(7) << 15) + random.below(0x100)),
+        2 => (Space::Mmio, ECAM + (random.below(8) << 15) + (random.below(4) << 12) + random.below(0x100)),
         _ => {
             let structures = [0, 0, 0, 0x1000, 0x2000, 0x3000, 0x6000, 0x7000];
             let structure = structures[random.below(8) as usize];
@@ -205,7 +215,7 @@ fn random_rings_harm_nobody() {
         write(bar + 0x3000, 0, 2);
         machine.work();
     }
-    assert_eq!(machine.bus.counters().len(), 11);
+    assert_eq!(machine.bus.counters().len(), 13);
 }
 
 /// A guest's accesses by bytes: rings and configuration of each virtio device over memory that the bytes fill, and accesses

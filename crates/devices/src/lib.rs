@@ -1,4 +1,5 @@
-//! The parts of a PC-like machine: interrupt controllers, timers, serial port, ACPI fixed hardware, PCI and virtio.
+//! The parts of a PC: chipset, interrupt controllers, timers, serial port, ACPI fixed hardware, PCI, virtio, and what
+//! firmware is told.
 //!
 //! Knows the parts' data sheets, and [`ireko_vmcore`]'s words for what they meet at: bus, line, memory, clock.
 //! Must never know an engine, a hypervisor, where the machine places a part, or who reads its output.
@@ -13,6 +14,9 @@
 pub mod access;
 pub mod acpi;
 pub mod bus;
+pub mod chipset;
+pub mod debug_port;
+pub mod fw_cfg;
 pub mod ioapic;
 pub mod irq;
 pub mod pci;
@@ -23,16 +27,18 @@ pub mod serial;
 pub mod testdev;
 pub mod virtio;
 
-pub use acpi::{AcpiPm, I8042};
+pub use acpi::{AcpiPm, I8042, Port92};
 pub use bus::{BusError, Counter, SystemBus};
+pub use debug_port::DebugPort;
+pub use fw_cfg::FwCfg;
 pub use ioapic::IoApic;
-pub use irq::{Irqs, SharedLine};
+pub use irq::{Irqs, SharedLine, both};
 pub use pci::{ConfigPorts, Ecam, Function, PciBus, PciError, Windows};
 pub use pic::Pic;
 pub use pit::Pit;
 pub use rtc::Rtc;
 pub use serial::Serial;
-pub use testdev::{DebugExit, FwCfg, TestDevice};
+pub use testdev::{DebugExit, TestDevice};
 pub use virtio::{ConsoleInput, NetInput, Service, VirtioDevice, VirtioPci};
 
 use ireko_vmcore::Msi;

@@ -1,8 +1,8 @@
 //! Boots one kernel with its serial console on standard output: `boot [options] KERNEL [INITRD [COMMAND LINE]]`, where the
-//! options are `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE`, `--option NAME=VALUE`
+//! options are `--bios FILE` (instead of a kernel), `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE`, `--option NAME=VALUE`
 //! and `--stop-after SECONDS`. With IREKO_DUMP set, it prints processors and device counters at the end.
 
-use ireko_machine::{DiskSpec, Endpoints, MachineError, Spec, Vm, parse_memory};
+use ireko_machine::{DiskSpec, Endpoints, Firmware, MachineError, Spec, Vm, parse_memory};
 use std::io::Read;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,13 +22,16 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
             "--option" => spec.options.push(value()),
             "--stop-after" => stop_after = value().parse().ok().map(Duration::from_secs),
             "--disk" => spec.disks.push(DiskSpec::new(value(), false)),
+            "--bios" => spec.firmware = Some(Firmware::Bios(PathBuf::from(value()).into())),
             "--nested" => spec.nested = true,
             "--test-devices" => spec.test_devices = true,
             _ => files.push(argument),
         }
     }
     let mut files = files.into_iter();
-    spec.kernel = PathBuf::from(files.next().unwrap_or_default()).into();
+    if spec.firmware.is_none() {
+        spec.kernel = Some(PathBuf::from(files.next().unwrap_or_default()).into());
+    }
     spec.initrd = files.next().filter(|f| !f.is_empty()).map(|f| PathBuf::from(f).into());
     spec.command_line = files.next().unwrap_or_default();
     Ok((spec, stop_after))
@@ -36,7 +39,11 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
 
 fn boot() -> Result<u8, MachineError> {
     let (spec, stop_after) = arguments()?;
-    let mut vm = Vm::new(spec, Endpoints::serial(std::io::stdout()))?;
+    let mut endpoints = Endpoints::serial(std::io::stdout());
+    if std::env::var_os("IREKO_FIRMWARE_DEBUG").is_some() {
+        endpoints.firmware_debug = Some(Box::new(std::io::stderr()));
+    }
+    let mut vm = Vm::new(spec, endpoints)?;
     eprintln!("engine {:?}", vm.engine());
     if let Some(time) = stop_after {
         let handle = vm.handle();

@@ -28,6 +28,12 @@ pub enum MachineError {
         "the initrd `{name}` ({size_mib} MiB) does not fit in the {room_mib} MiB that the kernel leaves of {memory_mib} MiB; give the VM more memory"
     )]
     InitrdTooLarge { name: String, size_mib: u64, room_mib: u64, memory_mib: u64 },
+    #[error("the VM has neither a kernel nor firmware to start with; give it one of them")]
+    NothingToStart,
+    #[error(
+        "the firmware `{name}` has {size} bytes, and a BIOS image has 128, 256 or 512 KiB; give SeaBIOS' bios-256k.bin"
+    )]
+    FirmwareSize { name: String, size: usize },
     #[error("the command line has {length} bytes and this kernel takes {limit}; shorten it")]
     CommandLineTooLong { length: usize, limit: usize },
     #[error("`{0}` is no amount of memory; write for example 512M or 2G")]

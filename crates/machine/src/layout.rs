@@ -35,10 +35,16 @@ pub const HIGH_MEMORY: u64 = MIB;
 
 /// RAM below 4 GiB ends here at most.
 pub const LOW_RAM_END: u64 = 3 * GIB;
-pub const PCI_MMIO32: Range<u64> = 0xc000_0000..0xe000_0000;
+const PCI_MMIO32: Range<u64> = 0xc000_0000..0xe000_0000;
 pub const PCI_ECAM: u64 = 0xe000_0000;
 pub const PCI_PORTS: Range<u64> = 0xc000..0x1_0000;
 const HIGH_RAM: u64 = 4 * GIB;
+/// With firmware, PCI has all between RAM and the IOAPIC: SeaBIOS places BARs from there downwards.
+const FIRMWARE_PCI_END: u64 = 0xfec0_0000;
+/// Where processors start: firmware ends here.
+pub const FIRMWARE_END: u64 = 4 * GIB;
+/// The last part of a BIOS is here as well, as if it had been shadowed.
+pub const BIOS_SHADOW: Range<u64> = 0xe_0000..0x10_0000;
 const PCI_MMIO64_LEAST: u64 = 64 * GIB;
 const PCI_MMIO64_SIZE: u64 = 16 * GIB;
 
@@ -46,9 +52,22 @@ pub const LEAST_MEMORY: u64 = 8 * MIB;
 /// What fits under a 40-bit physical address with the 64-bit PCI window above it.
 const MOST_MEMORY: u64 = 512 * GIB;
 
+/// What firmware and kernels find their devices by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Board {
+    /// For kernels that are started directly: placed by the machine, described by ACPI.
+    #[default]
+    Direct,
+    /// i440FX with PIIX, as SeaBIOS expects it.
+    I440fx,
+}
+
 /// The RAM of one VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
+    pub board: Board,
+    /// Bytes of firmware below 4 GiB.
+    pub firmware_size: u64,
     /// RAM from 0 to here.
     pub low_end: u64,
     /// Bytes of RAM from 4 GiB on.
@@ -72,7 +91,13 @@ impl Layout {
             });
         }
         let low_end = memory.min(LOW_RAM_END);
-        Ok(Self { low_end, high_size: memory - low_end, hot_size: 0 })
+        let board = Board::default();
+        Ok(Self { board, firmware_size: 0, low_end, high_size: memory - low_end, hot_size: 0 })
+    }
+
+    /// With so many bytes of firmware, on the board that it is for.
+    pub fn with_firmware(self, board: Board, bytes: u64) -> Self {
+        Self { board, firmware_size: bytes, ..self }
     }
 
     /// With room for `bytes` to be added while the VM runs, as far as addresses reach.
@@ -92,9 +117,12 @@ impl Layout {
         start..start + self.hot_size
     }
 
-    /// RAM at the start: address and size.
+    /// RAM at the start, and where the firmware is: address and size.
     pub fn ranges(&self) -> Vec<(u64, u64)> {
         let mut ranges = vec![(0, self.low_end)];
+        if self.firmware_size > 0 {
+            ranges.push((FIRMWARE_END - self.firmware_size, self.firmware_size));
+        }
         if self.high_size > 0 {
             ranges.push((HIGH_RAM, self.high_size));
         }
@@ -106,10 +134,30 @@ impl Layout {
         self.low_end + self.high_size
     }
 
+    /// The PCI window below 4 GiB.
+    pub fn pci_mmio32(&self) -> Range<u64> {
+        match self.board {
+            Board::Direct => PCI_MMIO32,
+            Board::I440fx => self.low_end..FIRMWARE_PCI_END,
+        }
+    }
+
+    /// Configuration space as memory, where the board has it.
+    pub fn pci_ecam(&self) -> Option<u64> {
+        (self.board == Board::Direct).then_some(PCI_ECAM)
+    }
+
     /// The PCI window above all RAM.
     pub fn pci_mmio64(&self) -> Range<u64> {
         let start = self.hot().end.next_multiple_of(GIB).max(PCI_MMIO64_LEAST);
         start..start + PCI_MMIO64_SIZE
+    }
+
+    /// RAM, for firmware that makes the memory map itself.
+    pub fn e820_for_firmware(&self) -> Vec<E820> {
+        let ram = |start, size| E820 { start, size, kind: E820Kind::Ram };
+        let high = (self.high_size > 0).then_some(ram(HIGH_RAM, self.high_size));
+        [ram(0, self.low_end)].into_iter().chain(high).collect()
     }
 
     /// The memory map that firmware would give (ACPI 6.5, 15).
@@ -169,6 +217,14 @@ mod tests {
     fn memory_beyond_3_gib_continues_at_4_gib() {
         let layout = Layout::new(5 * GIB).unwrap();
         assert_eq!(layout.ranges(), [(0, 3 * GIB), (4 * GIB, 2 * GIB)]);
+    }
+
+    #[test]
+    fn firmware_ends_at_4_gib_and_pci_before_it() {
+        let layout = Layout::new(5 * GIB).unwrap().with_firmware(Board::I440fx, 256 << 10);
+        assert_eq!(layout.ranges()[1], (4 * GIB - (256 << 10), 256 << 10));
+        assert_eq!(layout.pci_mmio32(), 3 * GIB..0xfec0_0000);
+        assert_eq!(layout.memory(), 5 * GIB);
     }
 
     #[test]

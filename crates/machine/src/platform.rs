@@ -4,13 +4,13 @@ use crate::acpi::{PCI_GSI, PCI_GSIS, SCI};
 use crate::device_threads::DeviceThreads;
 use crate::disk::RawDisk;
 use crate::ending::Ending;
-use crate::layout::{self, Layout};
+use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
-use crate::{MachineError, Spec};
+use crate::{Endpoints, MachineError, Spec, firmware};
 use ireko_devices::{
-    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, Ecam, FwCfg, I8042, IoApic, Irqs, MsiSink, PciBus, Pic,
-    Pit, Power, Rtc, Serial, SystemBus, TestDevice, VirtioPci, Windows, acpi, ioapic, pci, pic, pit, rtc,
-    serial, shared, testdev, virtio,
+    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, I8042, IoApic, Irqs, MsiSink, PciBus, Pic,
+    Pit, Port92, Power, Rtc, Serial, SystemBus, TestDevice, VirtioPci, Windows, acpi, both, chipset,
+    debug_port, fw_cfg, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
 };
 use ireko_vmcore::{Clock, Line, Memory, Partition, Space, Timers, Work};
 use std::io::Write;
@@ -63,24 +63,29 @@ impl From<ireko_devices::PciError> for MachineError {
 /// Gives the wire to a GSI.
 type Wires = Box<dyn Fn(u32) -> Line>;
 
-pub fn build(
-    around: &Surroundings,
-    serial_output: Box<dyn Write + Send>,
-    console_output: Option<Box<dyn Write + Send>>,
-) -> Result<Platform, MachineError> {
+pub fn build(around: &Surroundings, endpoints: Endpoints) -> Result<Platform, MachineError> {
     let mut bus = SystemBus::new();
     let wire = interrupt_controllers(around, &mut bus)?;
     bus.connect_x87_error(wire(13));
-    let serial = shared(Serial::new(serial_output, wire(4)));
+    let serial = shared(Serial::new(endpoints.serial, wire(4)));
     bus.add(serial.clone(), &serial::PLACES)?;
     let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
     add_clock(around, &mut bus, &wire, &acpi)?;
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
     bus.add(shared(I8042::new(around.power.clone())), &acpi::I8042_PLACES)?;
+    bus.add(shared(Port92::new(around.power.clone())), &acpi::PORT92_PLACES)?;
     let mut threads = DeviceThreads::new(around.ending.clone(), around.spec.on_thread.clone());
-    let (console, memory) = add_pci(around, &mut bus, &wire, console_output, &mut threads)?;
+    let (console, memory) = add_pci(around, &mut bus, &wire, endpoints.console, &mut threads)?;
     if around.spec.test_devices {
         add_test_devices(around, &mut bus, &wire)?;
+    }
+    if around.spec.test_devices || around.spec.firmware.is_some() {
+        let disks: Vec<u8> = disk_slots(around).collect();
+        let fw_cfg = firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks);
+        bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
+    }
+    if let Some(output) = endpoints.firmware_debug {
+        bus.add(shared(DebugPort::new(output)), &debug_port::PLACES)?;
     }
     Ok(Platform { bus: Arc::new(bus), serial, acpi, console, memory, threads })
 }
@@ -131,7 +136,33 @@ fn add_clock(
     Ok(bus.add(shared(rtc), &rtc::PLACES)?)
 }
 
-/// PCI with its virtio functions: the random source in slot 1, the console in slot 2 if asked for, then the disks.
+/// The bus with its bridges. INTA# of a slot goes to a GSI of its own, with a chipset also where that routes it.
+fn pci_bus(around: &Surroundings, wire: &Wires) -> Result<Arc<PciBus>, MachineError> {
+    const CHIPSET: u8 = 1;
+    const POWER_MANAGEMENT: u8 = 3;
+    if around.layout.board == Board::Direct {
+        return Ok(PciBus::new((0..PCI_GSIS).map(|n| wire(PCI_GSI + n)).collect()));
+    }
+    let router = chipset::PirqRouter::new((0..16).map(wire).collect());
+    let wires = (0..PCI_GSIS).map(|n| both(wire(PCI_GSI + n), router.intx(n))).collect();
+    let pci = PciBus::behind(shared(chipset::I440fx::new()), wires);
+    pci.add_function(CHIPSET, 0, shared(chipset::IsaBridge::new(router)))?;
+    pci.add_function(CHIPSET, POWER_MANAGEMENT, shared(chipset::PmBridge::new()))?;
+    Ok(pci)
+}
+
+/// The first slot behind the bridges.
+fn first_slot(around: &Surroundings) -> u8 {
+    if around.layout.board == Board::Direct { 1 } else { 2 }
+}
+
+/// Behind the random source and the console.
+fn disk_slots(around: &Surroundings) -> impl Iterator<Item = u8> {
+    let first = first_slot(around) + 2;
+    (first..).take(around.spec.disks.len())
+}
+
+/// PCI with its virtio functions: the random source in the first slot, the console in the next if asked for, then the disks.
 fn add_pci(
     around: &Surroundings,
     bus: &mut SystemBus,
@@ -139,26 +170,23 @@ fn add_pci(
     console_output: Option<Box<dyn Write + Send>>,
     threads: &mut DeviceThreads,
 ) -> Result<(Option<ConsoleInput>, Option<MemoryControl>), MachineError> {
-    const RNG: u8 = 1;
-    const CONSOLE: u8 = 2;
-    const FIRST_DISK: u8 = 3;
-    let pci = PciBus::new((0..PCI_GSIS).map(|n| wire(PCI_GSI + n)).collect());
+    let (rng_slot, console_slot) = (first_slot(around), first_slot(around) + 1);
+    let pci = pci_bus(around, wire)?;
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
     let mut add = |slot, name: String, kind, function: Arc<Mutex<VirtioPci>>| {
         threads.start(name, kind, &function)?;
         Ok::<_, MachineError>(pci.add(slot, function)?)
     };
-    let rng = VirtioPci::new(Box::new(virtio::Rng::host()), memory.clone(), msi.clone(), pci.intx(RNG));
-    add(RNG, "rng0".into(), Work::Device, rng)?;
+    let rng = VirtioPci::new(Box::new(virtio::Rng::host()), memory.clone(), msi.clone(), pci.intx(rng_slot));
+    add(rng_slot, "rng0".into(), Work::Device, rng)?;
     let mut input = None;
     if around.spec.virtio_console {
         let output = console_output.unwrap_or_else(|| Box::new(std::io::sink()));
-        let (console, to) = virtio::console(memory.clone(), msi.clone(), pci.intx(CONSOLE), output);
-        add(CONSOLE, "console0".into(), Work::Device, console)?;
+        let (console, to) = virtio::console(memory.clone(), msi.clone(), pci.intx(console_slot), output);
+        add(console_slot, "console0".into(), Work::Device, console)?;
         input = Some(to);
     }
-    for (slot, disk) in (FIRST_DISK..).zip(&around.spec.disks) {
-        let number = slot - FIRST_DISK;
+    for ((number, slot), disk) in disk_slots(around).enumerate().zip(&around.spec.disks) {
         let blk = virtio::Blk::new(Box::new(RawDisk::open(disk)?), &format!("ireko{number}"));
         let blk = VirtioPci::new(Box::new(blk), memory.clone(), msi.clone(), pci.intx(slot));
         add(slot, format!("blk{number}"), Work::Disk, blk)?;
@@ -192,24 +220,28 @@ fn add_memory(
     Ok(MemoryControl::new(around.layout.memory(), balloon, hot))
 }
 
-/// As firmware would: the windows, every BAR in them, and both ways to configuration space.
+/// The windows and the ways to configuration space. Where no firmware does it, every BAR is placed.
 fn place_pci(around: &Surroundings, bus: &mut SystemBus, pci: &Arc<PciBus>) -> Result<(), MachineError> {
+    let layout = around.layout;
     let windows =
-        Windows { ports: layout::PCI_PORTS, mmio32: layout::PCI_MMIO32, mmio64: around.layout.pci_mmio64() };
-    pci.assign(&windows)?;
+        Windows { ports: layout::PCI_PORTS, mmio32: layout.pci_mmio32(), mmio64: layout.pci_mmio64() };
+    if layout.board == Board::Direct {
+        pci.assign(&windows)?;
+    }
     let spaces =
         [(Space::Port, &windows.ports), (Space::Mmio, &windows.mmio32), (Space::Mmio, &windows.mmio64)];
     for (space, window) in spaces {
         bus.add_window(space, window.start, window.end - window.start, pci.clone())?;
     }
     bus.add(shared(ConfigPorts::new(pci.clone(), around.power.clone())), &pci::CONFIG_PLACES)?;
-    Ok(bus.add(shared(Ecam::new(pci.clone())), &[layout::PCI_ECAM])?)
+    match layout.pci_ecam() {
+        Some(ecam) => Ok(bus.add(shared(Ecam::new(pci.clone())), &[ecam])?),
+        None => Ok(()),
+    }
 }
 
 fn add_test_devices(around: &Surroundings, bus: &mut SystemBus, wire: &Wires) -> Result<(), MachineError> {
     const GSIS: u32 = 24;
     bus.add(shared(DebugExit::new(around.debug_exit.clone())), &testdev::EXIT_PLACES)?;
-    bus.add(shared(TestDevice::new((0..GSIS).map(wire).collect())), &testdev::TEST_PLACES)?;
-    let fw_cfg = FwCfg::new(around.spec.vcpus as u16, around.spec.memory);
-    Ok(bus.add(shared(fw_cfg), &testdev::FW_CFG_PLACES)?)
+    Ok(bus.add(shared(TestDevice::new((0..GSIS).map(wire).collect())), &testdev::TEST_PLACES)?)
 }

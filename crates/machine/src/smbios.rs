@@ -94,9 +94,33 @@ fn entry_point(structures: u64, size: u32) -> Vec<u8> {
     entry
 }
 
+fn structures(smbios: &Smbios) -> [Vec<u8>; 3] {
+    [bios(smbios), system(smbios), end()]
+}
+
+/// The 32-bit entry point (SMBIOS 3.6, 5.2.1) and the structures, for firmware that puts them where it likes and sets the
+/// address and both sums.
+pub fn for_firmware(smbios: &Smbios) -> (Vec<u8>, Vec<u8>) {
+    const LENGTH: u8 = 31;
+    const VERSION: (u8, u8) = (2, 8);
+    let structures = structures(smbios);
+    let largest = structures.iter().map(Vec::len).max().unwrap_or(0) as u16;
+    let all = structures.concat();
+    let mut entry = b"_SM_".to_vec();
+    entry.extend([0, LENGTH, VERSION.0, VERSION.1]);
+    entry.extend(largest.to_le_bytes());
+    entry.extend([0; 6]);
+    entry.extend(b"_DMI_\0");
+    entry.extend((all.len() as u16).to_le_bytes());
+    entry.extend(0u32.to_le_bytes());
+    entry.extend((structures.len() as u16).to_le_bytes());
+    entry.push(VERSION.0 << 4 | VERSION.1);
+    (entry, all)
+}
+
 /// Entry point and structures, to be put at `address`.
 pub fn tables(smbios: &Smbios, address: u64) -> Vec<u8> {
-    let structures = [bios(smbios), system(smbios), end()].concat();
+    let structures = structures(smbios).concat();
     let mut bytes = entry_point(address + STRUCTURES, structures.len() as u32);
     bytes.resize(STRUCTURES as usize, 0);
     bytes.extend(structures);
@@ -115,6 +139,16 @@ mod tests {
     fn the_entry_point_sums_to_zero() {
         let bytes = tables(&Smbios::default(), 0xf0000);
         assert_eq!(bytes[..24].iter().fold(0u8, |sum, b| sum.wrapping_add(*b)), 0);
+    }
+
+    #[test]
+    fn the_entry_point_for_firmware_says_how_much_there_is() {
+        let (entry, structures) = for_firmware(&Smbios::default());
+        assert_eq!((entry.len(), &entry[16..21]), (31, &b"_DMI_"[..]));
+        assert_eq!(
+            (entry[22..24].to_vec(), entry[28]),
+            ((structures.len() as u16).to_le_bytes().to_vec(), 3)
+        );
     }
 
     #[test]

@@ -220,6 +220,13 @@ impl Smbios {
     }
 }
 
+/// What starts the processors, if no kernel is started directly.
+#[derive(Clone, Debug)]
+pub enum Firmware {
+    /// SeaBIOS, on a generation 1 machine.
+    Bios(Source),
+}
+
 /// One VM.
 #[derive(Clone, Debug)]
 pub struct Spec {
@@ -228,7 +235,10 @@ pub struct Spec {
     /// Where it is given: memory can be taken back and given again while the VM runs, up to so many bytes in all.
     pub most_memory: Option<u64>,
     pub vcpus: u32,
-    pub kernel: Source,
+    /// Started directly: the fast path, without firmware.
+    pub kernel: Option<Source>,
+    /// Instead of a kernel.
+    pub firmware: Option<Firmware>,
     /// For a multiboot kernel: its first module.
     pub initrd: Option<Source>,
     pub command_line: String,
@@ -252,11 +262,21 @@ pub struct Spec {
 
 impl Spec {
     pub fn new(kernel: impl Into<Source>) -> Self {
+        Self { kernel: Some(kernel.into()), ..Self::without_kernel() }
+    }
+
+    /// Starts with firmware, which loads from a disk.
+    pub fn with_firmware(firmware: Firmware) -> Self {
+        Self { firmware: Some(firmware), ..Self::without_kernel() }
+    }
+
+    fn without_kernel() -> Self {
         Self {
             memory: DEFAULT_MEMORY,
             most_memory: None,
             vcpus: 1,
-            kernel: kernel.into(),
+            kernel: None,
+            firmware: None,
             initrd: None,
             command_line: String::new(),
             disks: Vec::new(),

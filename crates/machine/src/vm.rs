@@ -1,15 +1,14 @@
 //! A VM from its [`Spec`] to its end.
 
-use crate::boot::{self, Payload};
 use crate::device_threads::DeviceThreads;
 use crate::ending::Ending;
 use crate::engine::{self, Chosen};
-use crate::image::Image;
+use crate::files::Files;
 use crate::layout::{self, Layout};
 use crate::memory::MemoryControl;
 use crate::nesting::Windows;
 use crate::platform::{self, Platform, Surroundings};
-use crate::{MachineError, Outcome, Spec, acpi, smbios};
+use crate::{MachineError, Outcome, Spec};
 use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
 use ireko_vmcore::{
     Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates,
@@ -27,11 +26,13 @@ pub struct Endpoints {
     pub serial: Box<dyn Write + Send>,
     /// The virtio console, if the spec asks for one.
     pub console: Option<Box<dyn Write + Send>>,
+    /// What firmware writes to its debug port; without it there is no such port.
+    pub firmware_debug: Option<Box<dyn Write + Send>>,
 }
 
 impl Endpoints {
     pub fn serial(output: impl Write + Send + 'static) -> Self {
-        Self { serial: Box::new(output), console: None }
+        Self { serial: Box::new(output), console: None, firmware_debug: None }
     }
 }
 
@@ -58,17 +59,17 @@ pub struct Vm {
 impl Vm {
     /// Checks everything, loads everything, runs nothing.
     pub fn new(spec: Spec, endpoints: Endpoints) -> Result<Self, MachineError> {
-        let layout = memory_layout(&spec)?;
         layout::check_host_memory(spec.memory)?;
         let files = Files::read(&spec)?;
+        let layout = memory_layout(&spec, &files)?;
         let chosen = engine::choose(spec.engine, spec.nested)?;
         Self::assemble(spec, layout, files, chosen, endpoints)
     }
 
     /// As [`Vm::new`], on a given engine.
     pub fn on(chosen: Chosen, spec: Spec, endpoints: Endpoints) -> Result<Self, MachineError> {
-        let layout = memory_layout(&spec)?;
         let files = Files::read(&spec)?;
+        let layout = memory_layout(&spec, &files)?;
         Self::assemble(spec, layout, files, chosen, endpoints)
     }
 
@@ -96,9 +97,8 @@ impl Vm {
             debug_exit: debug_exit(&ending),
             ending: ending.clone(),
         };
-        let platform = platform::build(&around, endpoints.serial, endpoints.console)?;
-        let state = boot::load(&memory, &layout, &files.payload(&spec))?;
-        write_firmware_tables(&memory, &layout, &spec)?;
+        let platform = platform::build(&around, endpoints)?;
+        let state = files.load(&memory, &layout, &spec)?;
         let mut vcpus: Vec<_> =
             (0..spec.vcpus).map(|id| partition.vcpu(id)).collect::<Result<_, HvError>>()?;
         vcpus[0].set_state(&state)?;
@@ -202,8 +202,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
     text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no text")
 }
 
-fn memory_layout(spec: &Spec) -> Result<Layout, MachineError> {
-    let layout = Layout::new(spec.memory)?;
+fn memory_layout(spec: &Spec, files: &Files) -> Result<Layout, MachineError> {
+    let layout = files.layout(Layout::new(spec.memory)?);
     Ok(layout.with_hot(spec.most_memory.map_or(0, |most| most.saturating_sub(spec.memory))))
 }
 
@@ -254,39 +254,6 @@ fn power(ending: &Ending) -> ireko_devices::Power {
 fn debug_exit(ending: &Ending) -> Arc<dyn Fn(u8) + Send + Sync> {
     let ending = ending.clone();
     Arc::new(move |code| ending.end(Outcome::DebugExit(u32::from(code >> 1))))
-}
-
-fn write_firmware_tables(memory: &Memory, layout: &Layout, spec: &Spec) -> Result<(), MachineError> {
-    boot::put(memory.ram(), layout::ACPI.start, &acpi::tables(layout, spec.vcpus)?)?;
-    let tables = smbios::tables(&spec.smbios, layout::SMBIOS.start);
-    boot::put(memory.ram(), layout::SMBIOS.start, &tables)
-}
-
-/// The files of a VM, read and checked before anything is made.
-struct Files {
-    image: Image,
-    kernel: Arc<Vec<u8>>,
-    initrd: Option<Arc<Vec<u8>>>,
-}
-
-impl Files {
-    fn read(spec: &Spec) -> Result<Self, MachineError> {
-        let kernel = spec.kernel.read("kernel", spec.memory)?;
-        let image = Image::parse(&spec.kernel.name(), &kernel)?;
-        let initrd = spec.initrd.as_ref().map(|source| source.read("initrd", spec.memory)).transpose()?;
-        Ok(Self { image, kernel, initrd })
-    }
-
-    fn payload<'a>(&'a self, spec: &'a Spec) -> Payload<'a> {
-        let initrd_name = spec.initrd.as_ref().map(|s| s.name()).unwrap_or_default();
-        Payload {
-            name: spec.kernel.name(),
-            image: &self.image,
-            bytes: &self.kernel,
-            initrd: self.initrd.as_ref().map(|data| (initrd_name, data.as_slice())),
-            command_line: &spec.command_line,
-        }
-    }
 }
 
 /// What other threads may do with a VM. Cheap to clone; does nothing once the VM is gone.

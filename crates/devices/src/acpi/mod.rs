@@ -9,7 +9,7 @@ mod tests;
 pub use regs::{
     ACPI_DISABLE, ACPI_ENABLE, GPE0, PM_TMR, PM1A_CNT, PM1A_EVT, RESET_REG, RESET_VALUE, SLP_TYP_S5, SMI_CMD,
 };
-pub use reset::{I8042, I8042_PLACES, ResetControl};
+pub use reset::{I8042, I8042_PLACES, PORT92_PLACES, Port92, ResetControl};
 
 use crate::access::copy_out;
 use crate::{Power, PowerEvent, lock};

@@ -51,3 +51,7 @@ pub const RESET_CPU: u8 = 1 << 2;
 
 /// Keyboard controller command: pulse output bit 0, the CPU's reset.
 pub const I8042_PULSE_RESET: u8 = 0xfe;
+
+/// System control port A (PIIX data sheet, "Port 92"): a rising bit 0 resets, bit 1 is A20.
+pub const PORT92_RESET: u8 = 1 << 0;
+pub const PORT92_A20: u8 = 1 << 1;

@@ -59,3 +59,40 @@ impl Device for I8042 {
     }
     fn reset(&mut self) {}
 }
+
+pub const PORT92_PLACES: [u64; 1] = [0x92];
+
+/// System control port A: the fast reset. A20 is always on, as on processors that have no A20M# any more.
+pub struct Port92 {
+    value: u8,
+    power: Power,
+}
+
+impl Port92 {
+    pub fn new(power: Power) -> Self {
+        Self { value: 0, power }
+    }
+}
+
+impl Device for Port92 {
+    fn name(&self) -> &'static str {
+        "port92"
+    }
+    fn regions(&self) -> Vec<(Space, u64)> {
+        vec![(Space::Port, 1)]
+    }
+    fn read(&mut self, _: usize, _: u64, data: &mut [u8]) {
+        data.fill(self.value | PORT92_A20);
+    }
+    fn write(&mut self, _: usize, _: u64, data: &[u8]) {
+        let new = data.first().copied().unwrap_or(0);
+        let rising = new & !self.value & PORT92_RESET != 0;
+        self.value = new;
+        if rising {
+            (self.power)(PowerEvent::Reset);
+        }
+    }
+    fn reset(&mut self) {
+        self.value = 0;
+    }
+}

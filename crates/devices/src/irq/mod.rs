@@ -69,3 +69,15 @@ impl LineSink for SharedLine {
         self.out.set(inputs.contains(&true));
     }
 }
+
+/// A wire with two ends.
+pub fn both(one: Line, other: Line) -> Line {
+    struct Fork(Line, Line);
+    impl LineSink for Fork {
+        fn set(&self, _: u32, level: bool) {
+            self.0.set(level);
+            self.1.set(level);
+        }
+    }
+    Line::new(Arc::new(Fork(one, other)), 0)
+}

@@ -58,7 +58,7 @@ struct Route {
     slot: Slot,
 }
 
-/// Bus 0 with 32 single-function slots; slot 0 is the host bridge.
+/// Bus 0 with 32 slots of up to eight functions; slot 0 is the host bridge.
 ///
 /// Locks: routes, then a function. A function never calls back into the bus.
 pub struct PciBus {
@@ -68,10 +68,16 @@ pub struct PciBus {
 }
 
 impl PciBus {
-    /// `intx` are the wires that INTA# of the slots share: slot n has wire n modulo their number.
+    /// With a host bridge of no chipset. `intx` are the wires that INTA# of the slots share: slot n has wire n modulo
+    /// their number.
     pub fn new(intx: Vec<Line>) -> Arc<Self> {
-        let mut slots: Vec<Option<Slot>> = (0..SLOTS).map(|_| None).collect();
-        slots[0] = Some(Slot { function: shared(HostBridge::new()), count: Arc::default() });
+        Self::behind(shared(HostBridge::new()), intx)
+    }
+
+    /// As [`PciBus::new`], with a chipset's host bridge.
+    pub fn behind(bridge: SharedFunction, intx: Vec<Line>) -> Arc<Self> {
+        let mut slots: Vec<Option<Slot>> = (0..FUNCTIONS).map(|_| None).collect();
+        slots[0] = Some(Slot { function: bridge, count: Arc::default() });
         Arc::new(Self {
             slots: RwLock::new(slots),
             routes: RwLock::default(),
@@ -87,10 +93,15 @@ impl PciBus {
         }
     }
 
-    /// Puts a function into a free slot.
+    /// Puts a function into a free slot, as its only one.
     pub fn add(&self, slot: u8, function: SharedFunction) -> Result<(), PciError> {
+        self.add_function(slot, 0, function)
+    }
+
+    /// Puts a function beside others into a slot; function 0 says in its header that there are more.
+    pub fn add_function(&self, slot: u8, number: u8, function: SharedFunction) -> Result<(), PciError> {
         let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
-        match slots.get_mut(usize::from(slot)) {
+        match slots.get_mut(usize::from(slot) << 3 | usize::from(number & 7)) {
             Some(free) if free.is_none() => *free = Some(Slot { function, count: Arc::default() }),
             _ => return Err(PciError::Slot(slot)),
         }
@@ -189,8 +200,7 @@ impl PciBus {
 
     fn single(&self, function: u8) -> Option<SharedFunction> {
         let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
-        let slot = slots.get(usize::from(function >> 3))?.as_ref()?;
-        (function & 7 == 0).then(|| slot.function.clone())
+        Some(slots.get(usize::from(function))?.as_ref()?.function.clone())
     }
 }
 

@@ -3,6 +3,8 @@
 /// Bytes of a function's configuration space that exist.
 pub const CONFIG_SIZE: usize = 256;
 pub const SLOTS: usize = 32;
+/// Functions of a bus: slot << 3 | function.
+pub const FUNCTIONS: usize = SLOTS << 3;
 pub const BARS: usize = 6;
 
 pub const VENDOR: usize = 0x00;
@@ -13,6 +15,9 @@ pub const REVISION: usize = 0x08;
 /// Programming interface, subclass, class.
 pub const CLASS: usize = 0x09;
 pub const CACHE_LINE: usize = 0x0c;
+pub const HEADER_TYPE: usize = 0x0e;
+/// Header type: the slot has more functions.
+pub const MULTIPLE_FUNCTIONS: u8 = 1 << 7;
 pub const BAR0: usize = 0x10;
 pub const SUBSYSTEM_VENDOR: usize = 0x2c;
 pub const SUBSYSTEM: usize = 0x2e;

@@ -1,11 +1,8 @@
-//! What bare-metal test kernels want of a machine: a way to end with a code, ports that echo, lines to pull, fw_cfg.
+//! What bare-metal test kernels want of a machine: a way to end with a code, ports that echo, lines to pull.
 
-mod fw_cfg;
 mod regs;
 #[cfg(test)]
 mod tests;
-
-pub use fw_cfg::{FW_CFG_PLACES, FwCfg};
 
 use crate::access::{copy_in, copy_out, value};
 use ireko_vmcore::{Device, Line, Space};

@@ -37,37 +37,3 @@ fn the_echo_memory_keeps_what_was_written() {
     write32(&mut device, 2, 0xfffc, 0xdead_beef);
     assert_eq!(read32(&mut device, 2, 0xfffc), 0xdead_beef);
 }
-
-fn item(fw_cfg: &mut FwCfg, key: u16, len: usize) -> Vec<u8> {
-    write16(fw_cfg, 0, FW_CFG_SELECTOR, key);
-    (0..len).map(|_| read8(fw_cfg, 0, FW_CFG_DATA)).collect()
-}
-
-#[test]
-fn fw_cfg_tells_its_signature() {
-    assert_eq!(item(&mut FwCfg::new(1, 1 << 20), KEY_SIGNATURE, 4), b"QEMU");
-}
-
-#[test]
-fn fw_cfg_tells_the_processor_count() {
-    assert_eq!(item(&mut FwCfg::new(3, 1 << 20), KEY_CPUS, 2), [3, 0]);
-}
-
-#[test]
-fn fw_cfg_gives_zeros_past_an_items_end() {
-    assert_eq!(item(&mut FwCfg::new(1, 1 << 20), KEY_MAX_CPUS, 4), [1, 0, 0, 0]);
-}
-
-#[test]
-fn fw_cfg_lists_its_files() {
-    let mut fw_cfg = FwCfg::new(1, 1 << 20);
-    fw_cfg.add_file("etc/test", vec![7; 5]);
-    let directory = item(&mut fw_cfg, KEY_DIRECTORY, 20);
-    assert_eq!(directory, b"\0\0\0\x01\0\0\0\x05\0\x20\0\0etc/test");
-    assert_eq!(item(&mut fw_cfg, KEY_FIRST_FILE, 5), [7; 5]);
-}
-
-#[test]
-fn the_size_of_memory_is_an_item() {
-    assert_eq!(item(&mut FwCfg::new(1, 512 << 20), KEY_RAM_SIZE, 8), (512u64 << 20).to_le_bytes());
-}

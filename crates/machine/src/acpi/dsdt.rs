@@ -1,7 +1,7 @@
 //! The devices that cannot be found otherwise (ACPI 6.5, chapters 6 and 19).
 
 use super::{OEM, OEM_REVISION, OEM_TABLE, PCI_GSI, PCI_GSIS};
-use crate::layout::{self, Layout};
+use crate::layout::Layout;
 use crate::spec::MIB;
 use acpi_tables::Aml;
 use acpi_tables::aml::{
@@ -25,9 +25,11 @@ pub fn table(layout: &Layout) -> Vec<u8> {
     add_device(&mut dsdt, "COM1", vec![&name("PNP0501"), &ports_and_interrupt(0x3f8, 8, 4), &uid(1)]);
     add_device(&mut dsdt, "RTC_", vec![&name("PNP0B00"), &ports_and_interrupt(0x70, 2, 8)]);
     // What a memory-mapped configuration space needs to be believed: somebody who claims it (PCI Firmware 3.3, 4.1.2).
-    let ecam = Memory32Fixed::new(true, layout::PCI_ECAM as u32, MIB as u32);
-    let claimed = Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ecam]));
-    add_device(&mut dsdt, "MRES", vec![&name("PNP0C02"), &claimed]);
+    if let Some(ecam) = layout.pci_ecam() {
+        let ecam = Memory32Fixed::new(true, ecam as u32, MIB as u32);
+        let claimed = Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ecam]));
+        add_device(&mut dsdt, "MRES", vec![&name("PNP0C02"), &claimed]);
+    }
     dsdt.as_slice().to_vec()
 }
 
@@ -46,27 +48,23 @@ fn ports_and_interrupt(port: u16, count: u8, irq: u32) -> Name {
     Name::new("_CRS".into(), &ResourceTemplate::new(vec![&ports, &interrupt]))
 }
 
-/// The PCI root bridge: PCI Express, so that the memory-mapped configuration space is used.
+/// The PCI root bridge: PCI Express where there is a memory-mapped configuration space, so that it is used.
 fn add_pci(dsdt: &mut Sdt, layout: &Layout) {
-    let hid = Name::new("_HID".into(), &EISAName::new("PNP0A08"));
-    let cid = Name::new("_CID".into(), &EISAName::new("PNP0A03"));
+    let (express, conventional) = (EISAName::new("PNP0A08"), EISAName::new("PNP0A03"));
+    let hid = Name::new("_HID".into(), if layout.pci_ecam().is_some() { &express } else { &conventional });
+    let cid = Name::new("_CID".into(), &conventional);
     add_device(dsdt, "PCI0", vec![&hid, &cid, &uid(0), &windows(layout), &routing()]);
 }
 
 fn windows(layout: &Layout) -> Name {
-    let mmio64 = layout.pci_mmio64();
+    let (mmio32, mmio64) = (layout.pci_mmio32(), layout.pci_mmio64());
     let not_cached = AddressSpaceCacheable::NotCacheable;
     let buses = AddressSpace::new_bus_number(0u16, 0);
     let configuration = IO::new(0xcf8, 0xcf8, 1, 8);
     let low_ports = AddressSpace::new_io(0u16, 0xcf7, None);
     let high_ports = AddressSpace::new_io(0xd00u16, 0xffff, None);
-    let low_memory = AddressSpace::new_memory(
-        not_cached,
-        true,
-        layout::PCI_MMIO32.start as u32,
-        (layout::PCI_MMIO32.end - 1) as u32,
-        None,
-    );
+    let low_memory =
+        AddressSpace::new_memory(not_cached, true, mmio32.start as u32, (mmio32.end - 1) as u32, None);
     let high_memory = AddressSpace::new_memory(not_cached, true, mmio64.start, mmio64.end - 1, None);
     let all: Vec<&dyn Aml> = vec![&buses, &configuration, &low_ports, &high_ports, &low_memory, &high_memory];
     Name::new("_CRS".into(), &ResourceTemplate::new(all))

@@ -20,19 +20,18 @@ pub const PCI_GSIS: u32 = 8;
 /// The interrupt of the ACPI fixed hardware.
 pub const SCI: u32 = 9;
 
-/// A table at its place.
+/// Tables one after the other, made for `base`.
 struct Placed {
     bytes: Vec<u8>,
-    next: u64,
+    base: u64,
 }
 
 impl Placed {
     /// Puts a table at the next 64-byte boundary (the FACS wants that: ACPI 6.5, 5.2.10) and gives its address.
     fn add(&mut self, table: &[u8]) -> u64 {
-        let at = self.next;
+        let at = self.base + self.bytes.len() as u64;
         self.bytes.extend(table);
-        self.next = (at + table.len() as u64).next_multiple_of(64);
-        self.bytes.resize((self.next - layout::ACPI.start) as usize, 0);
+        self.bytes.resize(self.bytes.len().next_multiple_of(64), 0);
         at
     }
 }
@@ -43,25 +42,53 @@ fn serialized(table: &dyn Aml) -> Vec<u8> {
     bytes
 }
 
+/// All tables but the RSDP, for a given address.
+pub struct Tables {
+    pub bytes: Vec<u8>,
+    pub dsdt: u64,
+    pub facs: u64,
+    pub fadt: u64,
+    pub xsdt: u64,
+    /// What the XSDT lists, the FADT first.
+    pub listed: Vec<u64>,
+}
+
+impl Tables {
+    pub fn new(layout: &Layout, vcpus: u32, base: u64) -> Self {
+        let mut placed = Placed { bytes: Vec::new(), base };
+        let dsdt = placed.add(&dsdt::table(layout));
+        let facs = placed.add(&fadt::facs());
+        let fadt = placed.add(&fadt::table(dsdt, facs));
+        let mut listed = vec![fadt, placed.add(&madt::table(vcpus))];
+        if let Some(ecam) = layout.pci_ecam() {
+            let mut mcfg = MCFG::new(OEM, OEM_TABLE, OEM_REVISION);
+            mcfg.add_ecam(ecam, 0, 0, 0);
+            listed.push(placed.add(&serialized(&mcfg)));
+        }
+        let mut xsdt = XSDT::new(OEM, OEM_TABLE, OEM_REVISION);
+        listed.iter().for_each(|table| xsdt.add_entry(*table));
+        let xsdt = placed.add(&serialized(&xsdt));
+        Self { bytes: placed.bytes, dsdt, facs, fadt, xsdt, listed }
+    }
+}
+
+/// The root pointer to an XSDT.
+pub fn rsdp(xsdt: u64) -> Vec<u8> {
+    serialized(&Rsdp::new(OEM, xsdt))
+}
+
 /// All tables, to be put at the start of [`layout::ACPI`], where the RSDP is first.
 pub fn tables(layout: &Layout, vcpus: u32) -> Result<Vec<u8>, MachineError> {
-    let mut placed = Placed { bytes: vec![0; 64], next: layout::ACPI.start + 64 };
-    let dsdt = placed.add(&dsdt::table(layout));
-    let facs = placed.add(&fadt::facs());
-    let mut xsdt = XSDT::new(OEM, OEM_TABLE, OEM_REVISION);
-    xsdt.add_entry(placed.add(&fadt::table(dsdt, facs)));
-    xsdt.add_entry(placed.add(&madt::table(vcpus)));
-    let mut mcfg = MCFG::new(OEM, OEM_TABLE, OEM_REVISION);
-    mcfg.add_ecam(layout::PCI_ECAM, 0, 0, 0);
-    xsdt.add_entry(placed.add(&serialized(&mcfg)));
-    let xsdt = placed.add(&serialized(&xsdt));
-    let rsdp = serialized(&Rsdp::new(OEM, xsdt));
-    placed.bytes[..rsdp.len()].copy_from_slice(&rsdp);
+    const RSDP_ROOM: usize = 64;
+    let tables = Tables::new(layout, vcpus, layout::ACPI.start + RSDP_ROOM as u64);
+    let mut bytes = rsdp(tables.xsdt);
+    bytes.resize(RSDP_ROOM, 0);
+    bytes.extend(tables.bytes);
     let room = (layout::ACPI.end - layout::ACPI.start) as usize;
-    if placed.bytes.len() > room {
-        return Err(MachineError::TablesTooLarge { what: "the ACPI tables", size: placed.bytes.len(), room });
+    if bytes.len() > room {
+        return Err(MachineError::TablesTooLarge { what: "the ACPI tables", size: bytes.len(), room });
     }
-    Ok(placed.bytes)
+    Ok(bytes)
 }
 
 #[cfg(test)]

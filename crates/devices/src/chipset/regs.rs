@@ -1,0 +1,48 @@
+//! Configuration registers of the i440FX host bridge (Intel 82441FX data sheet, 3.2) and of the PIIX3 and PIIX4 (82371SB and
+//! 82371AB data sheets).
+
+pub const INTEL: u16 = 0x8086;
+/// By the host bridge's subsystem firmware knows whose machine it is on.
+pub const SUBSYSTEM_VENDOR: u16 = 0x1af4;
+pub const SUBSYSTEM: u16 = 0x1100;
+
+pub const I440FX: u16 = 0x1237;
+pub const I440FX_REVISION: u8 = 2;
+pub const HOST_BRIDGE_CLASS: u32 = 0x06_00_00;
+/// Programmable attribute map: two areas a register, but for the first, which has the BIOS area in its upper half.
+pub const PAM: usize = 0x59;
+pub const PAM_WRITABLE: [u8; 7] = [0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33];
+/// System management RAM control.
+pub const SMRAM: usize = 0x72;
+pub const SMRAM_RESET: u8 = 0x02;
+pub const SMRAM_WRITABLE: u8 = 0x78;
+pub const SMRAM_OPEN: u8 = 1 << 6;
+pub const SMRAM_LOCKED: u8 = 1 << 4;
+
+pub const PIIX3: u16 = 0x7000;
+pub const ISA_BRIDGE_CLASS: u32 = 0x06_01_00;
+/// X-Bus chip select.
+pub const XBCS: usize = 0x4e;
+/// PIRQ route control: where PIRQA# to PIRQD# go.
+pub const PIRQ_ROUTES: usize = 0x60;
+pub const PIRQS: usize = 4;
+/// Not routed.
+pub const PIRQ_OFF: u8 = 1 << 7;
+pub const PIRQ_IRQ: u8 = 0x0f;
+/// The IRQs that can be routed to (82371SB, 4.1.10).
+pub const PIRQ_ALLOWED: u16 = 0xdef8;
+
+pub const PIIX4_PM: u16 = 0x7113;
+pub const PIIX4_REVISION: u8 = 3;
+pub const OTHER_BRIDGE_CLASS: u32 = 0x06_80_00;
+/// Power management base address; the block itself does not move.
+pub const PM_BASE: usize = 0x40;
+pub const PM_BASE_IO: u16 = 1;
+pub const PM_BASE_WRITABLE: u16 = 0xffc0;
+/// Device activity B. That writes to the APM port raise SMI# reads as on, which to firmware says that system management
+/// mode is set up already: there is none.
+pub const DEVACTB: usize = 0x58;
+pub const DEVACTB_APMC_EN: u32 = 1 << 25;
+pub const PM_MISC: usize = 0x80;
+pub const SMBUS_BASE: usize = 0x90;
+pub const SMBUS_HOST: usize = 0xd2;

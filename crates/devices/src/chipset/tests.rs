@@ -1,0 +1,97 @@
+use super::regs::*;
+use super::*;
+use crate::pci::{Function, PciBus};
+use crate::probe::Probe;
+use crate::shared;
+use std::sync::Arc;
+
+fn byte(function: &mut dyn Function, at: usize) -> u8 {
+    let mut data = [0];
+    function.read_config(at as u16, &mut data);
+    data[0]
+}
+
+#[test]
+fn the_host_bridge_says_whose_it_is() {
+    let mut data = [0; 4];
+    I440fx::new().read_config(0x2c, &mut data);
+    assert_eq!(u32::from_le_bytes(data), 0x1100_1af4);
+}
+
+#[test]
+fn pam_keeps_its_attributes_and_nothing_else() {
+    let mut bridge = I440fx::new();
+    bridge.write_config(PAM as u16, &[0xff; 8]);
+    assert_eq!(byte(&mut bridge, PAM), 0x30);
+    assert_eq!(byte(&mut bridge, PAM + 1), 0x33);
+    assert_eq!(byte(&mut bridge, PAM + 7), 0);
+}
+
+#[test]
+fn locked_smram_stays_closed_until_reset() {
+    let mut bridge = I440fx::new();
+    bridge.write_config(SMRAM as u16, &[SMRAM_OPEN | SMRAM_LOCKED]);
+    bridge.write_config(SMRAM as u16, &[SMRAM_OPEN]);
+    assert_eq!(byte(&mut bridge, SMRAM), SMRAM_LOCKED | SMRAM_RESET);
+    bridge.config_mut().reset();
+    bridge.reset();
+    bridge.write_config(SMRAM as u16, &[SMRAM_OPEN]);
+    assert_eq!(byte(&mut bridge, SMRAM), SMRAM_OPEN | SMRAM_RESET);
+}
+
+fn router() -> (Arc<Probe>, Arc<PirqRouter>) {
+    let probe = Probe::new();
+    let router = PirqRouter::new((0..16).map(|irq| probe.line(irq)).collect());
+    (probe, router)
+}
+
+#[test]
+fn a_pci_interrupt_goes_where_its_route_says() {
+    let (probe, router) = router();
+    let mut bridge = IsaBridge::new(router.clone());
+    router.intx(2).set(true);
+    bridge.write_config(PIRQ_ROUTES as u16, &[10, 11]);
+    assert!(!probe.level(10) && probe.level(11));
+    bridge.write_config(PIRQ_ROUTES as u16 + 1, &[PIRQ_OFF]);
+    assert!(!probe.level(11));
+}
+
+#[test]
+fn a_shared_isa_interrupt_stays_until_the_last_is_gone() {
+    let (probe, router) = router();
+    [0, 1].into_iter().for_each(|pirq| router.route(pirq, 5));
+    let wires = [router.intx(1), router.intx(2)];
+    wires.iter().for_each(|wire| wire.set(true));
+    wires[0].set(false);
+    assert!(probe.level(5));
+    wires[1].set(false);
+    assert!(!probe.level(5));
+}
+
+#[test]
+fn interrupts_that_cannot_be_routed_to_are_let_alone() {
+    let (probe, router) = router();
+    for irq in [0, 1, 2, 8, 13] {
+        router.route(0, irq);
+        router.intx(1).set(true);
+        assert!(!probe.level(irq.into()), "{irq}");
+    }
+}
+
+#[test]
+fn system_management_mode_looks_set_up() {
+    assert_eq!(byte(&mut PmBridge::new(), DEVACTB + 3), 2);
+}
+
+#[test]
+fn a_slot_has_the_functions_that_were_added() {
+    let pci = PciBus::behind(shared(I440fx::new()), Vec::new());
+    pci.add_function(1, 0, shared(IsaBridge::new(router().1))).unwrap();
+    pci.add_function(1, 3, shared(PmBridge::new())).unwrap();
+    let id = |function| {
+        let mut data = [0; 4];
+        pci.read_config(function, 0, &mut data);
+        u32::from_le_bytes(data)
+    };
+    assert_eq!([0, 8, 9, 11].map(id), [0x1237_8086, 0x7000_8086, 0xffff_ffff, 0x7113_8086]);
+}

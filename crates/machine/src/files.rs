@@ -1,0 +1,68 @@
+//! The files of a VM, read and checked before anything is made: what its first processor starts with.
+
+use crate::boot::{self, Payload};
+use crate::firmware::Bios;
+use crate::image::Image;
+use crate::layout::{self, Board, Layout};
+use crate::{Firmware, MachineError, Spec, acpi, smbios};
+use ireko_vmcore::{CpuState, Memory};
+use std::sync::Arc;
+
+pub enum Files {
+    Kernel { image: Image, kernel: Arc<Vec<u8>>, initrd: Option<Arc<Vec<u8>>> },
+    Bios(Bios),
+}
+
+impl Files {
+    pub fn read(spec: &Spec) -> Result<Self, MachineError> {
+        match (&spec.firmware, &spec.kernel) {
+            (Some(Firmware::Bios(source)), _) => Ok(Self::Bios(Bios::read(source)?)),
+            (None, Some(source)) => {
+                let kernel = source.read("kernel", spec.memory)?;
+                let image = Image::parse(&source.name(), &kernel)?;
+                let initrd = spec.initrd.as_ref().map(|source| source.read("initrd", spec.memory));
+                Ok(Self::Kernel { image, kernel, initrd: initrd.transpose()? })
+            }
+            (None, None) => Err(MachineError::NothingToStart),
+        }
+    }
+
+    /// The same RAM, with what the files need beside it.
+    pub fn layout(&self, layout: Layout) -> Layout {
+        match self {
+            Self::Kernel { .. } => layout,
+            Self::Bios(bios) => layout.with_firmware(Board::I440fx, bios.size()),
+        }
+    }
+
+    /// Puts everything into memory. Gives the state in which processor 0 starts.
+    pub fn load(&self, memory: &Memory, layout: &Layout, spec: &Spec) -> Result<CpuState, MachineError> {
+        match self {
+            Self::Kernel { image, kernel, initrd } => {
+                let name =
+                    |source: &Option<crate::Source>| source.as_ref().map(|s| s.name()).unwrap_or_default();
+                let payload = Payload {
+                    name: name(&spec.kernel),
+                    image,
+                    bytes: kernel,
+                    initrd: initrd.as_ref().map(|data| (name(&spec.initrd), data.as_slice())),
+                    command_line: &spec.command_line,
+                };
+                let state = boot::load(memory, layout, &payload)?;
+                write_tables(memory, layout, spec)?;
+                Ok(state)
+            }
+            Self::Bios(bios) => {
+                bios.load(memory)?;
+                Ok(CpuState::reset())
+            }
+        }
+    }
+}
+
+/// What firmware would have left in memory.
+fn write_tables(memory: &Memory, layout: &Layout, spec: &Spec) -> Result<(), MachineError> {
+    boot::put(memory.ram(), layout::ACPI.start, &acpi::tables(layout, spec.vcpus)?)?;
+    let tables = smbios::tables(&spec.smbios, layout::SMBIOS.start);
+    boot::put(memory.ram(), layout::SMBIOS.start, &tables)
+}

@@ -1,0 +1,54 @@
+//! What firmware reads by fw_cfg.
+
+use super::loader;
+use crate::layout::{E820, Layout};
+use crate::{Spec, smbios};
+use ireko_devices::FwCfg;
+use ireko_vmcore::Memory;
+use std::sync::Arc;
+
+/// Firmware's text goes to COM1, as there is no screen.
+const TEXT_PORT: u16 = 0x3f8;
+/// Without a bootable device: say so and stay, instead of a reset after a minute.
+const STAY: u32 = u32::MAX;
+
+/// fw_cfg with everything that describes this machine. `disks` are their PCI slots, in the order of booting.
+pub fn fw_cfg(spec: &Spec, layout: &Layout, memory: &Arc<Memory>, disks: &[u8]) -> FwCfg {
+    let mut fw_cfg = FwCfg::new(spec.vcpus as u16, layout.memory(), memory.clone());
+    let acpi = loader::files(layout, spec.vcpus);
+    let (anchor, structures) = smbios::for_firmware(&spec.smbios);
+    for (name, data) in [
+        ("etc/e820", layout.e820_for_firmware().iter().flat_map(e820).collect()),
+        (loader::RSDP_FILE, acpi.rsdp),
+        (loader::TABLES_FILE, acpi.tables),
+        ("etc/table-loader", acpi.loader),
+        ("etc/smbios/smbios-anchor", anchor),
+        ("etc/smbios/smbios-tables", structures),
+        ("etc/sercon-port", TEXT_PORT.to_le_bytes().to_vec()),
+        ("etc/boot-fail-wait", STAY.to_le_bytes().to_vec()),
+        ("bootorder", boot_order(disks)),
+    ] {
+        fw_cfg.add_file(name, data);
+    }
+    fw_cfg
+}
+
+fn e820(entry: &E820) -> Vec<u8> {
+    [&entry.start.to_le_bytes()[..], &entry.size.to_le_bytes(), &(entry.kind as u32).to_le_bytes()].concat()
+}
+
+/// Open Firmware's paths, a line each (SeaBIOS, `Runtime_config`).
+fn boot_order(disks: &[u8]) -> Vec<u8> {
+    let lines: String = disks.iter().map(|slot| format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0\n")).collect();
+    lines.into_bytes().into_iter().chain([0]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_boot_order_has_a_line_for_each_disk() {
+        assert_eq!(boot_order(&[4, 10]), b"/pci@i0cf8/scsi@4/disk@0,0\n/pci@i0cf8/scsi@a/disk@0,0\n\0");
+    }
+}

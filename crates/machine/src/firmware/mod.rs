@@ -1,0 +1,60 @@
+//! Firmware: its image in memory, and what it is told about the machine.
+
+mod items;
+mod loader;
+
+pub use items::fw_cfg;
+
+use crate::layout::{BIOS_SHADOW, FIRMWARE_END};
+use crate::{MachineError, Source, boot};
+use ireko_vmcore::Memory;
+use std::sync::Arc;
+
+/// The image of a BIOS.
+pub struct Bios(Arc<Vec<u8>>);
+
+impl Bios {
+    /// SeaBIOS' images have 128 and 256 KiB.
+    const SIZES: [usize; 3] = [128 << 10, 256 << 10, 512 << 10];
+
+    pub fn read(source: &Source) -> Result<Self, MachineError> {
+        let image = source.read("firmware", Self::SIZES[2] as u64)?;
+        if !Self::SIZES.contains(&image.len()) {
+            return Err(MachineError::FirmwareSize { name: source.name(), size: image.len() });
+        }
+        Ok(Self(image))
+    }
+
+    pub fn size(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Where processors start, and its last part below 1 MiB.
+    pub fn load(&self, memory: &Memory) -> Result<(), MachineError> {
+        boot::put(memory.ram(), FIRMWARE_END - self.size(), &self.0)?;
+        let shadow = (BIOS_SHADOW.end - BIOS_SHADOW.start) as usize;
+        boot::put(memory.ram(), BIOS_SHADOW.start, &self.0[self.0.len() - shadow..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(size: usize) -> Source {
+        Source::Bytes { name: "bios".into(), data: Arc::new(vec![7; size]) }
+    }
+
+    #[test]
+    fn an_image_of_another_size_is_refused_with_its_size() {
+        for size in [0, 1, 200_000, (256 << 10) + 1] {
+            let error = Bios::read(&source(size)).err().unwrap().to_string();
+            assert!(error.contains(&format!("{size} bytes")), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_image_without_end_is_refused() {
+        assert!(Bios::read(&Source::File("/dev/zero".into())).is_err());
+    }
+}
