@@ -92,10 +92,17 @@ pub struct NestArgs {
     pub append: String,
 }
 
+/// What a reset of the guest means.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Reboot {
+    Exit,
+    Reset,
+}
+
 #[derive(Args)]
 pub struct RunArgs {
     /// A Linux kernel (bzImage or ELF) or a multiboot 1 kernel.
-    #[arg(long, value_name = "FILE", required_unless_present = "image")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["image", "firmware"])]
     pub kernel: Option<PathBuf>,
     /// Boot the guest image of Debian's packages, with a shell.
     #[arg(long, conflicts_with_all = ["kernel", "initrd"])]
@@ -103,6 +110,16 @@ pub struct RunArgs {
     /// With --image: run this shell command instead of a shell.
     #[arg(long, value_name = "COMMAND", requires = "image")]
     pub exec: Option<String>,
+    /// Start with firmware, which loads from a disk: `bios` is Debian's SeaBIOS; or a file with a BIOS image.
+    #[arg(long, value_name = "bios|FILE", conflicts_with_all = ["kernel", "image", "initrd", "append"])]
+    pub firmware: Option<PathBuf>,
+    /// Write what firmware says at its debug port to standard error.
+    #[arg(long, requires = "firmware")]
+    pub firmware_debug: bool,
+    /// When the guest resets itself, or ends in a triple fault: `exit`, or `reset` to start it again. With firmware it starts
+    /// again if nothing is said.
+    #[arg(long, value_name = "exit|reset", conflicts_with = "exec")]
+    pub reboot: Option<Reboot>,
     /// The first root file system, or the first multiboot module.
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,

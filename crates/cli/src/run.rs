@@ -1,14 +1,16 @@
 //! `ireko run`: one VM in the foreground on this terminal.
 
-use crate::args::RunArgs;
+use crate::args::{Reboot, RunArgs};
+use crate::image::firmware::SEABIOS;
 use crate::orders::Orders;
 use crate::output::{OutputError, out};
 use crate::progress::Progress;
 use crate::terminal::{Key, Keys, Raw};
 use crate::{facts, image, say, sys};
 use anyhow::{Context, Result};
-use ireko_machine::{DiskSpec, Endpoints, Handle, Outcome, Source, Spec, Vm};
+use ireko_machine::{DiskSpec, Endpoints, Firmware, Handle, MachineError, Outcome, Source, Spec, Vm};
 use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
@@ -32,34 +34,98 @@ fn start(args: &RunArgs) -> Result<ExitCode> {
     facts::require_v3()?;
     let spec = spec(args)?;
     sys::hold_ending_signals();
-    let (screen, gone) = Screen::new();
-    let mut vm = Vm::new(spec, Endpoints::serial(screen))?;
-    let engine = vm.engine();
+    let gone = Gone::default();
+    let vm = Vm::new(spec.clone(), endpoints(args, &gone))?;
+    let engine = vm.engine().clone();
     say!("ireko: engine {}: {}; Ctrl-A X ends the VM", engine.name, engine.reason);
     let raw = Raw::enter();
     restore_on_panic(&raw);
-    spawn("keyboard", keyboard(vm.handle(), raw.is_terminal()))?;
-    spawn("signals", signals(vm.handle(), raw.clone()))?;
-    let ending = gone.clone();
-    spawn("screen", stop_when_gone(gone, vm.handle()))?;
-    let outcome = vm.run();
+    let current = Current::new(vm.handle());
+    spawn("keyboard", keyboard(current.clone(), raw.is_terminal()))?;
+    spawn("signals", signals(current.clone(), raw.clone()))?;
+    spawn("screen", stop_when_gone(gone.clone(), current.clone()))?;
+    let next = || Vm::on(engine.clone(), spec.clone(), endpoints(args, &gone));
+    let outcome = run_through_resets(vm, next, &current, starts_again(args));
     raw.restore();
+    let outcome = outcome?;
     if outcome == Outcome::Reset && args.exec.is_some() {
         say!("\nireko: {outcome} before the command had ended");
         return Ok(ExitCode::from(NO_END));
     }
-    Ok(ending.error().map_or_else(|| tell(&outcome), |error| without_screen(&error)))
+    Ok(gone.error().map_or_else(|| tell(&outcome), |error| without_screen(&error)))
+}
+
+fn endpoints(args: &RunArgs, gone: &Gone) -> Endpoints {
+    let mut endpoints = Endpoints::serial(Screen(gone.clone()));
+    endpoints.firmware_debug = args.firmware_debug.then(|| Box::new(io::stderr()) as _);
+    endpoints
+}
+
+/// Whether a guest that resets itself starts again.
+fn starts_again(args: &RunArgs) -> bool {
+    match args.reboot {
+        Some(reboot) => reboot == Reboot::Reset,
+        None => args.firmware.is_some(),
+    }
+}
+
+fn run_through_resets(
+    mut vm: Vm,
+    next: impl Fn() -> Result<Vm, MachineError>,
+    current: &Current,
+    starts_again: bool,
+) -> Result<Outcome> {
+    loop {
+        let outcome = vm.run();
+        if !starts_again || !matches!(outcome, Outcome::Reset | Outcome::Shutdown(_)) {
+            return Ok(outcome);
+        }
+        // One goes before the next comes: a VM never has its memory twice.
+        drop(vm);
+        vm = next().context("after a reset")?;
+        if !current.replace(vm.handle()) {
+            return Ok(Outcome::Stopped);
+        }
+    }
+}
+
+/// The machine that runs now, over all resets.
+#[derive(Clone)]
+struct Current(Arc<Mutex<(Handle, bool)>>);
+
+impl Current {
+    fn new(handle: Handle) -> Self {
+        Self(Arc::new(Mutex::new((handle, false))))
+    }
+    fn lock(&self) -> MutexGuard<'_, (Handle, bool)> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    /// False: it was stopped meanwhile.
+    fn replace(&self, handle: Handle) -> bool {
+        let mut current = self.lock();
+        current.0 = handle;
+        !current.1
+    }
+    fn stop(&self) {
+        let mut current = self.lock();
+        current.1 = true;
+        current.0.stop();
+    }
+    fn input(&self, bytes: &[u8]) {
+        self.lock().0.serial_input(bytes);
+    }
 }
 
 fn spec(args: &RunArgs) -> Result<Spec> {
-    let mut spec = match &args.kernel {
-        Some(kernel) => {
+    let mut spec = match (&args.firmware, &args.kernel) {
+        (Some(firmware), _) => Spec::with_firmware(bios(firmware)?),
+        (None, Some(kernel)) => {
             let mut spec = Spec::new(kernel.as_path());
             spec.initrd = args.initrd.as_deref().map(Source::from);
             spec.command_line = args.append.clone();
             spec
         }
-        None => image_spec(args)?,
+        (None, None) => image_spec(args)?,
     };
     spec.memory = args.memory_size()?;
     spec.disks = args.disk.iter().map(|path| DiskSpec::new(path, false)).collect();
@@ -70,6 +136,15 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     spec.options = args.options.clone();
     spec.on_thread = ireko_jail::thread::confining();
     Ok(spec)
+}
+
+/// Debian's SeaBIOS, or an image that the user has. Opened, so that a reset finds the same.
+fn bios(name: &Path) -> Result<Firmware> {
+    let source = match name.to_str() {
+        Some("bios") => Source::from(image::firmware::ensure(&SEABIOS, &Progress::new())?.remove(0)),
+        _ => Source::from(name),
+    };
+    Ok(Firmware::Bios(source.open("firmware")?))
 }
 
 fn image_spec(args: &RunArgs) -> Result<Spec> {
@@ -103,13 +178,6 @@ struct Screen(Gone);
 /// Why standard output is not written any more.
 #[derive(Clone, Default)]
 struct Gone(Arc<(Mutex<Option<Arc<OutputError>>>, Condvar)>);
-
-impl Screen {
-    fn new() -> (Self, Gone) {
-        let gone = Gone::default();
-        (Self(gone.clone()), gone)
-    }
-}
 
 impl Write for Screen {
     /// The guest's port works as ever; that nobody sees what it writes is not its business.
@@ -146,10 +214,10 @@ impl Gone {
 }
 
 /// A machine whose screen is gone ends, as a program would.
-fn stop_when_gone(gone: Gone, handle: Handle) -> impl FnOnce() + Send {
+fn stop_when_gone(gone: Gone, current: Current) -> impl FnOnce() + Send {
     move || {
         gone.wait();
-        handle.stop();
+        current.stop();
     }
 }
 
@@ -162,19 +230,19 @@ fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
 }
 
 /// Passes on what is typed. Without a terminal every byte is the guest's.
-fn keyboard(handle: Handle, terminal: bool) -> impl FnOnce() + Send {
+fn keyboard(current: Current, terminal: bool) -> impl FnOnce() + Send {
     move || {
         let mut keys = Keys::default();
         let mut bytes = [0; 256];
         while let Ok(count @ 1..) = io::stdin().read(&mut bytes) {
             if !terminal {
-                handle.serial_input(&bytes[..count]);
+                current.input(&bytes[..count]);
                 continue;
             }
             for key in bytes[..count].iter().flat_map(|&byte| keys.push(byte)) {
                 match key {
-                    Key::Byte(byte) => handle.serial_input(&[byte]),
-                    Key::End => handle.stop(),
+                    Key::Byte(byte) => current.input(&[byte]),
+                    Key::End => current.stop(),
                 }
             }
         }
@@ -182,10 +250,10 @@ fn keyboard(handle: Handle, terminal: bool) -> impl FnOnce() + Send {
 }
 
 /// The first SIGINT, SIGTERM or SIGHUP stops the VM, the second the process.
-fn signals(handle: Handle, raw: Raw) -> impl FnOnce() + Send {
+fn signals(current: Current, raw: Raw) -> impl FnOnce() + Send {
     move || {
         sys::next_ending_signal();
-        handle.stop();
+        current.stop();
         let signal = sys::next_ending_signal();
         raw.restore();
         std::process::exit(128 + signal);

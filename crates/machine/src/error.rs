@@ -33,7 +33,7 @@ pub enum MachineError {
     #[error(
         "the firmware `{name}` has {size} bytes, and a BIOS image has 128, 256 or 512 KiB; give SeaBIOS' bios-256k.bin"
     )]
-    FirmwareSize { name: String, size: usize },
+    FirmwareSize { name: String, size: String },
     #[error("the command line has {length} bytes and this kernel takes {limit}; shorten it")]
     CommandLineTooLong { length: usize, limit: usize },
     #[error("`{0}` is no amount of memory; write for example 512M or 2G")]

@@ -80,7 +80,7 @@ pub fn build(around: &Surroundings, endpoints: Endpoints) -> Result<Platform, Ma
         add_test_devices(around, &mut bus, &wire)?;
     }
     if around.spec.test_devices || around.spec.firmware.is_some() {
-        let disks: Vec<u8> = disk_slots(around).collect();
+        let disks: Vec<u8> = disk_slots(around.spec).collect();
         let fw_cfg = firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks);
         bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
     }
@@ -151,15 +151,17 @@ fn pci_bus(around: &Surroundings, wire: &Wires) -> Result<Arc<PciBus>, MachineEr
     Ok(pci)
 }
 
-/// The first slot behind the bridges.
-fn first_slot(around: &Surroundings) -> u8 {
-    if around.layout.board == Board::Direct { 1 } else { 2 }
+/// The random source's slot: the first that no bridge has.
+fn rng_slot(board: Board) -> u8 {
+    if board == Board::I440fx { 2 } else { 1 }
 }
 
-/// Behind the random source and the console.
-fn disk_slots(around: &Surroundings) -> impl Iterator<Item = u8> {
-    let first = first_slot(around) + 2;
-    (first..).take(around.spec.disks.len())
+/// Where the console is, if asked for; only kernels that are started directly are asked about it.
+const CONSOLE: u8 = 2;
+
+fn disk_slots(spec: &Spec) -> impl Iterator<Item = u8> {
+    const FIRST: u8 = 3;
+    (FIRST..).take(spec.disks.len())
 }
 
 /// PCI with its virtio functions: the random source in the first slot, the console in the next if asked for, then the disks.
@@ -170,7 +172,7 @@ fn add_pci(
     console_output: Option<Box<dyn Write + Send>>,
     threads: &mut DeviceThreads,
 ) -> Result<(Option<ConsoleInput>, Option<MemoryControl>), MachineError> {
-    let (rng_slot, console_slot) = (first_slot(around), first_slot(around) + 1);
+    let rng_slot = rng_slot(around.layout.board);
     let pci = pci_bus(around, wire)?;
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
     let mut add = |slot, name: String, kind, function: Arc<Mutex<VirtioPci>>| {
@@ -182,11 +184,11 @@ fn add_pci(
     let mut input = None;
     if around.spec.virtio_console {
         let output = console_output.unwrap_or_else(|| Box::new(std::io::sink()));
-        let (console, to) = virtio::console(memory.clone(), msi.clone(), pci.intx(console_slot), output);
-        add(console_slot, "console0".into(), Work::Device, console)?;
+        let (console, to) = virtio::console(memory.clone(), msi.clone(), pci.intx(CONSOLE), output);
+        add(CONSOLE, "console0".into(), Work::Device, console)?;
         input = Some(to);
     }
-    for ((number, slot), disk) in disk_slots(around).enumerate().zip(&around.spec.disks) {
+    for ((number, slot), disk) in disk_slots(around.spec).enumerate().zip(&around.spec.disks) {
         let blk = virtio::Blk::new(Box::new(RawDisk::open(disk)?), &format!("ireko{number}"));
         let blk = VirtioPci::new(Box::new(blk), memory.clone(), msi.clone(), pci.intx(slot));
         add(slot, format!("blk{number}"), Work::Disk, blk)?;

@@ -27,7 +27,7 @@ fn output(mut command: Command) -> Result<(bool, String, String)> {
             Ok((out.status.success(), text(&out.stdout), text(&out.stderr)))
         }
         Err(_) => bail!(
-            "{name} is not there: the guest image is made from Debian's packages, so Ireko needs Debian's apt and dpkg"
+            "{name} is not there: guest image and firmware come from Debian's packages, so Ireko needs Debian's apt and dpkg"
         ),
     }
 }
@@ -40,7 +40,7 @@ pub fn newest_kernel(progress: &Progress) -> Result<String> {
     if !crate::sys::is_root() {
         bail!("apt's lists do not have {META_PACKAGE}; run this once, then try again: sudo apt-get update");
     }
-    update(progress)?;
+    update(progress, || Ok(kernel_in_lists()?.is_some()))?;
     kernel_in_lists()?.with_context(|| {
         format!("apt knows no {META_PACKAGE}; add Debian's main archive to /etc/apt/sources.list and run apt-get update")
     })
@@ -72,17 +72,40 @@ fn numbers(name: &str) -> Vec<u64> {
     name.split(|c: char| !c.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
 }
 
-fn update(progress: &Progress) -> Result<()> {
+fn update(progress: &Progress, known: impl Fn() -> Result<bool>) -> Result<()> {
     let step = progress.step("apt-get update");
     let mut command = apt("apt-get");
     command.args(["update", "-q"]);
     let (ok, _, errors) = output(command)?;
     step.done();
     // Other archives in the sources may fail: what counts is whether the package is known afterwards.
-    if !ok && kernel_in_lists()?.is_none() {
+    if !ok && !known()? {
         bail!("apt-get update failed: {}", last_error(&errors));
     }
     Ok(())
+}
+
+/// Makes sure that apt's lists have a package. Fetches them first when they have not and we may.
+pub fn know(package: &str, progress: &Progress) -> Result<()> {
+    if in_lists(package)? {
+        return Ok(());
+    }
+    if !crate::sys::is_root() {
+        bail!("apt's lists do not have {package}; run this once, then try again: sudo apt-get update");
+    }
+    update(progress, || in_lists(package))?;
+    if !in_lists(package)? {
+        bail!(
+            "apt knows no {package}; add Debian's main archive to /etc/apt/sources.list and run apt-get update"
+        );
+    }
+    Ok(())
+}
+
+fn in_lists(package: &str) -> Result<bool> {
+    let mut command = apt("apt-cache");
+    command.args(["show", "--no-all-versions", package]);
+    Ok(output(command)?.0)
 }
 
 /// Downloads `packages` into `directory`; gives their files in the same order.

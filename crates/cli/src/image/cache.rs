@@ -1,4 +1,4 @@
-//! Where made images are kept: a directory that is either complete or not there.
+//! Where made images and firmware are kept: directories that are either complete or not there.
 
 use anyhow::{Context, Result, bail};
 use ireko_manage::place;
@@ -19,14 +19,14 @@ pub fn directory() -> Result<PathBuf> {
     }
 }
 
-/// The newest complete image whose name ends so.
-pub fn newest(cache: &Path, ending: &str) -> Option<PathBuf> {
+/// The newest complete directory whose name starts and ends so.
+pub fn newest(cache: &Path, start: &str, ending: &str) -> Option<PathBuf> {
     let entries = fs::read_dir(cache).ok()?.flatten();
     entries
         .filter(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            name.starts_with("image-") && name.ends_with(ending)
+            name.starts_with(start) && name.ends_with(ending)
         })
         .max_by_key(|entry| entry.metadata().and_then(|meta| meta.modified()).ok())
         .map(|entry| entry.path())
@@ -107,8 +107,8 @@ mod tests {
         let draft = Draft::new(&cache).unwrap();
         fs::create_dir(draft.path().join("root")).unwrap();
         let kept = draft.keep("root", "image-1").unwrap();
-        assert_eq!(newest(&cache, "-1"), Some(kept));
-        assert_eq!(newest(&cache, "-2"), None);
+        assert_eq!(newest(&cache, "image-", "-1"), Some(kept));
+        assert_eq!(newest(&cache, "image-", "-2"), None);
         fs::remove_dir_all(cache).unwrap();
     }
 

@@ -4,6 +4,7 @@ mod apt;
 mod cache;
 mod cpio;
 mod elf;
+pub mod firmware;
 mod initramfs;
 pub mod modules;
 mod tar;
@@ -123,7 +124,7 @@ pub fn state() -> Result<State> {
     let cache = cache::directory()?;
     place::check(&cache)
         .context("the cache of the guest image is not used; IREKO_CACHE can name another place")?;
-    let image = cache::newest(&cache, &recipe());
+    let image = cache::newest(&cache, "image-", &recipe());
     Ok(State { cache, image })
 }
 

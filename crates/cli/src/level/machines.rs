@@ -96,6 +96,7 @@ impl Levels {
         let endpoints = Endpoints {
             serial: Box::new(Listener::new(self.level, &sender)),
             console: Some(Box::new(Listener::new(self.level, &sender))),
+            firmware_debug: None,
         };
         let vm = Vm::on(self.chosen.clone(), spec, endpoints).map_err(|error| error.to_string())?;
         let start = Event::Start {

@@ -18,9 +18,14 @@ impl Bios {
     const SIZES: [usize; 3] = [128 << 10, 256 << 10, 512 << 10];
 
     pub fn read(source: &Source) -> Result<Self, MachineError> {
-        let image = source.read("firmware", Self::SIZES[2] as u64)?;
+        let most = Self::SIZES[2] as u64;
+        let wrong = |size| MachineError::FirmwareSize { name: source.name(), size };
+        let image = source.read("firmware", most).map_err(|error| match error {
+            MachineError::FileTooLarge { .. } => wrong(format!("more than {most}")),
+            other => other,
+        })?;
         if !Self::SIZES.contains(&image.len()) {
-            return Err(MachineError::FirmwareSize { name: source.name(), size: image.len() });
+            return Err(wrong(image.len().to_string()));
         }
         Ok(Self(image))
     }
@@ -49,12 +54,13 @@ mod tests {
     fn an_image_of_another_size_is_refused_with_its_size() {
         for size in [0, 1, 200_000, (256 << 10) + 1] {
             let error = Bios::read(&source(size)).err().unwrap().to_string();
-            assert!(error.contains(&format!("{size} bytes")), "{error}");
+            assert!(error.contains(&format!("has {size} bytes")), "{error}");
         }
     }
 
     #[test]
     fn an_image_without_end_is_refused() {
-        assert!(Bios::read(&Source::File("/dev/zero".into())).is_err());
+        let error = Bios::read(&Source::File("/dev/zero".into())).err().unwrap().to_string();
+        assert!(error.contains("has more than 524288 bytes"), "{error}");
     }
 }

@@ -109,6 +109,7 @@ fn prepare(
         turned_off: false,
         stopping_until: None,
         resets: 0,
+        started: Instant::now(),
         load: 0.0,
         watch: Watch::default(),
         memory: Keeper::new(config.memory.clone()),
@@ -125,7 +126,6 @@ fn prepare(
         broker,
         gauges: place.gauges,
         nested: config.processor.expose_virtualization_extensions,
-        started: Instant::now(),
         changing: Mutex::default(),
         inner: Mutex::new(inner),
     });
@@ -206,15 +206,20 @@ impl Prepared {
         control.limits.iter().for_each(|limits| limits.leave());
     }
 
-    /// A reset is a new machine of the same configuration.
+    /// A reset is a new machine of the same configuration, and so is a triple fault: that is how a PC hears of one, and how
+    /// some systems reboot. The first one's registers are kept in the worker's log.
     fn run_through_resets(&mut self, factory: &dyn Factory) -> Outcome {
+        let mut faulted = false;
         loop {
             // One goes before the next comes: a VM never has its memory twice.
             let Some(outcome) = self.machine.take().map(|mut machine| machine.run()) else {
                 return Outcome::Stopped;
             };
-            if outcome != Outcome::Reset {
-                return outcome;
+            match &outcome {
+                Outcome::Reset => {}
+                Outcome::Shutdown(_) if std::mem::replace(&mut faulted, true) => {}
+                Outcome::Shutdown(_) => crate::worker::log(&format!("{outcome}; it starts again")),
+                _ => return outcome,
             }
             // What was changed while it ran counts from now on.
             self.config.memory = self.control.lock().memory.settings.clone();
@@ -231,6 +236,7 @@ impl Prepared {
                 Err(why) => return Outcome::Failed(format!("after a reset: {why}")),
             }
             let mut inner = self.control.lock();
+            inner.started = Instant::now();
             inner.stopping_until = None;
             inner.paused = false;
             inner.resets += 1;

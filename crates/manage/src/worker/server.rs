@@ -40,7 +40,6 @@ pub struct Control {
     pub broker: Broker,
     pub gauges: Gauges,
     pub nested: bool,
-    pub started: Instant,
     /// Changes of state are one after the other.
     pub changing: Mutex<()>,
     pub inner: Mutex<Inner>,
@@ -55,6 +54,8 @@ pub struct Inner {
     /// Pressed the power button: until when it counts.
     pub stopping_until: Option<Instant>,
     pub resets: u64,
+    /// At its last reset, if there was one.
+    pub started: Instant,
     pub load: f64,
     pub watch: Watch,
     pub meter: Option<Meter>,
@@ -175,7 +176,7 @@ impl Control {
         Status {
             state: inner.state(),
             pid: self.pid,
-            uptime_seconds: self.started.elapsed().as_secs_f64(),
+            uptime_seconds: inner.started.elapsed().as_secs_f64(),
             engine: inner.engine.0.clone(),
             engine_reason: inner.engine.1.clone(),
             memory_assigned: assigned,

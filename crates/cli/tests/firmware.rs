@@ -1,0 +1,124 @@
+//! Firmware of Debian's packages, and machines that start again.
+
+mod home;
+mod kernel;
+
+use home::Home;
+use kernel::multiboot;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Output, Stdio};
+
+/// A boot sector's code at 0x7c00 (real mode). It prints; reads the sector behind it; if that starts with 0, writes 1 there and
+/// resets by port CF9h; else prints again and turns the machine off.
+#[rustfmt::skip]
+const BOOT_SECTOR: &[u8] = &[
+    // xor ax,ax; mov ds,ax; mov es,ax; mov ss,ax; mov sp,0x7c00; cld
+    0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, 0xbc, 0x00, 0x7c, 0xfc,
+    // mov si,0x7c67; call print
+    0xbe, 0x67, 0x7c, 0xe8, 0x46, 0x00,
+    // mov ax,0x201; call sector; jc failed
+    0xb8, 0x01, 0x02, 0xe8, 0x35, 0x00, 0x72, 0x2b,
+    // cmp byte [0x7e00],0; jne again; mov byte [0x7e00],1
+    0x80, 0x3e, 0x00, 0x7e, 0x00, 0x75, 0x15, 0xc6, 0x06, 0x00, 0x7e, 0x01,
+    // mov ax,0x301; call sector; jc failed
+    0xb8, 0x01, 0x03, 0xe8, 0x21, 0x00, 0x72, 0x17,
+    // mov dx,0xcf9; mov al,6; out dx,al; jmp self
+    0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xeb, 0xfe,
+    // again: mov si,0x7c74; call print
+    0xbe, 0x74, 0x7c, 0xe8, 0x1c, 0x00,
+    // off: mov dx,0x604; mov ax,0x3400; out dx,ax; jmp self
+    0xba, 0x04, 0x06, 0xb8, 0x00, 0x34, 0xef, 0xeb, 0xfe,
+    // failed: mov si,0x7c81; call print; jmp off
+    0xbe, 0x81, 0x7c, 0xe8, 0x0d, 0x00, 0xeb, 0xef,
+    // sector: mov bx,0x7e00; mov cx,2; mov dh,0; int 0x13; ret
+    0xbb, 0x00, 0x7e, 0xb9, 0x02, 0x00, 0xb6, 0x00, 0xcd, 0x13, 0xc3,
+    // print: lodsb; test al,al; jz done; mov ah,0xe; mov bx,7; int 0x10; jmp print; done: ret
+    0xac, 0x84, 0xc0, 0x74, 0x09, 0xb4, 0x0e, 0xbb, 0x07, 0x00, 0xcd, 0x10, 0xeb, 0xf2, 0xc3,
+];
+const TEXTS: &[u8] = b"boot sector \0second time \0disk error \0";
+
+fn disk(home: &Home, sector: &[u8]) -> PathBuf {
+    fs::create_dir_all(&home.0).unwrap();
+    let path = home.0.join("disk");
+    let mut content = vec![0; 1 << 20];
+    content[..sector.len()].copy_from_slice(sector);
+    fs::write(&path, content).unwrap();
+    path
+}
+
+fn bootable(home: &Home) -> PathBuf {
+    let mut sector = [BOOT_SECTOR, TEXTS].concat();
+    sector.resize(510, 0);
+    sector.extend([0x55, 0xaa]);
+    disk(home, &sector)
+}
+
+fn run(home: &Home, arguments: &[&str]) -> (Option<i32>, String, String) {
+    let common = ["run", "--engine", "soft", "--memory", "64M"];
+    let mut command = home.command(&[&common[..], arguments].concat());
+    let Output { status, stdout, stderr } = command.stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (status.code(), text(stdout), text(stderr))
+}
+
+#[test]
+fn seabios_loads_a_boot_sector_whose_reset_starts_the_machine_again() {
+    let home = Home::new("bios");
+    let disk = bootable(&home);
+    let (code, screen, said) = run(&home, &["--firmware", "bios", "--disk", disk.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(screen.matches("SeaBIOS (version ").count(), 2, "{screen}");
+    assert!(screen.trim_end().ends_with("boot sector second time"), "{screen}");
+}
+
+#[test]
+fn a_reset_is_the_end_where_that_is_asked_for() {
+    let home = Home::new("exit");
+    let disk = bootable(&home);
+    let arguments = ["--firmware", "bios", "--reboot", "exit", "--disk", disk.to_str().unwrap()];
+    let (code, screen, said) = run(&home, &arguments);
+    assert_eq!((code, screen.matches("boot sector").count()), (Some(0), 1), "{screen}");
+    assert!(said.contains("the guest asked for a reset"), "{said}");
+}
+
+#[test]
+fn what_firmware_says_at_its_debug_port_can_be_seen() {
+    let home = Home::new("debug");
+    let disk = bootable(&home);
+    let arguments = ["--firmware", "bios", "--firmware-debug", "--disk", disk.to_str().unwrap()];
+    let (_, _, said) = run(&home, &arguments);
+    assert!(said.contains("QEMU fw_cfg DMA interface supported"), "{said}");
+}
+
+#[test]
+fn a_file_that_is_no_firmware_is_refused_with_its_size() {
+    let home = Home::new("refused");
+    let disk = disk(&home, &[]);
+    let (code, _, said) = run(&home, &["--firmware", disk.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("has more than 524288 bytes, and a BIOS image has 128, 256 or 512 KiB"), "{said}");
+}
+
+#[test]
+fn a_triple_fault_starts_a_kernel_again_until_it_is_stopped() {
+    let home = Home::new("triple");
+    fs::create_dir_all(&home.0).unwrap();
+    let kernel = home.0.join("kernel");
+    // mov dx,0x3f8; mov al,'x'; out dx,al; ud2
+    fs::write(&kernel, multiboot(&[0x66, 0xba, 0xf8, 0x03, 0xb0, b'x', 0xee, 0x0f, 0x0b])).unwrap();
+    let arguments = ["run", "--engine", "soft", "--memory", "64M", "--reboot", "reset", "--kernel"];
+    let mut command = home.command(&arguments);
+    let mut running = command
+        .arg(&kernel)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut twice = [0; 2];
+    std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut twice).unwrap();
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(&twice, b"xx");
+}

@@ -1,0 +1,93 @@
+//! Tiny firmware of our own on the software engine: where it starts, and what it finds.
+
+use ireko_machine::{Endpoints, EngineChoice, Firmware, Outcome, Source, Spec, Vm};
+use std::sync::Arc;
+
+const SIZE: usize = 128 << 10;
+const RESET_VECTOR: usize = SIZE - 16;
+/// From here on there is room for code, at F000:E000.
+const ROOM: usize = SIZE - 0x2000;
+
+/// A BIOS whose reset vector jumps to `code`, which runs in real mode.
+fn bios(code: &[u8]) -> Firmware {
+    let mut image = vec![0xff; SIZE];
+    image[ROOM..ROOM + code.len()].copy_from_slice(code);
+    // jmp far 0xf000:0xe000
+    image[RESET_VECTOR..RESET_VECTOR + 5].copy_from_slice(&[0xea, 0x00, 0xe0, 0x00, 0xf0]);
+    Firmware::Bios(Source::Bytes { name: "bios".into(), data: Arc::new(image) })
+}
+
+fn run(code: &[u8]) -> Outcome {
+    let (memory, engine) = (64 << 20, EngineChoice::Soft);
+    let spec = Spec { memory, engine, test_devices: true, ..Spec::with_firmware(bios(code)) };
+    Vm::new(spec, Endpoints::serial(std::io::sink())).unwrap().run()
+}
+
+/// `out 0xf4, al; jmp self`.
+const EXIT: [u8; 4] = [0xe6, 0xf4, 0xeb, 0xfe];
+
+fn ends_with(code: &[u8]) -> Outcome {
+    run(&[code, &EXIT].concat())
+}
+
+#[test]
+fn a_bios_starts_at_the_reset_vector() {
+    // mov al,21
+    assert_eq!(ends_with(&[0xb0, 21]), Outcome::DebugExit(21));
+}
+
+#[test]
+fn the_image_is_below_1_mib_as_well() {
+    // mov ax,0xf000; mov ds,ax; mov al,[0xfff0]; shr al,1
+    assert_eq!(
+        ends_with(&[0xb8, 0, 0xf0, 0x8e, 0xd8, 0xa0, 0xf0, 0xff, 0xd0, 0xe8]),
+        Outcome::DebugExit(0x75)
+    );
+}
+
+/// `mov eax,address; mov dx,0xcf8; out dx,eax; mov dx,0xcfc; in eax,dx`.
+fn read_config(address: u32) -> Vec<u8> {
+    let [a, b, c, d] = address.to_le_bytes();
+    vec![0x66, 0xb8, a, b, c, d, 0xba, 0xf8, 0x0c, 0x66, 0xef, 0xba, 0xfc, 0x0c, 0x66, 0xed]
+}
+
+#[test]
+fn the_host_bridge_is_an_i440fx() {
+    // cmp eax,0x12378086; sete al
+    let code =
+        [read_config(0x8000_0000), vec![0x66, 0x3d, 0x86, 0x80, 0x37, 0x12, 0x0f, 0x94, 0xc0]].concat();
+    assert_eq!(ends_with(&code), Outcome::DebugExit(1));
+}
+
+#[test]
+fn power_management_is_function_3_of_slot_1() {
+    // cmp eax,0x71138086; sete al
+    let code =
+        [read_config(0x8000_0b00), vec![0x66, 0x3d, 0x86, 0x80, 0x13, 0x71, 0x0f, 0x94, 0xc0]].concat();
+    assert_eq!(ends_with(&code), Outcome::DebugExit(1));
+}
+
+#[test]
+fn no_bar_is_placed_before_firmware_does() {
+    // The random source, slot 2, BAR 0: test eax,eax; sete al
+    let code = [read_config(0x8000_1010), vec![0x66, 0x85, 0xc0, 0x0f, 0x94, 0xc0]].concat();
+    assert_eq!(ends_with(&code), Outcome::DebugExit(1));
+}
+
+#[test]
+fn port_92_resets() {
+    // in al,0x92; or al,1; out 0x92,al; jmp self
+    assert_eq!(run(&[0xe4, 0x92, 0x0c, 1, 0xe6, 0x92, 0xeb, 0xfe]), Outcome::Reset);
+}
+
+#[test]
+fn a20_is_on() {
+    // in al,0x92
+    assert_eq!(ends_with(&[0xe4, 0x92]), Outcome::DebugExit(2));
+}
+
+#[test]
+fn fw_cfg_is_there_with_dma() {
+    // mov dx,0x510; mov ax,1; out dx,ax; inc dx; in al,dx
+    assert_eq!(ends_with(&[0xba, 0x10, 0x05, 0xb8, 1, 0, 0xef, 0x42, 0xec]), Outcome::DebugExit(3));
+}
