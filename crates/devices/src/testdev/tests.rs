@@ -1,6 +1,6 @@
 use super::*;
 use crate::lock;
-use crate::probe::{Probe, read8, read16, read32, write8, write16, write32};
+use crate::probe::{Probe, read16, read32, write8, write32};
 use std::sync::Mutex;
 
 #[test]
