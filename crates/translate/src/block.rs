@@ -4,7 +4,7 @@
 //! that may change what translation depends on.
 
 use crate::asm::{Asm, Label, Mem, reg};
-use crate::classify::{Class, Env, classify};
+use crate::classify::{Class, Env, classify, no_such_element};
 use crate::ea::{self, Address};
 use crate::group::{self, Member};
 use crate::key::Key;
@@ -203,6 +203,8 @@ impl Translator {
                 && too_long(bitness, &request.bytes[decoder.position() - insn.len()..])
             {
                 Class::Raise(vector::GP)
+            } else if no_such_element(&insn, &request.bytes[start..decoder.position()]) {
+                Class::Raise(vector::UD)
             } else {
                 classify(&insn, info, request.key, &self.env)
             };

@@ -104,6 +104,17 @@ fn hint(insn: &Instruction) -> Option<Class> {
     }
 }
 
+/// Whether this is VPINSRQ or VPEXTRQ outside of 64-bit mode, which has no quadword registers: #UD. The decoder takes them for
+/// VPINSRD and VPEXTRD. The other doubleword and quadword twins (VMOVD, VCVTSI2SD, VCVTSD2SI, ANDN and their like) ignore VEX.W
+/// there, as seen on silicon (family 19h).
+pub fn no_such_element(insn: &Instruction, bytes: &[u8]) -> bool {
+    let doubleword =
+        matches!(insn.code(), Code::VEX_Vpinsrd_xmm_xmm_rm32_imm8 | Code::VEX_Vpextrd_rm32_xmm_imm8);
+    // No prefix is C4, which is the first byte of VEX; W is the highest bit of its third.
+    let vex = bytes.iter().position(|&byte| byte == 0xc4);
+    doubleword && vex.and_then(|at| bytes.get(at + 2)).is_some_and(|byte| byte & 0x80 != 0)
+}
+
 /// Instructions that would show or touch the host if they were copied: they are the user's or nobody's.
 fn sensitive(insn: &Instruction) -> bool {
     use Mnemonic::*;

@@ -3,7 +3,7 @@
 // UNSAFETY: runs translated code.
 #![allow(unsafe_code)]
 
-use ireko_translate::block::Request;
+use ireko_translate::block::{Request, SiteKind};
 use ireko_translate::classify::Env;
 use ireko_translate::layout::{
     BANK, JUMP_ENTRIES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, STACK, TLB, TLB_ENTRIES, jump_no_tag,
@@ -180,5 +180,53 @@ fn a_pop_to_memory_off_the_stack_pointer_has_it_moved_already() {
         run(&code, &mut regs);
         let words: Vec<u64> = WORDS.iter().map(|word| word.load(Ordering::SeqCst)).collect();
         assert_eq!(words, [7, 0, 7, 0], "{prefix:?}");
+    }
+}
+
+/// Whether the first instruction of 32-bit code raises #UD and does nothing else.
+fn is_undefined_in_32_bit_code(code: &[u8]) -> bool {
+    let mut translator = Translator::new(Env { routine: |_| false, feature: |_| true });
+    let request = Request {
+        bytes: code,
+        rip: 0x1000,
+        in_page: code.len(),
+        page_offset: 0,
+        key: Key(Key::CODE32 | Key::SSE | Key::AVX),
+        first_site: 0,
+        first_link: 0,
+        block: 0,
+    };
+    let made = translator.translate(&request).expect("whole instructions");
+    matches!(made.sites.first(), Some(site) if site.kind == SiteKind::Raise(6))
+}
+
+#[test]
+fn quadword_elements_are_undefined_in_32_bit_code() {
+    // vpinsrq xmm0, xmm0, rax, 0; vpextrq rax, xmm0, 0; the first behind a prefix, and from memory
+    for code in [
+        &[0xc4, 0xe3, 0xf9, 0x22, 0xc0, 0][..],
+        &[0xc4, 0xe3, 0xf9, 0x16, 0xc0, 0],
+        &[0x3e, 0xc4, 0xe3, 0xf9, 0x22, 0xc0, 0],
+        &[0xc4, 0xe3, 0xf9, 0x22, 0x03, 0],
+    ] {
+        assert!(is_undefined_in_32_bit_code(code), "{code:02x?}");
+    }
+}
+
+#[test]
+fn doublewords_ignore_the_width_bit_in_32_bit_code() {
+    // vpinsrd, vpextrd with W = 0 (an immediate and a displacement of C4 mean nothing); vmovd, vcvtsi2sd, vcvttsd2si, andn, vpinsrb
+    // with W = 1
+    for code in [
+        &[0xc4, 0xe3, 0x79, 0x22, 0xc0, 0xc4][..],
+        &[0xc4, 0xe3, 0x79, 0x16, 0x43, 0xc4, 0],
+        &[0xc4, 0xe1, 0xf9, 0x6e, 0xc0],
+        &[0xc4, 0xe1, 0xf9, 0x7e, 0xc0],
+        &[0xc4, 0xe1, 0xfb, 0x2a, 0xc0],
+        &[0xc4, 0xe1, 0xfb, 0x2c, 0xc0],
+        &[0xc4, 0xe2, 0xf8, 0xf2, 0xc0],
+        &[0xc4, 0xe3, 0xf9, 0x20, 0xc0, 0],
+    ] {
+        assert!(!is_undefined_in_32_bit_code(code), "{code:02x?}");
     }
 }
