@@ -139,6 +139,38 @@ mod tests {
         assert_eq!(read_line(&mut line.as_slice()).unwrap(), Some(Request::ShutDown { seconds: 5 }));
     }
 
+    /// Whatever comes through the socket, every line is a message or an error, and the stream ends.
+    #[test]
+    fn fuzz_control_lines() {
+        bolero::check!().with_test_time(std::time::Duration::from_secs(2)).for_each(|input: &[u8]| {
+            // Words of the language between the bytes.
+            const WORDS: [&str; 8] = [
+                "{\"do\":\"",
+                "shut_down\"",
+                ",\"seconds\":",
+                "memory\"",
+                "\"settings\":{",
+                "}\n",
+                "[",
+                "network\"",
+            ];
+            let text: Vec<u8> = input
+                .iter()
+                .flat_map(|byte| match byte {
+                    0x80..0xc0 => WORDS[usize::from(byte & 7)].as_bytes().to_vec(),
+                    _ => vec![*byte],
+                })
+                .collect();
+            let (mut requests, mut replies) = (text.as_slice(), text.as_slice());
+            while let Ok(Some(_)) | Err(_) = read_line::<Request>(&mut requests)
+                && !requests.is_empty()
+            {}
+            while let Ok(Some(_)) | Err(_) = read_line::<Reply>(&mut replies)
+                && !replies.is_empty()
+            {}
+        });
+    }
+
     #[test]
     fn a_line_without_end_is_not_read_for_ever() {
         assert!(read_line::<Request>(&mut io::BufReader::new(io::repeat(b'x'))).is_err());

@@ -163,7 +163,12 @@ impl Parser {
             Some('@') if self.starts_at_literal() => self.postfixed(),
             Some(c) if is_single_quote(c) || is_double_quote(c) => self.postfixed(),
             Some(c) if ends_word(c) => Err(self.unexpected()),
-            Some(_) => self.word(None),
+            Some(_) => {
+                let from = self.at;
+                let word = self.word(None)?;
+                // Nothing may be a value without taking something.
+                if self.at == from { Err(self.unexpected()) } else { Ok(word) }
+            }
         }
     }
 

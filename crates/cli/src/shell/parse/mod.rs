@@ -98,6 +98,8 @@ impl Parser {
                 (Some(c), _) if c.is_whitespace() || c == '\u{feff}' => self.at += 1,
                 (Some('`'), Some('\n')) => self.at += 2,
                 (Some('`'), Some('\r')) if self.ahead(2) == Some('\n') => self.at += 3,
+                // A line may end with a carriage return alone.
+                (Some('`'), Some('\r')) => self.at += 2,
                 (Some('`'), None) => {
                     return Err(self.incomplete("The line ends with a backtick and nothing follows."));
                 }

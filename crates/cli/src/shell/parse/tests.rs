@@ -3,7 +3,6 @@
 use super::{number, script};
 use crate::shell::syntax::{Argument, Element, Expression, Name, Statement};
 use ireko_manage::Value;
-use proptest::prelude::*;
 
 #[test]
 fn numbers_have_suffixes() {
@@ -141,6 +140,14 @@ fn brackets_nest_only_so_deep() {
     assert!(script(&("$x".to_owned() + &".a".repeat(50_000))).is_ok());
 }
 
+#[test]
+fn a_backtick_before_a_lone_carriage_return_continues_the_line() {
+    let block = script("Get-VM `\r-Name x").unwrap();
+    let [Statement::Pipeline(pipeline)] = &block.body[..] else { panic!("one statement: {block:?}") };
+    let [Element::Command(command)] = &pipeline.elements[..] else { panic!("one command: {pipeline:?}") };
+    assert_eq!(command.arguments.len(), 2);
+}
+
 const SOUP: [&str; 64] = [
     "Get-VM", "-Name", "-N:", "$x", "$true", "$(", "@(", "@{", "{", "}", "(", ")", "[", "]", "[int]", "::",
     ".", "..", ",", ";", "|", "&", "&&", "||", "\n", " ", "`", "`\n", "#", "<#", "#>", "\"", "'", "\u{201c}",
@@ -149,28 +156,24 @@ const SOUP: [&str; 64] = [
     "function", "param",
 ];
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn arbitrary_text_is_a_script_or_an_error(text in "\\PC{0,80}") {
-        let _ = script(&text);
-    }
-
-    #[test]
-    fn arbitrary_tokens_are_a_script_or_an_error(picks in prop::collection::vec(0..SOUP.len(), 0..40)) {
-        let text: String = picks.iter().map(|&at| SOUP[at]).collect();
-        let _ = script(&text);
-        let spaced: Vec<&str> = picks.iter().map(|&at| SOUP[at]).collect();
-        let _ = script(&spaced.join(" "));
-    }
-
-    /// A place always lies in its line, so that it can be underlined.
-    #[test]
-    fn errors_have_a_place(picks in prop::collection::vec(0..SOUP.len(), 0..40)) {
-        let text: Vec<&str> = picks.iter().map(|&at| SOUP[at]).collect();
-        if let Err(error) = script(&text.join(" ")) {
-            prop_assert!(error.place.column >= 1 && error.place.line <= text.join(" ").lines().count() + 1);
-        }
-    }
+/// Tokens by small bytes, text by the others; an error's place always lies in its line, so that it can be underlined.
+#[test]
+fn fuzz_script() {
+    bolero::check!().with_test_time(std::time::Duration::from_secs(2)).with_max_len(200).for_each(
+        |input: &[u8]| {
+            let word = |byte: &u8| match SOUP.get(usize::from(*byte)) {
+                Some(word) => format!("{word} "),
+                None if byte & 1 == 0 => SOUP[usize::from(byte >> 2)].to_owned(),
+                None => char::from(*byte).to_string(),
+            };
+            for text in [input.iter().map(word).collect(), String::from_utf8_lossy(input).into_owned()] {
+                if let Err(error) = script(&text) {
+                    assert!(
+                        error.place.column >= 1 && error.place.line <= text.lines().count() + 1,
+                        "{text:?}"
+                    );
+                }
+            }
+        },
+    );
 }

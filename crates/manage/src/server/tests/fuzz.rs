@@ -194,3 +194,57 @@ fn whatever_is_asked_the_server_answers_as_documented_and_goes_on() {
     result.unwrap();
     assert_eq!(live.read("/vms").0, 200);
 }
+
+/// Bytes instead of a request: an answer or the end of the connection, and the next one is served.
+#[test]
+fn fuzz_http() {
+    const PARTS: [&str; 16] = [
+        "GET /vms HTTP/1.1\r\n",
+        "POST /vms HTTP/1.1\r\n",
+        "Host: x\r\n",
+        "Connection: close\r\n",
+        "Content-Length: 5\r\n",
+        "Content-Length: 99999999999999999999\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "\r\n",
+        "{\"Name\":\"",
+        "\"}",
+        "0\r\n\r\n",
+        "Content-Type: application/json\r\n",
+        "ffffffffffffffff\r\n",
+        "PATCH /vms/vm%00 HTTP/1.0\r\n",
+        "Authorization: Bearer x\r\n",
+        "[[[[[[[[",
+    ];
+    let live = Live::with(&["vm"]);
+    let live = std::panic::AssertUnwindSafe(&live);
+    bolero::check!().with_test_time(std::time::Duration::from_secs(2)).with_max_len(60).for_each(
+        |input: &[u8]| {
+            let mut request: Vec<u8> = Vec::new();
+            for byte in input {
+                match PARTS.get(usize::from(byte >> 3)) {
+                    Some(part) => request.extend(part.as_bytes()),
+                    None => request.push(*byte),
+                }
+            }
+            // The end of a head and of what it may promise, so that nobody has to wait for more.
+            request.extend(b"\r\n\r\n");
+            let mut stream = connect(&live.socket).unwrap();
+            stream.set_read_timeout(Some(PATIENCE)).unwrap();
+            let _ = stream.write_all(&request);
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let mut answer = Vec::new();
+            let end = stream.read_to_end(&mut answer);
+            assert!(
+                !end.is_err_and(|e| e.kind() == std::io::ErrorKind::WouldBlock),
+                "the server hangs on {request:?}"
+            );
+            assert!(
+                answer.is_empty() || answer.starts_with(b"HTTP/1."),
+                "{}",
+                String::from_utf8_lossy(&answer)
+            );
+        },
+    );
+    assert_eq!(live.read("/vms").0, 200);
+}
