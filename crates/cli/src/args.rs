@@ -110,9 +110,12 @@ pub struct RunArgs {
     /// With --image: run this shell command instead of a shell.
     #[arg(long, value_name = "COMMAND", requires = "image")]
     pub exec: Option<String>,
-    /// Start with firmware, which loads from a disk: `bios` is Debian's SeaBIOS; or a file with a BIOS image.
-    #[arg(long, value_name = "bios|FILE", conflicts_with_all = ["kernel", "image", "initrd", "append"])]
+    /// Start with firmware, which loads from a disk: `bios` is Debian's SeaBIOS, `uefi` its OVMF; or a file with a BIOS image.
+    #[arg(long, value_name = "bios|uefi|FILE", conflicts_with_all = ["kernel", "image", "initrd", "append"])]
     pub firmware: Option<PathBuf>,
+    /// Where UEFI keeps its variables; made if it is not there. Without it they are lost at the end.
+    #[arg(long, value_name = "FILE", requires = "firmware")]
+    pub variables: Option<PathBuf>,
     /// Write what firmware says at its debug port to standard error.
     #[arg(long, requires = "firmware")]
     pub firmware_debug: bool,

@@ -1,7 +1,6 @@
 //! `ireko run`: one VM in the foreground on this terminal.
 
 use crate::args::{Reboot, RunArgs};
-use crate::image::firmware::SEABIOS;
 use crate::orders::Orders;
 use crate::output::{OutputError, out};
 use crate::progress::Progress;
@@ -118,7 +117,7 @@ impl Current {
 
 fn spec(args: &RunArgs) -> Result<Spec> {
     let mut spec = match (&args.firmware, &args.kernel) {
-        (Some(firmware), _) => Spec::with_firmware(bios(firmware)?),
+        (Some(firmware), _) => Spec::with_firmware(self::firmware(firmware, args)?),
         (None, Some(kernel)) => {
             let mut spec = Spec::new(kernel.as_path());
             spec.initrd = args.initrd.as_deref().map(Source::from);
@@ -138,13 +137,19 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     Ok(spec)
 }
 
-/// Debian's SeaBIOS, or an image that the user has. Opened, so that a reset finds the same.
-fn bios(name: &Path) -> Result<Firmware> {
-    let source = match name.to_str() {
-        Some("bios") => Source::from(image::firmware::ensure(&SEABIOS, &Progress::new())?.remove(0)),
-        _ => Source::from(name),
-    };
-    Ok(Firmware::Bios(source.open("firmware")?))
+/// Debian's SeaBIOS or OVMF, or a BIOS image that the user has. Opened, so that a reset finds the same.
+fn firmware(name: &Path, args: &RunArgs) -> Result<Firmware> {
+    if name == Path::new("uefi") {
+        return image::firmware::uefi(args.variables.as_deref(), &Progress::new());
+    }
+    anyhow::ensure!(
+        args.variables.is_none(),
+        "only UEFI has variables: use --variables with --firmware uefi"
+    );
+    match name.to_str() {
+        Some("bios") => image::firmware::bios(&Progress::new()),
+        _ => Ok(Firmware::Bios(Source::from(name).open("firmware")?)),
+    }
 }
 
 fn image_spec(args: &RunArgs) -> Result<Spec> {

@@ -6,6 +6,7 @@ mod kernel;
 use home::Home;
 use kernel::multiboot;
 use std::fs;
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
@@ -117,8 +118,84 @@ fn a_triple_fault_starts_a_kernel_again_until_it_is_stopped() {
         .spawn()
         .unwrap();
     let mut twice = [0; 2];
-    std::io::Read::read_exact(running.stdout.as_mut().unwrap(), &mut twice).unwrap();
+    running.stdout.as_mut().unwrap().read_exact(&mut twice).unwrap();
     running.kill().unwrap();
     running.wait().unwrap();
     assert_eq!(&twice, b"xx");
+}
+
+/// Reads what a machine prints until `text` comes; then the machine goes.
+fn until(mut running: std::process::Child, text: &str) -> String {
+    let (mut screen, mut byte) = (Vec::new(), [0]);
+    let mut output = running.stdout.take().unwrap();
+    while !screen.ends_with(text.as_bytes()) && output.read(&mut byte).unwrap() > 0 {
+        screen.push(byte[0]);
+    }
+    let _ = running.kill();
+    running.wait().unwrap();
+    String::from_utf8_lossy(&screen).into_owned()
+}
+
+#[test]
+fn ovmf_reaches_its_shell_and_keeps_its_variables() {
+    const SIZE: u64 = 128 << 10;
+    let home = Home::new("uefi");
+    fs::create_dir_all(&home.0).unwrap();
+    let variables = home.0.join("variables");
+    let start = || {
+        let arguments = ["run", "--engine", "soft", "--memory", "256M", "--firmware", "uefi", "--variables"];
+        let mut command = home.command(&arguments);
+        command.arg(&variables).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    };
+    let screen = until(start(), "UEFI Interactive Shell");
+    assert!(screen.ends_with("UEFI Interactive Shell"), "{screen}");
+    let kept = fs::read(&variables).unwrap();
+    assert_eq!(kept.len() as u64, SIZE);
+    // The shell is entry 0 of the boot order that OVMF made.
+    let name: Vec<u8> = "Boot0000".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert!(kept.windows(name.len()).any(|bytes| bytes == name));
+    // A second start takes the file as it is.
+    let screen = until(start(), "UEFI Interactive Shell");
+    assert!(screen.ends_with("UEFI Interactive Shell"), "{screen}");
+}
+
+#[test]
+fn a_file_that_is_no_variables_is_refused_with_both_sizes() {
+    let home = Home::new("variables");
+    let disk = disk(&home, &[]);
+    let (code, _, said) = run(&home, &["--firmware", "uefi", "--variables", disk.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("(1048576 bytes) do not belong together"), "{said}");
+}
+
+#[test]
+fn a_managed_machine_starts_with_its_generations_firmware_and_stays_running_over_a_reset() {
+    let home = Home::new("managed");
+    let disk = bootable(&home);
+    let ok = |arguments: &[&str]| {
+        let output = home.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let path = disk.to_str().unwrap();
+    ok(&[
+        "vm",
+        "create",
+        "pc",
+        "--memory",
+        "64M",
+        "--engine",
+        "soft",
+        "--start-with",
+        "firmware",
+        "--disk",
+        path,
+    ]);
+    assert!(ok(&["vm", "firmware", "pc"]).contains("Firmware"));
+    ok(&["vm", "start", "pc"]);
+    // It resets itself once, then turns itself off.
+    while !ok(&["vm", "list"]).contains("Off") {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    assert_eq!(fs::read(&disk).unwrap()[512], 1);
 }

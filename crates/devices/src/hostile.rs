@@ -84,6 +84,8 @@ impl Machine {
 const WINDOWS: Windows = Windows { ports: 0xc000..0xd000, mmio32: 0xe000_0000..0xe010_0000, mmio64: 0..0 };
 const HOT: std::ops::Range<u64> = 0x1000_0000..0x1100_0000;
 const ECAM: u64 = 0xf000_0000;
+const FLASH: u64 = 0xffc0_0000;
+const FLASH_SIZE: usize = 0x2800;
 
 fn machine() -> Machine {
     let (clock, (sink, _), power) = (Clock::new(), messages(), Arc::new(|_| {}) as Power);
@@ -94,8 +96,8 @@ fn machine() -> Machine {
     let irqs = Irqs::new(pic.clone(), ioapic.clone());
     let router = chipset::PirqRouter::new((0..16).map(|irq| irqs.line(irq)).collect());
     let wires = (0..8).map(|slot| both(irqs.line(16 + slot), router.intx(slot))).collect();
-    let pci = PciBus::behind(shared(chipset::I440fx::new()), wires);
-    pci.add_function(7, 0, shared(chipset::IsaBridge::new(router))).unwrap();
+    let pci = PciBus::behind(shared(chipset::HostBridge::q35(ECAM)), wires);
+    pci.add_function(7, 0, shared(chipset::IsaBridge::ich9(router))).unwrap();
     pci.add_function(7, 3, shared(chipset::PmBridge::new())).unwrap();
     let mut services = Vec::new();
     let mut add = |slot, function: Arc<Mutex<VirtioPci>>| {
@@ -135,6 +137,9 @@ fn machine() -> Machine {
         fw_cfg.add_file("etc/file", vec![7; 100]);
         bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
         bus.add(shared(DebugPort::new(Box::new(io::sink()))), &debug_port::PLACES)?;
+        let flash =
+            Flash::new(vec![0xff; FLASH_SIZE], Box::new(|_, _| Err(io::ErrorKind::StorageFull.into())));
+        bus.add(shared(flash), &[FLASH])?;
         bus.add(shared(Port92::new(power.clone())), &acpi::PORT92_PLACES)?;
         bus.add(shared(ConfigPorts::new(pci.clone(), power.clone())), &pci::CONFIG_PLACES)?;
         bus.add(shared(Ecam::new(pci.clone())), &[ECAM])?;
@@ -150,8 +155,9 @@ fn place(random: &mut Random) -> (Space, u64) {
         0x1f, 0x40, 0x5e, 0x70, 0x8e, 0x9f, 0xb1, 0xe0, 0x3f6, 0x400, 0x4d0, 0x510, 0x514, 0x600, 0x620,
         0xcf6, 0x2000,
     ];
-    match random.below(4) {
+    match random.below(5) {
         0 => (Space::Port, PORTS[random.below(17) as usize] + random.below(8)),
+        4 => (Space::Mmio, FLASH + [0, 0xff8, 0x1000, 0x27f8][random.below(4) as usize] + random.below(8)),
         1 => (Space::Mmio, 0xfec0_0000 + [0, 0x10, 0x40][random.below(3) as usize]),
         2 => (Space::Mmio, ECAM + (random.below(8) << 15) + (random.below(4) << 12) + random.below(0x100)),
         _ => {
@@ -215,7 +221,7 @@ fn random_rings_harm_nobody() {
         write(bar + 0x3000, 0, 2);
         machine.work();
     }
-    assert_eq!(machine.bus.counters().len(), 13);
+    assert_eq!(machine.bus.counters().len(), 14);
 }
 
 /// A guest's accesses by bytes: rings and configuration of each virtio device over memory that the bytes fill, and accesses

@@ -15,8 +15,8 @@ use kvm_ioctls::{Cap, VmFd};
 use std::sync::{Arc, Mutex};
 
 /// Where KVM puts what old Intel processors need for real mode: in the 4 GiB hole, away from RAM.
-const IDENTITY_MAP: u64 = 0xfffb_c000;
-const TSS: usize = 0xfffb_d000;
+const IDENTITY_MAP: u64 = 0xfeff_c000;
+const TSS: usize = 0xfeff_d000;
 /// Pins of the IOAPIC.
 const GSIS: u32 = 24;
 

@@ -1,10 +1,11 @@
 //! Boots one kernel with its serial console on standard output: `boot [options] KERNEL [INITRD [COMMAND LINE]]`, where the
-//! options are `--bios FILE` (instead of a kernel), `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE`, `--option NAME=VALUE`
+//! options are `--bios FILE` or `--uefi CODE VARS` (instead of a kernel), `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE`, `--option NAME=VALUE`
 //! and `--stop-after SECONDS`. With IREKO_DUMP set, it prints processors and device counters at the end.
 
-use ireko_machine::{DiskSpec, Endpoints, Firmware, MachineError, Spec, Vm, parse_memory};
+use ireko_machine::{DiskSpec, Endpoints, Firmware, MachineError, Spec, Variables, Vm, parse_memory};
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What to boot, and when to stop it.
@@ -23,6 +24,7 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
             "--stop-after" => stop_after = value().parse().ok().map(Duration::from_secs),
             "--disk" => spec.disks.push(DiskSpec::new(value(), false)),
             "--bios" => spec.firmware = Some(Firmware::Bios(PathBuf::from(value()).into())),
+            "--uefi" => spec.firmware = Some(uefi(value(), value())),
             "--nested" => spec.nested = true,
             "--test-devices" => spec.test_devices = true,
             _ => files.push(argument),
@@ -35,6 +37,14 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
     spec.initrd = files.next().filter(|f| !f.is_empty()).map(|f| PathBuf::from(f).into());
     spec.command_line = files.next().unwrap_or_default();
     Ok((spec, stop_after))
+}
+
+/// Firmware and a file of its variables.
+fn uefi(code: String, variables: String) -> Firmware {
+    let file =
+        std::fs::File::options().read(true).write(true).open(&variables).expect("the file of variables");
+    let variables = Variables { name: variables, file: Arc::new(file) };
+    Firmware::Uefi { code: PathBuf::from(code).into(), variables }
 }
 
 fn boot() -> Result<u8, MachineError> {

@@ -34,6 +34,10 @@ pub enum MachineError {
         "the firmware `{name}` has {size} bytes, and a BIOS image has 128, 256 or 512 KiB; give SeaBIOS' bios-256k.bin"
     )]
     FirmwareSize { name: String, size: String },
+    #[error(
+        "the UEFI firmware `{code}` ({code_size} bytes) and its variables `{variables}` ({variables_size} bytes) do not belong together: they must have 2 or 4 MiB in all; give the VARS file of the same package, or let a new one be made"
+    )]
+    FlashSize { code: String, code_size: usize, variables: String, variables_size: usize },
     #[error("the command line has {length} bytes and this kernel takes {limit}; shorten it")]
     CommandLineTooLong { length: usize, limit: usize },
     #[error("`{0}` is no amount of memory; write for example 512M or 2G")]

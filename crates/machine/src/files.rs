@@ -1,22 +1,25 @@
 //! The files of a VM, read and checked before anything is made: what its first processor starts with.
 
 use crate::boot::{self, Payload};
-use crate::firmware::Bios;
+use crate::firmware::{Bios, Uefi};
 use crate::image::Image;
 use crate::layout::{self, Board, Layout};
 use crate::{Firmware, MachineError, Spec, acpi, smbios};
-use ireko_vmcore::{CpuState, Memory};
+use ireko_devices::Flash;
+use ireko_vmcore::{CpuState, Memory, OnThread};
 use std::sync::Arc;
 
 pub enum Files {
     Kernel { image: Image, kernel: Arc<Vec<u8>>, initrd: Option<Arc<Vec<u8>>> },
     Bios(Bios),
+    Uefi(Uefi),
 }
 
 impl Files {
     pub fn read(spec: &Spec) -> Result<Self, MachineError> {
         match (&spec.firmware, &spec.kernel) {
             (Some(Firmware::Bios(source)), _) => Ok(Self::Bios(Bios::read(source)?)),
+            (Some(Firmware::Uefi { code, variables }), _) => Ok(Self::Uefi(Uefi::read(code, variables)?)),
             (None, Some(source)) => {
                 let kernel = source.read("kernel", spec.memory)?;
                 let image = Image::parse(&source.name(), &kernel)?;
@@ -32,6 +35,7 @@ impl Files {
         match self {
             Self::Kernel { .. } => layout,
             Self::Bios(bios) => layout.with_firmware(Board::I440fx, bios.size()),
+            Self::Uefi(uefi) => layout.with_firmware(Board::Q35, uefi.size()),
         }
     }
 
@@ -56,6 +60,18 @@ impl Files {
                 bios.load(memory)?;
                 Ok(CpuState::reset())
             }
+            Self::Uefi(uefi) => {
+                uefi.load(memory)?;
+                Ok(CpuState::reset())
+            }
+        }
+    }
+
+    /// The flash memory that the machine has beside RAM, and where.
+    pub fn flash(&self, first: &OnThread) -> Result<Option<(Flash, u64)>, MachineError> {
+        match self {
+            Self::Uefi(uefi) => uefi.flash(first).map(Some),
+            _ => Ok(None),
         }
     }
 }

@@ -41,6 +41,10 @@ pub const PCI_PORTS: Range<u64> = 0xc000..0x1_0000;
 const HIGH_RAM: u64 = 4 * GIB;
 /// With firmware, PCI has all between RAM and the IOAPIC: SeaBIOS places BARs from there downwards.
 const FIRMWARE_PCI_END: u64 = 0xfec0_0000;
+/// Where OVMF puts configuration space, with room for 256 buses, and where RAM ends below it.
+const Q35_ECAM: u64 = 0xb000_0000;
+const Q35_ECAM_ROOM: u64 = 256 * MIB;
+const Q35_LOW_RAM_END: u64 = 2 * GIB;
 /// Where processors start: firmware ends here.
 pub const FIRMWARE_END: u64 = 4 * GIB;
 /// The last part of a BIOS is here as well, as if it had been shadowed.
@@ -60,6 +64,8 @@ pub enum Board {
     Direct,
     /// i440FX with PIIX, as SeaBIOS expects it.
     I440fx,
+    /// Q35 with ICH9, as OVMF expects it.
+    Q35,
 }
 
 /// The RAM of one VM.
@@ -97,7 +103,9 @@ impl Layout {
 
     /// With so many bytes of firmware, on the board that it is for.
     pub fn with_firmware(self, board: Board, bytes: u64) -> Self {
-        Self { board, firmware_size: bytes, ..self }
+        let low_end = if board == Board::Q35 { self.low_end.min(Q35_LOW_RAM_END) } else { self.low_end };
+        let high_size = self.high_size + self.low_end - low_end;
+        Self { board, firmware_size: bytes, low_end, high_size, ..self }
     }
 
     /// With room for `bytes` to be added while the VM runs, as far as addresses reach.
@@ -139,12 +147,17 @@ impl Layout {
         match self.board {
             Board::Direct => PCI_MMIO32,
             Board::I440fx => self.low_end..FIRMWARE_PCI_END,
+            Board::Q35 => Q35_ECAM + Q35_ECAM_ROOM..FIRMWARE_PCI_END,
         }
     }
 
     /// Configuration space as memory, where the board has it.
     pub fn pci_ecam(&self) -> Option<u64> {
-        (self.board == Board::Direct).then_some(PCI_ECAM)
+        match self.board {
+            Board::Direct => Some(PCI_ECAM),
+            Board::I440fx => None,
+            Board::Q35 => Some(Q35_ECAM),
+        }
     }
 
     /// The PCI window above all RAM.
@@ -225,6 +238,13 @@ mod tests {
         assert_eq!(layout.ranges()[1], (4 * GIB - (256 << 10), 256 << 10));
         assert_eq!(layout.pci_mmio32(), 3 * GIB..0xfec0_0000);
         assert_eq!(layout.memory(), 5 * GIB);
+    }
+
+    #[test]
+    fn generation_2_has_no_memory_where_configuration_space_is() {
+        let layout = Layout::new(5 * GIB).unwrap().with_firmware(Board::Q35, 4 * MIB);
+        assert_eq!(layout.ranges(), [(0, 2 * GIB), (4 * GIB - 4 * MIB, 4 * MIB), (4 * GIB, 3 * GIB)]);
+        assert_eq!(layout.pci_mmio32(), 3 * GIB..0xfec0_0000);
     }
 
     #[test]

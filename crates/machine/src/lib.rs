@@ -31,5 +31,7 @@ pub use ireko_vmcore::thread::{OnThread, Work};
 pub use ireko_vmcore::throttle::{Rates, Throttle};
 pub use memory::{MemoryControl, MemoryState, overhead};
 pub use outcome::Outcome;
-pub use spec::{DiskSpec, EngineChoice, Firmware, NicSpec, Smbios, Source, Spec, cpu_model, parse_memory};
+pub use spec::{
+    DiskSpec, EngineChoice, Firmware, NicSpec, Smbios, Source, Spec, Variables, cpu_model, parse_memory,
+};
 pub use vm::{Endpoints, Handle, Vm};

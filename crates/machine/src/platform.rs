@@ -8,9 +8,9 @@ use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
 use crate::{Endpoints, MachineError, Spec, firmware};
 use ireko_devices::{
-    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, I8042, IoApic, Irqs, MsiSink, PciBus, Pic,
-    Pit, Port92, Power, Rtc, Serial, SystemBus, TestDevice, VirtioPci, Windows, acpi, both, chipset,
-    debug_port, fw_cfg, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
+    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, Flash, I8042, IoApic, Irqs, MsiSink,
+    PciBus, Pic, Pit, Port92, Power, Rtc, Serial, SystemBus, TestDevice, VirtioPci, Windows, acpi, both,
+    chipset, debug_port, fw_cfg, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
 };
 use ireko_vmcore::{Clock, Line, Memory, Partition, Space, Timers, Work};
 use std::io::Write;
@@ -63,7 +63,11 @@ impl From<ireko_devices::PciError> for MachineError {
 /// Gives the wire to a GSI.
 type Wires = Box<dyn Fn(u32) -> Line>;
 
-pub fn build(around: &Surroundings, endpoints: Endpoints) -> Result<Platform, MachineError> {
+pub fn build(
+    around: &Surroundings,
+    endpoints: Endpoints,
+    flash: Option<(Flash, u64)>,
+) -> Result<Platform, MachineError> {
     let mut bus = SystemBus::new();
     let wire = interrupt_controllers(around, &mut bus)?;
     bus.connect_x87_error(wire(13));
@@ -83,6 +87,9 @@ pub fn build(around: &Surroundings, endpoints: Endpoints) -> Result<Platform, Ma
         let disks: Vec<u8> = disk_slots(around.spec).collect();
         let fw_cfg = firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks);
         bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
+    }
+    if let Some((flash, place)) = flash {
+        bus.add(shared(flash), &[place])?;
     }
     if let Some(output) = endpoints.firmware_debug {
         bus.add(shared(DebugPort::new(output)), &debug_port::PLACES)?;
@@ -138,17 +145,27 @@ fn add_clock(
 
 /// The bus with its bridges. INTA# of a slot goes to a GSI of its own, with a chipset also where that routes it.
 fn pci_bus(around: &Surroundings, wire: &Wires) -> Result<Arc<PciBus>, MachineError> {
-    const CHIPSET: u8 = 1;
-    const POWER_MANAGEMENT: u8 = 3;
-    if around.layout.board == Board::Direct {
-        return Ok(PciBus::new((0..PCI_GSIS).map(|n| wire(PCI_GSI + n)).collect()));
-    }
+    const PIIX: u8 = 1;
+    const PIIX_POWER_MANAGEMENT: u8 = 3;
+    const ICH9: u8 = 31;
+    const ECAM_ON: u64 = 1;
     let router = chipset::PirqRouter::new((0..16).map(wire).collect());
-    let wires = (0..PCI_GSIS).map(|n| both(wire(PCI_GSI + n), router.intx(n))).collect();
-    let pci = PciBus::behind(shared(chipset::I440fx::new()), wires);
-    pci.add_function(CHIPSET, 0, shared(chipset::IsaBridge::new(router)))?;
-    pci.add_function(CHIPSET, POWER_MANAGEMENT, shared(chipset::PmBridge::new()))?;
-    Ok(pci)
+    let wires = || (0..PCI_GSIS).map(|n| both(wire(PCI_GSI + n), router.intx(n))).collect();
+    match around.layout.board {
+        Board::Direct => Ok(PciBus::new((0..PCI_GSIS).map(|n| wire(PCI_GSI + n)).collect())),
+        Board::I440fx => {
+            let pci = PciBus::behind(shared(chipset::HostBridge::i440fx()), wires());
+            pci.add_function(PIIX, 0, shared(chipset::IsaBridge::piix3(router)))?;
+            pci.add_function(PIIX, PIIX_POWER_MANAGEMENT, shared(chipset::PmBridge::new()))?;
+            Ok(pci)
+        }
+        Board::Q35 => {
+            let ecam = around.layout.pci_ecam().map_or(0, |ecam| ecam | ECAM_ON);
+            let pci = PciBus::behind(shared(chipset::HostBridge::q35(ecam)), wires());
+            pci.add(ICH9, shared(chipset::IsaBridge::ich9(router)))?;
+            Ok(pci)
+        }
+    }
 }
 
 /// The random source's slot: the first that no bridge has.
@@ -205,12 +222,13 @@ fn add_memory(
     pci: &Arc<PciBus>,
     threads: &mut DeviceThreads,
 ) -> Result<MemoryControl, MachineError> {
-    const BALLOON: u8 = 31;
+    // The last slot is the chipset's where there is one.
+    let balloon_slot = if around.layout.board == Board::Q35 { 2 } else { 31 };
     const MEM: u8 = 30;
     let (memory, msi) = (&around.memory, msi_sink(&around.partition));
-    let (function, balloon) = virtio::balloon(memory.clone(), msi.clone(), pci.intx(BALLOON));
+    let (function, balloon) = virtio::balloon(memory.clone(), msi.clone(), pci.intx(balloon_slot));
     threads.start("balloon0".into(), Work::Device, &function)?;
-    pci.add(BALLOON, function)?;
+    pci.add(balloon_slot, function)?;
     let hot = match virtio::mem(memory.clone(), msi, pci.intx(MEM)) {
         Some((function, hot)) => {
             threads.start("mem0".into(), Work::Device, &function)?;

@@ -225,6 +225,17 @@ impl Smbios {
 pub enum Firmware {
     /// SeaBIOS, on a generation 1 machine.
     Bios(Source),
+    /// OVMF, on a generation 2 machine, with the flash memory that holds its variables: what is there is used, what the guest
+    /// writes is written there.
+    Uefi { code: Source, variables: Variables },
+}
+
+/// A file of UEFI's variables.
+#[derive(Clone, Debug)]
+pub struct Variables {
+    /// As the user knows it.
+    pub name: String,
+    pub file: Arc<File>,
 }
 
 /// One VM.

@@ -97,7 +97,7 @@ impl Vm {
             debug_exit: debug_exit(&ending),
             ending: ending.clone(),
         };
-        let platform = platform::build(&around, endpoints)?;
+        let platform = platform::build(&around, endpoints, files.flash(&spec.on_thread)?)?;
         let state = files.load(&memory, &layout, &spec)?;
         let mut vcpus: Vec<_> =
             (0..spec.vcpus).map(|id| partition.vcpu(id)).collect::<Result<_, HvError>>()?;

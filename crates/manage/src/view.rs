@@ -83,7 +83,8 @@ const DISK: &[Column] = &[
     column("DiskNumber"),
     column("Path"),
 ];
-const FIRMWARE: &[Column] = &[column("VMName"), column("Kernel"), column("Initrd"), column("CommandLine")];
+const FIRMWARE: &[Column] =
+    &[column("VMName"), column("StartWith"), column("Kernel"), column("Initrd"), column("CommandLine")];
 const ADAPTER: &[Column] = &[
     column("Name"),
     column("IsManagementOs"),

@@ -3,8 +3,13 @@
 use super::{apt, cache};
 use crate::progress::Progress;
 use anyhow::{Context, Result};
+use ireko_machine::{Firmware, Source, Variables};
 use ireko_manage::place;
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A package, and what of it is kept.
 pub struct Package {
@@ -12,13 +17,62 @@ pub struct Package {
     files: &'static [&'static str],
 }
 
-pub const SEABIOS: Package = Package { name: "seabios", files: &["usr/share/seabios/bios-256k.bin"] };
+const SEABIOS: Package = Package { name: "seabios", files: &["usr/share/seabios/bios-256k.bin"] };
+/// The build of 2 MiB, all of whose phases run in 64-bit mode: the larger one's early phase runs in 32-bit mode, where our
+/// processor is slow.
+const OVMF: Package =
+    Package { name: "ovmf", files: &["usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"] };
+
+/// SeaBIOS, opened: a reset finds the same.
+pub fn bios(progress: &Progress) -> Result<Firmware> {
+    let files = ensure(&SEABIOS, progress)?;
+    Ok(Firmware::Bios(Source::from(files[0].as_path()).open("firmware")?))
+}
+
+/// OVMF, opened, with its variables: in a file, which is made if it is not there, or lost at the end.
+pub fn uefi(variables: Option<&Path>, progress: &Progress) -> Result<Firmware> {
+    let files = ensure(&OVMF, progress)?;
+    let code = Source::from(files[0].as_path()).open("firmware")?;
+    let variables = match variables {
+        Some(path) => Variables { name: path.display().to_string(), file: Arc::new(kept(path, &files[1])?) },
+        None => Variables { name: "UEFI's variables".into(), file: Arc::new(lost(&files[1])?) },
+    };
+    Ok(Firmware::Uefi { code, variables })
+}
+
+/// A file that is as `template` when it is made. It is made as a whole or not at all.
+fn kept(path: &Path, template: &Path) -> Result<File> {
+    let failed = || format!("cannot keep UEFI's variables in {}", path.display());
+    if !path.exists() {
+        let draft = path.with_extension(format!("new-{}", std::process::id()));
+        let made = fs::copy(template, &draft)
+            .and_then(|_| fs::set_permissions(&draft, fs::Permissions::from_mode(0o600)))
+            .and_then(|()| File::open(&draft)?.sync_all())
+            .and_then(|()| fs::rename(&draft, path));
+        if made.is_err() {
+            let _ = fs::remove_file(&draft);
+        }
+        made.with_context(failed)?;
+    }
+    File::options().read(true).write(true).open(path).with_context(failed)
+}
+
+/// A file without a name.
+fn lost(template: &Path) -> Result<File> {
+    let path = std::env::temp_dir().join(format!("ireko-variables-{}", std::process::id()));
+    let mut options = File::options();
+    let opened = options.read(true).write(true).create_new(true).mode(0o600).open(&path);
+    let mut file = opened.with_context(|| format!("cannot make {}", path.display()))?;
+    let _ = fs::remove_file(&path);
+    file.write_all(&fs::read(template)?).context("cannot keep UEFI's variables")?;
+    Ok(file)
+}
 
 /// Ends the names of what is kept; another whenever what is kept changes.
 const RECIPE: &str = "r1";
 
 /// The files of a package, in its order; got by apt first if they are not there.
-pub fn ensure(package: &Package, progress: &Progress) -> Result<Vec<PathBuf>> {
+fn ensure(package: &Package, progress: &Progress) -> Result<Vec<PathBuf>> {
     let cache = cache::directory()?;
     place::check(&cache).context("the cache of firmware is not used; IREKO_CACHE can name another place")?;
     let directory = match cache::newest(&cache, &start(package), RECIPE) {
@@ -41,12 +95,12 @@ fn fetch(package: &Package, cache: &Path, progress: &Progress) -> Result<PathBuf
     let draft = cache::Draft::new(cache)?;
     let files = apt::download(&[package.name], draft.path(), progress)?;
     let kept = draft.path().join("files");
-    std::fs::create_dir(&kept)?;
+    fs::create_dir(&kept)?;
     let mut missing: Vec<_> = package.files.to_vec();
     let wanted = |path: &str| package.files.contains(&path);
     apt::unpack(&files[0], wanted, |path, data| {
         missing.retain(|other| *other != path);
-        std::fs::write(kept.join(name(&path)), data).context("cannot keep firmware in the cache")
+        fs::write(kept.join(name(&path)), data).context("cannot keep firmware in the cache")
     })?;
     anyhow::ensure!(missing.is_empty(), "the package {} has no {}", package.name, missing.join(" and no "));
     draft.keep("files", &format!("firmware-{}+{RECIPE}", apt::stem(&files[0])))

@@ -5,7 +5,7 @@ use crate::image::Parts;
 use crate::report::Event;
 use anyhow::Result;
 use ireko_machine::engine::{self, Chosen};
-use ireko_machine::{Endpoints, Handle, Outcome, Smbios, Source, Vm};
+use ireko_machine::{Endpoints, Firmware, Handle, Outcome, Smbios, Source, Vm};
 use ireko_manage::Guid;
 use ireko_manage::host::{EngineFacts, HostFacts, RealSurroundings, Surroundings};
 use ireko_manage::store::{Config, Store};
@@ -32,6 +32,11 @@ struct Inner {
     sender: Sender<Heard>,
     handle: Option<Handle>,
     outcome: Option<Outcome>,
+}
+
+/// Levels start a kernel directly.
+fn no_firmware(_: &Config) -> Result<Firmware, String> {
+    Err("a level of nest has no firmware".into())
 }
 
 impl Levels {
@@ -62,7 +67,7 @@ impl Levels {
             Ok(Box::new(read) as Box<ImageReader>)
         };
         Ok(Self {
-            machines: RealMachines::new(Box::new(image), None, None),
+            machines: RealMachines::new(Box::new(image), Box::new(no_firmware), None, None),
             chosen: engine::choose(plan.engine.parse()?, plan.deeper())?,
             options: plan.options.clone(),
             level: orders.level,

@@ -7,12 +7,13 @@ use crate::say;
 use crate::sys;
 use anyhow::Result;
 use ireko_jail::Layers;
-use ireko_machine::Source;
+use ireko_machine::{Firmware, Source};
 use ireko_manage::Guid;
 use ireko_manage::store::{Config, Store, default_home};
 use ireko_manage::worker::machine::{Image, ImageReader, RealMachines};
 use ireko_manage::worker::{self, Confinement, Network, limits, protocol};
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -28,8 +29,10 @@ pub fn worker(id: Guid) -> Result<ExitCode> {
     let limits = store.load(id).ok().map(|config| limits::enter(id, &config.memory));
     // Before there is a second thread, so that all of them hold the signals.
     sys::hold_ending_signals();
+    let directory = store.directory(id);
     let machines = RealMachines::new(
         Box::new(|config| built_in(config).map_err(|e| format!("{e:#}"))),
+        Box::new(move |config| firmware(config, &directory).map_err(|e| format!("{e:#}"))),
         Some(Arc::new(Network::new(store.clone()))),
         limits.map(Arc::new),
     );
@@ -56,6 +59,14 @@ pub fn host_side(id: Guid) -> Result<ExitCode> {
     });
     // Its other thread waits for the host's frames.
     std::process::exit(0)
+}
+
+/// The firmware of its generation. What UEFI keeps is in the VM's directory.
+fn firmware(config: &Config, directory: &Path) -> Result<Firmware> {
+    match config.generation {
+        1 => image::firmware::bios(&Progress::new()),
+        _ => image::firmware::uefi(Some(&directory.join("variables.fd")), &Progress::new()),
+    }
 }
 
 /// The image of Debian's packages, with a shell.

@@ -1,15 +1,15 @@
-//! The chipset of a generation 1 machine: i440FX host bridge, PIIX3 ISA bridge, PIIX4 power management.
+//! Chipsets. Generation 1: i440FX host bridge, PIIX3 ISA bridge, PIIX4 power management; generation 2: Q35 and ICH9.
 
-mod i440fx;
-mod piix;
+mod host_bridge;
 mod pirq;
 mod regs;
+mod south;
 #[cfg(test)]
 mod tests;
 
-pub use i440fx::I440fx;
-pub use piix::{IsaBridge, PmBridge};
+pub use host_bridge::HostBridge;
 pub use pirq::PirqRouter;
+pub use south::{IsaBridge, PmBridge};
 
 use crate::pci::Identity;
 

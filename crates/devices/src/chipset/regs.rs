@@ -1,23 +1,23 @@
-//! Configuration registers of the i440FX host bridge (Intel 82441FX data sheet, 3.2) and of the PIIX3 and PIIX4 (82371SB and
-//! 82371AB data sheets).
+//! Configuration registers of the host bridges i440FX (Intel 82441FX data sheet, 3.2) and Q35 (Intel 3 Series), and of the south
+//! bridges PIIX3, PIIX4 (82371SB and 82371AB data sheets) and ICH9.
 
 pub const INTEL: u16 = 0x8086;
 /// By the host bridge's subsystem firmware knows whose machine it is on.
 pub const SUBSYSTEM_VENDOR: u16 = 0x1af4;
 pub const SUBSYSTEM: u16 = 0x1100;
 
-pub const I440FX: u16 = 0x1237;
-pub const I440FX_REVISION: u8 = 2;
 pub const HOST_BRIDGE_CLASS: u32 = 0x06_00_00;
 /// Programmable attribute map: two areas a register, but for the first, which has the BIOS area in its upper half.
-pub const PAM: usize = 0x59;
 pub const PAM_WRITABLE: [u8; 7] = [0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33];
 /// System management RAM control.
-pub const SMRAM: usize = 0x72;
 pub const SMRAM_RESET: u8 = 0x02;
 pub const SMRAM_WRITABLE: u8 = 0x78;
 pub const SMRAM_OPEN: u8 = 1 << 6;
 pub const SMRAM_LOCKED: u8 = 1 << 4;
+
+/// Where configuration space is as memory (Intel 3 Series data sheet, 5.1.18).
+pub const Q35_PCIEXBAR: usize = 0x60;
+pub const Q35_PCIEXBAR_WRITABLE: u64 = 0xf_fc00_0007;
 
 pub const PIIX3: u16 = 0x7000;
 pub const ISA_BRIDGE_CLASS: u32 = 0x06_01_00;
@@ -26,6 +26,14 @@ pub const XBCS: usize = 0x4e;
 /// PIRQ route control: where PIRQA# to PIRQD# go.
 pub const PIRQ_ROUTES: usize = 0x60;
 pub const PIRQS: usize = 4;
+/// ICH9 (data sheet, 13.1): power management base, its enable, routes of PIRQA# to D# and of PIRQE# to H#, root complex base.
+pub const ICH9_LPC: u16 = 0x2918;
+pub const ICH9_REVISION: u8 = 2;
+pub const ICH9_ACPI_CONTROL: usize = 0x44;
+pub const ICH9_ACPI_ENABLE: u8 = 1 << 7;
+pub const ICH9_PIRQ_ROUTES_A: usize = 0x60;
+pub const ICH9_PIRQ_ROUTES_E: usize = 0x68;
+pub const ICH9_ROOT_COMPLEX_BASE: usize = 0xf0;
 /// Not routed.
 pub const PIRQ_OFF: u8 = 1 << 7;
 pub const PIRQ_IRQ: u8 = 0x0f;

@@ -5,6 +5,10 @@ use crate::probe::Probe;
 use crate::shared;
 use std::sync::Arc;
 
+/// Of the i440FX.
+const PAM: usize = 0x59;
+const SMRAM: usize = 0x72;
+
 fn byte(function: &mut dyn Function, at: usize) -> u8 {
     let mut data = [0];
     function.read_config(at as u16, &mut data);
@@ -14,13 +18,13 @@ fn byte(function: &mut dyn Function, at: usize) -> u8 {
 #[test]
 fn the_host_bridge_says_whose_it_is() {
     let mut data = [0; 4];
-    I440fx::new().read_config(0x2c, &mut data);
+    HostBridge::i440fx().read_config(0x2c, &mut data);
     assert_eq!(u32::from_le_bytes(data), 0x1100_1af4);
 }
 
 #[test]
 fn pam_keeps_its_attributes_and_nothing_else() {
-    let mut bridge = I440fx::new();
+    let mut bridge = HostBridge::i440fx();
     bridge.write_config(PAM as u16, &[0xff; 8]);
     assert_eq!(byte(&mut bridge, PAM), 0x30);
     assert_eq!(byte(&mut bridge, PAM + 1), 0x33);
@@ -29,7 +33,7 @@ fn pam_keeps_its_attributes_and_nothing_else() {
 
 #[test]
 fn locked_smram_stays_closed_until_reset() {
-    let mut bridge = I440fx::new();
+    let mut bridge = HostBridge::i440fx();
     bridge.write_config(SMRAM as u16, &[SMRAM_OPEN | SMRAM_LOCKED]);
     bridge.write_config(SMRAM as u16, &[SMRAM_OPEN]);
     assert_eq!(byte(&mut bridge, SMRAM), SMRAM_LOCKED | SMRAM_RESET);
@@ -48,7 +52,7 @@ fn router() -> (Arc<Probe>, Arc<PirqRouter>) {
 #[test]
 fn a_pci_interrupt_goes_where_its_route_says() {
     let (probe, router) = router();
-    let mut bridge = IsaBridge::new(router.clone());
+    let mut bridge = IsaBridge::piix3(router.clone());
     router.intx(2).set(true);
     bridge.write_config(PIRQ_ROUTES as u16, &[10, 11]);
     assert!(!probe.level(10) && probe.level(11));
@@ -85,8 +89,8 @@ fn system_management_mode_looks_set_up() {
 
 #[test]
 fn a_slot_has_the_functions_that_were_added() {
-    let pci = PciBus::behind(shared(I440fx::new()), Vec::new());
-    pci.add_function(1, 0, shared(IsaBridge::new(router().1))).unwrap();
+    let pci = PciBus::behind(shared(HostBridge::i440fx()), Vec::new());
+    pci.add_function(1, 0, shared(IsaBridge::piix3(router().1))).unwrap();
     pci.add_function(1, 3, shared(PmBridge::new())).unwrap();
     let id = |function| {
         let mut data = [0; 4];
@@ -94,4 +98,24 @@ fn a_slot_has_the_functions_that_were_added() {
         u32::from_le_bytes(data)
     };
     assert_eq!([0, 8, 9, 11].map(id), [0x1237_8086, 0x7000_8086, 0xffff_ffff, 0x7113_8086]);
+}
+
+#[test]
+fn a_slot_of_generation_2_has_the_upper_four_routes() {
+    let (probe, router) = router();
+    let mut bridge = IsaBridge::ich9(router.clone());
+    bridge.write_config(ICH9_PIRQ_ROUTES_A as u16, &[5; 4]);
+    bridge.write_config(ICH9_PIRQ_ROUTES_E as u16, &[10; 4]);
+    router.intx(2).set(true);
+    assert!(probe.level(10) && !probe.level(5));
+}
+
+#[test]
+fn generation_2_says_where_configuration_space_and_power_management_are() {
+    let mut data = [0; 8];
+    HostBridge::q35(0xb000_0001).read_config(Q35_PCIEXBAR as u16, &mut data);
+    assert_eq!(u64::from_le_bytes(data), 0xb000_0001);
+    let mut data = [0; 2];
+    IsaBridge::ich9(router().1).read_config(PM_BASE as u16, &mut data);
+    assert_eq!(u16::from_le_bytes(data), 0x601);
 }

@@ -2,8 +2,10 @@
 
 mod items;
 mod loader;
+mod uefi;
 
 pub use items::fw_cfg;
+pub use uefi::Uefi;
 
 use crate::layout::{BIOS_SHADOW, FIRMWARE_END};
 use crate::{MachineError, Source, boot};

@@ -1,13 +1,14 @@
-//! Get-VMFirmware and Set-VMFirmware: kernel, initrd and command line, until there is firmware.
+//! Get-VMFirmware and Set-VMFirmware: firmware, or kernel, initrd and command line.
 
 use super::targets::{Ambiguity, FIRMWARE, VSTD, change, only_off, vms};
-use crate::operation::parameter::{path, text};
+use crate::operation::parameter::{one_of, path, text};
 use crate::operation::{
     Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
 };
 use crate::ops::records;
 use crate::state::State;
 use crate::store::Config;
+use crate::store::config::StartWith;
 use crate::value::Kind;
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ pub static OPERATIONS: &[Operation] = &[
         aliases: &["Get-VMBios"],
         verbs: &[Verb { name: "firmware", doc: "Show what is booted.", view: View::Table, needs_name: true }],
         rest: Rest { method: Method::Get, route: "/vms/{VMName}/firmware" },
-        doc: "Gives what virtual machines boot: kernel, initrd and command line.",
+        doc: "Gives what virtual machines boot: firmware, or kernel, initrd and command line.",
         parameters: &[&VSTD],
         prints: Prints::Always,
         result: Some(Kind::VMFirmware),
@@ -39,10 +40,19 @@ pub static OPERATIONS: &[Operation] = &[
 ];
 
 const SET: &[Parameter] = &[
+    START_WITH,
     path("Kernel", "A kernel (bzImage, ELF, multiboot); $null is the built-in image."),
     path("Initrd", "The initial root file system, or $null."),
     text("CommandLine", "The kernel's command line, or more of the built-in image's."),
 ];
+
+/// Of Set-VMFirmware, Set-VM and New-VM.
+pub const START_WITH: Parameter = one_of(
+    "StartWith",
+    &["Kernel", "Firmware"],
+    "Kernel: started directly, the fast way. Firmware: SeaBIOS (generation 1) or OVMF (generation 2), which loads from a disk; kernel, initrd and command line then rest.",
+)
+.flag("start-with");
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let configs = vms(call, Ambiguity::Allowed)?;
@@ -61,6 +71,11 @@ fn set(call: &mut Call<'_>) -> Result<(), Failure> {
 /// Boot settings of Set-VMFirmware, Set-VM and New-VM.
 pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result<(), Failure> {
     let mut boot = config.boot.clone();
+    match arguments.text("StartWith") {
+        Some("Firmware") => boot.start_with = StartWith::Firmware,
+        Some(_) => boot.start_with = StartWith::Kernel,
+        None => {}
+    }
     if arguments.has("Kernel") {
         boot.kernel = file(arguments, "Kernel")?;
     }

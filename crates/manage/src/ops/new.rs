@@ -61,7 +61,7 @@ const NEW: &[Parameter] = &[
         .pipe(Pipeline::ByValueOrPropertyName)
         .positional(),
     bytes("MemoryStartupBytes", "Memory, a multiple of 2 MB.").at(1).flag("memory"),
-    int("Generation", 1, 2, "Accepted; there is no firmware yet that would tell them apart.")
+    int("Generation", 1, 2, "1 or 2: whether its firmware is a BIOS or UEFI, if it starts with firmware.")
         .at(2)
         .flag("generation"),
     one_of(

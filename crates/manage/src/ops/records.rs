@@ -224,6 +224,7 @@ pub fn firmware(vm: &Vm) -> Record {
     };
     Record::new(Kind::VMFirmware)
         .with("VMName", vm.config.name.as_str())
+        .with("StartWith", format!("{:?}", boot.start_with))
         .with("Kernel", shown(&boot.kernel, "(built-in Debian image)"))
         .with("Initrd", shown(&boot.initrd, ""))
         .with("CommandLine", boot.command_line.as_str())

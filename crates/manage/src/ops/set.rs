@@ -56,9 +56,10 @@ const SET: &[Parameter] = &[
 ];
 
 /// What Hyper-V does not have, or has elsewhere.
-pub static IREKO: [Parameter; 7] = [
+pub static IREKO: [Parameter; 8] = [
     int("ProcessorCount", 1, 2048, "How many virtual processors.").flag("processors"),
     boolean("ExposeVirtualizationExtensions", "Whether it may hold virtual machines itself.").flag("nested"),
+    super::firmware::START_WITH,
     path("Kernel", "A kernel (bzImage, ELF, multiboot); $null is the built-in image.").flag("kernel"),
     path("Initrd", "The initial root file system, or $null.").flag("initrd"),
     text("CommandLine", "The kernel's command line, or more of the built-in image's.").flag("command-line"),

@@ -162,9 +162,21 @@ impl Default for Memory {
     }
 }
 
+/// What starts first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StartWith {
+    /// A kernel, directly.
+    #[default]
+    Kernel,
+    /// The generation's firmware, which loads from a disk.
+    Firmware,
+}
+
 /// What is started. Without a kernel it is the built-in Debian image.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Boot {
+    #[serde(default)]
+    pub start_with: StartWith,
     pub kernel: Option<PathBuf>,
     pub initrd: Option<PathBuf>,
     #[serde(default)]

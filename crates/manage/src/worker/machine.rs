@@ -4,12 +4,13 @@ use super::console::Console;
 use super::limits::Limits;
 use super::network::Network;
 use crate::rules;
+use crate::store::config::StartWith;
 use crate::store::{Config, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
-    DiskSpec, Endpoints, Handle, MemoryControl, MemoryState, Nesting, Outcome, Rates, Smbios, Source, Spec,
-    Throttle, Vm,
+    DiskSpec, Endpoints, Firmware, Handle, MemoryControl, MemoryState, Nesting, Outcome, Rates, Smbios,
+    Source, Spec, Throttle, Vm,
 };
 use ireko_vmcore::Broker;
 use std::fs::File;
@@ -94,9 +95,13 @@ pub type ImageReader = dyn Fn() -> Result<Image, String> + Send + Sync;
 /// Opens the built-in image, as this configuration needs it.
 pub type ImageMaker = dyn Fn(&Config) -> Result<Box<ImageReader>, String> + Send + Sync;
 
+/// Opens the firmware of this configuration's generation, with what it keeps for this VM.
+pub type FirmwareOpener = dyn Fn(&Config) -> Result<Firmware, String> + Send + Sync;
+
 /// Machines of `ireko-machine`.
 pub struct RealMachines {
     image: Box<ImageMaker>,
+    firmware: Box<FirmwareOpener>,
     network: Option<Arc<Network>>,
     limits: Option<Arc<Limits>>,
     opened: Mutex<Option<Opened>>,
@@ -114,6 +119,7 @@ struct Opened {
 enum Boot {
     Image(Box<ImageReader>),
     Kernel { kernel: Source, initrd: Option<Source> },
+    Firmware(Firmware),
 }
 
 impl Factory for RealMachines {
@@ -151,8 +157,13 @@ impl Factory for RealMachines {
 
 impl RealMachines {
     /// Without a network, machines have no adapters.
-    pub fn new(image: Box<ImageMaker>, network: Option<Arc<Network>>, limits: Option<Arc<Limits>>) -> Self {
-        Self { image, network, limits, opened: Mutex::default() }
+    pub fn new(
+        image: Box<ImageMaker>,
+        firmware: Box<FirmwareOpener>,
+        network: Option<Arc<Network>>,
+        limits: Option<Arc<Limits>>,
+    ) -> Self {
+        Self { image, firmware, network, limits, opened: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Opened>> {
@@ -175,6 +186,9 @@ impl RealMachines {
     }
 
     fn boot(&self, config: &Config) -> Result<Boot, String> {
+        if config.boot.start_with == StartWith::Firmware {
+            return Ok(Boot::Firmware((self.firmware)(config)?));
+        }
         let Some(kernel) = &config.boot.kernel else {
             return Ok(Boot::Image((self.image)(config)?));
         };
@@ -223,6 +237,7 @@ fn boot(config: &Config, boot: &Boot) -> Result<Spec, String> {
             spec.command_line = format!("{} {given}", image.command_line).trim().to_owned();
             Ok(spec)
         }
+        Boot::Firmware(firmware) => Ok(Spec::with_firmware(firmware.clone())),
         Boot::Kernel { kernel, initrd } => {
             let mut spec = Spec::new(kernel.clone());
             spec.initrd = initrd.clone();

@@ -1,4 +1,4 @@
-//! The south bridge's functions that software looks for: ISA bridge and power management.
+//! The south bridges' functions that software looks for: ISA bridge and power management.
 
 use super::regs::*;
 use super::{PirqRouter, identity};
@@ -9,31 +9,45 @@ use std::sync::Arc;
 
 /// Function 0: the ISA bridge with interrupt routing.
 pub struct IsaBridge {
+    name: &'static str,
     config: ConfigSpace,
     router: Arc<PirqRouter>,
+    /// The routes of the slots' interrupts.
+    routes: usize,
 }
 
 impl IsaBridge {
-    pub fn new(router: Arc<PirqRouter>) -> Self {
+    /// Of the PIIX3.
+    pub fn piix3(router: Arc<PirqRouter>) -> Self {
         let mut config = ConfigSpace::new(identity(PIIX3, ISA_BRIDGE_CLASS, 0));
         config.put(HEADER_TYPE, &[MULTIPLE_FUNCTIONS]);
         config.put(XBCS, &[0x03, 0x00]);
         config.allow(XBCS, &[0xff, 0x01]);
-        config.put(PIRQ_ROUTES, &[PIRQ_OFF; PIRQS]);
-        config.allow(PIRQ_ROUTES, &[PIRQ_OFF | PIRQ_IRQ; PIRQS]);
-        Self { config, router }
+        add_routes(&mut config, PIRQ_ROUTES);
+        Self { name: "piix3-isa", config, router, routes: PIRQ_ROUTES }
+    }
+
+    /// The LPC bridge of the ICH9, which says where the power management block is. Slots interrupt by PIRQE# to PIRQH#.
+    pub fn ich9(router: Arc<PirqRouter>) -> Self {
+        let mut config = ConfigSpace::new(identity(ICH9_LPC, ISA_BRIDGE_CLASS, ICH9_REVISION));
+        add_pm_base(&mut config);
+        config.allow(ICH9_ACPI_CONTROL, &[ICH9_ACPI_ENABLE | 7]);
+        add_routes(&mut config, ICH9_PIRQ_ROUTES_A);
+        add_routes(&mut config, ICH9_PIRQ_ROUTES_E);
+        config.allow(ICH9_ROOT_COMPLEX_BASE, &[1, 0xc0, 0xff, 0xff]);
+        Self { name: "ich9-lpc", config, router, routes: ICH9_PIRQ_ROUTES_E }
     }
 
     fn route(&self) {
         let mut routes = [0; PIRQS];
-        self.config.read(PIRQ_ROUTES as u16, &mut routes);
+        self.config.read(self.routes as u16, &mut routes);
         routes.into_iter().enumerate().for_each(|(pirq, route)| self.router.route(pirq, route));
     }
 }
 
 impl Function for IsaBridge {
     fn name(&self) -> &'static str {
-        "piix3-isa"
+        self.name
     }
     fn config(&self) -> &ConfigSpace {
         &self.config
@@ -54,14 +68,23 @@ impl Function for IsaBridge {
     }
 }
 
-/// Function 3: says where the power management block is.
+fn add_routes(config: &mut ConfigSpace, at: usize) {
+    config.put(at, &[PIRQ_OFF; PIRQS]);
+    config.allow(at, &[PIRQ_OFF | PIRQ_IRQ; PIRQS]);
+}
+
+fn add_pm_base(config: &mut ConfigSpace) {
+    config.put(PM_BASE, &(acpi::PM1A_EVT as u16 | PM_BASE_IO).to_le_bytes());
+    config.allow(PM_BASE, &PM_BASE_WRITABLE.to_le_bytes());
+}
+
+/// Function 3 of the PIIX4: says where the power management block is.
 pub struct PmBridge(ConfigSpace);
 
 impl PmBridge {
     pub fn new() -> Self {
         let mut config = ConfigSpace::new(identity(PIIX4_PM, OTHER_BRIDGE_CLASS, PIIX4_REVISION));
-        config.put(PM_BASE, &(acpi::PM1A_EVT as u16 | PM_BASE_IO).to_le_bytes());
-        config.allow(PM_BASE, &PM_BASE_WRITABLE.to_le_bytes());
+        add_pm_base(&mut config);
         config.put(DEVACTB, &DEVACTB_APMC_EN.to_le_bytes());
         config.put(SMBUS_BASE, &1u32.to_le_bytes());
         config.allow(SMBUS_BASE, &[0xf0, 0xff]);

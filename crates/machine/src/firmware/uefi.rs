@@ -1,0 +1,122 @@
+//! UEFI firmware: code, and flash memory with variables before it.
+
+use crate::layout::FIRMWARE_END;
+use crate::{MachineError, Source, Variables, boot};
+use ireko_devices::Flash;
+use ireko_vmcore::{Memory, OnThread, Work};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, mpsc};
+
+/// Code and variables together (OVMF's 2 and 4 MiB builds).
+const SIZES: [usize; 2] = [2 << 20, 4 << 20];
+
+pub struct Uefi {
+    code: Arc<Vec<u8>>,
+    variables: Arc<Vec<u8>>,
+    file: Arc<File>,
+}
+
+impl Uefi {
+    pub fn read(code: &Source, variables: &Variables) -> Result<Self, MachineError> {
+        let (name, file) = (variables.name.clone(), variables.file.clone());
+        let read = |source: &Source, what| source.read(what, SIZES[1] as u64);
+        let content =
+            read(&Source::Open { name: name.clone(), file: file.clone() }, "file of UEFI variables")?;
+        let (code_name, code) = (code.name(), read(code, "firmware")?);
+        let (code_size, variables_size) = (code.len(), content.len());
+        if !SIZES.contains(&(code_size + variables_size)) || variables_size == 0 || code_size < variables_size
+        {
+            let code = code_name;
+            return Err(MachineError::FlashSize { code, code_size, variables: name, variables_size });
+        }
+        Ok(Self { code, variables: content, file })
+    }
+
+    /// Of the code, which is RAM.
+    pub fn size(&self) -> u64 {
+        self.code.len() as u64
+    }
+
+    pub fn load(&self, memory: &Memory) -> Result<(), MachineError> {
+        boot::put(memory.ram(), FIRMWARE_END - self.size(), &self.code)
+    }
+
+    /// The variables, right before the code. They are kept by a thread of their own, which begins with `first`: a virtual processor's
+    /// may not write to files.
+    pub fn flash(&self, first: &OnThread) -> Result<(Flash, u64), MachineError> {
+        let mut keeper = Keeper::start(self.file.clone(), first.clone())
+            .map_err(|error| MachineError::Platform(format!("no thread for UEFI's variables: {error}")))?;
+        let keep = Box::new(move |at, data: &[u8]| keeper.write(at, data));
+        let place = FIRMWARE_END - self.size() - self.variables.len() as u64;
+        Ok((Flash::new(self.variables.to_vec(), keep), place))
+    }
+}
+
+/// Writes to a file for others, who wait for it. Its thread ends with it.
+struct Keeper {
+    orders: mpsc::SyncSender<(u64, Vec<u8>)>,
+    answers: mpsc::Receiver<io::Result<()>>,
+}
+
+impl Keeper {
+    fn start(file: Arc<File>, first: OnThread) -> io::Result<Self> {
+        let (orders, ordered) = mpsc::sync_channel::<(u64, Vec<u8>)>(0);
+        let (answer, answers) = mpsc::sync_channel(1);
+        std::thread::Builder::new().name("variables".into()).spawn(move || {
+            first.begin(Work::Disk);
+            for (at, data) in ordered {
+                if answer.send(file.write_all_at(&data, at)).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(Self { orders, answers })
+    }
+
+    fn write(&mut self, at: u64, data: &[u8]) -> io::Result<()> {
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        self.orders.send((at, data.to_vec())).map_err(|_| gone())?;
+        self.answers.recv().unwrap_or_else(|_| Err(gone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(size: usize) -> Source {
+        Source::Bytes { name: "code".into(), data: Arc::new(vec![0; size]) }
+    }
+
+    fn variables(size: u64) -> Variables {
+        let file = rustix::fs::memfd_create("vars", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        rustix::fs::ftruncate(&file, size).unwrap();
+        Variables { name: "vars".into(), file: Arc::new(file.into()) }
+    }
+
+    #[test]
+    fn variables_lie_before_the_code_which_ends_at_4_gib() {
+        let uefi = Uefi::read(&source((4 << 20) - 0x8_4000), &variables(0x8_4000)).unwrap();
+        assert_eq!(uefi.flash(&OnThread::default()).unwrap().1, 0xffc0_0000);
+    }
+
+    #[test]
+    fn a_cut_file_of_variables_is_refused_with_both_sizes() {
+        let error = Uefi::read(&source((4 << 20) - 0x8_4000), &variables(1000)).err().unwrap().to_string();
+        assert!(error.contains("(3653632 bytes)") && error.contains("(1000 bytes)"), "{error}");
+    }
+
+    #[test]
+    fn what_the_guest_programs_is_in_the_file() {
+        use ireko_vmcore::Device;
+        let variables = variables(0x8_4000);
+        let uefi = Uefi::read(&source((4 << 20) - 0x8_4000), &variables).unwrap();
+        let (mut flash, _) = uefi.flash(&OnThread::default()).unwrap();
+        [0x10, 7, 0xff].into_iter().for_each(|byte| flash.write(0, 100, &[byte]));
+        let mut byte = [0];
+        variables.file.read_exact_at(&mut byte, 100).unwrap();
+        assert_eq!(byte, [7]);
+    }
+}
