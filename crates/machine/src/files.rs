@@ -19,7 +19,10 @@ impl Files {
     pub fn read(spec: &Spec) -> Result<Self, MachineError> {
         match (&spec.firmware, &spec.kernel) {
             (Some(Firmware::Bios(source)), _) => Ok(Self::Bios(Bios::read(source)?)),
-            (Some(Firmware::Uefi { code, variables }), _) => Ok(Self::Uefi(Uefi::read(code, variables)?)),
+            (Some(Firmware::Uefi { code, variables }), _) => {
+                Uefi::check_memory(spec.memory)?;
+                Ok(Self::Uefi(Uefi::read(code, variables)?))
+            }
             (None, Some(source)) => {
                 let kernel = source.read("kernel", spec.memory)?;
                 let image = Image::parse(&source.name(), &kernel)?;

@@ -1,6 +1,7 @@
 //! UEFI firmware: code, and flash memory with variables before it.
 
 use crate::layout::FIRMWARE_END;
+use crate::spec::MIB;
 use crate::{MachineError, Source, Variables, boot};
 use ireko_devices::Flash;
 use ireko_vmcore::{Memory, OnThread, Work};
@@ -32,6 +33,15 @@ impl Uefi {
             return Err(MachineError::FlashSize { code, code_size, variables: name, variables_size });
         }
         Ok(Self { code, variables: content, file })
+    }
+
+    /// With less, OVMF stops without a word.
+    pub fn check_memory(memory: u64) -> Result<(), MachineError> {
+        const LEAST_MIB: u64 = 32;
+        match memory >= LEAST_MIB * MIB {
+            true => Ok(()),
+            false => Err(MachineError::MemoryTooSmall { has_bytes: memory, least_mib: LEAST_MIB }),
+        }
     }
 
     /// Of the code, which is RAM.
@@ -94,6 +104,11 @@ mod tests {
         let file = rustix::fs::memfd_create("vars", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
         rustix::fs::ftruncate(&file, size).unwrap();
         Variables { name: "vars".into(), file: Arc::new(file.into()) }
+    }
+
+    #[test]
+    fn too_little_memory_says_the_minimum() {
+        assert!(Uefi::check_memory(16 << 20).unwrap_err().to_string().contains("at least 32 MiB"));
     }
 
     #[test]
