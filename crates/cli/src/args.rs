@@ -21,6 +21,8 @@ pub enum Command {
     Run(RunArgs),
     /// Say what this host can do, by trying, and what is missing.
     Doctor(DoctorArgs),
+    /// List the processors that a VM can be given with --cpu, and what this machine lacks for each.
+    Cpus,
     /// Make the guest image, or say what it is made of.
     Image(ImageArgs),
     /// Compare speed: this machine, each level of ours, and QEMU's translator where it is installed.
@@ -64,7 +66,7 @@ pub struct NestArgs {
     /// The innermost level.
     #[arg(long, default_value_t = 2)]
     pub depth: u32,
-    /// The first level's processor: amd, host or auto.
+    /// The first level's processor: amd, host, auto, or a name of `ireko cpus`.
     #[arg(long, default_value = "amd")]
     pub cpu: String,
     /// The first level's memory, like 512M or 2G.
@@ -140,7 +142,7 @@ pub struct RunArgs {
     /// Give the guest virtualization extensions.
     #[arg(long)]
     pub nested: bool,
-    /// The processor: amd, host or auto.
+    /// The processor: amd, host, auto, or a name of `ireko cpus`.
     #[arg(long, value_name = "MODEL", default_value = "auto")]
     pub cpu: String,
     /// Add what bare-metal test kernels expect: isa-debug-exit, test ports, fw_cfg.

@@ -7,6 +7,7 @@ mod agent;
 mod args;
 mod bench;
 mod closed;
+mod cpus;
 mod doctor;
 mod facts;
 mod image;
@@ -56,6 +57,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Nest(args) => nest::run(args),
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
+        Command::Cpus => cpus::run(),
         Command::Image(args) => image_command(args),
         Command::Bench(args) => suite::run(args),
         Command::Vm(args) => vm::run(args),

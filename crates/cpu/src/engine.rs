@@ -81,11 +81,6 @@ impl Hypervisor for SoftHypervisor {
     fn create(&self, spec: &PartitionSpec) -> Result<Arc<dyn Partition>, HvError> {
         let options = Options::parse(&spec.options)?;
         crate::cpuid::host::supported().map_err(HvError::Unsupported)?;
-        if spec.cpu != CpuModel::Amd {
-            return Err(HvError::Unsupported(
-                "the software engine has the CPU model amd only; use --cpu amd".into(),
-            ));
-        }
         if spec.vcpus != 1 {
             return Err(HvError::Unsupported(format!(
                 "the software engine runs 1 vCPU a VM, not {}; ask for one",
@@ -94,7 +89,12 @@ impl Hypervisor for SoftHypervisor {
         }
         let tsc = Tsc::measure();
         let apics = Apics::new(spec.vcpus);
-        let model = Model::amd(&ModelSpec { nested: spec.nested, vcpus: spec.vcpus, tsc_khz: tsc.khz() });
+        let named = match spec.cpu {
+            CpuModel::Named(named) => Some(named),
+            CpuModel::Amd | CpuModel::Host => None,
+        };
+        let model = ModelSpec { named, nested: spec.nested, vcpus: spec.vcpus, tsc_khz: tsc.khz() };
+        let model = Model::here(&model).map_err(HvError::Unsupported)?;
         let cpu = CpuSpec {
             id: 0,
             memory: spec.memory.clone(),

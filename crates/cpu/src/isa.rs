@@ -21,8 +21,8 @@ pub fn engine_has(feature: CpuidFeature) -> bool {
         VAES => host!("vaes"),
         VPCLMULQDQ => host!("vpclmulqdq"),
         GFNI => host!("gfni"),
-        XSAVE | XSAVEC | XSAVEOPT => host!("xsave"),
-        CLFLUSHOPT | CLWB | WBNOINVD => true,
+        XSAVE | XSAVEC | XSAVEOPT | XSAVES => host!("xsave"),
+        CLFLUSHOPT | CLWB | WBNOINVD | CLZERO => true,
         SSE4A => host!("sse4a"),
         CET_IBT => true, // ENDBR is a NOP
         _ => false,

@@ -5,6 +5,7 @@
 
 use crate::access::Place;
 use crate::cpu::{Cpu, Privilege};
+use crate::data::vector::MXCSR;
 use crate::fault::{Fault, Next};
 use crate::inspect;
 use crate::operand::canonical;
@@ -126,7 +127,24 @@ fn demands_alignment(insn: &Instruction) -> bool {
     }
 }
 
+/// Moves that are aligned by their name, whatever MXCSR says.
+fn aligned_by_name(mnemonic: Mnemonic) -> bool {
+    use Mnemonic::*;
+    matches!(mnemonic, Movaps | Movapd | Movdqa | Movntps | Movntpd | Movntdq | Movntdqa | Cmpxchg16b)
+}
+
 impl Cpu {
+    /// MXCSR.MM: operands of other legacy SSE instructions need no alignment (APM vol. 1, 4.3.2).
+    fn waives_alignment(&mut self, site: &Site) -> bool {
+        const MM: u8 = 1 << 1;
+        let legacy = site.insn.code().encoding() == EncodingKind::Legacy;
+        if !legacy || aligned_by_name(site.insn.mnemonic()) {
+            return false;
+        }
+        self.fpu_sync();
+        self.fpu.0[MXCSR + 2] & MM != 0
+    }
+
     fn slow_access(&mut self, site: &Site, address: u64) -> Result<*mut u8, Fault> {
         self.counters.slow_accesses += 1;
         let SiteKind::Access { read, write, offset } = site.kind else { return Err(Fault::ud()) };
@@ -136,7 +154,7 @@ impl Cpu {
         } else {
             self.checked(site, address, size as u64)?
         };
-        if linear & (size as u64 - 1) != 0 && demands_alignment(&site.insn) {
+        if linear & (size as u64 - 1) != 0 && demands_alignment(&site.insn) && !self.waives_alignment(site) {
             // Before any page fault (SDM vol. 1, 4.1.1).
             return Err(Fault::gp(0));
         }

@@ -211,6 +211,31 @@ fn saved_state_names_its_components() {
     assert_eq!((header[0] & 2, header[8], header[15]), (2, 7, 0x80));
 }
 
+/// APM vol. 3, MOV CRn: a LOCK prefix names CR8 in every mode.
+#[test]
+fn lock_makes_cr0_the_task_priority() {
+    let mut cpu = kernel(GLOBAL);
+    cpu.regs.gpr[3] = 5;
+    let before = cpu.regs.cr0;
+    // lock mov cr0, rbx; mov rsi, cr8; lock mov rdi, cr0
+    let cpu = run(cpu, &[0xf0, 0x0f, 0x22, 0xc3, 0x44, 0x0f, 0x20, 0xc6, 0xf0, 0x0f, 0x20, 0xc7]);
+    assert_eq!((cpu.regs.gpr[6], cpu.regs.gpr[7], cpu.regs.cr0), (5, 5, before));
+}
+
+/// The same by XSAVES64 and XRSTORS64.
+#[test]
+fn saved_state_comes_back_by_the_supervisors_instructions() {
+    let mut cpu = kernel(GLOBAL);
+    cpu.regs.gpr[3] = 0x0123_4567_89ab_cdef;
+    let (mut save, mut restore) = (SAVE, RESTORE);
+    save[15] = 0x2c;
+    restore[2..4].copy_from_slice(&[0xc7, 0x1c]);
+    let mut cpu = run(cpu, &[&TOUCH[..], &save, &restore].concat());
+    let mut header = [0; 16];
+    cpu.read_physical(DATA + 512, &mut header);
+    assert_eq!((cpu.regs.gpr[6], header[8], header[15]), (0x0123_4567_89ab_cdef, 7, 0x80));
+}
+
 #[test]
 fn a_base_that_is_written_is_read_back() {
     let mut cpu = kernel(GLOBAL);

@@ -47,6 +47,12 @@ impl KvmHypervisor {
                 "KVM shows guests the host's processor, which is {vendor} and not AMD; use --engine soft or --cpu host"
             )));
         }
+        if let CpuModel::Named(named) = &spec.cpu {
+            return Err(HvError::Unsupported(format!(
+                "KVM shows guests the host's processor and not {}; use --engine soft or --cpu host",
+                named.name
+            )));
+        }
         if spec.nested && !self.nested {
             return Err(HvError::Unsupported("this KVM does not offer nesting; use --engine soft".into()));
         }

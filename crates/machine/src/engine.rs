@@ -3,7 +3,7 @@
 use crate::{EngineChoice, MachineError};
 use ireko_cpu::SoftHypervisor;
 use ireko_kvm::KvmHypervisor;
-use ireko_vmcore::Hypervisor;
+use ireko_vmcore::{CpuModel, Hypervisor};
 use std::sync::Arc;
 
 /// An engine and why it is the one.
@@ -45,6 +45,17 @@ pub fn choose(want: EngineChoice, nested: bool) -> Result<Chosen, MachineError> 
     Ok(chosen)
 }
 
+/// For one VM: a processor by name is the software engine's.
+pub fn choose_for(spec: &crate::Spec) -> Result<Chosen, MachineError> {
+    match (spec.engine, &spec.cpu) {
+        (EngineChoice::Auto, Some(CpuModel::Named(named))) => {
+            let chosen = soft(format!("the processor {} was asked for", named.name));
+            Ok(chosen)
+        }
+        _ => choose(spec.engine, spec.nested),
+    }
+}
+
 fn automatic(nested: bool) -> Chosen {
     match kvm() {
         Ok(chosen) if !nested || chosen.nested => chosen,
@@ -67,6 +78,31 @@ fn soft(reason: String) -> Chosen {
 /// The name of the processor that an engine's guests see, if that is not the host's.
 pub fn processor_name(engine: &str) -> Option<&'static str> {
     (engine == "soft").then(ireko_cpu::cpuid::name)
+}
+
+/// A processor that a VM can be given by name.
+#[derive(Clone, Debug)]
+pub struct Processor {
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Its features that this host and the software engine cannot give.
+    pub lacks: Vec<&'static str>,
+}
+
+/// All of them.
+pub fn processors() -> Vec<Processor> {
+    let whole = Processor {
+        name: "amd",
+        about: "all that can be had here (host: the same, or KVM's)",
+        lacks: vec![],
+    };
+    let host = ireko_cpu::cpuid::host::Host::native();
+    let named = ireko_x86::models::NAMED.iter().map(|model| Processor {
+        name: model.name,
+        about: model.about,
+        lacks: ireko_cpu::cpuid::model::lacking(&host, model),
+    });
+    std::iter::once(whole).chain(named).collect()
 }
 
 /// What one engine can do on this host.

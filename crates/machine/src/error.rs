@@ -54,7 +54,7 @@ pub enum MachineError {
     Processors { asked: u32, most: u32, engine: &'static str },
     #[error("there is no engine `{0}`; engines are auto, soft and kvm")]
     UnknownEngine(String),
-    #[error("there is no CPU model `{0}`; models are auto, amd and host")]
+    #[error("there is no CPU model `{0}`; `ireko cpus` lists those that there are")]
     UnknownCpu(String),
     #[error("the {engine} engine cannot be used: {why}")]
     EngineUnusable { engine: &'static str, why: String },

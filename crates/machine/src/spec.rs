@@ -161,7 +161,10 @@ pub fn cpu_model(text: &str) -> Result<Option<CpuModel>, MachineError> {
         "auto" => Ok(None),
         "amd" => Ok(Some(CpuModel::Amd)),
         "host" => Ok(Some(CpuModel::Host)),
-        _ => Err(MachineError::UnknownCpu(text.into())),
+        _ => match ireko_x86::models::named(text) {
+            Some(named) => Ok(Some(CpuModel::Named(named))),
+            None => Err(MachineError::UnknownCpu(text.into())),
+        },
     }
 }
 

@@ -62,7 +62,7 @@ impl Vm {
         layout::check_host_memory(spec.memory)?;
         let files = Files::read(&spec)?;
         let layout = memory_layout(&spec, &files)?;
-        let chosen = engine::choose(spec.engine, spec.nested)?;
+        let chosen = engine::choose_for(&spec)?;
         Self::assemble(spec, layout, files, chosen, endpoints)
     }
 

@@ -42,7 +42,7 @@ pub enum Class {
     SetBase,
     Selector,
     Control,
-    /// XSAVEC, XRSTOR.
+    /// XSAVEC, XSAVES, XRSTOR, XRSTORS.
     State,
     /// REP MOVS, REP STOS, of bytes or quadwords.
     Repeat,
@@ -241,6 +241,7 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         Wrfsbase | Wrgsbase if key.has(Key::BASES) && in_place(key) => Some(Class::SetBase),
         Mov if in_place(key) => moved(insn, key),
         Xsavec64 | Xrstor64 if in_place(key) && vectors(insn, key) => Some(Class::State),
+        Xsaves64 | Xrstors64 if kernel(key) && vectors(insn, key) => Some(Class::State),
         Movsb | Movsq | Stosb | Stosq if leaps(key) && bulk(insn) => Some(Class::Repeat),
         Syscall if key.has(Key::USER) && leaps(key) => Some(Class::Syscall),
         Sysretq if key.has(Key::KERNEL) && leaps(key) => Some(Class::Sysret),
@@ -286,7 +287,7 @@ fn bulk(insn: &Instruction) -> bool {
     insn.has_rep_prefix() && !insn.has_repne_prefix() && wide(0) && wide(1)
 }
 
-/// XSAVEC and XRSTOR with all of x87, SSE and AVX switched on, off a segment without base.
+/// The XSAVE family with all of x87, SSE and AVX switched on, off a segment without base.
 fn vectors(insn: &Instruction, key: Key) -> bool {
     let off = Key::TASK_SWITCHED | Key::EMULATE | Key::PLAIN;
     let based = matches!(insn.memory_segment(), Register::FS | Register::GS);

@@ -113,14 +113,19 @@ impl Emitter<'_> {
         self.store_guest(insn.op0_register(), reg::R13);
     }
 
-    /// XSAVEC, XRSTOR: by the thunk, else by the routine.
+    /// XSAVEC, XSAVES, XRSTOR, XRSTORS: by the thunk, else by the routine.
     pub(crate) fn state(&mut self, insn: &Instruction) {
         let done = self.asm.label();
         if let Address::Constant(value) = ea::offset(self.asm, insn, self.key) {
             self.asm.imm(reg::R14, value);
         }
-        let restore = usize::from(insn.mnemonic() == Mnemonic::Xrstor64);
-        self.asm.call_mem(Mem::state(offset_of!(Hot, state_thunk) + 16 * self.key.mmu() + 8 * restore));
+        let kind = match insn.mnemonic() {
+            Mnemonic::Xrstor64 => 1,
+            Mnemonic::Xrstors64 => 2,
+            _ => 0,
+        };
+        let thunks = offset_of!(Hot, state_thunk) + 8 * crate::state::KINDS * self.key.mmu();
+        self.asm.call_mem(Mem::state(thunks + 8 * kind));
         self.asm.jrcxz(done);
         self.call_system(SiteKind::System);
         self.asm.bind(done);

@@ -207,7 +207,7 @@ pub struct Hot {
     pub syscall_thunk: u64,
     pub sysret_thunk: u64,
     /// XSAVEC and XRSTOR by mode: [`crate::state`], or one that leaves them to their routines.
-    pub state_thunk: [[u64; 2]; TLB_MODES],
+    pub state_thunk: [[u64; crate::state::KINDS]; TLB_MODES],
     /// REP MOVSB, MOVSQ, STOSB and STOSQ by mode: [`crate::repeat`], or one that leaves them to their routines.
     pub repeat_thunk: [[u64; crate::repeat::KINDS]; TLB_MODES],
     /// Of the last x87 instruction: see [`crate::x87`].

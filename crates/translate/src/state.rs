@@ -1,4 +1,4 @@
-//! XSAVEC and XRSTOR of 64-bit code straight between the registers, where the guest's state is, and guest memory.
+//! XSAVEC, XSAVES (the same without supervisor components), XRSTOR and XRSTORS of 64-bit code straight between the registers, where the guest's state is, and guest memory.
 //!
 //! Only in the ordinary case: one page that the TLB knows, aligned, and for XRSTOR a header and MXCSR that cannot fault and name
 //! no component that guests do not have. Everything else is the routine's.
@@ -14,6 +14,8 @@ use core::mem::offset_of;
 const AREA: usize = 832;
 /// x87, SSE and AVX: what guests have, and host code leaves in registers.
 const COMPONENTS: u64 = 7;
+/// Save, restore, and restore of the compacted form only.
+pub const KINDS: usize = 3;
 
 // At entry: R14 the linear address; RCX and R13 are scratch, all else is the guest's. RCX is 0 afterwards if it is done.
 // The return address lies at RSP, so the bank is 8 further up.
@@ -60,6 +62,11 @@ global_asm!(
     ".if \\restore",
     "mov rax, [r13 + 512]",
     "mov rdx, [r13 + 520]",
+    // XRSTORS takes the compacted form only.
+    ".if \\restore == 2",
+    "test rdx, rdx",
+    "jz 9f",
+    ".endif",
     "test rax, {others}",
     "jnz 9f",
     "mov rcx, [r13 + 528]",
@@ -120,10 +127,13 @@ global_asm!(
     ".pushsection .text.ireko_thunks,\"ax\",@progbits",
     "ireko_state ireko_state_0_save, 0, 0",
     "ireko_state ireko_state_0_restore, 0, 1",
+    "ireko_state ireko_state_0_compacted, 0, 2",
     "ireko_state ireko_state_1_save, 1, 0",
     "ireko_state ireko_state_1_restore, 1, 1",
+    "ireko_state ireko_state_1_compacted, 1, 2",
     "ireko_state ireko_state_2_save, 2, 0",
     "ireko_state ireko_state_2_restore, 2, 1",
+    "ireko_state ireko_state_2_compacted, 2, 2",
     ".globl ireko_state_routine",
     "ireko_state_routine:",
     "mov ecx, 1",
@@ -147,20 +157,23 @@ const _: () = assert!(offset_of!(X87Pointers, data) == 16);
 unsafe extern "C" {
     fn ireko_state_0_save();
     fn ireko_state_0_restore();
+    fn ireko_state_0_compacted();
     fn ireko_state_1_save();
     fn ireko_state_1_restore();
+    fn ireko_state_1_compacted();
     fn ireko_state_2_save();
     fn ireko_state_2_restore();
+    fn ireko_state_2_compacted();
     fn ireko_state_routine();
 }
 
 /// Lets XSAVEC and XRSTOR be done here, or (if not `on`) by their routines. The host must have XSAVEC.
 pub fn prepare(hot: &mut Hot, on: bool) {
     let routine: unsafe extern "C" fn() = ireko_state_routine;
-    let thunks: [[unsafe extern "C" fn(); 2]; TLB_MODES] = [
-        [ireko_state_0_save, ireko_state_0_restore],
-        [ireko_state_1_save, ireko_state_1_restore],
-        [ireko_state_2_save, ireko_state_2_restore],
+    let thunks: [[unsafe extern "C" fn(); KINDS]; TLB_MODES] = [
+        [ireko_state_0_save, ireko_state_0_restore, ireko_state_0_compacted],
+        [ireko_state_1_save, ireko_state_1_restore, ireko_state_1_compacted],
+        [ireko_state_2_save, ireko_state_2_restore, ireko_state_2_compacted],
     ];
     let pick = |thunk: unsafe extern "C" fn()| (if on { thunk } else { routine }) as usize as u64;
     hot.state_thunk = thunks.map(|mode| mode.map(pick));

@@ -28,8 +28,10 @@ pub struct Caps {
 pub enum CpuModel {
     /// AMD personality with everything that the engine and the host can do.
     Amd,
-    /// What the host's vendor is (the KVM backend's default).
+    /// What the host's vendor is (the KVM backend's default); of the software engine the same as [`CpuModel::Amd`].
     Host,
+    /// One that is known by a name, or a baseline.
+    Named(&'static ireko_x86::models::Named),
 }
 
 /// What a partition is made from.

@@ -13,6 +13,8 @@ pub struct Feature {
     /// [`EAX`], [`EBX`], [`ECX`] or [`EDX`].
     pub register: usize,
     pub bit: u32,
+    /// As the manuals write it, nearly.
+    pub name: &'static str,
 }
 
 impl Feature {
@@ -22,13 +24,13 @@ impl Feature {
     }
 }
 
-const fn feature(leaf: u32, subleaf: u32, register: usize, bit: u32) -> Feature {
-    Feature { leaf, subleaf, register, bit }
+const fn feature(leaf: u32, subleaf: u32, register: usize, bit: u32, name: &'static str) -> Feature {
+    Feature { leaf, subleaf, register, bit, name }
 }
 
 macro_rules! features {
     ($leaf:literal . $sub:literal $reg:ident { $($name:ident = $bit:literal),* $(,)? }) => {
-        $(pub const $name: Feature = feature($leaf, $sub, $reg, $bit);)*
+        $(pub const $name: Feature = feature($leaf, $sub, $reg, $bit, stringify!($name));)*
     };
 }
 
@@ -57,16 +59,23 @@ features!(7 . 0 EBX {
     FSGSBASE = 0, TSC_ADJUST = 1, BMI1 = 3, AVX2 = 5, SMEP = 7, BMI2 = 8, ERMS = 9, INVPCID = 10, RDSEED = 18,
     ADX = 19, SMAP = 20, CLFLUSHOPT = 23, CLWB = 24, SHA = 29,
 });
-features!(7 . 0 ECX { UMIP = 2, GFNI = 8, VAES = 9, VPCLMULQDQ = 10, RDPID = 22 });
-features!(0xd . 1 EAX { XSAVEOPT = 0, XSAVEC = 1, XGETBV1 = 2 });
+features!(7 . 0 ECX { UMIP = 2, PKU = 3, OSPKE = 4, GFNI = 8, VAES = 9, VPCLMULQDQ = 10, RDPID = 22 });
+features!(7 . 0 EDX { FSRM = 4 });
+features!(0xd . 1 EAX { XSAVEOPT = 0, XSAVEC = 1, XGETBV1 = 2, XSAVES = 3 });
 features!(0x8000_0001 . 0 EDX {
-    SYSCALL = 11, NX = 20, MMXEXT = 22, PDPE1GB = 26, RDTSCP = 27, LM = 29,
+    SYSCALL = 11, NX = 20, MMXEXT = 22, FFXSR = 25, PDPE1GB = 26, RDTSCP = 27, LM = 29,
 });
 features!(0x8000_0001 . 0 ECX {
-    LAHF = 0, CMP_LEGACY = 1, SVM = 2, ABM = 5, PREFETCHW = 8, TOPOLOGY_EXTENSIONS = 22,
+    LAHF = 0, CMP_LEGACY = 1, SVM = 2, CR8_LEGACY = 4, ABM = 5, SSE4A = 6, MISALIGNED_SSE = 7, PREFETCHW = 8, OSVW = 9,
+    XOP = 11, FMA4 = 16, TBM = 21, TOPOLOGY_EXTENSIONS = 22, PERFCTR_CORE = 23,
 });
 features!(0x8000_0007 . 0 EDX { INVARIANT_TSC = 8 });
-features!(0x8000_0021 . 0 EAX { LFENCE_SERIALIZING = 2, NULL_SELECTOR_CLEARS_BASE = 6, AUTOMATIC_IBRS = 8, SRSO_NO = 29 });
+features!(0x8000_0008 . 0 EBX {
+    CLZERO = 0, XSAVE_ERROR_POINTERS = 2, WBNOINVD = 9, IBPB = 12, IBRS = 14, STIBP = 15, SSBD = 24, BTC_NO = 29,
+});
+features!(0x8000_0021 . 0 EAX {
+    NO_NESTED_DATA_BREAKPOINT = 0, LFENCE_SERIALIZING = 2, NULL_SELECTOR_CLEARS_BASE = 6, AUTOMATIC_IBRS = 8, SRSO_NO = 29,
+});
 features!(0x8000_0021 . 0 ECX { TSA_SQ_NO = 1, TSA_L1_NO = 2 });
 /// SVM's own features (APM vol. 3, Fn8000_000A).
 pub const SVM_LEAF: u32 = 0x8000_000a;

@@ -10,6 +10,7 @@ pub mod bits;
 pub mod cpuid;
 pub mod descriptor;
 pub mod exception;
+pub mod models;
 pub mod msr;
 pub mod paging;
 pub mod regs;

@@ -6,6 +6,14 @@ pub const APIC_BASE: u32 = 0x1b;
 pub const PERF_EVENT_FIRST: u32 = 0xc001_0000;
 pub const PERF_CTR_FIRST: u32 = 0xc001_0004;
 pub const PERF_CTR_LAST: u32 = 0xc001_0007;
+/// The six counters of PERFCTR_CORE: control and count in turn; the first four are the ones above (APM vol. 2, 13.2.1).
+pub const PERF_CORE_FIRST: u32 = 0xc001_0200;
+pub const PERF_CORE_LAST: u32 = 0xc001_020b;
+/// Speculation control and prediction command (APM vol. 2, 3.2.9).
+pub const SPEC_CTRL: u32 = 0x48;
+pub const PRED_CMD: u32 = 0x49;
+/// Supervisor components of XSAVES.
+pub const XSS: u32 = 0xda0;
 pub const SYSENTER_CS: u32 = 0x174;
 pub const SYSENTER_ESP: u32 = 0x175;
 pub const SYSENTER_EIP: u32 = 0x176;

@@ -85,26 +85,46 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::VAES, HostAvx),
     (f::VPCLMULQDQ, HostAvx),
     (f::RDPID, Engine),
+    (f::FSRM, Host),
     // Leaf 0xd, subleaf 1.
     (f::XSAVEOPT, Host),
     (f::XSAVEC, Host),
     (f::XGETBV1, Host),
+    // Without supervisor components: IA32_XSS is 0.
+    (f::XSAVES, Host),
     // Leaf 8000_0001h.
     (f::SYSCALL, Engine),
     (f::NX, Engine),
     // AMD's additions to MMX are part of SSE, so every host has them, whether it has this bit or not.
     (f::MMXEXT, Engine),
+    (f::FFXSR, Engine),
     (f::PDPE1GB, Engine),
     (f::RDTSCP, Engine),
     (f::LM, Engine),
     (f::LAHF, Host),
     (f::CMP_LEGACY, Many),
     (f::SVM, Nested),
+    (f::CR8_LEGACY, Engine),
     (f::ABM, Host),
+    (f::SSE4A, Host),
+    (f::MISALIGNED_SSE, Host),
     // PREFETCHW does nothing on processors without it, in 64-bit mode.
     (f::PREFETCHW, Host),
+    // No errata.
+    (f::OSVW, Engine),
     (f::TOPOLOGY_EXTENSIONS, Engine),
+    (f::PERFCTR_CORE, Engine),
     (f::INVARIANT_TSC, Engine),
+    // Leaf 8000_0008h. Speculation controls are taken and do nothing: what they guard against is not there (see below).
+    (f::CLZERO, Engine),
+    (f::XSAVE_ERROR_POINTERS, Engine),
+    (f::WBNOINVD, Engine),
+    (f::IBPB, Engine),
+    (f::IBRS, Engine),
+    (f::STIBP, Engine),
+    (f::SSBD, Engine),
+    (f::BTC_NO, Engine),
+    // Leaf 8000_0021h.
     (f::LFENCE_SERIALIZING, Engine),
     (f::NULL_SELECTOR_CLEARS_BASE, Engine),
     // Its mitigation retrains an AMD core's return predictor, which is not what predicts translated returns.

@@ -1,5 +1,6 @@
 //! CPUID: what this processor says it is. Never more than the engine and the host do.
 
+mod caches;
 pub mod features;
 pub mod host;
 pub mod model;
@@ -11,7 +12,7 @@ use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;
 use ireko_x86::bits::cr4;
-use ireko_x86::cpuid::{APIC, EAX, EBX, ECX, EDX, OSXSAVE, XSAVEC};
+use ireko_x86::cpuid::{APIC, EAX, EBX, ECX, EDX, OSXSAVE, TOPOLOGY_EXTENSIONS, XSAVE, XSAVEC};
 use ireko_x86::regs::gpr;
 
 /// AE in APIC_BASE.
@@ -66,10 +67,12 @@ impl Model {
                 }
             }
             (0xb, _) => registers = self.topology(subleaf, now.apic_id),
-            (0xd, 0) => registers[EBX] = Self::xsave_size(now.xcr0),
+            (0xd, 0) if self.has(XSAVE) => registers[EBX] = Self::xsave_size(now.xcr0),
             (0xd, 1) if XSAVEC.is_in(&registers) => registers[EBX] = Self::xsave_size(now.xcr0),
             // One thread a core, one node (APM vol. 3, Fn8000_001E).
-            (0x8000_001e, _) => registers = [now.apic_id, now.apic_id & 0xff, 0, 0],
+            (0x8000_001e, _) if self.has(TOPOLOGY_EXTENSIONS) => {
+                registers = [now.apic_id, now.apic_id & 0xff, 0, 0]
+            }
             _ => {}
         }
         registers

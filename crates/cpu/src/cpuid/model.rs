@@ -4,12 +4,15 @@ use crate::cpuid::features::{FEATURES, Need};
 use crate::cpuid::host::Host;
 use ireko_nested::svm;
 use ireko_x86::bits::{cr4, efer};
-use ireko_x86::cpuid::{self as f, EAX, EBX, ECX, Feature};
+use ireko_x86::cpuid::{self as f, Feature};
+use ireko_x86::models::{self, Cache, Caches, Named};
 use ireko_x86::paging::{LINEAR_BITS, PHYSICAL_BITS};
 
 /// What a model is made from.
 #[derive(Clone, Copy, Debug)]
 pub struct ModelSpec {
+    /// `None`: everything that can be had.
+    pub named: Option<&'static Named>,
     pub nested: bool,
     pub vcpus: u32,
     pub tsc_khz: u64,
@@ -31,6 +34,13 @@ pub struct Model {
 
 /// Family 19h, model 1, stepping 1.
 const SIGNATURE: u32 = 0x00a0_0f11;
+/// What those have.
+const OURS: Caches = Caches {
+    data: Cache { size: 32 << 10, ways: 8 },
+    code: Cache { size: 32 << 10, ways: 8 },
+    second: Cache { size: 512 << 10, ways: 8 },
+    third: Cache { size: 16 << 20, ways: 16 },
+};
 pub const NAME: &[u8; 48] = b"Ireko Processor with AMD-V\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
 
 impl Model {
@@ -39,16 +49,36 @@ impl Model {
         Self::amd_on(&Host::native(), spec)
     }
 
+    /// The model that was asked for on this host; a sentence if it cannot be had.
+    pub fn here(spec: &ModelSpec) -> Result<Self, String> {
+        Self::on(&Host::native(), spec)
+    }
+
+    pub fn on(host: &Host, spec: &ModelSpec) -> Result<Self, String> {
+        match spec.named.map(|named| (named, lacking(host, named))) {
+            Some((named, lacks)) if !lacks.is_empty() => Err(format!(
+                "the processor {} cannot be had here: it has {}, which this machine cannot give; `ireko cpus` lists those that can be had",
+                named.name,
+                lacks.join(", ")
+            )),
+            _ => Ok(Self::amd_on(host, spec)),
+        }
+    }
+
+    /// What can be had of the model that was asked for.
     pub fn amd_on(host: &Host, spec: &ModelSpec) -> Self {
         let mut leaves = fixed(spec);
         for &(feature, need) in FEATURES {
-            if met(need, feature, host, spec) {
+            let wanted =
+                spec.named.is_none_or(|named| named.has(feature) || models::ALWAYS.contains(&feature));
+            if wanted && met(need, feature, host, spec) {
                 slot(&mut leaves, feature.leaf, feature.subleaf)[feature.register] |= 1 << feature.bit;
             }
         }
         let mut model = Self { leaves, vcpus: spec.vcpus, cr4: 0, efer: 0, xcr0: 0 };
         model.xcr0 = if model.has(f::AVX) { 7 } else { 3 };
         model.state_leaves();
+        model.drop_leaves_without_feature();
         model.leaves.sort_unstable_by_key(|(key, _)| *key);
         model.cr4 = implied(&model, cr4::TSD | cr4::PCE, CR4);
         model.efer = implied(&model, 0, EFER);
@@ -101,8 +131,18 @@ impl Model {
         if components & 4 != 0 { 832 } else { 576 }
     }
 
+    /// 8000_001Dh and 8000_001Eh belong to the topology extensions (APM vol. 3, Fn8000_001D).
+    fn drop_leaves_without_feature(&mut self) {
+        if !self.has(f::TOPOLOGY_EXTENSIONS) {
+            self.leaves.retain(|((leaf, _), _)| *leaf != 0x8000_001d);
+        }
+    }
+
     /// Leaf 0xd: components 0..=2 (APM vol. 3, Fn0000_000D).
     fn state_leaves(&mut self) {
+        if !self.has(f::XSAVE) {
+            return;
+        }
         let size = Self::xsave_size(self.xcr0);
         *slot(&mut self.leaves, 0xd, 0) = [self.xcr0 as u32, 0, size, 0];
         if self.xcr0 & 4 != 0 {
@@ -134,11 +174,20 @@ const EFER: &[(u64, Feature)] = &[
     (efer::LME | efer::LMA, f::LM),
     (efer::NXE, f::NX),
     (efer::SVME, f::SVM),
+    (efer::FFXSR, f::FFXSR),
     (efer::AIBRSE, f::AUTOMATIC_IBRS),
 ];
 
 fn implied(model: &Model, always: u64, table: &[(u64, Feature)]) -> u64 {
     table.iter().filter(|(_, feature)| model.has(*feature)).fold(always, |bits, (bit, _)| bits | bit)
+}
+
+/// What of a model cannot be had on a host, by name.
+pub fn lacking(host: &Host, named: &Named) -> Vec<&'static str> {
+    let spec = ModelSpec { named: None, nested: true, vcpus: 2, tsc_khz: 0 };
+    let there =
+        |feature: &Feature| FEATURES.iter().any(|(f, need)| f == feature && met(*need, *f, host, &spec));
+    named.features().filter(|feature| !there(feature)).map(|feature| feature.name).collect()
 }
 
 fn met(need: Need, feature: Feature, host: &Host, spec: &ModelSpec) -> bool {
@@ -169,7 +218,13 @@ fn word(text: &[u8], n: usize) -> u32 {
 /// The leaves that are numbers and names and not features (APM vol. 3, appendix E).
 fn fixed(spec: &ModelSpec) -> Vec<Leaf> {
     let vendor = |max| [max, word(f::VENDOR_AMD, 0), word(f::VENDOR_AMD, 2), word(f::VENDOR_AMD, 1)];
-    let name = |part: usize| std::array::from_fn(|n| word(NAME, 4 * part + n));
+    let mut brand = *NAME;
+    if let Some(named) = spec.named {
+        brand = [0; 48];
+        brand[..named.brand.len()].copy_from_slice(named.brand.as_bytes());
+    }
+    let (family, caches) = spec.named.map_or((SIGNATURE, OURS), |named| (named.signature, named.caches));
+    let name = |part: usize| std::array::from_fn(|n| word(&brand, 4 * part + n));
     let signature = f::SIGNATURE;
     let last = spec.vcpus.saturating_sub(1);
     let id_bits = core_bits(spec.vcpus);
@@ -177,11 +232,11 @@ fn fixed(spec: &ModelSpec) -> Vec<Leaf> {
     let mut leaves = vec![
         ((0, 0), vendor(f::MAX_STANDARD)),
         // CLFLUSH line of 8 quadwords; EBX's other fields are the processor's own.
-        ((1, 0), [SIGNATURE, 8 << 8 | spec.vcpus.min(255) << 16, 0, 0]),
+        ((1, 0), [family, 8 << 8 | spec.vcpus.min(255) << 16, 0, 0]),
         ((0x4000_0000, 0), [f::MAX_HYPERVISOR, word(signature, 0), word(signature, 1), word(signature, 2)]),
         ((f::MAX_HYPERVISOR, 0), [khz, crate::apic::BUS_KHZ, 0, 0]),
         ((0x8000_0000, 0), vendor(f::MAX_EXTENDED)),
-        ((0x8000_0001, 0), [SIGNATURE, 0, 0, 0]),
+        ((0x8000_0001, 0), [family, 0, 0, 0]),
         ((0x8000_0002, 0), name(0)),
         ((0x8000_0003, 0), name(1)),
         ((0x8000_0004, 0), name(2)),
@@ -189,8 +244,7 @@ fn fixed(spec: &ModelSpec) -> Vec<Leaf> {
         // 256-bit SSE data paths, MOVU as fast as MOVA.
         ((0x8000_001a, 0), [6, 0, 0, 0]),
     ];
-    leaves.extend_from_slice(CACHES);
-    leaves.extend((0..4).map(|n| ((0x8000_001d, n), cache(n as usize, last))));
+    leaves.extend(super::caches::leaves(&caches, last));
     if spec.nested {
         leaves.push(((f::SVM_LEAF, 0), svm::caps::leaf(&svm::Caps::default())));
     }
@@ -200,25 +254,4 @@ fn fixed(spec: &ModelSpec) -> Vec<Leaf> {
 /// Bits of an APIC ID that number the processors.
 pub(super) fn core_bits(vcpus: u32) -> u32 {
     vcpus.max(1).next_power_of_two().trailing_zeros()
-}
-
-/// Caches and TLBs as leaves 8000_0005h and 8000_0006h tell them: those of the family we present.
-const CACHES: &[Leaf] = &[
-    ((0x8000_0005, 0), [0xff40_ff40, 0xff40_ff40, 0x2008_0140, 0x2008_0140]),
-    ((0x8000_0006, 0), [0x4800_2200, 0x6800_4200, 0x0200_6140, 0x0080_9140]),
-    ((0x8000_0019, 0), [0xf040_f040, 0, 0, 0]),
-];
-
-/// The same caches for leaf 8000_001dh: type (1 data, 2 code, 3 both), level, ways, sets; the last one is shared.
-const TOPOLOGY: [(u32, u32, u32, u32); 4] =
-    [(1, 1, 8, 64), (2, 1, 8, 64), (3, 2, 8, 1024), (3, 3, 16, 16384)];
-
-fn cache(n: usize, last: u32) -> [u32; 4] {
-    let (kind, level, ways, sets) = TOPOLOGY[n];
-    let sharing = if level == 3 { last.min(0xfff) } else { 0 };
-    let mut registers = [0; 4];
-    registers[EAX] = kind | level << 5 | 1 << 8 | sharing << 14;
-    registers[EBX] = 63 | (ways - 1) << 22;
-    registers[ECX] = sets - 1;
-    registers
 }

@@ -19,7 +19,7 @@ fn nothing(leaf: u32, _: u32) -> [u32; 4] {
 
 const RICH: Host = Host { cpuid: everything, xcr0: 0xe7 };
 const POOR: Host = Host { cpuid: nothing, xcr0: 0 };
-const SPEC: ModelSpec = ModelSpec { nested: true, vcpus: 4, tsc_khz: 2_000_000 };
+const SPEC: ModelSpec = ModelSpec { named: None, nested: true, vcpus: 4, tsc_khz: 2_000_000 };
 const NOW: Now = Now { apic_id: 3, apic_on: true, cr4: 0, xcr0: 1 };
 
 fn rich(leaf: u32, subleaf: u32) -> [u32; 4] {
@@ -109,8 +109,25 @@ fn xsave_components_end_with_avx() {
 }
 
 #[test]
-fn xsaves_is_not_advertised() {
-    assert_eq!(rich(0xd, 1)[EAX], 7);
+fn xsaves_is_there_without_supervisor_components() {
+    let [features, _, supervisor, more] = rich(0xd, 1);
+    assert_eq!((features, supervisor, more), (15, 0, 0));
+}
+
+/// Nesting must not show anywhere but where AMD-V is told of.
+#[test]
+fn nesting_changes_two_places_only() {
+    let [with, without] = [true, false].map(|nested| Model::amd_on(&RICH, &ModelSpec { nested, ..SPEC }));
+    let ranges = [0..0x40, 0x4000_0000..0x4000_0020, 0x8000_0000..0x8000_0040];
+    for leaf in ranges.into_iter().flatten().filter(|leaf| *leaf != f::SVM_LEAF) {
+        for subleaf in 0..12 {
+            let mut nested = with.cpuid(leaf, subleaf, &NOW);
+            if leaf == f::SVM.leaf {
+                nested[f::SVM.register] &= !(1 << f::SVM.bit);
+            }
+            assert_eq!(nested, without.cpuid(leaf, subleaf, &NOW), "leaf {leaf:#x}, {subleaf}");
+        }
+    }
 }
 
 #[test]
@@ -155,4 +172,69 @@ fn subleaves_of_plain_leaves_do_not_matter() {
 fn a_poor_host_is_refused_with_what_it_lacks() {
     let sentence = POOR.supported().unwrap_err();
     assert!(sentence.contains("avx2") && sentence.contains("cmpxchg16b"), "{sentence}");
+}
+
+fn named(name: &str) -> ModelSpec {
+    ModelSpec { named: Some(ireko_x86::models::named(name).unwrap()), ..SPEC }
+}
+
+/// CLWB came with Zen 2, FSRM with Zen 3.
+#[test]
+fn a_named_model_has_what_it_is_known_for_and_no_more() {
+    let has = |name, feature| Model::amd_on(&RICH, &named(name)).has(feature);
+    let of = |feature| ["kvm64", "EPYC", "EPYC-Rome", "EPYC-Milan"].map(|name| has(name, feature));
+    assert_eq!(of(f::CLZERO), [false, true, true, true]);
+    assert_eq!(of(f::CLWB), [false, false, true, true]);
+    assert_eq!(of(f::FSRM), [false, false, false, true]);
+}
+
+/// AMD's revision guides: 7001 is 17h 1 2, 7002 is 17h 31h 0, 7003 is 19h 1 1; Opteron 6300 is 15h 2 0.
+#[test]
+fn signatures_are_those_of_the_parts() {
+    let signature = |name| Model::amd_on(&RICH, &named(name)).leaf(1, 0)[EAX];
+    let parts = ["EPYC", "EPYC-Rome", "EPYC-Milan", "Opteron_G5"].map(signature);
+    assert_eq!(parts, [0x0080_0f12, 0x0083_0f10, 0x00a0_0f11, 0x0060_0f20]);
+}
+
+#[test]
+fn a_model_that_the_host_cannot_give_is_refused_with_what_it_lacks() {
+    let sentence = Model::on(&POOR, &named("EPYC")).unwrap_err();
+    assert!(
+        sentence.contains("EPYC") && sentence.contains("AVX2") && sentence.contains("RDSEED"),
+        "{sentence}"
+    );
+}
+
+#[test]
+fn every_model_tells_what_belongs_to_the_machine() {
+    for model in ireko_x86::models::NAMED {
+        let model = Model::amd_on(&RICH, &ModelSpec { named: Some(model), ..SPEC });
+        assert!([f::HYPERVISOR, f::X2APIC, f::SVM, f::HTT].iter().all(|feature| model.has(*feature)));
+    }
+}
+
+#[test]
+fn without_xsave_there_is_no_leaf_of_its_state() {
+    let model = Model::amd_on(&RICH, &named("x86-64-v2"));
+    assert_eq!(
+        (model.cpuid(0xd, 0, &NOW), model.cpuid(0xd, 1, &NOW), model.cr4() & cr4::OSXSAVE),
+        ([0; 4], [0; 4], 0)
+    );
+}
+
+#[test]
+fn without_topology_extensions_there_are_no_leaves_of_them() {
+    let model = Model::amd_on(&RICH, &named("kvm64"));
+    assert_eq!([model.cpuid(0x8000_001d, 0, &NOW), model.cpuid(0x8000_001e, 0, &NOW)], [[0; 4]; 2]);
+}
+
+/// The same caches in both leaves: 512 KiB in 8 ways.
+#[test]
+fn the_second_level_cache_is_told_twice_alike() {
+    for name in ["EPYC", "EPYC-Rome", "EPYC-Milan"] {
+        let model = Model::amd_on(&RICH, &named(name));
+        let [_, ways, sets, _] = model.leaf(0x8000_001d, 2);
+        let bytes = ((ways >> 22) + 1) * (sets + 1) * 64;
+        assert_eq!((model.leaf(0x8000_0006, 0)[ECX] >> 16, bytes), (512, 512 << 10));
+    }
 }

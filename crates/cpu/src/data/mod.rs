@@ -94,6 +94,7 @@ fn by_mnemonic(mnemonic: Mnemonic) -> Option<Routine> {
         Fxsave | Fxsave64 => xsave::fxsave,
         Fxrstor | Fxrstor64 => xsave::fxrstor,
         Clflush | Clflushopt | Clwb => misc::cache_line,
+        Clzero => misc::clear_line,
         Cldemote | Prefetch | Prefetchw | Prefetchwt1 => misc::hint,
         Prefetchnta | Prefetcht0 | Prefetcht1 | Prefetcht2 => misc::hint,
         _ => return None,

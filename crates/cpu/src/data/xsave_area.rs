@@ -4,6 +4,7 @@
 use super::vector::{MXCSR, ST, XMM, YMM};
 use super::x87::Pointers;
 use crate::Cpu;
+use ireko_x86::cpuid::MISALIGNED_SSE;
 use std::ops::Range;
 
 /// State components, as bits of XCR0.
@@ -106,6 +107,7 @@ pub fn initialise(cpu: &mut Cpu, components: u64) {
 /// The MXCSR bits that the processor has; the saved mask is zero until something saved the state.
 pub fn mxcsr_mask(cpu: &Cpu) -> u32 {
     match word(&cpu.fpu.0, MXCSR + 4) {
+        0 if cpu.model.has(MISALIGNED_SSE) => 0x2_ffff,
         0 => 0xffff,
         mask => mask,
     }

@@ -1,11 +1,14 @@
-//! The four performance counters that every AMD64 processor has (APM vol. 2, 13.2): PerfEvtSel0-3 and PerfCtr0-3.
+//! The performance counters (APM vol. 2, 13.2): the four that every AMD64 processor has, PerfEvtSel0-3 and PerfCtr0-3, and
+//! two more with PERFCTR_CORE.
 //!
 //! Translated code counts nothing, so what counts is time: cycles are ticks of the time-stamp counter, and an instruction is
 //! taken to last one. Other events are never met. No interrupt comes at an overflow.
 
 use ireko_x86::msr::{PERF_CTR_FIRST, PERF_EVENT_FIRST};
 
-const COUNTERS: usize = 4;
+const COUNTERS: usize = 6;
+/// Those that need no feature.
+pub const ALWAYS: u32 = 4;
 /// A counter is 48 bits wide.
 const MASK: u64 = (1 << 48) - 1;
 /// EventSelect, UnitMask, USR, OS, EDGE, INT, EN, INV, CNT_MASK, and HG_ONLY; the rest must be zero (APM vol. 2, 13.2.1).
@@ -49,29 +52,42 @@ impl Counter {
 impl Counters {
     /// RDMSR; `now` is the time-stamp counter.
     pub fn read(&self, number: u32, now: u64) -> Option<u64> {
-        if let Some(counter) = self.0.get(number.wrapping_sub(PERF_EVENT_FIRST) as usize) {
-            return Some(counter.select);
+        match number.checked_sub(PERF_CTR_FIRST) {
+            Some(index) => self.count(index, now),
+            None => self.control(number.wrapping_sub(PERF_EVENT_FIRST)),
         }
-        self.count(number.wrapping_sub(PERF_CTR_FIRST), now)
     }
 
     /// WRMSR; `None` is #GP.
     pub fn write(&mut self, number: u32, value: u64, now: u64) -> Option<()> {
-        if let Some(counter) = self.0.get_mut(number.wrapping_sub(PERF_EVENT_FIRST) as usize) {
-            if value & !SELECT_BITS != 0 {
-                return None;
-            }
-            counter.set(counter.read(now), now);
-            counter.select = value;
-            return Some(());
+        match number.checked_sub(PERF_CTR_FIRST) {
+            Some(index) => self.set(index, value, now),
+            None => self.set_control(number.wrapping_sub(PERF_EVENT_FIRST), value, now),
         }
-        self.0.get_mut(number.wrapping_sub(PERF_CTR_FIRST) as usize)?.set(value, now);
+    }
+
+    pub fn control(&self, index: u32) -> Option<u64> {
+        self.0.get(index as usize).map(|counter| counter.select)
+    }
+
+    pub fn set_control(&mut self, index: u32, value: u64, now: u64) -> Option<()> {
+        let counter = self.0.get_mut(index as usize)?;
+        if value & !SELECT_BITS != 0 {
+            return None;
+        }
+        counter.set(counter.read(now), now);
+        counter.select = value;
         Some(())
     }
 
     /// RDPMC.
     pub fn count(&self, index: u32, now: u64) -> Option<u64> {
         self.0.get(index as usize).map(|counter| counter.read(now))
+    }
+
+    pub fn set(&mut self, index: u32, value: u64, now: u64) -> Option<()> {
+        self.0.get_mut(index as usize)?.set(value, now);
+        Some(())
     }
 }
 
@@ -124,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn there_are_four() {
-        assert_eq!((Counters::default().count(3, 0), Counters::default().count(4, 0)), (Some(0), None));
+    fn there_are_six() {
+        assert_eq!((Counters::default().count(5, 0), Counters::default().count(6, 0)), (Some(0), None));
     }
 }

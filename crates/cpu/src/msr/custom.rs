@@ -2,7 +2,8 @@
 
 use crate::{Cpu, Next, svm};
 use ireko_x86::bits::efer;
-use ireko_x86::msr::{HWCR_SMM_LOCK, SMM_ADDR, SMM_BASE};
+use ireko_x86::cpuid::{IBPB, IBRS, PERFCTR_CORE, SSBD, STIBP, XSAVES};
+use ireko_x86::msr::{HWCR_SMM_LOCK, PERF_CORE_FIRST, SMM_ADDR, SMM_BASE};
 
 // ---- time ----
 
@@ -83,6 +84,66 @@ pub fn read_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
 pub fn write_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
     cpu.msrs.counters.write(number, value, cpu.tsc.read())?;
     Some(Next::Advance)
+}
+
+/// PERFCTR_CORE's numbers: control and count in turn.
+fn core_counter(cpu: &Cpu, number: u32) -> Option<(u32, bool)> {
+    let place = number - PERF_CORE_FIRST;
+    cpu.model.has(PERFCTR_CORE).then_some((place / 2, place.is_multiple_of(2)))
+}
+
+pub fn read_core_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
+    let (index, control) = core_counter(cpu, number)?;
+    if control { cpu.msrs.counters.control(index) } else { cpu.msrs.counters.count(index, cpu.tsc.read()) }
+}
+
+pub fn write_core_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
+    let now = cpu.tsc.read();
+    let (index, control) = core_counter(cpu, number)?;
+    let counters = &mut cpu.msrs.counters;
+    if control { counters.set_control(index, value, now) } else { counters.set(index, value, now) }?;
+    Some(Next::Advance)
+}
+
+// ---- speculation: taken, and nothing to do (APM vol. 2, 3.2.9) ----
+
+/// The bits of SPEC_CTRL that this model has; without any there is no such register.
+fn speculation_bits(cpu: &Cpu) -> Option<u64> {
+    let table = [(IBRS, 1 << 0), (STIBP, 1 << 1), (SSBD, 1 << 2)];
+    let bits = table.iter().filter(|(feature, _)| cpu.model.has(*feature)).fold(0, |sum, (_, bit)| sum | bit);
+    (bits != 0).then_some(bits)
+}
+
+pub fn read_speculation(cpu: &mut Cpu, _: u32) -> Option<u64> {
+    speculation_bits(cpu).map(|_| cpu.msrs.spec_ctrl)
+}
+
+pub fn write_speculation(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
+    if value & !speculation_bits(cpu)? != 0 {
+        return None;
+    }
+    cpu.msrs.spec_ctrl = value;
+    Some(Next::Advance)
+}
+
+/// PRED_CMD can only be written.
+pub fn read_prediction(_: &mut Cpu, _: u32) -> Option<u64> {
+    None
+}
+
+pub fn write_prediction(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
+    const BARRIER: u64 = 1;
+    (cpu.model.has(IBPB) && value & !BARRIER == 0).then_some(Next::Advance)
+}
+
+// ---- supervisor state: none (APM vol. 2, 11.5.11) ----
+
+pub fn read_xss(cpu: &mut Cpu, _: u32) -> Option<u64> {
+    cpu.model.has(XSAVES).then_some(0)
+}
+
+pub fn write_xss(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
+    (cpu.model.has(XSAVES) && value == 0).then_some(Next::Advance)
 }
 
 // ---- EFER ----

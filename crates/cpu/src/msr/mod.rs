@@ -1,6 +1,6 @@
 //! RDMSR and WRMSR. Start reading at [`table::ROWS`].
 
-mod counters;
+pub mod counters;
 mod custom;
 mod mtrr;
 mod table;
@@ -23,6 +23,7 @@ pub struct Msrs {
     pub syscfg: u64,
     pub hwcr: u64,
     pub de_cfg: u64,
+    pub spec_ctrl: u64,
     /// Accesses to MSRs that are not there, and the last of them.
     pub unknown: u64,
     pub last_unknown: u32,
@@ -39,6 +40,7 @@ impl Default for Msrs {
             hwcr: HWCR_TSC_FREQ_SEL,
             // LFENCE is serializing, as CPUID says.
             de_cfg: 1 << 1,
+            spec_ctrl: 0,
             unknown: 0,
             last_unknown: 0,
         }

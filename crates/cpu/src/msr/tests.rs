@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 fn cpu(nested: bool) -> Cpu {
     let mut spec = CpuSpec::lone(&[(0, 0x10000)]).unwrap();
-    spec.model = Arc::new(Model::amd(&ModelSpec { nested, vcpus: 1, tsc_khz: spec.tsc.khz() }));
+    spec.model = Arc::new(Model::amd(&ModelSpec { named: None, nested, vcpus: 1, tsc_khz: spec.tsc.khz() }));
     Cpu::new(&spec).unwrap()
 }
 
@@ -147,6 +147,48 @@ fn x2apic_msrs_reach_the_apic_in_that_mode() {
     write(&mut cpu, m::APIC_BASE, base | 1 << 10).unwrap();
     write(&mut cpu, 0x808, 0x20).unwrap();
     assert_eq!((cpu.apic.tpr(), read(&mut cpu, 0x808)), (0x20, Ok(0x20)));
+}
+
+#[test]
+fn the_core_counters_numbers_reach_the_same_counters() {
+    let mut cpu = cpu(false);
+    write(&mut cpu, m::PERF_CORE_FIRST + 3, 77).unwrap();
+    assert_eq!(read(&mut cpu, m::PERF_CTR_FIRST + 1), Ok(77));
+    write(&mut cpu, m::PERF_EVENT_FIRST + 2, 1 << 16).unwrap();
+    assert_eq!(read(&mut cpu, m::PERF_CORE_FIRST + 4), Ok(1 << 16));
+    write(&mut cpu, m::PERF_CORE_LAST, 5).unwrap();
+    assert_eq!(read(&mut cpu, m::PERF_CORE_LAST), Ok(5));
+}
+
+/// APM vol. 2, 3.2.9.
+#[test]
+fn speculation_control_takes_the_bits_that_cpuid_has() {
+    let mut cpu = cpu(false);
+    write(&mut cpu, m::SPEC_CTRL, 7).unwrap();
+    assert_eq!(read(&mut cpu, m::SPEC_CTRL), Ok(7));
+    assert!(refused(&mut cpu, m::SPEC_CTRL, 8) && refused(&mut cpu, m::SPEC_CTRL, 1 << 63));
+}
+
+#[test]
+fn the_prediction_command_is_for_writing_a_barrier() {
+    let mut cpu = cpu(false);
+    assert_eq!(write(&mut cpu, m::PRED_CMD, 1), Ok(Next::Advance));
+    assert_eq!(read(&mut cpu, m::PRED_CMD), Err(Fault::gp(0)));
+    assert!(refused(&mut cpu, m::PRED_CMD, 2));
+}
+
+#[test]
+fn there_is_no_supervisor_state_to_turn_on() {
+    let mut cpu = cpu(false);
+    write(&mut cpu, m::XSS, 0).unwrap();
+    assert!(refused(&mut cpu, m::XSS, 1 << 11));
+}
+
+#[test]
+fn ffxsr_can_be_turned_on() {
+    let mut cpu = cpu(false);
+    write(&mut cpu, m::EFER, efer::FFXSR).unwrap();
+    assert_eq!(read(&mut cpu, m::EFER), Ok(efer::FFXSR));
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! RDTSC, RDTSCP, RDPID, RDPMC.
 
+use crate::msr::counters::ALWAYS;
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;
 use ireko_x86::bits::cr4;
+use ireko_x86::cpuid::PERFCTR_CORE;
 use ireko_x86::regs::gpr;
 
 /// CR4.TSD keeps programs away from the counter (APM vol. 2, 3.1.3).
@@ -45,6 +47,9 @@ pub fn rdpmc(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     }
     cpu.intercept(Intercept::Rdpmc)?;
     let index = cpu.regs.gpr[gpr::RCX] as u32;
+    if index >= ALWAYS && !cpu.model.has(PERFCTR_CORE) {
+        return Err(Fault::gp(0));
+    }
     let value = cpu.msrs.counters.count(index, cpu.tsc.read()).ok_or(Fault::gp(0))?;
     cpu.regs.gpr[gpr::RAX] = value & 0xffff_ffff;
     cpu.regs.gpr[gpr::RDX] = value >> 32;

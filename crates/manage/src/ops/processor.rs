@@ -38,6 +38,21 @@ pub static OPERATIONS: &[Operation] = &[
     },
 ];
 
+/// What `ireko cpus` lists, and what leaves it to the engine.
+pub const MODELS: &[&str] = &[
+    "auto",
+    "amd",
+    "host",
+    "intel",
+    "kvm64",
+    "x86-64-v2",
+    "x86-64-v3",
+    "Opteron_G5",
+    "EPYC",
+    "EPYC-Rome",
+    "EPYC-Milan",
+];
+
 const SET: &[Parameter] = &[
     int("Count", 1, 2048, "How many virtual processors."),
     boolean(
@@ -53,7 +68,7 @@ const SET: &[Parameter] = &[
     boolean("CompatibilityForMigrationEnabled", "Fewer features, so that it may move."),
     boolean("CompatibilityForOlderOperatingSystemsEnabled", "Fewer features, for old systems."),
     boolean("EnableHostResourceProtection", "Guard the host from it."),
-    one_of("ProcessorModel", &["auto", "amd", "host", "intel"], "The processor that it sees (Ireko's own)."),
+    one_of("ProcessorModel", MODELS, "The processor that it sees (Ireko's own)."),
 ];
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {

@@ -64,7 +64,7 @@ pub static IREKO: [Parameter; 8] = [
     path("Initrd", "The initial root file system, or $null.").flag("initrd"),
     text("CommandLine", "The kernel's command line, or more of the built-in image's.").flag("command-line"),
     one_of("Engine", &["auto", "soft", "kvm"], "What executes its code.").flag("engine"),
-    one_of("ProcessorModel", &["auto", "amd", "host", "intel"], "The processor that it sees.").flag("cpu"),
+    one_of("ProcessorModel", super::processor::MODELS, "The processor that it sees.").flag("cpu"),
 ];
 
 const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(1).positional()];

@@ -213,13 +213,20 @@ fn disk(
     DiskSpec { throttle, file: file.cloned(), ..DiskSpec::new(&disk.path, disk.read_only) }.open()
 }
 
+/// The processor's model: what nearly every machine has, where the VM is to move between machines.
+fn model(processor: &crate::store::Processor) -> &str {
+    const EVERYWHERE: &str = "x86-64-v2";
+    let open = matches!(processor.model.as_str(), "auto" | "amd" | "host");
+    if processor.compatibility_for_migration && open { EVERYWHERE } else { &processor.model }
+}
+
 fn spec(config: &Config, opened: &Opened) -> Result<Spec, String> {
     let mut spec = boot(config, &opened.boot)?;
     spec.memory = config.memory.startup;
     spec.most_memory = Some(rules::memory::most(&config.memory, opened.host_memory));
     spec.vcpus = config.processor.count;
     spec.engine = config.engine.parse().map_err(|e: ireko_machine::MachineError| e.to_string())?;
-    spec.cpu = ireko_machine::cpu_model(&config.processor.model).map_err(|e| e.to_string())?;
+    spec.cpu = ireko_machine::cpu_model(model(&config.processor)).map_err(|e| e.to_string())?;
     spec.nested = config.processor.expose_virtualization_extensions;
     spec.disks = opened.disks.clone();
     spec.smbios = Smbios { uuid: config.id.bytes(), serial: config.id.to_string(), ..Smbios::default() };

@@ -112,7 +112,7 @@ pub fn thunk(offset: i64) -> Option<Thunk> {
     } else if at(offset_of!(Hot, commit_thunk), 8) {
         Thunk::Commit
     } else if at(offset_of!(Hot, system_thunk), 8)
-        || at(offset_of!(Hot, state_thunk), 16 * TLB_MODES)
+        || at(offset_of!(Hot, state_thunk), 8 * crate::state::KINDS * TLB_MODES)
         || at(offset_of!(Hot, repeat_thunk), 8 * crate::repeat::KINDS * TLB_MODES)
     {
         Thunk::Routine

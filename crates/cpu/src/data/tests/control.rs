@@ -203,3 +203,23 @@ fn leave_in_real_mode_keeps_the_upper_halves() {
     step(&mut cpu, &[0xc9]).unwrap();
     assert_eq!((cpu.regs.gpr[RBP], cpu.regs.gpr[RSP]), (0x1111_1234, 0x2222_7002));
 }
+
+/// CLZERO (APM vol. 3): the line that rAX points into, and nothing else.
+#[test]
+fn clzero_clears_one_line() {
+    let mut cpu = flat64();
+    poke(&mut cpu, 0x2000, &[0xaa; 192]);
+    cpu.regs.gpr[0] = 0x2055;
+    assert_eq!(step(&mut cpu, &[0x0f, 0x01, 0xfc]), Ok(Next::Advance));
+    let expected = [[0xaa; 64], [0; 64], [0xaa; 64]].concat();
+    assert_eq!(peek(&mut cpu, 0x2000, 192), expected);
+}
+
+#[test]
+fn clzero_takes_as_much_of_rax_as_the_address_size() {
+    let mut cpu = flat64();
+    poke(&mut cpu, 0x2000, &[0xaa; 8]);
+    cpu.regs.gpr[0] = 0xffff_0000_0000_2000;
+    assert_eq!(step(&mut cpu, &[0x67, 0x0f, 0x01, 0xfc]), Ok(Next::Advance));
+    assert_eq!(quad(&mut cpu, 0x2000), 0);
+}
