@@ -2,7 +2,7 @@
 //! explained here, too. Strings are counted by reason; a row goes when its cause goes.
 
 use super::super::Mismatch;
-use super::super::arena::CODE;
+use super::super::arena::{CODE, PAGE, PAGES};
 use super::super::known::{self as table, Seen};
 use super::super::state::{End, Outcome};
 use super::generate::CODE_END;
@@ -11,7 +11,7 @@ use iced_x86::{CpuidFeature, FlowControl, Instruction, Mnemonic};
 type Row = (&'static str, fn(&Mismatch) -> bool);
 
 /// What silicon leaves open, or what this model does beyond the manual.
-const MODEL: [Row; 14] = [
+const MODEL: [Row; 18] = [
     ("the operand of a form that does not exist is read before its #UD", |m| {
         let formless = |i: &Instruction| (i.is_invalid() && i.len() < 15) || i.has_lock_prefix();
         matches!(m.native.end.vector, 12..=14) && m.soft_vector() == Some(6) && m.at_native_end(formless)
@@ -30,7 +30,8 @@ const MODEL: [Row; 14] = [
         m.native.end.vector == 13 && m.soft_vector() == Some(6) && m.at_native_end(svm)
     }),
     ("the host has an instruction set that guests are not shown", |m| {
-        m.soft_vector() == Some(6) && m.native.end.vector != 6 && m.at_soft_end(not_shown)
+        let beyond = m.soft.as_ref().is_some_and(|s| s.state.rip != m.native.state.rip);
+        m.soft_vector() == Some(6) && (m.native.end.vector != 6 || beyond) && m.at_soft_end(not_shown)
     }),
     ("a flag that the manual leaves undefined is read", |m| !m.case.is_defined()),
     ("F2 and F3 choose the condition of LOOPE and LOOPNE here (no manual says so)", |m| {
@@ -40,12 +41,20 @@ const MODEL: [Row; 14] = [
         };
         m.has(counted)
     }),
-    ("a far RET or IRET reads its frame's words, and the outer stack's, in an order of the model's", |m| {
-        let far = |i: &Instruction| {
-            matches!(i.mnemonic(), Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq)
-        };
-        m.both_fault() && m.at_native_end(far)
-    }),
+    (
+        "a far CALL, RET or IRET goes through its frame's words, and the outer stack's, in an order of the model's",
+        |m| {
+            let far = |i: &Instruction| {
+                i.is_call_far()
+                    || i.is_call_far_indirect()
+                    || matches!(
+                        i.mnemonic(),
+                        Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq
+                    )
+            };
+            m.both_fault() && m.at_native_end(far)
+        },
+    ),
     ("SYSEXIT at CPL 3 is #GP here before it is #UD", |m| {
         let sysexit = |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Sysexit | Mnemonic::Sysexitq);
         m.native.end.vector == 13 && m.soft_vector() == Some(6) && m.at_native_end(sysexit)
@@ -83,13 +92,33 @@ const MODEL: [Row; 14] = [
         let either = m.soft.as_ref().is_some_and(|s| beyond(&m.native.end) != beyond(&s.end));
         m.both_fault() && either && m.at_native_end(ends_at_page)
     }),
-    (
-        "a string that strayed into its data faults there, in an instruction that nobody decoded (a far RET or the like)",
-        |m| {
-            let same = m.soft.as_ref().is_some_and(|s| s.state.rip == m.native.state.rip);
-            m.both_fault() && same && !(CODE..CODE_END).contains(&m.native.state.rip)
-        },
-    ),
+    ("a string that strayed into its data faults there, where nobody decoded it (a far RET, say)", |m| {
+        let strayed = |rip: u64| !(CODE..CODE_END).contains(&rip);
+        let both = m.soft.as_ref().is_some_and(|s| strayed(s.state.rip)) && strayed(m.native.state.rip);
+        m.both_fault() && both
+    }),
+    ("the child that runs strings natively has more memory mapped than the arena", |m| {
+        let arena = |at: u64| PAGES.iter().any(|(page, _)| (*page..page + PAGE as u64).contains(&at));
+        let beyond = |end: &End| end.vector == 14 && !arena(end.cr2);
+        m.native.end.vector != 14 && m.soft.as_ref().is_some_and(|s| beyond(&s.end))
+    }),
+    ("a selector that only the host's system has in its table", |m| {
+        let loads = |i: &Instruction| i.op0_register().is_segment_register();
+        let named = m.soft.as_ref().is_some_and(|s| s.end.vector == 13 && s.end.error != 0);
+        m.native.end.vector != 13 && named && m.at_soft_end(loads)
+    }),
+    ("the host's system stands in for what UMIP refuses, and says #PF where #GP was", |m| {
+        let tables = |i: &Instruction| {
+            use Mnemonic::*;
+            matches!(i.mnemonic(), Sldt | Str | Smsw | Sgdt | Sidt)
+        };
+        m.native.end.vector == 14 && m.soft_vector() == Some(13) && m.at_native_end(tables)
+    }),
+    ("the time is read, in the middle of an instruction", |m| {
+        let time = |d: &String| d.starts_with("rax") || d.starts_with("rdx");
+        let reads = m.case.pieces.iter().any(|p| p.bytes.windows(2).any(|w| w == [0x0f, 0x31]));
+        reads && m.differences.iter().all(time)
+    }),
     ("a jump into the middle of an instruction runs one that may leave flags undefined", |m| {
         let starts = |at: u64| m.case.pieces.iter().any(|p| p.insn.ip() == at);
         m.differences.iter().all(|d| d.starts_with("rflags"))
