@@ -67,3 +67,14 @@ fn links_that_are_made_and_undone_for_ever_are_listed_no_more() {
     }
     assert_eq!((cpu.code.blocks[block as usize].incoming.len(), cpu.code.far.len()), (0, 0));
 }
+
+/// Straight code has no jump to look around at: fresh block after fresh block, a stop would wait for all of memory.
+#[test]
+fn code_that_only_goes_straight_on_is_left_when_somebody_wants_attention() {
+    let mut cpu = cpu(&[0x90]);
+    cpu.regs.seg[seg::CS].base = START;
+    cpu.regs.rip = 0;
+    cpu.wake.wake();
+    cpu.run_blocks().unwrap();
+    assert!(cpu.regs.rip < 0x100, "{:#x}", cpu.regs.rip);
+}

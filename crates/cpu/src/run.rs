@@ -274,7 +274,7 @@ impl Cpu {
     }
 
     /// Translated code, block after block, until there is something to look at.
-    fn run_blocks(&mut self) -> Result<(), Fault> {
+    pub(crate) fn run_blocks(&mut self) -> Result<(), Fault> {
         let mut code = self.find()?;
         let mut hot = self.arm();
         loop {
@@ -287,6 +287,11 @@ impl Cpu {
             let back = unsafe { (*hot).back };
             inspect::left(self, reason, rip);
             match reason {
+                // Code that runs straight on through fresh blocks has no check of its own.
+                Reason::Link | Reason::Twin if attention == 0 => {
+                    self.regs.rip = rip;
+                    return Ok(());
+                }
                 Reason::Link => {
                     let generation = self.code.generation;
                     self.regs.rip = rip;
