@@ -1,8 +1,12 @@
 //! `hostile [MINUTES [SEED]]`: hostile kernels, one after the other, paused at any moment and turned off.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use ireko_lab::storm;
 use std::time::Duration;
+
+/// What docs/security.md promises.
+const PAUSE: Duration = Duration::from_secs(1);
+const END: Duration = Duration::from_secs(5);
 
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -13,5 +17,7 @@ fn main() -> Result<()> {
     let (minutes, seed) = (number("MINUTES", 5)?, number("SEED", 0)?);
     let report = storm::run(seed, Duration::from_secs(60 * minutes), Duration::from_secs(5))?;
     println!("{report:#?}");
+    ensure!(report.slowest_pause <= PAUSE, "a pause took {:?}, more than {PAUSE:?}", report.slowest_pause);
+    ensure!(report.slowest_end <= END, "an end took {:?}, more than {END:?}", report.slowest_end);
     Ok(())
 }
