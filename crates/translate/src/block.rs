@@ -281,10 +281,12 @@ fn flat(mut insn: Instruction) -> Instruction {
     insn
 }
 
+/// Bytes that may stand before an opcode in any mode.
+pub(crate) const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
+
 /// Whether these bytes begin an instruction of more than 15 bytes (APM vol. 3, 1.1). That takes more prefixes than change
 /// anything, so it is one without the first few of them.
 fn too_long(bitness: u32, bytes: &[u8]) -> bool {
-    const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
     let prefixes = bytes.iter().take(LONGEST).take_while(|byte| PREFIXES.contains(byte)).count();
     if prefixes == LONGEST {
         return true;

@@ -2,7 +2,7 @@
 //! the copy, not of the guest's instruction.
 
 use crate::asm::{Mem, reg};
-use crate::block::Emitter;
+use crate::block::{Emitter, PREFIXES};
 use crate::ea::{self, Address};
 use crate::key::Key;
 use crate::layout::{Hot, X87Pointers};
@@ -21,7 +21,6 @@ const IGNORES: Mem = word(offset_of!(X87Pointers, ignores));
 
 /// The 11 bits of an x87 instruction's opcode: of its first byte the low three, and its ModRM byte.
 fn opcode(bytes: &[u8], long: bool) -> Option<u32> {
-    const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
     let prefix = |byte: &u8| PREFIXES.contains(byte) || long && byte & 0xf0 == 0x40;
     let at = bytes.iter().position(|byte| !prefix(byte))?;
     let (first, modrm) = (u32::from(bytes[at]), u32::from(*bytes.get(at + 1)?));

@@ -159,8 +159,7 @@ impl Form {
             let (low, high) = match (self.wide, self.protected) {
                 (true, true) => (offset as u32, u32::from(selector) | u32::from(opcode) << 16),
                 (false, true) => (offset as u32 & 0xffff, u32::from(selector)),
-                (true, false) => (linear & 0xffff, linear >> 16 << 12 | u32::from(opcode)),
-                (false, false) => (linear & 0xffff, linear >> 16 << 12 | u32::from(opcode)),
+                (_, false) => (linear & 0xffff, linear >> 16 << 12 | u32::from(opcode)),
             };
             let step = self.step();
             bytes[n * step..][..step].copy_from_slice(&low.to_le_bytes()[..step]);

@@ -72,10 +72,6 @@ impl Function for HostBridge {
         self.config.write(offset, data);
         self.lock_smram();
     }
-    fn read_bar(&mut self, _: usize, _: u64, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-    fn write_bar(&mut self, _: usize, _: u64, _: &[u8]) {}
     fn reset(&mut self) {
         self.config.allow(self.model.smram, &[SMRAM_WRITABLE]);
     }

@@ -59,10 +59,6 @@ impl Function for IsaBridge {
         self.config.write(offset, data);
         self.route();
     }
-    fn read_bar(&mut self, _: usize, _: u64, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-    fn write_bar(&mut self, _: usize, _: u64, _: &[u8]) {}
     fn reset(&mut self) {
         self.route();
     }
@@ -111,9 +107,4 @@ impl Function for PmBridge {
     fn config_mut(&mut self) -> &mut ConfigSpace {
         &mut self.0
     }
-    fn read_bar(&mut self, _: usize, _: u64, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-    fn write_bar(&mut self, _: usize, _: u64, _: &[u8]) {}
-    fn reset(&mut self) {}
 }

@@ -35,11 +35,6 @@ impl Function for HostBridge {
     fn config_mut(&mut self) -> &mut ConfigSpace {
         &mut self.0
     }
-    fn read_bar(&mut self, _: usize, _: u64, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-    fn write_bar(&mut self, _: usize, _: u64, _: &[u8]) {}
-    fn reset(&mut self) {}
 }
 
 pub const CONFIG_PLACES: [u64; 1] = [0xcf8];

@@ -26,9 +26,11 @@ pub trait Function: Send {
     fn write_config(&mut self, offset: u16, data: &[u8]) {
         self.config_mut().write(offset, data);
     }
-    /// Accesses within BAR `bar`; `data.len()` is 1, 2, 4 or 8.
-    fn read_bar(&mut self, bar: usize, offset: u64, data: &mut [u8]);
-    fn write_bar(&mut self, bar: usize, offset: u64, data: &[u8]);
+    /// Accesses within BAR `bar`; `data.len()` is 1, 2, 4 or 8. A bridge has no BARs.
+    fn read_bar(&mut self, _bar: usize, _offset: u64, data: &mut [u8]) {
+        data.fill(0xff);
+    }
+    fn write_bar(&mut self, _bar: usize, _offset: u64, _data: &[u8]) {}
     /// Resets the function; the bus has reset its configuration space already.
-    fn reset(&mut self);
+    fn reset(&mut self) {}
 }
