@@ -53,6 +53,7 @@ impl Cpu {
             cr4: self.regs.cr4,
             efer: self.regs.efer,
             pdpte: self.regs.pdpte,
+            pkru: self.checks_keys().then_some(self.regs.pkru),
             stage2: self.control().and_then(|c| c.stage2),
         }
     }
@@ -103,10 +104,31 @@ impl Cpu {
         let Some(host) = self.physical.host(physical) else { return Ok(Place::Mmio(physical)) };
         let start = host.wrapping_sub((physical & 0xfff) as usize);
         self.fill(mode, address, start, physical, page.write, page.global);
-        if self.second_level {
+        if let Some(key) = page.key {
+            self.banks.current().mark_key(mode, address, key);
+        }
+        // The second level has no pages with a key: they are few, and what PKRU allows of them may change often.
+        if self.second_level && page.key.unwrap_or(0) == 0 {
             self.fill_second(mode, address, &page);
         }
         Ok(Place::Ram(host))
+    }
+
+    /// Protection keys are checked: long mode and CR4.PKE (APM vol. 2, 5.6.7).
+    fn checks_keys(&self) -> bool {
+        self.regs.cr4 & cr4::PKE != 0 && self.regs.long_mode()
+    }
+
+    /// Sets PKRU. Translations that it makes wrong are forgotten.
+    pub(crate) fn set_pkru(&mut self, value: u32) {
+        self.regs.pkru = value;
+        self.heed_keys();
+    }
+
+    /// The current bank's translations have to be what PKRU allows: it changes in one bank and holds in all.
+    pub(crate) fn heed_keys(&mut self) {
+        let pkru = if self.checks_keys() { self.regs.pkru } else { 0 };
+        self.banks.current().heed_keys(pkru);
     }
 
     /// Enters a page in the TLB's first level; a watched one must not be written unchecked.

@@ -90,6 +90,7 @@ pub struct Cpu {
     pub(crate) far_links: bool,
     /// XSAVEC and XRSTOR go straight to guest memory.
     pub(crate) xsavec: bool,
+    pub(crate) host_xcr0: u64,
     /// REP MOVS and REP STOS are done in assembly.
     pub(crate) strings: bool,
     /// After an exception on to its handler without a look around.
@@ -154,6 +155,7 @@ impl Cpu {
             strings: true,
             straight: true,
             xsavec: crate::silicon::has_xsavec(),
+            host_xcr0: crate::silicon::xcr0(),
             syscalls: true,
             touched: 0,
             held_traps: 0,
@@ -353,6 +355,7 @@ impl Cpu {
         if self.banks.select(tag).expect("memory for a bank") == Selected::Reused {
             self.empty_bank(self.banks.number());
         }
+        self.heed_keys();
     }
 
     /// The guest's time-stamp counter (offset and ratio of the current world applied).

@@ -208,6 +208,9 @@ pub struct Hot {
     pub sysret_thunk: u64,
     /// XSAVEC and XRSTOR by mode: [`crate::state`], or one that leaves them to their routines.
     pub state_thunk: [[u64; crate::state::KINDS]; TLB_MODES],
+    /// The guest's XCR0, and the components that [`crate::state`] leaves to its routines.
+    pub xcr0: u64,
+    pub foreign_components: u64,
     /// REP MOVSB, MOVSQ, STOSB and STOSQ by mode: [`crate::repeat`], or one that leaves them to their routines.
     pub repeat_thunk: [[u64; crate::repeat::KINDS]; TLB_MODES],
     /// Of the last x87 instruction: see [`crate::x87`].

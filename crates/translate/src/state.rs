@@ -1,4 +1,5 @@
 //! XSAVEC, XSAVES (the same without supervisor components), XRSTOR and XRSTORS of 64-bit code straight between the registers, where the guest's state is, and guest memory.
+//! PKRU, which is not in a register of the host's, is added to what XSAVEC writes; what loads it is the routine's.
 //!
 //! Only in the ordinary case: one page that the TLB knows, aligned, and for XRSTOR a header and MXCSR that cannot fault and name
 //! no component that guests do not have. Everything else is the routine's.
@@ -9,9 +10,12 @@
 use crate::layout::{Hot, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES, TlbEntry, X87Pointers};
 use core::arch::global_asm;
 use core::mem::offset_of;
+use ireko_x86::Registers;
 
-/// Bytes of an area with x87, SSE and AVX, in either form.
-const AREA: usize = 832;
+/// Bytes of an area with x87, SSE and AVX, in either form, and PKRU in the compacted one.
+const AREA: usize = 832 + 8;
+/// XCR0's bit of PKRU.
+const PKRU: u64 = 1 << 9;
 /// x87, SSE and AVX: what guests have, and host code leaves in registers.
 const COMPONENTS: u64 = 7;
 /// Save, restore, and restore of the compacted form only.
@@ -60,6 +64,10 @@ global_asm!(
     ".endif",
     "3:",
     ".if \\restore",
+    "mov eax, [rsp + 8 + {aside}]",
+    "and eax, [rsp + 8 + {xcr0}]",
+    "test eax, {pkru_bit}",
+    "jnz 9f",
     "mov rax, [r13 + 512]",
     "mov rdx, [r13 + 520]",
     // XRSTORS takes the compacted form only.
@@ -67,14 +75,14 @@ global_asm!(
     "test rdx, rdx",
     "jz 9f",
     ".endif",
-    "test rax, {others}",
+    "test [rsp + 8 + {foreign}], rax",
     "jnz 9f",
     "mov rcx, [r13 + 528]",
     "test rdx, rdx",
     "jz 2f",
     "btr rdx, 63",
     "jnc 9f",
-    "test rdx, {others}",
+    "test [rsp + 8 + {foreign}], rdx",
     "jnz 9f",
     "andn rax, rdx, rax",
     "or rcx, rax",
@@ -108,6 +116,23 @@ global_asm!(
     "mov [r13 + 16], rdx",
     ".endif",
     "4:",
+    // RFBM's PKRU: it is in XCOMP_BV, and if it is not in its initial state, which is 0, saved behind the others.
+    ".if \\restore == 0",
+    "mov ecx, [rsp + 8 + {aside}]",
+    "and ecx, [rsp + 8 + {xcr0}]",
+    "and ecx, {pkru_bit}",
+    "jz 5f",
+    "or [r13 + 520], rcx",
+    "mov rdx, [rsp + 8 + {regs}]",
+    "mov edx, [rdx + {pkru}]",
+    "test edx, edx",
+    "jz 5f",
+    "or [r13 + 512], rcx",
+    "and eax, 4",
+    "shl eax, 6",
+    "mov [r13 + rax + 576], rdx",
+    "5:",
+    ".endif",
     "mov rax, [rsp + 8 + {aside} + 16]",
     "add al, 0x7f",
     "sahf",
@@ -149,7 +174,11 @@ global_asm!(
     area = const AREA,
     components = const COMPONENTS,
     x87 = const offset_of!(Hot, x87),
-    others = const !(COMPONENTS as i32),
+    foreign = const offset_of!(Hot, foreign_components),
+    xcr0 = const offset_of!(Hot, xcr0),
+    regs = const offset_of!(Hot, regs),
+    pkru = const offset_of!(Registers, pkru),
+    pkru_bit = const PKRU,
 );
 
 const _: () = assert!(offset_of!(X87Pointers, data) == 16);
@@ -165,6 +194,12 @@ unsafe extern "C" {
     fn ireko_state_2_restore();
     fn ireko_state_2_compacted();
     fn ireko_state_routine();
+}
+
+/// Tells the guest's XCR0 and the host's. An image that names other components than both have is not loaded here.
+pub fn components(hot: &mut Hot, guest: u64, host: u64) {
+    hot.xcr0 = guest;
+    hot.foreign_components = !(guest & host & (COMPONENTS | PKRU));
 }
 
 /// Lets XSAVEC and XRSTOR be done here, or (if not `on`) by their routines. The host must have XSAVEC.

@@ -106,4 +106,6 @@ pub mod pf {
     pub const USER: u32 = 1 << 2;
     pub const RESERVED: u32 = 1 << 3;
     pub const FETCH: u32 = 1 << 4;
+    /// The page's protection key forbids it.
+    pub const KEY: u32 = 1 << 5;
 }

@@ -119,7 +119,7 @@ const NAPLES: &[Feature] = &[
     IBPB,
 ];
 const ROME: &[Feature] = &[CLWB, RDPID, UMIP, WBNOINVD, IBRS, STIBP, SSBD];
-const MILAN: &[Feature] = &[PCID, INVPCID, ERMS, FSRM, VAES, VPCLMULQDQ];
+const MILAN: &[Feature] = &[PCID, INVPCID, ERMS, FSRM, PKU, VAES, VPCLMULQDQ];
 
 /// What belongs to the machine and not to the processor's make, so that every model has it where it can be had: timers, the
 /// APIC, the topology of several processors, AMD-V if it was asked for, and which weaknesses are not there.

@@ -26,6 +26,8 @@ pub mod entry {
     pub const PS: u64 = 1 << 7;
     pub const G: u64 = 1 << 8;
     pub const NX: u64 = 1 << 63;
+    /// Lowest of the four bits of a protection key.
+    pub const KEY_SHIFT: u32 = 59;
     /// The address field of an 8-byte entry.
     pub const ADDRESS: u64 = super::bits(12, 51);
 }

@@ -125,6 +125,8 @@ pub struct Registers {
     pub sysenter_eip: u64,
     pub pat: u64,
     pub tsc_aux: u64,
+    /// Two bits a protection key: no access, no writing (APM vol. 2, 5.6.7).
+    pub pkru: u32,
     pub debugctl: u64,
     /// Where the handler and the save area of system-management mode are, and the memory that is its alone.
     pub smbase: u64,

@@ -81,6 +81,7 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::CLWB, Host),
     (f::SHA, Host),
     (f::UMIP, Engine),
+    (f::PKU, Engine),
     (f::GFNI, Host),
     (f::VAES, HostAvx),
     (f::VPCLMULQDQ, HostAvx),

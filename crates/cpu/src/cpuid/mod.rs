@@ -12,7 +12,7 @@ use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;
 use ireko_x86::bits::cr4;
-use ireko_x86::cpuid::{APIC, EAX, EBX, ECX, EDX, OSXSAVE, TOPOLOGY_EXTENSIONS, XSAVE, XSAVEC};
+use ireko_x86::cpuid::{APIC, EAX, EBX, ECX, EDX, OSPKE, OSXSAVE, TOPOLOGY_EXTENSIONS, XSAVE, XSAVEC};
 use ireko_x86::regs::gpr;
 
 /// AE in APIC_BASE.
@@ -68,7 +68,8 @@ impl Model {
             }
             (0xb, _) => registers = self.topology(subleaf, now.apic_id),
             (0xd, 0) if self.has(XSAVE) => registers[EBX] = Self::xsave_size(now.xcr0),
-            (0xd, 1) if XSAVEC.is_in(&registers) => registers[EBX] = Self::xsave_size(now.xcr0),
+            (0xd, 1) if XSAVEC.is_in(&registers) => registers[EBX] = Self::compacted_size(now.xcr0),
+            (7, 0) if now.cr4 & cr4::PKE != 0 => registers[OSPKE.register] |= 1 << OSPKE.bit,
             // One thread a core, one node (APM vol. 3, Fn8000_001E).
             (0x8000_001e, _) if self.has(TOPOLOGY_EXTENSIONS) => {
                 registers = [now.apic_id, now.apic_id & 0xff, 0, 0]

@@ -32,6 +32,11 @@ pub struct Model {
     xcr0: u64,
 }
 
+/// Bit of XCR0, and where AMD's processors have that component in an area in standard form.
+const PKRU: u64 = 1 << 9;
+pub const PKRU_OFFSET: u32 = 0x980;
+const PKRU_SIZE: u32 = 8;
+
 /// Family 19h, model 1, stepping 1.
 const SIGNATURE: u32 = 0x00a0_0f11;
 /// What those have.
@@ -76,7 +81,7 @@ impl Model {
             }
         }
         let mut model = Self { leaves, vcpus: spec.vcpus, cr4: 0, efer: 0, xcr0: 0 };
-        model.xcr0 = if model.has(f::AVX) { 7 } else { 3 };
+        model.xcr0 = if model.has(f::AVX) { 7 } else { 3 } | if model.has(f::PKU) { PKRU } else { 0 };
         model.state_leaves();
         model.drop_leaves_without_feature();
         model.leaves.sort_unstable_by_key(|(key, _)| *key);
@@ -126,9 +131,18 @@ impl Model {
         }
     }
 
-    /// Bytes of an XSAVE area with these components, compacted or not: at most three, in order and without gaps.
+    /// Bytes of an XSAVE area with these components in standard form: to the end of the last.
     pub fn xsave_size(components: u64) -> u32 {
-        if components & 4 != 0 { 832 } else { 576 }
+        match components {
+            _ if components & PKRU != 0 => PKRU_OFFSET + PKRU_SIZE,
+            _ => Self::compacted_size(components),
+        }
+    }
+
+    /// The same in compacted form: one behind the other.
+    pub fn compacted_size(components: u64) -> u32 {
+        let there = |component: u64, size| if components & component != 0 { size } else { 0 };
+        576 + there(4, 256) + there(PKRU, PKRU_SIZE)
     }
 
     /// 8000_001Dh and 8000_001Eh belong to the topology extensions (APM vol. 3, Fn8000_001D).
@@ -138,7 +152,7 @@ impl Model {
         }
     }
 
-    /// Leaf 0xd: components 0..=2 (APM vol. 3, Fn0000_000D).
+    /// Leaf 0xd: components 0..=2 and 9 (APM vol. 3, Fn0000_000D).
     fn state_leaves(&mut self) {
         if !self.has(f::XSAVE) {
             return;
@@ -147,6 +161,9 @@ impl Model {
         *slot(&mut self.leaves, 0xd, 0) = [self.xcr0 as u32, 0, size, 0];
         if self.xcr0 & 4 != 0 {
             *slot(&mut self.leaves, 0xd, 2) = [256, 576, 0, 0];
+        }
+        if self.xcr0 & PKRU != 0 {
+            *slot(&mut self.leaves, 0xd, 9) = [PKRU_SIZE, PKRU_OFFSET, 0, 0];
         }
     }
 }
@@ -167,6 +184,7 @@ const CR4: &[(u64, Feature)] = &[
     (cr4::OSXSAVE, f::XSAVE),
     (cr4::SMEP, f::SMEP),
     (cr4::SMAP, f::SMAP),
+    (cr4::PKE, f::PKU),
 ];
 
 const EFER: &[(u64, Feature)] = &[

@@ -57,8 +57,8 @@ fn the_timing_leaf_tells_the_tsc_rate() {
 #[test]
 fn what_is_not_listed_is_not_advertised_on_any_host() {
     let [a, b, c, d] = rich(7, 0);
-    let (avx512f, mpx, rtm, pku, cet) = (b >> 16 & 1, b >> 14 & 1, b >> 11 & 1, c >> 3 & 1, d >> 20 & 1);
-    assert_eq!([a, avx512f, mpx, rtm, pku, cet], [0; 6]);
+    let (avx512f, mpx, rtm, waitpkg, ibt) = (b >> 16 & 1, b >> 14 & 1, b >> 11 & 1, c >> 5 & 1, d >> 20 & 1);
+    assert_eq!([a, avx512f, mpx, rtm, waitpkg, ibt], [0; 6]);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn what_the_engine_does_needs_no_host() {
 #[test]
 fn avx_needs_a_system_that_keeps_its_state() {
     let model = Model::amd_on(&Host { xcr0: 3, ..RICH }, &SPEC);
-    assert_eq!((model.has(f::AVX), model.has(f::VAES), model.xcr0()), (false, false, 3));
+    assert_eq!((model.has(f::AVX), model.has(f::VAES), model.xcr0()), (false, false, 0x203));
 }
 
 #[test]
@@ -96,16 +96,25 @@ fn osxsave_follows_cr4() {
 #[test]
 fn the_xsave_size_follows_xcr0_and_the_largest_is_fixed() {
     let model = Model::amd_on(&RICH, &SPEC);
-    let sizes = [1, 3, 7].map(|xcr0| {
+    let sizes = [1, 3, 7, 0x203, 0x207].map(|xcr0| {
         let now = Now { xcr0, ..NOW };
         [model.cpuid(0xd, 0, &now)[EBX], model.cpuid(0xd, 0, &now)[ECX], model.cpuid(0xd, 1, &now)[EBX]]
     });
-    assert_eq!(sizes, [[576, 832, 576], [576, 832, 576], [832, 832, 832]]);
+    let all = [[576, 2440, 576], [576, 2440, 576], [832, 2440, 832], [2440, 2440, 584], [2440, 2440, 840]];
+    assert_eq!(sizes, all);
+}
+
+/// PKRU is where AMD's processors have it, whatever lies between.
+#[test]
+fn xsave_components_are_avx_and_pkru() {
+    assert_eq!((rich(0xd, 2), rich(0xd, 5), rich(0xd, 9)), ([256, 576, 0, 0], [0; 4], [8, 2432, 0, 0]));
 }
 
 #[test]
-fn xsave_components_end_with_avx() {
-    assert_eq!((rich(0xd, 2), rich(0xd, 5), rich(0xd, 9)), ([256, 576, 0, 0], [0; 4], [0; 4]));
+fn ospke_follows_cr4() {
+    let model = Model::amd_on(&RICH, &SPEC);
+    let bit = |cr4| f::OSPKE.is_in(&model.cpuid(7, 0, &Now { cr4, ..NOW }));
+    assert_eq!([bit(0), bit(cr4::PKE)], [false, true]);
 }
 
 #[test]
@@ -152,7 +161,7 @@ fn one_processor_is_not_many_threads() {
 #[test]
 fn cr4_has_the_bits_of_the_features_and_no_others() {
     let cr4 = Model::amd_on(&RICH, &SPEC).cr4();
-    assert_eq!((cr4 & cr4::SMAP != 0, cr4 & (cr4::PKE | cr4::LA57)), (true, 0));
+    assert_eq!((cr4 & cr4::SMAP != 0, cr4 & (cr4::VMXE | cr4::LA57)), (true, 0));
 }
 
 #[test]

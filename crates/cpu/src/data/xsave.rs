@@ -1,7 +1,9 @@
 //! XSAVE, XSAVEOPT, XSAVEC, XSAVES, XRSTOR, XRSTORS, FXSAVE and FXRSTOR: between `cpu.fpu` and guest memory.
 
 use super::vector::{MXCSR, XMM, YMM, available, require_mmx};
-use super::xsave_area::{self as area, AVX, COMPACTED, COMPONENTS, HEADER, MXCSR_DEFAULT, SSE, X87, word};
+use super::xsave_area::{
+    self as area, AVX, COMPACTED, COMPONENTS, HEADER, MXCSR_DEFAULT, PKRU, SSE, X87, word,
+};
 use crate::cpu::Privilege;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
@@ -65,9 +67,15 @@ impl Transfer {
         self.write(cpu, range.start, bytes)
     }
 
-    /// Writes the given components and, if told so, MXCSR, after all pages are known to be writable.
+    /// Writes the given components and, if told so, MXCSR, after all pages are known to be writable. The header's second word
+    /// says where PKRU is.
     fn save(&self, cpu: &mut Cpu, components: u64, mxcsr: bool, header: &[u64]) -> Result<(), Fault> {
-        let size = if components & AVX != 0 { TO_AVX } else { TO_HEADER };
+        let pkru = area::pkru(header.get(1).copied().unwrap_or(0));
+        let size = match components {
+            _ if components & PKRU != 0 => pkru + 8,
+            _ if components & AVX != 0 => TO_AVX,
+            _ => TO_HEADER,
+        };
         cpu.probe_write(self.address, size, Privilege::Current)?;
         if components & X87 != 0 {
             let environment = area::environment(cpu, self.wide);
@@ -82,6 +90,9 @@ impl Transfer {
         }
         if components & AVX != 0 {
             self.write_area(cpu, area::ymm(cpu))?;
+        }
+        if components & PKRU != 0 {
+            self.write(cpu, pkru, &u64::from(cpu.regs.pkru).to_le_bytes())?;
         }
         for (n, value) in header.iter().enumerate() {
             self.write(cpu, HEADER + 8 * n, &value.to_le_bytes())?;
@@ -120,6 +131,7 @@ impl Transfer {
         let loaded = state & self.requested;
         let bytes = self.read(cpu, if loaded & AVX != 0 { TO_AVX } else { TO_HEADER })?;
         let mxcsr = self.new_mxcsr(state, format, &bytes);
+        let pkru = self.new_pkru(cpu, state, format)?;
         if let Some(value) = mxcsr
             && value & !area::mxcsr_mask(cpu) != 0
         {
@@ -131,7 +143,20 @@ impl Transfer {
         if let Some(value) = mxcsr {
             cpu.fpu.0[MXCSR..MXCSR + 4].copy_from_slice(&value.to_le_bytes());
         }
+        cpu.set_pkru(pkru);
         Ok(Next::Advance)
+    }
+
+    /// PKRU as the image has it; 0 is its initial state.
+    fn new_pkru(&self, cpu: &mut Cpu, state: u64, format: u64) -> Result<u32, Fault> {
+        match (self.requested & PKRU != 0, state & PKRU != 0) {
+            (false, _) => Ok(cpu.regs.pkru),
+            (true, false) => Ok(0),
+            (true, true) => {
+                let address = self.address.wrapping_add(area::pkru(format) as u64);
+                Ok(cpu.load(address, 4, Privilege::Current)? as u32)
+            }
+        }
     }
 
     /// In standard form MXCSR is loaded with SSE or AVX, even if XSTATE_BV has neither; in compacted form it is part of

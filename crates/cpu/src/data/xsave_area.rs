@@ -4,6 +4,7 @@
 use super::vector::{MXCSR, ST, XMM, YMM};
 use super::x87::Pointers;
 use crate::Cpu;
+use crate::cpuid::model::PKRU_OFFSET;
 use ireko_x86::cpuid::MISALIGNED_SSE;
 use std::ops::Range;
 
@@ -11,8 +12,9 @@ use std::ops::Range;
 pub const X87: u64 = 1;
 pub const SSE: u64 = 2;
 pub const AVX: u64 = 4;
+pub const PKRU: u64 = 1 << 9;
 /// What the engine has.
-pub const COMPONENTS: u64 = X87 | SSE | AVX;
+pub const COMPONENTS: u64 = X87 | SSE | AVX | PKRU;
 /// Bit 63 of XCOMP_BV: the area is compacted.
 pub const COMPACTED: u64 = 1 << 63;
 pub const HEADER: usize = 512;
@@ -30,6 +32,16 @@ pub fn xmm(cpu: &Cpu) -> Range<usize> {
 
 pub fn ymm(cpu: &Cpu) -> Range<usize> {
     YMM..YMM + 16 * registers(cpu)
+}
+
+/// Where PKRU is in an area whose XCOMP_BV is `format`: at a place of its own in standard form, in compacted form behind the
+/// others.
+pub fn pkru(format: u64) -> usize {
+    match (format & COMPACTED != 0, format & AVX != 0) {
+        (false, _) => PKRU_OFFSET as usize,
+        (true, true) => YMM + 256,
+        (true, false) => YMM,
+    }
 }
 
 /// MXCSR and its mask of valid bits.
@@ -81,7 +93,7 @@ pub fn in_use(cpu: &Cpu) -> u64 {
     let sse = !zero(XMM..XMM + 256) || word(area, MXCSR) != MXCSR_DEFAULT;
     let avx = !zero(YMM..YMM + 256);
     let bit = |on, component| if on { component } else { 0 };
-    bit(x87, X87) | bit(sse, SSE) | bit(avx, AVX)
+    bit(x87, X87) | bit(sse, SSE) | bit(avx, AVX) | bit(cpu.regs.pkru != 0, PKRU)
 }
 
 /// Puts components into their initial state; of the vector ones the registers that the mode can reach.

@@ -84,6 +84,10 @@ pub struct Bank {
     pub dirty: bool,
     /// Those frames, each once.
     pub frames: HashSet<u64, Mixing>,
+    /// The protection keys of the pages that are here, each the lower bit of its two in PKRU; and the PKRU that they were
+    /// entered under.
+    keys: u32,
+    pkru: u32,
     /// Host TSC of the last flush by ASID.
     pub flushed_at: u64,
 }
@@ -91,8 +95,13 @@ pub struct Bank {
 // SAFETY: a bank is plain memory that one vCPU owns; only `attention` is written by others, atomically.
 unsafe impl Send for Bank {}
 
-/// Bit 0 of `TlbEntry::unused`: a global page.
+/// Bits of `TlbEntry::unused`: a global page; one whose protection key is not 0.
 const GLOBAL: u64 = 1;
+const KEYED: u64 = 2;
+
+/// Access-disable bits of all keys in PKRU, and that of key 0.
+const KEYS: u32 = 0x5555_5555;
+const KEY_0: u32 = 1;
 
 /// Small pages in a large one.
 const CHUNK_PAGES: usize = 1 << (LARGE_SHIFT - 12);
@@ -160,6 +169,8 @@ impl Bank {
             tracked: false,
             dirty: false,
             frames: HashSet::default(),
+            keys: 0,
+            pkru: 0,
             flushed_at: 0,
         };
         bank.wipe();
@@ -324,8 +335,8 @@ impl Bank {
         self.want();
     }
 
-    /// Forgets all, or all but global pages.
-    pub fn flush(&mut self, keep_global: bool) {
+    /// Empties the first level's entries but for those whose `unused` has one of the bits `keep`, or lacks one of `only`.
+    fn flush_first(&mut self, keep: u64, only: u64) {
         for mode in 0..TLB_MODES {
             for word in 0..FILLED_MODE_BYTES / 8 {
                 let mut rest = *self.filled(mode, word);
@@ -337,7 +348,8 @@ impl Bank {
                     let bit = rest & rest.wrapping_neg();
                     rest ^= bit;
                     let index = word * 64 + bit.trailing_zeros() as usize;
-                    if keep_global && self.at(mode, index).unused & GLOBAL != 0 {
+                    let marks = self.at(mode, index).unused;
+                    if marks & keep != 0 || marks & only != only {
                         kept |= bit;
                     } else {
                         self.clear_entry(mode, index);
@@ -346,10 +358,39 @@ impl Bank {
                 *self.filled(mode, word) = kept;
             }
         }
+    }
+
+    /// A page that was just entered has a protection key.
+    pub fn mark_key(&mut self, mode: usize, address: u64, key: u8) {
+        self.keys |= KEY_0 << (2 * key);
+        if key != 0 {
+            self.entry(mode, address).unused |= KEYED;
+        }
+    }
+
+    /// Forgets the pages of which `pkru` does not allow what the PKRU allowed that they were entered under, or allows more.
+    pub fn heed_keys(&mut self, pkru: u32) {
+        let changed = self.pkru ^ pkru;
+        self.pkru = pkru;
+        let changed = (changed | changed >> 1) & self.keys & KEYS;
+        if changed & KEY_0 != 0 {
+            self.flush_first(0, 0);
+            self.flush_second(false);
+            self.keys = 0;
+        } else if changed != 0 {
+            self.flush_first(0, KEYED);
+            self.keys &= KEY_0;
+        }
+    }
+
+    /// Forgets all, or all but global pages.
+    pub fn flush(&mut self, keep_global: bool) {
+        self.flush_first(if keep_global { GLOBAL } else { 0 }, 0);
         self.flush_second(keep_global);
         if !keep_global {
             self.large.clear();
             self.giant.clear();
+            self.keys = 0;
         }
         self.flush_fetch();
         self.flush_jumps_from(if keep_global && !self.local_kernel { SUPERVISOR_SLOTS } else { 0 });

@@ -31,6 +31,8 @@ pub struct Paging {
     pub cr4: u64,
     pub efer: u64,
     pub pdpte: [u64; 4],
+    /// PKRU, while protection keys are checked.
+    pub pkru: Option<u32>,
     pub stage2: Option<Stage2>,
 }
 
@@ -62,6 +64,8 @@ pub struct Page {
     /// The guest's tables allow user accesses (always true without paging).
     pub user: bool,
     pub global: bool,
+    /// Protection key of a user page, while they are checked.
+    pub key: Option<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +116,7 @@ fn unpaged<T: Tables + ?Sized>(
         execute: below.execute,
         user: true,
         global: false,
+        key: None,
     })
 }
 
@@ -137,9 +142,10 @@ fn attempt<T: Tables + ?Sized>(
         Err(Stop::Reserved) => return Err(page_fault(paging, access, pf::PRESENT | pf::RESERVED)),
         Err(Stop::Below(fault)) => return Err(fault),
     };
-    let rights = leaf.rights_of(paging, access);
-    if !rights.allow(access.kind) {
-        return Err(page_fault(paging, access, pf::PRESENT));
+    let (rights, keyed) = (leaf.rights_of(paging, access), leaf.rights_by_key(paging, access));
+    let by_key = if keyed.allow(access.kind) { 0 } else { pf::KEY };
+    if by_key != 0 || !rights.allow(access.kind) {
+        return Err(page_fault(paging, access, pf::PRESENT | by_key));
     }
     let below = second(tables, paging, leaf.address, access.kind, npf::FINAL)?;
     let Some(dirty) = leaf.mark(tables, format.entry, access.kind == Kind::Write) else {
@@ -150,11 +156,12 @@ fn attempt<T: Tables + ?Sized>(
         guest_physical: leaf.address,
         size: leaf.size.min(below.size),
         linear_size: leaf.size,
-        read: rights.read,
-        write: rights.write && dirty && below.write,
+        read: rights.read && keyed.read,
+        write: rights.write && keyed.write && dirty && below.write,
         execute: rights.execute && below.execute,
         user: leaf.user,
         global: leaf.global && paging.cr4 & cr4::PGE != 0,
+        key: leaf.key(paging),
     }))
 }
 
@@ -376,6 +383,24 @@ impl Leaf {
         let smep = self.user && paging.cr4 & cr4::SMEP != 0;
         let write = self.write || paging.cr0 & cr0::WP == 0;
         Rights { read: !smap, write: !smap && write, execute: !smep && self.execute }
+    }
+
+    /// The protection key, where there are any: on user pages, in long mode with CR4.PKE.
+    fn key(&self, paging: &Paging) -> Option<u8> {
+        let last = self.entries[self.count - 1].1;
+        paging.pkru.filter(|_| self.user).map(|_| (last >> entry::KEY_SHIFT) as u8 & 15)
+    }
+
+    /// What the key leaves of data accesses, a supervisor's as well; CR0.WP is heeded, and a fetch is not its concern
+    /// (APM vol. 2, 5.6.7).
+    fn rights_by_key(&self, paging: &Paging, access: Access) -> Rights {
+        let denied = match (self.key(paging), paging.pkru) {
+            (Some(key), Some(pkru)) => pkru >> (2 * key) & 3,
+            _ => 0,
+        };
+        let heeds = access.user || paging.cr0 & cr0::WP != 0;
+        let read = denied & 1 == 0;
+        Rights { read, write: read && (denied & 2 == 0 || !heeds), execute: true }
     }
 
     /// Sets the A bits, and D in the leaf for a write. Gives whether D is set now; `None` if an entry has changed.

@@ -64,6 +64,7 @@ fn long(cr4: u64) -> Paging {
         cr4: cr4 | cr4::PAE,
         efer: efer::LME | efer::LMA | efer::NXE,
         pdpte: [0; 4],
+        pkru: None,
         stage2: None,
     }
 }

@@ -13,7 +13,8 @@ const CR0_WRITABLE: u64 =
     cr0::PE | cr0::MP | cr0::EM | cr0::TS | cr0::NE | cr0::WP | cr0::AM | cr0::NW | cr0::CD | cr0::PG;
 /// Changes that make cached translations wrong.
 const CR0_PAGING: u64 = cr0::PG | cr0::WP | cr0::PE;
-const CR4_PAGING: u64 = cr4::PSE | cr4::PAE | cr4::PGE | cr4::PCIDE | cr4::SMEP | cr4::SMAP | cr4::LA57;
+const CR4_PAGING: u64 =
+    cr4::PSE | cr4::PAE | cr4::PGE | cr4::PCIDE | cr4::SMEP | cr4::SMAP | cr4::LA57 | cr4::PKE;
 /// Bit 63 of a value for CR3: keep the translations of the PCID.
 const NO_FLUSH: u64 = 1 << 63;
 /// The PCID field of CR3.

@@ -9,6 +9,7 @@ pub mod far;
 pub mod flags;
 pub mod interrupt;
 pub mod iret;
+pub mod keys;
 pub mod segment;
 pub mod selector;
 pub mod stack;
@@ -126,7 +127,9 @@ fn other_system(mnemonic: Mnemonic) -> Option<Routine> {
         Clgi => svm::clgi,
         Skinit => svm::skinit,
         Invlpga => svm::invlpga,
-        Monitor | Mwait | Monitorx | Mwaitx | Rdpru | Rdpkru | Wrpkru => wait::undefined,
+        Rdpkru => keys::rdpkru,
+        Wrpkru => keys::wrpkru,
+        Monitor | Mwait | Monitorx | Mwaitx | Rdpru => wait::undefined,
         Rsm => crate::smm::rsm,
         Invlpgb | Tlbsync | Getsec | Enclu | Encls | Enclv | Ptwrite | Umonitor | Umwait | Tpause => {
             wait::undefined

@@ -1,5 +1,7 @@
 //! What the manuals say of single instructions, on the whole processor: each was once answered wrongly.
 
+mod keys;
+
 use ireko_lab::board::{Board, Caught, PRESENT, USER, WRITE};
 use ireko_vmcore::{CpuState, Halt};
 use ireko_x86::Registers;
