@@ -52,8 +52,11 @@ impl Core for Cpu {
     fn set_gif(&mut self, on: bool) {
         self.gif = on;
     }
-    /// Stops at the first page that is not there or not memory: reading a device here would be felt.
+    /// Stops at the first page that is not there or not memory: reading a device here would be felt. Protection keys are not a
+    /// fetch's concern.
     fn instruction(&mut self, bytes: &mut [u8; INSTRUCTION]) -> usize {
+        let pkru = self.regs.pkru;
+        self.set_pkru(0);
         let start = self.regs.seg[ireko_x86::regs::seg::CS].base.wrapping_add(self.regs.rip);
         let mut count = 0;
         while count < INSTRUCTION {
@@ -66,6 +69,7 @@ impl Core for Cpu {
             }
             count += size;
         }
+        self.set_pkru(pkru);
         count
     }
 }
