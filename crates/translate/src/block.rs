@@ -9,6 +9,7 @@ use crate::ea::{self, Address};
 use crate::group::{self, Member};
 use crate::key::Key;
 use crate::layout::{Hot, PINNED};
+use crate::length;
 use crate::liveness::{self, ALL};
 use crate::memory::{Access, GroupPlace, SlowAccess};
 use crate::thunk::Reason;
@@ -200,7 +201,7 @@ impl Translator {
             }
             let info = self.info.info(&insn);
             let class = if insn.is_invalid()
-                && too_long(bitness, &request.bytes[decoder.position() - insn.len()..])
+                && length::too_long(bitness, &request.bytes[decoder.position() - insn.len()..])
             {
                 Class::Raise(vector::GP)
             } else if no_such_element(&insn, &request.bytes[start..decoder.position()]) {
@@ -280,26 +281,6 @@ fn flat(mut insn: Instruction) -> Instruction {
     }
     insn
 }
-
-/// Bytes that may stand before an opcode in any mode.
-pub(crate) const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
-
-/// Whether these bytes begin an instruction of more than 15 bytes (APM vol. 3, 1.1). That takes more prefixes than change
-/// anything, so it is one without the first few of them.
-fn too_long(bitness: u32, bytes: &[u8]) -> bool {
-    let prefixes = bytes.iter().take(LONGEST).take_while(|byte| PREFIXES.contains(byte)).count();
-    if prefixes == LONGEST {
-        return true;
-    }
-    let whole = (1..=prefixes).find_map(|skipped| {
-        let insn = Decoder::new(bitness, bytes.get(skipped..)?, DECODER_OPTIONS).decode();
-        (!insn.is_invalid()).then_some(skipped + insn.len())
-    });
-    whole.is_some_and(|length| length > LONGEST)
-}
-
-/// Bytes of the longest instruction.
-const LONGEST: usize = 15;
 
 /// Flags that a jump's target needs, as far as it can be seen from here.
 fn needed(request: &Request, target: u64) -> u8 {

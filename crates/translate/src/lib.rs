@@ -14,6 +14,7 @@ mod group;
 mod in_place;
 pub mod key;
 pub mod layout;
+mod length;
 pub mod liveness;
 pub mod lookup;
 mod memory;

@@ -2,10 +2,11 @@
 //! the copy, not of the guest's instruction.
 
 use crate::asm::{Mem, reg};
-use crate::block::{Emitter, PREFIXES};
+use crate::block::Emitter;
 use crate::ea::{self, Address};
 use crate::key::Key;
 use crate::layout::{Hot, X87Pointers};
+use crate::length::PREFIXES;
 use core::mem::offset_of;
 use iced_x86::{Code, Instruction, OpKind};
 

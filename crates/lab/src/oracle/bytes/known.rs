@@ -3,15 +3,17 @@
 
 use super::super::Mismatch;
 use super::super::arena::{CODE, PAGE, PAGES};
+use super::super::case::INT3;
 use super::super::known::{self as table, Seen};
 use super::super::state::{End, Outcome};
 use super::generate::CODE_END;
-use iced_x86::{CpuidFeature, FlowControl, Instruction, Mnemonic};
+use iced_x86::{CpuidFeature, Decoder, FlowControl, Instruction, Mnemonic};
+use ireko_translate::block::DECODER_OPTIONS;
 
 type Row = (&'static str, fn(&Mismatch) -> bool);
 
 /// What silicon leaves open, or what this model does beyond the manual.
-const MODEL: [Row; 18] = [
+const MODEL: [Row; 19] = [
     ("the operand of a form that does not exist is read before its #UD", |m| {
         let formless = |i: &Instruction| (i.is_invalid() && i.len() < 15) || i.has_lock_prefix();
         matches!(m.native.end.vector, 12..=14) && m.soft_vector() == Some(6) && m.at_native_end(formless)
@@ -100,10 +102,13 @@ const MODEL: [Row; 18] = [
     ("the child that runs strings natively has more memory mapped than the arena", |m| {
         let arena = |at: u64| PAGES.iter().any(|(page, _)| (*page..page + PAGE as u64).contains(&at));
         let beyond = |end: &End| end.vector == 14 && !arena(end.cr2);
-        m.native.end.vector != 14 && m.soft.as_ref().is_some_and(|s| beyond(&s.end))
+        m.soft.as_ref().is_some_and(|s| beyond(&s.end) && s.end != m.native.end)
     }),
     ("a selector that only the host's system has in its table", |m| {
-        let loads = |i: &Instruction| i.op0_register().is_segment_register();
+        let loads = |i: &Instruction| {
+            use Mnemonic::*;
+            i.op0_register().is_segment_register() || matches!(i.mnemonic(), Lds | Les | Lfs | Lgs | Lss)
+        };
         let named = m.soft.as_ref().is_some_and(|s| s.end.vector == 13 && s.end.error != 0);
         m.native.end.vector != 13 && named && m.at_soft_end(loads)
     }),
@@ -114,10 +119,18 @@ const MODEL: [Row; 18] = [
         };
         m.native.end.vector == 14 && m.soft_vector() == Some(13) && m.at_native_end(tables)
     }),
-    ("the time is read, in the middle of an instruction", |m| {
-        let time = |d: &String| d.starts_with("rax") || d.starts_with("rdx");
-        let reads = m.case.pieces.iter().any(|p| p.bytes.windows(2).any(|w| w == [0x0f, 0x31]));
-        reads && m.differences.iter().all(time)
+    (
+        "a jump into the middle of an instruction leads to one that reads the time, or the host's task register",
+        |m| {
+            let reads =
+                |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Rdtsc | Mnemonic::Rdtscp | Mnemonic::Str);
+            m.soft.as_ref().is_some_and(|s| s.end == m.native.end) && m.inside().iter().any(reads)
+        },
+    ),
+    ("POPA that faults leaves what it popped until then", |m| {
+        let word = |d: &String| matches!(&d[..1], "r") && !d.starts_with("rip") && !d.starts_with("rsp");
+        let popa = |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Popa | Mnemonic::Popad);
+        m.both_fault() && m.differences.iter().all(word) && m.at_native_end(popa)
     }),
     ("a jump into the middle of an instruction runs one that may leave flags undefined", |m| {
         let starts = |at: u64| m.case.pieces.iter().any(|p| p.insn.ip() == at);
@@ -127,16 +140,14 @@ const MODEL: [Row; 18] = [
 ];
 
 /// What the engine does wrong, or not as this model does.
-const OURS: [Row; 2] = [
-    ("an undefined opcode that ends at the fifteenth byte raises #GP, not #UD", |m| {
-        m.native.end.vector == 6 && m.soft_vector() == Some(13) && m.at_soft_end(Instruction::is_invalid)
-    }),
-    ("an instruction of more than fifteen bytes raises #UD, not #GP", |m| {
-        m.native.end.vector == 13
-            && m.soft_vector() == Some(6)
-            && m.at_native_end(|i| i.is_invalid() && i.len() >= 15)
-    }),
-];
+const OURS: [Row; 1] = [(
+    "of an undefined opcode near the fifteenth byte: whether what it would take reaches beyond is not known",
+    |m| {
+        let near = |i: &Instruction| i.is_invalid() && i.len() >= 14;
+        let pair = (m.native.end.vector, m.soft_vector());
+        matches!(pair, (6, Some(13)) | (13, Some(6))) && m.at_native_end(near)
+    },
+)];
 
 fn at_the_top(outcome: &Outcome) -> bool {
     let address = outcome.end.cr2 & 0xffff_ffff;
@@ -157,8 +168,26 @@ impl Mismatch {
         self.native.end.vector != 3 && self.soft_vector().is_some_and(|v| v != 3)
     }
 
+    /// One of the string's instructions, also those that a jump into the middle of another finds.
     fn has(&self, wanted: impl Fn(&Instruction) -> bool) -> bool {
-        self.case.pieces.iter().any(|p| wanted(&p.insn))
+        self.case.pieces.iter().any(|p| wanted(&p.insn)) || self.inside().iter().any(wanted)
+    }
+
+    /// What jumps into the middle of an instruction lead to, until the string's end.
+    fn inside(&self) -> Vec<Instruction> {
+        let pieces = &self.case.pieces;
+        let Some(start) = pieces.first().map(|p| p.insn.ip()) else { return Vec::new() };
+        let string = pieces.iter().filter(|p| !p.prelude).flat_map(|p| p.bytes.iter().copied());
+        let bytes: Vec<u8> = string.chain([INT3; 15]).collect();
+        let between = |at: &u64| {
+            (start..start + bytes.len() as u64).contains(at) && !pieces.iter().any(|p| p.insn.ip() == *at)
+        };
+        let targets = pieces.iter().map(|p| p.insn.near_branch_target()).filter(between);
+        targets
+            .flat_map(|at| {
+                Decoder::with_ip(self.case.bits, &bytes[(at - start) as usize..], at, DECODER_OPTIONS)
+            })
+            .collect()
     }
 
     fn at(&self, rip: u64, wanted: impl Fn(&Instruction) -> bool) -> bool {
