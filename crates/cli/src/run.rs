@@ -31,7 +31,8 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 
 fn start(args: &RunArgs) -> Result<ExitCode> {
     facts::require_v3()?;
-    let spec = spec(args)?;
+    // A pipe may keep us waiting: until then signals end the process.
+    let spec = spec(args)?.settled()?;
     sys::hold_ending_signals();
     let gone = Gone::default();
     let vm = Vm::new(spec.clone(), endpoints(args, &gone))?;

@@ -82,9 +82,45 @@ fn a_killed_worker_leaves_its_vm_off_with_the_reason() {
     assert!(Command::new("kill").args(["-9", &worker]).status().unwrap().success());
     while home.property("State") != "Off" {}
     let listed = home.vm(&["list"]);
-    assert!(String::from_utf8_lossy(&listed.stderr).contains(&format!("process {worker}")));
+    assert!(
+        String::from_utf8_lossy(&listed.stdout)
+            .contains(&format!("Ended: its worker (process {worker}) died"))
+    );
+    assert!(listed.stderr.is_empty());
     home.ok(&["start", "vm"]);
     assert_eq!(home.property("State"), "Running");
+}
+
+/// A pipe with a name, at which nobody is.
+fn lonely_pipe(home: &Home) -> String {
+    std::fs::create_dir_all(&home.0).unwrap();
+    let path = home.0.join("pipe").display().to_string();
+    assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+    path
+}
+
+#[test]
+fn who_waits_for_a_kernel_from_a_pipe_can_be_ended() {
+    let home = Home::new("pipe");
+    let path = lonely_pipe(&home);
+    let mut vm = home.command(&["run", "--kernel", &path]).spawn().unwrap();
+    // It waits in open(2), with a signal or without.
+    std::thread::sleep(std::time::Duration::from_millis(100));
+    assert!(Command::new("kill").arg(vm.id().to_string()).status().unwrap().success());
+    assert!(!vm.wait().unwrap().success());
+}
+
+#[test]
+fn a_pipe_is_no_disk_and_no_kernel_of_a_vm() {
+    let home = Home::new("pipes");
+    let path = lonely_pipe(&home);
+    for arguments in [["create", "disk", "--disk", &path], ["create", "kernel", "--kernel", &path]] {
+        let said = match home.vm(&arguments) {
+            created if created.status.success() => home.error(&["start", arguments[1]]),
+            refused => String::from_utf8_lossy(&refused.stderr).into_owned(),
+        };
+        assert!(said.contains("neither a file nor a block device") || said.contains("is no file"), "{said}");
+    }
 }
 
 #[test]

@@ -105,7 +105,7 @@ impl Hypervisor for SoftHypervisor {
             tsc,
         };
         let mut cpu = Cpu::new(&cpu)
-            .map_err(|source| HvError::System { what: "memory for the software CPU".into(), source })?;
+            .map_err(|why| HvError::System { what: "memory for the software CPU".into(), why })?;
         cpu.code.always = Key::of(&[
             (options.plain, Key::PLAIN),
             (options.ungrouped, Key::UNGROUPED),

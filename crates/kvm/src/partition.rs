@@ -41,7 +41,7 @@ impl KvmPartition {
         vm.create_pit2(pit).map_err(failed("KVM_CREATE_PIT2"))?;
         let vm = Arc::new(vm);
         ioctl::map_memory(&vm, &spec.memory)
-            .map_err(|source| HvError::System { what: "KVM_SET_USER_MEMORY_REGION".into(), source })?;
+            .map_err(|why| HvError::System { what: "KVM_SET_USER_MEMORY_REGION".into(), why })?;
         Ok(Self {
             tsc_deadline: vm.check_extension(Cap::TscDeadlineTimer),
             vm,

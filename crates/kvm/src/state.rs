@@ -11,7 +11,7 @@ use kvm_ioctls::VcpuFd;
 
 /// A failed ioctl as the engine's error.
 pub fn failed(what: &str) -> impl Fn(kvm_ioctls::Error) -> HvError + '_ {
-    move |e| HvError::System { what: what.into(), source: std::io::Error::from_raw_os_error(e.errno()) }
+    move |e| HvError::System { what: what.into(), why: std::io::Error::from_raw_os_error(e.errno()) }
 }
 
 pub fn segment_to_kvm(segment: &Segment) -> kvm_segment {
@@ -165,7 +165,7 @@ fn write_extended(vcpu: &VcpuFd, regs: &Registers, xsave: &[u8]) -> Result<(), H
     let mut region = [0; 4096];
     let given = xsave.len().min(region.len());
     region[..given].copy_from_slice(&xsave[..given]);
-    ioctl::set_xsave(vcpu, &region).map_err(|source| HvError::System { what: "KVM_SET_XSAVE".into(), source })
+    ioctl::set_xsave(vcpu, &region).map_err(|why| HvError::System { what: "KVM_SET_XSAVE".into(), why })
 }
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use ireko_vmcore::{Disk, Throttle};
 use rustix::io::{ReadWriteFlags, preadv2};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
 const SECTOR: u64 = 512;
@@ -26,8 +27,18 @@ pub fn open(spec: &DiskSpec) -> Result<Arc<File>, MachineError> {
     if let Some(file) = &spec.file {
         return Ok(file.clone());
     }
-    let opened = OpenOptions::new().read(true).write(!spec.read_only).open(&spec.path);
-    opened.map(Arc::new).map_err(|error| failed(spec, error.to_string()))
+    open_file(&spec.path, spec.read_only).map(Arc::new).map_err(|error| failed(spec, error.to_string()))
+}
+
+/// What has positions: a file or a block device. Of anything else nobody is waited for.
+pub fn open_file(path: &Path, read_only: bool) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    let file = options.read(true).write(!read_only).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let kind = file.metadata()?.file_type();
+    match kind.is_file() || kind.is_block_device() {
+        true => Ok(file),
+        false => Err(io::Error::other("it is neither a file nor a block device; give one of these")),
+    }
 }
 
 impl RawDisk {

@@ -6,8 +6,8 @@ use std::io;
 pub enum MachineError {
     #[error("the {what} `{name}` does not exist; check the path")]
     Missing { what: &'static str, name: String },
-    #[error("the {what} `{name}` cannot be read: {source}")]
-    Unreadable { what: &'static str, name: String, source: io::Error },
+    #[error("the {what} `{name}` cannot be read: {why}")]
+    Unreadable { what: &'static str, name: String, why: io::Error },
     #[error(
         "the {what} `{name}` is larger than the {memory_mib} MiB of memory that the VM has; give it more"
     )]

@@ -25,6 +25,7 @@ pub mod smbios;
 pub mod spec;
 pub mod vm;
 
+pub use disk::open_file;
 pub use engine::processors;
 pub use error::MachineError;
 pub use ireko_vmcore::nesting::{Nesting, World};

@@ -34,10 +34,21 @@ impl Source {
         match self {
             Self::File(path) => {
                 let name = path.display().to_string();
-                let file = File::open(&path).map_err(|error| unreadable(what, &name, error))?;
+                let file =
+                    crate::disk::open_file(&path, true).map_err(|error| unreadable(what, &name, error))?;
                 Ok(Self::Open { name, file: Arc::new(file) })
             }
             other => Ok(other),
+        }
+    }
+
+    /// As `open`; what can be read only once, like a pipe, is read now.
+    fn settle(self, what: &'static str, memory: u64) -> Result<Self, MachineError> {
+        match &self {
+            Self::File(path) if path.metadata().is_ok_and(|meta| !meta.is_file()) => {
+                Ok(Self::Bytes { name: self.name(), data: self.read(what, memory)? })
+            }
+            _ => self.open(what),
         }
     }
 
@@ -60,11 +71,11 @@ impl Source {
     }
 }
 
-fn unreadable(what: &'static str, name: &str, source: std::io::Error) -> MachineError {
+fn unreadable(what: &'static str, name: &str, why: std::io::Error) -> MachineError {
     let name = name.to_owned();
-    match source.kind() {
+    match why.kind() {
         std::io::ErrorKind::NotFound => MachineError::Missing { what, name },
-        _ => MachineError::Unreadable { what, name, source },
+        _ => MachineError::Unreadable { what, name, why },
     }
 }
 
@@ -282,6 +293,14 @@ impl Spec {
     /// Starts with firmware, which loads from a disk.
     pub fn with_firmware(firmware: Firmware) -> Self {
         Self { firmware: Some(firmware), ..Self::without_kernel() }
+    }
+
+    /// With its files open, and what can be read only once read: it does for every start after a reset, too.
+    pub fn settled(self) -> Result<Self, MachineError> {
+        let settle = |source: Option<Source>, what| source.map(|s| s.settle(what, self.memory)).transpose();
+        let (kernel, initrd) = (settle(self.kernel, "kernel")?, settle(self.initrd, "initrd")?);
+        let disks = self.disks.into_iter().map(DiskSpec::open).collect::<Result<_, _>>()?;
+        Ok(Self { kernel, initrd, disks, ..self })
     }
 
     fn without_kernel() -> Self {

@@ -194,6 +194,8 @@ pub struct Vm {
     pub switches: BTreeMap<Guid, String>,
     /// Its worker lives and does not answer: the state is the last one known.
     pub silent: bool,
+    /// Why it is Off, if its last end was not in order.
+    pub end_reason: Option<String>,
 }
 
 /// Of a VM that has turned itself off, or whose worker was killed, what the host's kernel holds is left for who sees that.
@@ -283,7 +285,10 @@ impl Host {
         // It may have ended between the two looks.
         let ended = status.is_none() && state != State::Off && !WorkerLock::held(&directory);
         let (state, silent) = if ended { (State::Off, false) } else { (state, silent) };
-        Vm { config, state, status, run: Run::read(&directory).or(run), switches, silent }
+        let run = Run::read(&directory).or(run);
+        let end_reason =
+            run.as_ref().filter(|_| state == State::Off).and_then(|run| end_reason(run, &directory));
+        Vm { config, state, status, run, switches, silent, end_reason }
     }
 
     fn switches_of(&self, config: &Config) -> BTreeMap<Guid, String> {
@@ -398,18 +403,16 @@ impl Host {
             ports.iter().for_each(|ports| ireko_net::switch::clear(ports, &adapter.id.to_string()));
         }
     }
+}
 
-    /// Why the VM is Off, if its last end was not in order.
-    pub fn why_off(&self, vm: &Vm) -> Option<String> {
-        let run = vm.run.as_ref().filter(|_| vm.state == State::Off)?;
-        match (run.ended, &run.reason) {
-            (Some(_), _) if run.clean => None,
-            (Some(_), Some(reason)) => Some(reason.clone()),
-            _ => Some(format!(
-                "its worker (process {}) died without a word; {}",
-                run.pid,
-                last_words(&self.store.directory(vm.config.id).join(LOG))
-            )),
+/// None of a run that ended in order.
+fn end_reason(run: &Run, directory: &Path) -> Option<String> {
+    match (run.ended, &run.reason) {
+        (Some(_), _) if run.clean => None,
+        (Some(_), Some(reason)) => Some(reason.clone()),
+        _ => {
+            let words = last_words(&directory.join(LOG));
+            Some(format!("its worker (process {}) died without a word; {words}", run.pid))
         }
     }
 }

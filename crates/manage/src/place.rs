@@ -5,14 +5,14 @@
 //! between the look and the step. What was found to be its owner's alone on the whole way stays so.
 
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, mkdirat, openat, openat2, readlinkat,
+    CWD, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, getxattr, mkdirat, openat, openat2, readlinkat,
 };
 use rustix::io::Errno;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Component, Path, PathBuf};
 
@@ -27,8 +27,8 @@ pub enum Refused {
     Shared { path: PathBuf, mode: u32 },
     #[error("{} is a symbolic link, and root follows none outside the system's own directories; give the path that it leads to", path.display())]
     Link { path: PathBuf },
-    #[error("{} cannot be used: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("{} cannot be used: {why}", path.display())]
+    Io { path: PathBuf, why: io::Error },
 }
 
 /// Who asks. Root of a user namespace is no root: the host's files are there as nobody's.
@@ -51,9 +51,18 @@ impl Us {
     }
 }
 
-/// Write permission of anybody but the owner. A group of the owner's own number is the owner alone, as Debian makes users.
-fn others_may_write(stat: &Stat) -> bool {
-    stat.st_mode & 0o002 != 0 || stat.st_mode & 0o020 != 0 && stat.st_gid != stat.st_uid
+/// Write permission of anybody but the owner. A group of the owner's own number is the owner alone, as Debian makes users; but
+/// where there is an access control list, the group's bits are those of everybody whom it names (acl(5)).
+fn others_may_write(opened: impl AsFd, stat: &Stat) -> bool {
+    let group = || stat.st_gid != stat.st_uid || has_access_list(opened);
+    stat.st_mode & 0o002 != 0 || stat.st_mode & 0o020 != 0 && group()
+}
+
+/// Where that can't be told, there may be one.
+fn has_access_list(opened: impl AsFd) -> bool {
+    let path = format!("/proc/self/fd/{}", opened.as_fd().as_raw_fd());
+    let mut nothing: [u8; 0] = [];
+    !matches!(getxattr(path, "system.posix_acl_access", &mut nothing), Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
 fn is_sticky(stat: &Stat) -> bool {
@@ -76,7 +85,7 @@ pub fn claim(path: &Path) -> Result<(), Refused> {
 /// As [`claim`] for a place that may not be there yet: nothing is made.
 pub fn check(path: &Path) -> Result<(), Refused> {
     match Walk::new(Us::now(), false).to(path) {
-        Err(Refused::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(Refused::Io { why, .. }) if why.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
 }
@@ -96,8 +105,8 @@ impl Walk {
         Self { us, make, at: PathBuf::from("/"), system: true, links: 0 }
     }
 
-    fn failed(&self, source: impl Into<io::Error>) -> Refused {
-        Refused::Io { path: self.at.clone(), source: source.into() }
+    fn failed(&self, why: impl Into<io::Error>) -> Refused {
+        Refused::Io { path: self.at.clone(), why: why.into() }
     }
 
     fn to(&mut self, path: &Path) -> Result<(), Refused> {
@@ -110,7 +119,7 @@ impl Walk {
             let next = self.step(&here, &name)?;
             let stat = fstat(&next).map_err(|error| self.failed(error))?;
             if kind(&stat) != FileType::Symlink {
-                self.judge(&stat, rest.is_empty())?;
+                self.judge(&next, &stat, rest.is_empty())?;
                 here = next;
                 continue;
             }
@@ -144,7 +153,7 @@ impl Walk {
     }
 
     /// A directory on the way, or (`last`) the one that is meant.
-    fn judge(&mut self, stat: &Stat, last: bool) -> Result<(), Refused> {
+    fn judge(&mut self, opened: &OwnedFd, stat: &Stat, last: bool) -> Result<(), Refused> {
         let (path, owner) = (self.at.clone(), stat.st_uid);
         if kind(stat) != FileType::Directory {
             return Err(self.failed(Errno::NOTDIR));
@@ -152,7 +161,7 @@ impl Walk {
         if self.us.root && !self.us.trusts(owner) {
             return Err(Refused::Foreign { path, owner });
         }
-        if others_may_write(stat) {
+        if others_may_write(opened, stat) {
             let mode = stat.st_mode & 0o7777;
             match (is_sticky(stat), last) {
                 (false, _) => return Err(Refused::Writable { path, mode }),
@@ -184,20 +193,40 @@ fn names(path: &Path) -> VecDeque<OsString> {
     path.components().filter_map(name).collect()
 }
 
-/// A file below a directory of ours, reached through no link: a plain one, that only root and we could have written.
+/// A file below a directory of ours, reached through no link and through no directory in which others may put theirs: a plain
+/// one, that only root and we could have written.
 pub fn open_below(directory: &Path, name: &str) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-    let opened = File::open(directory)?;
+    let mut here = OwnedFd::from(File::open(directory)?);
+    let mut at = directory.to_owned();
+    let mut rest = names(Path::new(name));
+    let last = rest.pop_back().ok_or(Errno::NOENT)?;
+    written_by_us(&here, FileType::Directory).map_err(|why| of(&at, why))?;
+    for name in rest {
+        here = step_below(&here, &name, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        at.push(name);
+        written_by_us(&here, FileType::Directory).map_err(|why| of(&at, why))?;
+    }
+    let file = step_below(&here, &last, OFlags::RDONLY | OFlags::NONBLOCK)?;
+    written_by_us(&file, FileType::RegularFile).map_err(io::Error::other)?;
+    Ok(file.into())
+}
+
+fn of(directory: &Path, why: String) -> io::Error {
+    io::Error::other(format!("of its directory {}: {why}", directory.display()))
+}
+
+/// One name, in this very directory.
+fn step_below(here: &OwnedFd, name: &OsString, flags: OFlags) -> io::Result<OwnedFd> {
     let how = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
-    let file: File = match openat2(&opened, name, flags, Mode::empty(), how) {
+    let flags = flags | OFlags::CLOEXEC;
+    match openat2(here, name, flags, Mode::empty(), how) {
         // Linux before 5.6, and what filters system calls that it does not know.
-        Err(Errno::NOSYS | Errno::PERM) => {
-            openat(&opened, name, flags | OFlags::NOFOLLOW, Mode::empty())?.into()
+        Err(Errno::NOSYS | Errno::PERM) if name != ".." => {
+            openat(here, name, flags | OFlags::NOFOLLOW, Mode::empty())
         }
-        other => other.map_err(no_link)?.into(),
-    };
-    written_by_us(&file)?;
-    Ok(file)
+        other => other,
+    }
+    .map_err(no_link)
 }
 
 fn no_link(error: Errno) -> io::Error {
@@ -207,18 +236,18 @@ fn no_link(error: Errno) -> io::Error {
     }
 }
 
-fn written_by_us(file: &File) -> io::Result<()> {
-    let (stat, us) = (fstat(file)?, Us::now());
-    let why = if kind(&stat) != FileType::RegularFile {
-        "it is no file".into()
+fn written_by_us(opened: &OwnedFd, wanted: FileType) -> Result<(), String> {
+    let (stat, us) = (fstat(opened).map_err(|error| io::Error::from(error).to_string())?, Us::now());
+    let mode = stat.st_mode & 0o7777;
+    if kind(&stat) != wanted {
+        Err("it is no file".into())
     } else if us.root && !us.trusts(stat.st_uid) {
-        format!("it belongs to user {}, and root uses only what is root's own", stat.st_uid)
-    } else if others_may_write(&stat) {
-        format!("others may write it (mode {:04o}); make it your own with mode 0600", stat.st_mode & 0o7777)
+        Err(format!("it belongs to user {}, and root uses only what is root's own", stat.st_uid))
+    } else if others_may_write(opened, &stat) {
+        Err(format!("others may write it (mode {mode:04o}); take that from them with chmod go-w"))
     } else {
-        return Ok(());
-    };
-    Err(io::Error::other(why))
+        Ok(())
+    }
 }
 
 /// A file that only its owner, who is us, may read.
@@ -291,6 +320,31 @@ mod tests {
             mode(path, 0o755);
         }
         claim(&home).unwrap();
+    }
+
+    /// `setfacl -m u:12345:rwx`, as the kernel takes it: owner, that user, group, mask and others.
+    fn give_to_another(path: &Path) -> bool {
+        let entry = |tag: u16, rights: u16, id: u32| {
+            [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+        };
+        let of_all = u32::MAX;
+        let entries = [(1, 7, of_all), (2, 7, 12_345), (4, 5, of_all), (0x10, 7, of_all), (0x20, 5, of_all)];
+        let list = entries.iter().flat_map(|&(tag, rights, id)| entry(tag, rights, id));
+        let list: Vec<u8> = 2u32.to_le_bytes().into_iter().chain(list).collect();
+        let flags = rustix::fs::XattrFlags::empty();
+        let set = rustix::fs::setxattr(path, "system.posix_acl_access", &list, flags).is_ok();
+        if !set {
+            eprintln!("skipped: the file system of {} keeps no access control lists", path.display());
+        }
+        set
+    }
+
+    #[test]
+    fn whom_an_access_control_list_names_is_others() {
+        let (_scratch, home) = place();
+        if give_to_another(&home) {
+            assert!(matches!(claim(&home), Err(Refused::Writable { .. })));
+        }
     }
 
     #[test]
@@ -384,5 +438,15 @@ mod tests {
         mode(&scratch.path().join("file"), 0o666);
         assert!(open("file").unwrap_err().contains("others may write"));
         assert!(open("../file").is_err());
+    }
+
+    #[test]
+    fn a_file_in_a_directory_that_others_may_write_is_refused() {
+        let (scratch, home) = place();
+        fs::write(home.join("file"), "").unwrap();
+        let open = || open_below(scratch.path(), "way/home/file").map_err(|error| error.to_string());
+        open().unwrap();
+        mode(home.parent().unwrap(), 0o777);
+        assert!(open().unwrap_err().contains("others may write it (mode 0777)"));
     }
 }

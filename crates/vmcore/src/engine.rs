@@ -149,8 +149,8 @@ impl Stop {
 /// What an engine could not do.
 #[derive(Debug, thiserror::Error)]
 pub enum HvError {
-    #[error("{what}: {source}")]
-    System { what: String, source: std::io::Error },
+    #[error("{what}: {why}")]
+    System { what: String, why: std::io::Error },
     #[error("{0}")]
     Unsupported(String),
 }

@@ -41,8 +41,8 @@ pub static OPERATIONS: &[Operation] = &[
 
 const SET: &[Parameter] = &[
     START_WITH,
-    path("Kernel", "A kernel (bzImage, ELF, multiboot); $null is the built-in image."),
-    path("Initrd", "The initial root file system, or $null."),
+    path("Kernel", "A kernel (bzImage, ELF, multiboot); empty, it is the built-in image."),
+    path("Initrd", "The initial root file system; empty, there is none."),
     text("CommandLine", "The kernel's command line, or more of the built-in image's."),
 ];
 
@@ -103,12 +103,11 @@ pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result
 fn file(arguments: &Arguments, name: &str) -> Result<Option<PathBuf>, Failure> {
     let Some(path) = arguments.text(name).filter(|path| !path.is_empty()) else { return Ok(None) };
     let path = super::disk::absolute(path)?;
-    if !path.is_file() {
-        return Err(Failure::invalid(format!(
-            "The file '{}' does not exist; check the path.",
-            path.display()
-        ))
-        .about(path.display().to_string()));
-    }
-    Ok(Some(path))
+    let why = match path.metadata() {
+        Ok(meta) if meta.is_file() => return Ok(Some(path)),
+        Ok(_) => "is no file; give one",
+        Err(_) => "does not exist; check the path",
+    };
+    let shown = path.display().to_string();
+    Err(Failure::invalid(format!("The file '{shown}' {why}.")).about(shown))
 }

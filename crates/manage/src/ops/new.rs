@@ -188,9 +188,6 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     }
     let facts = call.host.surroundings.host();
     for vm in call.host.vms(configs) {
-        if let Some(why) = call.host.why_off(&vm) {
-            call.warn(format!("'{}' is Off: {why}", vm.config.name));
-        }
         let record = records::vm(&vm, &facts);
         call.give(record);
     }

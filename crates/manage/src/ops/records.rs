@@ -30,13 +30,19 @@ fn cpu_usage(vm: &Vm, host: &HostFacts) -> i64 {
     (load * 100.0 / f64::from(host.logical_processors)).round().clamp(0.0, 100.0) as i64
 }
 
-pub fn status_text(vm: &Vm) -> &'static str {
-    if vm.silent {
-        "Not responding"
-    } else if vm.state == State::Off && vm.run.as_ref().is_some_and(|run| !run.clean) {
-        "The last run did not end in order"
-    } else {
-        "Operating normally"
+/// On one line. All of a reason is in EndReason.
+fn status_text(vm: &Vm) -> String {
+    const LONGEST: usize = 100;
+    let reason = vm.end_reason.as_deref().and_then(|reason| reason.lines().next());
+    match reason {
+        _ if vm.silent => "Not responding".into(),
+        None => "Operating normally".into(),
+        Some(line) => {
+            let line = crate::render::printable(line);
+            let cut: String = line.chars().take(LONGEST).collect();
+            let more = if cut.len() < line.len() { "…" } else { "" };
+            format!("Ended: {cut}{more}")
+        }
     }
 }
 
@@ -91,6 +97,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("Limits", vm.status.as_ref().and_then(|status| status.limits.clone()).unwrap_or_default())
         .with("NestedWorlds", vm.status.as_ref().map_or(Some(0), |status| status.worlds))
         .with("WorkerProcessId", vm.status.as_ref().map(|status| status.pid))
+        .with("EndReason", vm.end_reason.as_deref().unwrap_or_default())
         .with("Jail", jail(vm))
 }
 

@@ -546,7 +546,9 @@ fn a_vm_whose_worker_was_killed_is_off_with_the_reason() {
     Run { pid: 77, started: 1, ..Run::default() }.write(&world.host.store.directory(id)).unwrap();
     let answer = world.ok("Get-VM", &[vm("vm")]);
     assert_eq!(answer.records[0].property("State"), Some(&"Off".into()));
-    assert!(answer.warnings[0].contains("process 77"));
+    let shown = |name| answer.records[0].property(name).unwrap().to_string();
+    assert!(shown("Status").starts_with("Ended: its worker (process 77) died without a word"));
+    assert!(shown("EndReason").contains("process 77"));
 }
 
 #[test]

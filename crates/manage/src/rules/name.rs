@@ -8,6 +8,11 @@ pub fn check(name: &str) -> Result<(), String> {
         return Err(format!("The name \"{}\" is blank; give one that can be seen.", name.escape_default()));
     }
     check_characters("name", name)?;
+    if name.trim() != name {
+        return Err(format!(
+            "The name \"{name}\" begins or ends with a space, which nobody sees; leave it out."
+        ));
+    }
     let length = name.chars().count();
     if length > LONGEST {
         return Err(format!("The name has {length} characters; {LONGEST} are the most, so shorten it."));
@@ -81,7 +86,7 @@ mod tests {
         for name in ["../x y", "größe", "\u{5e9}\u{5dc}\u{5d5}\u{5dd}", "\u{1f40c}"] {
             assert!(check(name).is_ok(), "{name:?}");
         }
-        for name in ["", " ", "\u{a0}", "a\nb", "a\x1b[2J", "a\u{9b}b", &"x".repeat(101)] {
+        for name in ["", " ", "\u{a0}", "a\nb", "a\x1b[2J", "a\u{9b}b", " a", "a ", &"x".repeat(101)] {
             assert!(check(name).is_err(), "{name:?}");
         }
     }

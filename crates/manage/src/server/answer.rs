@@ -5,7 +5,7 @@ use super::problem::{self, Problem};
 use super::reply::{self, Body, Reply};
 use super::room::Place;
 use super::route::{self, Found, Route};
-use super::{Server, input, openapi};
+use super::{Server, gate, input, openapi};
 use crate::host::Host;
 use crate::operation::{Answer, Arguments, Question, Surface, invoke};
 use crate::value::{Kind, Record};
@@ -92,8 +92,7 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
     let bytes = match timeout(BODY_PATIENCE, limited.collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            let why = format!("The body is larger than {MOST_BYTES} bytes, which no request of ours needs.");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", why));
+            return Err(gate::too_large());
         }
         Ok(Err(error)) => {
             let why = format!("The body did not come as announced: {error}.");

@@ -130,8 +130,7 @@ fn listen(tcp: Tcp) -> Result<TcpDoor, ServeError> {
     if !address.ip().to_canonical().is_loopback() && tcp.tls.is_none() {
         return Err(ServeError::Remote(address));
     }
-    let listener =
-        std::net::TcpListener::bind(address).map_err(|source| ServeError::Listen { address, source })?;
+    let listener = std::net::TcpListener::bind(address).map_err(|why| ServeError::Listen { address, why })?;
     let gate = Gate::tcp(tcp.token, &tcp.names, tcp.tls.is_some());
     Ok(TcpDoor { listener, gate, tls: tcp.tls.map(|tls| tls.acceptor) })
 }
@@ -157,7 +156,7 @@ fn bind(path: &Path) -> Result<UnixListener, ServeError> {
         let _ = fs::remove_dir_all(&nursery);
         bound
     };
-    made().map_err(|source| ServeError::Socket { path: path.to_owned(), source })
+    made().map_err(|why| ServeError::Socket { path: path.to_owned(), why })
 }
 
 fn directory_of(path: &Path) -> &Path {

@@ -4,11 +4,14 @@
 //! A browser on this machine can be made to send requests by any page that it shows, also under a name that the page's owner
 //! lets point here (DNS rebinding). `Host` and `Origin` tell: pages cannot choose them.
 
+use super::answer::MOST_BYTES;
 use super::problem::Problem;
 use super::token::Token;
-use hyper::header::{AUTHORIZATION, AsHeaderName, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING};
+use hyper::header::{
+    AUTHORIZATION, AsHeaderName, CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, ORIGIN, TRANSFER_ENCODING,
+};
 use hyper::http::uri::Authority;
-use hyper::{Request, StatusCode, Version};
+use hyper::{Request, StatusCode};
 use std::net::IpAddr;
 
 /// One door's rules.
@@ -49,9 +52,18 @@ pub fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
+pub fn too_large() -> Problem {
+    let why = format!("The body is larger than {MOST_BYTES} bytes, which no request of ours needs.");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "BodyTooLarge", why)
+}
+
 /// A body in chunks could have a Content-Length, too, and who reads one and who reads the other differ in where the next
 /// request begins. A server may ask for the one way (RFC 9112, 6.3).
 fn has_length(headers: &HeaderMap) -> Result<(), Problem> {
+    let announced = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > MOST_BYTES as u64) {
+        return Err(too_large());
+    }
     if !headers.contains_key(TRANSFER_ENCODING) {
         return Ok(());
     }
@@ -68,7 +80,7 @@ fn only(headers: &HeaderMap, name: impl AsHeaderName) -> Result<Option<&HeaderVa
     }
 }
 
-/// Whom a request means; only HTTP/1.0 may leave it out (RFC 9112, 3.2).
+/// Whom a request means. HTTP/1.0 may leave it out (RFC 9112, 3.2), but nobody needs that here.
 fn host<B>(request: &Request<B>) -> Result<String, Problem> {
     let wrong = || {
         let why = "A request must have one Host header, with a name or an address.";
@@ -81,7 +93,6 @@ fn host<B>(request: &Request<B>) -> Result<String, Problem> {
     }
     match header {
         Some(value) => value.to_str().map(str::to_owned).map_err(|_| wrong()),
-        None if request.version() == Version::HTTP_10 => Ok(String::new()),
         None => Err(wrong()),
     }
 }
@@ -106,13 +117,15 @@ fn same_origin(headers: &HeaderMap, host: &str, scheme: Option<&str>) -> Result<
 
 impl TcpGate {
     fn is_meant(&self, host: &str) -> Result<(), Problem> {
-        let named = host.parse::<Authority>().is_ok_and(|authority| {
-            let name = authority.host();
-            let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
-            // An address as a name is nobody's to point elsewhere.
-            let known = bare.trim_end_matches('.').to_lowercase();
-            bare.parse::<IpAddr>().is_ok() || self.names.contains(&known)
-        });
+        // A name before an @ is no part of any Host header (RFC 9110, 7.2).
+        let named = !host.contains('@')
+            && host.parse::<Authority>().is_ok_and(|authority| {
+                let name = authority.host();
+                let bare = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(name);
+                // An address as a name is nobody's to point elsewhere.
+                let known = bare.trim_end_matches('.').to_lowercase();
+                bare.parse::<IpAddr>().is_ok() || self.names.contains(&known)
+            });
         if named {
             return Ok(());
         }
@@ -167,9 +180,14 @@ mod tests {
         {
             assert_eq!(said(&gate, &[("host", host), ("authorization", TOKEN)]), 200, "{host}");
         }
-        for host in
-            ["evil.example", "localhost.evil.example:8006", "10.0.0.1.evil.example", "", "x@localhost@y"]
-        {
+        for host in [
+            "evil.example",
+            "localhost.evil.example:8006",
+            "10.0.0.1.evil.example",
+            "",
+            "x@localhost@y",
+            "evil@127.0.0.1",
+        ] {
             assert_eq!(said(&gate, &[("host", host), ("authorization", TOKEN)]), 421, "{host}");
         }
     }
@@ -218,6 +236,22 @@ mod tests {
         assert_eq!(said(&gate, &[("host", "evil.example")]), 421);
         assert_eq!(said(&gate, &[("host", "localhost"), ("origin", "http://evil.example")]), 403);
         assert_eq!(said(&gate, &[("host", "localhost")]), 401);
+    }
+
+    #[test]
+    fn a_body_that_is_announced_as_too_large_is_not_waited_for() {
+        for gate in [Gate::default(), gate(false)] {
+            for (length, answer) in [("1073741824", 413), ("18446744073709551615", 413), ("1048576", 200)] {
+                let headers = [("host", "localhost"), ("content-length", length), ("authorization", TOKEN)];
+                assert_eq!(said(&gate, &headers), answer, "{length}");
+            }
+        }
+    }
+
+    #[test]
+    fn http_1_0_has_a_host_here_too() {
+        let request = Request::builder().version(hyper::Version::HTTP_10).uri("/vms").body(()).unwrap();
+        assert_eq!(Gate::default().admit(&request).unwrap_err().status.as_u16(), 400);
     }
 
     #[test]

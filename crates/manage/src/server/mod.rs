@@ -48,12 +48,12 @@ use tokio::time::Instant;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    #[error("the socket {} cannot be made: {source}", path.display())]
-    Socket { path: PathBuf, source: io::Error },
+    #[error("the socket {} cannot be made: {why}", path.display())]
+    Socket { path: PathBuf, why: io::Error },
     #[error("another server answers on {}; stop it, or give another --socket", .0.display())]
     Taken(PathBuf),
-    #[error("the address {address} cannot be listened on: {source}")]
-    Listen { address: SocketAddr, source: io::Error },
+    #[error("the address {address} cannot be listened on: {why}")]
+    Listen { address: SocketAddr, why: io::Error },
     #[error(
         "{0} can be reached from other machines and HTTP hides nothing on its way; say --tls (or give a certificate with --tls-certificate and --tls-key), or listen on 127.0.0.1"
     )]

@@ -320,6 +320,7 @@ fn sample() -> (Vm, HostFacts) {
             run: None,
             switches: Default::default(),
             silent: false,
+            end_reason: None,
         },
         host,
     )

@@ -37,8 +37,8 @@ pub enum StoreError {
     NoHome,
     #[error("You do not have the required permission to complete this task: {} belongs to somebody else.", path.display())]
     Denied { path: PathBuf },
-    #[error("the store cannot use {}: {source}", path.display())]
-    Io { path: PathBuf, source: io::Error },
+    #[error("the store cannot use {}: {why}", path.display())]
+    Io { path: PathBuf, why: io::Error },
     #[error("the home of the virtual machines is not used: {0}")]
     Refused(Refused),
     #[error("there is no virtual machine with the id {0}")]
@@ -56,9 +56,9 @@ pub enum StoreError {
 
 impl StoreError {
     fn io(path: &Path) -> impl FnOnce(io::Error) -> Self + '_ {
-        |source| match source.kind() {
+        |why| match why.kind() {
             io::ErrorKind::PermissionDenied => Self::Denied { path: path.to_owned() },
-            _ => Self::Io { path: path.to_owned(), source },
+            _ => Self::Io { path: path.to_owned(), why },
         }
     }
 }
@@ -88,7 +88,7 @@ impl Store {
         let store = Self { home: home.into() };
         for directory in [store.home(), &store.vms()] {
             place::claim(directory).map_err(|refused| match refused {
-                Refused::Io { path, source } => StoreError::io(&path)(source),
+                Refused::Io { path, why } => StoreError::io(&path)(why),
                 other => StoreError::Refused(other),
             })?;
         }
@@ -203,7 +203,7 @@ impl Store {
 fn write_config(directory: &Path, config: &Config) -> Result<(), StoreError> {
     let path = directory.join(config::FILE);
     let mut text = serde_json::to_vec_pretty(config)
-        .map_err(|error| StoreError::Io { path: path.clone(), source: io::Error::other(error) })?;
+        .map_err(|error| StoreError::Io { path: path.clone(), why: io::Error::other(error) })?;
     text.push(b'\n');
     // Nobody would read it again.
     if text.len() as u64 > atomic::LIMIT {

@@ -121,7 +121,7 @@ impl Store {
 
 fn write(path: PathBuf, switch: &Switch) -> Result<(), StoreError> {
     let mut text = serde_json::to_vec_pretty(switch)
-        .map_err(|error| StoreError::Io { path: path.clone(), source: io::Error::other(error) })?;
+        .map_err(|error| StoreError::Io { path: path.clone(), why: io::Error::other(error) })?;
     text.push(b'\n');
     atomic::write(&path, &text).map_err(StoreError::io(&path))
 }

@@ -1,9 +1,10 @@
 //! A disk that two VMs write to is lost: who has it open is kept in a lock on its file.
 
 use crate::store::{Config, Disk, Store, WorkerLock};
+use ireko_machine::open_file;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-use std::fs::{File, OpenOptions, metadata};
+use std::fs::{File, metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -34,10 +35,7 @@ impl Drop for DiskLocks {
 
 fn take(store: &Store, config: &Config, disk: &Disk) -> Result<Arc<File>, String> {
     let path = disk.path.display();
-    let file = OpenOptions::new()
-        .read(true)
-        .write(!disk.read_only)
-        .open(&disk.path)
+    let file = open_file(&disk.path, disk.read_only)
         .map_err(|error| format!("the disk '{path}' cannot be opened: {error}; check the path"))?;
     let operation = match disk.read_only {
         true => FlockOperation::NonBlockingLockShared,

@@ -124,7 +124,8 @@ const MODEL: [Row; 19] = [
         |m| {
             let reads =
                 |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Rdtsc | Mnemonic::Rdtscp | Mnemonic::Str);
-            m.soft.as_ref().is_some_and(|s| s.end == m.native.end) && m.inside().iter().any(reads)
+            let same = |s: &Outcome| (s.end.vector, s.state.rip) == (m.native.end.vector, m.native.state.rip);
+            m.soft.as_ref().is_some_and(same) && m.inside().iter().any(reads)
         },
     ),
     ("POPA that faults leaves what it popped until then", |m| {
