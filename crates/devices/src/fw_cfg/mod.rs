@@ -14,6 +14,8 @@ pub const PLACES: [u64; 2] = [0x510, 0x514];
 const DMA_REGION: usize = 1;
 /// DMA copies so much at a time.
 const PIECE: usize = 0x1_0000;
+/// So many zeros DMA gives past an item's end. The processor waits for it, and whoever wants to pause the VM waits with it.
+const MOST_ZEROS: usize = 16 << 20;
 
 /// The items, and how far the selected one was read.
 pub struct FwCfg {
@@ -110,6 +112,10 @@ impl FwCfg {
     }
 
     fn copy(&mut self, address: u64, length: usize) -> bool {
+        let left = self.items.get(&self.selected).map_or(0, |item| item.len().saturating_sub(self.offset));
+        if length > left + MOST_ZEROS {
+            return false;
+        }
         let mut piece = vec![0; length.min(PIECE)];
         (0..length).step_by(PIECE).all(|done| {
             let part = &mut piece[..(length - done).min(PIECE)];

@@ -76,6 +76,14 @@ fn dma_to_where_no_memory_is_fails() {
 }
 
 #[test]
+fn dma_of_zeros_without_end_fails_before_it_begins() {
+    let mut fw_cfg = fw_cfg();
+    let control = 0x20 << 16 | CONTROL_SELECT | CONTROL_READ;
+    assert_eq!(dma(&mut fw_cfg, control, 17 << 20, TARGET), CONTROL_ERROR);
+    assert_eq!(at_target(&fw_cfg, 3), [0; 3]);
+}
+
+#[test]
 fn nothing_can_be_written() {
     let mut fw_cfg = fw_cfg();
     assert_eq!(dma(&mut fw_cfg, 0x20 << 16 | CONTROL_SELECT | CONTROL_WRITE, 1, TARGET), CONTROL_ERROR);
