@@ -71,7 +71,7 @@ struct Machine {
     pci: Arc<PciBus>,
     pic: Pic,
     ioapic: IoApic,
-    services: Vec<Arc<Service>>,
+    services: Vec<Arc<dyn Service>>,
 }
 
 impl Machine {
@@ -99,7 +99,7 @@ fn machine() -> Machine {
     let pci = PciBus::behind(shared(chipset::HostBridge::q35(ECAM)), wires);
     pci.add_function(7, 0, shared(chipset::IsaBridge::ich9(router))).unwrap();
     pci.add_function(7, 3, shared(chipset::PmBridge::new())).unwrap();
-    let mut services = Vec::new();
+    let mut services: Vec<Arc<dyn Service>> = Vec::new();
     let mut add = |slot, function: Arc<Mutex<VirtioPci>>| {
         services.push(lock(&function).service());
         pci.add(slot, function).unwrap();

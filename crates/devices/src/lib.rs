@@ -25,6 +25,8 @@ pub mod pic;
 pub mod pit;
 pub mod rtc;
 pub mod serial;
+pub mod service;
+pub mod storage;
 pub mod testdev;
 pub mod virtio;
 
@@ -40,8 +42,9 @@ pub use pic::Pic;
 pub use pit::Pit;
 pub use rtc::Rtc;
 pub use serial::Serial;
+pub use service::Service;
 pub use testdev::{DebugExit, TestDevice};
-pub use virtio::{ConsoleInput, NetInput, Service, VirtioDevice, VirtioPci};
+pub use virtio::{ConsoleInput, NetInput, VirtioDevice, VirtioPci};
 
 use ireko_vmcore::Msi;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -2,10 +2,10 @@
 
 use crate::ending::Ending;
 use crate::{MachineError, Outcome};
-use ireko_devices::{Service, VirtioPci};
+use ireko_devices::Service;
 use ireko_vmcore::{OnThread, Work};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What the host does not give back within this time is waited for no more: it cannot reach the guest.
@@ -14,7 +14,7 @@ const PATIENCE: Duration = Duration::from_millis(300);
 /// Cheap to clone.
 #[derive(Clone, Default)]
 pub struct DeviceThreads {
-    services: Vec<Arc<Service>>,
+    services: Vec<Arc<dyn Service>>,
     ending: Ending,
     first: OnThread,
 }
@@ -25,20 +25,14 @@ impl DeviceThreads {
     }
 
     /// `name` is the thread's.
-    pub fn start(
-        &mut self,
-        name: String,
-        kind: Work,
-        function: &Mutex<VirtioPci>,
-    ) -> Result<(), MachineError> {
-        let service = function.lock().unwrap_or_else(PoisonError::into_inner).service();
+    pub fn start(&mut self, name: String, kind: Work, service: Arc<dyn Service>) -> Result<(), MachineError> {
         self.services.push(service.clone());
         let (ending, first, what) = (self.ending.clone(), self.first.clone(), name.clone());
         std::thread::Builder::new()
             .name(name)
             .spawn(move || {
                 first.begin(kind);
-                run(&service, &what, &ending);
+                run(&*service, &what, &ending);
             })
             .map_err(|error| MachineError::Platform(format!("no thread for a device: {error}")))?;
         Ok(())
@@ -46,7 +40,7 @@ impl DeviceThreads {
 
     /// When it comes back no device writes to guest memory.
     pub fn pause(&self) {
-        self.rest(Service::pause);
+        self.rest(|service, patience| service.pause(patience));
     }
 
     pub fn resume(&self) {
@@ -59,19 +53,19 @@ impl DeviceThreads {
 
     /// Whether all that was asked of the host when it ended is done.
     pub fn rests(&self) -> bool {
-        self.rest(Service::rests)
+        self.rest(|service, patience| service.rests(patience))
     }
 
     /// For all of them together as long as for one.
-    fn rest(&self, one: impl Fn(&Service, Duration) -> bool) -> bool {
+    fn rest(&self, one: impl Fn(&dyn Service, Duration) -> bool) -> bool {
         let until = Instant::now() + PATIENCE;
         let left = || until.saturating_duration_since(Instant::now());
         // All are asked, also behind one that does not rest.
-        self.services.iter().filter(|service| !one(service, left())).count() == 0
+        self.services.iter().filter(|service| !one(&***service, left())).count() == 0
     }
 }
 
-fn run(service: &Service, name: &str, ending: &Ending) {
+fn run(service: &dyn Service, name: &str, ending: &Ending) {
     // A panic is our mistake, but the guest's end and not this process's.
     if catch_unwind(AssertUnwindSafe(|| service.run())).is_err() {
         ending.end(Outcome::Failed(format!("a panic in the device {name}")));

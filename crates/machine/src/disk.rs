@@ -2,7 +2,8 @@
 
 use crate::{DiskSpec, MachineError};
 use ireko_vmcore::{Disk, Throttle};
-use rustix::io::{ReadWriteFlags, preadv2};
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, ReadWriteFlags, preadv2};
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
@@ -51,6 +52,18 @@ impl RawDisk {
         }
         Ok(Self { file, size, read_only: spec.read_only, throttle: spec.throttle.clone() })
     }
+
+    /// Gives the range back to the file system: it reads as zeros then. False: it cannot do that.
+    fn punch(&self, offset: u64, len: u64) -> io::Result<bool> {
+        if self.read_only || offset.checked_add(len).is_none_or(|end| end > self.size) {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        match fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len) {
+            Ok(()) => Ok(true),
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV | Errno::INVAL | Errno::PERM) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 impl Disk for RawDisk {
@@ -80,5 +93,11 @@ impl Disk for RawDisk {
     }
     fn flush(&mut self) -> io::Result<()> {
         self.file.sync_data()
+    }
+    fn write_zeroes(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        if self.punch(offset, len)? { Ok(()) } else { self.write_every_zero(offset, len) }
+    }
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.punch(offset, len).map(drop)
     }
 }

@@ -31,7 +31,7 @@ pub fn add(
         let NicSpec { mac, port } = nic.clone();
         let (function, input) = virtio::net(memory.clone(), msi.clone(), pci.intx(slot), mac, port.clone());
         let name = format!("net{}", slot - FIRST);
-        threads.start(name.clone(), Work::Network, &function)?;
+        threads.start(name.clone(), Work::Network, virtio::service(&function))?;
         pci.add(slot, function)?;
         let first = spec.on_thread.clone();
         std::thread::Builder::new()

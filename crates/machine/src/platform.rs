@@ -193,7 +193,7 @@ fn add_pci(
     let pci = pci_bus(around, wire)?;
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
     let mut add = |slot, name: String, kind, function: Arc<Mutex<VirtioPci>>| {
-        threads.start(name, kind, &function)?;
+        threads.start(name, kind, virtio::service(&function))?;
         Ok::<_, MachineError>(pci.add(slot, function)?)
     };
     let rng = VirtioPci::new(Box::new(virtio::Rng::host()), memory.clone(), msi.clone(), pci.intx(rng_slot));
@@ -227,11 +227,11 @@ fn add_memory(
     const MEM: u8 = 30;
     let (memory, msi) = (&around.memory, msi_sink(&around.partition));
     let (function, balloon) = virtio::balloon(memory.clone(), msi.clone(), pci.intx(balloon_slot));
-    threads.start("balloon0".into(), Work::Device, &function)?;
+    threads.start("balloon0".into(), Work::Device, virtio::service(&function))?;
     pci.add(balloon_slot, function)?;
     let hot = match virtio::mem(memory.clone(), msi, pci.intx(MEM)) {
         Some((function, hot)) => {
-            threads.start("mem0".into(), Work::Device, &function)?;
+            threads.start("mem0".into(), Work::Device, virtio::service(&function))?;
             pci.add(MEM, function)?;
             Some(hot)
         }

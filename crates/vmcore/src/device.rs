@@ -33,4 +33,24 @@ pub trait Disk: Send {
     }
     fn write_at(&mut self, offset: u64, data: &[u8]) -> std::io::Result<()>;
     fn flush(&mut self) -> std::io::Result<()>;
+    /// Makes a range read as zeros, and gives what it takes back where that is possible.
+    fn write_zeroes(&mut self, offset: u64, len: u64) -> std::io::Result<()> {
+        self.write_every_zero(offset, len)
+    }
+    /// The same where nothing better is possible.
+    fn write_every_zero(&mut self, offset: u64, len: u64) -> std::io::Result<()> {
+        static ZEROS: [u8; 1 << 15] = [0; 1 << 15];
+        let mut done = 0;
+        while done < len {
+            let part = (len - done).min(ZEROS.len() as u64);
+            self.write_at(offset + done, &ZEROS[..part as usize])?;
+            done += part;
+        }
+        Ok(())
+    }
+    /// A range that nobody needs any more: it may read as anything.
+    fn discard(&mut self, offset: u64, len: u64) -> std::io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
 }

@@ -1,105 +1,87 @@
-//! The block device (5.2) over a [`Disk`].
+//! The block device (5.2) over a [`Drive`].
 
-use super::regs::{SECTOR, TYPE_BLOCK};
+use super::regs::TYPE_BLOCK;
 use super::{Broken, Buffers, Output, Registers, VirtioDevice};
 use crate::access::value;
-use ireko_vmcore::{Disk, Throttle};
-use std::io::{self, Read, Write};
+use crate::storage::{Drive, Failure, SECTOR, Zeroing};
+use ireko_vmcore::Disk;
+use std::io::{Read, Write};
 use std::sync::Arc;
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_S_IOERR,
-    VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN,
-    VIRTIO_BLK_T_OUT,
+    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
+    VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP,
+    VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
+    VIRTIO_BLK_T_WRITE_ZEROES,
 };
 
 const QUEUE_SIZE: u16 = 256;
 /// Segments of a request: the queue but header and status.
 const SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
-/// What moves at a time.
-const CHUNK: u64 = 1 << 17;
 const SERIAL_SIZE: usize = 20;
-
-/// What counts as one operation, as Hyper-V normalizes them.
-const OPERATION: u64 = 8 << 10;
 /// The most that is attempted.
 const ATTEMPT: u64 = 1 << 15;
+/// Sectors of one range to discard or zero, and how many ranges a request has.
+const RANGE_SECTORS: u32 = 1 << 22;
+const RANGES: u32 = 32;
+/// A range: sector, number of sectors, flags (5.2.6).
+const RANGE_SIZE: usize = 16;
+const RANGE_UNMAP: u32 = 1;
 
 /// A disk.
 pub struct Blk {
-    disk: Box<dyn Disk>,
-    serial: [u8; SERIAL_SIZE],
-    chunk: Vec<u8>,
-    throttle: Arc<Throttle>,
+    drive: Drive,
 }
 
 impl Blk {
     /// `serial` is what the guest sees as the disk's identity; 20 bytes of it count.
     pub fn new(disk: Box<dyn Disk>, serial: &str) -> Self {
-        let mut id = [0; SERIAL_SIZE];
-        crate::access::copy_in(&mut id, 0, serial.as_bytes());
-        Self { throttle: disk.throttle(), disk, serial: id, chunk: Vec::new() }
+        Self { drive: Drive::new(disk, serial) }
     }
 
-    /// Bytes `sector` and `len` stand for, if they lie on the disk.
-    fn place(&self, sector: u64, len: u64) -> io::Result<u64> {
-        let start = sector.checked_mul(SECTOR).filter(|_| len.is_multiple_of(SECTOR));
-        start
-            .filter(|start| start.checked_add(len).is_some_and(|end| end <= self.disk.size()))
-            .ok_or_else(|| io::Error::other(format!("{len} bytes at sector {sector} are not on the disk")))
+    /// Where a request begins: whole sectors only.
+    fn place(sector: u64, len: u64) -> Result<u64, Failure> {
+        sector.checked_mul(SECTOR).filter(|_| len.is_multiple_of(SECTOR)).ok_or(Failure::Range)
     }
 
-    fn chunk(&mut self, left: u64) -> usize {
-        let len = left.min(CHUNK) as usize;
-        if self.chunk.len() < len {
-            self.chunk.resize(len, 0);
-        }
-        len
-    }
-
-    fn read(&mut self, sector: u64, writer: &mut impl Write, len: u64) -> io::Result<()> {
-        let start = self.place(sector, len)?;
-        let mut done = 0;
-        while done < len {
-            let part = self.chunk(len - done);
-            self.disk.read_at(start + done, &mut self.chunk[..part])?;
-            writer.write_all(&self.chunk[..part])?;
-            done += part as u64;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self, sector: u64, reader: &mut impl Read, len: u64) -> io::Result<()> {
-        let start = self.place(sector, len)?;
-        if self.disk.read_only() {
-            return Err(io::Error::other("the disk is read only"));
-        }
-        let mut done = 0;
-        while done < len {
-            let part = self.chunk(len - done);
-            reader.read_exact(&mut self.chunk[..part])?;
-            self.disk.write_at(start + done, &self.chunk[..part])?;
-            done += part as u64;
-        }
-        Ok(())
-    }
-
-    fn request(&mut self, header: &Header, data: &mut Buffers<'_>) -> io::Result<u32> {
-        let sector = header.sector;
+    fn request(&mut self, header: &Header, data: &mut Buffers<'_>) -> Result<u32, Failure> {
         match header.kind {
             VIRTIO_BLK_T_IN => {
                 let len = data.writer.available_bytes() as u64;
-                self.read(sector, &mut data.writer, len)?;
+                self.drive.read(Self::place(header.sector, len)?, len, &mut data.writer)?;
             }
             VIRTIO_BLK_T_OUT => {
                 let len = data.reader.available_bytes() as u64;
-                self.write(sector, &mut data.reader, len)?;
+                self.drive.write(Self::place(header.sector, len)?, len, &mut data.reader)?;
             }
-            VIRTIO_BLK_T_FLUSH => self.disk.flush()?,
+            VIRTIO_BLK_T_FLUSH => self.drive.flush()?,
             VIRTIO_BLK_T_GET_ID => {
+                let mut serial = [0; SERIAL_SIZE];
+                crate::access::copy_in(&mut serial, 0, self.drive.serial().as_bytes());
                 let len = data.writer.available_bytes().min(SERIAL_SIZE);
-                data.writer.write_all(&self.serial[..len])?;
+                data.writer.write_all(&serial[..len]).map_err(Failure::Memory)?;
             }
+            VIRTIO_BLK_T_DISCARD => return self.zero(data, Zeroing::Discard, 0),
+            VIRTIO_BLK_T_WRITE_ZEROES => return self.zero(data, Zeroing::Zero, RANGE_UNMAP),
             _ => return Ok(VIRTIO_BLK_S_UNSUPP),
+        }
+        Ok(VIRTIO_BLK_S_OK)
+    }
+
+    /// All ranges of a request; flags that are not `allowed` are refused (5.2.6.2).
+    fn zero(&mut self, data: &mut Buffers<'_>, how: Zeroing, allowed: u32) -> Result<u32, Failure> {
+        let ranges = data.reader.available_bytes() / RANGE_SIZE;
+        if !data.reader.available_bytes().is_multiple_of(RANGE_SIZE) || ranges > RANGES as usize {
+            return Ok(VIRTIO_BLK_S_UNSUPP);
+        }
+        for _ in 0..ranges {
+            let mut range = [0; RANGE_SIZE];
+            data.reader.read_exact(&mut range).map_err(Failure::Memory)?;
+            let (count, flags) = (value(&range[8..12]), value(&range[12..]) as u32);
+            if flags & !allowed != 0 || count > u64::from(RANGE_SECTORS) {
+                return Ok(VIRTIO_BLK_S_UNSUPP);
+            }
+            let start = Self::place(value(&range[..8]), 0)?;
+            self.drive.zero(how, start, count * SECTOR, data.permit)?;
         }
         Ok(VIRTIO_BLK_S_OK)
     }
@@ -116,16 +98,23 @@ impl VirtioDevice for Blk {
         0x01_00_00
     }
     fn features(&self) -> u64 {
-        let read_only = if self.disk.read_only() { 1 << VIRTIO_BLK_F_RO } else { 0 };
-        1 << VIRTIO_BLK_F_SEG_MAX | 1 << VIRTIO_BLK_F_BLK_SIZE | 1 << VIRTIO_BLK_F_FLUSH | read_only
+        let changes = match self.drive.read_only() {
+            true => 1 << VIRTIO_BLK_F_RO,
+            false => 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES,
+        };
+        1 << VIRTIO_BLK_F_SEG_MAX | 1 << VIRTIO_BLK_F_BLK_SIZE | 1 << VIRTIO_BLK_F_FLUSH | changes
     }
     fn queue_sizes(&self) -> &'static [u16] {
         &[QUEUE_SIZE]
     }
-    /// Capacity, size_max, seg_max, geometry, blk_size (5.2.4).
+    /// Capacity, size_max, seg_max, geometry, blk_size, topology, writeback; then what may be discarded and zeroed at a time,
+    /// in how many ranges, and how it is aligned (5.2.4).
     fn registers(&self) -> Arc<dyn Registers> {
-        let mut config = (self.disk.size() / SECTOR).to_le_bytes().to_vec();
-        for field in [0, SEGMENTS, 0, SECTOR as u32] {
+        let mut config = self.drive.sectors().to_le_bytes().to_vec();
+        for field in [0, SEGMENTS, 0, SECTOR as u32, 0, 0, 0] {
+            config.extend(field.to_le_bytes());
+        }
+        for field in [RANGE_SECTORS, RANGES, 1, RANGE_SECTORS, RANGES, 1] {
             config.extend(field.to_le_bytes());
         }
         Arc::new(config)
@@ -133,13 +122,13 @@ impl VirtioDevice for Blk {
     fn serve(&mut self, _: usize, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
         let (header, mut status) = open(&mut buffers)?;
         let bytes = (buffers.reader.available_bytes() + buffers.writer.available_bytes()) as u64;
-        buffers.permit.pay(&self.throttle, bytes, bytes.div_ceil(OPERATION).max(1))?;
+        self.drive.pay(buffers.permit, bytes)?;
         let result = self.request(&header, &mut buffers).unwrap_or(VIRTIO_BLK_S_IOERR);
         status.write_all(&[result as u8])?;
         Ok(buffers.writer.bytes_written() as u32 + 1)
     }
     fn attempts(&self, _: usize) -> bool {
-        !self.throttle.limited()
+        !self.drive.limited()
     }
     fn attempt(&mut self, _: usize, mut buffers: Buffers<'_>) -> Result<Option<u32>, Broken> {
         let (header, mut status) = open(&mut buffers)?;
@@ -147,11 +136,9 @@ impl VirtioDevice for Blk {
         if header.kind != VIRTIO_BLK_T_IN || len > ATTEMPT {
             return Ok(None);
         }
-        let (Ok(start), part) = (self.place(header.sector, len), self.chunk(len)) else { return Ok(None) };
-        if !self.disk.try_read_at(start, &mut self.chunk[..part]) {
-            return Ok(None);
-        }
-        buffers.writer.write_all(&self.chunk[..part])?;
+        let Ok(start) = Self::place(header.sector, len) else { return Ok(None) };
+        let Some(data) = self.drive.try_read(start, len) else { return Ok(None) };
+        buffers.writer.write_all(data)?;
         status.write_all(&[VIRTIO_BLK_S_OK as u8])?;
         Ok(Some(len as u32 + 1))
     }

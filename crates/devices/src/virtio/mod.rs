@@ -4,7 +4,6 @@ mod balloon;
 mod blk;
 mod common;
 mod console;
-mod gate;
 #[cfg(test)]
 mod growth_tests;
 mod mem;
@@ -19,16 +18,16 @@ mod service_tests;
 #[cfg(test)]
 mod tests;
 
+pub use crate::service::{Pass, Permit};
 pub use balloon::{BalloonControl, Statistics, balloon};
 pub use blk::Blk;
 pub use console::{Console, ConsoleInput, console};
-pub use gate::{Pass, Permit};
 pub use mem::{BLOCK as MEM_BLOCK, MemControl, Plugged, mem};
 pub use net::{NetInput, net};
-pub use pci::VirtioPci;
+pub use pci::{VirtioPci, service};
 pub use queue::{Broken, Buffers, Input, Output};
 pub use rng::Rng;
-pub use service::Service;
+pub use service::Queues;
 
 use std::sync::Arc;
 

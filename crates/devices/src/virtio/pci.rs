@@ -2,11 +2,12 @@
 
 use super::common::{Asked, Common};
 use super::regs::*;
-use super::{Broken, Permit, Registers, Service, VirtioDevice, queue};
+use super::{Broken, Permit, Queues, Registers, VirtioDevice, queue};
 use crate::MsiSink;
 use crate::access::{copy_out, fill, value};
 use crate::pci::regs::COMMAND_INTX_DISABLE;
 use crate::pci::{Bar, ConfigSpace, Function, Identity, Msix};
+use crate::service::Service as _;
 use ireko_vmcore::{Line, Memory};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
@@ -20,7 +21,7 @@ pub struct VirtioPci {
     isr: u8,
     name: &'static str,
     registers: Arc<dyn Registers>,
-    service: Arc<Service>,
+    service: Arc<Queues>,
     memory: Arc<Memory>,
     intx: Line,
     /// Where the PCI configuration access capability is.
@@ -30,7 +31,7 @@ pub struct VirtioPci {
 }
 
 impl VirtioPci {
-    /// Whoever drives it needs somebody to [`Service::run`].
+    /// Whoever drives it needs somebody to [`Service::run`](crate::Service::run).
     pub fn new(
         device: Box<dyn VirtioDevice>,
         memory: Arc<Memory>,
@@ -63,7 +64,7 @@ impl VirtioPci {
         let msix = Msix::new(&mut config, vectors, BAR as u8, MSIX_TABLE as u32, MSIX_PENDING as u32, msi);
         let common = Common::new(device.features(), sizes, vectors);
         let (name, registers) = (device.name(), device.registers());
-        let service = Arc::new(Service::new(device, memory.clone(), own));
+        let service = Arc::new(Queues::new(device, memory.clone(), own));
         Self { config, msix, common, isr: 0, name, registers, service, memory, intx, access, broken: None }
     }
 
@@ -86,7 +87,7 @@ impl VirtioPci {
     }
 
     /// What serves the queues.
-    pub fn service(&self) -> Arc<Service> {
+    pub fn service(&self) -> Arc<Queues> {
         self.service.clone()
     }
 
@@ -216,6 +217,11 @@ impl VirtioPci {
         let start = usize::from(offset);
         start < self.access + PCI_CAP_DATA + 4 && start + len > self.access + PCI_CAP_DATA
     }
+}
+
+/// What serves a function's queues.
+pub fn service(function: &Mutex<VirtioPci>) -> Arc<Queues> {
+    crate::lock(function).service()
 }
 
 /// Adds the configuration structures' capabilities; the place of the PCI configuration access capability.

@@ -1,8 +1,8 @@
 //! Taking chains of buffers from a virtqueue, each validated before a device sees it.
 
 use super::VirtioDevice;
-use super::gate::Permit;
 use super::regs::*;
+use crate::service::Permit;
 use ireko_vmcore::memory::{GuestRam, WatchBitmap};
 use std::io::{self, Read, Write};
 use std::sync::atomic::{Ordering, fence};

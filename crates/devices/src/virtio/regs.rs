@@ -76,5 +76,3 @@ pub const TYPE_CONSOLE: u16 = 3;
 pub const TYPE_ENTROPY: u16 = 4;
 pub const TYPE_BALLOON: u16 = 5;
 pub const TYPE_MEMORY: u16 = 24;
-
-pub const SECTOR: u64 = 512;

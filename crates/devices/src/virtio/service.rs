@@ -5,58 +5,12 @@
 //! Locks: engine, then gate or function. A virtual processor holds the function and takes the engine only if it is free, so
 //! that it never waits for what a device waits for.
 
-use super::gate::{Gate, Permit};
 use super::{Broken, VirtioDevice, VirtioPci, queue};
 use crate::lock;
+use crate::service::{Desk, Permit, Service};
 use ireko_vmcore::Memory;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use virtio_queue::Queue;
-
-/// What rings: the queues that somebody has something for, each a bit.
-#[derive(Default)]
-struct Rung {
-    queues: u64,
-    asleep: bool,
-    ended: bool,
-}
-
-#[derive(Default)]
-struct Bell {
-    rung: Mutex<Rung>,
-    wake: Condvar,
-}
-
-impl Bell {
-    fn ring(&self, queue: usize) {
-        let mut rung = lock(&self.rung);
-        rung.queues |= 1u64.checked_shl(queue as u32).unwrap_or(0);
-        // Waking nobody costs a system call, too.
-        if std::mem::take(&mut rung.asleep) {
-            self.wake.notify_one();
-        }
-    }
-
-    fn end(&self) {
-        lock(&self.rung).ended = true;
-        self.wake.notify_all();
-    }
-
-    fn take(&self) -> u64 {
-        std::mem::take(&mut lock(&self.rung).queues)
-    }
-
-    /// Until it rings. False: it will not any more.
-    fn wait(&self) -> bool {
-        let mut rung = lock(&self.rung);
-        while rung.queues == 0 && !rung.ended {
-            rung.asleep = true;
-            rung = self.wake.wait(rung).unwrap_or_else(PoisonError::into_inner);
-        }
-        rung.asleep = false;
-        !rung.ended
-    }
-}
 
 /// What works on the queues. The function has its registers; this has how far the queues were served.
 struct Engine {
@@ -78,16 +32,15 @@ impl Engine {
     }
 }
 
-/// A device at work.
-pub struct Service {
-    gate: Gate,
-    bell: Bell,
+/// A virtio device at work.
+pub struct Queues {
+    desk: Desk,
     engine: Mutex<Engine>,
     memory: Arc<Memory>,
     function: Weak<Mutex<VirtioPci>>,
 }
 
-impl Service {
+impl Queues {
     pub(super) fn new(
         device: Box<dyn VirtioDevice>,
         memory: Arc<Memory>,
@@ -95,24 +48,17 @@ impl Service {
     ) -> Self {
         let queues = device.queue_sizes().iter().map(|_| None).collect();
         let engine = Mutex::new(Engine { device, epoch: 0, queues });
-        Self { gate: Gate::default(), bell: Bell::default(), engine, memory, function }
+        Self { desk: Desk::default(), engine, memory, function }
     }
 
     /// There is something for a queue.
     pub(super) fn ring(&self, queue: usize) {
-        self.bell.ring(queue);
+        self.desk.ring(queue);
     }
 
     /// What was begun writes to guest memory no more.
     pub(super) fn reset(&self) {
-        self.gate.renew();
-    }
-
-    /// Serves whatever rings until the machine's end: the body of the device's thread.
-    pub fn run(&self) {
-        while self.bell.wait() {
-            self.turn();
-        }
+        self.desk.renew();
     }
 
     /// Serves what takes no time of a queue and rings for the rest. `queue`: as the driver has set it up. Whether the driver
@@ -123,11 +69,11 @@ impl Service {
         queue: impl FnOnce() -> Option<Queue>,
     ) -> Result<bool, Broken> {
         let attempted = self.free().and_then(|mut engine| {
-            let permit = self.gate.try_enter()?;
-            engine.renew(permit.epoch());
-            let attempted = self.attempt_with(&mut engine, index, queue, permit);
-            self.gate.leave();
-            attempted
+            let attempt = |permit: Permit<'_>| {
+                engine.renew(permit.epoch());
+                self.attempt_with(&mut engine, index, queue, permit)
+            };
+            self.desk.try_work(attempt).flatten()
         });
         let (more, interrupt) = attempted.unwrap_or(Ok((true, false)))?;
         if more {
@@ -163,19 +109,6 @@ impl Service {
         Some(attempted)
     }
 
-    /// Serves what has rung. For threads that may wait as long as the device does: no virtual processor's.
-    pub fn turn(&self) {
-        let mut engine = lock(&self.engine);
-        // What rang is taken first: it is for the device as it is now, or as it was before.
-        let rung = self.bell.take();
-        let Some(permit) = self.gate.enter() else { return };
-        engine.renew(permit.epoch());
-        for index in (0..u64::BITS as usize).filter(|index| rung >> index & 1 != 0) {
-            self.serve(&mut engine, index, permit);
-        }
-        self.gate.leave();
-    }
-
     fn serve(&self, engine: &mut Engine, index: usize, permit: Permit<'_>) {
         let Some(function) = self.function.upgrade() else { return };
         let Engine { device, queues, .. } = engine;
@@ -193,26 +126,20 @@ impl Service {
         engine.forget();
         lock(function).broke(broken, permit);
     }
+}
 
-    /// Nothing is begun any more, and nothing written to guest memory. Whether what the host was asked for has come to
-    /// rest within the time, too.
-    pub fn pause(&self, patience: Duration) -> bool {
-        self.gate.pause();
-        self.gate.rests(patience)
+impl Service for Queues {
+    fn desk(&self) -> &Desk {
+        &self.desk
     }
 
-    pub fn resume(&self) {
-        self.gate.resume();
-    }
-
-    /// As a pause that never ends; the device's thread ends.
-    pub fn end(&self) {
-        self.gate.end();
-        self.bell.end();
-    }
-
-    /// Whether what was under way when it ended has come to rest.
-    pub fn rests(&self, patience: Duration) -> bool {
-        self.gate.rests(patience)
+    fn turn(&self) {
+        let mut engine = lock(&self.engine);
+        self.desk.work(|rung, permit| {
+            engine.renew(permit.epoch());
+            for index in (0..u64::BITS as usize).filter(|index| rung >> index & 1 != 0) {
+                self.serve(&mut engine, index, permit);
+            }
+        });
     }
 }

@@ -3,6 +3,7 @@
 use super::regs::*;
 use super::tests::{AVAIL, DATA, Driver, INDIRECT, NEXT, SIZE, USED, WRITE};
 use super::*;
+use crate::Service;
 use crate::lock;
 use ireko_vmcore::{Disk, Rates, Throttle};
 use std::io;
@@ -102,7 +103,7 @@ fn used(driver: &Driver) -> u16 {
 /// A driver whose device has a thread.
 struct Threaded {
     driver: Driver,
-    service: Arc<Service>,
+    service: Arc<Queues>,
     thread: JoinHandle<()>,
 }
 

@@ -3,7 +3,7 @@ use super::*;
 use crate::pci::Function;
 use crate::pci::regs::{COMMAND, COMMAND_INTX_DISABLE, CONFIG_SIZE, HEADER_END};
 use crate::probe::{Output, Probe, messages};
-use crate::{lock, shared};
+use crate::{Service, lock, shared};
 use ireko_vmcore::{Disk, Memory, Msi};
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -519,6 +519,35 @@ fn a_request_past_the_end_is_an_io_error() {
 fn a_request_of_part_of_a_sector_is_an_io_error() {
     let (mut driver, _) = Driver::disk(9);
     assert_eq!(driver.block(0, 0, 100, WRITE), 1);
+}
+
+/// A range to discard or zero, at [`DATA`].
+fn put_range(driver: &mut Driver, sector: u64, sectors: u32, flags: u32) {
+    driver.put(DATA, sector);
+    driver.put(DATA + 8, sectors);
+    driver.put(DATA + 12, flags);
+}
+
+#[test]
+fn write_zeroes_zeroes_its_range() {
+    let (mut driver, bytes) = Driver::disk(9);
+    put_range(&mut driver, 5, 2, 1);
+    assert_eq!(driver.block(13, 0, 16, 0), 0);
+    assert_eq!(lock(&bytes)[4 * 512..][..3 * 512].iter().filter(|byte| **byte == 0).count(), 1024);
+}
+
+#[test]
+fn a_range_past_the_end_is_neither_zeroed_nor_discarded() {
+    let (mut driver, _) = Driver::disk(9);
+    put_range(&mut driver, 8, 2, 0);
+    assert_eq!([11, 13].map(|kind| driver.block(kind, 0, 16, 0)), [1, 1]);
+}
+
+#[test]
+fn a_range_with_flags_that_mean_nothing_is_unsupported() {
+    let (mut driver, _) = Driver::disk(9);
+    put_range(&mut driver, 0, 1, 2);
+    assert_eq!([11, 13].map(|kind| driver.block(kind, 0, 16, 0)), [2, 2]);
 }
 
 #[test]

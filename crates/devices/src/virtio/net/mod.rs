@@ -7,6 +7,7 @@ mod tests;
 use self::regs::*;
 use super::regs::TYPE_NETWORK;
 use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
+use crate::service::Service as _;
 use crate::{MsiSink, lock, shared};
 use ireko_vmcore::port::{LONGEST_FRAME, SHORTEST_FRAME};
 use ireko_vmcore::{Line, Memory, Port, Throttle};

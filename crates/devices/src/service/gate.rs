@@ -109,7 +109,7 @@ fn over() -> io::Error {
 }
 
 impl<'a> Permit<'a> {
-    pub(super) fn epoch(self) -> u64 {
+    pub fn epoch(self) -> u64 {
         self.epoch
     }
 

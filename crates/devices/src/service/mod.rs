@@ -1,0 +1,83 @@
+//! A device's work apart from the virtual processors: they only ring, a thread of the device's own does what takes time.
+
+mod bell;
+mod gate;
+
+pub use gate::{Pass, Permit};
+
+use bell::Bell;
+use gate::Gate;
+use std::time::Duration;
+
+/// What a device's thread is asked by: what rings, and whether it may touch guest memory now.
+#[derive(Default)]
+pub struct Desk {
+    gate: Gate,
+    bell: Bell,
+}
+
+impl Desk {
+    /// There is something to do: each bit says what.
+    pub fn ring(&self, what: usize) {
+        self.bell.ring(what);
+    }
+
+    /// What was begun writes to guest memory no more.
+    pub fn renew(&self) {
+        self.gate.renew();
+    }
+
+    /// Works on what has rung, after a pause if there is one.
+    pub fn work(&self, work: impl FnOnce(u64, Permit<'_>)) {
+        // What rang is taken first: it is for the device as it is now, or as it was before.
+        let rung = self.bell.take();
+        let Some(permit) = self.gate.enter() else { return };
+        work(rung, permit);
+        self.gate.leave();
+    }
+
+    /// Works at once, for who may not wait. `None`: not now.
+    pub fn try_work<T>(&self, work: impl FnOnce(Permit<'_>) -> T) -> Option<T> {
+        let permit = self.gate.try_enter()?;
+        let done = work(permit);
+        self.gate.leave();
+        Some(done)
+    }
+}
+
+/// A device at work.
+pub trait Service: Send + Sync {
+    fn desk(&self) -> &Desk;
+
+    /// Does what has rung. For threads that may wait as long as the device does: no virtual processor's.
+    fn turn(&self);
+
+    /// Does whatever rings until the machine's end: the body of the device's thread.
+    fn run(&self) {
+        while self.desk().bell.wait() {
+            self.turn();
+        }
+    }
+
+    /// Nothing is begun any more, and nothing written to guest memory. Whether what the host was asked for has come to
+    /// rest within the time, too.
+    fn pause(&self, patience: Duration) -> bool {
+        self.desk().gate.pause();
+        self.rests(patience)
+    }
+
+    fn resume(&self) {
+        self.desk().gate.resume();
+    }
+
+    /// As a pause that never ends; the device's thread ends.
+    fn end(&self) {
+        self.desk().gate.end();
+        self.desk().bell.end();
+    }
+
+    /// Whether what was under way when it ended has come to rest.
+    fn rests(&self, patience: Duration) -> bool {
+        self.desk().gate.rests(patience)
+    }
+}

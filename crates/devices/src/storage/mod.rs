@@ -1,0 +1,9 @@
+//! Disks behind any controller: one [`Drive`] does what all of them ask for, and each controller says it in its own words.
+
+mod dma;
+mod drive;
+#[cfg(test)]
+mod tests;
+
+pub use dma::{Dma, Segment};
+pub use drive::{Drive, Failure, SECTOR, Zeroing};
