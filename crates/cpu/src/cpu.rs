@@ -51,6 +51,10 @@ pub struct Cpu {
     pub gif: bool,
     /// HLT was executed; cleared by the run loop when something wakes the processor.
     pub halted: bool,
+    /// It was MWAIT, which ends for this, too.
+    pub(crate) wait: Option<crate::system::monitor::Wait>,
+    /// What MONITOR has armed.
+    pub(crate) monitored: Option<crate::system::monitor::Line>,
     /// The event whose delivery an exit cut short (EXITINTINFO); the run loop takes it at every exit.
     pub in_flight: Option<Event>,
     pub world: World,
@@ -131,6 +135,8 @@ impl Cpu {
             nmi_blocked: false,
             gif: true,
             halted: false,
+            wait: None,
+            monitored: None,
             in_flight: None,
             world: World::Host,
             svm: ireko_nested::svm::State::new(spec.model.svm_caps()),
@@ -341,6 +347,7 @@ impl Cpu {
     /// translations were made with other roots or modes.
     pub fn world_switched(&mut self) {
         self.waits = true;
+        self.monitored = None;
         self.select_bank();
         let root = self.root();
         if self.banks.current().root != root {

@@ -81,6 +81,9 @@ impl Cpu {
         self.heed_departures();
         self.events()?;
         if self.halted {
+            self.heed_monitor();
+        }
+        if self.halted {
             self.fpu_sync();
             inspect::sleep(self, Duration::from_millis(50));
             return Ok(());
@@ -173,6 +176,7 @@ impl Cpu {
     /// Halted with nothing left that could wake this processor, which is alone: interrupts are off, no NMI waits.
     fn for_good(&mut self) -> bool {
         self.lone
+            && self.wait.is_none()
             && !svm::physical_interrupt_allowed(self)
             && !svm::wakes(self)
             && !self.apic.nmi_pending()

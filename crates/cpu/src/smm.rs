@@ -35,7 +35,8 @@ impl Cpu {
     }
 
     fn enter_smm(&mut self) {
-        let halted = std::mem::take(&mut self.halted);
+        // MWAIT's wait is over (APM vol. 3, MWAIT).
+        let halted = std::mem::take(&mut self.halted) && self.wait.is_none();
         let area = saved(&self.regs, halted, self.control().is_some());
         self.smm = Some(Box::new(Outside {
             world: std::mem::replace(&mut self.world, World::Host),
@@ -198,7 +199,9 @@ pub fn rsm(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     cpu.regs = new;
     cpu.world = outside.world;
     (cpu.gif, cpu.nmi_blocked, cpu.shadow) = (outside.gif, outside.nmi_blocked, outside.shadow);
-    cpu.halted = quad(&area, smram::AUTO_HALT) & 0xff != 0;
+    if quad(&area, smram::AUTO_HALT) & 0xff != 0 {
+        cpu.halt(None);
+    }
     cpu.see_smram();
     cpu.address_space_changed();
     load_pdpte(cpu)?;

@@ -50,7 +50,7 @@ features!(1 . 0 EDX {
     HTT = 28,
 });
 features!(1 . 0 ECX {
-    SSE3 = 0, PCLMULQDQ = 1, SSSE3 = 9, FMA = 12, CX16 = 13, PCID = 17, SSE4_1 = 19, SSE4_2 = 20, X2APIC = 21,
+    SSE3 = 0, PCLMULQDQ = 1, MONITOR = 3, SSSE3 = 9, FMA = 12, CX16 = 13, PCID = 17, SSE4_1 = 19, SSE4_2 = 20, X2APIC = 21,
     MOVBE = 22, POPCNT = 23, TSC_DEADLINE = 24, AES = 25, XSAVE = 26, OSXSAVE = 27, AVX = 28, F16C = 29,
     RDRAND = 30, HYPERVISOR = 31,
 });

@@ -92,6 +92,7 @@ const OPTERON: &[Feature] = &[
     TBM,
 ];
 const NAPLES: &[Feature] = &[
+    MONITOR,
     AES,
     PCLMULQDQ,
     RDRAND,

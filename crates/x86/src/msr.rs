@@ -73,6 +73,9 @@ pub const BU_CFG2: u32 = 0xc001_102a;
 
 /// HWCR.SmmLock: the registers of system-management mode stay as they are.
 pub const HWCR_SMM_LOCK: u64 = 1 << 0;
+/// HWCR.MonMwaitDis and MonMwaitUserEn: there is no MONITOR and MWAIT; programs may use them.
+pub const HWCR_MONITOR_OFF: u64 = 1 << 9;
+pub const HWCR_MONITOR_USER: u64 = 1 << 10;
 /// HWCR.TscFreqSel: the TSC counts at the P0 frequency.
 pub const HWCR_TSC_FREQ_SEL: u64 = 1 << 24;
 /// SYSCFG.MtrrFixDramModEn: RdMem and WrMem of the fixed MTRRs can be seen and changed.

@@ -48,6 +48,7 @@ pub static FEATURES: &[(Feature, Need)] = &[
     // Leaf 1, ECX.
     (f::SSE3, Host),
     (f::PCLMULQDQ, Host),
+    (f::MONITOR, Engine),
     (f::SSSE3, Host),
     (f::FMA, HostAvx),
     (f::CX16, Host),

@@ -12,7 +12,10 @@ use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;
 use ireko_x86::bits::cr4;
-use ireko_x86::cpuid::{APIC, EAX, EBX, ECX, EDX, OSPKE, OSXSAVE, TOPOLOGY_EXTENSIONS, XSAVE, XSAVEC};
+use ireko_x86::cpuid::{
+    APIC, EAX, EBX, ECX, EDX, MONITOR, OSPKE, OSXSAVE, TOPOLOGY_EXTENSIONS, XSAVE, XSAVEC,
+};
+use ireko_x86::msr::HWCR_MONITOR_OFF;
 use ireko_x86::regs::gpr;
 
 /// AE in APIC_BASE.
@@ -38,7 +41,8 @@ pub fn routine(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
 /// EAX, EBX, ECX and EDX of a leaf on this processor, now.
 pub fn cpuid(cpu: &Cpu, leaf: u32, subleaf: u32) -> [u32; 4] {
     let apic_on = cpu.apic.base() & APIC_ENABLE != 0;
-    let now = Now { apic_id: cpu.apic.id(), apic_on, cr4: cpu.regs.cr4, xcr0: cpu.regs.xcr0 };
+    let monitor_on = cpu.msrs.hwcr & HWCR_MONITOR_OFF == 0;
+    let now = Now { apic_id: cpu.apic.id(), apic_on, monitor_on, cr4: cpu.regs.cr4, xcr0: cpu.regs.xcr0 };
     cpu.model.cpuid(leaf, subleaf, &now)
 }
 
@@ -48,6 +52,8 @@ pub struct Now {
     pub apic_id: u32,
     /// APIC_BASE.AE: the feature bit follows it (APM vol. 2, 16.3.1).
     pub apic_on: bool,
+    /// HWCR.MonMwaitDis is clear.
+    pub monitor_on: bool,
     pub cr4: u64,
     pub xcr0: u64,
 }
@@ -61,6 +67,9 @@ impl Model {
                 registers[EBX] |= now.apic_id << 24;
                 if !now.apic_on {
                     registers[APIC.register] &= !(1 << APIC.bit);
+                }
+                if !now.monitor_on {
+                    registers[MONITOR.register] &= !(1 << MONITOR.bit);
                 }
                 if now.cr4 & cr4::OSXSAVE != 0 {
                     registers[OSXSAVE.register] |= 1 << OSXSAVE.bit;

@@ -83,6 +83,7 @@ impl Model {
         let mut model = Self { leaves, vcpus: spec.vcpus, cr4: 0, efer: 0, xcr0: 0 };
         model.xcr0 = if model.has(f::AVX) { 7 } else { 3 } | if model.has(f::PKU) { PKRU } else { 0 };
         model.state_leaves();
+        model.monitor_leaf();
         model.drop_leaves_without_feature();
         model.leaves.sort_unstable_by_key(|(key, _)| *key);
         model.cr4 = implied(&model, cr4::TSD | cr4::PCE, CR4);
@@ -149,6 +150,14 @@ impl Model {
     fn drop_leaves_without_feature(&mut self) {
         if !self.has(f::TOPOLOGY_EXTENSIONS) {
             self.leaves.retain(|((leaf, _), _)| *leaf != 0x8000_001d);
+        }
+    }
+
+    /// Leaf 5: lines of 64 bytes, that interrupts may end a wait though they are masked, one C0 and one C1 state (APM vol. 3,
+    /// Fn0000_0005).
+    fn monitor_leaf(&mut self) {
+        if self.has(f::MONITOR) {
+            *slot(&mut self.leaves, 5, 0) = [64, 64, 3, 0x11];
         }
     }
 

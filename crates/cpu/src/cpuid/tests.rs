@@ -20,7 +20,7 @@ fn nothing(leaf: u32, _: u32) -> [u32; 4] {
 const RICH: Host = Host { cpuid: everything, xcr0: 0xe7 };
 const POOR: Host = Host { cpuid: nothing, xcr0: 0 };
 const SPEC: ModelSpec = ModelSpec { named: None, nested: true, vcpus: 4, tsc_khz: 2_000_000 };
-const NOW: Now = Now { apic_id: 3, apic_on: true, cr4: 0, xcr0: 1 };
+const NOW: Now = Now { apic_id: 3, apic_on: true, monitor_on: true, cr4: 0, xcr0: 1 };
 
 fn rich(leaf: u32, subleaf: u32) -> [u32; 4] {
     Model::amd_on(&RICH, &SPEC).cpuid(leaf, subleaf, &NOW)
@@ -108,6 +108,16 @@ fn the_xsave_size_follows_xcr0_and_the_largest_is_fixed() {
 #[test]
 fn xsave_components_are_avx_and_pkru() {
     assert_eq!((rich(0xd, 2), rich(0xd, 5), rich(0xd, 9)), ([256, 576, 0, 0], [0; 4], [8, 2432, 0, 0]));
+}
+
+/// Bits of leaf 1, and what they are as parts of leaf 5.
+#[test]
+fn monitor_is_there_with_its_leaf_unless_it_is_switched_off() {
+    let model = Model::amd_on(&RICH, &SPEC);
+    let bit = |monitor_on| f::MONITOR.is_in(&model.cpuid(1, 0, &Now { monitor_on, ..NOW }));
+    assert_eq!(([bit(true), bit(false)], rich(5, 0)), ([true, false], [64, 64, 3, 0x11]));
+    let without = Model::amd_on(&RICH, &named("kvm64"));
+    assert_eq!((without.has(f::MONITOR), without.leaf(5, 0)), (false, [0; 4]));
 }
 
 #[test]

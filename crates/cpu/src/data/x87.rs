@@ -230,7 +230,7 @@ impl Cpu {
             bus.x87_error(true);
         }
         self.ferr = true;
-        self.halted = true;
+        self.halt(None);
         Ok(())
     }
 

@@ -85,10 +85,11 @@ pub fn commit(cpu: &mut Cpu, event: Event, start: &Start) {
     entered(cpu, event);
 }
 
-/// What every delivered event does besides: it ends HLT and shadows, and an NMI blocks NMIs.
+/// What every delivered event does besides: it ends HLT, shadows and monitoring, and an NMI blocks NMIs.
 pub fn entered(cpu: &mut Cpu, event: Event) {
     cpu.shadow = false;
     cpu.halted = false;
+    cpu.monitored = None;
     cpu.nmi_blocked |= event.kind == EventKind::Nmi;
 }
 

@@ -10,6 +10,7 @@ pub mod flags;
 pub mod interrupt;
 pub mod iret;
 pub mod keys;
+pub mod monitor;
 pub mod segment;
 pub mod selector;
 pub mod stack;
@@ -129,7 +130,9 @@ fn other_system(mnemonic: Mnemonic) -> Option<Routine> {
         Invlpga => svm::invlpga,
         Rdpkru => keys::rdpkru,
         Wrpkru => keys::wrpkru,
-        Monitor | Mwait | Monitorx | Mwaitx | Rdpru => wait::undefined,
+        Monitor => monitor::monitor,
+        Mwait => monitor::mwait,
+        Monitorx | Mwaitx | Rdpru => wait::undefined,
         Rsm => crate::smm::rsm,
         Invlpgb | Tlbsync | Getsec | Enclu | Encls | Enclv | Ptwrite | Umonitor | Umwait | Tpause => {
             wait::undefined

@@ -1,4 +1,4 @@
-//! HLT, PAUSE, and MONITOR with MWAIT, which CPUID does not offer.
+//! HLT and PAUSE.
 
 use crate::svm::pause_intercept;
 use crate::{Cpu, Fault, Next};
@@ -8,7 +8,7 @@ use ireko_nested::Intercept;
 pub fn hlt(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     cpu.kernel_only()?;
     cpu.intercept(Intercept::Hlt)?;
-    cpu.halted = true;
+    cpu.halt(None);
     Ok(Next::Resync)
 }
 
