@@ -73,6 +73,7 @@ impl Model {
     /// What can be had of the model that was asked for.
     pub fn amd_on(host: &Host, spec: &ModelSpec) -> Self {
         let mut leaves = fixed(spec);
+        leaves.sort_unstable_by_key(|(key, _)| *key);
         for &(feature, need) in FEATURES {
             let wanted =
                 spec.named.is_none_or(|named| named.has(feature) || models::ALWAYS.contains(&feature));
@@ -85,7 +86,6 @@ impl Model {
         model.state_leaves();
         model.monitor_leaf();
         model.drop_leaves_without_feature();
-        model.leaves.sort_unstable_by_key(|(key, _)| *key);
         model.cr4 = implied(&model, cr4::TSD | cr4::PCE, CR4);
         model.efer = implied(&model, 0, EFER);
         model
@@ -105,9 +105,7 @@ impl Model {
     }
 
     pub fn has(&self, feature: Feature) -> bool {
-        self.leaves
-            .iter()
-            .any(|(key, registers)| *key == (feature.leaf, feature.subleaf) && feature.is_in(registers))
+        feature.is_in(&self.leaf(feature.leaf, feature.subleaf))
     }
 
     /// The bits of CR4 that may be set.
@@ -227,10 +225,11 @@ fn met(need: Need, feature: Feature, host: &Host, spec: &ModelSpec) -> bool {
     }
 }
 
+/// A leaf among others that ascend; zeros if it was not there.
 fn slot(leaves: &mut Vec<Leaf>, leaf: u32, subleaf: u32) -> &mut [u32; 4] {
-    let n = leaves.iter().position(|(key, _)| *key == (leaf, subleaf)).unwrap_or_else(|| {
-        leaves.push(((leaf, subleaf), [0; 4]));
-        leaves.len() - 1
+    let n = leaves.binary_search_by_key(&(leaf, subleaf), |(key, _)| *key).unwrap_or_else(|n| {
+        leaves.insert(n, ((leaf, subleaf), [0; 4]));
+        n
     });
     &mut leaves[n].1
 }

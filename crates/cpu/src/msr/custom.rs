@@ -2,7 +2,7 @@
 
 use crate::{Cpu, Next, svm};
 use ireko_x86::bits::efer;
-use ireko_x86::cpuid::{IBPB, IBRS, PERFCTR_CORE, SSBD, STIBP, XSAVES};
+use ireko_x86::cpuid::{IBRS, SSBD, STIBP};
 use ireko_x86::msr::{HWCR_SMM_LOCK, PERF_CORE_FIRST, SMM_ADDR, SMM_BASE};
 
 // ---- time ----
@@ -87,19 +87,19 @@ pub fn write_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
 }
 
 /// PERFCTR_CORE's numbers: control and count in turn.
-fn core_counter(cpu: &Cpu, number: u32) -> Option<(u32, bool)> {
+fn core_counter(number: u32) -> (u32, bool) {
     let place = number - PERF_CORE_FIRST;
-    cpu.model.has(PERFCTR_CORE).then_some((place / 2, place.is_multiple_of(2)))
+    (place / 2, place.is_multiple_of(2))
 }
 
 pub fn read_core_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    let (index, control) = core_counter(cpu, number)?;
+    let (index, control) = core_counter(number);
     if control { cpu.msrs.counters.control(index) } else { cpu.msrs.counters.count(index, cpu.tsc.read()) }
 }
 
 pub fn write_core_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
     let now = cpu.tsc.read();
-    let (index, control) = core_counter(cpu, number)?;
+    let (index, control) = core_counter(number);
     let counters = &mut cpu.msrs.counters;
     if control { counters.set_control(index, value, now) } else { counters.set(index, value, now) }?;
     Some(Next::Advance)
@@ -107,19 +107,18 @@ pub fn write_core_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next
 
 // ---- speculation: taken, and nothing to do (APM vol. 2, 3.2.9) ----
 
-/// The bits of SPEC_CTRL that this model has; without any there is no such register.
-fn speculation_bits(cpu: &Cpu) -> Option<u64> {
+/// The bits of SPEC_CTRL that this model has.
+fn speculation_bits(cpu: &Cpu) -> u64 {
     let table = [(IBRS, 1 << 0), (STIBP, 1 << 1), (SSBD, 1 << 2)];
-    let bits = table.iter().filter(|(feature, _)| cpu.model.has(*feature)).fold(0, |sum, (_, bit)| sum | bit);
-    (bits != 0).then_some(bits)
+    table.iter().filter(|(feature, _)| cpu.model.has(*feature)).fold(0, |sum, (_, bit)| sum | bit)
 }
 
 pub fn read_speculation(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    speculation_bits(cpu).map(|_| cpu.msrs.spec_ctrl)
+    Some(cpu.msrs.spec_ctrl)
 }
 
 pub fn write_speculation(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    if value & !speculation_bits(cpu)? != 0 {
+    if value & !speculation_bits(cpu) != 0 {
         return None;
     }
     cpu.msrs.spec_ctrl = value;
@@ -131,19 +130,19 @@ pub fn read_prediction(_: &mut Cpu, _: u32) -> Option<u64> {
     None
 }
 
-pub fn write_prediction(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
+pub fn write_prediction(_: &mut Cpu, _: u32, value: u64) -> Option<Next> {
     const BARRIER: u64 = 1;
-    (cpu.model.has(IBPB) && value & !BARRIER == 0).then_some(Next::Advance)
+    (value & !BARRIER == 0).then_some(Next::Advance)
 }
 
 // ---- supervisor state: none (APM vol. 2, 11.5.11) ----
 
-pub fn read_xss(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    cpu.model.has(XSAVES).then_some(0)
+pub fn read_xss(_: &mut Cpu, _: u32) -> Option<u64> {
+    Some(0)
 }
 
-pub fn write_xss(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    (cpu.model.has(XSAVES) && value == 0).then_some(Next::Advance)
+pub fn write_xss(_: &mut Cpu, _: u32, value: u64) -> Option<Next> {
+    (value == 0).then_some(Next::Advance)
 }
 
 // ---- EFER ----
@@ -172,17 +171,11 @@ pub fn write_efer(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
 
 // ---- AMD-V (APM vol. 2, 15.30) ----
 
-fn nested(cpu: &Cpu) -> Option<()> {
-    (cpu.model.efer() & efer::SVME != 0).then_some(())
-}
-
 pub fn read_svm(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    nested(cpu)?;
     svm::read_msr(cpu, number)
 }
 
 pub fn write_svm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    nested(cpu)?;
     svm::write_msr(cpu, number, value)?.ok()?;
     Some(Next::Resync)
 }

@@ -1,9 +1,11 @@
 //! The MSRs that there are, and what each takes.
 
 use super::custom as c;
+use crate::cpuid::Model;
 use crate::operand::canonical;
 use crate::{Cpu, Next};
 use ireko_x86::bits::debugctl;
+use ireko_x86::cpuid::{self as f, Feature};
 use ireko_x86::msr as m;
 use ireko_x86::regs::seg;
 
@@ -12,6 +14,19 @@ pub struct Row {
     pub first: u32,
     pub last: u32,
     pub kind: Kind,
+    /// It is there with any of these features; always if there are none.
+    needs: &'static [Feature],
+}
+
+impl Row {
+    const fn of(self, needs: &'static [Feature]) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// Whether a processor of this model has it.
+    pub fn there(&self, model: &Model) -> bool {
+        self.needs.is_empty() || self.needs.iter().any(|feature| model.has(*feature))
+    }
 }
 
 pub enum Kind {
@@ -54,10 +69,10 @@ impl Rule {
 }
 
 const fn row(number: u32, kind: Kind) -> Row {
-    Row { first: number, last: number, kind }
+    Row { first: number, last: number, kind, needs: &[] }
 }
 const fn rows(first: u32, last: u32, kind: Kind) -> Row {
-    Row { first, last, kind }
+    Row { first, last, kind, needs: &[] }
 }
 
 use Kind::{Constant, Custom, Field, Inert};
@@ -70,41 +85,41 @@ const PATCH: u64 = 0x0100_0065;
 
 /// Ascending.
 pub static ROWS: &[Row] = &[
-    row(m::TSC, Custom(c::read_tsc, c::write_tsc)),
-    row(m::APIC_BASE, Custom(c::read_apic_base, c::write_apic_base)),
-    row(m::TSC_ADJUST, Custom(c::read_tsc_adjust, c::write_tsc_adjust)),
-    row(m::SPEC_CTRL, Custom(c::read_speculation, c::write_speculation)),
-    row(m::PRED_CMD, Custom(c::read_prediction, c::write_prediction)),
+    row(m::TSC, Custom(c::read_tsc, c::write_tsc)).of(&[f::TSC]),
+    row(m::APIC_BASE, Custom(c::read_apic_base, c::write_apic_base)).of(&[f::APIC]),
+    row(m::TSC_ADJUST, Custom(c::read_tsc_adjust, c::write_tsc_adjust)).of(&[f::TSC_ADJUST]),
+    row(m::SPEC_CTRL, Custom(c::read_speculation, c::write_speculation)).of(&[f::IBRS, f::STIBP, f::SSBD]),
+    row(m::PRED_CMD, Custom(c::read_prediction, c::write_prediction)).of(&[f::IBPB]),
     row(m::PATCH_LEVEL, Inert(PATCH)),
-    row(m::MTRR_CAP, Constant(super::mtrr::CAP)),
-    row(m::SYSENTER_CS, Field(|cpu| &mut cpu.regs.sysenter_cs, Any, Advance)),
+    row(m::MTRR_CAP, Constant(super::mtrr::CAP)).of(&[f::MTRR]),
+    row(m::SYSENTER_CS, Field(|cpu| &mut cpu.regs.sysenter_cs, Any, Advance)).of(&[f::SEP]),
     // AMD's have 32 bits: the rest is not kept (APM vol. 2, 6.1.2).
-    row(m::SYSENTER_ESP, Field(|cpu| &mut cpu.regs.sysenter_esp, Low, Advance)),
-    row(m::SYSENTER_EIP, Field(|cpu| &mut cpu.regs.sysenter_eip, Low, Advance)),
+    row(m::SYSENTER_ESP, Field(|cpu| &mut cpu.regs.sysenter_esp, Low, Advance)).of(&[f::SEP]),
+    row(m::SYSENTER_EIP, Field(|cpu| &mut cpu.regs.sysenter_eip, Low, Advance)).of(&[f::SEP]),
     // No machine-check banks.
-    row(m::MCG_CAP, Constant(0)),
-    row(m::MCG_STATUS, Field(|cpu| &mut cpu.msrs.mcg_status, Bits(7), Advance)),
+    row(m::MCG_CAP, Constant(0)).of(&[f::MCA]),
+    row(m::MCG_STATUS, Field(|cpu| &mut cpu.msrs.mcg_status, Bits(7), Advance)).of(&[f::MCA]),
     row(m::DEBUGCTL, Field(|cpu| &mut cpu.regs.debugctl, Bits(debugctl::WRITABLE), Resync)),
     rows(m::LBR_FIRST, m::LBR_LAST, Custom(c::read_lbr, c::write_lbr)),
-    rows(m::MTRR_VARIABLE_FIRST, m::MTRR_VARIABLE_LAST, Custom(c::read_mtrr, c::write_mtrr)),
-    row(m::MTRR_FIXED_64K, Custom(c::read_mtrr, c::write_mtrr)),
-    rows(m::MTRR_FIXED_16K_FIRST, m::MTRR_FIXED_16K_LAST, Custom(c::read_mtrr, c::write_mtrr)),
-    rows(m::MTRR_FIXED_4K_FIRST, m::MTRR_FIXED_4K_LAST, Custom(c::read_mtrr, c::write_mtrr)),
-    row(m::PAT, Field(|cpu| &mut cpu.regs.pat, Rule::Pat, Advance)),
-    row(m::MTRR_DEF_TYPE, Custom(c::read_mtrr, c::write_mtrr)),
-    row(m::TSC_DEADLINE, Custom(c::read_deadline, c::write_deadline)),
-    rows(m::X2APIC_FIRST, m::X2APIC_LAST, Custom(c::read_x2apic, c::write_x2apic)),
-    row(m::XSS, Custom(c::read_xss, c::write_xss)),
+    rows(m::MTRR_VARIABLE_FIRST, m::MTRR_VARIABLE_LAST, Custom(c::read_mtrr, c::write_mtrr)).of(&[f::MTRR]),
+    row(m::MTRR_FIXED_64K, Custom(c::read_mtrr, c::write_mtrr)).of(&[f::MTRR]),
+    rows(m::MTRR_FIXED_16K_FIRST, m::MTRR_FIXED_16K_LAST, Custom(c::read_mtrr, c::write_mtrr)).of(&[f::MTRR]),
+    rows(m::MTRR_FIXED_4K_FIRST, m::MTRR_FIXED_4K_LAST, Custom(c::read_mtrr, c::write_mtrr)).of(&[f::MTRR]),
+    row(m::PAT, Field(|cpu| &mut cpu.regs.pat, Rule::Pat, Advance)).of(&[f::PAT]),
+    row(m::MTRR_DEF_TYPE, Custom(c::read_mtrr, c::write_mtrr)).of(&[f::MTRR]),
+    row(m::TSC_DEADLINE, Custom(c::read_deadline, c::write_deadline)).of(&[f::TSC_DEADLINE]),
+    rows(m::X2APIC_FIRST, m::X2APIC_LAST, Custom(c::read_x2apic, c::write_x2apic)).of(&[f::X2APIC]),
+    row(m::XSS, Custom(c::read_xss, c::write_xss)).of(&[f::XSAVES]),
     row(m::EFER, Custom(c::read_efer, c::write_efer)),
-    row(m::STAR, Field(|cpu| &mut cpu.regs.star, Any, Advance)),
-    row(m::LSTAR, Field(|cpu| &mut cpu.regs.lstar, Canonical, Advance)),
-    row(m::CSTAR, Field(|cpu| &mut cpu.regs.cstar, Canonical, Advance)),
-    row(m::SFMASK, Field(|cpu| &mut cpu.regs.sfmask, LOW, Advance)),
-    row(m::FS_BASE, Field(|cpu| &mut cpu.regs.seg[seg::FS].base, Canonical, Resync)),
-    row(m::GS_BASE, Field(|cpu| &mut cpu.regs.seg[seg::GS].base, Canonical, Resync)),
-    row(m::KERNEL_GS_BASE, Field(|cpu| &mut cpu.regs.kernel_gs_base, Canonical, Advance)),
-    row(m::TSC_AUX, Field(|cpu| &mut cpu.regs.tsc_aux, LOW, Advance)),
-    row(m::TSC_RATIO, Custom(c::read_svm, c::write_svm)),
+    row(m::STAR, Field(|cpu| &mut cpu.regs.star, Any, Advance)).of(&[f::SYSCALL]),
+    row(m::LSTAR, Field(|cpu| &mut cpu.regs.lstar, Canonical, Advance)).of(&[f::LM]),
+    row(m::CSTAR, Field(|cpu| &mut cpu.regs.cstar, Canonical, Advance)).of(&[f::LM]),
+    row(m::SFMASK, Field(|cpu| &mut cpu.regs.sfmask, LOW, Advance)).of(&[f::SYSCALL]),
+    row(m::FS_BASE, Field(|cpu| &mut cpu.regs.seg[seg::FS].base, Canonical, Resync)).of(&[f::LM]),
+    row(m::GS_BASE, Field(|cpu| &mut cpu.regs.seg[seg::GS].base, Canonical, Resync)).of(&[f::LM]),
+    row(m::KERNEL_GS_BASE, Field(|cpu| &mut cpu.regs.kernel_gs_base, Canonical, Advance)).of(&[f::LM]),
+    row(m::TSC_AUX, Field(|cpu| &mut cpu.regs.tsc_aux, LOW, Advance)).of(&[f::RDTSCP, f::RDPID]),
+    row(m::TSC_RATIO, Custom(c::read_svm, c::write_svm)).of(&[f::SVM]),
     rows(m::PERF_EVENT_FIRST, m::PERF_CTR_LAST, Custom(c::read_counter, c::write_counter)),
     row(m::SYSCFG, Field(|cpu| &mut cpu.msrs.syscfg, Bits(m::SYSCFG_BITS), Advance)),
     row(m::HWCR, Custom(c::read_hwcr, c::write_hwcr)),
@@ -113,19 +128,25 @@ pub static ROWS: &[Row] = &[
     row(m::NB_CFG, Inert(0)),
     row(m::INT_PENDING, Inert(0)),
     rows(m::SMM_BASE, m::SMM_MASK, Custom(c::read_smm, c::write_smm)),
-    rows(m::VM_CR, m::SVM_KEY, Custom(c::read_svm, c::write_svm)),
+    rows(m::VM_CR, m::SVM_KEY, Custom(c::read_svm, c::write_svm)).of(&[f::SVM]),
     // No errata.
-    rows(m::OSVW_FIRST, m::OSVW_LAST, Inert(0)),
-    rows(m::PERF_CORE_FIRST, m::PERF_CORE_LAST, Custom(c::read_core_counter, c::write_core_counter)),
+    rows(m::OSVW_FIRST, m::OSVW_LAST, Inert(0)).of(&[f::OSVW]),
+    rows(m::PERF_CORE_FIRST, m::PERF_CORE_LAST, Custom(c::read_core_counter, c::write_core_counter))
+        .of(&[f::PERFCTR_CORE]),
     rows(m::LS_CFG, m::TW_CFG, Inert(0)),
     row(m::DE_CFG, Field(|cpu| &mut cpu.msrs.de_cfg, Any, Advance)),
     row(m::BU_CFG2, Inert(0)),
 ];
 
-/// The row of an MSR.
-pub fn find(number: u32) -> Option<&'static Row> {
+/// The row of an MSR, of whatever model.
+fn find(number: u32) -> Option<&'static Row> {
     let n = ROWS.partition_point(|row| row.last < number);
     ROWS.get(n).filter(|row| row.first <= number)
+}
+
+/// What an MSR of this model's is; `None`: it has none of that number.
+pub fn kind(number: u32, model: &Model) -> Option<&'static Kind> {
+    find(number).filter(|row| row.there(model)).map(|row| &row.kind)
 }
 
 #[cfg(test)]

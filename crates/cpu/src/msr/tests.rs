@@ -3,7 +3,7 @@
 use super::*;
 use crate::cpu::CpuSpec;
 use crate::cpuid::{Model, ModelSpec};
-use ireko_x86::bits::{cr0, efer};
+use ireko_x86::bits::{cr0, cr4, efer};
 use ireko_x86::msr as m;
 use ireko_x86::regs::seg;
 use std::sync::Arc;
@@ -200,4 +200,48 @@ fn no_msr_and_no_value_panics() {
             let _ = (read(&mut cpu, number), write(&mut cpu, number, value), cpu.apic.pending());
         }
     }
+}
+
+fn of_model(name: &str, nested: bool) -> Cpu {
+    let mut spec = CpuSpec::lone(&[(0, 0x10000)]).unwrap();
+    let named = ireko_x86::models::named(name);
+    spec.model = Arc::new(Model::amd(&ModelSpec { named, nested, vcpus: 1, tsc_khz: spec.tsc.khz() }));
+    Cpu::new(&spec).unwrap()
+}
+
+/// APM vol. 2, appendix A: what comes with a feature is not there without it.
+#[test]
+fn msrs_of_features_that_a_model_lacks_are_not_there() {
+    const FEATURED: [u32; 9] = [
+        m::SPEC_CTRL,
+        m::PRED_CMD,
+        m::XSS,
+        m::TSC_AUX,
+        m::TSC_RATIO,
+        m::VM_CR,
+        m::VM_HSAVE_PA,
+        m::OSVW_FIRST,
+        m::PERF_CORE_FIRST,
+    ];
+    let refused = |cpu: &mut Cpu, number| {
+        read(cpu, number) == Err(Fault::gp(0)) && write(cpu, number, 0) == Err(Fault::gp(0))
+    };
+    let mut least = of_model("kvm64", false);
+    assert_eq!(FEATURED.map(|number| refused(&mut least, number)), [true; FEATURED.len()]);
+    let mut most = cpu(true);
+    assert_eq!(FEATURED.map(|number| refused(&mut most, number)), [false; FEATURED.len()]);
+}
+
+/// EFER's, CR4's and XCR0's bits (APM vol. 2, 3.1.3, 3.1.7 and 11.5.2).
+#[test]
+fn so_are_bits_of_efer_cr4_and_xcr0() {
+    const EFER: u64 = efer::SVME | efer::FFXSR;
+    const CR4: u64 = cr4::PCIDE | cr4::OSXSAVE | cr4::SMEP | cr4::SMAP | cr4::PKE | cr4::UMIP | cr4::FSGSBASE;
+    const PKRU: u64 = 1 << 9;
+    let (least, most) = (of_model("kvm64", false), cpu(true));
+    let bits = |cpu: &Cpu| {
+        let model = &cpu.model;
+        [model.efer() & EFER, model.cr4() & CR4, model.xcr0() & PKRU]
+    };
+    assert_eq!((bits(&least), bits(&most)), ([0; 3], [EFER, CR4, PKRU]));
 }
