@@ -329,3 +329,25 @@ impl Remote for Handle {
         Handle::nesting(self)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::model;
+    use crate::store::Processor;
+
+    fn chosen(own: &str, migration: bool) -> String {
+        let processor =
+            Processor { model: own.into(), compatibility_for_migration: migration, ..Processor::default() };
+        let name = model(&processor);
+        ireko_machine::cpu_model(name).expect("a model that there is");
+        name.to_owned()
+    }
+
+    /// Where no model was chosen; one that was chosen is the user's.
+    #[test]
+    fn compatibility_for_migration_chooses_the_baseline() {
+        let of = |migration| ["auto", "amd", "host", "EPYC"].map(|own| chosen(own, migration));
+        assert_eq!(of(true), ["x86-64-v2", "x86-64-v2", "x86-64-v2", "EPYC"]);
+        assert_eq!(of(false), ["auto", "amd", "host", "EPYC"]);
+    }
+}
