@@ -108,7 +108,7 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::SVM, Nested),
     (f::CR8_LEGACY, Engine),
     (f::ABM, Host),
-    (f::SSE4A, Host),
+    (f::SSE4A, Engine),
     (f::MISALIGNED_SSE, Host),
     // PREFETCHW does nothing on processors without it, in 64-bit mode.
     (f::PREFETCHW, Host),

@@ -10,6 +10,7 @@ pub mod legacy;
 pub mod masked;
 pub mod misc;
 pub mod repeat;
+pub mod sse4a;
 pub mod stack;
 pub mod string;
 pub mod vector;
@@ -26,6 +27,7 @@ pub fn routine(code: Code) -> Option<Routine> {
         return None;
     }
     by_code(code)
+        .or_else(|| sse4a::routine(code))
         .or_else(|| by_mnemonic(code.mnemonic()))
         .or_else(|| code.is_jcc_short_or_near().then_some(branch::jcc as Routine))
 }

@@ -334,6 +334,35 @@ fn x87_pointers_are_loaded_and_cleared() {
     }
 }
 
+/// The environment after XRSTOR of an image with pointers, with this XSTATE_BV and XCOMP_BV.
+fn x87_after_xrstor(state: u64, format: u64) -> [u32; 3] {
+    // FNINIT; FLD [rdi]; mov eax, 7; xor edx, edx; XRSTOR64 [rdi]; FNSTENV [rbx]
+    let code =
+        [&FNINIT[..], &FLD, &[0xb8, 7, 0, 0, 0, 0x31, 0xd2, 0x48, 0x0f, 0xae, 0x2f], &FNSTENV].concat();
+    let mut bytes = vec![0; 64];
+    let mut board = board();
+    run_on(&mut board, 3, &code, |board, regs| {
+        [(0, 0x0123_0000_0000_037f), (8, 0x1234_5678), (16, 0x8_7654), (24, 0x1f80)]
+            .iter()
+            .chain(&[(512, state), (520, format)])
+            .for_each(|&(offset, value)| board.poke(DATA_AT + offset, value));
+        (regs.gpr[7], regs.gpr[3]) = (DATA, DATA + 0x100);
+    });
+    board.read(DATA_AT + 0x100, &mut bytes);
+    let env = words(&bytes);
+    [env[4] >> 16 & 0x7ff, env[3], env[5]]
+}
+
+/// APM vol. 3, Fn8000_0008 EBX, RstrFpErrPtrs: XRSTOR loads error pointers though no exception is pending. (To be saved they need
+/// one, with that bit, too, as silicon of family 19h has it.)
+#[test]
+fn xrstor_loads_x87_pointers_whether_or_not_an_exception_is_pending() {
+    for format in [0, 1 << 63 | 7] {
+        assert_eq!(x87_after_xrstor(1, format), [0x123, 0x1234_5678, 0x8_7654]);
+        assert_eq!(x87_after_xrstor(0, format), [0; 3]);
+    }
+}
+
 /// APM vol. 1, 6.2.6: the offset in the segment, whatever the segment's base.
 #[test]
 fn the_x87_data_pointer_is_an_offset() {
