@@ -272,10 +272,13 @@ impl Cpu {
 
     fn segment_bits(&self) -> u32 {
         let protected = self.regs.protected() && !self.regs.v86();
+        // 16-bit code looks at 64 KiB where accesses are, so a limit may be greater.
+        let wide = self.regs.seg[seg::CS].big();
+        let whole = |limit: u32| if wide { protected && limit == u32::MAX } else { limit >= 0xffff };
         let mut bits = 0;
         for (index, segment) in self.regs.seg.iter().enumerate() {
             let usable = if index == seg::CS {
-                segment.readable()
+                segment.readable() && (segment.is_code() || !segment.expand_down())
             } else {
                 segment.present()
                     && segment.is_user()
@@ -283,8 +286,7 @@ impl Cpu {
                     && segment.writable()
                     && !segment.expand_down()
             };
-            let flat = protected && usable && segment.limit == u32::MAX;
-            bits |= u32::from(flat) << (Key::FLAT_SHIFT + index as u32);
+            bits |= u32::from(usable && whole(segment.limit)) << (Key::FLAT_SHIFT + index as u32);
             bits |= u32::from(segment.base == 0) << (Key::ZERO_SHIFT + index as u32);
         }
         bits

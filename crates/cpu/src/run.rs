@@ -18,7 +18,7 @@ use ireko_translate::{lookup, privilege, refill, repeat, state};
 use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::{cr0, debugctl, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
-use ireko_x86::regs::gpr;
+use ireko_x86::regs::{gpr, seg};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -387,15 +387,22 @@ impl Cpu {
     fn find(&mut self) -> Result<*const u8, Fault> {
         let key = self.key();
         let (slot, rip) = (key.slot(), self.regs.rip);
+        let owner = self.slot_owner(key);
         self.join_family(key);
-        if let Some(code) = self.banks.current().jump(slot, key.0, rip) {
+        if let Some(code) = self.banks.current().jump(slot, owner, rip) {
             return Ok(code);
         }
         let block = self.block(key)?;
         let code = self.code.entry(block);
-        self.banks.current().set_jump(slot, key.0, rip, code as u64);
+        self.banks.current().set_jump(slot, owner, rip, code as u64);
         self.remember_jump(slot, rip, block);
         Ok(code)
+    }
+
+    /// Whose a slot of the jump table is: code of one key, in one code segment.
+    fn slot_owner(&self, key: Key) -> u64 {
+        let base = if key.has(Key::CODE64) { 0 } else { self.regs.seg[seg::CS].base };
+        u64::from(key.0) | base << 32
     }
 
     /// Something keeps translated code from just going on after a routine.

@@ -148,6 +148,45 @@ impl Asm {
     pub fn store32(&mut self, mem: Mem, reg: u8) {
         self.rm(false, &[0x89], reg, mem);
     }
+    /// The low 1, 2, 4 or 8 bytes of a register. (Of one byte, RSP to RDI are no source: they would be AH to BH.)
+    pub fn store_sized(&mut self, size: usize, mem: Mem, reg: u8) {
+        match size {
+            1 => self.rm(false, &[0x88], reg, mem),
+            2 => {
+                self.byte(0x66);
+                self.rm(false, &[0x89], reg, mem);
+            }
+            4 => self.store32(mem, reg),
+            _ => self.store(mem, reg),
+        }
+    }
+    /// As many bytes, with zeros above them.
+    pub fn load_sized(&mut self, size: usize, reg: u8, mem: Mem) {
+        match size {
+            1 => self.rm(false, &[0x0f, 0xb6], reg, mem),
+            2 => self.rm(false, &[0x0f, 0xb7], reg, mem),
+            4 => self.load32(reg, mem),
+            _ => self.load(reg, mem),
+        }
+    }
+    /// The low two bytes; those above stay.
+    pub fn mov16(&mut self, to: u8, from: u8) {
+        self.byte(0x66);
+        self.rr(false, &[0x8b], to, from);
+    }
+    /// CMP of the low 1, 2, 4 or 8 bytes of two registers.
+    pub fn cmp_sized(&mut self, size: usize, left: u8, right: u8) {
+        if size == 2 {
+            self.byte(0x66);
+        }
+        self.rr(size == 8, &[if size == 1 { 0x3a } else { 0x3b }], left, right);
+    }
+    /// Bits 31:16 of a register; no flags.
+    pub fn high_half(&mut self, to: u8, from: u8) {
+        let (to_bit, from_bit) = ((!(to >> 3) & 1) << 7, (!(from >> 3) & 1) << 5);
+        self.put(&[0xc4, 0x43 | to_bit | from_bit, 0x7b, 0xf0, 0xc0 | (to & 7) << 3 | from & 7, 16]); // RORX
+        self.movzx16(to, to);
+    }
     pub fn lea(&mut self, reg: u8, mem: Mem) {
         self.rm(true, &[0x8d], reg, mem);
     }

@@ -411,7 +411,7 @@ impl Emitter<'_> {
             Class::Lea => self.lea(insn),
             Class::Jump => self.exit(insn.near_branch_target()),
             Class::Branch => self.branch(insn),
-            Class::Call => self.call(insn.near_branch_target(), step.live),
+            Class::Call => self.call(insn, step.live),
             Class::CallIndirect => self.call_indirect(insn),
             Class::JumpIndirect => self.jump_indirect(insn),
             Class::Return => self.ret(insn),
@@ -419,7 +419,8 @@ impl Emitter<'_> {
             Class::Loop => self.count_down(insn),
             Class::Push => self.push(insn, step.live),
             Class::Pop => self.pop(insn, step.live),
-            Class::Leave => self.leave(step.live),
+            Class::Leave => self.leave(insn, step.live),
+            Class::String => self.string(insn, step.live),
             Class::Cli => self.asm.store_imm64(Mem::state(offset_of!(Hot, interrupt_flag)), 0),
             Class::Sti => self.asm.store_imm64(Mem::state(offset_of!(Hot, interrupt_flag)), 0x200),
             Class::Swapgs => self.swapgs(),
@@ -529,28 +530,25 @@ impl Emitter<'_> {
         }
     }
 
+    /// As a write to a register of this size does it: 32 bits clear those above, 16 and 8 leave them.
+    pub(crate) fn store_sized_guest(&mut self, register: Register, from: u8) {
+        let gpr = register.full_register().number();
+        match (register.size(), PINNED[gpr]) {
+            (8, _) => self.store_guest(register, from),
+            (4, _) => {
+                self.asm.mov32(from, from);
+                self.store_guest(register, from);
+            }
+            (_, Some(host)) => self.asm.mov16(host, from),
+            (_, None) => self.asm.store_sized(2, ea::parked(gpr), from),
+        }
+    }
+
     pub(crate) fn lea(&mut self, insn: &Instruction) {
         if let Address::Constant(value) = ea::offset(self.asm, insn, self.key) {
             self.asm.imm(reg::R14, value);
         }
-        let to = insn.op0_register();
-        match to.size() {
-            8 => self.store_guest(to, reg::R14),
-            4 => {
-                self.asm.mov32(reg::R14, reg::R14);
-                self.store_guest(to, reg::R14);
-            }
-            _ => match PINNED[to.full_register().number()] {
-                Some(host) => {
-                    self.asm.byte(0x66);
-                    self.asm.rr(false, &[0x8b], host, reg::R14);
-                }
-                None => {
-                    self.asm.byte(0x66);
-                    self.asm.rm(false, &[0x89], reg::R14, ea::parked(to.full_register().number()));
-                }
-            },
-        }
+        self.store_sized_guest(insn.op0_register(), reg::R14);
     }
 
     /// What lies behind the main line: taken sides, slow accesses, link stubs.

@@ -5,6 +5,7 @@ use iced_x86::{
     Code, CpuidFeature, EncodingKind, FlowControl, Instruction, InstructionInfo, Mnemonic, OpKind, Register,
 };
 use ireko_x86::exception::vector;
+use ireko_x86::regs::seg;
 
 /// What the translator does with an instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub enum Class {
     Push,
     Pop,
     Leave,
+    /// MOVS, STOS, LODS, CMPS and SCAS of one element.
+    String,
     /// System instructions that only move words of the processor's state: done in place in 64-bit mode.
     Cli,
     Sti,
@@ -204,22 +207,19 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
     use Mnemonic::*;
     let long = key.has(Key::CODE64);
     let flow = match insn.flow_control() {
-        _ if !long && !key.has(Key::CODE32) => None,
         FlowControl::UnconditionalBranch => near_direct(insn, key, Class::Jump),
         FlowControl::ConditionalBranch if insn.is_jcc_short_or_near() => {
             near_direct(insn, key, Class::Branch)
         }
-        FlowControl::ConditionalBranch if long && insn.is_jcx_short() => {
-            counted(insn, key, Class::JumpIfZero)
-        }
-        FlowControl::ConditionalBranch if long && insn.is_loop() => counted(insn, key, Class::Loop),
-        FlowControl::Call if long => near_direct(insn, key, Class::Call),
+        FlowControl::ConditionalBranch if insn.is_jcx_short() => counted(insn, key, Class::JumpIfZero),
+        FlowControl::ConditionalBranch if insn.is_loop() => counted(insn, key, Class::Loop),
+        FlowControl::Call if whole_code(key) => near_direct(insn, key, Class::Call),
         // Where they lead is checked when they leave for a place that is not known, and a lone one always does.
-        _ if key.has(Key::SINGLE) => None,
-        // With a 16-bit operand, AMD's jump there, too (APM vol. 3, JMP): a routine's.
-        FlowControl::IndirectBranch if insn.code() == Code::Jmp_rm64 => Some(Class::JumpIndirect),
-        FlowControl::IndirectCall if insn.code() == Code::Call_rm64 => Some(Class::CallIndirect),
-        FlowControl::Return if matches!(insn.code(), Code::Retnq | Code::Retnq_imm16) => Some(Class::Return),
+        _ if key.has(Key::SINGLE) || !whole_code(key) => None,
+        // With a 16-bit operand, AMD's jump in 64-bit mode, too (APM vol. 3, JMP): a routine's.
+        FlowControl::IndirectBranch if near_indirect(insn, key) => Some(Class::JumpIndirect),
+        FlowControl::IndirectCall if near_indirect(insn, key) => Some(Class::CallIndirect),
+        FlowControl::Return if near_return(insn, key) => Some(Class::Return),
         _ => None,
     };
     if flow.is_some() {
@@ -245,9 +245,16 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         Movsb | Movsq | Stosb | Stosq if leaps(key) && bulk(insn) => Some(Class::Repeat),
         Syscall if key.has(Key::USER) && leaps(key) => Some(Class::Syscall),
         Sysretq if key.has(Key::KERNEL) && leaps(key) => Some(Class::Sysret),
-        Leave if insn.code() == Code::Leaveq => Some(Class::Leave),
-        Push if long && pushes_64(insn) => Some(Class::Push),
-        Pop if long && matches!(insn.code(), Code::Pop_r64 | Code::Pop_rm64) => Some(Class::Pop),
+        Movsb | Movsw | Movsd | Movsq | Lodsb | Lodsw | Lodsd | Lodsq if one_element(insn) => {
+            Some(Class::String)
+        }
+        Stosb | Stosw | Stosd | Stosq | Scasb | Scasw | Scasd | Scasq if one_element(insn) => {
+            Some(Class::String)
+        }
+        Cmpsb | Cmpsw | Cmpsd | Cmpsq if one_element(insn) => Some(Class::String),
+        Leave if !long || insn.code() == Code::Leaveq => Some(Class::Leave),
+        Push if !long || pushes_64(insn) => Some(Class::Push),
+        Pop if pops(insn, key) => Some(Class::Pop),
         _ => None,
     }
 }
@@ -304,22 +311,79 @@ fn pushes_64(insn: &Instruction) -> bool {
     matches!(insn.code(), Code::Push_r64 | Code::Push_rm64 | Code::Pushq_imm8 | Code::Pushq_imm32)
 }
 
-/// Direct near branches whose target is as wide as the mode's instruction pointer.
+/// POP to general registers and memory. Where a 16-bit stack pointer wraps, ESP as a base of the operand has moved otherwise
+/// than by the operand's size: a routine's.
+fn pops(insn: &Instruction, key: Key) -> bool {
+    if key.has(Key::CODE64) {
+        return matches!(insn.code(), Code::Pop_r64 | Code::Pop_rm64);
+    }
+    let moved = insn.op0_kind() == OpKind::Memory && insn.memory_base() == Register::ESP;
+    !insn.op0_register().is_segment_register() && (key.has(Key::STACK32) || !moved)
+}
+
+/// A string instruction without a prefix that repeats it.
+fn one_element(insn: &Instruction) -> bool {
+    insn.is_string_instruction() && !insn.has_rep_prefix() && !insn.has_repne_prefix()
+}
+
+/// No near transfer of control leaves the code segment, but for those of 16-bit code with wider operands.
+fn whole_code(key: Key) -> bool {
+    key.has(Key::CODE64) || key.flat(seg::CS)
+}
+
+/// Indirect near jumps and calls as wide as the mode's instruction pointer; outside of 64-bit mode of either width.
+fn near_indirect(insn: &Instruction, key: Key) -> bool {
+    use Code::*;
+    match insn.code() {
+        Jmp_rm64 | Call_rm64 => true,
+        Jmp_rm16 | Call_rm16 | Jmp_rm32 | Call_rm32 => !key.has(Key::CODE64),
+        _ => false,
+    }
+}
+
+fn near_return(insn: &Instruction, key: Key) -> bool {
+    use Code::*;
+    match insn.code() {
+        Retnq | Retnq_imm16 => true,
+        Retnw | Retnw_imm16 | Retnd | Retnd_imm16 => !key.has(Key::CODE64),
+        _ => false,
+    }
+}
+
+/// Direct near branches whose target the code segment reaches.
 fn near_direct(insn: &Instruction, key: Key, class: Class) -> Option<Class> {
-    let wanted = if key.has(Key::CODE64) { OpKind::NearBranch64 } else { OpKind::NearBranch32 };
-    (insn.op0_kind() == wanted && reachable(insn, key)).then_some(class)
+    reachable(insn, key).then_some(class)
 }
 
-/// A direct branch to an address that is not canonical is the routine's, which raises #GP.
+/// A direct branch beyond the code segment, or to an address that is not canonical, is the routine's, which raises #GP; in 64-bit
+/// mode so are those with a 16-bit operand. 32-bit code in a segment with a limit finds that out where it arrives.
 fn reachable(insn: &Instruction, key: Key) -> bool {
-    let target = insn.near_branch_target() as i64;
-    !key.has(Key::CODE64) || target << 16 >> 16 == target
+    let target = insn.near_branch_target();
+    match (key.bitness(), insn.op0_kind()) {
+        (64, OpKind::NearBranch64) => (target as i64) << 16 >> 16 == target as i64,
+        (32, OpKind::NearBranch32) => true,
+        (32, OpKind::NearBranch16) => key.flat(seg::CS),
+        (16, OpKind::NearBranch16 | OpKind::NearBranch32) => key.flat(seg::CS) && target <= 0xffff,
+        _ => false,
+    }
 }
 
-/// JRCXZ and LOOP with RCX as counter; the others go by the routine.
+/// JRCXZ and LOOP with a whole RCX as counter in 64-bit mode; elsewhere ECX or CX.
 fn counted(insn: &Instruction, key: Key, class: Class) -> Option<Class> {
-    let wide = matches!(insn.code(), Code::Jrcxz_rel8_64 | Code::Loop_rel8_64_RCX);
-    (wide && reachable(insn, key)).then_some(class)
+    use Code::*;
+    let wide = matches!(insn.code(), Jrcxz_rel8_64 | Loop_rel8_64_RCX);
+    let narrow = matches!(
+        insn.code(),
+        Jcxz_rel8_16
+            | Jcxz_rel8_32
+            | Jecxz_rel8_16
+            | Jecxz_rel8_32
+            | Loop_rel8_16_CX
+            | Loop_rel8_32_CX
+            | Loop_rel8_16_ECX
+            | Loop_rel8_32_ECX
+    );
+    ((wide || narrow) && reachable(insn, key)).then_some(class)
 }
 
 /// The exception of an x87, MMX, SSE or AVX instruction that the control registers switch off.

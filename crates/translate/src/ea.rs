@@ -31,7 +31,12 @@ fn segment_base(index: usize) -> Mem {
 
 /// Segment index of the memory operand.
 pub fn segment(insn: &Instruction) -> usize {
-    insn.memory_segment() as usize - Register::ES as usize
+    segment_index(insn.memory_segment())
+}
+
+/// Index of a segment register.
+pub fn segment_index(register: Register) -> usize {
+    register as usize - Register::ES as usize
 }
 
 /// Host register that holds a guest register: its own, or `scratch` loaded from its place.

@@ -1,54 +1,110 @@
 //! Control transfers, and the ways out of a block: links, jump tables, attention.
 
 use crate::asm::{Label, Mem, reg};
-use crate::block::{Emitter, Link};
+use crate::block::{Emitter, Link, SiteKind};
 use crate::ea;
 use crate::key::Key;
 use crate::layout::{Hot, JUMP_CODES, JUMP_ROTATE, JUMP_SLOT_BYTES, JUMP_TAGS, jump_index};
 use crate::liveness::ALL;
 use crate::thunk::Reason;
 use core::mem::offset_of;
-use iced_x86::{Instruction, OpKind};
+use iced_x86::{Code, FlowControl, Instruction, OpKind, Register};
+
+/// Bytes of the instruction pointer that a near jump, call or return loads.
+pub(crate) fn branch_bytes(insn: &Instruction) -> usize {
+    match insn.op0_kind() {
+        _ if insn.flow_control() == FlowControl::Return => match insn.code() {
+            Code::Retnw | Code::Retnw_imm16 => 2,
+            Code::Retnd | Code::Retnd_imm16 => 4,
+            _ => 8,
+        },
+        OpKind::NearBranch16 => 2,
+        OpKind::NearBranch32 => 4,
+        OpKind::NearBranch64 => 8,
+        OpKind::Register => insn.op0_register().size(),
+        _ => insn.memory_size().size(),
+    }
+}
+
+/// The count register of LOOP and JRCXZ, which the address size selects.
+pub(crate) fn counter(insn: &Instruction) -> Register {
+    use Code::*;
+    match insn.code() {
+        Loop_rel8_16_CX | Loop_rel8_32_CX | Jcxz_rel8_16 | Jcxz_rel8_32 => Register::CX,
+        Loop_rel8_16_RCX | Loop_rel8_64_RCX | Jrcxz_rel8_16 | Jrcxz_rel8_64 => Register::RCX,
+        _ => Register::ECX,
+    }
+}
 
 impl Emitter<'_> {
-    pub(crate) fn call(&mut self, target: u64, live: u8) {
-        self.push_return(live);
-        self.exit(target);
+    pub(crate) fn call(&mut self, insn: &Instruction, live: u8) {
+        self.push_return(branch_bytes(insn), live);
+        self.exit(insn.near_branch_target());
     }
 
-    pub(crate) fn push_return(&mut self, live: u8) {
+    pub(crate) fn push_return(&mut self, size: usize, live: u8) {
         let back = self.insn.next_ip();
         self.may_leave = false;
-        self.push_value(live, |e| e.constant(back));
+        self.push_value(size, live, |e| e.constant(back));
     }
 
     pub(crate) fn call_indirect(&mut self, insn: &Instruction) {
-        if insn.op0_kind() == OpKind::Memory {
-            self.load_operand(insn, ALL);
-        } else {
-            self.load_guest(reg::R14, insn.op0_register());
-            self.asm.store(ea::temp(3), reg::R14);
-        }
-        self.push_return(ALL);
+        let size = self.load_target(insn);
+        self.asm.store(ea::temp(3), reg::R13);
+        self.reach(size);
+        self.push_return(size, ALL);
         self.asm.load(reg::R14, ea::temp(3));
         self.exit_indirect();
     }
 
     pub(crate) fn jump_indirect(&mut self, insn: &Instruction) {
-        if insn.op0_kind() == OpKind::Memory {
-            self.load_operand(insn, ALL);
-            self.asm.mov(reg::R14, reg::R13);
-            // The slow half comes back behind the load, with R13 set by it, too.
-        } else {
-            self.load_guest(reg::R14, insn.op0_register());
-        }
+        let size = self.load_target(insn);
+        self.reach(size);
+        self.asm.mov(reg::R14, reg::R13);
         self.exit_indirect();
     }
 
+    /// The operand of an indirect jump or call in R13, and how many bytes it has.
+    fn load_target(&mut self, insn: &Instruction) -> usize {
+        let size = branch_bytes(insn);
+        if insn.op0_kind() == OpKind::Memory {
+            // The slow half comes back in front of the load, so R13 is set by it, too.
+            self.load_operand(insn, size, ALL);
+        } else {
+            self.load_guest(reg::R13, insn.op0_register());
+            self.cut(size);
+        }
+        size
+    }
+
+    /// The low bytes of R13.
+    fn cut(&mut self, size: usize) {
+        match size {
+            2 => self.asm.movzx16(reg::R13, reg::R13),
+            4 => self.asm.mov32(reg::R13, reg::R13),
+            _ => {}
+        }
+    }
+
+    /// 16-bit code does not reach beyond 64 KiB: if R13 does, the routine raises #GP. (Where a jump in place is in 32-bit code, it
+    /// reaches everything.)
+    fn reach(&mut self, size: usize) {
+        if self.key.bitness() != 16 || size == 2 {
+            return;
+        }
+        let near = self.asm.label();
+        self.asm.high_half(reg::RCX, reg::R13);
+        self.asm.jrcxz(near);
+        self.call_system(SiteKind::System);
+        self.asm.bind(near);
+    }
+
     pub(crate) fn ret(&mut self, insn: &Instruction) {
-        self.top(reg::R10, ALL);
-        let extra = if insn.op_count() > 0 { insn.immediate16().into() } else { 0 };
-        self.asm.lea(reg::R10, Mem::base(reg::R10, 8 + extra));
+        let size = branch_bytes(insn);
+        self.top(reg::R10, size, ALL);
+        self.reach(size);
+        let extra = if insn.op_count() > 0 { i32::from(insn.immediate16()) } else { 0 };
+        self.move_stack(reg::R10, size as i32 + extra);
         self.asm.mov(reg::R14, reg::R13);
         self.exit_indirect();
     }
@@ -70,8 +126,17 @@ impl Emitter<'_> {
     }
 
     pub(crate) fn jump_if_zero(&mut self, insn: &Instruction) {
-        self.asm.mov(reg::RCX, reg::R11);
+        self.load_count(counter(insn));
         self.branch_if_rcx_zero(insn.near_branch_target());
+    }
+
+    /// The count in RCX.
+    fn load_count(&mut self, register: Register) {
+        match register.size() {
+            2 => self.asm.movzx16(reg::RCX, reg::R11),
+            4 => self.asm.mov32(reg::RCX, reg::R11),
+            _ => self.asm.mov(reg::RCX, reg::R11),
+        }
     }
 
     pub(crate) fn branch_if_rcx_zero(&mut self, target: u64) {
@@ -85,8 +150,14 @@ impl Emitter<'_> {
     }
 
     pub(crate) fn count_down(&mut self, insn: &Instruction) {
-        self.asm.lea(reg::R11, Mem::base(reg::R11, -1));
-        self.asm.mov(reg::RCX, reg::R11);
+        let register = counter(insn);
+        self.asm.lea(reg::R14, Mem::base(reg::R11, -1));
+        match register.size() {
+            2 => self.asm.mov16(reg::R11, reg::R14),
+            4 => self.asm.mov32(reg::R11, reg::R14),
+            _ => self.asm.mov(reg::R11, reg::R14),
+        }
+        self.load_count(register);
         let (done, exit) = (self.asm.label(), self.asm.label());
         self.asm.jrcxz(done);
         self.asm.jmp(exit);

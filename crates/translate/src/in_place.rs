@@ -80,24 +80,27 @@ impl Emitter<'_> {
 
     /// MOV from a segment register.
     pub(crate) fn selector(&mut self, insn: &Instruction, live: u8) {
-        let index = insn.op1_register() as usize - Register::ES as usize;
-        let place = offset_of!(Registers, seg) + size_of::<Segment>() * index + offset_of!(Segment, selector);
-        let load = move |e: &mut Self| {
-            e.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
-            e.asm.rm(false, &[0x0f, 0xb7], reg::R13, Mem::base(reg::R13, place as i32)); // MOVZX
-        };
+        let index = ea::segment_index(insn.op1_register());
         if insn.op0_kind() == OpKind::Register {
-            load(self);
+            self.selector_of(index);
             return self.store_guest(insn.op0_register(), reg::R13);
         }
         let access = Access { read: false, write: true, size: 2, segment: ea::segment(insn), live };
         let offset = ea::offset(self.asm, insn, self.key);
         self.access(offset, access, |e| {
-            load(e);
-            e.asm.byte(0x66);
+            e.selector_of(index);
             let host = Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 };
-            e.asm.rm(false, &[0x89], reg::R13, host);
+            e.asm.store_sized(2, host, reg::R13);
         });
+    }
+
+    /// A segment's selector, in R13.
+    pub(crate) fn selector_of(&mut self, segment: usize) -> u8 {
+        let place =
+            offset_of!(Registers, seg) + size_of::<Segment>() * segment + offset_of!(Segment, selector);
+        self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
+        self.asm.load_sized(2, reg::R13, Mem::base(reg::R13, place as i32));
+        reg::R13
     }
 
     /// MOV from CR0, CR2, CR3 or CR4.
@@ -188,7 +191,7 @@ impl Emitter<'_> {
         self.asm.restore_of();
         self.asm.sahf();
         self.asm.load(reg::RAX, ea::temp(0));
-        self.push_value(ALL, Self::saved_operand);
+        self.push_value(8, ALL, Self::saved_operand);
     }
 
     /// Behind the instruction after STI: leaves if an interrupt has been waiting for IF.

@@ -19,7 +19,7 @@ impl Key {
     /// CR4.OSFXSR; CR4.OSXSAVE with XCR0.AVX.
     pub const SSE: u32 = 1 << 10;
     pub const AVX: u32 = 1 << 11;
-    /// One bit a segment: all of the 4 GiB may be read and written (data) or read (code).
+    /// One bit a segment: all of the 4 GiB (in 16-bit code: the first 64 KiB) may be read and written (data) or read (code).
     pub const FLAT_SHIFT: u32 = 12;
     /// In 64-bit mode, in place of the first of those: direct jumps of CPL 0 to other pages are links, too.
     pub const FAR: u32 = 1 << 12;

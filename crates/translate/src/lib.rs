@@ -24,6 +24,7 @@ pub mod refill;
 pub mod repeat;
 mod stack;
 pub mod state;
+mod string;
 pub mod thunk;
 pub mod verify;
 mod x87;

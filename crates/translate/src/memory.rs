@@ -33,6 +33,8 @@ pub(crate) struct SlowAccess {
     /// The operation again, for accesses that must be committed.
     operation: Vec<u8>,
     insn: u16,
+    /// Where an offset goes that segmentation has to look at, and the site for that.
+    beyond: Option<(Label, u32)>,
 }
 
 /// How a member of a group finds its address.
@@ -142,11 +144,14 @@ impl Emitter<'_> {
         if self.key.has(Key::PLAIN) || !self.flat(access.segment) || self.through_code(access) {
             return self.access_by_routine(offset, access, operation);
         }
-        let address = ea::linear(self.asm, offset, access.segment, self.key);
-        let site =
-            self.site(SiteKind::Access { read: access.read, write: access.write, offset: false }, &access);
+        let kind = |offset| SiteKind::Access { read: access.read, write: access.write, offset };
+        let site = self.site(kind(false), &access);
         let (entry, resume) = (self.asm.label(), self.asm.label());
         self.save_flags(access.live);
+        let beyond = (self.key.bitness() == 16).then(|| (self.asm.label(), self.site(kind(true), &access)));
+        let offset =
+            if let Some((label, _)) = beyond { self.within_64k(offset, access, label) } else { offset };
+        let address = ea::linear(self.asm, offset, access.segment, self.key);
         let tag = self.check(address, access, entry);
         self.restore_flags(access.live);
         self.host_page(address);
@@ -172,11 +177,22 @@ impl Emitter<'_> {
             access,
             operation: copy,
             insn,
+            beyond,
         };
         self.slow.push(slow);
     }
 
-    /// 64-bit mode has no limits; elsewhere only segments that span all memory go the fast way.
+    /// An operand that reaches beyond 64 KiB goes to `beyond`, its offset in R14. Clobbers flags.
+    fn within_64k(&mut self, offset: Address, access: Access, beyond: Label) -> Address {
+        if let Address::Constant(value) = offset {
+            self.asm.imm(reg::R14, value);
+        }
+        self.asm.cmp_imm(reg::R14, 0x1_0000 - access.size as i32);
+        self.asm.jcc(cond::A, beyond);
+        Address::InR14
+    }
+
+    /// 64-bit mode has no limits; elsewhere only segments that span all memory go the fast way, or in 16-bit code 64 KiB of it.
     fn flat(&self, segment: usize) -> bool {
         self.key.has(Key::CODE64) || self.key.flat(segment)
     }
@@ -285,10 +301,21 @@ impl Emitter<'_> {
         self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), slow.site as i32);
         self.asm.imm(reg::RCX, 4096 - slow.access.size as u64);
         self.asm.call_mem(self.miss_thunk(slow.access.write));
+        self.perform(&slow, slow.site);
+        if let Some((label, site)) = slow.beyond {
+            self.asm.bind(label);
+            self.restore_flags(slow.live);
+            self.call_access(site);
+            self.perform(&slow, site);
+        }
+    }
+
+    /// What follows a slow access: a write is done here, so that it can be committed.
+    fn perform(&mut self, slow: &SlowAccess, site: u32) {
         if slow.access.write {
             self.faults.push((self.asm.here() as u32, slow.insn));
             self.asm.put(&slow.operation);
-            self.call_commit(slow.site);
+            self.call_commit(site);
         }
         self.asm.jmp(slow.resume);
     }

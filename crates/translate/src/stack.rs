@@ -1,46 +1,97 @@
-//! PUSH, POP and LEAVE in 64-bit mode, and the host address of an operand.
+//! PUSH, POP and LEAVE of every size in every mode, and the host address of an operand.
 
 use crate::asm::{Mem, reg};
 use crate::block::Emitter;
 use crate::ea::{self, Address};
+use crate::key::Key;
 use crate::layout::PINNED;
 use crate::memory::{Access, GroupPlace};
-use iced_x86::{Instruction, OpKind, Register};
+use iced_x86::{Code, Instruction, OpKind, Register};
+
+/// The address that a check leaves.
+const HOST: Mem = Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 };
+
+/// Bytes that a PUSH or POP moves.
+fn stack_bytes(insn: &Instruction) -> usize {
+    insn.stack_pointer_increment().unsigned_abs() as usize
+}
 
 impl Emitter<'_> {
     pub(crate) fn stack_access(&self, size: usize, write: bool, live: u8) -> Access {
         Access { read: !write, write, size, segment: ireko_x86::regs::seg::SS, live }
     }
 
-    /// Stores the host register that `value` gives below the stack pointer, and moves that.
-    pub(crate) fn push_value(&mut self, live: u8, value: impl FnOnce(&mut Self) -> u8) {
-        let access = self.stack_access(8, true, live);
+    /// Bytes of the stack pointer in use: SS.B says so outside of 64-bit mode (APM vol. 2, 4.7.3).
+    fn stack_width(&self) -> usize {
+        match (self.key.has(Key::CODE64), self.key.has(Key::STACK32)) {
+            (true, _) => 8,
+            (_, true) => 4,
+            _ => 2,
+        }
+    }
+
+    /// Puts the offset in the stack segment that is `by` behind a pointer into R14.
+    fn stack_offset(&mut self, pointer: u8, by: i32) {
+        let sum = Mem::base(pointer, by);
+        match self.stack_width() {
+            8 => self.asm.lea(reg::R14, sum),
+            4 => self.asm.lea32(reg::R14, sum),
+            _ => {
+                self.asm.lea32(reg::R14, sum);
+                self.asm.movzx16(reg::R14, reg::R14);
+            }
+        }
+    }
+
+    /// Makes the stack pointer what is `by` behind `pointer`. Clobbers RCX, no flags.
+    pub(crate) fn move_stack(&mut self, pointer: u8, by: i32) {
+        let sum = Mem::base(pointer, by);
+        match self.stack_width() {
+            8 => self.asm.lea(reg::R10, sum),
+            4 => self.asm.lea32(reg::R10, sum),
+            _ => {
+                self.asm.lea32(reg::RCX, sum);
+                self.asm.mov16(reg::R10, reg::RCX);
+            }
+        }
+    }
+
+    /// Stores `size` bytes of the host register that `value` gives below the stack pointer, and moves that.
+    pub(crate) fn push_value(&mut self, size: usize, live: u8, value: impl FnOnce(&mut Self) -> u8) {
+        let access = self.stack_access(size, true, live);
+        let below = -(size as i32);
         let address = |e: &mut Self| {
-            e.asm.lea(reg::R14, Mem::base(reg::R10, -8));
+            e.stack_offset(reg::R10, below);
             Address::InR14
         };
-        self.grouped_access(GroupPlace::Host(reg::R10, -8), access, address, |e| {
+        self.grouped_access(GroupPlace::Host(reg::R10, below), access, address, |e| {
             let value = value(e);
-            e.asm.store(e.host(), value);
-            e.asm.lea(reg::R10, Mem::base(reg::R10, -8));
+            let host = e.host();
+            e.asm.store_sized(size, host, value);
+            e.move_stack(reg::R10, below);
         });
     }
 
     pub(crate) fn push(&mut self, insn: &Instruction, live: u8) {
+        let size = stack_bytes(insn);
         match insn.op0_kind() {
+            OpKind::Register if insn.op0_register().is_segment_register() => {
+                let segment = ea::segment_index(insn.op0_register());
+                self.push_value(size, live, |e| e.selector_of(segment));
+            }
             OpKind::Register => {
                 let register = insn.op0_register();
-                self.push_value(live, |e| e.guest(register));
+                self.push_value(size, live, |e| e.guest(register));
             }
             OpKind::Memory => {
-                self.load_operand(insn, live);
+                self.load_operand(insn, size, live);
                 let member = self.member.take();
-                self.push_value(live, Self::saved_operand);
+                self.push_value(size, live, Self::saved_operand);
                 self.member = member;
             }
             _ => {
                 let value = insn.immediate(0);
-                self.push_value(live, |e| e.constant(value));
+                self.push_value(size, live, |e| e.constant(value));
             }
         }
     }
@@ -73,51 +124,60 @@ impl Emitter<'_> {
         self.insn.ip()
     }
 
-    /// Reads the instruction's 64-bit memory operand into temporary 3.
-    pub(crate) fn load_operand(&mut self, insn: &Instruction, live: u8) {
+    /// Reads the instruction's memory operand of `size` bytes into R13 and temporary 3, with zeros above it.
+    pub(crate) fn load_operand(&mut self, insn: &Instruction, size: usize, live: u8) {
         let offset = ea::offset(self.asm, insn, self.key);
-        let access = Access { read: true, write: false, size: 8, segment: ea::segment(insn), live };
+        let access = Access { read: true, write: false, size, segment: ea::segment(insn), live };
         self.access(offset, access, |e| {
-            e.asm.load(reg::R13, Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 });
+            e.asm.load_sized(size, reg::R13, HOST);
             e.asm.store(ea::temp(3), reg::R13);
         });
     }
 
     /// Reads the top of the stack into R13; the stack pointer does not move yet.
-    pub(crate) fn top(&mut self, base: u8, live: u8) {
-        let access = self.stack_access(8, false, live);
+    pub(crate) fn top(&mut self, base: u8, size: usize, live: u8) {
+        let access = self.stack_access(size, false, live);
         let address = |e: &mut Self| {
-            e.asm.lea(reg::R14, Mem::base(base, 0));
+            e.stack_offset(base, 0);
             Address::InR14
         };
-        self.grouped_access(GroupPlace::Host(base, 0), access, address, |e| e.asm.load(reg::R13, e.host()));
+        self.grouped_access(GroupPlace::Host(base, 0), access, address, |e| {
+            let host = e.host();
+            e.asm.load_sized(size, reg::R13, host);
+        });
     }
 
     pub(crate) fn pop(&mut self, insn: &Instruction, live: u8) {
-        self.top(reg::R10, live);
+        let size = stack_bytes(insn);
+        self.top(reg::R10, size, live);
         if insn.op0_kind() == OpKind::Register {
-            self.asm.lea(reg::R10, Mem::base(reg::R10, 8));
-            return self.store_guest(insn.op0_register(), reg::R13);
+            self.move_stack(reg::R10, size as i32);
+            return self.store_sized_guest(insn.op0_register(), reg::R13);
         }
         self.asm.store(ea::temp(3), reg::R13);
         // POP [RSP+x] computes its address with the stack pointer already moved (APM vol. 3, POP).
         let mut moved = *insn;
         if insn.memory_base().full_register() == Register::RSP {
-            moved.set_memory_displacement64(insn.memory_displacement64().wrapping_add(8));
+            moved.set_memory_displacement64(insn.memory_displacement64().wrapping_add(size as u64));
         }
         let offset = ea::offset(self.asm, &moved, self.key);
-        let access = Access { read: false, write: true, size: 8, segment: ea::segment(insn), live };
+        let access = Access { read: false, write: true, size, segment: ea::segment(insn), live };
         self.access(offset, access, |e| {
             e.asm.load(reg::R13, ea::temp(3));
-            e.asm.store(Mem { base: Some(reg::R14), index: Some((reg::RCX, 1)), disp: 0 }, reg::R13);
-            e.asm.lea(reg::R10, Mem::base(reg::R10, 8));
+            e.asm.store_sized(size, HOST, reg::R13);
+            e.move_stack(reg::R10, size as i32);
         });
     }
 
-    pub(crate) fn leave(&mut self, live: u8) {
+    pub(crate) fn leave(&mut self, insn: &Instruction, live: u8) {
         const RBP: u8 = 5;
-        self.top(RBP, live);
-        self.asm.lea(reg::R10, Mem::base(RBP, 8));
-        self.asm.mov(RBP, reg::R13);
+        let (size, register) = match insn.code() {
+            Code::Leavew => (2, Register::BP),
+            Code::Leaved => (4, Register::EBP),
+            _ => (8, Register::RBP),
+        };
+        self.top(RBP, size, live);
+        self.move_stack(RBP, size as i32);
+        self.store_sized_guest(register, reg::R13);
     }
 }

@@ -62,7 +62,7 @@ pub struct Bank {
     pub tag: Option<Tag>,
     pub last_used: u64,
     /// The key that the jump table of each slot is for.
-    pub slot_keys: [u32; JUMP_SLOTS],
+    pub slot_keys: [u64; JUMP_SLOTS],
     /// What the keys of all slots but the last have in common.
     pub family: u64,
     /// Supervisor code's jump tables lead to pages that are not global.
@@ -156,7 +156,7 @@ impl Bank {
             memory: reserve()?,
             tag: None,
             last_used: 0,
-            slot_keys: [u32::MAX; JUMP_SLOTS],
+            slot_keys: [u64::MAX; JUMP_SLOTS],
             family: u64::MAX,
             local_kernel: false,
             jump_id: 0,
@@ -533,7 +533,7 @@ impl Bank {
     }
 
     /// Tells translated code of key `key` (in `slot`) that `rip` is at host address `code`.
-    pub fn set_jump(&mut self, slot: usize, key: u32, rip: u64, code: u64) {
+    pub fn set_jump(&mut self, slot: usize, key: u64, rip: u64, code: u64) {
         if self.slot_keys[slot] != key {
             self.claim_slot(slot, key);
         }
@@ -543,7 +543,7 @@ impl Bank {
     }
 
     /// Host address of the code at `rip`, if the slot is `key`'s and knows it.
-    pub fn jump(&self, slot: usize, key: u32, rip: u64) -> Option<*const u8> {
+    pub fn jump(&self, slot: usize, key: u64, rip: u64) -> Option<*const u8> {
         if self.slot_keys[slot] != key {
             return None;
         }
@@ -559,7 +559,7 @@ impl Bank {
     }
 
     /// Gives a slot to another key; what it held was for the old one.
-    pub fn claim_slot(&mut self, slot: usize, key: u32) {
+    pub fn claim_slot(&mut self, slot: usize, key: u64) {
         if self.slot_keys[slot] == key {
             return;
         }

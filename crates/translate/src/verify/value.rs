@@ -185,10 +185,8 @@ impl State {
             _ => None,
         };
         let ((a, mode, first), (b, other_mode, second)) = (pair(self)?, pair(other)?);
-        if mode != other_mode {
-            return None;
-        }
-        let of = if a == b { a } else { Sum { name: mix(&[at as u64, 55]), plus: 0 } };
+        // The thunk for what segmentation has to look at knows no mode.
+        let of = if (a, mode) == (b, other_mode) { a } else { Sum { name: mix(&[at as u64, 55]), plus: 0 } };
         let reach = Reach { span: first.span.min(second.span), write: first.write && second.write };
         let offset = Value::Offset { of, plus: 0, mode, write: reach.write, reach: Some(reach) };
         Some((offset, Value::Page { of, mode }))
