@@ -8,7 +8,6 @@ use crate::fault::Fault;
 use crate::mmu::bank::Second;
 use crate::mmu::tables::Recorder;
 use crate::mmu::walk::{self, Access, Kind, Page, Paging, WalkFault};
-use crate::operand::canonical;
 use crate::system::debug::Touch;
 use ireko_nested::Exit;
 use ireko_translate::layout::LARGE_SHIFT;
@@ -93,7 +92,7 @@ impl Cpu {
             return Ok(Place::Ram(start.wrapping_add((address & 0xfff) as usize)));
         }
         // Whoever makes an address checks it; this is so that no table can be filled for one that was forgotten.
-        if self.regs.long_mode() && !canonical(address) {
+        if self.regs.long_mode() && !self.regs.canonical(address) {
             return Err(Fault::gp(0));
         }
         let page = self.walk(address, if write { Kind::Write } else { Kind::Read }, mode)?;

@@ -332,7 +332,7 @@ impl Cpu {
     fn fetch_address(&self) -> Result<u64, Fault> {
         let rip = self.regs.rip;
         if self.regs.code64() {
-            return if crate::operand::canonical(rip) { Ok(rip) } else { Err(Fault::gp(0)) };
+            return if self.regs.canonical(rip) { Ok(rip) } else { Err(Fault::gp(0)) };
         }
         if rip > self.regs.seg[seg::CS].limit.into() {
             return Err(Fault::gp(0));

@@ -387,7 +387,8 @@ impl CpuSpec {
     pub fn lone(ranges: &[(u64, u64)]) -> std::io::Result<Self> {
         let clock = Clock::new();
         let tsc = crate::tsc::Tsc::measure();
-        let spec = crate::cpuid::ModelSpec { named: None, nested: true, vcpus: 1, tsc_khz: tsc.khz() };
+        let spec =
+            crate::cpuid::ModelSpec { named: None, nested: true, vcpus: 1, tsc_khz: tsc.khz(), la57: false };
         Ok(Self {
             id: 0,
             memory: Arc::new(Memory::new(ranges)?),

@@ -35,6 +35,8 @@ struct Options {
     no_strings: bool,
     not_straight: bool,
     no_syscalls: bool,
+    /// The processor has 5-level paging.
+    la57: bool,
     inspect: inspect::Options,
 }
 
@@ -56,6 +58,7 @@ impl Options {
             "spare-flushes" => self.flush_always = !inspect::options::switch(name, value)?,
             "second-level" => self.one_level = !inspect::options::switch(name, value)?,
             "syscalls" => self.no_syscalls = !inspect::options::switch(name, value)?,
+            "la57" => self.la57 = inspect::options::switch(name, value)?,
             "far-links" => self.no_far_links = !inspect::options::switch(name, value)?,
             "xsave" => self.no_xsavec = !inspect::options::switch(name, value)?,
             "strings" => self.no_strings = !inspect::options::switch(name, value)?,
@@ -65,7 +68,7 @@ impl Options {
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, straight, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, straight, la57, {known}"
                 ));
             }
         }
@@ -93,7 +96,19 @@ impl Hypervisor for SoftHypervisor {
             CpuModel::Named(named) => Some(named),
             CpuModel::Amd | CpuModel::Host => None,
         };
-        let model = ModelSpec { named, nested: spec.nested, vcpus: spec.vcpus, tsc_khz: tsc.khz() };
+        if let (true, Some(named)) = (options.la57, named) {
+            return Err(HvError::Unsupported(format!(
+                "the processor {} has no 5-level paging; ask for la57 with amd",
+                named.name
+            )));
+        }
+        let model = ModelSpec {
+            named,
+            nested: spec.nested,
+            vcpus: spec.vcpus,
+            tsc_khz: tsc.khz(),
+            la57: options.la57,
+        };
         let model = Model::here(&model).map_err(HvError::Unsupported)?;
         let cpu = CpuSpec {
             id: 0,

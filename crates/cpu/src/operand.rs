@@ -5,6 +5,7 @@ use crate::{Cpu, Fault};
 use iced_x86::{Instruction, OpKind, Register};
 use ireko_x86::Segment;
 use ireko_x86::exception::{Exception, vector};
+use ireko_x86::paging::canonicalize;
 use ireko_x86::regs::seg;
 
 /// Segment index (ES CS SS DS FS GS) of an iced segment register.
@@ -12,12 +13,13 @@ pub fn segment_index(register: Register) -> usize {
     register as usize - Register::ES as usize
 }
 
-/// Canonical: bits 63:47 are all equal.
-pub fn canonical(address: u64) -> bool {
-    (address as i64) << 16 >> 16 == address as i64
-}
-
 impl Cpu {
+    /// Whether a base that is loaded into a register is canonical for the widest addresses that this processor has, whatever
+    /// paging is on.
+    pub fn implements(&self, base: u64) -> bool {
+        canonicalize(base, self.model.linear_bits()) == base
+    }
+
     /// A general register of any width, zero-extended.
     pub fn gpr(&self, register: Register) -> u64 {
         let full = self.regs.gpr[register.full_register().number()];
@@ -78,7 +80,11 @@ impl Cpu {
             let base = if segment == seg::FS || segment == seg::GS { descriptor.base } else { 0 };
             let address = base.wrapping_add(offset);
             let last = address.wrapping_add(size.max(1) - 1);
-            return if canonical(address) && canonical(last) { Ok(address) } else { Err(fault()) };
+            return if self.regs.canonical(address) && self.regs.canonical(last) {
+                Ok(address)
+            } else {
+                Err(fault())
+            };
         }
         if self.regs.protected() && !self.regs.v86() {
             if !descriptor.present() {

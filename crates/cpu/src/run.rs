@@ -6,7 +6,6 @@
 use crate::boundary::guard;
 use crate::cpu::{BusRef, Cpu, Privilege};
 use crate::fault::Fault;
-use crate::operand::canonical;
 use crate::svm::Virtual;
 use crate::{event, inspect, signal, slow, svm};
 use iced_x86::{Decoder, FlowControl};
@@ -362,7 +361,7 @@ impl Cpu {
     /// has happened (APM vol. 3, "JMP (Near)", "CALL (Near)", "RET (Near)": #GP).
     fn arrive(&mut self, rip: u64, back: u64) -> Result<(), Fault> {
         self.regs.rip = rip;
-        if !self.regs.code64() || canonical(rip) {
+        if !self.regs.code64() || self.regs.canonical(rip) {
             return Ok(());
         }
         let Some(from) = self.code.locate((back as usize).wrapping_sub(1)) else { return Ok(()) };

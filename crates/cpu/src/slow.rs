@@ -8,7 +8,6 @@ use crate::cpu::{Cpu, Privilege};
 use crate::data::vector::MXCSR;
 use crate::fault::{Fault, Next};
 use crate::inspect;
-use crate::operand::canonical;
 use crate::routine::Routine;
 use crate::system::debug::Touch;
 use iced_x86::{CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, Register};
@@ -179,7 +178,7 @@ impl Cpu {
             if offset + size <= TOP + 1 {
                 return Ok(address & TOP);
             }
-        } else if canonical(address) && canonical(address.wrapping_add(size - 1)) {
+        } else if self.regs.canonical(address) && self.regs.canonical(address.wrapping_add(size - 1)) {
             return Ok(address);
         }
         let stack = usize::from(site.segment) == seg::SS;

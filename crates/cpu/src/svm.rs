@@ -17,6 +17,9 @@ use ireko_x86::{Exception, Registers};
 pub use ireko_nested::svm::guest_tsc;
 
 impl Core for Cpu {
+    fn linear_bits(&self) -> u32 {
+        self.model.linear_bits()
+    }
     fn regs(&mut self) -> &mut Registers {
         &mut self.regs
     }

@@ -19,6 +19,8 @@ pub const INSTRUCTION: usize = 15;
 /// The processor, as entry and exit see it. A test implements it with plain fields.
 pub trait Core {
     fn regs(&mut self) -> &mut Registers;
+    /// Bits of the widest linear addresses that the processor has.
+    fn linear_bits(&self) -> u32;
     /// Reads system-physical memory; `false` if there is none.
     fn read_physical(&mut self, address: u64, data: &mut [u8]) -> bool;
     fn write_physical(&mut self, address: u64, data: &[u8]) -> bool;

@@ -59,7 +59,7 @@ features!(7 . 0 EBX {
     FSGSBASE = 0, TSC_ADJUST = 1, BMI1 = 3, AVX2 = 5, SMEP = 7, BMI2 = 8, ERMS = 9, INVPCID = 10, RDSEED = 18,
     ADX = 19, SMAP = 20, CLFLUSHOPT = 23, CLWB = 24, SHA = 29,
 });
-features!(7 . 0 ECX { UMIP = 2, PKU = 3, OSPKE = 4, GFNI = 8, VAES = 9, VPCLMULQDQ = 10, RDPID = 22 });
+features!(7 . 0 ECX { UMIP = 2, PKU = 3, OSPKE = 4, GFNI = 8, VAES = 9, VPCLMULQDQ = 10, LA57 = 16, RDPID = 22 });
 features!(7 . 0 EDX { FSRM = 4 });
 features!(0xd . 1 EAX { XSAVEOPT = 0, XSAVEC = 1, XGETBV1 = 2, XSAVES = 3 });
 features!(0x8000_0001 . 0 EDX {

@@ -2,8 +2,14 @@
 
 /// Physical address bits of the processors we present (CPUID 8000_0008h).
 pub const PHYSICAL_BITS: u32 = 48;
-/// Linear address bits (4-level paging).
+/// Linear address bits of 4-level and of 5-level paging.
 pub const LINEAR_BITS: u32 = 48;
+pub const LINEAR_BITS_5: u32 = 57;
+
+/// Copies the highest of `bits` address bits to those above it (APM vol. 2, 5.3.1).
+pub const fn canonicalize(address: u64, bits: u32) -> u64 {
+    ((address << (64 - bits)) as i64 >> (64 - bits)) as u64
+}
 
 /// Physical address bits as a mask.
 pub const PHYSICAL_MASK: u64 = (1 << PHYSICAL_BITS) - 1;

@@ -164,6 +164,13 @@ impl Registers {
     pub const fn code64(&self) -> bool {
         self.long_mode() && self.seg[seg::CS].long()
     }
+    /// Whether an address is canonical in 64-bit mode: all bits above those that paging translates are copies of the highest
+    /// (APM vol. 2, 5.3.1).
+    pub const fn canonical(&self, address: u64) -> bool {
+        use crate::paging::{LINEAR_BITS, LINEAR_BITS_5, canonicalize};
+        let five = self.cr4 & crate::bits::cr4::LA57 != 0;
+        canonicalize(address, if five { LINEAR_BITS_5 } else { LINEAR_BITS }) == address
+    }
     pub const fn protected(&self) -> bool {
         self.cr0 & crate::bits::cr0::PE != 0
     }

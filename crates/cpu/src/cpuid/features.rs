@@ -13,11 +13,13 @@ pub enum Need {
     HostAvx,
     /// The machine was asked for nesting.
     Nested,
+    /// 5-level paging was asked for.
+    La57,
     /// More than one processor.
     Many,
 }
 
-use Need::{Engine, Host, HostAvx, Many, Nested};
+use Need::{Engine, Host, HostAvx, La57, Many, Nested};
 
 /// Everything that may be advertised; nothing else ever is.
 pub static FEATURES: &[(Feature, Need)] = &[
@@ -83,6 +85,7 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::SHA, Host),
     (f::UMIP, Engine),
     (f::PKU, Engine),
+    (f::LA57, La57),
     (f::GFNI, Host),
     (f::VAES, HostAvx),
     (f::VPCLMULQDQ, HostAvx),

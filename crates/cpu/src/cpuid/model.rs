@@ -4,9 +4,9 @@ use crate::cpuid::features::{FEATURES, Need};
 use crate::cpuid::host::Host;
 use ireko_nested::svm;
 use ireko_x86::bits::{cr4, efer};
-use ireko_x86::cpuid::{self as f, Feature};
+use ireko_x86::cpuid::{self as f, EAX, Feature};
 use ireko_x86::models::{self, Cache, Caches, Named};
-use ireko_x86::paging::{LINEAR_BITS, PHYSICAL_BITS};
+use ireko_x86::paging::{LINEAR_BITS, LINEAR_BITS_5, PHYSICAL_BITS};
 
 /// What a model is made from.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub struct ModelSpec {
     pub nested: bool,
     pub vcpus: u32,
     pub tsc_khz: u64,
+    /// With 5-level paging: systems that find it use it, and each of their walks costs more.
+    pub la57: bool,
 }
 
 /// One leaf and subleaf with EAX, EBX, ECX, EDX.
@@ -88,6 +90,7 @@ impl Model {
         model.drop_leaves_without_feature();
         model.cr4 = implied(&model, cr4::TSD | cr4::PCE, CR4);
         model.efer = implied(&model, 0, EFER);
+        slot(&mut model.leaves, 0x8000_0008, 0)[EAX] = model.linear_bits() << 8 | PHYSICAL_BITS;
         model
     }
 
@@ -111,6 +114,10 @@ impl Model {
     /// The bits of CR4 that may be set.
     pub fn cr4(&self) -> u64 {
         self.cr4
+    }
+    /// Bits of linear addresses, with the widest paging.
+    pub fn linear_bits(&self) -> u32 {
+        if self.cr4 & cr4::LA57 != 0 { LINEAR_BITS_5 } else { LINEAR_BITS }
     }
     /// The bits of EFER that may be set.
     pub fn efer(&self) -> u64 {
@@ -192,6 +199,7 @@ const CR4: &[(u64, Feature)] = &[
     (cr4::SMEP, f::SMEP),
     (cr4::SMAP, f::SMAP),
     (cr4::PKE, f::PKU),
+    (cr4::LA57, f::LA57),
 ];
 
 const EFER: &[(u64, Feature)] = &[
@@ -209,7 +217,7 @@ fn implied(model: &Model, always: u64, table: &[(u64, Feature)]) -> u64 {
 
 /// What of a model cannot be had on a host, by name.
 pub fn lacking(host: &Host, named: &Named) -> Vec<&'static str> {
-    let spec = ModelSpec { named: None, nested: true, vcpus: 2, tsc_khz: 0 };
+    let spec = ModelSpec { named: None, nested: true, vcpus: 2, tsc_khz: 0, la57: true };
     let there =
         |feature: &Feature| FEATURES.iter().any(|(f, need)| f == feature && met(*need, *f, host, &spec));
     named.features().filter(|feature| !there(feature)).map(|feature| feature.name).collect()
@@ -221,6 +229,7 @@ fn met(need: Need, feature: Feature, host: &Host, spec: &ModelSpec) -> bool {
         Need::Host => host.has(feature),
         Need::HostAvx => host.has(feature) && host.avx(),
         Need::Nested => spec.nested,
+        Need::La57 => spec.la57,
         Need::Many => spec.vcpus > 1,
     }
 }
@@ -266,7 +275,7 @@ fn fixed(spec: &ModelSpec) -> Vec<Leaf> {
         ((0x8000_0002, 0), name(0)),
         ((0x8000_0003, 0), name(1)),
         ((0x8000_0004, 0), name(2)),
-        ((0x8000_0008, 0), [LINEAR_BITS << 8 | PHYSICAL_BITS, 0, id_bits << 12 | last.min(255), 0]),
+        ((0x8000_0008, 0), [0, 0, id_bits << 12 | last.min(255), 0]),
         // 256-bit SSE data paths, MOVU as fast as MOVA.
         ((0x8000_001a, 0), [6, 0, 0, 0]),
     ];

@@ -19,7 +19,7 @@ fn nothing(leaf: u32, _: u32) -> [u32; 4] {
 
 const RICH: Host = Host { cpuid: everything, xcr0: 0xe7 };
 const POOR: Host = Host { cpuid: nothing, xcr0: 0 };
-const SPEC: ModelSpec = ModelSpec { named: None, nested: true, vcpus: 4, tsc_khz: 2_000_000 };
+const SPEC: ModelSpec = ModelSpec { named: None, nested: true, vcpus: 4, tsc_khz: 2_000_000, la57: false };
 const NOW: Now = Now { apic_id: 3, apic_on: true, monitor_on: true, cr4: 0, xcr0: 1 };
 
 fn rich(leaf: u32, subleaf: u32) -> [u32; 4] {
@@ -121,6 +121,15 @@ fn monitor_is_there_with_its_leaf_unless_it_is_switched_off() {
 }
 
 #[test]
+fn linear_addresses_are_as_wide_as_the_paging() {
+    let wide = |la57| {
+        let model = Model::amd_on(&RICH, &ModelSpec { la57, ..SPEC });
+        (model.has(f::LA57), model.leaf(0x8000_0008, 0)[EAX] >> 8 & 0xff, model.cr4() & cr4::LA57 != 0)
+    };
+    assert_eq!((wide(true), wide(false)), ((true, 57, true), (false, 48, false)));
+}
+
+#[test]
 fn ospke_follows_cr4() {
     let model = Model::amd_on(&RICH, &SPEC);
     let bit = |cr4| f::OSPKE.is_in(&model.cpuid(7, 0, &Now { cr4, ..NOW }));
@@ -171,7 +180,7 @@ fn one_processor_is_not_many_threads() {
 #[test]
 fn cr4_has_the_bits_of_the_features_and_no_others() {
     let cr4 = Model::amd_on(&RICH, &SPEC).cr4();
-    assert_eq!((cr4 & cr4::SMAP != 0, cr4 & (cr4::VMXE | cr4::LA57)), (true, 0));
+    assert_eq!((cr4 & cr4::SMAP != 0, cr4 & cr4::VMXE), (true, 0));
 }
 
 #[test]

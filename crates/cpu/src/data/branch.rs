@@ -1,7 +1,7 @@
 //! Near transfers of control in every mode: RIP cut to the operand size, CS limit or canonical form checked before
 //! anything is committed (APM vol. 2, 4.12 and 5.3.1).
 
-use crate::operand::{canonical, mask};
+use crate::operand::mask;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind, Register};
 use ireko_x86::bits::rflags::{CF, OF, PF, SF, ZF};
@@ -16,8 +16,11 @@ pub fn next_rip(cpu: &Cpu, insn: &Instruction) -> u64 {
 /// `target` cut to `size` bytes, if the code segment reaches it.
 pub fn check_target(cpu: &Cpu, size: usize, target: u64) -> Result<u64, Fault> {
     let target = target & mask(size);
-    let reachable =
-        if cpu.regs.code64() { canonical(target) } else { target <= u64::from(cpu.regs.seg[seg::CS].limit) };
+    let reachable = if cpu.regs.code64() {
+        cpu.regs.canonical(target)
+    } else {
+        target <= u64::from(cpu.regs.seg[seg::CS].limit)
+    };
     if reachable { Ok(target) } else { Err(Fault::gp(0)) }
 }
 

@@ -9,7 +9,7 @@
 use super::repeat::Form;
 use crate::access::Place;
 use crate::cpu::Privilege;
-use crate::operand::{canonical, mask};
+use crate::operand::mask;
 use crate::{Cpu, Fault};
 use ireko_x86::regs::{gpr, seg};
 
@@ -22,12 +22,12 @@ fn room(form: &Form, address: u64) -> u64 {
 fn source(cpu: &Cpu, form: &Form) -> Option<u64> {
     let base = if matches!(form.segment, seg::FS | seg::GS) { cpu.regs.seg[form.segment].base } else { 0 };
     let address = base.wrapping_add(cpu.regs.gpr[gpr::RSI]);
-    canonical(address).then_some(address)
+    cpu.regs.canonical(address).then_some(address)
 }
 
 fn destination(cpu: &Cpu) -> Option<u64> {
     let address = cpu.regs.gpr[gpr::RDI];
-    canonical(address).then_some(address)
+    cpu.regs.canonical(address).then_some(address)
 }
 
 /// Host memory to write, and whether its page may hold translated code: a page with code has no write entry in the TLB.

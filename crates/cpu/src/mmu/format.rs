@@ -76,7 +76,9 @@ pub static PAE: Format = Format {
 };
 
 /// Four levels of long mode.
-pub static LONG: Format = Format {
+pub static LONG: Format = FOUR;
+
+const FOUR: Format = Format {
     entry: 8,
     root: bits(12, 51) & PHYSICAL_MASK,
     width: 48,
@@ -89,10 +91,24 @@ pub static LONG: Format = Format {
     pse36: false,
 };
 
+/// Five levels of long mode.
+pub static LONG_5: Format = Format {
+    width: 57,
+    levels: &[
+        level(48, 9, HIGH | bits(7, 8)),
+        level(39, 9, HIGH | bits(7, 8)),
+        large(30, 9, HIGH, HIGH | bits(13, 29)),
+        large(21, 9, HIGH, HIGH | bits(13, 20)),
+        level(12, 9, HIGH),
+    ],
+    ..FOUR
+};
+
 impl Format {
     /// The format that CR4 and EFER select, given that paging is on.
     pub fn select(cr4: u64, efer: u64) -> &'static Self {
         match (efer & efer::LMA != 0, cr4 & cr4::PAE != 0, cr4 & cr4::PSE != 0) {
+            (true, _, _) if cr4 & cr4::LA57 != 0 => &LONG_5,
             (true, _, _) => &LONG,
             (_, true, _) => &PAE,
             (_, _, true) => &LEGACY_PSE,

@@ -9,6 +9,7 @@ use crate::mixer::Mixing;
 use crate::mmu::bank::Root;
 use crate::mmu::walk::Tables;
 use ireko_vmcore::memory::Reason;
+use ireko_x86::bits::{cr0, cr4, efer};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -17,6 +18,11 @@ const OFTEN: u64 = 4_000_000;
 
 /// Frames that a bank's translations may depend on; with more, it forgets all translations and is tracked no more.
 pub const MOST_FRAMES: usize = 4096;
+
+/// What of the control registers a translation depends on.
+const CR0: u64 = cr0::PG | cr0::WP | cr0::PE;
+const CR4: u64 = cr4::PSE | cr4::PAE | cr4::PGE | cr4::LA57 | cr4::SMEP | cr4::SMAP | cr4::PKE;
+const EFER: u64 = efer::LME | efer::LMA | efer::NXE;
 
 /// Which banks (by bit) depend on a page-table frame.
 pub type Dependents = HashMap<u64, u64, Mixing>;
@@ -137,7 +143,7 @@ impl Cpu {
         let nested = self.control().and_then(|c| c.stage2).map_or([0; 3], |s| [s.root, s.cr4, s.efer]);
         let regs = &self.regs;
         let cr3 = regs.cr3 & 0x000f_ffff_ffff_f000;
-        Root { cr3, cr0: regs.cr0 & 0x8001_0001, cr4: regs.cr4 & 0x3010b0, efer: regs.efer & 0xd00, nested }
+        Root { cr3, cr0: regs.cr0 & CR0, cr4: regs.cr4 & CR4, efer: regs.efer & EFER, nested }
     }
 }
 
@@ -150,6 +156,18 @@ mod tests {
         let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, 0x8000 << 12)]).unwrap()).unwrap();
         cpu.banks.current().tracked = true;
         cpu
+    }
+
+    /// A world that comes back with another of these has other translations.
+    #[test]
+    fn a_root_has_what_decides_on_translations() {
+        let mut cpu = tracked();
+        let before = cpu.root();
+        for bit in [cr4::PSE, cr4::PAE, cr4::PGE, cr4::LA57, cr4::SMEP, cr4::SMAP, cr4::PKE] {
+            cpu.regs.cr4 ^= bit;
+            assert_ne!(cpu.root(), before, "{bit:#x}");
+            cpu.regs.cr4 ^= bit;
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! One page walker for every format: legacy, PAE, 4-level long mode, each with nested paging underneath.
+//! One page walker for every format: legacy, PAE, 4-level and 5-level long mode, each with nested paging underneath.
 //!
 //! A stage is walked by [`descend`], whose parameter says how the tables themselves are read: directly, or (for a
 //! guest's tables) through the nested tables. A and D bits are set at the end, when the access is known to be
@@ -298,7 +298,7 @@ struct Leaf {
     execute: bool,
     global: bool,
     /// System-physical address and value of each entry with an A bit, the leaf last.
-    entries: [(u64, u64); 4],
+    entries: [(u64, u64); 5],
     count: usize,
 }
 
@@ -320,7 +320,7 @@ fn descend(
         user: true,
         execute: true,
         global: false,
-        entries: [(0, 0); 4],
+        entries: [(0, 0); 5],
         count: 0,
     };
     for level in levels {

@@ -115,6 +115,32 @@ fn each_level_takes_its_nine_bits_of_the_address() {
     assert_eq!(walk(&fake, &long(0), linear, READ).unwrap().physical, 0x5005);
 }
 
+/// APM vol. 2, figure 5-17 and after: the fifth level takes bits 56:48.
+#[test]
+fn with_la57_a_fifth_level_takes_nine_more() {
+    let fake = Fake::with(&[
+        (0x1030, 0x6000 | P),
+        (0x6008, 0x2000 | P),
+        (0x2010, 0x3000 | P),
+        (0x3018, 0x4000 | P),
+        (0x4020, 0x5000 | P),
+    ]);
+    let linear = 6 << 48 | 1 << 39 | 2 << 30 | 3 << 21 | 4 << 12 | 5;
+    assert_eq!(walk(&fake, &long(cr4::LA57), linear, READ).unwrap().physical, 0x5005);
+    assert_eq!(fake.at(0x1030) & A, A);
+}
+
+/// APM vol. 2, 15.25.3: nested tables are of the host's mode.
+#[test]
+fn with_the_hosts_la57_nested_tables_have_a_fifth_level() {
+    let fake = nested(four_levels(P | RW | US, P | RW | US), backed);
+    fake.cells.borrow_mut().insert(0x7f000, 0x80000 | P | RW | US);
+    let mut paging = under(long(0));
+    let stage2 = paging.stage2.as_mut().unwrap();
+    (stage2.root, stage2.cr4) = (0x7f000, stage2.cr4 | cr4::LA57);
+    assert_eq!(walk(&fake, &paging, 0x123, WRITE).unwrap().physical, 0x10_5123);
+}
+
 #[test]
 fn a_read_sets_a_in_every_entry_and_d_in_none() {
     let fake = four_levels(P | RW, P | RW);

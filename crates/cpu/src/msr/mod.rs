@@ -87,7 +87,7 @@ pub fn read(cpu: &mut Cpu, number: u32) -> Result<u64, Fault> {
 /// What WRMSR does, without asking who may.
 pub fn write(cpu: &mut Cpu, number: u32, value: u64) -> Result<Next, Fault> {
     let next = match table::kind(number, &cpu.model) {
-        Some(Kind::Field(field, rule, next)) if rule.takes(value) => {
+        Some(Kind::Field(field, rule, next)) if rule.takes(value, cpu.model.linear_bits()) => {
             *field(cpu) = rule.keeps(value);
             Some(*next)
         }

@@ -2,11 +2,11 @@
 
 use super::custom as c;
 use crate::cpuid::Model;
-use crate::operand::canonical;
 use crate::{Cpu, Next};
 use ireko_x86::bits::debugctl;
 use ireko_x86::cpuid::{self as f, Feature};
 use ireko_x86::msr as m;
+use ireko_x86::paging::canonicalize;
 use ireko_x86::regs::seg;
 
 /// One MSR, or several in a row that are alike.
@@ -58,10 +58,11 @@ impl Rule {
         if matches!(self, Self::Low) { value & 0xffff_ffff } else { value }
     }
 
-    pub fn takes(self, value: u64) -> bool {
+    /// `bits` is the width of the processor's linear addresses.
+    pub fn takes(self, value: u64, bits: u32) -> bool {
         match self {
             Self::Any | Self::Low => true,
-            Self::Canonical => canonical(value),
+            Self::Canonical => canonicalize(value, bits) == value,
             Self::Bits(bits) => value & !bits == 0,
             Self::Pat => value.to_le_bytes().iter().all(|kind| matches!(kind, 0 | 1 | 4 | 5 | 6 | 7)),
         }
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn pat_takes_no_reserved_type() {
-        assert!(Rule::Pat.takes(0x0007_0406_0007_0406));
-        assert!(!Rule::Pat.takes(0x0002_0406_0007_0406));
+        assert!(Rule::Pat.takes(0x0007_0406_0007_0406, 48));
+        assert!(!Rule::Pat.takes(0x0002_0406_0007_0406, 48));
     }
 }

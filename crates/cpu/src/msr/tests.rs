@@ -10,7 +10,13 @@ use std::sync::Arc;
 
 fn cpu(nested: bool) -> Cpu {
     let mut spec = CpuSpec::lone(&[(0, 0x10000)]).unwrap();
-    spec.model = Arc::new(Model::amd(&ModelSpec { named: None, nested, vcpus: 1, tsc_khz: spec.tsc.khz() }));
+    spec.model = Arc::new(Model::amd(&ModelSpec {
+        named: None,
+        nested,
+        vcpus: 1,
+        tsc_khz: spec.tsc.khz(),
+        la57: false,
+    }));
     Cpu::new(&spec).unwrap()
 }
 
@@ -205,7 +211,8 @@ fn no_msr_and_no_value_panics() {
 fn of_model(name: &str, nested: bool) -> Cpu {
     let mut spec = CpuSpec::lone(&[(0, 0x10000)]).unwrap();
     let named = ireko_x86::models::named(name);
-    spec.model = Arc::new(Model::amd(&ModelSpec { named, nested, vcpus: 1, tsc_khz: spec.tsc.khz() }));
+    spec.model =
+        Arc::new(Model::amd(&ModelSpec { named, nested, vcpus: 1, tsc_khz: spec.tsc.khz(), la57: false }));
     Cpu::new(&spec).unwrap()
 }
 

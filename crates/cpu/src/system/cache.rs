@@ -1,7 +1,6 @@
 //! INVD, WBINVD, WBNOINVD, INVLPG, INVPCID. There are no caches to write back; translations are dropped for real.
 
 use crate::cpu::Privilege;
-use crate::operand::canonical;
 use crate::svm::{invlpg_intercept, invpcid_intercept};
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
@@ -30,7 +29,7 @@ pub fn invlpg(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let base = if based { cpu.regs.seg[segment].base } else { 0 };
     let address = cpu.system_linear(base.wrapping_add(offset));
     invlpg_intercept(cpu, address)?;
-    if canonical(address) {
+    if cpu.regs.canonical(address) {
         cpu.flush_page(address);
     }
     Ok(Next::Resync)
@@ -61,7 +60,7 @@ pub fn invpcid(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let bad = kind > kind::ALL_BUT_GLOBAL
         || first >> 12 != 0
         || (kind <= kind::CONTEXT && pcid_off && pcid != 0)
-        || (kind == kind::ADDRESS && !canonical(address));
+        || (kind == kind::ADDRESS && !cpu.implements(address));
     if bad {
         return Err(Fault::gp(0));
     }

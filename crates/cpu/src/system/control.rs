@@ -139,7 +139,7 @@ fn write_cr4(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
     let changed = old ^ value;
     require(value & !cpu.model.cr4() == 0)?;
     if cpu.regs.long_mode() {
-        require(value & cr4::PAE != 0)?;
+        require(value & cr4::PAE != 0 && changed & cr4::LA57 == 0)?;
     }
     if changed & value & cr4::PCIDE != 0 {
         require(cpu.regs.long_mode() && cpu.regs.cr3 & PCID == 0)?;

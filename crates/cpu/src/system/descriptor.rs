@@ -96,7 +96,7 @@ pub fn checked_code(cpu: &Cpu, entry: &Entry) -> Result<Segment, Fault> {
 /// Where execution may go on in `code`: canonical in 64-bit code, else within the limit.
 pub fn checked_target(cpu: &Cpu, code: &Segment, target: u64) -> Result<u64, Fault> {
     let fits = if cpu.regs.long_mode() && code.long() {
-        crate::operand::canonical(target)
+        cpu.regs.canonical(target)
     } else {
         target <= code.limit.into()
     };

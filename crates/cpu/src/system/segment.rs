@@ -1,6 +1,6 @@
 //! Loading and storing segment registers: MOV, POP, LDS and its like, and the FS and GS bases.
 
-use crate::operand::{canonical, segment_index};
+use crate::operand::segment_index;
 use crate::system::descriptor::{accessed, checked_stack, fetch, null_stack};
 use crate::system::far::load_pointer;
 use crate::system::iret::v86_segment;
@@ -126,7 +126,7 @@ pub fn read_base(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 pub fn write_base(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let index = base_index(cpu, insn)?;
     let base = cpu.gpr(insn.op0_register());
-    if !canonical(base) {
+    if !cpu.implements(base) {
         return Err(Fault::gp(0));
     }
     cpu.regs.seg[index].base = base;

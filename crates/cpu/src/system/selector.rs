@@ -19,7 +19,7 @@ fn system_segment(cpu: &mut Cpu, entry: &Entry) -> Result<Segment, Fault> {
     let mut segment = entry.segment();
     if cpu.regs.long_mode() {
         segment.base |= upper(cpu, entry, vector::GP)? << 32;
-        if !crate::operand::canonical(segment.base) {
+        if !cpu.implements(segment.base) {
             return Err(entry.fault(vector::GP));
         }
     }

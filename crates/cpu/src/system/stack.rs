@@ -2,7 +2,7 @@
 //! written before all of the frame is checked, and no register changes.
 
 use crate::cpu::Privilege;
-use crate::operand::{canonical, mask, within};
+use crate::operand::{mask, within};
 use crate::system::descriptor::{checked_stack, fault, null_stack};
 use crate::{Cpu, Fault};
 use ireko_x86::Segment;
@@ -69,7 +69,7 @@ impl Stack {
             for (slot, value) in bytes.chunks_exact_mut(size).zip(values.iter().rev()) {
                 slot.copy_from_slice(&value.to_le_bytes()[..size]);
             }
-            let address = self.address(bottom, total as u64)?;
+            let address = self.address(cpu, bottom, total as u64)?;
             cpu.write_linear(address, &bytes[..total], self.privilege)?;
         }
         Ok(self.moved(bottom))
@@ -80,7 +80,7 @@ impl Stack {
         let mut pointer = self.pointer;
         for value in values {
             pointer = pointer.wrapping_sub(size as u64) & mask(self.width);
-            let address = self.address(pointer, size as u64)?;
+            let address = self.address(cpu, pointer, size as u64)?;
             cpu.write_linear(address, &value.to_le_bytes()[..size], self.privilege)?;
         }
         Ok(())
@@ -91,9 +91,9 @@ impl Stack {
         if self.width == 2 { self.pointer & 0xffff_0000 | bottom } else { bottom }
     }
 
-    fn address(&self, offset: u64, size: u64) -> Result<u64, Fault> {
+    fn address(&self, cpu: &Cpu, offset: u64, size: u64) -> Result<u64, Fault> {
         if self.width == 8 {
-            let fits = canonical(offset) && canonical(offset.wrapping_add(size - 1));
+            let fits = cpu.regs.canonical(offset) && cpu.regs.canonical(offset.wrapping_add(size - 1));
             return if fits { Ok(offset) } else { Err(fault(vector::SS, 0)) };
         }
         if within(&self.segment, offset, size) {

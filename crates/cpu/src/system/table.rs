@@ -1,7 +1,7 @@
 //! LGDT, LIDT, SGDT, SIDT.
 
 use crate::cpu::Privilege;
-use crate::operand::{canonical, mask};
+use crate::operand::mask;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
 use ireko_nested::Intercept;
@@ -37,7 +37,7 @@ fn load(cpu: &mut Cpu, insn: &Instruction, intercept: Intercept) -> Result<Table
     // With a 16-bit operand size the base has 24 bits.
     let short = matches!(insn.code(), Code::Lgdt_m1632_16 | Code::Lidt_m1632_16);
     let base = (whole >> 16) as u64 & if short { 0xff_ffff } else { mask(size) };
-    if !canonical(base) {
+    if !cpu.implements(base) {
         return Err(Fault::gp(0));
     }
     Ok(Table { base, limit: whole as u16 })

@@ -1,6 +1,7 @@
 //! What the manuals say of single instructions, on the whole processor: each was once answered wrongly.
 
 mod keys;
+mod la57;
 
 use ireko_lab::board::{Board, Caught, PRESENT, USER, WRITE};
 use ireko_vmcore::{CpuState, Halt};
@@ -28,7 +29,11 @@ thread_local! {
 }
 
 fn board() -> Board {
-    let mut board = Board::new(&[]).expect("a board");
+    board_with(&[])
+}
+
+fn board_with(options: &[&str]) -> Board {
+    let mut board = Board::new(options).expect("a board");
     board.map(CODE, CODE_AT, PRESENT | WRITE | USER);
     board.map(DATA, DATA_AT, PRESENT | WRITE | USER);
     board

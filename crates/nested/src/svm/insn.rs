@@ -34,8 +34,7 @@ pub fn vmload<C: Core>(core: &mut C, address: u64) {
     regs.ldtr = vmcb.segment(save::LDTR);
     regs.tr = vmcb.segment(save::TR);
     for (offset, canonical, register) in MSRS {
-        let value = vmcb.u64(offset);
-        *register(regs) = if canonical { super::vmcb::canonicalize(value) } else { value };
+        *register(regs) = if canonical { vmcb.canonical(offset) } else { vmcb.u64(offset) };
     }
 }
 

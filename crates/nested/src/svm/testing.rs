@@ -26,6 +26,9 @@ pub struct Mock {
 }
 
 impl Core for Mock {
+    fn linear_bits(&self) -> u32 {
+        ireko_x86::paging::LINEAR_BITS
+    }
     fn regs(&mut self) -> &mut Registers {
         &mut self.regs
     }

@@ -2,6 +2,7 @@
 
 use super::{Caps, event};
 use crate::{Control, Core, InterceptSet, Stage2};
+use ireko_x86::paging::{LINEAR_BITS, canonicalize};
 use ireko_x86::vmcb::{CONTROL_SIZE, SAVE, SAVE_SIZE, control, save, virtual_interrupt as vi};
 use ireko_x86::{Registers, Segment, Table};
 
@@ -10,6 +11,7 @@ use ireko_x86::{Registers, Segment, Table};
 pub struct Vmcb {
     control: [u8; CONTROL_SIZE],
     save: [u8; SAVE_SIZE],
+    linear_bits: u32,
 }
 
 /// Where the hypervisor finds the next instruction's permission maps: the low 12 bits do not count (15.10.1, 15.11).
@@ -18,7 +20,7 @@ const MAP_MASK: u64 = !0xfff;
 impl Vmcb {
     /// All zeroes, to be filled and stored.
     pub const fn blank() -> Self {
-        Self { control: [0; CONTROL_SIZE], save: [0; SAVE_SIZE] }
+        Self { control: [0; CONTROL_SIZE], save: [0; SAVE_SIZE], linear_bits: LINEAR_BITS }
     }
 
     /// Copies the VMCB at a system-physical address. Where there is no memory, all bits read as one.
@@ -32,7 +34,7 @@ impl Vmcb {
 
     /// The same with the state save area only.
     pub fn load_save<C: Core>(core: &mut C, address: u64) -> Self {
-        let mut vmcb = Self::blank();
+        let mut vmcb = Self { linear_bits: core.linear_bits(), ..Self::blank() };
         if !core.read_physical(address + SAVE as u64, &mut vmcb.save) {
             vmcb.save.fill(0xff);
         }
@@ -83,13 +85,18 @@ impl Vmcb {
         self.bytes_mut(offset, bytes.len()).copy_from_slice(bytes);
     }
 
+    /// An address made canonical, for the widest that the processor has (15.5.1).
+    pub fn canonical(&self, offset: usize) -> u64 {
+        canonicalize(self.u64(offset), self.linear_bits)
+    }
+
     /// A segment, its base made canonical (15.5.1).
     pub fn segment(&self, offset: usize) -> Segment {
         Segment {
             selector: self.u16(offset),
             attr: self.u16(offset + 2) & 0xfff,
             limit: self.u32(offset + 4),
-            base: canonicalize(self.u64(offset + 8)),
+            base: self.canonical(offset + 8),
         }
     }
     pub fn set_segment(&mut self, offset: usize, segment: &Segment) {
@@ -100,7 +107,7 @@ impl Vmcb {
     }
     /// GDTR or IDTR: limit and base of a segment's slot.
     pub fn table(&self, offset: usize) -> Table {
-        Table { base: canonicalize(self.u64(offset + 8)), limit: self.u16(offset + 4) }
+        Table { base: self.canonical(offset + 8), limit: self.u16(offset + 4) }
     }
     pub fn set_table(&mut self, offset: usize, table: &Table) {
         self.put(offset + 4, &u32::from(table.limit).to_le_bytes());
@@ -171,11 +178,6 @@ impl Vmcb {
         let kept = self.u64(control::VIRTUAL_INTERRUPT) & !(vi::V_TPR | vi::V_IRQ | vi::VGIF);
         kept | u64::from(made.v_tpr) | bit(made.v_irq, vi::V_IRQ) | bit(made.vgif, vi::VGIF)
     }
-}
-
-/// Copies bit 47 to the bits above it.
-pub const fn canonicalize(address: u64) -> u64 {
-    ((address << 16) as i64 >> 16) as u64
 }
 
 /// EFER as a guest gets it: LMA follows from LME and CR0.PG.

@@ -1,7 +1,7 @@
 //! EXITCODE, EXITINFO1 and EXITINFO2 of every neutral exit.
 
+use crate::svm::Vmcb;
 use crate::svm::encode::{Code, PLAIN, encode};
-use crate::svm::{Vmcb, vmcb};
 use crate::{Control, Exit, Intercept, InterceptSet, IoExit};
 use ireko_x86::vmcb::exitcode;
 use ireko_x86::{Exception, Registers};
@@ -167,5 +167,5 @@ fn segments_and_tables_round_trip() {
     let table = ireko_x86::Table { base: 0x7777_0000, limit: 0xfff };
     image.set_table(0x460, &table);
     assert_eq!(image.table(0x460), table);
-    assert_eq!(vmcb::canonicalize(0x8000_0000_0000), 0xffff_8000_0000_0000);
+    assert_eq!(ireko_x86::paging::canonicalize(0x8000_0000_0000, 48), 0xffff_8000_0000_0000);
 }
