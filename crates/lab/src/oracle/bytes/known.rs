@@ -13,7 +13,7 @@ use ireko_translate::block::DECODER_OPTIONS;
 type Row = (&'static str, fn(&Mismatch) -> bool);
 
 /// What silicon leaves open, or what this model does beyond the manual.
-const MODEL: [Row; 19] = [
+const MODEL: [Row; 20] = [
     ("the operand of a form that does not exist is read before its #UD", |m| {
         let formless = |i: &Instruction| (i.is_invalid() && i.len() < 15) || i.has_lock_prefix();
         matches!(m.native.end.vector, 12..=14) && m.soft_vector() == Some(6) && m.at_native_end(formless)
@@ -128,6 +128,10 @@ const MODEL: [Row; 19] = [
             m.soft.as_ref().is_some_and(same) && m.inside().iter().any(reads)
         },
     ),
+    ("a loop that ends late goes through a page of device registers here, at half a microsecond each", |m| {
+        let back = |i: &Instruction| i.near_branch_target() != 0 && i.near_branch_target() <= i.ip();
+        m.soft.is_none() && m.differences.iter().all(|d| d.ends_with("Stopped")) && m.has(back)
+    }),
     ("POPA that faults leaves what it popped until then", |m| {
         let word = |d: &String| matches!(&d[..1], "r") && !d.starts_with("rip") && !d.starts_with("rsp");
         let popa = |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Popa | Mnemonic::Popad);

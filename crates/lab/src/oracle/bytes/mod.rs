@@ -23,7 +23,7 @@ use iced_x86::{FlowControl, Instruction, Mnemonic};
 use std::collections::BTreeMap;
 
 /// Milliseconds that a string may take on the software CPU. On silicon it ended.
-const BUDGET: u64 = 10_000;
+const BUDGET: u64 = 2_000;
 
 /// What became of the strings.
 #[derive(Clone, Debug, Default)]
