@@ -4,7 +4,7 @@ use crate::boot::{self, Payload};
 use crate::firmware::{Bios, Uefi};
 use crate::image::Image;
 use crate::layout::{self, Board, Layout};
-use crate::{Firmware, MachineError, Spec, acpi, smbios};
+use crate::{Firmware, MachineError, Spec, acpi, pirq, smbios};
 use ireko_devices::Flash;
 use ireko_vmcore::{CpuState, Memory, OnThread};
 use std::sync::Arc;
@@ -83,5 +83,6 @@ impl Files {
 fn write_tables(memory: &Memory, layout: &Layout, spec: &Spec) -> Result<(), MachineError> {
     boot::put(memory.ram(), layout::ACPI.start, &acpi::tables(layout, spec.vcpus)?)?;
     let tables = smbios::tables(&spec.smbios, layout::SMBIOS.start);
-    boot::put(memory.ram(), layout::SMBIOS.start, &tables)
+    boot::put(memory.ram(), layout::SMBIOS.start, &tables)?;
+    boot::put(memory.ram(), layout::PCI_INTERRUPTS, &pirq::table())
 }

@@ -31,6 +31,8 @@ pub const MANAGEMENT: u64 = 0xa_0000;
 pub const ACPI: Range<u64> = 0xe_0000..0xf_0000;
 /// The SMBIOS entry point is looked for here (SMBIOS 3.6, 5.2.2).
 pub const SMBIOS: Range<u64> = 0xf_0000..0x10_0000;
+/// Behind the tables of the above. The routing table of PCI's interrupts is looked for from F0000h on, in steps of 16 bytes.
+pub const PCI_INTERRUPTS: u64 = 0xf_f000;
 pub const HIGH_MEMORY: u64 = MIB;
 
 /// RAM below 4 GiB ends here at most.

@@ -6,13 +6,13 @@ use crate::disk::RawDisk;
 use crate::ending::Ending;
 use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
-use crate::{Endpoints, MachineError, Spec, firmware};
+use crate::{Endpoints, MachineError, Spec, firmware, pirq};
 use ireko_devices::{
     AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, Flash, I8042, IoApic, Irqs, MsiSink,
-    PciBus, Pic, Pit, Port92, Power, Rtc, Serial, SystemBus, TestDevice, VirtioPci, Windows, acpi, both,
-    chipset, debug_port, fw_cfg, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
+    PciBus, Pic, Pit, Port92, Power, Rtc, Serial, SharedLine, SystemBus, TestDevice, VirtioPci, Windows,
+    acpi, both, chipset, debug_port, fw_cfg, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
 };
-use ireko_vmcore::{Clock, Line, Memory, Partition, Space, Timers, Work};
+use ireko_vmcore::{Bus, Clock, Line, Memory, Partition, Space, Timers, Work};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -152,7 +152,11 @@ fn pci_bus(around: &Surroundings, wire: &Wires) -> Result<Arc<PciBus>, MachineEr
     let router = chipset::PirqRouter::new((0..16).map(wire).collect());
     let wires = || (0..PCI_GSIS).map(|n| both(wire(PCI_GSI + n), router.intx(n))).collect();
     match around.layout.board {
-        Board::Direct => Ok(PciBus::new((0..PCI_GSIS).map(|n| wire(PCI_GSI + n)).collect())),
+        Board::Direct => {
+            let isa = pirq::IRQS.map(|irq| SharedLine::new(wire(irq)));
+            let wires = (0..PCI_GSIS).map(|n| both(wire(PCI_GSI + n), isa[n as usize % isa.len()].input()));
+            Ok(PciBus::new(wires.collect()))
+        }
         Board::I440fx => {
             let pci = PciBus::behind(shared(chipset::HostBridge::i440fx()), wires());
             pci.add_function(PIIX, 0, shared(chipset::IsaBridge::piix3(router)))?;
@@ -247,6 +251,8 @@ fn place_pci(around: &Surroundings, bus: &mut SystemBus, pci: &Arc<PciBus>) -> R
         Windows { ports: layout::PCI_PORTS, mmio32: layout.pci_mmio32(), mmio64: layout.pci_mmio64() };
     if layout.board == Board::Direct {
         pci.assign(&windows)?;
+        pci.set_interrupt_lines(pirq::irq);
+        bus.write(Space::Port, pirq::ELCR_SLAVE, &[pirq::level_triggered()]);
     }
     let spaces =
         [(Space::Port, &windows.ports), (Space::Mmio, &windows.mmio32), (Space::Mmio, &windows.mmio64)];

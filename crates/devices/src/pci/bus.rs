@@ -150,6 +150,19 @@ impl PciBus {
         placed
     }
 
+    /// Tells every function that has an interrupt which one it is, by slot, as firmware does for systems that ask nobody else.
+    pub fn set_interrupt_lines(&self, irq: impl Fn(u8) -> u8) {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        for (place, slot) in slots.iter().enumerate() {
+            let Some(slot) = slot else { continue };
+            let mut function = lock(&slot.function);
+            let config = function.config_mut();
+            if config.word(INTERRUPT_PIN) as u8 != 0 {
+                config.write(INTERRUPT_LINE as u16, &[irq((place >> 3) as u8)]);
+            }
+        }
+    }
+
     /// Resets every function and its configuration space, so that no BAR is decoded.
     pub fn reset(&self) {
         for function in self.functions() {
