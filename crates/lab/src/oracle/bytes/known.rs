@@ -13,7 +13,7 @@ use ireko_translate::block::DECODER_OPTIONS;
 type Row = (&'static str, fn(&Mismatch) -> bool);
 
 /// What silicon leaves open, or what this model does beyond the manual.
-const MODEL: [Row; 20] = [
+const MODEL: [Row; 21] = [
     ("the operand of a form that does not exist is read before its #UD", |m| {
         let formless = |i: &Instruction| (i.is_invalid() && i.len() < 15) || i.has_lock_prefix();
         matches!(m.native.end.vector, 12..=14) && m.soft_vector() == Some(6) && m.at_native_end(formless)
@@ -128,6 +128,10 @@ const MODEL: [Row; 20] = [
             m.soft.as_ref().is_some_and(same) && m.inside().iter().any(reads)
         },
     ),
+    ("the host's system has protection keys on, this one has them off", |m| {
+        let keys = |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Rdpkru | Mnemonic::Wrpkru);
+        m.soft_vector() == Some(6) && m.at_soft_end(keys)
+    }),
     ("a loop that ends late goes through a page of device registers here, at half a microsecond each", |m| {
         let back = |i: &Instruction| i.near_branch_target() != 0 && i.near_branch_target() <= i.ip();
         m.soft.is_none() && m.differences.iter().all(|d| d.ends_with("Stopped")) && m.has(back)
