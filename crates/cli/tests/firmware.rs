@@ -83,6 +83,20 @@ fn a_reset_is_the_end_where_that_is_asked_for() {
     assert!(said.contains("the guest asked for a reset"), "{said}");
 }
 
+/// It has no I/O APIC then and no message-signalled interrupts.
+#[test]
+fn linux_without_acpi_finds_its_disk_by_the_pic_and_turns_the_machine_off() {
+    let home = Home::new("noacpi");
+    let disk = disk(&home, b"what the disk begins with\n").display().to_string();
+    let script = "head -n 1 /dev/vda && grep XT-PIC.*virtio /proc/interrupts";
+    let arguments =
+        ["run", "--engine", "soft", "--image", "--append=acpi=off", "--disk", &disk, "--exec", script];
+    let output = home.run(&arguments);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert!(said.contains("what the disk begins with") && said.contains("XT-PIC"), "{said}");
+}
+
 #[test]
 fn what_firmware_says_at_its_debug_port_can_be_seen() {
     let home = Home::new("debug");
