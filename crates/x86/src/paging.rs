@@ -1,7 +1,8 @@
 //! Page-table entries and nested page fault codes (APM vol. 2, 5.3 and 15.25).
 
-/// Physical address bits of the processors we present (CPUID 8000_0008h).
-pub const PHYSICAL_BITS: u32 = 48;
+/// Physical address bits of the processors we present (CPUID 8000_0008h): as many as other virtual machines have, and enough for
+/// 1 TiB. Firmware maps all that there could be before it looks for an operating system, Debian's OVMF of 4 MiB by pages of 2 MiB.
+pub const PHYSICAL_BITS: u32 = 40;
 /// Linear address bits of 4-level and of 5-level paging.
 pub const LINEAR_BITS: u32 = 48;
 pub const LINEAR_BITS_5: u32 = 57;

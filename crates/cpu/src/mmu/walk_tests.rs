@@ -194,7 +194,7 @@ fn not_present_says_so_by_a_clear_p() {
 
 #[test]
 fn tables_outside_memory_are_not_present() {
-    let fake = Fake::with(&[(0x1000, 0x7f00_0000_0000 | P)]);
+    let fake = Fake::with(&[(0x1000, 0x7f_0000_0000 | P)]);
     assert_eq!(error(walk(&fake, &long(0), 0, READ)), 0);
 }
 

@@ -113,8 +113,8 @@ mod tests {
     fn a_written_range_reads_back() {
         let mut mtrrs = Mtrrs::default();
         mtrrs.write(0x20e, 0xc000_0000, 0).unwrap();
-        mtrrs.write(0x20f, 0xffff_c000_0800, 0).unwrap();
-        assert_eq!([mtrrs.read(0x20e, 0), mtrrs.read(0x20f, 0)], [Some(0xc000_0000), Some(0xffff_c000_0800)]);
+        mtrrs.write(0x20f, 0xff_c000_0800, 0).unwrap();
+        assert_eq!([mtrrs.read(0x20e, 0), mtrrs.read(0x20f, 0)], [Some(0xc000_0000), Some(0xff_c000_0800)]);
     }
 
     #[test]
