@@ -231,7 +231,18 @@ pub fn has_routine(code: iced_x86::Code) -> bool {
     crate::system::routine(code).is_some()
 }
 
+/// With those that keep MXCSR.MM by software.
+fn has_routine_or_mxcsr(code: iced_x86::Code) -> bool {
+    has_routine(code) || crate::data::mxcsr::routine(code).is_some()
+}
+
 impl Cpu {
+    /// The host has no MXCSR.MM, or it is not to be used: it is kept here. Before the first code is translated.
+    pub(crate) fn keep_mm(&mut self) {
+        self.mm = Some(false);
+        self.code.translator.env.routine = has_routine_or_mxcsr;
+    }
+
     /// The mode bits that code runs under now.
     pub(crate) fn key(&self) -> Key {
         let regs = &self.regs;
@@ -239,8 +250,8 @@ impl Cpu {
         let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
         let long = regs.code64();
         set(long, Key::CODE64);
-        // Alignment is looked at where accesses go by routine.
-        set(self.checks_alignment(), Key::PLAIN);
+        // Alignment is looked at, and made, where accesses go by routine.
+        set(self.checks_alignment() || self.mm == Some(true), Key::PLAIN);
         set(long && self.control().is_none(), Key::OWN);
         set(long && regs.cr4 & cr4::FSGSBASE != 0, Key::BASES);
         set(long && self.far_links && self.control().is_none(), Key::FAR);

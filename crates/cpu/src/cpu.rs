@@ -38,6 +38,8 @@ pub struct Cpu {
     /// x87, SSE and AVX state while Rust code runs, in standard XSAVE form. A component whose XSTATE_BV bit is clear is
     /// in its initial state, whatever its bytes are: [`Cpu::fpu_normalise`] first.
     pub fpu: Box<XsaveArea>,
+    /// MXCSR.MM, where it is not in `fpu`: the host lacks it.
+    pub(crate) mm: Option<bool>,
     pub(crate) x87_selectors: crate::data::x87::Selectors,
     /// FERR# is on.
     pub(crate) ferr: bool,
@@ -128,6 +130,7 @@ impl Cpu {
         let mut cpu = Self {
             regs: Registers::reset(),
             fpu: Box::new(XsaveArea([0; 4096])),
+            mm: None,
             x87_selectors: Default::default(),
             ferr: false,
             smm: None,
@@ -176,6 +179,9 @@ impl Cpu {
             counters: Counters::default(),
         };
         cpu.fpu_reset();
+        if !crate::cpuid::host::Host::native().has(ireko_x86::cpuid::MISALIGNED_SSE) {
+            cpu.keep_mm();
+        }
         Ok(cpu)
     }
 
@@ -185,6 +191,7 @@ impl Cpu {
         self.fpu.0[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
         self.fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
         self.fpu.0[thunk::IN_MEMORY] = 1;
+        self.mm = self.mm.map(|_| false);
     }
 
     /// Brings all x87, SSE and AVX state into `fpu`; what runs next may use those registers.

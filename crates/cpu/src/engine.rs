@@ -3,6 +3,8 @@
 use crate::apic::Apics;
 use crate::cpu::{Cpu, CpuSpec};
 use crate::cpuid::{Model, ModelSpec};
+use crate::data::vector::MXCSR;
+use crate::data::xsave_area;
 use crate::inspect;
 use crate::tsc::Tsc;
 use ireko_translate::Key;
@@ -35,6 +37,7 @@ struct Options {
     no_strings: bool,
     not_straight: bool,
     no_syscalls: bool,
+    keep_mm: bool,
     /// The processor has 5-level paging.
     la57: bool,
     inspect: inspect::Options,
@@ -58,6 +61,7 @@ impl Options {
             "spare-flushes" => self.flush_always = !inspect::options::switch(name, value)?,
             "second-level" => self.one_level = !inspect::options::switch(name, value)?,
             "syscalls" => self.no_syscalls = !inspect::options::switch(name, value)?,
+            "mm" => self.keep_mm = !inspect::options::switch(name, value)?,
             "la57" => self.la57 = inspect::options::switch(name, value)?,
             "far-links" => self.no_far_links = !inspect::options::switch(name, value)?,
             "xsave" => self.no_xsavec = !inspect::options::switch(name, value)?,
@@ -68,7 +72,7 @@ impl Options {
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, straight, la57, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, straight, mm, la57, {known}"
                 ));
             }
         }
@@ -134,6 +138,9 @@ impl Hypervisor for SoftHypervisor {
         cpu.strings = !options.no_strings;
         cpu.straight = !options.not_straight;
         cpu.syscalls = !options.no_syscalls;
+        if options.keep_mm {
+            cpu.keep_mm();
+        }
         cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition {
             apics,
@@ -183,13 +190,17 @@ impl Vcpu for SoftVcpu {
     }
     fn state(&mut self) -> Result<CpuState, HvError> {
         self.cpu.fpu_normalise();
-        Ok(CpuState { regs: self.cpu.regs, xsave: self.cpu.fpu.0.to_vec() })
+        let mut xsave = self.cpu.fpu.0.to_vec();
+        xsave[MXCSR..MXCSR + 4].copy_from_slice(&xsave_area::mxcsr_value(&self.cpu).to_le_bytes());
+        Ok(CpuState { regs: self.cpu.regs, xsave })
     }
     fn set_state(&mut self, state: &CpuState) -> Result<(), HvError> {
         self.cpu.regs = state.regs;
         let size = state.xsave.len().min(self.cpu.fpu.0.len());
         self.cpu.fpu.0[..size].copy_from_slice(&state.xsave[..size]);
         self.cpu.fpu.0[512] |= 3;
+        let mxcsr = xsave_area::word(&self.cpu.fpu.0, MXCSR);
+        xsave_area::set_mxcsr(&mut self.cpu, mxcsr);
         self.cpu.fpu.0[ireko_translate::thunk::IN_MEMORY] = 1;
         self.cpu.take_x87_pointers();
         self.cpu.forget_run();

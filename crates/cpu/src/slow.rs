@@ -5,7 +5,7 @@
 
 use crate::access::Place;
 use crate::cpu::{Cpu, Privilege};
-use crate::data::vector::MXCSR;
+use crate::data::{mxcsr, xsave_area};
 use crate::fault::{Fault, Next};
 use crate::inspect;
 use crate::routine::Routine;
@@ -88,7 +88,11 @@ pub extern "C" fn system(context: u64, site: u64) -> u32 {
 /// Routines by iced's code number.
 fn routine(code: iced_x86::Code) -> Option<Routine> {
     static TABLE: OnceLock<Vec<Option<Routine>>> = OnceLock::new();
-    let table = TABLE.get_or_init(|| iced_x86::Code::values().map(crate::system::routine).collect());
+    let table = TABLE.get_or_init(|| {
+        iced_x86::Code::values()
+            .map(|code| crate::system::routine(code).or_else(|| mxcsr::routine(code)))
+            .collect()
+    });
     table[code as usize]
 }
 
@@ -135,13 +139,12 @@ fn aligned_by_name(mnemonic: Mnemonic) -> bool {
 impl Cpu {
     /// MXCSR.MM: operands of other legacy SSE instructions need no alignment (APM vol. 1, 4.3.2).
     fn waives_alignment(&mut self, site: &Site) -> bool {
-        const MM: u8 = 1 << 1;
         let legacy = site.insn.code().encoding() == EncodingKind::Legacy;
         if !legacy || aligned_by_name(site.insn.mnemonic()) {
             return false;
         }
         self.fpu_sync();
-        self.fpu.0[MXCSR + 2] & MM != 0
+        xsave_area::mxcsr_value(self) & xsave_area::MM != 0
     }
 
     fn slow_access(&mut self, site: &Site, address: u64) -> Result<*mut u8, Fault> {
@@ -153,20 +156,27 @@ impl Cpu {
         } else {
             self.checked(site, address, size as u64)?
         };
-        if linear & (size as u64 - 1) != 0 && demands_alignment(&site.insn) && !self.waives_alignment(site) {
+        let misaligned = linear & (size as u64 - 1) != 0 && demands_alignment(&site.insn);
+        if misaligned && !self.waives_alignment(site) {
             // Before any page fault (SDM vol. 1, 4.1.1).
             return Err(Fault::gp(0));
         }
+        // The host's own instruction wants it aligned, unless it knows MM.
+        let start = if misaligned && self.mm.is_some() { 0 } else { (linear & 63) as usize };
+        let direct = start as u64 == linear & 63;
         self.watch(linear, size, if write { Touch::Write } else { Touch::Read });
         let mode = self.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.place(linear, write, mode)?;
         self.check_alignment(linear, size)?;
+        if first == size && direct {
+            return Ok(self.one_place(place, start, size, read, write));
+        }
         if first == size {
-            return Ok(self.one_place(place, linear, size, read, write));
+            return Ok(self.bounce(start, size, size, [place, place], read, write));
         }
         let next = self.place(linear.wrapping_add(first as u64), write, mode)?;
-        Ok(self.bounce(linear, size, first, [place, next], read, write))
+        Ok(self.bounce(start, size, first, [place, next], read, write))
     }
 
     /// A linear address that translated code has computed: canonical in 64-bit mode, elsewhere in a segment of 4 GiB, past
@@ -185,7 +195,7 @@ impl Cpu {
         Err(Exception::with_error(if stack { vector::SS } else { vector::GP }, 0).into())
     }
 
-    fn one_place(&mut self, place: Place, linear: u64, size: usize, read: bool, write: bool) -> *mut u8 {
+    fn one_place(&mut self, place: Place, start: usize, size: usize, read: bool, write: bool) -> *mut u8 {
         match place {
             Place::Ram(host) => {
                 if write {
@@ -193,7 +203,7 @@ impl Cpu {
                 }
                 host
             }
-            Place::Mmio(_) => self.bounce(linear, size, size, [place, place], read, write),
+            Place::Mmio(_) => self.bounce(start, size, size, [place, place], read, write),
         }
     }
 
@@ -211,14 +221,13 @@ impl Cpu {
 
     fn bounce(
         &mut self,
-        linear: u64,
+        start: usize,
         size: usize,
         first: usize,
         places: [Place; 2],
         read: bool,
         write: bool,
     ) -> *mut u8 {
-        let start = (linear & 63) as usize;
         // A store that does not happen after all (x87, with an unmasked exception) must leave what was there.
         let memory = places.iter().all(|p| matches!(p, Place::Ram(_)));
         if read || !write || memory {

@@ -99,7 +99,7 @@ pub(crate) struct Step {
 
 /// Turns blocks into code. Keeps its buffers.
 pub struct Translator {
-    env: Env,
+    pub env: Env,
     info: InstructionInfoFactory,
     encoder: Encoder,
     asm: Asm,

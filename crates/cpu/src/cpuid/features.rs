@@ -112,7 +112,7 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::CR8_LEGACY, Engine),
     (f::ABM, Host),
     (f::SSE4A, Engine),
-    (f::MISALIGNED_SSE, Host),
+    (f::MISALIGNED_SSE, Engine),
     // PREFETCHW does nothing on processors without it, in 64-bit mode.
     (f::PREFETCHW, Host),
     // No errata.

@@ -9,6 +9,7 @@ pub mod io;
 pub mod legacy;
 pub mod masked;
 pub mod misc;
+pub mod mxcsr;
 pub mod repeat;
 pub mod sse4a;
 pub mod stack;

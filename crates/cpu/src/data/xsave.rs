@@ -101,7 +101,7 @@ impl Transfer {
     }
 
     fn write_mxcsr(&self, cpu: &mut Cpu) -> Result<(), Fault> {
-        let value = u64::from(area::mxcsr_mask(cpu)) << 32 | u64::from(word(&cpu.fpu.0, MXCSR));
+        let value = u64::from(area::mxcsr_mask(cpu)) << 32 | u64::from(area::mxcsr_value(cpu));
         self.write(cpu, MXCSR, &value.to_le_bytes())
     }
 
@@ -140,11 +140,8 @@ impl Transfer {
         cpu.fpu_normalise();
         area::initialise(cpu, self.requested & !state);
         load(cpu, loaded, &bytes, self.wide);
-        if let Some(value) = mxcsr {
-            cpu.fpu.0[MXCSR..MXCSR + 4].copy_from_slice(&value.to_le_bytes());
-        }
         cpu.set_pkru(pkru);
-        Ok(Next::Advance)
+        Ok(mxcsr.map_or(Next::Advance, |value| area::set_mxcsr(cpu, value)))
     }
 
     /// PKRU as the image has it; 0 is its initial state.
@@ -255,9 +252,8 @@ pub fn fxsave(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.fpu_normalise();
     let mut bytes = [0; XMM + 256];
     bytes[..24].copy_from_slice(&area::environment(cpu, wide(insn)));
-    bytes[area::mxcsr()].copy_from_slice(&cpu.fpu.0[area::mxcsr()]);
-    let mask = area::mxcsr_mask(cpu).to_le_bytes();
-    bytes[MXCSR + 4..MXCSR + 8].copy_from_slice(&mask);
+    bytes[MXCSR..MXCSR + 4].copy_from_slice(&area::mxcsr_value(cpu).to_le_bytes());
+    bytes[MXCSR + 4..MXCSR + 8].copy_from_slice(&area::mxcsr_mask(cpu).to_le_bytes());
     bytes[area::stack()].copy_from_slice(&cpu.fpu.0[area::stack()]);
     bytes[area::xmm(cpu)].copy_from_slice(&cpu.fpu.0[area::xmm(cpu)]);
     let size = if legacy_components(cpu) & SSE != 0 { area::xmm(cpu).end } else { XMM };
@@ -279,8 +275,5 @@ pub fn fxrstor(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.fpu_normalise();
     let components = legacy_components(cpu);
     load(cpu, components, &bytes, wide(insn));
-    if sse {
-        cpu.fpu.0[MXCSR..MXCSR + 4].copy_from_slice(&mxcsr.to_le_bytes());
-    }
-    Ok(Next::Advance)
+    Ok(if sse { area::set_mxcsr(cpu, mxcsr) } else { Next::Advance })
 }

@@ -3,8 +3,8 @@
 
 use super::vector::{MXCSR, ST, XMM, YMM};
 use super::x87::Pointers;
-use crate::Cpu;
 use crate::cpuid::model::PKRU_OFFSET;
+use crate::{Cpu, Next};
 use ireko_x86::cpuid::MISALIGNED_SSE;
 use std::ops::Range;
 
@@ -90,7 +90,7 @@ pub fn in_use(cpu: &Cpu) -> u64 {
     let area = &cpu.fpu.0;
     let zero = |range: Range<usize>| area[range].iter().all(|byte| *byte == 0);
     let x87 = area[..2] != [0x7f, 0x03] || !zero(2..5) || !zero(stack());
-    let sse = !zero(XMM..XMM + 256) || word(area, MXCSR) != MXCSR_DEFAULT;
+    let sse = !zero(XMM..XMM + 256) || mxcsr_value(cpu) != MXCSR_DEFAULT;
     let avx = !zero(YMM..YMM + 256);
     let bit = |on, component| if on { component } else { 0 };
     bit(x87, X87) | bit(sse, SSE) | bit(avx, AVX) | bit(cpu.regs.pkru != 0, PKRU)
@@ -116,13 +116,30 @@ pub fn initialise(cpu: &mut Cpu, components: u64) {
     }
 }
 
+/// MXCSR.MM: the misaligned exception mask (APM vol. 1, 4.3.2).
+pub const MM: u32 = 1 << 17;
+
 /// The MXCSR bits that the processor has; the saved mask is zero until something saved the state.
 pub fn mxcsr_mask(cpu: &Cpu) -> u32 {
-    match word(&cpu.fpu.0, MXCSR + 4) {
-        0 if cpu.model.has(MISALIGNED_SSE) => 0x2_ffff,
+    let mask = match word(&cpu.fpu.0, MXCSR + 4) {
         0 => 0xffff,
         mask => mask,
-    }
+    };
+    mask & !MM | if cpu.model.has(MISALIGNED_SSE) { MM } else { 0 }
+}
+
+/// The guest's MXCSR, of which MM is not in the area where the host lacks it.
+pub fn mxcsr_value(cpu: &Cpu) -> u32 {
+    word(&cpu.fpu.0, MXCSR) | if cpu.mm == Some(true) { MM } else { 0 }
+}
+
+/// Sets it, whose bits have been checked. What comes next may have to be translated otherwise.
+pub fn set_mxcsr(cpu: &mut Cpu, value: u32) -> Next {
+    let before = cpu.mm;
+    cpu.mm = before.map(|_| value & MM != 0);
+    let kept = if before.is_some() { value & !MM } else { value };
+    cpu.fpu.0[MXCSR..MXCSR + 4].copy_from_slice(&kept.to_le_bytes());
+    if cpu.mm == before { Next::Advance } else { Next::Resync }
 }
 
 /// Four bytes at `offset`.

@@ -2,6 +2,7 @@
 
 mod keys;
 mod la57;
+mod misaligned;
 
 use ireko_lab::board::{Board, Caught, PRESENT, USER, WRITE};
 use ireko_vmcore::{CpuState, Halt};
