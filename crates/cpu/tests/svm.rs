@@ -233,6 +233,24 @@ fn a_read_beyond_the_nested_tables_tells_address_error_and_bytes() {
     assert_eq!(lab.rip(), GUEST);
 }
 
+/// APM vol. 2, 5.6.7: PKRU is the processor's, CR4.PKE and the keys are the guest's; the nested tables have none.
+#[test]
+fn a_guests_protection_keys_are_its_own() {
+    const KEYED: u64 = 8 << 20;
+    let ends = |pke| {
+        // mov eax, [abs KEYED]; vmmcall
+        let mut lab = Lab::new(&[0x8b, 0x04, 0x25, 0, 0, 0x80, 0, 0x0f, 0x01, 0xd9]);
+        lab.0.write_physical(TABLES + 0x2000 + 4 * 8, &(KEYED | 0xe7 | 3 << 59).to_le_bytes());
+        lab.0.write_physical(NESTED + 0x2000 + 4 * 8, &(KEYED | 0xe7 | 3 << 59).to_le_bytes());
+        lab.0.regs.pkru = 1 << 6;
+        lab.exceptions(1 << 14);
+        let own = lab.get(save::CR4);
+        lab.put(save::CR4, own | if pke { cr4::PKE } else { 0 });
+        lab.run()
+    };
+    assert_eq!((ends(true), ends(false).0), ((exitcode::EXCEPTION + 14, 0x21, KEYED), exitcode::VMMCALL));
+}
+
 #[test]
 fn port_accesses_go_by_the_map() {
     // out 81h, al; in al, 80h
