@@ -121,6 +121,10 @@ fn machine() -> Machine {
     let (net, input) = virtio::net(memory.clone(), sink.clone(), pci.intx(6), [2; 6], Arc::new(Nowhere));
     (0..8).for_each(|byte| input.deliver(&[byte; 60]));
     add(6, net);
+    let drive = storage::Drive::new(Box::new(Zeros), "x");
+    let nvme = storage::Nvme::new(drive, memory.clone(), sink.clone(), pci.intx(8));
+    services.push(storage::Nvme::service(&nvme));
+    pci.add(8, nvme).unwrap();
     pci.assign(&WINDOWS).unwrap();
     let mut bus = SystemBus::new();
     let lines = (0..24).map(|pin| Probe::new().line(pin)).collect();
@@ -163,7 +167,7 @@ fn place(random: &mut Random) -> (Space, u64) {
         _ => {
             let structures = [0, 0, 0, 0x1000, 0x2000, 0x3000, 0x6000, 0x7000];
             let structure = structures[random.below(8) as usize];
-            (Space::Mmio, WINDOWS.mmio32.start + random.below(6) * 0x8000 + structure + random.below(0x40))
+            (Space::Mmio, WINDOWS.mmio32.start + random.below(7) * 0x8000 + structure + random.below(0x40))
         }
     }
 }
@@ -224,6 +228,17 @@ fn random_rings_harm_nobody() {
     assert_eq!(machine.bus.counters().len(), 14);
 }
 
+/// Enables the NVMe controller with an admin queue in memory that the bytes fill, and rings.
+fn start_nvme(write: &impl Fn(u64, u64, usize), at: &impl Fn(usize) -> u8) {
+    const NVME: u64 = 6 * 0x8000;
+    write(NVME + 0x14, 0, 4);
+    write(NVME + 0x24, u64::from(at(8)) << 16 | 0x1f, 4);
+    write(NVME + 0x28, 0x1000, 4);
+    write(NVME + 0x30, 0x1000 + 0x1000 * u64::from(at(9) % 4), 4);
+    write(NVME + 0x14, 1, 4);
+    write(NVME + 0x1000, u64::from(at(10)), 4);
+}
+
 /// A guest's accesses by bytes: rings and configuration of each virtio device over memory that the bytes fill, and accesses
 /// to whatever is there.
 #[test]
@@ -256,6 +271,7 @@ fn fuzz_devices() {
             write(bar + 0x1c, 1, 2);
         }
         write(bar + 0x14, 15, 1);
+        start_nvme(&write, &at);
         for queue in 0..=u64::from(at(3) % 3) {
             write(bar + 0x3000 + 4 * queue, queue, 2);
         }

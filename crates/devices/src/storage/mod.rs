@@ -2,8 +2,10 @@
 
 mod dma;
 mod drive;
+pub mod nvme;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use dma::{Dma, Segment};
 pub use drive::{Drive, Failure, SECTOR, Zeroing};
+pub use nvme::Nvme;
