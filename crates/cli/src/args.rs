@@ -134,9 +134,12 @@ pub struct RunArgs {
     /// Memory, like 512M or 2G.
     #[arg(long, default_value = "1G")]
     pub memory: String,
-    /// A raw disk image; may be given several times.
+    /// A raw disk image, behind virtio or the controllers `sata` and `ide`; may be given several times.
+    #[arg(long, value_name = "FILE[,bus=NAME]")]
+    pub disk: Vec<String>,
+    /// A CD's image, in a drive; may be given several times. Disks boot before CDs.
     #[arg(long, value_name = "FILE")]
-    pub disk: Vec<PathBuf>,
+    pub cdrom: Vec<PathBuf>,
     #[command(flatten)]
     engine: EngineArgs,
     /// Give the guest virtualization extensions.

@@ -7,7 +7,9 @@ use crate::progress::Progress;
 use crate::terminal::{Key, Keys, Raw};
 use crate::{facts, image, say, sys};
 use anyhow::{Context, Result};
-use ireko_machine::{DiskSpec, Endpoints, Firmware, Handle, MachineError, Outcome, Source, Spec, Vm};
+use ireko_machine::{
+    DiskBus, DiskSpec, Endpoints, Firmware, Handle, MachineError, Outcome, Source, Spec, Vm,
+};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -128,7 +130,9 @@ fn spec(args: &RunArgs) -> Result<Spec> {
         (None, None) => image_spec(args)?,
     };
     spec.memory = args.memory_size()?;
-    spec.disks = args.disk.iter().map(|path| DiskSpec::new(path, false)).collect();
+    spec.disks = args.disk.iter().map(|disk| DiskSpec::parse(disk)).collect::<Result<_, _>>()?;
+    let bus = cd_bus(&spec);
+    spec.disks.extend(args.cdrom.iter().map(|path| DiskSpec { bus, ..DiskSpec::cd(path) }));
     spec.engine = args.engine()?;
     spec.nested = args.nested;
     spec.cpu = ireko_machine::cpu_model(&args.cpu)?;
@@ -136,6 +140,11 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     spec.options = args.options.clone();
     spec.on_thread = ireko_jail::thread::confining();
     Ok(spec)
+}
+
+/// A PC of generation 1 has its CDs at IDE.
+fn cd_bus(spec: &Spec) -> DiskBus {
+    if matches!(spec.firmware, Some(Firmware::Bios(_))) { DiskBus::Ide } else { DiskBus::Sata }
 }
 
 /// Debian's SeaBIOS or OVMF, or a BIOS image that the user has. Opened, so that a reset finds the same.

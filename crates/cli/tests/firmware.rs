@@ -74,6 +74,26 @@ fn seabios_loads_a_boot_sector_whose_reset_starts_the_machine_again() {
 }
 
 #[test]
+fn seabios_reads_and_writes_disks_behind_every_controller() {
+    for bus in ["sata", "ide"] {
+        let home = Home::new(&format!("bios-{bus}"));
+        let disk = bootable(&home);
+        let argument = format!("{},bus={bus}", disk.display());
+        let (code, screen, said) = run(&home, &["--firmware", "bios", "--disk", &argument]);
+        assert_eq!(code, Some(0), "{bus}: {said}");
+        assert!(screen.trim_end().ends_with("boot sector second time"), "{bus}: {screen}");
+        assert_eq!(fs::read(&disk).unwrap()[512], 1, "{bus}");
+    }
+}
+
+#[test]
+fn an_unknown_controller_is_refused_by_its_name() {
+    let (code, _, said) = run(&Home::new("bus"), &["--firmware", "bios", "--disk", "disk,bus=floppy"]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("there is no disk controller `floppy`"), "{said}");
+}
+
+#[test]
 fn a_reset_is_the_end_where_that_is_asked_for() {
     let home = Home::new("exit");
     let disk = bootable(&home);

@@ -30,6 +30,13 @@ pub fn copy_in(table: &mut [u8], offset: u64, data: &[u8]) {
     }
 }
 
+/// The first bytes of `table`, zeros where it has none.
+pub fn array<const N: usize>(table: &[u8]) -> [u8; N] {
+    let mut bytes = [0; N];
+    copy_in(&mut bytes, 0, &table[..table.len().min(N)]);
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,5 @@
 //! Boots one kernel with its serial console on standard output: `boot [options] KERNEL [INITRD [COMMAND LINE]]`, where the
-//! options are `--bios FILE` or `--uefi CODE VARS` (instead of a kernel), `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE`, `--option NAME=VALUE`
+//! options are `--bios FILE` or `--uefi CODE VARS` (instead of a kernel), `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE[,bus=NAME]`, `--cdrom FILE`, `--option NAME=VALUE`
 //! and `--stop-after SECONDS`. With IREKO_DUMP set, it prints processors and device counters at the end.
 
 use ireko_machine::{DiskSpec, Endpoints, Firmware, MachineError, Spec, Variables, Vm, parse_memory};
@@ -22,7 +22,8 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
             "--vcpus" => spec.vcpus = value().parse().unwrap_or(0),
             "--option" => spec.options.push(value()),
             "--stop-after" => stop_after = value().parse().ok().map(Duration::from_secs),
-            "--disk" => spec.disks.push(DiskSpec::new(value(), false)),
+            "--disk" => spec.disks.push(DiskSpec::parse(&value())?),
+            "--cdrom" => spec.disks.push(DiskSpec::cd(value())),
             "--bios" => spec.firmware = Some(Firmware::Bios(PathBuf::from(value()).into())),
             "--uefi" => spec.firmware = Some(uefi(value(), value())),
             "--nested" => spec.nested = true,

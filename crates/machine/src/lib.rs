@@ -24,6 +24,7 @@ mod pirq;
 mod platform;
 pub mod smbios;
 pub mod spec;
+mod storage;
 pub mod vm;
 
 pub use disk::open_file;
@@ -35,6 +36,7 @@ pub use ireko_vmcore::throttle::{Rates, Throttle};
 pub use memory::{MemoryControl, MemoryState, overhead};
 pub use outcome::Outcome;
 pub use spec::{
-    DiskSpec, EngineChoice, Firmware, NicSpec, Smbios, Source, Spec, Variables, cpu_model, parse_memory,
+    DiskBus, DiskSpec, EngineChoice, Firmware, NicSpec, Smbios, Source, Spec, Variables, cpu_model,
+    parse_memory,
 };
 pub use vm::{Endpoints, Handle, Vm};

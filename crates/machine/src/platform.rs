@@ -2,11 +2,10 @@
 
 use crate::acpi::{PCI_GSI, PCI_GSIS, SCI};
 use crate::device_threads::DeviceThreads;
-use crate::disk::RawDisk;
 use crate::ending::Ending;
 use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
-use crate::{Endpoints, MachineError, Spec, firmware, pirq};
+use crate::{Endpoints, MachineError, Spec, firmware, pirq, storage};
 use ireko_devices::{
     AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, Flash, I8042, IoApic, Irqs, MsiSink,
     PciBus, Pic, Pit, Port92, Power, Rtc, Serial, SharedLine, SystemBus, TestDevice, VirtioPci, Windows,
@@ -84,7 +83,7 @@ pub fn build(
         add_test_devices(around, &mut bus, &wire)?;
     }
     if around.spec.test_devices || around.spec.firmware.is_some() {
-        let disks: Vec<u8> = disk_slots(around.spec).collect();
+        let disks = storage::boot_paths(around.spec, around.layout.board);
         let fw_cfg = firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks);
         bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
     }
@@ -180,12 +179,7 @@ fn rng_slot(board: Board) -> u8 {
 /// Where the console is, if asked for; only kernels that are started directly are asked about it.
 const CONSOLE: u8 = 2;
 
-fn disk_slots(spec: &Spec) -> impl Iterator<Item = u8> {
-    const FIRST: u8 = 3;
-    (FIRST..).take(spec.disks.len())
-}
-
-/// PCI with its virtio functions: the random source in the first slot, the console in the next if asked for, then the disks.
+/// PCI with its functions: the random source in the first slot, the console in the next if asked for, then the disks.
 fn add_pci(
     around: &Surroundings,
     bus: &mut SystemBus,
@@ -209,11 +203,9 @@ fn add_pci(
         add(CONSOLE, "console0".into(), Work::Device, console)?;
         input = Some(to);
     }
-    for ((number, slot), disk) in disk_slots(around.spec).enumerate().zip(&around.spec.disks) {
-        let blk = virtio::Blk::new(Box::new(RawDisk::open(disk)?), &format!("ireko{number}"));
-        let blk = VirtioPci::new(Box::new(blk), memory.clone(), msi.clone(), pci.intx(slot));
-        add(slot, format!("blk{number}"), Work::Disk, blk)?;
-    }
+    let board = around.layout.board;
+    let room = storage::Room { pci: &pci, board, memory: &memory, msi: &msi, threads, bus, wire };
+    storage::add(around.spec, room)?;
     crate::network::add(around.spec, &pci, &memory, &msi, threads)?;
     let control = around.spec.most_memory.map(|_| add_memory(around, &pci, threads)).transpose()?;
     place_pci(around, bus, &pci)?;

@@ -115,11 +115,37 @@ impl From<&Path> for Source {
     }
 }
 
+/// The controller that a disk is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DiskBus {
+    #[default]
+    Virtio,
+    /// AHCI, as the ICH9 has it.
+    Sata,
+    /// As the PIIX3 has it.
+    Ide,
+}
+
+impl FromStr for DiskBus {
+    type Err = MachineError;
+    fn from_str(text: &str) -> Result<Self, MachineError> {
+        match text {
+            "virtio" => Ok(Self::Virtio),
+            "sata" => Ok(Self::Sata),
+            "ide" => Ok(Self::Ide),
+            _ => Err(MachineError::UnknownBus(text.into())),
+        }
+    }
+}
+
 /// A disk whose file is the disk's content.
 #[derive(Clone, Debug)]
 pub struct DiskSpec {
     pub path: PathBuf,
     pub read_only: bool,
+    pub bus: DiskBus,
+    /// A CD in its drive.
+    pub cd: bool,
     pub throttle: Arc<Throttle>,
     /// The file, if it is open already.
     pub file: Option<Arc<File>>,
@@ -127,7 +153,21 @@ pub struct DiskSpec {
 
 impl DiskSpec {
     pub fn new(path: impl Into<PathBuf>, read_only: bool) -> Self {
-        Self { path: path.into(), read_only, throttle: Arc::default(), file: None }
+        let (path, throttle) = (path.into(), Arc::default());
+        Self { path, read_only, bus: DiskBus::default(), cd: false, throttle, file: None }
+    }
+
+    /// A CD in a SATA drive.
+    pub fn cd(path: impl Into<PathBuf>) -> Self {
+        Self { bus: DiskBus::Sata, cd: true, ..Self::new(path, true) }
+    }
+
+    /// As users write it: a file, and with `,bus=NAME` behind it the controller.
+    pub fn parse(text: &str) -> Result<Self, MachineError> {
+        match text.rsplit_once(",bus=") {
+            Some((path, bus)) => Ok(Self { bus: bus.parse()?, ..Self::new(path, false) }),
+            None => Ok(Self::new(text, false)),
+        }
     }
 
     /// The same, to be used again and again without its name.
@@ -349,6 +389,18 @@ mod tests {
     #[test]
     fn an_unknown_engine_is_named() {
         assert!("xen".parse::<EngineChoice>().unwrap_err().to_string().contains("`xen`"));
+    }
+
+    #[test]
+    fn a_disks_controller_is_behind_its_file() {
+        let disk = DiskSpec::parse("a,b.img,bus=sata").unwrap();
+        assert_eq!((disk.path.as_path(), disk.bus), (Path::new("a,b.img"), DiskBus::Sata));
+        assert_eq!(DiskSpec::parse("a,b.img").unwrap().bus, DiskBus::Virtio);
+    }
+
+    #[test]
+    fn an_unknown_controller_is_named() {
+        assert!(DiskSpec::parse("a.img,bus=floppy").unwrap_err().to_string().contains("`floppy`"));
     }
 
     #[test]

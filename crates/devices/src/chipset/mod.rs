@@ -13,7 +13,8 @@ pub use south::{IsaBridge, PmBridge};
 
 use crate::pci::Identity;
 
-fn identity(device: u16, class: u32, revision: u8) -> Identity {
+/// As the boards' maker had it.
+pub(crate) fn identity(device: u16, class: u32, revision: u8) -> Identity {
     Identity {
         vendor: regs::INTEL,
         device,

@@ -30,6 +30,7 @@ impl IsaBridge {
     /// The LPC bridge of the ICH9, which says where the power management block is. Slots interrupt by PIRQE# to PIRQH#.
     pub fn ich9(router: Arc<PirqRouter>) -> Self {
         let mut config = ConfigSpace::new(identity(ICH9_LPC, ISA_BRIDGE_CLASS, ICH9_REVISION));
+        config.put(HEADER_TYPE, &[MULTIPLE_FUNCTIONS]);
         add_pm_base(&mut config);
         config.allow(ICH9_ACPI_CONTROL, &[ICH9_ACPI_ENABLE | 7]);
         add_routes(&mut config, ICH9_PIRQ_ROUTES_A);

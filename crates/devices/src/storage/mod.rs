@@ -1,11 +1,20 @@
 //! Disks behind any controller: one [`Drive`] does what all of them ask for, and each controller says it in its own words.
 
+pub mod ahci;
+mod ata;
 mod dma;
 mod drive;
+pub mod ide;
+mod media;
 pub mod nvme;
+mod scsi;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unit;
 
+pub use ahci::Ahci;
 pub use dma::{Dma, Segment};
 pub use drive::{Drive, Failure, SECTOR, Zeroing};
+pub use ide::Ide;
+pub use media::Media;
 pub use nvme::Nvme;

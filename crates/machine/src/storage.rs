@@ -1,0 +1,185 @@
+//! Disks and CDs behind their controllers: which slots these have, how firmware names what is at them.
+
+use crate::device_threads::DeviceThreads;
+use crate::disk::RawDisk;
+use crate::layout::Board;
+use crate::spec::DiskBus;
+use crate::{DiskSpec, MachineError, Spec};
+use ireko_devices::storage::{Ahci, Drive, Ide, Media, ide};
+use ireko_devices::{MsiSink, PciBus, SystemBus, VirtioPci, shared, virtio};
+use ireko_vmcore::{Line, Memory, Work};
+use std::sync::Arc;
+
+/// Where a disk is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Virtio { slot: u8 },
+    Sata { slot: u8, function: u8, port: usize },
+    Ide { slot: u8, function: u8, drive: usize },
+}
+
+/// The first slot of disks that have one each.
+const FIRST: u8 = 3;
+
+/// The SATA controller's: the ICH9's place where there is one.
+fn sata_slot(board: Board) -> (u8, u8) {
+    match board {
+        Board::Q35 => (31, 2),
+        Board::Direct | Board::I440fx => (21, 0),
+    }
+}
+
+/// The IDE controller's: the PIIX3's place where there is one.
+fn ide_slot(board: Board) -> (u8, u8) {
+    match board {
+        Board::I440fx => (1, 1),
+        Board::Direct | Board::Q35 => (20, 0),
+    }
+}
+
+/// The place of each disk.
+fn places(disks: &[DiskSpec], board: Board) -> Vec<Place> {
+    let (mut slots, mut ports, mut drives) = (FIRST.., 0.., 0..);
+    let place = |disk: &DiskSpec| match disk.bus {
+        DiskBus::Virtio => Place::Virtio { slot: slots.next().unwrap_or(u8::MAX) },
+        DiskBus::Sata => {
+            let (slot, function) = sata_slot(board);
+            Place::Sata { slot, function, port: ports.next().unwrap_or(usize::MAX) }
+        }
+        DiskBus::Ide => {
+            let (slot, function) = ide_slot(board);
+            Place::Ide { slot, function, drive: drives.next().unwrap_or(usize::MAX) }
+        }
+    };
+    disks.iter().map(place).collect()
+}
+
+/// How firmware names each disk (Open Firmware's paths as SeaBIOS and OVMF compare them), in the order of booting.
+pub fn boot_paths(spec: &Spec, board: Board) -> Vec<String> {
+    let name = |place| match place {
+        Place::Virtio { slot } => format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0"),
+        Place::Sata { slot, function, port } => {
+            format!("/pci@i0cf8/pci8086,2922@{}/drive@{port:x}/disk@0", unit(slot, function))
+        }
+        Place::Ide { slot, function, drive } => {
+            format!("/pci@i0cf8/ide@{}/drive@{:x}/disk@{:x}", unit(slot, function), drive / 2, drive % 2)
+        }
+    };
+    places(&spec.disks, board).into_iter().map(name).collect()
+}
+
+/// A function's address; of function 0 only the slot's.
+fn unit(slot: u8, function: u8) -> String {
+    if function == 0 { format!("{slot:x}") } else { format!("{slot:x},{function:x}") }
+}
+
+/// What the controllers are added to.
+pub struct Room<'a> {
+    pub pci: &'a Arc<PciBus>,
+    pub board: Board,
+    pub memory: &'a Arc<Memory>,
+    pub msi: &'a MsiSink,
+    pub threads: &'a mut DeviceThreads,
+    pub bus: &'a mut SystemBus,
+    pub wire: &'a dyn Fn(u32) -> Line,
+}
+
+pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
+    let (mut sata, mut ide) = (Vec::new(), Vec::new());
+    for ((number, disk), place) in spec.disks.iter().enumerate().zip(places(&spec.disks, room.board)) {
+        let (content, serial) = (Box::new(RawDisk::open(disk)?), format!("ireko{number}"));
+        match place {
+            Place::Virtio { slot } => {
+                room.add_virtio(slot, number, virtio::Blk::new(content, &serial))?;
+            }
+            Place::Sata { .. } => sata.push(media(disk, Drive::new(content, &serial))),
+            Place::Ide { .. } => ide.push(media(disk, Drive::new(content, &serial))),
+        }
+    }
+    if !sata.is_empty() {
+        room.add_sata(sata)?;
+    }
+    if ide.is_empty() { Ok(()) } else { room.add_ide(ide) }
+}
+
+fn media(disk: &DiskSpec, drive: Drive) -> Media {
+    if disk.cd { Media::cd(drive) } else { Media::Disk(drive) }
+}
+
+impl Room<'_> {
+    fn add_virtio(&mut self, slot: u8, number: usize, blk: virtio::Blk) -> Result<(), MachineError> {
+        let intx = self.pci.intx(slot);
+        let function = VirtioPci::new(Box::new(blk), self.memory.clone(), self.msi.clone(), intx);
+        self.threads.start(format!("blk{number}"), Work::Disk, virtio::service(&function))?;
+        Ok(self.pci.add(slot, function)?)
+    }
+
+    fn add_sata(&mut self, devices: Vec<Media>) -> Result<(), MachineError> {
+        if devices.len() > Ahci::MOST {
+            let told = format!("{} SATA disks, and {} are the most; remove some", devices.len(), Ahci::MOST);
+            return Err(MachineError::Platform(told));
+        }
+        let (slot, function) = sata_slot(self.board);
+        let ahci = Ahci::new(devices, self.memory.clone(), self.pci.intx(slot));
+        let engines = ahci.lock().map(|ahci| ahci.engines()).unwrap_or_default();
+        for (port, engine) in engines.into_iter().enumerate() {
+            self.threads.start(format!("sata{port}"), Work::Disk, engine)?;
+        }
+        Ok(self.pci.add_function(slot, function, ahci)?)
+    }
+
+    fn add_ide(&mut self, drives: Vec<Media>) -> Result<(), MachineError> {
+        const MOST: usize = 4;
+        if drives.len() > MOST {
+            let told = format!("{} IDE disks, and {MOST} are the most; use another controller", drives.len());
+            return Err(MachineError::Platform(told));
+        }
+        // OVMF waits for its drives and never ends.
+        if self.board == Board::Q35 {
+            let told = "the machine that UEFI starts has no IDE controller; use bus=sata";
+            return Err(MachineError::Platform(told.into()));
+        }
+        let mut drives = drives.into_iter();
+        let drives = std::array::from_fn(|_| drives.next());
+        let (slot, function) = ide_slot(self.board);
+        let ide = Ide::new(drives, self.memory.clone(), ide::IRQS.map(self.wire));
+        for (number, channel) in ide.channels().iter().enumerate() {
+            self.threads.start(format!("ide{number}"), Work::Disk, channel.clone())?;
+        }
+        self.bus.add(shared(ide.ports()), &ide::PLACES)?;
+        Ok(self.pci.add_function(slot, function, shared(ide))?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(disks: &[(&str, DiskBus)]) -> Spec {
+        let disk = |&(path, bus): &(&str, DiskBus)| DiskSpec { bus, ..DiskSpec::new(path, false) };
+        Spec {
+            disks: disks.iter().map(disk).collect(),
+            ..Spec::with_firmware(crate::Firmware::Bios(std::path::Path::new("bios").into()))
+        }
+    }
+
+    #[test]
+    fn disks_are_booted_in_the_order_in_which_they_are_given() {
+        let spec = spec(&[("a", DiskBus::Sata), ("b", DiskBus::Virtio), ("c", DiskBus::Sata)]);
+        let paths = [
+            "/pci@i0cf8/pci8086,2922@1f,2/drive@0/disk@0",
+            "/pci@i0cf8/scsi@3/disk@0,0",
+            "/pci@i0cf8/pci8086,2922@1f,2/drive@1/disk@0",
+        ];
+        assert_eq!(boot_paths(&spec, Board::Q35), paths);
+    }
+
+    #[test]
+    fn ide_has_two_drives_a_channel() {
+        let spec = spec(&[("a", DiskBus::Ide), ("b", DiskBus::Ide), ("c", DiskBus::Ide)]);
+        assert_eq!(
+            boot_paths(&spec, Board::I440fx)[1..],
+            ["/pci@i0cf8/ide@1,1/drive@0/disk@1", "/pci@i0cf8/ide@1,1/drive@1/disk@0"]
+        );
+    }
+}
