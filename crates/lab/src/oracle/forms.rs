@@ -65,6 +65,10 @@ fn excluded(mnemonic: Mnemonic) -> bool {
     ) || matches!(
         mnemonic,
         Vmcall | Vmmcall | Vmrun | Vmload | Vmsave | Stgi | Clgi | Skinit | Invlpga | Monitor | Mwait | Rsm | Jmpe | Getsec
+    ) || matches!(
+        // By CR4.PKE, which the host's system has set or not; and WRPKRU would keep the child from its own memory.
+        mnemonic,
+        Rdpkru | Wrpkru
     ) || matches!(mnemonic, Ud0 | Ud1 | Popf | Popfd | Wait | Syscall | Sysenter | Iret | Iretd | Iretq | Prefetchwt1)
         // An FWAIT in front makes two instructions of it.
         || matches!(mnemonic, Fstcw | Fstsw | Finit | Fclex | Feni | Fdisi | Fsetpm | Fstdw | Fstsg)
