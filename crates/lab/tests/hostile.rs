@@ -68,27 +68,39 @@ fn run_code(code: &[u8], prepare: impl FnOnce(&mut Registers)) -> (Option<Caught
     (caught, regs)
 }
 
-/// Ten rounds of a loop with loads, stores and flags, under the lockstep mode; how the run ended.
-fn in_lockstep(more: &str) -> Halt {
+/// How a run of this code under the lockstep mode ended.
+fn in_lockstep(code: &[u8], more: &str) -> Halt {
     let mut board = board_with(&["lockstep=on", more]);
-    // mov ecx, 10; (add [rsp], rcx; adc rax, [rsp]; dec ecx; jnz); ud2
-    let code =
-        [0xb9, 10, 0, 0, 0, 0x48, 0x01, 0x0c, 0x24, 0x48, 0x13, 0x04, 0x24, 0xff, 0xc9, 0x75, 0xf4, 15, 11];
-    board.write(CODE_AT, &code);
+    board.write(CODE_AT, code);
     let state = state(&board, 0);
     board.run(&state).expect("state goes in and out").0
 }
 
+/// Ten rounds of a loop with loads, stores and flags: mov ecx, 10; (add [rsp], rcx; adc rax, [rsp]; dec ecx; jnz); ud2
+const LOADS_AND_STORES: &[u8] =
+    &[0xb9, 10, 0, 0, 0, 0x48, 0x01, 0x0c, 0x24, 0x48, 0x13, 0x04, 0x24, 0xff, 0xc9, 0x75, 0xf4, 15, 11];
+
+/// And of one with what is done in place of the processor's own state: mov ecx, 10; (swapgs; cli; mov rax, cr0; mov edx, ds; sti;
+/// nop; dec ecx; jnz); ud2
+const IN_PLACE: &[u8] = &[
+    0xb9, 10, 0, 0, 0, 0x0f, 0x01, 0xf8, 0xfa, 0x0f, 0x20, 0xc0, 0x8c, 0xda, 0xfb, 0x90, 0xff, 0xc9, 0x75,
+    0xf1, 15, 11,
+];
+
 #[test]
 fn the_fast_path_is_in_lockstep_with_the_plain_one() {
-    let halt = in_lockstep("lockstep-every=1");
-    assert!(!matches!(halt, Halt::Failed(_)), "{halt:?}");
+    for code in [LOADS_AND_STORES, IN_PLACE] {
+        let halt = in_lockstep(code, "lockstep-every=1");
+        assert!(!matches!(halt, Halt::Failed(_)), "{halt:?}");
+    }
 }
 
 #[test]
 fn lockstep_finds_a_fast_path_that_is_wrong() {
-    let halt = in_lockstep("lockstep-wrong-from=3");
-    assert!(matches!(&halt, Halt::Failed(text) if text.contains("rbx")), "{halt:?}");
+    for code in [LOADS_AND_STORES, IN_PLACE] {
+        let halt = in_lockstep(code, "lockstep-wrong-from=3");
+        assert!(matches!(&halt, Halt::Failed(text) if text.contains("rbx")), "{halt:?}");
+    }
 }
 
 #[test]

@@ -21,9 +21,7 @@ pub fn system(cpu: &mut Cpu, site: &Site, act: impl FnOnce(&mut Cpu, &Site) -> b
         return act(cpu, site);
     }
     cpu.fpu_sync();
-    if let Some(lockstep) = cpu.inspect.as_deref_mut().and_then(|i| i.lockstep.as_mut()) {
-        lockstep.spoil();
-    }
+    lockstep::record_system(cpu, &site.insn);
     // The instruction belongs to the world that it begins in.
     let world = worlds(cpu).map_or(0, |worlds| worlds.number_now());
     let start = silicon::rdtsc();

@@ -13,7 +13,7 @@ use crate::cpu::Privilege;
 use crate::run::describe_registers;
 use crate::slow::Pending;
 use crate::{Cpu, Fault, access::Place};
-use iced_x86::{Decoder, FlowControl, Instruction, Mnemonic};
+use iced_x86::{Decoder, FlowControl, Instruction, Mnemonic, OpKind};
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{Key, Site, SiteKind, liveness};
 use ireko_x86::Registers;
@@ -55,6 +55,7 @@ pub struct Lockstep {
 struct State {
     regs: Registers,
     fpu: [u8; XSAVE],
+    shadow: bool,
 }
 
 /// How a run ended, and in what state.
@@ -113,6 +114,26 @@ impl Lockstep {
             // SAFETY: as in `note`.
             unsafe { std::ptr::copy_nonoverlapping(written.old.as_ptr(), written.host, written.old.len()) };
         }
+    }
+}
+
+/// A system instruction of the plain path: it is kept, unless all that it changes is the processor's own state, as of those that
+/// the fast path does in place.
+pub fn record_system(cpu: &mut Cpu, insn: &Instruction) {
+    let own_state = moves_state(insn) && !cpu.waits;
+    let Some(lockstep) = cpu.inspect.as_deref_mut().and_then(|i| i.lockstep.as_mut()) else { return };
+    if !own_state {
+        lockstep.spoil();
+    }
+}
+
+fn moves_state(insn: &Instruction) -> bool {
+    use Mnemonic::*;
+    let register = insn.op0_kind() == OpKind::Register;
+    match insn.mnemonic() {
+        Cli | Sti | Swapgs | Stac | Clac | Rdfsbase | Rdgsbase | Wrfsbase | Wrgsbase => true,
+        Mov => register && (insn.op1_register().is_segment_register() || insn.op1_register().is_cr()),
+        _ => false,
     }
 }
 
@@ -178,15 +199,16 @@ impl Cpu {
         let instructions: Vec<_> = decoder.iter().collect();
         let twice = |insn: &Instruction| {
             use Mnemonic::*;
-            let time =
-                matches!(insn.mnemonic(), Rdtsc | Rdtscp | Rdpmc | Rdrand | Rdseed | Sti | Cli | Swapgs);
+            let time = matches!(insn.mnemonic(), Rdtsc | Rdtscp | Rdpmc | Rdrand | Rdseed);
             // A taken branch to the next instruction looks like one that is not taken.
             let nowhere = insn.near_branch_target() == insn.next_ip();
             !time && !nowhere && !insn.is_invalid() && !insn.is_string_instruction()
         };
         // A block that ends for its length ends elsewhere when its twin begins in its middle.
         let last = instructions.last()?;
-        let natural = last.flow_control() != FlowControl::Next || (last.next_ip() ^ self.regs.rip) >> 12 != 0;
+        let ends = last.flow_control() != FlowControl::Next
+            || matches!(last.mnemonic(), Mnemonic::Stac | Mnemonic::Clac);
+        let natural = ends || (last.next_ip() ^ self.regs.rip) >> 12 != 0;
         (natural && instructions.iter().all(twice)).then_some(instructions)
     }
 
@@ -221,7 +243,9 @@ impl Cpu {
     /// The same instructions one by one, each access by routine, up to a taken branch or the end.
     fn one_by_one(&mut self, instructions: &[Instruction]) -> Result<(), Fault> {
         for insn in instructions {
+            let shadow = self.shadow;
             self.run_alone(Key::PLAIN)?;
+            self.shadow &= !shadow;
             if self.regs.rip != insn.next_ip() || self.lockstep().is_none_or(|l| l.spoiled) {
                 break;
             }
@@ -288,11 +312,12 @@ impl Cpu {
         self.fpu_normalise();
         let mut fpu = [0; XSAVE];
         fpu.copy_from_slice(&self.fpu.0[..XSAVE]);
-        State { regs: self.regs, fpu }
+        State { regs: self.regs, fpu, shadow: self.shadow }
     }
 
     fn put_back(&mut self, state: &State) {
         self.regs = state.regs;
+        self.shadow = state.shadow;
         self.fpu.0[..XSAVE].copy_from_slice(&state.fpu);
         self.take_x87_pointers();
         self.outcome = None;
@@ -316,6 +341,9 @@ impl Cpu {
         (one.rflags, two.rflags) = (0, 0);
         if one != two {
             found.push("registers".to_owned());
+        }
+        if plain.state.shadow != fast.state.shadow {
+            found.push(format!("interrupt shadow: plain {}, fast {}", plain.state.shadow, fast.state.shadow));
         }
         for at in 0..XSAVE {
             let (one, two) = (plain.state.fpu[at], fast.state.fpu[at]);
