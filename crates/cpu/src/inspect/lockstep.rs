@@ -137,6 +137,12 @@ fn moves_state(insn: &Instruction) -> bool {
     }
 }
 
+/// Behind it the fast path needs no look around after STI, which is in place then.
+fn is_plain(insn: &Instruction) -> bool {
+    use Mnemonic::*;
+    matches!(insn.mnemonic(), Nop | Add | Sub | And | Or | Xor | Cmp | Test | Inc | Dec | Lea)
+}
+
 /// A slow access of the plain path: its writes go to the journal before they happen.
 pub fn record(cpu: &mut Cpu, site: &Site, host: *mut u8, devices: u64) {
     let touched_device = cpu.counters.mmio != devices;
@@ -209,7 +215,10 @@ impl Cpu {
         let ends = last.flow_control() != FlowControl::Next
             || matches!(last.mnemonic(), Mnemonic::Stac | Mnemonic::Clac);
         let natural = ends || (last.next_ip() ^ self.regs.rip) >> 12 != 0;
-        (natural && instructions.iter().all(twice)).then_some(instructions)
+        let in_place =
+            instructions.windows(2).all(|pair| pair[0].mnemonic() != Mnemonic::Sti || is_plain(&pair[1]));
+        let goes_on = last.mnemonic() != Mnemonic::Sti && in_place;
+        (natural && goes_on && instructions.iter().all(twice)).then_some(instructions)
     }
 
     /// One block of the fast path, to its end.
