@@ -18,8 +18,7 @@ pub struct Package {
 }
 
 const SEABIOS: Package = Package { name: "seabios", files: &["usr/share/seabios/bios-256k.bin"] };
-/// The build of 2 MiB, all of whose phases run in 64-bit mode: the larger one's early phase runs in 32-bit mode, where our
-/// processor is slow.
+/// The build of 2 MiB, which is the quicker one: all its phases run in 64-bit mode, and it maps memory by the largest pages.
 const OVMF: Package =
     Package { name: "ovmf", files: &["usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"] };
 

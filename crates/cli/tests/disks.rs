@@ -1,0 +1,99 @@
+//! Disks that firmware boots: Debian's kernel and busybox behind Debian's GRUB, up to a login, again after a reset, and with a
+//! virtual machine inside.
+
+mod home;
+mod kernel;
+mod medium;
+
+use home::Home;
+use medium::{Label, Medium};
+use std::io::{Read, Write};
+use std::process::{Child, ChildStdin, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::time::Duration;
+
+/// How long a machine may be silent before it is taken to hang.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// A machine, and what its console has said since somebody last waited for something.
+struct Machine {
+    process: Child,
+    keyboard: ChildStdin,
+    output: Receiver<Vec<u8>>,
+    heard: String,
+}
+
+impl Machine {
+    fn start(home: &Home, arguments: &[&str]) -> Self {
+        let common = ["run", "--engine", "soft", "--nested", "--memory", "512M"];
+        let mut command = home.command(&[&common[..], arguments].concat());
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (keyboard, mut screen) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        let (sender, output) = mpsc::channel();
+        std::thread::spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = screen.read(&mut bytes) {
+                let _ = sender.send(bytes[..count].to_vec());
+            }
+        });
+        Self { process, keyboard, output, heard: String::new() }
+    }
+
+    /// Waits for `text` on the console and forgets everything up to it.
+    fn wait(&mut self, text: &str) {
+        while !self.heard.contains(text) {
+            match self.output.recv_timeout(SILENCE) {
+                Ok(bytes) => self.heard += &String::from_utf8_lossy(&bytes),
+                Err(why) => panic!("{text:?} does not come ({why}); the console says {:?}", self.heard),
+            }
+        }
+        let end = self.heard.find(text).unwrap() + text.len();
+        self.heard.drain(..end);
+    }
+
+    fn type_line(&mut self, line: &str) {
+        self.keyboard.write_all(line.as_bytes()).unwrap();
+        self.keyboard.write_all(b"\n").unwrap();
+    }
+
+    fn log_in(&mut self) {
+        self.wait("login: ");
+        self.type_line("root");
+        self.wait("# ");
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Boots `medium` to a login, resets it from inside, boots it again, and starts a machine in it.
+fn boots_twice_and_nests(home: &Home, medium: &Medium, firmware: &[&str]) {
+    let disk = ["--disk", medium.disk.to_str().unwrap()];
+    let mut machine = Machine::start(home, &[firmware, &disk[..]].concat());
+    machine.log_in();
+    machine.type_line("reboot -f");
+    machine.log_in();
+    machine.type_line(&medium.nest());
+    machine.wait("a machine in a machine");
+    machine.wait("# ");
+    machine.type_line("poweroff -f");
+    assert_eq!(machine.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn seabios_boots_debian_from_an_mbr_disk_twice_and_a_machine_runs_in_it() {
+    let home = Home::new("mbr");
+    let medium = Medium::new(&home, Label::Mbr);
+    boots_twice_and_nests(&home, &medium, &["--firmware", "bios"]);
+}
+
+#[test]
+fn ovmf_boots_debian_from_a_gpt_disk_twice_and_a_machine_runs_in_it() {
+    let home = Home::new("gpt");
+    let medium = Medium::new(&home, Label::Gpt);
+    boots_twice_and_nests(&home, &medium, &["--firmware", "uefi"]);
+}
