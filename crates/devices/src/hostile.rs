@@ -87,6 +87,15 @@ const ECAM: u64 = 0xf000_0000;
 const FLASH: u64 = 0xffc0_0000;
 const FLASH_SIZE: usize = 0x2800;
 
+/// A disk and a CD.
+fn media() -> [storage::Media; 2] {
+    let drive = || storage::Drive::new(Box::new(Zeros), "x");
+    [storage::Media::Disk(drive()), storage::Media::cd(drive())]
+}
+
+/// Where the SATA controller's registers are from the window's start on.
+const AHCI: u64 = 0x34000;
+
 fn machine() -> Machine {
     let (clock, (sink, _), power) = (Clock::new(), messages(), Arc::new(|_| {}) as Power);
     let timers = Timers::new(clock);
@@ -125,6 +134,15 @@ fn machine() -> Machine {
     let nvme = storage::Nvme::new(drive, memory.clone(), sink.clone(), pci.intx(8));
     services.push(storage::Nvme::service(&nvme));
     pci.add(8, nvme).unwrap();
+    let ahci = storage::Ahci::new(media().into(), memory.clone(), pci.intx(9));
+    lock(&ahci).engines().into_iter().for_each(|engine| services.push(engine));
+    pci.add(9, ahci).unwrap();
+    let [disk, cd] = media().map(Some);
+    let ide_lines = storage::ide::IRQS.map(|irq| irqs.line(irq));
+    let ide = storage::Ide::new([disk, None, cd, None], memory.clone(), ide_lines);
+    ide.channels().iter().for_each(|channel| services.push(channel.clone()));
+    let ide_ports = ide.ports();
+    pci.add_function(7, 1, shared(ide)).unwrap();
     pci.assign(&WINDOWS).unwrap();
     let mut bus = SystemBus::new();
     let lines = (0..24).map(|pin| Probe::new().line(pin)).collect();
@@ -150,17 +168,23 @@ fn machine() -> Machine {
         bus.add_window(Space::Mmio, WINDOWS.mmio32.start, 0x10_0000, pci.clone())
     };
     add(&mut bus).unwrap();
+    bus.add(shared(ide_ports), &storage::ide::PLACES).unwrap();
+    bus.add_window(Space::Port, WINDOWS.ports.start, 0x1000, pci.clone()).unwrap();
     Machine { bus, memory, pci, pic, ioapic, services }
 }
 
 /// A space and an address where something is, or nearly.
 fn place(random: &mut Random) -> (Space, u64) {
-    const PORTS: [u64; 17] = [
+    const PORTS: [u64; 21] = [
         0x1f, 0x40, 0x5e, 0x70, 0x8e, 0x9f, 0xb1, 0xe0, 0x3f6, 0x400, 0x4d0, 0x510, 0x514, 0x600, 0x620,
-        0xcf6, 0x2000,
+        0xcf6, 0x2000, 0x1f0, 0x170, 0x376, 0xc000,
     ];
-    match random.below(5) {
-        0 => (Space::Port, PORTS[random.below(17) as usize] + random.below(8)),
+    match random.below(6) {
+        5 => {
+            let part = [0, 0x100, 0x180, 0x200][random.below(4) as usize];
+            (Space::Mmio, WINDOWS.mmio32.start + AHCI + part + random.below(0x40))
+        }
+        0 => (Space::Port, PORTS[random.below(21) as usize] + random.below(8)),
         4 => (Space::Mmio, FLASH + [0, 0xff8, 0x1000, 0x27f8][random.below(4) as usize] + random.below(8)),
         1 => (Space::Mmio, 0xfec0_0000 + [0, 0x10, 0x40][random.below(3) as usize]),
         2 => (Space::Mmio, ECAM + (random.below(8) << 15) + (random.below(4) << 12) + random.below(0x100)),
@@ -225,7 +249,88 @@ fn random_rings_harm_nobody() {
         write(bar + 0x3000, 0, 2);
         machine.work();
     }
-    assert_eq!(machine.bus.counters().len(), 14);
+    assert_eq!(machine.bus.counters().len(), 15);
+}
+
+/// ATA commands that there are, but for one.
+const COMMANDS: [u8; 24] = [
+    0x20, 0x24, 0xc4, 0x29, 0xc8, 0x25, 0x60, 0x30, 0x34, 0xc5, 0xca, 0x35, 0x3d, 0x61, 0x42, 0xe7, 0xec,
+    0x06, 0x2f, 0xa0, 0xa1, 0xc6, 0x90, 0xff,
+];
+
+/// Commands of a proper form with noise in them, to each port of the SATA controller.
+#[test]
+fn random_sata_commands_harm_nobody() {
+    let (machine, mut random) = (machine(), Random(7));
+    let write = |register: u64, value: u64| {
+        let address = WINDOWS.mmio32.start + AHCI + register;
+        machine.bus.write(Space::Mmio, address, &(value as u32).to_le_bytes());
+    };
+    for round in 0..4000u64 {
+        let port = 0x100 + round % 2 * 0x80;
+        let noise: Vec<u8> =
+            (0..0x3000).map(|_| [0, 1, 2, random.next() as u8][random.below(4) as usize]).collect();
+        machine.memory.ram().write_slice(&noise, GuestAddress(0x1000)).unwrap();
+        write(port + 0x18, 0);
+        write(port, 0x1000);
+        write(port + 8, [0x2000, random.value() as u32 as u64][random.below(2) as usize]);
+        write(port + 0x18, 0x11);
+        for slot in 0..4 {
+            let table = 0x3000 + slot * 0x100;
+            let header = random.below(4) << 5 | random.below(5) << 16;
+            machine.memory.ram().write_obj(header as u32, GuestAddress(0x1000 + slot * 32)).unwrap();
+            machine.memory.ram().write_obj(table, GuestAddress(0x1008 + slot * 32)).unwrap();
+            let command = COMMANDS[random.below(24) as usize];
+            machine.memory.ram().write_slice(&[0x27, 0x80, command], GuestAddress(table)).unwrap();
+            for entry in 0..random.below(5) {
+                let address = random.value() >> random.below(64);
+                machine.memory.ram().write_obj(address, GuestAddress(table + 0x80 + entry * 16)).unwrap();
+            }
+        }
+        write(port + 0x34, random.next());
+        write(port + 0x38, 0xf);
+        machine.work();
+    }
+    assert_eq!(machine.memory.size(), 0x10_0000);
+}
+
+/// IDE commands with noise, data and a bus master that is started whenever.
+#[test]
+fn random_ide_commands_harm_nobody() {
+    let (machine, mut random) = (machine(), Random(8));
+    for round in 0..4000u64 {
+        let block = [0x1f0, 0x170][(round % 2) as usize];
+        let master = 0xc000 + round % 2 * 8;
+        machine.memory.ram().write_obj(random.value(), GuestAddress(0x1000)).unwrap();
+        machine.bus.write(Space::Port, master, &[0]);
+        machine.bus.write(
+            Space::Port,
+            master + 4,
+            &[0u32, 0x1000, random.value() as u32][random.below(3) as usize].to_le_bytes(),
+        );
+        machine.bus.write(Space::Port, master, &[random.below(2) as u8]);
+        if random.below(16) == 0 {
+            machine.bus.write(Space::Port, block + 0x206, &[4]);
+            machine.bus.write(Space::Port, block + 0x206, &[0]);
+        }
+        for register in 1..6 {
+            machine.bus.write(Space::Port, block + register, &[random.value() as u8 & 0x1f]);
+        }
+        machine.bus.write(Space::Port, block + 6, &[0xe0 | random.below(16).saturating_sub(14) as u8]);
+        machine.bus.write(Space::Port, block + 7, &[COMMANDS[random.below(24) as usize]]);
+        machine.work();
+        let (writes, len) = (random.below(2), 1 << random.below(3));
+        for _ in 0..random.below(700) {
+            let mut data = [random.value() as u8, 0, 0, 0];
+            match writes {
+                0 => machine.bus.read(Space::Port, block, &mut data[..len]),
+                _ => machine.bus.write(Space::Port, block, &data[..len]),
+            }
+        }
+        machine.bus.write(Space::Port, master, &[1]);
+        machine.work();
+    }
+    assert_eq!(machine.memory.size(), 0x10_0000);
 }
 
 /// Enables the NVMe controller with an admin queue in memory that the bytes fill, and rings.
