@@ -21,15 +21,21 @@ pub use options::Options;
 
 use crate::Cpu;
 use crate::silicon;
+use std::fs::File;
 use std::io::Write;
+use std::path::Path;
 
 /// The instruments that are on.
 pub struct Inspect {
-    options: Options,
     worlds: Option<worlds::Worlds>,
     trace: Option<trace::Trace>,
     symbols: Option<symbols::Symbols>,
     lockstep: Option<lockstep::Lockstep>,
+    report: Option<File>,
+}
+
+fn report_file(path: &Path) -> Result<File, String> {
+    File::create(path).map_err(|error| format!("the report cannot be written to {}: {error}", path.display()))
 }
 
 impl Inspect {
@@ -42,7 +48,9 @@ impl Inspect {
         let trace = trace::Trace::new(options)?;
         let symbols = options.system_map.as_deref().map(symbols::Symbols::load).transpose()?;
         let lockstep = options.lockstep.map(lockstep::Lockstep::new);
-        Ok(Some(Box::new(Self { options: options.clone(), worlds, trace, symbols, lockstep })))
+        // Open before the vCPU's thread is confined, which may open nothing.
+        let report = options.report.as_deref().map(report_file).transpose()?;
+        Ok(Some(Box::new(Self { worlds, trace, symbols, lockstep, report })))
     }
 }
 
@@ -85,12 +93,14 @@ impl Cpu {
         if let Some(trace) = self.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
             trace.flush();
         }
-        let Some(path) = self.inspect.as_deref().and_then(|i| i.options.report.clone()) else { return };
+        if self.inspect.as_deref().is_none_or(|i| i.report.is_none()) {
+            return;
+        }
         let text = self.describe();
-        if let Err(error) = std::fs::write(&path, text) {
+        let Some(mut file) = self.inspect.as_deref().and_then(|i| i.report.as_ref()) else { return };
+        if let Err(error) = file.write_all(text.as_bytes()) {
             // If not even that can be said, the VM's end matters more.
-            let _ =
-                writeln!(std::io::stderr(), "the report cannot be written to {}: {error}", path.display());
+            let _ = writeln!(std::io::stderr(), "the report cannot be written: {error}");
         }
     }
 }
