@@ -45,3 +45,21 @@ fn debian_boots_inside_the_kvm_of_debian() {
     assert_eq!(text(&levels[1], "/parent_boot_id"), text(&levels[0], "/boot_id"));
     assert_ne!(text(&levels[1], "/boot_id"), text(&levels[0], "/boot_id"));
 }
+
+/// Interrupts wait there while they are off, and the fast path does system instructions in place.
+#[test]
+fn debian_boots_with_blocks_of_the_fast_path_compared_to_the_plain_path() {
+    let report = std::env::temp_dir().join(format!("ireko-lockstep-{}", std::process::id()));
+    let option = format!("report={}", report.display());
+    let run = Command::new(env!("CARGO_BIN_EXE_ireko"))
+        .args(["run", "--image", "--engine", "soft", "--exec", "true", "--option", "lockstep-every=1000"])
+        .args(["--option", "counters=on", "--option", &option])
+        .output()
+        .expect("the ireko binary");
+    let text = std::fs::read_to_string(&report).unwrap_or_default();
+    let _ = std::fs::remove_file(&report);
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    let compared =
+        text.lines().find_map(|line| line.strip_prefix("lockstep: ")?.split(' ').next()?.parse().ok());
+    assert!(compared.is_some_and(|blocks: u64| blocks > 10_000), "{text}");
+}

@@ -178,17 +178,18 @@ impl Cpu {
     /// As `run_blocks`, one block after the other, some of them compared.
     pub(crate) fn run_in_lockstep(&mut self) -> Result<(), Fault> {
         loop {
-            if self.must_look() {
-                return Ok(());
-            }
             let block = self.block(self.key())?;
             if !self.lockstep().is_some_and(Lockstep::due) {
                 self.go_through(block)?;
-                continue;
+            } else {
+                match self.comparable(self.code.block_length(block)) {
+                    Some(instructions) => self.compare(&instructions)?,
+                    None => self.go_through(block)?,
+                }
             }
-            match self.comparable(self.code.block_length(block)) {
-                Some(instructions) => self.compare(&instructions)?,
-                None => self.go_through(block)?,
+            // Only now: something may wait for as long as interrupts are off.
+            if self.must_look() {
+                return Ok(());
             }
         }
     }
