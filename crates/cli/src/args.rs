@@ -134,7 +134,7 @@ pub struct RunArgs {
     /// Memory, like 512M or 2G.
     #[arg(long, default_value = "1G")]
     pub memory: String,
-    /// A raw disk image, behind virtio or the controllers `sata` and `ide`; may be given several times.
+    /// A raw disk image, behind virtio or the controllers `sata`, `ide`, `nvme` and `scsi`; may be given several times.
     #[arg(long, value_name = "FILE[,bus=NAME]")]
     pub disk: Vec<String>,
     /// A CD's image, in a drive; may be given several times. Disks boot before CDs.

@@ -28,7 +28,7 @@ pub enum MachineError {
         "the initrd `{name}` ({size_mib} MiB) does not fit in the {room_mib} MiB that the kernel leaves of {memory_mib} MiB; give the VM more memory"
     )]
     InitrdTooLarge { name: String, size_mib: u64, room_mib: u64, memory_mib: u64 },
-    #[error("there is no disk controller `{0}`; use virtio, sata or ide")]
+    #[error("there is no disk controller `{0}`; use virtio, sata, ide, nvme or scsi")]
     UnknownBus(String),
     #[error("the VM has neither a kernel nor firmware to start with; give it one of them")]
     NothingToStart,

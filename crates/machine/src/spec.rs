@@ -124,6 +124,10 @@ pub enum DiskBus {
     Sata,
     /// As the PIIX3 has it.
     Ide,
+    /// A controller for each disk.
+    Nvme,
+    /// virtio-scsi.
+    Scsi,
 }
 
 impl FromStr for DiskBus {
@@ -133,6 +137,8 @@ impl FromStr for DiskBus {
             "virtio" => Ok(Self::Virtio),
             "sata" => Ok(Self::Sata),
             "ide" => Ok(Self::Ide),
+            "nvme" => Ok(Self::Nvme),
+            "scsi" => Ok(Self::Scsi),
             _ => Err(MachineError::UnknownBus(text.into())),
         }
     }

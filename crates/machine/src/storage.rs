@@ -5,8 +5,8 @@ use crate::disk::RawDisk;
 use crate::layout::Board;
 use crate::spec::DiskBus;
 use crate::{DiskSpec, MachineError, Spec};
-use ireko_devices::storage::{Ahci, Drive, Ide, Media, ide};
-use ireko_devices::{MsiSink, PciBus, SystemBus, VirtioPci, shared, virtio};
+use ireko_devices::storage::{Ahci, Drive, Ide, Kind, Media, Nvme, Unit, ide};
+use ireko_devices::{MsiSink, PciBus, SystemBus, VirtioDevice, VirtioPci, shared, virtio};
 use ireko_vmcore::{Line, Memory, Work};
 use std::sync::Arc;
 
@@ -16,6 +16,8 @@ enum Place {
     Virtio { slot: u8 },
     Sata { slot: u8, function: u8, port: usize },
     Ide { slot: u8, function: u8, drive: usize },
+    Nvme { slot: u8 },
+    Scsi { slot: u8, target: usize },
 }
 
 /// The first slot of disks that have one each.
@@ -40,8 +42,14 @@ fn ide_slot(board: Board) -> (u8, u8) {
 /// The place of each disk.
 fn places(disks: &[DiskSpec], board: Board) -> Vec<Place> {
     let (mut slots, mut ports, mut drives) = (FIRST.., 0.., 0..);
+    let (mut scsi, mut targets) = (None, 0..);
     let place = |disk: &DiskSpec| match disk.bus {
         DiskBus::Virtio => Place::Virtio { slot: slots.next().unwrap_or(u8::MAX) },
+        DiskBus::Nvme => Place::Nvme { slot: slots.next().unwrap_or(u8::MAX) },
+        DiskBus::Scsi => {
+            let slot = *scsi.get_or_insert_with(|| slots.next().unwrap_or(u8::MAX));
+            Place::Scsi { slot, target: targets.next().unwrap_or(usize::MAX) }
+        }
         DiskBus::Sata => {
             let (slot, function) = sata_slot(board);
             Place::Sata { slot, function, port: ports.next().unwrap_or(usize::MAX) }
@@ -58,6 +66,8 @@ fn places(disks: &[DiskSpec], board: Board) -> Vec<Place> {
 pub fn boot_paths(spec: &Spec, board: Board) -> Vec<String> {
     let name = |place| match place {
         Place::Virtio { slot } => format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0"),
+        Place::Nvme { slot } => format!("/pci@i0cf8/pci1b36,10@{slot:x}/namespace@1,0"),
+        Place::Scsi { slot, target } => format!("/pci@i0cf8/scsi@{slot:x}/channel@0/disk@{target:x},0"),
         Place::Sata { slot, function, port } => {
             format!("/pci@i0cf8/pci8086,2922@{}/drive@{port:x}/disk@0", unit(slot, function))
         }
@@ -85,7 +95,7 @@ pub struct Room<'a> {
 }
 
 pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
-    let (mut sata, mut ide) = (Vec::new(), Vec::new());
+    let (mut sata, mut ide, mut scsi) = (Vec::new(), Vec::new(), (0, Vec::new()));
     for ((number, disk), place) in spec.disks.iter().enumerate().zip(places(&spec.disks, room.board)) {
         let (content, serial) = (Box::new(RawDisk::open(disk)?), format!("ireko{number}"));
         match place {
@@ -93,11 +103,22 @@ pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
                 room.add_virtio(slot, number, virtio::Blk::new(content, &serial))?;
             }
             Place::Sata { .. } => sata.push(media(disk, Drive::new(content, &serial))),
+            Place::Nvme { slot } => room.add_nvme(slot, number, Drive::new(content, &serial))?,
+            Place::Scsi { slot, .. } => {
+                scsi.0 = slot;
+                scsi.1.push(Unit::new(
+                    if disk.cd { Kind::Cd } else { Kind::Disk },
+                    Drive::new(content, &serial),
+                ));
+            }
             Place::Ide { .. } => ide.push(media(disk, Drive::new(content, &serial))),
         }
     }
     if !sata.is_empty() {
         room.add_sata(sata)?;
+    }
+    if !scsi.1.is_empty() {
+        room.add_scsi(scsi.0, scsi.1)?;
     }
     if ide.is_empty() { Ok(()) } else { room.add_ide(ide) }
 }
@@ -107,10 +128,34 @@ fn media(disk: &DiskSpec, drive: Drive) -> Media {
 }
 
 impl Room<'_> {
+    fn add_nvme(&mut self, slot: u8, number: usize, drive: Drive) -> Result<(), MachineError> {
+        let nvme = Nvme::new(drive, self.memory.clone(), self.msi.clone(), self.pci.intx(slot));
+        self.threads.start(format!("nvme{number}"), Work::Disk, Nvme::service(&nvme))?;
+        Ok(self.pci.add(slot, nvme)?)
+    }
+
+    fn add_scsi(&mut self, slot: u8, units: Vec<Unit>) -> Result<(), MachineError> {
+        const MOST: usize = 64;
+        if units.len() > MOST {
+            let told = format!("{} SCSI disks, and {MOST} are the most; remove some", units.len());
+            return Err(MachineError::Platform(told));
+        }
+        self.add_virtio_device(slot, "scsi0".into(), Box::new(virtio::Scsi::new(units)))
+    }
+
     fn add_virtio(&mut self, slot: u8, number: usize, blk: virtio::Blk) -> Result<(), MachineError> {
+        self.add_virtio_device(slot, format!("blk{number}"), Box::new(blk))
+    }
+
+    fn add_virtio_device(
+        &mut self,
+        slot: u8,
+        name: String,
+        device: Box<dyn VirtioDevice>,
+    ) -> Result<(), MachineError> {
         let intx = self.pci.intx(slot);
-        let function = VirtioPci::new(Box::new(blk), self.memory.clone(), self.msi.clone(), intx);
-        self.threads.start(format!("blk{number}"), Work::Disk, virtio::service(&function))?;
+        let function = VirtioPci::new(device, self.memory.clone(), self.msi.clone(), intx);
+        self.threads.start(name, Work::Disk, virtio::service(&function))?;
         Ok(self.pci.add(slot, function)?)
     }
 
@@ -170,6 +215,19 @@ mod tests {
             "/pci@i0cf8/pci8086,2922@1f,2/drive@0/disk@0",
             "/pci@i0cf8/scsi@3/disk@0,0",
             "/pci@i0cf8/pci8086,2922@1f,2/drive@1/disk@0",
+        ];
+        assert_eq!(boot_paths(&spec, Board::Q35), paths);
+    }
+
+    #[test]
+    fn scsi_disks_share_a_slot_and_nvme_disks_do_not() {
+        let spec =
+            spec(&[("a", DiskBus::Nvme), ("b", DiskBus::Scsi), ("c", DiskBus::Nvme), ("d", DiskBus::Scsi)]);
+        let paths = [
+            "/pci@i0cf8/pci1b36,10@3/namespace@1,0",
+            "/pci@i0cf8/scsi@4/channel@0/disk@0,0",
+            "/pci@i0cf8/pci1b36,10@5/namespace@1,0",
+            "/pci@i0cf8/scsi@4/channel@0/disk@1,0",
         ];
         assert_eq!(boot_paths(&spec, Board::Q35), paths);
     }

@@ -7,7 +7,7 @@ mod drive;
 pub mod ide;
 mod media;
 pub mod nvme;
-mod scsi;
+pub(crate) mod scsi;
 #[cfg(test)]
 pub(crate) mod tests;
 mod unit;
@@ -18,3 +18,5 @@ pub use drive::{Drive, Failure, SECTOR, Zeroing};
 pub use ide::Ide;
 pub use media::Media;
 pub use nvme::Nvme;
+pub use scsi::Kind;
+pub use unit::Unit;

@@ -103,6 +103,8 @@ impl Target {
             0x46 if self.kind == Kind::Cd => configuration(cdb, !self.ejected),
             0x4a if self.kind == Kind::Cd => self.event(cdb),
             0x1b => self.start_stop(cdb),
+            // REPORT LUNS: number 0 alone.
+            0xa0 => Action::Data(cut([&[0, 0, 0, 8][..], &[0; 12]].concat(), number(&cdb[6..10]))),
             _ if self.ejected => Action::Check(Sense::NO_MEDIUM),
             _ => self.medium(cdb, drive),
         };

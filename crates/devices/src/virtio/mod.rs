@@ -12,6 +12,9 @@ mod pci;
 mod queue;
 pub mod regs;
 mod rng;
+mod scsi;
+#[cfg(test)]
+mod scsi_tests;
 mod service;
 #[cfg(test)]
 mod service_tests;
@@ -27,6 +30,7 @@ pub use net::{NetInput, net};
 pub use pci::{VirtioPci, service};
 pub use queue::{Broken, Buffers, Input, Output};
 pub use rng::Rng;
+pub use scsi::Scsi;
 pub use service::Queues;
 
 use std::sync::Arc;

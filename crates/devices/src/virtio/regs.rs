@@ -71,6 +71,7 @@ pub const AVAIL_NO_INTERRUPT: u16 = 1;
 
 /// Device types (5).
 pub const TYPE_NETWORK: u16 = 1;
+pub const TYPE_SCSI: u16 = 8;
 pub const TYPE_BLOCK: u16 = 2;
 pub const TYPE_CONSOLE: u16 = 3;
 pub const TYPE_ENTROPY: u16 = 4;
