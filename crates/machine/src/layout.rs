@@ -53,6 +53,10 @@ pub const FIRMWARE_END: u64 = 4 * GIB;
 pub const BIOS_SHADOW: Range<u64> = 0xe_0000..0x10_0000;
 const PCI_MMIO64_LEAST: u64 = 64 * GIB;
 const PCI_MMIO64_SIZE: u64 = 16 * GIB;
+/// OVMF's first address for BARs of 64 bits, in a guest whose memory ends below it.
+const FIRMWARE_MMIO64_LEAST: u64 = 32 * GIB;
+/// AMD's processors keep what follows, up to 1 TiB, to themselves.
+const FIRMWARE_MMIO64_END: u64 = 0xfd_0000_0000;
 
 pub const LEAST_MEMORY: u64 = 8 * MIB;
 /// What fits under a 40-bit physical address with the 64-bit PCI window above it.
@@ -162,10 +166,16 @@ impl Layout {
         }
     }
 
-    /// The PCI window above all RAM.
+    /// The PCI window above all RAM. Firmware chooses its own part of what there is.
     pub fn pci_mmio64(&self) -> Range<u64> {
-        let start = self.hot().end.next_multiple_of(GIB).max(PCI_MMIO64_LEAST);
-        start..start + PCI_MMIO64_SIZE
+        let free = self.hot().end.next_multiple_of(GIB);
+        match self.board {
+            Board::Direct => {
+                let start = free.max(PCI_MMIO64_LEAST);
+                start..start + PCI_MMIO64_SIZE
+            }
+            Board::I440fx | Board::Q35 => free.max(FIRMWARE_MMIO64_LEAST)..FIRMWARE_MMIO64_END,
+        }
     }
 
     /// RAM, for firmware that makes the memory map itself.
@@ -266,6 +276,15 @@ mod tests {
     fn the_64_bit_pci_window_is_above_all_ram() {
         let layout = Layout::new(200 * GIB).unwrap();
         assert!(layout.pci_mmio64().start >= 4 * GIB + layout.high_size);
+    }
+
+    /// OVMF takes a multiple of 32 GiB above RAM, as large as its base.
+    #[test]
+    fn firmwares_64_bit_bars_are_decoded_wherever_it_puts_them() {
+        for (gib, base) in [(1, 32), (31, 32), (100, 128)] {
+            let layout = Layout { board: Board::Q35, ..Layout::new(gib * GIB).unwrap() };
+            assert!(layout.pci_mmio64().contains(&(base * GIB)), "{gib} GiB");
+        }
     }
 
     #[test]
