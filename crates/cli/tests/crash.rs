@@ -354,6 +354,24 @@ fn a_stopped_process_outside_of_the_workers_namespace_goes_with_it() {
     }
 }
 
+/// mov dx,0xcf9; mov al,6; out dx,al; jmp self
+const RESETS: &[u8] = &[0x66, 0xba, 0xf9, 0x0c, 0xb0, 6, 0xee, 0xeb, 0xfe];
+
+#[test]
+fn a_guest_that_resets_itself_without_end_stays_paused() {
+    let home = Home::new("resets");
+    home.create(RESETS);
+    home.ok(&["vm", "start", "vm"]);
+    for _ in 0..10 {
+        home.ok(&["vm", "pause", "vm"]);
+        for _ in 0..2 {
+            assert_eq!(home.state(), "Paused");
+        }
+        home.ok(&["vm", "resume", "vm"]);
+    }
+    home.ok(&["vm", "stop", "vm", "--turn-off"]);
+}
+
 #[test]
 fn a_worker_that_is_stopped_is_shown_as_such_and_turned_off() {
     let home = Home::new("stopped");
@@ -367,8 +385,7 @@ fn a_worker_that_is_stopped_is_shown_as_such_and_turned_off() {
     );
     home.ok(&["vm", "stop", "vm", "--turn-off"]);
     assert_eq!(home.state(), "Off");
-    let told = home.run(&["vm", "list"]);
-    let told = String::from_utf8_lossy(&told.stderr).into_owned();
+    let told = home.ok(&["vm", "list"]);
     assert!(told.contains(&format!("its worker (process {process}) did not end and was killed")), "{told}");
     home.ok(&["vm", "start", "vm"]);
     assert_eq!(home.state(), "Running");

@@ -23,6 +23,8 @@ pub enum Refused {
     Foreign { path: PathBuf, owner: u32 },
     #[error("{} can be written by others (mode {mode:04o}), who could put theirs in its place; run: chmod go-w {}", path.display(), path.display())]
     Writable { path: PathBuf, mode: u32 },
+    #[error("{} gives others a say in all that is made in it, by a default access control list; run: setfacl -k {}", path.display(), path.display())]
+    Inherited { path: PathBuf },
     #[error("{} is shared with others (mode {mode:04o}); name a directory of your own, in it or elsewhere", path.display())]
     Shared { path: PathBuf, mode: u32 },
     #[error("{} is a symbolic link, and root follows none outside the system's own directories; give the path that it leads to", path.display())]
@@ -58,11 +60,15 @@ fn others_may_write(opened: impl AsFd, stat: &Stat) -> bool {
     stat.st_mode & 0o002 != 0 || stat.st_mode & 0o020 != 0 && group()
 }
 
-/// Where that can't be told, there may be one.
 fn has_access_list(opened: impl AsFd) -> bool {
+    has_list(opened, "system.posix_acl_access")
+}
+
+/// Where that can't be told, there may be one.
+fn has_list(opened: impl AsFd, which: &str) -> bool {
     let path = format!("/proc/self/fd/{}", opened.as_fd().as_raw_fd());
     let mut nothing: [u8; 0] = [];
-    !matches!(getxattr(path, "system.posix_acl_access", &mut nothing), Err(Errno::NODATA | Errno::OPNOTSUPP))
+    !matches!(getxattr(path, which, &mut nothing), Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
 fn is_sticky(stat: &Stat) -> bool {
@@ -161,6 +167,10 @@ impl Walk {
         if self.us.root && !self.us.trusts(owner) {
             return Err(Refused::Foreign { path, owner });
         }
+        // Everything that is made in it would be theirs, too.
+        if last && has_list(opened, "system.posix_acl_default") {
+            return Err(Refused::Inherited { path });
+        }
         if others_may_write(opened, stat) {
             let mode = stat.st_mode & 0o7777;
             match (is_sticky(stat), last) {
@@ -243,7 +253,8 @@ fn written_by_us(opened: &OwnedFd, wanted: FileType) -> Result<(), String> {
         Err("it is no file".into())
     } else if us.root && !us.trusts(stat.st_uid) {
         Err(format!("it belongs to user {}, and root uses only what is root's own", stat.st_uid))
-    } else if others_may_write(opened, &stat) {
+    } else if others_may_write(opened, &stat) && !(wanted == FileType::Directory && is_sticky(&stat)) {
+        // In a sticky directory, like a guest's root, nobody else takes ours away, and what is theirs is not taken.
         Err(format!("others may write it (mode {mode:04o}); take that from them with chmod go-w"))
     } else {
         Ok(())
@@ -323,7 +334,7 @@ mod tests {
     }
 
     /// `setfacl -m u:12345:rwx`, as the kernel takes it: owner, that user, group, mask and others.
-    fn give_to_another(path: &Path) -> bool {
+    fn give_to_another(path: &Path, which: &str) -> bool {
         let entry = |tag: u16, rights: u16, id: u32| {
             [&tag.to_le_bytes()[..], &rights.to_le_bytes(), &id.to_le_bytes()].concat()
         };
@@ -332,7 +343,7 @@ mod tests {
         let list = entries.iter().flat_map(|&(tag, rights, id)| entry(tag, rights, id));
         let list: Vec<u8> = 2u32.to_le_bytes().into_iter().chain(list).collect();
         let flags = rustix::fs::XattrFlags::empty();
-        let set = rustix::fs::setxattr(path, "system.posix_acl_access", &list, flags).is_ok();
+        let set = rustix::fs::setxattr(path, which, &list, flags).is_ok();
         if !set {
             eprintln!("skipped: the file system of {} keeps no access control lists", path.display());
         }
@@ -342,8 +353,16 @@ mod tests {
     #[test]
     fn whom_an_access_control_list_names_is_others() {
         let (_scratch, home) = place();
-        if give_to_another(&home) {
+        if give_to_another(&home, "system.posix_acl_access") {
             assert!(matches!(claim(&home), Err(Refused::Writable { .. })));
+        }
+    }
+
+    #[test]
+    fn a_home_that_gives_others_what_is_made_in_it_is_refused() {
+        let (_scratch, home) = place();
+        if give_to_another(&home, "system.posix_acl_default") {
+            assert!(matches!(claim(&home), Err(Refused::Inherited { .. })));
         }
     }
 
@@ -448,5 +467,7 @@ mod tests {
         open().unwrap();
         mode(home.parent().unwrap(), 0o777);
         assert!(open().unwrap_err().contains("others may write it (mode 0777)"));
+        mode(home.parent().unwrap(), 0o1777);
+        open().unwrap();
     }
 }

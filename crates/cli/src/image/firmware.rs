@@ -53,7 +53,7 @@ fn kept(path: &Path, template: &Path) -> Result<File> {
         }
         made.with_context(failed)?;
     }
-    File::options().read(true).write(true).open(path).with_context(failed)
+    ireko_machine::open_file(path, false).with_context(failed)
 }
 
 /// A file without a name.

@@ -123,7 +123,7 @@ impl Session<'_> {
     }
 
     fn file(&mut self, path: &str, given: Vec<Given>, input: Option<Vec<Item>>) -> Items {
-        let text = std::fs::read_to_string(path).map_err(|_| Fault::not_found(path))?;
+        let text = std::fs::File::open(path).and_then(super::script).map_err(|_| Fault::not_found(path))?;
         let script = super::parse::script(&text).map_err(|error| Fault::parsing(&error))?;
         let before = std::mem::replace(&mut self.source, path.to_owned());
         let result = self.call(&Rc::new(script), given, input);

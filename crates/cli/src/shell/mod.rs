@@ -85,17 +85,25 @@ fn read_and_run(session: &mut Session<'_>, args: &ShellArgs) -> Result<u8> {
         Some(line) if args.command => line.clone(),
         Some(path) => {
             session.source = path.clone();
-            std::fs::read_to_string(path).with_context(|| format!("cannot read the script {path}"))?
+            std::fs::File::open(path)
+                .and_then(script)
+                .with_context(|| format!("cannot read the script {path}"))?
         }
         None if args.command => anyhow::bail!("say what to run: ireko shell -c \"Get-VM\""),
         None if args.is_prompt() => {
             return interactive::run(session).context("the prompt cannot be shown");
         }
-        None => {
-            let mut text = String::new();
-            std::io::stdin().read_to_string(&mut text).context("cannot read the script on standard input")?;
-            text
-        }
+        None => script(std::io::stdin()).context("cannot read the script on standard input")?,
     };
     Ok(session.script(&text, rest))
+}
+
+/// A script's text, of what has an end.
+pub(crate) fn script(from: impl Read) -> std::io::Result<String> {
+    const LONGEST: u64 = 16 << 20;
+    let mut text = String::new();
+    match from.take(LONGEST + 1).read_to_string(&mut text)? as u64 {
+        0..=LONGEST => Ok(text),
+        _ => Err(std::io::Error::other("it is longer than 16 MiB, which no script is")),
+    }
 }

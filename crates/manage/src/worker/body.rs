@@ -227,18 +227,19 @@ impl Prepared {
             if let Some(adapters) = self.control.network.as_ref().and_then(|network| network.settings()) {
                 self.config.adapters = adapters;
             }
-            match factory.make(&self.config, self.control.console.clone()) {
-                Ok(machine) => {
-                    let mut inner = self.control.lock();
-                    (inner.remote, inner.engine) = (machine.remote(), machine.engine());
-                    self.machine = Some(machine);
-                }
+            let machine = match factory.make(&self.config, self.control.console.clone()) {
+                Ok(machine) => machine,
                 Err(why) => return Outcome::Failed(format!("after a reset: {why}")),
-            }
+            };
             let mut inner = self.control.lock();
+            (inner.remote, inner.engine) = (machine.remote(), machine.engine());
+            // A pause is for the VM: a guest that resets itself does not end it.
+            if inner.paused {
+                inner.remote.pause();
+            }
+            self.machine = Some(machine);
             inner.started = Instant::now();
             inner.stopping_until = None;
-            inner.paused = false;
             inner.resets += 1;
             inner.watch = Watch::default();
             inner.memory.restart();

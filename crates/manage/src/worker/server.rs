@@ -139,8 +139,15 @@ impl Control {
                 self.paused(false);
                 remote.reset();
             }
-            Request::Pause if remote.pause() => self.paused(true),
-            Request::Pause => return Reply::Error(RESTLESS.into()),
+            // Said before it is done: a machine that comes after a reset meanwhile begins paused.
+            Request::Pause => {
+                self.lock().paused = true;
+                if !remote.pause() {
+                    self.lock().paused = false;
+                    return Reply::Error(RESTLESS.into());
+                }
+                self.paused(true);
+            }
             Request::Resume => {
                 remote.resume();
                 self.paused(false);

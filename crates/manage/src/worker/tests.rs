@@ -98,6 +98,20 @@ fn a_reset_is_a_new_machine_in_the_same_worker() {
 }
 
 #[test]
+fn a_guest_that_resets_itself_stays_paused() {
+    let running = Running::new();
+    let (_, mut keys) = Client::connect(&running.directory()).unwrap().console().unwrap();
+    running.ask(&Request::Pause);
+    keys.write_all(b"!").unwrap();
+    let resets = || Client::connect(&running.directory()).unwrap().status().unwrap().resets;
+    while resets() == 0 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!(running.state(), State::Paused);
+    assert_eq!((running.ask(&Request::Resume), running.state()), (Reply::Done, State::Running));
+}
+
+#[test]
 fn turning_off_is_a_clean_end() {
     let running = Running::new();
     running.ask(&Request::TurnOff);
