@@ -116,6 +116,7 @@ impl Client {
                 self.writer.set_write_timeout(None)?;
                 Ok((self.reader, self.writer))
             }
+            Reply::Error(why) => Err(io::Error::other(why)),
             other => Err(io::Error::other(format!("the worker answered {other:?}"))),
         }
     }

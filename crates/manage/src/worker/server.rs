@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 
 /// More at once are turned away.
 const MOST_CONNECTIONS: usize = 64;
+const CROWDED: &str = "viewers have the console already, which is the most; close one.";
+/// Of them, those that stay: viewers of the console, who may read or not. The others are there for whoever asks something.
+const MOST_VIEWERS: usize = 32;
 /// A viewer that takes nothing for so long is let go.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -249,7 +252,7 @@ pub fn confine(walls: &Layers) {
 /// Serves connections until the process ends, each on a thread.
 pub fn serve(control: Arc<Control>, listener: UnixListener) {
     confine(&control.jail);
-    let open = Arc::new(AtomicUsize::new(0));
+    let (open, viewers) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for stream in listener.incoming() {
         let Ok(stream) = stream else {
             // Out of descriptors, most likely: others must end first.
@@ -260,10 +263,10 @@ pub fn serve(control: Arc<Control>, listener: UnixListener) {
             open.fetch_sub(1, Ordering::SeqCst);
             continue;
         }
-        let (control, counter) = (control.clone(), open.clone());
+        let (control, counter, viewers) = (control.clone(), open.clone(), viewers.clone());
         let spawned = std::thread::Builder::new().name("control".into()).spawn(move || {
             // A connection that breaks concerns nobody else.
-            let _ = connection(&control, stream);
+            let _ = connection(&control, stream, &viewers);
             counter.fetch_sub(1, Ordering::SeqCst);
         });
         if spawned.is_err() {
@@ -272,16 +275,22 @@ pub fn serve(control: Arc<Control>, listener: UnixListener) {
     }
 }
 
-fn connection(control: &Control, stream: UnixStream) -> io::Result<()> {
+fn connection(control: &Control, stream: UnixStream, viewers: &AtomicUsize) -> io::Result<()> {
     let mut writer = stream.try_clone()?;
     writer.set_write_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_line::<Request>(&mut reader)? {
-        let reply = control.answer(&request);
-        write_line(&mut writer, &reply)?;
-        if request == Request::Console {
-            return view(control, reader, writer);
+        if request != Request::Console {
+            write_line(&mut writer, &control.answer(&request))?;
+            continue;
         }
+        let seen = match viewers.fetch_add(1, Ordering::SeqCst) {
+            0..MOST_VIEWERS => write_line(&mut writer, &control.answer(&request))
+                .and_then(|()| view(control, reader, writer)),
+            _ => write_line(&mut writer, &Reply::Error(format!("{MOST_VIEWERS} {CROWDED}"))),
+        };
+        viewers.fetch_sub(1, Ordering::SeqCst);
+        return seen;
     }
     Ok(())
 }

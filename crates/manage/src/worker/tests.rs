@@ -112,6 +112,18 @@ fn a_guest_that_resets_itself_stays_paused() {
 }
 
 #[test]
+fn viewers_of_the_console_leave_room_for_whoever_asks() {
+    let running = Running::new();
+    let view = || Client::connect(&running.directory()).unwrap().console();
+    let viewers: Vec<_> = (0..32).map(|_| view().unwrap()).collect();
+    for _ in 0..64 {
+        assert!(view().unwrap_err().to_string().contains("32 viewers have the console"));
+    }
+    assert_eq!(running.ask(&Request::Pause), Reply::Done);
+    drop(viewers);
+}
+
+#[test]
 fn turning_off_is_a_clean_end() {
     let running = Running::new();
     running.ask(&Request::TurnOff);
