@@ -1,24 +1,15 @@
 //! Breakpoints and single step through the whole processor, in real mode.
 
+mod end;
+
+use end::End;
 use ireko_cpu::cpu::{Cpu, CpuSpec};
-use ireko_vmcore::{Bus, Space, Stop};
+use ireko_vmcore::Stop;
 use ireko_x86::regs::seg;
 
 const CODE: u64 = 0x1000;
 const HANDLER: u64 = 0x2000;
 const STACK: u64 = 0x8000;
-
-/// Any port write ends the run.
-struct End(Stop);
-
-impl Bus for End {
-    fn read(&self, _: Space, _: u64, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-    fn write(&self, _: Space, _: u64, _: &[u8]) {
-        self.0.ask();
-    }
-}
 
 /// Runs `code` until #DB, whose handler ends the run, or until the code writes to a port itself. Gives the processor
 /// and the IP that #DB pushed (0: there was none).

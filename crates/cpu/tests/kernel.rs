@@ -1,8 +1,11 @@
 //! What kernels do most, through the whole processor in 64-bit mode: calls between pages, other address spaces, system
 //! calls, string instructions, saved state.
 
+mod end;
+
+use end::End;
 use ireko_cpu::cpu::{Cpu, CpuSpec};
-use ireko_vmcore::{Bus, Space, Stop};
+use ireko_vmcore::Stop;
 use ireko_x86::Segment;
 use ireko_x86::bits::{cr0, cr4, efer};
 use ireko_x86::descriptor::{ATTR_FLAT_CODE64, ATTR_FLAT_DATA};
@@ -22,18 +25,6 @@ const OTHER_TABLES: u64 = 0x14000;
 const PAGE: u64 = 0x63;
 const GLOBAL: u64 = 0x100;
 const PROGRAM: u64 = 4;
-
-/// Any port write ends the run.
-struct End(Stop);
-
-impl Bus for End {
-    fn read(&self, _: Space, _: u64, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-    fn write(&self, _: Space, _: u64, _: &[u8]) {
-        self.0.ask();
-    }
-}
 
 /// Maps the first 64 pages to themselves.
 fn tables(cpu: &mut Cpu, at: u64, flags: u64) {

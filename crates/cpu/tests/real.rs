@@ -1,8 +1,11 @@
 //! Real mode through the whole processor: stacks and code of 64 KiB that wrap, segments with bases, what reaches beyond them,
 //! and code that writes code.
 
+mod end;
+
+use end::End;
 use ireko_cpu::cpu::{Cpu, CpuSpec};
-use ireko_vmcore::{Bus, Space, Stop};
+use ireko_vmcore::Stop;
 use ireko_x86::Segment;
 use ireko_x86::bits::rflags;
 use ireko_x86::regs::{gpr, seg};
@@ -15,18 +18,6 @@ const EXTRA: u64 = 0x3_0000;
 const STACK: u64 = 0x4_0000;
 /// The handler of vector 0; the others follow every 16 bytes.
 const HANDLERS: u64 = 0x4000;
-
-/// Any port write ends the run.
-struct End(Stop);
-
-impl Bus for End {
-    fn read(&self, _: Space, _: u64, data: &mut [u8]) {
-        data.fill(0xff);
-    }
-    fn write(&self, _: Space, _: u64, _: &[u8]) {
-        self.0.ask();
-    }
-}
 
 fn real(base: u64, attr: u32) -> Segment {
     Segment { base, limit: 0xffff, attr: attr as _, selector: (base >> 4) as u16 }
