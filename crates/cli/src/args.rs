@@ -145,7 +145,7 @@ pub struct RunArgs {
     /// Give the guest virtualization extensions.
     #[arg(long)]
     pub nested: bool,
-    /// The processor: amd, host, auto, or a name of `ireko cpus`.
+    /// The processor: amd, host, auto, or a name of `ireko cpus`; with features more and less as in amd,+la57,-rdtscp.
     #[arg(long, value_name = "MODEL", default_value = "auto")]
     pub cpu: String,
     /// Add what bare-metal test kernels expect: isa-debug-exit, test ports, fw_cfg.

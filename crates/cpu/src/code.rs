@@ -7,7 +7,7 @@ use crate::mmu::walk::Kind;
 use ireko_nested::Intercept;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
-use ireko_translate::{CodeCache, Key, Link, Site, Translator};
+use ireko_translate::{CodeCache, Key, Lacking, Link, Site, Translator};
 use ireko_vmcore::memory::Reason;
 use ireko_x86::bits::{cr0, cr4, rflags};
 use ireko_x86::regs::seg;
@@ -97,13 +97,15 @@ fn granules(offset: u64, length: u64) -> u64 {
 }
 
 impl Code {
-    /// For a machine with `memory` bytes.
-    pub fn new(memory: u64) -> std::io::Result<Self> {
+    /// For a machine with `memory` bytes, whose processor lacks something.
+    pub fn new(memory: u64, lacking: Lacking) -> std::io::Result<Self> {
         let cache = CodeCache::new(cache_size(memory))?;
+        let mut translator = Translator::new(Env { routine: has_routine, feature: crate::isa::engine_has });
+        translator.lacking = lacking;
         let registration = crate::signal::Registration::new(cache.range());
         Ok(Self {
             cache,
-            translator: Translator::new(Env { routine: has_routine, feature: crate::isa::engine_has }),
+            translator,
             sites: Vec::new(),
             links: Vec::new(),
             far: Vec::new(),

@@ -175,7 +175,7 @@ impl Cpu {
             inspect: None,
             nesting: crate::inspect::nesting::Ledger::new(window),
             banks: Banks::new()?,
-            code: crate::code::Code::new(spec.memory.size())?,
+            code: crate::code::Code::new(spec.memory.size(), crate::isa::lacking(&spec.model))?,
             counters: Counters::default(),
         };
         cpu.fpu_reset();
@@ -394,8 +394,13 @@ impl CpuSpec {
     pub fn lone(ranges: &[(u64, u64)]) -> std::io::Result<Self> {
         let clock = Clock::new();
         let tsc = crate::tsc::Tsc::measure();
-        let spec =
-            crate::cpuid::ModelSpec { named: None, nested: true, vcpus: 1, tsc_khz: tsc.khz(), la57: false };
+        let spec = crate::cpuid::ModelSpec {
+            named: None,
+            nested: true,
+            vcpus: 1,
+            tsc_khz: tsc.khz(),
+            changes: ireko_vmcore::Changes::default(),
+        };
         Ok(Self {
             id: 0,
             memory: Arc::new(Memory::new(ranges)?),

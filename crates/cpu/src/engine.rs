@@ -8,7 +8,9 @@ use crate::data::xsave_area;
 use crate::inspect;
 use crate::tsc::Tsc;
 use ireko_translate::Key;
-use ireko_vmcore::{Bus, Caps, CpuModel, CpuState, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition};
+use ireko_vmcore::{
+    Bus, Caps, Changes, CpuModel, CpuState, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition,
+};
 use ireko_vmcore::{PartitionSpec, Stop, Vcpu};
 use std::sync::{Arc, Mutex};
 
@@ -38,8 +40,6 @@ struct Options {
     not_straight: bool,
     no_syscalls: bool,
     keep_mm: bool,
-    /// The processor has 5-level paging.
-    la57: bool,
     inspect: inspect::Options,
 }
 
@@ -62,7 +62,6 @@ impl Options {
             "second-level" => self.one_level = !inspect::options::switch(name, value)?,
             "syscalls" => self.no_syscalls = !inspect::options::switch(name, value)?,
             "mm" => self.keep_mm = !inspect::options::switch(name, value)?,
-            "la57" => self.la57 = inspect::options::switch(name, value)?,
             "far-links" => self.no_far_links = !inspect::options::switch(name, value)?,
             "xsave" => self.no_xsavec = !inspect::options::switch(name, value)?,
             "strings" => self.no_strings = !inspect::options::switch(name, value)?,
@@ -72,7 +71,7 @@ impl Options {
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, straight, mm, la57, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, straight, mm, {known}"
                 ));
             }
         }
@@ -96,23 +95,12 @@ impl Hypervisor for SoftHypervisor {
         }
         let tsc = Tsc::measure();
         let apics = Apics::new(spec.vcpus);
-        let named = match spec.cpu {
-            CpuModel::Named(named) => Some(named),
-            CpuModel::Amd | CpuModel::Host => None,
+        let (named, changes) = match &spec.cpu {
+            CpuModel::Named(named) => (Some(*named), Changes::default()),
+            CpuModel::Changed(named, changes) => (*named, changes.clone()),
+            CpuModel::Amd | CpuModel::Host => (None, Changes::default()),
         };
-        if let (true, Some(named)) = (options.la57, named) {
-            return Err(HvError::Unsupported(format!(
-                "the processor {} has no 5-level paging; ask for la57 with amd",
-                named.name
-            )));
-        }
-        let model = ModelSpec {
-            named,
-            nested: spec.nested,
-            vcpus: spec.vcpus,
-            tsc_khz: tsc.khz(),
-            la57: options.la57,
-        };
+        let model = ModelSpec { named, nested: spec.nested, vcpus: spec.vcpus, tsc_khz: tsc.khz(), changes };
         let model = Model::here(&model).map_err(HvError::Unsupported)?;
         let cpu = CpuSpec {
             id: 0,

@@ -47,10 +47,14 @@ impl KvmHypervisor {
                 "KVM shows guests the host's processor, which is {vendor} and not AMD; use --engine soft or --cpu host"
             )));
         }
-        if let CpuModel::Named(named) = &spec.cpu {
+        let other = match &spec.cpu {
+            CpuModel::Named(named) => Some(named.name),
+            CpuModel::Changed(..) => Some("one with features more or less"),
+            CpuModel::Amd | CpuModel::Host => None,
+        };
+        if let Some(other) = other {
             return Err(HvError::Unsupported(format!(
-                "KVM shows guests the host's processor and not {}; use --engine soft or --cpu host",
-                named.name
+                "KVM shows guests the host's processor and not {other}; use --engine soft or --cpu host"
             )));
         }
         if spec.nested && !self.nested {

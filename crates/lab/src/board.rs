@@ -167,12 +167,17 @@ pub struct Board {
 impl Board {
     /// A board whose engine has these options.
     pub fn new(options: &[&str]) -> Result<Self> {
+        Self::of(CpuModel::Amd, options)
+    }
+
+    /// The same with another processor.
+    pub fn of(cpu: CpuModel, options: &[&str]) -> Result<Self> {
         let memory = Arc::new(Memory::new(&[(0, MEMORY)]).context("guest memory")?);
         let clock = Clock::new();
         let spec = PartitionSpec {
             memory: memory.clone(),
             vcpus: 1,
-            cpu: CpuModel::Amd,
+            cpu,
             nested: true,
             clock,
             timers: Timers::new(clock),

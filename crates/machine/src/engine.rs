@@ -3,7 +3,7 @@
 use crate::{EngineChoice, MachineError};
 use ireko_cpu::SoftHypervisor;
 use ireko_kvm::KvmHypervisor;
-use ireko_vmcore::{CpuModel, Hypervisor};
+use ireko_vmcore::{Changes, CpuModel, Hypervisor};
 use std::sync::Arc;
 
 /// An engine and why it is the one.
@@ -51,6 +51,9 @@ pub fn choose_for(spec: &crate::Spec) -> Result<Chosen, MachineError> {
         (EngineChoice::Auto, Some(CpuModel::Named(named))) => {
             let chosen = soft(format!("the processor {} was asked for", named.name));
             Ok(chosen)
+        }
+        (EngineChoice::Auto, Some(CpuModel::Changed(..))) => {
+            Ok(soft("a processor with features more or less was asked for".into()))
         }
         _ => choose(spec.engine, spec.nested),
     }
@@ -100,7 +103,7 @@ pub fn processors() -> Vec<Processor> {
     let named = ireko_x86::models::NAMED.iter().map(|model| Processor {
         name: model.name,
         about: model.about,
-        lacks: ireko_cpu::cpuid::model::lacking(&host, model),
+        lacks: ireko_cpu::cpuid::model::lacking(&host, model, &Changes::default()),
     });
     std::iter::once(whole).chain(named).collect()
 }

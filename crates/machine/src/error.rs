@@ -58,6 +58,10 @@ pub enum MachineError {
     UnknownEngine(String),
     #[error("there is no CPU model `{0}`; `ireko cpus` lists those that there are")]
     UnknownCpu(String),
+    #[error(
+        "`{0}` is no change of a processor: write +FEATURE or -FEATURE with a feature's name, as in `amd,+la57,-rdtscp`"
+    )]
+    UnknownFeature(String),
     #[error("the {engine} engine cannot be used: {why}")]
     EngineUnusable { engine: &'static str, why: String },
     #[error(

@@ -1,7 +1,7 @@
 //! What a VM is made from.
 
 use crate::MachineError;
-use ireko_vmcore::{CpuModel, OnThread, Port, Throttle};
+use ireko_vmcore::{Changes, CpuModel, OnThread, Port, Throttle};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -212,8 +212,33 @@ impl FromStr for EngineChoice {
     }
 }
 
-/// A CPU model by its name; `None` leaves it to the engine.
+/// A CPU model by its name, and behind it features that it is to have or not to have (`EPYC,+la57,-rdtscp`); `None` leaves it
+/// to the engine.
 pub fn cpu_model(text: &str) -> Result<Option<CpuModel>, MachineError> {
+    let Some((name, changes)) = text.split_once(',') else { return model_by_name(text) };
+    let named = match model_by_name(name)? {
+        Some(CpuModel::Named(named)) => Some(named),
+        _ => None,
+    };
+    Ok(Some(CpuModel::Changed(named, cpu_changes(changes)?)))
+}
+
+fn cpu_changes(text: &str) -> Result<Changes, MachineError> {
+    let mut changes = Changes::default();
+    for change in text.split(',') {
+        let unknown = || MachineError::UnknownFeature(change.into());
+        let (sign, name) = change.split_at_checked(1).ok_or_else(unknown)?;
+        let feature = ireko_cpu::cpuid::features::named(name).ok_or_else(unknown)?;
+        match sign {
+            "+" => changes.more.push(feature),
+            "-" => changes.less.push(feature),
+            _ => return Err(unknown()),
+        }
+    }
+    Ok(changes)
+}
+
+fn model_by_name(text: &str) -> Result<Option<CpuModel>, MachineError> {
     match text {
         "auto" => Ok(None),
         "amd" => Ok(Some(CpuModel::Amd)),
@@ -412,6 +437,25 @@ mod tests {
     #[test]
     fn an_unknown_cpu_is_named() {
         assert!(cpu_model("z80").unwrap_err().to_string().contains("`z80`"));
+    }
+
+    #[test]
+    fn a_processor_may_have_features_more_and_less() {
+        let Some(CpuModel::Changed(None, changes)) = cpu_model("amd,+la57,-sse4.1,-RDTSCP").unwrap() else {
+            panic!("no changes")
+        };
+        let names =
+            |features: &[ireko_x86::cpuid::Feature]| features.iter().map(|f| f.name).collect::<Vec<_>>();
+        assert_eq!((names(&changes.more), names(&changes.less)), (vec!["LA57"], vec!["SSE4_1", "RDTSCP"]));
+    }
+
+    #[test]
+    fn an_unknown_feature_is_named() {
+        for wrong in ["amd,+warp", "amd,la57", "amd,", "amd,+la57,"] {
+            let named = wrong.rsplit(',').next().unwrap();
+            let error = cpu_model(wrong).unwrap_err().to_string();
+            assert!(error.contains(&format!("`{named}`")), "{error}");
+        }
     }
 
     #[test]

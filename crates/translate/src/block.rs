@@ -8,6 +8,7 @@ use crate::classify::{Class, Env, classify, no_such_element};
 use crate::ea::{self, Address};
 use crate::group::{self, Member};
 use crate::key::Key;
+use crate::lacking::Lacking;
 use crate::layout::{Hot, PINNED};
 use crate::length;
 use crate::liveness::{self, ALL};
@@ -100,6 +101,8 @@ pub(crate) struct Step {
 /// Turns blocks into code. Keeps its buffers.
 pub struct Translator {
     pub env: Env,
+    /// Beyond what `env` says.
+    pub lacking: Lacking,
     info: InstructionInfoFactory,
     encoder: Encoder,
     asm: Asm,
@@ -128,7 +131,13 @@ pub(crate) struct Emitter<'a> {
 
 impl Translator {
     pub fn new(env: Env) -> Self {
-        Self { env, info: InstructionInfoFactory::new(), encoder: Encoder::new(64), asm: Asm::default() }
+        Self {
+            env,
+            lacking: Lacking::default(),
+            info: InstructionInfoFactory::new(),
+            encoder: Encoder::new(64),
+            asm: Asm::default(),
+        }
     }
 
     /// Translates the block at `request.rip`. `None` if not one whole instruction is among the bytes.
@@ -186,12 +195,14 @@ impl Translator {
 
     fn decode(&mut self, request: &Request) -> Option<Vec<Step>> {
         let bitness = request.key.bitness();
-        let mut decoder = Decoder::with_ip(bitness, request.bytes, request.rip, DECODER_OPTIONS);
+        let options = DECODER_OPTIONS | self.lacking.options();
+        let mut decoder = Decoder::with_ip(bitness, request.bytes, request.rip, options);
         let most = if request.key.has(Key::SINGLE) { 1 } else { MOST };
         let mut steps = Vec::with_capacity(most);
         while steps.len() < most && decoder.position() < request.in_page {
             let start = decoder.position();
             let insn = exchange(decoder.decode(), &request.bytes[start..decoder.position()]);
+            let insn = scan(insn);
             let insn = if bitness == 64 { flat(insn) } else { insn };
             if decoder.last_error() == DecoderError::NoMoreBytes {
                 break;
@@ -204,7 +215,9 @@ impl Translator {
                 && length::too_long(bitness, &request.bytes[decoder.position() - insn.len()..])
             {
                 Class::Raise(vector::GP)
-            } else if no_such_element(&insn, &request.bytes[start..decoder.position()]) {
+            } else if self.lacking.covers(&insn)
+                || no_such_element(&insn, &request.bytes[start..decoder.position()])
+            {
                 Class::Raise(vector::UD)
             } else {
                 classify(&insn, info, request.key, &self.env)
@@ -272,6 +285,14 @@ fn exchange(insn: Instruction, bytes: &[u8]) -> Instruction {
     out.set_next_ip(insn.next_ip());
     out.set_code_size(insn.code_size());
     out
+}
+
+/// BSF and BSR whose F3 would make them TZCNT and LZCNT on other processors: not to be emitted with it.
+fn scan(mut insn: Instruction) -> Instruction {
+    if matches!(insn.mnemonic(), iced_x86::Mnemonic::Bsf | iced_x86::Mnemonic::Bsr) {
+        insn.set_has_rep_prefix(false);
+    }
+    insn
 }
 
 /// 64-bit mode ignores prefixes of ES, CS, SS and DS, also where a fault asks which segment it was (APM vol. 1, 3.5.2).

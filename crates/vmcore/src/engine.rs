@@ -2,6 +2,7 @@
 
 use crate::{Bus, Clock, ExtInt, Line, Memory, Msi, Timers};
 use ireko_x86::Registers;
+use ireko_x86::cpuid::Feature;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -32,6 +33,15 @@ pub enum CpuModel {
     Host,
     /// One that is known by a name, or a baseline.
     Named(&'static ireko_x86::models::Named),
+    /// One of those (`None`: all that can be had) with some features more and some less.
+    Changed(Option<&'static ireko_x86::models::Named>, Changes),
+}
+
+/// What a processor is to have besides what its model has, and what it is not to have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    pub more: Vec<Feature>,
+    pub less: Vec<Feature>,
 }
 
 /// What a partition is made from.

@@ -21,7 +21,9 @@ pub use broker::Broker;
 pub use bus::{Bus, Space};
 pub use counters::{NamedCount, WorldCounters};
 pub use device::{Device, Disk};
-pub use engine::{Caps, CpuModel, CpuState, Halt, HvError, Hypervisor, Partition, PartitionSpec, Stop, Vcpu};
+pub use engine::{
+    Caps, Changes, CpuModel, CpuState, Halt, HvError, Hypervisor, Partition, PartitionSpec, Stop, Vcpu,
+};
 pub use line::{ExtInt, Line, LineSink, Msi};
 pub use memory::Memory;
 pub use nesting::{Nesting, Window};

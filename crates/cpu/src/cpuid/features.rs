@@ -13,13 +13,13 @@ pub enum Need {
     HostAvx,
     /// The machine was asked for nesting.
     Nested,
-    /// 5-level paging was asked for.
-    La57,
+    /// The engine does it, but a processor has it only where it was asked for.
+    Asked,
     /// More than one processor.
     Many,
 }
 
-use Need::{Engine, Host, HostAvx, La57, Many, Nested};
+use Need::{Asked, Engine, Host, HostAvx, Many, Nested};
 
 /// Everything that may be advertised; nothing else ever is.
 pub static FEATURES: &[(Feature, Need)] = &[
@@ -85,7 +85,8 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::SHA, Host),
     (f::UMIP, Engine),
     (f::PKU, Engine),
-    (f::LA57, La57),
+    // Systems that find it use it, and each of their walks costs more.
+    (f::LA57, Asked),
     (f::GFNI, Host),
     (f::VAES, HostAvx),
     (f::VPCLMULQDQ, HostAvx),
@@ -139,6 +140,43 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::AUTOMATIC_IBRS, Engine),
     (f::TSA_SQ_NO, Engine),
     (f::TSA_L1_NO, Engine),
+];
+
+/// A feature by its name, in which case, `-`, `_` and `.` do not matter.
+pub fn named(name: &str) -> Option<Feature> {
+    let plain = |text: &str| {
+        text.chars()
+            .filter(|c| !matches!(c, '-' | '_' | '.'))
+            .map(|c| c.to_ascii_lowercase())
+            .collect::<String>()
+    };
+    let known = FEATURES.iter().map(|(feature, _)| *feature).chain(ONLY_ELSEWHERE);
+    known.into_iter().find(|feature| plain(feature.name) == plain(name))
+}
+
+/// Features of named models that no processor of ours has.
+const ONLY_ELSEWHERE: [Feature; 3] = [f::XOP, f::FMA4, f::TBM];
+
+/// A feature is there only where what it is an addition to is there.
+pub static REQUIRES: &[(Feature, Feature)] = &[
+    (f::AVX, f::XSAVE),
+    (f::XSAVEOPT, f::XSAVE),
+    (f::XSAVEC, f::XSAVE),
+    (f::XGETBV1, f::XSAVE),
+    (f::XSAVES, f::XSAVE),
+    (f::AVX2, f::AVX),
+    (f::FMA, f::AVX),
+    (f::F16C, f::AVX),
+    (f::VAES, f::AVX),
+    (f::VPCLMULQDQ, f::AVX),
+    (f::GFNI, f::SSE2),
+    (f::SSE2, f::SSE),
+    (f::SSE3, f::SSE2),
+    (f::SSSE3, f::SSE3),
+    (f::SSE4_1, f::SSSE3),
+    (f::SSE4_2, f::SSE4_1),
+    (f::SSE4A, f::SSE3),
+    (f::AVX, f::SSE4_2),
 ];
 
 /// What x86-64-v3 has (System V ABI, x86-64 psABI 3.1), less what every x86-64 processor has: the least host.

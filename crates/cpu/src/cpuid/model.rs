@@ -1,23 +1,23 @@
 //! The processor that a machine's guests see: its CPUID leaves, built once per partition.
 
-use crate::cpuid::features::{FEATURES, Need};
+use crate::cpuid::features::{FEATURES, Need, REQUIRES};
 use crate::cpuid::host::Host;
 use ireko_nested::svm;
+use ireko_vmcore::Changes;
 use ireko_x86::bits::{cr4, efer};
 use ireko_x86::cpuid::{self as f, EAX, Feature};
 use ireko_x86::models::{self, Cache, Caches, Named};
 use ireko_x86::paging::{LINEAR_BITS, LINEAR_BITS_5, PHYSICAL_BITS};
 
 /// What a model is made from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct ModelSpec {
     /// `None`: everything that can be had.
     pub named: Option<&'static Named>,
     pub nested: bool,
     pub vcpus: u32,
     pub tsc_khz: u64,
-    /// With 5-level paging: systems that find it use it, and each of their walks costs more.
-    pub la57: bool,
+    pub changes: Changes,
 }
 
 /// One leaf and subleaf with EAX, EBX, ECX, EDX.
@@ -62,14 +62,17 @@ impl Model {
     }
 
     pub fn on(host: &Host, spec: &ModelSpec) -> Result<Self, String> {
-        match spec.named.map(|named| (named, lacking(host, named))) {
-            Some((named, lacks)) if !lacks.is_empty() => Err(format!(
-                "the processor {} cannot be had here: it has {}, which this machine cannot give; `ireko cpus` lists those that can be had",
-                named.name,
-                lacks.join(", ")
-            )),
-            _ => Ok(Self::amd_on(host, spec)),
+        let (name, lacks) = match spec.named {
+            Some(named) => (named.name, lacking(host, named, &spec.changes)),
+            None => ("with that", not_to_be_had(host, spec.changes.more.iter().copied())),
+        };
+        if lacks.is_empty() {
+            return Ok(Self::amd_on(host, spec));
         }
+        Err(format!(
+            "the processor {name} cannot be had here: it has {}, which this machine cannot give; `ireko cpus` lists those that can be had",
+            lacks.join(", ")
+        ))
     }
 
     /// What can be had of the model that was asked for.
@@ -77,13 +80,12 @@ impl Model {
         let mut leaves = fixed(spec);
         leaves.sort_unstable_by_key(|(key, _)| *key);
         for &(feature, need) in FEATURES {
-            let wanted =
-                spec.named.is_none_or(|named| named.has(feature) || models::ALWAYS.contains(&feature));
-            if wanted && met(need, feature, host, spec) {
+            if wanted(feature, spec) && met(need, feature, host, spec) {
                 slot(&mut leaves, feature.leaf, feature.subleaf)[feature.register] |= 1 << feature.bit;
             }
         }
         let mut model = Self { leaves, vcpus: spec.vcpus, cr4: 0, efer: 0, xcr0: 0 };
+        model.drop_what_lacks_its_ground();
         model.xcr0 = if model.has(f::AVX) { 7 } else { 3 } | if model.has(f::PKU) { PKRU } else { 0 };
         model.state_leaves();
         model.monitor_leaf();
@@ -151,6 +153,14 @@ impl Model {
         576 + there(4, 256) + there(PKRU, PKRU_SIZE)
     }
 
+    fn drop_what_lacks_its_ground(&mut self) {
+        while let Some((feature, _)) =
+            REQUIRES.iter().find(|(feature, ground)| self.has(*feature) && !self.has(*ground))
+        {
+            slot(&mut self.leaves, feature.leaf, feature.subleaf)[feature.register] &= !(1 << feature.bit);
+        }
+    }
+
     /// 8000_001Dh and 8000_001Eh belong to the topology extensions (APM vol. 3, Fn8000_001D).
     fn drop_leaves_without_feature(&mut self) {
         if !self.has(f::TOPOLOGY_EXTENSIONS) {
@@ -215,12 +225,25 @@ fn implied(model: &Model, always: u64, table: &[(u64, Feature)]) -> u64 {
     table.iter().filter(|(_, feature)| model.has(*feature)).fold(always, |bits, (bit, _)| bits | bit)
 }
 
-/// What of a model cannot be had on a host, by name.
-pub fn lacking(host: &Host, named: &Named) -> Vec<&'static str> {
-    let spec = ModelSpec { named: None, nested: true, vcpus: 2, tsc_khz: 0, la57: true };
-    let there =
-        |feature: &Feature| FEATURES.iter().any(|(f, need)| f == feature && met(*need, *f, host, &spec));
-    named.features().filter(|feature| !there(feature)).map(|feature| feature.name).collect()
+/// What of a model with these changes cannot be had on a host, by name.
+pub fn lacking(host: &Host, named: &Named, changes: &Changes) -> Vec<&'static str> {
+    let own = named.features().copied().filter(|feature| !changes.less.contains(feature));
+    not_to_be_had(host, own.chain(changes.more.iter().copied()))
+}
+
+fn not_to_be_had(host: &Host, features: impl Iterator<Item = Feature>) -> Vec<&'static str> {
+    let there = |feature: &Feature| {
+        let changes = Changes { more: vec![*feature], less: Vec::new() };
+        let spec = ModelSpec { named: None, nested: true, vcpus: 2, tsc_khz: 0, changes };
+        FEATURES.iter().any(|(f, need)| f == feature && met(*need, *f, host, &spec))
+    };
+    features.filter(|feature| !there(feature)).map(|feature| feature.name).collect()
+}
+
+/// Whether a processor should have a feature, if it can be had.
+fn wanted(feature: Feature, spec: &ModelSpec) -> bool {
+    let own = spec.named.is_none_or(|named| named.has(feature) || models::ALWAYS.contains(&feature));
+    (own || spec.changes.more.contains(&feature)) && !spec.changes.less.contains(&feature)
 }
 
 fn met(need: Need, feature: Feature, host: &Host, spec: &ModelSpec) -> bool {
@@ -229,7 +252,7 @@ fn met(need: Need, feature: Feature, host: &Host, spec: &ModelSpec) -> bool {
         Need::Host => host.has(feature),
         Need::HostAvx => host.has(feature) && host.avx(),
         Need::Nested => spec.nested,
-        Need::La57 => spec.la57,
+        Need::Asked => spec.changes.more.contains(&feature),
         Need::Many => spec.vcpus > 1,
     }
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use host::Host;
+use ireko_vmcore::Changes;
 use ireko_x86::cpuid as f;
 
 /// A host with every feature bit there is.
@@ -19,7 +20,13 @@ fn nothing(leaf: u32, _: u32) -> [u32; 4] {
 
 const RICH: Host = Host { cpuid: everything, xcr0: 0xe7 };
 const POOR: Host = Host { cpuid: nothing, xcr0: 0 };
-const SPEC: ModelSpec = ModelSpec { named: None, nested: true, vcpus: 4, tsc_khz: 2_000_000, la57: false };
+const SPEC: ModelSpec = ModelSpec {
+    named: None,
+    nested: true,
+    vcpus: 4,
+    tsc_khz: 2_000_000,
+    changes: Changes { more: Vec::new(), less: Vec::new() },
+};
 const NOW: Now = Now { apic_id: 3, apic_on: true, monitor_on: true, cr4: 0, xcr0: 1 };
 
 fn rich(leaf: u32, subleaf: u32) -> [u32; 4] {
@@ -122,8 +129,10 @@ fn monitor_is_there_with_its_leaf_unless_it_is_switched_off() {
 
 #[test]
 fn linear_addresses_are_as_wide_as_the_paging() {
-    let wide = |la57| {
-        let model = Model::amd_on(&RICH, &ModelSpec { la57, ..SPEC });
+    let wide = |asked: bool| {
+        let more = if asked { vec![f::LA57] } else { Vec::new() };
+        let changes = Changes { more, less: Vec::new() };
+        let model = Model::amd_on(&RICH, &ModelSpec { changes, ..SPEC });
         (model.has(f::LA57), model.leaf(0x8000_0008, 0)[EAX] >> 8 & 0xff, model.cr4() & cr4::LA57 != 0)
     };
     assert_eq!((wide(true), wide(false)), ((true, 57, true), (false, 48, false)));
@@ -265,4 +274,31 @@ fn the_second_level_cache_is_told_twice_alike() {
         let bytes = ((ways >> 22) + 1) * (sets + 1) * 64;
         assert_eq!((model.leaf(0x8000_0006, 0)[ECX] >> 16, bytes), (512, 512 << 10));
     }
+}
+
+fn without(feature: f::Feature) -> Model {
+    let changes = Changes { more: Vec::new(), less: vec![feature] };
+    Model::amd_on(&RICH, &ModelSpec { changes, ..SPEC })
+}
+
+#[test]
+fn what_builds_on_a_feature_goes_with_it() {
+    let model = without(f::XSAVE);
+    let gone = [f::XSAVE, f::XSAVEC, f::AVX, f::AVX2, f::FMA, f::VAES];
+    assert!(gone.iter().all(|feature| !model.has(*feature)) && model.has(f::SSE4_2));
+    assert_eq!(model.cr4() & cr4::OSXSAVE, 0);
+}
+
+#[test]
+fn a_feature_that_nobody_can_give_is_refused() {
+    let changes = Changes { more: vec![f::XOP], less: Vec::new() };
+    let sentence = Model::on(&RICH, &ModelSpec { changes, ..SPEC }).unwrap_err();
+    assert!(sentence.contains("XOP"), "{sentence}");
+}
+
+#[test]
+fn a_model_can_be_had_without_what_a_host_cannot_give() {
+    let less = vec![f::XOP, f::FMA4, f::TBM];
+    let spec = ModelSpec { changes: Changes { more: Vec::new(), less }, ..named("Opteron_G5") };
+    assert!(Model::on(&RICH, &spec).is_ok_and(|model| model.has(f::SSE4A) && !model.has(f::FMA4)));
 }

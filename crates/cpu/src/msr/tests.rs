@@ -15,7 +15,7 @@ fn cpu(nested: bool) -> Cpu {
         nested,
         vcpus: 1,
         tsc_khz: spec.tsc.khz(),
-        la57: false,
+        changes: ireko_vmcore::Changes::default(),
     }));
     Cpu::new(&spec).unwrap()
 }
@@ -211,8 +211,13 @@ fn no_msr_and_no_value_panics() {
 fn of_model(name: &str, nested: bool) -> Cpu {
     let mut spec = CpuSpec::lone(&[(0, 0x10000)]).unwrap();
     let named = ireko_x86::models::named(name);
-    spec.model =
-        Arc::new(Model::amd(&ModelSpec { named, nested, vcpus: 1, tsc_khz: spec.tsc.khz(), la57: false }));
+    spec.model = Arc::new(Model::amd(&ModelSpec {
+        named,
+        nested,
+        vcpus: 1,
+        tsc_khz: spec.tsc.khz(),
+        changes: ireko_vmcore::Changes::default(),
+    }));
     Cpu::new(&spec).unwrap()
 }
 

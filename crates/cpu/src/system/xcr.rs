@@ -4,6 +4,7 @@ use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;
 use ireko_x86::bits::cr4;
+use ireko_x86::cpuid::XGETBV1;
 use ireko_x86::regs::gpr;
 
 const X87: u64 = 1 << 0;
@@ -34,7 +35,7 @@ pub fn xsetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
 /// Index 1 tells which components are in use; to say all of them is always right.
 pub fn xgetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     offered(cpu)?;
-    if index(cpu) > 1 {
+    if index(cpu) > u64::from(cpu.model.has(XGETBV1)) {
         return Err(Fault::gp(0));
     }
     cpu.regs.gpr[gpr::RAX] = cpu.regs.xcr0 & 0xffff_ffff;

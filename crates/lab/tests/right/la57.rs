@@ -2,6 +2,7 @@
 
 use super::*;
 use ireko_x86::bits::cr4;
+use ireko_x86::cpuid as f;
 
 const PML5: u64 = 0x3_f000;
 /// Canonical with five levels only; and with neither.
@@ -9,7 +10,7 @@ const FAR: u64 = 1 << 48;
 const NOWHERE: u64 = 1 << 56;
 
 fn wide_board() -> Board {
-    board_with(&["la57=on"])
+    board_of(changed(&[f::LA57], &[]))
 }
 
 /// The board's tables, and the same again from `FAR` on, by way of a fifth level; the registers are as of 64-bit code under it.

@@ -1,12 +1,14 @@
 //! What the manuals say of single instructions, on the whole processor: each was once answered wrongly.
 
+mod features;
 mod keys;
 mod la57;
 mod misaligned;
 
 use ireko_lab::board::{Board, Caught, PRESENT, USER, WRITE};
-use ireko_vmcore::{CpuState, Halt};
+use ireko_vmcore::{Changes, CpuModel, CpuState, Halt};
 use ireko_x86::Registers;
+use ireko_x86::cpuid::Feature;
 use std::cell::RefCell;
 
 const CODE: u64 = 0x40_0000;
@@ -30,11 +32,24 @@ thread_local! {
 }
 
 fn board() -> Board {
-    board_with(&[])
+    board_of(CpuModel::Amd)
+}
+
+/// All that can be had, with features more and less.
+fn changed(more: &[Feature], less: &[Feature]) -> CpuModel {
+    CpuModel::Changed(None, Changes { more: more.to_vec(), less: less.to_vec() })
+}
+
+fn board_of(cpu: CpuModel) -> Board {
+    laid_out(Board::of(cpu, &[]))
 }
 
 fn board_with(options: &[&str]) -> Board {
-    let mut board = Board::new(options).expect("a board");
+    laid_out(Board::new(options))
+}
+
+fn laid_out(board: anyhow::Result<Board>) -> Board {
+    let mut board = board.expect("a board");
     board.map(CODE, CODE_AT, PRESENT | WRITE | USER);
     board.map(DATA, DATA_AT, PRESENT | WRITE | USER);
     board
