@@ -69,9 +69,11 @@ impl Console {
         let line = seen.lines().find_map(|line| line.strip_prefix(&format!("{name}:"))).expect("a line");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") / 1024
     }
-    /// A virtual machine inside, as small as they come: its kernel finds no root and waits for ever.
+    /// A virtual machine inside, as small as they come: its kernel finds no root and waits for ever. It has begun: what tried
+    /// whether KVM works before, and ended, was no hypervisor yet that stays.
     fn start_hypervisor(&mut self) {
-        self.run("ireko run --kernel /boot/vmlinuz --engine kvm --memory 96M --append quiet >/dev/null 2>&1 </dev/null &");
+        self.run("ireko run --kernel /boot/vmlinuz --engine kvm --memory 96M --append console=ttyS0 >/tmp/inside 2>&1 </dev/null &");
+        self.run("until grep -q 'Linux version' /tmp/inside; do sleep 0.2; done");
     }
     fn unload_hypervisor(&mut self) {
         self.run("kill %1; wait; rmmod kvm_amd");

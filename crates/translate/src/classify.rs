@@ -182,6 +182,11 @@ fn sensitive(insn: &Instruction) -> bool {
             insn.mnemonic(),
             Clflushopt | Clwb | Xlatb | Lds | Les | Lfs | Lgs | Lss | Bound | Arpl | Swapgs | Pause
         )
+        || matches!(
+            insn.mnemonic(),
+            Monitor | Mwait | Monitorx | Mwaitx | Rdpkru | Wrpkru | Vmcall | Vmmcall | Senduipi | Clui | Stui
+        )
+        || matches!(insn.mnemonic(), Incsspd | Incsspq | Rstorssp | Saveprevssp | Wrssd | Wrssq)
 }
 
 fn x87_state(insn: &Instruction) -> bool {

@@ -115,3 +115,26 @@ fn flow(insn: &Instruction) -> Result<(), &'static str> {
         _ => Err("leaves the block by itself"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Key;
+    use crate::classify::{Class, Env, classify};
+    use iced_x86::{Code, InstructionInfoFactory};
+
+    /// Where the user has no routine for anything, and the host every feature.
+    #[test]
+    fn nothing_that_is_forbidden_is_copied_whoever_has_no_routine_for_it() {
+        let (env, mut info) = (Env { routine: |_| false, feature: |_| true }, InstructionInfoFactory::new());
+        let keys = [Key::CODE64 | Key::KERNEL, Key::CODE64 | Key::USER, Key::CODE32, 0];
+        let forbidden = |code: &Code| reaches_the_host(code.mnemonic()) || hidden_address(code.mnemonic());
+        for (code, key) in Code::values().filter(forbidden).flat_map(|code| keys.map(|key| (code, Key(key))))
+        {
+            let mut insn = Instruction::default();
+            insn.set_code(code);
+            let class = classify(&insn, info.info(&insn), key, &env);
+            assert!(!matches!(class, Class::Plain | Class::BitTest), "{code:?}");
+        }
+    }
+}

@@ -14,8 +14,8 @@ mod value;
 
 use crate::block::{Request, Translated};
 use follow::Walk;
-use iced_x86::{Decoder, DecoderOptions, Instruction, InstructionInfoFactory};
-use std::collections::BTreeMap;
+use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory};
+use std::collections::{BTreeMap, BTreeSet};
 use value::State;
 
 /// Steps per instruction after which the ways through a block must have become stable.
@@ -29,9 +29,10 @@ pub fn verify(request: &Request, made: &Translated) -> Result<(), String> {
     // What comes to each instruction, by where it comes from.
     let start = BTreeMap::from([(usize::MAX, State::new())]);
     let mut incoming = BTreeMap::from([(0, start)]);
-    let mut open = vec![0];
+    let order = order(&code);
+    let mut open = BTreeSet::from([(0, 0)]);
     let mut steps = PATIENCE * code.len();
-    while let Some(at) = open.pop() {
+    while let Some((_, at)) = open.pop_first() {
         steps = steps.checked_sub(1).ok_or("the ways through the block do not become stable")?;
         let insn = code.get(&at).ok_or_else(|| format!("{at:#x}: no instruction begins there"))?;
         let state = joined(&incoming[&at], at);
@@ -41,11 +42,38 @@ pub fn verify(request: &Request, made: &Translated) -> Result<(), String> {
             let known = incoming.entry(target).or_default();
             if known.get(&at) != Some(&state) {
                 known.insert(at, state);
-                open.push(target);
+                open.insert((order.get(&target).copied().unwrap_or_default(), target));
             }
         }
     }
     Ok(())
+}
+
+/// A number for each instruction that is above those of all that come before it on the ways through the code, loops aside. In
+/// this order nearly every instruction is looked at when all is known that comes to it.
+fn order(code: &BTreeMap<usize, Instruction>) -> BTreeMap<usize, usize> {
+    let (mut order, mut seen, mut open) = (BTreeMap::new(), BTreeSet::new(), vec![(0, false)]);
+    while let Some((at, left)) = open.pop() {
+        if left {
+            // From the end: what was left last comes first.
+            order.insert(at, code.len() - order.len());
+        } else if seen.insert(at) {
+            open.push((at, true));
+            open.extend(code.get(&at).into_iter().flat_map(|insn| ways(at, insn)).map(|to| (to, false)));
+        }
+    }
+    order
+}
+
+/// Where an instruction may lead in the block.
+fn ways(at: usize, insn: &Instruction) -> impl Iterator<Item = usize> {
+    let branches = insn.is_jcc_short_or_near() || insn.is_jmp_short_or_near() || insn.is_jcx_short();
+    let ends = matches!(
+        insn.flow_control(),
+        FlowControl::UnconditionalBranch | FlowControl::IndirectBranch | FlowControl::Return
+    );
+    let target = branches.then(|| insn.near_branch_target() as usize);
+    target.into_iter().chain((!ends).then(|| at + insn.len()))
 }
 
 /// What all ways to an instruction agree on.
