@@ -164,12 +164,11 @@ fn machine() -> Machine {
         bus.add(shared(flash), &[FLASH])?;
         bus.add(shared(Port92::new(power.clone())), &acpi::PORT92_PLACES)?;
         bus.add(shared(ConfigPorts::new(pci.clone(), power.clone())), &pci::CONFIG_PLACES)?;
-        bus.add(shared(Ecam::new(pci.clone())), &[ECAM])?;
-        bus.add_window(Space::Mmio, WINDOWS.mmio32.start, 0x10_0000, pci.clone())
+        bus.add(shared(Ecam::new(pci.clone())), &[ECAM])
     };
     add(&mut bus).unwrap();
     bus.add(shared(ide_ports), &storage::ide::PLACES).unwrap();
-    bus.add_window(Space::Port, WINDOWS.ports.start, 0x1000, pci.clone()).unwrap();
+    bus.set_rest(pci.clone());
     Machine { bus, memory, pci, pic, ioapic, services }
 }
 

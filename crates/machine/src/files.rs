@@ -6,7 +6,7 @@ use crate::image::Image;
 use crate::layout::{self, Board, Layout};
 use crate::{Firmware, MachineError, Spec, acpi, pirq, smbios};
 use ireko_devices::Flash;
-use ireko_vmcore::{CpuState, Memory, OnThread};
+use ireko_vmcore::{Bus, CpuState, Memory, OnThread};
 use std::sync::Arc;
 
 pub enum Files {
@@ -67,6 +67,13 @@ impl Files {
                 uefi.load(memory)?;
                 Ok(CpuState::reset())
             }
+        }
+    }
+
+    /// Programs what a BIOS would have programmed for who starts from these files.
+    pub fn program(&self, bus: &dyn Bus) {
+        if let Self::Kernel { image: Image::Multiboot(_), .. } = self {
+            boot::bios::program(bus);
         }
     }
 

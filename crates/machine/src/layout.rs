@@ -33,6 +33,8 @@ pub const ACPI: Range<u64> = 0xe_0000..0xf_0000;
 pub const SMBIOS: Range<u64> = 0xf_0000..0x10_0000;
 /// Behind the tables of the above. The routing table of PCI's interrupts is looked for from F0000h on, in steps of 16 bytes.
 pub const PCI_INTERRUPTS: u64 = 0xf_f000;
+/// Handlers of real-mode interrupts.
+pub const BIOS_HANDLERS: u64 = 0xf_f800;
 pub const HIGH_MEMORY: u64 = MIB;
 
 /// RAM below 4 GiB ends here at most.

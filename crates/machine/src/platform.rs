@@ -236,21 +236,17 @@ fn add_memory(
     Ok(MemoryControl::new(around.layout.memory(), balloon, hot))
 }
 
-/// The windows and the ways to configuration space. Where no firmware does it, every BAR is placed.
+/// The ways to BARs and to configuration space. Where no firmware does it, every BAR is placed.
 fn place_pci(around: &Surroundings, bus: &mut SystemBus, pci: &Arc<PciBus>) -> Result<(), MachineError> {
     let layout = around.layout;
-    let windows =
-        Windows { ports: layout::PCI_PORTS, mmio32: layout.pci_mmio32(), mmio64: layout.pci_mmio64() };
     if layout.board == Board::Direct {
+        let windows =
+            Windows { ports: layout::PCI_PORTS, mmio32: layout.pci_mmio32(), mmio64: layout.pci_mmio64() };
         pci.assign(&windows)?;
         pci.set_interrupt_lines(pirq::irq);
         bus.write(Space::Port, pirq::ELCR_SLAVE, &[pirq::level_triggered()]);
     }
-    let spaces =
-        [(Space::Port, &windows.ports), (Space::Mmio, &windows.mmio32), (Space::Mmio, &windows.mmio64)];
-    for (space, window) in spaces {
-        bus.add_window(space, window.start, window.end - window.start, pci.clone())?;
-    }
+    bus.set_rest(pci.clone());
     bus.add(shared(ConfigPorts::new(pci.clone(), around.power.clone())), &pci::CONFIG_PLACES)?;
     match layout.pci_ecam() {
         Some(ecam) => Ok(bus.add(shared(Ecam::new(pci.clone())), &[ecam])?),

@@ -99,6 +99,10 @@ impl Vm {
         };
         let platform = platform::build(&around, endpoints, files.flash(&spec.on_thread)?)?;
         let state = files.load(&memory, &layout, &spec)?;
+        // Interrupt controllers of an engine's own are not on the bus.
+        if !around.irqchip {
+            files.program(&*platform.bus);
+        }
         let mut vcpus: Vec<_> =
             (0..spec.vcpus).map(|id| partition.vcpu(id)).collect::<Result<_, HvError>>()?;
         vcpus[0].set_state(&state)?;

@@ -2,13 +2,14 @@
 
 use super::Count;
 use crate::lock;
-use ireko_vmcore::{Bus, Device, Space};
+use ireko_vmcore::Device;
 use std::sync::{Arc, Mutex};
 
 /// Who answers for a range.
-pub(super) enum Target {
-    Device { device: Arc<Mutex<dyn Device>>, region: usize, count: Arc<Count> },
-    Window(Arc<dyn Bus>),
+pub(super) struct Target {
+    pub device: Arc<Mutex<dyn Device>>,
+    pub region: usize,
+    pub count: Arc<Count>,
 }
 
 /// The range `start..end` and who answers for it.
@@ -19,24 +20,16 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    pub fn read(&self, space: Space, address: u64, data: &mut [u8]) {
-        match &self.target {
-            Target::Device { device, region, count } => {
-                count.read();
-                lock(device).read(*region, address - self.start, data);
-            }
-            Target::Window(bus) => bus.read(space, address, data),
-        }
+    pub fn read(&self, address: u64, data: &mut [u8]) {
+        let Target { device, region, count } = &self.target;
+        count.read();
+        lock(device).read(*region, address - self.start, data);
     }
 
-    pub fn write(&self, space: Space, address: u64, data: &[u8]) {
-        match &self.target {
-            Target::Device { device, region, count } => {
-                count.wrote();
-                lock(device).write(*region, address - self.start, data);
-            }
-            Target::Window(bus) => bus.write(space, address, data),
-        }
+    pub fn write(&self, address: u64, data: &[u8]) {
+        let Target { device, region, count } = &self.target;
+        count.wrote();
+        lock(device).write(*region, address - self.start, data);
     }
 }
 

@@ -83,12 +83,13 @@ struct Attached {
     count: Arc<Count>,
 }
 
-/// A [`Bus`] of devices at fixed places, and windows behind which another bus decides (PCI).
+/// A [`Bus`] of devices at fixed places; another bus has whatever is left (PCI).
 #[derive(Default)]
 pub struct SystemBus {
     ports: Map,
     mmio: Map,
     devices: Vec<Attached>,
+    rest: Option<Arc<dyn Bus>>,
     x87_error: Option<Line>,
 }
 
@@ -108,22 +109,16 @@ impl SystemBus {
         }
         let count: Arc<Count> = Arc::default();
         for (region, (&(space, size), &start)) in regions.iter().zip(places).enumerate() {
-            let target = Target::Device { device: device.clone(), region, count: count.clone() };
+            let target = Target { device: device.clone(), region, count: count.clone() };
             self.place(name, space, start, size, target)?;
         }
         self.devices.push(Attached { name, device, count });
         Ok(())
     }
 
-    /// Gives a range to another bus, which sees absolute addresses.
-    pub fn add_window(
-        &mut self,
-        space: Space,
-        start: u64,
-        size: u64,
-        window: Arc<dyn Bus>,
-    ) -> Result<(), BusError> {
-        self.place("window", space, start, size, Target::Window(window))
+    /// Gives what no device has to another bus, which sees absolute addresses: a guest may put BARs wherever nothing else is.
+    pub fn set_rest(&mut self, rest: Arc<dyn Bus>) {
+        self.rest = Some(rest);
     }
 
     fn place(
@@ -151,7 +146,7 @@ impl SystemBus {
         self.x87_error = Some(line);
     }
 
-    /// Resets every device; windows are reset by whoever owns what is behind them.
+    /// Resets every device; what is on the other bus is reset by whoever owns it.
     pub fn reset(&self) {
         for attached in &self.devices {
             lock(&attached.device).reset();
@@ -175,9 +170,10 @@ impl Bus for SystemBus {
             let (at, left) = (address.wrapping_add(done as u64), data.len() - done);
             let (entry, piece) = self.map(space).piece(at, left);
             let part = &mut data[done..done + piece];
-            match entry {
-                Some(entry) => entry.read(space, at, part),
-                None => part.fill(0xff),
+            match (entry, &self.rest) {
+                (Some(entry), _) => entry.read(at, part),
+                (None, Some(rest)) => rest.read(space, at, part),
+                (None, None) => part.fill(0xff),
             }
             done += piece;
         }
@@ -188,8 +184,11 @@ impl Bus for SystemBus {
         while done < data.len() {
             let (at, left) = (address.wrapping_add(done as u64), data.len() - done);
             let (entry, piece) = self.map(space).piece(at, left);
-            if let Some(entry) = entry {
-                entry.write(space, at, &data[done..done + piece]);
+            let part = &data[done..done + piece];
+            match (entry, &self.rest) {
+                (Some(entry), _) => entry.write(at, part),
+                (None, Some(rest)) => rest.write(space, at, part),
+                (None, None) => {}
             }
             done += piece;
         }

@@ -1,5 +1,6 @@
 //! Putting a kernel into memory with everything that it expects, and the processor state that it starts in.
 
+pub mod bios;
 mod multiboot_info;
 mod start;
 mod zero_page;
@@ -57,6 +58,7 @@ pub fn load(memory: &Memory, layout: &Layout, payload: &Payload) -> Result<CpuSt
         }
         Image::Multiboot(image) => {
             multiboot_info::write(memory.ram(), layout, payload, initrd)?;
+            bios::write(memory.ram())?;
             start::write_gdts(memory.ram())?;
             Ok(start::protected_mode(image.entry()))
         }
