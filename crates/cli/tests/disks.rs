@@ -70,11 +70,13 @@ impl Drop for Machine {
     }
 }
 
-/// Boots `medium` to a login, resets it from inside, boots it again, and starts a machine in it.
-fn boots_twice_and_nests(home: &Home, medium: &Medium, firmware: &[&str]) {
+/// Boots `medium` to a login, gives it `line`, resets it from inside, boots it again, and starts a machine in it.
+fn boots_twice_and_nests(home: &Home, medium: &Medium, firmware: &[&str], line: &str) {
     let disk = ["--disk", medium.disk.to_str().unwrap()];
     let mut machine = Machine::start(home, &[firmware, &disk[..]].concat());
     machine.log_in();
+    machine.type_line(&format!("{line}; echo goes on $?"));
+    machine.wait("goes on 0");
     machine.type_line("reboot -f");
     machine.log_in();
     machine.type_line(&medium.nest());
@@ -84,16 +86,19 @@ fn boots_twice_and_nests(home: &Home, medium: &Medium, firmware: &[&str]) {
     assert_eq!(machine.process.wait().unwrap().code(), Some(0));
 }
 
+/// To memory, for a second or two.
+const SUSPEND: &str = "cd /sys/class/rtc/rtc0 && echo 0 > wakealarm && echo +4 > wakealarm && echo deep > /sys/power/mem_sleep && echo mem > /sys/power/state";
+
 #[test]
 fn seabios_boots_debian_from_an_mbr_disk_twice_and_a_machine_runs_in_it() {
     let home = Home::new("mbr");
     let medium = Medium::new(&home, Label::Mbr);
-    boots_twice_and_nests(&home, &medium, &["--firmware", "bios"]);
+    boots_twice_and_nests(&home, &medium, &["--firmware", "bios"], SUSPEND);
 }
 
 #[test]
 fn ovmf_boots_debian_from_a_gpt_disk_twice_and_a_machine_runs_in_it() {
     let home = Home::new("gpt");
     let medium = Medium::new(&home, Label::Gpt);
-    boots_twice_and_nests(&home, &medium, &["--firmware", "uefi"]);
+    boots_twice_and_nests(&home, &medium, &["--firmware", "uefi"], "true");
 }

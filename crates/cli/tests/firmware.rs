@@ -116,6 +116,17 @@ fn linux_that_does_not_ask_acpi_about_pci_finds_its_disk() {
     finds_its_disk("pcinoacpi", "pci=noacpi", "true");
 }
 
+/// The machine itself takes the firmware's part; what is cached of the disk is forgotten, so that it is asked again.
+#[test]
+fn linux_sleeps_in_memory_until_its_clocks_alarm() {
+    let sleep =
+        "cd /sys/class/rtc/rtc0 && echo 0 > wakealarm && echo +4 > wakealarm && echo mem > /sys/power/state";
+    let again = "echo 3 > /proc/sys/vm/drop_caches && head -n 1 /dev/vda && dmesg | grep state.S3";
+    let said = finds_its_disk("suspend", "quiet", &format!("{sleep} && {again}"));
+    assert_eq!(said.matches("what the disk begins with").count(), 2, "{said}");
+    assert!(said.contains("Waking up from system sleep state S3"), "{said}");
+}
+
 fn finds_its_disk(name: &str, append: &str, more: &str) -> String {
     let home = Home::new(name);
     let disk = disk(&home, b"what the disk begins with\n").display().to_string();

@@ -52,7 +52,8 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// Where message-signalled interrupts go: the engine's local APICs. Called from whichever thread caused one.
 pub type MsiSink = Arc<dyn Fn(Msi) + Send + Sync>;
 
-/// Who hears that the guest wants its power state changed. Called from a vCPU thread within its bus write.
+/// Who hears that the guest wants its power state changed. Called from a vCPU
+/// thread within its bus write, or, for [`PowerEvent::Wake`], from whoever wakes.
 pub type Power = Arc<dyn Fn(PowerEvent) + Send + Sync>;
 
 /// What the guest asked of its power supply.
@@ -62,6 +63,9 @@ pub enum PowerEvent {
     PowerOff,
     /// Reset of the whole machine.
     Reset,
+    /// Suspend to memory (ACPI S3), and the end of it.
+    Suspend,
+    Wake,
 }
 
 /// A device in the form that [`SystemBus::add`] and [`PciBus::add`] take.

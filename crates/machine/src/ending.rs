@@ -1,4 +1,4 @@
-//! How the threads of one VM stop: for good, with the first reason as the outcome, or for a pause.
+//! How the threads of one VM stop: for good, with the first reason as the outcome, for a pause, or while the guest sleeps (S3).
 
 use crate::Outcome;
 use ireko_vmcore::Stop;
@@ -9,9 +9,29 @@ use std::time::Duration;
 struct Inner {
     outcome: Option<Outcome>,
     paused: bool,
+    asleep: bool,
+    /// It slept, and the first vCPU has not begun anew since.
+    slept: bool,
     /// vCPUs whose threads have not ended, and those of them that wait for the end of a pause.
     alive: usize,
     parked: usize,
+}
+
+impl Inner {
+    /// vCPUs wait, unless the VM ends.
+    fn held(&self) -> bool {
+        (self.paused || self.asleep) && self.outcome.is_none()
+    }
+}
+
+/// What a vCPU that had stopped does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Its thread ends.
+    End,
+    GoOn,
+    /// It begins where the guest wants to be woken.
+    WakeUp,
 }
 
 /// Shared by everybody who may end or pause the VM.
@@ -78,7 +98,7 @@ impl Ending {
             self.inner.1.wait_timeout_while(inner, patience, moving).unwrap_or_else(|e| e.into_inner());
         if waited.timed_out() {
             inner.paused = false;
-            self.stop.clear();
+            self.go_on(&inner);
             self.inner.1.notify_all();
         }
         !waited.timed_out()
@@ -91,24 +111,47 @@ impl Ending {
             inner = self.wait(inner);
         }
         inner.paused = false;
-        if inner.outcome.is_none() {
-            self.stop.clear();
-        }
+        self.go_on(&inner);
         self.inner.1.notify_all();
     }
 
-    /// For a vCPU that has stopped: waits out the pause. True: run again.
-    pub fn wait_while_paused(&self) -> bool {
+    /// Lets vCPUs run, unless one has to come here first to be woken.
+    fn go_on(&self, inner: &Inner) {
+        if inner.outcome.is_none() && !inner.paused && !inner.slept {
+            self.stop.clear();
+        }
+    }
+
+    /// The guest sleeps: called by a vCPU, whose run ends.
+    pub fn sleep(&self) {
         let mut inner = self.lock();
-        if !inner.paused && inner.outcome.is_none() {
-            return true;
-        }
-        inner.parked += 1;
+        (inner.asleep, inner.slept) = (true, true);
+        self.stop.ask();
+    }
+
+    pub fn wake(&self) {
+        self.lock().asleep = false;
         self.inner.1.notify_all();
-        while inner.paused && inner.outcome.is_none() {
-            inner = self.wait(inner);
+    }
+
+    /// For a vCPU that has stopped: waits out the pause and the sleep.
+    pub fn wait_while_held(&self, vcpu: usize) -> Next {
+        let mut inner = self.lock();
+        if inner.held() {
+            inner.parked += 1;
+            self.inner.1.notify_all();
+            while inner.held() {
+                inner = self.wait(inner);
+            }
+            inner.parked -= 1;
         }
-        inner.parked -= 1;
-        inner.outcome.is_none()
+        if inner.outcome.is_some() {
+            return Next::End;
+        }
+        if vcpu == 0 && std::mem::take(&mut inner.slept) {
+            self.go_on(&inner);
+            return Next::WakeUp;
+        }
+        Next::GoOn
     }
 }

@@ -22,6 +22,7 @@ mod network;
 pub mod outcome;
 mod pirq;
 mod platform;
+mod sleep;
 pub mod smbios;
 pub mod spec;
 mod storage;

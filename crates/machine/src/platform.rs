@@ -36,6 +36,7 @@ pub struct Platform {
     pub bus: Arc<SystemBus>,
     pub serial: Arc<Mutex<Serial>>,
     pub acpi: AcpiPm,
+    pub rtc: Rtc,
     pub console: Option<ConsoleInput>,
     pub memory: Option<MemoryControl>,
     pub threads: DeviceThreads,
@@ -73,7 +74,7 @@ pub fn build(
     let serial = shared(Serial::new(endpoints.serial, wire(4)));
     bus.add(serial.clone(), &serial::PLACES)?;
     let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
-    add_clock(around, &mut bus, &wire, &acpi)?;
+    let rtc = add_clock(around, &mut bus, &wire, &acpi)?;
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
     bus.add(shared(I8042::new(around.power.clone())), &acpi::I8042_PLACES)?;
     bus.add(shared(Port92::new(around.power.clone())), &acpi::PORT92_PLACES)?;
@@ -93,7 +94,7 @@ pub fn build(
     if let Some(output) = endpoints.firmware_debug {
         bus.add(shared(DebugPort::new(output)), &debug_port::PLACES)?;
     }
-    Ok(Platform { bus: Arc::new(bus), serial, acpi, console, memory, threads })
+    Ok(Platform { bus: Arc::new(bus), serial, acpi, rtc, console, memory, threads })
 }
 
 /// PIC, IOAPIC and PIT, unless the engine has them; and the wires to them.
@@ -134,12 +135,13 @@ fn add_clock(
     bus: &mut SystemBus,
     wire: &Wires,
     acpi: &AcpiPm,
-) -> Result<(), MachineError> {
+) -> Result<Rtc, MachineError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     let rtc = Rtc::new(around.clock, &around.timers, wire(8), now);
     rtc.connect_alarm(acpi.alarm());
     rtc.set_memory_size(around.layout.low_end, around.layout.high_size);
-    Ok(bus.add(shared(rtc), &rtc::PLACES)?)
+    bus.add(shared(rtc.clone()), &rtc::PLACES)?;
+    Ok(rtc)
 }
 
 /// The bus with its bridges. INTA# of a slot goes to a GSI of its own, with a chipset also where that routes it.

@@ -1,13 +1,14 @@
 //! A VM from its [`Spec`] to its end.
 
 use crate::device_threads::DeviceThreads;
-use crate::ending::Ending;
+use crate::ending::{Ending, Next};
 use crate::engine::{self, Chosen};
 use crate::files::Files;
 use crate::layout::{self, Layout};
 use crate::memory::MemoryControl;
 use crate::nesting::Windows;
 use crate::platform::{self, Platform, Surroundings};
+use crate::sleep::Waker;
 use crate::{MachineError, Outcome, Spec};
 use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
 use ireko_vmcore::{
@@ -46,6 +47,7 @@ pub struct Vm {
     vcpus: Vec<Box<dyn Vcpu>>,
     platform: Platform,
     ending: Ending,
+    waker: Waker,
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
@@ -107,11 +109,14 @@ impl Vm {
             (0..spec.vcpus).map(|id| partition.vcpu(id)).collect::<Result<_, HvError>>()?;
         vcpus[0].set_state(&state)?;
         let windows = Windows::of(&vcpus);
+        let facs = crate::acpi::facs(&layout, spec.vcpus);
+        let waker = Waker::new(&layout, &memory, facs, platform.rtc.clone());
         Ok(Self {
             chosen,
             vcpus,
             platform,
             ending,
+            waker,
             dump: Arc::default(),
             counters: Arc::default(),
             windows,
@@ -145,6 +150,7 @@ impl Vm {
     /// Runs until the VM ends. Each virtual processor has a thread of its own.
     pub fn run(&mut self) -> Outcome {
         let (ending, dump, first) = (&self.ending, &self.dump, &self.on_thread);
+        let waker = &self.waker;
         ending.expect_vcpus(self.vcpus.len());
         let bus: &dyn Bus = &*self.platform.bus;
         std::thread::scope(|scope| {
@@ -152,7 +158,7 @@ impl Vm {
                 let spawned =
                     std::thread::Builder::new().name(format!("vcpu{id}")).spawn_scoped(scope, move || {
                         first.begin(Work::Vcpu);
-                        run_vcpu(id, vcpu.as_mut(), bus, ending, dump);
+                        run_vcpu(id, vcpu.as_mut(), bus, ending, waker, dump);
                     });
                 if let Err(error) = spawned {
                     ending.end(Outcome::Failed(format!("no thread for vCPU {id}: {error}")));
@@ -180,7 +186,14 @@ impl Vm {
     }
 }
 
-fn run_vcpu(id: usize, vcpu: &mut dyn Vcpu, bus: &dyn Bus, ending: &Ending, dump: &Mutex<String>) {
+fn run_vcpu(
+    id: usize,
+    vcpu: &mut dyn Vcpu,
+    bus: &dyn Bus,
+    ending: &Ending,
+    waker: &Waker,
+    dump: &Mutex<String>,
+) {
     // A panic or a host fault is our mistake, but the guest's end and not this process's.
     let run = |vcpu: &mut dyn Vcpu| {
         catch_unwind(AssertUnwindSafe(|| ireko_cpu::guard(|| vcpu.run(bus, ending.stop()))))
@@ -188,8 +201,15 @@ fn run_vcpu(id: usize, vcpu: &mut dyn Vcpu, bus: &dyn Bus, ending: &Ending, dump
             .unwrap_or_else(|panic| Halt::Failed(format!("a panic in vCPU {id}: {}", panic_text(&*panic))))
     };
     let mut halt = run(vcpu);
-    while halt == Halt::Stopped && ending.wait_while_paused() {
-        halt = run(vcpu);
+    while halt == Halt::Stopped {
+        halt = match ending.wait_while_held(id) {
+            Next::End => break,
+            Next::GoOn => run(vcpu),
+            Next::WakeUp => match vcpu.set_state(&waker.state()) {
+                Ok(()) => run(vcpu),
+                Err(error) => Halt::Failed(format!("vCPU {id} cannot be woken: {error}")),
+            },
+        };
     }
     let text = vcpu.dump();
     if !text.is_empty() {
@@ -246,11 +266,11 @@ fn create_partition(
 
 fn power(ending: &Ending) -> ireko_devices::Power {
     let ending = ending.clone();
-    Arc::new(move |event| {
-        ending.end(match event {
-            PowerEvent::PowerOff => Outcome::PowerOff,
-            PowerEvent::Reset => Outcome::Reset,
-        })
+    Arc::new(move |event| match event {
+        PowerEvent::PowerOff => ending.end(Outcome::PowerOff),
+        PowerEvent::Reset => ending.end(Outcome::Reset),
+        PowerEvent::Suspend => ending.sleep(),
+        PowerEvent::Wake => ending.wake(),
     })
 }
 

@@ -72,7 +72,8 @@ pub fn out(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     check(cpu, &io)?;
     let value = cpu.gpr(insn.op1_register()) as u32;
     cpu.port_write(io.port, io.size.into(), value);
-    Ok(Next::Advance)
+    // What stops the processor (suspend to memory) or interrupts it does so before the next instruction.
+    Ok(if cpu.wake.wanted() { Next::Resync } else { Next::Advance })
 }
 
 /// Decodes INS or OUTS and checks it. A count of zero needs permission too, but is nothing to intercept.

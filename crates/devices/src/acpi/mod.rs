@@ -7,7 +7,8 @@ mod reset;
 mod tests;
 
 pub use regs::{
-    ACPI_DISABLE, ACPI_ENABLE, GPE0, PM_TMR, PM1A_CNT, PM1A_EVT, RESET_REG, RESET_VALUE, SLP_TYP_S5, SMI_CMD,
+    ACPI_DISABLE, ACPI_ENABLE, GPE0, PM_TMR, PM1A_CNT, PM1A_EVT, RESET_REG, RESET_VALUE, SLP_TYP_S3,
+    SLP_TYP_S5, SMI_CMD,
 };
 pub use reset::{I8042, I8042_PLACES, PORT92_PLACES, Port92, ResetControl};
 
@@ -33,6 +34,7 @@ struct Registers {
     /// Half periods of the PM timer (changes of its top bit) that status has been told of.
     carries: u64,
     smi: [u8; 2],
+    asleep: bool,
 }
 
 impl Registers {
@@ -64,7 +66,7 @@ impl Registers {
             PM1_CONTROL => {
                 let sci = self.control & SCI_EN;
                 self.control = merge(self.control, PM1_CONTROL_KEPT) | sci;
-                return self.sleep(value);
+                return (value & SLP_EN != 0).then(|| self.sleep()).flatten();
             }
             GPE_STATUS => self.gpe_status &= !value,
             GPE_ENABLE => self.gpe_enable = merge(self.gpe_enable, 0xffff),
@@ -73,10 +75,24 @@ impl Registers {
         None
     }
 
-    /// Of the sleeping states there is only soft off.
-    fn sleep(&self, value: u16) -> Option<PowerEvent> {
-        let kind = self.control >> SLP_TYP_SHIFT & 7;
-        (value & SLP_EN != 0 && kind == SLP_TYP_S5).then_some(PowerEvent::PowerOff)
+    /// Of the sleeping states there are suspend to memory and soft off.
+    fn sleep(&self) -> Option<PowerEvent> {
+        match self.control >> SLP_TYP_SHIFT & 7 {
+            SLP_TYP_S3 => Some(PowerEvent::Suspend),
+            SLP_TYP_S5 => Some(PowerEvent::PowerOff),
+            _ => None,
+        }
+    }
+
+    /// What wakes: the power button always, the clock's alarm if it is enabled (ACPI 6.5, 4.8.2.2.1 and 4.8.2.4).
+    fn wake(&mut self) -> Option<PowerEvent> {
+        let waking = self.status & (self.enable & RTC_ALARM | POWER_BUTTON) != 0;
+        if !(self.asleep && waking) {
+            return None;
+        }
+        self.asleep = false;
+        self.status |= WAKE;
+        Some(PowerEvent::Wake)
     }
 
     /// Sets TMR_STS if the timer's top bit changed since this was last called.
@@ -155,9 +171,32 @@ impl AcpiPm {
 
     /// Somebody pushes the power button.
     pub fn press_power_button(&self) {
+        self.happens(POWER_BUTTON);
+    }
+
+    fn happens(&self, status: u16) {
         let mut state = lock(&self.state);
-        state.registers.status |= POWER_BUTTON;
+        state.registers.status |= status;
+        let event = state.registers.wake();
         state.settle();
+        drop(state);
+        self.tell(event);
+    }
+
+    /// What came before the sleep, or as it was told of, wakes at once.
+    fn fall_asleep(&self) {
+        let woken = {
+            let registers = &mut lock(&self.state).registers;
+            registers.asleep = true;
+            registers.wake()
+        };
+        self.tell(woken);
+    }
+
+    fn tell(&self, event: Option<PowerEvent>) {
+        if let Some(event) = event {
+            (self.power)(event);
+        }
     }
 
     /// The wire that the clock's alarm comes by: RTC_STS, which wakes a system that sleeps (ACPI 6.5, 4.8.2.4).
@@ -176,9 +215,7 @@ impl AcpiPm {
 impl LineSink for AcpiPm {
     fn set(&self, _: u32, level: bool) {
         if level {
-            let mut state = lock(&self.state);
-            state.registers.status |= RTC_ALARM;
-            state.settle();
+            self.happens(RTC_ALARM);
         }
     }
 }
@@ -214,8 +251,9 @@ impl Device for AcpiPm {
         }
         state.settle();
         drop(state);
-        if let Some(event) = event {
-            (self.power)(event);
+        self.tell(event);
+        if event == Some(PowerEvent::Suspend) {
+            self.fall_asleep();
         }
     }
     fn reset(&mut self) {

@@ -24,6 +24,8 @@ pub(super) const GPE_ENABLE: usize = 0x22;
 pub const TIMER_CARRY: u16 = 1 << 0;
 pub const POWER_BUTTON: u16 = 1 << 8;
 pub const RTC_ALARM: u16 = 1 << 10;
+/// WAK_STS: the system was asleep and is awake again.
+pub const WAKE: u16 = 1 << 15;
 pub const PM1_STATUS_BITS: u16 = 0x8731;
 pub const PM1_ENABLE_BITS: u16 = 0x0721;
 
@@ -33,7 +35,8 @@ pub const SLP_TYP_SHIFT: u16 = 10;
 pub const SLP_EN: u16 = 1 << 13;
 /// BM_RLD and SLP_TYP keep what is written; GBL_RLS and SLP_EN read as zero.
 pub const PM1_CONTROL_KEPT: u16 = 0x1c02;
-/// The sleep type that the `_S5` object names.
+/// The sleep types that the objects `_S3` and `_S5` name.
+pub const SLP_TYP_S3: u16 = 1;
 pub const SLP_TYP_S5: u16 = 5;
 
 /// The PM timer counts at three times the 8254's rate, 32 bits.

@@ -41,8 +41,41 @@ fn sleep_type_without_enable_does_nothing() {
 #[test]
 fn another_sleep_type_does_nothing() {
     let (mut acpi, _, seen) = acpi();
-    write16(&mut acpi, PM, 4, 1 << SLP_TYP_SHIFT | SLP_EN);
+    write16(&mut acpi, PM, 4, 2 << SLP_TYP_SHIFT | SLP_EN);
     assert!(lock(&seen).is_empty());
+}
+
+fn suspended(enable: u16) -> (AcpiPm, Arc<Mutex<Vec<PowerEvent>>>) {
+    let (mut acpi, _, seen) = acpi();
+    write16(&mut acpi, PM, 2, enable);
+    write16(&mut acpi, PM, 4, SLP_TYP_S3 << SLP_TYP_SHIFT | SLP_EN);
+    (acpi, seen)
+}
+
+#[test]
+fn the_power_button_wakes_and_is_told_of() {
+    let (mut acpi, seen) = suspended(0);
+    acpi.press_power_button();
+    acpi.press_power_button();
+    assert_eq!(*lock(&seen), [PowerEvent::Suspend, PowerEvent::Wake]);
+    assert_eq!(read16(&mut acpi, PM, 0), WAKE | POWER_BUTTON);
+}
+
+#[test]
+fn an_alarm_wakes_where_it_is_enabled() {
+    for (enable, last) in [(RTC_ALARM, PowerEvent::Wake), (0, PowerEvent::Suspend)] {
+        let (acpi, seen) = suspended(enable);
+        acpi.alarm().set(true);
+        assert_eq!(lock(&seen).last(), Some(&last));
+    }
+}
+
+#[test]
+fn an_event_from_before_the_sleep_ends_it_at_once() {
+    let (mut acpi, _, seen) = acpi();
+    acpi.press_power_button();
+    write16(&mut acpi, PM, 4, SLP_TYP_S3 << SLP_TYP_SHIFT | SLP_EN);
+    assert_eq!(*lock(&seen), [PowerEvent::Suspend, PowerEvent::Wake]);
 }
 
 #[test]

@@ -18,8 +18,10 @@ const PCI_SLOTS: u32 = 32;
 
 pub fn table(layout: &Layout) -> Vec<u8> {
     let mut dsdt = Sdt::new(*b"DSDT", HEADER, REVISION, OEM, OEM_TABLE, OEM_REVISION);
-    let sleep = pm::SLP_TYP_S5;
-    Name::new("_S5_".into(), &Package::new(vec![&sleep, &sleep, &ZERO, &ZERO])).to_aml_bytes(&mut dsdt);
+    if crate::sleep::offered(layout.board) {
+        sleep(&mut dsdt, "_S3_", pm::SLP_TYP_S3);
+    }
+    sleep(&mut dsdt, "_S5_", pm::SLP_TYP_S5);
     let name = |hid: &'static str| Name::new("_HID".into(), &EISAName::new(hid));
     add_pci(&mut dsdt, layout);
     add_device(&mut dsdt, "COM1", vec![&name("PNP0501"), &ports_and_interrupt(0x3f8, 8, 4), &uid(1)]);
@@ -31,6 +33,11 @@ pub fn table(layout: &Layout) -> Vec<u8> {
         add_device(&mut dsdt, "MRES", vec![&name("PNP0C02"), &claimed]);
     }
     dsdt.as_slice().to_vec()
+}
+
+/// A sleeping state: what is written to PM1a's SLP_TYP, and to PM1b's, which is not there (ACPI 6.5, 7.4.2).
+fn sleep(dsdt: &mut Sdt, name: &str, kind: u16) {
+    Name::new(name.into(), &Package::new(vec![&kind, &kind, &ZERO, &ZERO])).to_aml_bytes(dsdt);
 }
 
 fn uid(number: u8) -> Name {

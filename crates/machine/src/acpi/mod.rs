@@ -77,10 +77,21 @@ pub fn rsdp(xsdt: u64) -> Vec<u8> {
     serialized(&Rsdp::new(OEM, xsdt))
 }
 
+/// The RSDP's part of what [`tables`] gives.
+const RSDP_ROOM: usize = 64;
+
+fn behind_the_rsdp(layout: &Layout, vcpus: u32) -> Tables {
+    Tables::new(layout, vcpus, layout::ACPI.start + RSDP_ROOM as u64)
+}
+
+/// Where the FACS is, among [`tables`].
+pub fn facs(layout: &Layout, vcpus: u32) -> u64 {
+    behind_the_rsdp(layout, vcpus).facs
+}
+
 /// All tables, to be put at the start of [`layout::ACPI`], where the RSDP is first.
 pub fn tables(layout: &Layout, vcpus: u32) -> Result<Vec<u8>, MachineError> {
-    const RSDP_ROOM: usize = 64;
-    let tables = Tables::new(layout, vcpus, layout::ACPI.start + RSDP_ROOM as u64);
+    let tables = behind_the_rsdp(layout, vcpus);
     let mut bytes = rsdp(tables.xsdt);
     bytes.resize(RSDP_ROOM, 0);
     bytes.extend(tables.bytes);

@@ -5,6 +5,8 @@ mod multiboot_info;
 mod start;
 mod zero_page;
 
+pub use start::after_reset;
+
 use crate::MachineError;
 use crate::image::{Image, Piece};
 use crate::layout::{self, Layout};

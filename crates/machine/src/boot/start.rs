@@ -58,7 +58,7 @@ pub fn write_tables(ram: &GuestRam) -> Result<(), MachineError> {
 
 /// Protected mode with flat segments and interrupts off: what both ways to start have in common.
 fn flat(entry: u64, gdt: u64, code_attr: u16) -> CpuState {
-    let mut state = CpuState::reset();
+    let mut state = after_reset();
     let regs = &mut state.regs;
     regs.seg = [Segment { base: 0, limit: 0xffff_ffff, attr: 0xc93, selector: DATA }; 6];
     regs.seg[seg::CS] = Segment { base: 0, limit: 0xffff_ffff, attr: code_attr, selector: CODE };
@@ -68,7 +68,13 @@ fn flat(entry: u64, gdt: u64, code_attr: u16) -> CpuState {
     regs.rip = entry;
     regs.rflags = 2;
     regs.gpr = [0; 16];
-    (regs.smbase, regs.smm_mask) = (layout::MANAGEMENT, ASEG_VALID);
+    state
+}
+
+/// After a reset on a machine without firmware, with what firmware would have set of system-management mode.
+pub fn after_reset() -> CpuState {
+    let mut state = CpuState::reset();
+    (state.regs.smbase, state.regs.smm_mask) = (layout::MANAGEMENT, ASEG_VALID);
     state
 }
 
