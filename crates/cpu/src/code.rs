@@ -248,9 +248,10 @@ impl Cpu {
     /// The mode bits that code runs under now.
     pub(crate) fn key(&self) -> Key {
         let regs = &self.regs;
-        let mut key = self.code.always.0;
-        let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
         let long = regs.code64();
+        // Elsewhere that bit is another.
+        let mut key = self.code.always.0 & if long { u32::MAX } else { !Key::PUSHF_ROUTINE };
+        let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
         set(long, Key::CODE64);
         // Alignment is looked at, and made, where accesses go by routine.
         set(self.checks_alignment() || self.mm == Some(true), Key::PLAIN);
@@ -266,10 +267,12 @@ impl Cpu {
         set(regs.cr0 & cr0::MP != 0, Key::MONITOR);
         set(regs.cr4 & cr4::OSFXSR != 0, Key::SSE);
         set(regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & 6 == 6, Key::AVX);
+        let evex = if long { Key::EVEX64 } else { Key::EVEX32 };
+        set(crate::data::vector::evex_on(regs), evex);
         set(regs.cpl == 0, Key::KERNEL);
         set(regs.cr4 & cr4::SMAP != 0, Key::SMAP);
         set(self.rdtsc_routine() || regs.cr4 & cr4::TSD != 0 && regs.cpl != 0, Key::RDTSC_ROUTINE);
-        set(self.control().is_some_and(|c| c.has(Intercept::Pushf)), Key::PUSHF_ROUTINE);
+        set(long && self.control().is_some_and(|c| c.has(Intercept::Pushf)), Key::PUSHF_ROUTINE);
         key |= (self.mmu_mode(crate::cpu::Privilege::Current) as u32) << Key::MMU_SHIFT;
         if !long {
             key |= self.segment_bits();

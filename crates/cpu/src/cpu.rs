@@ -2,11 +2,12 @@
 
 // UNSAFETY: the bus is lent by reference for the time of a run; see `BusRef`.
 use crate::Fault;
+use crate::data::xsave_area;
 use crate::mmu::bank::{Banks, Selected};
 use crate::phys::Physical;
 use crate::system::debug::{self, Touch};
 use ireko_nested::{Control, Event, Exit, Flush, Intercept};
-use ireko_translate::thunk;
+use ireko_translate::{state, thunk};
 use ireko_vmcore::{Bus, Clock, Memory, Space, Timers};
 use ireko_x86::Registers;
 use std::sync::Arc;
@@ -97,6 +98,8 @@ pub struct Cpu {
     /// XSAVEC and XRSTOR go straight to guest memory.
     pub(crate) xsavec: bool,
     pub(crate) host_xcr0: u64,
+    /// Components that are in the host's registers while translated code runs, as bits of XCR0.
+    pub(crate) held: u64,
     /// REP MOVS and REP STOS are done in assembly.
     pub(crate) strings: bool,
     /// After an exception on to its handler without a look around.
@@ -165,6 +168,7 @@ impl Cpu {
             straight: true,
             xsavec: crate::silicon::has_xsavec(),
             host_xcr0: crate::silicon::xcr0(),
+            held: state::BASE | crate::silicon::xcr0() & spec.model.xcr0() & state::AVX512,
             syscalls: true,
             touched: 0,
             held_traps: 0,
@@ -200,28 +204,34 @@ impl Cpu {
         let in_memory = &self.fpu.0[thunk::IN_MEMORY..][..8];
         if in_memory == [0; 8] {
             // SAFETY: the word says that this thread holds the rest in its registers.
-            unsafe { thunk::save_rest(self.fpu.0.as_mut_ptr()) };
+            unsafe { thunk::save_rest(self.fpu.0.as_mut_ptr(), self.held) };
         }
     }
 
     /// Brings all state into `fpu`, and makes the bytes of components in their initial state say so.
     pub fn fpu_normalise(&mut self) {
         self.fpu_sync();
-        let present = self.fpu.0[512];
+        let absent = !u64::from(self.fpu.0[512]) & self.held;
         let area = &mut self.fpu.0;
-        if present & 1 == 0 {
+        if absent & xsave_area::X87 != 0 {
             area[..6].fill(0);
             area[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
             area[32..160].fill(0);
         }
-        if present & 2 == 0 {
-            area[160..416].fill(0);
-        }
-        if present & 4 == 0 {
-            area[576..832].fill(0);
-        }
-        area[512] = 7;
+        let vectors = xsave_area::vectors().into_iter().filter(|part| absent & part.component != 0);
+        vectors.for_each(|part| area[part.here()].fill(0));
+        area[512] = self.held as u8;
         self.show_x87_pointers();
+    }
+
+    /// Which components there are now.
+    pub(crate) fn components(&self) -> state::Components {
+        state::Components {
+            guest: self.regs.xcr0,
+            host: self.host_xcr0,
+            held: self.held,
+            moved: xsave_area::moved(),
+        }
     }
 
     /// The controls in force, in a guest world.

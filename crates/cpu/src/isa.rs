@@ -1,10 +1,48 @@
 //! Which instruction sets translated code may contain.
 
 use crate::cpuid::Model;
+use crate::cpuid::host::Host;
 use iced_x86::CpuidFeature;
 use ireko_translate::Lacking;
 use ireko_x86::cpuid::{self as f, Feature};
 use std::arch::is_x86_feature_detected as host;
+use std::sync::OnceLock;
+
+/// The parts of AVX-512.
+const AVX512: [(CpuidFeature, Feature); 13] = {
+    use CpuidFeature::*;
+    [
+        (AVX512F, f::AVX512F),
+        (AVX512DQ, f::AVX512DQ),
+        (AVX512_IFMA, f::AVX512_IFMA),
+        (AVX512CD, f::AVX512CD),
+        (AVX512BW, f::AVX512BW),
+        (AVX512VL, f::AVX512VL),
+        (AVX512_VBMI, f::AVX512_VBMI),
+        (AVX512_VBMI2, f::AVX512_VBMI2),
+        (AVX512_VNNI, f::AVX512_VNNI),
+        (AVX512_BITALG, f::AVX512_BITALG),
+        (AVX512_VPOPCNTDQ, f::AVX512_VPOPCNTDQ),
+        (AVX512_FP16, f::AVX512_FP16),
+        (AVX512_BF16, f::AVX512_BF16),
+    ]
+};
+
+/// Whether the host's processor has a part of AVX-512, and its system keeps the state. Asked for once.
+fn host_has_part(feature: CpuidFeature) -> bool {
+    static PARTS: OnceLock<u32> = OnceLock::new();
+    let parts = *PARTS.get_or_init(|| {
+        let host = Host::native();
+        let there = AVX512.iter().map(|(_, part)| host.avx512() && host.has(f::AVX512F) && host.has(*part));
+        there.enumerate().fold(0, |bits, (n, on)| bits | u32::from(on) << n)
+    });
+    AVX512.iter().position(|(part, _)| *part == feature).is_some_and(|n| parts >> n & 1 != 0)
+}
+
+/// Whether guests have a CPUID feature on hosts that have all of AVX-512.
+pub fn engine_could(feature: CpuidFeature) -> bool {
+    AVX512.iter().any(|(part, _)| *part == feature) || engine_has(feature)
+}
 
 /// Whether guest and host have a CPUID feature. What is not listed raises #UD.
 pub fn engine_has(feature: CpuidFeature) -> bool {
@@ -28,7 +66,7 @@ pub fn engine_has(feature: CpuidFeature) -> bool {
         CLFLUSHOPT | CLWB | WBNOINVD | CLZERO => true,
         SSE4A => true,
         CET_IBT => true, // ENDBR is a NOP
-        _ => false,
+        part => host_has_part(part),
     }
 }
 
@@ -87,7 +125,8 @@ pub static SETS: &[(CpuidFeature, Feature)] = &[
 /// What a model lacks of what the engine executes.
 pub fn lacking(model: &Model) -> Lacking {
     let mut lacking = Lacking::default();
-    SETS.iter().filter(|(_, feature)| !model.has(*feature)).for_each(|(set, _)| lacking.add(*set));
+    let sets = SETS.iter().chain(&AVX512).filter(|(_, feature)| !model.has(*feature));
+    sets.for_each(|(set, _)| lacking.add(*set));
     if !model.has(f::LAHF) {
         lacking.add_flags_to_ah();
     }

@@ -222,7 +222,7 @@ impl Cpu {
         let tsc_offset = self.tsc.offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
         let nothing_waits = u64::from(!self.waits);
         let jump_ids = self.jump_ids();
-        let (xcr0, host_xcr0) = (self.regs.xcr0, self.host_xcr0);
+        let components = self.components();
         let (entries, code_base) = (self.jumps.address(), self.code.base());
         let (second_level, jump_cache) = (self.second_level, self.jump_cache);
         let (own, xsavec) = (self.inspect.is_none(), self.xsavec);
@@ -242,7 +242,7 @@ impl Cpu {
         hot.segment_base = bases;
         hot.tsc_offset = tsc_offset;
         hot.nothing_waits = nothing_waits;
-        state::components(hot, xcr0, host_xcr0);
+        state::components(hot, &components);
         hot.pending = 0;
         (hot.jump_ids, hot.jump_cache, hot.code_base) = (jump_ids, entries, code_base);
         // SAFETY: the word is only ever written whole. The exchange orders it before the look at `wanted` below: a wake

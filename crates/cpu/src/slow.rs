@@ -5,7 +5,8 @@
 
 use crate::access::Place;
 use crate::cpu::{Cpu, Privilege};
-use crate::data::{mxcsr, xsave_area};
+use crate::data::opmask::{self, Chosen};
+use crate::data::{mxcsr, vector as registers, xsave_area};
 use crate::fault::{Fault, Next};
 use crate::inspect;
 use crate::routine::Routine;
@@ -34,8 +35,9 @@ impl Default for Bounce {
 pub enum Pending {
     /// A write straight into a page that holds code.
     Code { physical: u64, size: usize },
-    /// A write to the bounce buffer that belongs in one or two places; `first` bytes in the first.
-    Bounced { start: usize, size: usize, first: usize, places: [Place; 2] },
+    /// A write to the bounce buffer that belongs in one or two places; `first` bytes in the first. Of a masked one, only what is
+    /// chosen.
+    Bounced { start: usize, size: usize, first: usize, places: [Place; 2], chosen: Option<Chosen> },
 }
 
 /// Runs `body` on the processor; a panic of ours becomes a report instead of unwinding into machine code.
@@ -96,16 +98,29 @@ fn routine(code: iced_x86::Code) -> Option<Routine> {
     table[code as usize]
 }
 
+/// Where byte `n` of two places is, the first of which has `first` bytes.
+fn within(places: [Place; 2], first: usize, n: usize) -> Place {
+    let (place, offset) = if n < first { (places[0], n) } else { (places[1], n - first) };
+    match place {
+        Place::Ram(host) => Place::Ram(host.wrapping_add(offset)),
+        Place::Mmio(physical) => Place::Mmio(physical + offset as u64),
+    }
+}
+
 /// SSE and AVX forms whose memory operand must be aligned to its size.
 fn demands_alignment(insn: &Instruction) -> bool {
     use Mnemonic::*;
-    if !matches!(insn.memory_size().size(), 16 | 32) {
+    if !matches!(insn.memory_size().size(), 16 | 32 | 64) {
         return false;
     }
     match insn.code().encoding() {
         EncodingKind::VEX => matches!(
             insn.mnemonic(),
             Vmovaps | Vmovapd | Vmovdqa | Vmovntps | Vmovntpd | Vmovntdq | Vmovntdqa
+        ),
+        EncodingKind::EVEX => matches!(
+            insn.mnemonic(),
+            Vmovaps | Vmovapd | Vmovdqa32 | Vmovdqa64 | Vmovntps | Vmovntpd | Vmovntdq | Vmovntdqa
         ),
         _ => {
             let vector =
@@ -150,6 +165,9 @@ impl Cpu {
     fn slow_access(&mut self, site: &Site, address: u64) -> Result<*mut u8, Fault> {
         self.counters.slow_accesses += 1;
         let SiteKind::Access { read, write, offset } = site.kind else { return Err(Fault::ud()) };
+        if let Some(chosen) = self.chosen(&site.insn) {
+            return self.masked_access(site, address, chosen);
+        }
         let size = usize::from(site.size);
         let linear = if offset {
             self.linear(site.segment.into(), address, size as u64, write)?
@@ -177,6 +195,78 @@ impl Cpu {
         }
         let next = self.place(linear.wrapping_add(first as u64), write, mode)?;
         Ok(self.bounce(start, size, first, [place, next], read, write))
+    }
+
+    /// Which bytes of its operand a masked instruction accesses.
+    fn chosen(&mut self, insn: &Instruction) -> Option<Chosen> {
+        if insn.op_mask() == Register::None {
+            return None;
+        }
+        let mask = registers::opmask(self, insn.op_mask());
+        opmask::chosen(insn, mask)
+    }
+
+    /// As [`Cpu::slow_access`], for what is chosen of an operand: the rest may lie where there is nothing.
+    fn masked_access(&mut self, site: &Site, address: u64, chosen: Chosen) -> Result<*mut u8, Fault> {
+        let SiteKind::Access { write, offset, .. } = site.kind else { return Err(Fault::ud()) };
+        let whole = usize::from(site.size);
+        let base = if offset { self.regs.seg[usize::from(site.segment)].base } else { 0 };
+        let start = (base.wrapping_add(address) & 63) as usize;
+        if start & (whole - 1) != 0 && demands_alignment(&site.insn) {
+            return Err(Fault::gp(0));
+        }
+        let Some(hull) = chosen.hull() else { return Ok(self.bounce.0[start..].as_mut_ptr()) };
+        let (low, size) = (hull.start, hull.len());
+        let from = self.address_width(address.wrapping_add(low as u64));
+        let linear = if offset {
+            self.linear(site.segment.into(), from, size as u64, write)?
+        } else {
+            self.checked(site, from, size as u64)?
+        };
+        self.watch(linear, size, if write { Touch::Write } else { Touch::Read });
+        let mode = self.mmu_mode(Privilege::Current);
+        let first = size.min(4096 - (linear & 0xfff) as usize);
+        let place = self.place(linear, write, mode)?;
+        self.check_alignment(linear, size)?;
+        let in_page = (low..=4096 - (whole - low)).contains(&((linear & 0xfff) as usize));
+        if let (Place::Ram(host), true) = (place, in_page) {
+            if write {
+                self.note_code_write(host, size);
+            }
+            return Ok(host.wrapping_sub(low));
+        }
+        let next =
+            if first < size { self.place(linear.wrapping_add(first as u64), write, mode)? } else { place };
+        let places = [place, next];
+        self.bounce_chosen(start + low, size, first, places, chosen.from(low), write);
+        Ok(self.bounce.0[start..].as_mut_ptr())
+    }
+
+    /// Outside of 64-bit mode addresses are of 32 bits.
+    fn address_width(&self, address: u64) -> u64 {
+        if self.regs.code64() { address } else { address & 0xffff_ffff }
+    }
+
+    /// Readies the chosen bytes of an operand in the bounce buffer: for a load they are read, for a store they will be written.
+    fn bounce_chosen(
+        &mut self,
+        start: usize,
+        size: usize,
+        first: usize,
+        places: [Place; 2],
+        chosen: Chosen,
+        write: bool,
+    ) {
+        if write {
+            let chosen = Some(chosen);
+            return self.set_pending(Pending::Bounced { start, size, first, places, chosen });
+        }
+        for piece in chosen.pieces(size, first) {
+            let mut bytes = [0; 64];
+            let bytes = &mut bytes[..piece.len()];
+            self.read_place(within(places, first, piece.start), bytes);
+            self.bounce.0[start + piece.start..][..bytes.len()].copy_from_slice(bytes);
+        }
     }
 
     /// A linear address that translated code has computed: canonical in 64-bit mode, elsewhere in a segment of 4 GiB, past
@@ -237,7 +327,7 @@ impl Cpu {
             self.bounce.0[start..start + size].copy_from_slice(&bytes[..size]);
         }
         if write {
-            self.set_pending(Pending::Bounced { start, size, first, places });
+            self.set_pending(Pending::Bounced { start, size, first, places, chosen: None });
         }
         self.bounce.0[start..].as_mut_ptr()
     }
@@ -268,11 +358,18 @@ impl Cpu {
         self.banks.current().hot_mut().pending = 0;
         match self.pending.take() {
             Some(Pending::Code { physical, size }) => self.wrote_physical(physical, size),
-            Some(Pending::Bounced { start, size, first, places }) => {
+            Some(Pending::Bounced { start, size, first, places, chosen: None }) => {
                 let mut bytes = [0; 512];
                 bytes[..size].copy_from_slice(&self.bounce.0[start..start + size]);
                 self.write_place(places[0], &bytes[..first]);
                 self.write_place(places[1], &bytes[first..size]);
+            }
+            Some(Pending::Bounced { start, size, first, places, chosen: Some(chosen) }) => {
+                let mut bytes = [0; 64];
+                bytes[..size].copy_from_slice(&self.bounce.0[start..start + size]);
+                for piece in chosen.pieces(size, first) {
+                    self.write_place(within(places, first, piece.start), &bytes[piece]);
+                }
             }
             None => {}
         }
@@ -331,3 +428,7 @@ impl Cpu {
         if self.regs.code64() { rip } else { rip & 0xffff_ffff }
     }
 }
+
+#[cfg(test)]
+#[path = "slow_tests.rs"]
+mod tests;

@@ -280,7 +280,7 @@ impl Board {
         regs.cr3 = TABLES;
         regs.cr4 = cr4::PAE | cr4::OSFXSR | cr4::OSXMMEXCPT | cr4::OSXSAVE | cr4::FSGSBASE | cr4::PGE;
         regs.efer = efer::LME | efer::LMA | efer::NXE | efer::SCE;
-        regs.xcr0 = 7;
+        regs.xcr0 = if ireko_cpu::cpuid::host::Host::native().avx512() { 0xe7 } else { 7 };
         regs.gdtr = regs::Table { base: KERNEL + GDT, limit: (8 * DESCRIPTORS.len() - 1) as u16 };
         regs.idtr = regs::Table { base: KERNEL + IDT, limit: 32 * 16 - 1 };
         regs.ldtr = Segment::default();

@@ -10,7 +10,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn run(bits: u32, cases: usize) {
     let _alone = ALONE.lock().unwrap_or_else(|e| e.into_inner());
     let mut oracle = Oracle::new().expect("a child process and three guests");
-    let plan = Plan { cases, seed: 20, bits, mnemonic: None };
+    let plan = Plan { cases, seed: 20, bits, mnemonic: None, avx512: false };
     let mut texts = Vec::new();
     let tally = campaign(&mut oracle, &plan, |mismatch| {
         texts.push(report::text(mismatch));

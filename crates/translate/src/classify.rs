@@ -68,7 +68,8 @@ pub struct Env {
 
 /// Decides what becomes of `insn` under `key`.
 pub fn classify(insn: &Instruction, info: &InstructionInfo, key: Key, env: &Env) -> Class {
-    if insn.is_invalid() || !matches!(insn.code().encoding(), EncodingKind::Legacy | EncodingKind::VEX) {
+    use EncodingKind::{EVEX, Legacy, VEX};
+    if insn.is_invalid() || !matches!(insn.code().encoding(), Legacy | VEX | EVEX) {
         return Class::Raise(vector::UD);
     }
     if let Some(class) = hint(insn) {
@@ -404,7 +405,10 @@ fn unavailable(insn: &Instruction, info: &InstructionInfo, key: Key) -> Option<u
         .any(|f| matches!(f, CpuidFeature::FPU | CpuidFeature::FPU287 | CpuidFeature::FPU387))
         || insn.code().cpuid_features() == [CpuidFeature::SSE3, CpuidFeature::FPU];
     let mmx = insn.mnemonic() == Mnemonic::Emms || uses(Register::is_mm);
-    let vector_unit = uses(Register::is_vector_register)
+    // Also those with mask registers alone, whose encoding is VEX.
+    let evex = insn.code().encoding() == EncodingKind::EVEX || uses(Register::is_k);
+    let vector_unit = evex
+        || uses(Register::is_vector_register)
         || matches!(
             insn.mnemonic(),
             Mnemonic::Ldmxcsr | Mnemonic::Stmxcsr | Mnemonic::Vzeroall | Mnemonic::Vzeroupper
@@ -412,7 +416,11 @@ fn unavailable(insn: &Instruction, info: &InstructionInfo, key: Key) -> Option<u
         || matches!(insn.mnemonic(), Mnemonic::Vldmxcsr | Mnemonic::Vstmxcsr);
     if vector_unit {
         let avx = insn.code().encoding() == EncodingKind::VEX;
-        let off = if avx { !key.has(Key::AVX) } else { key.has(Key::EMULATE) || !key.has(Key::SSE) };
+        let off = match (evex, avx) {
+            (true, _) => !key.evex(),
+            (_, true) => !key.has(Key::AVX),
+            _ => key.has(Key::EMULATE) || !key.has(Key::SSE),
+        };
         if off {
             return Some(vector::UD);
         }

@@ -26,6 +26,10 @@ impl Key {
     /// In 64-bit mode, too: the processor's own world, where nothing is intercepted; CR4.FSGSBASE.
     pub const OWN: u32 = 1 << 13;
     pub const BASES: u32 = 1 << 14;
+    /// CR4.OSXSAVE with XCR0's components of AVX-512 and all below: in 64-bit mode, and elsewhere in place of PUSHF_ROUTINE.
+    /// See [`Key::evex`].
+    pub const EVEX64: u32 = 1 << 15;
+    pub const EVEX32: u32 = 1 << 28;
     /// One bit a segment: its base is 0.
     pub const ZERO_SHIFT: u32 = 18;
     /// One instruction, then leave.
@@ -37,7 +41,7 @@ impl Key {
 
     /// CR4.SMAP.
     pub const SMAP: u32 = 1 << 27;
-    /// PUSHF goes by the routine (intercepted).
+    /// PUSHF goes by the routine (intercepted), in 64-bit mode; elsewhere it does anyway.
     pub const PUSHF_ROUTINE: u32 = 1 << 28;
     /// CPL 0 (USER is CPL 3).
     pub const KERNEL: u32 = 1 << 29;
@@ -70,6 +74,10 @@ impl Key {
         } else {
             16
         }
+    }
+    /// AVX-512 is on.
+    pub const fn evex(self) -> bool {
+        self.has(if self.has(Self::CODE64) { Self::EVEX64 } else { Self::EVEX32 })
     }
     /// Which TLB table accesses use.
     pub const fn mmu(self) -> usize {

@@ -211,6 +211,13 @@ pub struct Hot {
     /// The guest's XCR0, and the components that [`crate::state`] leaves to its routines.
     pub xcr0: u64,
     pub foreign_components: u64,
+    /// Components that lie in the host's registers while translated code runs, as bits of XCR0.
+    pub components: u64,
+    /// Those of them that the guest has on; those that are not where the guest has them in an area in standard form; and the
+    /// last offset in a page at which a whole area fits.
+    pub guest_components: u64,
+    pub moved_components: u64,
+    pub state_room: u64,
     /// REP MOVSB, MOVSQ, STOSB and STOSQ by mode: [`crate::repeat`], or one that leaves them to their routines.
     pub repeat_thunk: [[u64; crate::repeat::KINDS]; TLB_MODES],
     /// Of the last x87 instruction: see [`crate::x87`].

@@ -12,12 +12,15 @@ use core::arch::global_asm;
 use core::mem::offset_of;
 use ireko_x86::Registers;
 
-/// Bytes of an area with x87, SSE and AVX, in either form, and PKRU in the compacted one.
-const AREA: usize = 832 + 8;
+/// Bytes of an area with x87, SSE and AVX, in either form, and PKRU in the compacted one; and what AVX-512 adds.
+const AREA: u64 = 832 + 8;
+const AREA_512: u64 = 64 + 512 + 1024;
 /// XCR0's bit of PKRU.
 const PKRU: u64 = 1 << 9;
-/// x87, SSE and AVX: what guests have, and host code leaves in registers.
-const COMPONENTS: u64 = 7;
+/// x87, SSE and AVX: what every guest has, and host code leaves in registers.
+pub const BASE: u64 = 7;
+/// Opmask, ZMM_Hi256 and Hi16_ZMM: the same where both host and guest have AVX-512.
+pub const AVX512: u64 = 0xe0;
 /// Save, restore, and restore of the compacted form only.
 pub const KINDS: usize = 3;
 
@@ -43,7 +46,7 @@ global_asm!(
     ".else",
     "add r13, [rsp + 8 * rcx + 8 + {tlb} + {tlb_mode} * \\mode + {write}]",
     ".endif",
-    "cmp r13, 4096 - {area}",
+    "cmp r13, [rsp + 8 + {room}]",
     "ja 9f",
     "add r13, [rsp + 8 * rcx + 8 + {tlb} + {tlb_mode} * \\mode + {host}]",
     // x87 pointers are kept by software (see crate::x87). While no exception is pending those in memory are 0 (APM vol. 2,
@@ -79,7 +82,7 @@ global_asm!(
     "jnz 9f",
     "mov rcx, [r13 + 528]",
     "test rdx, rdx",
-    "jz 2f",
+    "jz 6f",
     "btr rdx, 63",
     "jnc 9f",
     "test [rsp + 8 + {foreign}], rdx",
@@ -91,6 +94,11 @@ global_asm!(
     "or rcx, [r13 + 552]",
     "or rcx, [r13 + 560]",
     "or rcx, [r13 + 568]",
+    "jmp 2f",
+    "6:",
+    "mov eax, [rsp + 8 + {aside}]",
+    "test [rsp + 8 + {moved}], eax",
+    "jnz 9f",
     "2:",
     "test rcx, rcx",
     "jnz 9f",
@@ -98,7 +106,7 @@ global_asm!(
     "jnz 9f",
     ".endif",
     "mov eax, [rsp + 8 + {aside}]",
-    "and eax, {components}",
+    "and eax, [rsp + 8 + {components}]",
     "xor edx, edx",
     ".if \\restore",
     "xrstor64 [r13]",
@@ -128,8 +136,17 @@ global_asm!(
     "test edx, edx",
     "jz 5f",
     "or [r13 + 512], rcx",
-    "and eax, 4",
-    "shl eax, 6",
+    // Behind AVX (256 bytes), the mask registers (64), and the rest of AVX-512 (512 and 1024), as far as they are asked for.
+    "mov r14d, eax",
+    "and r14d, 4",
+    "shl r14d, 6",
+    "add r13, r14",
+    "mov r14d, eax",
+    "and r14d, 0x20",
+    "shl r14d, 1",
+    "add r13, r14",
+    "and eax, 0xc0",
+    "shl eax, 3",
     "mov [r13 + rax + 576], rdx",
     "5:",
     ".endif",
@@ -171,8 +188,9 @@ global_asm!(
     read = const offset_of!(TlbEntry, read),
     write = const offset_of!(TlbEntry, write),
     host = const offset_of!(TlbEntry, host),
-    area = const AREA,
-    components = const COMPONENTS,
+    room = const offset_of!(Hot, state_room),
+    components = const offset_of!(Hot, guest_components),
+    moved = const offset_of!(Hot, moved_components),
     x87 = const offset_of!(Hot, x87),
     foreign = const offset_of!(Hot, foreign_components),
     xcr0 = const offset_of!(Hot, xcr0),
@@ -196,10 +214,26 @@ unsafe extern "C" {
     fn ireko_state_routine();
 }
 
-/// Tells the guest's XCR0 and the host's. An image that names other components than both have is not loaded here.
-pub fn components(hot: &mut Hot, guest: u64, host: u64) {
-    hot.xcr0 = guest;
-    hot.foreign_components = !(guest & host & (COMPONENTS | PKRU));
+/// Which components there are, as bits of XCR0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Components {
+    /// The guest's XCR0 and the host's.
+    pub guest: u64,
+    pub host: u64,
+    /// Those in the host's registers while translated code runs: [`BASE`], with [`AVX512`] where the guest can have it on.
+    pub held: u64,
+    /// Those that the host's areas in standard form have elsewhere than the guest's.
+    pub moved: u64,
+}
+
+/// Tells which there are. An image that names other components than both have is not loaded here.
+pub fn components(hot: &mut Hot, which: &Components) {
+    hot.xcr0 = which.guest;
+    hot.foreign_components = !(which.guest & which.host & (which.held | PKRU));
+    hot.components = which.held;
+    hot.guest_components = which.held & which.guest;
+    hot.moved_components = which.moved & which.held;
+    hot.state_room = 4096 - AREA - if which.held & which.guest & AVX512 != 0 { AREA_512 } else { 0 };
 }
 
 /// Lets XSAVEC and XRSTOR be done here, or (if not `on`) by their routines. The host must have XSAVEC.

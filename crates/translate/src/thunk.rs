@@ -1,8 +1,9 @@
 //! The passages between Rust and translated code.
 //!
 //! `enter` leaves Rust's stack for the bank; the thunks go back to Rust for one routine and return, or leave.
-//! While Rust runs, the XMM registers and MXCSR lie in the XSAVE area; x87 and the upper halves of YMM stay where they
-//! are, in the host's registers, until [`save_rest`] or the word [`IN_MEMORY`] says otherwise: Rust code leaves them alone.
+//! While Rust runs, the XMM registers and MXCSR lie in the XSAVE area; x87, the upper halves of YMM and what AVX-512 adds stay
+//! where they are, in the host's registers, until [`save_rest`] or the word [`IN_MEMORY`] says otherwise: Rust code leaves them
+//! alone.
 
 // UNSAFETY: this is machine code that changes stacks and all registers; nothing else can do that.
 #![allow(unsafe_code)]
@@ -56,7 +57,7 @@ global_asm!(
     "cmp qword ptr [rcx + {in_memory}], 0",
     "je 2f",
     "mov qword ptr [rcx + {in_memory}], 0",
-    "mov eax, 7",
+    "mov eax, [rsp + {components}]",
     "xor edx, edx",
     "xrstor64 [rcx]",
     "jmp 3f",
@@ -245,6 +246,7 @@ global_asm!(
     "ret",
     ".popsection",
     fpu = const offset_of!(Hot, fpu),
+    components = const offset_of!(Hot, components),
     in_memory = const IN_MEMORY,
     regs = const offset_of!(Hot, regs),
     parked = const offset_of!(Hot, parked),
@@ -290,21 +292,25 @@ pub fn prepare(hot: &mut Hot, access: AccessRoutine, commit: SiteRoutine, system
     hot.system_routine = system as *const () as u64;
     hot.host_mxcsr = 0x1f80;
     hot.jump_mask = crate::layout::JUMP_MASK;
+    hot.components = crate::state::BASE;
     crate::lookup::prepare(hot, false);
     crate::privilege::prepare(hot, false);
     crate::state::prepare(hot, false);
     crate::repeat::prepare(hot, false);
 }
 
-/// Puts x87 and the upper halves of YMM into the XSAVE area, where XMM and MXCSR are already.
+/// Puts x87, the upper halves of YMM and what else is among `components` (as XCR0 has them) into the XSAVE area, where XMM and
+/// MXCSR are already.
 ///
 /// # Safety
-/// `area` is 4096 bytes, aligned to 64, whose registers this thread holds (its [`IN_MEMORY`] word is 0).
-pub unsafe fn save_rest(area: *mut u8) {
+/// `area` is 4096 bytes, aligned to 64, whose registers this thread holds (its [`IN_MEMORY`] word is 0); the host has the
+/// components.
+pub unsafe fn save_rest(area: *mut u8, components: u64) {
+    let rest = components as u32 & !2;
     // SAFETY: the area is large and aligned enough. XSAVE stores MXCSR with the AVX component: the guest's is kept.
     unsafe {
         let mxcsr = area.add(24).cast::<u32>().read();
-        core::arch::asm!("xsave64 [{}]", in(reg) area, in("eax") 5, in("edx") 0, options(nostack, preserves_flags));
+        core::arch::asm!("xsave64 [{}]", in(reg) area, in("eax") rest, in("edx") 0, options(nostack, preserves_flags));
         area.add(24).cast::<u32>().write(mxcsr);
         *area.add(512) |= 2;
         area.add(IN_MEMORY).cast::<u64>().write(1);

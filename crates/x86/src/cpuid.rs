@@ -56,11 +56,16 @@ features!(1 . 0 ECX {
 });
 features!(6 . 0 EAX { ARAT = 2 });
 features!(7 . 0 EBX {
-    FSGSBASE = 0, TSC_ADJUST = 1, BMI1 = 3, AVX2 = 5, SMEP = 7, BMI2 = 8, ERMS = 9, INVPCID = 10, RDSEED = 18,
-    ADX = 19, SMAP = 20, CLFLUSHOPT = 23, CLWB = 24, SHA = 29,
+    FSGSBASE = 0, TSC_ADJUST = 1, BMI1 = 3, AVX2 = 5, SMEP = 7, BMI2 = 8, ERMS = 9, INVPCID = 10, AVX512F = 16,
+    AVX512DQ = 17, RDSEED = 18, ADX = 19, SMAP = 20, AVX512_IFMA = 21, CLFLUSHOPT = 23, CLWB = 24, AVX512CD = 28, SHA = 29,
+    AVX512BW = 30, AVX512VL = 31,
 });
-features!(7 . 0 ECX { UMIP = 2, PKU = 3, OSPKE = 4, GFNI = 8, VAES = 9, VPCLMULQDQ = 10, LA57 = 16, RDPID = 22 });
-features!(7 . 0 EDX { FSRM = 4 });
+features!(7 . 0 ECX {
+    AVX512_VBMI = 1, UMIP = 2, PKU = 3, OSPKE = 4, AVX512_VBMI2 = 6, GFNI = 8, VAES = 9, VPCLMULQDQ = 10, AVX512_VNNI = 11,
+    AVX512_BITALG = 12, AVX512_VPOPCNTDQ = 14, LA57 = 16, RDPID = 22,
+});
+features!(7 . 0 EDX { FSRM = 4, AVX512_FP16 = 23 });
+features!(7 . 1 EAX { AVX512_BF16 = 5 });
 features!(0xd . 1 EAX { XSAVEOPT = 0, XSAVEC = 1, XGETBV1 = 2, XSAVES = 3 });
 features!(0x8000_0001 . 0 EDX {
     SYSCALL = 11, NX = 20, MMXEXT = 22, FFXSR = 25, PDPE1GB = 26, RDTSCP = 27, LM = 29,

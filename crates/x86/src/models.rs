@@ -54,6 +54,7 @@ const ZEN: Caches =
     Caches { data: cache(32, 8), code: cache(64, 4), second: cache(512, 8), third: cache(8192, 16) };
 const ZEN2: Caches = Caches { code: cache(32, 8), third: cache(16384, 16), ..ZEN };
 const ZEN3: Caches = Caches { third: cache(32768, 16), ..ZEN2 };
+const ZEN4: Caches = Caches { second: cache(1024, 8), ..ZEN3 };
 
 /// Family, model and stepping as CPUID packs them (APM vol. 3, Fn0000_0001_EAX).
 const fn signature(family: u32, model: u32, stepping: u32) -> u32 {
@@ -68,6 +69,7 @@ const LONG: &[Feature] = &[
 ];
 const V2: &[Feature] = &[VME, LAHF, POPCNT, SSSE3, SSE4_1, SSE4_2, RDTSCP];
 const V3: &[Feature] = &[AVX, AVX2, BMI1, BMI2, F16C, FMA, ABM, MOVBE, XSAVE, XSAVEOPT, XGETBV1];
+const V4: &[Feature] = &[AVX512F, AVX512BW, AVX512CD, AVX512DQ, AVX512VL];
 const OPTERON: &[Feature] = &[
     VME,
     LAHF,
@@ -121,6 +123,17 @@ const NAPLES: &[Feature] = &[
 ];
 const ROME: &[Feature] = &[CLWB, RDPID, UMIP, WBNOINVD, IBRS, STIBP, SSBD];
 const MILAN: &[Feature] = &[PCID, INVPCID, ERMS, FSRM, PKU, VAES, VPCLMULQDQ];
+/// Without 5-level paging, which no named model has.
+const GENOA: &[Feature] = &[
+    AVX512_IFMA,
+    AVX512_VBMI,
+    AVX512_VBMI2,
+    AVX512_VNNI,
+    AVX512_BITALG,
+    AVX512_VPOPCNTDQ,
+    AVX512_BF16,
+    GFNI,
+];
 
 /// What belongs to the machine and not to the processor's make, so that every model has it where it can be had: timers, the
 /// APIC, the topology of several processors, AMD-V if it was asked for, and which weaknesses are not there.
@@ -170,6 +183,14 @@ pub static NAMED: &[Named] = &[
         features: &[LONG, V2, V3],
     },
     Named {
+        name: "x86-64-v4",
+        about: "baseline: AVX-512, where the host has it",
+        signature: signature(25, 17, 0),
+        brand: "Ireko x86-64-v4 Processor",
+        caches: ZEN4,
+        features: &[LONG, V2, V3, V4],
+    },
+    Named {
         name: "Opteron_G5",
         about: "AMD Opteron 6300 (Piledriver), 2012",
         signature: signature(21, 2, 0),
@@ -200,6 +221,14 @@ pub static NAMED: &[Named] = &[
         brand: "AMD EPYC-Milan Processor",
         caches: ZEN3,
         features: &[LONG, V2, V3, NAPLES, ROME, MILAN],
+    },
+    Named {
+        name: "EPYC-Genoa",
+        about: "AMD EPYC 9004 (Zen 4), 2022",
+        signature: signature(25, 17, 0),
+        brand: "AMD EPYC-Genoa Processor",
+        caches: ZEN4,
+        features: &[LONG, V2, V3, V4, NAPLES, ROME, MILAN, GENOA],
     },
 ];
 

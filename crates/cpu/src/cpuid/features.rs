@@ -11,6 +11,8 @@ pub enum Need {
     Host,
     /// The host executes it and its system keeps the AVX state.
     HostAvx,
+    /// And that of AVX-512.
+    HostAvx512,
     /// The machine was asked for nesting.
     Nested,
     /// The engine does it, but a processor has it only where it was asked for.
@@ -19,7 +21,7 @@ pub enum Need {
     Many,
 }
 
-use Need::{Asked, Engine, Host, HostAvx, Many, Nested};
+use Need::{Asked, Engine, Host, HostAvx, HostAvx512, Many, Nested};
 
 /// Everything that may be advertised; nothing else ever is.
 pub static FEATURES: &[(Feature, Need)] = &[
@@ -92,6 +94,20 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::VPCLMULQDQ, HostAvx),
     (f::RDPID, Engine),
     (f::FSRM, Host),
+    // All of AVX-512 but what needs more state, or no more processors have.
+    (f::AVX512F, HostAvx512),
+    (f::AVX512DQ, HostAvx512),
+    (f::AVX512_IFMA, HostAvx512),
+    (f::AVX512CD, HostAvx512),
+    (f::AVX512BW, HostAvx512),
+    (f::AVX512VL, HostAvx512),
+    (f::AVX512_VBMI, HostAvx512),
+    (f::AVX512_VBMI2, HostAvx512),
+    (f::AVX512_VNNI, HostAvx512),
+    (f::AVX512_BITALG, HostAvx512),
+    (f::AVX512_VPOPCNTDQ, HostAvx512),
+    (f::AVX512_FP16, HostAvx512),
+    (f::AVX512_BF16, HostAvx512),
     // Leaf 0xd, subleaf 1.
     (f::XSAVEOPT, Host),
     (f::XSAVEC, Host),
@@ -177,6 +193,19 @@ pub static REQUIRES: &[(Feature, Feature)] = &[
     (f::SSE4_2, f::SSE4_1),
     (f::SSE4A, f::SSE3),
     (f::AVX, f::SSE4_2),
+    (f::AVX512F, f::AVX2),
+    (f::AVX512DQ, f::AVX512F),
+    (f::AVX512_IFMA, f::AVX512F),
+    (f::AVX512CD, f::AVX512F),
+    (f::AVX512BW, f::AVX512F),
+    (f::AVX512VL, f::AVX512F),
+    (f::AVX512_VBMI, f::AVX512BW),
+    (f::AVX512_VBMI2, f::AVX512BW),
+    (f::AVX512_VNNI, f::AVX512F),
+    (f::AVX512_BITALG, f::AVX512BW),
+    (f::AVX512_VPOPCNTDQ, f::AVX512F),
+    (f::AVX512_FP16, f::AVX512BW),
+    (f::AVX512_BF16, f::AVX512BW),
 ];
 
 /// What x86-64-v3 has (System V ABI, x86-64 psABI 3.1), less what every x86-64 processor has: the least host.

@@ -1,6 +1,7 @@
 //! What the host's processor has.
 
 use crate::cpuid::features::BASELINE;
+use crate::data::xsave_area::AVX512;
 use crate::silicon;
 use ireko_x86::cpuid::{EAX, Feature};
 
@@ -25,6 +26,11 @@ impl Host {
     /// x87, SSE and AVX state are all kept by the system.
     pub fn avx(&self) -> bool {
         self.xcr0 & 7 == 7
+    }
+
+    /// And what AVX-512 adds.
+    pub fn avx512(&self) -> bool {
+        self.avx() && self.xcr0 & AVX512 == AVX512
     }
 
     /// Whether the engine can run here; else what is missing.

@@ -2,6 +2,7 @@
 
 use crate::cpuid::features::{FEATURES, Need, REQUIRES};
 use crate::cpuid::host::Host;
+use crate::data::xsave_area::{self as area, AVX, AVX512, EXTENDED, PKRU};
 use ireko_nested::svm;
 use ireko_vmcore::Changes;
 use ireko_x86::bits::{cr4, efer};
@@ -33,11 +34,6 @@ pub struct Model {
     efer: u64,
     xcr0: u64,
 }
-
-/// Bit of XCR0, and where AMD's processors have that component in an area in standard form.
-const PKRU: u64 = 1 << 9;
-pub const PKRU_OFFSET: u32 = 0x980;
-const PKRU_SIZE: u32 = 8;
 
 /// Family 19h, model 1, stepping 1.
 const SIGNATURE: u32 = 0x00a0_0f11;
@@ -86,7 +82,9 @@ impl Model {
         }
         let mut model = Self { leaves, vcpus: spec.vcpus, cr4: 0, efer: 0, xcr0: 0 };
         model.drop_what_lacks_its_ground();
-        model.xcr0 = if model.has(f::AVX) { 7 } else { 3 } | if model.has(f::PKU) { PKRU } else { 0 };
+        model.count_subleaves();
+        let component = |feature, bits| if model.has(feature) { bits } else { 0 };
+        model.xcr0 = 3 | component(f::AVX, AVX) | component(f::AVX512F, AVX512) | component(f::PKU, PKRU);
         model.state_leaves();
         model.monitor_leaf();
         model.drop_leaves_without_feature();
@@ -141,16 +139,20 @@ impl Model {
 
     /// Bytes of an XSAVE area with these components in standard form: to the end of the last.
     pub fn xsave_size(components: u64) -> u32 {
-        match components {
-            _ if components & PKRU != 0 => PKRU_OFFSET + PKRU_SIZE,
-            _ => Self::compacted_size(components),
-        }
+        area::size(components, 0) as u32
     }
 
     /// The same in compacted form: one behind the other.
     pub fn compacted_size(components: u64) -> u32 {
-        let there = |component: u64, size| if components & component != 0 { size } else { 0 };
-        576 + there(4, 256) + there(PKRU, PKRU_SIZE)
+        area::size(components, area::COMPACTED | components) as u32
+    }
+
+    /// Leaf 7 says whether it has a subleaf.
+    fn count_subleaves(&mut self) {
+        if self.leaf(7, 1) == [0; 4] {
+            return self.leaves.retain(|(key, _)| *key != (7, 1));
+        }
+        slot(&mut self.leaves, 7, 0)[EAX] = 1;
     }
 
     fn drop_what_lacks_its_ground(&mut self) {
@@ -176,18 +178,16 @@ impl Model {
         }
     }
 
-    /// Leaf 0xd: components 0..=2 and 9 (APM vol. 3, Fn0000_000D).
+    /// Leaf 0xd: components 0..=2, 5..=7 and 9 (APM vol. 3, Fn0000_000D).
     fn state_leaves(&mut self) {
         if !self.has(f::XSAVE) {
             return;
         }
         let size = Self::xsave_size(self.xcr0);
         *slot(&mut self.leaves, 0xd, 0) = [self.xcr0 as u32, 0, size, 0];
-        if self.xcr0 & 4 != 0 {
-            *slot(&mut self.leaves, 0xd, 2) = [256, 576, 0, 0];
-        }
-        if self.xcr0 & PKRU != 0 {
-            *slot(&mut self.leaves, 0xd, 9) = [PKRU_SIZE, PKRU_OFFSET, 0, 0];
+        for extended in EXTENDED.iter().filter(|e| self.xcr0 & e.component != 0) {
+            let number = extended.component.trailing_zeros();
+            *slot(&mut self.leaves, 0xd, number) = [extended.size as u32, extended.standard as u32, 0, 0];
         }
     }
 }
@@ -251,6 +251,7 @@ fn met(need: Need, feature: Feature, host: &Host, spec: &ModelSpec) -> bool {
         Need::Engine => true,
         Need::Host => host.has(feature),
         Need::HostAvx => host.has(feature) && host.avx(),
+        Need::HostAvx512 => host.has(feature) && host.avx512(),
         Need::Nested => spec.nested,
         Need::Asked => spec.changes.more.contains(&feature),
         Need::Many => spec.vcpus > 1,

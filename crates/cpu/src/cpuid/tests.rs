@@ -63,9 +63,32 @@ fn the_timing_leaf_tells_the_tsc_rate() {
 
 #[test]
 fn what_is_not_listed_is_not_advertised_on_any_host() {
-    let [a, b, c, d] = rich(7, 0);
-    let (avx512f, mpx, rtm, waitpkg, ibt) = (b >> 16 & 1, b >> 14 & 1, b >> 11 & 1, c >> 5 & 1, d >> 20 & 1);
-    assert_eq!([a, avx512f, mpx, rtm, waitpkg, ibt], [0; 6]);
+    let [_, b, c, d] = rich(7, 0);
+    let (avx512pf, mpx, rtm, waitpkg, ibt) = (b >> 26 & 1, b >> 14 & 1, b >> 11 & 1, c >> 5 & 1, d >> 20 & 1);
+    assert_eq!([avx512pf, mpx, rtm, waitpkg, ibt], [0; 5]);
+}
+
+#[test]
+fn avx_512_needs_a_system_that_keeps_its_state() {
+    let seen = [0xe7, 0x67, 7].map(|xcr0| {
+        let model = Model::amd_on(&Host { xcr0, ..RICH }, &SPEC);
+        (model.has(f::AVX512F), model.has(f::AVX512_BF16), model.leaf(7, 0)[EAX], model.xcr0())
+    });
+    let without = (false, false, 0, 0x207);
+    assert_eq!(seen, [(true, true, 1, 0x2e7), without, without]);
+}
+
+/// A host with parts of AVX-512, but not its foundation.
+#[test]
+fn avx_512_is_nothing_without_its_foundation() {
+    fn no_foundation(leaf: u32, subleaf: u32) -> [u32; 4] {
+        let mut registers = everything(leaf, subleaf);
+        registers[f::AVX512F.register] &= if leaf == 7 { !(1 << f::AVX512F.bit) } else { u32::MAX };
+        registers
+    }
+    let model = Model::amd_on(&Host { cpuid: no_foundation, ..RICH }, &SPEC);
+    let parts = [f::AVX512VL, f::AVX512BW, f::AVX512_VBMI2, f::AVX512_FP16, f::AVX512_BF16];
+    assert_eq!((parts.map(|part| model.has(part)), model.xcr0() & 0xe0), ([false; 5], 0));
 }
 
 #[test]
@@ -103,18 +126,24 @@ fn osxsave_follows_cr4() {
 #[test]
 fn the_xsave_size_follows_xcr0_and_the_largest_is_fixed() {
     let model = Model::amd_on(&RICH, &SPEC);
-    let sizes = [1, 3, 7, 0x203, 0x207].map(|xcr0| {
+    let sizes = [1, 3, 7, 0x203, 0x207, 0xe7, 0x2e7].map(|xcr0| {
         let now = Now { xcr0, ..NOW };
         [model.cpuid(0xd, 0, &now)[EBX], model.cpuid(0xd, 0, &now)[ECX], model.cpuid(0xd, 1, &now)[EBX]]
     });
-    let all = [[576, 2440, 576], [576, 2440, 576], [832, 2440, 832], [2440, 2440, 584], [2440, 2440, 840]];
-    assert_eq!(sizes, all);
+    let [first, second] = [[576, 2440, 576], [832, 2440, 832]];
+    let keys = [[2440, 2440, 584], [2440, 2440, 840]];
+    let wide = [[2432, 2440, 2432], [2440, 2440, 2440]];
+    assert_eq!(sizes, [first, first, second, keys[0], keys[1], wide[0], wide[1]]);
 }
 
 /// PKRU is where AMD's processors have it, whatever lies between.
 #[test]
-fn xsave_components_are_avx_and_pkru() {
-    assert_eq!((rich(0xd, 2), rich(0xd, 5), rich(0xd, 9)), ([256, 576, 0, 0], [0; 4], [8, 2432, 0, 0]));
+fn xsave_components_are_avx_avx_512_and_pkru() {
+    let wide = [[64, 832, 0, 0], [512, 896, 0, 0], [1024, 1408, 0, 0]];
+    assert_eq!((rich(0xd, 2), rich(0xd, 9)), ([256, 576, 0, 0], [8, 2432, 0, 0]));
+    assert_eq!([5, 6, 7].map(|n| rich(0xd, n)), wide);
+    let narrow = Model::amd_on(&Host { xcr0: 7, ..RICH }, &SPEC);
+    assert_eq!([5, 6, 7, 9].map(|n| narrow.leaf(0xd, n)), [[0; 4], [0; 4], [0; 4], [8, 2432, 0, 0]]);
 }
 
 /// Bits of leaf 1, and what they are as parts of leaf 5.

@@ -9,19 +9,19 @@ use iced_x86::{Instruction, Mnemonic};
 use ireko_x86::regs::seg;
 
 /// Bytes of an element and of an index.
-fn sizes(mnemonic: Mnemonic) -> (usize, usize) {
+pub(super) fn sizes(mnemonic: Mnemonic) -> (usize, usize) {
     use Mnemonic::*;
     match mnemonic {
-        Vgatherdps | Vpgatherdd => (4, 4),
-        Vgatherqps | Vpgatherqd => (4, 8),
-        Vgatherdpd | Vpgatherdq => (8, 4),
+        Vgatherdps | Vpgatherdd | Vscatterdps | Vpscatterdd => (4, 4),
+        Vgatherqps | Vpgatherqd | Vscatterqps | Vpscatterqd => (4, 8),
+        Vgatherdpd | Vpgatherdq | Vscatterdpd | Vpscatterdq => (8, 4),
         _ => (8, 8),
     }
 }
 
 /// The segment of the elements. 64-bit mode ignores CS, DS, ES and SS prefixes, so there the base register decides
 /// whether an address that is not canonical is #SS or #GP.
-fn segment(cpu: &Cpu, insn: &Instruction) -> usize {
+pub(super) fn segment(cpu: &Cpu, insn: &Instruction) -> usize {
     match segment_index(insn.memory_segment()) {
         given @ (seg::FS | seg::GS) => given,
         given if !cpu.regs.code64() => given,
@@ -74,10 +74,12 @@ pub fn gather(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     chosen[length..].fill(0);
     let before = chosen;
     let result = load_elements(cpu, insn, count, &mut destination, &mut chosen);
-    if chosen != before {
-        // The first element written clears what lies above the vector length.
-        destination[length..].fill(0);
+    if result.is_err() && chosen == before {
+        vector::write_lower(cpu, selector, &chosen);
+        return result.map(|()| Next::Advance);
     }
+    // The first element written clears what lies above the vector length.
+    destination[length..].fill(0);
     if result.is_ok() {
         // What lies between the elements and the vector length goes last, so a fault leaves it.
         destination[count * size..].fill(0);

@@ -10,7 +10,9 @@ pub mod legacy;
 pub mod masked;
 pub mod misc;
 pub mod mxcsr;
+pub mod opmask;
 pub mod repeat;
+pub mod scatter;
 pub mod sse4a;
 pub mod stack;
 pub mod string;
@@ -24,8 +26,10 @@ use iced_x86::{Code, EncodingKind, Mnemonic};
 
 /// The routine of a user-level instruction; `None` for what runs natively or belongs to the system level.
 pub fn routine(code: Code) -> Option<Routine> {
-    if matches!(code.encoding(), EncodingKind::EVEX | EncodingKind::MVEX) {
-        return None;
+    match code.encoding() {
+        EncodingKind::EVEX => return scatter::routine(code.mnemonic()),
+        EncodingKind::MVEX => return None,
+        _ => {}
     }
     by_code(code)
         .or_else(|| sse4a::routine(code))

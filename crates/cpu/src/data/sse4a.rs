@@ -46,10 +46,7 @@ impl Field {
 
 /// Writes the low quadword of operand 0. The high one, which the manual leaves undefined, is 0 on silicon (family 19h).
 fn write(cpu: &mut Cpu, insn: &Instruction, value: u64) {
-    let mut bytes = vector::read(cpu, insn.op0_register());
-    bytes[..8].copy_from_slice(&value.to_le_bytes());
-    bytes[8..16].fill(0);
-    vector::write(cpu, insn.op0_register(), &bytes);
+    vector::write_low(cpu, insn.op0_register(), &u128::from(value).to_le_bytes());
 }
 
 fn extrq(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {

@@ -1,8 +1,8 @@
 //! XSAVE, XSAVEOPT, XSAVEC, XSAVES, XRSTOR, XRSTORS, FXSAVE and FXRSTOR: between `cpu.fpu` and guest memory.
 
-use super::vector::{MXCSR, XMM, YMM, available, require_mmx};
+use super::vector::{MXCSR, XMM, available, require_mmx};
 use super::xsave_area::{
-    self as area, AVX, COMPACTED, COMPONENTS, HEADER, MXCSR_DEFAULT, PKRU, SSE, X87, word,
+    self as area, AVX, COMPACTED, COMPONENTS, HEADER, MXCSR_DEFAULT, PKRU, SSE, TO_END, X87, word,
 };
 use crate::cpu::Privilege;
 use crate::{Cpu, Fault, Next};
@@ -10,9 +10,8 @@ use iced_x86::{Code, Instruction};
 use ireko_x86::bits::{cr4, efer};
 use ireko_x86::regs::gpr;
 
-/// Bytes from the start of the area to the end of its header, and to the end of the AVX component.
+/// Bytes from the start of the area to the end of its header.
 const TO_HEADER: usize = HEADER + 64;
-const TO_AVX: usize = YMM + 256;
 
 /// The REX.W forms, with 64-bit x87 pointers.
 fn wide(insn: &Instruction) -> bool {
@@ -50,8 +49,8 @@ impl Transfer {
         Ok(Self { address, requested: asked & cpu.regs.xcr0 & COMPONENTS, wide: wide(insn) })
     }
 
-    fn read(&self, cpu: &mut Cpu, size: usize) -> Result<[u8; TO_AVX], Fault> {
-        let mut bytes = [0; TO_AVX];
+    fn read(&self, cpu: &mut Cpu, size: usize) -> Result<[u8; TO_END], Fault> {
+        let mut bytes = [0; TO_END];
         cpu.read_linear(self.address, &mut bytes[..size], Privilege::Current)?;
         Ok(bytes)
     }
@@ -60,39 +59,31 @@ impl Transfer {
         cpu.write_linear(self.address.wrapping_add(offset as u64), bytes, Privilege::Current)
     }
 
-    fn write_area(&self, cpu: &mut Cpu, range: std::ops::Range<usize>) -> Result<(), Fault> {
-        let mut bytes = [0; 256];
+    fn write_area(&self, cpu: &mut Cpu, range: std::ops::Range<usize>, at: usize) -> Result<(), Fault> {
+        let mut bytes = [0; 1024];
         let bytes = &mut bytes[..range.len()];
-        bytes.copy_from_slice(&cpu.fpu.0[range.clone()]);
-        self.write(cpu, range.start, bytes)
+        bytes.copy_from_slice(&cpu.fpu.0[range]);
+        self.write(cpu, at, bytes)
     }
 
     /// Writes the given components and, if told so, MXCSR, after all pages are known to be writable. The header's second word
-    /// says where PKRU is.
+    /// says where those behind it are.
     fn save(&self, cpu: &mut Cpu, components: u64, mxcsr: bool, header: &[u64]) -> Result<(), Fault> {
-        let pkru = area::pkru(header.get(1).copied().unwrap_or(0));
-        let size = match components {
-            _ if components & PKRU != 0 => pkru + 8,
-            _ if components & AVX != 0 => TO_AVX,
-            _ => TO_HEADER,
-        };
-        cpu.probe_write(self.address, size, Privilege::Current)?;
+        let format = header.get(1).copied().unwrap_or(0);
+        cpu.probe_write(self.address, area::size(components, format), Privilege::Current)?;
         if components & X87 != 0 {
             let environment = area::environment(cpu, self.wide);
             self.write(cpu, 0, &environment)?;
-            self.write_area(cpu, area::stack())?;
+            self.write_area(cpu, area::stack(), area::stack().start)?;
         }
         if mxcsr {
             self.write_mxcsr(cpu)?;
         }
-        if components & SSE != 0 {
-            self.write_area(cpu, area::xmm(cpu))?;
-        }
-        if components & AVX != 0 {
-            self.write_area(cpu, area::ymm(cpu))?;
+        for part in area::vectors().iter().filter(|part| components & part.component != 0) {
+            self.write_area(cpu, part.reached(cpu), part.there(cpu, format).start)?;
         }
         if components & PKRU != 0 {
-            self.write(cpu, pkru, &u64::from(cpu.regs.pkru).to_le_bytes())?;
+            self.write(cpu, area::place(PKRU, format), &u64::from(cpu.regs.pkru).to_le_bytes())?;
         }
         for (n, value) in header.iter().enumerate() {
             self.write(cpu, HEADER + 8 * n, &value.to_le_bytes())?;
@@ -116,7 +107,7 @@ impl Transfer {
         Ok(Next::Advance)
     }
 
-    /// The compacted form: AVX is the first extended component, so its place is the same (APM vol. 2, 11.5.4).
+    /// The compacted form (APM vol. 2, 11.5.4).
     fn save_compacted(&self, cpu: &mut Cpu) -> Result<Next, Fault> {
         cpu.fpu_normalise();
         let saved = area::in_use(cpu) & self.requested;
@@ -129,7 +120,7 @@ impl Transfer {
         let (state, format) = (quad(&header, HEADER), quad(&header, HEADER + 8));
         check_header(cpu.regs.xcr0, &header)?;
         let loaded = state & self.requested;
-        let bytes = self.read(cpu, if loaded & AVX != 0 { TO_AVX } else { TO_HEADER })?;
+        let bytes = self.read(cpu, area::size(loaded & !PKRU, format))?;
         let mxcsr = self.new_mxcsr(state, format, &bytes);
         let pkru = self.new_pkru(cpu, state, format)?;
         if let Some(value) = mxcsr
@@ -139,7 +130,7 @@ impl Transfer {
         }
         cpu.fpu_normalise();
         area::initialise(cpu, self.requested & !state);
-        load(cpu, loaded, &bytes, self.wide);
+        load(cpu, loaded, &bytes, format, self.wide);
         cpu.set_pkru(pkru);
         Ok(mxcsr.map_or(Next::Advance, |value| area::set_mxcsr(cpu, value)))
     }
@@ -150,7 +141,7 @@ impl Transfer {
             (false, _) => Ok(cpu.regs.pkru),
             (true, false) => Ok(0),
             (true, true) => {
-                let address = self.address.wrapping_add(area::pkru(format) as u64);
+                let address = self.address.wrapping_add(area::place(PKRU, format) as u64);
                 Ok(cpu.load(address, 4, Privilege::Current)? as u32)
             }
         }
@@ -189,16 +180,15 @@ fn check_header(xcr0: u64, bytes: &[u8]) -> Result<(), Fault> {
     if reserved || components & !xcr0 != 0 || state & !components != 0 { Err(Fault::gp(0)) } else { Ok(()) }
 }
 
-/// Loads components from an image; MXCSR is not among them.
-fn load(cpu: &mut Cpu, components: u64, bytes: &[u8], wide: bool) {
-    let ranges = [(X87, area::stack()), (SSE, area::xmm(cpu)), (AVX, area::ymm(cpu))];
+/// Loads components from an image whose XCOMP_BV is `format`; MXCSR is not among them.
+fn load(cpu: &mut Cpu, components: u64, bytes: &[u8], format: u64, wide: bool) {
     if components & X87 != 0 {
         area::set_environment(cpu, bytes, wide);
+        cpu.fpu.0[area::stack()].copy_from_slice(&bytes[area::stack()]);
     }
-    for (component, range) in ranges {
-        if components & component != 0 {
-            cpu.fpu.0[range.clone()].copy_from_slice(&bytes[range]);
-        }
+    for part in area::vectors().iter().filter(|part| components & part.component != 0) {
+        let (here, there) = (part.reached(cpu), part.there(cpu, format));
+        cpu.fpu.0[here].copy_from_slice(&bytes[there]);
     }
 }
 
@@ -265,7 +255,7 @@ pub fn fxsave(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 pub fn fxrstor(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     require_mmx(cpu)?;
     let address = aligned(cpu, insn, 512, 16, false)?;
-    let mut bytes = [0; TO_AVX];
+    let mut bytes = [0; XMM + 352];
     cpu.read_linear(address, &mut bytes[..512], Privilege::Current)?;
     let mxcsr = word(&bytes, MXCSR);
     let sse = cpu.regs.cr4 & cr4::OSFXSR != 0;
@@ -274,6 +264,6 @@ pub fn fxrstor(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     }
     cpu.fpu_normalise();
     let components = legacy_components(cpu);
-    load(cpu, components, &bytes, wide(insn));
+    load(cpu, components, &bytes, 0, wide(insn));
     Ok(if sse { area::set_mxcsr(cpu, mxcsr) } else { Next::Advance })
 }

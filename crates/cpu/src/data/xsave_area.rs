@@ -3,18 +3,130 @@
 
 use super::vector::{MXCSR, ST, XMM, YMM};
 use super::x87::Pointers;
-use crate::cpuid::model::PKRU_OFFSET;
-use crate::{Cpu, Next};
-use ireko_x86::cpuid::MISALIGNED_SSE;
+use crate::{Cpu, Next, silicon};
+use ireko_x86::cpuid::{EBX, MISALIGNED_SSE};
 use std::ops::Range;
+use std::sync::OnceLock;
 
 /// State components, as bits of XCR0.
 pub const X87: u64 = 1;
 pub const SSE: u64 = 2;
 pub const AVX: u64 = 4;
+/// Mask registers; upper halves of ZMM0 to ZMM15; ZMM16 to ZMM31. XCR0 has all of them or none.
+pub const OPMASK: u64 = 1 << 5;
+pub const ZMM_HIGH: u64 = 1 << 6;
+pub const HIGH_ZMM: u64 = 1 << 7;
+pub const AVX512: u64 = OPMASK | ZMM_HIGH | HIGH_ZMM;
 pub const PKRU: u64 = 1 << 9;
 /// What the engine has.
-pub const COMPONENTS: u64 = X87 | SSE | AVX | PKRU;
+pub const COMPONENTS: u64 = X87 | SSE | AVX | AVX512 | PKRU;
+
+/// A component behind the header: its place in standard form, as AMD's processors have it, and its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Extended {
+    pub component: u64,
+    pub standard: usize,
+    pub size: usize,
+}
+
+const fn extended(component: u64, standard: usize, size: usize) -> Extended {
+    Extended { component, standard, size }
+}
+
+/// In the order of their bits. None of them asks for an alignment in compacted form.
+pub const EXTENDED: [Extended; 5] = [
+    extended(AVX, YMM, 256),
+    extended(OPMASK, 832, 64),
+    extended(ZMM_HIGH, 896, 512),
+    extended(HIGH_ZMM, 1408, 1024),
+    extended(PKRU, PKRU_OFFSET, 8),
+];
+pub const PKRU_OFFSET: usize = 0x980;
+/// Bytes of an area with all of them.
+pub const TO_END: usize = PKRU_OFFSET + 8;
+
+/// Where one component is in an area whose XCOMP_BV is `format`: at a place of its own in standard form; in compacted form they
+/// lie one behind the other (APM vol. 2, 11.5.4).
+pub fn place(component: u64, format: u64) -> usize {
+    if format & COMPACTED == 0 {
+        return EXTENDED.iter().find(|e| e.component == component).map_or(YMM, |e| e.standard);
+    }
+    let before = EXTENDED.iter().filter(|e| e.component < component && format & e.component != 0);
+    YMM + before.map(|e| e.size).sum::<usize>()
+}
+
+/// Bytes to the end of the last of the components, at least to that of the header.
+pub fn size(components: u64, format: u64) -> usize {
+    let there = EXTENDED.iter().filter(|e| components & e.component != 0);
+    there.map(|e| place(e.component, format) + e.size).max().unwrap_or(YMM)
+}
+
+/// Where the host's processor has what AVX-512 adds in an area in standard form: so does `cpu.fpu`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    pub opmask: usize,
+    pub zmm_high: usize,
+    pub high_zmm: usize,
+}
+
+const AMD: Layout = Layout { opmask: 832, zmm_high: 896, high_zmm: 1408 };
+
+/// The host's own; AMD's if it has no AVX-512.
+pub fn here() -> Layout {
+    static HERE: OnceLock<Layout> = OnceLock::new();
+    *HERE.get_or_init(|| {
+        if silicon::xcr0() & AVX512 != AVX512 {
+            return AMD;
+        }
+        let [opmask, zmm_high, high_zmm] = [5, 6, 7].map(|n| silicon::cpuid(0xd, n)[EBX] as usize);
+        Layout { opmask, zmm_high, high_zmm }
+    })
+}
+
+/// The components that are elsewhere in the host's areas than in the guest's.
+pub fn moved() -> u64 {
+    if here() == AMD { 0 } else { AVX512 }
+}
+
+/// Vector state in one component: where it is in `cpu.fpu`.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    pub component: u64,
+    pub at: usize,
+    pub size: usize,
+    /// Of which only 64-bit code reaches all: outside of 64-bit mode so many bytes.
+    pub low: usize,
+}
+
+pub fn vectors() -> [Part; 5] {
+    let Layout { opmask, zmm_high, high_zmm } = here();
+    let part = |component, at, size, low| Part { component, at, size, low };
+    [
+        part(SSE, XMM, 256, 128),
+        part(AVX, YMM, 256, 128),
+        part(OPMASK, opmask, 64, 64),
+        part(ZMM_HIGH, zmm_high, 512, 256),
+        part(HIGH_ZMM, high_zmm, 1024, 0),
+    ]
+}
+
+impl Part {
+    pub fn here(&self) -> Range<usize> {
+        self.at..self.at + self.size
+    }
+
+    /// What the mode can reach: the rest is neither saved nor restored (SDM vol. 1, 13.5).
+    pub fn reached(&self, cpu: &Cpu) -> Range<usize> {
+        self.at..self.at + if cpu.regs.code64() { self.size } else { self.low }
+    }
+
+    /// The same bytes in an area of the guest's.
+    pub fn there(&self, cpu: &Cpu, format: u64) -> Range<usize> {
+        let start = if self.component == SSE { XMM } else { place(self.component, format) };
+        start..start + self.reached(cpu).len()
+    }
+}
+
 /// Bit 63 of XCOMP_BV: the area is compacted.
 pub const COMPACTED: u64 = 1 << 63;
 pub const HEADER: usize = 512;
@@ -28,20 +140,6 @@ fn registers(cpu: &Cpu) -> usize {
 
 pub fn xmm(cpu: &Cpu) -> Range<usize> {
     XMM..XMM + 16 * registers(cpu)
-}
-
-pub fn ymm(cpu: &Cpu) -> Range<usize> {
-    YMM..YMM + 16 * registers(cpu)
-}
-
-/// Where PKRU is in an area whose XCOMP_BV is `format`: at a place of its own in standard form, in compacted form behind the
-/// others.
-pub fn pkru(format: u64) -> usize {
-    match (format & COMPACTED != 0, format & AVX != 0) {
-        (false, _) => PKRU_OFFSET as usize,
-        (true, true) => YMM + 256,
-        (true, false) => YMM,
-    }
 }
 
 /// MXCSR and its mask of valid bits.
@@ -90,26 +188,24 @@ pub fn in_use(cpu: &Cpu) -> u64 {
     let area = &cpu.fpu.0;
     let zero = |range: Range<usize>| area[range].iter().all(|byte| *byte == 0);
     let x87 = area[..2] != [0x7f, 0x03] || !zero(2..5) || !zero(stack());
-    let sse = !zero(XMM..XMM + 256) || mxcsr_value(cpu) != MXCSR_DEFAULT;
-    let avx = !zero(YMM..YMM + 256);
+    let control = mxcsr_value(cpu) != MXCSR_DEFAULT;
+    let vectors =
+        vectors().iter().filter(|part| !zero(part.here())).fold(0, |bits, part| bits | part.component);
     let bit = |on, component| if on { component } else { 0 };
-    bit(x87, X87) | bit(sse, SSE) | bit(avx, AVX) | bit(cpu.regs.pkru != 0, PKRU)
+    bit(x87, X87) | bit(control, SSE) | vectors | bit(cpu.regs.pkru != 0, PKRU)
 }
 
 /// Puts components into their initial state; of the vector ones the registers that the mode can reach.
 pub fn initialise(cpu: &mut Cpu, components: u64) {
-    let (xmm, ymm) = (xmm(cpu), ymm(cpu));
+    for part in vectors().iter().filter(|part| components & part.component != 0) {
+        let range = part.reached(cpu);
+        cpu.fpu.0[range].fill(0);
+    }
     let area = &mut cpu.fpu.0;
     if components & X87 != 0 {
         area[..6].fill(0);
         area[..2].copy_from_slice(&[0x7f, 0x03]);
         area[stack()].fill(0);
-    }
-    if components & SSE != 0 {
-        area[xmm].fill(0);
-    }
-    if components & AVX != 0 {
-        area[ymm].fill(0);
     }
     if components & X87 != 0 {
         cpu.set_x87_pointers(Pointers::default());

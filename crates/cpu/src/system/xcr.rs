@@ -1,15 +1,12 @@
 //! XSETBV and XGETBV (APM vol. 2, 11.5.2).
 
+use crate::data::xsave_area::{AVX, AVX512, SSE, X87};
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;
 use ireko_x86::bits::cr4;
 use ireko_x86::cpuid::XGETBV1;
 use ireko_x86::regs::gpr;
-
-const X87: u64 = 1 << 0;
-const SSE: u64 = 1 << 1;
-const AVX: u64 = 1 << 2;
 
 fn offered(cpu: &Cpu) -> Result<(), Fault> {
     if cpu.regs.cr4 & cr4::OSXSAVE != 0 { Ok(()) } else { Err(Fault::ud()) }
@@ -24,7 +21,8 @@ pub fn xsetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     offered(cpu)?;
     cpu.kernel_only()?;
     let value = cpu.regs.gpr[gpr::RDX] << 32 | cpu.regs.gpr[gpr::RAX] & 0xffff_ffff;
-    let agrees = value & X87 != 0 && (value & AVX == 0 || value & SSE != 0);
+    let wide = value & AVX512 == 0 || value & AVX512 == AVX512 && value & AVX != 0;
+    let agrees = value & X87 != 0 && (value & AVX == 0 || value & SSE != 0) && wide;
     if index(cpu) != 0 || !agrees || value & !cpu.model.xcr0() != 0 {
         return Err(Fault::gp(0));
     }

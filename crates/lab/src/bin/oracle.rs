@@ -1,4 +1,4 @@
-//! `oracle --cases N --seed S [--code Mnemonic] [--bits 64|32] [--most M] [--strict 1]`: a longer run of the silicon oracle.
+//! `oracle --cases N --seed S [--code Mnemonic] [--bits 64|32] [--avx512 1] [--most M] [--strict 1]`: a longer run of the silicon oracle.
 
 use anyhow::{Context, Result, bail};
 use ireko_lab::oracle::{Oracle, Plan, campaign, report};
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
 }
 
 fn arguments() -> Result<(Plan, usize, bool)> {
-    let mut plan = Plan { cases: 10_000, seed: 1, bits: 64, mnemonic: None };
+    let mut plan = Plan { cases: 10_000, seed: 1, bits: 64, mnemonic: None, avx512: false };
     let (mut most, mut strict) = (20, false);
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
@@ -40,11 +40,12 @@ fn arguments() -> Result<(Plan, usize, bool)> {
             "--cases" => plan.cases = number()? as usize,
             "--seed" => plan.seed = number()?,
             "--bits" => plan.bits = number()? as u32,
+            "--avx512" => plan.avx512 = number()? != 0,
             "--strict" => strict = number()? != 0,
             "--most" => most = number()? as usize,
             "--code" => plan.mnemonic = Some(value.clone()),
             _ => bail!(
-                "{name} is not an option; there are --cases, --seed, --bits, --code, --most and --strict"
+                "{name} is not an option; there are --cases, --seed, --bits, --code, --avx512, --most and --strict"
             ),
         }
     }

@@ -5,7 +5,7 @@
 
 use super::arena::{self, Kind, PAGE, PAGES};
 use super::native::{ENDLESS, SYSTEM_CALL, Shared};
-use super::state::{End, XSAVE};
+use super::state::{End, used};
 use anyhow::{Context, Result};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -215,10 +215,10 @@ const FRAME: [i32; 16] = [
 
 /// Copies an XSAVE area, but not the kernel's own words in it (bytes 464 to 511).
 unsafe fn copy_fpu(to: *mut u8, from: *const u8) {
-    // SAFETY: both are XSAVE areas of at least `XSAVE` bytes.
+    // SAFETY: both are XSAVE areas of at least `used` bytes.
     unsafe {
         std::ptr::copy_nonoverlapping(from, to, 416);
-        std::ptr::copy_nonoverlapping(from.add(512), to.add(512), XSAVE - 512);
+        std::ptr::copy_nonoverlapping(from.add(512), to.add(512), used() - 512);
     }
 }
 

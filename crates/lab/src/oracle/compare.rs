@@ -3,7 +3,8 @@
 use super::arena;
 use super::case::Case;
 use super::quirks::{self, Counts};
-use super::state::{Outcome, State};
+use super::state::{self, Outcome, State};
+use ireko_cpu::data::xsave_area as area;
 
 /// Which arithmetic flags count at a fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +108,24 @@ fn vectors(native: &State, soft: &State, found: &mut Vec<String>) {
     for n in 0..16 {
         bytes(native, soft, &format!("xmm{n}"), 160 + 16 * n..176 + 16 * n, found);
         bytes(native, soft, &format!("ymm{n} high"), 576 + 16 * n..592 + 16 * n, found);
+    }
+    if state::has_avx512() {
+        masks(native, soft, found);
+    }
+}
+
+/// What AVX-512 adds.
+fn masks(native: &State, soft: &State, found: &mut Vec<String>) {
+    let at = area::here();
+    let part = |name: String, start, size, found: &mut Vec<String>| {
+        bytes(native, soft, &name, start..start + size, found)
+    };
+    for n in 0..8 {
+        part(format!("k{n}"), at.opmask + 8 * n, 8, found);
+    }
+    for n in 0..16 {
+        part(format!("zmm{n} high"), at.zmm_high + 32 * n, 32, found);
+        part(format!("zmm{}", 16 + n), at.high_zmm + 64 * n, 64, found);
     }
 }
 

@@ -1,22 +1,23 @@
 //! Which instruction forms the oracle tries.
 
-use iced_x86::{Code, EncodingKind, FlowControl, Mnemonic};
+use iced_x86::{Code, CpuidFeature, EncodingKind, FlowControl, Mnemonic};
 
-/// All forms of a mode that the engine runs for user code and that do the same on every run.
-pub fn all(bits: u32) -> Vec<Code> {
-    Code::values().filter(|&code| wanted(code, bits)).collect()
+/// All forms of a mode that an engine with these features runs for user code and that do the same on every run.
+pub fn all(bits: u32, has: fn(CpuidFeature) -> bool) -> Vec<Code> {
+    Code::values().filter(|&code| wanted(code, bits, has)).collect()
 }
 
-fn wanted(code: Code, bits: u32) -> bool {
+fn wanted(code: Code, bits: u32, has: fn(CpuidFeature) -> bool) -> bool {
     let op = code.op_code();
     let mode = if bits == 64 { op.mode64() } else { op.mode32() && op.mode64() };
-    let plain_encoding = matches!(op.encoding(), EncodingKind::Legacy | EncodingKind::VEX);
+    let plain_encoding =
+        matches!(op.encoding(), EncodingKind::Legacy | EncodingKind::VEX | EncodingKind::EVEX);
     mode && op.is_instruction()
         && plain_encoding
         && op.decoder_option() == 0
         && !op.is_reserved_nop()
         && !branches_with_16_bits(code)
-        && code.cpuid_features().iter().all(|&f| ireko_cpu::isa::engine_has(f))
+        && code.cpuid_features().iter().all(|&f| has(f))
         && flows(code)
         && (!(op.is_privileged() || op.must_be_cpl0()) || refused(op.mnemonic()))
         && !excluded(op.mnemonic())

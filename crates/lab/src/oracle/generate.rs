@@ -3,12 +3,13 @@
 use super::arena::{self, BEFORE_READ_ONLY, CODE, DATA, DEVICE, HIGH, READ_ONLY};
 use super::case::{Case, Piece};
 use super::operands::Operands;
-use super::state::State;
+use super::state::{State, has_avx512};
 use crate::rng::Rng;
 use iced_x86::{
-    Code, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfoFactory, Mnemonic,
-    OpAccess, OpKind, Register,
+    Code, CpuidFeature, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfoFactory,
+    Mnemonic, OpAccess, OpKind, Register,
 };
+use ireko_cpu::data::xsave_area as area;
 
 /// Bytes that a string may take.
 const ROOM: usize = 320;
@@ -34,11 +35,17 @@ struct Draft<'a> {
 
 impl Default for Generator {
     fn default() -> Self {
-        Self { forms: [super::forms::all(64), super::forms::all(32)], info: InstructionInfoFactory::new() }
+        Self::with(ireko_cpu::isa::engine_has)
     }
 }
 
 impl Generator {
+    /// Of instructions with these features, which the host need not have.
+    pub fn with(has: fn(CpuidFeature) -> bool) -> Self {
+        let forms = [64, 32].map(|bits| super::forms::all(bits, has));
+        Self { forms, info: InstructionInfoFactory::new() }
+    }
+
     /// Only forms of this mnemonic come first in strings.
     pub fn forms(&self, bits: u32) -> &[Code] {
         &self.forms[usize::from(bits == 32)]
@@ -99,6 +106,7 @@ impl Draft<'_> {
             ip: self.ip,
             room: ROOM,
             locked: false,
+            evex: false,
         }
     }
 
@@ -398,6 +406,9 @@ fn fill_vectors(rng: &mut Rng, state: &mut State) {
         let lane = self::lane(rng);
         state.xsave[576 + 16 * n..592 + 16 * n].copy_from_slice(&lane);
     }
+    if has_avx512() {
+        fill_avx512(rng, state);
+    }
     for n in 0..8 {
         let at = 32 + 16 * n;
         state.xsave[at..at + 8].copy_from_slice(&rng.next().to_le_bytes());
@@ -420,6 +431,27 @@ fn fill_vectors(rng: &mut Rng, state: &mut State) {
     let masks = if rng.percent(8) { rng.next() as u32 & 0x1f80 } else { 0x1f80 };
     let mode = if rng.percent(30) { rng.next() as u32 & 0xe040 } else { 0 };
     state.xsave[24..28].copy_from_slice(&(masks | mode).to_le_bytes());
+}
+
+/// Masks with few, some, or all bits set, and registers.
+fn fill_avx512(rng: &mut Rng, state: &mut State) {
+    let at = area::here();
+    for n in 0..8 {
+        let mask = match rng.below(6) {
+            0 => 0,
+            1 => u64::MAX,
+            2 => 1 << rng.below(16),
+            3 => rng.next() & rng.next() & rng.next(),
+            _ => rng.next(),
+        };
+        state.xsave[at.opmask + 8 * n..][..8].copy_from_slice(&mask.to_le_bytes());
+    }
+    for start in [at.zmm_high, at.zmm_high + 256, at.high_zmm, at.high_zmm + 512] {
+        for n in 0..if start < at.high_zmm { 16 } else { 32 } {
+            let lane = lane(rng);
+            state.xsave[start + 16 * n..][..16].copy_from_slice(&lane);
+        }
+    }
 }
 
 /// Sixteen bytes as some type's values.

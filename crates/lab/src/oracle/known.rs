@@ -74,10 +74,10 @@ impl Seen<'_> {
     }
     /// The difference is in a gather's mask or in the upper half of its destination.
     fn of_gather(&self, difference: &str) -> bool {
-        let number = number_after(difference, "xmm").or(number_after(difference, "ymm"));
+        let number = ["xmm", "ymm", "zmm"].iter().find_map(|prefix| number_after(difference, prefix));
         self.case.pieces.iter().filter(|p| p.insn.ip() == self.native.state.rip).any(|p| {
             let is = |register: iced_x86::Register| number == Some(register.number() as u32);
-            is(p.insn.op2_register()) || difference.starts_with("ymm") && is(p.insn.op0_register())
+            is(p.insn.op2_register()) || !difference.starts_with("xmm") && is(p.insn.op0_register())
         })
     }
     /// The instruction that the native run ended at.

@@ -210,10 +210,16 @@ pub struct Plan {
     pub seed: u64,
     pub bits: u32,
     pub mnemonic: Option<String>,
+    /// Of those, AVX-512's.
+    pub avx512: bool,
 }
 
 impl Plan {
     fn wants(&self, code: Code) -> bool {
+        let avx512 = |f: &iced_x86::CpuidFeature| format!("{f:?}").starts_with("AVX512");
+        if self.avx512 && !code.cpuid_features().iter().any(avx512) {
+            return false;
+        }
         self.mnemonic.as_ref().is_none_or(|m| format!("{:?}", code.mnemonic()).eq_ignore_ascii_case(m))
     }
 }

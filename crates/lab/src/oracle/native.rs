@@ -8,7 +8,7 @@
 
 use super::arena;
 use super::child;
-use super::state::{End, Outcome, State, XSAVE};
+use super::state::{self, End, Outcome, State, XSAVE};
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -86,6 +86,8 @@ unsafe impl Send for Native {}
 
 impl Native {
     pub fn new() -> Result<Self> {
+        // Found out before signal handlers ask for it.
+        state::used();
         // SAFETY: fresh mappings; results are checked.
         unsafe {
             let fd = libc::memfd_create(c"arena".as_ptr(), 0);

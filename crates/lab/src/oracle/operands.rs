@@ -3,7 +3,10 @@
 use super::arena::{BEFORE_READ_ONLY, CODE, DATA, DEVICE, HIGH, READ_ONLY};
 use super::state::State;
 use crate::rng::Rng;
-use iced_x86::{Code, Instruction, Mnemonic, OpCodeOperandKind as Operand, OpKind, Register};
+use iced_x86::{
+    Code, EncodingKind, Instruction, Mnemonic, OpCodeOperandKind as Operand, OpKind, Register,
+    RoundingControl,
+};
 
 pub struct Operands<'a> {
     pub rng: &'a mut Rng,
@@ -16,9 +19,32 @@ pub struct Operands<'a> {
     pub room: usize,
     /// The access is a locked one. It stays in its cache line: hosts punish split locks with long delays.
     pub locked: bool,
+    /// There are 32 vector registers.
+    pub evex: bool,
 }
 
 impl Operands<'_> {
+    /// Mask register, zeroing, broadcast, rounding: what EVEX has besides operands.
+    fn decorate(&mut self, insn: &mut Instruction, code: Code) {
+        let op = code.op_code();
+        let memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+        if op.can_use_op_mask_register() && (op.require_op_mask_register() || self.rng.percent(70)) {
+            insn.set_op_mask(self.register(Register::K1, 7));
+            let store = insn.op0_kind() == OpKind::Memory;
+            insn.set_zeroing_masking(op.can_use_zeroing_masking() && !store && self.rng.percent(40));
+        }
+        if memory || !self.rng.percent(30) {
+            return;
+        }
+        if op.can_use_rounding_control() {
+            use RoundingControl::*;
+            let ways = [RoundToNearest, RoundDown, RoundUp, RoundTowardZero];
+            insn.set_rounding_control(self.rng.pick(&ways));
+        } else if op.can_suppress_all_exceptions() {
+            insn.set_suppress_all_exceptions(true);
+        }
+    }
+
     /// An instruction of this form; `None` if the dice gave what cannot be encoded.
     pub fn instruction(&mut self, code: Code) -> Option<Instruction> {
         let op = code.op_code();
@@ -26,8 +52,15 @@ impl Operands<'_> {
         insn.set_code(code);
         let lock = op.can_use_lock_prefix() && !by_register_bit(code) && self.rng.percent(40);
         self.locked = lock || op.mnemonic() == Mnemonic::Xchg;
+        self.evex = op.encoding() == EncodingKind::EVEX;
+        insn.set_is_broadcast(self.evex && op.can_broadcast() && self.rng.percent(35));
         for (n, &kind) in op.op_kinds().iter().enumerate() {
             self.operand(&mut insn, n as u32, kind)?;
+        }
+        if self.evex {
+            self.decorate(&mut insn, code);
+            let memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
+            insn.set_is_broadcast(insn.is_broadcast() && memory);
         }
         if lock && insn.op0_kind() == OpKind::Memory {
             insn.set_has_lock_prefix(true);
@@ -50,6 +83,10 @@ impl Operands<'_> {
         if self.bits == 64 { 16 } else { 8 }
     }
 
+    fn vectors(&self) -> usize {
+        if self.bits == 64 && self.evex { 32 } else { self.count() }
+    }
+
     fn byte_register(&mut self) -> Register {
         // AL CL DL BL AH CH DH BH, SPL BPL SIL DIL, R8L..R15L.
         let count = if self.bits == 64 { 20 } else { 8 };
@@ -62,6 +99,7 @@ impl Operands<'_> {
         let memory = self.rng.percent(60);
         let register = match kind {
             r8_or_mem | r16_or_mem | r32_or_mem | r64_or_mem | mm_or_mem | xmm_or_mem | ymm_or_mem
+            | zmm_or_mem | k_or_mem
                 if memory =>
             {
                 return self.memory(insn, n, Option::None);
@@ -69,6 +107,7 @@ impl Operands<'_> {
             mem | mem_mib => return self.memory(insn, n, Option::None),
             mem_vsib32x | mem_vsib64x => return self.memory(insn, n, Some(Register::XMM0)),
             mem_vsib32y | mem_vsib64y => return self.memory(insn, n, Some(Register::YMM0)),
+            mem_vsib32z | mem_vsib64z => return self.memory(insn, n, Some(Register::ZMM0)),
             mem_offs => return self.absolute(insn, n),
             r8_or_mem | r8_reg | r8_opcode => self.byte_register(),
             r16_or_mem | r16_reg | r16_rm | r16_opcode => self.register(Register::AX, count),
@@ -76,11 +115,13 @@ impl Operands<'_> {
             r64_or_mem | r64_reg | r64_rm | r64_opcode | r64_vvvv => self.register(Register::RAX, count),
             mm_or_mem | mm_reg | mm_rm => self.register(Register::MM0, 8),
             xmm_or_mem | xmm_reg | xmm_rm | xmm_vvvv | xmm_is4 | xmm_is5 => {
-                self.register(Register::XMM0, count)
+                self.register(Register::XMM0, self.vectors())
             }
             ymm_or_mem | ymm_reg | ymm_rm | ymm_vvvv | ymm_is4 | ymm_is5 => {
-                self.register(Register::YMM0, count)
+                self.register(Register::YMM0, self.vectors())
             }
+            zmm_or_mem | zmm_reg | zmm_rm | zmm_vvvv => self.register(Register::ZMM0, self.vectors()),
+            k_or_mem | k_reg | k_rm | k_vvvv => self.register(Register::K0, 8),
             seg_reg => self.register(Register::ES, 6),
             es => Register::ES,
             cs => Register::CS,
@@ -216,7 +257,7 @@ impl Operands<'_> {
             target = target.wrapping_sub(base);
         }
         if let Some(first) = vector_index {
-            let index = self.register(first, self.count());
+            let index = self.register(first, self.vectors());
             return self.based(insn, target, Some(index), self.bits == 64);
         }
         let low = target < 0x7000_0000;

@@ -30,7 +30,8 @@ pub fn counts(case: &Case, native: &Outcome) -> Counts {
         // is read first.
         end: !(masked_move(insn) || compares_two(insn) || jumps(insn) && native.end.vector == 13),
         // Which byte of a large or partial operand is reported depends on how the access is split.
-        cr2_offset: !(masked_move(insn) || large(insn) || compares_two(insn)),
+        cr2_offset: !(masked_move(insn) || large(insn) || compares_two(insn))
+            && insn.op_mask() == Register::None,
         // An MMX instruction may have made its transition of the x87 state before its operand faults.
         x87: !uses_mmx(insn),
         // The conversion may have set its flags before its store faults.

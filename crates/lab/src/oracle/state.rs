@@ -1,7 +1,22 @@
 //! Processor state and outcomes as both sides give them.
 
-/// Bytes of an XSAVE area with x87, SSE and AVX in standard form.
-pub const XSAVE: usize = 832;
+use ireko_cpu::data::xsave_area::{self as area, AVX512};
+use ireko_cpu::silicon;
+use std::sync::OnceLock;
+
+/// Bytes that an XSAVE area may have here, in the host's standard form.
+pub const XSAVE: usize = 3072;
+
+/// Whether the host has AVX-512, and its system keeps the state.
+pub fn has_avx512() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| silicon::xcr0() & AVX512 == AVX512)
+}
+
+/// Bytes of it that are in use: with x87, SSE and AVX, or what AVX-512 adds, too.
+pub fn used() -> usize {
+    if has_avx512() { area::here().high_zmm + 1024 } else { 832 }
+}
 
 /// User-visible state at the start and at the end of a string.
 #[repr(C)]
@@ -21,7 +36,7 @@ impl Default for State {
         let mut xsave = [0; XSAVE];
         xsave[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
         xsave[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
-        xsave[512] = 7;
+        xsave[512] = if has_avx512() { 0xe7 } else { 7 };
         Self { gpr: [0; 16], rip: 0, rflags: 0x202, fs: 0, gs: 0, xsave }
     }
 }
@@ -35,11 +50,8 @@ impl State {
             self.xsave[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
             self.xsave[32..160].fill(0);
         }
-        if present & 2 == 0 {
-            self.xsave[160..416].fill(0);
-        }
-        if present & 4 == 0 {
-            self.xsave[576..].fill(0);
+        for part in area::vectors().iter().filter(|part| present as u64 & part.component == 0) {
+            self.xsave[part.here()].fill(0);
         }
     }
     pub fn word(&self, offset: usize) -> u16 {

@@ -47,10 +47,12 @@ pub const MODELS: &[&str] = &[
     "kvm64",
     "x86-64-v2",
     "x86-64-v3",
+    "x86-64-v4",
     "Opteron_G5",
     "EPYC",
     "EPYC-Rome",
     "EPYC-Milan",
+    "EPYC-Genoa",
 ];
 
 const SET: &[Parameter] = &[

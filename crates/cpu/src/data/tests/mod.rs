@@ -2,6 +2,7 @@
 
 mod bcd;
 mod control;
+mod evex;
 mod port;
 mod strings;
 mod vectors;

@@ -5,7 +5,7 @@ use super::super::arena::{self, CODE, DATA, PAGE};
 use super::super::case::{Case, INT3, Piece};
 use super::super::generate::{Generator, memory, pointer, registers};
 use super::super::native::{Job, PATCH};
-use super::super::state::State;
+use super::super::state::{State, has_avx512};
 use crate::rng::Rng;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
@@ -167,7 +167,7 @@ fn opcode(rng: &mut Rng, bits: u32, bytes: &mut Vec<u8>) {
         15 => bytes.extend([0x0f, 0x3a]),
         16 => bytes.extend([0xc5, vector_byte(rng) | high]),
         17 => bytes.extend([0xc4, (any & 0xe0 | (1 + any % 3)) | high, vector_byte(rng)]),
-        18 if rng.percent(30) => {
+        18 if rng.percent(if has_avx512() { 85 } else { 30 }) => {
             bytes.extend([0x62, any & 0xf3 | high, vector_byte(rng) | 4, rng.next() as u8])
         }
         18 => bytes.extend([0xc4, any | high, rng.next() as u8]),
