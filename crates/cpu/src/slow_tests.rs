@@ -58,16 +58,15 @@ fn peek(cpu: &mut Cpu, address: u64) -> [u8; 32] {
     bytes
 }
 
-/// Does a slow access as the copied instruction would find it: `write` is what that stores.
+/// Does a slow access as the copied instruction would find it, in the bounce buffer: `write` is what that stores.
 fn access(cpu: &mut Cpu, bytes: &[u8], address: u64, write: Option<[u8; 64]>) -> Result<[u8; 64], Fault> {
     let host = cpu.slow_access(&site(bytes), address)?;
+    let at = host as usize - cpu.bounce.0.as_ptr() as usize;
+    let place = &mut cpu.bounce.0[at..at + 64];
     let mut seen = [0; 64];
-    // SAFETY: these addresses do not lie within one page of memory, so the place is in the bounce buffer.
-    unsafe {
-        std::ptr::copy_nonoverlapping(host, seen.as_mut_ptr(), 64);
-        if let Some(bytes) = write {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), host, 64);
-        }
+    seen.copy_from_slice(place);
+    if let Some(bytes) = write {
+        place.copy_from_slice(&bytes);
     }
     cpu.commit();
     Ok(seen)
