@@ -101,6 +101,13 @@ pub enum Reboot {
     Reset,
 }
 
+/// What a guest shows pictures on.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Display {
+    Vga,
+    None,
+}
+
 #[derive(Args)]
 pub struct RunArgs {
     /// A Linux kernel (bzImage or ELF) or a multiboot 1 kernel.
@@ -125,6 +132,9 @@ pub struct RunArgs {
     /// again if nothing is said.
     #[arg(long, value_name = "exit|reset", conflicts_with = "exec")]
     pub reboot: Option<Reboot>,
+    /// What the guest shows pictures on: `vga` (with keyboard and mouse), or `none`. Debian's firmware has `vga` if nothing is said.
+    #[arg(long, value_name = "vga|none")]
+    pub display: Option<Display>,
     /// The first root file system, or the first multiboot module.
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,

@@ -1,6 +1,6 @@
 //! `ireko run`: one VM in the foreground on this terminal.
 
-use crate::args::{Reboot, RunArgs};
+use crate::args::{Display, Reboot, RunArgs};
 use crate::orders::Orders;
 use crate::output::{OutputError, out};
 use crate::progress::Progress;
@@ -130,6 +130,7 @@ fn spec(args: &RunArgs) -> Result<Spec> {
         (None, None) => image_spec(args)?,
     };
     spec.memory = args.memory_size()?;
+    spec.display = has_display(args);
     spec.disks = args.disk.iter().map(|disk| DiskSpec::parse(disk)).collect::<Result<_, _>>()?;
     let bus = cd_bus(&spec);
     spec.disks.extend(args.cdrom.iter().map(|path| DiskSpec { bus, ..DiskSpec::cd(path) }));
@@ -142,9 +143,17 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     Ok(spec)
 }
 
+/// Debian's firmware shows what it does.
+fn has_display(args: &RunArgs) -> bool {
+    match args.display {
+        Some(display) => display == Display::Vga,
+        None => args.firmware.as_deref().is_some_and(|name| name == "bios" || name == "uefi"),
+    }
+}
+
 /// A PC of generation 1 has its CDs at IDE.
 fn cd_bus(spec: &Spec) -> DiskBus {
-    if matches!(spec.firmware, Some(Firmware::Bios(_))) { DiskBus::Ide } else { DiskBus::Sata }
+    if matches!(spec.firmware, Some(Firmware::Bios { .. })) { DiskBus::Ide } else { DiskBus::Sata }
 }
 
 /// Debian's SeaBIOS or OVMF, or a BIOS image that the user has. Opened, so that a reset finds the same.
@@ -158,7 +167,12 @@ fn firmware(name: &Path, args: &RunArgs) -> Result<Firmware> {
     );
     match name.to_str() {
         Some("bios") => image::firmware::bios(&Progress::new()),
-        _ => Ok(Firmware::Bios(Source::from(name).open("firmware")?)),
+        _ => {
+            let image = Source::from(name).open("firmware")?;
+            let video = args.display == Some(Display::Vga);
+            let video = video.then(|| image::firmware::video(&Progress::new())).transpose()?;
+            Ok(Firmware::Bios { image, video })
+        }
     }
 }
 

@@ -55,7 +55,9 @@ impl Physical {
         if self.closed.valid != 0 && self.closed.has(address) {
             return None;
         }
-        let region = self.regions.iter().find(|r| address.wrapping_sub(r.guest) < r.size)?;
+        let Some(region) = self.regions.iter().find(|r| address.wrapping_sub(r.guest) < r.size) else {
+            return self.memory.aperture()?.host(address);
+        };
         let there = !region.later || self.memory.plugged(address);
         there.then(|| region.host.wrapping_add((address - region.guest) as usize))
     }
@@ -63,7 +65,9 @@ impl Physical {
     /// Whether all of a range is memory, in one run.
     pub fn is_memory(&self, address: u64, size: u64) -> bool {
         let within = |r: &Region| address >= r.guest && address - r.guest <= r.size.saturating_sub(size);
-        let Some(region) = self.regions.iter().find(|r| r.size >= size && within(r)) else { return false };
+        let Some(region) = self.regions.iter().find(|r| r.size >= size && within(r)) else {
+            return self.memory.aperture().is_some_and(|aperture| aperture.holds(address, size));
+        };
         let plugged = || self.memory.blocks().and_then(|blocks| blocks.all(address, size)) == Some(true);
         !region.later || plugged()
     }
@@ -71,8 +75,10 @@ impl Physical {
     /// Physical address of a byte of memory that `host` points at.
     pub fn guest(&self, host: *const u8) -> Option<u64> {
         let offset = |r: &&Region| (host as u64).wrapping_sub(r.host as u64);
-        let region = self.regions.iter().find(|r| offset(r) < r.size)?;
-        Some(region.guest + offset(&region))
+        match self.regions.iter().find(|r| offset(r) < r.size) {
+            Some(region) => Some(region.guest + offset(&region)),
+            None => self.memory.aperture()?.guest(host),
+        }
     }
 
     /// Whether there still is memory at a host address that [`Physical::host`] gave.

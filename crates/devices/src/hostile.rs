@@ -72,6 +72,7 @@ struct Machine {
     pic: Pic,
     ioapic: IoApic,
     services: Vec<Arc<dyn Service>>,
+    screen: Screen,
 }
 
 impl Machine {
@@ -79,9 +80,17 @@ impl Machine {
     fn work(&self) {
         self.services.iter().for_each(|service| service.turn());
     }
+
+    /// What somebody at the screen sees: whole pictures, none larger than there can be.
+    fn look(&self) {
+        let picture = self.screen.picture();
+        assert_eq!(picture.pixels.len(), picture.width * picture.height * 3);
+        assert!(picture.pixels.len() <= 16 << 20);
+        self.screen.text();
+    }
 }
 
-const WINDOWS: Windows = Windows { ports: 0xc000..0xd000, mmio32: 0xe000_0000..0xe010_0000, mmio64: 0..0 };
+const WINDOWS: Windows = Windows { ports: 0xc000..0xd000, mmio32: 0xe000_0000..0xe300_0000, mmio64: 0..0 };
 const HOT: std::ops::Range<u64> = 0x1000_0000..0x1100_0000;
 const ECAM: u64 = 0xf000_0000;
 const FLASH: u64 = 0xffc0_0000;
@@ -93,14 +102,20 @@ fn media() -> [storage::Media; 2] {
     [storage::Media::Disk(drive()), storage::Media::cd(drive())]
 }
 
+/// Where the display's registers are: behind its framebuffer.
+const DISPLAY: u64 = 0xe200_0000;
 /// Where the SATA controller's registers are from the window's start on.
 const AHCI: u64 = 0x34000;
 
 fn machine() -> Machine {
     let (clock, (sink, _), power) = (Clock::new(), messages(), Arc::new(|_| {}) as Power);
     let timers = Timers::new(clock);
-    let memory =
-        Arc::new(Memory::with_room(&[(0, 0x10_0000)], Some((HOT.start, HOT.end - HOT.start))).unwrap());
+    let memory = Memory::with_aperture(
+        &[(0, 0x10_0000)],
+        Some((HOT.start, HOT.end - HOT.start)),
+        display::regs::MEMORY,
+    );
+    let memory = Arc::new(memory.unwrap());
     let (pic, ioapic) = (Pic::new(Arc::new(|| {})), IoApic::new(0, sink.clone()));
     let irqs = Irqs::new(pic.clone(), ioapic.clone());
     let router = chipset::PirqRouter::new((0..16).map(|irq| irqs.line(irq)).collect());
@@ -143,6 +158,11 @@ fn machine() -> Machine {
     ide.channels().iter().for_each(|channel| services.push(channel.clone()));
     let ide_ports = ide.ports();
     pci.add_function(7, 1, shared(ide)).unwrap();
+    let router = chipset::PirqRouter::new((0..16).map(|irq| irqs.line(irq)).collect());
+    pci.add_function(10, 0, shared(chipset::IsaBridge::piix3(router))).unwrap();
+    pci.add_function(10, 1, shared(chipset::HostBridge::i440fx())).unwrap();
+    let (function, legacy, screen) = display::display(&memory).unwrap();
+    pci.add(11, function).unwrap();
     pci.assign(&WINDOWS).unwrap();
     let mut bus = SystemBus::new();
     let lines = (0..24).map(|pin| Probe::new().line(pin)).collect();
@@ -153,7 +173,13 @@ fn machine() -> Machine {
         bus.add(shared(Rtc::new(clock, &timers, irqs.line(8), 1 << 30)), &rtc::PLACES)?;
         bus.add(shared(Serial::new(Box::new(Output::default()), irqs.line(4))), &serial::PLACES)?;
         bus.add(shared(AcpiPm::new(clock, &timers, irqs.line(9), power.clone())), &acpi::PLACES)?;
-        bus.add(shared(I8042::new(power.clone())), &acpi::I8042_PLACES)?;
+        let wires = i8042::IRQS.map(|irq| irqs.line(irq));
+        let keyboard = I8042::new(clock, &timers, wires, power.clone());
+        let key = i8042::Key { code: 0x1e, extended: true };
+        let _ = keyboard.key_events(&[i8042::KeyEvent { key, down: true }; 100]);
+        keyboard.pointer(i8042::Motion { x: 1000, y: -1000, wheel: 100, buttons: 7 });
+        bus.add(shared(keyboard), &i8042::PLACES)?;
+        bus.add(legacy.clone(), &display::PLACES)?;
         bus.add(shared(TestDevice::new(lines)), &testdev::TEST_PLACES)?;
         let mut fw_cfg = FwCfg::new(1, 1 << 20, memory.clone());
         fw_cfg.add_file("etc/file", vec![7; 100]);
@@ -169,24 +195,32 @@ fn machine() -> Machine {
     add(&mut bus).unwrap();
     bus.add(shared(ide_ports), &storage::ide::PLACES).unwrap();
     bus.set_rest(pci.clone());
-    Machine { bus, memory, pci, pic, ioapic, services }
+    Machine { bus, memory, pci, pic, ioapic, services, screen }
 }
 
 /// A space and an address where something is, or nearly.
 fn place(random: &mut Random) -> (Space, u64) {
-    const PORTS: [u64; 21] = [
+    const PORTS: [u64; 27] = [
         0x1f, 0x40, 0x5e, 0x70, 0x8e, 0x9f, 0xb1, 0xe0, 0x3f6, 0x400, 0x4d0, 0x510, 0x514, 0x600, 0x620,
-        0xcf6, 0x2000, 0x1f0, 0x170, 0x376, 0xc000,
+        0xcf6, 0x2000, 0x1f0, 0x170, 0x376, 0xc000, 0x60, 0x64, 0x3c0, 0x3ce, 0x3d4, 0x1ce,
     ];
-    match random.below(6) {
+    match random.below(8) {
+        7 => (
+            Space::Mmio,
+            [0xa_0000, 0xb_0000, 0xb_8000, 0xb_fff8][random.below(4) as usize] + random.below(8),
+        ),
+        6 => (
+            Space::Mmio,
+            DISPLAY + [0x3f8, 0x400, 0x500, 0x600, 0xff8][random.below(5) as usize] + random.below(32),
+        ),
         5 => {
             let part = [0, 0x100, 0x180, 0x200][random.below(4) as usize];
             (Space::Mmio, WINDOWS.mmio32.start + AHCI + part + random.below(0x40))
         }
-        0 => (Space::Port, PORTS[random.below(21) as usize] + random.below(8)),
+        0 => (Space::Port, PORTS[random.below(27) as usize] + random.below(8)),
         4 => (Space::Mmio, FLASH + [0, 0xff8, 0x1000, 0x27f8][random.below(4) as usize] + random.below(8)),
         1 => (Space::Mmio, 0xfec0_0000 + [0, 0x10, 0x40][random.below(3) as usize]),
-        2 => (Space::Mmio, ECAM + (random.below(8) << 15) + (random.below(4) << 12) + random.below(0x100)),
+        2 => (Space::Mmio, ECAM + (random.below(12) << 15) + (random.below(4) << 12) + random.below(0x100)),
         _ => {
             let structures = [0, 0, 0, 0x1000, 0x2000, 0x3000, 0x6000, 0x7000];
             let structure = structures[random.below(8) as usize];
@@ -212,6 +246,7 @@ fn assail(seed: u64, accesses: u32) {
             0 => machine.pci.assign(&WINDOWS).unwrap(),
             1 => drop(machine.pic.acknowledge()),
             2 => machine.ioapic.eoi(random.next() as u8),
+            3 => machine.look(),
             _ => {}
         }
     }
@@ -248,7 +283,7 @@ fn random_rings_harm_nobody() {
         write(bar + 0x3000, 0, 2);
         machine.work();
     }
-    assert_eq!(machine.bus.counters().len(), 15);
+    assert_eq!(machine.bus.counters().len(), 16);
 }
 
 /// ATA commands that there are, but for one.
@@ -390,6 +425,7 @@ fn fuzz_devices() {
                 _ => machine.bus.write(space, address, &data[..len]),
             }
         }
+        machine.look();
         // Nothing was plugged that the host did not ask for.
         assert_eq!(machine.memory.size(), 0x10_0000);
     });

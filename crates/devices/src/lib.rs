@@ -1,4 +1,4 @@
-//! The parts of a PC: chipset, interrupt controllers, timers, serial port, ACPI fixed hardware, PCI, virtio, and what
+//! The parts of a PC: chipset, interrupt controllers, timers, serial port, display, keyboard and mouse, ACPI fixed hardware, PCI, virtio, and what
 //! firmware is told.
 //!
 //! Knows the parts' data sheets, and [`ireko_vmcore`]'s words for what they meet at: bus, line, memory, clock.
@@ -16,8 +16,10 @@ pub mod acpi;
 pub mod bus;
 pub mod chipset;
 pub mod debug_port;
+pub mod display;
 pub mod flash;
 pub mod fw_cfg;
+pub mod i8042;
 pub mod ioapic;
 pub mod irq;
 pub mod pci;
@@ -30,11 +32,13 @@ pub mod storage;
 pub mod testdev;
 pub mod virtio;
 
-pub use acpi::{AcpiPm, I8042, Port92};
+pub use acpi::{AcpiPm, Port92, ResetPulse};
 pub use bus::{BusError, Counter, SystemBus};
 pub use debug_port::DebugPort;
+pub use display::Screen;
 pub use flash::Flash;
 pub use fw_cfg::FwCfg;
+pub use i8042::I8042;
 pub use ioapic::IoApic;
 pub use irq::{Irqs, SharedLine, both};
 pub use pci::{ConfigPorts, Ecam, Function, PciBus, PciError, Windows};

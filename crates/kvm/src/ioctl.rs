@@ -20,9 +20,14 @@ pub fn map_memory(vm: &Arc<VmFd>, memory: &Memory) -> io::Result<()> {
         set_slot(vm, slots, region, region.size)?;
         slots += 1;
     }
-    if let Some(blocks) = memory.blocks() {
-        let start = blocks.range().start;
-        memory.tell(Box::new(BlockSlots { vm: Arc::downgrade(vm), first: slots, start }));
+    if memory.blocks().is_some() || memory.aperture().is_some() {
+        let start = memory.blocks().map_or(0, |blocks| blocks.range().start);
+        memory.tell(Box::new(BlockSlots {
+            vm: Arc::downgrade(vm),
+            aperture: slots,
+            first: slots + 1,
+            start,
+        }));
     }
     Ok(())
 }
@@ -40,9 +45,10 @@ fn set_slot(vm: &VmFd, slot: u32, region: &Region, size: u64) -> io::Result<()> 
     unsafe { vm.set_user_memory_region(region) }.map_err(|e| io::Error::from_raw_os_error(e.errno()))
 }
 
-/// The slots of blocks that come and go.
+/// The slots of the aperture and of blocks, which come and go.
 struct BlockSlots {
     vm: Weak<VmFd>,
+    aperture: u32,
     first: u32,
     start: u64,
 }
@@ -63,6 +69,10 @@ impl Slots for BlockSlots {
     fn remove(&self, block: Region) {
         // If the kernel lacks memory for it, the mapping is closed all the same: the guest ends where it touches the block.
         let _ = self.set(&block, 0);
+    }
+    fn aperture(&self, aperture: Region, there: bool) -> io::Result<()> {
+        let size = if there { aperture.size } else { 0 };
+        self.vm.upgrade().map_or(Ok(()), |vm| set_slot(&vm, self.aperture, &aperture, size))
     }
 }
 

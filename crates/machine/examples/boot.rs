@@ -24,7 +24,9 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
             "--stop-after" => stop_after = value().parse().ok().map(Duration::from_secs),
             "--disk" => spec.disks.push(DiskSpec::parse(&value())?),
             "--cdrom" => spec.disks.push(DiskSpec::cd(value())),
-            "--bios" => spec.firmware = Some(Firmware::Bios(PathBuf::from(value()).into())),
+            "--bios" => {
+                spec.firmware = Some(Firmware::Bios { image: PathBuf::from(value()).into(), video: None })
+            }
             "--uefi" => spec.firmware = Some(uefi(value(), value())),
             "--nested" => spec.nested = true,
             "--test-devices" => spec.test_devices = true,

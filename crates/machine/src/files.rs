@@ -18,7 +18,7 @@ pub enum Files {
 impl Files {
     pub fn read(spec: &Spec) -> Result<Self, MachineError> {
         match (&spec.firmware, &spec.kernel) {
-            (Some(Firmware::Bios(source)), _) => Ok(Self::Bios(Bios::read(source)?)),
+            (Some(Firmware::Bios { image, video }), _) => Ok(Self::Bios(Bios::read(image, video.as_ref())?)),
             (Some(Firmware::Uefi { code, variables }), _) => {
                 Uefi::check_memory(spec.memory)?;
                 Ok(Self::Uefi(Uefi::read(code, variables)?))
@@ -75,6 +75,11 @@ impl Files {
         if let Self::Kernel { image: Image::Multiboot(_), .. } = self {
             boot::bios::program(bus);
         }
+    }
+
+    /// The display's BIOS, which firmware runs.
+    pub fn video(&self) -> Option<&[u8]> {
+        if let Self::Bios(bios) = self { bios.video() } else { None }
     }
 
     /// The flash memory that the machine has beside RAM, and where.

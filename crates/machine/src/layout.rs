@@ -25,7 +25,11 @@ pub const CONVENTIONAL_END: u64 = 0x9_fc00;
 
 /// System-management mode of a machine without firmware: a handler that goes back at once. Memory under the video memory, which is
 /// the mode's alone.
-pub const MANAGEMENT: u64 = 0xa_0000;
+const MANAGEMENT: u64 = 0xa_0000;
+/// The same where a display has that place: between video memory and the tables, where systems look for ROMs only.
+const MANAGEMENT_BESIDE_DISPLAY: u64 = 0xc_0000;
+/// A display's window: no memory.
+pub const VIDEO: Range<u64> = 0xa_0000..0xc_0000;
 
 /// The RSDP is looked for from here on, in steps of 16 bytes (ACPI 6.5, 5.2.5.1).
 pub const ACPI: Range<u64> = 0xe_0000..0xf_0000;
@@ -80,6 +84,8 @@ pub enum Board {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Layout {
     pub board: Board,
+    /// There is a display.
+    pub display: bool,
     /// Bytes of firmware below 4 GiB.
     pub firmware_size: u64,
     /// RAM from 0 to here.
@@ -105,8 +111,8 @@ impl Layout {
             });
         }
         let low_end = memory.min(LOW_RAM_END);
-        let board = Board::default();
-        Ok(Self { board, firmware_size: 0, low_end, high_size: memory - low_end, hot_size: 0 })
+        let (board, display) = (Board::default(), false);
+        Ok(Self { board, display, firmware_size: 0, low_end, high_size: memory - low_end, hot_size: 0 })
     }
 
     /// With so many bytes of firmware, on the board that it is for.
@@ -114,6 +120,21 @@ impl Layout {
         let low_end = if board == Board::Q35 { self.low_end.min(Q35_LOW_RAM_END) } else { self.low_end };
         let high_size = self.high_size + self.low_end - low_end;
         Self { board, firmware_size: bytes, low_end, high_size, ..self }
+    }
+
+    /// With a display, or without.
+    pub fn with_display(self, display: bool) -> Self {
+        Self { display, ..self }
+    }
+
+    /// Whether there are keyboard and mouse: on every board that firmware knows, and for a display.
+    pub fn keyboard(&self) -> bool {
+        self.display || self.board != Board::Direct
+    }
+
+    /// Where system-management mode has its memory on a machine without firmware, and whether that is its alone.
+    pub fn management(&self) -> (u64, bool) {
+        if self.display { (MANAGEMENT_BESIDE_DISPLAY, false) } else { (MANAGEMENT, true) }
     }
 
     /// With room for `bytes` to be added while the VM runs, as far as addresses reach.
@@ -135,7 +156,10 @@ impl Layout {
 
     /// RAM at the start, and where the firmware is: address and size.
     pub fn ranges(&self) -> Vec<(u64, u64)> {
-        let mut ranges = vec![(0, self.low_end)];
+        let mut ranges = match self.display {
+            true => vec![(0, VIDEO.start), (VIDEO.end, self.low_end - VIDEO.end)],
+            false => vec![(0, self.low_end)],
+        };
         if self.firmware_size > 0 {
             ranges.push((FIRMWARE_END - self.firmware_size, self.firmware_size));
         }
@@ -259,6 +283,13 @@ mod tests {
         let layout = Layout::new(5 * GIB).unwrap().with_firmware(Board::Q35, 4 * MIB);
         assert_eq!(layout.ranges(), [(0, 2 * GIB), (4 * GIB - 4 * MIB, 4 * MIB), (4 * GIB, 3 * GIB)]);
         assert_eq!(layout.pci_mmio32(), 3 * GIB..0xfec0_0000);
+    }
+
+    #[test]
+    fn where_a_display_has_its_window_is_no_memory() {
+        let layout = Layout::new(GIB).unwrap().with_display(true);
+        assert_eq!(layout.ranges(), [(0, 0xa_0000), (0xc_0000, GIB - 0xc_0000)]);
+        assert!(!layout.ranges().iter().any(|(start, size)| (*start..start + size).contains(&VIDEO.start)));
     }
 
     #[test]

@@ -3,13 +3,15 @@
 use crate::acpi::{PCI_GSI, PCI_GSIS, SCI};
 use crate::device_threads::DeviceThreads;
 use crate::ending::Ending;
+use crate::files::Files;
 use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
 use crate::{Endpoints, MachineError, Spec, firmware, pirq, storage};
 use ireko_devices::{
-    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, Flash, I8042, IoApic, Irqs, MsiSink,
-    PciBus, Pic, Pit, Port92, Power, Rtc, Serial, SharedLine, SystemBus, TestDevice, VirtioPci, Windows,
-    acpi, both, chipset, debug_port, fw_cfg, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
+    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, I8042, IoApic, Irqs, MsiSink, PciBus, Pic,
+    Pit, Port92, Power, ResetPulse, Rtc, Screen, Serial, SharedLine, SystemBus, TestDevice, VirtioPci,
+    Windows, acpi, both, chipset, debug_port, display, fw_cfg, i8042, ioapic, pci, pic, pit, rtc, serial,
+    shared, testdev, virtio,
 };
 use ireko_vmcore::{Bus, Clock, Line, Memory, Partition, Space, Timers, Work};
 use std::io::Write;
@@ -38,6 +40,8 @@ pub struct Platform {
     pub acpi: AcpiPm,
     pub rtc: Rtc,
     pub console: Option<ConsoleInput>,
+    pub screen: Option<Screen>,
+    pub keyboard: Option<I8042>,
     pub memory: Option<MemoryControl>,
     pub threads: DeviceThreads,
 }
@@ -63,11 +67,7 @@ impl From<ireko_devices::PciError> for MachineError {
 /// Gives the wire to a GSI.
 type Wires = Box<dyn Fn(u32) -> Line>;
 
-pub fn build(
-    around: &Surroundings,
-    endpoints: Endpoints,
-    flash: Option<(Flash, u64)>,
-) -> Result<Platform, MachineError> {
+pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Result<Platform, MachineError> {
     let mut bus = SystemBus::new();
     let wire = interrupt_controllers(around, &mut bus)?;
     bus.connect_x87_error(wire(13));
@@ -76,25 +76,26 @@ pub fn build(
     let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
     let rtc = add_clock(around, &mut bus, &wire, &acpi)?;
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
-    bus.add(shared(I8042::new(around.power.clone())), &acpi::I8042_PLACES)?;
+    let keyboard = add_keyboard(around, &mut bus, &wire)?;
     bus.add(shared(Port92::new(around.power.clone())), &acpi::PORT92_PLACES)?;
     let mut threads = DeviceThreads::new(around.ending.clone(), around.spec.on_thread.clone());
-    let (console, memory) = add_pci(around, &mut bus, &wire, endpoints.console, &mut threads)?;
+    let (console, memory, screen) = add_pci(around, &mut bus, &wire, endpoints.console, &mut threads)?;
     if around.spec.test_devices {
         add_test_devices(around, &mut bus, &wire)?;
     }
     if around.spec.test_devices || around.spec.firmware.is_some() {
         let disks = storage::boot_paths(around.spec, around.layout.board);
-        let fw_cfg = firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks);
+        let fw_cfg = firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks, files.video());
         bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
     }
-    if let Some((flash, place)) = flash {
+    if let Some((flash, place)) = files.flash(&around.spec.on_thread)? {
         bus.add(shared(flash), &[place])?;
     }
     if let Some(output) = endpoints.firmware_debug {
         bus.add(shared(DebugPort::new(output)), &debug_port::PLACES)?;
     }
-    Ok(Platform { bus: Arc::new(bus), serial, acpi, rtc, console, memory, threads })
+    let bus = Arc::new(bus);
+    Ok(Platform { bus, serial, acpi, rtc, console, screen, keyboard, memory, threads })
 }
 
 /// PIC, IOAPIC and PIT, unless the engine has them; and the wires to them.
@@ -188,7 +189,7 @@ fn add_pci(
     wire: &Wires,
     console_output: Option<Box<dyn Write + Send>>,
     threads: &mut DeviceThreads,
-) -> Result<(Option<ConsoleInput>, Option<MemoryControl>), MachineError> {
+) -> Result<(Option<ConsoleInput>, Option<MemoryControl>, Option<Screen>), MachineError> {
     let rng_slot = rng_slot(around.layout.board);
     let pci = pci_bus(around, wire)?;
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
@@ -210,8 +211,38 @@ fn add_pci(
     storage::add(around.spec, room)?;
     crate::network::add(around.spec, &pci, &memory, &msi, threads)?;
     let control = around.spec.most_memory.map(|_| add_memory(around, &pci, threads)).transpose()?;
+    let screen = add_display(around, bus, &pci)?;
     place_pci(around, bus, &pci)?;
-    Ok((input, control))
+    Ok((input, control, screen))
+}
+
+/// The display, where memory has room for it.
+fn add_display(
+    around: &Surroundings,
+    bus: &mut SystemBus,
+    pci: &Arc<PciBus>,
+) -> Result<Option<Screen>, MachineError> {
+    const SLOT: u8 = 19;
+    let Some((function, legacy, screen)) = display::display(&around.memory) else { return Ok(None) };
+    pci.add(SLOT, function)?;
+    bus.add(legacy, &display::PLACES)?;
+    Ok(Some(screen))
+}
+
+/// Keyboard and mouse; on a machine that has none, their controller's reset.
+fn add_keyboard(
+    around: &Surroundings,
+    bus: &mut SystemBus,
+    wire: &Wires,
+) -> Result<Option<I8042>, MachineError> {
+    if !around.layout.keyboard() {
+        bus.add(shared(ResetPulse::new(around.power.clone())), &i8042::PLACES)?;
+        return Ok(None);
+    }
+    let lines = i8042::IRQS.map(wire);
+    let keyboard = I8042::new(around.clock, &around.timers, lines, around.power.clone());
+    bus.add(shared(keyboard.clone()), &i8042::PLACES)?;
+    Ok(Some(keyboard))
 }
 
 /// The balloon, and the memory device where there is room to add memory, in the last slots.

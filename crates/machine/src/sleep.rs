@@ -23,8 +23,8 @@ pub fn offered(board: Board) -> bool {
 
 /// Who wakes the first processor.
 pub enum Waker {
-    /// The machine: where the FACS says, whose address this is.
-    Facs { memory: Arc<Memory>, address: u64 },
+    /// The machine: where the FACS says, whose address this is. `management`: as the layout has it.
+    Facs { memory: Arc<Memory>, address: u64, management: (u64, bool) },
     /// Firmware, which is told by the clock's memory.
     Firmware(Rtc),
 }
@@ -32,7 +32,9 @@ pub enum Waker {
 impl Waker {
     pub fn new(layout: &Layout, memory: &Arc<Memory>, facs: u64, rtc: Rtc) -> Self {
         match layout.board {
-            Board::Direct => Self::Facs { memory: memory.clone(), address: facs },
+            Board::Direct => {
+                Self::Facs { memory: memory.clone(), address: facs, management: layout.management() }
+            }
             Board::I440fx | Board::Q35 => Self::Firmware(rtc),
         }
     }
@@ -40,9 +42,9 @@ impl Waker {
     /// The state in which the first processor begins.
     pub fn state(&self) -> CpuState {
         match self {
-            Self::Facs { memory, address } => {
+            Self::Facs { memory, address, management } => {
                 let at = GuestAddress(address + WAKING_VECTOR);
-                real_mode(memory.ram().read_obj::<u32>(at).unwrap_or_default())
+                real_mode(memory.ram().read_obj::<u32>(at).unwrap_or_default(), *management)
             }
             Self::Firmware(rtc) => {
                 rtc.set_cmos(SHUTDOWN_STATUS, RESUME);
@@ -53,9 +55,9 @@ impl Waker {
 }
 
 /// At a waking vector: its paragraph is in CS, what is left of it in IP.
-fn real_mode(vector: u32) -> CpuState {
+fn real_mode(vector: u32, management: (u64, bool)) -> CpuState {
     let vector = vector & VECTOR_BITS;
-    let mut state = boot::after_reset();
+    let mut state = boot::after_reset(management);
     let code = &mut state.regs.seg[seg::CS];
     (code.selector, code.base) = ((vector >> 4) as u16, u64::from(vector & !0xf));
     state.regs.rip = u64::from(vector & 0xf);
@@ -66,11 +68,13 @@ fn real_mode(vector: u32) -> CpuState {
 mod tests {
     use super::*;
 
+    const MANAGEMENT: (u64, bool) = (0xa_0000, true);
+
     #[test]
     fn a_processor_wakes_where_the_facs_says() {
         let memory = Arc::new(Memory::new(&[(0, 0x1000)]).unwrap());
         memory.ram().write_obj(0xfff_9a123u32, GuestAddress(0x40 + WAKING_VECTOR)).unwrap();
-        let regs = Waker::Facs { memory, address: 0x40 }.state().regs;
+        let regs = Waker::Facs { memory, address: 0x40, management: MANAGEMENT }.state().regs;
         let code = regs.seg[seg::CS];
         assert_eq!((code.selector, code.base, regs.rip), (0x9a12, 0x9_a120, 3));
         assert!(!regs.protected());
@@ -79,6 +83,9 @@ mod tests {
     #[test]
     fn a_facs_that_is_not_there_wakes_at_nothing() {
         let memory = Arc::new(Memory::new(&[(0, 0x1000)]).unwrap());
-        assert_eq!(Waker::Facs { memory, address: u64::MAX - 20 }.state().regs.rip, 0);
+        assert_eq!(
+            Waker::Facs { memory, address: u64::MAX - 20, management: MANAGEMENT }.state().regs.rip,
+            0
+        );
     }
 }

@@ -308,8 +308,8 @@ impl Smbios {
 /// What starts the processors, if no kernel is started directly.
 #[derive(Clone, Debug)]
 pub enum Firmware {
-    /// SeaBIOS, on a generation 1 machine.
-    Bios(Source),
+    /// SeaBIOS, on a generation 1 machine, with the display's part of it: without, a display stays dark until a system drives it.
+    Bios { image: Source, video: Option<Source> },
     /// OVMF, on a generation 2 machine, with the flash memory that holds its variables: what is there is used, what the guest
     /// writes is written there.
     Uefi { code: Source, variables: Variables },
@@ -347,6 +347,8 @@ pub struct Spec {
     pub cpu: Option<CpuModel>,
     /// What bare-metal test kernels expect: isa-debug-exit, pc-testdev, fw_cfg.
     pub test_devices: bool,
+    /// A display, keyboard and mouse.
+    pub display: bool,
     /// A virtio console beside the serial one.
     pub virtio_console: bool,
     pub smbios: Smbios,
@@ -389,6 +391,7 @@ impl Spec {
             nested: false,
             cpu: None,
             test_devices: false,
+            display: false,
             virtio_console: false,
             smbios: Smbios::default(),
             options: Vec::new(),

@@ -204,7 +204,10 @@ mod tests {
         let disk = |&(path, bus): &(&str, DiskBus)| DiskSpec { bus, ..DiskSpec::new(path, false) };
         Spec {
             disks: disks.iter().map(disk).collect(),
-            ..Spec::with_firmware(crate::Firmware::Bios(std::path::Path::new("bios").into()))
+            ..Spec::with_firmware(crate::Firmware::Bios {
+                image: std::path::Path::new("bios").into(),
+                video: None,
+            })
         }
     }
 

@@ -10,7 +10,7 @@ use crate::nesting::Windows;
 use crate::platform::{self, Platform, Surroundings};
 use crate::sleep::Waker;
 use crate::{MachineError, Outcome, Spec};
-use ireko_devices::{AcpiPm, ConsoleInput, PowerEvent, Serial};
+use ireko_devices::{AcpiPm, ConsoleInput, I8042, PowerEvent, Screen, Serial, display};
 use ireko_vmcore::{
     Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates,
     Throttle, Timers, Vcpu, Work,
@@ -82,8 +82,8 @@ impl Vm {
         chosen: Chosen,
         endpoints: Endpoints,
     ) -> Result<Self, MachineError> {
-        let memory =
-            Arc::new(Memory::with_room(&layout.ranges(), layout.room()).map_err(MachineError::Memory)?);
+        let memory = Memory::with_aperture(&layout.ranges(), layout.room(), video_memory(&layout));
+        let memory = Arc::new(memory.map_err(MachineError::Memory)?);
         let (clock, timers) = timekeeping(&spec.on_thread);
         let partition = create_partition(&chosen, &spec, &memory, clock, &timers)?;
         let ending = Ending::default();
@@ -99,7 +99,7 @@ impl Vm {
             debug_exit: debug_exit(&ending),
             ending: ending.clone(),
         };
-        let platform = platform::build(&around, endpoints, files.flash(&spec.on_thread)?)?;
+        let platform = platform::build(&around, endpoints, &files)?;
         let state = files.load(&memory, &layout, &spec)?;
         // Interrupt controllers of an engine's own are not on the bus.
         if !around.irqchip {
@@ -137,6 +137,8 @@ impl Vm {
             ending: self.ending.clone(),
             serial: self.platform.serial.clone(),
             console: self.platform.console.clone(),
+            screen: self.platform.screen.clone(),
+            keyboard: self.platform.keyboard.clone(),
             acpi: self.platform.acpi.clone(),
             memory: self.platform.memory.clone(),
             threads: self.platform.threads.clone(),
@@ -227,8 +229,12 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn memory_layout(spec: &Spec, files: &Files) -> Result<Layout, MachineError> {
-    let layout = files.layout(Layout::new(spec.memory)?);
+    let layout = files.layout(Layout::new(spec.memory)?).with_display(spec.display);
     Ok(layout.with_hot(spec.most_memory.map_or(0, |most| most.saturating_sub(spec.memory))))
+}
+
+fn video_memory(layout: &Layout) -> u64 {
+    if layout.display { display::regs::MEMORY } else { 0 }
 }
 
 fn timekeeping(first: &OnThread) -> (Clock, Timers) {
@@ -286,6 +292,8 @@ pub struct Handle {
     ending: Ending,
     serial: Arc<Mutex<Serial>>,
     console: Option<ConsoleInput>,
+    screen: Option<Screen>,
+    keyboard: Option<I8042>,
     acpi: AcpiPm,
     memory: Option<MemoryControl>,
     threads: DeviceThreads,
@@ -342,6 +350,14 @@ impl Handle {
     }
     pub fn serial_input(&self, bytes: &[u8]) {
         lock(&self.serial).input(bytes);
+    }
+    /// What the display shows; `None` where there is none.
+    pub fn screen(&self) -> Option<&Screen> {
+        self.screen.as_ref()
+    }
+    /// Keyboard and mouse; `None` where there are none.
+    pub fn keyboard(&self) -> Option<&I8042> {
+        self.keyboard.as_ref()
     }
     /// To the virtio console, or to the serial one where there is none.
     pub fn console_input(&self, bytes: &[u8]) {

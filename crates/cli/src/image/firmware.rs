@@ -17,7 +17,10 @@ pub struct Package {
     files: &'static [&'static str],
 }
 
-const SEABIOS: Package = Package { name: "seabios", files: &["usr/share/seabios/bios-256k.bin"] };
+const SEABIOS: Package = Package {
+    name: "seabios",
+    files: &["usr/share/seabios/bios-256k.bin", "usr/share/seabios/vgabios-stdvga.bin"],
+};
 /// The build of 2 MiB, which is the quicker one: all its phases run in 64-bit mode, and it maps memory by the largest pages.
 const OVMF: Package =
     Package { name: "ovmf", files: &["usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"] };
@@ -25,7 +28,14 @@ const OVMF: Package =
 /// SeaBIOS, opened: a reset finds the same.
 pub fn bios(progress: &Progress) -> Result<Firmware> {
     let files = ensure(&SEABIOS, progress)?;
-    Ok(Firmware::Bios(Source::from(files[0].as_path()).open("firmware")?))
+    let open = |file: &PathBuf, what| Source::from(file.as_path()).open(what);
+    Ok(Firmware::Bios { image: open(&files[0], "firmware")?, video: Some(open(&files[1], "video BIOS")?) })
+}
+
+/// The display's part of SeaBIOS, for another BIOS.
+pub fn video(progress: &Progress) -> Result<Source> {
+    let files = ensure(&SEABIOS, progress)?;
+    Ok(Source::from(files[1].as_path()).open("video BIOS")?)
 }
 
 /// OVMF, opened, with its variables: in a file, which is made if it is not there, or lost at the end.
@@ -68,7 +78,7 @@ fn lost(template: &Path) -> Result<File> {
 }
 
 /// Ends the names of what is kept; another whenever what is kept changes.
-const RECIPE: &str = "r1";
+const RECIPE: &str = "r2";
 
 /// The files of a package, in its order; got by apt first if they are not there.
 fn ensure(package: &Package, progress: &Progress) -> Result<Vec<PathBuf>> {

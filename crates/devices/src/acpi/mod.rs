@@ -10,7 +10,7 @@ pub use regs::{
     ACPI_DISABLE, ACPI_ENABLE, GPE0, PM_TMR, PM1A_CNT, PM1A_EVT, RESET_REG, RESET_VALUE, SLP_TYP_S3,
     SLP_TYP_S5, SMI_CMD,
 };
-pub use reset::{I8042, I8042_PLACES, PORT92_PLACES, Port92, ResetControl};
+pub use reset::{PORT92_PLACES, Port92, ResetControl, ResetPulse};
 
 use crate::access::copy_out;
 use crate::{Power, PowerEvent, lock};

@@ -27,24 +27,22 @@ impl ResetControl {
     }
 }
 
-/// Data and command ports.
-pub const I8042_PLACES: [u64; 2] = [0x60, 0x64];
 pub(super) const COMMAND_REGION: usize = 1;
 
-/// A keyboard controller that is not there, but for the reset pulse.
-pub struct I8042 {
+/// A keyboard controller that is not there, but for the reset pulse; at the places of one that is.
+pub struct ResetPulse {
     power: Power,
 }
 
-impl I8042 {
+impl ResetPulse {
     pub fn new(power: Power) -> Self {
         Self { power }
     }
 }
 
-impl Device for I8042 {
+impl Device for ResetPulse {
     fn name(&self) -> &'static str {
-        "i8042"
+        "reset-pulse"
     }
     fn regions(&self) -> Vec<(Space, u64)> {
         vec![(Space::Port, 1), (Space::Port, 1)]

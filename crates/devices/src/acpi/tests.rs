@@ -148,7 +148,7 @@ fn the_reset_register_resets_on_a_rising_bit() {
 #[test]
 fn the_keyboard_controllers_pulse_resets() {
     let (power, seen) = power();
-    let mut i8042 = I8042::new(power);
+    let mut i8042 = ResetPulse::new(power);
     write8(&mut i8042, COMMAND_REGION, 0, I8042_PULSE_RESET);
     assert_eq!(*lock(&seen), [PowerEvent::Reset]);
 }
@@ -156,7 +156,7 @@ fn the_keyboard_controllers_pulse_resets() {
 #[test]
 fn the_keyboard_controller_is_absent() {
     let (power, _) = power();
-    assert_eq!(read8(&mut I8042::new(power), COMMAND_REGION, 0), 0xff);
+    assert_eq!(read8(&mut ResetPulse::new(power), COMMAND_REGION, 0), 0xff);
 }
 
 /// ACPI 6.5, 4.8.2.4: RTC_STS, by which an alarm wakes a system that sleeps.

@@ -179,7 +179,9 @@ impl PciBus {
         let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
         routes.clear();
         for slot in occupied {
-            for (bar, what, start) in lock(&slot.function).config().decoded() {
+            let mut function = lock(&slot.function);
+            function.placed();
+            for (bar, what, start) in function.config().decoded() {
                 let end = start.saturating_add(what.size());
                 routes.push(Route { space: what.space(), start, end, bar, slot: slot.clone() });
             }

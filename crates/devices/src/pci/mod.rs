@@ -26,6 +26,8 @@ pub trait Function: Send {
     fn write_config(&mut self, offset: u16, data: &[u8]) {
         self.config_mut().write(offset, data);
     }
+    /// What its BARs decode may have changed.
+    fn placed(&mut self) {}
     /// Accesses within BAR `bar`; `data.len()` is 1, 2, 4 or 8. A bridge has no BARs.
     fn read_bar(&mut self, _bar: usize, _offset: u64, data: &mut [u8]) {
         data.fill(0xff);

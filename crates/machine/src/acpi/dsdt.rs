@@ -9,7 +9,7 @@ use acpi_tables::aml::{
     ResourceTemplate, Scope, ZERO,
 };
 use acpi_tables::sdt::Sdt;
-use ireko_devices::acpi as pm;
+use ireko_devices::{acpi as pm, i8042};
 
 const HEADER: u32 = 36;
 /// The revision from which integers have 64 bits.
@@ -26,6 +26,9 @@ pub fn table(layout: &Layout) -> Vec<u8> {
     add_pci(&mut dsdt, layout);
     add_device(&mut dsdt, "COM1", vec![&name("PNP0501"), &ports_and_interrupt(0x3f8, 8, 4), &uid(1)]);
     add_device(&mut dsdt, "RTC_", vec![&name("PNP0B00"), &ports_and_interrupt(0x70, 2, 8)]);
+    if layout.keyboard() {
+        add_keyboard_and_mouse(&mut dsdt);
+    }
     // What a memory-mapped configuration space needs to be believed: somebody who claims it (PCI Firmware 3.3, 4.1.2).
     if let Some(ecam) = layout.pci_ecam() {
         let ecam = Memory32Fixed::new(true, ecam as u32, MIB as u32);
@@ -38,6 +41,17 @@ pub fn table(layout: &Layout) -> Vec<u8> {
 /// A sleeping state: what is written to PM1a's SLP_TYP, and to PM1b's, which is not there (ACPI 6.5, 7.4.2).
 fn sleep(dsdt: &mut Sdt, name: &str, kind: u16) {
     Name::new(name.into(), &Package::new(vec![&kind, &kind, &ZERO, &ZERO])).to_aml_bytes(dsdt);
+}
+
+/// Behind one controller, whose ports are the keyboard's.
+fn add_keyboard_and_mouse(dsdt: &mut Sdt) {
+    let name = |hid: &'static str| Name::new("_HID".into(), &EISAName::new(hid));
+    let (data, command) = (IO::new(0x60, 0x60, 1, 1), IO::new(0x64, 0x64, 1, 1));
+    let [keyboard, mouse] = i8042::IRQS.map(|irq| Interrupt::new(true, true, false, false, irq));
+    let ports = ResourceTemplate::new(vec![&data, &command, &keyboard]);
+    add_device(dsdt, "KBD_", vec![&name("PNP0303"), &Name::new("_CRS".into(), &ports)]);
+    let mouse = ResourceTemplate::new(vec![&mouse]);
+    add_device(dsdt, "MOU_", vec![&name("PNP0F13"), &Name::new("_CRS".into(), &mouse)]);
 }
 
 fn uid(number: u8) -> Name {

@@ -1,16 +1,18 @@
 //! The fixed hardware, as it really is (ACPI 6.5, 5.2.9), and the FACS (5.2.10).
 
 use super::{OEM, OEM_REVISION, OEM_TABLE, SCI, serialized};
+use crate::layout::Layout;
 use acpi_tables::fadt::{FADTBuilder, Flags};
 use acpi_tables::gas::{AccessSize, AddressSpace, GAS};
 use ireko_devices::acpi as pm;
 
-/// IA-PC boot flags: no VGA. That neither 8042 nor other legacy devices are claimed spares looking for them.
+/// IA-PC boot flags: no VGA; a keyboard controller. That what is not there is not claimed spares looking for it.
 const VGA_NOT_PRESENT: u16 = 1 << 2;
+const KEYBOARD_CONTROLLER: u16 = 1 << 1;
 /// CMOS index of the century (table 5.9, CENTURY).
 const CENTURY: u8 = 0x32;
 
-pub fn table(dsdt: u64, facs: u64) -> Vec<u8> {
+pub fn table(layout: &Layout, dsdt: u64, facs: u64) -> Vec<u8> {
     let mut fadt = FADTBuilder::new(OEM, OEM_TABLE, OEM_REVISION)
         .flag(Flags::Wbinvd)
         .flag(Flags::ProcC1)
@@ -35,7 +37,8 @@ pub fn table(dsdt: u64, facs: u64) -> Vec<u8> {
     fadt.p_lvl2_lat = 0xfff.into();
     fadt.p_lvl3_lat = 0xfff.into();
     fadt.century = CENTURY;
-    fadt.iapc_boot_arch = VGA_NOT_PRESENT.into();
+    let flags = [(!layout.display, VGA_NOT_PRESENT), (layout.keyboard(), KEYBOARD_CONTROLLER)];
+    fadt.iapc_boot_arch = flags.iter().filter(|(on, _)| *on).fold(0, |sum, (_, flag)| sum | flag).into();
     fadt.reset_reg = GAS::new(AddressSpace::SystemIo, 8, 0, AccessSize::ByteAccess, pm::RESET_REG);
     fadt.reset_value = pm::RESET_VALUE;
     serialized(&fadt.finalize())

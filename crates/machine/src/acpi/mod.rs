@@ -58,7 +58,7 @@ impl Tables {
         let mut placed = Placed { bytes: Vec::new(), base };
         let dsdt = placed.add(&dsdt::table(layout));
         let facs = placed.add(&fadt::facs());
-        let fadt = placed.add(&fadt::table(dsdt, facs));
+        let fadt = placed.add(&fadt::table(layout, dsdt, facs));
         let mut listed = vec![fadt, placed.add(&madt::table(vcpus))];
         if let Some(ecam) = layout.pci_ecam() {
             let mut mcfg = MCFG::new(OEM, OEM_TABLE, OEM_REVISION);

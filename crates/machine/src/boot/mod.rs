@@ -46,25 +46,28 @@ pub fn load(memory: &Memory, layout: &Layout, payload: &Payload) -> Result<CpuSt
         write_piece(memory.ram(), payload, &piece)?;
     }
     let initrd = load_initrd(memory.ram(), layout, payload)?;
-    start::write_management_handler(memory.ram())?;
-    match payload.image {
+    let (management, closed) = layout.management();
+    start::write_management_handler(memory.ram(), management)?;
+    let mut state = match payload.image {
         Image::BzImage(image) => {
             zero_page::write(memory.ram(), layout, payload.command_line, initrd, Some(image))?;
             start::write_tables(memory.ram())?;
-            Ok(start::long_mode(image.entry()))
+            start::long_mode(image.entry())
         }
         Image::Vmlinux(elf) => {
             zero_page::write(memory.ram(), layout, payload.command_line, initrd, None)?;
             start::write_tables(memory.ram())?;
-            Ok(start::long_mode(elf.entry))
+            start::long_mode(elf.entry)
         }
         Image::Multiboot(image) => {
             multiboot_info::write(memory.ram(), layout, payload, initrd)?;
             bios::write(memory.ram())?;
             start::write_gdts(memory.ram())?;
-            Ok(start::protected_mode(image.entry()))
+            start::protected_mode(image.entry())
         }
-    }
+    };
+    start::set_management(&mut state, management, closed);
+    Ok(state)
 }
 
 pub(crate) fn put(ram: &GuestRam, address: u64, bytes: &[u8]) -> Result<(), MachineError> {

@@ -38,9 +38,14 @@ pub fn write_gdts(ram: &GuestRam) -> Result<(), MachineError> {
 }
 
 /// What firmware would leave for system-management interrupts: RSM.
-pub fn write_management_handler(ram: &GuestRam) -> Result<(), MachineError> {
+pub fn write_management_handler(ram: &GuestRam, place: u64) -> Result<(), MachineError> {
     const ENTRY: u64 = 0x8000;
-    put(ram, layout::MANAGEMENT + ENTRY, &[0x0f, 0xaa])
+    put(ram, place + ENTRY, &[0x0f, 0xaa])
+}
+
+/// Where that is; `closed`: it is there in that mode only.
+pub fn set_management(state: &mut CpuState, place: u64, closed: bool) {
+    (state.regs.smbase, state.regs.smm_mask) = (place, if closed { ASEG_VALID } else { 0 });
 }
 
 /// Both GDTs, and page tables that map the first 4 GiB to themselves in 2 MiB pages.
@@ -58,7 +63,7 @@ pub fn write_tables(ram: &GuestRam) -> Result<(), MachineError> {
 
 /// Protected mode with flat segments and interrupts off: what both ways to start have in common.
 fn flat(entry: u64, gdt: u64, code_attr: u16) -> CpuState {
-    let mut state = after_reset();
+    let mut state = CpuState::reset();
     let regs = &mut state.regs;
     regs.seg = [Segment { base: 0, limit: 0xffff_ffff, attr: 0xc93, selector: DATA }; 6];
     regs.seg[seg::CS] = Segment { base: 0, limit: 0xffff_ffff, attr: code_attr, selector: CODE };
@@ -72,9 +77,9 @@ fn flat(entry: u64, gdt: u64, code_attr: u16) -> CpuState {
 }
 
 /// After a reset on a machine without firmware, with what firmware would have set of system-management mode.
-pub fn after_reset() -> CpuState {
+pub fn after_reset((place, closed): (u64, bool)) -> CpuState {
     let mut state = CpuState::reset();
-    (state.regs.smbase, state.regs.smm_mask) = (layout::MANAGEMENT, ASEG_VALID);
+    set_management(&mut state, place, closed);
     state
 }
 

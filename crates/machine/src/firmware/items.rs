@@ -7,13 +7,23 @@ use ireko_devices::FwCfg;
 use ireko_vmcore::Memory;
 use std::sync::Arc;
 
-/// Firmware's text goes to COM1, as there is no screen.
+/// Firmware's text goes to COM1, beside the screen if there is one.
 const TEXT_PORT: u16 = 0x3f8;
 /// Without a bootable device: say so and stay, instead of a reset after a minute.
 const STAY: u32 = u32::MAX;
 
-/// fw_cfg with everything that describes this machine. `disks` are their names to firmware, in the order of booting.
-pub fn fw_cfg(spec: &Spec, layout: &Layout, memory: &Arc<Memory>, disks: &[String]) -> FwCfg {
+/// What SeaBIOS runs for the PCI function with this vendor and device.
+const VIDEO: &str = "pci1234,1111.rom";
+
+/// fw_cfg with everything that describes this machine. `disks` are their names to firmware, in the order of booting; `video` is
+/// the display's BIOS.
+pub fn fw_cfg(
+    spec: &Spec,
+    layout: &Layout,
+    memory: &Arc<Memory>,
+    disks: &[String],
+    video: Option<&[u8]>,
+) -> FwCfg {
     let mut fw_cfg = FwCfg::new(spec.vcpus as u16, layout.memory(), memory.clone());
     let acpi = loader::files(layout, spec.vcpus);
     let (anchor, structures) = smbios::for_firmware(&spec.smbios);
@@ -29,6 +39,9 @@ pub fn fw_cfg(spec: &Spec, layout: &Layout, memory: &Arc<Memory>, disks: &[Strin
         ("bootorder", boot_order(disks)),
     ] {
         fw_cfg.add_file(name, data);
+    }
+    if let Some(video) = video.filter(|_| layout.display) {
+        fw_cfg.add_file(VIDEO, video.to_vec());
     }
     fw_cfg
 }

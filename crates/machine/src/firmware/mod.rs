@@ -12,14 +12,17 @@ use crate::{MachineError, Source, boot};
 use ireko_vmcore::Memory;
 use std::sync::Arc;
 
-/// The image of a BIOS.
-pub struct Bios(Arc<Vec<u8>>);
+/// The image of a BIOS, and the display's.
+pub struct Bios {
+    image: Arc<Vec<u8>>,
+    video: Option<Arc<Vec<u8>>>,
+}
 
 impl Bios {
     /// SeaBIOS' images have 128 and 256 KiB.
     const SIZES: [usize; 3] = [128 << 10, 256 << 10, 512 << 10];
 
-    pub fn read(source: &Source) -> Result<Self, MachineError> {
+    pub fn read(source: &Source, video: Option<&Source>) -> Result<Self, MachineError> {
         let most = Self::SIZES[2] as u64;
         let wrong = |size| MachineError::FirmwareSize { name: source.name(), size };
         let image = source.read("firmware", most).map_err(|error| match error {
@@ -29,18 +32,25 @@ impl Bios {
         if !Self::SIZES.contains(&image.len()) {
             return Err(wrong(image.len().to_string()));
         }
-        Ok(Self(image))
+        // What fits below the other parts of a BIOS, at C0000h.
+        const MOST_VIDEO: u64 = 128 << 10;
+        let video = video.map(|video| video.read("video BIOS", MOST_VIDEO)).transpose()?;
+        Ok(Self { image, video })
     }
 
     pub fn size(&self) -> u64 {
-        self.0.len() as u64
+        self.image.len() as u64
+    }
+
+    pub fn video(&self) -> Option<&[u8]> {
+        self.video.as_ref().map(|video| video.as_slice())
     }
 
     /// Where processors start, and its last part below 1 MiB.
     pub fn load(&self, memory: &Memory) -> Result<(), MachineError> {
-        boot::put(memory.ram(), FIRMWARE_END - self.size(), &self.0)?;
+        boot::put(memory.ram(), FIRMWARE_END - self.size(), &self.image)?;
         let shadow = (BIOS_SHADOW.end - BIOS_SHADOW.start) as usize;
-        boot::put(memory.ram(), BIOS_SHADOW.start, &self.0[self.0.len() - shadow..])
+        boot::put(memory.ram(), BIOS_SHADOW.start, &self.image[self.image.len() - shadow..])
     }
 }
 
@@ -55,14 +65,14 @@ mod tests {
     #[test]
     fn an_image_of_another_size_is_refused_with_its_size() {
         for size in [0, 1, 200_000, (256 << 10) + 1] {
-            let error = Bios::read(&source(size)).err().unwrap().to_string();
+            let error = Bios::read(&source(size), None).err().unwrap().to_string();
             assert!(error.contains(&format!("has {size} bytes")), "{error}");
         }
     }
 
     #[test]
     fn an_image_without_end_is_refused() {
-        let error = Bios::read(&Source::File("/dev/zero".into())).err().unwrap().to_string();
+        let error = Bios::read(&Source::File("/dev/zero".into()), None).err().unwrap().to_string();
         assert!(error.contains("has more than 524288 bytes"), "{error}");
     }
 }

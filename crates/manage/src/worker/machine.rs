@@ -244,7 +244,7 @@ fn boot(config: &Config, boot: &Boot) -> Result<Spec, String> {
             spec.command_line = format!("{} {given}", image.command_line).trim().to_owned();
             Ok(spec)
         }
-        Boot::Firmware(firmware) => Ok(Spec::with_firmware(firmware.clone())),
+        Boot::Firmware(firmware) => Ok(Spec { display: true, ..Spec::with_firmware(firmware.clone()) }),
         Boot::Kernel { kernel, initrd } => {
             let mut spec = Spec::new(kernel.clone());
             spec.initrd = initrd.clone();

@@ -6,11 +6,13 @@
 
 // UNSAFETY: `Region` carries a host address across threads; nothing is dereferenced here.
 
+mod aperture;
 mod blocks;
 mod mapping;
 mod ram;
 mod watch;
 
+pub use self::aperture::{APERTURE_END, Aperture};
 pub use self::blocks::{BLOCK, Blocks};
 pub use self::mapping::GUARD;
 use self::mapping::{LARGE_PAGE, Mapping};
@@ -56,6 +58,11 @@ pub trait Slots: Send + Sync {
     fn add(&self, block: Region) -> io::Result<()>;
     /// When it is back, no guest reaches the block any more.
     fn remove(&self, block: Region);
+    /// The aperture comes, or goes.
+    fn aperture(&self, aperture: Region, there: bool) -> io::Result<()> {
+        let _ = (aperture, there);
+        Ok(())
+    }
 }
 
 /// Why a block did not come or go.
@@ -77,9 +84,15 @@ impl Memory {
     /// As [`Memory::new`], with one more range above the others, of whole blocks, for memory that the guest may get later.
     /// It costs nothing until it is plugged.
     pub fn with_room(ranges: &[(u64, u64)], room: Option<(u64, u64)>) -> io::Result<Self> {
+        Self::with_aperture(ranges, room, 0)
+    }
+
+    /// As [`Memory::with_room`], with an aperture of so many bytes, which has no place yet; 0: without one.
+    pub fn with_aperture(ranges: &[(u64, u64)], room: Option<(u64, u64)>, aperture: u64) -> io::Result<Self> {
         let all: Vec<_> = ranges.iter().copied().chain(room).collect();
         check(&all, room)?;
-        let pages = all.iter().map(|(start, size)| (start + size) / PAGE).max().unwrap_or(0);
+        let ends = all.iter().map(|(start, size)| start + size);
+        let pages = ends.chain((aperture > 0).then_some(APERTURE_END)).max().unwrap_or(0) / PAGE;
         let (mut regions, mut mappings) = (Vec::new(), Vec::new());
         for (number, &(guest, size)) in all.iter().enumerate() {
             let mapping = Mapping::reserve(guest, size as usize)?;
@@ -93,7 +106,10 @@ impl Memory {
             mappings.push(mapping);
         }
         let blocks = room.map(|(start, size)| Arc::new(Blocks::new(start, size)));
-        let ram = GuestRam { regions, blocks, watch: Arc::new(Watch::new(pages as usize)), mappings };
+        let watch = Arc::new(Watch::new(pages as usize));
+        let aperture =
+            (aperture > 0).then(|| Aperture::new(aperture, watch.clone()).map(Arc::new)).transpose()?;
+        let ram = GuestRam { regions, blocks, watch, mappings, aperture };
         Ok(Self { ram, slots: Mutex::default(), departures: AtomicU64::new(0) })
     }
 
@@ -111,13 +127,19 @@ impl Memory {
     pub fn blocks(&self) -> Option<&Arc<Blocks>> {
         self.ram.blocks.as_ref()
     }
+    pub fn aperture(&self) -> Option<&Arc<Aperture>> {
+        self.ram.aperture.as_ref()
+    }
     /// Bytes of guest memory, without what may come later.
     pub fn size(&self) -> u64 {
         self.regions().iter().filter(|r| !r.later).map(|r| r.size).sum()
     }
     /// Whether there is memory at an address now.
     pub fn is_there(&self, address: u64) -> bool {
-        self.ram.region(address).is_some_and(|(_, region)| !region.later || self.plugged(address))
+        match self.ram.region(address) {
+            Some((_, region)) => !region.later || self.plugged(address),
+            None => self.aperture().is_some_and(|aperture| aperture.holds(address, 1)),
+        }
     }
     /// Whether the block of an address is there, if it has one.
     pub fn plugged(&self, address: u64) -> bool {
@@ -130,6 +152,36 @@ impl Memory {
     /// Tells an engine of blocks that come and go from now on.
     pub fn tell(&self, slots: Box<dyn Slots>) {
         *self.slots.lock().unwrap_or_else(|e| e.into_inner()) = Some(slots);
+    }
+
+    /// Puts the aperture where its device has it, or takes it away. Over memory it is not there.
+    pub fn place_aperture(&self, place: Option<u64>) {
+        let Some(aperture) = self.aperture() else { return };
+        let place = place.filter(|&place| aperture.fits(place) && self.is_free(place, aperture.size()));
+        let slots = self.slots.lock().unwrap_or_else(|e| e.into_inner());
+        let was = aperture.place();
+        if was == place {
+            return;
+        }
+        let (engine, size) = (slots.as_deref(), aperture.size());
+        aperture.set_place(None);
+        if let Some(old) = was {
+            // If the kernel lacks memory for it, the guest sees it at its old place, too.
+            engine.iter().for_each(|engine| drop(engine.aperture(aperture.region(old), false)));
+            self.departures.fetch_add(1, Ordering::AcqRel);
+            self.watch().wrote(old, size);
+            self.watch().kick();
+        }
+        let there = place
+            .filter(|&new| engine.is_none_or(|engine| engine.aperture(aperture.region(new), true).is_ok()));
+        aperture.set_place(there);
+    }
+
+    /// Whether no memory is in a range, nor can be.
+    fn is_free(&self, start: u64, size: u64) -> bool {
+        self.regions()
+            .iter()
+            .all(|region| start + size <= region.guest || region.guest + region.size <= start)
     }
 
     /// Makes memory of blocks: zeros.

@@ -3,6 +3,7 @@
 // UNSAFETY: makes slices of guest memory from host addresses.
 #![allow(unsafe_code)]
 
+use super::aperture::Aperture;
 use super::blocks::{Blocks, Pin};
 use super::watch::Watch;
 use super::{Region, mapping::Mapping};
@@ -21,6 +22,7 @@ pub struct GuestRam {
     pub(super) watch: Arc<Watch>,
     /// One for each region.
     pub(super) mappings: Vec<Mapping>,
+    pub(super) aperture: Option<Arc<Aperture>>,
 }
 
 impl GuestRam {
@@ -30,7 +32,7 @@ impl GuestRam {
 
     /// The memory from `address` on that is in one piece for the host: at most `size` bytes.
     fn slice(&self, address: u64, size: usize) -> Option<VolatileSlice<'_, WatchBitmap>> {
-        let (_, region) = self.region(address)?;
+        let Some((_, region)) = self.region(address) else { return self.aperture_slice(address, size) };
         let (mut room, mut pin) = (region.guest + region.size - address, None);
         if region.later {
             let (pinned, there) = Pin::new(self.blocks.as_ref()?, address, room.min(size as u64))?;
@@ -41,6 +43,13 @@ impl GuestRam {
         let size = room.min(size as u64) as usize;
         // SAFETY: the range lies in our mapping, which lives as long as `self`; it is open, as blocks that are pinned are
         // there. All access to it is volatile or atomic.
+        Some(unsafe { VolatileSlice::with_bitmap(host, size, bitmap, None) })
+    }
+
+    fn aperture_slice(&self, address: u64, size: usize) -> Option<VolatileSlice<'_, WatchBitmap>> {
+        let (host, size) = self.aperture.as_ref()?.run(address, size)?;
+        let bitmap = WatchBitmap { watch: self.watch.clone(), address, pin: None };
+        // SAFETY: the range lies in the aperture's mapping, which is open and lives as long as `self`, wherever the guest has it.
         Some(unsafe { VolatileSlice::with_bitmap(host, size, bitmap, None) })
     }
 }
