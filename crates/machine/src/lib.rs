@@ -31,6 +31,7 @@ pub mod vm;
 pub use disk::open_file;
 pub use engine::processors;
 pub use error::MachineError;
+pub use ireko_devices::i8042::{Full, Key, KeyEvent, Motion};
 pub use ireko_vmcore::nesting::{Nesting, World};
 pub use ireko_vmcore::thread::{OnThread, Work};
 pub use ireko_vmcore::throttle::{Rates, Throttle};

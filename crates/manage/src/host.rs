@@ -11,6 +11,7 @@ use crate::worker::inside::Inside;
 use crate::worker::kill::{Outer, kill};
 use crate::worker::launch::{LOG, last_words};
 use crate::worker::protocol::{Reply, Request, SOCKET, Status};
+use crate::worker::screen::Shown;
 use crate::worker::{self, Client, Launcher};
 use ireko_machine::EngineChoice;
 use std::collections::BTreeMap;
@@ -314,6 +315,35 @@ impl Host {
                 config.name
             ))
             .about(&config.name)),
+        }
+    }
+
+    /// It runs: the error says that it does not.
+    pub fn running(&self, config: &Config) -> Result<(), Failure> {
+        match WorkerLock::held(&self.store.directory(config.id)) {
+            true => Ok(()),
+            false => Err(Failure::refused(format!(
+                "{} '{}' is {}; use Start-VM first.",
+                crate::state::WRONG_STATE,
+                config.name,
+                State::Off
+            ))
+            .about(&config.name)),
+        }
+    }
+
+    /// What a running VM's screen shows.
+    pub fn screen(&self, config: &Config) -> Result<Shown, Failure> {
+        self.running(config)?;
+        let name = &config.name;
+        match Client::connect(&self.store.directory(config.id)).and_then(Client::screen) {
+            Ok(Ok(shown)) => Ok(shown),
+            Ok(Err(why)) => Err(Failure::refused(format!("'{name}': {why}")).about(name)),
+            Err(error) if is_silence(&error) => Err(silent(config)),
+            Err(error) => Err(Failure::failed(format!(
+                "The worker of '{name}' does not show its screen ({error}); try again."
+            ))
+            .about(name)),
         }
     }
 

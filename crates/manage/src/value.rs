@@ -33,6 +33,7 @@ pub enum Kind {
     VMHostSupportedVersion,
     HardDiskDrive,
     VMFirmware,
+    VMScreen,
     VMNetworkAdapter,
     VMSwitch,
     NetAdapter,

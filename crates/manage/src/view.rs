@@ -42,7 +42,7 @@ pub fn columns(kind: Kind) -> &'static [Column] {
         Kind::NetAdapter => NET_ADAPTER,
         Kind::VMMeteringReport => METERING,
         Kind::NestedWorld => WORLD,
-        Kind::NetIPAddress | Kind::NetNat | Kind::NestedVmStatus | Kind::Custom => &[],
+        Kind::NetIPAddress | Kind::NetNat | Kind::NestedVmStatus | Kind::VMScreen | Kind::Custom => &[],
     }
 }
 

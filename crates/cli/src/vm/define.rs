@@ -65,11 +65,9 @@ fn argument(parameter: &'static Parameter, verb: &Verb, alone: bool) -> Arg {
     let arg = Arg::new(parameter.name).help(parameter.doc);
     let arg = match parameter.cli {
         Cli::Flag(flag) => arg.long(flag).required(parameter.required && parameter.set.is_empty()),
-        _ => arg.required(verb.needs_name || parameter.required).num_args(if parameter.many && alone {
-            1..=4096
-        } else {
-            1..=1
-        }),
+        _ => arg
+            .required(parameter.required || verb.needs_name && parameter.position == Some(0))
+            .num_args(if parameter.many && alone { 1..=4096 } else { 1..=1 }),
     };
     let named = |arg: Arg, name: &'static str| arg.value_name(name);
     match parameter.kind {

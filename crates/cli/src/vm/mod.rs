@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use ireko_manage::operation::View;
 use ireko_manage::store::{Store, default_home};
 use ireko_manage::worker::ProcessLauncher;
-use ireko_manage::{Answer, Host, invoke, render};
+use ireko_manage::{Answer, Host, Record, Value, invoke, render};
 use std::process::ExitCode;
 
 /// This host with its store, whose VMs run in workers of this binary.
@@ -54,12 +54,17 @@ fn show(answer: &Answer, view: View, json: bool) -> Result<()> {
     }
     let text = if json {
         serde_json::to_string_pretty(&answer.records)? + "\n"
-    } else if view == View::List {
-        answer.records.iter().map(render::list).collect::<Vec<_>>().join("\n")
+    } else if view != View::Table {
+        answer.records.iter().map(|record| shown(record, view)).collect::<Vec<_>>().join("\n")
     } else {
         render::default_view(&answer.records)
     };
     Ok(out(text.as_bytes())?)
+}
+
+fn shown(record: &Record, view: View) -> String {
+    let text = (view == View::Text).then(|| record.property("Text").and_then(Value::as_text)).flatten();
+    text.map_or_else(|| render::list(record), |text| lines(text.trim_end()) + "\n")
 }
 
 /// Lines stay lines; nothing else moves the cursor.

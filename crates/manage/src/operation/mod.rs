@@ -45,6 +45,8 @@ pub struct Verb {
 pub enum View {
     Table,
     List,
+    /// Of a record with the property Text that, where there is one.
+    Text,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

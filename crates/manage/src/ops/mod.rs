@@ -16,6 +16,7 @@ pub(crate) mod network_tests;
 mod new;
 mod processor;
 pub(crate) mod records;
+mod screen;
 mod set;
 mod switch;
 pub(crate) mod targets;
@@ -24,7 +25,7 @@ mod tests;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 14] = [
+static TABLES: [&[Operation]; 15] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -37,6 +38,7 @@ static TABLES: [&[Operation]; 14] = [
     nested::OPERATIONS,
     metering::OPERATIONS,
     host::OPERATIONS,
+    screen::OPERATIONS,
     host_network::OPERATIONS,
     nat::OPERATIONS,
 ];

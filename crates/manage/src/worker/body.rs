@@ -8,11 +8,13 @@ use super::jail::Place;
 use super::machine::{Factory, Machine};
 use super::memory::{self, Keeper};
 use super::protocol::{SOCKET, Started};
+use super::screen::VNC;
 use super::server::{self, Control, Inner, serve};
+use super::vnc;
 use crate::guid::Guid;
 use crate::host::now;
 use crate::state::State;
-use crate::store::config::AutomaticStop;
+use crate::store::config::{AutomaticStop, StartWith};
 use crate::store::run::Kept;
 use crate::store::{self, Config, Meter, Run, Store, WorkerLock};
 use ireko_jail::Layers;
@@ -73,6 +75,8 @@ struct Prepared {
     machine: Option<Box<dyn Machine>>,
     control: Arc<Control>,
     listener: UnixListener,
+    /// Of viewers, where there is a screen.
+    viewers: Option<UnixListener>,
     // Dropped in this order: who sees the worker gone finds its disks free.
     _disks: DiskLocks,
     _lock: WorkerLock,
@@ -96,7 +100,11 @@ fn prepare(
     factory.open(&config, disks.files())?;
     let meter = config.metering.then(|| Meter::read(&directory).unwrap_or_default());
     let listener =
-        listen(&directory).map_err(|error| format!("the control socket cannot be made: {error}"))?;
+        listen(&directory, SOCKET).map_err(|error| format!("the control socket cannot be made: {error}"))?;
+    let viewers = (config.boot.start_with == StartWith::Firmware)
+        .then(|| listen(&directory, VNC))
+        .transpose()
+        .map_err(|error| format!("the screen's socket cannot be made: {error}"))?;
     let (place, next_signal) = enter(store, &config, confinement, &lock, &listener)?;
     let broker = broker(&place)?;
     factory.moved(&place.store, &broker);
@@ -133,7 +141,7 @@ fn prepare(
         let gently = config.automatic_stop != AutomaticStop::TurnOff;
         ends::heed_signals(next, Arc::downgrade(&control), gently);
     }
-    Ok(Prepared { config, machine: Some(machine), control, listener, _lock: lock, _disks: disks })
+    Ok(Prepared { config, machine: Some(machine), control, listener, viewers, _lock: lock, _disks: disks })
 }
 
 /// From the thread that may do what it does: it inherits that thread's walls.
@@ -168,12 +176,12 @@ fn enter(
 const BACKLOG: i32 = 128;
 
 /// Through the directory's descriptor: a socket's path may have 107 bytes only, and the home's may be longer.
-fn listen(directory: &Path) -> std::io::Result<UnixListener> {
+fn listen(directory: &Path, name: &str) -> std::io::Result<UnixListener> {
     store::run::make_directory(directory)?;
-    let _ = fs::remove_file(directory.join(SOCKET));
+    let _ = fs::remove_file(directory.join(name));
     let opened = File::open(directory)?;
-    let listener = UnixListener::bind(format!("/proc/self/fd/{}/{SOCKET}", opened.as_raw_fd()))?;
-    fs::set_permissions(directory.join(SOCKET), fs::Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(format!("/proc/self/fd/{}/{name}", opened.as_raw_fd()))?;
+    fs::set_permissions(directory.join(name), fs::Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
@@ -188,6 +196,10 @@ impl Prepared {
         }
         let (served, listener) = (control.clone(), self.listener.try_clone());
         spawn("control socket", move || listener.into_iter().for_each(|one| serve(served.clone(), one)));
+        if let Some(viewers) = self.viewers.take() {
+            let served = control.clone();
+            spawn("screen", move || vnc::serve(served, viewers));
+        }
         let machine = self.machine.as_ref();
         if machine.is_some_and(|machine| machine.watched()) {
             watch(&control);
@@ -202,7 +214,7 @@ impl Prepared {
             crate::worker::log(&format!("the end ({outcome}) cannot be written: {error}"));
         }
         control.console.close();
-        let _ = fs::remove_file(directory.join(SOCKET));
+        [SOCKET, VNC].iter().for_each(|name| drop(fs::remove_file(directory.join(name))));
         control.limits.iter().for_each(|limits| limits.leave());
     }
 

@@ -1,6 +1,7 @@
 //! Talking to a worker. It may be stuck, or may have been stopped: nothing here waits for it longer than it is told to.
 
 use super::protocol::{LONGEST, Reply, Request, SOCKET, Status, write_line};
+use super::screen::Shown;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
 use std::io::{self, BufRead, BufReader};
@@ -104,6 +105,18 @@ impl Client {
     pub fn status_by(&mut self, until: Instant) -> io::Result<Status> {
         match self.answer(until)? {
             Reply::Status(status) => Ok(*status),
+            other => Err(io::Error::other(format!("the worker answered {other:?}"))),
+        }
+    }
+
+    /// What the screen shows, or why that cannot be told.
+    pub fn screen(mut self) -> io::Result<Result<Shown, String>> {
+        match self.ask(&Request::Screen)? {
+            Reply::Screen(head) => {
+                self.writer.set_read_timeout(Some(PATIENCE))?;
+                head.read(&mut self.reader).map(Ok)
+            }
+            Reply::Error(why) => Ok(Err(why)),
             other => Err(io::Error::other(format!("the worker answered {other:?}"))),
         }
     }

@@ -3,14 +3,16 @@
 use super::console::Console;
 use super::limits::Limits;
 use super::network::Network;
+use super::screen::Shown;
+use super::server::NO_DISPLAY;
 use crate::rules;
 use crate::store::config::StartWith;
 use crate::store::{Config, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
-    DiskSpec, Endpoints, Firmware, Handle, MemoryControl, MemoryState, Nesting, Outcome, Rates, Smbios,
-    Source, Spec, Throttle, Vm,
+    DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MemoryControl, MemoryState, Motion, Nesting,
+    Outcome, Rates, Smbios, Source, Spec, Throttle, Vm,
 };
 use ireko_vmcore::Broker;
 use std::fs::File;
@@ -45,6 +47,19 @@ pub trait Remote: Send + Sync {
     /// Bounds the use of the disk with this number from now on.
     fn limit_disk(&self, number: usize, rates: Rates) {
         let _ = (number, rates);
+    }
+    /// What its display shows, if it has one.
+    fn screen(&self) -> Option<Shown> {
+        None
+    }
+    /// Types keys. The error is a sentence.
+    fn keys(&self, events: &[KeyEvent]) -> Result<(), String> {
+        let _ = events;
+        Err(NO_DISPLAY.into())
+    }
+    /// Moves the pointer.
+    fn pointer(&self, motion: Motion) {
+        let _ = motion;
     }
     /// What it has of its memory.
     fn memory(&self) -> MemoryState;
@@ -309,6 +324,25 @@ impl Remote for Handle {
     }
     fn limit_disk(&self, number: usize, rates: Rates) {
         Handle::limit_disk(self, number, rates);
+    }
+    fn screen(&self) -> Option<Shown> {
+        let screen = Handle::screen(self)?;
+        let (picture, text) = (screen.picture(), screen.text());
+        Some(Shown {
+            width: picture.width as u32,
+            height: picture.height as u32,
+            pixels: picture.pixels,
+            text,
+        })
+    }
+    fn keys(&self, events: &[KeyEvent]) -> Result<(), String> {
+        let keyboard = Handle::keyboard(self).ok_or(NO_DISPLAY)?;
+        keyboard.key_events(events).map_err(|Full| {
+            "Its system does not take what was typed before; wait until it does, or type less.".into()
+        })
+    }
+    fn pointer(&self, motion: Motion) {
+        Handle::keyboard(self).iter().for_each(|keyboard| keyboard.pointer(motion));
     }
     fn memory(&self) -> MemoryState {
         Handle::memory(self).map(MemoryControl::state).unwrap_or_default()

@@ -18,10 +18,12 @@ pub mod machine;
 pub mod memory;
 pub mod network;
 pub mod protocol;
+pub mod screen;
 mod server;
 #[cfg(test)]
 mod tests;
 pub mod usage;
+mod vnc;
 
 pub use body::{Confinement, run, run_confined};
 pub use client::Client;

@@ -2,6 +2,7 @@
 //! connection into the console's bytes, both ways.
 
 use super::inside::Inside;
+use super::screen::Head;
 use crate::state::State;
 use ireko_jail::Layers;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,12 @@ pub enum Request {
     },
     /// What runs inside.
     Inside,
+    /// What the screen shows: the reply is followed by its pixels.
+    Screen,
+    /// Keys to type, as `keys::pack` has them.
+    Keys {
+        keys: Vec<u16>,
+    },
     /// The console's kept output and all that follows; what is sent goes to the guest.
     Console,
 }
@@ -52,6 +59,7 @@ pub enum Reply {
     Done,
     Status(Box<Status>),
     Inside(Box<Inside>),
+    Screen(Head),
     Error(String),
 }
 

@@ -8,12 +8,13 @@ use super::machine::Remote;
 use super::memory::{self, Keeper};
 use super::network::Network;
 use super::protocol::{Reply, Request, Status, read_line, write_line};
+use super::screen::{Head, Shown};
 use crate::state::{self, Action, State, Verdict};
 use crate::store::run::Kept;
 use crate::store::{Disk, Meter, Run};
 use ireko_jail::{Kind, Layers};
 use ireko_vmcore::Broker;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +29,8 @@ const MOST_VIEWERS: usize = 32;
 /// A viewer that takes nothing for so long is let go.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What is asked of a screen or keyboard that is not there.
+pub const NO_DISPLAY: &str = "It has no display and no keyboard, as it starts with a kernel; with Set-VMFirmware -StartWith Firmware it has.";
 const RESTLESS: &str = "Its processors did not come to rest; try again, or turn it off.";
 
 /// The running VM, shared by the connections and the thread that runs it.
@@ -99,7 +102,9 @@ impl Control {
         }
         let action = match request {
             Request::Status => return Reply::Status(Box::new(self.status(&self.lock()))),
+            Request::Keys { keys } => return self.keys(keys),
             Request::Console
+            | Request::Screen
             | Request::Inside
             | Request::Disks { .. }
             | Request::Memory { .. }
@@ -208,6 +213,17 @@ impl Control {
         }
     }
 
+    fn keys(&self, keys: &[u16]) -> Reply {
+        let remote = self.lock().remote.clone();
+        remote.keys(&crate::keys::unpack(keys)).map_or_else(Reply::Error, |()| Reply::Done)
+    }
+
+    /// What the screen shows now. Not under the lock: it takes a moment.
+    pub(super) fn shown(&self) -> Result<Shown, String> {
+        let remote = self.lock().remote.clone();
+        remote.screen().ok_or_else(|| NO_DISPLAY.to_owned())
+    }
+
     /// What runs inside now. Not under the lock: the VM's threads are asked.
     fn inside(&self) -> Inside {
         let remote = self.lock().remote.clone();
@@ -280,6 +296,10 @@ fn connection(control: &Control, stream: UnixStream, viewers: &AtomicUsize) -> i
     writer.set_write_timeout(Some(PATIENCE))?;
     let mut reader = BufReader::new(stream);
     while let Some(request) = read_line::<Request>(&mut reader)? {
+        if request == Request::Screen {
+            send_screen(control, &mut writer)?;
+            continue;
+        }
         if request != Request::Console {
             write_line(&mut writer, &control.answer(&request))?;
             continue;
@@ -293,6 +313,16 @@ fn connection(control: &Control, stream: UnixStream, viewers: &AtomicUsize) -> i
         return seen;
     }
     Ok(())
+}
+
+fn send_screen(control: &Control, writer: &mut UnixStream) -> io::Result<()> {
+    match control.shown() {
+        Ok(shown) => {
+            write_line(writer, &Reply::Screen(Head::of(&shown)))?;
+            writer.write_all(&shown.pixels)
+        }
+        Err(why) => write_line(writer, &Reply::Error(why)),
+    }
 }
 
 /// Output on this thread, input on another, until either ends.

@@ -1,0 +1,212 @@
+//! Save-VMScreenshot, Send-VMKey, Get-VMScreen: a VM's display, keyboard and how to watch it.
+
+use super::targets::{Ambiguity, VSTD, vms};
+use crate::host::Host;
+use crate::keys;
+use crate::operation::parameter::{path, text};
+use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View};
+use crate::store::{Config, atomic};
+use crate::value::{Kind, Record};
+use crate::worker::protocol::Request;
+use crate::worker::screen::{Shown, VNC};
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+pub static OPERATIONS: &[Operation] = &[
+    Operation {
+        cmdlet: "Save-VMScreenshot",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "screenshot",
+            doc: "Save what is on the screen as a PNG file; without a file, print its text.",
+            view: View::Text,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/vms/{VMName}/screenshot" },
+        doc: "Saves what a running virtual machine's screen shows as a PNG file, and tells its size and, of a text mode, its text. Without a path no file is written.",
+        parameters: &[&VSTD, FILE],
+        prints: Prints::Always,
+        result: Some(Kind::VMScreen),
+        impact: Impact::None,
+        run: save,
+    },
+    Operation {
+        cmdlet: "Send-VMKey",
+        aliases: &["Send-VMText"],
+        verbs: &[Verb {
+            name: "type",
+            doc: "Type text and keys like {enter}, {ctrl+alt+del}.",
+            view: View::Table,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/vms/{VMName}/keys" },
+        doc: "Types on a running virtual machine's keyboard, which has the US layout. Keys with names stand in braces: {enter} {esc} {tab} {backspace} {space} {del} {ins} {home} {end} {pgup} {pgdn} {up} {down} {left} {right} {f1} to {f12} {caps} {num} {scroll} {print} {pause} {menu} {shift} {ctrl} {alt} {altgr} {win}; several are held together with a plus: {ctrl+alt+del} {ctrl+c}. A brace itself is {{.",
+        parameters: &[&VSTD, TEXT],
+        prints: Prints::Never,
+        result: None,
+        impact: Impact::Change,
+        run: send,
+    },
+    Operation {
+        cmdlet: "Get-VMScreen",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "screen",
+            doc: "Say how to watch and use the screen (VNC).",
+            view: View::List,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Get, route: "/vms/{VMName}/screen" },
+        doc: "Tells where a running virtual machine's screen is (VNC on a Unix socket that is its owner's), and how to look at it.",
+        parameters: &[&VSTD],
+        prints: Prints::Always,
+        result: Some(Kind::VMScreen),
+        impact: Impact::None,
+        run: tell,
+    },
+];
+
+const FILE: &[Parameter] = &[path("Path", "A PNG file; one that is there is replaced.").at(1).positional()];
+const TEXT: &[Parameter] =
+    &[text("Text", "What is typed, as in 'root{enter}'.").required().at(1).positional()];
+
+fn save(call: &mut Call<'_>) -> Result<(), Failure> {
+    let configs = vms(call, Ambiguity::Refused)?;
+    let path = call.arguments.text("Path").filter(|path| !path.is_empty());
+    let path = path.map(super::disk::absolute).transpose()?;
+    if path.is_some() && configs.len() > 1 {
+        return Err(Failure::invalid("One file takes the screen of one virtual machine; give one name."));
+    }
+    call.each(configs, |call, config| {
+        let shown = call.host.screen(&config)?;
+        if let Some(path) = &path {
+            write(path, &shown)?;
+        }
+        call.give(record(&config, &shown, path.as_ref()));
+        Ok(())
+    });
+    Ok(())
+}
+
+fn record(config: &Config, shown: &Shown, path: Option<&PathBuf>) -> Record {
+    Record::new(Kind::VMScreen)
+        .with("VMName", config.name.as_str())
+        .with("Width", shown.width)
+        .with("Height", shown.height)
+        .with("Path", path.map(|path| path.display().to_string()))
+        .with("Text", shown.text.clone())
+        .with("VMId", config.id)
+}
+
+/// The file as a whole. A file of another kind stays.
+fn write(path: &Path, shown: &Shown) -> Result<(), Failure> {
+    let name = path.display().to_string();
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::invalid(format!("The picture '{name}' cannot be written: {error}.")).about(&name)
+    };
+    if fs::symlink_metadata(path).is_ok() && !is_png(path) {
+        return Err(Failure::invalid(format!(
+            "There is a file '{name}' that is no PNG picture; name another."
+        ))
+        .about(&name));
+    }
+    let png = encode(shown).map_err(|error| failed(&error))?;
+    atomic::write(path, &png).map_err(|error| failed(&error))
+}
+
+fn is_png(path: &Path) -> bool {
+    const SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
+    let mut start = [0; 8];
+    let plain = fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
+    plain
+        && fs::File::open(path).and_then(|mut file| file.read_exact(&mut start)).is_ok()
+        && start == SIGNATURE
+}
+
+fn encode(shown: &Shown) -> Result<Vec<u8>, png::EncodingError> {
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, shown.width, shown.height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.write_header()?.write_image_data(&shown.pixels)?;
+    Ok(bytes)
+}
+
+fn send(call: &mut Call<'_>) -> Result<(), Failure> {
+    let events = keys::parse(call.arguments.text("Text").unwrap_or_default())?;
+    let keys = keys::pack(&events);
+    let configs = vms(call, Ambiguity::Refused)?;
+    call.each(configs, |call, config| {
+        if call.should("type on the keyboard of", &config.name) {
+            call.host.running(&config)?;
+            call.host.ask(&config, &Request::Keys { keys: keys.clone() })?;
+        }
+        Ok(())
+    });
+    Ok(())
+}
+
+fn tell(call: &mut Call<'_>) -> Result<(), Failure> {
+    let configs = vms(call, Ambiguity::Refused)?;
+    call.each(configs, |call, config| {
+        let shown = call.host.screen(&config)?;
+        let socket = socket(call.host, &config);
+        let viewer = format!("vncviewer {}", quoted(&socket));
+        let record = Record::new(Kind::VMScreen)
+            .with("VMName", config.name.as_str())
+            .with("Width", shown.width)
+            .with("Height", shown.height)
+            .with("Socket", socket)
+            .with("Viewer", viewer)
+            .with("VMId", config.id);
+        call.give(record);
+        Ok(())
+    });
+    Ok(())
+}
+
+fn socket(host: &Host, config: &Config) -> String {
+    host.store.directory(config.id).join(VNC).display().to_string()
+}
+
+/// For a shell.
+fn quoted(path: &str) -> String {
+    let plain = |one: char| one.is_ascii_alphanumeric() || "/._-".contains(one);
+    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown() -> Shown {
+        Shown { width: 2, height: 1, pixels: vec![1, 2, 3, 4, 5, 6], text: None }
+    }
+
+    #[test]
+    fn a_picture_comes_out_of_its_file_as_it_went_in() {
+        let png = encode(&shown()).unwrap();
+        let mut reader = png::Decoder::new(std::io::Cursor::new(png)).read_info().unwrap();
+        let mut pixels = [0; 6];
+        reader.next_frame(&mut pixels).unwrap();
+        assert_eq!(pixels, [1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_picture_replaces_a_picture_and_nothing_else() {
+        let scratch = crate::scratch::Scratch::new();
+        let path = scratch.path().join("out.png");
+        write(&path, &shown()).unwrap();
+        write(&path, &shown()).unwrap();
+        fs::write(&path, "a letter").unwrap();
+        assert!(write(&path, &shown()).unwrap_err().message.contains("is no PNG picture"));
+        assert_eq!(fs::read(&path).unwrap(), b"a letter");
+    }
+
+    #[test]
+    fn a_path_is_one_word_for_a_shell() {
+        assert_eq!(quoted("/a/b-c.sock"), "/a/b-c.sock");
+        assert_eq!(quoted("/a b/c'd"), r"'/a b/c'\''d'");
+    }
+}
