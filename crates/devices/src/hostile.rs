@@ -161,7 +161,7 @@ fn machine() -> Machine {
     let router = chipset::PirqRouter::new((0..16).map(|irq| irqs.line(irq)).collect());
     pci.add_function(10, 0, shared(chipset::IsaBridge::piix3(router))).unwrap();
     pci.add_function(10, 1, shared(chipset::HostBridge::i440fx())).unwrap();
-    let (function, legacy, screen) = display::display(&memory).unwrap();
+    let display::Parts { function, legacy, screen } = display::display(&memory).unwrap();
     pci.add(11, function).unwrap();
     pci.assign(&WINDOWS).unwrap();
     let mut bus = SystemBus::new();

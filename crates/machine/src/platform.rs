@@ -79,7 +79,8 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
     let keyboard = add_keyboard(around, &mut bus, &wire)?;
     bus.add(shared(Port92::new(around.power.clone())), &acpi::PORT92_PLACES)?;
     let mut threads = DeviceThreads::new(around.ending.clone(), around.spec.on_thread.clone());
-    let (console, memory, screen) = add_pci(around, &mut bus, &wire, endpoints.console, &mut threads)?;
+    let OnPci { console, memory, screen } =
+        add_pci(around, &mut bus, &wire, endpoints.console, &mut threads)?;
     if around.spec.test_devices {
         add_test_devices(around, &mut bus, &wire)?;
     }
@@ -182,6 +183,13 @@ fn rng_slot(board: Board) -> u8 {
 /// Where the console is, if asked for; only kernels that are started directly are asked about it.
 const CONSOLE: u8 = 2;
 
+/// What others reach of PCI's functions.
+struct OnPci {
+    console: Option<ConsoleInput>,
+    memory: Option<MemoryControl>,
+    screen: Option<Screen>,
+}
+
 /// PCI with its functions: the random source in the first slot, the console in the next if asked for, then the disks.
 fn add_pci(
     around: &Surroundings,
@@ -189,7 +197,7 @@ fn add_pci(
     wire: &Wires,
     console_output: Option<Box<dyn Write + Send>>,
     threads: &mut DeviceThreads,
-) -> Result<(Option<ConsoleInput>, Option<MemoryControl>, Option<Screen>), MachineError> {
+) -> Result<OnPci, MachineError> {
     let rng_slot = rng_slot(around.layout.board);
     let pci = pci_bus(around, wire)?;
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
@@ -213,7 +221,7 @@ fn add_pci(
     let control = around.spec.most_memory.map(|_| add_memory(around, &pci, threads)).transpose()?;
     let screen = add_display(around, bus, &pci)?;
     place_pci(around, bus, &pci)?;
-    Ok((input, control, screen))
+    Ok(OnPci { console: input, memory: control, screen })
 }
 
 /// The display, where memory has room for it.
@@ -223,7 +231,8 @@ fn add_display(
     pci: &Arc<PciBus>,
 ) -> Result<Option<Screen>, MachineError> {
     const SLOT: u8 = 19;
-    let Some((function, legacy, screen)) = display::display(&around.memory) else { return Ok(None) };
+    let Some(parts) = display::display(&around.memory) else { return Ok(None) };
+    let display::Parts { function, legacy, screen } = parts;
     pci.add(SLOT, function)?;
     bus.add(legacy, &display::PLACES)?;
     Ok(Some(screen))

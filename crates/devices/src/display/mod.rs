@@ -41,11 +41,18 @@ impl Screen {
     }
 }
 
-/// A display: its PCI function, what it has at fixed places, and its screen. `None` where memory has no aperture.
-pub fn display(memory: &Arc<Memory>) -> Option<(Arc<Mutex<Display>>, Arc<Mutex<Legacy>>, Screen)> {
+/// A display: its PCI function, what it has at fixed places, and its screen.
+pub struct Parts {
+    pub function: Arc<Mutex<Display>>,
+    pub legacy: Arc<Mutex<Legacy>>,
+    pub screen: Screen,
+}
+
+/// `None` where memory has no aperture.
+pub fn display(memory: &Arc<Memory>) -> Option<Parts> {
     let vga = Arc::new(Mutex::new(Vga::new(memory.aperture()?.clone())));
     let function = shared(Display::new(vga.clone(), memory.clone()));
-    Some((function, shared(Legacy(vga.clone())), Screen(vga)))
+    Some(Parts { function, legacy: shared(Legacy(vga.clone())), screen: Screen(vga) })
 }
 
 /// The PCI function.

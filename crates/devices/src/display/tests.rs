@@ -12,7 +12,7 @@ struct Machine {
 
 fn machine() -> Machine {
     let memory = Arc::new(Memory::with_aperture(&[(0, 0xa_0000)], None, MEMORY).unwrap());
-    let (function, legacy, screen) = display(&memory).unwrap();
+    let Parts { function, legacy, screen } = display(&memory).unwrap();
     let legacy = Legacy(lock(&legacy).0.clone());
     Machine { memory, function, legacy, screen }
 }
