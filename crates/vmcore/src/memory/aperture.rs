@@ -122,6 +122,7 @@ mod tests {
     use vm_memory::{Bytes, GuestAddress};
 
     const MIB: u64 = 1 << 20;
+    const FRAME: u64 = (16 * MIB) >> 12;
 
     fn memory() -> Memory {
         Memory::with_aperture(&[(0, MIB)], None, 2 * MIB).unwrap()
@@ -155,20 +156,20 @@ mod tests {
         let memory = memory();
         memory.place_aperture(Some(16 * MIB));
         let before = memory.departures();
-        memory.watch().set(16 * MIB >> 12, Reason::Code, true);
+        memory.watch().set(FRAME, Reason::Code, true);
         memory.place_aperture(Some(16 * MIB));
         assert_eq!(memory.departures(), before);
         memory.place_aperture(Some(64 * MIB));
-        assert_eq!((memory.departures(), memory.watch().take()), (before + 1, vec![16 * MIB >> 12]));
+        assert_eq!((memory.departures(), memory.watch().take()), (before + 1, vec![FRAME]));
     }
 
     #[test]
     fn what_the_device_writes_into_a_watched_page_is_reported() {
         let memory = memory();
         memory.place_aperture(Some(16 * MIB));
-        memory.watch().set((16 * MIB >> 12) + 1, Reason::Code, true);
+        memory.watch().set(FRAME + 1, Reason::Code, true);
         memory.aperture().unwrap().write(4096, &[1]);
-        assert_eq!(memory.watch().take(), [(16 * MIB >> 12) + 1]);
+        assert_eq!(memory.watch().take(), [FRAME + 1]);
     }
 
     #[test]
