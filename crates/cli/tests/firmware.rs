@@ -110,6 +110,13 @@ fn linux_without_acpi_finds_its_disk_by_the_pic_and_turns_the_machine_off() {
     assert!(said.contains("XT-PIC"), "{said}");
 }
 
+/// ACPI is told that the PIC is in use, and says where PCI's wires end there.
+#[test]
+fn linux_without_a_local_apic_finds_its_disk_by_the_pic() {
+    let said = finds_its_disk("nolapic", "nolapic", "grep XT-PIC.*virtio /proc/interrupts");
+    assert!(said.contains("XT-PIC"), "{said}");
+}
+
 /// It takes none of the places that BARs have then, and chooses others.
 #[test]
 fn linux_that_does_not_ask_acpi_about_pci_finds_its_disk() {

@@ -6,6 +6,7 @@
 use crate::boundary::guard;
 use crate::cpu::{BusRef, Cpu, Privilege};
 use crate::fault::Fault;
+use crate::msr::counters::Retired;
 use crate::svm::Virtual;
 use crate::{event, inspect, signal, slow, svm};
 use iced_x86::{Decoder, FlowControl};
@@ -15,7 +16,7 @@ use ireko_translate::block::DECODER_OPTIONS;
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{lookup, privilege, refill, repeat, state};
 use ireko_vmcore::{Bus, Halt, Stop};
-use ireko_x86::bits::{cr0, debugctl, dr6, rflags};
+use ireko_x86::bits::{cr0, debugctl, dr6, efer, rflags};
 use ireko_x86::exception::{Exception, vector};
 use ireko_x86::regs::{gpr, seg};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -414,6 +415,7 @@ impl Cpu {
         let recorded = self.regs.debugctl & debugctl::LBR != 0;
         self.shadow
             || recorded
+            || self.msrs.counters.exact()
             || self.regs.rflags & (rflags::TF | rflags::RF) != 0
             || crate::system::debug::armed(self)
     }
@@ -476,13 +478,20 @@ impl Cpu {
         let seen = if crate::system::debug::data_armed(self) { Key::PLAIN } else { 0 };
         self.touched = 0;
         let waiting = std::mem::take(&mut self.held_traps);
-        let branches = self.regs.debugctl & (debugctl::LBR | debugctl::BTF) != 0;
+        let branches =
+            self.regs.debugctl & (debugctl::LBR | debugctl::BTF) != 0 || self.msrs.counters.branches();
+        let retired = self.msrs.counters.exact().then(|| self.to_retire());
         let decoded = if branches { self.decode_at_rip() } else { None };
         let block = self.run_alone(seen)?;
         if shadow && !self.code.stepped_routine(block) {
             self.shadow = false;
         }
         let insn = decoded.or_else(|| self.code.first_instruction(block));
+        if let Some(retired) = retired {
+            let branch = insn.is_some_and(|i| i.flow_control() != FlowControl::Next);
+            let missed = insn.is_some_and(|i| missed(&i, start, self.regs.rip));
+            self.msrs.counters.retire(Retired { branch, missed, ..retired });
+        }
         if self.regs.rflags & rflags::RF != 0 && !is_iret(insn) {
             self.regs.rflags &= !rflags::RF;
         }
@@ -496,6 +505,12 @@ impl Cpu {
             None => met,
         };
         if bits != 0 { Err(Exception::debug(bits).into()) } else { Ok(()) }
+    }
+
+    /// What the counters have to know of the instruction at RIP before it is done.
+    fn to_retire(&self) -> Retired {
+        let guest = (self.regs.efer & efer::SVME != 0).then(|| self.control().is_some());
+        Retired { user: self.regs.cpl == 3, guest, branch: false, missed: false }
     }
 
     /// The instruction at RIP, if its bytes are in memory.
@@ -534,6 +549,13 @@ impl Cpu {
             self.counters
         )
     }
+}
+
+/// Whether a conditional branch at `start` that led to `rip` went against "backward is taken, forward is not".
+fn missed(insn: &iced_x86::Instruction, start: u64, rip: u64) -> bool {
+    let taken = rip == insn.near_branch_target();
+    let backward = insn.near_branch_target() <= start;
+    insn.flow_control() == FlowControl::ConditionalBranch && taken != backward
 }
 
 fn is_iret(insn: Option<iced_x86::Instruction>) -> bool {

@@ -65,8 +65,9 @@ impl Model {
         if lacks.is_empty() {
             return Ok(Self::amd_on(host, spec));
         }
+        let without: String = lacks.iter().map(|lack| format!(",-{}", lack.to_lowercase())).collect();
         Err(format!(
-            "the processor {name} cannot be had here: it has {}, which this machine cannot give; `ireko cpus` lists those that can be had",
+            "the processor {name} cannot be had here: it has {}, which this machine cannot give; `ireko cpus` lists those that can be had, and `{without}` behind the name leaves that out",
             lacks.join(", ")
         ))
     }

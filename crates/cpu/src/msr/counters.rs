@@ -1,8 +1,8 @@
 //! The performance counters (APM vol. 2, 13.2): the four that every AMD64 processor has, PerfEvtSel0-3 and PerfCtr0-3, and
 //! two more with PERFCTR_CORE.
 //!
-//! Translated code counts nothing, so what counts is time: cycles are ticks of the time-stamp counter, and an instruction is
-//! taken to last one. Other events are never met. No interrupt comes at an overflow.
+//! Translated code counts nothing. Cycles are ticks of the time-stamp counter; while instructions or branches are counted, each
+//! instruction is done alone ([`Counters::exact`]): right, and slow. Other events are never met. No interrupt comes at an overflow.
 
 use ireko_x86::msr::{PERF_CTR_FIRST, PERF_EVENT_FIRST};
 
@@ -16,10 +16,31 @@ const SELECT_BITS: u64 = 0x0000_030f_ffd7_ffff;
 const ENABLE: u64 = 1 << 22;
 /// USR and OS: at which privilege it counts.
 const PRIVILEGES: u64 = 3 << 16;
+const USER: u64 = 1 << 16;
+const SYSTEM: u64 = 1 << 17;
+const INVERT: u64 = 1 << 23;
+/// How many events a cycle has to have; an instruction lasts one, at least.
+const LEAST_SHIFT: u64 = 24;
+const GUEST_ONLY: u64 = 1 << 40;
+const HOST_ONLY: u64 = 1 << 41;
 
 /// Events that count (PPR for AMD Family 19h, "Core Performance Monitor Counters").
 const CYCLES: u64 = 0x076;
 const INSTRUCTIONS: u64 = 0x0c0;
+const BRANCHES: u64 = 0x0c2;
+const MISSES: u64 = 0x0c3;
+
+/// An instruction that was retired.
+#[derive(Clone, Copy, Debug)]
+pub struct Retired {
+    pub user: bool,
+    /// With EFER.SVME, whether a guest's: only then HG_ONLY means something.
+    pub guest: Option<bool>,
+    pub branch: bool,
+    /// A conditional branch that a processor without memory would have predicted wrongly: backward, and not taken, or forward,
+    /// and taken.
+    pub missed: bool,
+}
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counter {
@@ -30,17 +51,37 @@ struct Counter {
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters([Counter; COUNTERS]);
+pub struct Counters {
+    all: [Counter; COUNTERS],
+    exact: bool,
+    branches: bool,
+}
 
 impl Counter {
-    fn counts(&self) -> bool {
-        let event = self.select & 0xff | self.select >> 24 & 0xf00;
+    /// The event that it counts.
+    fn event(&self) -> Option<u64> {
         let on = self.select & ENABLE != 0 && self.select & PRIVILEGES != 0;
-        on && matches!(event, CYCLES | INSTRUCTIONS)
+        on.then_some(self.select & 0xff | self.select >> 24 & 0xf00)
+    }
+
+    fn counts(&self, what: Retired) -> bool {
+        let event = match self.event() {
+            Some(INSTRUCTIONS) => true,
+            Some(BRANCHES) => what.branch,
+            Some(MISSES) => what.missed,
+            _ => false,
+        };
+        let privilege = self.select & if what.user { USER } else { SYSTEM } != 0;
+        let world = match (what.guest, self.select & (GUEST_ONLY | HOST_ONLY)) {
+            (None, _) | (_, 0) => true,
+            (Some(guest), only) => only & if guest { GUEST_ONLY } else { HOST_ONLY } != 0,
+        };
+        let often = self.select & INVERT == 0 && self.select >> LEAST_SHIFT & 0xff <= 1;
+        event && privilege && world && often
     }
 
     fn read(&self, now: u64) -> u64 {
-        let passed = if self.counts() { now.wrapping_sub(self.since) } else { 0 };
+        let passed = if self.event() == Some(CYCLES) { now.wrapping_sub(self.since) } else { 0 };
         self.base.wrapping_add(passed) & MASK
     }
 
@@ -67,26 +108,44 @@ impl Counters {
     }
 
     pub fn control(&self, index: u32) -> Option<u64> {
-        self.0.get(index as usize).map(|counter| counter.select)
+        self.all.get(index as usize).map(|counter| counter.select)
     }
 
     pub fn set_control(&mut self, index: u32, value: u64, now: u64) -> Option<()> {
-        let counter = self.0.get_mut(index as usize)?;
+        let counter = self.all.get_mut(index as usize)?;
         if value & !SELECT_BITS != 0 {
             return None;
         }
         counter.set(counter.read(now), now);
         counter.select = value;
+        let counted = |event| self.all.iter().any(|counter| counter.event() == Some(event));
+        self.branches = counted(BRANCHES) || counted(MISSES);
+        self.exact = self.branches || counted(INSTRUCTIONS);
         Some(())
+    }
+
+    /// Whether something is counted for which instructions have to be done one by one; and whether branches are.
+    pub fn exact(&self) -> bool {
+        self.exact
+    }
+    pub fn branches(&self) -> bool {
+        self.branches
+    }
+
+    /// One instruction was done.
+    pub fn retire(&mut self, what: Retired) {
+        for counter in self.all.iter_mut().filter(|counter| counter.counts(what)) {
+            counter.base = counter.base.wrapping_add(1) & MASK;
+        }
     }
 
     /// RDPMC.
     pub fn count(&self, index: u32, now: u64) -> Option<u64> {
-        self.0.get(index as usize).map(|counter| counter.read(now))
+        self.all.get(index as usize).map(|counter| counter.read(now))
     }
 
     pub fn set(&mut self, index: u32, value: u64, now: u64) -> Option<()> {
-        self.0.get_mut(index as usize)?.set(value, now);
+        self.all.get_mut(index as usize)?.set(value, now);
         Some(())
     }
 }
@@ -122,7 +181,7 @@ mod tests {
     #[test]
     fn what_was_counted_stays_when_counting_ends() {
         let mut counters = Counters::default();
-        counters.write(PERF_EVENT_FIRST, ON | INSTRUCTIONS, 100).unwrap();
+        counters.write(PERF_EVENT_FIRST, ON | CYCLES, 100).unwrap();
         counters.write(PERF_EVENT_FIRST, 0, 350).unwrap();
         assert_eq!(counters.read(PERF_CTR_FIRST, 9999), Some(250));
     }
@@ -142,5 +201,53 @@ mod tests {
     #[test]
     fn there_are_six() {
         assert_eq!((Counters::default().count(5, 0), Counters::default().count(6, 0)), (Some(0), None));
+    }
+
+    fn retired(select: u64, what: Retired) -> Option<u64> {
+        let mut counters = Counters::default();
+        counters.set_control(0, select, 0).unwrap();
+        counters.retire(what);
+        counters.count(0, 1000)
+    }
+
+    const PLAIN: Retired = Retired { user: true, guest: None, branch: false, missed: false };
+
+    #[test]
+    fn instructions_and_branches_are_counted_one_by_one() {
+        let branch = Retired { branch: true, missed: true, ..PLAIN };
+        let of = |event| [PLAIN, branch].map(|what| retired(ON | event, what));
+        assert_eq!([of(INSTRUCTIONS), of(BRANCHES)], [[Some(1), Some(1)], [Some(0), Some(1)]]);
+        assert_eq!(of(MISSES), [Some(0), Some(1)]);
+    }
+
+    #[test]
+    fn what_is_counted_is_by_privilege_and_world() {
+        let of = |bits, what| retired(ENABLE | INSTRUCTIONS | bits, what);
+        let guest = |guest| Retired { guest: Some(guest), ..PLAIN };
+        assert_eq!((of(USER, PLAIN), of(SYSTEM, PLAIN)), (Some(1), Some(0)));
+        let only = |bits| [guest(false), guest(true)].map(|what| of(USER | bits, what));
+        assert_eq!(only(GUEST_ONLY), [Some(0), Some(1)]);
+        assert_eq!(only(HOST_ONLY), [Some(1), Some(0)]);
+        assert_eq!(of(USER | GUEST_ONLY, PLAIN), Some(1));
+    }
+
+    /// One instruction a cycle is never two.
+    #[test]
+    fn a_count_mask_is_heeded() {
+        let of = |least: u64| retired(ON | INSTRUCTIONS | least << LEAST_SHIFT, PLAIN);
+        assert_eq!([of(0), of(1), of(2)], [Some(1), Some(1), Some(0)]);
+    }
+
+    #[test]
+    fn only_instructions_and_branches_need_them_one_by_one() {
+        let mut counters = Counters::default();
+        let mut with = |select| {
+            counters.set_control(3, select, 0).unwrap();
+            counters.exact()
+        };
+        assert_eq!(
+            [ON | CYCLES, ON | BRANCHES, INSTRUCTIONS, ON | INSTRUCTIONS].map(&mut with),
+            [false, true, false, true]
+        );
     }
 }

@@ -83,7 +83,7 @@ pub fn read_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
 
 pub fn write_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
     cpu.msrs.counters.write(number, value, cpu.tsc.read())?;
-    Some(Next::Advance)
+    Some(Next::Resync)
 }
 
 /// PERFCTR_CORE's numbers: control and count in turn.
@@ -102,7 +102,7 @@ pub fn write_core_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next
     let (index, control) = core_counter(number);
     let counters = &mut cpu.msrs.counters;
     if control { counters.set_control(index, value, now) } else { counters.set(index, value, now) }?;
-    Some(Next::Advance)
+    Some(Next::Resync)
 }
 
 // ---- speculation: taken, and nothing to do (APM vol. 2, 3.2.9) ----

@@ -1,14 +1,15 @@
 //! The devices that cannot be found otherwise (ACPI 6.5, chapters 6 and 19).
 
 use super::{OEM, OEM_REVISION, OEM_TABLE, PCI_GSI, PCI_GSIS};
-use crate::layout::Layout;
+use crate::layout::{Board, Layout};
+use crate::pirq;
 use crate::spec::MIB;
-use acpi_tables::Aml;
 use acpi_tables::aml::{
-    AddressSpace, AddressSpaceCacheable, Device, EISAName, IO, Interrupt, Memory32Fixed, Name, Package,
-    ResourceTemplate, Scope, ZERO,
+    AddressSpace, AddressSpaceCacheable, Arg, Device, EISAName, Equal, IO, If, Interrupt, Memory32Fixed,
+    Method, Name, Package, Path, ResourceTemplate, Return, Scope, Store, ZERO,
 };
 use acpi_tables::sdt::Sdt;
+use acpi_tables::{Aml, AmlSink};
 use ireko_devices::{acpi as pm, i8042};
 
 const HEADER: u32 = 36;
@@ -23,6 +24,7 @@ pub fn table(layout: &Layout) -> Vec<u8> {
     }
     sleep(&mut dsdt, "_S5_", pm::SLP_TYP_S5);
     let name = |hid: &'static str| Name::new("_HID".into(), &EISAName::new(hid));
+    add_mode(&mut dsdt);
     add_pci(&mut dsdt, layout);
     add_device(&mut dsdt, "COM1", vec![&name("PNP0501"), &ports_and_interrupt(0x3f8, 8, 4), &uid(1)]);
     add_device(&mut dsdt, "RTC_", vec![&name("PNP0B00"), &ports_and_interrupt(0x70, 2, 8)]);
@@ -74,7 +76,28 @@ fn add_pci(dsdt: &mut Sdt, layout: &Layout) {
     let (express, conventional) = (EISAName::new("PNP0A08"), EISAName::new("PNP0A03"));
     let hid = Name::new("_HID".into(), if layout.pci_ecam().is_some() { &express } else { &conventional });
     let cid = Name::new("_CID".into(), &conventional);
-    add_device(dsdt, "PCI0", vec![&hid, &cid, &uid(0), &windows(layout), &routing()]);
+    let io_apic = Routing::new(|slot| PCI_GSI + slot % PCI_GSIS);
+    let named = Name::new("_PRT".into(), &io_apic);
+    if layout.board != Board::Direct {
+        return add_device(dsdt, "PCI0", vec![&hid, &cid, &uid(0), &windows(layout), &named]);
+    }
+    let pic = Routing::new(|slot| pirq::irq(slot as u8).into());
+    let mode = mode();
+    let in_pic_mode = Equal::new(&mode, &ZERO);
+    let (for_pic, for_io_apic) = (Return::new(&pic), Return::new(&io_apic));
+    let chosen = If::new(&in_pic_mode, vec![&for_pic]);
+    let method = Method::new("_PRT".into(), 0, false, vec![&chosen, &for_io_apic]);
+    add_device(dsdt, "PCI0", vec![&hid, &cid, &uid(0), &windows(layout), &method]);
+}
+
+/// Where a system says which interrupt controllers it uses: 0 is the PIC (ACPI 6.5, 5.8.1).
+fn mode() -> Path {
+    Path::new("\\PICM")
+}
+
+fn add_mode(dsdt: &mut Sdt) {
+    Name::new(mode(), &ZERO).to_aml_bytes(dsdt);
+    Method::new("\\_PIC".into(), 1, false, vec![&Store::new(&mode(), &Arg(0))]).to_aml_bytes(dsdt);
 }
 
 fn windows(layout: &Layout) -> Name {
@@ -92,12 +115,18 @@ fn windows(layout: &Layout) -> Name {
 }
 
 /// INTA# of each slot to its GSI (ACPI 6.5, 6.2.13).
-fn routing() -> Name {
-    let address = |slot: u32| slot << 16 | 0xffff;
-    let numbers: Vec<_> = (1..PCI_SLOTS).map(|slot| (address(slot), PCI_GSI + slot % PCI_GSIS)).collect();
-    let entries: Vec<_> = numbers
-        .iter()
-        .map(|(address, gsi)| Package::new(vec![address as &dyn Aml, &ZERO, &ZERO, gsi as &dyn Aml]))
-        .collect();
-    Name::new("_PRT".into(), &Package::new(entries.iter().map(|e| e as &dyn Aml).collect()))
+struct Routing(Vec<(u32, u32)>);
+
+impl Routing {
+    fn new(irq: impl Fn(u32) -> u32) -> Self {
+        Self((1..PCI_SLOTS).map(|slot| (slot << 16 | 0xffff, irq(slot))).collect())
+    }
+}
+
+impl Aml for Routing {
+    fn to_aml_bytes(&self, sink: &mut dyn AmlSink) {
+        let entry = |(address, irq)| Package::new(vec![address as &dyn Aml, &ZERO, &ZERO, irq as &dyn Aml]);
+        let entries: Vec<_> = self.0.iter().map(|(address, irq)| entry((address, irq))).collect();
+        Package::new(entries.iter().map(|e| e as &dyn Aml).collect()).to_aml_bytes(sink);
+    }
 }
