@@ -51,7 +51,7 @@ pub fn engine_has(feature: CpuidFeature) -> bool {
         INTEL8086 | INTEL186 | INTEL286 | INTEL386 | INTEL486 | X64 | CPUID | MSR | TSC | RDPMC | CMOV
         | PAUSE | MULTIBYTENOP | FPU | FPU287 | FPU387 | CX8 | CMPXCHG16B | MMX | SSE | SSE2 | SSE3
         | SSSE3 | SSE4_1 | SSE4_2 | POPCNT | FXSR | SYSCALL | SEP | SVM | SMM | CLFSH | PREFETCHW
-        | INVPCID | PKU | MONITOR | FSGSBASE | RDTSCP | RDPID | SMAP | SKINIT | SKINIT_or_SVM => true,
+        | INVPCID | PKU | MONITOR | FSGSBASE | RDTSCP | RDPID | SMAP | SKINIT_or_SVM => true,
         AVX | AVX2 | FMA | F16C | BMI1 | BMI2 | LZCNT | MOVBE => true,
         AES => host!("aes"),
         PCLMULQDQ => host!("pclmulqdq"),

@@ -201,12 +201,6 @@ fn set_gif(cpu: &mut Cpu, on: bool) {
     }
 }
 
-/// CPUID does not offer SKINIT, so it is #UD (APM vol. 3, SKINIT), after a hypervisor's word.
-pub fn skinit(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
-    permitted(cpu, Intercept::Skinit)?;
-    Err(Fault::ud())
-}
-
 /// Forgets the page at rAX for the ASID in ECX.
 pub fn invlpga(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     permitted(cpu, Intercept::Invlpga)?;

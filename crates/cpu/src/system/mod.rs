@@ -126,7 +126,6 @@ fn other_system(mnemonic: Mnemonic) -> Option<Routine> {
         Vmmcall => svm::vmmcall,
         Stgi => svm::stgi,
         Clgi => svm::clgi,
-        Skinit => svm::skinit,
         Invlpga => svm::invlpga,
         Rdpkru => keys::rdpkru,
         Wrpkru => keys::wrpkru,

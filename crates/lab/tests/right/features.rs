@@ -204,6 +204,12 @@ fn the_components_in_use_are_told_with_their_feature_only() {
     assert_eq!(ends(&mut board(), &code), (UD, 8));
 }
 
+/// APM vol. 3, SKINIT: its own bit, which no processor of ours has; then no intercept comes before the exception.
+#[test]
+fn skinit_is_undefined() {
+    assert_eq!(ends(&mut board(), &[0x0f, 0x01, 0xde]), (UD, 0));
+}
+
 /// A named model's processor is as its silicon was: no LAHF, POPCNT or RDTSCP in kvm64.
 #[test]
 fn a_named_model_has_no_more_instructions_than_it_shows() {
