@@ -1,5 +1,6 @@
 //! What the manuals say of single instructions, on the whole processor: each was once answered wrongly.
 
+mod avx512;
 mod features;
 mod keys;
 mod la57;
