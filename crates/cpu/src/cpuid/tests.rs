@@ -254,12 +254,23 @@ fn a_named_model_has_what_it_is_known_for_and_no_more() {
     assert_eq!(of(f::FSRM), [false, false, false, true]);
 }
 
-/// AMD's revision guides: 7001 is 17h 1 2, 7002 is 17h 31h 0, 7003 is 19h 1 1; Opteron 6300 is 15h 2 0.
+/// AMD's revision guides: 7001 is 17h 1 2, 7002 is 17h 31h 0, 7003 is 19h 1 1; 9004 is 19h 11h 0; Opteron 6300 is 15h 2 0.
 #[test]
 fn signatures_are_those_of_the_parts() {
     let signature = |name| Model::amd_on(&RICH, &named(name)).leaf(1, 0)[EAX];
-    let parts = ["EPYC", "EPYC-Rome", "EPYC-Milan", "Opteron_G5"].map(signature);
-    assert_eq!(parts, [0x0080_0f12, 0x0083_0f10, 0x00a0_0f11, 0x0060_0f20]);
+    let parts = ["EPYC", "EPYC-Rome", "EPYC-Milan", "EPYC-Genoa", "Opteron_G5"].map(signature);
+    assert_eq!(parts, [0x0080_0f12, 0x0083_0f10, 0x00a0_0f11, 0x00a1_0f10, 0x0060_0f20]);
+}
+
+/// The psABI's v4 is five parts of AVX-512; Zen 4 has more of them, but not FP16.
+#[test]
+fn avx_512_is_zen_4s_and_the_fourth_baselines() {
+    let has = |name, feature| Model::amd_on(&RICH, &named(name)).has(feature);
+    let of = |feature| ["x86-64-v3", "EPYC-Milan", "x86-64-v4", "EPYC-Genoa"].map(|name| has(name, feature));
+    assert_eq!(of(f::AVX512F), [false, false, true, true]);
+    assert_eq!(of(f::AVX512VL), [false, false, true, true]);
+    assert_eq!(of(f::AVX512_BF16), [false, false, false, true]);
+    assert_eq!(of(f::AVX512_FP16), [false; 4]);
 }
 
 #[test]

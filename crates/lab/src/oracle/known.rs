@@ -3,7 +3,7 @@
 
 use super::case::Case;
 use super::state::Outcome;
-use iced_x86::{CpuidFeature, Instruction, Mnemonic, OpKind};
+use iced_x86::{CpuidFeature, Instruction, Mnemonic, OpKind, Register};
 use ireko_cpu::cpuid::host::Host;
 use ireko_cpu::isa::SETS;
 
@@ -17,7 +17,7 @@ pub struct Seen<'a> {
 
 type Row = (&'static str, fn(&Seen) -> bool);
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row; 11] = [
     (
         "a fault in a repeated SCAS or CMPS leaves the last comparison's flags on AMD's, those from before it on Intel's",
         |s| {
@@ -60,6 +60,17 @@ const ROWS: [Row; 10] = [
         let high = |i: &Instruction| i.is_vsib() && i.memory_index().number() >= 16;
         s.native.end.vector == 6 && s.at_end(high)
     }),
+    (
+        "Bochs 2.7 leaves the upper half of a gather's destination that is half as long as its indices (SDM vol. 2, VGATHERQPS: zeros)",
+        |s| {
+            let half = |i: &Instruction| {
+                i.is_vsib()
+                    && i.op_mask() != Register::None
+                    && i.op0_register().size() < i.memory_index().size()
+            };
+            s.native.end.vector == 3 && s.has(half) && s.differences.iter().all(|d| d.starts_with("zmm"))
+        },
+    ),
     ("an ignored segment prefix chooses between #SS and #GP", |s| {
         s.vectors(13, &[12]) || s.vectors(12, &[13])
     }),

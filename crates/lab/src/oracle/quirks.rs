@@ -2,7 +2,7 @@
 
 use super::case::Case;
 use super::state::Outcome;
-use iced_x86::{FlowControl, Instruction, Mnemonic, Register};
+use iced_x86::{EncodingKind, FlowControl, Instruction, Mnemonic, Register};
 
 /// What of an outcome counts.
 #[derive(Clone, Copy, Debug)]
@@ -30,8 +30,10 @@ pub fn counts(case: &Case, native: &Outcome) -> Counts {
         // is read first.
         end: !(masked_move(insn) || compares_two(insn) || jumps(insn) && native.end.vector == 13),
         // Which byte of a large or partial operand is reported depends on how the access is split.
-        cr2_offset: !(masked_move(insn) || large(insn) || compares_two(insn))
-            && insn.op_mask() == Register::None,
+        cr2_offset: !(masked_move(insn)
+            || large(insn)
+            || compares_two(insn)
+            || insn.code().encoding() == EncodingKind::EVEX),
         // An MMX instruction may have made its transition of the x87 state before its operand faults.
         x87: !uses_mmx(insn),
         // The conversion may have set its flags before its store faults.

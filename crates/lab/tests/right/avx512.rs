@@ -68,6 +68,8 @@ fn its_state_goes_to_memory_and_comes_back() {
             let pieces = [FILL, TOUCH, save, CLEAR, XRSTOR, STORE];
             assert_eq!(ends(&mut board, &pieces, DATA, 0, 0xe7), (UD, length(&pieces), 0), "{options:?}");
             let word = |at: u64| board.peek(DATA_AT + at);
+            let (state, format) = (word(0x200), word(0x208));
+            assert_eq!(state & 0xe4, 0xe4, "XSTATE_BV, XCOMP_BV {format:#x} {options:?}");
             let twice = PATTERN << 32 | PATTERN;
             assert_eq!([word(RESULT), word(RESULT + 56)], [u64::MAX; 2], "ZMM31 {options:?}");
             assert_eq!([word(RESULT + 64), word(RESULT + 120)], [twice; 2], "ZMM5 {options:?}");
