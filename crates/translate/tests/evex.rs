@@ -20,9 +20,8 @@ const BROADCAST: &[u8] = &[0x62, 0xc2, 0x7d, 0x48, 0x7c, 0xe5];
 const GATHER: &[u8] = &[0x62, 0xf2, 0x7d, 0x49, 0x90, 0x04, 0x08];
 const ALL: [&[u8]; 7] = [LOAD, STORE, KMOV, KORTEST, ROUNDED, BROADCAST, GATHER];
 
-fn translate(bytes: &[u8], key: u32) -> Translated {
-    let env = Env { routine: |code| code.mnemonic() == iced_x86::Mnemonic::Vpgatherdd, feature: |_| true };
-    let request = Request {
+fn request(bytes: &[u8], key: u32) -> Request<'_> {
+    Request {
         bytes,
         rip: 0x1000,
         in_page: bytes.len(),
@@ -31,7 +30,12 @@ fn translate(bytes: &[u8], key: u32) -> Translated {
         first_site: 0,
         first_link: 0,
         block: 0,
-    };
+    }
+}
+
+fn translate(bytes: &[u8], key: u32) -> Translated {
+    let env = Env { routine: |code| code.mnemonic() == iced_x86::Mnemonic::Vpgatherdd, feature: |_| true };
+    let request = request(bytes, key);
     let made = Translator::new(env).translate(&request).expect("one whole instruction");
     assert_eq!(verify(&request, &made), Ok(()), "{bytes:02x?}");
     made
@@ -98,4 +102,18 @@ fn compressed_displacements_are_unpacked() {
     let access = SiteKind::Access { read: true, write: false, offset: false };
     let code = [0x62, 0xf1, 0x7c, 0x48, 0x10, 0x47, 0x04];
     assert_eq!(sites(&code, ON), [(access, 64)]);
+}
+
+/// The checker counts a masked access as a whole one, in its own copy of the code.
+#[test]
+fn the_checker_wants_the_whole_operand_checked() {
+    // cmp r14, 4096 - 64: with 60 in its place.
+    let (right, wrong) = ([0x49, 0x81, 0xfe, 0xc0, 0x0f, 0, 0], [0x49, 0x81, 0xfe, 0xc4, 0x0f, 0, 0]);
+    for bytes in [LOAD, STORE] {
+        let mut made = translate(bytes, ON);
+        let at = made.code.windows(7).position(|w| w == right).expect("the comparison");
+        made.code[at..at + 7].copy_from_slice(&wrong);
+        let verdict = verify(&request(bytes, ON), &made).expect_err("four bytes short");
+        assert!(verdict.contains("that were checked"), "{verdict}");
+    }
 }
