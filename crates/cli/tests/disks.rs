@@ -1,9 +1,10 @@
 //! Disks that firmware boots: Debian's kernel and busybox behind Debian's GRUB, up to a login, again after a reset, and with a
-//! virtual machine inside.
+//! virtual machine inside; and GRUB's menu on the screen.
 
 mod home;
 mod kernel;
 mod medium;
+mod screen;
 
 use home::Home;
 use medium::{Label, Medium};

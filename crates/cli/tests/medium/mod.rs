@@ -74,18 +74,29 @@ fn tools() -> PathBuf {
 
 impl Medium {
     pub fn new(home: &Home, label: Label) -> Self {
-        fs::create_dir_all(&home.0).unwrap();
-        let (tools, parts) = (tools(), home.0.join("parts"));
+        let parts = home.0.join("parts");
         fs::create_dir_all(&parts).unwrap();
         check(&mut home.command(&["image", "--write", parts.to_str().unwrap()]));
-        let loader = loader(&tools, &parts, label);
+        let loader = loader(&tools(), &parts, label);
+        Self::with_loader(home, label, &loader)
+    }
+
+    /// With a loader that shows a menu on the screen and has nothing to load.
+    pub fn menu(home: &Home, label: Label) -> Self {
+        fs::create_dir_all(home.0.join("parts")).unwrap();
+        let loader = menu_loader(&tools(), &home.0.join("parts"), label);
+        Self::with_loader(home, label, &loader)
+    }
+
+    fn with_loader(home: &Home, label: Label, loader: &Path) -> Self {
+        let (tools, parts) = (tools(), home.0.join("parts"));
         let mut disk = vec![0; (START + LENGTH + TAIL) * SECTOR];
         match label {
-            Label::Mbr => mbr(&mut disk, &tools, &fs::read(&loader).unwrap()),
+            Label::Mbr => mbr(&mut disk, &tools, &fs::read(loader).unwrap()),
             Label::Gpt => gpt(&mut disk),
         }
         put(&mut disk, INNER, &multiboot(&inner()));
-        let files = file_system(&tools, &parts, (label == Label::Gpt).then_some(loader.as_path()));
+        let files = file_system(&tools, &parts, (label == Label::Gpt).then_some(loader));
         put(&mut disk, START, &files);
         let path = home.0.join("disk");
         fs::write(&path, disk).unwrap();
@@ -123,12 +134,36 @@ fn loader(tools: &Path, parts: &Path, label: Label) -> PathBuf {
         if label == Label::Mbr { "set root=(hd0,msdos1)\n" } else { "search --file --set=root /vmlinuz\n" };
     let (script, loader) = (parts.join("script"), parts.join("loader"));
     fs::write(&script, [place, LOAD].concat()).unwrap();
+    let mut make = grub_mkimage(tools, format, &script, &loader);
+    check(make.args(["-p", prefix]).args(modules).args(["fat", "linux", "serial", "terminal", "boot"]));
+    loader
+}
+
+/// What [`Medium::menu`] shows.
+const MENU: &str = "set timeout=-1\nset color_normal=light-gray/black\n\
+    menuentry 'First of all' { echo }\nmenuentry 'Second' { echo }\nmenuentry 'Third' { echo }\n";
+
+/// GRUB with a menu in itself.
+fn menu_loader(tools: &Path, parts: &Path, label: Label) -> PathBuf {
+    let format = if label == Label::Mbr { "i386-pc" } else { "x86_64-efi" };
+    let [menu, archive, script, loader] =
+        ["grub.cfg", "menu.tar", "script", "loader"].map(|name| parts.join(name));
+    fs::write(&menu, MENU).unwrap();
+    check(Command::new("tar").arg("-cf").arg(&archive).arg("-C").arg(parts).arg("grub.cfg"));
+    fs::write(&script, "configfile (memdisk)/grub.cfg\n").unwrap();
+    let mut make = grub_mkimage(tools, format, &script, &loader);
+    make.arg("-p").arg("(memdisk)/").arg("-m").arg(archive);
+    make.args(["memdisk", "tar", "normal", "configfile", "echo"]);
+    check(make.args(if label == Label::Mbr { &["biosdisk"][..] } else { &[] }));
+    loader
+}
+
+fn grub_mkimage(tools: &Path, format: &str, script: &Path, loader: &Path) -> Command {
     let mut make = Command::new(tools.join("usr/bin/grub-mkimage"));
     make.env("LD_LIBRARY_PATH", tools.join("lib/x86_64-linux-gnu"));
-    make.args(["-O", format, "-p", prefix]).arg("-d").arg(tools.join("usr/lib/grub").join(format));
-    make.arg("-c").arg(script).arg("-o").arg(&loader);
-    check(make.args(modules).args(["fat", "linux", "serial", "terminal", "boot"]));
-    loader
+    make.args(["-O", format]).arg("-d").arg(tools.join("usr/lib/grub").join(format));
+    make.arg("-c").arg(script).arg("-o").arg(loader);
+    make
 }
 
 /// A FAT file system with kernel and root file system, and UEFI's loader.
@@ -140,7 +175,9 @@ fn file_system(tools: &Path, parts: &Path, loader: Option<&Path>) -> Vec<u8> {
         command
     };
     check(mtools("mformat").args(["-C", "-F", "-h", "64", "-s", "32", "-T", &LENGTH.to_string(), "::"]));
-    check(mtools("mcopy").args([parts.join("vmlinuz"), parts.join("initramfs")]).arg("::/"));
+    if parts.join("vmlinuz").exists() {
+        check(mtools("mcopy").args([parts.join("vmlinuz"), parts.join("initramfs")]).arg("::/"));
+    }
     if let Some(loader) = loader {
         check(mtools("mmd").args(["::/EFI", "::/EFI/BOOT"]));
         check(mtools("mcopy").arg(loader).arg("::/EFI/BOOT/BOOTX64.EFI"));
