@@ -43,7 +43,7 @@ pub fn open_file(path: &Path, read_only: bool) -> io::Result<File> {
 }
 
 impl RawDisk {
-    pub fn open(spec: &DiskSpec) -> Result<Self, MachineError> {
+    fn open(spec: &DiskSpec) -> Result<Self, MachineError> {
         let file = open(spec)?;
         // Seeking tells the size of block devices too.
         let size = (&*file).seek(SeekFrom::End(0)).map_err(|error| failed(spec, error.to_string()))?;
@@ -63,6 +63,38 @@ impl RawDisk {
             Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV | Errno::INVAL | Errno::PERM) => Ok(false),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// What is in a CD drive without a CD.
+struct Nothing(Arc<Throttle>);
+
+impl Disk for Nothing {
+    fn size(&self) -> u64 {
+        0
+    }
+    fn read_only(&self) -> bool {
+        true
+    }
+    fn throttle(&self) -> Arc<Throttle> {
+        self.0.clone()
+    }
+    fn read_at(&mut self, _: u64, _: &mut [u8]) -> io::Result<()> {
+        Err(io::ErrorKind::UnexpectedEof.into())
+    }
+    fn write_at(&mut self, _: u64, _: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::PermissionDenied.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a disk or a CD drive holds.
+pub fn content(spec: &DiskSpec) -> Result<Box<dyn Disk>, MachineError> {
+    match spec.empty {
+        true => Ok(Box::new(Nothing(spec.throttle.clone()))),
+        false => Ok(Box::new(RawDisk::open(spec)?)),
     }
 }
 

@@ -38,7 +38,7 @@ pub use ireko_vmcore::throttle::{Rates, Throttle};
 pub use memory::{MemoryControl, MemoryState, overhead};
 pub use outcome::Outcome;
 pub use spec::{
-    DiskBus, DiskSpec, EngineChoice, Firmware, NicSpec, Smbios, Source, Spec, Variables, cpu_model,
-    parse_memory,
+    BootDevice, DiskBus, DiskSpec, EngineChoice, Firmware, NicSpec, Smbios, Source, Spec, Variables,
+    cpu_model, parse_memory,
 };
 pub use vm::{Endpoints, Handle, Vm};

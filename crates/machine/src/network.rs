@@ -16,6 +16,12 @@ const MOST: usize = 8;
 /// How long a change of the plug, or the machine's end, may go unnoticed.
 const PATIENCE: Duration = Duration::from_millis(500);
 
+/// How firmware names an adapter (Open Firmware's paths).
+pub fn boot_path(number: usize) -> Option<String> {
+    let slot = u8::try_from(number).ok().filter(|&number| usize::from(number) < MOST)? + FIRST;
+    Some(format!("/pci@i0cf8/ethernet@{slot:x}/ethernet-phy@0"))
+}
+
 pub fn add(
     spec: &Spec,
     pci: &Arc<PciBus>,

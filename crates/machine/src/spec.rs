@@ -150,8 +150,12 @@ pub struct DiskSpec {
     pub path: PathBuf,
     pub read_only: bool,
     pub bus: DiskBus,
+    /// Which of IDE's four drives it is; otherwise the next free one.
+    pub drive: Option<usize>,
     /// A CD in its drive.
     pub cd: bool,
+    /// A drive without a CD, and without a file.
+    pub empty: bool,
     pub throttle: Arc<Throttle>,
     /// The file, if it is open already.
     pub file: Option<Arc<File>>,
@@ -160,7 +164,8 @@ pub struct DiskSpec {
 impl DiskSpec {
     pub fn new(path: impl Into<PathBuf>, read_only: bool) -> Self {
         let (path, throttle) = (path.into(), Arc::default());
-        Self { path, read_only, bus: DiskBus::default(), cd: false, throttle, file: None }
+        let bus = DiskBus::default();
+        Self { path, read_only, bus, drive: None, cd: false, empty: false, throttle, file: None }
     }
 
     /// A CD in a SATA drive.
@@ -178,9 +183,19 @@ impl DiskSpec {
 
     /// The same, to be used again and again without its name.
     pub fn open(self) -> Result<Self, MachineError> {
+        if self.empty {
+            return Ok(self);
+        }
         let file = crate::disk::open(&self)?;
         Ok(Self { file: Some(file), ..self })
     }
+}
+
+/// Something that firmware can load from, by its number in the machine's [`Spec`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BootDevice {
+    Disk(usize),
+    Nic(usize),
 }
 
 /// A network adapter.
@@ -339,6 +354,8 @@ pub struct Spec {
     pub initrd: Option<Source>,
     pub command_line: String,
     pub disks: Vec<DiskSpec>,
+    /// What firmware tries, in that order; empty, it is the disks as they come.
+    pub boot_order: Vec<BootDevice>,
     pub nics: Vec<NicSpec>,
     pub engine: EngineChoice,
     /// Give the guest virtualization extensions.
@@ -386,6 +403,7 @@ impl Spec {
             initrd: None,
             command_line: String::new(),
             disks: Vec::new(),
+            boot_order: Vec::new(),
             nics: Vec::new(),
             engine: EngineChoice::Auto,
             nested: false,

@@ -1,9 +1,9 @@
 //! Disks and CDs behind their controllers: which slots these have, how firmware names what is at them.
 
 use crate::device_threads::DeviceThreads;
-use crate::disk::RawDisk;
 use crate::layout::Board;
-use crate::spec::DiskBus;
+use crate::network;
+use crate::spec::{BootDevice, DiskBus};
 use crate::{DiskSpec, MachineError, Spec};
 use ireko_devices::storage::{Ahci, Drive, Ide, Kind, Media, Nvme, Unit, ide};
 use ireko_devices::{MsiSink, PciBus, SystemBus, VirtioDevice, VirtioPci, shared, virtio};
@@ -41,8 +41,10 @@ fn ide_slot(board: Board) -> (u8, u8) {
 
 /// The place of each disk.
 fn places(disks: &[DiskSpec], board: Board) -> Vec<Place> {
-    let (mut slots, mut ports, mut drives) = (FIRST.., 0.., 0..);
+    let (mut slots, mut ports) = (FIRST.., 0..);
     let (mut scsi, mut targets) = (None, 0..);
+    let taken = |drive: &usize| disks.iter().any(|disk| disk.drive == Some(*drive));
+    let mut drives = (0..).filter(|drive| !taken(drive));
     let place = |disk: &DiskSpec| match disk.bus {
         DiskBus::Virtio => Place::Virtio { slot: slots.next().unwrap_or(u8::MAX) },
         DiskBus::Nvme => Place::Nvme { slot: slots.next().unwrap_or(u8::MAX) },
@@ -56,7 +58,7 @@ fn places(disks: &[DiskSpec], board: Board) -> Vec<Place> {
         }
         DiskBus::Ide => {
             let (slot, function) = ide_slot(board);
-            Place::Ide { slot, function, drive: drives.next().unwrap_or(usize::MAX) }
+            Place::Ide { slot, function, drive: disk.drive.or_else(|| drives.next()).unwrap_or(usize::MAX) }
         }
     };
     disks.iter().map(place).collect()
@@ -75,7 +77,15 @@ pub fn boot_paths(spec: &Spec, board: Board) -> Vec<String> {
             format!("/pci@i0cf8/ide@{}/drive@{:x}/disk@{:x}", unit(slot, function), drive / 2, drive % 2)
         }
     };
-    places(&spec.disks, board).into_iter().map(name).collect()
+    let disks: Vec<String> = places(&spec.disks, board).into_iter().map(name).collect();
+    let named = |device: &BootDevice| match *device {
+        BootDevice::Disk(number) => disks.get(number).cloned(),
+        BootDevice::Nic(number) => network::boot_path(number),
+    };
+    match spec.boot_order.is_empty() {
+        true => disks,
+        false => spec.boot_order.iter().filter_map(named).collect(),
+    }
 }
 
 /// A function's address; of function 0 only the slot's.
@@ -97,7 +107,7 @@ pub struct Room<'a> {
 pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
     let (mut sata, mut ide, mut scsi) = (Vec::new(), Vec::new(), (0, Vec::new()));
     for ((number, disk), place) in spec.disks.iter().enumerate().zip(places(&spec.disks, room.board)) {
-        let (content, serial) = (Box::new(RawDisk::open(disk)?), format!("ireko{number}"));
+        let (content, serial) = (crate::disk::content(disk)?, format!("ireko{number}"));
         match place {
             Place::Virtio { slot } => {
                 room.add_virtio(slot, number, virtio::Blk::new(content, &serial))?;
@@ -106,12 +116,10 @@ pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
             Place::Nvme { slot } => room.add_nvme(slot, number, Drive::new(content, &serial))?,
             Place::Scsi { slot, .. } => {
                 scsi.0 = slot;
-                scsi.1.push(Unit::new(
-                    if disk.cd { Kind::Cd } else { Kind::Disk },
-                    Drive::new(content, &serial),
-                ));
+                let kind = if disk.cd { Kind::Cd } else { Kind::Disk };
+                scsi.1.push(Unit::new(kind, Drive::new(content, &serial)));
             }
-            Place::Ide { .. } => ide.push(media(disk, Drive::new(content, &serial))),
+            Place::Ide { drive, .. } => ide.push((drive, media(disk, Drive::new(content, &serial)))),
         }
     }
     if !sata.is_empty() {
@@ -173,10 +181,11 @@ impl Room<'_> {
         Ok(self.pci.add_function(slot, function, ahci)?)
     }
 
-    fn add_ide(&mut self, drives: Vec<Media>) -> Result<(), MachineError> {
+    /// Each with its place.
+    fn add_ide(&mut self, given: Vec<(usize, Media)>) -> Result<(), MachineError> {
         const MOST: usize = 4;
-        if drives.len() > MOST {
-            let told = format!("{} IDE disks, and {MOST} are the most; use another controller", drives.len());
+        if given.len() > MOST {
+            let told = format!("{} IDE disks, and {MOST} are the most; use another controller", given.len());
             return Err(MachineError::Platform(told));
         }
         // OVMF waits for its drives and never ends.
@@ -184,8 +193,13 @@ impl Room<'_> {
             let told = "the machine that UEFI starts has no IDE controller; use bus=sata";
             return Err(MachineError::Platform(told.into()));
         }
-        let mut drives = drives.into_iter();
-        let drives = std::array::from_fn(|_| drives.next());
+        let mut drives: [Option<Media>; MOST] = Default::default();
+        for (place, media) in given {
+            let free = drives.get_mut(place).filter(|drive| drive.is_none());
+            let told =
+                || MachineError::Platform(format!("IDE has no free drive {place}; use 0 to 3, each once"));
+            *free.ok_or_else(told)? = Some(media);
+        }
         let (slot, function) = ide_slot(self.board);
         let ide = Ide::new(drives, self.memory.clone(), ide::IRQS.map(self.wire));
         for (number, channel) in ide.channels().iter().enumerate() {
@@ -233,6 +247,24 @@ mod tests {
             "/pci@i0cf8/scsi@4/channel@0/disk@1,0",
         ];
         assert_eq!(boot_paths(&spec, Board::Q35), paths);
+    }
+
+    #[test]
+    fn a_boot_order_names_adapters_and_leaves_out_what_is_not_in_it() {
+        let mut spec = spec(&[("a", DiskBus::Virtio), ("b", DiskBus::Sata)]);
+        spec.boot_order = vec![BootDevice::Nic(1), BootDevice::Disk(1)];
+        let paths = ["/pci@i0cf8/ethernet@17/ethernet-phy@0", "/pci@i0cf8/pci8086,2922@1f,2/drive@0/disk@0"];
+        assert_eq!(boot_paths(&spec, Board::Q35), paths);
+    }
+
+    #[test]
+    fn an_ide_drive_has_the_place_that_is_asked_for() {
+        let mut spec = spec(&[("a", DiskBus::Ide), ("b", DiskBus::Ide)]);
+        spec.disks[0].drive = Some(0);
+        spec.disks[1].drive = Some(2);
+        assert_eq!(boot_paths(&spec, Board::I440fx)[1], "/pci@i0cf8/ide@1,1/drive@1/disk@0");
+        spec.disks[1].drive = None;
+        assert_eq!(boot_paths(&spec, Board::I440fx)[1], "/pci@i0cf8/ide@1,1/drive@0/disk@1");
     }
 
     #[test]

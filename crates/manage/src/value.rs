@@ -32,6 +32,8 @@ pub enum Kind {
     VMHost,
     VMHostSupportedVersion,
     HardDiskDrive,
+    DvdDrive,
+    VMBootSource,
     VMFirmware,
     VMScreen,
     VMNetworkAdapter,

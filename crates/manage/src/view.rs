@@ -36,6 +36,8 @@ pub fn columns(kind: Kind) -> &'static [Column] {
         Kind::VMHost => HOST,
         Kind::VMHostSupportedVersion => VERSION,
         Kind::HardDiskDrive => DISK,
+        Kind::DvdDrive => DVD,
+        Kind::VMBootSource => BOOT_SOURCE,
         Kind::VMFirmware => FIRMWARE,
         Kind::VMNetworkAdapter => ADAPTER,
         Kind::VMSwitch => SWITCH,
@@ -83,8 +85,24 @@ const DISK: &[Column] = &[
     column("DiskNumber"),
     column("Path"),
 ];
-const FIRMWARE: &[Column] =
-    &[column("VMName"), column("StartWith"), column("Kernel"), column("Initrd"), column("CommandLine")];
+const DVD: &[Column] = &[
+    column("VMName"),
+    column("ControllerType"),
+    column("ControllerNumber"),
+    column("ControllerLocation"),
+    column("DvdMediaType"),
+    column("Path"),
+];
+const BOOT_SOURCE: &[Column] = &[column("BootType"), column("Description"), column("VMName")];
+const FIRMWARE: &[Column] = &[
+    column("VMName"),
+    column("StartWith"),
+    column("SecureBoot"),
+    column("BootOrder"),
+    column("Kernel"),
+    column("Initrd"),
+    column("CommandLine"),
+];
 const ADAPTER: &[Column] = &[
     column("Name"),
     column("IsManagementOs"),

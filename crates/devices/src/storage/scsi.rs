@@ -100,18 +100,23 @@ impl Target {
             0x03 => Action::Data(cut(sense.fixed().to_vec(), cdb[4].into())),
             0x12 => self.inquiry(cdb, drive),
             0x5a | 0x1a => self.mode_sense(cdb, drive),
-            0x46 if self.kind == Kind::Cd => configuration(cdb, !self.ejected),
-            0x4a if self.kind == Kind::Cd => self.event(cdb),
+            0x46 if self.kind == Kind::Cd => configuration(cdb, !self.empty(drive)),
+            0x4a if self.kind == Kind::Cd => self.event(cdb, drive),
             0x1b => self.start_stop(cdb),
             // REPORT LUNS: number 0 alone.
             0xa0 => Action::Data(cut([&[0, 0, 0, 8][..], &[0; 12]].concat(), number(&cdb[6..10]))),
-            _ if self.ejected => Action::Check(Sense::NO_MEDIUM),
+            _ if self.empty(drive) => Action::Check(Sense::NO_MEDIUM),
             _ => self.medium(cdb, drive),
         };
         if let Action::Check(sense) = &action {
             self.sense = *sense;
         }
         action
+    }
+
+    /// A CD drive without a CD: its medium was never there, or is out.
+    fn empty(&self, drive: &Drive) -> bool {
+        self.ejected || self.kind == Kind::Cd && drive.size() == 0
     }
 
     fn medium(&self, cdb: &[u8; 16], drive: &Drive) -> Action {
@@ -312,7 +317,7 @@ impl Target {
     }
 
     /// GET EVENT STATUS NOTIFICATION, polled, of media (MMC-6, 6.6).
-    fn event(&mut self, cdb: &[u8; 16]) -> Action {
+    fn event(&mut self, cdb: &[u8; 16], drive: &Drive) -> Action {
         const MEDIA: u8 = 4;
         if cdb[1] & 1 == 0 {
             return Action::Check(Sense::INVALID_FIELD);
@@ -321,7 +326,7 @@ impl Target {
             0 => vec![0, 2, 0x80, 1 << MEDIA],
             _ => {
                 let new = if std::mem::take(&mut self.attention) { 2 } else { 0 };
-                vec![0, 6, MEDIA, 1 << MEDIA, new, if self.ejected { 1 } else { 2 }, 0, 0]
+                vec![0, 6, MEDIA, 1 << MEDIA, new, if self.empty(drive) { 1 } else { 2 }, 0, 0]
             }
         };
         Action::Data(cut(data, number(&cdb[7..9])))

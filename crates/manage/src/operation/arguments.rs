@@ -121,6 +121,9 @@ impl Parameter {
                 Err(error) => refuse(&error.to_string()),
             },
             (Type::Object(kind), Value::Record(record)) if record.kind == kind => Ok(value),
+            (Type::AnyOf(kinds), Value::Record(record)) if kinds.contains(&record.kind) => Ok(value),
+            (Type::AnyOf(_), Value::Text(_)) => Ok(value),
+            (Type::AnyOf(kinds), _) => refuse(&format!("it takes an object of one of the types {kinds:?}")),
             (Type::Object(kind), _) => refuse(&format!("it takes an object of type {kind:?}")),
         }
     }

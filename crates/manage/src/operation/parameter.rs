@@ -38,6 +38,8 @@ pub enum Type {
     Guid,
     /// A record of this kind.
     Object(Kind),
+    /// A record of one of these kinds, or words that mean one.
+    AnyOf(&'static [Kind]),
 }
 
 /// What the pipeline may put in.
@@ -103,6 +105,10 @@ pub const fn object(name: &'static str, kind: Kind, doc: &'static str) -> Parame
     parameter(name, Type::Object(kind), doc).pipe(Pipeline::ByValue)
 }
 
+pub const fn any_of(name: &'static str, kinds: &'static [Kind], doc: &'static str) -> Parameter {
+    parameter(name, Type::AnyOf(kinds), doc)
+}
+
 impl Parameter {
     pub const fn alias(mut self, aliases: &'static [&'static str]) -> Self {
         self.aliases = aliases;
@@ -160,7 +166,7 @@ impl Parameter {
             Type::Switch => "System.Management.Automation.SwitchParameter",
             Type::Enum(_) => "System.Enum",
             Type::Guid => "System.Guid",
-            Type::Object(_) => "System.Object",
+            Type::Object(_) | Type::AnyOf(_) => "System.Object",
         }
     }
 }

@@ -1,14 +1,17 @@
 //! Add-, Get-, Set- and Remove-VMHardDiskDrive, for raw images.
 
+use super::drive::{self, PLACE};
 use super::targets::{Ambiguity, DRIVE, VSTD, change, only_off, vms};
-use crate::operation::parameter::{boolean, bytes, int, one_of, path};
+use crate::operation::parameter::{boolean, bytes, int, path};
 use crate::operation::{
-    Arguments, Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
+    Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
 };
 use crate::ops::records;
+use crate::rules::drives::FOR_DISKS;
 use crate::state::State;
+use crate::store::config::Place;
 use crate::store::{Config, Disk};
-use crate::value::{Kind, Record, Value};
+use crate::value::{Kind, Record};
 use crate::worker::protocol::Request;
 use std::path::{Path, PathBuf};
 
@@ -78,14 +81,6 @@ pub static OPERATIONS: &[Operation] = &[
     },
 ];
 
-const PLACE: &[Parameter] = &[
-    one_of("ControllerType", &["IDE", "SCSI"], "Only SCSI.").at(1).pipe(Pipeline::ByPropertyName),
-    int("ControllerNumber", 0, 3, "Only 0.").at(2).pipe(Pipeline::ByPropertyName),
-    int("ControllerLocation", 0, 63, "The place on the controller.")
-        .at(3)
-        .pipe(Pipeline::ByPropertyName)
-        .flag("location"),
-];
 const ADD: &[Parameter] = &[
     path("Path", "The raw image.").at(4).required().pipe(Pipeline::ByPropertyName).positional(),
     boolean("ReadOnly", "The guest cannot write (Ireko's own).").flag("read-only"),
@@ -109,74 +104,30 @@ fn drives(vm: &crate::host::Vm, _: &crate::host::HostFacts) -> Vec<Record> {
 }
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
-    let location = place(call.arguments)?;
+    let wanted = drive::wanted(call);
     let configs = vms(call, Ambiguity::Allowed)?;
     for vm in call.host.vms(configs) {
-        for record in records::disks(&vm) {
-            let there = record.property("ControllerLocation").and_then(Value::as_int);
-            if location.is_none() || there == location.map(i64::from) {
-                call.give(record);
-            }
-        }
+        let places = vm.config.disks.iter().map(|disk| disk.place);
+        let fitting = records::disks(&vm).into_iter().zip(places).filter(|(_, place)| wanted.fits(place));
+        fitting.for_each(|(record, _)| call.give(record));
     }
     Ok(())
 }
 
-/// The location that is named, if any; only SCSI controller 0 is there.
-fn place(arguments: &Arguments) -> Result<Option<u32>, Failure> {
-    if arguments.text("ControllerType") == Some("IDE") {
-        return Err(Failure::later("IDE controllers are not there yet; use -ControllerType SCSI."));
-    }
-    if let Some(number @ 1..) = arguments.int("ControllerNumber") {
-        return Err(Failure::invalid(format!(
-            "There is no SCSI controller {number}; use -ControllerNumber 0."
-        )));
-    }
-    Ok(arguments.int("ControllerLocation").map(|location| location as u32))
-}
-
-/// The location by number, or of the object from the pipeline.
-fn named_place(call: &Call<'_>, config: &Config) -> Result<u32, Failure> {
-    let of_object = |value: &Value| match value {
-        Value::Record(record) if record.guid("VMId") == Some(config.id) => {
-            record.property("ControllerLocation").and_then(Value::as_int)
-        }
-        _ => None,
-    };
-    let from_object = call.arguments.items("VMHardDiskDrive").iter().find_map(of_object);
-    let location = place(call.arguments)?.or(from_object.map(|location| location as u32));
-    location.ok_or_else(|| Failure::invalid("Which disk? Give -ControllerLocation.").about(&config.name))
-}
-
-fn no_disk(config: &Config, location: u32) -> Failure {
-    Failure::invalid(format!(
-        "'{}' has no disk at SCSI location {location}; see Get-VMHardDiskDrive.",
-        config.name
-    ))
-    .about(&config.name)
-    .absent()
+fn named(call: &Call<'_>, config: &Config) -> Result<Place, Failure> {
+    let places: Vec<Place> = config.disks.iter().map(|disk| disk.place).collect();
+    drive::named(call, config, ("disk", "VMHardDiskDrive"), &places)
 }
 
 fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
     only_off(state, &config.name, "The set of disks")?;
     let path = existing(call.arguments.text("Path").unwrap_or_default())?;
-    let used = |location: &u32| config.disks.iter().any(|disk| disk.location == *location);
-    let location = match place(call.arguments)? {
-        Some(location) if used(&location) => {
-            return Err(Failure::invalid(format!(
-                "'{}' has a disk at SCSI location {location} already; take another -ControllerLocation.",
-                config.name
-            )));
-        }
-        Some(location) => location,
-        None => (0..64).find(|location| !used(location)).unwrap_or(64),
-    };
-    if config.disks.len() as u32 >= MOST || location >= 64 {
+    let place = drive::free(call, config, FOR_DISKS)?;
+    if config.disks.len() as u32 >= MOST {
         return Err(Failure::invalid(format!("'{}' has {MOST} disks, which are the most.", config.name)));
     }
-    let read_only = call.arguments.switch("ReadOnly");
-    config.disks.push(Disk::new(location, path, read_only));
-    config.disks.sort_by_key(|disk| disk.location);
+    config.disks.push(Disk::new(place, path, call.arguments.switch("ReadOnly")));
+    config.disks.sort_by_key(|disk| disk.place);
     Ok(())
 }
 
@@ -185,14 +136,13 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
     if path.is_some() {
         only_off(state, &config.name, "The set of disks")?;
     }
-    let location = named_place(call, config)?;
+    let place = named(call, config)?;
     let limit = |name, old| call.arguments.int(name).map_or(old, |limit| limit.unsigned_abs());
-    let Some(disk) = config.disks.iter_mut().find(|disk| disk.location == location) else {
-        return Err(no_disk(config, location));
-    };
-    disk.path = path.unwrap_or_else(|| disk.path.clone());
-    disk.maximum_iops = limit("MaximumIOPS", disk.maximum_iops);
-    disk.maximum_bytes_per_second = limit("MaximumBytesPerSecond", disk.maximum_bytes_per_second);
+    for disk in config.disks.iter_mut().filter(|disk| disk.place == place) {
+        disk.path = path.clone().unwrap_or_else(|| disk.path.clone());
+        disk.maximum_iops = limit("MaximumIOPS", disk.maximum_iops);
+        disk.maximum_bytes_per_second = limit("MaximumBytesPerSecond", disk.maximum_bytes_per_second);
+    }
     if state == State::Off {
         return Ok(());
     }
@@ -201,10 +151,9 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
 
 fn remove(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
     only_off(state, &config.name, "The set of disks")?;
-    let location = named_place(call, config)?;
-    let before = config.disks.len();
-    config.disks.retain(|disk| disk.location != location);
-    if config.disks.len() == before { Err(no_disk(config, location)) } else { Ok(()) }
+    let place = named(call, config)?;
+    config.disks.retain(|disk| disk.place != place);
+    Ok(())
 }
 
 pub fn absolute(path: &str) -> Result<PathBuf, Failure> {

@@ -1,15 +1,17 @@
-//! Get-VMFirmware and Set-VMFirmware: firmware, or kernel, initrd and command line.
+//! Get-VMFirmware and Set-VMFirmware: firmware and what it tries, or kernel, initrd and command line.
 
+use super::drive::place_of;
 use super::targets::{Ambiguity, FIRMWARE, VSTD, change, only_off, vms};
-use crate::operation::parameter::{one_of, path, text};
+use crate::operation::parameter::{ON_OFF, any_of, one_of, path, text};
 use crate::operation::{
     Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
 };
 use crate::ops::records;
+use crate::rules::drives;
 use crate::state::State;
-use crate::store::Config;
-use crate::store::config::StartWith;
-use crate::value::Kind;
+use crate::store::config::{BootEntry, ControllerType, Place, StartWith, Startup};
+use crate::store::{Boot, Config};
+use crate::value::{Kind, Record, Value};
 use std::path::PathBuf;
 
 pub static OPERATIONS: &[Operation] = &[
@@ -28,7 +30,12 @@ pub static OPERATIONS: &[Operation] = &[
     Operation {
         cmdlet: "Set-VMFirmware",
         aliases: &["Set-VMBios"],
-        verbs: &[],
+        verbs: &[Verb {
+            name: "firmware-set",
+            doc: "Change what is booted, and what firmware tries first.",
+            view: View::Table,
+            needs_name: true,
+        }],
         rest: Rest { method: Method::Patch, route: "/vms/{VMName}/firmware" },
         doc: "Changes what virtual machines boot.",
         parameters: &[&VSTD, &FIRMWARE, SET],
@@ -44,7 +51,27 @@ const SET: &[Parameter] = &[
     path("Kernel", "A kernel (bzImage, ELF, multiboot); empty, it is the built-in image."),
     path("Initrd", "The initial root file system; empty, there is none."),
     text("CommandLine", "The kernel's command line, or more of the built-in image's."),
+    any_of(
+        "FirstBootDevice",
+        BOOTABLE,
+        "What firmware tries first (generation 2): a drive, an adapter or a boot source; or CD, Disk, Network, or a place like SATA:0:1.",
+    )
+    .flag("first-boot-device"),
+    any_of("BootOrder", BOOTABLE, "The same as a list, in the order in which firmware tries.")
+        .many()
+        .flag("boot-order"),
+    one_of(
+        "StartupOrder",
+        &["CD", "IDE", "LegacyNetworkAdapter", "Floppy"],
+        "Kinds of devices in the order in which a BIOS tries them (generation 1); IDE stands for all disks.",
+    )
+    .many()
+    .flag("startup-order"),
+    one_of("EnableSecureBoot", ON_OFF, "Only Off."),
 ];
+
+/// What can stand in a boot order.
+const BOOTABLE: &[Kind] = &[Kind::HardDiskDrive, Kind::DvdDrive, Kind::VMNetworkAdapter, Kind::VMBootSource];
 
 /// Of Set-VMFirmware, Set-VM and New-VM.
 pub const START_WITH: Parameter = one_of(
@@ -90,6 +117,12 @@ pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result
         }
         boot.command_line = line.to_owned();
     }
+    order(arguments, config, &mut boot)?;
+    if arguments.text("EnableSecureBoot") == Some("On") {
+        return Err(Failure::later(
+            "Secure boot needs firmware's System Management Mode, which is not there yet; use -EnableSecureBoot Off.",
+        ));
+    }
     if boot.kernel.is_none() && boot.initrd.is_some() {
         return Err(Failure::invalid("An initrd without a kernel cannot be; give -Kernel too."));
     }
@@ -110,4 +143,86 @@ fn file(arguments: &Arguments, name: &str) -> Result<Option<PathBuf>, Failure> {
     };
     let shown = path.display().to_string();
     Err(Failure::invalid(format!("The file '{shown}' {why}.")).about(shown))
+}
+
+/// What firmware tries: of generation 2 single devices, of generation 1 kinds of them.
+fn order(arguments: &Arguments, config: &Config, boot: &mut Boot) -> Result<(), Failure> {
+    let (uefi, bios) = (config.generation != 1, arguments.items("StartupOrder"));
+    let (first, all) = (arguments.items("FirstBootDevice"), arguments.items("BootOrder"));
+    let wrong = |which: &str, right: &str| {
+        let generation = config.generation;
+        Failure::invalid(format!(
+            "'{}' is of generation {generation}, whose firmware has no {which}; use {right}.",
+            config.name
+        ))
+        .about(&config.name)
+    };
+    match (uefi, first.is_empty() && all.is_empty(), bios.is_empty()) {
+        (false, false, _) => return Err(wrong("order of single devices", "-StartupOrder")),
+        (true, _, false) => return Err(wrong("order of kinds of devices", "-BootOrder or -FirstBootDevice")),
+        _ => {}
+    }
+    if !bios.is_empty() {
+        boot.startup = bios.iter().filter_map(Value::as_text).filter_map(kind).collect();
+    }
+    for value in all.iter().rev().chain(first.iter()) {
+        let entries = entries(config, value)?;
+        boot.order.retain(|entry| !entries.contains(entry));
+        boot.order.splice(0..0, entries);
+    }
+    Ok(())
+}
+
+fn kind(name: &str) -> Option<Startup> {
+    Startup::ORDER.into_iter().find(|kind| format!("{kind:?}") == name)
+}
+
+/// The devices that an object or words mean.
+fn entries(config: &Config, value: &Value) -> Result<Vec<BootEntry>, Failure> {
+    let found = match value {
+        Value::Record(record) => entry(config, record).into_iter().collect(),
+        other => by_words(config, &other.to_string()),
+    };
+    let there = drives::boot_order(config);
+    if found.is_empty() || found.iter().any(|entry| !there.contains(entry)) {
+        let why = format!(
+            "'{}' has nothing to boot that is called '{value}'; see the BootOrder of Get-VMFirmware.",
+            config.name
+        );
+        return Err(Failure::invalid(why).about(&config.name));
+    }
+    Ok(found)
+}
+
+fn entry(config: &Config, record: &Record) -> Option<BootEntry> {
+    match (record.kind, record.property("Device")) {
+        (Kind::VMBootSource, Some(Value::Record(device))) => entry(config, device),
+        (Kind::VMNetworkAdapter, _) => {
+            let id = record.property("Id")?.to_string();
+            let own = |adapter: &&crate::store::Adapter| id.ends_with(&adapter.id.to_string());
+            config.adapters.iter().find(own).map(|adapter| BootEntry::Network(adapter.id))
+        }
+        _ => place_of(record, config).map(BootEntry::Drive),
+    }
+}
+
+fn by_words(config: &Config, words: &str) -> Vec<BootEntry> {
+    let kind = match words.to_ascii_lowercase().as_str() {
+        "cd" | "dvd" => Some(Startup::CD),
+        "disk" | "vhd" => Some(Startup::IDE),
+        "network" => Some(Startup::LegacyNetworkAdapter),
+        _ => None,
+    };
+    match kind {
+        Some(kind) => drives::of_kind(config, kind),
+        None => place(words).map(BootEntry::Drive).into_iter().collect(),
+    }
+}
+
+/// `TYPE:NUMBER:LOCATION`.
+fn place(words: &str) -> Option<Place> {
+    let mut parts = words.split(':');
+    let controller = ControllerType::named(parts.next()?)?;
+    let (number, location) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next().is_none().then_some(Place { controller, number, location })
 }

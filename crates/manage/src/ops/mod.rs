@@ -1,6 +1,8 @@
 //! The operations, each defined once.
 
 mod disk;
+mod drive;
+mod dvd;
 mod firmware;
 mod host;
 mod host_network;
@@ -32,6 +34,7 @@ static TABLES: [&[Operation]; 15] = [
     processor::OPERATIONS,
     memory::OPERATIONS,
     disk::OPERATIONS,
+    dvd::OPERATIONS,
     firmware::OPERATIONS,
     network::OPERATIONS,
     switch::OPERATIONS,

@@ -6,10 +6,11 @@ use crate::guid::Guid;
 use crate::host::now;
 use crate::operation::parameter::{bytes, guid, int, object, one_of, path, switch, text};
 use crate::operation::{
-    Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
+    Arguments, Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
 };
 use crate::ops::records;
-use crate::rules;
+use crate::rules::{self, drives};
+use crate::store::config::{Place, StartWith, Startup};
 use crate::store::{Config, ConfigVersion, Disk};
 use crate::value::{Kind, Value};
 use std::path::{Path, PathBuf};
@@ -67,7 +68,7 @@ const NEW: &[Parameter] = &[
     one_of(
         "BootDevice",
         &["Floppy", "CD", "IDE", "LegacyNetworkAdapter", "NetworkAdapter", "VHD"],
-        "Only VHD.",
+        "What firmware tries first; the machine then starts with firmware. No floppy.",
     ),
     text("SwitchName", "The virtual switch for its network adapter.").flag("switch"),
     text("Version", "The configuration version, like 9.0.").flag("config-version"),
@@ -103,6 +104,7 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     disks(call, &mut config)?;
+    boot_device(call.arguments, &mut config)?;
     call.host.store.create(&config)?;
     let record = records::vm(&call.host.vm(config), &call.host.surroundings.host());
     call.give(record);
@@ -114,11 +116,6 @@ fn basics(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
     if let Some(name) = arguments.text("SwitchName") {
         let switch = super::switch::by_name(call, name)?.id;
         config.adapters.iter_mut().for_each(|adapter| adapter.switch = Some(switch));
-    }
-    if let Some(device) = arguments.text("BootDevice").filter(|device| *device != "VHD") {
-        return Err(Failure::later(format!(
-            "Booting from {device} is not there yet; boot a kernel or a VHD."
-        )));
     }
     if let Some(generation) = arguments.int("Generation") {
         config.generation = generation as u8;
@@ -145,7 +142,32 @@ fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    config.disks.push(Disk::new(0, path, false));
+    config.disks.push(Disk::new(Place::scsi(0), path, false));
+    Ok(())
+}
+
+/// What firmware tries first. A machine of generation 1 that starts with firmware has a DVD drive from the beginning.
+fn boot_device(arguments: &Arguments, config: &mut Config) -> Result<(), Failure> {
+    let first = match arguments.text("BootDevice") {
+        Some("Floppy") => {
+            return Err(Failure::later("There are no floppy disks; boot a VHD, a CD or the network."));
+        }
+        Some("CD") => Some(Startup::CD),
+        Some("NetworkAdapter" | "LegacyNetworkAdapter") => Some(Startup::LegacyNetworkAdapter),
+        Some(_) => Some(Startup::IDE),
+        None => None,
+    };
+    if let Some(kind) = first {
+        config.boot.start_with = StartWith::Firmware;
+        config.boot.startup = vec![kind];
+        if kind == Startup::CD {
+            super::dvd::usual(config);
+        }
+        config.boot.order = drives::of_kind(config, kind);
+    }
+    if config.boot.start_with == StartWith::Firmware {
+        super::dvd::usual_of_a_bios(config);
+    }
     Ok(())
 }
 

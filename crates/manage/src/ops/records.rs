@@ -2,9 +2,10 @@
 
 use crate::guid::Guid;
 use crate::host::{HostFacts, Vm};
+use crate::rules::drives;
 use crate::state::State;
-use crate::store::config::MIB;
-use crate::store::{Adapter, Switch, SwitchType};
+use crate::store::config::{BootEntry, Dvd, MIB, Place};
+use crate::store::{Adapter, Disk, Switch, SwitchType};
 use crate::value::{Kind, Record, Value};
 use crate::worker::{self, protocol::Status};
 use std::time::Duration;
@@ -78,7 +79,8 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("Version", config.version.to_string())
         .with("Notes", config.notes.as_str())
         .with("State", vm.state.to_string())
-        .with("HardDrives", drives(vm))
+        .with("DVDDrives", list(dvds(vm)))
+        .with("HardDrives", list(disks(vm)))
         .with("DynamicMemoryEnabled", config.memory.dynamic)
         .with("MemoryMaximum", config.memory.maximum)
         .with("MemoryMinimum", config.memory.minimum)
@@ -114,9 +116,6 @@ fn jail(vm: &Vm) -> Value {
 
 fn list(records: Vec<Record>) -> Value {
     Value::list(records)
-}
-fn drives(vm: &Vm) -> Value {
-    list(disks(vm))
 }
 fn adapters(vm: &Vm) -> Value {
     list(network_adapters(vm))
@@ -206,22 +205,40 @@ pub fn memory(vm: &Vm, host: &HostFacts) -> Record {
     identity(record, vm, host)
 }
 
+/// A record of a drive, with its place.
+fn drive(vm: &Vm, kind: Kind, place: Place) -> Record {
+    let what = if kind == Kind::DvdDrive { "DVD Drive" } else { "Hard Drive" };
+    let (controller, number, location) = (place.controller.name(), place.number, place.location);
+    Record::new(kind)
+        .with("ControllerLocation", location)
+        .with("ControllerNumber", number)
+        .with("ControllerType", controller)
+        .with("Name", format!("{what} on {controller} controller number {number} at location {location}"))
+        .with("VMId", vm.config.id)
+        .with("VMName", vm.config.name.as_str())
+}
+
+fn disk(vm: &Vm, disk: &Disk) -> Record {
+    drive(vm, Kind::HardDiskDrive, disk.place)
+        .with("Path", disk.path.display().to_string())
+        .with("DiskNumber", Value::Null)
+        .with("ReadOnly", disk.read_only)
+        .with("MaximumIOPS", disk.maximum_iops)
+        .with("MaximumBytesPerSecond", disk.maximum_bytes_per_second)
+}
+
+fn dvd(vm: &Vm, dvd: &Dvd) -> Record {
+    drive(vm, Kind::DvdDrive, dvd.place)
+        .with("Path", dvd.path.as_ref().map(|path| path.display().to_string()))
+        .with("DvdMediaType", if dvd.path.is_some() { "ISO" } else { "None" })
+}
+
 pub fn disks(vm: &Vm) -> Vec<Record> {
-    let one = |disk: &crate::store::Disk| {
-        Record::new(Kind::HardDiskDrive)
-            .with("Path", disk.path.display().to_string())
-            .with("DiskNumber", Value::Null)
-            .with("ControllerLocation", disk.location)
-            .with("ControllerNumber", 0)
-            .with("ControllerType", "SCSI")
-            .with("ReadOnly", disk.read_only)
-            .with("MaximumIOPS", disk.maximum_iops)
-            .with("MaximumBytesPerSecond", disk.maximum_bytes_per_second)
-            .with("Name", format!("Hard Drive on SCSI controller number 0 at location {}", disk.location))
-            .with("VMId", vm.config.id)
-            .with("VMName", vm.config.name.as_str())
-    };
-    vm.config.disks.iter().map(one).collect()
+    vm.config.disks.iter().map(|own| disk(vm, own)).collect()
+}
+
+pub fn dvds(vm: &Vm) -> Vec<Record> {
+    vm.config.dvds.iter().map(|own| dvd(vm, own)).collect()
 }
 
 pub fn firmware(vm: &Vm) -> Record {
@@ -229,14 +246,45 @@ pub fn firmware(vm: &Vm) -> Record {
     let shown = |path: &Option<std::path::PathBuf>, none: &str| {
         path.as_ref().map_or_else(|| none.to_owned(), |path| path.display().to_string())
     };
-    Record::new(Kind::VMFirmware)
+    let record = Record::new(Kind::VMFirmware)
         .with("VMName", vm.config.name.as_str())
         .with("StartWith", format!("{:?}", boot.start_with))
         .with("Kernel", shown(&boot.kernel, "(built-in Debian image)"))
         .with("Initrd", shown(&boot.initrd, ""))
         .with("CommandLine", boot.command_line.as_str())
-        .with("SecureBoot", "Off")
-        .with("VMId", vm.config.id)
+        .with("SecureBoot", "Off");
+    let order = drives::boot_order(&vm.config).into_iter().filter_map(|entry| boot_source(vm, entry));
+    let record = record.with("BootOrder", list(order.collect()));
+    let record = match vm.config.generation {
+        1 => {
+            let startup = drives::startup_order(&vm.config);
+            record.with("StartupOrder", Value::list(startup.iter().map(|kind| format!("{kind:?}"))))
+        }
+        _ => record,
+    };
+    record.with("VMId", vm.config.id)
+}
+
+/// Something that firmware tries, with the object that it is.
+fn boot_source(vm: &Vm, entry: BootEntry) -> Option<Record> {
+    let at = |place: Place| move |own: &Place| *own == place;
+    let device = match entry {
+        BootEntry::Drive(place) => {
+            let own = vm.config.disks.iter().find(|own| at(place)(&own.place)).map(|own| disk(vm, own));
+            own.or_else(|| vm.config.dvds.iter().find(|own| at(place)(&own.place)).map(|own| dvd(vm, own)))?
+        }
+        BootEntry::Network(id) => adapter(vm, vm.config.adapters.iter().find(|own| own.id == id)?),
+    };
+    let kind = if matches!(entry, BootEntry::Drive(_)) { "Drive" } else { "Network" };
+    Some(
+        Record::new(Kind::VMBootSource)
+            .with("Name", kind)
+            .with("BootType", kind)
+            .with("Description", device.property("Name").cloned().unwrap_or(Value::Null))
+            .with("Device", device)
+            .with("VMId", vm.config.id)
+            .with("VMName", vm.config.name.as_str()),
+    )
 }
 
 fn adapter(vm: &Vm, own: &Adapter) -> Record {

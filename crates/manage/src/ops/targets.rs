@@ -41,10 +41,11 @@ pub static SWITCH: [Parameter; 2] = [
 ];
 pub static ADAPTER: [Parameter; 1] = [of_vm(Kind::VMNetworkAdapter, "VMNetworkAdapter")];
 pub static DRIVE: [Parameter; 1] = [of_vm(Kind::HardDiskDrive, "VMHardDiskDrive")];
+pub static DVD: [Parameter; 1] = [of_vm(Kind::DvdDrive, "VMDvdDrive")];
 
 /// The parameters that take objects of VMs or their parts; each has the property VMId.
-const OBJECTS: [&str; 6] =
-    ["VM", "VMProcessor", "VMMemory", "VMFirmware", "VMNetworkAdapter", "VMHardDiskDrive"];
+const OBJECTS: [&str; 7] =
+    ["VM", "VMProcessor", "VMMemory", "VMFirmware", "VMNetworkAdapter", "VMHardDiskDrive", "VMDvdDrive"];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Ambiguity {

@@ -1,5 +1,6 @@
 //! What may be set and started, as functions without effects. The sentences name the blocker and the remedy.
 
+pub mod drives;
 pub mod memory;
 pub mod name;
 pub mod nesting;

@@ -7,7 +7,8 @@ use crate::host::{HostFacts, Vm};
 use crate::operation::{Impact, Parameter, Type};
 use crate::ops::records;
 use crate::state::State;
-use crate::store::{Config, Disk};
+use crate::store::config::Dvd;
+use crate::store::{Config, Disk, Place};
 use crate::value::{Kind, Record, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -163,7 +164,7 @@ fn body(route: &'static Route) -> Json {
 /// `in_json`: types that only JSON tells apart.
 fn schema(parameter: &Parameter, in_json: bool) -> Json {
     match parameter.kind {
-        Type::Text | Type::Object(_) => json!({"type": "string"}),
+        Type::Text | Type::Object(_) | Type::AnyOf(_) => json!({"type": "string"}),
         Type::Path if in_json => json!({"type": ["string", "null"], "pattern": "^/[^\\u0000]*$"}),
         Type::Path => json!({"type": "string", "pattern": "^/[^\\u0000]*$"}),
         Type::Int(least, most) => json!({"type": "integer", "minimum": least, "maximum": most}),
@@ -261,6 +262,7 @@ fn schemas() -> Json {
         Some(records::processor(&vm, &host)),
         Some(records::memory(&vm, &host)),
         first(records::disks(&vm)),
+        first(records::dvds(&vm)),
         Some(records::firmware(&vm)),
         first(records::network_adapters(&vm)),
     ];
@@ -302,7 +304,8 @@ fn type_of(value: &Value) -> Json {
 
 fn sample() -> (Vm, HostFacts) {
     let mut config = Config::new(crate::Guid::NIL, "sample", 0);
-    config.disks.push(Disk::new(0, "/disk.raw", false));
+    config.disks.push(Disk::new(Place::scsi(0), "/disk.raw", false));
+    config.dvds.push(Dvd { place: Place::scsi(1), path: Some("/cd.iso".into()) });
     let host = HostFacts {
         name: String::new(),
         logical_processors: 1,

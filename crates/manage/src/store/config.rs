@@ -73,6 +73,8 @@ pub struct Config {
     #[serde(default)]
     pub disks: Vec<Disk>,
     #[serde(default)]
+    pub dvds: Vec<Dvd>,
+    #[serde(default)]
     pub adapters: Vec<Adapter>,
     #[serde(default)]
     pub metering: bool,
@@ -181,12 +183,97 @@ pub struct Boot {
     pub initrd: Option<PathBuf>,
     #[serde(default)]
     pub command_line: String,
+    /// Of generation 2: what firmware tries first. What is not named comes behind, in its own order.
+    #[serde(default)]
+    pub order: Vec<BootEntry>,
+    /// Of generation 1: kinds of devices, in the order in which firmware tries them.
+    #[serde(default)]
+    pub startup: Vec<Startup>,
+}
+
+/// Something that firmware can load from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BootEntry {
+    Drive(Place),
+    /// The adapter's id.
+    Network(Guid),
+}
+
+/// Kinds of devices in the setup of a BIOS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Startup {
+    CD,
+    /// Hard disks at whatever controller.
+    IDE,
+    LegacyNetworkAdapter,
+    Floppy,
+}
+
+impl Startup {
+    /// As Hyper-V has it in a new machine.
+    pub const ORDER: [Self; 4] = [Self::CD, Self::IDE, Self::LegacyNetworkAdapter, Self::Floppy];
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum ControllerType {
+    #[serde(rename = "IDE")]
+    Ide,
+    /// virtio.
+    #[default]
+    #[serde(rename = "SCSI")]
+    Scsi,
+    #[serde(rename = "SATA")]
+    Sata,
+    #[serde(rename = "NVMe")]
+    Nvme,
+}
+
+impl ControllerType {
+    pub const ALL: [Self; 4] = [Self::Ide, Self::Scsi, Self::Sata, Self::Nvme];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ide => "IDE",
+            Self::Scsi => "SCSI",
+            Self::Sata => "SATA",
+            Self::Nvme => "NVMe",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+}
+
+/// Where a drive is. In files of older versions it is at SCSI controller 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    #[serde(default)]
+    pub controller: ControllerType,
+    #[serde(default)]
+    pub number: u32,
+    pub location: u32,
+}
+
+impl Place {
+    pub const fn scsi(location: u32) -> Self {
+        Self { controller: ControllerType::Scsi, number: 0, location }
+    }
+}
+
+/// A drive for CDs and DVDs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dvd {
+    #[serde(flatten)]
+    pub place: Place,
+    /// The image in it.
+    pub path: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
-    /// Its place on SCSI controller 0.
-    pub location: u32,
+    #[serde(flatten)]
+    pub place: Place,
     pub path: PathBuf,
     #[serde(default)]
     pub read_only: bool,
@@ -199,8 +286,8 @@ pub struct Disk {
 }
 
 impl Disk {
-    pub fn new(location: u32, path: impl Into<PathBuf>, read_only: bool) -> Self {
-        Self { location, path: path.into(), read_only, maximum_iops: 0, maximum_bytes_per_second: 0 }
+    pub fn new(place: Place, path: impl Into<PathBuf>, read_only: bool) -> Self {
+        Self { place, path: path.into(), read_only, maximum_iops: 0, maximum_bytes_per_second: 0 }
     }
 }
 
@@ -243,11 +330,25 @@ impl Config {
             memory: Memory::default(),
             boot: Boot::default(),
             disks: Vec::new(),
+            dvds: Vec::new(),
             adapters: vec![Adapter::first(id)],
             metering: false,
             automatic_start: AutomaticStart::default(),
             automatic_stop: AutomaticStop::default(),
         }
+    }
+}
+
+impl Config {
+    /// The files of disks, then of media in drives, and whether they are only read.
+    pub fn files(&self) -> impl Iterator<Item = (&Path, bool)> {
+        let disks = self.disks.iter().map(|disk| (disk.path.as_path(), disk.read_only));
+        disks.chain(self.dvds.iter().filter_map(|dvd| dvd.path.as_deref()).map(|path| (path, true)))
+    }
+
+    /// What is at the controllers.
+    pub fn places(&self) -> impl Iterator<Item = Place> {
+        self.disks.iter().map(|disk| disk.place).chain(self.dvds.iter().map(|dvd| dvd.place))
     }
 }
 

@@ -19,7 +19,7 @@ pub mod switch;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Adapter, Boot, Config, ConfigVersion, Disk, Memory, Processor};
+pub use config::{Adapter, Boot, Config, ConfigVersion, Disk, Memory, Place, Processor};
 pub use lock::{VmLock, WorkerLock};
 pub use run::{Meter, Run};
 pub use switch::{Switch, SwitchType};

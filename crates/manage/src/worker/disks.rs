@@ -1,6 +1,6 @@
 //! A disk that two VMs write to is lost: who has it open is kept in a lock on its file.
 
-use crate::store::{Config, Disk, Store, WorkerLock};
+use crate::store::{Config, Store, WorkerLock};
 use ireko_machine::open_file;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -15,10 +15,11 @@ pub struct DiskLocks(Vec<Arc<File>>);
 impl DiskLocks {
     /// The error is a sentence with the disk and who has it.
     pub fn take(store: &Store, config: &Config) -> Result<Self, String> {
-        config.disks.iter().map(|disk| take(store, config, disk)).collect::<Result<_, _>>().map(Self)
+        let take = |(path, read_only)| take(store, config, path, read_only);
+        config.files().map(take).collect::<Result<_, _>>().map(Self)
     }
 
-    /// In the order of the configuration's disks.
+    /// In the order of [`Config::files`].
     pub fn files(&self) -> &[Arc<File>] {
         &self.0
     }
@@ -33,18 +34,18 @@ impl Drop for DiskLocks {
     }
 }
 
-fn take(store: &Store, config: &Config, disk: &Disk) -> Result<Arc<File>, String> {
-    let path = disk.path.display();
-    let file = open_file(&disk.path, disk.read_only)
-        .map_err(|error| format!("the disk '{path}' cannot be opened: {error}; check the path"))?;
-    let operation = match disk.read_only {
+fn take(store: &Store, config: &Config, path: &Path, read_only: bool) -> Result<Arc<File>, String> {
+    let shown = path.display();
+    let file = open_file(path, read_only)
+        .map_err(|error| format!("the disk '{shown}' cannot be opened: {error}; check the path"))?;
+    let operation = match read_only {
         true => FlockOperation::NonBlockingLockShared,
         false => FlockOperation::NonBlockingLockExclusive,
     };
     match flock(&file, operation) {
         Err(Errno::WOULDBLOCK) => Err(format!(
-            "the disk '{path}' is in use by {}; turn that off, or give this virtual machine a disk of its own",
-            user(store, config, disk)
+            "the disk '{shown}' is in use by {}; turn that off, or give this virtual machine a disk of its own",
+            user(store, config, path)
         )),
         // File systems without locks are no reason not to start.
         _ => Ok(Arc::new(file)),
@@ -52,14 +53,14 @@ fn take(store: &Store, config: &Config, disk: &Disk) -> Result<Arc<File>, String
 }
 
 /// Who has the disk, as far as this store tells.
-fn user(store: &Store, config: &Config, disk: &Disk) -> String {
-    if config.disks.iter().filter(|other| same_file(&other.path, &disk.path)).count() > 1 {
+fn user(store: &Store, config: &Config, path: &Path) -> String {
+    let times = |config: &Config| config.files().filter(|(other, _)| same_file(other, path)).count();
+    if times(config) > 1 {
         return "this virtual machine itself, which has it twice".into();
     }
     let runs = |other: &Config| other.id != config.id && WorkerLock::held(&store.directory(other.id));
-    let has_it = |other: &Config| other.disks.iter().any(|its| same_file(&its.path, &disk.path));
     let all = store.all().unwrap_or_default();
-    match all.iter().flatten().find(|other| runs(other) && has_it(other)) {
+    match all.iter().flatten().find(|other| runs(other) && times(other) > 0) {
         Some(other) => format!("the virtual machine '{}'", other.name),
         None => "a virtual machine of another store, or another program".into(),
     }

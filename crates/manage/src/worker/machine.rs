@@ -6,13 +6,13 @@ use super::network::Network;
 use super::screen::Shown;
 use super::server::NO_DISPLAY;
 use crate::rules;
-use crate::store::config::StartWith;
+use crate::store::config::{BootEntry, ControllerType, Dvd, Place, StartWith};
 use crate::store::{Config, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
-    DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MemoryControl, MemoryState, Motion, Nesting,
-    Outcome, Rates, Smbios, Source, Spec, Throttle, Vm,
+    BootDevice, DiskBus, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MemoryControl, MemoryState,
+    Motion, Nesting, Outcome, Rates, Smbios, Source, Spec, Throttle, Vm,
 };
 use ireko_vmcore::Broker;
 use std::fs::File;
@@ -191,7 +191,7 @@ impl RealMachines {
     }
 
     fn opened(&self, config: &Config, engine: Chosen, open: &[Arc<File>]) -> Result<Opened, String> {
-        let disks = config.disks.iter().enumerate().map(|(number, one)| disk(one, open.get(number)));
+        let disks = drives(config, open).into_iter().map(DiskSpec::open);
         Ok(Opened {
             engine,
             boot: self.boot(config)?,
@@ -220,12 +220,49 @@ pub fn rates(disk: &crate::store::Disk) -> Rates {
     Rates { bytes: disk.maximum_bytes_per_second, operations: disk.maximum_iops }
 }
 
-fn disk(
-    disk: &crate::store::Disk,
-    file: Option<&Arc<File>>,
-) -> Result<DiskSpec, ireko_machine::MachineError> {
-    let throttle = Arc::new(Throttle::new(rates(disk)));
-    DiskSpec { throttle, file: file.cloned(), ..DiskSpec::new(&disk.path, disk.read_only) }.open()
+/// Disks, then DVD drives; `open` are the files of [`Config::files`].
+fn drives(config: &Config, open: &[Arc<File>]) -> Vec<DiskSpec> {
+    let mut files = open.iter();
+    let disks = config.disks.iter().map(|disk| {
+        let throttle = Arc::new(Throttle::new(rates(disk)));
+        (disk.place, DiskSpec { throttle, ..DiskSpec::new(&disk.path, disk.read_only) })
+    });
+    let dvds = config.dvds.iter().map(|dvd| {
+        let path = dvd.path.clone().unwrap_or_default();
+        (dvd.place, DiskSpec { empty: dvd.path.is_none(), ..DiskSpec::cd(path) })
+    });
+    let seat = |(place, spec): (Place, DiskSpec)| {
+        let file = if spec.empty { None } else { files.next().cloned() };
+        let drive =
+            (place.controller == ControllerType::Ide).then_some((place.number * 2 + place.location) as usize);
+        DiskSpec { file, drive, bus: bus(place.controller, spec.cd), ..spec }
+    };
+    disks.chain(dvds).map(seat).collect()
+}
+
+fn bus(controller: ControllerType, cd: bool) -> DiskBus {
+    match controller {
+        ControllerType::Ide => DiskBus::Ide,
+        ControllerType::Scsi if cd => DiskBus::Scsi,
+        ControllerType::Scsi => DiskBus::Virtio,
+        ControllerType::Sata => DiskBus::Sata,
+        ControllerType::Nvme => DiskBus::Nvme,
+    }
+}
+
+/// What firmware tries, by the numbers that [`drives`] and the adapters have.
+fn boot_order(config: &Config) -> Vec<BootDevice> {
+    let device = |entry| match entry {
+        BootEntry::Drive(place) => {
+            let empty = |dvd: &Dvd| dvd.place == place && dvd.path.is_none();
+            let number = config.places().position(|own| own == place)?;
+            (!config.dvds.iter().any(empty)).then_some(BootDevice::Disk(number))
+        }
+        BootEntry::Network(id) => {
+            config.adapters.iter().position(|adapter| adapter.id == id).map(BootDevice::Nic)
+        }
+    };
+    rules::drives::boot_order(config).into_iter().filter_map(device).collect()
 }
 
 /// The processor's model: what nearly every machine has, where the VM is to move between machines.
@@ -244,6 +281,7 @@ fn spec(config: &Config, opened: &Opened) -> Result<Spec, String> {
     spec.cpu = ireko_machine::cpu_model(model(&config.processor)).map_err(|e| e.to_string())?;
     spec.nested = config.processor.expose_virtualization_extensions;
     spec.disks = opened.disks.clone();
+    spec.boot_order = boot_order(config);
     spec.smbios = Smbios { uuid: config.id.bytes(), serial: config.id.to_string(), ..Smbios::default() };
     spec.on_thread = ireko_jail::thread::confining();
     Ok(spec)

@@ -176,7 +176,7 @@ impl Control {
         let mut inner = self.lock();
         let remote = inner.remote.clone();
         for (number, own) in inner.disks.iter_mut().enumerate() {
-            let Some(disk) = disks.iter().find(|disk| disk.location == own.location) else { continue };
+            let Some(disk) = disks.iter().find(|disk| disk.place == own.place) else { continue };
             own.maximum_iops = disk.maximum_iops;
             own.maximum_bytes_per_second = disk.maximum_bytes_per_second;
             remote.limit_disk(number, super::machine::rates(own));

@@ -224,6 +224,7 @@ fn placeholder(parameter: &Parameter) -> String {
         Type::Bool => format!("<bool{many}>"),
         Type::Guid => format!("<guid{many}>"),
         Type::Enum(words) => format!("{{{}}}", words.join(" | ")),
+        Type::AnyOf(_) => format!("<Object{many}>"),
         Type::Object(Kind::Custom) => format!("<Object{many}>"),
         Type::Object(kind) => format!("<{kind:?}{many}>"),
     }
