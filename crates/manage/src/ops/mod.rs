@@ -27,7 +27,7 @@ mod tests;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 15] = [
+static TABLES: [&[Operation]; 16] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
