@@ -2,6 +2,8 @@
 
 mod disk;
 mod drive;
+#[cfg(test)]
+mod drive_tests;
 mod dvd;
 mod firmware;
 mod host;

@@ -1,0 +1,101 @@
+//! Drives, their places, and what firmware tries.
+
+use super::tests::World;
+use crate::value::Value;
+
+fn vm_name() -> (&'static str, Value) {
+    ("VMName", "vm".into())
+}
+
+/// A file in the home that may be a disk or a CD.
+fn image(world: &World, name: &str) -> Value {
+    let path = world.host.store.home().join(name);
+    std::fs::write(&path, vec![0; 2048]).unwrap();
+    path.display().to_string().into()
+}
+
+#[test]
+fn disks_at_ide_have_places_of_their_own() {
+    let world = World::with(&["vm"]);
+    let path = || ("Path", image(&world, "disk.raw"));
+    let ide = || ("ControllerType", Value::text("ide"));
+    let number = |name, number| (name, Value::Int(number));
+    world.ok("Add-VMHardDiskDrive", &[vm_name(), path()]);
+    (0..4).for_each(|_| drop(world.ok("Add-VMHardDiskDrive", &[vm_name(), path(), ide()])));
+    assert!(world.error("Add-VMHardDiskDrive", &[vm_name(), path(), ide()]).contains("no free IDE location"));
+    let second = [vm_name(), ide(), number("ControllerNumber", 1), number("ControllerLocation", 1)];
+    world.ok("Remove-VMHardDiskDrive", &second);
+    assert_eq!(world.ok("Get-VMHardDiskDrive", &[vm_name(), ide()]).records.len(), 3);
+    assert_eq!(world.ok("Get-VMHardDiskDrive", &[vm_name()]).records.len(), 4);
+    assert!(world.error("Remove-VMHardDiskDrive", &second).contains("no disk at IDE location 1"));
+    let beyond = [vm_name(), path(), ide(), number("ControllerNumber", 2)];
+    assert!(world.error("Add-VMHardDiskDrive", &beyond).contains("no IDE controller 2"));
+    let open = [vm_name(), number("ControllerLocation", 0)];
+    assert!(world.error("Remove-VMHardDiskDrive", &open).contains("Which disk"));
+}
+
+#[test]
+fn a_dvd_drive_takes_an_image_and_gives_it_back() {
+    let world = World::with(&["vm"]);
+    world.ok("Add-VMDvdDrive", &[vm_name()]);
+    assert_eq!(world.property("Get-VMDvdDrive", "DvdMediaType"), "None");
+    world.ok("Set-VMDvdDrive", &[vm_name(), ("Path", image(&world, "cd.iso"))]);
+    assert_eq!(world.property("Get-VMDvdDrive", "DvdMediaType"), "ISO");
+    assert_eq!(world.property("Get-VMDvdDrive", "ControllerType"), "IDE");
+    world.ok("Set-VMDvdDrive", &[vm_name(), ("Path", Value::Null)]);
+    assert_eq!(world.property("Get-VMDvdDrive", "Path"), "");
+    let drive = world.ok("Get-VMDvdDrive", &[vm_name()]).records.remove(0);
+    world.ok("Remove-VMDvdDrive", &[("VMDvdDrive", drive.into())]);
+    assert!(world.ok("Get-VMDvdDrive", &[vm_name()]).records.is_empty());
+    assert!(world.error("Remove-VMDvdDrive", &[vm_name()]).contains("no DVD drive"));
+}
+
+fn boot_order(world: &World) -> Vec<String> {
+    let firmware = world.ok("Get-VMFirmware", &[vm_name()]).records.remove(0);
+    let of = |value: &Value| match value {
+        Value::Record(source) => source.property("Description").unwrap().to_string(),
+        other => panic!("{other}"),
+    };
+    firmware.property("BootOrder").unwrap().items().iter().map(of).collect()
+}
+
+#[test]
+fn uefi_tries_first_what_it_is_told_by_object_or_by_words() {
+    let world = World::new();
+    let two = ("Generation", Value::Int(2));
+    world.ok("New-VM", &[("Name", "vm".into()), two.clone()]);
+    world.ok("New-VM", &[("Name", "other".into()), two]);
+    world.ok("Add-VMHardDiskDrive", &[vm_name(), ("Path", image(&world, "disk.raw"))]);
+    world.ok("Add-VMDvdDrive", &[vm_name(), ("Path", image(&world, "cd.iso"))]);
+    let (disk, dvd, network) = (
+        "Hard Drive on SCSI controller number 0 at location 0",
+        "DVD Drive on SATA controller number 0 at location 0",
+        "Network Adapter",
+    );
+    assert_eq!(boot_order(&world), [disk, dvd, network]);
+    let drive = world.ok("Get-VMDvdDrive", &[vm_name()]).records.remove(0);
+    world.ok("Set-VMFirmware", &[vm_name(), ("FirstBootDevice", drive.clone().into())]);
+    assert_eq!(boot_order(&world), [dvd, disk, network]);
+    let words = Value::list(["Network", "SCSI:0:0"]);
+    world.ok("Set-VMFirmware", &[vm_name(), ("BootOrder", words)]);
+    assert_eq!(boot_order(&world), [network, disk, dvd]);
+    let set = |vm: &str, name, value| world.error("Set-VMFirmware", &[("VMName", vm.into()), (name, value)]);
+    assert!(set("other", "FirstBootDevice", drive.into()).contains("nothing to boot"));
+    assert!(set("vm", "FirstBootDevice", "SATA:0:5".into()).contains("'SATA:0:5'"));
+    assert!(set("vm", "StartupOrder", Value::list(["CD"])).contains("use -BootOrder"));
+    assert!(set("vm", "EnableSecureBoot", "On".into()).contains("not there yet"));
+}
+
+#[test]
+fn a_bios_tries_kinds_of_devices_in_the_order_that_it_is_told() {
+    let world = World::new();
+    world.ok("New-VM", &[("Name", "vm".into()), ("BootDevice", "CD".into())]);
+    let dvd = "DVD Drive on IDE controller number 1 at location 0";
+    assert_eq!(boot_order(&world), [dvd, "Network Adapter"]);
+    let order = Value::list(["LegacyNetworkAdapter", "CD"]);
+    world.ok("Set-VMBios", &[vm_name(), ("StartupOrder", order)]);
+    assert_eq!(boot_order(&world), ["Network Adapter", dvd]);
+    assert_eq!(world.property("Get-VMBios", "StartupOrder"), "{LegacyNetworkAdapter, CD, IDE, Floppy}");
+    let first = [vm_name(), ("FirstBootDevice", "CD".into())];
+    assert!(world.error("Set-VMFirmware", &first).contains("use -StartupOrder"));
+}
