@@ -2,7 +2,7 @@
 //! two more with PERFCTR_CORE.
 //!
 //! Translated code counts nothing. Cycles are ticks of the time-stamp counter; while instructions or branches are counted, each
-//! instruction is done alone ([`Counters::exact`]): right, and slow. Other events are never met. No interrupt comes at an overflow.
+//! instruction is done alone ([`Counters::exact`]) and is a cycle: right, and slow. Other events are never met. No interrupt comes at an overflow.
 
 use ireko_x86::msr::{PERF_CTR_FIRST, PERF_EVENT_FIRST};
 
@@ -66,7 +66,7 @@ impl Counter {
 
     fn counts(&self, what: Retired) -> bool {
         let event = match self.event() {
-            Some(INSTRUCTIONS) => true,
+            Some(INSTRUCTIONS | CYCLES) => true,
             Some(BRANCHES) => what.branch,
             Some(MISSES) => what.missed,
             _ => false,
@@ -80,8 +80,12 @@ impl Counter {
         event && privilege && world && often
     }
 
-    fn read(&self, now: u64) -> u64 {
-        let passed = if self.event() == Some(CYCLES) { now.wrapping_sub(self.since) } else { 0 };
+    /// What it has; `now` where cycles are those of the time-stamp counter.
+    fn read(&self, now: Option<u64>) -> u64 {
+        let passed = match (self.event(), now) {
+            (Some(CYCLES), Some(now)) => now.wrapping_sub(self.since),
+            _ => 0,
+        };
         self.base.wrapping_add(passed) & MASK
     }
 
@@ -112,12 +116,12 @@ impl Counters {
     }
 
     pub fn set_control(&mut self, index: u32, value: u64, now: u64) -> Option<()> {
-        let counter = self.all.get_mut(index as usize)?;
-        if value & !SELECT_BITS != 0 {
+        if index as usize >= COUNTERS || value & !SELECT_BITS != 0 {
             return None;
         }
-        counter.set(counter.read(now), now);
-        counter.select = value;
+        let time = self.time(now);
+        self.all.iter_mut().for_each(|counter| counter.set(counter.read(time), now));
+        self.all[index as usize].select = value;
         let counted = |event| self.all.iter().any(|counter| counter.event() == Some(event));
         self.branches = counted(BRANCHES) || counted(MISSES);
         self.exact = self.branches || counted(INSTRUCTIONS);
@@ -132,6 +136,11 @@ impl Counters {
         self.branches
     }
 
+    /// What cycles are counted by, but for instructions.
+    fn time(&self, now: u64) -> Option<u64> {
+        (!self.exact).then_some(now)
+    }
+
     /// One instruction was done.
     pub fn retire(&mut self, what: Retired) {
         for counter in self.all.iter_mut().filter(|counter| counter.counts(what)) {
@@ -141,7 +150,7 @@ impl Counters {
 
     /// RDPMC.
     pub fn count(&self, index: u32, now: u64) -> Option<u64> {
-        self.all.get(index as usize).map(|counter| counter.read(now))
+        self.all.get(index as usize).map(|counter| counter.read(self.time(now)))
     }
 
     pub fn set(&mut self, index: u32, value: u64, now: u64) -> Option<()> {
@@ -229,6 +238,17 @@ mod tests {
         assert_eq!(only(GUEST_ONLY), [Some(0), Some(1)]);
         assert_eq!(only(HOST_ONLY), [Some(1), Some(0)]);
         assert_eq!(of(USER | GUEST_ONLY, PLAIN), Some(1));
+    }
+
+    /// Else a program would seem to need hundreds of cycles for an instruction.
+    #[test]
+    fn an_instruction_is_a_cycle_while_instructions_are_counted() {
+        let mut counters = Counters::default();
+        counters.set_control(0, ON | CYCLES, 100).unwrap();
+        counters.set_control(1, ON | INSTRUCTIONS, 150).unwrap();
+        (0..3).for_each(|_| counters.retire(PLAIN));
+        counters.set_control(1, 0, 9000).unwrap();
+        assert_eq!((counters.count(0, 9010), counters.count(1, 9010)), (Some(50 + 3 + 10), Some(3)));
     }
 
     /// One instruction a cycle is never two.
