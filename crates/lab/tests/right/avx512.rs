@@ -3,7 +3,10 @@
 
 use super::*;
 use ireko_cpu::cpuid::host::Host;
+use ireko_cpu::data::xsave_area as area;
+use ireko_cpu::silicon;
 use ireko_x86::bits::{cr0, cr4};
+use ireko_x86::cpuid::EBX;
 
 /// VPTERNLOGD ZMM31, ZMM31, ZMM31, FFh (all ones); VPBROADCASTD ZMM5, EBX; KXNORW K1, K1, K1.
 const FILL: &[u8] =
@@ -32,6 +35,17 @@ const RESULT: u64 = 0xc00;
 const PATTERN: u64 = 0x1234_5678;
 /// Behind it there is nothing.
 const EDGE: u64 = DATA + 0x1000;
+
+/// By routine, and by assembly where the host's own XSAVEC can be relied on. Bochs 2.7 says the size of the standard form for the
+/// compacted one, in which it leaves AVX-512's components out.
+fn ways() -> Vec<[&'static str; 1]> {
+    let sizes = [0, 1].map(|n| silicon::cpuid(0xd, n)[EBX]);
+    if area::moved() != 0 && sizes[0] == sizes[1] {
+        println!("not run by assembly: this host's XSAVEC does not compact");
+        return vec![["xsave=off"]];
+    }
+    vec![["xsave=off"], ["xsave=on"]]
+}
 
 /// Whether the host has AVX-512; else a sentence.
 fn here() -> bool {
@@ -64,7 +78,7 @@ fn its_state_goes_to_memory_and_comes_back() {
     }
     let twice = PATTERN << 32 | PATTERN;
     let expected = [u64::MAX, u64::MAX, twice, twice, 0xffff, 0xffff, twice, u64::MAX];
-    for options in [&["xsave=off"], &["xsave=on"]] {
+    for options in &ways() {
         let mut board = board_with(options);
         for save in [XSAVE, XSAVEC] {
             let pieces = [FILL, TOUCH, save, CLEAR, XRSTOR, STORE];
@@ -83,7 +97,7 @@ fn components_go_one_by_one() {
     if !here() {
         return;
     }
-    for options in [&["xsave=off"], &["xsave=on"]] {
+    for options in &ways() {
         let mut board = board_with(options);
         ends(&mut board, &[FILL, TOUCH, XSAVEC, CLEAR, XRSTOR, STORE], DATA, 0, 0x67);
         let seen = [0, 120, 128].map(|at| board.peek(DATA_AT + RESULT + at));
