@@ -3,6 +3,8 @@
 use crate::{out, say};
 use anyhow::{Context, Result};
 use clap::Args;
+use ireko_manage::Host;
+use ireko_manage::host_start;
 use ireko_manage::server::{Doors, Tcp, Tls, Token, openapi, serve};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -57,8 +59,23 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
         (Some(address), None) => say!("ireko: listening on http://{address}, with the token"),
         (None, _) => (),
     }
-    serve(Arc::new(host), doors)?;
+    let host = Arc::new(host);
+    let own = host.clone();
+    std::thread::spawn(move || start_with_host(&own));
+    serve(host, doors)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Machines that start when the host has started.
+fn start_with_host(host: &Host) {
+    let due = match host_start::due(host) {
+        Ok(due) => due,
+        Err(failure) => return say!("ireko: nothing starts with the host: {}", failure.message),
+    };
+    host_start::start(host, &due, |config, answer| match answer.errors.first() {
+        Some(failure) => say!("ireko: {}", failure.message),
+        None => say!("ireko: '{}' starts with the host", config.name),
+    });
 }
 
 fn shown(tls: &Tls) -> String {

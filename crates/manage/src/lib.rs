@@ -9,6 +9,7 @@
 pub mod guid;
 pub mod host;
 pub mod host_network;
+pub mod host_start;
 pub mod keys;
 pub mod operation;
 pub mod ops;

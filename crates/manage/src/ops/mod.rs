@@ -25,7 +25,7 @@ mod set;
 mod switch;
 pub(crate) mod targets;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::operation::Operation;
 

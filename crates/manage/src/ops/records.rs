@@ -64,6 +64,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("VMName", config.name.as_str())
         .with("VMId", config.id)
         .with("AutomaticStartAction", format!("{:?}", config.automatic_start))
+        .with("AutomaticStartDelay", config.automatic_start_delay)
         .with("AutomaticStopAction", format!("{:?}", config.automatic_stop))
         .with("CPUUsage", cpu_usage(vm, host))
         .with("MemoryAssigned", assigned)

@@ -49,7 +49,13 @@ const SET: &[Parameter] = &[
     bytes("MemoryMaximumBytes", "The most that dynamic memory gives.").flag("memory-maximum"),
     switch("DynamicMemory", "Dynamic memory.").flag("dynamic-memory"),
     switch("StaticMemory", "Static memory.").flag("static-memory"),
-    one_of("AutomaticStartAction", &["Nothing", "StartIfRunning", "Start"], "When the host starts."),
+    one_of(
+        "AutomaticStartAction",
+        &["Nothing", "StartIfRunning", "Start"],
+        "When the host has started: done by `ireko serve` at its first start in each boot of the host.",
+    )
+    .flag("automatic-start"),
+    int("AutomaticStartDelay", 0, i32::MAX as i64, "Seconds until then.").flag("automatic-start-delay"),
     one_of("AutomaticStopAction", &["TurnOff", "Save", "ShutDown"], "When the host stops."),
     text("Notes", "Words for people.").flag("notes"),
     text("NewVMName", "Another name.").flag("name"),
@@ -115,6 +121,9 @@ fn plain(arguments: &Arguments, config: &mut Config) -> Result<(), Failure> {
         Some(_) => AutomaticStart::StartIfRunning,
         None => config.automatic_start,
     };
+    if let Some(seconds) = arguments.int("AutomaticStartDelay") {
+        config.automatic_start_delay = seconds as u32;
+    }
     config.automatic_stop = match arguments.text("AutomaticStopAction") {
         Some("TurnOff") => AutomaticStop::TurnOff,
         Some("Save") => AutomaticStop::Save,

@@ -80,6 +80,9 @@ pub struct Config {
     pub metering: bool,
     #[serde(default)]
     pub automatic_start: AutomaticStart,
+    /// Seconds.
+    #[serde(default)]
+    pub automatic_start_delay: u32,
     #[serde(default)]
     pub automatic_stop: AutomaticStop,
 }
@@ -334,6 +337,7 @@ impl Config {
             adapters: vec![Adapter::first(id)],
             metering: false,
             automatic_start: AutomaticStart::default(),
+            automatic_start_delay: 0,
             automatic_stop: AutomaticStop::default(),
         }
     }

@@ -21,6 +21,9 @@ pub struct Run {
     /// The end was in order.
     #[serde(default)]
     pub clean: bool,
+    /// It runs, or ran until the host ended it; nobody turned it off, nor did its guest.
+    #[serde(default)]
+    pub running: bool,
 }
 
 /// There while the VM is paused, for when its worker says nothing. Nothing waits for it to reach the disk.

@@ -115,6 +115,7 @@ fn prepare(
         engine: machine.engine(),
         paused: false,
         turned_off: false,
+        by_host: false,
         stopping_until: None,
         resets: 0,
         started: Instant::now(),
@@ -190,7 +191,7 @@ impl Prepared {
         let control = self.control.clone();
         let directory = control.directory.clone();
         Run::note_paused(&directory, false);
-        let mut run = Run { pid: control.pid, started: now(), ..Run::default() };
+        let mut run = Run { pid: control.pid, started: now(), running: true, ..Run::default() };
         if let Err(error) = run.write(&directory) {
             return report(Started::Error(format!("the worker cannot write its state: {error}")));
         }
@@ -208,6 +209,7 @@ impl Prepared {
         report(Started::Running { pid: run.pid, engine });
         let outcome = self.run_through_resets(factory);
         run.ended = Some(now());
+        run.running = control.lock().by_host;
         run.clean = matches!(outcome, Outcome::PowerOff | Outcome::Stopped);
         run.reason = Some(outcome.to_string());
         if let Err(error) = run.write(&directory) {

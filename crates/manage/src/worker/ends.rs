@@ -30,6 +30,7 @@ pub fn heed_signals(next: NextSignal, control: Weak<Control>, gently: bool) {
         if signals.recv().is_err() {
             return;
         }
+        control.upgrade().iter().for_each(|control| control.lock().by_host = true);
         let ask = |request| control.upgrade().map(|control| control.answer(&request));
         if gently && ask(Request::ShutDown { seconds: PATIENCE.as_secs() }) == Some(Reply::Done) {
             let _ = signals.recv_timeout(PATIENCE);

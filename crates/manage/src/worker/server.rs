@@ -57,6 +57,8 @@ pub struct Inner {
     pub paused: bool,
     /// Also while there is no machine to be told, between two of them.
     pub turned_off: bool,
+    /// It ends since this process was told to, as when the host shuts down.
+    pub by_host: bool,
     /// Pressed the power button: until when it counts.
     pub stopping_until: Option<Instant>,
     pub resets: u64,
