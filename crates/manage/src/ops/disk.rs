@@ -96,8 +96,8 @@ const SET: &[Parameter] = &[
 /// More than any host can do.
 const MOST_LIMIT: i64 = 1 << 40;
 
-/// The first location behind the PCI slots of other devices is 0; so many slots are left.
-const MOST: u32 = 19;
+/// So many PCI slots there are between those of other devices.
+const MOST: u32 = 16;
 
 fn drives(vm: &crate::host::Vm, _: &crate::host::HostFacts) -> Vec<Record> {
     records::disks(vm)
