@@ -184,6 +184,8 @@ impl Vcpu for SoftVcpu {
     }
     fn set_state(&mut self, state: &CpuState) -> Result<(), HvError> {
         self.cpu.regs = state.regs;
+        // An interrupt from before a sleep would otherwise come to firmware, which ends none: its class is blocked for good then.
+        self.cpu.apic.init();
         let size = state.xsave.len().min(self.cpu.fpu.0.len());
         self.cpu.fpu.0[..size].copy_from_slice(&state.xsave[..size]);
         self.cpu.fpu.0[512] |= 3;

@@ -78,6 +78,7 @@ pub trait Vcpu: Send {
     /// Runs until there is a reason to stop. HLT waits inside.
     fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt;
     fn state(&mut self) -> Result<CpuState, HvError>;
+    /// Otherwise the processor is as after a reset: nothing is pending.
     fn set_state(&mut self, state: &CpuState) -> Result<(), HvError>;
     /// Counters and state of every level, as text for people.
     fn dump(&mut self) -> String {
