@@ -1,7 +1,7 @@
 //! Add-, Get-, Set- and Remove-VMHardDiskDrive, for raw images.
 
 use super::drive::{self, PLACE};
-use super::targets::{Ambiguity, DRIVE, VSTD, change, only_off, vms};
+use super::targets::{DRIVE, VSTD, change, only_off};
 use crate::operation::parameter::{boolean, bytes, int, path};
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
@@ -43,7 +43,7 @@ pub static OPERATIONS: &[Operation] = &[
         prints: Prints::Always,
         result: Some(Kind::HardDiskDrive),
         impact: Impact::None,
-        run: get,
+        run: |call| drive::get(call, records::disks),
     },
     Operation {
         cmdlet: "Set-VMHardDiskDrive",
@@ -101,17 +101,6 @@ const MOST: u32 = 16;
 
 fn drives(vm: &crate::host::Vm, _: &crate::host::HostFacts) -> Vec<Record> {
     records::disks(vm)
-}
-
-fn get(call: &mut Call<'_>) -> Result<(), Failure> {
-    let wanted = drive::wanted(call);
-    let configs = vms(call, Ambiguity::Allowed)?;
-    for vm in call.host.vms(configs) {
-        let places = vm.config.disks.iter().map(|disk| disk.place);
-        let fitting = records::disks(&vm).into_iter().zip(places).filter(|(_, place)| wanted.fits(place));
-        fitting.for_each(|(record, _)| call.give(record));
-    }
-    Ok(())
 }
 
 fn named(call: &Call<'_>, config: &Config) -> Result<Place, Failure> {

@@ -1,5 +1,7 @@
 //! What disks and DVD drives have in common: places at controllers.
 
+use super::targets::{Ambiguity, vms};
+use crate::host::Vm;
 use crate::operation::parameter::{int, one_of};
 use crate::operation::{Call, Failure, Parameter, Pipeline};
 use crate::rules::drives::{self, Wanted};
@@ -34,6 +36,17 @@ pub fn wanted(call: &Call<'_>) -> Wanted {
         number: number("ControllerNumber"),
         location: number("ControllerLocation"),
     }
+}
+
+/// Gives the drives of the meant VMs, of those that `records` makes the ones at the place that is said.
+pub fn get(call: &mut Call<'_>, records: fn(&Vm) -> Vec<Record>) -> Result<(), Failure> {
+    let wanted = wanted(call);
+    let configs = vms(call, Ambiguity::Allowed)?;
+    for vm in call.host.vms(configs) {
+        let fits = |record: &Record| place_of(record, &vm.config).is_some_and(|place| wanted.fits(&place));
+        records(&vm).into_iter().filter(fits).for_each(|record| call.give(record));
+    }
+    Ok(())
 }
 
 /// The place in a record of a drive of this VM.

@@ -2,7 +2,7 @@
 
 use super::disk;
 use super::drive::{self, PLACE};
-use super::targets::{Ambiguity, DVD, VSTD, change, only_off, vms};
+use super::targets::{DVD, VSTD, change, only_off};
 use crate::operation::parameter::path;
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
@@ -42,7 +42,7 @@ pub static OPERATIONS: &[Operation] = &[
         prints: Prints::Always,
         result: Some(Kind::DvdDrive),
         impact: Impact::None,
-        run: get,
+        run: |call| drive::get(call, records::dvds),
     },
     Operation {
         cmdlet: "Set-VMDvdDrive",
@@ -77,17 +77,6 @@ const WHAT: (&str, &str) = ("DVD drive", "VMDvdDrive");
 
 fn dvds(vm: &crate::host::Vm, _: &crate::host::HostFacts) -> Vec<Record> {
     records::dvds(vm)
-}
-
-fn get(call: &mut Call<'_>) -> Result<(), Failure> {
-    let wanted = drive::wanted(call);
-    let configs = vms(call, Ambiguity::Allowed)?;
-    for vm in call.host.vms(configs) {
-        let places = vm.config.dvds.iter().map(|dvd| dvd.place);
-        let fitting = records::dvds(&vm).into_iter().zip(places).filter(|(_, place)| wanted.fits(place));
-        fitting.for_each(|(record, _)| call.give(record));
-    }
-    Ok(())
 }
 
 /// The image that a call names, if it is one.

@@ -159,11 +159,13 @@ fn boot_device(arguments: &Arguments, config: &mut Config) -> Result<(), Failure
     };
     if let Some(kind) = first {
         config.boot.start_with = StartWith::Firmware;
-        config.boot.startup = vec![kind];
         if kind == Startup::CD {
             super::dvd::usual(config);
         }
-        config.boot.order = drives::of_kind(config, kind);
+        match config.generation {
+            1 => config.boot.startup = vec![kind],
+            _ => config.boot.order = drives::of_kind(config, kind),
+        }
     }
     if config.boot.start_with == StartWith::Firmware {
         super::dvd::usual_of_a_bios(config);
