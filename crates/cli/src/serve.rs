@@ -3,9 +3,10 @@
 use crate::{out, say};
 use anyhow::{Context, Result};
 use clap::Args;
-use ireko_manage::Host;
 use ireko_manage::host_start;
 use ireko_manage::server::{Doors, Tcp, Tls, Token, openapi, serve};
+use ireko_manage::store::Config;
+use ireko_manage::{Answer, Host};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -68,14 +69,13 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
 
 /// Machines that start when the host has started.
 fn start_with_host(host: &Host) {
-    let due = match host_start::due(host) {
-        Ok(due) => due,
-        Err(failure) => return say!("ireko: nothing starts with the host: {}", failure.message),
-    };
-    host_start::start(host, &due, |config, answer| match answer.errors.first() {
+    let told = |config: &Config, answer: &Answer| match answer.errors.first() {
         Some(failure) => say!("ireko: {}", failure.message),
         None => say!("ireko: '{}' starts with the host", config.name),
-    });
+    };
+    if let Err(failure) = host_start::waiting(host).and_then(|waiting| waiting.start(told)) {
+        say!("ireko: what starts with the host is not known any more: {}", failure.message);
+    }
 }
 
 fn shown(tls: &Tls) -> String {

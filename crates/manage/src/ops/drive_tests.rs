@@ -92,7 +92,7 @@ fn a_bios_tries_kinds_of_devices_in_the_order_that_it_is_told() {
     world.ok("New-VM", &[("Name", "vm".into()), ("BootDevice", "CD".into())]);
     let dvd = "DVD Drive on IDE controller number 1 at location 0";
     assert_eq!(boot_order(&world), [dvd, "Network Adapter"]);
-    let order = Value::list(["LegacyNetworkAdapter", "CD"]);
+    let order = Value::list(["LegacyNetworkAdapter", "CD", "CD"]);
     world.ok("Set-VMBios", &[vm_name(), ("StartupOrder", order)]);
     assert_eq!(boot_order(&world), ["Network Adapter", dvd]);
     assert_eq!(world.property("Get-VMBios", "StartupOrder"), "{LegacyNetworkAdapter, CD, IDE, Floppy}");

@@ -163,7 +163,12 @@ fn order(arguments: &Arguments, config: &Config, boot: &mut Boot) -> Result<(), 
         _ => {}
     }
     if !bios.is_empty() {
-        boot.startup = bios.iter().filter_map(Value::as_text).filter_map(kind).collect();
+        boot.startup.clear();
+        for kind in bios.iter().filter_map(Value::as_text).filter_map(kind) {
+            if !boot.startup.contains(&kind) {
+                boot.startup.push(kind);
+            }
+        }
     }
     for value in all.iter().rev().chain(first.iter()) {
         let entries = entries(config, value)?;

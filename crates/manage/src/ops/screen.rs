@@ -112,7 +112,7 @@ fn write(path: &Path, shown: &Shown) -> Result<(), Failure> {
         .about(&name));
     }
     let png = encode(shown).map_err(|error| failed(&error))?;
-    atomic::write(path, &png).map_err(|error| failed(&error))
+    atomic::write_among_others(path, &png).map_err(|error| failed(&error))
 }
 
 fn is_png(path: &Path) -> bool {

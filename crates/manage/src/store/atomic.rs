@@ -1,5 +1,6 @@
 //! Files that have their old content or their new one, whenever the power goes.
 
+use crate::guid::Guid;
 use crate::place;
 use rustix::fs::OFlags;
 use std::fs::{self, File, OpenOptions};
@@ -50,6 +51,21 @@ pub fn write_in_steps(
     fs::rename(&draft, path)?;
     before(Step::SyncDirectory)?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// As [`write()`], where others have files too, or write at the same time: the draft's name is nobody's, and it does not stay.
+pub fn write_among_others(path: &Path, data: &[u8]) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.draft", Guid::random()?));
+    let draft = path.with_file_name(name);
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(0o600).custom_flags(NO_LINK);
+    let mut file = options.open(&draft)?;
+    let written = file.write_all(data).and_then(|()| file.sync_all()).and_then(|()| fs::rename(&draft, path));
+    if written.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    written
 }
 
 fn draft_of(path: &Path) -> PathBuf {
