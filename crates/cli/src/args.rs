@@ -110,7 +110,7 @@ pub enum Display {
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// A Linux kernel (bzImage or ELF) or a multiboot 1 kernel.
+    /// A Linux kernel (bzImage or ELF), or a multiboot 1 or 2 or a PVH kernel; may be in gzip.
     #[arg(long, value_name = "FILE", required_unless_present_any = ["image", "firmware"])]
     pub kernel: Option<PathBuf>,
     /// Boot the guest image of Debian's packages, with a shell.
@@ -135,9 +135,15 @@ pub struct RunArgs {
     /// What the guest shows pictures on: `vga` (with keyboard and mouse), or `none`. Debian's firmware has `vga` if nothing is said.
     #[arg(long, value_name = "vga|none")]
     pub display: Option<Display>,
-    /// The first root file system, or the first multiboot module.
+    /// The boot protocol, for kernels that know several: linux, pvh, multiboot or multiboot2.
+    #[arg(long, value_name = "NAME", requires = "kernel")]
+    pub protocol: Option<String>,
+    /// The first root file system, or the first module.
     #[arg(long, value_name = "FILE")]
     pub initrd: Option<PathBuf>,
+    /// A module for a multiboot or PVH kernel, with its command line behind a blank; may be given several times.
+    #[arg(long, value_name = "FILE ARGUMENTS", requires = "kernel")]
+    pub module: Vec<String>,
     /// The kernel command line, or with --image, more of it.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     pub append: String,

@@ -8,7 +8,7 @@ use crate::terminal::{Key, Keys, Raw};
 use crate::{facts, image, say, sys};
 use anyhow::{Context, Result};
 use ireko_machine::{
-    DiskBus, DiskSpec, Endpoints, Firmware, Handle, MachineError, Outcome, Source, Spec, Vm,
+    DiskBus, DiskSpec, Endpoints, Firmware, Handle, MachineError, ModuleSpec, Outcome, Source, Spec, Vm,
 };
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -124,6 +124,8 @@ fn spec(args: &RunArgs) -> Result<Spec> {
         (None, Some(kernel)) => {
             let mut spec = Spec::new(kernel.as_path());
             spec.initrd = args.initrd.as_deref().map(Source::from);
+            spec.modules = args.module.iter().map(|module| ModuleSpec::parse(module)).collect();
+            spec.protocol = args.protocol.as_deref().map(str::parse).transpose()?;
             spec.command_line = args.append.clone();
             spec
         }

@@ -13,9 +13,19 @@ pub enum MachineError {
     )]
     FileTooLarge { what: &'static str, name: String, memory_mib: u64 },
     #[error(
-        "`{name}` is not a kernel but {found}; give a Linux bzImage, a 64-bit ELF vmlinux or a multiboot image"
+        "`{name}` is not a kernel but {found}; give a Linux bzImage, a 64-bit ELF vmlinux, or a multiboot or PVH image"
     )]
     NotAKernel { name: String, found: String },
+    #[error(
+        "the kernel `{name}` cannot be started by the protocol {wanted}; leave --protocol out to have it started as it can be"
+    )]
+    ProtocolMissing { name: String, wanted: crate::image::Protocol },
+    #[error("there is no boot protocol `{0}`; protocols are linux, pvh, multiboot and multiboot2")]
+    UnknownProtocol(String),
+    #[error(
+        "the module `{module}` cannot be given to `{kernel}`, which is started by Linux's protocol; modules are for multiboot and PVH, and --initrd for Linux"
+    )]
+    NoModules { module: String, kernel: String },
     #[error("the kernel `{name}` is cut short: it has {has} bytes and says it needs {needs}; get it again")]
     CutShort { name: String, has: u64, needs: u64 },
     #[error("the kernel `{name}` cannot be started: {why}")]

@@ -1,18 +1,63 @@
 //! The files of a VM, read and checked before anything is made: what its first processor starts with.
 
-use crate::boot::{self, Payload};
+use crate::boot::{self, Module, Payload};
 use crate::firmware::{Bios, Uefi};
-use crate::image::Image;
+use crate::image::{Image, Protocol, gzip};
 use crate::layout::{self, Board, Layout};
-use crate::{Firmware, MachineError, Spec, acpi, pirq, smbios};
+use crate::{Firmware, MachineError, ModuleSpec, Source, Spec, acpi, pirq, smbios};
 use ireko_devices::Flash;
 use ireko_vmcore::{Bus, CpuState, Memory, OnThread};
 use std::sync::Arc;
 
 pub enum Files {
-    Kernel { image: Image, kernel: Arc<Vec<u8>>, initrd: Option<Arc<Vec<u8>>> },
+    Kernel(Kernel),
     Bios(Bios),
     Uefi(Uefi),
+}
+
+/// A kernel and what is loaded beside it.
+pub struct Kernel {
+    image: Image,
+    bytes: Arc<Vec<u8>>,
+    initrd: Option<Arc<Vec<u8>>>,
+    modules: Vec<Arc<Vec<u8>>>,
+}
+
+impl Kernel {
+    fn read(source: &Source, spec: &Spec) -> Result<Self, MachineError> {
+        let (name, memory) = (source.name(), spec.memory);
+        let mut bytes = source.read("kernel", memory)?;
+        if gzip::is(&bytes) {
+            bytes = Arc::new(gzip::unpack(&name, &bytes, memory)?);
+        }
+        let initrd = spec.initrd.as_ref().map(|source| source.read("initrd", memory));
+        let modules = spec.modules.iter().map(|module| module.source.read("module", memory));
+        Ok(Self {
+            image: Image::parse(&name, &bytes, spec.protocol)?,
+            bytes,
+            initrd: initrd.transpose()?,
+            modules: modules.collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn load(&self, memory: &Memory, layout: &Layout, spec: &Spec) -> Result<CpuState, MachineError> {
+        let name = |source: &Option<Source>| source.as_ref().map(Source::name).unwrap_or_default();
+        let payload = Payload {
+            name: name(&spec.kernel),
+            image: &self.image,
+            bytes: &self.bytes,
+            initrd: self.initrd.as_ref().map(|data| (name(&spec.initrd), data.as_slice())),
+            modules: spec.modules.iter().zip(&self.modules).map(|(spec, data)| module(spec, data)).collect(),
+            command_line: &spec.command_line,
+        };
+        let state = boot::load(memory, layout, spec.vcpus, &payload)?;
+        write_tables(memory, layout, spec)?;
+        Ok(state)
+    }
+}
+
+fn module<'a>(spec: &'a ModuleSpec, data: &'a [u8]) -> Module<'a> {
+    Module { name: spec.source.name(), command_line: &spec.command_line, data }
 }
 
 impl Files {
@@ -23,12 +68,7 @@ impl Files {
                 Uefi::check_memory(spec.memory)?;
                 Ok(Self::Uefi(Uefi::read(code, variables)?))
             }
-            (None, Some(source)) => {
-                let kernel = source.read("kernel", spec.memory)?;
-                let image = Image::parse(&source.name(), &kernel)?;
-                let initrd = spec.initrd.as_ref().map(|source| source.read("initrd", spec.memory));
-                Ok(Self::Kernel { image, kernel, initrd: initrd.transpose()? })
-            }
+            (None, Some(source)) => Ok(Self::Kernel(Kernel::read(source, spec)?)),
             (None, None) => Err(MachineError::NothingToStart),
         }
     }
@@ -36,7 +76,7 @@ impl Files {
     /// The same RAM, with what the files need beside it.
     pub fn layout(&self, layout: Layout) -> Layout {
         match self {
-            Self::Kernel { .. } => layout,
+            Self::Kernel(_) => layout,
             Self::Bios(bios) => layout.with_firmware(Board::I440fx, bios.size()),
             Self::Uefi(uefi) => layout.with_firmware(Board::Q35, uefi.size()),
         }
@@ -45,20 +85,7 @@ impl Files {
     /// Puts everything into memory. Gives the state in which processor 0 starts.
     pub fn load(&self, memory: &Memory, layout: &Layout, spec: &Spec) -> Result<CpuState, MachineError> {
         match self {
-            Self::Kernel { image, kernel, initrd } => {
-                let name =
-                    |source: &Option<crate::Source>| source.as_ref().map(|s| s.name()).unwrap_or_default();
-                let payload = Payload {
-                    name: name(&spec.kernel),
-                    image,
-                    bytes: kernel,
-                    initrd: initrd.as_ref().map(|data| (name(&spec.initrd), data.as_slice())),
-                    command_line: &spec.command_line,
-                };
-                let state = boot::load(memory, layout, &payload)?;
-                write_tables(memory, layout, spec)?;
-                Ok(state)
-            }
+            Self::Kernel(kernel) => kernel.load(memory, layout, spec),
             Self::Bios(bios) => {
                 bios.load(memory)?;
                 Ok(CpuState::reset())
@@ -72,7 +99,9 @@ impl Files {
 
     /// Programs what a BIOS would have programmed for who starts from these files.
     pub fn program(&self, bus: &dyn Bus) {
-        if let Self::Kernel { image: Image::Multiboot(_), .. } = self {
+        if let Self::Kernel(kernel) = self
+            && matches!(kernel.image.protocol(), Protocol::Multiboot | Protocol::Multiboot2)
+        {
             boot::bios::program(bus);
         }
     }

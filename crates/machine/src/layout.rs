@@ -12,12 +12,13 @@ pub const ZERO_PAGE: u64 = 0x7000;
 /// PML4, PDPT and four page directories, for 4 GiB.
 pub const PAGE_TABLES: u64 = 0x9000;
 pub const BOOT_STACK: u64 = 0x8ff0;
-/// What a multiboot kernel is told lies here, its command line among it, at the end of conventional memory.
-pub const MULTIBOOT_INFO: u64 = 0x9_0000;
-pub const MULTIBOOT_COMMAND_LINE: u64 = MULTIBOOT_INFO + 0x1000;
-pub const MULTIBOOT_COMMAND_LINE_ROOM: usize = (CONVENTIONAL_END - MULTIBOOT_COMMAND_LINE) as usize;
+/// What kernels of the other protocols are told lies at the first of these where the kernel is not. The second is where kernels make
+/// room for code of real mode, below what they take for the extended BIOS data area.
+pub const BOOT_INFORMATION: [Range<u64>; 2] = [0x1_0000..0x2_0000, 0x9_0000..CONVENTIONAL_END];
+/// A kernel's command line may have so much of it.
+pub const MULTIBOOT_COMMAND_LINE_ROOM: usize = 0xec00;
 /// Below 1 MiB a multiboot kernel may be loaded here.
-pub const MULTIBOOT_LOW: Range<u64> = 0x1000..MULTIBOOT_INFO;
+pub const MULTIBOOT_LOW: Range<u64> = 0x1000..0x9_0000;
 pub const COMMAND_LINE: u64 = 0x2_0000;
 pub const COMMAND_LINE_ROOM: usize = 0x1_0000;
 /// The end of conventional memory: what follows is the extended BIOS data area and video memory.

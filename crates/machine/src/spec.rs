@@ -1,6 +1,7 @@
 //! What a VM is made from.
 
 use crate::MachineError;
+use crate::image::Protocol;
 use ireko_vmcore::{Changes, CpuModel, OnThread, Port, Throttle};
 use std::fs::File;
 use std::io::Read;
@@ -112,6 +113,21 @@ impl From<PathBuf> for Source {
 impl From<&Path> for Source {
     fn from(path: &Path) -> Self {
         Self::File(path.into())
+    }
+}
+
+/// A file that a kernel gets beside an initrd, with a command line of its own.
+#[derive(Clone, Debug)]
+pub struct ModuleSpec {
+    pub source: Source,
+    pub command_line: String,
+}
+
+impl ModuleSpec {
+    /// As users write it: a file, and behind the first blank its command line.
+    pub fn parse(text: &str) -> Self {
+        let (file, command_line) = text.split_once(' ').unwrap_or((text, ""));
+        Self { source: Path::new(file).into(), command_line: command_line.trim().into() }
     }
 }
 
@@ -350,8 +366,12 @@ pub struct Spec {
     pub kernel: Option<Source>,
     /// Instead of a kernel.
     pub firmware: Option<Firmware>,
-    /// For a multiboot kernel: its first module.
+    /// By which the kernel is started, if it can be by several.
+    pub protocol: Option<Protocol>,
+    /// For kernels that know modules: the first.
     pub initrd: Option<Source>,
+    /// More of them.
+    pub modules: Vec<ModuleSpec>,
     pub command_line: String,
     pub disks: Vec<DiskSpec>,
     /// What firmware tries, in that order; empty, it is the disks as they come.
@@ -389,8 +409,12 @@ impl Spec {
     pub fn settled(self) -> Result<Self, MachineError> {
         let settle = |source: Option<Source>, what| source.map(|s| s.settle(what, self.memory)).transpose();
         let (kernel, initrd) = (settle(self.kernel, "kernel")?, settle(self.initrd, "initrd")?);
+        let module = |module: ModuleSpec| {
+            Ok(ModuleSpec { source: module.source.settle("module", self.memory)?, ..module })
+        };
+        let modules = self.modules.into_iter().map(module).collect::<Result<_, MachineError>>()?;
         let disks = self.disks.into_iter().map(DiskSpec::open).collect::<Result<_, _>>()?;
-        Ok(Self { kernel, initrd, disks, ..self })
+        Ok(Self { kernel, initrd, modules, disks, ..self })
     }
 
     fn without_kernel() -> Self {
@@ -400,7 +424,9 @@ impl Spec {
             vcpus: 1,
             kernel: None,
             firmware: None,
+            protocol: None,
             initrd: None,
+            modules: Vec::new(),
             command_line: String::new(),
             disks: Vec::new(),
             boot_order: Vec::new(),
@@ -436,6 +462,16 @@ mod tests {
         for text in ["", "G", "12X", "-1M", "1..2G", "99999999999999999999", "99999999999T", "1.5.G"] {
             assert!(parse_memory(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_modules_command_line_is_behind_its_file() {
+        let module = ModuleSpec::parse("dir/vmlinuz root=/dev/sda1  ro");
+        assert_eq!(
+            (module.source.name().as_str(), module.command_line.as_str()),
+            ("dir/vmlinuz", "root=/dev/sda1  ro")
+        );
+        assert_eq!(ModuleSpec::parse("initrd").command_line, "");
     }
 
     #[test]

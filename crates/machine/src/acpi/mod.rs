@@ -89,6 +89,11 @@ pub fn facs(layout: &Layout, vcpus: u32) -> u64 {
     behind_the_rsdp(layout, vcpus).facs
 }
 
+/// The root pointer among [`tables`].
+pub fn rsdp_of(layout: &Layout, vcpus: u32) -> Vec<u8> {
+    rsdp(behind_the_rsdp(layout, vcpus).xsdt)
+}
+
 /// All tables, to be put at the start of [`layout::ACPI`], where the RSDP is first.
 pub fn tables(layout: &Layout, vcpus: u32) -> Result<Vec<u8>, MachineError> {
     let tables = behind_the_rsdp(layout, vcpus);

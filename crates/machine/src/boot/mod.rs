@@ -1,10 +1,15 @@
 //! Putting a kernel into memory with everything that it expects, and the processor state that it starts in.
 
 pub mod bios;
+mod modules;
+mod multiboot2_info;
 mod multiboot_info;
+mod pvh_info;
 mod start;
+mod told;
 mod zero_page;
 
+pub use modules::Module;
 pub use start::after_reset;
 
 use crate::MachineError;
@@ -22,18 +27,18 @@ pub struct Payload<'a> {
     pub bytes: &'a [u8],
     /// Name and content.
     pub initrd: Option<(String, &'a [u8])>,
+    /// Behind the initrd.
+    pub modules: Vec<Module<'a>>,
     pub command_line: &'a str,
 }
 
-/// Where the initrd went: address and size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Loaded {
-    pub address: u64,
-    pub size: u64,
-}
-
 /// Loads everything but the firmware's tables. Gives the state in which processor 0 starts.
-pub fn load(memory: &Memory, layout: &Layout, payload: &Payload) -> Result<CpuState, MachineError> {
+pub fn load(
+    memory: &Memory,
+    layout: &Layout,
+    vcpus: u32,
+    payload: &Payload,
+) -> Result<CpuState, MachineError> {
     let end = payload.image.end();
     if end > layout.low_end {
         return Err(MachineError::KernelTooLarge {
@@ -42,28 +47,36 @@ pub fn load(memory: &Memory, layout: &Layout, payload: &Payload) -> Result<CpuSt
             has_mib: layout.memory() / MIB,
         });
     }
-    for piece in payload.image.pieces(payload.bytes) {
-        write_piece(memory.ram(), payload, &piece)?;
-    }
-    let initrd = load_initrd(memory.ram(), layout, payload)?;
+    let ram = memory.ram();
+    let pieces = payload.image.pieces(payload.bytes);
+    pieces.iter().try_for_each(|piece| write_piece(ram, payload, piece))?;
+    let loaded = modules::load(ram, layout, payload)?;
     let (management, closed) = layout.management();
-    start::write_management_handler(memory.ram(), management)?;
+    start::write_management_handler(ram, management)?;
+    bios::write(ram)?;
+    start::write_gdts(ram)?;
+    let place = told::place(&pieces);
+    let information = place.start;
     let mut state = match payload.image {
         Image::BzImage(image) => {
-            zero_page::write(memory.ram(), layout, payload.command_line, initrd, Some(image))?;
-            start::write_tables(memory.ram())?;
-            start::long_mode(image.entry())
+            zero_page::write(ram, layout, payload.command_line, loaded.first(), Some(image))?;
+            start::linux(ram, image.entry(), image.is_64)?
         }
         Image::Vmlinux(elf) => {
-            zero_page::write(memory.ram(), layout, payload.command_line, initrd, None)?;
-            start::write_tables(memory.ram())?;
-            start::long_mode(elf.entry)
+            zero_page::write(ram, layout, payload.command_line, loaded.first(), None)?;
+            start::linux(ram, elf.entry, true)?
+        }
+        Image::Pvh(_, entry) => {
+            pvh_info::write(ram, layout, payload, &loaded, place)?;
+            start::pvh(*entry, information)
         }
         Image::Multiboot(image) => {
-            multiboot_info::write(memory.ram(), layout, payload, initrd)?;
-            bios::write(memory.ram())?;
-            start::write_gdts(memory.ram())?;
-            start::protected_mode(image.entry())
+            multiboot_info::write(ram, layout, payload, &loaded, place)?;
+            start::multiboot(image.entry(), information)
+        }
+        Image::Multiboot2(image) => {
+            multiboot2_info::write(ram, layout, payload, vcpus, &loaded, place)?;
+            start::multiboot2(image.entry(), information)
         }
     };
     start::set_management(&mut state, management, closed);
@@ -78,7 +91,8 @@ pub(crate) fn put(ram: &GuestRam, address: u64, bytes: &[u8]) -> Result<(), Mach
 fn write_piece(ram: &GuestRam, payload: &Payload, piece: &Piece) -> Result<(), MachineError> {
     let (start, end) = (piece.address, piece.address + piece.size);
     let low = layout::MULTIBOOT_LOW;
-    let free = matches!(payload.image, Image::Multiboot(_)) && low.start <= start && end <= low.end;
+    let multiboot = matches!(payload.image, Image::Multiboot(_) | Image::Multiboot2(_));
+    let free = multiboot && low.start <= start && end <= low.end;
     if start < layout::HIGH_MEMORY && end > layout::GDT && !free {
         let why = format!(
             "it wants to be loaded at {start:#x} to {end:#x}; below 1 MiB only multiboot kernels may be, from {:#x} to {:#x}",
@@ -89,46 +103,23 @@ fn write_piece(ram: &GuestRam, payload: &Payload, piece: &Piece) -> Result<(), M
     put(ram, piece.address, piece.data)
 }
 
-/// The initrd goes as high as the kernel lets it, below 3 GiB, so that it is out of the kernel's way.
-fn load_initrd(ram: &GuestRam, layout: &Layout, payload: &Payload) -> Result<Option<Loaded>, MachineError> {
-    let Some((name, data)) = &payload.initrd else { return Ok(None) };
-    let size = data.len() as u64;
-    let floor = payload.image.end().next_multiple_of(layout::HIGH_MEMORY);
-    let ceiling = layout.low_end.min(initrd_limit(payload.image));
-    let address = ceiling.checked_sub(size).map(|a| a & !0xfff).filter(|a| *a >= floor).ok_or_else(|| {
-        MachineError::InitrdTooLarge {
-            name: name.clone(),
-            size_mib: size.div_ceil(MIB),
-            room_mib: ceiling.saturating_sub(floor) / MIB,
-            memory_mib: layout.memory() / MIB,
-        }
-    })?;
-    put(ram, address, data)?;
-    Ok(Some(Loaded { address, size }))
-}
-
-fn initrd_limit(image: &Image) -> u64 {
-    match image {
-        Image::BzImage(image) => image.initrd_max + 1,
-        // What Linux said before it had the field's newest value.
-        Image::Vmlinux(_) | Image::Multiboot(_) => 0x8000_0000,
-    }
-}
-
 /// The command line with its terminating zero, at its place.
 fn write_command_line(ram: &GuestRam, place: u64, text: &str, limit: usize) -> Result<(), MachineError> {
+    check_command_line(text, limit)?;
+    put(ram, place, &told::zero_ended(text))
+}
+
+fn check_command_line(text: &str, limit: usize) -> Result<(), MachineError> {
     if text.len() > limit {
         return Err(MachineError::CommandLineTooLong { length: text.len(), limit });
     }
-    let mut bytes: Vec<u8> = text.bytes().filter(|b| *b != 0).collect();
-    bytes.push(0);
-    put(ram, place, &bytes)
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::bzimage;
+    use crate::image::{bzimage, multiboot};
     use ireko_x86::regs::gpr;
 
     fn try_boot(
@@ -137,13 +128,14 @@ mod tests {
         command_line: &str,
     ) -> Result<(Memory, CpuState), MachineError> {
         let bytes = bzimage::sample();
-        let image = Image::parse("k", &bytes)?;
+        let image = Image::parse("k", &bytes, None)?;
         let layout = Layout::new(memory)?;
         let ram = Memory::new(&layout.ranges()).unwrap();
         let content = initrd.map(|size| vec![0xab; size]);
         let initrd = content.as_deref().map(|data| ("i".to_string(), data));
-        let payload = Payload { name: "k".into(), image: &image, bytes: &bytes, initrd, command_line };
-        let state = load(&ram, &layout, &payload)?;
+        let (name, modules) = ("k".into(), Vec::new());
+        let payload = Payload { name, image: &image, bytes: &bytes, initrd, modules, command_line };
+        let state = load(&ram, &layout, 1, &payload)?;
         Ok((ram, state))
     }
 
@@ -167,6 +159,46 @@ mod tests {
             (64 * MIB - 0x2000, 5000)
         );
         assert_eq!(u32_at(&memory, u64::from(address)), 0xabab_abab);
+    }
+
+    #[test]
+    fn modules_are_in_their_order_at_pages_of_their_own() {
+        let bytes = multiboot::sample(0x10_0000);
+        let image = Image::parse("k", &bytes, None).unwrap();
+        let layout = Layout::new(16 * MIB).unwrap();
+        let memory = Memory::new(&layout.ranges()).unwrap();
+        let module = |data| Module { name: "m".into(), command_line: "", data };
+        let modules = vec![module(&[1; 5000]), module(&[2; 3])];
+        let payload = Payload {
+            name: "k".into(),
+            image: &image,
+            bytes: &bytes,
+            initrd: None,
+            modules,
+            command_line: "",
+        };
+        load(&memory, &layout, 1, &payload).unwrap();
+        assert_eq!(u32_at(&memory, 16 * MIB - 0x3000), 0x0101_0101);
+        assert_eq!(u32_at(&memory, 16 * MIB - 0x1000), 0x0002_0202);
+    }
+
+    #[test]
+    fn linux_takes_no_modules() {
+        let bytes = bzimage::sample();
+        let image = Image::parse("k", &bytes, None).unwrap();
+        let layout = Layout::new(64 * MIB).unwrap();
+        let memory = Memory::new(&layout.ranges()).unwrap();
+        let modules = vec![Module { name: "m".into(), command_line: "", data: &[] }];
+        let payload = Payload {
+            name: "k".into(),
+            image: &image,
+            bytes: &bytes,
+            initrd: None,
+            modules,
+            command_line: "",
+        };
+        let error = load(&memory, &layout, 1, &payload).err().unwrap();
+        assert!(matches!(error, MachineError::NoModules { .. }), "{error:?}");
     }
 
     #[test]

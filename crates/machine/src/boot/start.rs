@@ -27,6 +27,8 @@ const GIGABYTES_MAPPED: u64 = 4;
 
 /// What EAX holds when a multiboot kernel starts (Multiboot 0.6.96, 3.2).
 const MULTIBOOT_MAGIC: u64 = 0x2bad_b002;
+/// The same for multiboot 2 (Multiboot2 2.0, 3.3).
+const MULTIBOOT2_MAGIC: u64 = 0x36d7_6289;
 
 fn bytes(entries: &[u64]) -> Vec<u8> {
     entries.iter().flat_map(|e| e.to_le_bytes()).collect()
@@ -83,8 +85,18 @@ pub fn after_reset((place, closed): (u64, bool)) -> CpuState {
     state
 }
 
-/// Linux's 64-bit entry (boot protocol, "64-bit Boot Protocol").
-pub fn long_mode(entry: u64) -> CpuState {
+/// Linux's entry of 64 bits, or of 32 (boot protocol, "64-bit Boot Protocol" and "32-bit Boot Protocol").
+pub fn linux(ram: &GuestRam, entry: u64, is_64: bool) -> Result<CpuState, MachineError> {
+    if is_64 {
+        write_tables(ram)?;
+        return Ok(long_mode(entry));
+    }
+    let mut state = protected_mode(entry);
+    state.regs.gpr[gpr::RSI] = layout::ZERO_PAGE;
+    Ok(state)
+}
+
+fn long_mode(entry: u64) -> CpuState {
     let mut state = flat(entry, layout::GDT, 0xa9b);
     let regs = &mut state.regs;
     regs.cr0 |= cr0::PG | cr0::WP;
@@ -96,11 +108,32 @@ pub fn long_mode(entry: u64) -> CpuState {
     state
 }
 
+fn protected_mode(entry: u64) -> CpuState {
+    flat(entry, GDT_32_PLACE, 0xc9b)
+}
+
 /// Multiboot's machine state (Multiboot 0.6.96, 3.2).
-pub fn protected_mode(entry: u64) -> CpuState {
-    let mut state = flat(entry, GDT_32_PLACE, 0xc9b);
-    state.regs.gpr[gpr::RAX] = MULTIBOOT_MAGIC;
-    state.regs.gpr[gpr::RBX] = layout::MULTIBOOT_INFO;
+pub fn multiboot(entry: u64, information: u64) -> CpuState {
+    informed(entry, information, MULTIBOOT_MAGIC)
+}
+
+/// Multiboot 2's (Multiboot2 2.0, 3.3).
+pub fn multiboot2(entry: u64, information: u64) -> CpuState {
+    informed(entry, information, MULTIBOOT2_MAGIC)
+}
+
+fn informed(entry: u64, information: u64, magic: u64) -> CpuState {
+    let mut state = protected_mode(entry);
+    state.regs.gpr[gpr::RAX] = magic;
+    state.regs.gpr[gpr::RBX] = information;
+    state
+}
+
+/// PVH's (Xen, docs/misc/pvh.pandoc): a task register of 32 bits besides.
+pub fn pvh(entry: u64, information: u64) -> CpuState {
+    let mut state = protected_mode(entry);
+    state.regs.gpr[gpr::RBX] = information;
+    state.regs.tr = Segment { base: 0, limit: 0x67, attr: 0x8b, selector: 0 };
     state
 }
 
@@ -131,7 +164,7 @@ mod tests {
 
     #[test]
     fn a_multiboot_kernel_starts_without_paging() {
-        let state = protected_mode(0x10_0000);
+        let state = multiboot(0x10_0000, 0);
         assert!(!state.regs.paging() && state.regs.protected());
         assert_eq!(state.regs.gpr[gpr::RAX], 0x2bad_b002);
     }

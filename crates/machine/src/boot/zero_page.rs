@@ -1,6 +1,7 @@
 //! Linux's `boot_params` (Documentation/arch/x86/zero-page.rst).
 
-use super::{Loaded, put, write_command_line};
+use super::modules::Loaded;
+use super::{put, write_command_line};
 use crate::MachineError;
 use crate::image::bzimage::BzImage;
 use crate::layout::{self, Layout};
@@ -19,7 +20,7 @@ pub fn write(
     ram: &GuestRam,
     layout: &Layout,
     command_line: &str,
-    initrd: Option<Loaded>,
+    initrd: Option<&Loaded>,
     image: Option<&BzImage>,
 ) -> Result<(), MachineError> {
     let most = image.map_or(COMMAND_LINE_MAX, |i| i.command_line_max).min(layout::COMMAND_LINE_ROOM - 1);

@@ -1,4 +1,4 @@
-//! bzImage, by its 64-bit entry (Linux boot protocol: Documentation/arch/x86/boot.rst).
+//! bzImage, by its entry of 64 or 32 bits (Linux boot protocol: Documentation/arch/x86/boot.rst).
 
 use super::Piece;
 use super::bytes::{u8_at, u16_at, u32_at, u64_at};
@@ -43,6 +43,8 @@ pub struct BzImage {
     pub init_size: u64,
     pub initrd_max: u64,
     pub command_line_max: usize,
+    /// It has the 64-bit entry; else it is started at that of 32 bits.
+    pub is_64: bool,
     body: usize,
     body_size: usize,
 }
@@ -59,9 +61,6 @@ impl BzImage {
         let loadflags = u8_at(bytes, field::LOADFLAGS).ok_or_else(header_missing)?;
         if version < LEAST_VERSION || loadflags & LOADED_HIGH == 0 {
             return Err(bad("its boot protocol is older than 2.12 (Linux 3.8)"));
-        }
-        if flags & XLF_KERNEL_64 == 0 {
-            return Err(bad("it is a 32-bit kernel; only 64-bit ones can be started"));
         }
         let header = Self::header(bytes).ok_or_else(header_missing)?;
         // Zero sectors mean four, for very old kernels.
@@ -86,6 +85,7 @@ impl BzImage {
             init_size: u64::from(init_size).max(body_size as u64),
             initrd_max: u64::from(u32_at(bytes, field::INITRD_ADDR_MAX).ok_or_else(header_missing)?),
             command_line_max: u32_at(bytes, field::CMDLINE_SIZE).ok_or_else(header_missing)? as usize,
+            is_64: flags & XLF_KERNEL_64 != 0,
             body,
             body_size: body_size.min(bytes.len() - body),
         })
@@ -97,8 +97,9 @@ impl BzImage {
         bytes.get(HEADER_START..end.clamp(field::INIT_SIZE + 4, 0x290)).map(<[u8]>::to_vec)
     }
 
+    /// The 32-bit entry is the kernel's first byte.
     pub fn entry(&self) -> u64 {
-        self.load + ENTRY_64
+        if self.is_64 { self.load + ENTRY_64 } else { self.load }
     }
 
     pub fn end(&self) -> u64 {
@@ -158,10 +159,11 @@ mod tests {
     }
 
     #[test]
-    fn a_32_bit_kernel_is_refused() {
+    fn a_32_bit_kernel_is_entered_at_its_start() {
         let mut bytes = sample();
         bytes[field::XLOADFLAGS] = 0;
-        assert!(BzImage::parse("k", &bytes).unwrap_err().to_string().contains("32-bit"));
+        let image = BzImage::parse("k", &bytes).unwrap();
+        assert_eq!((image.is_64, image.entry()), (false, 0x100_0000));
     }
 
     #[test]

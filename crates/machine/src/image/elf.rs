@@ -13,6 +13,10 @@ const SHARED: u16 = 3;
 const X86_64: u16 = 62;
 const I386: u16 = 3;
 const LOAD: u32 = 1;
+const NOTE: u32 = 4;
+/// Xen's note with the entry by PVH (Xen, public/elfnote.h): XEN_ELFNOTE_PHYS32_ENTRY, whose owner is "Xen".
+const XEN_PHYS32_ENTRY: u32 = 18;
+const XEN: &[u8] = b"Xen\0";
 /// Program headers that user programs have and kernels do not: DYNAMIC, INTERP, TLS, GNU_RELRO.
 const OF_PROGRAMS: [u32; 4] = [2, 3, 7, 0x6474_e552];
 const MOST_SEGMENTS: u64 = 64;
@@ -103,6 +107,44 @@ impl Elf {
 
     pub fn end(&self) -> u64 {
         self.segments.iter().map(|s| s.physical + s.size).max().unwrap_or(0)
+    }
+
+    /// Whether this physical address is loaded.
+    pub fn holds(&self, address: u64) -> bool {
+        self.segments.iter().any(|s| address >= s.physical && address - s.physical < s.size)
+    }
+}
+
+/// The physical address at which a kernel starts by PVH, if it says one.
+pub fn pvh_entry(bytes: &[u8]) -> Option<u64> {
+    if !is(bytes) {
+        return None;
+    }
+    let is_64 = bytes.get(4) == Some(&CLASS_64);
+    let headers = Headers::find(bytes, is_64)?;
+    let (offset, size) = if is_64 { (8, 32) } else { (4, 16) };
+    headers.each(bytes).filter(|(_, header)| u32_at(header, 0) == Some(NOTE)).find_map(|(_, header)| {
+        let start = usize::try_from(word(header, is_64, offset)?).ok()?;
+        let end = start.checked_add(usize::try_from(word(header, is_64, size)?).ok()?)?;
+        pvh_note(bytes.get(start..end)?)
+    })
+}
+
+/// Notes are sizes of owner and content, a type, the owner and the content, each padded to 4 bytes.
+fn pvh_note(mut notes: &[u8]) -> Option<u64> {
+    loop {
+        let [owner, content, kind] = [0, 4, 8].map(|field| u32_at(notes, field));
+        let (owner, content) = (usize::try_from(owner?).ok()?, usize::try_from(content?).ok()?);
+        let at = owner.checked_next_multiple_of(4)?.checked_add(12)?;
+        if kind? == XEN_PHYS32_ENTRY && notes.get(12..).is_some_and(|rest| rest.starts_with(XEN)) {
+            // As wide as the file's class; only what 32-bit code can reach makes sense.
+            return match content {
+                4 => u32_at(notes, at).map(u64::from),
+                8 => u64_at(notes, at),
+                _ => None,
+            };
+        }
+        notes = notes.get(at.checked_add(content.checked_next_multiple_of(4)?)?..)?;
     }
 }
 
@@ -217,9 +259,40 @@ pub(crate) fn sample(entry: u64, physical: u64, virtual_: u64) -> Vec<u8> {
     bytes
 }
 
+/// The same at 16 MiB with a PVH entry, for tests.
+#[cfg(test)]
+pub(crate) fn sample_pvh(entry: u32) -> Vec<u8> {
+    let mut bytes = sample(0x100_0000, 0x100_0000, 0xffff_ffff_8100_0000);
+    // A second program header behind the content, which the first one's place is moved to.
+    let table = bytes.len() as u64;
+    bytes[32..40].copy_from_slice(&table.to_le_bytes());
+    bytes[56] = 2;
+    let load = bytes[64..120].to_vec();
+    bytes.extend(load);
+    bytes.extend(NOTE.to_le_bytes());
+    bytes.extend(4u32.to_le_bytes());
+    let at = bytes.len() as u64 + 48;
+    for field in [at, 0, 0, 40, 40, 4] {
+        bytes.extend(field.to_le_bytes());
+    }
+    // Another owner's note first.
+    for word in [4, 4, 1, u32::from_le_bytes(*b"GNU\0"), 0, 4, 4, XEN_PHYS32_ENTRY] {
+        bytes.extend(word.to_le_bytes());
+    }
+    bytes.extend(XEN);
+    bytes.extend(entry.to_le_bytes());
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_pvh_entry_is_behind_other_notes() {
+        assert_eq!(pvh_entry(&sample_pvh(0x100_0010)), Some(0x100_0010));
+        assert_eq!(pvh_entry(&sample(0x100_0000, 0x100_0000, 0)), None);
+    }
 
     #[test]
     fn a_segment_goes_to_its_physical_address_and_is_filled_with_zeros() {

@@ -2,7 +2,7 @@
 
 /// Where a magic number stands, and what has it.
 const KINDS: [(usize, &[u8], &str); 19] = [
-    (0, b"\x1f\x8b", "gzip-compressed data (unpack it first, or is it an initrd?)"),
+    (0, b"\x1f\x8b", "gzip-compressed data in gzip-compressed data"),
     (0, b"\xfd7zXZ\0", "xz-compressed data"),
     (0, b"\x28\xb5\x2f\xfd", "zstd-compressed data"),
     (0, b"BZh", "bzip2-compressed data"),

@@ -23,44 +23,44 @@ pub fn find(bytes: &[u8]) -> Option<usize> {
 #[derive(Debug)]
 pub enum Multiboot {
     Elf(Elf),
-    Flat { entry: u64, load: u64, file_start: usize, file_size: usize, end: u64 },
+    Flat(Flat),
 }
 
-impl Multiboot {
-    pub fn parse(name: &str, bytes: &[u8], header: usize) -> Result<Self, MachineError> {
-        let flags = u32_at(bytes, header + 4).unwrap_or(0);
-        if flags & HAS_ADDRESSES != 0 {
-            return Self::flat(name, bytes, header);
-        }
-        if elf::is(bytes) {
-            return Ok(Self::Elf(Elf::parse(name, bytes)?));
-        }
-        let why = "its multiboot header has no addresses and it is no ELF file".into();
-        Err(MachineError::BadKernel { name: name.into(), why })
-    }
+/// A file whose header says what of it goes where.
+#[derive(Debug)]
+pub struct Flat {
+    pub entry: u64,
+    load: u64,
+    file_start: usize,
+    file_size: usize,
+    end: u64,
+}
 
-    /// The address fields (3.1.3): zero load_end means the whole file, zero bss_end no bss.
-    fn flat(name: &str, bytes: &[u8], header: usize) -> Result<Self, MachineError> {
-        let [header_address, load, load_end, bss_end, entry] =
-            [12, 16, 20, 24, 28].map(|f| u32_at(bytes, header + f));
-        let fields = (header_address, load, load_end, bss_end, entry);
-        let (Some(header_address), Some(load), Some(load_end), Some(bss_end), Some(entry)) = fields else {
-            return Err(MachineError::CutShort {
-                name: name.into(),
-                has: bytes.len() as u64,
-                needs: header as u64 + 32,
-            });
-        };
+/// The address fields of a header at `header` in the file (Multiboot 0.6.96, 3.1.3; Multiboot 2.0, 3.1.5).
+pub struct Addresses {
+    pub header: usize,
+    /// Of the header, once loaded.
+    pub header_address: u32,
+    pub load: u32,
+    /// Zero means the whole file.
+    pub load_end: u32,
+    /// Zero means no bss.
+    pub bss_end: u32,
+    pub entry: u32,
+}
+
+impl Flat {
+    pub fn new(name: &str, bytes: &[u8], fields: &Addresses) -> Result<Self, MachineError> {
         let bad = || MachineError::BadKernel {
             name: name.into(),
             why: "the addresses in its multiboot header contradict each other".into(),
         };
-        let before_header = header_address.checked_sub(load).ok_or_else(bad)? as usize;
-        let file_start = header.checked_sub(before_header).ok_or_else(bad)?;
+        let before_header = fields.header_address.checked_sub(fields.load).ok_or_else(bad)? as usize;
+        let file_start = fields.header.checked_sub(before_header).ok_or_else(bad)?;
         let rest = bytes.len() - file_start;
-        let file_size = match load_end {
+        let file_size = match fields.load_end {
             0 => rest,
-            end => end.checked_sub(load).ok_or_else(bad)? as usize,
+            end => end.checked_sub(fields.load).ok_or_else(bad)? as usize,
         };
         if file_size > rest {
             return Err(MachineError::CutShort {
@@ -69,37 +69,72 @@ impl Multiboot {
                 needs: (file_start + file_size) as u64,
             });
         }
-        let end = (u64::from(load) + file_size as u64).max(u64::from(bss_end));
-        if !(u64::from(load)..end).contains(&u64::from(entry)) {
+        let (load, entry) = (u64::from(fields.load), u64::from(fields.entry));
+        let end = (load + file_size as u64).max(u64::from(fields.bss_end));
+        if !(load..end).contains(&entry) {
             return Err(bad());
         }
-        Ok(Self::Flat { entry: u64::from(entry), load: u64::from(load), file_start, file_size, end })
+        Ok(Self { entry, load, file_start, file_size, end })
+    }
+
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    pub fn pieces<'a>(&self, bytes: &'a [u8]) -> Vec<Piece<'a>> {
+        let data = bytes.get(self.file_start..self.file_start + self.file_size).unwrap_or_default();
+        vec![Piece { address: self.load, data, size: self.end - self.load }]
+    }
+}
+
+impl Multiboot {
+    pub fn parse(name: &str, bytes: &[u8], header: usize) -> Result<Self, MachineError> {
+        let flags = u32_at(bytes, header + 4).unwrap_or(0);
+        if flags & HAS_ADDRESSES != 0 {
+            return Ok(Self::Flat(Flat::new(name, bytes, &addresses(name, bytes, header)?)?));
+        }
+        if elf::is(bytes) {
+            return Ok(Self::Elf(Elf::parse(name, bytes)?));
+        }
+        let why = "its multiboot header has no addresses and it is no ELF file".into();
+        Err(MachineError::BadKernel { name: name.into(), why })
     }
 
     /// The physical address to start at, in 32-bit protected mode.
     pub fn entry(&self) -> u64 {
         match self {
             Self::Elf(elf) => elf.entry,
-            Self::Flat { entry, .. } => *entry,
+            Self::Flat(flat) => flat.entry,
         }
     }
 
     pub fn end(&self) -> u64 {
         match self {
             Self::Elf(elf) => elf.end(),
-            Self::Flat { end, .. } => *end,
+            Self::Flat(flat) => flat.end(),
         }
     }
 
     pub fn pieces<'a>(&self, bytes: &'a [u8]) -> Vec<Piece<'a>> {
         match self {
             Self::Elf(elf) => elf.pieces(bytes),
-            Self::Flat { load, file_start, file_size, end, .. } => {
-                let data = bytes.get(*file_start..*file_start + *file_size).unwrap_or_default();
-                vec![Piece { address: *load, data, size: end - load }]
-            }
+            Self::Flat(flat) => flat.pieces(bytes),
         }
     }
+}
+
+fn addresses(name: &str, bytes: &[u8], header: usize) -> Result<Addresses, MachineError> {
+    let short =
+        || MachineError::CutShort { name: name.into(), has: bytes.len() as u64, needs: header as u64 + 32 };
+    let field = |offset| u32_at(bytes, header + offset).ok_or_else(short);
+    Ok(Addresses {
+        header,
+        header_address: field(12)?,
+        load: field(16)?,
+        load_end: field(20)?,
+        bss_end: field(24)?,
+        entry: field(28)?,
+    })
 }
 
 /// A flat kernel that is its header and 16 bytes, for tests.
