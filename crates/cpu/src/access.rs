@@ -168,12 +168,22 @@ impl Cpu {
         Ok(())
     }
 
+    /// The same of an access that nobody has translated: its page's fault comes first, as silicon has it.
+    fn check_alignment_behind_page(&mut self, address: u64, size: usize, write: bool) -> Result<(), Fault> {
+        let checked = self.check_alignment(address, size);
+        if checked.is_err() {
+            let mode = self.mmu_mode(Privilege::Current);
+            self.place(self.wrap(address), write, mode)?;
+        }
+        checked
+    }
+
     /// Reads `data.len()` bytes at a linear address. MMIO is read in naturally sized pieces.
     pub fn read_linear(&mut self, address: u64, data: &mut [u8], privilege: Privilege) -> Result<(), Fault> {
         let mode = self.mmu_mode(privilege);
         if privilege == Privilege::Current {
             self.watch(address, data.len(), Touch::Read);
-            self.check_alignment(address, data.len())?;
+            self.check_alignment_behind_page(address, data.len(), false)?;
         }
         let mut done = 0;
         while done < data.len() {
@@ -195,7 +205,7 @@ impl Cpu {
         let mode = self.mmu_mode(privilege);
         if privilege == Privilege::Current {
             self.watch(address, data.len(), Touch::Write);
-            self.check_alignment(address, data.len())?;
+            self.check_alignment_behind_page(address, data.len(), true)?;
         }
         if (address & 0xfff) as usize + data.len() > 4096 {
             self.probe_write(address, data.len(), privilege)?;

@@ -16,7 +16,7 @@ use ireko_translate::block::DECODER_OPTIONS;
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{lookup, privilege, refill, repeat, state};
 use ireko_vmcore::{Bus, Halt, Stop};
-use ireko_x86::bits::{cr0, debugctl, dr6, efer, rflags};
+use ireko_x86::bits::{cr0, cr4, debugctl, dr6, efer, rflags};
 use ireko_x86::exception::{Exception, vector};
 use ireko_x86::regs::{gpr, seg};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -222,6 +222,7 @@ impl Cpu {
         let bases = self.regs.seg.map(|s| s.base);
         let tsc_offset = self.tsc.offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
         let nothing_waits = u64::from(!self.waits);
+        let pkru_refused = u64::from(self.regs.cr4 & cr4::PKE == 0);
         let jump_ids = self.jump_ids();
         let components = self.components();
         let (entries, code_base) = (self.jumps.address(), self.code.base());
@@ -244,6 +245,7 @@ impl Cpu {
         hot.tsc_offset = tsc_offset;
         hot.nothing_waits = nothing_waits;
         state::components(hot, &components);
+        hot.pkru_refused = pkru_refused;
         hot.pending = 0;
         (hot.jump_ids, hot.jump_cache, hot.code_base) = (jump_ids, entries, code_base);
         // SAFETY: the word is only ever written whole. The exchange orders it before the look at `wanted` below: a wake
@@ -432,7 +434,7 @@ impl Cpu {
         match trap as u8 {
             vector::GP => Fault::gp(0),
             trap @ (vector::DE | vector::UD | vector::MF) => Exception::new(trap).into(),
-            vector::XM if self.regs.cr4 & ireko_x86::bits::cr4::OSXMMEXCPT == 0 => Fault::ud(),
+            vector::XM if self.regs.cr4 & cr4::OSXMMEXCPT == 0 => Fault::ud(),
             vector::XM => Exception::new(vector::XM).into(),
             trap => {
                 let address = self.banks.current().hot_mut().temp[0];

@@ -212,10 +212,11 @@ impl Cpu {
         let whole = usize::from(site.size);
         let base = if offset { self.regs.seg[usize::from(site.segment)].base } else { 0 };
         let start = (base.wrapping_add(address) & 63) as usize;
+        // Nothing chosen, nothing misaligned: silicon faults if one element is chosen, whichever it is.
+        let Some(hull) = chosen.hull() else { return Ok(self.bounce.0[start..].as_mut_ptr()) };
         if start & (whole - 1) != 0 && demands_alignment(&site.insn) {
             return Err(Fault::gp(0));
         }
-        let Some(hull) = chosen.hull() else { return Ok(self.bounce.0[start..].as_mut_ptr()) };
         let (low, size) = (hull.start, hull.len());
         let from = self.address_width(address.wrapping_add(low as u64));
         let linear = if offset {

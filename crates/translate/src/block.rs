@@ -258,6 +258,7 @@ impl Translator {
                 | Class::Sysret
                 | Class::State
                 | Class::SetBase
+                | Class::Pkru
                 | Class::Repeat => live = ALL,
                 Class::Base | Class::Selector | Class::Control => {}
                 Class::Raise(_) | Class::Pushf | Class::AccessCheck(_) => live = ALL,
@@ -450,6 +451,7 @@ impl Emitter<'_> {
             Class::Pushf => self.pushf(),
             Class::Base => self.base(insn),
             Class::SetBase => self.set_base(insn),
+            Class::Pkru => self.pkru(),
             Class::Selector => self.selector(insn, step.live),
             Class::Control => self.control(insn),
             Class::State => self.state(insn),

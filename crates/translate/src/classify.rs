@@ -42,6 +42,7 @@ pub enum Class {
     Pushf,
     /// RDFSBASE and its like; WRFSBASE; MOV from a segment or control register.
     Base,
+    Pkru,
     SetBase,
     Selector,
     Control,
@@ -245,6 +246,7 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         Pushfq if long && !key.has(Key::PUSHF_ROUTINE) => Some(Class::Pushf),
         Rdfsbase | Rdgsbase if key.has(Key::BASES) && in_place(key) => Some(Class::Base),
         Wrfsbase | Wrgsbase if key.has(Key::BASES) && in_place(key) => Some(Class::SetBase),
+        Rdpkru if in_place(key) => Some(Class::Pkru),
         Mov if in_place(key) => moved(insn, key),
         Xsavec64 | Xrstor64 if in_place(key) && vectors(insn, key) => Some(Class::State),
         Xsaves64 | Xrstors64 if kernel(key) && vectors(insn, key) => Some(Class::State),

@@ -114,7 +114,8 @@ fn follow(
 
 /// After these the TLB may be another.
 fn interrupts(step: &Step) -> bool {
-    let routine = matches!(step.class, Class::System | Class::State | Class::SetBase | Class::Repeat);
+    let routine =
+        matches!(step.class, Class::System | Class::State | Class::SetBase | Class::Pkru | Class::Repeat);
     routine || matches!(step.class, Class::Raise(_) | Class::AccessCheck(_))
 }
 

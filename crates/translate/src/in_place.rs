@@ -78,6 +78,23 @@ impl Emitter<'_> {
         self.asm.bind(done);
     }
 
+    /// RDPKRU: the routine faults if ECX is not 0, or without CR4.PKE. Systems read PKRU at every switch of tasks.
+    pub(crate) fn pkru(&mut self) {
+        let (good, done) = (self.asm.label(), self.asm.label());
+        self.load_guest(reg::RCX, Register::RCX);
+        self.asm.mov32(reg::RCX, reg::RCX);
+        self.asm.load(reg::R13, Mem::state(offset_of!(Hot, pkru_refused)));
+        self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R13, 1)), disp: 0 });
+        self.asm.jrcxz(good);
+        self.call_system(SiteKind::System);
+        self.asm.jmp_short(done);
+        self.asm.bind(good);
+        self.asm.load(reg::R13, Mem::state(offset_of!(Hot, regs)));
+        self.asm.load_sized(4, reg::RAX, Mem::base(reg::R13, offset_of!(Registers, pkru) as i32));
+        self.asm.imm(reg::RDX, 0);
+        self.asm.bind(done);
+    }
+
     /// MOV from a segment register.
     pub(crate) fn selector(&mut self, insn: &Instruction, live: u8) {
         let index = ea::segment_index(insn.op1_register());

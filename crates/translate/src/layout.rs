@@ -218,6 +218,8 @@ pub struct Hot {
     pub guest_components: u64,
     pub moved_components: u64,
     pub state_room: u64,
+    /// 1 without CR4.PKE, else 0.
+    pub pkru_refused: u64,
     /// REP MOVSB, MOVSQ, STOSB and STOSQ by mode: [`crate::repeat`], or one that leaves them to their routines.
     pub repeat_thunk: [[u64; crate::repeat::KINDS]; TLB_MODES],
     /// Of the last x87 instruction: see [`crate::x87`].

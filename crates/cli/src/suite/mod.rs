@@ -70,6 +70,9 @@ pub struct BenchArgs {
     /// Level 1's engine.
     #[arg(long, default_value = "soft")]
     pub engine: String,
+    /// Level 1's processor, as `ireko run --cpu` takes it.
+    #[arg(long, default_value = "auto")]
+    pub cpu: String,
     /// Engine debugging and bisection options.
     #[arg(long = "option", value_name = "NAME=VALUE")]
     pub options: Vec<String>,
@@ -234,7 +237,7 @@ impl Field {
     }
 
     fn ours(&mut self, args: &BenchArgs, progress: &Progress) {
-        let setting = Setting::ireko(args.levels, &args.engine, &args.options);
+        let setting = Setting::ireko(args.levels, &args.engine, &args.cpu, &args.options);
         let names = (1..=args.levels).map(|level| {
             let what = if level == 1 {
                 format!("Ireko, engine {}", args.engine)

@@ -32,9 +32,10 @@ impl Setting {
     }
 
     /// In a VM of Ireko's, with `levels` levels in it.
-    pub fn ireko(levels: u32, engine: &str, options: &[String]) -> Self {
+    pub fn ireko(levels: u32, engine: &str, cpu: &str, options: &[String]) -> Self {
         let mut arguments = vec!["run".to_owned(), "--image".into(), "--engine".into(), engine.into()];
         arguments.extend(["--memory".into(), format!("{}M", MEMORY_MIB * levels)]);
+        arguments.extend(["--cpu".to_owned(), cpu.to_owned()]);
         arguments.extend(["--exec".into(), probe_command(levels)]);
         if levels > 1 {
             arguments.push("--nested".into());
@@ -45,7 +46,7 @@ impl Setting {
 
     /// In a VM of this VM's KVM.
     pub fn inner(levels: u32) -> Self {
-        Self::ireko(levels, "kvm", &[])
+        Self::ireko(levels, "kvm", "auto", &[])
     }
 
     /// In a VM of QEMU's translator, from kernel and root file system files.

@@ -17,11 +17,13 @@ pub enum Need {
     Nested,
     /// The engine does it, but a processor has it only where it was asked for.
     Asked,
+    /// The engine does it, but where the host has it not it costs: a processor without a name has it as the host has.
+    HostOrNamed,
     /// More than one processor.
     Many,
 }
 
-use Need::{Asked, Engine, Host, HostAvx, HostAvx512, Many, Nested};
+use Need::{Asked, Engine, Host, HostAvx, HostAvx512, HostOrNamed, Many, Nested};
 
 /// Everything that may be advertised; nothing else ever is.
 pub static FEATURES: &[(Feature, Need)] = &[
@@ -86,7 +88,8 @@ pub static FEATURES: &[(Feature, Need)] = &[
     (f::CLWB, Host),
     (f::SHA, Host),
     (f::UMIP, Engine),
-    (f::PKU, Engine),
+    // Systems save PKRU at every switch of tasks; a host without it cannot load such an area in one go.
+    (f::PKU, HostOrNamed),
     // Systems that find it use it, and each of their walks costs more.
     (f::LA57, Asked),
     (f::GFNI, Host),

@@ -255,6 +255,9 @@ fn met(need: Need, feature: Feature, host: &Host, spec: &ModelSpec) -> bool {
         Need::HostAvx512 => host.has(feature) && host.avx512(),
         Need::Nested => spec.nested,
         Need::Asked => spec.changes.more.contains(&feature),
+        Need::HostOrNamed => {
+            host.has(feature) || spec.named.is_some() || spec.changes.more.contains(&feature)
+        }
         Need::Many => spec.vcpus > 1,
     }
 }

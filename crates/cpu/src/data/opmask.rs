@@ -51,19 +51,23 @@ pub fn chosen(insn: &Instruction, mask: u64) -> Option<Chosen> {
     let bytes = match how(insn) {
         How::Each => each(mask, element, size),
         How::Packed => ones((mask & ones(size / element)).count_ones() as usize * element),
-        How::AllOrNone(elements) if mask & ones(elements) == 0 => 0,
-        How::AllOrNone(_) => whole,
+        How::Repeated(elements) => repeated(mask & ones(elements), element, size),
         How::Whole if insn.op0_kind() == OpKind::Memory => each(mask, element, size),
         How::Whole => whole,
     };
     let checked = if how(insn) == How::Whole { whole } else { bytes };
-    let element = if matches!(how(insn), How::AllOrNone(_)) { size } else { element };
     Some(Chosen { bytes, element, checked })
 }
 
 fn each(mask: u64, element: usize, size: usize) -> u64 {
     let chosen = (0..size / element).filter(|n| mask >> n & 1 != 0);
     chosen.fold(0, |bytes, n| bytes | ones(element) << (n * element))
+}
+
+/// As [`each`], of an operand that is used once for every so many bits.
+fn repeated(mask: u64, element: usize, size: usize) -> u64 {
+    let count = (size / element).max(1);
+    each((0..64).step_by(count).fold(0, |once, n| once | mask >> n) & ones(count), element, size)
 }
 
 /// How mask and memory go together.
@@ -73,8 +77,8 @@ enum How {
     Each,
     /// As many elements as bits are set (compress and expand).
     Packed,
-    /// All of it if one of so many bits is set (broadcasts).
-    AllOrNone(usize),
+    /// So many bits, in turns around the elements that memory has (broadcasts).
+    Repeated(usize),
     /// All of it whatever is set, as far as it is read.
     Whole,
 }
@@ -87,7 +91,7 @@ fn how(insn: &Instruction) -> How {
         _ if insn.is_broadcast() => {
             let mut packed = *insn;
             packed.set_is_broadcast(false);
-            How::AllOrNone(packed.memory_size().size() / element(insn).max(1))
+            How::Repeated(packed.memory_size().size() / element(insn).max(1))
         }
         Vcompressps | Vcompresspd | Vpcompressb | Vpcompressw | Vpcompressd | Vpcompressq => How::Packed,
         Vexpandps | Vexpandpd | Vpexpandb | Vpexpandw | Vpexpandd | Vpexpandq => How::Packed,
@@ -105,7 +109,7 @@ fn how(insn: &Instruction) -> How {
 }
 
 fn to_all(insn: &Instruction) -> How {
-    How::AllOrNone(insn.op0_register().size() / element(insn).max(1))
+    How::Repeated(insn.op0_register().size() / element(insn).max(1))
 }
 
 /// Bytes of memory that a bit of the mask stands for.
@@ -224,6 +228,13 @@ mod tests {
     #[test]
     fn an_element_for_all_is_accessed_if_one_wants_it() {
         assert_eq!(of(ADD_ONE, 0x8000).and_then(|c| c.hull()), Some(0..4));
+    }
+
+    #[test]
+    fn of_a_block_for_all_the_wanted_elements_are_accessed() {
+        // VBROADCASTF32X4 ZMM0 {K1}, [RAX], bits 1 of the second turn and 2 of the fourth.
+        let block = of(&[0x62, 0xf2, 0x7d, 0x49, 0x1a, 0x00], 1 << 5 | 1 << 14);
+        assert_eq!(block, Some(Chosen { bytes: 0xff0, element: 4, checked: 0xff0 }));
     }
 
     #[test]

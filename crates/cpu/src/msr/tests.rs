@@ -3,20 +3,21 @@
 use super::*;
 use crate::cpu::CpuSpec;
 use crate::cpuid::{Model, ModelSpec};
+use ireko_vmcore::Changes;
 use ireko_x86::bits::{cr0, cr4, efer};
+use ireko_x86::cpuid::PKU;
 use ireko_x86::msr as m;
 use ireko_x86::regs::seg;
 use std::sync::Arc;
 
 fn cpu(nested: bool) -> Cpu {
+    with(nested, Changes::default())
+}
+
+fn with(nested: bool, changes: Changes) -> Cpu {
     let mut spec = CpuSpec::lone(&[(0, 0x10000)]).unwrap();
-    spec.model = Arc::new(Model::amd(&ModelSpec {
-        named: None,
-        nested,
-        vcpus: 1,
-        tsc_khz: spec.tsc.khz(),
-        changes: ireko_vmcore::Changes::default(),
-    }));
+    spec.model =
+        Arc::new(Model::amd(&ModelSpec { named: None, nested, vcpus: 1, tsc_khz: spec.tsc.khz(), changes }));
     Cpu::new(&spec).unwrap()
 }
 
@@ -216,7 +217,7 @@ fn of_model(name: &str, nested: bool) -> Cpu {
         nested,
         vcpus: 1,
         tsc_khz: spec.tsc.khz(),
-        changes: ireko_vmcore::Changes::default(),
+        changes: Changes::default(),
     }));
     Cpu::new(&spec).unwrap()
 }
@@ -250,7 +251,7 @@ fn so_are_bits_of_efer_cr4_and_xcr0() {
     const EFER: u64 = efer::SVME | efer::FFXSR;
     const CR4: u64 = cr4::PCIDE | cr4::OSXSAVE | cr4::SMEP | cr4::SMAP | cr4::PKE | cr4::UMIP | cr4::FSGSBASE;
     const PKRU: u64 = 1 << 9;
-    let (least, most) = (of_model("kvm64", false), cpu(true));
+    let (least, most) = (of_model("kvm64", false), with(true, Changes { more: vec![PKU], less: Vec::new() }));
     let bits = |cpu: &Cpu| {
         let model = &cpu.model;
         [model.efer() & EFER, model.cr4() & CR4, model.xcr0() & PKRU]

@@ -128,6 +128,40 @@ fn what_is_masked_off_does_not_fault() {
     }
 }
 
+/// Of a block that is used again and again, silicon reads the elements that one turn or another wants.
+#[test]
+fn a_broadcast_block_is_read_where_it_is_wanted() {
+    if !here() {
+        return;
+    }
+    // VBROADCASTI32X4 ZMM5 {K2}{z}, [RDI], whose upper two elements are behind the edge.
+    const BLOCK: &[u8] = &[0x62, 0xf2, 0x7d, 0xca, 0x5a, 0x2f];
+    for options in [&["plain=off"], &["plain=on"]] {
+        let pieces = [FILL, MASK, BLOCK];
+        let of = |mask| ends(&mut board_with(options), &pieces, EDGE - 8, mask, 0).0;
+        assert_eq!([0x3333, 0x0020, 0x0040, 0x8000].map(of), [UD, UD, 14, 14], "{options:?}");
+    }
+}
+
+/// VMOVDQA32 of an address that is no multiple of 64, with an element chosen and with none.
+#[test]
+fn where_nothing_is_chosen_nothing_is_misaligned() {
+    if !here() {
+        return;
+    }
+    const STORE: &[u8] = &[0x62, 0x61, 0x7d, 0x4a, 0x7f, 0x3f];
+    const LOAD: &[u8] = &[0x62, 0xf1, 0x7d, 0xca, 0x6f, 0x2f];
+    for (options, access) in
+        [("plain=off", STORE), ("plain=off", LOAD), ("plain=on", STORE), ("plain=on", LOAD)]
+    {
+        let mut board = board_with(&[options]);
+        // The second time the page is in the TLB.
+        let pieces = [TOUCH, FILL, MASK, access, access];
+        let of = |mask| ends(&mut board, &pieces, DATA + 32, mask, 0).0;
+        assert_eq!([0x8000, 0].map(of), [GP, UD], "{options} {access:x?}");
+    }
+}
+
 #[test]
 fn what_is_masked_off_is_not_written() {
     if !here() {

@@ -2,6 +2,7 @@
 
 use super::*;
 use ireko_x86::bits::{cr0, cr4};
+use ireko_x86::cpuid::PKU;
 
 const KEY: u32 = 3;
 const NO_ACCESS: u64 = 1 << (2 * KEY);
@@ -24,7 +25,7 @@ const WRPKRU: [u8; 7] = [0x31, 0xc9, 0x31, 0xd2, 0x0f, 0x01, 0xef];
 const RDPKRU: [u8; 3] = [0x0f, 0x01, 0xee];
 
 fn keyed_board() -> Board {
-    let mut board = board();
+    let mut board = board_of(changed(&[PKU], &[]));
     board.map(KEYED, KEYED_AT, PRESENT | WRITE | USER | u64::from(KEY) << 59);
     board.map(SUPERVISORS, KEYED_AT, PRESENT | WRITE | u64::from(KEY) << 59);
     board
@@ -133,6 +134,15 @@ fn without_cr4_pke_there_are_no_instructions_for_it() {
         let (caught, _) = with_keys(3, 0, &code, |regs| regs.cr4 &= !cr4::PKE);
         assert_eq!((caught.vector, caught.rip), (UD, CODE));
     }
+}
+
+/// RDPKRU is done in place, and still sees CR4 as it is.
+#[test]
+fn clearing_cr4_pke_takes_its_instructions_away() {
+    // rdpkru; mov cr4, rbx; rdpkru
+    let code = [&RDPKRU[..], &[0x0f, 0x22, 0xe3], &RDPKRU].concat();
+    let (caught, regs) = with_keys(0, 0x30, &code, |regs| regs.gpr[3] = regs.cr4 & !cr4::PKE);
+    assert_eq!((caught.vector, caught.rip, regs.gpr[0]), (UD, CODE + 6, 0x30));
 }
 
 /// XSAVE-family `code` of the area at RDI in a data page, with RDX:RAX all ones and PKRU = `pkru`; gives the page and PKRU then.

@@ -7,7 +7,7 @@ use super::super::case::INT3;
 use super::super::known::{self as table, Seen};
 use super::super::state::{End, Outcome};
 use super::generate::CODE_END;
-use iced_x86::{CpuidFeature, Decoder, FlowControl, Instruction, Mnemonic};
+use iced_x86::{CpuidFeature, Decoder, DecoderOptions, FlowControl, Instruction, Mnemonic, Register};
 use ireko_translate::block::DECODER_OPTIONS;
 
 type Row = (&'static str, fn(&Mismatch) -> bool);
@@ -158,6 +158,101 @@ const OURS: [Row; 1] = [(
     },
 )];
 
+/// Where silicon is Intel's and the guest's processor AMD's.
+const INTEL: [Row; 16] = [
+    ("a near branch of 64-bit code ignores an operand-size prefix on Intel's", |m| {
+        use FlowControl::*;
+        let near = |i: &Instruction| {
+            matches!(
+                i.flow_control(),
+                UnconditionalBranch | ConditionalBranch | Call | Return | IndirectBranch | IndirectCall
+            )
+        };
+        let short = |i: &Instruction| near(i) && m.case.bits == 64 && m.operand_size_prefix(i);
+        m.has(short)
+    }),
+    ("0F 0D of a register is a no-op on Intel's", |m| {
+        let hint =
+            |i: &Instruction| i.mnemonic() == Mnemonic::Reservednop || i.mnemonic() == Mnemonic::Prefetchw;
+        m.soft_vector() == Some(6) && m.at_soft_end(hint)
+    }),
+    ("SYSENTER is there in long mode on Intel's", |m| {
+        m.soft_vector() == Some(6) && m.at_soft_end(|i| i.mnemonic() == Mnemonic::Sysenter)
+    }),
+    ("SYSCALL is only there in 64-bit code on Intel's, and SYSRET at CPL 3 is #UD", |m| {
+        let system = |i: &Instruction| {
+            matches!(i.mnemonic(), Mnemonic::Syscall | Mnemonic::Sysret | Mnemonic::Sysretq)
+        };
+        m.native.end.vector == 6 && m.at_native_end(system)
+    }),
+    (
+        "a segment register that is pushed as 32 bits leaves the upper half of its place alone on Intel's",
+        |m| {
+            m.case.bits == 32
+                && m.has(|i| i.mnemonic() == Mnemonic::Push && i.op0_register().is_segment_register())
+        },
+    ),
+    (
+        "a repeated string instruction with 67h cuts its registers to 32 bits, even where it does nothing, on Intel's",
+        |m| {
+            let indices = |d: &String| ["rcx", "rsi", "rdi"].iter().any(|name| d.starts_with(name));
+            m.differences.iter().all(indices)
+                && m.has(|i| i.is_string_instruction() && m.prefixes(i).contains(&0x67))
+        },
+    ),
+    ("a step of a repeated comparison shows the flags from before it on Intel's", |m| {
+        let compares = |i: &Instruction| i.is_string_instruction() && i.rflags_written() != 0;
+        m.differences.iter().all(|d| d.starts_with("rflags"))
+            && m.native.end.vector == 1
+            && m.at_native_end(compares)
+    }),
+    (
+        "a misaligned operand's #AC comes before its page's fault on some of Intel's, and at the end of ENTER's frame",
+        |m| m.native.end.vector == 17,
+    ),
+    ("VPINSRD and VPEXTRD ignore VEX.W outside of 64-bit code on Intel's", |m| {
+        let words = |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Vpinsrd | Mnemonic::Vpextrd);
+        m.case.bits == 32 && m.soft_vector() == Some(6) && m.at_soft_end(words)
+    }),
+    ("an instruction set of Intel's, which a decoder of AMD's does not know", |m| {
+        m.soft_vector() == Some(6) && m.at_soft_end(|i| m.is_intels(i))
+    }),
+    ("a far return that goes through on Intel's refuses its selector here", |m| {
+        let far = |i: &Instruction| {
+            matches!(i.mnemonic(), Mnemonic::Retf | Mnemonic::Iret | Mnemonic::Iretd | Mnemonic::Iretq)
+        };
+        m.soft_vector() == Some(13) && m.at_soft_end(far)
+    }),
+    ("LOCK makes no CR8 of CR0 on Intel's", |m| {
+        let cr8 = |i: &Instruction| [i.op0_register(), i.op1_register()].contains(&Register::CR8);
+        m.native.end.vector == 6 && m.at_native_end(cr8)
+    }),
+    ("F3 90 with REX.B is PAUSE on Intel's", |m| m.has(|i| i.mnemonic() == Mnemonic::Pause)),
+    ("UD0 has an operand on Intel's", |m| {
+        matches!(m.native.end.vector, 13 | 14)
+            && m.soft_vector() == Some(6)
+            && m.at_soft_end(|i| i.mnemonic() == Mnemonic::Ud0)
+    }),
+    (
+        "of an instruction that has too many bytes those behind its fifteenth are fetched, too, on Intel's",
+        |m| {
+            let long = |i: &Instruction| i.is_invalid() && CODE_END - i.ip() <= 18;
+            m.native.end.vector == 14
+                && m.native.end.cr2 == CODE_END
+                && m.soft_vector() == Some(13)
+                && m.at_soft_end(long)
+        },
+    ),
+    ("a far pointer has 64 bits of offset with REX.W on Intel's", |m| {
+        let far = |i: &Instruction| {
+            matches!(i.mnemonic(), Mnemonic::Lss | Mnemonic::Lfs | Mnemonic::Lgs)
+                || i.is_jmp_far_indirect()
+                || i.is_call_far_indirect()
+        };
+        m.case.bits == 64 && m.has(|i| far(i) && m.wide(i))
+    }),
+];
+
 fn at_the_top(outcome: &Outcome) -> bool {
     let address = outcome.end.cr2 & 0xffff_ffff;
     outcome.end.vector == 14 && (address >= 0xffff_ffc0 || address == 0)
@@ -180,6 +275,33 @@ impl Mismatch {
     /// One of the string's instructions, also those that a jump into the middle of another finds.
     fn has(&self, wanted: impl Fn(&Instruction) -> bool) -> bool {
         self.case.pieces.iter().any(|p| wanted(&p.insn)) || self.inside().iter().any(wanted)
+    }
+
+    /// Undefined for a decoder of AMD's, and of a set that guests are not shown for one of Intel's.
+    fn is_intels(&self, insn: &Instruction) -> bool {
+        let piece = self.case.pieces.iter().find(|p| p.insn.ip() == insn.ip());
+        let decoded = |bytes: &[u8]| Decoder::new(self.case.bits, bytes, DecoderOptions::NONE).decode();
+        insn.is_invalid()
+            && piece.map(|p| decoded(&p.bytes)).is_some_and(|i| !i.is_invalid() && not_shown(&i))
+    }
+
+    /// 66h among the prefixes.
+    fn operand_size_prefix(&self, insn: &Instruction) -> bool {
+        self.prefixes(insn).contains(&0x66)
+    }
+
+    /// REX.W, before the opcode's 0Fh or FFh.
+    fn wide(&self, insn: &Instruction) -> bool {
+        self.prefixes(insn).last().is_some_and(|byte| byte & 0xf8 == 0x48)
+    }
+
+    fn prefixes(&self, insn: &Instruction) -> &[u8] {
+        const PREFIXES: [u8; 11] = [0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3];
+        let piece = self.case.pieces.iter().find(|p| p.insn.ip() == insn.ip());
+        let bytes = piece.map_or(&[][..], |p| &p.bytes);
+        let rex = |byte: &u8| self.case.bits == 64 && byte & 0xf0 == 0x40;
+        let count = bytes.iter().take_while(|&byte| PREFIXES.contains(byte) || rex(byte)).count();
+        &bytes[..count]
     }
 
     /// What jumps into the middle of an instruction lead to, until the string's end.
@@ -221,6 +343,7 @@ pub fn reason(mismatch: &Mismatch) -> Option<&'static str> {
         let Mismatch { case, native, differences, .. } = mismatch;
         table::reason(&Seen { case, native, soft, differences })
     };
-    let rows = MODEL.iter().chain(&OURS);
+    let intel = INTEL.iter().filter(|_| table::intel());
+    let rows = MODEL.iter().chain(&OURS).chain(intel);
     rows.into_iter().find(|row| row.1(mismatch)).map(|row| row.0).or_else(of_table)
 }
