@@ -322,7 +322,8 @@ impl Mismatch {
     }
 
     fn at(&self, rip: u64, wanted: impl Fn(&Instruction) -> bool) -> bool {
-        self.case.pieces.iter().any(|p| p.insn.ip() == rip && wanted(&p.insn))
+        let here = |insn: &Instruction| insn.ip() == rip && wanted(insn);
+        self.case.pieces.iter().any(|p| here(&p.insn)) || self.inside().iter().any(here)
     }
 
     /// The instruction that silicon ended at.
