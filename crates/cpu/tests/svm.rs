@@ -2,11 +2,14 @@
 
 use ireko_cpu::Cpu;
 use ireko_cpu::cpu::CpuSpec;
-use ireko_vmcore::{Bus, Halt, Space, Stop};
+use ireko_cpu::cpuid::{Model, ModelSpec};
+use ireko_vmcore::{Bus, Changes, Halt, Space, Stop};
 use ireko_x86::bits::{cr0, cr4, efer, rflags};
+use ireko_x86::cpuid::{Feature, PKU};
 use ireko_x86::regs::{gpr, seg};
 use ireko_x86::vmcb::{control, exitcode, save};
 use ireko_x86::{Segment, Table};
+use std::sync::Arc;
 
 const MEMORY: u64 = 16 << 20;
 /// Linear to physical, 1 GiB; and the nested tables, which map memory only.
@@ -65,7 +68,21 @@ impl Lab {
     /// A 64-bit hypervisor before VMRUN of a 64-bit guest with `code`, both at CPL 0, with nested paging; VMRUN,
     /// VMMCALL and shutdown exit.
     fn new(code: &[u8]) -> Self {
-        let mut lab = Self(Cpu::new(&CpuSpec::lone(&[(0, MEMORY)]).unwrap()).unwrap());
+        Self::of(&CpuSpec::lone(&[(0, MEMORY)]).unwrap(), code)
+    }
+
+    /// The same of a processor that has more features than hosts have.
+    fn having(features: &[Feature], code: &[u8]) -> Self {
+        let mut spec = CpuSpec::lone(&[(0, MEMORY)]).unwrap();
+        let changes = Changes { more: features.to_vec(), less: Vec::new() };
+        let tsc_khz = spec.tsc.khz();
+        spec.model =
+            Arc::new(Model::amd(&ModelSpec { named: None, nested: true, vcpus: 1, tsc_khz, changes }));
+        Self::of(&spec, code)
+    }
+
+    fn of(spec: &CpuSpec, code: &[u8]) -> Self {
+        let mut lab = Self(Cpu::new(spec).unwrap());
         lab.tables(TABLES, 512);
         lab.tables(NESTED, MEMORY >> 21);
         lab.0.write_physical(HOST, &HOST_CODE);
@@ -239,7 +256,7 @@ fn a_guests_protection_keys_are_its_own() {
     const KEYED: u64 = 8 << 20;
     let ends = |pke| {
         // mov eax, [abs KEYED]; vmmcall
-        let mut lab = Lab::new(&[0x8b, 0x04, 0x25, 0, 0, 0x80, 0, 0x0f, 0x01, 0xd9]);
+        let mut lab = Lab::having(&[PKU], &[0x8b, 0x04, 0x25, 0, 0, 0x80, 0, 0x0f, 0x01, 0xd9]);
         lab.0.write_physical(TABLES + 0x2000 + 4 * 8, &(KEYED | 0xe7 | 3 << 59).to_le_bytes());
         lab.0.write_physical(NESTED + 0x2000 + 4 * 8, &(KEYED | 0xe7 | 3 << 59).to_le_bytes());
         lab.0.regs.pkru = 1 << 6;
