@@ -5,37 +5,62 @@ use crate::{MachineError, Outcome};
 use ireko_devices::Service;
 use ireko_vmcore::{OnThread, Work};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// What the host does not give back within this time is waited for no more: it cannot reach the guest.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Cheap to clone.
+#[derive(Default)]
+struct Services {
+    all: Vec<Arc<dyn Service>>,
+    ended: bool,
+}
+
+/// Cheap to clone: all clones know the same devices.
 #[derive(Clone, Default)]
 pub struct DeviceThreads {
-    services: Vec<Arc<dyn Service>>,
+    services: Arc<Mutex<Services>>,
     ending: Ending,
     first: OnThread,
 }
 
 impl DeviceThreads {
     pub fn new(ending: Ending, first: OnThread) -> Self {
-        Self { services: Vec::new(), ending, first }
+        Self { services: Arc::default(), ending, first }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Services> {
+        self.services.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn all(&self) -> Vec<Arc<dyn Service>> {
+        self.lock().all.clone()
     }
 
     /// `name` is the thread's.
-    pub fn start(&mut self, name: String, kind: Work, service: Arc<dyn Service>) -> Result<(), MachineError> {
-        self.services.push(service.clone());
-        let (ending, first, what) = (self.ending.clone(), self.first.clone(), name.clone());
+    pub fn start(&self, name: String, kind: Work, service: Arc<dyn Service>) -> Result<(), MachineError> {
+        let (ending, first, what, own) =
+            (self.ending.clone(), self.first.clone(), name.clone(), service.clone());
         std::thread::Builder::new()
             .name(name)
             .spawn(move || {
                 first.begin(kind);
-                run(&*service, &what, &ending);
+                run(&*own, &what, &ending);
             })
             .map_err(|error| MachineError::Platform(format!("no thread for a device: {error}")))?;
+        let mut services = self.lock();
+        if services.ended {
+            service.end();
+        }
+        services.all.push(service);
         Ok(())
+    }
+
+    /// A device is gone: its thread ends when it has done what it is about.
+    pub fn forget(&self, service: &Arc<dyn Service>) {
+        service.end();
+        self.lock().all.retain(|other| !Arc::ptr_eq(other, service));
     }
 
     /// When it comes back no device writes to guest memory.
@@ -44,11 +69,17 @@ impl DeviceThreads {
     }
 
     pub fn resume(&self) {
-        self.services.iter().for_each(|service| service.resume());
+        self.all().iter().for_each(|service| service.resume());
     }
 
     pub fn end(&self) {
-        self.services.iter().for_each(|service| service.end());
+        self.lock().ended = true;
+        self.all().iter().for_each(|service| service.end());
+    }
+
+    /// Nobody asks any more: what the devices hold goes with their threads.
+    pub fn clear(&self) {
+        self.lock().all.clear();
     }
 
     /// Whether all that was asked of the host when it ended is done.
@@ -61,7 +92,7 @@ impl DeviceThreads {
         let until = Instant::now() + PATIENCE;
         let left = || until.saturating_duration_since(Instant::now());
         // All are asked, also behind one that does not rest.
-        self.services.iter().filter(|service| !one(&***service, left())).count() == 0
+        self.all().iter().filter(|service| !one(&***service, left())).count() == 0
     }
 }
 

@@ -87,6 +87,8 @@ pub struct Layout {
     pub board: Board,
     /// There is a display.
     pub display: bool,
+    /// Disks may come and go.
+    pub hot_plug: bool,
     /// Bytes of firmware below 4 GiB.
     pub firmware_size: u64,
     /// RAM from 0 to here.
@@ -113,7 +115,15 @@ impl Layout {
         }
         let low_end = memory.min(LOW_RAM_END);
         let (board, display) = (Board::default(), false);
-        Ok(Self { board, display, firmware_size: 0, low_end, high_size: memory - low_end, hot_size: 0 })
+        Ok(Self {
+            board,
+            display,
+            hot_plug: false,
+            firmware_size: 0,
+            low_end,
+            high_size: memory - low_end,
+            hot_size: 0,
+        })
     }
 
     /// With so many bytes of firmware, on the board that it is for.
@@ -126,6 +136,11 @@ impl Layout {
     /// With a display, or without.
     pub fn with_display(self, display: bool) -> Self {
         Self { display, ..self }
+    }
+
+    /// With slots whose disks may come and go, or without.
+    pub fn with_hot_plug(self, hot_plug: bool) -> Self {
+        Self { hot_plug, ..self }
     }
 
     /// Whether there are keyboard and mouse: on every board that firmware knows, and for a display.

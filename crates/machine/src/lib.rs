@@ -9,6 +9,7 @@ pub mod acpi;
 pub mod boot;
 mod device_threads;
 pub mod disk;
+mod drives;
 mod ending;
 pub mod engine;
 pub mod error;

@@ -2,6 +2,7 @@
 
 use crate::acpi::{PCI_GSI, PCI_GSIS, SCI};
 use crate::device_threads::DeviceThreads;
+use crate::drives::Drives;
 use crate::ending::Ending;
 use crate::files::Files;
 use crate::layout::{self, Board, Layout};
@@ -44,11 +45,14 @@ pub struct Platform {
     pub keyboard: Option<I8042>,
     pub memory: Option<MemoryControl>,
     pub threads: DeviceThreads,
+    pub drives: Drives,
 }
 
 impl Drop for Platform {
     fn drop(&mut self) {
         self.threads.end();
+        self.threads.clear();
+        self.drives.clear();
     }
 }
 
@@ -79,8 +83,8 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
     let keyboard = add_keyboard(around, &mut bus, &wire)?;
     bus.add(shared(Port92::new(around.power.clone())), &acpi::PORT92_PLACES)?;
     let mut threads = DeviceThreads::new(around.ending.clone(), around.spec.on_thread.clone());
-    let OnPci { console, memory, screen } =
-        add_pci(around, &mut bus, &wire, endpoints.console, &mut threads)?;
+    let OnPci { console, memory, screen, drives } =
+        add_pci(around, &mut bus, &wire, endpoints.console, &acpi, &mut threads)?;
     if around.spec.test_devices {
         add_test_devices(around, &mut bus, &wire)?;
     }
@@ -96,7 +100,7 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
         bus.add(shared(DebugPort::new(output)), &debug_port::PLACES)?;
     }
     let bus = Arc::new(bus);
-    Ok(Platform { bus, serial, acpi, rtc, console, screen, keyboard, memory, threads })
+    Ok(Platform { bus, serial, acpi, rtc, console, screen, keyboard, memory, threads, drives })
 }
 
 /// PIC, IOAPIC and PIT, unless the engine has them; and the wires to them.
@@ -188,6 +192,7 @@ struct OnPci {
     console: Option<ConsoleInput>,
     memory: Option<MemoryControl>,
     screen: Option<Screen>,
+    drives: Drives,
 }
 
 /// PCI with its functions: the random source in the first slot, the console in the next if asked for, then the disks.
@@ -196,12 +201,13 @@ fn add_pci(
     bus: &mut SystemBus,
     wire: &Wires,
     console_output: Option<Box<dyn Write + Send>>,
+    acpi: &AcpiPm,
     threads: &mut DeviceThreads,
 ) -> Result<OnPci, MachineError> {
     let rng_slot = rng_slot(around.layout.board);
     let pci = pci_bus(around, wire)?;
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
-    let mut add = |slot, name: String, kind, function: Arc<Mutex<VirtioPci>>| {
+    let add = |slot, name: String, kind, function: Arc<Mutex<VirtioPci>>| {
         threads.start(name, kind, virtio::service(&function))?;
         Ok::<_, MachineError>(pci.add(slot, function)?)
     };
@@ -215,13 +221,19 @@ fn add_pci(
         input = Some(to);
     }
     let board = around.layout.board;
-    let room = storage::Room { pci: &pci, board, memory: &memory, msi: &msi, threads, bus, wire };
+    let drives = Drives::default();
+    let sockets = || storage::Sockets { pci: &pci, memory: &memory, msi: &msi, threads };
+    let room = storage::Room { sockets: sockets(), board, drives: &drives, bus, wire };
     storage::add(around.spec, room)?;
+    if around.spec.hot_plug {
+        let slots = drives.make_hot(&sockets(), acpi.clone(), around.ending.clone());
+        bus.add(slots, &pci::HOT_PLUG_PLACES)?;
+    }
     crate::network::add(around.spec, &pci, &memory, &msi, threads)?;
     let control = around.spec.most_memory.map(|_| add_memory(around, &pci, threads)).transpose()?;
     let screen = add_display(around, bus, &pci)?;
     place_pci(around, bus, &pci)?;
-    Ok(OnPci { console: input, memory: control, screen })
+    Ok(OnPci { console: input, memory: control, screen, drives })
 }
 
 /// The display, where memory has room for it.

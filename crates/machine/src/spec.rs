@@ -172,6 +172,8 @@ pub struct DiskSpec {
     pub cd: bool,
     /// A drive without a CD, and without a file.
     pub empty: bool,
+    /// What tells it from the machine's others, and what the guest is told; empty, it is made of its number.
+    pub serial: String,
     pub throttle: Arc<Throttle>,
     /// The file, if it is open already.
     pub file: Option<Arc<File>>,
@@ -180,8 +182,8 @@ pub struct DiskSpec {
 impl DiskSpec {
     pub fn new(path: impl Into<PathBuf>, read_only: bool) -> Self {
         let (path, throttle) = (path.into(), Arc::default());
-        let bus = DiskBus::default();
-        Self { path, read_only, bus, drive: None, cd: false, empty: false, throttle, file: None }
+        let (bus, serial) = (DiskBus::default(), String::new());
+        Self { path, read_only, bus, drive: None, cd: false, empty: false, serial, throttle, file: None }
     }
 
     /// A CD in a SATA drive.
@@ -374,6 +376,8 @@ pub struct Spec {
     pub modules: Vec<ModuleSpec>,
     pub command_line: String,
     pub disks: Vec<DiskSpec>,
+    /// Disks that have slots of their own may come and go while the machine runs.
+    pub hot_plug: bool,
     /// What firmware tries, in that order; empty, it is the disks as they come.
     pub boot_order: Vec<BootDevice>,
     pub nics: Vec<NicSpec>,
@@ -429,6 +433,7 @@ impl Spec {
             modules: Vec::new(),
             command_line: String::new(),
             disks: Vec::new(),
+            hot_plug: false,
             boot_order: Vec::new(),
             nics: Vec::new(),
             engine: EngineChoice::Auto,

@@ -1,13 +1,14 @@
 //! Disks and CDs behind their controllers: which slots these have, how firmware names what is at them.
 
 use crate::device_threads::DeviceThreads;
+use crate::drives::{self, At, Drives};
 use crate::layout::Board;
 use crate::network;
 use crate::spec::{BootDevice, DiskBus};
 use crate::{DiskSpec, MachineError, Spec};
-use ireko_devices::storage::{Ahci, Drive, Ide, Kind, Media, Nvme, Unit, ide};
-use ireko_devices::{MsiSink, PciBus, SystemBus, VirtioDevice, VirtioPci, shared, virtio};
-use ireko_vmcore::{Line, Memory, Work};
+use ireko_devices::storage::{Ahci, Drive, Ide, Kind, Media, Nvme, Tray, Unit, ide};
+use ireko_devices::{MsiSink, PciBus, Service, SystemBus, VirtioDevice, VirtioPci, shared, virtio};
+use ireko_vmcore::{Disk, Line, Memory, Work};
 use std::sync::Arc;
 
 /// Where a disk is.
@@ -20,8 +21,9 @@ enum Place {
     Scsi { slot: u8, target: usize },
 }
 
-/// The first slot of disks that have one each.
+/// The first slot of disks that have one each, and the last.
 const FIRST: u8 = 3;
+const LAST: u8 = 18;
 
 /// The SATA controller's: the ICH9's place where there is one.
 fn sata_slot(board: Board) -> (u8, u8) {
@@ -93,33 +95,52 @@ fn unit(slot: u8, function: u8) -> String {
     if function == 0 { format!("{slot:x}") } else { format!("{slot:x},{function:x}") }
 }
 
-/// What the controllers are added to.
-pub struct Room<'a> {
+/// The slots whose disks may come and go: those of disks that have one each.
+pub const HOT_SLOTS: std::ops::RangeInclusive<u8> = FIRST..=LAST;
+
+/// What functions with disks are put into.
+pub struct Sockets<'a> {
     pub pci: &'a Arc<PciBus>,
-    pub board: Board,
     pub memory: &'a Arc<Memory>,
     pub msi: &'a MsiSink,
-    pub threads: &'a mut DeviceThreads,
+    pub threads: &'a DeviceThreads,
+}
+
+/// What the controllers are added to.
+pub struct Room<'a> {
+    pub sockets: Sockets<'a>,
+    pub board: Board,
+    pub drives: &'a Drives,
     pub bus: &'a mut SystemBus,
     pub wire: &'a dyn Fn(u32) -> Line,
 }
 
+/// Drives that share a controller, each with what it is known by.
+type Shared<T> = Vec<(DiskSpec, T)>;
+
 pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
     let (mut sata, mut ide, mut scsi) = (Vec::new(), Vec::new(), (0, Vec::new()));
     for ((number, disk), place) in spec.disks.iter().enumerate().zip(places(&spec.disks, room.board)) {
-        let (content, serial) = (crate::disk::content(disk)?, format!("ireko{number}"));
+        let disk = numbered(disk, number);
+        let (content, serial) = (crate::disk::content(&disk)?, disk.serial.clone());
         match place {
             Place::Virtio { slot } => {
-                room.add_virtio(slot, number, virtio::Blk::new(content, &serial))?;
+                let service = room.sockets.add_blk(slot, &format!("blk{number}"), content, &serial)?;
+                room.note(&disk, At::Slot { slot, service });
             }
-            Place::Sata { .. } => sata.push(media(disk, Drive::new(content, &serial))),
-            Place::Nvme { slot } => room.add_nvme(slot, number, Drive::new(content, &serial))?,
+            Place::Nvme { slot } => {
+                let service = room.sockets.add_nvme(slot, &format!("nvme{number}"), content, &serial)?;
+                room.note(&disk, At::Slot { slot, service });
+            }
+            Place::Sata { .. } => sata.push((disk.clone(), media(&disk, Drive::new(content, &serial)))),
             Place::Scsi { slot, .. } => {
                 scsi.0 = slot;
                 let kind = if disk.cd { Kind::Cd } else { Kind::Disk };
-                scsi.1.push(Unit::new(kind, Drive::new(content, &serial)));
+                scsi.1.push((disk, Unit::new(kind, Drive::new(content, &serial))));
             }
-            Place::Ide { drive, .. } => ide.push((drive, media(disk, Drive::new(content, &serial)))),
+            Place::Ide { drive, .. } => {
+                ide.push((drive, disk.clone(), media(&disk, Drive::new(content, &serial))));
+            }
         }
     }
     if !sata.is_empty() {
@@ -131,58 +152,103 @@ pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
     if ide.is_empty() { Ok(()) } else { room.add_ide(ide) }
 }
 
+/// With the serial number of its number, if it has none of its own.
+fn numbered(disk: &DiskSpec, number: usize) -> DiskSpec {
+    match disk.serial.as_str() {
+        "" => DiskSpec { serial: format!("ireko{number}"), ..disk.clone() },
+        _ => disk.clone(),
+    }
+}
+
 fn media(disk: &DiskSpec, drive: Drive) -> Media {
     if disk.cd { Media::cd(drive) } else { Media::Disk(drive) }
 }
 
-impl Room<'_> {
-    fn add_nvme(&mut self, slot: u8, number: usize, drive: Drive) -> Result<(), MachineError> {
-        let nvme = Nvme::new(drive, self.memory.clone(), self.msi.clone(), self.pci.intx(slot));
-        self.threads.start(format!("nvme{number}"), Work::Disk, Nvme::service(&nvme))?;
-        Ok(self.pci.add(slot, nvme)?)
-    }
-
-    fn add_scsi(&mut self, slot: u8, units: Vec<Unit>) -> Result<(), MachineError> {
-        const MOST: usize = 64;
-        if units.len() > MOST {
-            let told = format!("{} SCSI disks, and {MOST} are the most; remove some", units.len());
-            return Err(MachineError::Platform(told));
-        }
-        self.add_virtio_device(slot, "scsi0".into(), Box::new(virtio::Scsi::new(units)))
-    }
-
-    fn add_virtio(&mut self, slot: u8, number: usize, blk: virtio::Blk) -> Result<(), MachineError> {
-        self.add_virtio_device(slot, format!("blk{number}"), Box::new(blk))
-    }
-
-    fn add_virtio_device(
-        &mut self,
+impl Sockets<'_> {
+    pub fn add_nvme(
+        &self,
         slot: u8,
-        name: String,
+        name: &str,
+        content: Box<dyn Disk>,
+        serial: &str,
+    ) -> Result<Arc<dyn Service>, MachineError> {
+        let drive = Drive::new(content, serial);
+        let nvme = Nvme::new(drive, self.memory.clone(), self.msi.clone(), self.pci.intx(slot));
+        let service: Arc<dyn Service> = Nvme::service(&nvme);
+        self.threads.start(name.into(), Work::Disk, service.clone())?;
+        self.pci.add(slot, nvme)?;
+        Ok(service)
+    }
+
+    pub fn add_blk(
+        &self,
+        slot: u8,
+        name: &str,
+        content: Box<dyn Disk>,
+        serial: &str,
+    ) -> Result<Arc<dyn Service>, MachineError> {
+        self.add_virtio(slot, name, Box::new(virtio::Blk::new(content, serial)))
+    }
+
+    fn add_virtio(
+        &self,
+        slot: u8,
+        name: &str,
         device: Box<dyn VirtioDevice>,
-    ) -> Result<(), MachineError> {
+    ) -> Result<Arc<dyn Service>, MachineError> {
         let intx = self.pci.intx(slot);
         let function = VirtioPci::new(device, self.memory.clone(), self.msi.clone(), intx);
-        self.threads.start(name, Work::Disk, virtio::service(&function))?;
-        Ok(self.pci.add(slot, function)?)
+        let service: Arc<dyn Service> = virtio::service(&function);
+        self.threads.start(name.into(), Work::Disk, service.clone())?;
+        self.pci.add(slot, function)?;
+        Ok(service)
+    }
+}
+
+impl Room<'_> {
+    fn note(&self, disk: &DiskSpec, at: At) {
+        self.drives.add(&disk.serial, drives::Drive { throttle: disk.throttle.clone(), at });
     }
 
-    fn add_sata(&mut self, devices: Vec<Media>) -> Result<(), MachineError> {
-        if devices.len() > Ahci::MOST {
-            let told = format!("{} SATA disks, and {} are the most; remove some", devices.len(), Ahci::MOST);
+    /// Of a drive that shares a controller with others.
+    fn note_medium(&self, disk: &DiskSpec, tray: Option<Tray>, service: Arc<dyn Service>) {
+        self.note(disk, tray.map_or(At::Fixed, |tray| At::Tray { tray, service }));
+    }
+
+    fn add_scsi(&mut self, slot: u8, given: Shared<Unit>) -> Result<(), MachineError> {
+        const MOST: usize = 64;
+        if given.len() > MOST {
+            let told = format!("{} SCSI disks, and {MOST} are the most; remove some", given.len());
+            return Err(MachineError::Platform(told));
+        }
+        let (disks, units): (Vec<_>, Vec<_>) = given.into_iter().unzip();
+        let trays: Vec<Tray> = units.iter().map(Unit::tray).collect();
+        let service = self.sockets.add_virtio(slot, "scsi0", Box::new(virtio::Scsi::new(units)))?;
+        for (disk, tray) in disks.iter().zip(trays) {
+            self.note_medium(disk, Some(tray).filter(|_| disk.cd), service.clone());
+        }
+        Ok(())
+    }
+
+    fn add_sata(&mut self, given: Shared<Media>) -> Result<(), MachineError> {
+        if given.len() > Ahci::MOST {
+            let told = format!("{} SATA disks, and {} are the most; remove some", given.len(), Ahci::MOST);
             return Err(MachineError::Platform(told));
         }
         let (slot, function) = sata_slot(self.board);
-        let ahci = Ahci::new(devices, self.memory.clone(), self.pci.intx(slot));
+        let (disks, devices): (Vec<_>, Vec<_>) = given.into_iter().unzip();
+        let trays: Vec<Option<Tray>> = devices.iter().map(Media::tray).collect();
+        let ahci = Ahci::new(devices, self.sockets.memory.clone(), self.sockets.pci.intx(slot));
         let engines = ahci.lock().map(|ahci| ahci.engines()).unwrap_or_default();
-        for (port, engine) in engines.into_iter().enumerate() {
-            self.threads.start(format!("sata{port}"), Work::Disk, engine)?;
+        for (port, ((engine, disk), tray)) in engines.into_iter().zip(&disks).zip(trays).enumerate() {
+            self.sockets.threads.start(format!("sata{port}"), Work::Disk, engine.clone())?;
+            self.note_medium(disk, tray, engine);
         }
-        Ok(self.pci.add_function(slot, function, ahci)?)
+        Ok(self.sockets.pci.add_function(slot, function, ahci)?)
     }
 
     /// Each with its place.
-    fn add_ide(&mut self, given: Vec<(usize, Media)>) -> Result<(), MachineError> {
+    fn add_ide(&mut self, given: Vec<(usize, DiskSpec, Media)>) -> Result<(), MachineError> {
         const MOST: usize = 4;
         if given.len() > MOST {
             let told = format!("{} IDE disks, and {MOST} are the most; use another controller", given.len());
@@ -194,19 +260,24 @@ impl Room<'_> {
             return Err(MachineError::Platform(told.into()));
         }
         let mut drives: [Option<Media>; MOST] = Default::default();
-        for (place, media) in given {
+        let mut noted = Vec::new();
+        for (place, disk, media) in given {
             let free = drives.get_mut(place).filter(|drive| drive.is_none());
             let told =
                 || MachineError::Platform(format!("IDE has no free drive {place}; use 0 to 3, each once"));
+            noted.push((place, disk, media.tray()));
             *free.ok_or_else(told)? = Some(media);
         }
         let (slot, function) = ide_slot(self.board);
-        let ide = Ide::new(drives, self.memory.clone(), ide::IRQS.map(self.wire));
+        let ide = Ide::new(drives, self.sockets.memory.clone(), ide::IRQS.map(self.wire));
         for (number, channel) in ide.channels().iter().enumerate() {
-            self.threads.start(format!("ide{number}"), Work::Disk, channel.clone())?;
+            self.sockets.threads.start(format!("ide{number}"), Work::Disk, channel.clone())?;
+        }
+        for (place, disk, tray) in noted {
+            self.note_medium(&disk, tray, ide.channels()[place / 2].clone());
         }
         self.bus.add(shared(ide.ports()), &ide::PLACES)?;
-        Ok(self.pci.add_function(slot, function, shared(ide))?)
+        Ok(self.sockets.pci.add_function(slot, function, shared(ide))?)
     }
 }
 

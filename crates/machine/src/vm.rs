@@ -1,6 +1,7 @@
 //! A VM from its [`Spec`] to its end.
 
 use crate::device_threads::DeviceThreads;
+use crate::drives::Drives;
 use crate::ending::{Ending, Next};
 use crate::engine::{self, Chosen};
 use crate::files::Files;
@@ -9,11 +10,11 @@ use crate::memory::MemoryControl;
 use crate::nesting::Windows;
 use crate::platform::{self, Platform, Surroundings};
 use crate::sleep::Waker;
-use crate::{MachineError, Outcome, Spec};
+use crate::{DiskSpec, MachineError, Outcome, Spec};
 use ireko_devices::{AcpiPm, ConsoleInput, I8042, PowerEvent, Screen, Serial, display};
 use ireko_vmcore::{
-    Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates,
-    Throttle, Timers, Vcpu, Work,
+    Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates, Timers,
+    Vcpu, Work,
 };
 use std::any::Any;
 use std::io::Write;
@@ -51,7 +52,6 @@ pub struct Vm {
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
-    disks: Vec<Arc<Throttle>>,
     on_thread: OnThread,
     // Held for as long as vCPUs and devices use them.
     _partition: Arc<dyn Partition>,
@@ -120,7 +120,6 @@ impl Vm {
             dump: Arc::default(),
             counters: Arc::default(),
             windows,
-            disks: spec.disks.iter().map(|disk| disk.throttle.clone()).collect(),
             on_thread: spec.on_thread,
             _partition: partition,
             _memory: memory,
@@ -145,7 +144,7 @@ impl Vm {
             dump: self.dump.clone(),
             counters: self.counters.clone(),
             windows: self.windows.clone(),
-            disks: self.disks.clone(),
+            drives: self.platform.drives.clone(),
         }
     }
 
@@ -229,7 +228,8 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn memory_layout(spec: &Spec, files: &Files) -> Result<Layout, MachineError> {
-    let layout = files.layout(Layout::new(spec.memory)?).with_display(spec.display);
+    let layout =
+        files.layout(Layout::new(spec.memory)?).with_display(spec.display).with_hot_plug(spec.hot_plug);
     Ok(layout.with_hot(spec.most_memory.map_or(0, |most| most.saturating_sub(spec.memory))))
 }
 
@@ -300,13 +300,26 @@ pub struct Handle {
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
-    disks: Vec<Arc<Throttle>>,
+    drives: Drives,
 }
 
 impl Handle {
-    /// Bounds the use of the disk with this number from now on.
-    pub fn limit_disk(&self, number: usize, limits: Rates) {
-        self.disks.get(number).iter().for_each(|disk| disk.set(limits));
+    /// Bounds the use of the disk with this serial number from now on.
+    pub fn limit_disk(&self, serial: &str, limits: Rates) {
+        self.drives.limit(serial, limits);
+    }
+    /// Another medium in the drive with its serial number, or none; its file must be open. What the guest has locked comes
+    /// out all the same.
+    pub fn change_medium(&self, drive: &DiskSpec) -> Result<(), MachineError> {
+        self.drives.change_medium(drive)
+    }
+    /// A disk more, behind virtio or NVMe; its file must be open. The guest hears of it by ACPI.
+    pub fn plug_disk(&self, disk: &DiskSpec) -> Result<(), MachineError> {
+        self.drives.plug(disk)
+    }
+    /// Asks the guest to let go of a disk, and waits until it has. False: it has not within the time, and the disk stays.
+    pub fn unplug_disk(&self, serial: &str, patience: Duration) -> Result<bool, MachineError> {
+        self.drives.unplug(serial, patience)
     }
     /// Takes and gives memory; `None` where the spec does not ask for it.
     pub fn memory(&self) -> Option<&MemoryControl> {

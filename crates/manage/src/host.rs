@@ -15,7 +15,8 @@ use crate::worker::screen::Shown;
 use crate::worker::{self, Client, Launcher};
 use ireko_machine::EngineChoice;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -302,8 +303,11 @@ impl Host {
 
     /// Asks a VM's worker for something.
     pub fn ask(&self, config: &Config, request: &Request) -> Result<(), Failure> {
+        self.ask_with(config, request, None)
+    }
+
+    fn answered(&self, config: &Config, reply: io::Result<Reply>) -> Result<(), Failure> {
         let directory = self.store.directory(config.id);
-        let reply = Client::connect(&directory).and_then(|mut client| client.ask(request));
         match reply {
             Ok(Reply::Error(why)) => Err(Failure::refused(why).about(&config.name)),
             Ok(_) => Ok(()),
@@ -316,6 +320,16 @@ impl Host {
             ))
             .about(&config.name)),
         }
+    }
+
+    /// As [`Host::ask`], with a file that the worker gets.
+    pub fn ask_with(&self, config: &Config, request: &Request, file: Option<&File>) -> Result<(), Failure> {
+        let directory = self.store.directory(config.id);
+        let reply = Client::connect(&directory).and_then(|mut client| match file {
+            Some(file) => client.ask_with(request, file),
+            None => client.ask(request),
+        });
+        self.answered(config, reply)
     }
 
     /// It runs: the error says that it does not.

@@ -4,17 +4,16 @@ use crate::image::{MODULES, modules};
 use crate::{facts, sys};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The PCI vendor of virtio devices (virtio 1.2, 4.1.2).
 const VIRTIO_VENDOR: &str = "0x1af4";
 
 /// The drivers of virtio devices, where there are any.
 pub fn load_virtio() -> Result<()> {
-    let devices = fs::read_dir("/sys/bus/pci/devices").into_iter().flatten().flatten();
     let virtio =
         |path: &Path| fs::read_to_string(path.join("vendor")).is_ok_and(|v| v.trim() == VIRTIO_VENDOR);
-    if devices.map(|entry| entry.path()).any(|path| virtio(&path)) {
+    if devices().any(|path| virtio(&path)) {
         load(&["virtio_pci", "virtio_console"])?;
     }
     Ok(())
@@ -25,6 +24,7 @@ pub fn load_all() -> Result<()> {
     load_virtio()?;
     load(&["virtio_blk", "virtio_rng"])?;
     load_memory()?;
+    load_storage()?;
     load_network()?;
     // A machine without virtualization extensions is no error for a shell.
     let _ = load_kvm();
@@ -49,6 +49,21 @@ fn load_memory() -> Result<()> {
     Ok(())
 }
 
+/// PCI device id of the SCSI host, and the class of IDE controllers.
+const SCSI: &str = "0x1048";
+const IDE: &str = "0x0101";
+
+/// Disks and CDs at other controllers than virtio's and NVMe's, which the kernel has built in.
+fn load_storage() -> Result<()> {
+    let class = |path: PathBuf| fs::read_to_string(path.join("class")).unwrap_or_default();
+    let ide = devices().any(|path| class(path).starts_with(IDE));
+    let controllers = [(ide, "ata_piix"), (has_device(SCSI), "virtio_scsi")];
+    for (_, driver) in controllers.iter().filter(|(there, _)| *there) {
+        load(&["sd_mod", "sr_mod", "isofs", driver])?;
+    }
+    Ok(())
+}
+
 /// PCI device id of network adapters.
 const NETWORK: &str = "0x1041";
 
@@ -60,12 +75,13 @@ fn load_network() -> Result<()> {
     load(&["tun", "nft_chain_nat", "nft_masq"])
 }
 
+fn devices() -> impl Iterator<Item = PathBuf> {
+    fs::read_dir("/sys/bus/pci/devices").into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
 fn has_device(id: &str) -> bool {
-    let devices = fs::read_dir("/sys/bus/pci/devices").into_iter().flatten().flatten();
     let read = |path: &Path, name: &str| fs::read_to_string(path.join(name)).unwrap_or_default();
-    devices
-        .map(|entry| entry.path())
-        .any(|path| read(&path, "vendor").trim() == VIRTIO_VENDOR && read(&path, "device").trim() == id)
+    devices().any(|path| read(&path, "vendor").trim() == VIRTIO_VENDOR && read(&path, "device").trim() == id)
 }
 
 /// The ACPI power button, and its events as a device.

@@ -99,9 +99,9 @@ impl Parts {
         self.archive_of(init, with_kernel, |_| true)
     }
 
-    /// As [`Parts::archive`], without what only networks need.
-    pub fn archive_without_network(&self, init: &[u8], with_kernel: bool) -> Vec<u8> {
-        self.archive_of(init, with_kernel, |name| !super::NETWORK.contains(&name))
+    /// As [`Parts::archive`], without what levels of `nest` do without.
+    pub fn archive_for_levels(&self, init: &[u8], with_kernel: bool) -> Vec<u8> {
+        self.archive_of(init, with_kernel, |name| !super::SPARED.contains(&name))
     }
 
     fn archive_of(&self, init: &[u8], with_kernel: bool, wanted: impl Fn(&str) -> bool) -> Vec<u8> {

@@ -27,6 +27,12 @@ const WANTED: &[&str] = &[
     "virtio_balloon",
     "virtio_mem",
     "virtio_net",
+    // Disks and CDs at IDE and SCSI controllers.
+    "ata_piix",
+    "virtio_scsi",
+    "sd_mod",
+    "sr_mod",
+    "isofs",
     // The host's side of an Internal switch, and NAT.
     "tun",
     "nft_chain_nat",
@@ -38,8 +44,17 @@ const WANTED: &[&str] = &[
     "evdev",
 ];
 
-/// What only networks need, with what it depends on: levels of `nest` do without.
-const NETWORK: &[&str] = &[
+/// What only networks and other controllers than virtio's and NVMe's need, with what it depends on: levels of `nest` do without.
+const SPARED: &[&str] = &[
+    "ata_piix",
+    "cdrom",
+    "isofs",
+    "libata",
+    "scsi_common",
+    "scsi_mod",
+    "sd_mod",
+    "sr_mod",
+    "virtio_scsi",
     "failover",
     "net_failover",
     "virtio_net",

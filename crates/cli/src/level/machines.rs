@@ -10,6 +10,7 @@ use ireko_manage::Guid;
 use ireko_manage::host::{EngineFacts, HostFacts, RealSurroundings, Surroundings};
 use ireko_manage::store::{Config, Store};
 use ireko_manage::worker::console::Console;
+use ireko_manage::worker::disks::DiskLocks;
 use ireko_manage::worker::machine::{Image, ImageReader, RealMachines};
 use ireko_manage::worker::protocol::Started;
 use ireko_manage::worker::{self, Factory, Launcher, Machine, Remote};
@@ -51,7 +52,7 @@ impl Levels {
         let source =
             |name: &str, data: Vec<u8>| Source::Bytes { name: name.to_owned(), data: Arc::new(data) };
         let kernel = source("the guest image's kernel", parts.kernel.clone());
-        let initrd = source("the guest image", parts.archive_without_network(init, plan.deeper()));
+        let initrd = source("the guest image", parts.archive_for_levels(init, plan.deeper()));
         // The VM takes it: it is large, and the level below wants the memory.
         let once = Mutex::new(Some((kernel, initrd)));
         let command_line = orders.to_command_line("");
@@ -168,7 +169,7 @@ pub struct Threads {
 struct Making(Arc<Levels>);
 
 impl Factory for Making {
-    fn make(&self, config: &Config, _: Console) -> Result<Box<dyn Machine>, String> {
+    fn make(&self, config: &Config, _: &DiskLocks, _: Console) -> Result<Box<dyn Machine>, String> {
         Ok(Box::new(Level { vm: self.0.make(config)?, levels: self.0.clone() }))
     }
 }

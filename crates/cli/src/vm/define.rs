@@ -64,7 +64,11 @@ fn subcommand(operation: &'static Operation, verb: &'static Verb) -> Command {
 fn argument(parameter: &'static Parameter, verb: &Verb, alone: bool) -> Arg {
     let arg = Arg::new(parameter.name).help(parameter.doc);
     let arg = match parameter.cli {
-        Cli::Flag(flag) => arg.long(flag).required(parameter.required && parameter.set.is_empty()),
+        Cli::Flag(flag) => {
+            let arg = arg.long(flag).required(parameter.required && parameter.set.is_empty());
+            // A list, with commas or by saying it again.
+            if parameter.many { arg.value_delimiter(',').action(ArgAction::Append) } else { arg }
+        }
         _ => arg
             .required(parameter.required || verb.needs_name && parameter.position == Some(0))
             .num_args(if parameter.many && alone { 1..=4096 } else { 1..=1 }),

@@ -110,6 +110,26 @@ impl PciBus {
         Ok(())
     }
 
+    /// Whether nothing is in a slot.
+    pub fn is_free(&self, slot: u8) -> bool {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner);
+        let place = usize::from(slot) << 3;
+        slots.get(place..place + 8).is_some_and(|functions| functions.iter().all(Option::is_none))
+    }
+
+    /// Takes what is in a slot off the bus: its interrupts end, its BARs decode nothing, and what it has begun writes to guest
+    /// memory no more. Whether there was something.
+    pub fn remove(&self, slot: u8) -> bool {
+        let place = usize::from(slot) << 3;
+        let taken: Vec<Slot> = {
+            let mut slots = self.slots.write().unwrap_or_else(PoisonError::into_inner);
+            slots.iter_mut().skip(place).take(8).filter_map(Option::take).collect()
+        };
+        taken.iter().for_each(|slot| lock(&slot.function).reset());
+        self.route();
+        !taken.is_empty()
+    }
+
     fn occupied(&self) -> Vec<Slot> {
         self.slots.read().unwrap_or_else(PoisonError::into_inner).iter().flatten().cloned().collect()
     }

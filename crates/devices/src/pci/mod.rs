@@ -3,6 +3,7 @@
 mod bus;
 mod config;
 mod host;
+mod hotplug;
 mod msix;
 pub mod regs;
 #[cfg(test)]
@@ -11,6 +12,7 @@ mod tests;
 pub use bus::{PciBus, PciError, Windows};
 pub use config::{Bar, ConfigSpace, Identity};
 pub use host::{CONFIG_PLACES, ConfigPorts, Ecam};
+pub use hotplug::{HotPlug, PLACES as HOT_PLUG_PLACES};
 pub use msix::Msix;
 pub use regs::ECAM_SIZE;
 

@@ -52,6 +52,11 @@ pub trait Service: Send + Sync {
     /// Does what has rung. For threads that may wait as long as the device does: no virtual processor's.
     fn turn(&self);
 
+    /// Wakes the device for something that is in no queue: it is to look around.
+    fn knock(&self) {
+        self.desk().ring(u64::BITS as usize - 1);
+    }
+
     /// Does whatever rings until the machine's end: the body of the device's thread.
     fn run(&self) {
         while self.desk().bell.wait() {

@@ -47,6 +47,12 @@ impl Drive {
         Self { throttle: disk.throttle(), disk, serial: serial.to_owned(), chunk: Vec::new() }
     }
 
+    /// Another medium, with limits of its own.
+    pub(super) fn replace(&mut self, disk: Box<dyn Disk>) {
+        self.throttle = disk.throttle();
+        self.disk = disk;
+    }
+
     pub fn size(&self) -> u64 {
         self.disk.size()
     }

@@ -2,7 +2,7 @@
 
 use super::scsi::Kind;
 use super::unit::Unit;
-use super::{Drive, ata};
+use super::{Drive, Tray, ata};
 
 pub enum Media {
     Disk(Drive),
@@ -12,6 +12,21 @@ pub enum Media {
 impl Media {
     pub fn cd(drive: Drive) -> Self {
         Self::Cd(Unit::new(Kind::Cd, drive))
+    }
+
+    /// Where another medium goes; a disk has none.
+    pub fn tray(&self) -> Option<Tray> {
+        match self {
+            Self::Disk(_) => None,
+            Self::Cd(unit) => Some(unit.tray()),
+        }
+    }
+
+    /// Takes a medium that the host has put into the tray.
+    pub(super) fn look(&mut self) {
+        if let Self::Cd(unit) = self {
+            unit.look();
+        }
     }
 
     pub(super) fn drive(&mut self) -> &mut Drive {

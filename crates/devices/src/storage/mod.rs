@@ -10,6 +10,9 @@ pub mod nvme;
 pub(crate) mod scsi;
 #[cfg(test)]
 pub(crate) mod tests;
+mod tray;
+#[cfg(test)]
+mod tray_tests;
 mod unit;
 
 pub use ahci::Ahci;
@@ -19,4 +22,5 @@ pub use ide::Ide;
 pub use media::Media;
 pub use nvme::Nvme;
 pub use scsi::Kind;
+pub use tray::Tray;
 pub use unit::Unit;

@@ -25,6 +25,7 @@ impl Sense {
     pub const NO_UNIT: Self = Self(5, 0x25, 0);
     pub const WRITE_PROTECTED: Self = Self(7, 0x27, 0);
     pub const MEDIUM_CHANGED: Self = Self(6, 0x28, 0);
+    pub const REMOVAL_PREVENTED: Self = Self(5, 0x53, 2);
 
     /// In the fixed format (SPC-4, 4.5.3).
     pub fn fixed(self) -> [u8; 18] {
@@ -70,10 +71,49 @@ pub enum Action {
 pub struct Target {
     pub kind: Kind,
     sense: Sense,
-    /// Out of its drive.
+    /// The tray is out.
     ejected: bool,
-    /// Nobody was told yet that a medium is there.
-    attention: bool,
+    /// The initiator does not want the tray out (PREVENT ALLOW MEDIUM REMOVAL).
+    prevented: bool,
+    /// What the next commands are refused with, so that the initiator hears of another medium.
+    told: Attention,
+    events: Events,
+    /// The initiator asks for events of media.
+    asks: bool,
+}
+
+/// A medium that came in another's place was out before it was in: initiators that ask for no events see both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Attention {
+    #[default]
+    None,
+    Gone,
+    Changed,
+}
+
+/// Events of media that nobody has asked for yet (MMC-6, table 266), in the order in which they are told.
+#[derive(Clone, Copy, Debug, Default)]
+struct Events {
+    removed: bool,
+    new: bool,
+}
+
+impl Events {
+    fn next(&mut self) -> u8 {
+        const NEW: u8 = 2;
+        const REMOVED: u8 = 3;
+        match self {
+            Self { removed: true, .. } => {
+                self.removed = false;
+                REMOVED
+            }
+            Self { new: true, .. } => {
+                self.new = false;
+                NEW
+            }
+            _ => 0,
+        }
+    }
 }
 
 const BLOCK_CD: u64 = 2048;
@@ -81,7 +121,8 @@ const VENDOR: &[u8; 8] = b"Ireko   ";
 
 impl Target {
     pub fn new(kind: Kind) -> Self {
-        Self { kind, sense: Sense::NONE, ejected: false, attention: false }
+        let (told, events) = (Attention::None, Events::default());
+        Self { kind, sense: Sense::NONE, ejected: false, prevented: false, told, events, asks: false }
     }
 
     pub fn block(&self) -> u64 {
@@ -97,14 +138,24 @@ impl Target {
     pub fn command(&mut self, cdb: &[u8; 16], drive: &Drive) -> Action {
         let sense = std::mem::take(&mut self.sense);
         let action = match cdb[0] {
-            0x03 => Action::Data(cut(sense.fixed().to_vec(), cdb[4].into())),
+            0x03 => Action::Data(cut(self.pending(sense).fixed().to_vec(), cdb[4].into())),
             0x12 => self.inquiry(cdb, drive),
-            0x5a | 0x1a => self.mode_sense(cdb, drive),
-            0x46 if self.kind == Kind::Cd => configuration(cdb, !self.empty(drive)),
-            0x4a if self.kind == Kind::Cd => self.event(cdb, drive),
-            0x1b => self.start_stop(cdb),
             // REPORT LUNS: number 0 alone.
             0xa0 => Action::Data(cut([&[0, 0, 0, 8][..], &[0; 12]].concat(), number(&cdb[6..10]))),
+            0x46 if self.kind == Kind::Cd => configuration(cdb, !self.empty(drive)),
+            0x4a if self.kind == Kind::Cd => self.event(cdb, drive),
+            // Of the commands above none is refused for what is to be told (SPC-4, 5.14; MMC-6, 4.1.6.1).
+            _ if self.told == Attention::Gone => {
+                self.told = Attention::Changed;
+                Action::Check(Sense::NO_MEDIUM)
+            }
+            _ if self.told == Attention::Changed => {
+                self.told = Attention::None;
+                Action::Check(Sense::MEDIUM_CHANGED)
+            }
+            0x5a | 0x1a => self.mode_sense(cdb, drive),
+            0x1b => self.start_stop(cdb),
+            0x1e => self.prevent(cdb),
             _ if self.empty(drive) => Action::Check(Sense::NO_MEDIUM),
             _ => self.medium(cdb, drive),
         };
@@ -119,10 +170,38 @@ impl Target {
         self.ejected || self.kind == Kind::Cd && drive.size() == 0
     }
 
+    pub fn medium_present(&self, drive: &Drive) -> bool {
+        !self.empty(drive)
+    }
+
+    /// The host has put in another medium, or has taken it out. That the initiator has locked the tray does not keep it from
+    /// that, as Hyper-V has it; what was locked is gone.
+    pub fn medium_changed(&mut self, before: bool, now: bool) {
+        (self.ejected, self.prevented) = (false, false);
+        self.events.removed |= before;
+        self.events.new = now;
+        self.told = match (before, now) {
+            (_, false) => Attention::None,
+            (true, true) if !self.asks => Attention::Gone,
+            (_, true) => Attention::Changed,
+        };
+    }
+
+    /// What REQUEST SENSE gives: why the last command failed, or what is to be told.
+    fn pending(&mut self, sense: Sense) -> Sense {
+        match (sense, self.told) {
+            (Sense::NONE, Attention::Changed) => {
+                self.told = Attention::None;
+                Sense::MEDIUM_CHANGED
+            }
+            _ => sense,
+        }
+    }
+
     fn medium(&self, cdb: &[u8; 16], drive: &Drive) -> Action {
         match cdb[0] {
-            // TEST UNIT READY, PREVENT ALLOW, VERIFY, SEEK, SET CD SPEED, RESERVE, RELEASE, FORMAT-free no-ops.
-            0x00 | 0x1e | 0x2b | 0xbb | 0x16 | 0x17 => Action::Done,
+            // TEST UNIT READY, SEEK, SET CD SPEED, RESERVE, RELEASE.
+            0x00 | 0x2b | 0xbb | 0x16 | 0x17 => Action::Done,
             0x2f | 0x8f => self.verify(cdb, drive),
             0x35 | 0x91 => Action::Flush,
             0x25 => self.capacity_10(drive),
@@ -205,9 +284,19 @@ impl Target {
     fn start_stop(&mut self, cdb: &[u8; 16]) -> Action {
         if self.kind == Kind::Cd && cdb[4] & 2 != 0 {
             let eject = cdb[4] & 1 == 0;
-            self.attention |= self.ejected && !eject;
+            if eject && self.prevented {
+                return Action::Check(Sense::REMOVAL_PREVENTED);
+            }
+            self.events.removed |= eject && !self.ejected;
+            self.events.new = self.events.new && !eject || self.ejected && !eject;
             self.ejected = eject;
         }
+        Action::Done
+    }
+
+    /// PREVENT ALLOW MEDIUM REMOVAL (MMC-6, 6.14): the persistent form is the same here.
+    fn prevent(&mut self, cdb: &[u8; 16]) -> Action {
+        self.prevented = self.kind == Kind::Cd && cdb[4] & 1 != 0;
         Action::Done
     }
 
@@ -325,8 +414,10 @@ impl Target {
         let data = match cdb[4] & (1 << MEDIA) {
             0 => vec![0, 2, 0x80, 1 << MEDIA],
             _ => {
-                let new = if std::mem::take(&mut self.attention) { 2 } else { 0 };
-                vec![0, 6, MEDIA, 1 << MEDIA, new, if self.empty(drive) { 1 } else { 2 }, 0, 0]
+                self.asks = true;
+                // The tray is out; a medium is in.
+                let status = u8::from(self.ejected) | u8::from(!self.empty(drive)) << 1;
+                vec![0, 6, MEDIA, 1 << MEDIA, self.events.next(), status, 0, 0]
             }
         };
         Action::Data(cut(data, number(&cdb[7..9])))

@@ -1,7 +1,7 @@
 //! A SCSI unit: a target with its medium, and the carrying out of what a command comes to.
 
 use super::scsi::{Action, Kind, Sense, Target};
-use super::{Drive, Failure, Zeroing};
+use super::{Drive, Failure, Tray, Zeroing};
 use crate::service::Permit;
 use std::io::{Read, Write};
 
@@ -11,14 +11,28 @@ const LIST: u64 = 8 + 256 * 16;
 pub struct Unit {
     pub target: Target,
     pub drive: Drive,
+    tray: Tray,
 }
 
 impl Unit {
     pub fn new(kind: Kind, drive: Drive) -> Self {
-        Self { target: Target::new(kind), drive }
+        Self { target: Target::new(kind), drive, tray: Tray::default() }
+    }
+
+    pub fn tray(&self) -> Tray {
+        self.tray.clone()
+    }
+
+    /// Takes a medium that the host has put into the tray.
+    pub fn look(&mut self) {
+        let Some(medium) = self.tray.take() else { return };
+        let before = self.target.medium_present(&self.drive);
+        self.drive.replace(medium);
+        self.target.medium_changed(before, self.drive.size() != 0);
     }
 
     pub fn command(&mut self, cdb: &[u8; 16]) -> Action {
+        self.look();
         self.target.command(cdb, &self.drive)
     }
 

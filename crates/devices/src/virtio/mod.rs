@@ -79,6 +79,8 @@ pub trait VirtioDevice: Send {
         let _ = queue;
         true
     }
+    /// Called whenever the device's thread wakes, also for something that is in no queue.
+    fn look(&mut self) {}
     /// Serves one chain of buffers and gives the number of bytes written to it. An error breaks the device.
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken>;
     /// Whether [`VirtioDevice::attempt`] may serve chains of this queue.

@@ -122,6 +122,9 @@ impl VirtioDevice for Scsi {
         config.extend(0u32.to_le_bytes());
         Arc::new(config)
     }
+    fn look(&mut self) {
+        self.units.iter_mut().for_each(Unit::look);
+    }
     fn wants(&self, queue: usize) -> bool {
         queue != EVENTS
     }

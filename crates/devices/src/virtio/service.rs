@@ -135,6 +135,7 @@ impl Service for Queues {
 
     fn turn(&self) {
         let mut engine = lock(&self.engine);
+        engine.device.look();
         self.desk.work(|rung, permit| {
             engine.renew(permit.epoch());
             for index in (0..u64::BITS as usize).filter(|index| rung >> index & 1 != 0) {

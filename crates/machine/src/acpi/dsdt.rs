@@ -1,6 +1,6 @@
 //! The devices that cannot be found otherwise (ACPI 6.5, chapters 6 and 19).
 
-use super::{OEM, OEM_REVISION, OEM_TABLE, PCI_GSI, PCI_GSIS};
+use super::{OEM, OEM_REVISION, OEM_TABLE, PCI_GSI, PCI_GSIS, hot_plug};
 use crate::layout::{Board, Layout};
 use crate::pirq;
 use crate::spec::MIB;
@@ -26,6 +26,9 @@ pub fn table(layout: &Layout) -> Vec<u8> {
     let name = |hid: &'static str| Name::new("_HID".into(), &EISAName::new(hid));
     add_mode(&mut dsdt);
     add_pci(&mut dsdt, layout);
+    if layout.hot_plug {
+        hot_plug::add(&mut dsdt);
+    }
     add_device(&mut dsdt, "COM1", vec![&name("PNP0501"), &ports_and_interrupt(0x3f8, 8, 4), &uid(1)]);
     add_device(&mut dsdt, "RTC_", vec![&name("PNP0B00"), &ports_and_interrupt(0x70, 2, 8)]);
     if layout.keyboard() {

@@ -1,7 +1,8 @@
 //! Add-, Get-, Set- and Remove-VMHardDiskDrive, for raw images.
 
 use super::drive::{self, PLACE};
-use super::targets::{DRIVE, VSTD, change, only_off};
+use super::targets::{DRIVE, VSTD, change, only_off, runs};
+use crate::host::Host;
 use crate::operation::parameter::{boolean, bytes, int, path};
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
@@ -12,7 +13,10 @@ use crate::state::State;
 use crate::store::config::Place;
 use crate::store::{Config, Disk};
 use crate::value::{Kind, Record};
+use crate::worker::disks;
 use crate::worker::protocol::Request;
+use std::fs::File;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 pub static OPERATIONS: &[Operation] = &[
@@ -109,15 +113,44 @@ fn named(call: &Call<'_>, config: &Config) -> Result<Place, Failure> {
 }
 
 fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
-    only_off(state, &config.name, "The set of disks")?;
     let path = existing(call.arguments.text("Path").unwrap_or_default())?;
     let place = drive::free(call, config, FOR_DISKS)?;
+    only_hot(state, &config.name, place)?;
     if config.disks.len() as u32 >= MOST {
         return Err(Failure::invalid(format!("'{}' has {MOST} disks, which are the most.", config.name)));
     }
-    config.disks.push(Disk::new(place, path, call.arguments.switch("ReadOnly")));
+    let disk = Disk::new(place, path, call.arguments.switch("ReadOnly"));
+    config.disks.push(disk.clone());
     config.disks.sort_by_key(|disk| disk.place);
-    Ok(())
+    if state == State::Off {
+        return Ok(());
+    }
+    let file = taken(call.host, config, &disk.path, disk.read_only)?;
+    call.host.ask_with(config, &Request::AddDisk { disk }, Some(&file))
+}
+
+/// Disks at controllers of these types come and go while the machine runs.
+fn only_hot(state: State, name: &str, place: Place) -> Result<(), Failure> {
+    match (runs(state), place.hot()) {
+        (true, true) => Ok(()),
+        (_, true) => only_off(state, name, "The set of disks"),
+        _ => {
+            let controller = place.controller.name();
+            only_off(
+                state,
+                name,
+                &format!("The set of disks at {controller} controllers (not at SCSI and NVMe)"),
+            )
+        }
+    }
+}
+
+/// A drive's file, open and locked for the worker that gets it. `config`: as the machine is to be.
+pub fn taken(host: &Host, config: &Config, path: &Path, read_only: bool) -> Result<File, Failure> {
+    disks::take(&host.store, config, path, read_only).map_err(|why| {
+        Failure::refused(format!("'{}' does not get it: {why}.", config.name))
+            .about(path.display().to_string())
+    })
 }
 
 fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
@@ -139,10 +172,10 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
 }
 
 fn remove(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
-    only_off(state, &config.name, "The set of disks")?;
     let place = named(call, config)?;
+    only_hot(state, &config.name, place)?;
     config.disks.retain(|disk| disk.place != place);
-    Ok(())
+    if state == State::Off { Ok(()) } else { call.host.ask(config, &Request::RemoveDisk { place }) }
 }
 
 pub fn absolute(path: &str) -> Result<PathBuf, Failure> {
@@ -152,20 +185,32 @@ pub fn absolute(path: &str) -> Result<PathBuf, Failure> {
 
 /// A raw image that is there.
 pub fn existing(path: &str) -> Result<PathBuf, Failure> {
+    image(path, "disk", "a raw disk image")
+}
+
+/// An image of a CD or DVD that is there.
+pub fn existing_medium(path: &str) -> Result<PathBuf, Failure> {
+    image(path, "image", "an ISO image")
+}
+
+fn image(path: &str, what: &str, wanted: &str) -> Result<PathBuf, Failure> {
     let path = absolute(path)?;
     check_format(&path)?;
-    let meta = std::fs::metadata(&path).map_err(|error| {
-        Failure::invalid(format!("The disk '{}' cannot be used: {error}; check the path.", path.display()))
-            .about(path.display().to_string())
-    })?;
+    let shown = path.display().to_string();
+    let refused = |why: String| Failure::invalid(why).about(&shown);
+    let meta = std::fs::metadata(&path)
+        .map_err(|error| refused(format!("The {what} '{shown}' cannot be used: {error}; check the path.")))?;
+    let kind = meta.file_type();
     if meta.is_dir() {
-        return Err(Failure::invalid(format!("'{}' is a directory; give a raw disk image.", path.display())));
+        return Err(refused(format!("'{shown}' is a directory; give {wanted}.")));
+    }
+    if !(meta.is_file() || kind.is_block_device()) {
+        return Err(refused(format!("'{shown}' is neither a file nor a block device; give {wanted}.")));
     }
     if meta.is_file() && (meta.len() == 0 || meta.len() % 512 != 0) {
-        return Err(Failure::invalid(format!(
-            "The disk '{}' has {} bytes, no multiple of 512; give a raw disk image.",
-            path.display(),
-            meta.len()
+        let length = meta.len();
+        return Err(refused(format!(
+            "The {what} '{shown}' has {length} bytes, no multiple of 512; give {wanted}."
         )));
     }
     Ok(path)

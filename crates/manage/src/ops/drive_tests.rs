@@ -50,6 +50,74 @@ fn a_dvd_drive_takes_an_image_and_gives_it_back() {
     assert!(world.error("Remove-VMDvdDrive", &[vm_name()]).contains("no DVD drive"));
 }
 
+#[test]
+fn what_has_no_end_or_no_positions_is_no_disc() {
+    let world = World::with(&["vm"]);
+    world.ok("Add-VMDvdDrive", &[vm_name()]);
+    let said = world.error("Set-VMDvdDrive", &[vm_name(), ("Path", "/dev/zero".into())]);
+    assert!(said.contains("neither a file nor a block device; give an ISO image"), "{said}");
+}
+
+#[test]
+fn a_running_machine_gets_another_disc_and_the_one_before_is_free() {
+    let world = World::with(&["vm"]);
+    world.ok("Add-VMDvdDrive", &[vm_name()]);
+    world.ok("Start-VM", &[("Name", "vm".into())]);
+    let (disc, medium) = (image(&world, "cd.iso"), world.property("Get-VMDvdDrive", "Path"));
+    assert_eq!(medium, "");
+    let lock = || {
+        let file = std::fs::File::open(disc.to_string()).unwrap();
+        rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+    };
+    world.ok("Set-VMDvdDrive", &[vm_name(), ("Path", disc.clone())]);
+    assert_eq!(world.property("Get-VMDvdDrive", "Path"), disc.to_string());
+    assert!(lock().is_err());
+    world.ok("Set-VMDvdDrive", &[vm_name(), ("Path", Value::Null)]);
+    assert_eq!(world.property("Get-VMDvdDrive", "Path"), "");
+    assert!(lock().is_ok());
+    assert!(world.error("Add-VMDvdDrive", &[vm_name()]).contains("Stop-VM"));
+}
+
+#[test]
+fn disks_at_scsi_and_nvme_come_and_go_while_the_machine_runs_and_others_do_not() {
+    let world = World::with(&["vm"]);
+    world.ok("Start-VM", &[("Name", "vm".into())]);
+    let (path, kind) = (image(&world, "disk.raw"), |kind: &str| ("ControllerType", Value::text(kind)));
+    let disk = || ("Path", path.clone());
+    for hot in ["SCSI", "NVMe"] {
+        world.ok("Add-VMHardDiskDrive", &[vm_name(), disk(), kind(hot)]);
+        let said = world.error("Add-VMHardDiskDrive", &[vm_name(), disk(), kind(hot)]);
+        assert!(said.contains("is in use by this virtual machine itself"), "{said}");
+        assert_eq!(world.ok("Get-VMHardDiskDrive", &[vm_name()]).records.len(), 1);
+        world.ok("Remove-VMHardDiskDrive", &[vm_name(), kind(hot)]);
+        assert!(world.ok("Get-VMHardDiskDrive", &[vm_name()]).records.is_empty());
+    }
+    for cold in ["IDE", "SATA"] {
+        let said = world.error("Add-VMHardDiskDrive", &[vm_name(), disk(), kind(cold)]);
+        assert!(said.contains(&format!("disks at {cold} controllers")) && said.contains("Stop-VM"), "{said}");
+    }
+}
+
+#[test]
+fn a_disk_that_the_guest_does_not_let_go_of_stays() {
+    let world = World::new();
+    world.ok("New-VM", &[("Name", "vm".into()), ("CommandLine", crate::worker::fake::DEAF.into())]);
+    world.ok("Add-VMHardDiskDrive", &[vm_name(), ("Path", image(&world, "disk.raw"))]);
+    world.ok("Start-VM", &[("Name", "vm".into())]);
+    let said = world.error("Remove-VMHardDiskDrive", &[vm_name()]);
+    assert!(said.contains("did not let go of the disk within 7 seconds"), "{said}");
+    assert_eq!(world.ok("Get-VMHardDiskDrive", &[vm_name()]).records.len(), 1);
+    world.ok("Suspend-VM", &[("Name", "vm".into())]);
+    assert!(world.error("Remove-VMHardDiskDrive", &[vm_name()]).contains("Resume-VM"));
+}
+
+#[test]
+fn an_order_of_nothing_is_refused() {
+    let world = World::with(&["vm"]);
+    let said = world.error("Set-VMBios", &[vm_name(), ("StartupOrder", Value::list(Vec::<&str>::new()))]);
+    assert!(said.contains("The StartupOrder is empty"), "{said}");
+}
+
 fn boot_order(world: &World) -> Vec<String> {
     let firmware = world.ok("Get-VMFirmware", &[vm_name()]).records.remove(0);
     let of = |value: &Value| match value {

@@ -2,7 +2,7 @@
 
 use super::disk;
 use super::drive::{self, PLACE};
-use super::targets::{DVD, VSTD, change, only_off};
+use super::targets::{DVD, VSTD, change, only_off, runs};
 use crate::operation::parameter::path;
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
@@ -13,6 +13,7 @@ use crate::state::State;
 use crate::store::Config;
 use crate::store::config::{ControllerType, Dvd, Place};
 use crate::value::{Kind, Record};
+use crate::worker::protocol::Request;
 use std::path::PathBuf;
 
 const fn verb(name: &'static str, doc: &'static str) -> Verb {
@@ -49,7 +50,7 @@ pub static OPERATIONS: &[Operation] = &[
         aliases: &[],
         verbs: &[verb("dvd-set", "Put another ISO image into a DVD drive; without one, take it out.")],
         rest: Rest { method: Method::Patch, route: "/vms/{VMName}/dvds" },
-        doc: "Puts another ISO image into a DVD drive; $null takes it out.",
+        doc: "Puts another ISO image into a DVD drive; $null takes it out. A running machine sees it at once, whether its system has locked the drive or not.",
         parameters: &[&VSTD, &DVD, PLACE, MEDIUM],
         prints: Prints::Passthru,
         result: Some(Kind::DvdDrive),
@@ -81,7 +82,7 @@ fn dvds(vm: &crate::host::Vm, _: &crate::host::HostFacts) -> Vec<Record> {
 
 /// The image that a call names, if it is one.
 fn medium(call: &Call<'_>) -> Result<Option<PathBuf>, Failure> {
-    call.arguments.text("Path").filter(|path| !path.is_empty()).map(disk::existing).transpose()
+    call.arguments.text("Path").filter(|path| !path.is_empty()).map(disk::existing_medium).transpose()
 }
 
 fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
@@ -119,8 +120,10 @@ pub fn usual_of_a_bios(config: &mut Config) {
 }
 
 fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
-    only_off(state, &config.name, "The medium")?;
-    if drive::wanted(call) == Default::default() {
+    if !runs(state) {
+        only_off(state, &config.name, "The medium")?;
+    }
+    if state == State::Off && drive::wanted(call) == Default::default() {
         usual_of_a_bios(config);
     }
     let place = named(call, config)?;
@@ -128,7 +131,11 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
     for dvd in config.dvds.iter_mut().filter(|dvd| dvd.place == place) {
         dvd.path.clone_from(&path);
     }
-    Ok(())
+    if state == State::Off {
+        return Ok(());
+    }
+    let file = path.as_deref().map(|path| disk::taken(call.host, config, path, true)).transpose()?;
+    call.host.ask_with(config, &Request::Medium { dvd: Dvd { place, path } }, file.as_ref())
 }
 
 fn remove(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {

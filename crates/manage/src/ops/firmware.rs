@@ -162,6 +162,12 @@ fn order(arguments: &Arguments, config: &Config, boot: &mut Boot) -> Result<(), 
         (true, _, false) => return Err(wrong("order of kinds of devices", "-BootOrder or -FirstBootDevice")),
         _ => {}
     }
+    if let Some(name) = ["StartupOrder", "FirstBootDevice", "BootOrder"]
+        .into_iter()
+        .find(|name| arguments.has(name) && arguments.items(name).is_empty())
+    {
+        return Err(Failure::invalid(format!("The {name} is empty; name what firmware is to try first.")));
+    }
     if !bios.is_empty() {
         boot.startup.clear();
         for kind in bios.iter().filter_map(Value::as_text).filter_map(kind) {

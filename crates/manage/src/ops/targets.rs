@@ -133,6 +133,11 @@ pub fn change(
     Ok(())
 }
 
+/// Whether a machine is there that can take a change.
+pub fn runs(state: State) -> bool {
+    matches!(state, State::Running | State::Paused | State::Stopping)
+}
+
 /// As a function for [`change`].
 pub fn whole_vm(vm: &crate::host::Vm, facts: &crate::host::HostFacts) -> Vec<crate::value::Record> {
     vec![records::vm(vm, facts)]

@@ -262,6 +262,20 @@ impl Place {
     pub const fn scsi(location: u32) -> Self {
         Self { controller: ControllerType::Scsi, number: 0, location }
     }
+
+    /// What the guest is told as the serial number of what is here: the same whatever else comes and goes.
+    pub fn serial(&self) -> String {
+        let Self { controller, number, location } = self;
+        match controller {
+            ControllerType::Scsi => format!("ireko{location}"),
+            _ => format!("ireko-{}{number}-{location}", controller.name().to_ascii_lowercase()),
+        }
+    }
+
+    /// Whether something can come here, or go, while the machine runs.
+    pub fn hot(&self) -> bool {
+        matches!(self.controller, ControllerType::Scsi | ControllerType::Nvme)
+    }
 }
 
 /// A drive for CDs and DVDs.
@@ -345,9 +359,9 @@ impl Config {
 
 impl Config {
     /// The files of disks, then of media in drives, and whether they are only read.
-    pub fn files(&self) -> impl Iterator<Item = (&Path, bool)> {
-        let disks = self.disks.iter().map(|disk| (disk.path.as_path(), disk.read_only));
-        disks.chain(self.dvds.iter().filter_map(|dvd| dvd.path.as_deref()).map(|path| (path, true)))
+    pub fn drive_files(&self) -> impl Iterator<Item = (Place, &Path, bool)> {
+        let disks = self.disks.iter().map(|disk| (disk.place, disk.path.as_path(), disk.read_only));
+        disks.chain(self.dvds.iter().filter_map(|dvd| Some((dvd.place, dvd.path.as_deref()?, true))))
     }
 
     /// What is at the controllers.

@@ -78,8 +78,17 @@ struct Prepared {
     /// Of viewers, where there is a screen.
     viewers: Option<UnixListener>,
     // Dropped in this order: who sees the worker gone finds its disks free.
-    _disks: DiskLocks,
+    _disks: Released,
     _lock: WorkerLock,
+}
+
+/// Files that are anybody's when this goes.
+struct Released(Arc<DiskLocks>);
+
+impl Drop for Released {
+    fn drop(&mut self) {
+        self.0.release();
+    }
 }
 
 /// Why a second worker of a VM ends.
@@ -96,8 +105,9 @@ fn prepare(
     let lock = WorkerLock::take(&directory)
         .map_err(|error| format!("the worker's lock cannot be had: {error}"))?
         .ok_or(ANOTHER)?;
-    let disks = DiskLocks::take(store, &config)?;
-    factory.open(&config, disks.files())?;
+    let files = Arc::new(DiskLocks::take(store, &config)?);
+    let disks = Released(files.clone());
+    factory.open(&config, &files)?;
     let meter = config.metering.then(|| Meter::read(&directory).unwrap_or_default());
     let listener =
         listen(&directory, SOCKET).map_err(|error| format!("the control socket cannot be made: {error}"))?;
@@ -109,7 +119,7 @@ fn prepare(
     let broker = broker(&place)?;
     factory.moved(&place.store, &broker);
     let console = Console::default();
-    let machine = factory.make(&config, console.clone())?;
+    let machine = factory.make(&config, &files, console.clone())?;
     let inner = Inner {
         remote: machine.remote(),
         engine: machine.engine(),
@@ -123,6 +133,7 @@ fn prepare(
         watch: Watch::default(),
         memory: Keeper::new(config.memory.clone()),
         disks: config.disks.clone(),
+        dvds: config.dvds.clone(),
         meter,
     };
     let control = Arc::new(Control {
@@ -136,6 +147,8 @@ fn prepare(
         gauges: place.gauges,
         nested: config.processor.expose_virtualization_extensions,
         changing: Mutex::default(),
+        driving: Mutex::default(),
+        files,
         inner: Mutex::new(inner),
     });
     if let Some(next) = next_signal {
@@ -236,12 +249,15 @@ impl Prepared {
                 _ => return outcome,
             }
             // What was changed while it ran counts from now on.
-            self.config.memory = self.control.lock().memory.settings.clone();
-            self.config.disks = self.control.lock().disks.clone();
+            let control = self.control.clone();
+            let _alone = control.driving();
+            self.config.memory = control.lock().memory.settings.clone();
+            self.config.disks = control.lock().disks.clone();
+            self.config.dvds = control.lock().dvds.clone();
             if let Some(adapters) = self.control.network.as_ref().and_then(|network| network.settings()) {
                 self.config.adapters = adapters;
             }
-            let machine = match factory.make(&self.config, self.control.console.clone()) {
+            let machine = match factory.make(&self.config, &control.files, control.console.clone()) {
                 Ok(machine) => machine,
                 Err(why) => return Outcome::Failed(format!("after a reset: {why}")),
             };

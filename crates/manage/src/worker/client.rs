@@ -1,9 +1,11 @@
 //! Talking to a worker. It may be stuck, or may have been stopped: nothing here waits for it longer than it is told to.
 
+use super::descriptors;
 use super::protocol::{LONGEST, Reply, Request, SOCKET, Status, write_line};
 use super::screen::Shown;
 use rustix::fs::{Mode, OFlags};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -54,6 +56,16 @@ impl Client {
         self.send(&Request::Status)?;
         self.status_by(Instant::now() + SIGN)?;
         self.ask_within(request, PATIENCE)
+    }
+
+    /// As [`Client::ask`], with a file that the worker gets.
+    pub fn ask_with(&mut self, request: &Request, file: &File) -> io::Result<Reply> {
+        self.send(&Request::Status)?;
+        self.status_by(Instant::now() + SIGN)?;
+        let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
+        line.push(b'\n');
+        descriptors::send(&mut self.writer, &line, file)?;
+        self.answer(Instant::now() + PATIENCE)
     }
 
     pub fn ask_within(&mut self, request: &Request, patience: Duration) -> io::Result<Reply> {

@@ -1,40 +1,58 @@
 //! A disk that two VMs write to is lost: who has it open is kept in a lock on its file.
 
+use crate::store::config::Place;
 use crate::store::{Config, Store, WorkerLock};
 use ireko_machine::open_file;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
+use std::collections::BTreeMap;
 use std::fs::{File, metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The disks' files, open once. Locked for as long as the VM runs; many may read, or one may write.
-pub struct DiskLocks(Vec<Arc<File>>);
+/// The drives' files, open once. Locked for as long as they are in; many may read, or one may write.
+#[derive(Default)]
+pub struct DiskLocks(Mutex<BTreeMap<Place, Arc<File>>>);
 
 impl DiskLocks {
     /// The error is a sentence with the disk and who has it.
     pub fn take(store: &Store, config: &Config) -> Result<Self, String> {
-        let take = |(path, read_only)| take(store, config, path, read_only);
-        config.files().map(take).collect::<Result<_, _>>().map(Self)
+        let take = |(place, path, read_only)| Ok((place, Arc::new(take(store, config, path, read_only)?)));
+        config.drive_files().map(take).collect::<Result<_, _>>().map(|files| Self(Mutex::new(files)))
     }
 
-    /// In the order of [`Config::files`].
-    pub fn files(&self) -> &[Arc<File>] {
-        &self.0
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Arc<File>>> {
+        self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
-}
 
-impl Drop for DiskLocks {
+    pub fn file(&self, place: Place) -> Option<Arc<File>> {
+        self.lock().get(&place).cloned()
+    }
+
+    /// Another file is there from now on, or none; whoever wants the one before can have it.
+    pub fn put(&self, place: Place, file: Option<Arc<File>>) {
+        let mut files = self.lock();
+        let before = match file {
+            Some(file) => files.insert(place, file),
+            None => files.remove(&place),
+        };
+        before.iter().for_each(unlock);
+    }
+
     /// Whoever else has the files still, as the machines of a process that is about to end, holds nobody up.
-    fn drop(&mut self) {
-        for file in &self.0 {
-            let _ = flock(file, FlockOperation::Unlock);
-        }
+    pub fn release(&self) {
+        std::mem::take(&mut *self.lock()).values().for_each(unlock);
     }
 }
 
-fn take(store: &Store, config: &Config, path: &Path, read_only: bool) -> Result<Arc<File>, String> {
+fn unlock(file: &Arc<File>) {
+    let _ = flock(file, FlockOperation::Unlock);
+}
+
+/// A drive's file, open and locked for whoever has it open. `config`: the machine that is to have it, as it is to be then. The
+/// error is a sentence with the disk and who has it.
+pub fn take(store: &Store, config: &Config, path: &Path, read_only: bool) -> Result<File, String> {
     let shown = path.display();
     let file = open_file(path, read_only)
         .map_err(|error| format!("the disk '{shown}' cannot be opened: {error}; check the path"))?;
@@ -48,13 +66,13 @@ fn take(store: &Store, config: &Config, path: &Path, read_only: bool) -> Result<
             user(store, config, path)
         )),
         // File systems without locks are no reason not to start.
-        _ => Ok(Arc::new(file)),
+        _ => Ok(file),
     }
 }
 
 /// Who has the disk, as far as this store tells.
 fn user(store: &Store, config: &Config, path: &Path) -> String {
-    let times = |config: &Config| config.files().filter(|(other, _)| same_file(other, path)).count();
+    let times = |config: &Config| config.drive_files().filter(|(_, other, _)| same_file(other, path)).count();
     if times(config) > 1 {
         return "this virtual machine itself, which has it twice".into();
     }

@@ -1,16 +1,20 @@
 //! A machine without a processor, for tests: it echoes its console and ends when told.
 
 use super::console::Console;
+use super::disks::DiskLocks;
 use super::launch::Launcher;
 use super::machine::{Factory, Machine, Remote};
 use super::protocol::Started;
 use crate::guid::Guid;
-use crate::store::{Config, Store};
+use crate::store::config::{Dvd, Place};
+use crate::store::{Config, Disk, Store};
 use ireko_machine::{MemoryState, Outcome};
+use std::fs::File;
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Command lines that mean something to fake machines.
 pub const DEAF: &str = "deaf";
@@ -42,7 +46,7 @@ impl FakeRemote {
 pub struct FakeMachines;
 
 impl Factory for FakeMachines {
-    fn make(&self, config: &Config, mut console: Console) -> Result<Box<dyn Machine>, String> {
+    fn make(&self, config: &Config, _: &DiskLocks, mut console: Console) -> Result<Box<dyn Machine>, String> {
         if config.boot.command_line == BROKEN {
             return Err("it is broken; mend it".into());
         }
@@ -95,6 +99,21 @@ impl Remote for FakeRemote {
     }
     fn reset(&self) {
         self.end(Outcome::Reset);
+    }
+    /// What it is told of drives it says on its console.
+    fn change_medium(&self, dvd: &Dvd, file: Option<Arc<File>>) -> Result<(), String> {
+        let length = file.map(|file| file.metadata().unwrap().len());
+        let _ = writeln!(self.console.lock().unwrap(), "medium of {} {length:?}", dvd.place.serial());
+        Ok(())
+    }
+    fn add_disk(&self, disk: &Disk, file: Arc<File>) -> Result<(), String> {
+        let length = file.metadata().unwrap().len();
+        let _ = writeln!(self.console.lock().unwrap(), "disk {} of {length}", disk.place.serial());
+        Ok(())
+    }
+    fn remove_disk(&self, place: Place, _: Duration) -> Result<bool, String> {
+        let _ = writeln!(self.console.lock().unwrap(), "no disk {}", place.serial());
+        Ok(self.sleeps_through.load(Ordering::SeqCst) == 0)
     }
     fn pause(&self) -> bool {
         true

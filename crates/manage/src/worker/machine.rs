@@ -1,13 +1,14 @@
 //! The machine as a worker sees it: something that runs to an end and can be told things meanwhile.
 
 use super::console::Console;
+use super::disks::DiskLocks;
 use super::limits::Limits;
 use super::network::Network;
 use super::screen::Shown;
 use super::server::NO_DISPLAY;
 use crate::rules;
 use crate::store::config::{BootEntry, ControllerType, Dvd, Place, StartWith};
-use crate::store::{Config, Store};
+use crate::store::{Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
@@ -17,6 +18,7 @@ use ireko_machine::{
 use ireko_vmcore::Broker;
 use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 /// A VM that is ready to run.
 pub trait Machine: Send {
@@ -35,6 +37,8 @@ pub trait Machine: Send {
     fn run(&mut self) -> Outcome;
 }
 
+const NO_DRIVES: &str = "The machine has no drives that could change.";
+
 /// What other threads may do with it.
 pub trait Remote: Send + Sync {
     fn power_button(&self);
@@ -44,9 +48,24 @@ pub trait Remote: Send + Sync {
     fn pause(&self) -> bool;
     fn resume(&self);
     fn input(&self, bytes: &[u8]);
-    /// Bounds the use of the disk with this number from now on.
-    fn limit_disk(&self, number: usize, rates: Rates) {
-        let _ = (number, rates);
+    /// Bounds the use of the disk with this serial number from now on.
+    fn limit_disk(&self, serial: &str, rates: Rates) {
+        let _ = (serial, rates);
+    }
+    /// Another medium in a DVD drive, or none. The error is a sentence.
+    fn change_medium(&self, dvd: &Dvd, file: Option<Arc<File>>) -> Result<(), String> {
+        let _ = (dvd, file);
+        Err(NO_DRIVES.into())
+    }
+    /// A disk more. The error is a sentence.
+    fn add_disk(&self, disk: &Disk, file: Arc<File>) -> Result<(), String> {
+        let _ = (disk, file);
+        Err(NO_DRIVES.into())
+    }
+    /// A disk less, once the guest has let go of it. False: it has not within the time. The error is a sentence.
+    fn remove_disk(&self, place: Place, patience: Duration) -> Result<bool, String> {
+        let _ = (place, patience);
+        Err(NO_DRIVES.into())
     }
     /// What its display shows, if it has one.
     fn screen(&self) -> Option<Shown> {
@@ -81,8 +100,8 @@ pub trait Remote: Send + Sync {
 pub trait Factory: Send + Sync {
     /// Opens all that machines of this configuration need beside its disks, so that making them needs no names. The error is a
     /// sentence.
-    fn open(&self, config: &Config, disks: &[Arc<File>]) -> Result<(), String> {
-        let _ = (config, disks);
+    fn open(&self, config: &Config, files: &DiskLocks) -> Result<(), String> {
+        let _ = (config, files);
         Ok(())
     }
     /// The store has another name from now on, and who uses names in it is this one.
@@ -90,7 +109,7 @@ pub trait Factory: Send + Sync {
         let _ = (store, broker);
     }
     /// The error is a sentence.
-    fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String>;
+    fn make(&self, config: &Config, files: &DiskLocks, console: Console) -> Result<Box<dyn Machine>, String>;
     /// What this process may take of its host, where that is limited.
     fn limits(&self) -> Option<Arc<Limits>> {
         None
@@ -126,7 +145,6 @@ pub struct RealMachines {
 struct Opened {
     engine: Chosen,
     boot: Boot,
-    disks: Vec<DiskSpec>,
     /// What the host has in all.
     host_memory: u64,
 }
@@ -142,13 +160,16 @@ impl Factory for RealMachines {
         self.limits.clone()
     }
 
-    fn open(&self, config: &Config, disks: &[Arc<File>]) -> Result<(), String> {
+    fn open(&self, config: &Config, files: &DiskLocks) -> Result<(), String> {
         layout::check_host_memory(config.memory.startup).map_err(|e| e.to_string())?;
         let engine = config
             .engine
             .parse()
             .and_then(|engine| engine::choose(engine, config.processor.expose_virtualization_extensions));
-        let opened = self.opened(config, engine.map_err(|e| e.to_string())?, disks)?;
+        let opened = self.opened(config, engine.map_err(|e| e.to_string())?)?;
+        for drive in drives(config, files) {
+            drive.open().map_err(|e| e.to_string())?;
+        }
         *self.lock() = Some(opened);
         Ok(())
     }
@@ -157,10 +178,10 @@ impl Factory for RealMachines {
         self.network.iter().for_each(|network| network.moved(store.clone(), broker.clone()));
     }
 
-    fn make(&self, config: &Config, console: Console) -> Result<Box<dyn Machine>, String> {
+    fn make(&self, config: &Config, files: &DiskLocks, console: Console) -> Result<Box<dyn Machine>, String> {
         let opened = self.lock();
         let opened = opened.as_ref().ok_or("nothing is open for this machine")?;
-        let mut spec = spec(config, opened)?;
+        let mut spec = spec(config, opened, files)?;
         if let Some(network) = &self.network {
             spec.nics = network.nics(&config.adapters)?;
         }
@@ -187,17 +208,11 @@ impl RealMachines {
 
     /// What a configuration comes to, on this engine.
     pub fn spec(&self, config: &Config, engine: Chosen) -> Result<Spec, String> {
-        spec(config, &self.opened(config, engine, &[])?)
+        spec(config, &self.opened(config, engine)?, &DiskLocks::default())
     }
 
-    fn opened(&self, config: &Config, engine: Chosen, open: &[Arc<File>]) -> Result<Opened, String> {
-        let disks = drives(config, open).into_iter().map(DiskSpec::open);
-        Ok(Opened {
-            engine,
-            boot: self.boot(config)?,
-            disks: disks.collect::<Result<_, _>>().map_err(|e| e.to_string())?,
-            host_memory: super::memory::host().total,
-        })
+    fn opened(&self, config: &Config, engine: Chosen) -> Result<Opened, String> {
+        Ok(Opened { engine, boot: self.boot(config)?, host_memory: super::memory::host().total })
     }
 
     fn boot(&self, config: &Config) -> Result<Boot, String> {
@@ -216,28 +231,30 @@ impl RealMachines {
     }
 }
 
-pub fn rates(disk: &crate::store::Disk) -> Rates {
+pub fn rates(disk: &Disk) -> Rates {
     Rates { bytes: disk.maximum_bytes_per_second, operations: disk.maximum_iops }
 }
 
-/// Disks, then DVD drives; `open` are the files of [`Config::files`].
-fn drives(config: &Config, open: &[Arc<File>]) -> Vec<DiskSpec> {
-    let mut files = open.iter();
-    let disks = config.disks.iter().map(|disk| {
-        let throttle = Arc::new(Throttle::new(rates(disk)));
-        (disk.place, DiskSpec { throttle, ..DiskSpec::new(&disk.path, disk.read_only) })
-    });
-    let dvds = config.dvds.iter().map(|dvd| {
-        let path = dvd.path.clone().unwrap_or_default();
-        (dvd.place, DiskSpec { empty: dvd.path.is_none(), ..DiskSpec::cd(path) })
-    });
-    let seat = |(place, spec): (Place, DiskSpec)| {
-        let file = if spec.empty { None } else { files.next().cloned() };
-        let drive =
-            (place.controller == ControllerType::Ide).then_some((place.number * 2 + place.location) as usize);
-        DiskSpec { file, drive, bus: bus(place.controller, spec.cd), ..spec }
-    };
-    disks.chain(dvds).map(seat).collect()
+/// Disks, then DVD drives, with their files.
+fn drives(config: &Config, files: &DiskLocks) -> Vec<DiskSpec> {
+    let disks = config.disks.iter().map(|one| disk(one, files.file(one.place)));
+    disks.chain(config.dvds.iter().map(|one| dvd(one, files.file(one.place)))).collect()
+}
+
+fn disk(disk: &Disk, file: Option<Arc<File>>) -> DiskSpec {
+    let throttle = Arc::new(Throttle::new(rates(disk)));
+    seated(disk.place, DiskSpec { throttle, file, ..DiskSpec::new(&disk.path, disk.read_only) })
+}
+
+fn dvd(dvd: &Dvd, file: Option<Arc<File>>) -> DiskSpec {
+    let path = dvd.path.clone().unwrap_or_default();
+    seated(dvd.place, DiskSpec { empty: dvd.path.is_none(), file, ..DiskSpec::cd(path) })
+}
+
+fn seated(place: Place, spec: DiskSpec) -> DiskSpec {
+    let drive =
+        (place.controller == ControllerType::Ide).then_some((place.number * 2 + place.location) as usize);
+    DiskSpec { drive, bus: bus(place.controller, spec.cd), serial: place.serial(), ..spec }
 }
 
 fn bus(controller: ControllerType, cd: bool) -> DiskBus {
@@ -272,7 +289,7 @@ fn model(processor: &crate::store::Processor) -> &str {
     if processor.compatibility_for_migration && open { EVERYWHERE } else { &processor.model }
 }
 
-fn spec(config: &Config, opened: &Opened) -> Result<Spec, String> {
+fn spec(config: &Config, opened: &Opened, files: &DiskLocks) -> Result<Spec, String> {
     let mut spec = boot(config, &opened.boot)?;
     spec.memory = config.memory.startup;
     spec.most_memory = Some(rules::memory::most(&config.memory, opened.host_memory));
@@ -280,7 +297,8 @@ fn spec(config: &Config, opened: &Opened) -> Result<Spec, String> {
     spec.engine = config.engine.parse().map_err(|e: ireko_machine::MachineError| e.to_string())?;
     spec.cpu = ireko_machine::cpu_model(model(&config.processor)).map_err(|e| e.to_string())?;
     spec.nested = config.processor.expose_virtualization_extensions;
-    spec.disks = opened.disks.clone();
+    spec.disks = drives(config, files);
+    spec.hot_plug = true;
     spec.boot_order = boot_order(config);
     spec.smbios = Smbios { uuid: config.id.bytes(), serial: config.id.to_string(), ..Smbios::default() };
     spec.on_thread = ireko_jail::thread::confining();
@@ -360,8 +378,17 @@ impl Remote for Handle {
     fn input(&self, bytes: &[u8]) {
         self.serial_input(bytes);
     }
-    fn limit_disk(&self, number: usize, rates: Rates) {
-        Handle::limit_disk(self, number, rates);
+    fn limit_disk(&self, serial: &str, rates: Rates) {
+        Handle::limit_disk(self, serial, rates);
+    }
+    fn change_medium(&self, one: &Dvd, file: Option<Arc<File>>) -> Result<(), String> {
+        Handle::change_medium(self, &dvd(one, file)).map_err(|e| e.to_string())
+    }
+    fn add_disk(&self, one: &Disk, file: Arc<File>) -> Result<(), String> {
+        Handle::plug_disk(self, &disk(one, Some(file))).map_err(|e| e.to_string())
+    }
+    fn remove_disk(&self, place: Place, patience: Duration) -> Result<bool, String> {
+        Handle::unplug_disk(self, &place.serial(), patience).map_err(|e| e.to_string())
     }
     fn screen(&self) -> Option<Shown> {
         let screen = Handle::screen(self)?;

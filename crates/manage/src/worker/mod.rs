@@ -3,7 +3,9 @@
 pub mod body;
 pub mod client;
 pub mod console;
-mod disks;
+mod descriptors;
+pub mod disks;
+mod drives;
 mod ends;
 #[cfg(test)]
 pub mod fake;

@@ -41,6 +41,18 @@ pub enum Request {
     Disks {
         disks: Vec<crate::store::Disk>,
     },
+    /// Another medium in a DVD drive, whose file comes with the request, or none.
+    Medium {
+        dvd: crate::store::config::Dvd,
+    },
+    /// A disk more; its file comes with the request.
+    AddDisk {
+        disk: crate::store::Disk,
+    },
+    /// A disk less.
+    RemoveDisk {
+        place: crate::store::config::Place,
+    },
     /// What runs inside.
     Inside,
     /// What the screen shows: the reply is followed by its pixels.

@@ -1,6 +1,8 @@
 //! The control socket's other end: what requests do.
 
 use super::console::Console;
+use super::descriptors::Incoming;
+use super::disks::DiskLocks;
 use super::gauges::Gauges;
 use super::inside::{Inside, Watch};
 use super::limits::Limits;
@@ -10,6 +12,7 @@ use super::network::Network;
 use super::protocol::{Reply, Request, Status, read_line, write_line};
 use super::screen::{Head, Shown};
 use crate::state::{self, Action, State, Verdict};
+use crate::store::config::Dvd;
 use crate::store::run::Kept;
 use crate::store::{Disk, Meter, Run};
 use ireko_jail::{Kind, Layers};
@@ -48,6 +51,9 @@ pub struct Control {
     pub nested: bool,
     /// Changes of state are one after the other.
     pub changing: Mutex<()>,
+    /// Changes of drives are, and none comes between a machine and the next after a reset.
+    pub driving: Mutex<()>,
+    pub files: Arc<DiskLocks>,
     pub inner: Mutex<Inner>,
 }
 
@@ -70,6 +76,8 @@ pub struct Inner {
     pub memory: Keeper,
     /// As they are limited now.
     pub disks: Vec<Disk>,
+    /// With what is in them now.
+    pub dvds: Vec<Dvd>,
 }
 
 impl Inner {
@@ -99,6 +107,9 @@ impl Control {
             self.limit(disks);
             return Reply::Done;
         }
+        if let Request::RemoveDisk { place } = request {
+            return self.remove_disk(*place).map_or_else(Reply::Error, |()| Reply::Done);
+        }
         if *request == Request::Inside {
             return Reply::Inside(Box::new(self.inside()));
         }
@@ -109,6 +120,9 @@ impl Control {
             | Request::Screen
             | Request::Inside
             | Request::Disks { .. }
+            | Request::Medium { .. }
+            | Request::AddDisk { .. }
+            | Request::RemoveDisk { .. }
             | Request::Memory { .. }
             | Request::Network { .. } => return Reply::Done,
             Request::Meter { on } => return self.meter(&mut self.lock(), *on),
@@ -177,11 +191,11 @@ impl Control {
     fn limit(&self, disks: &[Disk]) {
         let mut inner = self.lock();
         let remote = inner.remote.clone();
-        for (number, own) in inner.disks.iter_mut().enumerate() {
+        for own in &mut inner.disks {
             let Some(disk) = disks.iter().find(|disk| disk.place == own.place) else { continue };
             own.maximum_iops = disk.maximum_iops;
             own.maximum_bytes_per_second = disk.maximum_bytes_per_second;
-            remote.limit_disk(number, super::machine::rates(own));
+            remote.limit_disk(&own.place.serial(), super::machine::rates(own));
         }
     }
 
@@ -296,8 +310,14 @@ pub fn serve(control: Arc<Control>, listener: UnixListener) {
 fn connection(control: &Control, stream: UnixStream, viewers: &AtomicUsize) -> io::Result<()> {
     let mut writer = stream.try_clone()?;
     writer.set_write_timeout(Some(PATIENCE))?;
-    let mut reader = BufReader::new(stream);
+    let mut reader = BufReader::new(Incoming::new(stream));
     while let Some(request) = read_line::<Request>(&mut reader)? {
+        if matches!(request, Request::Medium { .. } | Request::AddDisk { .. }) {
+            let file = reader.get_mut().file();
+            write_line(&mut writer, &control.take_over(&request, file))?;
+            continue;
+        }
+        reader.get_mut().forget();
         if request == Request::Screen {
             send_screen(control, &mut writer)?;
             continue;
@@ -328,7 +348,7 @@ fn send_screen(control: &Control, writer: &mut UnixStream) -> io::Result<()> {
 }
 
 /// Output on this thread, input on another, until either ends.
-fn view(control: &Control, mut reader: BufReader<UnixStream>, mut writer: UnixStream) -> io::Result<()> {
+fn view(control: &Control, mut reader: BufReader<Incoming>, mut writer: UnixStream) -> io::Result<()> {
     let closer = writer.try_clone()?;
     std::thread::scope(|scope| {
         std::thread::Builder::new().name("input".into()).spawn_scoped(scope, move || {

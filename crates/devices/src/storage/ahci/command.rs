@@ -106,6 +106,11 @@ impl Device {
         Self { media, resetting: false, failed: None }
     }
 
+    /// Takes a medium that the host has put into the tray.
+    pub fn look(&mut self) {
+        self.media.look();
+    }
+
     pub fn reset(&mut self) {
         (self.resetting, self.failed) = (false, None);
     }

@@ -120,6 +120,7 @@ impl Service for Engine {
 
     fn turn(&self) {
         let mut device = lock(&self.device);
+        device.look();
         self.desk.work(|rung, permit| {
             if self.reset.swap(false, Relaxed) {
                 device.reset();

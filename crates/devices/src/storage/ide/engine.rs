@@ -194,6 +194,7 @@ impl Service for Channel {
 
     fn turn(&self) {
         let mut drives = lock(&self.drives);
+        drives.iter_mut().flatten().for_each(Media::look);
         self.desk.work(|_, permit| {
             let Some((drive, job)) = lock(&self.state).take() else { return };
             let by_master = matches!(job, Job::Command(_, Some(_)) | Job::Packet { master: Some(_), .. });

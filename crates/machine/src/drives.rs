@@ -1,0 +1,184 @@
+//! What is at the controllers of a running machine, by serial number; media that change, and disks that come and go.
+
+use crate::device_threads::DeviceThreads;
+use crate::ending::Ending;
+use crate::storage::{self, Sockets};
+use crate::{DiskBus, DiskSpec, MachineError, disk};
+use ireko_devices::storage::Tray;
+use ireko_devices::{AcpiPm, MsiSink, PciBus, Service, pci};
+use ireko_vmcore::{Memory, Rates, Throttle};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::{Duration, Instant};
+
+/// The general-purpose event by which the guest hears of slots (`_E01` in the DSDT).
+pub const EVENT: u8 = 1;
+
+/// One drive.
+pub struct Drive {
+    pub throttle: Arc<Throttle>,
+    pub at: At,
+}
+
+/// How it can change.
+pub enum At {
+    /// Not at all.
+    Fixed,
+    /// It has a slot of its own, and may go.
+    Slot { slot: u8, service: Arc<dyn Service> },
+    /// Its medium may go.
+    Tray { tray: Tray, service: Arc<dyn Service> },
+}
+
+#[derive(Default)]
+struct Inner {
+    drives: Mutex<BTreeMap<String, Drive>>,
+    hot: Mutex<Option<Hot>>,
+}
+
+/// What new disks are plugged into. It keeps no machine alive.
+#[derive(Clone)]
+struct Hot {
+    pci: Weak<PciBus>,
+    memory: Weak<Memory>,
+    msi: MsiSink,
+    threads: DeviceThreads,
+    slots: pci::HotPlug,
+    acpi: AcpiPm,
+    ending: Ending,
+}
+
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Drives(Arc<Inner>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// What a machine without such slots is told.
+const COLD: &str = "this machine has no slots whose disks may come and go";
+
+impl Drives {
+    pub fn add(&self, serial: &str, drive: Drive) {
+        lock(&self.0.drives).insert(serial.to_owned(), drive);
+    }
+
+    /// Bounds the use of a drive from now on.
+    pub fn limit(&self, serial: &str, limits: Rates) {
+        lock(&self.0.drives).get(serial).iter().for_each(|drive| drive.throttle.set(limits));
+    }
+
+    /// The machine is gone.
+    pub fn clear(&self) {
+        lock(&self.0.drives).clear();
+        *lock(&self.0.hot) = None;
+    }
+
+    /// From now on disks may come, and those that are there and have slots may go: the device with the registers.
+    pub fn make_hot(&self, sockets: &Sockets<'_>, acpi: AcpiPm, ending: Ending) -> Arc<Mutex<pci::HotPlug>> {
+        let own = Arc::downgrade(&self.0);
+        let slots = pci::HotPlug::new(Arc::new(move |slot| {
+            if let Some(inner) = own.upgrade() {
+                Self(inner).ejected(slot);
+            }
+        }));
+        for drive in lock(&self.0.drives).values() {
+            if let At::Slot { slot, .. } = drive.at {
+                slots.allow(slot);
+            }
+        }
+        *lock(&self.0.hot) = Some(Hot {
+            pci: Arc::downgrade(sockets.pci),
+            memory: Arc::downgrade(sockets.memory),
+            msi: sockets.msi.clone(),
+            threads: sockets.threads.clone(),
+            slots: slots.clone(),
+            acpi,
+            ending,
+        });
+        ireko_devices::shared(slots)
+    }
+
+    /// The guest has let go of a slot. On a virtual processor's thread.
+    fn ejected(&self, slot: u8) {
+        let Some(hot) = lock(&self.0.hot).clone() else { return };
+        let found = {
+            let mut drives = lock(&self.0.drives);
+            let of_slot = |drive: &Drive| matches!(drive.at, At::Slot { slot: own, .. } if own == slot);
+            let serial = drives.iter().find(|(_, drive)| of_slot(drive)).map(|(serial, _)| serial.clone());
+            serial.and_then(|serial| drives.remove(&serial))
+        };
+        if let Some(pci) = hot.pci.upgrade() {
+            pci.remove(slot);
+        }
+        if let Some(Drive { at: At::Slot { service, .. }, .. }) = found {
+            hot.threads.forget(&service);
+        }
+    }
+
+    fn hot(&self) -> Result<Hot, MachineError> {
+        lock(&self.0.hot).clone().ok_or_else(|| MachineError::Platform(COLD.into()))
+    }
+
+    /// Another disk, whose file is open; the guest hears of it.
+    pub fn plug(&self, spec: &DiskSpec) -> Result<(), MachineError> {
+        let hot = self.hot()?;
+        let (Some(pci), Some(memory)) = (hot.pci.upgrade(), hot.memory.upgrade()) else { return Ok(()) };
+        if lock(&self.0.drives).contains_key(&spec.serial) {
+            let told = format!("the machine has a drive {} still", spec.serial);
+            return Err(MachineError::Platform(told));
+        }
+        let slot = storage::HOT_SLOTS.into_iter().find(|slot| pci.is_free(*slot));
+        let slot = slot.ok_or_else(|| MachineError::Platform("all slots for disks are taken".into()))?;
+        let content = disk::content(spec)?;
+        let sockets = Sockets { pci: &pci, memory: &memory, msi: &hot.msi, threads: &hot.threads };
+        let service = match spec.bus {
+            DiskBus::Virtio => sockets.add_blk(slot, &format!("blk-{slot}"), content, &spec.serial)?,
+            DiskBus::Nvme => sockets.add_nvme(slot, &format!("nvme-{slot}"), content, &spec.serial)?,
+            _ => return Err(MachineError::Platform(COLD.into())),
+        };
+        let throttle = spec.throttle.clone();
+        self.add(&spec.serial, Drive { throttle, at: At::Slot { slot, service } });
+        hot.slots.allow(slot);
+        hot.slots.plugged(slot);
+        hot.acpi.raise_gpe(EVENT);
+        Ok(())
+    }
+
+    /// Asks the guest to let go of a disk, and waits until it has. False: it has not within the time, and the disk stays.
+    pub fn unplug(&self, serial: &str, patience: Duration) -> Result<bool, MachineError> {
+        let hot = self.hot()?;
+        let slot = match lock(&self.0.drives).get(serial) {
+            None => return Ok(true),
+            Some(Drive { at: At::Slot { slot, .. }, .. }) => *slot,
+            Some(_) => return Err(MachineError::Platform(COLD.into())),
+        };
+        hot.slots.ask(slot);
+        hot.acpi.raise_gpe(EVENT);
+        let until = Instant::now() + patience;
+        let there = || lock(&self.0.drives).contains_key(serial);
+        while there() && !hot.ending.ended() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let gone = !there() || hot.ending.ended();
+        if !gone {
+            hot.slots.withdraw(slot);
+        }
+        Ok(gone)
+    }
+
+    /// Another medium in a drive, or none. What the guest has locked comes out all the same.
+    pub fn change_medium(&self, spec: &DiskSpec) -> Result<(), MachineError> {
+        let content = disk::content(spec)?;
+        let mut drives = lock(&self.0.drives);
+        let Some(drive) = drives.get_mut(&spec.serial) else { return Ok(()) };
+        let At::Tray { tray, service } = &drive.at else {
+            return Err(MachineError::Platform(format!("the drive {} has no tray", spec.serial)));
+        };
+        tray.put(content);
+        service.knock();
+        drive.throttle = spec.throttle.clone();
+        Ok(())
+    }
+}
