@@ -288,7 +288,7 @@ impl Target {
                 return Action::Check(Sense::REMOVAL_PREVENTED);
             }
             self.events.removed |= eject && !self.ejected;
-            self.events.new = self.events.new && !eject || self.ejected && !eject;
+            self.events.new = (self.events.new || self.ejected) && !eject;
             self.ejected = eject;
         }
         Action::Done
