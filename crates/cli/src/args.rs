@@ -111,13 +111,17 @@ pub enum Display {
 #[derive(Args)]
 pub struct RunArgs {
     /// A Linux kernel (bzImage or ELF), or a multiboot 1 or 2 or a PVH kernel; may be in gzip.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["image", "firmware"])]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["image", "xen", "firmware"])]
     pub kernel: Option<PathBuf>,
     /// Boot the guest image of Debian's packages, with a shell.
-    #[arg(long, conflicts_with_all = ["kernel", "initrd"])]
+    #[arg(long, group = "system", conflicts_with_all = ["kernel", "initrd"])]
     pub image: bool,
-    /// With --image: run this shell command instead of a shell.
-    #[arg(long, value_name = "COMMAND", requires = "image")]
+    /// Boot Debian's Xen with a dom0 of Debian's packages that has xl and guests to start, with a shell. PVH and HVM guests need
+    /// --nested.
+    #[arg(long, group = "system", conflicts_with_all = ["kernel", "initrd", "firmware"])]
+    pub xen: bool,
+    /// With --image or --xen: run this shell command instead of a shell.
+    #[arg(long, value_name = "COMMAND", requires = "system")]
     pub exec: Option<String>,
     /// Start with firmware, which loads from a disk: `bios` is Debian's SeaBIOS, `uefi` its OVMF; or a file with a BIOS image.
     #[arg(long, value_name = "bios|uefi|FILE", conflicts_with_all = ["kernel", "image", "initrd", "append"])]
@@ -144,7 +148,7 @@ pub struct RunArgs {
     /// A module for a multiboot or PVH kernel, with its command line behind a blank; may be given several times.
     #[arg(long, value_name = "FILE ARGUMENTS", requires = "kernel")]
     pub module: Vec<String>,
-    /// The kernel command line, or with --image, more of it.
+    /// The kernel command line, or with --image and --xen, more of it.
     #[arg(long, default_value = "", allow_hyphen_values = true)]
     pub append: String,
     /// Memory, like 512M or 2G.
@@ -181,7 +185,11 @@ pub struct ImageArgs {
     /// Make it anew from the newest packages.
     #[arg(long)]
     pub refresh: bool,
-    /// Write its kernel and root file system as vmlinuz and initramfs into a directory, for other hypervisors.
+    /// Debian's Xen with its dom0, as `run --xen` boots it, instead.
+    #[arg(long)]
+    pub xen: bool,
+    /// Write its kernel and root file system as vmlinuz and initramfs (and with --xen, xen.gz) into a directory, for other
+    /// hypervisors and boot loaders.
     #[arg(long, value_name = "DIRECTORY")]
     pub write: Option<PathBuf>,
 }

@@ -73,6 +73,9 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
 }
 
 fn image_command(args: &ImageArgs) -> Result<ExitCode> {
+    if args.xen {
+        return xen_image_command(args);
+    }
     let parts = image::ensure(args.refresh, &progress::Progress::new())?;
     let state = image::state()?;
     if let Some(directory) = &args.write {
@@ -87,5 +90,19 @@ fn image_command(args: &ImageArgs) -> Result<ExitCode> {
     out!("busybox  {}", size::show(parts.busybox.len() as u64))?;
     let modules: Vec<_> = parts.modules.iter().map(|(name, _)| name.as_str()).collect();
     out!("modules  {}", modules.join(" "))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn xen_image_command(args: &ImageArgs) -> Result<ExitCode> {
+    let made = image::xen::ensure_made(args.refresh, &progress::Progress::new())?;
+    for name in image::xen::FILES {
+        let file = made.join(name);
+        if let Some(directory) = &args.write {
+            let path = directory.join(name);
+            std::fs::copy(&file, &path).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        out!("{name:<9}  {}", size::show(file.metadata()?.len()))?;
+    }
+    out!("kept in    {}", made.display())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -129,6 +129,10 @@ fn spec(args: &RunArgs) -> Result<Spec> {
             spec.command_line = args.append.clone();
             spec
         }
+        (None, None) if args.xen => {
+            let (exec, memory) = (args.exec.as_deref(), args.memory_size()?);
+            image::xen::spec(exec, &args.append, memory, &Progress::new())?
+        }
         (None, None) => image_spec(args)?,
     };
     spec.memory = args.memory_size()?;

@@ -1,10 +1,11 @@
 //! Disks that firmware boots: Debian's kernel and busybox behind Debian's GRUB, up to a login, again after a reset, and with a
-//! virtual machine inside; and GRUB's menu on the screen.
+//! virtual machine inside; GRUB's menu on the screen; and Debian's Xen, started by us and by GRUB.
 
 mod home;
 mod kernel;
 mod medium;
 mod screen;
+mod xen;
 
 use home::Home;
 use medium::{Label, Medium};
@@ -26,7 +27,11 @@ struct Machine {
 
 impl Machine {
     fn start(home: &Home, arguments: &[&str]) -> Self {
-        let common = ["run", "--engine", "soft", "--nested", "--memory", "512M"];
+        Self::with_memory(home, "512M", arguments)
+    }
+
+    fn with_memory(home: &Home, memory: &str, arguments: &[&str]) -> Self {
+        let common = ["run", "--engine", "soft", "--nested", "--memory", memory];
         let mut command = home.command(&[&common[..], arguments].concat());
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (keyboard, mut screen) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());

@@ -34,38 +34,64 @@ fn output(mut command: Command) -> Result<(bool, String, String)> {
 
 /// The newest cloud kernel's package name. Fetches apt's lists first when they are missing and we may.
 pub fn newest_kernel(progress: &Progress) -> Result<String> {
-    if let Some(name) = kernel_in_lists()? {
+    newest_kernel_of(META_PACKAGE, progress)
+}
+
+/// The same of the kernel that a package without files stands for.
+pub fn newest_kernel_of(meta: &str, progress: &Progress) -> Result<String> {
+    if let Some(name) = kernel_in_lists(meta)? {
         return Ok(name);
     }
     if !crate::sys::is_root() {
-        bail!("apt's lists do not have {META_PACKAGE}; run this once, then try again: sudo apt-get update");
+        bail!("apt's lists do not have {meta}; run this once, then try again: sudo apt-get update");
     }
-    update(progress, || Ok(kernel_in_lists()?.is_some()))?;
-    kernel_in_lists()?.with_context(|| {
-        format!("apt knows no {META_PACKAGE}; add Debian's main archive to /etc/apt/sources.list and run apt-get update")
+    update(progress, || Ok(kernel_in_lists(meta)?.is_some()))?;
+    kernel_in_lists(meta)?.with_context(|| {
+        format!(
+            "apt knows no {meta}; add Debian's main archive to /etc/apt/sources.list and run apt-get update"
+        )
     })
 }
 
 /// The newest cloud kernel that apt's lists have now.
 pub fn newest_known() -> Result<String> {
-    kernel_in_lists()?.with_context(|| format!("apt's lists do not have {META_PACKAGE}; run: apt-get update"))
+    kernel_in_lists(META_PACKAGE)?
+        .with_context(|| format!("apt's lists do not have {META_PACKAGE}; run: apt-get update"))
 }
 
-fn kernel_in_lists() -> Result<Option<String>> {
+fn kernel_in_lists(meta: &str) -> Result<Option<String>> {
     let mut command = apt("apt-cache");
-    command.args(["depends", META_PACKAGE]);
+    command.args(["depends", meta]);
     let (_, listing, _) = output(command)?;
-    Ok(newest_dependency(&listing))
+    Ok(newest_dependency(meta, &listing))
 }
 
-/// The `Depends:` of the listing with the highest version numbers.
-fn newest_dependency(listing: &str) -> Option<String> {
+/// The `Depends:` of the listing with the highest version numbers, of the kernel whose package `meta` is.
+fn newest_dependency(meta: &str, listing: &str) -> Option<String> {
+    const KERNEL: &str = "linux-image";
+    let ending = meta.strip_prefix(KERNEL)?;
     let names =
         listing.lines().filter_map(|line| line.trim().trim_start_matches('|').strip_prefix("Depends: "));
     names
-        .filter(|name| name.starts_with("linux-image-") && name.ends_with("-cloud-amd64"))
+        .filter(|name| name.starts_with(KERNEL) && name.ends_with(ending))
         .max_by_key(|name| numbers(name))
         .map(str::to_owned)
+}
+
+/// Packages, and all that they depend on.
+pub fn dependencies(packages: &[&str]) -> Result<Vec<String>> {
+    const LEFT_OUT: [&str; 6] = ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"];
+    let mut command = apt("apt-cache");
+    command.args(["depends", "--recurse"]).args(LEFT_OUT.map(|kind| format!("--no-{kind}"))).args(packages);
+    let (ok, listing, errors) = output(command)?;
+    anyhow::ensure!(ok, "apt does not know what {} need: {}", packages.join(" and "), last_error(&errors));
+    Ok(named_first(&listing))
+}
+
+/// Each package's lines begin with its name; those of virtual ones with `<`.
+fn named_first(listing: &str) -> Vec<String> {
+    let first = |line: &&str| line.starts_with(|c: char| c.is_ascii_alphanumeric());
+    listing.lines().filter(first).map(str::to_owned).collect()
 }
 
 fn numbers(name: &str) -> Vec<u64> {
@@ -110,7 +136,7 @@ fn in_lists(package: &str) -> Result<bool> {
 
 /// Downloads `packages` into `directory`; gives their files in the same order.
 pub fn download(packages: &[&str], directory: &Path, progress: &Progress) -> Result<Vec<PathBuf>> {
-    let bar = progress.percent(&format!("download {}", packages.join(" ")));
+    let bar = progress.percent(&format!("download {}", listed(packages)));
     let mut command = apt("apt-get");
     command
         .args(["download", "-q", "-o", "APT::Status-Fd=1", "-o", "Acquire::Retries=2"])
@@ -133,10 +159,19 @@ pub fn download(packages: &[&str], directory: &Path, progress: &Progress) -> Res
         let _ = stderr.read_to_string(&mut errors);
     }
     if !child.wait()?.success() {
-        bail!("apt could not download {}: {}", packages.join(" and "), last_error(&errors));
+        bail!("apt could not download {}: {}", listed(packages), last_error(&errors));
     }
     bar.done();
     packages.iter().map(|package| file_of(package, directory)).collect()
+}
+
+/// The names of a few packages, or how many there are.
+fn listed(packages: &[&str]) -> String {
+    const FEW: usize = 4;
+    match packages {
+        [first, rest @ ..] if packages.len() > FEW => format!("{first} and {} more packages", rest.len()),
+        few => few.join(" "),
+    }
 }
 
 /// `dlstatus:1:45.3:Retrieving …` of apt's status descriptor.
@@ -205,8 +240,17 @@ mod tests {
     fn the_newest_kernel_is_found_by_number() {
         let listing = "linux-image-cloud-amd64\n  Depends: linux-image-6.1.0-9-cloud-amd64\n \
                        |Depends: linux-image-6.1.0-37-cloud-amd64\n  Recommends: firmware\n";
-        assert_eq!(newest_dependency(listing).as_deref(), Some("linux-image-6.1.0-37-cloud-amd64"));
-        assert_eq!(newest_dependency("N: Unable to locate package\n"), None);
+        assert_eq!(
+            newest_dependency(META_PACKAGE, listing).as_deref(),
+            Some("linux-image-6.1.0-37-cloud-amd64")
+        );
+        assert_eq!(newest_dependency(META_PACKAGE, "N: Unable to locate package\n"), None);
+    }
+
+    #[test]
+    fn virtual_packages_and_what_a_package_depends_on_are_not_its_line() {
+        let listing = "xen-utils\n  Depends: libc6\n    libc6\nlibc6\n<python3:any>\n  python3\n";
+        assert_eq!(named_first(listing), ["xen-utils", "libc6"]);
     }
 
     #[test]

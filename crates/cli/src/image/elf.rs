@@ -14,7 +14,8 @@ pub fn loaded_part(elf: &[u8]) -> Vec<u8> {
     }
 }
 
-fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
+/// A little-endian field.
+pub fn number(bytes: &[u8], at: usize, size: usize) -> Option<u64> {
     let field = bytes.get(at..at.checked_add(size)?)?;
     Some(field.iter().rev().fold(0, |value, &byte| value << 8 | u64::from(byte)))
 }

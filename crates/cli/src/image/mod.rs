@@ -6,8 +6,10 @@ mod cpio;
 mod elf;
 pub mod firmware;
 mod initramfs;
+mod libraries;
 pub mod modules;
 mod tar;
+pub mod xen;
 
 use initramfs::{KERNEL, ORDER};
 pub use initramfs::{MODULES, Parts};

@@ -28,6 +28,12 @@ const LOAD: &str = "serial --unit=0 --speed=115200\nterminal_output serial\nterm
     linux /vmlinuz console=ttyS0 panic=-1 no_timer_check random.trust_cpu=on quiet loglevel=3 \"ireko.exec=mkdir -p /etc; echo root::0:0::/root:/bin/sh > /etc/passwd; hostname debian; exec getty -L 115200 ttyS0 vt100\"\n\
     initrd /initramfs\nboot\n";
 
+/// The same for Xen, by multiboot 2. It takes the first word of each command line for a file's name.
+const LOAD_XEN: &str = "serial --unit=0 --speed=115200\nterminal_output serial\nterminal_input serial\n\
+    multiboot2 /xen.gz xen console=com1 com1=115200,8n1 loglvl=error dom0_mem=512M,max:512M\n\
+    module2 /vmlinuz vmlinuz console=hvc0 quiet loglevel=3 \"ireko.exec=xl create -c /guest/pv.cfg\"\n\
+    module2 --nounzip /initramfs\nboot\n";
+
 /// Programs and parts of programs, by the packages that they are in.
 const PACKAGES: [&str; 5] =
     ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "libdevmapper1.02.1", "mtools"];
@@ -77,7 +83,16 @@ impl Medium {
         let parts = home.0.join("parts");
         fs::create_dir_all(&parts).unwrap();
         check(&mut home.command(&["image", "--write", parts.to_str().unwrap()]));
-        let loader = loader(&tools(), &parts, label);
+        let loader = loader(&tools(), &parts, label, LOAD, &["linux"]);
+        Self::with_loader(home, label, &loader)
+    }
+
+    /// With Xen, whose dom0 starts a guest.
+    pub fn xen(home: &Home, label: Label) -> Self {
+        let parts = home.0.join("parts");
+        fs::create_dir_all(&parts).unwrap();
+        check(&mut home.command(&["image", "--xen", "--write", parts.to_str().unwrap()]));
+        let loader = loader(&tools(), &parts, label, LOAD_XEN, &["multiboot2", "gzio"]);
         Self::with_loader(home, label, &loader)
     }
 
@@ -124,8 +139,8 @@ fn inner() -> Vec<u8> {
     port.into_iter().chain(print).chain(reset).collect()
 }
 
-/// GRUB with what it needs for one disk in itself.
-fn loader(tools: &Path, parts: &Path, label: Label) -> PathBuf {
+/// GRUB with what it needs for one disk in itself, and the commands of `load`.
+fn loader(tools: &Path, parts: &Path, label: Label, load: &str, commands: &[&str]) -> PathBuf {
     let (format, prefix, modules) = match label {
         Label::Mbr => ("i386-pc", "(hd0,msdos1)/", &["biosdisk", "part_msdos"][..]),
         Label::Gpt => ("x86_64-efi", "/EFI/BOOT", &["part_gpt", "search"][..]),
@@ -133,9 +148,9 @@ fn loader(tools: &Path, parts: &Path, label: Label) -> PathBuf {
     let place =
         if label == Label::Mbr { "set root=(hd0,msdos1)\n" } else { "search --file --set=root /vmlinuz\n" };
     let (script, loader) = (parts.join("script"), parts.join("loader"));
-    fs::write(&script, [place, LOAD].concat()).unwrap();
+    fs::write(&script, [place, load].concat()).unwrap();
     let mut make = grub_mkimage(tools, format, &script, &loader);
-    check(make.args(["-p", prefix]).args(modules).args(["fat", "linux", "serial", "terminal", "boot"]));
+    check(make.args(["-p", prefix]).args(modules).args(commands).args(["fat", "serial", "terminal", "boot"]));
     loader
 }
 
@@ -175,8 +190,9 @@ fn file_system(tools: &Path, parts: &Path, loader: Option<&Path>) -> Vec<u8> {
         command
     };
     check(mtools("mformat").args(["-C", "-F", "-h", "64", "-s", "32", "-T", &LENGTH.to_string(), "::"]));
-    if parts.join("vmlinuz").exists() {
-        check(mtools("mcopy").args([parts.join("vmlinuz"), parts.join("initramfs")]).arg("::/"));
+    let files = ["xen.gz", "vmlinuz", "initramfs"].map(|name| parts.join(name));
+    for file in files.iter().filter(|file| file.exists()) {
+        check(mtools("mcopy").arg(file).arg("::/"));
     }
     if let Some(loader) = loader {
         check(mtools("mmd").args(["::/EFI", "::/EFI/BOOT"]));

@@ -1,6 +1,6 @@
 //! What a multiboot 2 kernel is told: tags, each at a multiple of 8 (Multiboot2 Specification 2.0, 3.6).
 
-use super::modules::Loaded;
+use super::modules::{self, Loaded};
 use super::multiboot_info::LOADER_NAME;
 use super::told::{Told, zero_ended};
 use super::{Payload, check_command_line};
@@ -35,7 +35,7 @@ pub fn write(
     check_command_line(payload.command_line, layout::MULTIBOOT_COMMAND_LINE_ROOM - 1)?;
     let start = place.start;
     let mut tags = Tags(Told::behind(8, place));
-    // Unlike in multiboot 1, the kernel's name is not in front.
+    // Unlike in multiboot 1, no names are in front: kernels are written for GRUB, which gives none.
     tags.add(tag::COMMAND_LINE, &zero_ended(payload.command_line));
     tags.add(tag::LOADER_NAME, &zero_ended(LOADER_NAME));
     let (lower, upper) = (layout::CONVENTIONAL_END / 1024, (layout.low_end - layout::HIGH_MEMORY) / 1024);
@@ -43,7 +43,7 @@ pub fn write(
     tags.add(tag::MEMORY_MAP, &memory_map(layout));
     for module in loaded {
         let range = [module.address, module.address + module.size].map(|address| address as u32);
-        tags.add(tag::MODULE, &[words(&range), zero_ended(&module.command_line)].concat());
+        tags.add(tag::MODULE, &[words(&range), zero_ended(modules::arguments(module))].concat());
     }
     let rsdp = acpi::rsdp_of(layout, vcpus);
     tags.add(tag::RSDP_1, &rsdp[..RSDP_1_SIZE]);
@@ -128,7 +128,7 @@ mod tests {
         let tags = tags(&[module(0x80_0000, "linux ro"), module(0x90_0000, "initrd")]);
         let modules: Vec<_> = tags.iter().filter(|(kind, _)| *kind == tag::MODULE).collect();
         assert_eq!(modules.len(), 2);
-        assert_eq!(modules[0].1, [&words(&[0x80_0000, 0x80_0064])[..], b"linux ro\0"].concat());
+        assert_eq!(modules[0].1, [&words(&[0x80_0000, 0x80_0064])[..], b"ro\0"].concat());
     }
 
     #[test]

@@ -1,0 +1,51 @@
+//! Debian's Xen with a PV dom0: its guests of every kind, and how it starts.
+
+use crate::Machine;
+use crate::home::Home;
+use crate::medium::{Label, Medium};
+use std::sync::{Mutex, PoisonError};
+
+/// One at a time: the first makes the image for all of them.
+static XEN: Mutex<()> = Mutex::new(());
+
+/// Runs a machine until its dom0 says that the command ended, with these guests in between.
+fn starts(home: &Home, arguments: &[&str], kinds: &[&str]) {
+    let mut machine = Machine::with_memory(home, "1G", arguments);
+    for kind in kinds {
+        machine.wait(&format!("guest: xen {kind}, Linux "));
+    }
+    machine.wait("the command ended: exit status: 0");
+    assert_eq!(machine.process.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn xens_dom0_starts_guests_of_every_kind() {
+    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("xen");
+    let command = "set -e; for kind in pv pvh hvm; do xl create -c /guest/$kind.cfg; done";
+    starts(&home, &["--xen", "--exec", command], &["PV", "PVH", "HVM"]);
+}
+
+#[test]
+fn grub_starts_xen_with_seabios() {
+    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("xen-mbr");
+    let medium = Medium::xen(&home, Label::Mbr);
+    starts(&home, &["--firmware", "bios", "--disk", medium.disk.to_str().unwrap()], &["PV"]);
+}
+
+#[test]
+fn grub_starts_xen_with_ovmf() {
+    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("xen-gpt");
+    let medium = Medium::xen(&home, Label::Gpt);
+    starts(&home, &["--firmware", "uefi", "--disk", medium.disk.to_str().unwrap()], &["PV"]);
+}
+
+#[test]
+fn a_pvh_dom0_is_refused_by_xen_for_want_of_an_iommu() {
+    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("xen-pvh-dom0");
+    let mut machine = Machine::with_memory(&home, "1G", &["--xen", "--append", "dom0=pvh"]);
+    machine.wait("iommu must be enabled for PVH hardware domain");
+}
