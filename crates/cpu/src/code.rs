@@ -58,6 +58,13 @@ struct Linked {
     far: Option<usize>,
 }
 
+impl Linked {
+    /// Where its jump is, and where that leads while nothing is linked.
+    fn unlinked(&self) -> (usize, usize) {
+        (self.patch, self.stub)
+    }
+}
+
 /// Code in one physical page: blocks, and which 64-byte granules they cover.
 #[derive(Default)]
 struct PageCode {
@@ -177,10 +184,8 @@ impl Code {
     /// Undoes the links to other pages.
     pub(crate) fn unlink_far(&mut self) {
         let far = std::mem::take(&mut self.far);
-        for &(link, _) in &far {
-            let linked = &self.links[link as usize];
-            self.cache.patch(linked.patch, linked.stub);
-        }
+        let links = &self.links;
+        self.cache.patch_all(far.iter().map(|&(link, _)| links[link as usize].unlinked()));
         let mut targets: Vec<u32> = far.into_iter().map(|(_, to)| to).collect();
         targets.sort_unstable();
         targets.dedup();
@@ -221,10 +226,8 @@ impl Code {
             self.map.remove(&id);
         }
         self.near[near(&id)] = None;
-        for link in incoming {
-            let linked = &self.links[link as usize];
-            self.cache.patch(linked.patch, linked.stub);
-        }
+        let links = &self.links;
+        self.cache.patch_all(incoming.into_iter().map(|link| links[link as usize].unlinked()));
     }
 }
 

@@ -51,14 +51,23 @@ impl Physical {
     }
 
     /// Host address of a byte of memory; valid to the end of its page. `None` where there is no memory.
+    #[inline]
     pub fn host(&self, address: u64) -> Option<*mut u8> {
         if self.closed.valid != 0 && self.closed.has(address) {
             return None;
         }
-        let Some(region) = self.regions.iter().find(|r| address.wrapping_sub(r.guest) < r.size) else {
-            return self.memory.aperture()?.host(address);
-        };
-        let there = !region.later || self.memory.plugged(address);
+        let offset = |region: &Region| address.wrapping_sub(region.guest);
+        match self.regions.iter().find(|region| offset(region) < region.size) {
+            Some(region) if !region.later => Some(region.host.wrapping_add(offset(region) as usize)),
+            region => self.host_of_what_moves(region, address),
+        }
+    }
+
+    /// The same of memory that was added later, and of a device's.
+    #[cold]
+    fn host_of_what_moves(&self, region: Option<&Region>, address: u64) -> Option<*mut u8> {
+        let Some(region) = region else { return self.memory.aperture()?.host(address) };
+        let there = self.memory.plugged(address);
         there.then(|| region.host.wrapping_add((address - region.guest) as usize))
     }
 
@@ -106,6 +115,7 @@ impl Physical {
 }
 
 impl Tables for Physical {
+    #[inline]
     fn read(&self, address: u64, size: usize) -> Option<u64> {
         let host = self.host(address)?;
         // SAFETY: entries are naturally aligned, so they lie in one page; other threads may write them: atomics.

@@ -82,11 +82,22 @@ impl CodeCache {
 
     /// Points the 32-bit displacement at `at` to `target` (both offsets).
     pub fn patch(&mut self, at: usize, target: usize) {
-        assert!(at + 4 <= self.used && target <= self.used);
-        let delta = target as i64 - (at as i64 + 4);
-        // SAFETY: at..at+4 lies in the used part; this thread is the only one that runs this code.
-        unsafe { self.write.memory.add(at).cast::<i32>().write_unaligned(delta as i32) };
-        serialize();
+        self.patch_all([(at, target)]);
+    }
+
+    /// The same of many; they hold together once this returns.
+    pub fn patch_all(&mut self, places: impl IntoIterator<Item = (usize, usize)>) {
+        let mut any = false;
+        for (at, target) in places {
+            any = true;
+            assert!(at + 4 <= self.used && target <= self.used);
+            let delta = target as i64 - (at as i64 + 4);
+            // SAFETY: at..at+4 lies in the used part; this thread is the only one that runs this code.
+            unsafe { self.write.memory.add(at).cast::<i32>().write_unaligned(delta as i32) };
+        }
+        if any {
+            serialize();
+        }
     }
 }
 

@@ -130,11 +130,15 @@ fn attempt<T: Tables + ?Sized>(
     let format = Format::select(paging.cr4, paging.efer);
     let linear = linear & bits(0, format.width - 1);
     let nxe = format.nxe(paging.efer);
+    let mut trail = Trail::default();
     let leaf = if std::ptr::eq(format, &format::PAE) && paging.stage2.is_none() {
-        descend_pae(tables, paging, nxe, linear)
+        descend_pae(tables, paging, nxe, linear, &mut trail)
+    } else if paging.stage2.is_none() {
+        let read = |address| Ok((address, tables.read(address, format.entry).unwrap_or(0)));
+        descend(format, format.levels, paging.cr3 & format.root, nxe, linear, &mut trail, read)
     } else {
         let read = |address| guest_entry(tables, paging, address, format.entry);
-        descend(format, format.levels, paging.cr3 & format.root, nxe, linear, read)
+        descend(format, format.levels, paging.cr3 & format.root, nxe, linear, &mut trail, read)
     };
     let leaf = match leaf {
         Ok(leaf) => leaf,
@@ -148,7 +152,7 @@ fn attempt<T: Tables + ?Sized>(
         return Err(page_fault(paging, access, pf::PRESENT | by_key));
     }
     let below = second(tables, paging, leaf.address, access.kind, npf::FINAL)?;
-    let Some(dirty) = leaf.mark(tables, format.entry, access.kind == Kind::Write) else {
+    let Some(dirty) = leaf.mark(tables, &trail, format.entry, access.kind == Kind::Write) else {
         return Ok(None);
     };
     Ok(Some(Page {
@@ -159,8 +163,8 @@ fn attempt<T: Tables + ?Sized>(
         read: rights.read && keyed.read,
         write: rights.write && keyed.write && dirty && below.write,
         execute: rights.execute && below.execute,
-        user: leaf.user,
-        global: leaf.global && paging.cr4 & cr4::PGE != 0,
+        user: leaf.user(),
+        global: leaf.last & entry::G != 0 && paging.cr4 & cr4::PGE != 0,
         key: leaf.key(paging),
     }))
 }
@@ -171,13 +175,14 @@ fn descend_pae<T: Tables + ?Sized>(
     paging: &Paging,
     nxe: bool,
     linear: u64,
+    trail: &mut Trail,
 ) -> Result<Leaf, Stop> {
     let top = paging.pdpte[(linear >> 30) as usize & 3];
     if top & entry::P == 0 {
         return Err(Stop::NotPresent);
     }
     let read = |address| Ok((address, tables.read(address, 8).unwrap_or(0)));
-    descend(&format::PAE, &format::PAE.levels[1..], top & entry::ADDRESS, nxe, linear, read)
+    descend(&format::PAE, &format::PAE.levels[1..], top & entry::ADDRESS, nxe, linear, trail, read)
 }
 
 /// The four PAE page-directory-pointer entries that a load of CR3 with paging on reads; `None` if a present one has
@@ -224,7 +229,7 @@ pub fn guest_physical<T: Tables + ?Sized>(
 }
 
 /// The second stage: through the nested tables if there are any, else the address itself.
-#[inline]
+#[inline(always)]
 fn second<T: Tables + ?Sized>(
     tables: &T,
     paging: &Paging,
@@ -232,9 +237,20 @@ fn second<T: Tables + ?Sized>(
     kind: Kind,
     place: u64,
 ) -> Result<Below, WalkFault> {
-    let Some(stage2) = &paging.stage2 else {
-        return Ok(Below { physical: gpa, size: u64::MAX, write: true, execute: true });
-    };
+    match &paging.stage2 {
+        None => Ok(Below { physical: gpa, size: u64::MAX, write: true, execute: true }),
+        Some(stage2) => nested(tables, stage2, gpa, kind, place),
+    }
+}
+
+/// Through the nested tables.
+fn nested<T: Tables + ?Sized>(
+    tables: &T,
+    stage2: &Stage2,
+    gpa: u64,
+    kind: Kind,
+    place: u64,
+) -> Result<Below, WalkFault> {
     for _ in 0..RETRIES {
         if let Some(below) = attempt_nested(tables, stage2, gpa, kind, place)? {
             return Ok(below);
@@ -257,25 +273,26 @@ fn attempt_nested<T: Tables + ?Sized>(
     }
     let read = |address| Ok((address, tables.read(address, format.entry).unwrap_or(0)));
     let nxe = format.nxe(stage2.efer);
-    let leaf = match descend(format, format.levels, stage2.root & format.root, nxe, gpa, read) {
+    let mut trail = Trail::default();
+    let leaf = match descend(format, format.levels, stage2.root & format.root, nxe, gpa, &mut trail, read) {
         Ok(leaf) => leaf,
         Err(Stop::Reserved) => return Err(fault(pf::PRESENT | pf::RESERVED)),
         Err(_) => return Err(fault(0)),
     };
-    let allowed = leaf.user
+    let allowed = leaf.user()
         && match kind {
             Kind::Read => true,
-            Kind::Write => leaf.write,
+            Kind::Write => leaf.write(),
             Kind::Fetch => leaf.execute,
         };
     if !allowed {
         return Err(fault(pf::PRESENT));
     }
-    let dirty = leaf.mark(tables, format.entry, kind == Kind::Write);
+    let dirty = leaf.mark(tables, &trail, format.entry, kind == Kind::Write);
     Ok(dirty.map(|dirty| Below {
         physical: leaf.address,
         size: leaf.size,
-        write: leaf.write && dirty,
+        write: leaf.write() && dirty,
         execute: leaf.execute,
     }))
 }
@@ -288,16 +305,19 @@ enum Stop {
     Below(WalkFault),
 }
 
-/// A page found, and the entries on the way, for their A and D bits.
+/// A page found.
 struct Leaf {
     address: u64,
     size: u64,
-    /// All entries allow it.
-    write: bool,
-    user: bool,
+    /// What the entries that have rights have in common, and the last of them.
+    common: u64,
+    last: u64,
     execute: bool,
-    global: bool,
-    /// System-physical address and value of each entry with an A bit, the leaf last.
+}
+
+/// The entries that have rights, with their places: for their A and D bits.
+#[derive(Default)]
+struct Trail {
     entries: [(u64, u64); 5],
     count: usize,
 }
@@ -310,19 +330,11 @@ fn descend(
     root: u64,
     nxe: bool,
     address: u64,
+    trail: &mut Trail,
     mut read: impl FnMut(u64) -> Result<(u64, u64), Stop>,
 ) -> Result<Leaf, Stop> {
     let nx = if nxe || format.entry == 4 { 0 } else { entry::NX };
-    let mut leaf = Leaf {
-        address: root,
-        size: 0,
-        write: true,
-        user: true,
-        execute: true,
-        global: false,
-        entries: [(0, 0); 5],
-        count: 0,
-    };
+    let mut leaf = Leaf { address: root, size: 0, common: u64::MAX, last: 0, execute: true };
     for level in levels {
         let index = address >> level.shift & bits(0, level.index_bits - 1);
         let (place, value) = read(leaf.address + index * format.entry as u64)?;
@@ -335,16 +347,15 @@ fn descend(
             return Err(Stop::Reserved);
         }
         if level.rights {
-            leaf.write &= value & entry::RW != 0;
-            leaf.user &= value & entry::US != 0;
+            leaf.common &= value;
+            leaf.last = value;
             leaf.execute &= !(nxe && value & entry::NX != 0);
-            leaf.entries[leaf.count] = (place, value);
-            leaf.count += 1;
+            trail.entries[trail.count] = (place, value);
+            trail.count += 1;
         }
         if is_large || level.shift == 12 {
             leaf.size = 1 << level.shift;
             leaf.address = format.page(level, value) | address & (leaf.size - 1);
-            leaf.global = value & entry::G != 0;
             break;
         }
         leaf.address = value & entry::ADDRESS;
@@ -370,25 +381,33 @@ impl Rights {
 }
 
 impl Leaf {
+    /// All entries allow it.
+    fn write(&self) -> bool {
+        self.common & entry::RW != 0
+    }
+
+    fn user(&self) -> bool {
+        self.common & entry::US != 0
+    }
+
     /// Protection by U/S, R/W, CR0.WP, NX, SMEP and SMAP (APM vol. 2, 5.6).
     fn rights_of(&self, paging: &Paging, access: Access) -> Rights {
         if access.user {
             return Rights {
-                read: self.user,
-                write: self.user && self.write,
-                execute: self.user && self.execute,
+                read: self.user(),
+                write: self.user() && self.write(),
+                execute: self.user() && self.execute,
             };
         }
-        let smap = self.user && paging.cr4 & cr4::SMAP != 0 && !access.smap_override;
-        let smep = self.user && paging.cr4 & cr4::SMEP != 0;
-        let write = self.write || paging.cr0 & cr0::WP == 0;
+        let smap = self.user() && paging.cr4 & cr4::SMAP != 0 && !access.smap_override;
+        let smep = self.user() && paging.cr4 & cr4::SMEP != 0;
+        let write = self.write() || paging.cr0 & cr0::WP == 0;
         Rights { read: !smap, write: !smap && write, execute: !smep && self.execute }
     }
 
     /// The protection key, where there are any: on user pages, in long mode with CR4.PKE.
     fn key(&self, paging: &Paging) -> Option<u8> {
-        let last = self.entries[self.count - 1].1;
-        paging.pkru.filter(|_| self.user).map(|_| (last >> entry::KEY_SHIFT) as u8 & 15)
+        paging.pkru.filter(|_| self.user()).map(|_| (self.last >> entry::KEY_SHIFT) as u8 & 15)
     }
 
     /// What the key leaves of data accesses, a supervisor's as well; CR0.WP is heeded, and a fetch is not its concern
@@ -404,15 +423,19 @@ impl Leaf {
     }
 
     /// Sets the A bits, and D in the leaf for a write. Gives whether D is set now; `None` if an entry has changed.
-    fn mark<T: Tables + ?Sized>(&self, tables: &T, size: usize, write: bool) -> Option<bool> {
-        let last = self.count - 1;
-        for (n, &(place, value)) in self.entries[..self.count].iter().enumerate() {
-            let wanted = if write && n == last { entry::A | entry::D } else { entry::A };
+    fn mark<T: Tables + ?Sized>(&self, tables: &T, trail: &Trail, size: usize, write: bool) -> Option<bool> {
+        let dirty = self.last & entry::D != 0;
+        if self.common & entry::A != 0 && (dirty || !write) {
+            return Some(dirty);
+        }
+        let entries = &trail.entries[..trail.count];
+        for (n, &(place, value)) in entries.iter().enumerate() {
+            let wanted = if write && n + 1 == entries.len() { entry::A | entry::D } else { entry::A };
             if value & wanted != wanted && !tables.set_bits(place, size, value, wanted) {
                 return None;
             }
         }
-        Some(write || self.entries[last].1 & entry::D != 0)
+        Some(write || dirty)
     }
 }
 
