@@ -73,12 +73,25 @@ struct Machine {
     ioapic: IoApic,
     services: Vec<Arc<dyn Service>>,
     screen: Screen,
+    trays: Vec<storage::Tray>,
+    hot: pci::HotPlug,
+    disks: Box<dyn Fn() -> Arc<Mutex<VirtioPci>>>,
 }
 
 impl Machine {
     /// What the devices' threads would do.
     fn work(&self) {
         self.services.iter().for_each(|service| service.turn());
+    }
+
+    /// What the host does meanwhile: other discs, and a disk in the slot that was emptied.
+    fn change(&self) {
+        self.trays.iter().for_each(|tray| tray.put(Box::new(Zeros)));
+        if self.pci.is_free(HOT_SLOT) {
+            self.pci.add(HOT_SLOT, (self.disks)()).unwrap();
+            self.hot.allow(HOT_SLOT);
+            self.hot.plugged(HOT_SLOT);
+        }
     }
 
     /// What somebody at the screen sees: whole pictures, none larger than there can be.
@@ -95,6 +108,7 @@ const HOT: std::ops::Range<u64> = 0x1000_0000..0x1100_0000;
 const ECAM: u64 = 0xf000_0000;
 const FLASH: u64 = 0xffc0_0000;
 const FLASH_SIZE: usize = 0x2800;
+const HOT_SLOT: u8 = 12;
 
 /// A disk and a CD.
 fn media() -> [storage::Media; 2] {
@@ -149,10 +163,12 @@ fn machine() -> Machine {
     let nvme = storage::Nvme::new(drive, memory.clone(), sink.clone(), pci.intx(8));
     services.push(storage::Nvme::service(&nvme));
     pci.add(8, nvme).unwrap();
-    let ahci = storage::Ahci::new(media().into(), memory.clone(), pci.intx(9));
+    let (sata, cds) = (media(), media());
+    let trays = sata.iter().chain(&cds).filter_map(storage::Media::tray).collect();
+    let ahci = storage::Ahci::new(sata.into(), memory.clone(), pci.intx(9));
     lock(&ahci).engines().into_iter().for_each(|engine| services.push(engine));
     pci.add(9, ahci).unwrap();
-    let [disk, cd] = media().map(Some);
+    let [disk, cd] = cds.map(Some);
     let ide_lines = storage::ide::IRQS.map(|irq| irqs.line(irq));
     let ide = storage::Ide::new([disk, None, cd, None], memory.clone(), ide_lines);
     ide.channels().iter().for_each(|channel| services.push(channel.clone()));
@@ -163,6 +179,15 @@ fn machine() -> Machine {
     pci.add_function(10, 1, shared(chipset::HostBridge::i440fx())).unwrap();
     let display::Parts { function, legacy, screen } = display::display(&memory).unwrap();
     pci.add(11, function).unwrap();
+    let (for_disks, messages, wire) = (memory.clone(), sink.clone(), pci.intx(HOT_SLOT));
+    let disks = Box::new(move || {
+        let disk = Box::new(virtio::Blk::new(Box::new(Zeros), "x"));
+        VirtioPci::new(disk, for_disks.clone(), messages.clone(), wire.clone())
+    });
+    let slots = pci.clone();
+    let hot = pci::HotPlug::new(Arc::new(move |slot| {
+        slots.remove(slot);
+    }));
     pci.assign(&WINDOWS).unwrap();
     let mut bus = SystemBus::new();
     let lines = (0..24).map(|pin| Probe::new().line(pin)).collect();
@@ -189,20 +214,21 @@ fn machine() -> Machine {
             Flash::new(vec![0xff; FLASH_SIZE], Box::new(|_, _| Err(io::ErrorKind::StorageFull.into())));
         bus.add(shared(flash), &[FLASH])?;
         bus.add(shared(Port92::new(power.clone())), &acpi::PORT92_PLACES)?;
+        bus.add(shared(hot.clone()), &pci::HOT_PLUG_PLACES)?;
         bus.add(shared(ConfigPorts::new(pci.clone(), power.clone())), &pci::CONFIG_PLACES)?;
         bus.add(shared(Ecam::new(pci.clone())), &[ECAM])
     };
     add(&mut bus).unwrap();
     bus.add(shared(ide_ports), &storage::ide::PLACES).unwrap();
     bus.set_rest(pci.clone());
-    Machine { bus, memory, pci, pic, ioapic, services, screen }
+    Machine { bus, memory, pci, pic, ioapic, services, screen, trays, hot, disks }
 }
 
 /// A space and an address where something is, or nearly.
 fn place(random: &mut Random) -> (Space, u64) {
-    const PORTS: [u64; 27] = [
+    const PORTS: [u64; 28] = [
         0x1f, 0x40, 0x5e, 0x70, 0x8e, 0x9f, 0xb1, 0xe0, 0x3f6, 0x400, 0x4d0, 0x510, 0x514, 0x600, 0x620,
-        0xcf6, 0x2000, 0x1f0, 0x170, 0x376, 0xc000, 0x60, 0x64, 0x3c0, 0x3ce, 0x3d4, 0x1ce,
+        0xcf6, 0x2000, 0x1f0, 0x170, 0x376, 0xc000, 0x60, 0x64, 0x3c0, 0x3ce, 0x3d4, 0x1ce, 0xae04,
     ];
     match random.below(8) {
         7 => (
@@ -217,7 +243,7 @@ fn place(random: &mut Random) -> (Space, u64) {
             let part = [0, 0x100, 0x180, 0x200][random.below(4) as usize];
             (Space::Mmio, WINDOWS.mmio32.start + AHCI + part + random.below(0x40))
         }
-        0 => (Space::Port, PORTS[random.below(27) as usize] + random.below(8)),
+        0 => (Space::Port, PORTS[random.below(28) as usize] + random.below(8)),
         4 => (Space::Mmio, FLASH + [0, 0xff8, 0x1000, 0x27f8][random.below(4) as usize] + random.below(8)),
         1 => (Space::Mmio, 0xfec0_0000 + [0, 0x10, 0x40][random.below(3) as usize]),
         2 => (Space::Mmio, ECAM + (random.below(12) << 15) + (random.below(4) << 12) + random.below(0x100)),
@@ -247,6 +273,7 @@ fn assail(seed: u64, accesses: u32) {
             1 => drop(machine.pic.acknowledge()),
             2 => machine.ioapic.eoi(random.next() as u8),
             3 => machine.look(),
+            4 => machine.change(),
             _ => {}
         }
     }
@@ -283,7 +310,7 @@ fn random_rings_harm_nobody() {
         write(bar + 0x3000, 0, 2);
         machine.work();
     }
-    assert_eq!(machine.bus.counters().len(), 16);
+    assert_eq!(machine.bus.counters().len(), 17);
 }
 
 /// ATA commands that there are, but for one.

@@ -68,10 +68,6 @@ impl Ending {
         self.lock().outcome.clone()
     }
 
-    pub fn take(&self) -> Outcome {
-        self.lock().outcome.take().unwrap_or(Outcome::Stopped)
-    }
-
     pub fn expect_vcpus(&self, count: usize) {
         self.lock().alive = count;
     }

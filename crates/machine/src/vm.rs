@@ -170,7 +170,7 @@ impl Vm {
         lock(&self.dump).push_str(&self.device_counters());
         let counters = self.vcpus.iter_mut().filter_map(|vcpu| vcpu.counters()).flatten();
         *lock(&self.counters) = counters.collect();
-        self.ending.take()
+        self.ending.outcome().unwrap_or(Outcome::Stopped)
     }
 
     /// What comes after a reset opens the same disks: a write that is still under way must not come after its own.

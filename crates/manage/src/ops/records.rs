@@ -33,18 +33,29 @@ fn cpu_usage(vm: &Vm, host: &HostFacts) -> i64 {
 
 /// On one line. All of a reason is in EndReason.
 fn status_text(vm: &Vm) -> String {
-    const LONGEST: usize = 100;
-    let reason = vm.end_reason.as_deref().and_then(|reason| reason.lines().next());
-    match reason {
+    let crash = crash(vm);
+    let (what, reason) = match crash.as_deref() {
+        Some(crash) => ("Crashed", Some(crash)),
+        None => ("Ended", vm.end_reason.as_deref()),
+    };
+    match reason.and_then(|reason| reason.lines().next()) {
         _ if vm.silent => "Not responding".into(),
         None => "Operating normally".into(),
-        Some(line) => {
-            let line = crate::render::printable(line);
-            let cut: String = line.chars().take(LONGEST).collect();
-            let more = if cut.len() < line.len() { "…" } else { "" };
-            format!("Ended: {cut}{more}")
-        }
+        Some(line) => format!("{what}: {}", short(line)),
     }
+}
+
+fn short(line: &str) -> String {
+    const LONGEST: usize = 100;
+    let line = crate::render::printable(line);
+    let cut: String = line.chars().take(LONGEST).collect();
+    let more = if cut.len() < line.len() { "…" } else { "" };
+    format!("{cut}{more}")
+}
+
+/// How the guest of a machine crashed that is held since.
+fn crash(vm: &Vm) -> Option<String> {
+    vm.status.as_ref()?.crashed.clone()
 }
 
 /// As CIM_ManagedSystemElement has them.
@@ -66,6 +77,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("AutomaticStartAction", format!("{:?}", config.automatic_start))
         .with("AutomaticStartDelay", config.automatic_start_delay)
         .with("AutomaticStopAction", format!("{:?}", config.automatic_stop))
+        .with("AutomaticCrashAction", format!("{:?}", config.automatic_crash))
         .with("CPUUsage", cpu_usage(vm, host))
         .with("MemoryAssigned", assigned)
         .with("MemoryDemand", demand)
@@ -100,7 +112,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("Limits", vm.status.as_ref().and_then(|status| status.limits.clone()).unwrap_or_default())
         .with("NestedWorlds", vm.status.as_ref().map_or(Some(0), |status| status.worlds))
         .with("WorkerProcessId", vm.status.as_ref().map(|status| status.pid))
-        .with("EndReason", vm.end_reason.as_deref().unwrap_or_default())
+        .with("EndReason", crash(vm).or_else(|| vm.end_reason.clone()).unwrap_or_default())
         .with("Jail", jail(vm))
 }
 

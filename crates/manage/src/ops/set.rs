@@ -1,6 +1,6 @@
 //! Set-VM and Rename-VM; and the settings that New-VM and Set-VM share.
 
-use super::targets::{STD, change, only_off, whole_vm};
+use super::targets::{STD, change, only_off, runs, whole_vm};
 use crate::operation::parameter::{boolean, bytes, int, one_of, path, switch, text};
 use crate::operation::{
     Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
@@ -8,8 +8,9 @@ use crate::operation::{
 use crate::rules;
 use crate::state::State;
 use crate::store::Config;
-use crate::store::config::{AutomaticStart, AutomaticStop};
+use crate::store::config::{AutomaticCrash, AutomaticStart, AutomaticStop};
 use crate::value::Kind;
+use crate::worker::protocol::Request;
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -57,6 +58,12 @@ const SET: &[Parameter] = &[
     .flag("automatic-start"),
     int("AutomaticStartDelay", 0, i32::MAX as i64, "Seconds until then.").flag("automatic-start-delay"),
     one_of("AutomaticStopAction", &["TurnOff", "Save", "ShutDown"], "When the host stops."),
+    one_of(
+        "AutomaticCrashAction",
+        &["Restart", "TurnOff", "Pause"],
+        "When its guest crashes (Ireko's own). Restart: a triple fault is a reset, as on a PC. TurnOff: it is Off, with the reason. Pause: it stays as it is for a look, until Restart-VM or Stop-VM -TurnOff.",
+    )
+    .flag("automatic-crash"),
     text("Notes", "Words for people.").flag("notes"),
     text("NewVMName", "Another name.").flag("name"),
 ];
@@ -100,7 +107,20 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
     super::firmware::apply(arguments, config, state)?;
     engine(arguments, config, state)?;
     super::processor::apply(call, config, state)?;
+    crash(call, config, state)?;
     plain(arguments, config)
+}
+
+/// Counts at once.
+fn crash(call: &Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    let action = match call.arguments.text("AutomaticCrashAction") {
+        Some("TurnOff") => AutomaticCrash::TurnOff,
+        Some("Pause") => AutomaticCrash::Pause,
+        Some(_) => AutomaticCrash::Restart,
+        None => return Ok(()),
+    };
+    config.automatic_crash = action;
+    if runs(state) { call.host.ask(config, &Request::Crash { action }) } else { Ok(()) }
 }
 
 fn engine(arguments: &Arguments, config: &mut Config, state: State) -> Result<(), Failure> {

@@ -85,6 +85,8 @@ pub struct Config {
     pub automatic_start_delay: u32,
     #[serde(default)]
     pub automatic_stop: AutomaticStop,
+    #[serde(default)]
+    pub automatic_crash: AutomaticCrash,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +103,17 @@ pub enum AutomaticStop {
     Save,
     #[default]
     ShutDown,
+}
+
+/// What becomes of a machine whose guest has crashed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AutomaticCrash {
+    /// As a PC does.
+    #[default]
+    Restart,
+    TurnOff,
+    /// It is held for a look.
+    Pause,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -353,6 +366,7 @@ impl Config {
             automatic_start: AutomaticStart::default(),
             automatic_start_delay: 0,
             automatic_stop: AutomaticStop::default(),
+            automatic_crash: AutomaticCrash::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A worker's life: lock, machine, socket, handshake, run, and what it leaves.
 
 use super::console::Console;
+use super::crash::{After, Held, after};
 use super::disks::DiskLocks;
 use super::ends::{self, NextSignal};
 use super::inside::Watch;
@@ -128,6 +129,8 @@ fn prepare(
         by_host: false,
         stopping_until: None,
         resets: 0,
+        crash: config.automatic_crash,
+        crashed: None,
         started: Instant::now(),
         load: 0.0,
         watch: Watch::default(),
@@ -148,6 +151,7 @@ fn prepare(
         nested: config.processor.expose_virtualization_extensions,
         changing: Mutex::default(),
         driving: Mutex::default(),
+        held: Held::default(),
         files,
         inner: Mutex::new(inner),
     });
@@ -236,47 +240,63 @@ impl Prepared {
     /// A reset is a new machine of the same configuration, and so is a triple fault: that is how a PC hears of one, and how
     /// some systems reboot. The first one's registers are kept in the worker's log.
     fn run_through_resets(&mut self, factory: &dyn Factory) -> Outcome {
+        let control = self.control.clone();
         let mut faulted = false;
         loop {
             // One goes before the next comes: a VM never has its memory twice.
-            let Some(outcome) = self.machine.take().map(|mut machine| machine.run()) else {
+            let Some(outcome) = self.machine.take().map(|machine| run_to_its_end(&control, machine)) else {
                 return Outcome::Stopped;
             };
-            match &outcome {
-                Outcome::Reset => {}
-                Outcome::Shutdown(_) if std::mem::replace(&mut faulted, true) => {}
-                Outcome::Shutdown(_) => crate::worker::log(&format!("{outcome}; it starts again")),
-                _ => return outcome,
+            let crash = control.lock().crash;
+            match after(&outcome, crash) {
+                After::Again => {}
+                After::Hold | After::End => return outcome,
             }
-            // What was changed while it ran counts from now on.
-            let control = self.control.clone();
-            let _alone = control.driving();
-            self.config.memory = control.lock().memory.settings.clone();
-            self.config.disks = control.lock().disks.clone();
-            self.config.dvds = control.lock().dvds.clone();
-            if let Some(adapters) = self.control.network.as_ref().and_then(|network| network.settings()) {
-                self.config.adapters = adapters;
+            if matches!(outcome, Outcome::Shutdown(_)) && !std::mem::replace(&mut faulted, true) {
+                crate::worker::log(&format!("{outcome}; it starts again"));
             }
-            let machine = match factory.make(&self.config, &control.files, control.console.clone()) {
-                Ok(machine) => machine,
-                Err(why) => return Outcome::Failed(format!("after a reset: {why}")),
-            };
-            let mut inner = self.control.lock();
-            (inner.remote, inner.engine) = (machine.remote(), machine.engine());
-            // A pause is for the VM: a guest that resets itself does not end it.
-            if inner.paused {
-                inner.remote.pause();
-            }
-            self.machine = Some(machine);
-            inner.started = Instant::now();
-            inner.stopping_until = None;
-            inner.resets += 1;
-            inner.watch = Watch::default();
-            inner.memory.restart();
-            if inner.turned_off {
-                return Outcome::Stopped;
+            if let Err(outcome) = self.again(factory) {
+                return outcome;
             }
         }
+    }
+
+    fn again(&mut self, factory: &dyn Factory) -> Result<(), Outcome> {
+        let control = self.control.clone();
+        let _alone = control.driving();
+        // What was changed while it ran counts from now on.
+        self.config.memory = control.lock().memory.settings.clone();
+        self.config.disks = control.lock().disks.clone();
+        self.config.dvds = control.lock().dvds.clone();
+        if let Some(adapters) = control.network.as_ref().and_then(|network| network.settings()) {
+            self.config.adapters = adapters;
+        }
+        let machine = factory
+            .make(&self.config, &control.files, control.console.clone())
+            .map_err(|why| Outcome::Failed(format!("after a reset: {why}")))?;
+        let mut inner = control.lock();
+        (inner.remote, inner.engine) = (machine.remote(), machine.engine());
+        // A pause is for the VM: a guest that resets itself does not end it.
+        if inner.paused {
+            inner.remote.pause();
+        }
+        self.machine = Some(machine);
+        inner.started = Instant::now();
+        inner.stopping_until = None;
+        inner.resets += 1;
+        inner.watch = Watch::default();
+        inner.memory.restart();
+        if inner.turned_off { Err(Outcome::Stopped) } else { Ok(()) }
+    }
+}
+
+/// Runs a machine; one whose guest crashed may have to wait, as it is, for what somebody says then.
+fn run_to_its_end(control: &Control, mut machine: Box<dyn Machine>) -> Outcome {
+    let outcome = machine.run();
+    let crash = control.lock().crash;
+    match after(&outcome, crash) {
+        After::Hold => control.hold(&outcome),
+        _ => outcome,
     }
 }
 

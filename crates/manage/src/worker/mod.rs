@@ -3,6 +3,7 @@
 pub mod body;
 pub mod client;
 pub mod console;
+mod crash;
 mod descriptors;
 pub mod disks;
 mod drives;

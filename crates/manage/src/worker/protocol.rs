@@ -53,6 +53,10 @@ pub enum Request {
     RemoveDisk {
         place: crate::store::config::Place,
     },
+    /// What becomes of a guest that crashes.
+    Crash {
+        action: crate::store::config::AutomaticCrash,
+    },
     /// What runs inside.
     Inside,
     /// What the screen shows: the reply is followed by its pixels.
@@ -113,6 +117,9 @@ pub struct Status {
     #[serde(default)]
     pub limits: Option<String>,
     pub resets: u64,
+    /// How its guest crashed, if it is held for a look since.
+    #[serde(default)]
+    pub crashed: Option<String>,
     pub console_bytes: u64,
     pub viewers: usize,
     /// What stands between the guest and the host besides its engine.

@@ -1,6 +1,7 @@
 //! The control socket's other end: what requests do.
 
 use super::console::Console;
+use super::crash::Held;
 use super::descriptors::Incoming;
 use super::disks::DiskLocks;
 use super::gauges::Gauges;
@@ -12,10 +13,11 @@ use super::network::Network;
 use super::protocol::{Reply, Request, Status, read_line, write_line};
 use super::screen::{Head, Shown};
 use crate::state::{self, Action, State, Verdict};
-use crate::store::config::Dvd;
+use crate::store::config::{AutomaticCrash, Dvd};
 use crate::store::run::Kept;
 use crate::store::{Disk, Meter, Run};
 use ireko_jail::{Kind, Layers};
+use ireko_machine::Outcome;
 use ireko_vmcore::Broker;
 use std::io::{self, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -53,6 +55,7 @@ pub struct Control {
     pub changing: Mutex<()>,
     /// Changes of drives are, and none comes between a machine and the next after a reset.
     pub driving: Mutex<()>,
+    pub held: Held,
     pub files: Arc<DiskLocks>,
     pub inner: Mutex<Inner>,
 }
@@ -68,6 +71,9 @@ pub struct Inner {
     /// Pressed the power button: until when it counts.
     pub stopping_until: Option<Instant>,
     pub resets: u64,
+    pub crash: AutomaticCrash,
+    /// How its guest crashed, while it is held for a look.
+    pub crashed: Option<String>,
     /// At its last reset, if there was one.
     pub started: Instant,
     pub load: f64,
@@ -110,6 +116,10 @@ impl Control {
         if let Request::RemoveDisk { place } = request {
             return self.remove_disk(*place).map_or_else(Reply::Error, |()| Reply::Done);
         }
+        if let Request::Crash { action } = request {
+            self.lock().crash = *action;
+            return Reply::Done;
+        }
         if *request == Request::Inside {
             return Reply::Inside(Box::new(self.inside()));
         }
@@ -119,6 +129,7 @@ impl Control {
             Request::Console
             | Request::Screen
             | Request::Inside
+            | Request::Crash { .. }
             | Request::Disks { .. }
             | Request::Medium { .. }
             | Request::AddDisk { .. }
@@ -134,6 +145,7 @@ impl Control {
                     inner.remote.clone()
                 };
                 remote.turn_off();
+                self.let_go(Outcome::Stopped);
                 return Reply::Done;
             }
             Request::ShutDown { .. } => Action::ShutDown,
@@ -161,7 +173,9 @@ impl Control {
             }
             Request::Reset => {
                 self.paused(false);
-                remote.reset();
+                if !self.let_go(Outcome::Reset) {
+                    remote.reset();
+                }
             }
             // Said before it is done: a machine that comes after a reset meanwhile begins paused.
             Request::Pause => {
@@ -173,6 +187,9 @@ impl Control {
                 self.paused(true);
             }
             Request::Resume => {
+                if let Some(refused) = self.resumed() {
+                    return refused;
+                }
                 remote.resume();
                 self.paused(false);
             }
@@ -181,7 +198,7 @@ impl Control {
         Reply::Done
     }
 
-    fn paused(&self, paused: bool) {
+    pub(super) fn paused(&self, paused: bool) {
         self.lock().paused = paused;
         let directory = self.directory.clone();
         self.broker.ask(move || Run::note_paused(&directory, paused));
@@ -223,6 +240,7 @@ impl Control {
             worlds: worlds.or((!self.nested).then_some(0)),
             limits: self.limits.as_ref().map(|limits| limits.describe()),
             resets: inner.resets,
+            crashed: inner.crashed.clone(),
             console_bytes: self.console.written(),
             viewers: self.console.viewers(),
             jail: self.jail.clone(),

@@ -4,6 +4,7 @@ use super::*;
 use crate::guid::Guid;
 use crate::scratch::Scratch;
 use crate::state::State;
+use crate::store::config::AutomaticCrash;
 use crate::store::run::Kept;
 use crate::store::{Config, Run, Store, WorkerLock};
 use std::io::{Read, Write};
@@ -141,6 +142,47 @@ fn a_triple_fault_is_a_reset() {
         std::thread::sleep(Duration::from_millis(2));
     }
     assert_eq!(running.state(), State::Running);
+}
+
+/// With a guest that has had a triple fault.
+fn crashed(action: AutomaticCrash) -> Running {
+    let running = Running::new();
+    assert_eq!(running.ask(&Request::Crash { action }), Reply::Done);
+    let (_, mut keys) = Client::connect(&running.directory()).unwrap().console().unwrap();
+    keys.write_all(b"!").unwrap();
+    running
+}
+
+#[test]
+fn a_crashed_guest_is_held_until_it_is_reset() {
+    let running = crashed(AutomaticCrash::Pause);
+    let status = || Client::connect(&running.directory()).unwrap().status().unwrap();
+    while status().state != State::Paused {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert!(status().crashed.unwrap().contains("triple fault: rip 0"));
+    assert!(matches!(running.ask(&Request::Resume), Reply::Error(why) if why.contains("Restart-VM")));
+    assert_eq!(running.ask(&Request::Reset), Reply::Done);
+    while status().resets == 0 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    assert_eq!((status().state, status().crashed), (State::Running, None));
+}
+
+#[test]
+fn a_crashed_guest_that_is_held_is_turned_off_in_order() {
+    let running = crashed(AutomaticCrash::Pause);
+    while running.state() != State::Paused {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    running.ask(&Request::TurnOff);
+    assert!(running.wait().clean);
+}
+
+#[test]
+fn a_crash_is_the_end_where_that_is_asked_for() {
+    let run = crashed(AutomaticCrash::TurnOff).wait();
+    assert!(!run.clean && run.reason.unwrap().contains("triple fault: rip 0"));
 }
 
 fn read(from: &mut impl Read, count: usize) -> String {

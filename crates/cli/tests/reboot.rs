@@ -1,0 +1,75 @@
+//! What becomes of a machine that is started with a kernel when its guest resets it or crashes: Debian's Linux by every way that it
+//! has.
+
+mod home;
+mod viewer;
+
+use home::Home;
+use std::time::{Duration, Instant};
+use viewer::{Console, PATIENCE};
+
+impl Home {
+    fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(&[&["vm"], arguments].concat());
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {told}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+    fn property(&self, name: &str) -> String {
+        let text = self.ok(&["show", "pc", "--json"]);
+        let records: serde_json::Value = serde_json::from_str(&text).unwrap();
+        records[0][name].as_str().unwrap_or_default().to_owned()
+    }
+    fn wait_for(&self, state: &str) {
+        let since = Instant::now();
+        while self.property("State") != state {
+            assert!(since.elapsed() < PATIENCE, "it stays {}", self.property("State"));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Once it has started again, its viewers are still there.
+fn reboots(home: &Home, console: &mut Console, line: &str) {
+    console.type_in(line);
+    console.until("built-in shell");
+    assert_eq!(home.property("State"), "Running", "{line}");
+}
+
+fn machine(home: &Home, command_line: &str) -> Console {
+    home.ok(&["create", "pc", "--memory", "512M", "--engine", "soft", "--command-line", command_line]);
+    home.ok(&["start", "pc"]);
+    let console = home.console("pc");
+    console.until("built-in shell");
+    console
+}
+
+#[test]
+fn a_machine_that_is_reset_in_any_way_stays_running() {
+    let home = Home::new("ways");
+    let mut console = machine(&home, "panic=1");
+    // By ACPI's reset register, which is port CF9h; by a panic; and from outside.
+    reboots(&home, &mut console, "reboot -f");
+    reboots(&home, &mut console, "echo c > /proc/sysrq-trigger");
+    console.type_in("");
+    home.ok(&["restart", "pc", "--force"]);
+    console.until("built-in shell");
+    assert_eq!(home.property("State"), "Running");
+}
+
+#[test]
+fn a_triple_fault_does_what_the_crash_action_says() {
+    let home = Home::new("triple");
+    let mut console = machine(&home, "reboot=t");
+    reboots(&home, &mut console, "reboot -f");
+    home.ok(&["set", "pc", "--automatic-crash", "Pause"]);
+    console.type_in("reboot -f");
+    home.wait_for("Paused");
+    assert!(home.property("Status").starts_with("Crashed: the guest shut down by a triple fault"));
+    home.ok(&["restart", "pc", "--force"]);
+    console.until("built-in shell");
+    home.ok(&["set", "pc", "--automatic-crash", "TurnOff"]);
+    console.type_in("reboot -f");
+    home.wait_for("Off");
+    assert!(home.property("EndReason").contains("triple fault"));
+}
