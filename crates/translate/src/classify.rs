@@ -94,8 +94,8 @@ pub fn classify(insn: &Instruction, info: &InstructionInfo, key: Key, env: &Env)
 }
 
 /// 0F 0D and 0F 18 to 0F 1F: hints, which do nothing where the processor does not know them (APM vol. 3, "NOP" and opcode map,
-/// table A-3). AMD's 0F 0D is for memory only. What these opcodes stand for in processors with CET, MPX or CLDEMOTE starts as a
-/// hint, too, and no guest has those.
+/// table A-3). What these opcodes stand for in processors with CET, MPX or CLDEMOTE starts as a hint, too, and no guest has those.
+/// 0F 0D of a register is left to the host: undefined for AMD's processors, and nothing for Intel's.
 fn hint(insn: &Instruction) -> Option<Class> {
     use Mnemonic::*;
     let prefetch_of_a_register = matches!(
@@ -103,7 +103,7 @@ fn hint(insn: &Instruction) -> Option<Class> {
         Code::Reservednop_rm16_r16_0F0D | Code::Reservednop_rm32_r32_0F0D | Code::Reservednop_rm64_r64_0F0D
     ) && insn.op0_kind() == OpKind::Register;
     match insn.mnemonic() {
-        Reservednop if prefetch_of_a_register => Some(Class::Raise(vector::UD)),
+        Reservednop if prefetch_of_a_register => None,
         Reservednop | Nop | Prefetch | Prefetchw => Some(Class::Nothing),
         _ => None,
     }

@@ -159,7 +159,7 @@ const OURS: [Row; 1] = [(
 )];
 
 /// Where silicon is Intel's and the guest's processor AMD's.
-const INTEL: [Row; 16] = [
+const INTEL: [Row; 15] = [
     ("a near branch of 64-bit code ignores an operand-size prefix on Intel's", |m| {
         use FlowControl::*;
         let near = |i: &Instruction| {
@@ -170,11 +170,6 @@ const INTEL: [Row; 16] = [
         };
         let short = |i: &Instruction| near(i) && m.case.bits == 64 && m.operand_size_prefix(i);
         m.has(short)
-    }),
-    ("0F 0D of a register is a no-op on Intel's", |m| {
-        let hint =
-            |i: &Instruction| i.mnemonic() == Mnemonic::Reservednop || i.mnemonic() == Mnemonic::Prefetchw;
-        m.soft_vector() == Some(6) && m.at_soft_end(hint)
     }),
     ("SYSENTER is there in long mode on Intel's", |m| {
         m.soft_vector() == Some(6) && m.at_soft_end(|i| i.mnemonic() == Mnemonic::Sysenter)
