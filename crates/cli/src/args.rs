@@ -123,8 +123,9 @@ pub struct RunArgs {
     /// With --image or --xen: run this shell command instead of a shell.
     #[arg(long, value_name = "COMMAND", requires = "system")]
     pub exec: Option<String>,
-    /// Start with firmware, which loads from a disk: `bios` is Debian's SeaBIOS, `uefi` its OVMF; or a file with a BIOS image.
-    #[arg(long, value_name = "bios|uefi|FILE", conflicts_with_all = ["kernel", "image", "initrd", "append"])]
+    /// Start with firmware, which loads from a disk, or the kernel: `bios` is Debian's SeaBIOS, `uefi` its OVMF; or a file with a
+    /// BIOS image.
+    #[arg(long, value_name = "bios|uefi|FILE", conflicts_with = "image")]
     pub firmware: Option<PathBuf>,
     /// Where UEFI keeps its variables; made if it is not there. Without it they are lost at the end.
     #[arg(long, value_name = "FILE", requires = "firmware")]

@@ -34,7 +34,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 fn start(args: &RunArgs) -> Result<ExitCode> {
     facts::require_v3()?;
     // A pipe may keep us waiting: until then signals end the process.
-    let spec = spec(args)?.settled()?;
+    let spec = with_firmware_it_needs(spec(args)?.settled()?)?;
     sys::hold_ending_signals();
     let gone = Gone::default();
     let vm = Vm::new(spec.clone(), endpoints(args, &gone))?;
@@ -120,9 +120,17 @@ impl Current {
 
 fn spec(args: &RunArgs) -> Result<Spec> {
     let mut spec = match (&args.firmware, &args.kernel) {
-        (Some(firmware), _) => Spec::with_firmware(self::firmware(firmware, args)?),
-        (None, Some(kernel)) => {
+        (Some(firmware), None) => {
+            let alone = args.initrd.is_none() && args.append.is_empty();
+            anyhow::ensure!(
+                alone,
+                "--initrd and --append are for a kernel, and firmware has none: add --kernel"
+            );
+            Spec::with_firmware(self::firmware(firmware, args)?)
+        }
+        (firmware, Some(kernel)) => {
             let mut spec = Spec::new(kernel.as_path());
+            spec.firmware = firmware.as_deref().map(|name| self::firmware(name, args)).transpose()?;
             spec.initrd = args.initrd.as_deref().map(Source::from);
             spec.modules = args.module.iter().map(|module| ModuleSpec::parse(module)).collect();
             spec.protocol = args.protocol.as_deref().map(str::parse).transpose()?;
@@ -146,6 +154,14 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     spec.test_devices = args.test_devices;
     spec.options = args.options.clone();
     spec.on_thread = ireko_jail::thread::confining();
+    Ok(spec)
+}
+
+/// The oldest kernels are started by a BIOS.
+fn with_firmware_it_needs(mut spec: Spec) -> Result<Spec> {
+    if spec.firmware.is_none() && spec.needs_bios()? {
+        spec.firmware = Some(image::firmware::bios(&Progress::new())?);
+    }
     Ok(spec)
 }
 

@@ -20,6 +20,14 @@ pub enum MachineError {
         "the kernel `{name}` cannot be started by the protocol {wanted}; leave --protocol out to have it started as it can be"
     )]
     ProtocolMissing { name: String, wanted: crate::image::Protocol },
+    #[error(
+        "the kernel `{name}` starts in real mode and asks a BIOS for what it needs; start it with `ireko run`, which gives it one, or use --firmware bios"
+    )]
+    NeedsBios { name: String },
+    #[error(
+        "firmware cannot start `{name}`, which is {found}; give it a Linux bzImage, or leave the firmware out"
+    )]
+    NotForFirmware { name: String, found: String },
     #[error("there is no boot protocol `{0}`; protocols are linux, pvh, multiboot and multiboot2")]
     UnknownProtocol(String),
     #[error(

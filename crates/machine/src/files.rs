@@ -1,7 +1,7 @@
 //! The files of a VM, read and checked before anything is made: what its first processor starts with.
 
 use crate::boot::{self, Module, Payload};
-use crate::firmware::{Bios, Uefi};
+use crate::firmware::{Bios, Items, Loadable, Uefi};
 use crate::image::{Image, Protocol, gzip};
 use crate::layout::{self, Board, Layout};
 use crate::{Firmware, MachineError, ModuleSpec, Source, Spec, acpi, pirq, smbios};
@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 pub enum Files {
     Kernel(Kernel),
-    Bios(Bios),
-    Uefi(Uefi),
+    /// With a kernel, firmware starts that.
+    Bios(Bios, Option<Loadable>),
+    Uefi(Uefi, Option<Loadable>),
 }
 
 /// A kernel and what is loaded beside it.
@@ -63,10 +64,12 @@ fn module<'a>(spec: &'a ModuleSpec, data: &'a [u8]) -> Module<'a> {
 impl Files {
     pub fn read(spec: &Spec) -> Result<Self, MachineError> {
         match (&spec.firmware, &spec.kernel) {
-            (Some(Firmware::Bios { image, video }), _) => Ok(Self::Bios(Bios::read(image, video.as_ref())?)),
+            (Some(Firmware::Bios { image, video }), _) => {
+                Ok(Self::Bios(Bios::read(image, video.as_ref())?, Loadable::read(spec)?))
+            }
             (Some(Firmware::Uefi { code, variables }), _) => {
                 Uefi::check_memory(spec.memory)?;
-                Ok(Self::Uefi(Uefi::read(code, variables)?))
+                Ok(Self::Uefi(Uefi::read(code, variables)?, Loadable::read(spec)?))
             }
             (None, Some(source)) => Ok(Self::Kernel(Kernel::read(source, spec)?)),
             (None, None) => Err(MachineError::NothingToStart),
@@ -77,8 +80,8 @@ impl Files {
     pub fn layout(&self, layout: Layout) -> Layout {
         match self {
             Self::Kernel(_) => layout,
-            Self::Bios(bios) => layout.with_firmware(Board::I440fx, bios.size()),
-            Self::Uefi(uefi) => layout.with_firmware(Board::Q35, uefi.size()),
+            Self::Bios(bios, _) => layout.with_firmware(Board::I440fx, bios.size()),
+            Self::Uefi(uefi, _) => layout.with_firmware(Board::Q35, uefi.size()),
         }
     }
 
@@ -86,11 +89,11 @@ impl Files {
     pub fn load(&self, memory: &Memory, layout: &Layout, spec: &Spec) -> Result<CpuState, MachineError> {
         match self {
             Self::Kernel(kernel) => kernel.load(memory, layout, spec),
-            Self::Bios(bios) => {
+            Self::Bios(bios, _) => {
                 bios.load(memory)?;
                 Ok(CpuState::reset())
             }
-            Self::Uefi(uefi) => {
+            Self::Uefi(uefi, _) => {
                 uefi.load(memory)?;
                 Ok(CpuState::reset())
             }
@@ -106,15 +109,25 @@ impl Files {
         }
     }
 
+    /// What firmware is told of the kernel that it is to start.
+    pub fn for_firmware(&self, layout: &Layout) -> Result<Items, MachineError> {
+        let items = match self {
+            Self::Kernel(_) => None,
+            Self::Bios(_, kernel) => kernel.as_ref().map(|kernel| kernel.for_bios(layout)).transpose()?,
+            Self::Uefi(_, kernel) => kernel.as_ref().map(Loadable::for_uefi).transpose()?,
+        };
+        Ok(items.unwrap_or_default())
+    }
+
     /// The display's BIOS, which firmware runs.
     pub fn video(&self) -> Option<&[u8]> {
-        if let Self::Bios(bios) = self { bios.video() } else { None }
+        if let Self::Bios(bios, _) = self { bios.video() } else { None }
     }
 
     /// The flash memory that the machine has beside RAM, and where.
     pub fn flash(&self, first: &OnThread) -> Result<Option<(Flash, u64)>, MachineError> {
         match self {
-            Self::Uefi(uefi) => uefi.flash(first).map(Some),
+            Self::Uefi(uefi, _) => uefi.flash(first).map(Some),
             _ => Ok(None),
         }
     }

@@ -90,7 +90,9 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
     }
     if around.spec.test_devices || around.spec.firmware.is_some() {
         let disks = storage::boot_paths(around.spec, around.layout.board);
-        let fw_cfg = firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks, files.video());
+        let kernel = files.for_firmware(around.layout)?;
+        let fw_cfg =
+            firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks, files.video(), kernel);
         bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
     }
     if let Some((flash, place)) = files.flash(&around.spec.on_thread)? {

@@ -1,7 +1,7 @@
 //! What a VM is made from.
 
 use crate::MachineError;
-use crate::image::Protocol;
+use crate::image::{Protocol, gzip, real_mode};
 use ireko_vmcore::{Changes, CpuModel, OnThread, Port, Throttle};
 use std::fs::File;
 use std::io::Read;
@@ -364,9 +364,8 @@ pub struct Spec {
     /// Where it is given: memory can be taken back and given again while the VM runs, up to so many bytes in all.
     pub most_memory: Option<u64>,
     pub vcpus: u32,
-    /// Started directly: the fast path, without firmware.
+    /// Started directly: the fast path, without firmware; with firmware, it starts the kernel.
     pub kernel: Option<Source>,
-    /// Instead of a kernel.
     pub firmware: Option<Firmware>,
     /// By which the kernel is started, if it can be by several.
     pub protocol: Option<Protocol>,
@@ -419,6 +418,15 @@ impl Spec {
         let modules = self.modules.into_iter().map(module).collect::<Result<_, MachineError>>()?;
         let disks = self.disks.into_iter().map(DiskSpec::open).collect::<Result<_, _>>()?;
         Ok(Self { kernel, initrd, modules, disks, ..self })
+    }
+
+    /// Whether the kernel can be started by a BIOS only.
+    pub fn needs_bios(&self) -> Result<bool, MachineError> {
+        let Some(kernel) = &self.kernel else { return Ok(false) };
+        let bytes = kernel.read("kernel", self.memory)?;
+        let packed =
+            gzip::is(&bytes).then(|| gzip::unpack(&kernel.name(), &bytes, self.memory)).transpose()?;
+        Ok(real_mode::is(packed.as_deref().unwrap_or(&bytes)))
     }
 
     fn without_kernel() -> Self {

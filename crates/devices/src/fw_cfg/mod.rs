@@ -1,5 +1,6 @@
 //! fw_cfg: named and numbered items that the machine gives to firmware, byte by byte or by DMA. Nothing can be written.
 
+pub mod key;
 mod regs;
 #[cfg(test)]
 mod tests;
@@ -47,6 +48,11 @@ impl FwCfg {
         self.items.insert(KEY_FIRST_FILE + self.names.len() as u16, data);
         self.names.push(name.to_owned());
         self.list();
+    }
+
+    /// Adds an item whose number everybody knows.
+    pub fn add_item(&mut self, key: u16, data: Vec<u8>) {
+        self.items.insert(key & KEY_BITS, data);
     }
 
     /// Writes the directory anew: a count, then size, key and name of each file, big endian.

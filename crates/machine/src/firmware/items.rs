@@ -1,6 +1,7 @@
 //! What firmware reads by fw_cfg.
 
-use super::loader;
+use super::kernel::Items;
+use super::{loader, option_rom};
 use crate::layout::{E820, Layout};
 use crate::{Spec, smbios};
 use ireko_devices::FwCfg;
@@ -16,14 +17,17 @@ const STAY: u32 = u32::MAX;
 const VIDEO: &str = "pci1234,1111.rom";
 
 /// fw_cfg with everything that describes this machine. `disks` are their names to firmware, in the order of booting; `video` is
-/// the display's BIOS.
+/// the display's BIOS; `kernel` is booted before them.
 pub fn fw_cfg(
     spec: &Spec,
     layout: &Layout,
     memory: &Arc<Memory>,
     disks: &[String],
     video: Option<&[u8]>,
+    kernel: Items,
 ) -> FwCfg {
+    let rom = kernel.option_rom.iter().map(|_| option_rom::BOOT_PATH);
+    let order: Vec<_> = rom.chain(disks.iter().map(String::as_str)).collect();
     let mut fw_cfg = FwCfg::new(spec.vcpus as u16, layout.memory(), memory.clone());
     let acpi = loader::files(layout, spec.vcpus);
     let (anchor, structures) = smbios::for_firmware(&spec.smbios);
@@ -36,13 +40,17 @@ pub fn fw_cfg(
         ("etc/smbios/smbios-tables", structures),
         ("etc/sercon-port", TEXT_PORT.to_le_bytes().to_vec()),
         ("etc/boot-fail-wait", STAY.to_le_bytes().to_vec()),
-        ("bootorder", boot_order(disks)),
+        ("bootorder", boot_order(&order)),
     ] {
         fw_cfg.add_file(name, data);
     }
     if let Some(video) = video.filter(|_| layout.display) {
         fw_cfg.add_file(VIDEO, video.to_vec());
     }
+    if let Some(rom) = kernel.option_rom {
+        fw_cfg.add_file(option_rom::FILE, rom);
+    }
+    kernel.numbered.into_iter().for_each(|(key, data)| fw_cfg.add_item(key, data));
     fw_cfg
 }
 
@@ -51,8 +59,8 @@ fn e820(entry: &E820) -> Vec<u8> {
 }
 
 /// Open Firmware's paths, a line each (SeaBIOS, `Runtime_config`).
-fn boot_order(disks: &[String]) -> Vec<u8> {
-    let lines: String = disks.iter().map(|name| format!("{name}\n")).collect();
+fn boot_order(names: &[&str]) -> Vec<u8> {
+    let lines: String = names.iter().map(|name| format!("{name}\n")).collect();
     lines.into_bytes().into_iter().chain([0]).collect()
 }
 
@@ -62,6 +70,6 @@ mod tests {
 
     #[test]
     fn the_boot_order_has_a_line_for_each_disk() {
-        assert_eq!(boot_order(&["/a".into(), "/b".into()]), b"/a\n/b\n\0");
+        assert_eq!(boot_order(&["/a", "/b"]), b"/a\n/b\n\0");
     }
 }

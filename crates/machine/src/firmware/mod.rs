@@ -1,10 +1,13 @@
 //! Firmware: its image in memory, and what it is told about the machine.
 
 mod items;
+mod kernel;
 mod loader;
+mod option_rom;
 mod uefi;
 
 pub use items::fw_cfg;
+pub use kernel::{Items, Loadable};
 pub use uefi::Uefi;
 
 use crate::layout::{BIOS_SHADOW, FIRMWARE_END};

@@ -12,7 +12,13 @@ pub(crate) mod field {
     pub const JUMP_OFFSET: usize = 0x201;
     pub const HEADER: usize = 0x202;
     pub const VERSION: usize = 0x206;
+    pub const TYPE_OF_LOADER: usize = 0x210;
     pub const LOADFLAGS: usize = 0x211;
+    pub const SETUP_MOVE_SIZE: usize = 0x212;
+    pub const RAMDISK_IMAGE: usize = 0x218;
+    pub const RAMDISK_SIZE: usize = 0x21c;
+    pub const HEAP_END_PTR: usize = 0x224;
+    pub const CMD_LINE_PTR: usize = 0x228;
     pub const INITRD_ADDR_MAX: usize = 0x22c;
     pub const XLOADFLAGS: usize = 0x236;
     pub const CMDLINE_SIZE: usize = 0x238;
@@ -32,6 +38,12 @@ const LEAST_VERSION: u16 = 0x20c;
 
 pub fn is(bytes: &[u8]) -> bool {
     u32_at(bytes, field::HEADER) == Some(HDRS) && u16_at(bytes, field::BOOT_FLAG) == Some(0xaa55)
+}
+
+/// Whether a bzImage has entries for loaders that know no BIOS.
+pub fn is_recent(bytes: &[u8]) -> bool {
+    u16_at(bytes, field::VERSION).is_some_and(|version| version >= LEAST_VERSION)
+        && u8_at(bytes, field::LOADFLAGS).is_some_and(|flags| flags & LOADED_HIGH != 0)
 }
 
 #[derive(Debug)]
@@ -55,12 +67,10 @@ impl BzImage {
         let short = |needs: u64| MachineError::CutShort { name: name.into(), has, needs };
         let bad = |why: &str| MachineError::BadKernel { name: name.into(), why: why.into() };
         let header_missing = || short(0x268);
-        let version = u16_at(bytes, field::VERSION).ok_or_else(header_missing)?;
         let flags = u16_at(bytes, field::XLOADFLAGS).ok_or_else(header_missing)?;
         let init_size = u32_at(bytes, field::INIT_SIZE).ok_or_else(header_missing)?;
-        let loadflags = u8_at(bytes, field::LOADFLAGS).ok_or_else(header_missing)?;
-        if version < LEAST_VERSION || loadflags & LOADED_HIGH == 0 {
-            return Err(bad("its boot protocol is older than 2.12 (Linux 3.8)"));
+        if !is_recent(bytes) {
+            return Err(MachineError::NeedsBios { name: name.into() });
         }
         let header = Self::header(bytes).ok_or_else(header_missing)?;
         // Zero sectors mean four, for very old kernels.
@@ -170,7 +180,7 @@ mod tests {
     fn an_old_protocol_is_refused() {
         let mut bytes = sample();
         bytes[field::VERSION] = 0;
-        assert!(BzImage::parse("k", &bytes).unwrap_err().to_string().contains("older than 2.12"));
+        assert!(BzImage::parse("k", &bytes).unwrap_err().to_string().contains("starts in real mode"));
     }
 
     #[test]

@@ -7,6 +7,7 @@ pub mod foreign;
 pub mod gzip;
 pub mod multiboot;
 pub mod multiboot2;
+pub mod real_mode;
 
 use crate::MachineError;
 use bzimage::BzImage;
@@ -201,6 +202,7 @@ mod tests {
             };
             bytes.truncate(1 << 16);
             let protocols = PROTOCOLS.map(|(_, protocol)| Some(protocol));
+            drop(real_mode::RealMode::parse("x", &bytes));
             for image in protocols.into_iter().chain([None]).flat_map(|p| Image::parse("x", &bytes, p)) {
                 let end = image.end();
                 let inside = |piece: &Piece| piece.data.len() as u64 <= piece.size || end == 0;

@@ -1,0 +1,187 @@
+//! Kernels of every boot protocol, from Debian's packages: of 32 bits, of real mode, of PVH.
+
+mod home;
+mod packages;
+
+use home::Home;
+use packages::{Architecture, packages};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Runs until the guest ends; `timeout` ends what hangs. Gives what both said.
+fn run(arguments: &[&str]) -> String {
+    let mut command = Command::new("timeout");
+    command.arg("150").arg(env!("CARGO_BIN_EXE_ireko")).args(["run", "--engine", "soft", "--memory", "256M"]);
+    let output = command.args(arguments).stdin(Stdio::null()).output().unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    text(&output.stdout) + &text(&output.stderr)
+}
+
+fn string(path: &Path) -> String {
+    path.to_str().unwrap().to_owned()
+}
+
+/// A directory of the test's own.
+fn scratch(name: &str) -> Home {
+    let home = Home::new(name);
+    fs::create_dir_all(&home.0).unwrap();
+    home
+}
+
+fn write(home: &Home, name: &str, content: &[u8]) -> String {
+    let path = home.0.join(name);
+    fs::write(&path, content).unwrap();
+    string(&path)
+}
+
+/// An archive in which process 1 says what it runs on and turns the machine off (newc: driver-api/early-userspace/buffer-format).
+fn initramfs(busybox: &[u8]) -> Vec<u8> {
+    const SCRIPT: &[u8] =
+        b"#!/busybox sh\n/busybox echo user space on $(/busybox uname -m)\n/busybox poweroff -f\n";
+    let mut archive = Vec::new();
+    for (name, mode, data) in
+        [("init", 0o100_755, SCRIPT), ("busybox", 0o100_755, busybox), ("TRAILER!!!", 0, &[])]
+    {
+        let fields = [1, mode, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
+        archive.extend(b"070701");
+        archive.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
+        archive.extend(name.bytes().chain([0]));
+        archive.resize(archive.len().next_multiple_of(4), 0);
+        archive.extend(data);
+        archive.resize(archive.len().next_multiple_of(4), 0);
+    }
+    archive
+}
+
+/// The file of a directory whose name begins so.
+fn file(directory: &Path, start: &str) -> PathBuf {
+    let named = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(start);
+    fs::read_dir(directory)
+        .unwrap()
+        .flatten()
+        .find(named)
+        .unwrap_or_else(|| panic!("no {start} in {directory:?}"))
+        .path()
+}
+
+fn of_32_bits() -> (String, Vec<u8>) {
+    let files = packages("kernel-32", Architecture::I386, &["linux-image-686-pae", "busybox-static"]);
+    (string(&file(&files.join("boot"), "vmlinuz-")), fs::read(files.join("bin/busybox")).unwrap())
+}
+
+#[test]
+fn debians_32_bit_kernel_starts_at_its_32_bit_entry_and_by_seabios() {
+    let home = scratch("kernel-32");
+    let (kernel, busybox) = of_32_bits();
+    let initrd = write(&home, "initramfs", &initramfs(&busybox));
+    let common = ["--kernel", &kernel, "--initrd", &initrd, "--append", "console=ttyS0 quiet panic=-1"];
+    for firmware in [&[][..], &["--firmware", "bios", "--display", "none"]] {
+        let said = run(&[&common[..], firmware].concat());
+        assert!(said.contains("user space on i686"), "{firmware:?}: {said}");
+    }
+}
+
+/// Its decompressed kernel has the note of PVH; it comes up to where it wants a root file system.
+#[test]
+fn debians_vmlinux_starts_by_pvh_and_by_linuxs_own_protocol() {
+    let home = scratch("vmlinux");
+    let parts = string(&home.0);
+    assert!(home.run(&["image", "--xen", "--write", &parts]).status.success());
+    let kernel = write(&home, "vmlinux", &vmlinux(&home, &fs::read(home.0.join("vmlinuz")).unwrap()));
+    for protocol in ["pvh", "linux"] {
+        let arguments =
+            ["--kernel", &kernel, "--protocol", protocol, "--append", "console=ttyS0 panic=-1 debug"];
+        let said = run(&arguments);
+        assert!(said.contains("Unable to mount root fs"), "{protocol}: {said}");
+    }
+}
+
+/// The content of a bzImage, which Debian packs by xz but for the cloud (boot protocol, payload_offset and payload_length).
+fn vmlinux(home: &Home, image: &[u8]) -> Vec<u8> {
+    let field = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().unwrap()) as usize;
+    let start = (usize::from(image[0x1f1]) + 1) * 512 + field(0x248);
+    let packed = write(home, "vmlinux.xz", &image[start..start + field(0x24c)]);
+    let unpacked = Command::new("xz").args(["-dc", "--single-stream", &packed]).output().unwrap();
+    assert!(unpacked.stdout.starts_with(b"\x7fELF"), "{}", String::from_utf8_lossy(&unpacked.stderr));
+    unpacked.stdout
+}
+
+#[test]
+fn ipxe_starts_in_real_mode_and_runs_the_script_that_is_its_initrd() {
+    let home = scratch("ipxe");
+    let files = packages("ipxe", Architecture::Amd64, &["ipxe"]);
+    let script = write(&home, "script", b"#!ipxe\necho hello from the script.\nreboot\n");
+    let said = run(&["--kernel", &string(&files.join("boot/ipxe.lkrn")), "--initrd", &script]);
+    assert!(said.contains("iPXE initialising devices...ok"), "{said}");
+    assert!(said.contains("hello from the script") && said.contains("the guest asked for a reset"), "{said}");
+}
+
+#[test]
+fn memdisk_boots_the_floppy_that_is_its_initrd() {
+    const FLOPPY: usize = 1440 << 10;
+    let home = scratch("memdisk");
+    let files = packages("memdisk", Architecture::Amd64, &["syslinux-common"]);
+    // SeaBIOS holds the last character back. mov si,7c20h; next: lodsb; test al,al; jz off; mov ah,0eh; mov bx,7; int 10h; jmp next
+    // off: mov al,0feh; out 64h,al; hlt
+    let mut floppy = vec![
+        0xbe, 0x20, 0x7c, 0xac, 0x84, 0xc0, 0x74, 0x09, 0xb4, 0x0e, 0xbb, 0x07, 0x00, 0xcd, 0x10, 0xeb, 0xf2,
+        0xb0, 0xfe, 0xe6, 0x64, 0xf4,
+    ];
+    floppy.resize(0x20, 0);
+    floppy.extend(b"booted from memory.\0");
+    floppy.resize(510, 0);
+    floppy.extend([0x55, 0xaa]);
+    floppy.resize(FLOPPY, 0);
+    let floppy = write(&home, "floppy", &floppy);
+    let kernel = string(&files.join("usr/lib/syslinux/memdisk"));
+    let said = run(&["--kernel", &kernel, "--initrd", &floppy, "--append", "floppy"]);
+    assert!(said.contains("Disk is fd0, 1440 K"), "{said}");
+    assert!(said.contains("booted from memory"), "{said}");
+}
+
+#[test]
+fn ovmf_starts_a_kernel_by_its_stub() {
+    let home = scratch("stub");
+    let parts = string(&home.0);
+    assert!(home.run(&["image", "--write", &parts]).status.success());
+    let kernel = string(&home.0.join("vmlinuz"));
+    let said = run(&[
+        "--firmware",
+        "uefi",
+        "--reboot",
+        "exit",
+        "--kernel",
+        &kernel,
+        "--append",
+        "console=ttyS0 panic=-1",
+    ]);
+    assert!(said.contains("efi: EFI v2"), "{said}");
+    assert!(said.contains("Unable to mount root fs"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_with_a_kernel_is_one_sentence() {
+    let home = scratch("wrong");
+    let gzip = write(&home, "gzip", &[0x1f, 0x8b, 8, 0, 0, 0]);
+    let text = write(&home, "text", b"no kernel\n");
+    let parts = string(&home.0);
+    assert!(home.run(&["image", "--write", &parts]).status.success());
+    let linux = string(&home.0.join("vmlinuz"));
+    for (arguments, sentence) in [
+        (&["--kernel", &gzip][..], "its gzip data is damaged"),
+        (&["--kernel", &text], "is not a kernel but text"),
+        (
+            &["--kernel", &linux, "--module", &format!("{text} a b")],
+            "modules are for multiboot and PVH, and --initrd for Linux",
+        ),
+        (&["--kernel", &linux, "--protocol", "multiboot2"], "cannot be started by the protocol multiboot2"),
+        (&["--kernel", &linux, "--protocol", "efi"], "there is no boot protocol `efi`"),
+        (&["--kernel", &linux, "--initrd", "/nowhere"], "the initrd `/nowhere` does not exist"),
+        (&["--firmware", "bios", "--append", "quiet"], "--append are for a kernel"),
+        (&["--firmware", "bios", "--kernel", &text], "firmware cannot start"),
+    ] {
+        let said = run(arguments);
+        assert!(said.contains(sentence) && said.trim().lines().count() == 1, "{arguments:?}: {said}");
+    }
+}
