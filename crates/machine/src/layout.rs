@@ -89,6 +89,8 @@ pub struct Layout {
     pub display: bool,
     /// Disks may come and go.
     pub hot_plug: bool,
+    /// There is a second serial port.
+    pub second_serial: bool,
     /// Bytes of firmware below 4 GiB.
     pub firmware_size: u64,
     /// RAM from 0 to here.
@@ -119,6 +121,7 @@ impl Layout {
             board,
             display,
             hot_plug: false,
+            second_serial: false,
             firmware_size: 0,
             low_end,
             high_size: memory - low_end,
@@ -141,6 +144,11 @@ impl Layout {
     /// With slots whose disks may come and go, or without.
     pub fn with_hot_plug(self, hot_plug: bool) -> Self {
         Self { hot_plug, ..self }
+    }
+
+    /// With a second serial port, or without.
+    pub fn with_second_serial(self, second_serial: bool) -> Self {
+        Self { second_serial, ..self }
     }
 
     /// Whether there are keyboard and mouse: on every board that firmware knows, and for a display.

@@ -38,6 +38,7 @@ pub struct Surroundings<'a> {
 pub struct Platform {
     pub bus: Arc<SystemBus>,
     pub serial: Arc<Mutex<Serial>>,
+    pub second: Option<Arc<Mutex<Serial>>>,
     pub acpi: AcpiPm,
     pub rtc: Rtc,
     pub console: Option<ConsoleInput>,
@@ -77,6 +78,13 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
     bus.connect_x87_error(wire(13));
     let serial = shared(Serial::new(endpoints.serial, wire(4)));
     bus.add(serial.clone(), &serial::PLACES)?;
+    let second = around.spec.second_serial.then(|| {
+        let output = endpoints.second.unwrap_or_else(|| Box::new(std::io::sink()));
+        shared(Serial::new(output, wire(3)))
+    });
+    if let Some(second) = &second {
+        bus.add(second.clone(), &[serial::COM2])?;
+    }
     let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
     let rtc = add_clock(around, &mut bus, &wire, &acpi)?;
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
@@ -102,7 +110,7 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
         bus.add(shared(DebugPort::new(output)), &debug_port::PLACES)?;
     }
     let bus = Arc::new(bus);
-    Ok(Platform { bus, serial, acpi, rtc, console, screen, keyboard, memory, threads, drives })
+    Ok(Platform { bus, serial, second, acpi, rtc, console, screen, keyboard, memory, threads, drives })
 }
 
 /// PIC, IOAPIC and PIT, unless the engine has them; and the wires to them.

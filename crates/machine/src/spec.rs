@@ -389,6 +389,8 @@ pub struct Spec {
     pub test_devices: bool,
     /// A display, keyboard and mouse.
     pub display: bool,
+    /// COM2 beside COM1.
+    pub second_serial: bool,
     /// A virtio console beside the serial one.
     pub virtio_console: bool,
     pub smbios: Smbios,
@@ -449,6 +451,7 @@ impl Spec {
             cpu: None,
             test_devices: false,
             display: false,
+            second_serial: false,
             virtio_console: false,
             smbios: Smbios::default(),
             options: Vec::new(),

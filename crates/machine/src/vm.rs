@@ -26,6 +26,8 @@ use std::time::Duration;
 pub struct Endpoints {
     /// COM1.
     pub serial: Box<dyn Write + Send>,
+    /// COM2, if the spec asks for it.
+    pub second: Option<Box<dyn Write + Send>>,
     /// The virtio console, if the spec asks for one.
     pub console: Option<Box<dyn Write + Send>>,
     /// What firmware writes to its debug port; without it there is no such port.
@@ -34,7 +36,7 @@ pub struct Endpoints {
 
 impl Endpoints {
     pub fn serial(output: impl Write + Send + 'static) -> Self {
-        Self { serial: Box::new(output), console: None, firmware_debug: None }
+        Self { serial: Box::new(output), second: None, console: None, firmware_debug: None }
     }
 }
 
@@ -135,6 +137,7 @@ impl Vm {
         Handle {
             ending: self.ending.clone(),
             serial: self.platform.serial.clone(),
+            second: self.platform.second.clone(),
             console: self.platform.console.clone(),
             screen: self.platform.screen.clone(),
             keyboard: self.platform.keyboard.clone(),
@@ -230,6 +233,7 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 fn memory_layout(spec: &Spec, files: &Files) -> Result<Layout, MachineError> {
     let layout =
         files.layout(Layout::new(spec.memory)?).with_display(spec.display).with_hot_plug(spec.hot_plug);
+    let layout = layout.with_second_serial(spec.second_serial);
     Ok(layout.with_hot(spec.most_memory.map_or(0, |most| most.saturating_sub(spec.memory))))
 }
 
@@ -291,6 +295,7 @@ fn debug_exit(ending: &Ending) -> Arc<dyn Fn(u8) + Send + Sync> {
 pub struct Handle {
     ending: Ending,
     serial: Arc<Mutex<Serial>>,
+    second: Option<Arc<Mutex<Serial>>>,
     console: Option<ConsoleInput>,
     screen: Option<Screen>,
     keyboard: Option<I8042>,
@@ -363,6 +368,10 @@ impl Handle {
     }
     pub fn serial_input(&self, bytes: &[u8]) {
         lock(&self.serial).input(bytes);
+    }
+    /// To COM2, if it is there.
+    pub fn second_serial_input(&self, bytes: &[u8]) {
+        self.second.iter().for_each(|port| lock(port).input(bytes));
     }
     /// What the display shows; `None` where there is none.
     pub fn screen(&self) -> Option<&Screen> {

@@ -36,6 +36,8 @@ pub enum Kind {
     VMBootSource,
     VMFirmware,
     VMScreen,
+    VMComPort,
+    VMConsoleLog,
     VMNetworkAdapter,
     VMSwitch,
     NetAdapter,

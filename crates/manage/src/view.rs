@@ -44,7 +44,13 @@ pub fn columns(kind: Kind) -> &'static [Column] {
         Kind::NetAdapter => NET_ADAPTER,
         Kind::VMMeteringReport => METERING,
         Kind::NestedWorld => WORLD,
-        Kind::NetIPAddress | Kind::NetNat | Kind::NestedVmStatus | Kind::VMScreen | Kind::Custom => &[],
+        Kind::VMComPort => COM_PORT,
+        Kind::NetIPAddress
+        | Kind::NetNat
+        | Kind::NestedVmStatus
+        | Kind::VMScreen
+        | Kind::VMConsoleLog
+        | Kind::Custom => &[],
     }
 }
 
@@ -57,6 +63,7 @@ const VM: &[Column] = &[
     column("Status"),
     column("Version"),
 ];
+const COM_PORT: &[Column] = &[column("VMName"), column("Name"), column("Path")];
 const PROCESSOR: &[Column] = &[
     column("VMName"),
     column("Count"),

@@ -102,6 +102,7 @@ impl Levels {
         let endpoints = Endpoints {
             serial: Box::new(Listener::new(self.level, &sender)),
             console: Some(Box::new(Listener::new(self.level, &sender))),
+            second: None,
             firmware_debug: None,
         };
         let vm = Vm::on(self.chosen.clone(), spec, endpoints).map_err(|error| error.to_string())?;
@@ -169,7 +170,13 @@ pub struct Threads {
 struct Making(Arc<Levels>);
 
 impl Factory for Making {
-    fn make(&self, config: &Config, _: &DiskLocks, _: Console) -> Result<Box<dyn Machine>, String> {
+    fn make(
+        &self,
+        config: &Config,
+        _: &DiskLocks,
+        _: Console,
+        _: Option<Console>,
+    ) -> Result<Box<dyn Machine>, String> {
         Ok(Box::new(Level { vm: self.0.make(config)?, levels: self.0.clone() }))
     }
 }

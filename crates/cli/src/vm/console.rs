@@ -49,7 +49,7 @@ pub fn attach(host: &Host, name: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn find(host: &Host, name: &str) -> Result<Config> {
+pub fn find(host: &Host, name: &str) -> Result<Config> {
     let all = host.configs()?;
     match select::one_by_name(&all, name)?.as_slice() {
         [one] => Ok((*one).clone()),

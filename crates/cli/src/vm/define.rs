@@ -11,6 +11,7 @@ pub enum VmCommand {
     Operation(Box<Call>),
     /// Attach to the console of the VM of this name.
     Console(String),
+    Log(Log),
 }
 
 /// One operation with its arguments.
@@ -21,7 +22,16 @@ pub struct Call {
     pub json: bool,
 }
 
+/// What a VM has printed on its console.
+pub struct Log {
+    pub name: String,
+    pub follow: bool,
+    /// Only the last lines.
+    pub tail: Option<usize>,
+}
+
 const CONSOLE: &str = "console";
+const LOG: &str = "log";
 const JSON: &str = "json";
 
 impl Args for VmCommand {
@@ -36,11 +46,27 @@ impl Args for VmCommand {
             .arg(json.help("Print JSON."))
             .subcommands(verbs().map(|(operation, verb)| subcommand(operation, verb)))
             .subcommand(console)
+            .subcommand(log())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
         Self::augment_args(command)
     }
+}
+
+fn log() -> Command {
+    Command::new(LOG)
+        .about("Show what was printed on the console, also in earlier runs.")
+        .after_help("The cmdlet is Get-VMConsoleLog.")
+        .arg(Arg::new("Name").required(true).help("A name or id."))
+        .arg(Arg::new("Follow").long("follow").action(ArgAction::SetTrue).help("Go on with what comes."))
+        .arg(
+            Arg::new("Tail")
+                .long("tail")
+                .value_name("N")
+                .value_parser(clap::value_parser!(usize))
+                .help("Only so many lines, the last."),
+        )
 }
 
 fn verbs() -> impl Iterator<Item = (&'static Operation, &'static Verb)> {
@@ -96,6 +122,13 @@ impl FromArgMatches for VmCommand {
             .ok_or_else(|| Error::raw(ErrorKind::MissingSubcommand, "say what to do; see ireko vm --help"))?;
         if name == CONSOLE {
             return Ok(Self::Console(given.get_one::<String>("Name").cloned().unwrap_or_default()));
+        }
+        if name == LOG {
+            return Ok(Self::Log(Log {
+                name: given.get_one::<String>("Name").cloned().unwrap_or_default(),
+                follow: given.get_flag("Follow"),
+                tail: given.get_one::<usize>("Tail").copied(),
+            }));
         }
         let (operation, verb) = verbs()
             .find(|(_, verb)| verb.name == name)

@@ -2,6 +2,7 @@
 
 pub mod console;
 mod define;
+mod log;
 mod surface;
 mod worker;
 
@@ -36,6 +37,7 @@ pub fn run(command: &VmCommand) -> Result<ExitCode> {
     let host = host()?;
     let call = match command {
         VmCommand::Console(name) => return console::attach(&host, name),
+        VmCommand::Log(log) => return log::show(&host, log),
         VmCommand::Operation(call) => call,
     };
     let mut surface = TerminalSurface::default();

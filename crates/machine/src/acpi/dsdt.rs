@@ -30,6 +30,9 @@ pub fn table(layout: &Layout) -> Vec<u8> {
         hot_plug::add(&mut dsdt);
     }
     add_device(&mut dsdt, "COM1", vec![&name("PNP0501"), &ports_and_interrupt(0x3f8, 8, 4), &uid(1)]);
+    if layout.second_serial {
+        add_device(&mut dsdt, "COM2", vec![&name("PNP0501"), &ports_and_interrupt(0x2f8, 8, 3), &uid(2)]);
+    }
     add_device(&mut dsdt, "RTC_", vec![&name("PNP0B00"), &ports_and_interrupt(0x70, 2, 8)]);
     if layout.keyboard() {
         add_keyboard_and_mouse(&mut dsdt);

@@ -1,5 +1,6 @@
 //! The operations, each defined once.
 
+mod com;
 mod disk;
 mod drive;
 #[cfg(test)]
@@ -29,7 +30,7 @@ pub(crate) mod tests;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 16] = [
+static TABLES: [&[Operation]; 17] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -44,6 +45,7 @@ static TABLES: [&[Operation]; 16] = [
     metering::OPERATIONS,
     host::OPERATIONS,
     screen::OPERATIONS,
+    com::OPERATIONS,
     host_network::OPERATIONS,
     nat::OPERATIONS,
 ];

@@ -87,6 +87,9 @@ pub struct Config {
     pub automatic_stop: AutomaticStop,
     #[serde(default)]
     pub automatic_crash: AutomaticCrash,
+    /// Sockets of COM 1 and COM 2. COM 2 is there if it has one.
+    #[serde(default)]
+    pub com_ports: [Option<PathBuf>; 2],
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -367,6 +370,7 @@ impl Config {
             automatic_start_delay: 0,
             automatic_stop: AutomaticStop::default(),
             automatic_crash: AutomaticCrash::default(),
+            com_ports: [None, None],
         }
     }
 }

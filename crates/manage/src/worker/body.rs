@@ -1,6 +1,8 @@
 //! A worker's life: lock, machine, socket, handshake, run, and what it leaves.
 
+use super::com;
 use super::console::Console;
+use super::console_log::Log;
 use super::crash::{After, Held, after};
 use super::disks::DiskLocks;
 use super::ends::{self, NextSignal};
@@ -26,6 +28,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -78,6 +81,8 @@ struct Prepared {
     listener: UnixListener,
     /// Of viewers, where there is a screen.
     viewers: Option<UnixListener>,
+    /// Of serial ports that have sockets.
+    com_ports: [Option<UnixListener>; 2],
     // Dropped in this order: who sees the worker gone finds its disks free.
     _disks: Released,
     _lock: WorkerLock,
@@ -116,11 +121,13 @@ fn prepare(
         .then(|| listen(&directory, VNC))
         .transpose()
         .map_err(|error| format!("the screen's socket cannot be made: {error}"))?;
+    let com_ports = com_ports(&config)?;
     let (place, next_signal) = enter(store, &config, confinement, &lock, &listener)?;
     let broker = broker(&place)?;
     factory.moved(&place.store, &broker);
     let console = Console::default();
-    let machine = factory.make(&config, &files, console.clone())?;
+    let second = config.com_ports[1].is_some().then(Console::default);
+    let machine = factory.make(&config, &files, console.clone(), second.clone())?;
     let inner = Inner {
         remote: machine.remote(),
         engine: machine.engine(),
@@ -141,6 +148,7 @@ fn prepare(
     };
     let control = Arc::new(Control {
         console,
+        second,
         network: machine.network(),
         limits: factory.limits(),
         directory: place.store.directory(id),
@@ -159,7 +167,14 @@ fn prepare(
         let gently = config.automatic_stop != AutomaticStop::TurnOff;
         ends::heed_signals(next, Arc::downgrade(&control), gently);
     }
-    Ok(Prepared { config, machine: Some(machine), control, listener, viewers, _lock: lock, _disks: disks })
+    let machine = Some(machine);
+    Ok(Prepared { config, machine, control, listener, viewers, com_ports, _lock: lock, _disks: disks })
+}
+
+fn com_ports(config: &Config) -> Result<[Option<UnixListener>; 2], String> {
+    let [first, second] = &config.com_ports;
+    let listen = |path: &Option<std::path::PathBuf>| path.as_deref().map(com::listen).transpose();
+    Ok([listen(first)?, listen(second)?])
 }
 
 /// From the thread that may do what it does: it inherits that thread's walls.
@@ -218,6 +233,8 @@ impl Prepared {
             let served = control.clone();
             spawn("screen", move || vnc::serve(served, viewers));
         }
+        self.serve_com_ports();
+        let log = keep_log(&control);
         let machine = self.machine.as_ref();
         if machine.is_some_and(|machine| machine.watched()) {
             watch(&control);
@@ -233,8 +250,21 @@ impl Prepared {
             crate::worker::log(&format!("the end ({outcome}) cannot be written: {error}"));
         }
         control.console.close();
+        control.second.iter().for_each(Console::close);
+        let _ = log.recv_timeout(LAST_WORDS);
         [SOCKET, VNC].iter().for_each(|name| drop(fs::remove_file(directory.join(name))));
         control.limits.iter().for_each(|limits| limits.leave());
+    }
+
+    fn serve_com_ports(&mut self) {
+        let consoles = [Some(self.control.console.clone()), self.control.second.clone()];
+        for (port, (listener, console)) in
+            self.com_ports.iter_mut().map(Option::take).zip(consoles).enumerate()
+        {
+            let (Some(listener), Some(console)) = (listener, console) else { continue };
+            let control = self.control.clone();
+            spawn("com", move || com::serve(&control, &listener, port, &console));
+        }
     }
 
     /// A reset is a new machine of the same configuration, and so is a triple fault: that is how a PC hears of one, and how
@@ -272,7 +302,7 @@ impl Prepared {
             self.config.adapters = adapters;
         }
         let machine = factory
-            .make(&self.config, &control.files, control.console.clone())
+            .make(&self.config, &control.files, control.console.clone(), control.second.clone())
             .map_err(|why| Outcome::Failed(format!("after a reset: {why}")))?;
         let mut inner = control.lock();
         (inner.remote, inner.engine) = (machine.remote(), machine.engine());
@@ -298,6 +328,22 @@ fn run_to_its_end(control: &Control, mut machine: Box<dyn Machine>) -> Outcome {
         After::Hold => control.hold(&outcome),
         _ => outcome,
     }
+}
+
+/// For the console's log to reach its file at the end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Keeps the console's log until the console closes; then there is an answer.
+fn keep_log(control: &Arc<Control>) -> Receiver<()> {
+    let (done, heard) = channel();
+    let log = Log::new(&control.directory, control.broker.clone());
+    let (console, walls) = (control.console.clone(), control.jail.clone());
+    spawn("console log", move || {
+        server::confine(&walls);
+        log.keep(&console);
+        let _ = done.send(());
+    });
+    heard
 }
 
 /// Looks at load, meter and memory for as long as the VM is there.

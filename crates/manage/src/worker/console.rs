@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 /// What is kept for those who come later.
 pub const KEPT: usize = 256 << 10;
@@ -20,6 +22,7 @@ struct Ring {
 #[derive(Clone, Default)]
 pub struct Console {
     ring: Arc<(Mutex<Ring>, Condvar)>,
+    closing: Arc<Condvar>,
 }
 
 impl Console {
@@ -31,6 +34,7 @@ impl Console {
     pub fn close(&self) {
         self.lock().closed = true;
         self.ring.1.notify_all();
+        self.closing.notify_all();
     }
 
     pub fn written(&self) -> u64 {
@@ -59,11 +63,44 @@ impl Console {
         Ok(())
     }
 
+    /// Writes what comes from now on, until the console closes or `gone` is set and somebody calls [`Console::wake`].
+    pub fn follow_from_now(&self, to: &mut impl Write, gone: &AtomicBool) -> io::Result<()> {
+        let mut seen = self.written();
+        while let Some((chunk, upto)) = self.after_unless(seen, Some(gone)) {
+            to.write_all(&chunk)?;
+            seen = upto;
+        }
+        Ok(())
+    }
+
+    /// Whoever waits looks around.
+    pub fn wake(&self) {
+        drop(self.lock());
+        self.ring.1.notify_all();
+    }
+
+    /// Waits for so long, or until it closes: what comes meanwhile comes together.
+    pub fn rest(&self, time: Duration) {
+        let until = Instant::now() + time;
+        let mut ring = self.lock();
+        while !ring.closed {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            ring = self.closing.wait_timeout(ring, left).unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
     /// What came after the first `seen` bytes, waiting for some. None: closed, and all was seen.
-    fn after(&self, seen: u64) -> Option<(Vec<u8>, u64)> {
+    pub fn after(&self, seen: u64) -> Option<(Vec<u8>, u64)> {
+        self.after_unless(seen, None)
+    }
+
+    fn after_unless(&self, seen: u64, gone: Option<&AtomicBool>) -> Option<(Vec<u8>, u64)> {
         let mut ring = self.lock();
         while ring.written == seen {
-            if ring.closed {
+            if ring.closed || gone.is_some_and(|gone| gone.load(Ordering::SeqCst)) {
                 return None;
             }
             ring = self.ring.1.wait(ring).unwrap_or_else(|e| e.into_inner());

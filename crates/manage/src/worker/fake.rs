@@ -46,7 +46,13 @@ impl FakeRemote {
 pub struct FakeMachines;
 
 impl Factory for FakeMachines {
-    fn make(&self, config: &Config, _: &DiskLocks, mut console: Console) -> Result<Box<dyn Machine>, String> {
+    fn make(
+        &self,
+        config: &Config,
+        _: &DiskLocks,
+        mut console: Console,
+        _: Option<Console>,
+    ) -> Result<Box<dyn Machine>, String> {
         if config.boot.command_line == BROKEN {
             return Err("it is broken; mend it".into());
         }

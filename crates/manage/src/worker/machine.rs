@@ -48,6 +48,10 @@ pub trait Remote: Send + Sync {
     fn pause(&self) -> bool;
     fn resume(&self);
     fn input(&self, bytes: &[u8]);
+    /// To COM 2.
+    fn second_input(&self, bytes: &[u8]) {
+        let _ = bytes;
+    }
     /// Bounds the use of the disk with this serial number from now on.
     fn limit_disk(&self, serial: &str, rates: Rates) {
         let _ = (serial, rates);
@@ -108,8 +112,14 @@ pub trait Factory: Send + Sync {
     fn moved(&self, store: &Store, broker: &Broker) {
         let _ = (store, broker);
     }
-    /// The error is a sentence.
-    fn make(&self, config: &Config, files: &DiskLocks, console: Console) -> Result<Box<dyn Machine>, String>;
+    /// With COM 1 at a console, and COM 2 if there is one for it. The error is a sentence.
+    fn make(
+        &self,
+        config: &Config,
+        files: &DiskLocks,
+        console: Console,
+        second: Option<Console>,
+    ) -> Result<Box<dyn Machine>, String>;
     /// What this process may take of its host, where that is limited.
     fn limits(&self) -> Option<Arc<Limits>> {
         None
@@ -178,7 +188,13 @@ impl Factory for RealMachines {
         self.network.iter().for_each(|network| network.moved(store.clone(), broker.clone()));
     }
 
-    fn make(&self, config: &Config, files: &DiskLocks, console: Console) -> Result<Box<dyn Machine>, String> {
+    fn make(
+        &self,
+        config: &Config,
+        files: &DiskLocks,
+        console: Console,
+        second: Option<Console>,
+    ) -> Result<Box<dyn Machine>, String> {
         let opened = self.lock();
         let opened = opened.as_ref().ok_or("nothing is open for this machine")?;
         let mut spec = spec(config, opened, files)?;
@@ -186,9 +202,14 @@ impl Factory for RealMachines {
             spec.nics = network.nics(&config.adapters)?;
         }
         let vm =
-            Vm::on(opened.engine.clone(), spec, Endpoints::serial(console)).map_err(|e| e.to_string())?;
+            Vm::on(opened.engine.clone(), spec, endpoints(console, second)).map_err(|e| e.to_string())?;
         Ok(Box::new(Wired { vm, network: self.network.clone() }))
     }
+}
+
+fn endpoints(console: Console, second: Option<Console>) -> Endpoints {
+    let second = second.map(|console| Box::new(console) as Box<dyn std::io::Write + Send>);
+    Endpoints { second, ..Endpoints::serial(console) }
 }
 
 impl RealMachines {
@@ -299,6 +320,7 @@ fn spec(config: &Config, opened: &Opened, files: &DiskLocks) -> Result<Spec, Str
     spec.nested = config.processor.expose_virtualization_extensions;
     spec.disks = drives(config, files);
     spec.hot_plug = true;
+    spec.second_serial = config.com_ports[1].is_some();
     spec.boot_order = boot_order(config);
     spec.smbios = Smbios { uuid: config.id.bytes(), serial: config.id.to_string(), ..Smbios::default() };
     spec.on_thread = ireko_jail::thread::confining();
@@ -377,6 +399,9 @@ impl Remote for Handle {
     }
     fn input(&self, bytes: &[u8]) {
         self.serial_input(bytes);
+    }
+    fn second_input(&self, bytes: &[u8]) {
+        self.second_serial_input(bytes);
     }
     fn limit_disk(&self, serial: &str, rates: Rates) {
         Handle::limit_disk(self, serial, rates);

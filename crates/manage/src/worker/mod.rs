@@ -2,7 +2,9 @@
 
 pub mod body;
 pub mod client;
+mod com;
 pub mod console;
+pub mod console_log;
 mod crash;
 mod descriptors;
 pub mod disks;

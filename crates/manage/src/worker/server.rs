@@ -40,7 +40,10 @@ const RESTLESS: &str = "Its processors did not come to rest; try again, or turn 
 
 /// The running VM, shared by the connections and the thread that runs it.
 pub struct Control {
+    /// COM 1.
     pub console: Console,
+    /// COM 2, if it is there.
+    pub second: Option<Console>,
     pub network: Option<Arc<Network>>,
     pub limits: Option<Arc<Limits>>,
     /// The VM's, by its name behind the walls.
