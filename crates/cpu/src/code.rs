@@ -140,6 +140,11 @@ impl Code {
         Some(block.id.rip.wrapping_add(block.faults[fault].1.into()))
     }
 
+    /// What was translated and linked is executed from here on.
+    pub(crate) fn settle(&mut self) {
+        self.cache.settle();
+    }
+
     pub(crate) fn entry(&self, block: u32) -> *const u8 {
         self.cache.address(self.blocks[block as usize].code as usize)
     }

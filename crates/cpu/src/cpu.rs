@@ -3,7 +3,7 @@
 // UNSAFETY: the bus is lent by reference for the time of a run; see `BusRef`.
 use crate::Fault;
 use crate::data::xsave_area;
-use crate::mmu::bank::{Banks, Selected};
+use crate::mmu::bank::{Bank, Banks, Selected, Tag};
 use crate::phys::Physical;
 use crate::system::debug::{self, Touch};
 use ireko_nested::{Control, Event, Exit, Flush, Intercept};
@@ -313,11 +313,13 @@ impl Cpu {
         self.select_bank();
         self.banks.current().root = self.root();
     }
-    /// INVLPG: forgets one page of the current world, global or not.
+    /// INVLPG: forgets one page of the current world, of other PCIDs only if it is global (APM vol. 3, INVLPG).
     pub fn flush_page(&mut self, address: u64) {
-        let asid = self.bank_tag().asid;
+        let Tag { asid, pcid, .. } = self.bank_tag();
         self.forget_shared_at(asid, address);
-        self.banks.of(asid).for_each(|bank| bank.flush_page(address));
+        let concerned =
+            |bank: &&mut Bank| bank.tag.is_none_or(|tag| tag.pcid == pcid) || bank.may_have_global(address);
+        self.banks.of(asid).filter(concerned).for_each(|bank| bank.flush_page(address));
     }
     /// MOV to CR3 has set `regs.cr3` to a new value; `no_flush` is bit 63 of the operand with PCIDs on.
     pub fn cr3_loaded(&mut self, no_flush: bool) {

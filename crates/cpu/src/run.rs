@@ -287,6 +287,7 @@ impl Cpu {
         let mut hot = self.arm();
         loop {
             self.counters.leaves += 1;
+            self.code.settle();
             // SAFETY: the bank is armed and the block is for the current key.
             let reason = unsafe { thunk::enter(hot, code) };
             // SAFETY: code has left; the bank is ours again.
@@ -450,6 +451,7 @@ impl Cpu {
         let key = Key(self.key().0 | Key::SINGLE | bits);
         let block = self.block(key)?;
         let hot = self.arm();
+        self.code.settle();
         // SAFETY: as in `run_blocks`.
         let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
         // SAFETY: as in `run_blocks`.

@@ -13,13 +13,15 @@ use std::ptr;
 /// A run of memory for code, filled from the start; emptied as a whole.
 ///
 /// Code that is written at another linear address than it is executed at needs a serializing instruction in between (SDM vol. 3,
-/// "Handling self- and cross-modifying code"): [`CodeCache::add`] and [`CodeCache::patch`] end with one.
+/// "Handling self- and cross-modifying code"): [`CodeCache::settle`], which whoever enters code calls first.
 pub struct CodeCache {
     /// Readable and writable.
     write: View,
     /// Readable and executable.
     execute: View,
     used: usize,
+    /// Something was written since the last serializing instruction.
+    written: bool,
 }
 
 /// One mapping of the memory.
@@ -43,6 +45,7 @@ impl CodeCache {
             write: View::new(&file, size, libc::PROT_READ | libc::PROT_WRITE)?,
             execute: View::new(&file, size, libc::PROT_READ | libc::PROT_EXEC)?,
             used: 0,
+            written: false,
         };
         cache.clear();
         Ok(cache)
@@ -75,27 +78,29 @@ impl CodeCache {
         let end = start.checked_add(code.len()).filter(|&end| end <= self.write.size)?;
         // SAFETY: start..end lies in the mapping.
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.write.memory.add(start), code.len()) };
-        serialize();
+        self.written = true;
         self.used = end;
         Some(start)
     }
 
-    /// Points the 32-bit displacement at `at` to `target` (both offsets).
+    /// Points the 32-bit displacement at `at` to `target` (both offsets). Whoever enters code next settles first.
     pub fn patch(&mut self, at: usize, target: usize) {
-        self.patch_all([(at, target)]);
+        assert!(at + 4 <= self.used && target <= self.used);
+        let delta = target as i64 - (at as i64 + 4);
+        // SAFETY: at..at+4 lies in the used part; this thread is the only one that runs this code.
+        unsafe { self.write.memory.add(at).cast::<i32>().write_unaligned(delta as i32) };
+        self.written = true;
     }
 
-    /// The same of many; they hold together once this returns.
+    /// The same of many, and at once: code that called the routine that does this goes on.
     pub fn patch_all(&mut self, places: impl IntoIterator<Item = (usize, usize)>) {
-        let mut any = false;
-        for (at, target) in places {
-            any = true;
-            assert!(at + 4 <= self.used && target <= self.used);
-            let delta = target as i64 - (at as i64 + 4);
-            // SAFETY: at..at+4 lies in the used part; this thread is the only one that runs this code.
-            unsafe { self.write.memory.add(at).cast::<i32>().write_unaligned(delta as i32) };
-        }
-        if any {
+        places.into_iter().for_each(|(at, target)| self.patch(at, target));
+        self.settle();
+    }
+
+    /// What was written is what will be executed from here on, on this thread.
+    pub fn settle(&mut self) {
+        if std::mem::take(&mut self.written) {
             serialize();
         }
     }

@@ -231,6 +231,7 @@ impl Cpu {
     fn go_through(&mut self, mut block: u32) -> Result<(), Fault> {
         loop {
             let hot = self.arm();
+            self.code.settle();
             // SAFETY: as in `run_blocks`: the bank is armed and the block is for the current key.
             let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
             // SAFETY: code has left; the bank is ours again.

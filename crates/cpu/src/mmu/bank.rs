@@ -84,6 +84,8 @@ pub struct Bank {
     pub dirty: bool,
     /// Those frames, each once.
     pub frames: HashSet<u64, Mixing>,
+    /// There may be global pages in the lower half of the address space, which systems keep for their programs.
+    low_globals: bool,
     /// The protection keys of the pages that are here, each the lower bit of its two in PKRU; and the PKRU that they were
     /// entered under.
     keys: u32,
@@ -169,6 +171,7 @@ impl Bank {
             tracked: false,
             dirty: false,
             frames: HashSet::default(),
+            low_globals: false,
             keys: 0,
             pkru: 0,
             flushed_at: 0,
@@ -255,6 +258,7 @@ impl Bank {
 
     /// Enters a page in the first level. `host` is its host address.
     pub fn fill(&mut self, mode: usize, address: u64, host: *mut u8, write: bool, global: bool) {
+        self.note_global(address, global);
         let index = layout::tlb_index(address);
         let page = (address & !0xfff).wrapping_neg();
         *self.at(mode, index) = TlbEntry {
@@ -268,6 +272,7 @@ impl Bank {
 
     /// Enters a page in the second level.
     pub fn fill_second(&mut self, mode: usize, address: u64, page: Second) {
+        self.note_global(address, page.global);
         let wanted = self.hot_mut().wanted[mode][usize::from(page.global)];
         let shift = if page.large { LARGE_SHIFT } else { 12 };
         let [large, small] = self.second(address);
@@ -391,9 +396,19 @@ impl Bank {
             self.large.clear();
             self.giant.clear();
             self.keys = 0;
+            self.low_globals = false;
         }
         self.flush_fetch();
         self.flush_jumps_from(if keep_global && !self.local_kernel { SUPERVISOR_SLOTS } else { 0 });
+    }
+
+    fn note_global(&mut self, address: u64, global: bool) {
+        self.low_globals |= global && address >> 63 == 0;
+    }
+
+    /// Whether a page at `address` may be here if it is global.
+    pub fn may_have_global(&self, address: u64) -> bool {
+        address >> 63 != 0 || self.low_globals
     }
 
     /// Forgets one page, of whatever size the guest made it.
@@ -581,6 +596,7 @@ impl Bank {
     }
 
     pub fn set_fetch(&mut self, address: u64, user: bool, physical: u64, global: bool) {
+        self.note_global(address, global);
         let (word, bit) = fetched_bit(address);
         self.fetched[word] |= bit;
         let page = address & !0xfff | user as u64;

@@ -134,10 +134,10 @@ fn attempt<T: Tables + ?Sized>(
     let leaf = if std::ptr::eq(format, &format::PAE) && paging.stage2.is_none() {
         descend_pae(tables, paging, nxe, linear, &mut trail)
     } else if paging.stage2.is_none() {
-        let read = |address| Ok((address, tables.read(address, format.entry).unwrap_or(0)));
+        let read = |address, size| Ok((address, tables.read(address, size).unwrap_or(0)));
         descend(format, format.levels, paging.cr3 & format.root, nxe, linear, &mut trail, read)
     } else {
-        let read = |address| guest_entry(tables, paging, address, format.entry);
+        let read = |address, size| guest_entry(tables, paging, address, size);
         descend(format, format.levels, paging.cr3 & format.root, nxe, linear, &mut trail, read)
     };
     let leaf = match leaf {
@@ -181,7 +181,7 @@ fn descend_pae<T: Tables + ?Sized>(
     if top & entry::P == 0 {
         return Err(Stop::NotPresent);
     }
-    let read = |address| Ok((address, tables.read(address, 8).unwrap_or(0)));
+    let read = |address, size| Ok((address, tables.read(address, size).unwrap_or(0)));
     descend(&format::PAE, &format::PAE.levels[1..], top & entry::ADDRESS, nxe, linear, trail, read)
 }
 
@@ -271,7 +271,7 @@ fn attempt_nested<T: Tables + ?Sized>(
     if gpa >> format.width != 0 {
         return Err(fault(0));
     }
-    let read = |address| Ok((address, tables.read(address, format.entry).unwrap_or(0)));
+    let read = |address, size| Ok((address, tables.read(address, size).unwrap_or(0)));
     let nxe = format.nxe(stage2.efer);
     let mut trail = Trail::default();
     let leaf = match descend(format, format.levels, stage2.root & format.root, nxe, gpa, &mut trail, read) {
@@ -331,13 +331,30 @@ fn descend(
     nxe: bool,
     address: u64,
     trail: &mut Trail,
-    mut read: impl FnMut(u64) -> Result<(u64, u64), Stop>,
+    read: impl FnMut(u64, usize) -> Result<(u64, u64), Stop>,
 ) -> Result<Leaf, Stop> {
-    let nx = if nxe || format.entry == 4 { 0 } else { entry::NX };
+    if format.entry == 8 {
+        descend_by::<8>(format, levels, root, nxe, address, trail, read)
+    } else {
+        descend_by::<4>(format, levels, root, nxe, address, trail, read)
+    }
+}
+
+/// The same for entries of so many bytes.
+fn descend_by<const ENTRY: usize>(
+    format: &Format,
+    levels: &[Level],
+    root: u64,
+    nxe: bool,
+    address: u64,
+    trail: &mut Trail,
+    mut read: impl FnMut(u64, usize) -> Result<(u64, u64), Stop>,
+) -> Result<Leaf, Stop> {
+    let nx = if nxe || ENTRY == 4 { 0 } else { entry::NX };
     let mut leaf = Leaf { address: root, size: 0, common: u64::MAX, last: 0, execute: true };
     for level in levels {
         let index = address >> level.shift & bits(0, level.index_bits - 1);
-        let (place, value) = read(leaf.address + index * format.entry as u64)?;
+        let (place, value) = read(leaf.address + index * ENTRY as u64, ENTRY)?;
         if value & entry::P == 0 {
             return Err(Stop::NotPresent);
         }
