@@ -26,6 +26,20 @@ fn xens_dom0_starts_guests_of_every_kind() {
     starts(&home, &["--xen", "--exec", command], &["PV", "PVH", "HVM"]);
 }
 
+/// From its files, with command lines as a boot loader's user writes them.
+#[test]
+fn xen_starts_by_multiboot_2_with_modules() {
+    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("xen-modules");
+    std::fs::create_dir_all(&home.0).unwrap();
+    let file = |name: &str| home.0.join(name).display().to_string();
+    assert!(home.run(&["image", "--xen", "--write", &file("")]).status.success());
+    let linux = format!("{} vmlinuz console=hvc0 quiet ireko.exec=\"xl list\"", file("vmlinuz"));
+    let append = "xen console=com1 com1=115200,8n1 dom0_mem=512M";
+    let arguments = ["--protocol", "multiboot2", "--kernel", &file("xen.gz"), "--append", append];
+    starts(&home, &[&arguments[..], &["--module", &linux, "--module", &file("initramfs")]].concat(), &[]);
+}
+
 #[test]
 fn grub_starts_xen_with_seabios() {
     let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);

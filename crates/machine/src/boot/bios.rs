@@ -1,9 +1,10 @@
 //! What a BIOS leaves behind, on which a multiboot kernel may rely ("as initialized by the BIOS": Multiboot 0.6.96, 3.2): vectors
-//! of real mode, the data area, and interrupt controllers and timer that tick.
+//! of real mode, the data areas, and interrupt controllers and timer that tick. Of a BIOS' services those are here that say what memory there
+//! is, for kernels that go back to real mode to ask; the others fail as where there is no such device.
 
 use super::put;
 use crate::MachineError;
-use crate::layout;
+use crate::layout::{self, E820, Layout};
 use ireko_vmcore::memory::GuestRam;
 use ireko_vmcore::{Bus, Space};
 
@@ -57,7 +58,85 @@ fn handler(vector: u64) -> u64 {
     }
 }
 
-pub fn write(ram: &GuestRam) -> Result<(), MachineError> {
+/// The services' segment, behind the handlers.
+const SERVICES: u64 = layout::BIOS_HANDLERS + 0x100;
+/// Offsets in [`SERVICE_CODE`]; the memory map is behind it.
+const EQUIPMENT: u64 = 0x00;
+const CONVENTIONAL_MEMORY: u64 = 0x09;
+const NOT_THERE: u64 = 0x12;
+const SYSTEM: u64 = 0x30;
+/// Interrupts and who serves them (Ralf Brown's Interrupt List): equipment, memory, disks, system, clock and PCI.
+const SERVED: [(u64, u64); 5] =
+    [(0x11, EQUIPMENT), (0x12, CONVENTIONAL_MEMORY), (0x13, NOT_THERE), (0x15, SYSTEM), (0x1a, NOT_THERE)];
+
+#[rustfmt::skip]
+const SERVICE_CODE: [u8; 0xb0] = [
+    // equipment: push ds; push 40h; pop ds; mov ax,[10h]; pop ds; iret
+    0x1e, 0x6a, 0x40, 0x1f, 0xa1, 0x10, 0x00, 0x1f, 0xcf,
+    // memory: the same with [13h]
+    0x1e, 0x6a, 0x40, 0x1f, 0xa1, 0x13, 0x00, 0x1f, 0xcf,
+    // not there: push bp; mov bp,sp; mov ah,86h; or byte [bp+6],1 (the caller's carry flag); pop bp; iret
+    0x55, 0x89, 0xe5, 0xb4, 0x86, 0x80, 0x4e, 0x06, 0x01, 0x5d, 0xcf,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
+    // system: push bp; mov bp,sp; cmp ax,0e820h; je map; cmp ax,0e801h; je both; cmp ah,88h; je first
+    0x55, 0x89, 0xe5, 0x3d, 0x20, 0xe8, 0x74, 0x2b, 0x3d, 0x01, 0xe8, 0x74, 0x13, 0x80, 0xfc, 0x88, 0x74, 0x08,
+    // fail: mov ah,86h; or byte [bp+6],1; pop bp; iret
+    0xb4, 0x86, 0x80, 0x4e, 0x06, 0x01, 0x5d, 0xcf,
+    // first: mov ax,cs:[0b2h]; jmp good
+    0x2e, 0xa1, 0xb2, 0x00, 0xeb, 0x0d,
+    // both: mov ax,cs:[0b2h]; mov bx,cs:[0b4h]; mov cx,ax; mov dx,bx
+    0x2e, 0xa1, 0xb2, 0x00, 0x2e, 0x8b, 0x1e, 0xb4, 0x00, 0x89, 0xc1, 0x89, 0xda,
+    // good: and byte [bp+6],0feh; pop bp; iret
+    0x80, 0x66, 0x06, 0xfe, 0x5d, 0xcf,
+    // map: cmp edx,'SMAP'; jne fail; cmp cx,20; jb fail; cmp bx,cs:[0b0h]; jae fail
+    0x66, 0x81, 0xfa, 0x50, 0x41, 0x4d, 0x53, 0x75, 0xd6, 0x83, 0xf9, 0x14, 0x72, 0xd1, 0x2e, 0x3b, 0x1e, 0xb0, 0x00, 0x73, 0xca,
+    // push si; push di; imul si,bx,20; add si,0b6h; mov cx,10; cld; rep movsw es:[di],cs:[si]; pop di; pop si
+    0x56, 0x57, 0x6b, 0xf3, 0x14, 0x81, 0xc6, 0xb6, 0x00, 0xb9, 0x0a, 0x00, 0xfc, 0x2e, 0xf3, 0xa5, 0x5f, 0x5e,
+    // inc bx; cmp bx,cs:[0b0h]; jb more; xor bx,bx
+    0x43, 0x2e, 0x3b, 0x1e, 0xb0, 0x00, 0x72, 0x02, 0x31, 0xdb,
+    // more: movzx ebx,bx; mov eax,'SMAP'; mov ecx,20; jmp good
+    0x66, 0x0f, 0xb7, 0xdb, 0x66, 0xb8, 0x50, 0x41, 0x4d, 0x53, 0x66, 0xb9, 0x14, 0x00, 0x00, 0x00, 0xeb, 0xb7,
+    0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+];
+
+/// What the services' code reads: the number of entries, KiB from 1 to 16 MiB, pieces of 64 KiB from there on, the entries (INT 15h, AX=E801h
+/// and E820h).
+fn memory_map(layout: &Layout) -> Vec<u8> {
+    const BEHIND: u64 = 16 << 20;
+    let map = layout.e820();
+    let kib = (layout.low_end.min(BEHIND) - layout::HIGH_MEMORY) >> 10;
+    let pieces = layout.low_end.saturating_sub(BEHIND) >> 16;
+    let numbers = [map.len() as u64, kib, pieces].map(|number| (number as u16).to_le_bytes());
+    let entry = |e: &E820| {
+        [&e.start.to_le_bytes()[..], &e.size.to_le_bytes(), &(e.kind as u32).to_le_bytes()].concat()
+    };
+    numbers.concat().into_iter().chain(map.iter().flat_map(entry)).collect()
+}
+
+/// Words of the data area at 400h: COM1's ports, the segment of the extended data area, equipment (a coprocessor, a serial port, with a
+/// display 80 columns in color), KiB of conventional memory, and the keyboard's empty buffer.
+fn data_area(layout: &Layout) -> Vec<(u64, u64)> {
+    const EQUIPMENT: u64 = 1 << 1 | 1 << 9;
+    const COLOR: u64 = 2 << 4;
+    const BUFFER: (u64, u64) = (0x1e, 0x3e);
+    let mut words = vec![
+        (0x00, 0x3f8),
+        (0x0e, layout::CONVENTIONAL_END >> 4),
+        (0x10, EQUIPMENT | if layout.display { COLOR } else { 0 }),
+        (0x13, layout::CONVENTIONAL_END >> 10),
+        (0x1a, BUFFER.0),
+        (0x1c, BUFFER.0),
+        (0x80, BUFFER.0),
+        (0x82, BUFFER.1),
+    ];
+    if layout.display {
+        // Text mode 3: its number, columns, the CRTC's port, the last row.
+        words.extend([(0x49, 3), (0x4a, 80), (0x63, 0x3d4), (0x84, 24)]);
+    }
+    words
+}
+
+pub fn write(ram: &GuestRam, layout: &Layout) -> Result<(), MachineError> {
     for (n, code) in (0..).zip(HANDLERS) {
         put(ram, layout::BIOS_HANDLERS + n * ROOM, code)?;
     }
@@ -65,13 +144,13 @@ pub fn write(ram: &GuestRam) -> Result<(), MachineError> {
         let offset = layout::BIOS_HANDLERS + handler(vector) * ROOM - (SEGMENT << 4);
         put(ram, 4 * vector, &(SEGMENT << 16 | offset).to_le_bytes()[..4])?;
     }
-    let words: [(u64, u64); 3] = [
-        // COM1's ports, the segment of the extended data area, KiB of conventional memory.
-        (0x00, 0x3f8),
-        (0x0e, layout::CONVENTIONAL_END >> 4),
-        (0x13, layout::CONVENTIONAL_END >> 10),
-    ];
-    words.iter().try_for_each(|(at, word)| put(ram, DATA_AREA + at, &word.to_le_bytes()[..2]))
+    for (vector, offset) in SERVED {
+        put(ram, 4 * vector, &(SERVICES >> 4 << 16 | offset).to_le_bytes()[..4])?;
+    }
+    put(ram, SERVICES, &[&SERVICE_CODE[..], &memory_map(layout)].concat())?;
+    // The extended data area begins with its size in KiB.
+    put(ram, layout::CONVENTIONAL_END, &[1])?;
+    data_area(layout).iter().try_for_each(|(at, word)| put(ram, DATA_AREA + at, &word.to_le_bytes()[..2]))
 }
 
 /// Programs the interrupt controllers and the timer of a machine that has its own.
@@ -88,18 +167,22 @@ mod tests {
     #[test]
     fn every_vector_leads_to_code_that_returns() {
         let memory = Memory::new(&[(0, 0x10_0000)]).unwrap();
-        write(memory.ram()).unwrap();
+        write(memory.ram(), &Layout::new(16 << 20).unwrap()).unwrap();
         for vector in 0..VECTORS {
             let pointer: u32 = memory.ram().read_obj(GuestAddress(4 * vector)).unwrap();
             let at = u64::from(pointer >> 16 << 4) + u64::from(pointer & 0xffff);
-            let mut code = [0; ROOM as usize];
+            let mut code = [0; SERVICE_CODE.len()];
             memory.ram().read_slice(&mut code, GuestAddress(at)).unwrap();
             assert!(code.contains(&0xcf), "vector {vector:#x}");
         }
     }
 
     #[test]
-    fn handlers_fit_their_room() {
+    fn handlers_and_services_fit_their_room() {
+        const RESET_VECTOR: u64 = 0xf_fff0;
         assert!(HANDLERS.iter().all(|code| code.len() <= ROOM as usize));
+        assert!(layout::BIOS_HANDLERS + HANDLERS.len() as u64 * ROOM <= SERVICES);
+        let map = memory_map(&Layout::new(8 << 30).unwrap().with_hot(1 << 30));
+        assert!(SERVICES + (SERVICE_CODE.len() + map.len()) as u64 <= RESET_VECTOR);
     }
 }

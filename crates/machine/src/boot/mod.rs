@@ -53,7 +53,7 @@ pub fn load(
     let loaded = modules::load(ram, layout, payload)?;
     let (management, closed) = layout.management();
     start::write_management_handler(ram, management)?;
-    bios::write(ram)?;
+    bios::write(ram, layout)?;
     start::write_gdts(ram)?;
     let place = told::place(&pieces);
     let information = place.start;
