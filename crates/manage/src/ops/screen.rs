@@ -1,14 +1,17 @@
-//! Save-VMScreenshot, Send-VMKey, Get-VMScreen: a VM's display, keyboard and how to watch it.
+//! Save-VMScreenshot, Send-VMKey, Get- and Set-VMScreen: a VM's display, keyboard and how to watch it.
 
-use super::targets::{Ambiguity, VSTD, vms};
+use super::targets::{Ambiguity, VSTD, change, only_off, vms};
 use crate::host::Host;
 use crate::keys;
-use crate::operation::parameter::{path, text};
+use crate::operation::parameter::{int, path, text};
 use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View};
+use crate::state::State;
+use crate::store::config::ScreenPort;
 use crate::store::{Config, atomic};
 use crate::value::{Kind, Record};
 use crate::worker::protocol::Request;
 use crate::worker::screen::{Shown, VNC};
+use crate::worker::vnc::password::LONGEST;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -65,8 +68,29 @@ pub static OPERATIONS: &[Operation] = &[
         impact: Impact::None,
         run: tell,
     },
+    Operation {
+        cmdlet: "Set-VMScreen",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "screen-set",
+            doc: "Let viewers in at a port of loopback, with a password.",
+            view: View::List,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Patch, route: "/vms/{VMName}/screen" },
+        doc: "Lets viewers of a virtual machine's screen in at a port of loopback, too, with a password. VNC's authentication is weak (8 characters, DES, nothing that follows is encrypted), so it is never more than loopback.",
+        parameters: &[&VSTD, AT_PORT],
+        prints: Prints::Never,
+        result: None,
+        impact: Impact::Change,
+        run: |call| change(call, "change the screen of", set, |_, _| Vec::new()),
+    },
 ];
 
+const AT_PORT: &[Parameter] = &[
+    int("Port", 0, 65535, "A port of this host's loopback; 0 takes it away.").flag("port"),
+    text("Password", "What a viewer has to know: 1 to 8 characters of ASCII.").flag("password"),
+];
 const FILE: &[Parameter] = &[path("Path", "A PNG file; one that is there is replaced.").at(1).positional()];
 const TEXT: &[Parameter] =
     &[text("Text", "What is typed, as in 'root{enter}'.").required().at(1).positional()];
@@ -153,17 +177,53 @@ fn tell(call: &mut Call<'_>) -> Result<(), Failure> {
         let shown = call.host.screen(&config)?;
         let socket = socket(call.host, &config);
         let viewer = format!("vncviewer {}", quoted(&socket));
+        let address = config.screen.as_ref().map(|screen| format!("127.0.0.1::{}", screen.port));
         let record = Record::new(Kind::VMScreen)
             .with("VMName", config.name.as_str())
             .with("Width", shown.width)
             .with("Height", shown.height)
             .with("Socket", socket)
             .with("Viewer", viewer)
+            .with("Address", address)
             .with("VMId", config.id);
         call.give(record);
         Ok(())
     });
     Ok(())
+}
+
+fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    let port = call.arguments.int("Port").map(|port| port as u16);
+    let password = call.arguments.text("Password").map(good).transpose()?;
+    let before = config.screen.clone();
+    let port = port.or(before.as_ref().map(|screen| screen.port)).unwrap_or(0);
+    let after = match password.or(before.as_ref().map(|screen| screen.password.clone())) {
+        _ if port == 0 && call.arguments.int("Port").is_some() => None,
+        _ if port == 0 => {
+            return Err(Failure::invalid("Which port? Give -Port, as 5901.").about(&config.name));
+        }
+        Some(password) => Some(ScreenPort { port, password }),
+        None => {
+            let why = "Nobody comes in at a port without a password; give -Password, too.";
+            return Err(Failure::invalid(why).about(&config.name));
+        }
+    };
+    if before != after {
+        only_off(state, &config.name, "The port of its screen")?;
+        config.screen = after;
+    }
+    Ok(())
+}
+
+/// A password that viewers can give.
+fn good(password: &str) -> Result<String, Failure> {
+    let plain = password.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
+    if plain && (1..=LONGEST).contains(&password.len()) {
+        return Ok(password.to_owned());
+    }
+    Err(Failure::invalid(format!(
+        "The password does not fit: VNC takes 1 to {LONGEST} characters of ASCII, and more would not count."
+    )))
 }
 
 fn socket(host: &Host, config: &Config) -> String {
@@ -202,6 +262,26 @@ mod tests {
         fs::write(&path, "a letter").unwrap();
         assert!(write(&path, &shown()).unwrap_err().message.contains("is no PNG picture"));
         assert_eq!(fs::read(&path).unwrap(), b"a letter");
+    }
+
+    #[test]
+    fn a_screen_at_a_port_has_a_password_that_fits() {
+        let world = crate::ops::tests::World::with(&["vm"]);
+        let set = |given: &[(&str, crate::Value)]| {
+            world.error("Set-VMScreen", &[&[("VMName", "vm".into())], given].concat())
+        };
+        let port = || ("Port", crate::Value::Int(5901));
+        assert!(set(&[port()]).contains("without a password"));
+        for wrong in ["", "ninechars", "\u{e4}"] {
+            assert!(set(&[port(), ("Password", wrong.into())]).contains("1 to 8 characters"), "{wrong}");
+        }
+        assert!(set(&[("Password", "secret".into())]).contains("Which port?"));
+        assert_eq!(set(&[port(), ("Password", "secret".into())]), "");
+        assert_eq!(set(&[("Port", crate::Value::Int(5902))]), "");
+        let config = || world.host.configs().unwrap().remove(0).screen;
+        assert_eq!(config(), Some(ScreenPort { port: 5902, password: "secret".into() }));
+        assert_eq!(set(&[("Port", crate::Value::Int(0))]), "");
+        assert_eq!(config(), None);
     }
 
     #[test]

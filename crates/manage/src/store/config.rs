@@ -90,6 +90,9 @@ pub struct Config {
     /// Sockets of COM 1 and COM 2. COM 2 is there if it has one.
     #[serde(default)]
     pub com_ports: [Option<PathBuf>; 2],
+    /// Where viewers of the screen may come in with a password.
+    #[serde(default)]
+    pub screen: Option<ScreenPort>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +109,13 @@ pub enum AutomaticStop {
     Save,
     #[default]
     ShutDown,
+}
+
+/// VNC on loopback.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScreenPort {
+    pub port: u16,
+    pub password: String,
 }
 
 /// What becomes of a machine whose guest has crashed.
@@ -371,6 +381,7 @@ impl Config {
             automatic_stop: AutomaticStop::default(),
             automatic_crash: AutomaticCrash::default(),
             com_ports: [None, None],
+            screen: None,
         }
     }
 }

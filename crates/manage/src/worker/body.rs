@@ -17,13 +17,14 @@ use super::vnc;
 use crate::guid::Guid;
 use crate::host::now;
 use crate::state::State;
-use crate::store::config::{AutomaticStop, StartWith};
+use crate::store::config::{AutomaticStop, ScreenPort, StartWith};
 use crate::store::run::Kept;
 use crate::store::{self, Config, Meter, Run, Store, WorkerLock};
 use ireko_jail::Layers;
 use ireko_machine::Outcome;
 use ireko_vmcore::Broker;
 use std::fs::{self, File};
+use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -81,6 +82,8 @@ struct Prepared {
     listener: UnixListener,
     /// Of viewers, where there is a screen.
     viewers: Option<UnixListener>,
+    /// The same on loopback, with the password.
+    at_port: Option<(TcpListener, String)>,
     /// Of serial ports that have sockets.
     com_ports: [Option<UnixListener>; 2],
     // Dropped in this order: who sees the worker gone finds its disks free.
@@ -121,6 +124,7 @@ fn prepare(
         .then(|| listen(&directory, VNC))
         .transpose()
         .map_err(|error| format!("the screen's socket cannot be made: {error}"))?;
+    let at_port = if viewers.is_some() { at_port(&config)? } else { None };
     let com_ports = com_ports(&config)?;
     let (place, next_signal) = enter(store, &config, confinement, &lock, &listener)?;
     let broker = broker(&place)?;
@@ -168,7 +172,25 @@ fn prepare(
         ends::heed_signals(next, Arc::downgrade(&control), gently);
     }
     let machine = Some(machine);
-    Ok(Prepared { config, machine, control, listener, viewers, com_ports, _lock: lock, _disks: disks })
+    Ok(Prepared {
+        config,
+        machine,
+        control,
+        listener,
+        viewers,
+        at_port,
+        com_ports,
+        _lock: lock,
+        _disks: disks,
+    })
+}
+
+/// Nobody but this host reaches it.
+fn at_port(config: &Config) -> Result<Option<(TcpListener, String)>, String> {
+    let Some(ScreenPort { port, password }) = &config.screen else { return Ok(None) };
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, *port))
+        .map_err(|error| format!("port {port} for its screen cannot be had: {error}; use Set-VMScreen"))?;
+    Ok(Some((listener, password.clone())))
 }
 
 fn com_ports(config: &Config) -> Result<[Option<UnixListener>; 2], String> {
@@ -231,7 +253,11 @@ impl Prepared {
         spawn("control socket", move || listener.into_iter().for_each(|one| serve(served.clone(), one)));
         if let Some(viewers) = self.viewers.take() {
             let served = control.clone();
-            spawn("screen", move || vnc::serve(served, viewers));
+            spawn("screen", move || vnc::serve(served, &viewers));
+        }
+        if let Some((listener, password)) = self.at_port.take() {
+            let served = control.clone();
+            spawn("screen", move || vnc::serve_with_password(served, &listener, &password));
         }
         self.serve_com_ports();
         let log = keep_log(&control);

@@ -28,7 +28,7 @@ mod server;
 #[cfg(test)]
 mod tests;
 pub mod usage;
-mod vnc;
+pub mod vnc;
 
 pub use body::{Confinement, run, run_confined};
 pub use client::Client;

@@ -1,8 +1,9 @@
-//! Viewers of the screen: RFB 3.3 to 3.8 (RFC 6143) on a Unix socket that is its owner's. Whoever connects is a stranger
-//! all the same: numbers, lengths and rates of everything that comes have bounds, and nobody waits for who does not read.
+//! Viewers of the screen: RFB 3.3 to 3.8 (RFC 6143) on a Unix socket that is its owner's, or on loopback with a password. Whoever
+//! connects is a stranger all the same: numbers, lengths and rates of everything that comes have bounds, and nobody waits for who does not read.
 
 mod keysym;
 mod message;
+pub mod password;
 mod pixels;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ use ireko_machine::{KeyEvent, Motion};
 use message::Message;
 use pixels::Format;
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -46,11 +48,51 @@ impl Looks {
     }
 }
 
-/// Serves viewers until the process ends, each on threads of its own.
-pub fn serve(control: Arc<Control>, listener: UnixListener) {
+/// A connection of either kind.
+pub trait Stream: Read + Write + Send + Sized + 'static {
+    fn twin(&self) -> io::Result<Self>;
+    fn patience(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()>;
+    fn close(&self);
+}
+
+macro_rules! stream {
+    ($kind:ty) => {
+        impl Stream for $kind {
+            fn twin(&self) -> io::Result<Self> {
+                self.try_clone()
+            }
+            fn patience(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
+                self.set_read_timeout(read)?;
+                self.set_write_timeout(write)
+            }
+            fn close(&self) {
+                let _ = self.shutdown(std::net::Shutdown::Both);
+            }
+        }
+    };
+}
+stream!(UnixStream);
+stream!(TcpStream);
+
+/// Serves viewers at the Unix socket until the process ends.
+pub fn serve(control: Arc<Control>, listener: &UnixListener) {
+    serve_each(&control, listener.incoming(), None);
+}
+
+/// Serves viewers at a port until the process ends, if they know the password.
+pub fn serve_with_password(control: Arc<Control>, listener: &TcpListener, password: &str) {
+    serve_each(&control, listener.incoming(), Some(password.into()));
+}
+
+/// Each on threads of its own.
+fn serve_each<S: Stream>(
+    control: &Arc<Control>,
+    incoming: impl Iterator<Item = io::Result<S>>,
+    password: Option<Arc<str>>,
+) {
     confine(&control.jail);
     let (open, looks) = (Arc::new(AtomicUsize::new(0)), Arc::new(Looks::default()));
-    for stream in listener.incoming() {
+    for stream in incoming {
         let Ok(stream) = stream else {
             std::thread::sleep(FRAME);
             continue;
@@ -60,9 +102,10 @@ pub fn serve(control: Arc<Control>, listener: UnixListener) {
             continue;
         }
         let (control, counter, looks) = (control.clone(), open.clone(), looks.clone());
+        let password = password.clone();
         let spawned = std::thread::Builder::new().name("viewer".into()).spawn(move || {
             // A viewer that breaks off concerns nobody else.
-            let _ = view(&control, &looks, stream);
+            let _ = view(&control, &looks, stream, password.as_deref());
             counter.fetch_sub(1, Ordering::SeqCst);
         });
         if spawned.is_err() {
@@ -108,15 +151,14 @@ impl Wishes {
     }
 }
 
-fn view(control: &Control, looks: &Looks, stream: UnixStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(GREETING))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let closer = stream.try_clone()?;
-    let mut reader = BufReader::new(stream.try_clone()?);
+fn view<S: Stream>(control: &Control, looks: &Looks, stream: S, password: Option<&str>) -> io::Result<()> {
+    stream.patience(Some(GREETING), Some(PATIENCE))?;
+    let closer = stream.twin()?;
+    let mut reader = BufReader::new(stream.twin()?);
     let mut writer = BufWriter::new(stream);
     let Some(first) = looks.look(control) else { return Ok(()) };
-    greet(&mut reader, &mut writer, (first.width, first.height))?;
-    closer.set_read_timeout(None)?;
+    greet(&mut reader, &mut writer, (first.width, first.height), password)?;
+    closer.patience(None, Some(PATIENCE))?;
     let wishes = Wishes::default();
     std::thread::scope(|scope| {
         let told = &wishes;
@@ -125,14 +167,20 @@ fn view(control: &Control, looks: &Looks, stream: UnixStream) -> io::Result<()> 
             told.change(|wish| wish.gone = true);
         })?;
         let result = draw(control, looks, &mut writer, &wishes, (first.width, first.height));
-        let _ = closer.shutdown(std::net::Shutdown::Both);
+        closer.close();
         result
     })
 }
 
-/// Versions, security (none: the socket's mode says who may come) and the screen's size (RFC 6143, 7.1 to 7.3).
-fn greet(reader: &mut impl Read, writer: &mut impl Write, size: (u32, u32)) -> io::Result<()> {
+/// Versions, security (none where the socket's mode says who may come) and the screen's size (RFC 6143, 7.1 to 7.3).
+fn greet(
+    reader: &mut impl Read,
+    writer: &mut impl Write,
+    size: (u32, u32),
+    password: Option<&str>,
+) -> io::Result<()> {
     const NONE: u8 = 1;
+    let security = if password.is_some() { password::KIND } else { NONE };
     writer.write_all(b"RFB 003.008\n")?;
     writer.flush()?;
     let mut version = [0; 12];
@@ -145,17 +193,19 @@ fn greet(reader: &mut impl Read, writer: &mut impl Write, size: (u32, u32)) -> i
     };
     let mut byte = [0];
     if minor == 3 {
-        writer.write_all(&u32::from(NONE).to_be_bytes())?;
+        writer.write_all(&u32::from(security).to_be_bytes())?;
     } else {
-        writer.write_all(&[1, NONE])?;
+        writer.write_all(&[1, security])?;
         writer.flush()?;
         reader.read_exact(&mut byte)?;
-        if byte != [NONE] {
+        if byte != [security] {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "security that was not offered"));
         }
-        if minor == 8 {
-            writer.write_all(&[0; 4])?;
-        }
+    }
+    match password {
+        Some(password) => password::ask(reader, writer, password, minor == 8)?,
+        None if minor == 8 => writer.write_all(&[0; 4])?,
+        None => {}
     }
     writer.flush()?;
     // Whether others may look, too: they may.

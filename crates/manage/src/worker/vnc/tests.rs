@@ -97,11 +97,11 @@ fn every_known_version_is_greeted_and_no_other() {
     {
         let said = [format!("RFB {version}\n").as_bytes(), security, b"\x01"].concat();
         let mut answer = Vec::new();
-        greet(&mut said.as_slice(), &mut answer, (640, 480)).unwrap();
+        greet(&mut said.as_slice(), &mut answer, (640, 480), None).unwrap();
         assert_eq!(answer[size..size + 4], [2, 0x80, 1, 0xe0], "{version}");
     }
     for said in [&b"GET / HTTP/1.1\r\n"[..], b"RFB 003.889\n", b"RFB"] {
-        assert!(greet(&mut &*said, &mut Vec::new(), (640, 480)).is_err());
+        assert!(greet(&mut &*said, &mut Vec::new(), (640, 480), None).is_err());
     }
 }
 
@@ -122,6 +122,6 @@ fn fuzz_viewer_messages() {
                 _ => {}
             }
         }
-        let _ = greet(&mut &*input, &mut Vec::new(), (1, 1));
+        let _ = greet(&mut &*input, &mut Vec::new(), (1, 1), None);
     });
 }
