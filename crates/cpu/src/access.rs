@@ -37,22 +37,23 @@ impl Cpu {
     /// The TLB table for an access with these rights.
     pub fn mmu_mode(&self, privilege: Privilege) -> usize {
         let system = privilege == Privilege::System;
-        if self.regs.cpl == 3 && !system {
+        if self.processor.regs.cpl == 3 && !system {
             return USER;
         }
-        let smap = self.regs.cr4 & cr4::SMAP != 0 && (system || self.regs.rflags & rflags::AC == 0);
+        let smap = self.processor.regs.cr4 & cr4::SMAP != 0
+            && (system || self.processor.regs.rflags & rflags::AC == 0);
         if smap { SUPERVISOR } else { SUPERVISOR_ALL }
     }
 
     /// What translates linear addresses now.
     pub fn paging(&self) -> Paging {
         Paging {
-            cr0: self.regs.cr0,
-            cr3: self.regs.cr3,
-            cr4: self.regs.cr4,
-            efer: self.regs.efer,
-            pdpte: self.regs.pdpte,
-            pkru: self.checks_keys().then_some(self.regs.pkru),
+            cr0: self.processor.regs.cr0,
+            cr3: self.processor.regs.cr3,
+            cr4: self.processor.regs.cr4,
+            efer: self.processor.regs.efer,
+            pdpte: self.processor.regs.pdpte,
+            pkru: self.checks_keys().then_some(self.processor.regs.pkru),
             stage2: self.control().and_then(|c| c.stage2),
         }
     }
@@ -92,7 +93,7 @@ impl Cpu {
             return Ok(Place::Ram(start.wrapping_add((address & 0xfff) as usize)));
         }
         // Whoever makes an address checks it; this is so that no table can be filled for one that was forgotten.
-        if self.regs.long_mode() && !self.regs.canonical(address) {
+        if self.processor.regs.long_mode() && !self.processor.regs.canonical(address) {
             return Err(Fault::gp(0));
         }
         let page = self.walk(address, if write { Kind::Write } else { Kind::Read }, mode)?;
@@ -107,7 +108,7 @@ impl Cpu {
             self.banks.current().mark_key(mode, address, key);
         }
         // The second level has no pages with a key: they are few, and what PKRU allows of them may change often.
-        if self.second_level && page.key.unwrap_or(0) == 0 {
+        if self.tuning.second_level && page.key.unwrap_or(0) == 0 {
             self.fill_second(mode, address, &page);
         }
         Ok(Place::Ram(host))
@@ -115,18 +116,18 @@ impl Cpu {
 
     /// Protection keys are checked: long mode and CR4.PKE (APM vol. 2, 5.6.7).
     fn checks_keys(&self) -> bool {
-        self.regs.cr4 & cr4::PKE != 0 && self.regs.long_mode()
+        self.processor.regs.cr4 & cr4::PKE != 0 && self.processor.regs.long_mode()
     }
 
     /// Sets PKRU. Translations that it makes wrong are forgotten.
     pub(crate) fn set_pkru(&mut self, value: u32) {
-        self.regs.pkru = value;
+        self.processor.regs.pkru = value;
         self.heed_keys();
     }
 
     /// The current bank's translations have to be what PKRU allows: it changes in one bank and holds in all.
     pub(crate) fn heed_keys(&mut self) {
-        let pkru = if self.checks_keys() { self.regs.pkru } else { 0 };
+        let pkru = if self.checks_keys() { self.processor.regs.pkru } else { 0 };
         self.banks.current().heed_keys(pkru);
     }
 
@@ -156,7 +157,9 @@ impl Cpu {
 
     /// CR0.AM, RFLAGS.AC and CPL 3: misaligned accesses are #AC (APM vol. 2, 8.2.18).
     pub(crate) fn checks_alignment(&self) -> bool {
-        self.regs.cpl == 3 && self.regs.rflags & rflags::AC != 0 && self.regs.cr0 & cr0::AM != 0
+        self.processor.regs.cpl == 3
+            && self.processor.regs.rflags & rflags::AC != 0
+            && self.processor.regs.cr0 & cr0::AM != 0
     }
 
     /// #AC(0) for an access of `size` bytes that is not aligned to them; of whole structures nothing is asked.
@@ -245,7 +248,7 @@ impl Cpu {
 
     /// Linear addresses are 32 bits wide outside 64-bit mode.
     fn wrap(&self, address: u64) -> u64 {
-        if self.regs.long_mode() { address } else { address & 0xffff_ffff }
+        if self.processor.regs.long_mode() { address } else { address & 0xffff_ffff }
     }
 
     /// Host address of a byte that may be read (or written) up to the end of its page without further checks, for bulk
@@ -325,11 +328,15 @@ impl Cpu {
 
     /// The bank that belongs to the current world and address space.
     pub fn bank_tag(&self) -> crate::mmu::bank::Tag {
-        let (asid, nested_root) = match &self.world {
+        let (asid, nested_root) = match &self.processor.world {
             World::Host => (0, 0),
             World::Guest(control) => (control.asid, control.stage2.map_or(0, |s| s.root)),
         };
-        let pcid = if self.regs.cr4 & cr4::PCIDE != 0 { (self.regs.cr3 & 0xfff) as u16 } else { 0 };
+        let pcid = if self.processor.regs.cr4 & cr4::PCIDE != 0 {
+            (self.processor.regs.cr3 & 0xfff) as u16
+        } else {
+            0
+        };
         crate::mmu::bank::Tag { asid, nested_root, pcid }
     }
 }

@@ -221,9 +221,9 @@ pub(crate) mod tests {
         let mut cpu = bench::long();
         bench::write(&mut cpu, CODE, code);
         for gpr in [3, 6, 7] {
-            cpu.regs.gpr[gpr] = DATA;
+            cpu.processor.regs.gpr[gpr] = DATA;
         }
-        cpu.regs.gpr[1] = 8;
+        cpu.processor.regs.gpr[1] = 8;
         cpu.banks.current().fill(SUPERVISOR_ALL, DATA, nowhere as *mut u8, true, false);
         cpu.run_guarded(&Nothing, &Stop::default())
     }

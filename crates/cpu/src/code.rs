@@ -249,23 +249,23 @@ fn has_routine_or_mxcsr(code: iced_x86::Code) -> bool {
 impl Cpu {
     /// The host has no MXCSR.MM, or it is not to be used: it is kept here. Before the first code is translated.
     pub(crate) fn keep_mm(&mut self) {
-        self.mm = Some(false);
+        self.processor.mm = Some(false);
         self.code.translator.env.routine = has_routine_or_mxcsr;
     }
 
     /// The mode bits that code runs under now.
     pub(crate) fn key(&self) -> Key {
-        let regs = &self.regs;
+        let regs = &self.processor.regs;
         let long = regs.code64();
         // Elsewhere that bit is another.
         let mut key = self.code.always.0 & if long { u32::MAX } else { !Key::PUSHF_ROUTINE };
         let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
         set(long, Key::CODE64);
         // Alignment is looked at, and made, where accesses go by routine.
-        set(self.checks_alignment() || self.mm == Some(true), Key::PLAIN);
+        set(self.checks_alignment() || self.processor.mm == Some(true), Key::PLAIN);
         set(long && self.control().is_none(), Key::OWN);
         set(long && regs.cr4 & cr4::FSGSBASE != 0, Key::BASES);
-        set(long && self.far_links && self.control().is_none(), Key::FAR);
+        set(long && self.tuning.far_links && self.control().is_none(), Key::FAR);
         set(!long && regs.seg[seg::CS].big(), Key::CODE32);
         set(regs.cpl == 3, Key::USER);
         set(!long && regs.seg[seg::SS].big(), Key::STACK32);
@@ -295,12 +295,12 @@ impl Cpu {
     }
 
     fn segment_bits(&self) -> u32 {
-        let protected = self.regs.protected() && !self.regs.v86();
+        let protected = self.processor.regs.protected() && !self.processor.regs.v86();
         // 16-bit code looks at 64 KiB where accesses are, so a limit may be greater.
-        let wide = self.regs.seg[seg::CS].big();
+        let wide = self.processor.regs.seg[seg::CS].big();
         let whole = |limit: u32| if wide { protected && limit == u32::MAX } else { limit >= 0xffff };
         let mut bits = 0;
-        for (index, segment) in self.regs.seg.iter().enumerate() {
+        for (index, segment) in self.processor.regs.seg.iter().enumerate() {
             let usable = if index == seg::CS {
                 segment.readable() && (segment.is_code() || !segment.expand_down())
             } else {
@@ -324,7 +324,7 @@ impl Cpu {
             return self.code.link(link, block);
         }
         let crosses = self.code.blocks[block as usize].second.is_some();
-        if crosses || !self.shared_code(self.regs.rip) {
+        if crosses || !self.shared_code(self.processor.regs.rip) {
             return self.code.link_to_table(link);
         }
         self.code.link(link, block);
@@ -333,7 +333,7 @@ impl Cpu {
 
     /// Physical address of the code byte at a linear address.
     fn fetch(&mut self, linear: u64) -> Result<u64, Fault> {
-        let user = self.regs.cpl == 3;
+        let user = self.processor.regs.cpl == 3;
         if let Some(physical) = self.banks.current().fetch(linear, user) {
             return Ok(physical);
         }
@@ -354,21 +354,21 @@ impl Cpu {
 
     /// Linear address of RIP, after the checks of a fetch.
     fn fetch_address(&self) -> Result<u64, Fault> {
-        let rip = self.regs.rip;
-        if self.regs.code64() {
-            return if self.regs.canonical(rip) { Ok(rip) } else { Err(Fault::gp(0)) };
+        let rip = self.processor.regs.rip;
+        if self.processor.regs.code64() {
+            return if self.processor.regs.canonical(rip) { Ok(rip) } else { Err(Fault::gp(0)) };
         }
-        if rip > self.regs.seg[seg::CS].limit.into() {
+        if rip > self.processor.regs.seg[seg::CS].limit.into() {
             return Err(Fault::gp(0));
         }
-        Ok(self.regs.seg[seg::CS].base.wrapping_add(rip) & 0xffff_ffff)
+        Ok(self.processor.regs.seg[seg::CS].base.wrapping_add(rip) & 0xffff_ffff)
     }
 
     /// The block at RIP under `key`, translated if need be.
     pub(crate) fn block(&mut self, key: Key) -> Result<u32, Fault> {
         let linear = self.fetch_address()?;
         let physical = self.fetch(linear)?;
-        let id = BlockId { physical, rip: self.regs.rip, key };
+        let id = BlockId { physical, rip: self.processor.regs.rip, key };
         let slot = near(&id);
         if let Some((_, number)) = self.code.near[slot].filter(|n| n.0 == id) {
             return Ok(number);

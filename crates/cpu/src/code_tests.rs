@@ -17,8 +17,8 @@ fn cpu(code: &[u8]) -> Cpu {
 fn block(cpu: &mut Cpu, n: u64, length: u64) -> u32 {
     let places = SIZE / length;
     let (physical, rip) = (START + n % places * length, n / places * length);
-    cpu.regs.seg[seg::CS].base = physical.wrapping_sub(rip);
-    cpu.regs.rip = rip;
+    cpu.processor.regs.seg[seg::CS].base = physical.wrapping_sub(rip);
+    cpu.processor.regs.rip = rip;
     cpu.block(cpu.key()).unwrap()
 }
 
@@ -72,9 +72,9 @@ fn links_that_are_made_and_undone_for_ever_are_listed_no_more() {
 #[test]
 fn code_that_only_goes_straight_on_is_left_when_somebody_wants_attention() {
     let mut cpu = cpu(&[0x90]);
-    cpu.regs.seg[seg::CS].base = START;
-    cpu.regs.rip = 0;
+    cpu.processor.regs.seg[seg::CS].base = START;
+    cpu.processor.regs.rip = 0;
     cpu.wake.wake();
     cpu.run_blocks().unwrap();
-    assert!(cpu.regs.rip < 0x100, "{:#x}", cpu.regs.rip);
+    assert!(cpu.processor.regs.rip < 0x100, "{:#x}", cpu.processor.regs.rip);
 }

@@ -6,10 +6,11 @@ use crate::data::xsave_area;
 use crate::mmu::bank::{Bank, Banks, Selected, Tag};
 use crate::phys::Physical;
 use crate::system::debug::{self, Touch};
-use ireko_nested::{Control, Event, Exit, Flush, Intercept};
+use crate::tuning::Tuning;
+use ireko_nested::{Control, Exit, Flush, Intercept};
 use ireko_translate::{state, thunk};
 use ireko_vmcore::{Bus, Clock, Memory, Space, Timers};
-use ireko_x86::Registers;
+
 use std::sync::Arc;
 
 /// Whose rights an access has.
@@ -21,49 +22,14 @@ pub enum Privilege {
     System,
 }
 
-/// Whether this processor runs its own code or a guest's.
-#[derive(Clone, Debug)]
-pub enum World {
-    Host,
-    Guest(Box<Control>),
-}
-
-/// Aligned as XSAVE wants it.
-#[repr(C, align(64))]
-pub struct XsaveArea(pub [u8; 4096]);
+pub use crate::processor::{Processor, World, XsaveArea};
 
 pub use crate::inspect::Counters;
 
 pub struct Cpu {
-    pub regs: Registers,
-    /// x87, SSE and AVX state while Rust code runs, in standard XSAVE form. A component whose XSTATE_BV bit is clear is
-    /// in its initial state, whatever its bytes are: [`Cpu::fpu_normalise`] first.
-    pub fpu: Box<XsaveArea>,
-    /// MXCSR.MM, where it is not in `fpu`: the host lacks it.
-    pub(crate) mm: Option<bool>,
-    pub(crate) x87_selectors: crate::data::x87::Selectors,
-    /// FERR# is on.
-    pub(crate) ferr: bool,
-    /// In system-management mode.
-    pub(crate) smm: Option<Box<crate::smm::Outside>>,
-    /// Interrupts wait until after the next instruction (STI, MOV SS).
-    pub shadow: bool,
-    /// NMIs wait for IRET.
-    pub nmi_blocked: bool,
-    /// Global interrupt flag (AMD-V).
-    pub gif: bool,
-    /// HLT was executed; cleared by the run loop when something wakes the processor.
-    pub halted: bool,
-    /// It was MWAIT, which ends for this, too.
-    pub(crate) wait: Option<crate::system::monitor::Wait>,
-    /// What MONITOR has armed.
-    pub(crate) monitored: Option<crate::system::monitor::Line>,
-    /// The event whose delivery an exit cut short (EXITINTINFO); the run loop takes it at every exit.
-    pub in_flight: Option<Event>,
-    pub world: World,
-    pub svm: ireko_nested::svm::State,
+    /// What the processor is, as plain data.
+    pub processor: Processor,
     pub model: Arc<crate::cpuid::Model>,
-    pub msrs: crate::msr::Msrs,
     pub apic: crate::apic::Apic,
     pub clock: Clock,
     pub physical: Physical,
@@ -83,29 +49,10 @@ pub struct Cpu {
     pub(crate) armed: *mut ireko_translate::Hot,
     /// An event waits for IF, GIF or the like: look around after every change of those.
     pub(crate) waits: bool,
-    /// Data and port breakpoints that the current instruction has met, as bits of DR6.
-    pub(crate) touched: u64,
-    /// Those of a load of SS, which trap after the next instruction.
-    pub(crate) held_traps: u64,
-    /// No flush is spared.
-    pub(crate) flush_always: bool,
-    /// What misses the TLB looks at its second level before Rust walks.
-    pub(crate) second_level: bool,
-    /// What misses the jump table looks at the second level before Rust.
-    pub(crate) jump_cache: bool,
-    /// Direct jumps to other pages of the kernel's are links.
-    pub(crate) far_links: bool,
-    /// XSAVEC and XRSTOR go straight to guest memory.
-    pub(crate) xsavec: bool,
+    pub(crate) tuning: Tuning,
     pub(crate) host_xcr0: u64,
     /// Components that are in the host's registers while translated code runs, as bits of XCR0.
     pub(crate) held: u64,
-    /// REP MOVS and REP STOS are done in assembly.
-    pub(crate) strings: bool,
-    /// After an exception on to its handler without a look around.
-    pub(crate) straight: bool,
-    /// SYSCALL and SYSRET are done in assembly.
-    pub(crate) syscalls: bool,
     /// The only vCPU of its partition.
     pub(crate) lone: bool,
     /// The instruments that are on.
@@ -131,23 +78,8 @@ impl Cpu {
         let woken = wake.clone();
         let window = ireko_vmcore::Window::new(move || woken.wake());
         let mut cpu = Self {
-            regs: Registers::reset(),
-            fpu: Box::new(XsaveArea([0; 4096])),
-            mm: None,
-            x87_selectors: Default::default(),
-            ferr: false,
-            smm: None,
-            shadow: false,
-            nmi_blocked: false,
-            gif: true,
-            halted: false,
-            wait: None,
-            monitored: None,
-            in_flight: None,
-            world: World::Host,
-            svm: ireko_nested::svm::State::new(spec.model.svm_caps()),
+            processor: Processor::new(spec.model.svm_caps()),
             model: spec.model.clone(),
-            msrs: Default::default(),
             apic: crate::apic::Apic::new(&spec.apics, spec.id, spec.clock, &spec.timers, spec.tsc),
             clock: spec.clock,
             physical: Physical::new(spec.memory.clone()),
@@ -160,18 +92,9 @@ impl Cpu {
             bounce: Box::default(),
             armed: std::ptr::null_mut(),
             waits: false,
-            flush_always: false,
-            second_level: true,
-            jump_cache: true,
-            far_links: true,
-            strings: true,
-            straight: true,
-            xsavec: crate::silicon::has_xsavec(),
+            tuning: Tuning::default(),
             host_xcr0: crate::silicon::xcr0(),
             held: state::BASE | crate::silicon::xcr0() & spec.model.xcr0() & state::AVX512,
-            syscalls: true,
-            touched: 0,
-            held_traps: 0,
             dependents: Default::default(),
             shared_fetch: Default::default(),
             jumps: Default::default(),
@@ -191,28 +114,28 @@ impl Cpu {
 
     /// x87 and MXCSR as after RESET (FNINIT and MXCSR = 1F80h).
     fn fpu_reset(&mut self) {
-        self.fpu.0.fill(0);
-        self.fpu.0[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
-        self.fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
-        self.fpu.0[thunk::IN_MEMORY] = 1;
-        self.mm = self.mm.map(|_| false);
+        self.processor.fpu.0.fill(0);
+        self.processor.fpu.0[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
+        self.processor.fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
+        self.processor.fpu.0[thunk::IN_MEMORY] = 1;
+        self.processor.mm = self.processor.mm.map(|_| false);
     }
 
     /// Brings all x87, SSE and AVX state into `fpu`; what runs next may use those registers.
     #[allow(unsafe_code)]
     pub(crate) fn fpu_sync(&mut self) {
-        let in_memory = &self.fpu.0[thunk::IN_MEMORY..][..8];
+        let in_memory = &self.processor.fpu.0[thunk::IN_MEMORY..][..8];
         if in_memory == [0; 8] {
             // SAFETY: the word says that this thread holds the rest in its registers.
-            unsafe { thunk::save_rest(self.fpu.0.as_mut_ptr(), self.held) };
+            unsafe { thunk::save_rest(self.processor.fpu.0.as_mut_ptr(), self.held) };
         }
     }
 
     /// Brings all state into `fpu`, and makes the bytes of components in their initial state say so.
     pub fn fpu_normalise(&mut self) {
         self.fpu_sync();
-        let absent = !u64::from(self.fpu.0[512]) & self.held;
-        let area = &mut self.fpu.0;
+        let absent = !u64::from(self.processor.fpu.0[512]) & self.held;
+        let area = &mut self.processor.fpu.0;
         if absent & xsave_area::X87 != 0 {
             area[..6].fill(0);
             area[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
@@ -227,7 +150,7 @@ impl Cpu {
     /// Which components there are now.
     pub(crate) fn components(&self) -> state::Components {
         state::Components {
-            guest: self.regs.xcr0,
+            guest: self.processor.regs.xcr0,
             host: self.host_xcr0,
             held: self.held,
             moved: xsave_area::moved(),
@@ -236,7 +159,7 @@ impl Cpu {
 
     /// The controls in force, in a guest world.
     pub fn control(&self) -> Option<&Control> {
-        match &self.world {
+        match &self.processor.world {
             World::Host => None,
             World::Guest(control) => Some(control),
         }
@@ -366,7 +289,7 @@ impl Cpu {
     /// translations were made with other roots or modes.
     pub fn world_switched(&mut self) {
         self.waits = true;
-        self.monitored = None;
+        self.processor.monitored = None;
         self.select_bank();
         let root = self.root();
         if self.banks.current().root != root {

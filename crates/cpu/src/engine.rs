@@ -7,6 +7,7 @@ use crate::data::vector::MXCSR;
 use crate::data::xsave_area;
 use crate::inspect;
 use crate::tsc::Tsc;
+use crate::tuning::Tuning;
 use ireko_translate::Key;
 use ireko_vmcore::{
     Bus, Caps, Changes, CpuModel, CpuState, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition,
@@ -31,14 +32,7 @@ struct Options {
     /// Optimizations that are switched off, to bisect a failure.
     ungrouped: bool,
     routines: bool,
-    flush_always: bool,
-    one_level: bool,
-    no_jump_cache: bool,
-    no_far_links: bool,
-    no_xsavec: bool,
-    no_strings: bool,
-    not_straight: bool,
-    no_syscalls: bool,
+    tuning: Tuning,
     keep_mm: bool,
     inspect: inspect::Options,
 }
@@ -54,19 +48,20 @@ impl Options {
     }
 
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+        let on = || inspect::options::switch(name, value);
         match name {
-            "plain" => self.plain = inspect::options::switch(name, value)?,
-            "groups" => self.ungrouped = !inspect::options::switch(name, value)?,
-            "in-place" => self.routines = !inspect::options::switch(name, value)?,
-            "spare-flushes" => self.flush_always = !inspect::options::switch(name, value)?,
-            "second-level" => self.one_level = !inspect::options::switch(name, value)?,
-            "syscalls" => self.no_syscalls = !inspect::options::switch(name, value)?,
-            "mm" => self.keep_mm = !inspect::options::switch(name, value)?,
-            "far-links" => self.no_far_links = !inspect::options::switch(name, value)?,
-            "xsave" => self.no_xsavec = !inspect::options::switch(name, value)?,
-            "strings" => self.no_strings = !inspect::options::switch(name, value)?,
-            "straight" => self.not_straight = !inspect::options::switch(name, value)?,
-            "jump-cache" => self.no_jump_cache = !inspect::options::switch(name, value)?,
+            "plain" => self.plain = on()?,
+            "groups" => self.ungrouped = !on()?,
+            "in-place" => self.routines = !on()?,
+            "mm" => self.keep_mm = !on()?,
+            "spare-flushes" => self.tuning.spare_flushes = on()?,
+            "second-level" => self.tuning.second_level = on()?,
+            "jump-cache" => self.tuning.jump_cache = on()?,
+            "far-links" => self.tuning.far_links = on()?,
+            "syscalls" => self.tuning.syscalls = on()?,
+            "xsave" => self.tuning.xsavec &= on()?,
+            "strings" => self.tuning.strings = on()?,
+            "straight" => self.tuning.straight = on()?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;
@@ -118,14 +113,7 @@ impl Hypervisor for SoftHypervisor {
             (options.ungrouped, Key::UNGROUPED),
             (options.routines, Key::ROUTINES | Key::RDTSC_ROUTINE | Key::PUSHF_ROUTINE),
         ]);
-        cpu.flush_always = options.flush_always;
-        cpu.second_level = !options.one_level;
-        cpu.jump_cache = !options.no_jump_cache;
-        cpu.far_links = !options.no_far_links;
-        cpu.xsavec &= !options.no_xsavec;
-        cpu.strings = !options.no_strings;
-        cpu.straight = !options.not_straight;
-        cpu.syscalls = !options.no_syscalls;
+        cpu.tuning = options.tuning;
         if options.keep_mm {
             cpu.keep_mm();
         }
@@ -178,20 +166,20 @@ impl Vcpu for SoftVcpu {
     }
     fn state(&mut self) -> Result<CpuState, HvError> {
         self.cpu.fpu_normalise();
-        let mut xsave = self.cpu.fpu.0.to_vec();
+        let mut xsave = self.cpu.processor.fpu.0.to_vec();
         xsave[MXCSR..MXCSR + 4].copy_from_slice(&xsave_area::mxcsr_value(&self.cpu).to_le_bytes());
-        Ok(CpuState { regs: self.cpu.regs, xsave })
+        Ok(CpuState { regs: self.cpu.processor.regs, xsave })
     }
     fn set_state(&mut self, state: &CpuState) -> Result<(), HvError> {
-        self.cpu.regs = state.regs;
+        self.cpu.processor.regs = state.regs;
         // An interrupt from before a sleep would otherwise come to firmware, which ends none: its class is blocked for good then.
         self.cpu.apic.init();
-        let size = state.xsave.len().min(self.cpu.fpu.0.len());
-        self.cpu.fpu.0[..size].copy_from_slice(&state.xsave[..size]);
-        self.cpu.fpu.0[512] |= 3;
-        let mxcsr = xsave_area::word(&self.cpu.fpu.0, MXCSR);
+        let size = state.xsave.len().min(self.cpu.processor.fpu.0.len());
+        self.cpu.processor.fpu.0[..size].copy_from_slice(&state.xsave[..size]);
+        self.cpu.processor.fpu.0[512] |= 3;
+        let mxcsr = xsave_area::word(&self.cpu.processor.fpu.0, MXCSR);
         xsave_area::set_mxcsr(&mut self.cpu, mxcsr);
-        self.cpu.fpu.0[ireko_translate::thunk::IN_MEMORY] = 1;
+        self.cpu.processor.fpu.0[ireko_translate::thunk::IN_MEMORY] = 1;
         self.cpu.take_x87_pointers();
         self.cpu.forget_run();
         self.cpu.see_smram();

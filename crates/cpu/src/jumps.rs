@@ -86,7 +86,7 @@ impl Jumps {
 impl Cpu {
     /// What the keys of all slots but the last have in common; RDTSC's differs by privilege where CR4.TSD is on.
     fn family(&self, key: Key) -> u64 {
-        let disabled = self.regs.cr4 & cr4::TSD != 0;
+        let disabled = self.processor.regs.cr4 & cr4::TSD != 0;
         let routine = self.rdtsc_routine();
         u64::from(key.family()) | u64::from(disabled) << 32 | u64::from(routine) << 33
     }
@@ -106,10 +106,10 @@ impl Cpu {
 
     /// Enters the block at `rip` in the second level.
     pub(crate) fn remember_jump(&mut self, slot: usize, rip: u64, block: u32) {
-        let user = self.regs.cpl == 3;
+        let user = self.processor.regs.cpl == 3;
         let global = self.shared_code(rip);
         self.banks.current().local_kernel |= !global && !user;
-        if slot == LAST || !self.jump_cache {
+        if slot == LAST || !self.tuning.jump_cache {
             return;
         }
         let ids = self.jump_ids()[slot];
@@ -150,7 +150,7 @@ impl Cpu {
     /// Whether the code at an address, which was just fetched, is the same in all address spaces of the processor's own
     /// world.
     pub(crate) fn shared_code(&mut self, address: u64) -> bool {
-        let user = self.regs.cpl == 3;
+        let user = self.processor.regs.cpl == 3;
         let bank = self.banks.current();
         let shared = bank.tag.is_some_and(|t| t.asid == 0) && bank.fetch_global(address, user);
         if shared {

@@ -22,6 +22,7 @@ pub mod mmu;
 pub mod msr;
 pub mod operand;
 pub mod phys;
+pub mod processor;
 pub mod routine;
 pub mod run;
 pub mod signal;
@@ -31,6 +32,7 @@ mod smm;
 pub mod svm;
 pub mod system;
 pub mod tsc;
+pub mod tuning;
 pub mod wake;
 
 pub use boundary::{HostFault, guard};

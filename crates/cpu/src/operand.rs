@@ -22,9 +22,9 @@ impl Cpu {
 
     /// A general register of any width, zero-extended.
     pub fn gpr(&self, register: Register) -> u64 {
-        let full = self.regs.gpr[register.full_register().number()];
+        let full = self.processor.regs.gpr[register.full_register().number()];
         match register.size() {
-            1 if is_high_byte(register) => self.regs.gpr[register.number() - 4] >> 8 & 0xff,
+            1 if is_high_byte(register) => self.processor.regs.gpr[register.number() - 4] >> 8 & 0xff,
             1 => full & 0xff,
             2 => full & 0xffff,
             4 => full & 0xffff_ffff,
@@ -35,11 +35,11 @@ impl Cpu {
     /// Writes a general register with the architecture's rules: 32-bit writes zero the upper half.
     pub fn set_gpr(&mut self, register: Register, value: u64) {
         if is_high_byte(register) {
-            let slot = &mut self.regs.gpr[register.number() - 4];
+            let slot = &mut self.processor.regs.gpr[register.number() - 4];
             *slot = *slot & !0xff00 | (value & 0xff) << 8;
             return;
         }
-        let slot = &mut self.regs.gpr[register.full_register().number()];
+        let slot = &mut self.processor.regs.gpr[register.full_register().number()];
         *slot = match register.size() {
             1 => *slot & !0xff | value & 0xff,
             2 => *slot & !0xffff | value & 0xffff,
@@ -53,7 +53,7 @@ impl Cpu {
         let base = insn.memory_base();
         let index = insn.memory_index();
         let mut offset = insn.memory_displacement64();
-        let width = address_size(insn, self.regs.code64());
+        let width = address_size(insn, self.processor.regs.code64());
         if base != Register::None && base != Register::RIP && base != Register::EIP {
             offset = offset.wrapping_add(self.gpr(base));
         }
@@ -71,22 +71,22 @@ impl Cpu {
     /// Linear address of `size` bytes at `segment:offset`, after the checks of segmentation (APM vol. 2, 4.12) or, in
     /// 64-bit mode, of canonical form.
     pub fn linear(&self, segment: usize, offset: u64, size: u64, write: bool) -> Result<u64, Fault> {
-        let descriptor = &self.regs.seg[segment];
+        let descriptor = &self.processor.regs.seg[segment];
         let fault = || {
             let vector = if segment == seg::SS { vector::SS } else { vector::GP };
             Fault::from(Exception::with_error(vector, 0))
         };
-        if self.regs.code64() {
+        if self.processor.regs.code64() {
             let base = if segment == seg::FS || segment == seg::GS { descriptor.base } else { 0 };
             let address = base.wrapping_add(offset);
             let last = address.wrapping_add(size.max(1) - 1);
-            return if self.regs.canonical(address) && self.regs.canonical(last) {
+            return if self.processor.regs.canonical(address) && self.processor.regs.canonical(last) {
                 Ok(address)
             } else {
                 Err(fault())
             };
         }
-        if self.regs.protected() && !self.regs.v86() {
+        if self.processor.regs.protected() && !self.processor.regs.v86() {
             if !descriptor.present() {
                 return Err(fault());
             }
@@ -142,7 +142,7 @@ impl Cpu {
 
     /// Bytes of stack pointer in use: 8 in 64-bit mode, else by SS.B.
     pub fn stack_size(&self) -> usize {
-        match (self.regs.code64(), self.regs.seg[seg::SS].big()) {
+        match (self.processor.regs.code64(), self.processor.regs.seg[seg::SS].big()) {
             (true, _) => 8,
             (_, true) => 4,
             _ => 2,
@@ -151,8 +151,11 @@ impl Cpu {
 
     /// Sets SP, ESP or RSP by the stack size, leaving the bits above a 16-bit SP.
     pub fn set_stack_pointer(&mut self, value: u64) {
-        let slot = &mut self.regs.gpr[4];
-        match (self.regs.efer >> 10 & 1 != 0 && self.regs.seg[seg::CS].long(), self.regs.seg[seg::SS].big()) {
+        let slot = &mut self.processor.regs.gpr[4];
+        match (
+            self.processor.regs.efer >> 10 & 1 != 0 && self.processor.regs.seg[seg::CS].long(),
+            self.processor.regs.seg[seg::SS].big(),
+        ) {
             (true, _) => *slot = value,
             (_, true) => *slot = value & 0xffff_ffff,
             _ => *slot = *slot & !0xffff | value & 0xffff,
@@ -161,7 +164,7 @@ impl Cpu {
 
     /// Pushes `size` bytes on the current stack with the current privilege.
     pub fn push(&mut self, size: usize, value: u64) -> Result<(), Fault> {
-        let pointer = self.regs.gpr[4].wrapping_sub(size as u64) & mask(self.stack_size());
+        let pointer = self.processor.regs.gpr[4].wrapping_sub(size as u64) & mask(self.stack_size());
         let address = self.linear(seg::SS, pointer, size as u64, true)?;
         self.store(address, size, value, Privilege::Current)?;
         self.set_stack_pointer(pointer);
@@ -171,13 +174,13 @@ impl Cpu {
     /// Pops `size` bytes. The stack pointer moves only on success.
     pub fn pop(&mut self, size: usize) -> Result<u64, Fault> {
         let value = self.peek(0, size)?;
-        self.set_stack_pointer(self.regs.gpr[4].wrapping_add(size as u64));
+        self.set_stack_pointer(self.processor.regs.gpr[4].wrapping_add(size as u64));
         Ok(value)
     }
 
     /// Reads `size` bytes at the stack pointer plus `offset`.
     pub fn peek(&mut self, offset: u64, size: usize) -> Result<u64, Fault> {
-        let pointer = self.regs.gpr[4].wrapping_add(offset) & mask(self.stack_size());
+        let pointer = self.processor.regs.gpr[4].wrapping_add(offset) & mask(self.stack_size());
         let address = self.linear(seg::SS, pointer, size as u64, false)?;
         self.load(address, size, Privilege::Current)
     }

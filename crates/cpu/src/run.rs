@@ -66,7 +66,7 @@ impl Cpu {
                 if let Err(halt) = self.settle(fault) {
                     return halt;
                 }
-            } else if self.halted && !stop.asked() && self.for_good() {
+            } else if self.processor.halted && !stop.asked() && self.for_good() {
                 return Halt::Idle;
             }
         }
@@ -80,10 +80,10 @@ impl Cpu {
         }
         self.heed_departures();
         self.events()?;
-        if self.halted {
+        if self.processor.halted {
             self.heed_monitor();
         }
-        if self.halted {
+        if self.processor.halted {
             self.fpu_sync();
             inspect::sleep(self, Duration::from_millis(50));
             return Ok(());
@@ -108,28 +108,28 @@ impl Cpu {
             let rip = svm::injection_rip(self, &event);
             return inspect::deliver(self, event, rip);
         }
-        if self.gif && self.smm.is_none() && self.apic.init_pending() {
+        if self.processor.gif && self.processor.smm.is_none() && self.apic.init_pending() {
             return self.init();
         }
-        if self.gif && self.smm.is_none() && self.apic.smi_pending() {
+        if self.processor.gif && self.processor.smm.is_none() && self.apic.smi_pending() {
             return self.smi();
         }
-        if self.gif && self.apic.nmi_pending() && !self.nmi_blocked {
+        if self.processor.gif && self.apic.nmi_pending() && !self.processor.nmi_blocked {
             return self.nmi();
         }
         if svm::physical_interrupt_allowed(self)
             && let Some(vector) = self.external_interrupt()?
         {
             self.counters.interrupts += 1;
-            self.halted = false;
-            let rip = self.regs.rip;
+            self.processor.halted = false;
+            let rip = self.processor.regs.rip;
             return inspect::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip);
         }
         match svm::virtual_interrupt(self) {
             Some(Virtual::Exit(exit)) => Err(Fault::Exit(exit)),
             Some(Virtual::Deliver(vector)) => {
-                self.halted = false;
-                let rip = self.regs.rip;
+                self.processor.halted = false;
+                let rip = self.processor.regs.rip;
                 inspect::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip)
             }
             None => Ok(()),
@@ -143,9 +143,9 @@ impl Cpu {
         }
         self.apic.init_take();
         self.apic.init();
-        let kept = self.regs.cr0 & (cr0::CD | cr0::NW);
-        self.regs = ireko_x86::Registers::reset();
-        self.regs.cr0 = self.regs.cr0 & !(cr0::CD | cr0::NW) | kept;
+        let kept = self.processor.regs.cr0 & (cr0::CD | cr0::NW);
+        self.processor.regs = ireko_x86::Registers::reset();
+        self.processor.regs.cr0 = self.processor.regs.cr0 & !(cr0::CD | cr0::NW) | kept;
         self.forget_run();
         self.flush_tlb(false);
         Ok(())
@@ -156,8 +156,8 @@ impl Cpu {
             return Err(Fault::Exit(exit));
         }
         self.apic.nmi_take();
-        self.halted = false;
-        let rip = self.regs.rip;
+        self.processor.halted = false;
+        let rip = self.processor.regs.rip;
         inspect::deliver(self, Event { kind: EventKind::Nmi, vector: vector::NMI, error: None }, rip)
     }
 
@@ -176,7 +176,7 @@ impl Cpu {
     /// Halted with nothing left that could wake this processor, which is alone: interrupts are off, no NMI waits.
     fn for_good(&mut self) -> bool {
         self.lone
-            && self.wait.is_none()
+            && self.processor.wait.is_none()
             && !svm::physical_interrupt_allowed(self)
             && !svm::wakes(self)
             && !self.apic.nmi_pending()
@@ -189,7 +189,7 @@ impl Cpu {
             Fault::Exception(exception) => self.raise(exception),
             Fault::Exit(exit) => {
                 self.counters.exits += 1;
-                let in_flight = self.in_flight.take();
+                let in_flight = self.processor.in_flight.take();
                 inspect::exit(self, &exit, in_flight.as_ref());
                 svm::exit(self, exit, in_flight);
                 self.trap_of_vmrun()
@@ -202,11 +202,15 @@ impl Cpu {
 
     /// VMRUN under RFLAGS.TF traps once the guest has been left.
     fn trap_of_vmrun(&mut self) -> Result<(), Fault> {
-        if self.regs.rflags & rflags::TF != 0 { self.raise(Exception::debug(dr6::BS)) } else { Ok(()) }
+        if self.processor.regs.rflags & rflags::TF != 0 {
+            self.raise(Exception::debug(dr6::BS))
+        } else {
+            Ok(())
+        }
     }
 
     fn raise(&mut self, exception: Exception) -> Result<(), Fault> {
-        if exception.vector == vector::MF && self.regs.cr0 & cr0::NE == 0 {
+        if exception.vector == vector::MF && self.processor.regs.cr0 & cr0::NE == 0 {
             return self.x87_error();
         }
         self.counters.exceptions += 1;
@@ -217,18 +221,19 @@ impl Cpu {
     /// Readies the current bank for translated code of the current mode.
     pub(crate) fn arm(&mut self) -> *mut ireko_translate::Hot {
         let context = std::ptr::from_mut(self) as u64;
-        let regs = std::ptr::from_mut(&mut self.regs) as u64;
-        let fpu = self.fpu.0.as_mut_ptr() as u64;
-        let bases = self.regs.seg.map(|s| s.base);
+        let regs = std::ptr::from_mut(&mut self.processor.regs) as u64;
+        let fpu = self.processor.fpu.0.as_mut_ptr() as u64;
+        let bases = self.processor.regs.seg.map(|s| s.base);
         let tsc_offset = self.tsc.offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
         let nothing_waits = u64::from(!self.waits);
-        let pkru_refused = u64::from(self.regs.cr4 & cr4::PKE == 0);
+        let pkru_refused = u64::from(self.processor.regs.cr4 & cr4::PKE == 0);
         let jump_ids = self.jump_ids();
         let components = self.components();
         let (entries, code_base) = (self.jumps.address(), self.code.base());
-        let (second_level, jump_cache) = (self.second_level, self.jump_cache);
-        let (own, xsavec) = (self.inspect.is_none(), self.xsavec);
-        let (syscalls, xsavec, strings) = (self.syscalls && own, xsavec && own, self.strings && own);
+        let (second_level, jump_cache) = (self.tuning.second_level, self.tuning.jump_cache);
+        let (own, xsavec) = (self.inspect.is_none(), self.tuning.xsavec);
+        let (syscalls, xsavec, strings) =
+            (self.tuning.syscalls && own, xsavec && own, self.tuning.strings && own);
         let hot = self.banks.current().hot_mut();
         if hot.access_thunk == 0 {
             thunk::prepare(hot, slow::access, slow::commit, slow::system);
@@ -266,13 +271,13 @@ impl Cpu {
 
     /// Forgets what an earlier run left: the state is about to be another.
     pub(crate) fn forget_run(&mut self) {
-        self.halted = false;
-        self.shadow = false;
-        self.nmi_blocked = false;
-        self.in_flight = None;
+        self.processor.halted = false;
+        self.processor.shadow = false;
+        self.processor.nmi_blocked = false;
+        self.processor.in_flight = None;
         self.outcome = None;
-        self.held_traps = 0;
-        self.smm = None;
+        self.processor.held_traps = 0;
+        self.processor.smm = None;
         self.forget_pending();
     }
 
@@ -298,12 +303,12 @@ impl Cpu {
             match reason {
                 // Code that runs straight on through fresh blocks has no check of its own.
                 Reason::Link | Reason::Twin if attention == 0 => {
-                    self.regs.rip = rip;
+                    self.processor.regs.rip = rip;
                     return Ok(());
                 }
                 Reason::Link => {
                     let generation = self.code.generation;
-                    self.regs.rip = rip;
+                    self.processor.regs.rip = rip;
                     let key = self.key();
                     let block = self.block(key)?;
                     if generation == self.code.generation {
@@ -313,7 +318,7 @@ impl Cpu {
                 }
                 Reason::Twin => {
                     let generation = self.code.generation;
-                    self.regs.rip = rip;
+                    self.processor.regs.rip = rip;
                     let block = self.block(Key(self.key().0 | Key::UNGROUPED))?;
                     if generation == self.code.generation {
                         self.code.link(site as u32, block);
@@ -326,13 +331,13 @@ impl Cpu {
                 }
                 Reason::IndirectAttention => return self.arrive(rip, back),
                 Reason::Attention => {
-                    self.regs.rip = rip;
+                    self.processor.regs.rip = rip;
                     return Ok(());
                 }
                 Reason::Routine => {
                     match self.outcome.take() {
                         // On into the handler, without a look around if nobody asks for one.
-                        Some(Fault::Exception(exception)) if self.straight => self.raise(exception)?,
+                        Some(Fault::Exception(exception)) if self.tuning.straight => self.raise(exception)?,
                         Some(fault) => return Err(fault),
                         None => {}
                     }
@@ -356,7 +361,7 @@ impl Cpu {
         let found = self.code.locate(host as usize).filter(|_| gone && trap == u64::from(vector::PF));
         let Some(rip) = found else { return false };
         self.forget_pending();
-        self.regs.rip = rip;
+        self.processor.regs.rip = rip;
         self.heed_departures();
         true
     }
@@ -364,8 +369,8 @@ impl Cpu {
     /// A jump from before host address `back` has led to `rip`. If that is not canonical, the fault is the jump's, nothing of which
     /// has happened (APM vol. 3, "JMP (Near)", "CALL (Near)", "RET (Near)": #GP).
     fn arrive(&mut self, rip: u64, back: u64) -> Result<(), Fault> {
-        self.regs.rip = rip;
-        if !self.regs.code64() || self.regs.canonical(rip) {
+        self.processor.regs.rip = rip;
+        if !self.processor.regs.code64() || self.processor.regs.canonical(rip) {
             return Ok(());
         }
         let Some(from) = self.code.locate((back as usize).wrapping_sub(1)) else { return Ok(()) };
@@ -381,15 +386,15 @@ impl Cpu {
             FlowControl::IndirectBranch => 0,
             _ => return Ok(()),
         };
-        self.regs.gpr[gpr::RSP] = self.regs.gpr[gpr::RSP].wrapping_add_signed(moved);
-        self.regs.rip = from;
+        self.processor.regs.gpr[gpr::RSP] = self.processor.regs.gpr[gpr::RSP].wrapping_add_signed(moved);
+        self.processor.regs.rip = from;
         Err(Fault::gp(0))
     }
 
     /// Entry of the code at RIP for the current key, which the jump table knows afterwards.
     fn find(&mut self) -> Result<*const u8, Fault> {
         let key = self.key();
-        let (slot, rip) = (key.slot(), self.regs.rip);
+        let (slot, rip) = (key.slot(), self.processor.regs.rip);
         let owner = self.slot_owner(key);
         self.join_family(key);
         if let Some(code) = self.banks.current().jump(slot, owner, rip) {
@@ -404,22 +409,22 @@ impl Cpu {
 
     /// Whose a slot of the jump table is: code of one key, in one code segment.
     fn slot_owner(&self, key: Key) -> u64 {
-        let base = if key.has(Key::CODE64) { 0 } else { self.regs.seg[seg::CS].base };
+        let base = if key.has(Key::CODE64) { 0 } else { self.processor.regs.seg[seg::CS].base };
         u64::from(key.0) | base << 32
     }
 
     /// Something keeps translated code from just going on after a routine.
     pub(crate) fn must_look(&self) -> bool {
-        self.waits || self.single() || self.halted || self.wake.wanted()
+        self.waits || self.single() || self.processor.halted || self.wake.wanted()
     }
 
     /// The next instruction must be done alone.
     fn single(&self) -> bool {
-        let recorded = self.regs.debugctl & debugctl::LBR != 0;
-        self.shadow
+        let recorded = self.processor.regs.debugctl & debugctl::LBR != 0;
+        self.processor.shadow
             || recorded
-            || self.msrs.counters.exact()
-            || self.regs.rflags & (rflags::TF | rflags::RF) != 0
+            || self.processor.msrs.counters.exact()
+            || self.processor.regs.rflags & (rflags::TF | rflags::RF) != 0
             || crate::system::debug::armed(self)
     }
 
@@ -431,11 +436,11 @@ impl Cpu {
                 "a host fault at {host:#x}, outside all blocks (an engine fault)"
             ));
         };
-        self.regs.rip = rip;
+        self.processor.regs.rip = rip;
         match trap as u8 {
             vector::GP => Fault::gp(0),
             trap @ (vector::DE | vector::UD | vector::MF) => Exception::new(trap).into(),
-            vector::XM if self.regs.cr4 & cr4::OSXMMEXCPT == 0 => Fault::ud(),
+            vector::XM if self.processor.regs.cr4 & cr4::OSXMMEXCPT == 0 => Fault::ud(),
             vector::XM => Exception::new(vector::XM).into(),
             trap => {
                 let address = self.banks.current().hot_mut().temp[0];
@@ -463,46 +468,46 @@ impl Cpu {
                 }
             }
             Reason::Signal => return Err(self.signalled(rip, site)),
-            _ => self.regs.rip = rip,
+            _ => self.processor.regs.rip = rip,
         }
         Ok(block)
     }
 
     /// One instruction alone: after STI, under TF, RF or breakpoints.
     fn step(&mut self) -> Result<(), Fault> {
-        let before = self.regs.rflags;
-        let (shadow, start) = (self.shadow, self.regs.rip);
+        let before = self.processor.regs.rflags;
+        let (shadow, start) = (self.processor.shadow, self.processor.regs.rip);
         if crate::system::debug::armed(self)
             && let Some(mut exception) = crate::system::debug::instruction_breakpoint(self, start)
         {
             // What a load of SS held off comes with it, once for both.
-            exception.payload |= std::mem::take(&mut self.held_traps);
+            exception.payload |= std::mem::take(&mut self.processor.held_traps);
             return Err(exception.into());
         }
         let seen = if crate::system::debug::data_armed(self) { Key::PLAIN } else { 0 };
-        self.touched = 0;
-        let waiting = std::mem::take(&mut self.held_traps);
-        let branches =
-            self.regs.debugctl & (debugctl::LBR | debugctl::BTF) != 0 || self.msrs.counters.branches();
-        let retired = self.msrs.counters.exact().then(|| self.to_retire());
+        self.processor.touched = 0;
+        let waiting = std::mem::take(&mut self.processor.held_traps);
+        let branches = self.processor.regs.debugctl & (debugctl::LBR | debugctl::BTF) != 0
+            || self.processor.msrs.counters.branches();
+        let retired = self.processor.msrs.counters.exact().then(|| self.to_retire());
         let decoded = if branches { self.decode_at_rip() } else { None };
         let block = self.run_alone(seen)?;
         if shadow && !self.code.stepped_routine(block) {
-            self.shadow = false;
+            self.processor.shadow = false;
         }
         let insn = decoded.or_else(|| self.code.first_instruction(block));
         if let Some(retired) = retired {
             let branch = insn.is_some_and(|i| i.flow_control() != FlowControl::Next);
-            let missed = insn.is_some_and(|i| missed(&i, start, self.regs.rip));
-            self.msrs.counters.retire(Retired { branch, missed, ..retired });
+            let missed = insn.is_some_and(|i| missed(&i, start, self.processor.regs.rip));
+            self.processor.msrs.counters.retire(Retired { branch, missed, ..retired });
         }
-        if self.regs.rflags & rflags::RF != 0 && !is_iret(insn) {
-            self.regs.rflags &= !rflags::RF;
+        if self.processor.regs.rflags & rflags::RF != 0 && !is_iret(insn) {
+            self.processor.regs.rflags &= !rflags::RF;
         }
         // INT1 has raised the exception itself, once for all that waited.
         let waiting =
             if insn.is_some_and(|i| i.mnemonic() == iced_x86::Mnemonic::Int1) { 0 } else { waiting };
-        let met = std::mem::take(&mut self.touched) | waiting;
+        let met = std::mem::take(&mut self.processor.touched) | waiting;
         let bits = match insn {
             Some(insn) => self.traps(before, start, &insn, met),
             None if before & rflags::TF != 0 => dr6::BS | met,
@@ -513,8 +518,8 @@ impl Cpu {
 
     /// What the counters have to know of the instruction at RIP before it is done.
     fn to_retire(&self) -> Retired {
-        let guest = (self.regs.efer & efer::SVME != 0).then(|| self.control().is_some());
-        Retired { user: self.regs.cpl == 3, guest, branch: false, missed: false }
+        let guest = (self.processor.regs.efer & efer::SVME != 0).then(|| self.control().is_some());
+        Retired { user: self.processor.regs.cpl == 3, guest, branch: false, missed: false }
     }
 
     /// The instruction at RIP, if its bytes are in memory.
@@ -522,7 +527,7 @@ impl Cpu {
         let mut bytes = [0; ireko_nested::core::INSTRUCTION];
         let count = ireko_nested::Core::instruction(self, &mut bytes);
         let bits = self.key().bitness();
-        Some(Decoder::with_ip(bits, &bytes[..count], self.regs.rip, DECODER_OPTIONS).decode())
+        Some(Decoder::with_ip(bits, &bytes[..count], self.processor.regs.rip, DECODER_OPTIONS).decode())
             .filter(|insn| !insn.is_invalid())
     }
 
@@ -531,7 +536,7 @@ impl Cpu {
         use crate::system::debug;
         debug::record(self, start, insn);
         if debug::loads_stack(insn) {
-            self.held_traps = met;
+            self.processor.held_traps = met;
             return 0;
         }
         debug::step(self, before, start, insn) | met
@@ -541,7 +546,7 @@ impl Cpu {
     pub fn describe(&mut self) -> String {
         self.fpu_sync();
         let mut bytes = [0; 16];
-        let code = match self.read_linear(self.regs.rip, &mut bytes, Privilege::System) {
+        let code = match self.read_linear(self.processor.regs.rip, &mut bytes, Privilege::System) {
             Ok(()) => bytes.iter().map(|b| format!("{b:02x} ")).collect(),
             Err(_) => "not readable".to_string(),
         };
@@ -549,7 +554,7 @@ impl Cpu {
         let inspection = self.inspection();
         format!(
             "{}\ncode: {code}\nworld: {world}\n{:?}\n{inspection}",
-            describe_registers(&self.regs),
+            describe_registers(&self.processor.regs),
             self.counters
         )
     }

@@ -59,7 +59,7 @@ pub extern "C" fn access(context: u64, site: u64, address: u64) -> u64 {
         match inspect::access(cpu, &site, address, Cpu::slow_access) {
             Ok(host) => host as u64,
             Err(fault) => {
-                cpu.regs.rip = site.insn.ip();
+                cpu.processor.regs.rip = site.insn.ip();
                 cpu.outcome = Some(fault);
                 0
             }
@@ -74,7 +74,7 @@ pub extern "C" fn commit(context: u64, site: u64) -> u32 {
         cpu.commit();
         let leave = cpu.code.undone && site.may_leave;
         if leave {
-            cpu.regs.rip = site.insn.next_ip();
+            cpu.processor.regs.rip = site.insn.next_ip();
         }
         leave as u32
     })
@@ -180,7 +180,7 @@ impl Cpu {
             return Err(Fault::gp(0));
         }
         // The host's own instruction wants it aligned, unless it knows MM.
-        let start = if misaligned && self.mm.is_some() { 0 } else { (linear & 63) as usize };
+        let start = if misaligned && self.processor.mm.is_some() { 0 } else { (linear & 63) as usize };
         let direct = start as u64 == linear & 63;
         self.watch(linear, size, if write { Touch::Write } else { Touch::Read });
         let mode = self.mmu_mode(Privilege::Current);
@@ -210,7 +210,7 @@ impl Cpu {
     fn masked_access(&mut self, site: &Site, address: u64, chosen: Chosen) -> Result<*mut u8, Fault> {
         let SiteKind::Access { write, offset, .. } = site.kind else { return Err(Fault::ud()) };
         let whole = usize::from(site.size);
-        let base = if offset { self.regs.seg[usize::from(site.segment)].base } else { 0 };
+        let base = if offset { self.processor.regs.seg[usize::from(site.segment)].base } else { 0 };
         let start = (base.wrapping_add(address) & 63) as usize;
         // Nothing chosen, nothing misaligned: silicon faults if one element is chosen, whichever it is.
         let Some(hull) = chosen.hull() else { return Ok(self.bounce.0[start..].as_mut_ptr()) };
@@ -245,7 +245,7 @@ impl Cpu {
 
     /// Outside of 64-bit mode addresses are of 32 bits.
     fn address_width(&self, address: u64) -> u64 {
-        if self.regs.code64() { address } else { address & 0xffff_ffff }
+        if self.processor.regs.code64() { address } else { address & 0xffff_ffff }
     }
 
     /// Readies the chosen bytes of an operand in the bounce buffer: for a load they are read, for a store they will be written.
@@ -274,12 +274,14 @@ impl Cpu {
     /// whose limit an operand must not reach (APM vol. 2, 4.12).
     fn checked(&self, site: &Site, address: u64, size: u64) -> Result<u64, Fault> {
         const TOP: u64 = 0xffff_ffff;
-        if !self.regs.code64() {
-            let offset = address.wrapping_sub(self.regs.seg[usize::from(site.segment)].base) & TOP;
+        if !self.processor.regs.code64() {
+            let offset = address.wrapping_sub(self.processor.regs.seg[usize::from(site.segment)].base) & TOP;
             if offset + size <= TOP + 1 {
                 return Ok(address & TOP);
             }
-        } else if self.regs.canonical(address) && self.regs.canonical(address.wrapping_add(size - 1)) {
+        } else if self.processor.regs.canonical(address)
+            && self.processor.regs.canonical(address.wrapping_add(size - 1))
+        {
             return Ok(address);
         }
         let stack = usize::from(site.segment) == seg::SS;
@@ -386,20 +388,20 @@ impl Cpu {
     fn system_instruction(&mut self, site: &Site) -> bool {
         self.counters.system += 1;
         let insn = &site.insn;
-        self.regs.rip = insn.ip();
+        self.processor.regs.rip = insn.ip();
         let result = match site.kind {
             SiteKind::System => {
-                self.svm.next_rip = insn.next_ip();
+                self.processor.svm.next_rip = insn.next_ip();
                 self.code.undone = false;
                 if insn.is_save_restore_instruction() {
                     self.fpu_normalise();
                 }
-                let shadow = self.shadow;
+                let shadow = self.processor.shadow;
                 let result = match routine(insn.code()) {
                     Some(routine) => routine(self, insn),
                     None => Err(Fault::ud()),
                 };
-                self.shadow &= !(shadow && result.is_ok());
+                self.processor.shadow &= !(shadow && result.is_ok());
                 result
             }
             SiteKind::Raise(vector::GP) => Err(Fault::gp(0)),
@@ -409,7 +411,7 @@ impl Cpu {
         match result {
             Ok(Next::Jump) => true,
             Ok(next) => {
-                self.regs.rip = self.advanced(insn.next_ip());
+                self.processor.regs.rip = self.advanced(insn.next_ip());
                 if insn.mnemonic() == Mnemonic::Wrmsr || insn.op0_register() == Register::CR8 {
                     // EOI, TPR, ICR or a timer: an interrupt may be deliverable now.
                     self.attend();
@@ -426,7 +428,7 @@ impl Cpu {
 
     /// The instruction pointer as wide as the code segment says.
     fn advanced(&self, rip: u64) -> u64 {
-        if self.regs.code64() { rip } else { rip & 0xffff_ffff }
+        if self.processor.regs.code64() { rip } else { rip & 0xffff_ffff }
     }
 }
 

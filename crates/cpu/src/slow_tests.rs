@@ -24,12 +24,12 @@ const ALIGNED: &[u8] = &[0x62, 0xf1, 0x7c, 0x49, 0x28, 0x00];
 
 fn cpu(mask: u64) -> Cpu {
     let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, MEMORY)]).unwrap()).unwrap();
-    cpu.regs.cr0 = cr0::PE | cr0::NE;
-    cpu.regs.cr4 = cr4::OSFXSR | cr4::OSXSAVE;
-    cpu.regs.xcr0 = 0xe7;
-    cpu.regs.efer = efer::LME | efer::LMA;
-    cpu.regs.seg = [Segment { base: 0, limit: u32::MAX, attr: 0xc93, selector: 0x10 }; 6];
-    cpu.regs.seg[seg::CS].attr = 0xa9b;
+    cpu.processor.regs.cr0 = cr0::PE | cr0::NE;
+    cpu.processor.regs.cr4 = cr4::OSFXSR | cr4::OSXSAVE;
+    cpu.processor.regs.xcr0 = 0xe7;
+    cpu.processor.regs.efer = efer::LME | efer::LMA;
+    cpu.processor.regs.seg = [Segment { base: 0, limit: u32::MAX, attr: 0xc93, selector: 0x10 }; 6];
+    cpu.processor.regs.seg[seg::CS].attr = 0xa9b;
     registers::set_opmask(&mut cpu, Register::K1, mask);
     cpu
 }

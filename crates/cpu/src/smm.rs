@@ -12,7 +12,7 @@ use ireko_x86::smram::{self, AREA, AREA_AT};
 use ireko_x86::{Registers, Segment};
 
 /// What waits outside while the processor is in system-management mode, and is nothing to save in its area.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outside {
     world: World,
     gif: bool,
@@ -36,17 +36,17 @@ impl Cpu {
 
     fn enter_smm(&mut self) {
         // MWAIT's wait is over (APM vol. 3, MWAIT).
-        let halted = std::mem::take(&mut self.halted) && self.wait.is_none();
-        let area = saved(&self.regs, halted, self.control().is_some());
-        self.smm = Some(Box::new(Outside {
-            world: std::mem::replace(&mut self.world, World::Host),
-            gif: std::mem::replace(&mut self.gif, true),
-            nmi_blocked: std::mem::replace(&mut self.nmi_blocked, true),
-            shadow: std::mem::take(&mut self.shadow),
+        let halted = std::mem::take(&mut self.processor.halted) && self.processor.wait.is_none();
+        let area = saved(&self.processor.regs, halted, self.control().is_some());
+        self.processor.smm = Some(Box::new(Outside {
+            world: std::mem::replace(&mut self.processor.world, World::Host),
+            gif: std::mem::replace(&mut self.processor.gif, true),
+            nmi_blocked: std::mem::replace(&mut self.processor.nmi_blocked, true),
+            shadow: std::mem::take(&mut self.processor.shadow),
         }));
         self.see_smram();
-        self.write_physical(self.regs.smbase + AREA_AT, &area);
-        begin(&mut self.regs);
+        self.write_physical(self.processor.regs.smbase + AREA_AT, &area);
+        begin(&mut self.processor.regs);
         self.address_space_changed();
     }
 
@@ -58,8 +58,12 @@ impl Cpu {
 
     /// Memory for the mode alone is there in it only (APM vol. 2, 10.2.5).
     pub(crate) fn see_smram(&mut self) {
-        let (addr, mask) = (self.regs.smm_addr, self.regs.smm_mask);
-        self.physical.close(if self.smm.is_some() { 0 } else { mask & smram::VALID }, addr, mask & !0x1_ffff);
+        let (addr, mask) = (self.processor.regs.smm_addr, self.processor.regs.smm_mask);
+        self.physical.close(
+            if self.processor.smm.is_some() { 0 } else { mask & smram::VALID },
+            addr,
+            mask & !0x1_ffff,
+        );
     }
 }
 
@@ -189,16 +193,18 @@ fn restored(regs: &Registers, area: &[u8; AREA], cr4: u64, efer_bits: u64) -> Op
 /// RSM: #UD outside the mode, after a hypervisor's word; a state that cannot be is a shutdown.
 pub fn rsm(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     cpu.intercept(Intercept::Rsm)?;
-    if cpu.smm.is_none() {
+    if cpu.processor.smm.is_none() {
         return Err(Fault::ud());
     }
     let mut area = [0; AREA];
-    cpu.read_physical(cpu.regs.smbase + AREA_AT, &mut area);
-    let new = restored(&cpu.regs, &area, cpu.model.cr4(), cpu.model.efer()).ok_or_else(|| shutdown(cpu))?;
-    let Some(outside) = cpu.smm.take() else { return Err(Fault::ud()) };
-    cpu.regs = new;
-    cpu.world = outside.world;
-    (cpu.gif, cpu.nmi_blocked, cpu.shadow) = (outside.gif, outside.nmi_blocked, outside.shadow);
+    cpu.read_physical(cpu.processor.regs.smbase + AREA_AT, &mut area);
+    let new = restored(&cpu.processor.regs, &area, cpu.model.cr4(), cpu.model.efer())
+        .ok_or_else(|| shutdown(cpu))?;
+    let Some(outside) = cpu.processor.smm.take() else { return Err(Fault::ud()) };
+    cpu.processor.regs = new;
+    cpu.processor.world = outside.world;
+    (cpu.processor.gif, cpu.processor.nmi_blocked, cpu.processor.shadow) =
+        (outside.gif, outside.nmi_blocked, outside.shadow);
     if quad(&area, smram::AUTO_HALT) & 0xff != 0 {
         cpu.halt(None);
     }

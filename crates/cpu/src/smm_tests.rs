@@ -13,13 +13,13 @@ const BASE: u64 = smram::BASE;
 #[test]
 fn the_handler_starts_in_its_segment_with_all_of_memory() {
     let mut cpu = long();
-    cpu.regs.gpr[gpr::RDX] = 0x1234;
+    cpu.processor.regs.gpr[gpr::RDX] = 0x1234;
     cpu.enter_smm();
-    let regs = &cpu.regs;
+    let regs = &cpu.processor.regs;
     assert_eq!((regs.rip, regs.seg[seg::CS].base, regs.seg[seg::CS].selector), (0x8000, BASE, 0x3000));
     assert_eq!((regs.seg[seg::DS].base, regs.seg[seg::DS].limit), (0, u32::MAX));
     assert_eq!((regs.cr0 & (cr0::PE | cr0::PG), regs.cr4, regs.efer, regs.rflags), (0, 0, 0, 2));
-    assert!(cpu.nmi_blocked);
+    assert!(cpu.processor.nmi_blocked);
     assert_eq!(read64(&mut cpu, BASE + smram::RIP), CODE);
     assert_eq!(read64(&mut cpu, BASE + general(gpr::RDX)), 0x1234);
     assert_eq!(read32(&mut cpu, BASE + smram::REVISION), 0x2_0064);
@@ -28,12 +28,12 @@ fn the_handler_starts_in_its_segment_with_all_of_memory() {
 #[test]
 fn rsm_brings_everything_back() {
     for mut cpu in [long(), protected(), real()] {
-        cpu.regs.dr7 = 0x401;
-        let before = cpu.regs;
+        cpu.processor.regs.dr7 = 0x401;
+        let before = cpu.processor.regs;
         cpu.enter_smm();
         run(&mut cpu, &RSM).unwrap();
-        assert_eq!(cpu.regs, before);
-        assert!(cpu.smm.is_none() && !cpu.nmi_blocked);
+        assert_eq!(cpu.processor.regs, before);
+        assert!(cpu.processor.smm.is_none() && !cpu.processor.nmi_blocked);
     }
 }
 
@@ -44,21 +44,21 @@ fn a_handler_changes_what_it_goes_back_to() {
     write64(&mut cpu, BASE + general(gpr::RAX), 0x77);
     write(&mut cpu, BASE + smram::SMBASE, &0x4_0000u32.to_le_bytes());
     run(&mut cpu, &RSM).unwrap();
-    assert_eq!((cpu.regs.gpr[gpr::RAX], cpu.regs.smbase), (0x77, 0x4_0000));
+    assert_eq!((cpu.processor.regs.gpr[gpr::RAX], cpu.processor.regs.smbase), (0x77, 0x4_0000));
 }
 
 #[test]
 fn a_halted_processor_halts_again_unless_the_handler_says_no() {
     for wish in [true, false] {
         let mut cpu = protected();
-        cpu.halted = true;
+        cpu.processor.halted = true;
         cpu.enter_smm();
-        assert!(!cpu.halted);
+        assert!(!cpu.processor.halted);
         if !wish {
             write(&mut cpu, BASE + smram::AUTO_HALT, &[0]);
         }
         run(&mut cpu, &RSM).unwrap();
-        assert_eq!(cpu.halted, wish);
+        assert_eq!(cpu.processor.halted, wish);
     }
 }
 
@@ -81,19 +81,19 @@ fn a_hypervisor_may_have_the_smi() {
     let mut cpu = long();
     guest(&mut cpu, &[Intercept::Smi]);
     assert_eq!(cpu.smi(), Err(Fault::Exit(Exit::Plain(Intercept::Smi))));
-    assert!(cpu.smm.is_none());
+    assert!(cpu.processor.smm.is_none());
 }
 
 #[test]
 fn a_guest_goes_on_as_one_after_an_smi() {
     let mut cpu = long();
     guest(&mut cpu, &[]);
-    cpu.gif = false;
+    cpu.processor.gif = false;
     cpu.enter_smm();
     assert!(cpu.control().is_none());
     assert_eq!(read64(&mut cpu, BASE + smram::SVM_GUEST), 1);
     run(&mut cpu, &RSM).unwrap();
-    assert!(cpu.control().is_some() && !cpu.gif);
+    assert!(cpu.control().is_some() && !cpu.processor.gif);
 }
 
 /// APM vol. 2, 10.2.5: the segment of SMM_ADDR and SMM_MASK is memory in the mode only.

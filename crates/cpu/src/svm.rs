@@ -21,7 +21,7 @@ impl Core for Cpu {
         self.model.linear_bits()
     }
     fn regs(&mut self) -> &mut Registers {
-        &mut self.regs
+        &mut self.processor.regs
     }
     fn read_physical(&mut self, address: u64, data: &mut [u8]) -> bool {
         Self::read_physical(self, address, data);
@@ -35,16 +35,16 @@ impl Core for Cpu {
         self.flush_asid(what);
     }
     fn shadow(&self) -> bool {
-        self.shadow
+        self.processor.shadow
     }
     fn set_shadow(&mut self, on: bool) {
-        self.shadow = on;
+        self.processor.shadow = on;
     }
     fn nmi_blocked(&self) -> bool {
-        self.nmi_blocked
+        self.processor.nmi_blocked
     }
     fn set_nmi_blocked(&mut self, on: bool) {
-        self.nmi_blocked = on;
+        self.processor.nmi_blocked = on;
     }
     fn tpr(&mut self) -> u8 {
         self.apic.cr8() as u8
@@ -53,14 +53,15 @@ impl Core for Cpu {
         self.apic.set_cr8(tpr.into());
     }
     fn set_gif(&mut self, on: bool) {
-        self.gif = on;
+        self.processor.gif = on;
     }
     /// Stops at the first page that is not there or not memory: reading a device here would be felt. Protection keys are not a
     /// fetch's concern.
     fn instruction(&mut self, bytes: &mut [u8; INSTRUCTION]) -> usize {
-        let pkru = self.regs.pkru;
+        let pkru = self.processor.regs.pkru;
         self.set_pkru(0);
-        let start = self.regs.seg[ireko_x86::regs::seg::CS].base.wrapping_add(self.regs.rip);
+        let start =
+            self.processor.regs.seg[ireko_x86::regs::seg::CS].base.wrapping_add(self.processor.regs.rip);
         let mut count = 0;
         while count < INSTRUCTION {
             let at = start.wrapping_add(count as u64);
@@ -80,22 +81,22 @@ impl Core for Cpu {
 impl Cpu {
     /// Lets the nested core work on the processor and its AMD-V state together.
     fn with_svm<T>(&mut self, act: impl FnOnce(&mut Self, &mut State) -> T) -> T {
-        let mut state = std::mem::take(&mut self.svm);
+        let mut state = std::mem::take(&mut self.processor.svm);
         let result = act(self, &mut state);
-        self.svm = state;
+        self.processor.svm = state;
         result
     }
 
     fn control_mut(&mut self) -> Option<&mut Control> {
-        match &mut self.world {
+        match &mut self.processor.world {
             World::Host => None,
             World::Guest(control) => Some(control),
         }
     }
 
     fn masks(&self) -> Masks {
-        let interrupt_flag = self.regs.rflags & rflags::IF != 0;
-        Masks { gif: self.gif, interrupt_flag, shadow: self.shadow }
+        let interrupt_flag = self.processor.regs.rflags & rflags::IF != 0;
+        Masks { gif: self.processor.gif, interrupt_flag, shadow: self.processor.shadow }
     }
 }
 
@@ -103,10 +104,13 @@ impl Cpu {
 
 /// #UD without EFER.SVME or in real and virtual-8086 mode, #GP above CPL 0, then the hypervisor's word.
 fn permitted(cpu: &Cpu, what: Intercept) -> Result<(), Fault> {
-    if cpu.regs.efer & efer::SVME == 0 || !cpu.regs.protected() || cpu.regs.v86() {
+    if cpu.processor.regs.efer & efer::SVME == 0
+        || !cpu.processor.regs.protected()
+        || cpu.processor.regs.v86()
+    {
         return Err(Fault::ud());
     }
-    if cpu.regs.cpl != 0 {
+    if cpu.processor.regs.cpl != 0 {
         return Err(Fault::gp(0));
     }
     cpu.intercept(what)
@@ -125,12 +129,12 @@ fn rax(cpu: &Cpu, insn: &Instruction) -> u64 {
 /// rAX as the address of a VMCB, else #GP.
 fn vmcb_address(cpu: &Cpu, insn: &Instruction) -> Result<u64, Fault> {
     let address = rax(cpu, insn);
-    if cpu.svm.caps.vmcb_address(address) { Ok(address) } else { Err(Fault::gp(0)) }
+    if cpu.processor.svm.caps.vmcb_address(address) { Ok(address) } else { Err(Fault::gp(0)) }
 }
 
 fn following(cpu: &Cpu, insn: &Instruction) -> u64 {
-    let next = cpu.regs.rip.wrapping_add(insn.len() as u64);
-    if cpu.regs.code64() { next } else { next & 0xffff_ffff }
+    let next = cpu.processor.regs.rip.wrapping_add(insn.len() as u64);
+    if cpu.processor.regs.code64() { next } else { next & 0xffff_ffff }
 }
 
 /// VMRUN. In a guest without the VMRUN intercept there is none: entry refuses such a guest (15.5.1).
@@ -140,7 +144,7 @@ pub fn vmrun(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let next = following(cpu, insn);
     if let Ok(control) = cpu.with_svm(|cpu, state| svm::enter::enter(cpu, state, address, next)) {
         cpu.counters.entries += 1;
-        cpu.world = World::Guest(Box::new(control));
+        cpu.processor.world = World::Guest(Box::new(control));
         crate::inspect::nesting::entered(cpu);
     }
     cpu.world_switched();
@@ -197,7 +201,7 @@ pub fn clgi(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
 fn set_gif(cpu: &mut Cpu, on: bool) {
     match cpu.control_mut() {
         Some(control) if control.vgif_enabled => control.vgif = on,
-        _ => cpu.gif = on,
+        _ => cpu.processor.gif = on,
     }
 }
 
@@ -217,24 +221,24 @@ pub fn invlpga(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 pub fn take_injection(cpu: &mut Cpu) -> Option<Event> {
     let control = cpu.control_mut()?;
     let (event, shadow) = (control.inject.take(), std::mem::take(&mut control.entry_shadow));
-    cpu.shadow |= shadow;
+    cpu.processor.shadow |= shadow;
     event
 }
 
 /// What delivery of an injected event pushes as return address: nRIP for events of instructions, else RIP (15.20).
 pub fn injection_rip(cpu: &Cpu, event: &Event) -> u64 {
     let next = cpu.control().and_then(|control| control.inject_return);
-    next.filter(|_| svm::event::pushes_next(event)).unwrap_or(cpu.regs.rip)
+    next.filter(|_| svm::event::pushes_next(event)).unwrap_or(cpu.processor.regs.rip)
 }
 
 /// #VMEXIT. `in_flight` is the event whose delivery the exit cut short. Nothing happens outside a guest.
 pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) {
     crate::inspect::nesting::left(cpu, &exit);
-    let World::Guest(control) = &cpu.world else { return };
+    let World::Guest(control) = &cpu.processor.world else { return };
     let control = Control::clone(control);
     cpu.with_svm(|cpu, state| svm::exit::exit(cpu, state, &control, &exit, in_flight));
-    cpu.world = World::Host;
-    cpu.halted = false;
+    cpu.processor.world = World::Host;
+    cpu.processor.halted = false;
     cpu.world_switched();
     crate::inspect::switched(cpu);
 }
@@ -311,7 +315,7 @@ fn exit_if(exits: bool, exit: Exit) -> Result<(), Fault> {
 
 /// IN, OUT, INS, OUTS: after the guest's own permission check, before the access.
 pub fn io_intercept(cpu: &mut Cpu, access: &IoExit) -> Result<(), Fault> {
-    let World::Guest(control) = &cpu.world else { return Ok(()) };
+    let World::Guest(control) = &cpu.processor.world else { return Ok(()) };
     if !control.has(Intercept::Io) {
         return Ok(());
     }
@@ -321,7 +325,7 @@ pub fn io_intercept(cpu: &mut Cpu, access: &IoExit) -> Result<(), Fault> {
 
 /// RDMSR and WRMSR: after the privilege check, before the MSR is looked at.
 pub fn msr_intercept(cpu: &mut Cpu, msr: u32, write: bool) -> Result<(), Fault> {
-    let World::Guest(control) = &cpu.world else { return Ok(()) };
+    let World::Guest(control) = &cpu.processor.world else { return Ok(()) };
     if !control.has(Intercept::Msr) {
         return Ok(());
     }
@@ -339,7 +343,7 @@ pub fn cr_intercept(cpu: &Cpu, number: u8, write: bool, gpr: Option<u8>) -> Resu
 /// After [`cr_intercept`]: a write of CR0 that changes more than TS and MP (15.9).
 pub fn cr0_selective_intercept(cpu: &Cpu, new: u64, gpr: u8) -> Result<(), Fault> {
     let Some(control) = cpu.control() else { return Ok(()) };
-    let changed = (cpu.regs.cr0 ^ new) & !(cr0::TS | cr0::MP) != 0;
+    let changed = (cpu.processor.regs.cr0 ^ new) & !(cr0::TS | cr0::MP) != 0;
     let exits = changed && control.has(Intercept::Cr0SelWrite);
     exit_if(exits, Exit::Cr { number: 0, write: true, gpr: Some(gpr) })
 }
@@ -385,21 +389,21 @@ pub fn task_switch_intercept(
 /// PAUSE, with filter and threshold.
 pub fn pause_intercept(cpu: &mut Cpu) -> Result<(), Fault> {
     let now = cpu.tsc();
-    let World::Guest(control) = &cpu.world else { return Ok(()) };
-    exit_if(interrupt::pause_exits(control, &mut cpu.svm.pause, now), Exit::Plain(Intercept::Pause))
+    let World::Guest(control) = &cpu.processor.world else { return Ok(()) };
+    exit_if(interrupt::pause_exits(control, &mut cpu.processor.svm.pause, now), Exit::Plain(Intercept::Pause))
 }
 
 // ---- MSRs and CR8 ----
 
 /// `None`: not an MSR of AMD-V.
 pub fn read_msr(cpu: &Cpu, msr: u32) -> Option<u64> {
-    svm_msr::read(&cpu.svm, msr)
+    svm_msr::read(&cpu.processor.svm, msr)
 }
 
 /// `None`: not an MSR of AMD-V. A guest that may write TSC_RATIO changes its own time at once.
 pub fn write_msr(cpu: &mut Cpu, msr: u32, value: u64) -> Option<Result<(), Fault>> {
-    let svme = cpu.regs.efer & efer::SVME != 0;
-    let done = svm_msr::write(&mut cpu.svm, msr, value, svme)?;
+    let svme = cpu.processor.regs.efer & efer::SVME != 0;
+    let done = svm_msr::write(&mut cpu.processor.svm, msr, value, svme)?;
     if msr == TSC_RATIO
         && done.is_ok()
         && let Some(control) = cpu.control_mut()

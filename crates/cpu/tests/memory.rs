@@ -60,7 +60,7 @@ fn run_on(memory: Arc<Memory>, code: &[u8], plugged: bool) -> (Cpu, Halt) {
     if plugged {
         memory.plug(ROOM, BLOCK).unwrap();
     }
-    let regs = &mut cpu.regs;
+    let regs = &mut cpu.processor.regs;
     regs.cr0 = cr0::PE | cr0::PG | cr0::WP | cr0::ET | cr0::MP;
     (regs.cr3, regs.cr4) = (TABLES, cr4::PAE | cr4::OSFXSR);
     regs.efer = efer::LME | efer::LMA;
@@ -85,22 +85,22 @@ const OUT_UNPLUG: &[u8] = &[0xe6, UNPLUG as u8];
 #[test]
 fn an_unplugged_block_reads_as_ones_and_drops_writes() {
     let (cpu, _) = run(&[STORE, LOAD_RAX].concat(), false);
-    assert_eq!(cpu.regs.gpr[gpr::RAX], u64::MAX);
+    assert_eq!(cpu.processor.regs.gpr[gpr::RAX], u64::MAX);
     assert_eq!(cpu.physical.memory().blocks().unwrap().plugged(), 0);
 }
 
 #[test]
 fn a_plugged_block_is_memory() {
     let (cpu, _) = run(&[STORE, LOAD_RAX].concat(), true);
-    assert_eq!(cpu.regs.gpr[gpr::RAX], 5);
+    assert_eq!(cpu.processor.regs.gpr[gpr::RAX], 5);
 }
 
 #[test]
 fn a_block_that_goes_is_gone_at_the_next_instruction() {
     let code = [STORE, LOAD_RAX, OUT_UNPLUG, LOAD_RBX, STORE, OUT_PLUG, LOAD_RAX].concat();
     let (cpu, _) = run(&code, true);
-    assert_eq!(cpu.regs.gpr[gpr::RBX], u64::MAX);
-    assert_eq!(cpu.regs.gpr[gpr::RAX], 0);
+    assert_eq!(cpu.processor.regs.gpr[gpr::RBX], u64::MAX);
+    assert_eq!(cpu.processor.regs.gpr[gpr::RAX], 0);
 }
 
 #[test]
@@ -109,11 +109,11 @@ fn string_instructions_do_not_reach_an_unplugged_block() {
     let fill = [0xb9, 0, 8, 0, 0, 0xf3, 0x48, 0xab];
     let copy = [0xbf, 0, 0, 0x20, 0, 0xb9, 0, 8, 0, 0, 0xf3, 0x48, 0xa5, 0x48, 0x8b, 0x46, 0xf8];
     let (cpu, _) = run(&[&fill[..], &copy].concat(), false);
-    assert_eq!(cpu.regs.gpr[gpr::RAX], u64::MAX);
-    assert_eq!(cpu.regs.gpr[gpr::RCX], 0);
+    assert_eq!(cpu.processor.regs.gpr[gpr::RAX], u64::MAX);
+    assert_eq!(cpu.processor.regs.gpr[gpr::RCX], 0);
     // The same with the block there, and gone after a first round.
     let (cpu, _) = run(&[&fill[..], OUT_UNPLUG, &copy].concat(), true);
-    assert_eq!(cpu.regs.gpr[gpr::RAX], u64::MAX);
+    assert_eq!(cpu.processor.regs.gpr[gpr::RAX], u64::MAX);
 }
 
 #[test]
@@ -176,5 +176,5 @@ fn a_block_that_goes_under_a_running_loop_reads_as_ones() {
     code.extend([0x48, 0xff, 0xc0, 0x75, 0xe3]);
     let (cpu, halt) = run_on(memory, &code, false);
     unplug.join().unwrap();
-    assert_eq!((halt, cpu.regs.gpr[gpr::RAX]), (Halt::Stopped, 0));
+    assert_eq!((halt, cpu.processor.regs.gpr[gpr::RAX]), (Halt::Stopped, 0));
 }

@@ -114,7 +114,7 @@ impl Lab {
     }
 
     fn host_state(&mut self) {
-        let regs = &mut self.0.regs;
+        let regs = &mut self.0.processor.regs;
         regs.seg = [Segment { selector: 0x18, attr: 0xc93, limit: u32::MAX, base: 0 }; 6];
         regs.seg[seg::CS] = Segment { selector: 0x10, attr: 0xa9b, limit: u32::MAX, base: 0 };
         regs.cr0 = cr0::PE | cr0::PG | cr0::ET | cr0::NE | cr0::WP;
@@ -184,7 +184,7 @@ impl Lab {
         let stop = Stop::default();
         let halt = self.0.run(&End(stop.clone()), &stop);
         assert_eq!(halt, Halt::Stopped);
-        assert!(!self.0.gif);
+        assert!(!self.0.processor.gif);
         (self.get(control::EXITCODE), self.get(control::EXITINFO1), self.get(control::EXITINFO2))
     }
     /// What lies on top of the guest's stack.
@@ -197,7 +197,7 @@ impl Lab {
     /// The return address on top of the hypervisor's stack.
     fn pushed_by_host(&mut self) -> u64 {
         let mut bytes = [0; 8];
-        let stack = self.0.regs.gpr[gpr::RSP];
+        let stack = self.0.processor.regs.gpr[gpr::RSP];
         self.0.read_physical(stack, &mut bytes);
         u64::from_le_bytes(bytes)
     }
@@ -218,8 +218,8 @@ fn a_cpuid_exit_comes_before_the_instruction_and_tells_the_next() {
 fn the_hypervisor_goes_on_after_vmrun() {
     let mut lab = Lab::new(&VMMCALL);
     assert_eq!(lab.run().0, exitcode::VMMCALL);
-    assert!((HOST_NEXT..HOST + 13).contains(&lab.0.regs.rip));
-    assert_eq!(lab.0.regs.gpr[gpr::RAX], VMCB);
+    assert!((HOST_NEXT..HOST + 13).contains(&lab.0.processor.regs.rip));
+    assert_eq!(lab.0.processor.regs.gpr[gpr::RAX], VMCB);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn a_guests_protection_keys_are_its_own() {
         let mut lab = Lab::having(&[PKU], &[0x8b, 0x04, 0x25, 0, 0, 0x80, 0, 0x0f, 0x01, 0xd9]);
         lab.0.write_physical(TABLES + 0x2000 + 4 * 8, &(KEYED | 0xe7 | 3 << 59).to_le_bytes());
         lab.0.write_physical(NESTED + 0x2000 + 4 * 8, &(KEYED | 0xe7 | 3 << 59).to_le_bytes());
-        lab.0.regs.pkru = 1 << 6;
+        lab.0.processor.regs.pkru = 1 << 6;
         lab.exceptions(1 << 14);
         let own = lab.get(save::CR4);
         lab.put(save::CR4, own | if pke { cr4::PKE } else { 0 });
@@ -400,8 +400,8 @@ fn the_next_vmrun_goes_on_where_the_exit_was() {
         assert_eq!(lab.rip(), GUEST + 2 * step);
         let next = lab.get(control::NRIP);
         lab.put(save::RIP, next);
-        lab.0.regs.rip = HOST;
-        lab.0.halted = false;
+        lab.0.processor.regs.rip = HOST;
+        lab.0.processor.halted = false;
     }
     assert_eq!(lab.run().0, exitcode::VMMCALL);
 }
@@ -411,7 +411,7 @@ fn a_refused_vmcb_is_an_invalid_exit() {
     let mut lab = Lab::new(&[NOP]);
     lab.put32(control::ASID, 0);
     assert_eq!(lab.run().0, exitcode::INVALID);
-    assert_eq!(lab.0.svm.refused, Some("ASID is zero"));
+    assert_eq!(lab.0.processor.svm.refused, Some("ASID is zero"));
 }
 
 #[test]
@@ -440,8 +440,8 @@ fn a_physical_interrupt_exits_by_the_hosts_flag_and_stays_pending() {
     lab.intercept(INTR);
     lab.put(control::VIRTUAL_INTERRUPT, V_INTR_MASKING);
     // Not before VMRUN: GIF is clear.
-    lab.0.gif = false;
-    lab.0.regs.rflags |= rflags::IF;
+    lab.0.processor.gif = false;
+    lab.0.processor.regs.rflags |= rflags::IF;
     interrupt(&mut lab, 0x61);
     assert_eq!(lab.run(), (exitcode::INTR, 0, 0));
     assert_eq!((lab.rip(), lab.get(control::EXITINTINFO)), (GUEST, 0));
@@ -456,8 +456,8 @@ fn stgi_lets_the_pending_interrupt_in() {
     // clgi; sti; mov eax, VMCB; vmrun; stgi; nop: the handler does `out 0f4h, al` and `hlt`.
     let code = [0x0f, 0x01, 0xdd, STI, 0xb8, 0, 0, 2, 0, 0x0f, 0x01, 0xd8, 0x0f, 0x01, 0xdc, NOP, HLT];
     lab.0.write_physical(HOST, &code);
-    lab.0.regs.idtr = Table { base: IDT, limit: 0xfff };
-    lab.0.regs.gdtr = Table { base: GDT, limit: 0x1f };
+    lab.0.processor.regs.idtr = Table { base: IDT, limit: 0xfff };
+    lab.0.processor.regs.gdtr = Table { base: GDT, limit: 0x1f };
     lab.0.write_physical(HANDLER + 0x610, &[0xe6, 0xf4, HLT, 0xeb, 0xfd]);
     interrupt(&mut lab, 0x61);
     let stop = Stop::default();
@@ -468,7 +468,7 @@ fn stgi_lets_the_pending_interrupt_in() {
 #[test]
 fn without_masking_the_guest_takes_the_interrupt_itself() {
     let mut lab = Lab::new(&[STI, NOP, 0xeb, 0xfe]);
-    lab.0.gif = false;
+    lab.0.processor.gif = false;
     interrupt(&mut lab, 0x61);
     assert_eq!(lab.run().0, exitcode::VMMCALL);
     assert_eq!(lab.rip(), HANDLER + 0x610);
@@ -481,7 +481,7 @@ fn a_virtual_vmsave_goes_through_the_nested_tables() {
     lab.put(control::LBR, 2);
     // Guest-physical 5000000h is system-physical 200000h.
     lab.0.write_physical(NESTED + 0x2000 + 40 * 8, &0x20_00e7u64.to_le_bytes());
-    lab.0.regs.lstar = 0x1234;
+    lab.0.processor.regs.lstar = 0x1234;
     assert_eq!(lab.run().0, exitcode::VMMCALL);
     let mut lstar = [0; 8];
     lab.0.read_physical(0x20_0000 + save::LSTAR as u64, &mut lstar);
@@ -521,8 +521,8 @@ fn pages_of_one_asid_are_not_those_of_another() {
     for (asid, value) in [(2, 2), (1, 1)] {
         lab.put32(control::ASID, asid);
         lab.put(save::RIP, GUEST);
-        lab.0.regs.rip = HOST;
-        lab.0.halted = false;
+        lab.0.processor.regs.rip = HOST;
+        lab.0.processor.halted = false;
         lab.run();
         assert_eq!(lab.get(save::RAX), value);
     }
@@ -537,8 +537,8 @@ fn flush_by_asid_forgets_that_asid() {
     lab.0.write_physical(NESTED + 0x2000 + 2 * 8, &0x60_00e7u64.to_le_bytes());
     lab.put32(control::TLB_CONTROL, 3);
     lab.put(save::RIP, GUEST);
-    lab.0.regs.rip = HOST;
-    lab.0.halted = false;
+    lab.0.processor.regs.rip = HOST;
+    lab.0.processor.halted = false;
     lab.run();
     assert_eq!(lab.get(save::RAX), 2);
 }
@@ -546,7 +546,7 @@ fn flush_by_asid_forgets_that_asid() {
 #[test]
 fn without_svme_the_instructions_are_undefined() {
     let mut lab = Lab::new(&[NOP]);
-    lab.0.regs.efer &= !efer::SVME;
+    lab.0.processor.regs.efer &= !efer::SVME;
     let stop = Stop::default();
     assert!(matches!(lab.0.run(&End(stop.clone()), &stop), Halt::Shutdown(_)));
 }

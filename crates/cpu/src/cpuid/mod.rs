@@ -30,10 +30,10 @@ pub fn name() -> &'static str {
 /// The CPUID instruction.
 pub fn routine(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
     cpu.intercept(Intercept::Cpuid)?;
-    let (leaf, subleaf) = (cpu.regs.gpr[gpr::RAX] as u32, cpu.regs.gpr[gpr::RCX] as u32);
+    let (leaf, subleaf) = (cpu.processor.regs.gpr[gpr::RAX] as u32, cpu.processor.regs.gpr[gpr::RCX] as u32);
     let registers = cpuid(cpu, leaf, subleaf);
     for (n, register) in [(EAX, gpr::RAX), (EBX, gpr::RBX), (ECX, gpr::RCX), (EDX, gpr::RDX)] {
-        cpu.regs.gpr[register] = registers[n].into();
+        cpu.processor.regs.gpr[register] = registers[n].into();
     }
     Ok(Next::Advance)
 }
@@ -41,8 +41,14 @@ pub fn routine(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
 /// EAX, EBX, ECX and EDX of a leaf on this processor, now.
 pub fn cpuid(cpu: &Cpu, leaf: u32, subleaf: u32) -> [u32; 4] {
     let apic_on = cpu.apic.base() & APIC_ENABLE != 0;
-    let monitor_on = cpu.msrs.hwcr & HWCR_MONITOR_OFF == 0;
-    let now = Now { apic_id: cpu.apic.id(), apic_on, monitor_on, cr4: cpu.regs.cr4, xcr0: cpu.regs.xcr0 };
+    let monitor_on = cpu.processor.msrs.hwcr & HWCR_MONITOR_OFF == 0;
+    let now = Now {
+        apic_id: cpu.apic.id(),
+        apic_on,
+        monitor_on,
+        cr4: cpu.processor.regs.cr4,
+        xcr0: cpu.processor.regs.xcr0,
+    };
     cpu.model.cpuid(leaf, subleaf, &now)
 }
 

@@ -9,23 +9,23 @@ use ireko_x86::regs::seg;
 
 /// The address of the next instruction, wrapped to the mode's width.
 pub fn next_rip(cpu: &Cpu, insn: &Instruction) -> u64 {
-    let next = cpu.regs.rip.wrapping_add(insn.len() as u64);
-    if cpu.regs.code64() { next } else { next & 0xffff_ffff }
+    let next = cpu.processor.regs.rip.wrapping_add(insn.len() as u64);
+    if cpu.processor.regs.code64() { next } else { next & 0xffff_ffff }
 }
 
 /// `target` cut to `size` bytes, if the code segment reaches it.
 pub fn check_target(cpu: &Cpu, size: usize, target: u64) -> Result<u64, Fault> {
     let target = target & mask(size);
-    let reachable = if cpu.regs.code64() {
-        cpu.regs.canonical(target)
+    let reachable = if cpu.processor.regs.code64() {
+        cpu.processor.regs.canonical(target)
     } else {
-        target <= u64::from(cpu.regs.seg[seg::CS].limit)
+        target <= u64::from(cpu.processor.regs.seg[seg::CS].limit)
     };
     if reachable { Ok(target) } else { Err(Fault::gp(0)) }
 }
 
 fn jump(cpu: &mut Cpu, size: usize, target: u64) -> Result<Next, Fault> {
-    cpu.regs.rip = check_target(cpu, size, target)?;
+    cpu.processor.regs.rip = check_target(cpu, size, target)?;
     Ok(Next::Jump)
 }
 
@@ -45,7 +45,7 @@ fn target(cpu: &mut Cpu, insn: &Instruction) -> Result<(usize, u64), Fault> {
 /// From the displacement, so that it does not matter at which address the instruction was decoded.
 fn relative_target(cpu: &Cpu, insn: &Instruction) -> u64 {
     let displacement = insn.near_branch_target().wrapping_sub(insn.next_ip());
-    cpu.regs.rip.wrapping_add(insn.len() as u64).wrapping_add(displacement)
+    cpu.processor.regs.rip.wrapping_add(insn.len() as u64).wrapping_add(displacement)
 }
 
 fn branch_if(cpu: &mut Cpu, insn: &Instruction, taken: bool) -> Result<Next, Fault> {
@@ -65,7 +65,7 @@ pub fn call(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let target = check_target(cpu, size, target)?;
     let back = next_rip(cpu, insn);
     cpu.push(size, back)?;
-    cpu.regs.rip = target;
+    cpu.processor.regs.rip = target;
     Ok(Next::Jump)
 }
 
@@ -79,8 +79,8 @@ pub fn ret(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let release = if insn.op_count() == 1 { u64::from(insn.immediate16()) } else { 0 };
     let target = cpu.peek(0, size)?;
     let target = check_target(cpu, size, target)?;
-    cpu.set_stack_pointer(cpu.regs.gpr[4].wrapping_add(size as u64 + release));
-    cpu.regs.rip = target;
+    cpu.set_stack_pointer(cpu.processor.regs.gpr[4].wrapping_add(size as u64 + release));
+    cpu.processor.regs.rip = target;
     Ok(Next::Jump)
 }
 
@@ -110,7 +110,7 @@ pub fn holds(rflags: u64, condition: ConditionCode) -> bool {
 }
 
 pub fn jcc(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    let taken = holds(cpu.regs.rflags, insn.condition_code());
+    let taken = holds(cpu.processor.regs.rflags, insn.condition_code());
     branch_if(cpu, insn, taken)
 }
 
@@ -135,7 +135,7 @@ pub fn jcxz(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 pub fn r#loop(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let register = counter(insn);
     let count = cpu.gpr(register).wrapping_sub(1) & mask(register.size());
-    let zero = cpu.regs.rflags & ZF != 0;
+    let zero = cpu.processor.regs.rflags & ZF != 0;
     let condition = match insn.mnemonic() {
         Mnemonic::Loope => zero,
         Mnemonic::Loopne => !zero,

@@ -20,14 +20,15 @@ fn room(form: &Form, address: u64) -> u64 {
 
 /// Linear address of the operand in RSI; faults are for the slow way to raise.
 fn source(cpu: &Cpu, form: &Form) -> Option<u64> {
-    let base = if matches!(form.segment, seg::FS | seg::GS) { cpu.regs.seg[form.segment].base } else { 0 };
-    let address = base.wrapping_add(cpu.regs.gpr[gpr::RSI]);
-    cpu.regs.canonical(address).then_some(address)
+    let base =
+        if matches!(form.segment, seg::FS | seg::GS) { cpu.processor.regs.seg[form.segment].base } else { 0 };
+    let address = base.wrapping_add(cpu.processor.regs.gpr[gpr::RSI]);
+    cpu.processor.regs.canonical(address).then_some(address)
 }
 
 fn destination(cpu: &Cpu) -> Option<u64> {
-    let address = cpu.regs.gpr[gpr::RDI];
-    cpu.regs.canonical(address).then_some(address)
+    let address = cpu.processor.regs.gpr[gpr::RDI];
+    cpu.processor.regs.canonical(address).then_some(address)
 }
 
 /// Host memory to write, and whether its page may hold translated code: a page with code has no write entry in the TLB.
@@ -97,7 +98,7 @@ pub fn fill(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
     let mode = cpu.mmu_mode(Privilege::Current);
     let Some((to, code)) = writable(cpu, destination, mode)? else { return Ok(0) };
     let bytes = (elements << form.shift()) as usize;
-    let value = cpu.regs.gpr[gpr::RAX];
+    let value = cpu.processor.regs.gpr[gpr::RAX];
     // SAFETY: a place is valid to the end of its page, and `room` keeps the run inside.
     unsafe {
         match form.size {

@@ -25,7 +25,7 @@ pub fn of_compare(a: u64, b: u64, size: usize) -> u64 {
 
 /// Replaces all arithmetic flags.
 pub fn set(cpu: &mut Cpu, flags: u64) {
-    cpu.regs.rflags = cpu.regs.rflags & !ARITHMETIC | flags;
+    cpu.processor.regs.rflags = cpu.processor.regs.rflags & !ARITHMETIC | flags;
 }
 
 /// `flag` if `on`.

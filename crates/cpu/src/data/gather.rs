@@ -24,7 +24,7 @@ pub(super) fn sizes(mnemonic: Mnemonic) -> (usize, usize) {
 pub(super) fn segment(cpu: &Cpu, insn: &Instruction) -> usize {
     match segment_index(insn.memory_segment()) {
         given @ (seg::FS | seg::GS) => given,
-        given if !cpu.regs.code64() => given,
+        given if !cpu.processor.regs.code64() => given,
         _ if matches!(insn.memory_base().number(), 4 | 5) && insn.memory_base().is_gpr() => seg::SS,
         _ => seg::DS,
     }

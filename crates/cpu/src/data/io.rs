@@ -17,11 +17,13 @@ const TSS: [u8; 2] = [0x9, 0xb];
 
 /// #GP(0) unless the current privilege may use all `size` ports from `port` on.
 fn permitted(cpu: &mut Cpu, port: u16, size: usize) -> Result<(), Fault> {
-    let level = (cpu.regs.rflags & rflags::IOPL) >> 12;
-    if !cpu.regs.protected() || (!cpu.regs.v86() && u64::from(cpu.regs.cpl) <= level) {
+    let level = (cpu.processor.regs.rflags & rflags::IOPL) >> 12;
+    if !cpu.processor.regs.protected()
+        || (!cpu.processor.regs.v86() && u64::from(cpu.processor.regs.cpl) <= level)
+    {
         return Ok(());
     }
-    let task = cpu.regs.tr;
+    let task = cpu.processor.regs.tr;
     if !task.present() || !TSS.contains(&task.kind()) || u64::from(task.limit) < MAP_BASE + 1 {
         return Err(Fault::gp(0));
     }
@@ -53,7 +55,7 @@ fn plain(cpu: &Cpu, insn: &Instruction, input: bool) -> IoExit {
         input,
         string: false,
         rep: false,
-        address_size: if cpu.regs.code64() { 8 } else { 4 },
+        address_size: if cpu.processor.regs.code64() { 8 } else { 4 },
         segment: seg::DS as u8,
         next_rip: next_rip(cpu, insn),
     }

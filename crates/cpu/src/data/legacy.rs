@@ -9,7 +9,7 @@ use ireko_x86::bits::rflags::{AF, CF};
 use ireko_x86::exception::{Exception, vector};
 
 fn flag(cpu: &Cpu, bit: u64) -> bool {
-    cpu.regs.rflags & bit != 0
+    cpu.processor.regs.rflags & bit != 0
 }
 
 /// The low digit needs adjusting.

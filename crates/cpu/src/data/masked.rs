@@ -39,7 +39,7 @@ fn vector_address_size(cpu: &Cpu, insn: &Instruction) -> usize {
     match register {
         Register::None if insn.memory_displ_size() == 2 => 2,
         Register::None => {
-            if cpu.regs.code64() {
+            if cpu.processor.regs.code64() {
                 8
             } else {
                 4
@@ -75,7 +75,7 @@ fn store_bytes(cpu: &mut Cpu, insn: &Instruction, data: &[u8], chosen: &[u8]) ->
         _ => 8,
     };
     let segment = segment_index(insn.memory_segment());
-    let base = cpu.regs.gpr[gpr::RDI];
+    let base = cpu.processor.regs.gpr[gpr::RDI];
     let bytes = data.iter().zip(chosen).enumerate().filter(|(_, (_, chosen))| **chosen >> 7 != 0);
     let bytes = bytes.map(|(n, (byte, _))| (base.wrapping_add(n as u64) & mask(width), u64::from(*byte)));
     store_elements(cpu, segment, 1, bytes)?;
@@ -97,7 +97,7 @@ pub fn maskmovdqu(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 pub fn maskmovq(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     vector::require_mmx(cpu)?;
     cpu.fpu_normalise();
-    if cpu.fpu.0[2] & 0x80 != 0 {
+    if cpu.processor.fpu.0[2] & 0x80 != 0 {
         return Err(Exception::new(number::MF).into());
     }
     let (data, chosen) = (mmx(cpu, insn.op1_register()), mmx(cpu, insn.op2_register()));
@@ -108,20 +108,20 @@ pub fn maskmovq(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 
 /// TOP in the x87 status word.
 fn top(cpu: &Cpu) -> usize {
-    usize::from(cpu.fpu.0[3] >> 3 & 7)
+    usize::from(cpu.processor.fpu.0[3] >> 3 & 7)
 }
 
 /// MMn is physical register n; the area holds the stack from TOP on.
 fn mmx(cpu: &Cpu, register: Register) -> [u8; 8] {
     let slot = (register.number() + 8 - top(cpu)) % 8;
     let mut bytes = [0; 8];
-    bytes.copy_from_slice(&cpu.fpu.0[ST + 16 * slot..][..8]);
+    bytes.copy_from_slice(&cpu.processor.fpu.0[ST + 16 * slot..][..8]);
     bytes
 }
 
 fn enter_mmx(cpu: &mut Cpu) {
     let top = top(cpu);
-    cpu.fpu.0[ST..ST + 128].rotate_right(16 * top);
-    cpu.fpu.0[3] &= !0x38;
-    cpu.fpu.0[4] = 0xff;
+    cpu.processor.fpu.0[ST..ST + 128].rotate_right(16 * top);
+    cpu.processor.fpu.0[3] &= !0x38;
+    cpu.processor.fpu.0[4] = 0xff;
 }

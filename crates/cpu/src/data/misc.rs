@@ -26,7 +26,7 @@ pub fn clear_line(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         Register::None => seg::DS,
         register => segment_index(register),
     };
-    let address = cpu.linear(segment, cpu.regs.gpr[gpr::RAX] & mask(width), 1, true)?;
+    let address = cpu.linear(segment, cpu.processor.regs.gpr[gpr::RAX] & mask(width), 1, true)?;
     cpu.write_linear(address & !(LINE - 1), &[0; LINE as usize], Privilege::Current)?;
     Ok(Next::Advance)
 }

@@ -52,7 +52,7 @@ impl Form {
         // One of the first two operands is in memory.
         let address = address_size(insn.op0_kind()).or_else(|| address_size(insn.op1_kind())).unwrap_or(8);
         let repne = insn.has_repne_prefix();
-        let down = cpu.regs.rflags & DF != 0;
+        let down = cpu.processor.regs.rflags & DF != 0;
         let looked_at = crate::system::debug::armed(cpu) || cpu.checks_alignment();
         Self {
             size,
@@ -61,7 +61,7 @@ impl Form {
             repeat: repne || insn.has_rep_prefix(),
             repne,
             down,
-            plain: !down && address == 8 && cpu.regs.code64() && !looked_at,
+            plain: !down && address == 8 && cpu.processor.regs.code64() && !looked_at,
         }
     }
 
@@ -72,7 +72,7 @@ impl Form {
 
     /// Offset in rSI or rDI.
     pub fn offset(&self, cpu: &Cpu, register: usize) -> u64 {
-        cpu.regs.gpr[register] & mask(self.address)
+        cpu.processor.regs.gpr[register] & mask(self.address)
     }
 
     /// Linear address of the element at rSI.
@@ -95,12 +95,12 @@ impl Form {
     }
 
     fn add(&self, cpu: &mut Cpu, register: usize, delta: u64) {
-        let value = cpu.regs.gpr[register].wrapping_add(delta);
+        let value = cpu.processor.regs.gpr[register].wrapping_add(delta);
         let first = match self.address {
             2 => Register::AX,
             4 => Register::EAX,
             _ => {
-                cpu.regs.gpr[register] = value;
+                cpu.processor.regs.gpr[register] = value;
                 return;
             }
         };
@@ -147,7 +147,7 @@ impl Form {
             step(cpu, self, 1)?;
             return Ok(Next::Advance);
         }
-        let before = cpu.regs.rflags;
+        let before = cpu.processor.regs.rflags;
         let single = before & TF != 0;
         let mut budget = if single { 1 } else { BUDGET };
         loop {
@@ -158,7 +158,7 @@ impl Form {
             if budget == 0 {
                 if !single {
                     // A fault later on must find them.
-                    cpu.regs.rflags = before;
+                    cpu.processor.regs.rflags = before;
                 }
                 return Ok(Next::Jump);
             }
@@ -166,7 +166,7 @@ impl Form {
             let done = match step(cpu, self, limit) {
                 Ok(done) => done,
                 Err(fault) => {
-                    cpu.regs.rflags = before;
+                    cpu.processor.regs.rflags = before;
                     return Err(fault);
                 }
             };

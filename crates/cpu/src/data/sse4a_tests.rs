@@ -20,11 +20,11 @@ fn after(code: &[u8], one: [u64; 2]) -> [u64; 2] {
 
 fn cpu(zero: [u64; 2], one: [u64; 2]) -> Cpu {
     let mut cpu = bench::long();
-    cpu.regs.cr4 |= cr4::OSFXSR;
+    cpu.processor.regs.cr4 |= cr4::OSFXSR;
     let words = [zero, one].concat().into_iter().flat_map(u64::to_le_bytes);
     cpu.fpu_normalise();
-    cpu.fpu.0[vector::XMM..].iter_mut().zip(words).for_each(|(byte, new)| *byte = new);
-    cpu.regs.gpr[gpr::RAX] = DATA;
+    cpu.processor.fpu.0[vector::XMM..].iter_mut().zip(words).for_each(|(byte, new)| *byte = new);
+    cpu.processor.regs.gpr[gpr::RAX] = DATA;
     cpu
 }
 
@@ -78,6 +78,6 @@ fn the_scalar_stores_store_as_much_as_they_say() {
 #[test]
 fn without_osfxsr_they_are_undefined() {
     let mut cpu = cpu([0; 2], [0; 2]);
-    cpu.regs.cr4 &= !cr4::OSFXSR;
+    cpu.processor.regs.cr4 &= !cr4::OSFXSR;
     assert_eq!(run(&mut cpu, &[0x66, 0x0f, 0x78, 0xc0, 1, 1]), Err(Fault::ud()));
 }

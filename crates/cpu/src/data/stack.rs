@@ -21,7 +21,7 @@ pub fn push(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 
 /// Selectors are zero-extended to the operand size (APM vol. 3, PUSH).
 pub fn push_segment(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    let selector = cpu.regs.seg[segment_index(insn.op0_register())].selector;
+    let selector = cpu.processor.regs.seg[segment_index(insn.op0_register())].selector;
     cpu.push(width(insn), selector.into())?;
     Ok(Next::Advance)
 }
@@ -29,27 +29,27 @@ pub fn push_segment(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 /// A memory destination is addressed with the stack pointer as it is after the pop.
 pub fn pop(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let size = width(insn);
-    let before = cpu.regs.gpr[gpr::RSP];
+    let before = cpu.processor.regs.gpr[gpr::RSP];
     let value = cpu.pop(size)?;
     let written = cpu.write_operand(insn, 0, size, value);
     if written.is_err() && insn.op0_kind() != OpKind::Register {
-        cpu.regs.gpr[gpr::RSP] = before;
+        cpu.processor.regs.gpr[gpr::RSP] = before;
     }
     written.map(|()| Next::Advance)
 }
 
 /// Runs pushes that become visible in the stack pointer only if all of them went well.
 fn all_or_nothing(cpu: &mut Cpu, pushes: impl FnOnce(&mut Cpu) -> Result<(), Fault>) -> Result<Next, Fault> {
-    let (rsp, rbp) = (cpu.regs.gpr[gpr::RSP], cpu.regs.gpr[gpr::RBP]);
+    let (rsp, rbp) = (cpu.processor.regs.gpr[gpr::RSP], cpu.processor.regs.gpr[gpr::RBP]);
     pushes(cpu).map(|()| Next::Advance).inspect_err(|_| {
-        cpu.regs.gpr[gpr::RSP] = rsp;
-        cpu.regs.gpr[gpr::RBP] = rbp;
+        cpu.processor.regs.gpr[gpr::RSP] = rsp;
+        cpu.processor.regs.gpr[gpr::RBP] = rbp;
     })
 }
 
 pub fn pusha(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let size = if insn.code() == Code::Pushaw { 2 } else { 4 };
-    let values = cpu.regs.gpr;
+    let values = cpu.processor.regs.gpr;
     all_or_nothing(cpu, |cpu| values[..8].iter().try_for_each(|value| cpu.push(size, *value)))
 }
 
@@ -63,7 +63,7 @@ pub fn popa(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     for (number, value) in values.iter().rev().enumerate().filter(|(number, _)| *number != gpr::RSP) {
         cpu.set_gpr(first + number as u32, *value);
     }
-    cpu.set_stack_pointer(cpu.regs.gpr[gpr::RSP].wrapping_add(8 * size as u64));
+    cpu.set_stack_pointer(cpu.processor.regs.gpr[gpr::RSP].wrapping_add(8 * size as u64));
     Ok(Next::Advance)
 }
 
@@ -89,9 +89,9 @@ pub fn enter(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 /// APM vol. 3, ENTER: the old frame pointer, `level - 1` outer frame pointers, the new one, then room.
 fn frame(cpu: &mut Cpu, size: usize, bytes: u64, level: u8) -> Result<(), Fault> {
     let wide = mask(cpu.stack_size());
-    let mut outer = cpu.regs.gpr[gpr::RBP];
+    let mut outer = cpu.processor.regs.gpr[gpr::RBP];
     cpu.push(size, outer)?;
-    let frame = cpu.regs.gpr[gpr::RSP];
+    let frame = cpu.processor.regs.gpr[gpr::RSP];
     for _ in 1..level {
         outer = outer.wrapping_sub(size as u64);
         let address = cpu.linear(seg::SS, outer & wide, size as u64, false)?;
@@ -101,7 +101,7 @@ fn frame(cpu: &mut Cpu, size: usize, bytes: u64, level: u8) -> Result<(), Fault>
     if level > 0 {
         cpu.push(size, frame)?;
     }
-    let bottom = cpu.regs.gpr[gpr::RSP].wrapping_sub(bytes);
+    let bottom = cpu.processor.regs.gpr[gpr::RSP].wrapping_sub(bytes);
     // A write at the final stack pointer must be possible (SDM vol. 2, ENTER).
     let address = cpu.linear(seg::SS, bottom & wide, size as u64, true)?;
     cpu.probe_write(address, size, Privilege::Current)?;
@@ -116,7 +116,7 @@ pub fn leave(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         Code::Leaved => 4,
         _ => 8,
     };
-    let pointer = cpu.regs.gpr[gpr::RBP] & mask(cpu.stack_size());
+    let pointer = cpu.processor.regs.gpr[gpr::RBP] & mask(cpu.stack_size());
     let address = cpu.linear(seg::SS, pointer, size as u64, false)?;
     let value = cpu.load(address, size, Privilege::Current)?;
     cpu.set_stack_pointer(pointer.wrapping_add(size as u64));

@@ -98,7 +98,7 @@ fn store_some(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
             return Ok(stored);
         }
     }
-    cpu.store(destination, form.size, cpu.regs.gpr[gpr::RAX], Privilege::Current)?;
+    cpu.store(destination, form.size, cpu.processor.regs.gpr[gpr::RAX], Privilege::Current)?;
     Ok(1)
 }
 
@@ -108,7 +108,7 @@ fn store_run(cpu: &mut Cpu, form: &Form, destination: u64, elements: u64) -> Res
     }
     let offset = form.offset(cpu, gpr::RDI);
     let Some(low) = form.span(cpu, seg::ES, offset, elements, true) else { return Ok(0) };
-    let value = cpu.regs.gpr[gpr::RAX].to_le_bytes();
+    let value = cpu.processor.regs.gpr[gpr::RAX].to_le_bytes();
     let mut bytes = [0; 4096];
     let bytes = &mut bytes[..elements as usize * form.size];
     bytes.chunks_exact_mut(form.size).for_each(|element| element.copy_from_slice(&value[..form.size]));
@@ -170,7 +170,7 @@ pub fn scas(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     form(cpu, insn).run(cpu, |cpu, form, limit| {
         let address = form.destination(cpu, false)?;
         let offset = form.offset(cpu, gpr::RDI);
-        let sought = cpu.regs.gpr[gpr::RAX] & mask(form.size);
+        let sought = cpu.processor.regs.gpr[gpr::RAX] & mask(form.size);
         let elements = limit.min(form.reach(address, offset)).min(CHUNK as u64 >> form.shift());
         let mut bytes = [0; CHUNK];
         let step = if elements > 1 && read_run(cpu, form, (seg::ES, offset, address), elements, &mut bytes)? {

@@ -19,7 +19,7 @@ const SSE_AVX_512: u64 = SSE_AVX | area::AVX512;
 
 /// #UD where the operating system has not enabled AVX or the mode has no VEX encodings, #NM with CR0.TS.
 pub fn require_avx(cpu: &Cpu) -> Result<(), Fault> {
-    let regs = &cpu.regs;
+    let regs = &cpu.processor.regs;
     let enabled = regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & SSE_AVX == SSE_AVX;
     if !enabled || !regs.protected() || regs.v86() {
         return Err(Fault::ud());
@@ -35,12 +35,12 @@ pub fn evex_on(regs: &Registers) -> bool {
 
 /// #UD where that is not so, #NM with CR0.TS.
 pub fn require_evex(cpu: &Cpu) -> Result<(), Fault> {
-    if evex_on(&cpu.regs) { available(cpu) } else { Err(Fault::ud()) }
+    if evex_on(&cpu.processor.regs) { available(cpu) } else { Err(Fault::ud()) }
 }
 
 /// #UD where the operating system has not enabled SSE, #NM with CR0.TS.
 pub fn require_sse(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.regs.cr0 & cr0::EM != 0 || cpu.regs.cr4 & cr4::OSFXSR == 0 {
+    if cpu.processor.regs.cr0 & cr0::EM != 0 || cpu.processor.regs.cr4 & cr4::OSFXSR == 0 {
         return Err(Fault::ud());
     }
     available(cpu)
@@ -48,7 +48,7 @@ pub fn require_sse(cpu: &Cpu) -> Result<(), Fault> {
 
 /// #UD with CR0.EM, #NM with CR0.TS.
 pub fn require_mmx(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.regs.cr0 & cr0::EM != 0 {
+    if cpu.processor.regs.cr0 & cr0::EM != 0 {
         return Err(Fault::ud());
     }
     available(cpu)
@@ -56,12 +56,12 @@ pub fn require_mmx(cpu: &Cpu) -> Result<(), Fault> {
 
 /// #NM with CR0.EM or CR0.TS.
 pub fn require_x87(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.regs.cr0 & cr0::EM != 0 { Err(Exception::nm().into()) } else { available(cpu) }
+    if cpu.processor.regs.cr0 & cr0::EM != 0 { Err(Exception::nm().into()) } else { available(cpu) }
 }
 
 /// #NM with CR0.TS.
 pub fn available(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.regs.cr0 & cr0::TS != 0 { Err(Exception::nm().into()) } else { Ok(()) }
+    if cpu.processor.regs.cr0 & cr0::TS != 0 { Err(Exception::nm().into()) } else { Ok(()) }
 }
 
 /// A whole register, with what AVX-512 adds.
@@ -83,7 +83,7 @@ pub fn read_whole(cpu: &mut Cpu, register: Register) -> Whole {
     let mut bytes = [0; 64];
     for (at, part) in pieces(register.number() & 31) {
         let size = part.len();
-        bytes[part].copy_from_slice(&cpu.fpu.0[at..at + size]);
+        bytes[part].copy_from_slice(&cpu.processor.fpu.0[at..at + size]);
     }
     bytes
 }
@@ -91,7 +91,7 @@ pub fn read_whole(cpu: &mut Cpu, register: Register) -> Whole {
 pub fn write_whole(cpu: &mut Cpu, register: Register, bytes: &Whole) {
     cpu.fpu_normalise();
     for (at, part) in pieces(register.number() & 31) {
-        cpu.fpu.0[at..at + part.len()].copy_from_slice(&bytes[part]);
+        cpu.processor.fpu.0[at..at + part.len()].copy_from_slice(&bytes[part]);
     }
 }
 
@@ -119,20 +119,21 @@ pub fn write_lower(cpu: &mut Cpu, register: Register, bytes: &[u8; 32]) {
 /// Writes the lower 16 bytes, as legacy SSE instructions do.
 pub fn write_low(cpu: &mut Cpu, register: Register, bytes: &[u8; 16]) {
     cpu.fpu_normalise();
-    cpu.fpu.0[XMM + 16 * register.number()..][..16].copy_from_slice(bytes);
+    cpu.processor.fpu.0[XMM + 16 * register.number()..][..16].copy_from_slice(bytes);
 }
 
 /// A mask register.
 pub fn opmask(cpu: &mut Cpu, register: Register) -> u64 {
     cpu.fpu_normalise();
     let at = area::here().opmask + 8 * register.number();
-    u64::from(area::word(&cpu.fpu.0, at)) | u64::from(area::word(&cpu.fpu.0, at + 4)) << 32
+    u64::from(area::word(&cpu.processor.fpu.0, at))
+        | u64::from(area::word(&cpu.processor.fpu.0, at + 4)) << 32
 }
 
 pub fn set_opmask(cpu: &mut Cpu, register: Register, value: u64) {
     cpu.fpu_normalise();
     let at = area::here().opmask + 8 * register.number();
-    cpu.fpu.0[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    cpu.processor.fpu.0[at..at + 8].copy_from_slice(&value.to_le_bytes());
 }
 
 /// Element `n` of `size` bytes, zero-extended.
@@ -153,7 +154,7 @@ pub fn sign(bytes: &[u8; 32], n: usize, size: usize) -> bool {
 
 /// Bytes of the address of a VSIB operand: of its base register, or of the mode.
 pub fn vsib_address_size(cpu: &Cpu, insn: &Instruction) -> usize {
-    match (insn.memory_base(), insn.memory_displ_size(), cpu.regs.code64()) {
+    match (insn.memory_base(), insn.memory_displ_size(), cpu.processor.regs.code64()) {
         (Register::None, 8, _) => 8,
         (Register::None, 4, _) | (_, _, false) => 4,
         (base, ..) => base.size(),

@@ -45,7 +45,7 @@ impl Cpu {
     pub fn x87_pointers(&mut self) -> Pointers {
         let kept = self.banks.current().hot_mut().x87;
         let selector = |from: u32, number: usize, loaded: u16| match from & LOADED {
-            0 => self.regs.seg[number].selector,
+            0 => self.processor.regs.seg[number].selector,
             _ => loaded,
         };
         let last = X87Pointers { ignores: kept.ignores, ..X87Pointers::default() } != kept;
@@ -53,14 +53,14 @@ impl Cpu {
         Pointers {
             opcode: (kept.code >> 12) as u16 & 0x7ff,
             instruction: kept.page | u64::from(kept.code & 0xfff),
-            code: if last { selector(kept.code, seg::CS, self.x87_selectors.code) } else { 0 },
+            code: if last { selector(kept.code, seg::CS, self.processor.x87_selectors.code) } else { 0 },
             data: kept.data,
-            segment: if last { selector(kept.segment, number, self.x87_selectors.data) } else { 0 },
+            segment: if last { selector(kept.segment, number, self.processor.x87_selectors.data) } else { 0 },
         }
     }
 
     pub fn set_x87_pointers(&mut self, to: Pointers) {
-        self.x87_selectors = Selectors { code: to.code, data: to.segment };
+        self.processor.x87_selectors = Selectors { code: to.code, data: to.segment };
         let loaded = if to == Pointers::default() { 0 } else { LOADED };
         let opcode = u32::from(to.opcode & 0x7ff) << 12;
         let kept = &mut self.banks.current().hot_mut().x87;
@@ -76,21 +76,22 @@ impl Cpu {
     /// The bytes of the pointers in `fpu` say what they are, in the 64-bit form: without selectors.
     pub(crate) fn show_x87_pointers(&mut self) {
         let at = self.x87_pointers();
-        self.fpu.0[6..8].copy_from_slice(&at.opcode.to_le_bytes());
-        self.fpu.0[8..16].copy_from_slice(&at.instruction.to_le_bytes());
-        self.fpu.0[16..24].copy_from_slice(&at.data.to_le_bytes());
+        self.processor.fpu.0[6..8].copy_from_slice(&at.opcode.to_le_bytes());
+        self.processor.fpu.0[8..16].copy_from_slice(&at.instruction.to_le_bytes());
+        self.processor.fpu.0[16..24].copy_from_slice(&at.data.to_le_bytes());
     }
 
     /// `fpu` was written as a whole, its pointers too.
     pub(crate) fn take_x87_pointers(&mut self) {
-        let quad = |at: usize| (0..8).rev().fold(0, |sum, n| sum << 8 | u64::from(self.fpu.0[at + n]));
-        let (opcode, instruction, data) = (half(&self.fpu.0, 6), quad(8), quad(16));
+        let quad =
+            |at: usize| (0..8).rev().fold(0, |sum, n| sum << 8 | u64::from(self.processor.fpu.0[at + n]));
+        let (opcode, instruction, data) = (half(&self.processor.fpu.0, 6), quad(8), quad(16));
         self.set_x87_pointers(Pointers { opcode, instruction, data, ..Pointers::default() });
     }
 
     /// Whether an unmasked x87 exception is pending.
     pub(crate) fn x87_pending(&self) -> bool {
-        half(&self.fpu.0, STATUS) & ES != 0
+        half(&self.processor.fpu.0, STATUS) & ES != 0
     }
 }
 
@@ -135,7 +136,7 @@ impl Form {
     fn of(cpu: &Cpu, insn: &Instruction) -> Self {
         use Code::*;
         let narrow = [Fnstenv_m14byte, Fldenv_m14byte, Fnsave_m94byte, Frstor_m94byte];
-        let protected = cpu.regs.protected() && !cpu.regs.v86();
+        let protected = cpu.processor.regs.protected() && !cpu.processor.regs.v86();
         Self { wide: !narrow.contains(&insn.code()), protected }
     }
 
@@ -150,7 +151,7 @@ impl Form {
     fn write(self, cpu: &mut Cpu) -> [u8; 28] {
         let at = cpu.x87_pointers();
         let mut bytes = [if self.wide { 0xff } else { 0 }; 28];
-        let area = &cpu.fpu.0;
+        let area = &cpu.processor.fpu.0;
         for (n, word) in [half(area, CONTROL), half(area, STATUS), tags(area)].into_iter().enumerate() {
             put(&mut bytes, n * self.step(), word);
         }
@@ -190,9 +191,9 @@ impl Form {
 
     fn load(self, cpu: &mut Cpu, bytes: &[u8]) {
         let (control, tags) = (half(bytes, 0), half(bytes, 2 * self.step()));
-        put(&mut cpu.fpu.0, CONTROL, control & 0x1f3f | 0x40);
+        put(&mut cpu.processor.fpu.0, CONTROL, control & 0x1f3f | 0x40);
         set_status(cpu, half(bytes, self.step()));
-        cpu.fpu.0[TAGS] = (0..8).fold(0, |used, n| used | u8::from(tags >> (2 * n) & 3 != 3) << n);
+        cpu.processor.fpu.0[TAGS] = (0..8).fold(0, |used, n| used | u8::from(tags >> (2 * n) & 3 != 3) << n);
         recompute(cpu);
         cpu.set_x87_pointers(self.pointers(bytes));
     }
@@ -204,7 +205,7 @@ fn top(area: &[u8]) -> usize {
 
 /// The area has the registers in the stack's order: as TOP moves, each keeps its number.
 fn set_status(cpu: &mut Cpu, status: u16) {
-    let area = &mut cpu.fpu.0;
+    let area = &mut cpu.processor.fpu.0;
     let old = top(area);
     put(area, STATUS, status);
     let by = (top(area) + 8 - old) & 7;
@@ -213,9 +214,9 @@ fn set_status(cpu: &mut Cpu, status: u16) {
 
 /// ES and B are what the flags and their masks make of them.
 fn recompute(cpu: &mut Cpu) {
-    let (control, status) = (half(&cpu.fpu.0, CONTROL), half(&cpu.fpu.0, STATUS));
+    let (control, status) = (half(&cpu.processor.fpu.0, CONTROL), half(&cpu.processor.fpu.0, STATUS));
     let pending = if status & !control & EXCEPTIONS != 0 { ES | B } else { 0 };
-    put(&mut cpu.fpu.0, STATUS, status & !(ES | B) | pending);
+    put(&mut cpu.processor.fpu.0, STATUS, status & !(ES | B) | pending);
 }
 
 impl Cpu {
@@ -229,14 +230,14 @@ impl Cpu {
         if let Some(bus) = &self.bus {
             bus.x87_error(true);
         }
-        self.ferr = true;
+        self.processor.ferr = true;
         self.halt(None);
         Ok(())
     }
 
     /// A write to port F0h is the answer: FERR# ends, IGNNE# begins.
     pub(crate) fn x87_answered(&mut self) {
-        if std::mem::take(&mut self.ferr) {
+        if std::mem::take(&mut self.processor.ferr) {
             if let Some(bus) = &self.bus {
                 bus.x87_error(false);
             }
@@ -247,14 +248,14 @@ impl Cpu {
     /// Does the instruction at RIP as if nothing were pending: with all exceptions masked meanwhile.
     fn x87_regardless(&mut self) -> Result<(), Fault> {
         self.fpu_normalise();
-        let control = half(&self.fpu.0, CONTROL);
-        put(&mut self.fpu.0, CONTROL, control | EXCEPTIONS);
+        let control = half(&self.processor.fpu.0, CONTROL);
+        put(&mut self.processor.fpu.0, CONTROL, control | EXCEPTIONS);
         recompute(self);
         let done = self.run_alone(0);
         self.fpu_normalise();
         // What the instruction itself has loaded is in the other bits.
-        let now = half(&self.fpu.0, CONTROL);
-        put(&mut self.fpu.0, CONTROL, now & !EXCEPTIONS | control & EXCEPTIONS);
+        let now = half(&self.processor.fpu.0, CONTROL);
+        put(&mut self.processor.fpu.0, CONTROL, now & !EXCEPTIONS | control & EXCEPTIONS);
         recompute(self);
         done.map(|_| ())
     }
@@ -272,8 +273,8 @@ pub fn fnstenv(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let address = cpu.operand_address(insn, form.size() as u64, true)?;
     let bytes = form.write(cpu);
     cpu.write_linear(address, &bytes[..form.size()], Privilege::Current)?;
-    let control = half(&cpu.fpu.0, CONTROL);
-    put(&mut cpu.fpu.0, CONTROL, control | EXCEPTIONS);
+    let control = half(&cpu.processor.fpu.0, CONTROL);
+    put(&mut cpu.processor.fpu.0, CONTROL, control | EXCEPTIONS);
     recompute(cpu);
     Ok(Next::Advance)
 }
@@ -299,14 +300,14 @@ pub fn fnsave(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let mut bytes = [0; 108];
     bytes[..28].copy_from_slice(&form.write(cpu));
     for n in 0..8 {
-        bytes[form.size() + 10 * n..][..10].copy_from_slice(&cpu.fpu.0[ST + 16 * n..][..10]);
+        bytes[form.size() + 10 * n..][..10].copy_from_slice(&cpu.processor.fpu.0[ST + 16 * n..][..10]);
     }
     cpu.probe_write(address, size, Privilege::Current)?;
     cpu.write_linear(address, &bytes[..size], Privilege::Current)?;
     // As FNINIT: the registers keep their bits, and are empty.
     set_status(cpu, 0);
-    cpu.fpu.0[TAGS] = 0;
-    put(&mut cpu.fpu.0, CONTROL, 0x37f);
+    cpu.processor.fpu.0[TAGS] = 0;
+    put(&mut cpu.processor.fpu.0, CONTROL, 0x37f);
     cpu.banks.current().hot_mut().x87.ignores = 0;
     cpu.set_x87_pointers(Pointers::default());
     Ok(Next::Advance)
@@ -323,7 +324,7 @@ pub fn frstor(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.read_linear(address, &mut bytes[..size], Privilege::Current)?;
     form.load(cpu, &bytes);
     for n in 0..8 {
-        cpu.fpu.0[ST + 16 * n..][..10].copy_from_slice(&bytes[form.size() + 10 * n..][..10]);
+        cpu.processor.fpu.0[ST + 16 * n..][..10].copy_from_slice(&bytes[form.size() + 10 * n..][..10]);
     }
     Ok(Next::Advance)
 }

@@ -40,13 +40,13 @@ struct Transfer {
 impl Transfer {
     /// The checks that the XSAVE family shares: #UD without CR4.OSXSAVE, #NM with CR0.TS, #GP unless aligned.
     fn new(cpu: &Cpu, insn: &Instruction, write: bool) -> Result<Self, Fault> {
-        if cpu.regs.cr4 & cr4::OSXSAVE == 0 {
+        if cpu.processor.regs.cr4 & cr4::OSXSAVE == 0 {
             return Err(Fault::ud());
         }
         available(cpu)?;
-        let asked = cpu.regs.gpr[gpr::RDX] << 32 | cpu.regs.gpr[gpr::RAX] & 0xffff_ffff;
+        let asked = cpu.processor.regs.gpr[gpr::RDX] << 32 | cpu.processor.regs.gpr[gpr::RAX] & 0xffff_ffff;
         let address = aligned(cpu, insn, TO_HEADER as u64, 64, write)?;
-        Ok(Self { address, requested: asked & cpu.regs.xcr0 & COMPONENTS, wide: wide(insn) })
+        Ok(Self { address, requested: asked & cpu.processor.regs.xcr0 & COMPONENTS, wide: wide(insn) })
     }
 
     fn read(&self, cpu: &mut Cpu, size: usize) -> Result<[u8; TO_END], Fault> {
@@ -62,7 +62,7 @@ impl Transfer {
     fn write_area(&self, cpu: &mut Cpu, range: std::ops::Range<usize>, at: usize) -> Result<(), Fault> {
         let mut bytes = [0; 1024];
         let bytes = &mut bytes[..range.len()];
-        bytes.copy_from_slice(&cpu.fpu.0[range]);
+        bytes.copy_from_slice(&cpu.processor.fpu.0[range]);
         self.write(cpu, at, bytes)
     }
 
@@ -83,7 +83,7 @@ impl Transfer {
             self.write_area(cpu, part.reached(cpu), part.there(cpu, format).start)?;
         }
         if components & PKRU != 0 {
-            self.write(cpu, area::place(PKRU, format), &u64::from(cpu.regs.pkru).to_le_bytes())?;
+            self.write(cpu, area::place(PKRU, format), &u64::from(cpu.processor.regs.pkru).to_le_bytes())?;
         }
         for (n, value) in header.iter().enumerate() {
             self.write(cpu, HEADER + 8 * n, &value.to_le_bytes())?;
@@ -118,7 +118,7 @@ impl Transfer {
     fn restore(&self, cpu: &mut Cpu) -> Result<Next, Fault> {
         let header = self.read(cpu, TO_HEADER)?;
         let (state, format) = (quad(&header, HEADER), quad(&header, HEADER + 8));
-        check_header(cpu.regs.xcr0, &header)?;
+        check_header(cpu.processor.regs.xcr0, &header)?;
         let loaded = state & self.requested;
         let bytes = self.read(cpu, area::size(loaded & !PKRU, format))?;
         let mxcsr = self.new_mxcsr(state, format, &bytes);
@@ -138,7 +138,7 @@ impl Transfer {
     /// PKRU as the image has it; 0 is its initial state.
     fn new_pkru(&self, cpu: &mut Cpu, state: u64, format: u64) -> Result<u32, Fault> {
         match (self.requested & PKRU != 0, state & PKRU != 0) {
-            (false, _) => Ok(cpu.regs.pkru),
+            (false, _) => Ok(cpu.processor.regs.pkru),
             (true, false) => Ok(0),
             (true, true) => {
                 let address = self.address.wrapping_add(area::place(PKRU, format) as u64);
@@ -184,11 +184,11 @@ fn check_header(xcr0: u64, bytes: &[u8]) -> Result<(), Fault> {
 fn load(cpu: &mut Cpu, components: u64, bytes: &[u8], format: u64, wide: bool) {
     if components & X87 != 0 {
         area::set_environment(cpu, bytes, wide);
-        cpu.fpu.0[area::stack()].copy_from_slice(&bytes[area::stack()]);
+        cpu.processor.fpu.0[area::stack()].copy_from_slice(&bytes[area::stack()]);
     }
     for part in area::vectors().iter().filter(|part| components & part.component != 0) {
         let (here, there) = (part.reached(cpu), part.there(cpu, format));
-        cpu.fpu.0[here].copy_from_slice(&bytes[there]);
+        cpu.processor.fpu.0[here].copy_from_slice(&bytes[there]);
     }
 }
 
@@ -227,13 +227,15 @@ pub fn xrstors(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 }
 
 fn supervisor(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.regs.cpl == 0 { Ok(()) } else { Err(Fault::gp(0)) }
+    if cpu.processor.regs.cpl == 0 { Ok(()) } else { Err(Fault::gp(0)) }
 }
 
 /// FXSAVE and FXRSTOR leave XMM registers alone in 64-bit mode at CPL 0 with EFER.FFXSR (APM vol. 2, 11.4.4.3).
 fn legacy_components(cpu: &Cpu) -> u64 {
-    let fast = cpu.regs.efer & efer::FFXSR != 0 && cpu.regs.code64() && cpu.regs.cpl == 0;
-    if fast || cpu.regs.cr4 & cr4::OSFXSR == 0 { X87 } else { X87 | SSE }
+    let fast = cpu.processor.regs.efer & efer::FFXSR != 0
+        && cpu.processor.regs.code64()
+        && cpu.processor.regs.cpl == 0;
+    if fast || cpu.processor.regs.cr4 & cr4::OSFXSR == 0 { X87 } else { X87 | SSE }
 }
 
 pub fn fxsave(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
@@ -244,8 +246,8 @@ pub fn fxsave(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     bytes[..24].copy_from_slice(&area::environment(cpu, wide(insn)));
     bytes[MXCSR..MXCSR + 4].copy_from_slice(&area::mxcsr_value(cpu).to_le_bytes());
     bytes[MXCSR + 4..MXCSR + 8].copy_from_slice(&area::mxcsr_mask(cpu).to_le_bytes());
-    bytes[area::stack()].copy_from_slice(&cpu.fpu.0[area::stack()]);
-    bytes[area::xmm(cpu)].copy_from_slice(&cpu.fpu.0[area::xmm(cpu)]);
+    bytes[area::stack()].copy_from_slice(&cpu.processor.fpu.0[area::stack()]);
+    bytes[area::xmm(cpu)].copy_from_slice(&cpu.processor.fpu.0[area::xmm(cpu)]);
     let size = if legacy_components(cpu) & SSE != 0 { area::xmm(cpu).end } else { XMM };
     cpu.probe_write(address, 512, Privilege::Current)?;
     cpu.write_linear(address, &bytes[..size], Privilege::Current)?;
@@ -258,7 +260,7 @@ pub fn fxrstor(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let mut bytes = [0; XMM + 352];
     cpu.read_linear(address, &mut bytes[..512], Privilege::Current)?;
     let mxcsr = word(&bytes, MXCSR);
-    let sse = cpu.regs.cr4 & cr4::OSFXSR != 0;
+    let sse = cpu.processor.regs.cr4 & cr4::OSFXSR != 0;
     if sse && mxcsr & !area::mxcsr_mask(cpu) != 0 {
         return Err(Fault::gp(0));
     }

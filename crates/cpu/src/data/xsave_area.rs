@@ -117,7 +117,7 @@ impl Part {
 
     /// What the mode can reach: the rest is neither saved nor restored (SDM vol. 1, 13.5).
     pub fn reached(&self, cpu: &Cpu) -> Range<usize> {
-        self.at..self.at + if cpu.regs.code64() { self.size } else { self.low }
+        self.at..self.at + if cpu.processor.regs.code64() { self.size } else { self.low }
     }
 
     /// The same bytes in an area of the guest's.
@@ -135,7 +135,7 @@ pub const MXCSR_DEFAULT: u32 = 0x1f80;
 
 /// Registers that the mode can reach: 16 in 64-bit mode, else 8; the rest is neither saved nor restored.
 fn registers(cpu: &Cpu) -> usize {
-    if cpu.regs.code64() { 16 } else { 8 }
+    if cpu.processor.regs.code64() { 16 } else { 8 }
 }
 
 pub fn xmm(cpu: &Cpu) -> Range<usize> {
@@ -152,7 +152,7 @@ pub fn mxcsr() -> Range<usize> {
 pub fn environment(cpu: &mut Cpu, wide: bool) -> [u8; 24] {
     let at = if cpu.x87_pending() { cpu.x87_pointers() } else { Pointers::default() };
     let mut bytes = [0; 24];
-    bytes[..5].copy_from_slice(&cpu.fpu.0[..5]);
+    bytes[..5].copy_from_slice(&cpu.processor.fpu.0[..5]);
     bytes[6..8].copy_from_slice(&at.opcode.to_le_bytes());
     bytes[8..16].copy_from_slice(&at.instruction.to_le_bytes());
     bytes[16..24].copy_from_slice(&at.data.to_le_bytes());
@@ -165,8 +165,8 @@ pub fn environment(cpu: &mut Cpu, wide: bool) -> [u8; 24] {
 
 /// The reverse: pointers are loaded whether or not an exception is pending.
 pub fn set_environment(cpu: &mut Cpu, bytes: &[u8], wide: bool) {
-    cpu.fpu.0[..5].copy_from_slice(&bytes[..5]);
-    cpu.fpu.0[5] = 0;
+    cpu.processor.fpu.0[..5].copy_from_slice(&bytes[..5]);
+    cpu.processor.fpu.0[5] = 0;
     let long = |at: usize| u64::from(word(bytes, at));
     let (high, selectors) =
         if wide { ((long(12), long(20)), (0, 0)) } else { ((0, 0), (long(12), long(20))) };
@@ -185,23 +185,23 @@ pub fn stack() -> Range<usize> {
 
 /// The components that are not in their initial state, whatever XSTATE_BV says: XINUSE.
 pub fn in_use(cpu: &Cpu) -> u64 {
-    let area = &cpu.fpu.0;
+    let area = &cpu.processor.fpu.0;
     let zero = |range: Range<usize>| area[range].iter().all(|byte| *byte == 0);
     let x87 = area[..2] != [0x7f, 0x03] || !zero(2..5) || !zero(stack());
     let control = mxcsr_value(cpu) != MXCSR_DEFAULT;
     let vectors =
         vectors().iter().filter(|part| !zero(part.here())).fold(0, |bits, part| bits | part.component);
     let bit = |on, component| if on { component } else { 0 };
-    bit(x87, X87) | bit(control, SSE) | vectors | bit(cpu.regs.pkru != 0, PKRU)
+    bit(x87, X87) | bit(control, SSE) | vectors | bit(cpu.processor.regs.pkru != 0, PKRU)
 }
 
 /// Puts components into their initial state; of the vector ones the registers that the mode can reach.
 pub fn initialise(cpu: &mut Cpu, components: u64) {
     for part in vectors().iter().filter(|part| components & part.component != 0) {
         let range = part.reached(cpu);
-        cpu.fpu.0[range].fill(0);
+        cpu.processor.fpu.0[range].fill(0);
     }
-    let area = &mut cpu.fpu.0;
+    let area = &mut cpu.processor.fpu.0;
     if components & X87 != 0 {
         area[..6].fill(0);
         area[..2].copy_from_slice(&[0x7f, 0x03]);
@@ -217,7 +217,7 @@ pub const MM: u32 = 1 << 17;
 
 /// The MXCSR bits that the processor has; the saved mask is zero until something saved the state.
 pub fn mxcsr_mask(cpu: &Cpu) -> u32 {
-    let mask = match word(&cpu.fpu.0, MXCSR + 4) {
+    let mask = match word(&cpu.processor.fpu.0, MXCSR + 4) {
         0 => 0xffff,
         mask => mask,
     };
@@ -226,16 +226,16 @@ pub fn mxcsr_mask(cpu: &Cpu) -> u32 {
 
 /// The guest's MXCSR, of which MM is not in the area where the host lacks it.
 pub fn mxcsr_value(cpu: &Cpu) -> u32 {
-    word(&cpu.fpu.0, MXCSR) | if cpu.mm == Some(true) { MM } else { 0 }
+    word(&cpu.processor.fpu.0, MXCSR) | if cpu.processor.mm == Some(true) { MM } else { 0 }
 }
 
 /// Sets it, whose bits have been checked. What comes next may have to be translated otherwise.
 pub fn set_mxcsr(cpu: &mut Cpu, value: u32) -> Next {
-    let before = cpu.mm;
-    cpu.mm = before.map(|_| value & MM != 0);
+    let before = cpu.processor.mm;
+    cpu.processor.mm = before.map(|_| value & MM != 0);
     let kept = if before.is_some() { value & !MM } else { value };
-    cpu.fpu.0[MXCSR..MXCSR + 4].copy_from_slice(&kept.to_le_bytes());
-    if cpu.mm == before { Next::Advance } else { Next::Resync }
+    cpu.processor.fpu.0[MXCSR..MXCSR + 4].copy_from_slice(&kept.to_le_bytes());
+    if cpu.processor.mm == before { Next::Advance } else { Next::Resync }
 }
 
 /// Four bytes at `offset`.

@@ -18,12 +18,12 @@ pub fn gate_fault(fault: u8, event: Event) -> Fault {
 
 /// The gate of the event, with its DPL checked for software interrupts and its present bit.
 pub fn gate(cpu: &mut Cpu, event: Event) -> Result<Gate, Fault> {
-    let size: u64 = if cpu.regs.long_mode() { 16 } else { 8 };
+    let size: u64 = if cpu.processor.regs.long_mode() { 16 } else { 8 };
     let offset = u64::from(event.vector) * size;
-    if offset + size - 1 > cpu.regs.idtr.limit.into() {
+    if offset + size - 1 > cpu.processor.regs.idtr.limit.into() {
         return Err(gate_fault(vector::GP, event));
     }
-    let address = cpu.system_linear(cpu.regs.idtr.base.wrapping_add(offset));
+    let address = cpu.system_linear(cpu.processor.regs.idtr.base.wrapping_add(offset));
     let mut bytes = [0; 16];
     cpu.read_linear(address, &mut bytes[..size as usize], Privilege::System)?;
     let whole = u128::from_le_bytes(bytes);
@@ -31,10 +31,10 @@ pub fn gate(cpu: &mut Cpu, event: Event) -> Result<Gate, Fault> {
     let gate = Gate::new(low, high);
     let good = match gate.kind {
         kind::INTERRUPT32 | kind::TRAP32 => true,
-        kind::INTERRUPT16 | kind::TRAP16 | kind::TASK => !cpu.regs.long_mode(),
+        kind::INTERRUPT16 | kind::TRAP16 | kind::TASK => !cpu.processor.regs.long_mode(),
         _ => false,
     };
-    if !good || !Gate::is_system(low) || (rules::is_software(event) && gate.dpl < cpu.regs.cpl) {
+    if !good || !Gate::is_system(low) || (rules::is_software(event) && gate.dpl < cpu.processor.regs.cpl) {
         return Err(gate_fault(vector::GP, event));
     }
     if !gate.present {
@@ -46,20 +46,20 @@ pub fn gate(cpu: &mut Cpu, event: Event) -> Result<Gate, Fault> {
 /// Checks the handler's code segment and gives it with the privilege it runs at.
 pub fn handler(cpu: &Cpu, entry: &Entry) -> Result<(Segment, u8), Fault> {
     let code = entry.segment();
-    let long = cpu.regs.long_mode();
+    let long = cpu.processor.regs.long_mode();
     let wrong_size = long && (!code.long() || code.big());
-    if !code.is_code() || code.dpl() > cpu.regs.cpl || wrong_size {
+    if !code.is_code() || code.dpl() > cpu.processor.regs.cpl || wrong_size {
         return Err(entry.fault(vector::GP));
     }
     if !code.present() {
         return Err(entry.fault(vector::NP));
     }
-    Ok((code, if code.conforming() { cpu.regs.cpl } else { code.dpl() }))
+    Ok((code, if code.conforming() { cpu.processor.regs.cpl } else { code.dpl() }))
 }
 
 /// RFLAGS as the frame has it.
 pub fn flags_image(cpu: &Cpu, event: Event) -> u64 {
-    cpu.regs.rflags | if rules::pushes_resume(event) { rflags::RF } else { 0 }
+    cpu.processor.regs.rflags | if rules::pushes_resume(event) { rflags::RF } else { 0 }
 }
 
 /// Where a handler starts.
@@ -75,7 +75,7 @@ pub struct Start {
 
 /// Nothing can fault any more: enters the handler.
 pub fn commit(cpu: &mut Cpu, event: Event, start: &Start) {
-    let regs = &mut cpu.regs;
+    let regs = &mut cpu.processor.regs;
     regs.seg[seg::CS] = start.code;
     regs.seg[seg::SS] = start.stack;
     regs.cpl = start.cpl;
@@ -87,10 +87,10 @@ pub fn commit(cpu: &mut Cpu, event: Event, start: &Start) {
 
 /// What every delivered event does besides: it ends HLT, shadows and monitoring, and an NMI blocks NMIs.
 pub fn entered(cpu: &mut Cpu, event: Event) {
-    cpu.shadow = false;
-    cpu.halted = false;
-    cpu.monitored = None;
-    cpu.nmi_blocked |= event.kind == EventKind::Nmi;
+    cpu.processor.shadow = false;
+    cpu.processor.halted = false;
+    cpu.processor.monitored = None;
+    cpu.processor.nmi_blocked |= event.kind == EventKind::Nmi;
 }
 
 /// IF is cleared by an interrupt gate, not by a trap gate.

@@ -17,7 +17,7 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
     let (code, cpl) = entry::handler(cpu, &target)?;
     let stack = stack(cpu, &gate, cpl)?;
     let offset = checked_target(cpu, &code, gate.offset)?;
-    let old = &cpu.regs;
+    let old = &cpu.processor.regs;
     let frame = [
         old.seg[seg::SS].selector.into(),
         old.gpr[gpr::RSP],
@@ -37,15 +37,15 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
 
 /// From the interrupt stack table, the TSS, or the stack in use; aligned to 16 bytes (APM vol. 2, 8.9.3).
 fn stack(cpu: &mut Cpu, gate: &Gate, cpl: u8) -> Result<Stack, Fault> {
-    let inner = cpl < cpu.regs.cpl;
+    let inner = cpl < cpu.processor.regs.cpl;
     let privilege = if inner { Privilege::System } else { Privilege::Current };
-    let segment = if inner { null_stack(cpl) } else { cpu.regs.seg[seg::SS] };
+    let segment = if inner { null_stack(cpl) } else { cpu.processor.regs.seg[seg::SS] };
     let pointer = if gate.ist != 0 {
         cpu.load_tss(tss::IST1 + 8 * u64::from(gate.ist - 1), 8)?
     } else if inner {
         Stack::inner(cpu, cpl)?.pointer
     } else {
-        cpu.regs.gpr[gpr::RSP]
+        cpu.processor.regs.gpr[gpr::RSP]
     };
     Ok(Stack::long(pointer & !15, segment, privilege))
 }

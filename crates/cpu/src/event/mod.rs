@@ -21,31 +21,31 @@ use rules::Outcome;
 pub fn deliver(cpu: &mut Cpu, event: Event, return_rip: u64) -> Result<(), Fault> {
     let (mut event, mut rip) = (event, return_rip);
     loop {
-        cpu.in_flight = Some(event);
-        let from = cpu.regs.rip;
+        cpu.processor.in_flight = Some(event);
+        let from = cpu.processor.regs.rip;
         match once(cpu, event, rip) {
             Ok(()) => {
                 record(cpu, from);
-                cpu.in_flight = None;
+                cpu.processor.in_flight = None;
                 return Ok(());
             }
             Err(Fault::Exception(second)) => event = following(cpu, event, second)?,
             Err(Fault::Exit(exit)) => return Err(Fault::Exit(exit)),
             Err(other) => {
-                cpu.in_flight = None;
+                cpu.processor.in_flight = None;
                 return Err(other);
             }
         }
         // A fault in delivery returns to the instruction that the first event interrupted.
-        rip = cpu.regs.rip;
+        rip = cpu.processor.regs.rip;
     }
 }
 
 /// An event is a branch, and keeps the records of the one before it (APM vol. 2, 13.1.1).
 fn record(cpu: &mut Cpu, from: u64) {
-    if cpu.regs.debugctl & debugctl::LBR != 0 {
-        let [last_from, last_to, ..] = cpu.regs.lbr;
-        cpu.regs.lbr = [from, cpu.regs.rip, last_from, last_to];
+    if cpu.processor.regs.debugctl & debugctl::LBR != 0 {
+        let [last_from, last_to, ..] = cpu.processor.regs.lbr;
+        cpu.processor.regs.lbr = [from, cpu.processor.regs.rip, last_from, last_to];
     }
 }
 
@@ -53,7 +53,7 @@ fn record(cpu: &mut Cpu, from: u64) {
 pub fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), Fault> {
     offer(cpu, &exception)?;
     let event = Event { kind: EventKind::Exception, vector: exception.vector, error: exception.error };
-    deliver(cpu, event, cpu.regs.rip)
+    deliver(cpu, event, cpu.processor.regs.rip)
 }
 
 /// INT3, INTO and INT1: an exception that a program asks for. Its handler returns to `return_rip`.
@@ -82,12 +82,12 @@ fn leave_marks(cpu: &mut Cpu, exception: &Exception) {
     match exception.vector {
         vector::DB => {
             const MATCHES: u64 = 0xf;
-            cpu.regs.dr6 = cpu.regs.dr6 & !MATCHES | exception.payload | dr6::FIXED;
-            cpu.regs.dr7 &= !dr7::GD;
+            cpu.processor.regs.dr6 = cpu.processor.regs.dr6 & !MATCHES | exception.payload | dr6::FIXED;
+            cpu.processor.regs.dr7 &= !dr7::GD;
             // APM vol. 2, 13.1.1: so that the records are of what came before.
-            cpu.regs.debugctl &= !(debugctl::LBR | debugctl::BTF);
+            cpu.processor.regs.debugctl &= !(debugctl::LBR | debugctl::BTF);
         }
-        vector::PF => cpu.regs.cr2 = exception.payload,
+        vector::PF => cpu.processor.regs.cr2 = exception.payload,
         _ => {}
     }
 }
@@ -99,13 +99,13 @@ fn following(cpu: &mut Cpu, first: Event, second: Exception) -> Result<Event, Fa
     let next = match rules::combine(first, second.vector) {
         Outcome::Serial => second,
         Outcome::DoubleFault => {
-            cpu.in_flight = None;
+            cpu.processor.in_flight = None;
             let double = Exception::with_error(vector::DF, 0);
             offer(cpu, &double)?;
             double
         }
         Outcome::Shutdown => {
-            cpu.in_flight = None;
+            cpu.processor.in_flight = None;
             return Err(shutdown(cpu));
         }
     };
@@ -118,9 +118,9 @@ pub fn shutdown(cpu: &Cpu) -> Fault {
 }
 
 fn once(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
-    if cpu.regs.long_mode() {
+    if cpu.processor.regs.long_mode() {
         long::deliver(cpu, event, rip)
-    } else if !cpu.regs.protected() {
+    } else if !cpu.processor.regs.protected() {
         real::deliver(cpu, event, rip)
     } else {
         protected::deliver(cpu, event, rip)

@@ -17,12 +17,12 @@ use ireko_x86::regs::{gpr, seg};
 const SAVED: [usize; 4] = [seg::GS, seg::FS, seg::DS, seg::ES];
 
 pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
-    let v86 = cpu.regs.v86();
+    let v86 = cpu.processor.regs.v86();
     if v86 && event.kind == EventKind::SoftwareInterrupt {
         if v86::redirected(cpu, event.vector)? {
             return v86::deliver(cpu, event, rip);
         }
-        if cpu.regs.rflags & rflags::IOPL != rflags::IOPL {
+        if cpu.processor.regs.rflags & rflags::IOPL != rflags::IOPL {
             return Err(Fault::gp(0));
         }
     }
@@ -39,7 +39,7 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
     if v86 && cpl != 0 {
         return Err(target.fault(vector::GP));
     }
-    let stack = if cpl < cpu.regs.cpl { Stack::inner(cpu, cpl)? } else { Stack::current(cpu) };
+    let stack = if cpl < cpu.processor.regs.cpl { Stack::inner(cpu, cpl)? } else { Stack::current(cpu) };
     let offset = checked_target(cpu, &code, gate.offset)?;
     let code = accessed(cpu, target, cpl)?;
     let rsp = push_frame(cpu, event, &gate, &stack, cpl, rip)?;
@@ -47,7 +47,7 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
         Start { code, cpl, rip: offset, stack: stack.segment, rsp, clear: entry::interrupt_mask(&gate) };
     entry::commit(cpu, event, &start);
     if v86 {
-        SAVED.iter().for_each(|&index| cpu.regs.seg[index] = Segment::default());
+        SAVED.iter().for_each(|&index| cpu.processor.regs.seg[index] = Segment::default());
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ fn push_frame(
         frame[count] = value;
         count += 1;
     };
-    let regs = &cpu.regs;
+    let regs = &cpu.processor.regs;
     if regs.v86() {
         SAVED.iter().for_each(|&index| push(regs.seg[index].selector.into()));
     }

@@ -10,16 +10,16 @@ use ireko_x86::regs::{gpr, seg};
 
 pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
     let offset = u64::from(event.vector) * 4;
-    if offset + 3 > cpu.regs.idtr.limit.into() {
+    if offset + 3 > cpu.processor.regs.idtr.limit.into() {
         return Err(Fault::gp(0));
     }
-    let address = cpu.system_linear(cpu.regs.idtr.base.wrapping_add(offset));
+    let address = cpu.system_linear(cpu.processor.regs.idtr.base.wrapping_add(offset));
     let pointer = cpu.load(address, 4, Privilege::System)?;
     // The old flags with RF are of no use here: the frame has 16 of them.
-    let frame = [cpu.regs.rflags, cpu.regs.seg[seg::CS].selector.into(), rip];
+    let frame = [cpu.processor.regs.rflags, cpu.processor.regs.seg[seg::CS].selector.into(), rip];
     let rsp = Stack::current(cpu).push_all(cpu, 2, &frame)?;
-    cpu.regs.gpr[gpr::RSP] = rsp;
-    cpu.regs.rflags &= !(rflags::IF | rflags::TF | rflags::AC | rflags::RF);
+    cpu.processor.regs.gpr[gpr::RSP] = rsp;
+    cpu.processor.regs.rflags &= !(rflags::IF | rflags::TF | rflags::AC | rflags::RF);
     jump(cpu, (pointer >> 16) as u16, pointer & 0xffff);
     entry::entered(cpu, event);
     Ok(())
@@ -27,8 +27,8 @@ pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
 
 /// To a far pointer of real or virtual-8086 mode. In real mode the segment's limit and rights stay.
 pub fn jump(cpu: &mut Cpu, selector: u16, offset: u64) {
-    let code = &mut cpu.regs.seg[seg::CS];
+    let code = &mut cpu.processor.regs.seg[seg::CS];
     code.selector = selector;
     code.base = u64::from(selector) << 4;
-    cpu.regs.rip = offset;
+    cpu.processor.regs.rip = offset;
 }

@@ -16,10 +16,10 @@ const BITMAP: u64 = 32;
 
 /// Whether the vector goes through the program's own table of far pointers: its bit is clear.
 pub fn redirected(cpu: &mut Cpu, vector: u8) -> Result<bool, Fault> {
-    if cpu.regs.cr4 & cr4::VME == 0 {
+    if cpu.processor.regs.cr4 & cr4::VME == 0 {
         return Ok(false);
     }
-    let limit = u64::from(cpu.regs.tr.limit);
+    let limit = u64::from(cpu.processor.regs.tr.limit);
     if limit < tss::IO_MAP_BASE + 1 {
         return Err(Fault::gp(0));
     }
@@ -32,15 +32,15 @@ pub fn redirected(cpu: &mut Cpu, vector: u8) -> Result<bool, Fault> {
 /// As in real mode; below IOPL 3 the program's IF is VIF.
 pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
     let pointer = cpu.load(u64::from(event.vector) * 4, 4, Privilege::Current)?;
-    let own = cpu.regs.rflags & rflags::IOPL == rflags::IOPL;
-    let flags = if own { cpu.regs.rflags } else { virtual_image(cpu) };
-    if pointer & 0xffff > cpu.regs.seg[seg::CS].limit.into() {
+    let own = cpu.processor.regs.rflags & rflags::IOPL == rflags::IOPL;
+    let flags = if own { cpu.processor.regs.rflags } else { virtual_image(cpu) };
+    if pointer & 0xffff > cpu.processor.regs.seg[seg::CS].limit.into() {
         return Err(Fault::gp(0));
     }
-    let frame = [flags, cpu.regs.seg[seg::CS].selector.into(), rip];
-    cpu.regs.gpr[gpr::RSP] = Stack::current(cpu).push_all(cpu, 2, &frame)?;
+    let frame = [flags, cpu.processor.regs.seg[seg::CS].selector.into(), rip];
+    cpu.processor.regs.gpr[gpr::RSP] = Stack::current(cpu).push_all(cpu, 2, &frame)?;
     let interrupt = if own { rflags::IF } else { rflags::VIF };
-    cpu.regs.rflags &= !(interrupt | rflags::TF | rflags::RF | rflags::NT);
+    cpu.processor.regs.rflags &= !(interrupt | rflags::TF | rflags::RF | rflags::NT);
     jump(cpu, (pointer >> 16) as u16, pointer & 0xffff);
     entry::entered(cpu, event);
     Ok(())

@@ -104,7 +104,7 @@ pub fn exit(cpu: &mut Cpu, exit: &Exit, in_flight: Option<&Event>) {
         return;
     }
     cpu.fpu_sync();
-    let Some(code) = cpu.control().map(|control| encode(exit, control, &cpu.regs)) else { return };
+    let Some(code) = cpu.control().map(|control| encode(exit, control, &cpu.processor.regs)) else { return };
     if let Some(worlds) = worlds(cpu) {
         worlds.exit(silicon::rdtsc(), code.code);
     }
@@ -144,16 +144,16 @@ pub fn switched(cpu: &mut Cpu) {
     cpu.fpu_sync();
     let Some(inspect) = cpu.inspect.as_deref_mut() else { return };
     let (id, level) = cpu.nesting.current();
-    let guest = match &cpu.world {
+    let guest = match &cpu.processor.world {
         World::Host => None,
-        World::Guest(control) => Some(Entered { id, level, vmcb: cpu.svm.vmcb, control }),
+        World::Guest(control) => Some(Entered { id, level, vmcb: cpu.processor.svm.vmcb, control }),
     };
     let what = match guest {
         Some(Entered { control, .. }) => {
             let root = control.stage2.map(|stage2| stage2.root);
             Some(What::Entry { asid: control.asid, root, inject: control.inject })
         }
-        None => cpu.svm.refused.map(What::Refused),
+        None => cpu.processor.svm.refused.map(What::Refused),
     };
     if let Some(worlds) = &mut inspect.worlds {
         worlds.switch(silicon::rdtsc(), &cpu.counters, guest);
@@ -167,10 +167,10 @@ fn trace(cpu: &mut Cpu, what: What) {
     let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) else { return };
     let happening = Happening {
         ticks: cpu.tsc.read(),
-        world: if let World::Guest(_) = cpu.world { Some(cpu.svm.vmcb) } else { None },
-        asid: if let World::Guest(control) = &cpu.world { control.asid } else { 0 },
-        rip: cpu.regs.rip,
-        cpl: cpu.regs.cpl,
+        world: if let World::Guest(_) = cpu.processor.world { Some(cpu.processor.svm.vmcb) } else { None },
+        asid: if let World::Guest(control) = &cpu.processor.world { control.asid } else { 0 },
+        rip: cpu.processor.regs.rip,
+        cpl: cpu.processor.regs.cpl,
         what,
     };
     trace.keep(happening);

@@ -196,13 +196,13 @@ impl Cpu {
 
     /// The instructions of the block at RIP, if none of them is known to change from run to run.
     fn comparable(&mut self, length: usize) -> Option<Vec<Instruction>> {
-        if !self.regs.code64() {
+        if !self.processor.regs.code64() {
             return None;
         }
         let mut bytes = vec![0; length];
-        self.read_linear(self.regs.rip, &mut bytes, Privilege::Current).ok()?;
+        self.read_linear(self.processor.regs.rip, &mut bytes, Privilege::Current).ok()?;
         let mut decoder =
-            Decoder::with_ip(64, &bytes, self.regs.rip, ireko_translate::block::DECODER_OPTIONS);
+            Decoder::with_ip(64, &bytes, self.processor.regs.rip, ireko_translate::block::DECODER_OPTIONS);
         let instructions: Vec<_> = decoder.iter().collect();
         let twice = |insn: &Instruction| {
             use Mnemonic::*;
@@ -215,7 +215,7 @@ impl Cpu {
         let last = instructions.last()?;
         let ends = last.flow_control() != FlowControl::Next
             || matches!(last.mnemonic(), Mnemonic::Stac | Mnemonic::Clac);
-        let natural = ends || (last.next_ip() ^ self.regs.rip) >> 12 != 0;
+        let natural = ends || (last.next_ip() ^ self.processor.regs.rip) >> 12 != 0;
         let in_place =
             instructions.windows(2).all(|pair| pair[0].mnemonic() != Mnemonic::Sti || is_plain(&pair[1]));
         let goes_on = last.mnemonic() != Mnemonic::Sti && in_place;
@@ -240,11 +240,11 @@ impl Cpu {
                 Reason::Routine => return self.outcome.take().map_or(Ok(()), Err),
                 Reason::Signal => return Err(self.signalled(rip, site)),
                 Reason::Twin => {
-                    self.regs.rip = rip;
+                    self.processor.regs.rip = rip;
                     block = self.block(Key(self.key().0 | Key::UNGROUPED))?;
                 }
                 _ => {
-                    self.regs.rip = rip;
+                    self.processor.regs.rip = rip;
                     return Ok(());
                 }
             }
@@ -254,10 +254,10 @@ impl Cpu {
     /// The same instructions one by one, each access by routine, up to a taken branch or the end.
     fn one_by_one(&mut self, instructions: &[Instruction]) -> Result<(), Fault> {
         for insn in instructions {
-            let shadow = self.shadow;
+            let shadow = self.processor.shadow;
             self.run_alone(Key::PLAIN)?;
-            self.shadow &= !shadow;
-            if self.regs.rip != insn.next_ip() || self.lockstep().is_none_or(|l| l.spoiled) {
+            self.processor.shadow &= !shadow;
+            if self.processor.regs.rip != insn.next_ip() || self.lockstep().is_none_or(|l| l.spoiled) {
                 break;
             }
         }
@@ -283,7 +283,7 @@ impl Cpu {
                 self.banks.current().flush(false);
             }
             let end = self.one_block();
-            self.regs.gpr[3] ^= u64::from(wrong);
+            self.processor.regs.gpr[3] ^= u64::from(wrong);
             let state = self.now();
             let memory = self.lockstep().map(|l| l.contents()).unwrap_or_default();
             let fast = Ran { end, state, memory };
@@ -322,14 +322,14 @@ impl Cpu {
     fn now(&mut self) -> State {
         self.fpu_normalise();
         let mut fpu = [0; XSAVE];
-        fpu.copy_from_slice(&self.fpu.0[..XSAVE]);
-        State { regs: self.regs, fpu, shadow: self.shadow }
+        fpu.copy_from_slice(&self.processor.fpu.0[..XSAVE]);
+        State { regs: self.processor.regs, fpu, shadow: self.processor.shadow }
     }
 
     fn put_back(&mut self, state: &State) {
-        self.regs = state.regs;
-        self.shadow = state.shadow;
-        self.fpu.0[..XSAVE].copy_from_slice(&state.fpu);
+        self.processor.regs = state.regs;
+        self.processor.shadow = state.shadow;
+        self.processor.fpu.0[..XSAVE].copy_from_slice(&state.fpu);
         self.take_x87_pointers();
         self.outcome = None;
         self.forget_pending();
@@ -374,7 +374,7 @@ impl Cpu {
 
     /// Arithmetic flags that code at RIP may read, as RFLAGS bits.
     fn flags_needed(&mut self) -> u64 {
-        let rip = self.regs.rip;
+        let rip = self.processor.regs.rip;
         let mut bytes = [0; 64];
         let size = (4096 - (rip & 0xfff) as usize).min(bytes.len());
         if self.read_linear(rip, &mut bytes[..size], Privilege::Current).is_err() {

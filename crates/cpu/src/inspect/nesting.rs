@@ -281,22 +281,22 @@ fn exits(counts: &[u64; SLOTS]) -> Vec<(std::borrow::Cow<'static, str>, u64)> {
 
 /// VMRUN was done.
 pub fn entered(cpu: &mut Cpu) {
-    let crate::cpu::World::Guest(control) = &cpu.world else { return };
-    cpu.nesting.enter(silicon::rdtsc(), cpu.svm.vmcb, control, cpu.svm.host.rip);
+    let crate::cpu::World::Guest(control) = &cpu.processor.world else { return };
+    cpu.nesting.enter(silicon::rdtsc(), cpu.processor.svm.vmcb, control, cpu.processor.svm.host.rip);
 }
 
 /// #VMEXIT is about to be done.
 pub fn left(cpu: &mut Cpu, exit: &Exit) {
-    let crate::cpu::World::Guest(control) = &cpu.world else { return };
-    let code = encode(exit, control, &cpu.regs).code;
-    cpu.nesting.exit(silicon::rdtsc(), code, cpu.regs.gpr[RAX], cpu.regs.rip);
+    let crate::cpu::World::Guest(control) = &cpu.processor.world else { return };
+    let code = encode(exit, control, &cpu.processor.regs).code;
+    cpu.nesting.exit(silicon::rdtsc(), code, cpu.processor.regs.gpr[RAX], cpu.processor.regs.rip);
 }
 
 /// Shows how things are, to whom asked for it.
 pub fn show(cpu: &mut Cpu) {
     cpu.fpu_sync();
     // In a guest, VMRUN saved the hypervisor's own EFER.
-    let own = if cpu.control().is_some() { cpu.svm.host.efer } else { cpu.regs.efer };
+    let own = if cpu.control().is_some() { cpu.processor.svm.host.efer } else { cpu.processor.regs.efer };
     let on = own & efer::SVME != 0;
     if !on && cpu.control().is_none() {
         cpu.nesting.forget();

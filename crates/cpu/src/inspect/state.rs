@@ -18,21 +18,25 @@ impl Cpu {
         let mut out = String::new();
         self.find_kernel();
         let world = self.world_id();
-        let _ = writeln!(out, "rip{}", or_unknown(&self.symbol(world, self.regs.rip)));
+        let _ = writeln!(out, "rip{}", or_unknown(&self.symbol(world, self.processor.regs.rip)));
         self.describe_stack(&mut out, world);
         let flags = [
-            ("interrupt shadow", self.shadow),
-            ("NMIs blocked", self.nmi_blocked),
-            ("GIF clear", !self.gif),
-            ("halted", self.halted),
+            ("interrupt shadow", self.processor.shadow),
+            ("NMIs blocked", self.processor.nmi_blocked),
+            ("GIF clear", !self.processor.gif),
+            ("halted", self.processor.halted),
         ];
         let set: Vec<_> = flags.iter().filter(|flag| flag.1).map(|flag| flag.0).collect();
         let _ = writeln!(out, "processor: {}", if set.is_empty() { "-".to_owned() } else { set.join(", ") });
         if let Some(control) = self.control() {
             describe_control(&mut out, control);
-            describe_host(&mut out, &self.svm.host, &self.symbol(None, self.svm.host.rip));
+            describe_host(
+                &mut out,
+                &self.processor.svm.host,
+                &self.symbol(None, self.processor.svm.host.rip),
+            );
         }
-        if let Some(check) = self.svm.refused {
+        if let Some(check) = self.processor.svm.refused {
             let _ = writeln!(out, "the last VMRUN was refused: {check}");
         }
         for vmcb in self.known_vmcbs() {
@@ -45,8 +49,8 @@ impl Cpu {
         let worlds = self.inspect.as_deref().and_then(|i| i.worlds.as_ref());
         let mut all: Vec<u64> =
             worlds.into_iter().flat_map(|w| w.list.iter().filter_map(|w| w.vmcb)).collect();
-        if self.svm.vmcb != 0 && !all.contains(&self.svm.vmcb) {
-            all.push(self.svm.vmcb);
+        if self.processor.svm.vmcb != 0 && !all.contains(&self.processor.svm.vmcb) {
+            all.push(self.processor.svm.vmcb);
         }
         all
     }
@@ -54,9 +58,9 @@ impl Cpu {
     /// Text addresses on the stack, as far as symbols are known.
     fn describe_stack(&mut self, out: &mut String, world: Option<u64>) {
         for word in 0..STACK_WORDS {
-            let at = self.regs.gpr[4].wrapping_add(word * 8);
+            let at = self.processor.regs.gpr[4].wrapping_add(word * 8);
             let mut bytes = [0; 8];
-            if self.regs.cpl != 0 || self.read_linear(at, &mut bytes, Privilege::System).is_err() {
+            if self.processor.regs.cpl != 0 || self.read_linear(at, &mut bytes, Privilege::System).is_err() {
                 return;
             }
             let value = u64::from_le_bytes(bytes);

@@ -78,7 +78,7 @@ fn line(line: &str) -> Option<(u64, Box<str>)> {
 impl Cpu {
     /// The current world, as symbols and worlds are told apart.
     pub(crate) fn world_id(&self) -> Option<u64> {
-        self.control().map(|_| self.svm.vmcb)
+        self.control().map(|_| self.processor.svm.vmcb)
     }
 
     /// Learns where the current world's kernel is, if that is not known yet.
@@ -96,11 +96,13 @@ impl Cpu {
 
     /// Handler address of a 64-bit interrupt gate (APM vol. 2, 4.8.4).
     fn idt_handler(&mut self, vector: u8) -> Option<u64> {
-        if !self.regs.long_mode() || u64::from(self.regs.idtr.limit) < u64::from(vector) * 16 + 15 {
+        if !self.processor.regs.long_mode()
+            || u64::from(self.processor.regs.idtr.limit) < u64::from(vector) * 16 + 15
+        {
             return None;
         }
         let mut gate = [0; 16];
-        let at = self.regs.idtr.base.wrapping_add(u64::from(vector) * 16);
+        let at = self.processor.regs.idtr.base.wrapping_add(u64::from(vector) * 16);
         self.read_linear(at, &mut gate, Privilege::System).ok()?;
         let gate = u128::from_le_bytes(gate);
         Some((gate & 0xffff | gate >> 32 & 0xffff_ffff_ffff_0000) as u64)

@@ -253,13 +253,13 @@ fn address_spaces_without_end_share_a_number_of_banks() {
 #[test]
 fn invlpg_reaches_other_pcids_for_global_pages_only() {
     let mut cpu = crate::Cpu::new(&crate::cpu::CpuSpec::lone(&[(0, 0x10000)]).unwrap()).unwrap();
-    cpu.regs.cr4 |= ireko_x86::bits::cr4::PCIDE;
+    cpu.processor.regs.cr4 |= ireko_x86::bits::cr4::PCIDE;
     let tag = |pcid| Tag { asid: 0, nested_root: 0, pcid };
     let mut kept = |address: u64, global: bool| {
         cpu.banks.select(tag(7)).unwrap();
         cpu.banks.current().flush(false);
         cpu.banks.current().fill(MODE, address, std::ptr::without_provenance_mut(0x10000), true, global);
-        cpu.regs.cr3 = 3;
+        cpu.processor.regs.cr3 = 3;
         cpu.cr3_loaded(true);
         cpu.flush_page(address);
         cpu.banks.select(tag(7)).unwrap();

@@ -120,7 +120,7 @@ impl Cpu {
 
     /// A flush of a whole ASID, for one of its banks.
     pub(crate) fn flush_bank(&mut self, number: usize, keep_global: bool) {
-        let (now, always) = (crate::silicon::rdtsc(), self.flush_always);
+        let (now, always) = (crate::silicon::rdtsc(), !self.tuning.spare_flushes);
         let Some(bank) = self.banks.get(number) else { return };
         let often = now.wrapping_sub(bank.flushed_at) < OFTEN;
         bank.flushed_at = now;
@@ -141,7 +141,7 @@ impl Cpu {
     /// What translations of the current world and mode are made with.
     pub(crate) fn root(&self) -> Root {
         let nested = self.control().and_then(|c| c.stage2).map_or([0; 3], |s| [s.root, s.cr4, s.efer]);
-        let regs = &self.regs;
+        let regs = &self.processor.regs;
         let cr3 = regs.cr3 & 0x000f_ffff_ffff_f000;
         Root { cr3, cr0: regs.cr0 & CR0, cr4: regs.cr4 & CR4, efer: regs.efer & EFER, nested }
     }
@@ -164,9 +164,9 @@ mod tests {
         let mut cpu = tracked();
         let before = cpu.root();
         for bit in [cr4::PSE, cr4::PAE, cr4::PGE, cr4::LA57, cr4::SMEP, cr4::SMAP, cr4::PKE] {
-            cpu.regs.cr4 ^= bit;
+            cpu.processor.regs.cr4 ^= bit;
             assert_ne!(cpu.root(), before, "{bit:#x}");
-            cpu.regs.cr4 ^= bit;
+            cpu.processor.regs.cr4 ^= bit;
         }
     }
 

@@ -15,19 +15,19 @@ pub fn read_tsc(cpu: &mut Cpu, _: u32) -> Option<u64> {
 /// A guest's write, too, sets the processor's own counter (APM vol. 2, 15.30.5).
 pub fn write_tsc(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
     let moved = cpu.tsc.write(value);
-    cpu.msrs.tsc_adjust = cpu.msrs.tsc_adjust.wrapping_add(moved);
+    cpu.processor.msrs.tsc_adjust = cpu.processor.msrs.tsc_adjust.wrapping_add(moved);
     cpu.apic.tsc_moved(cpu.tsc);
     Some(Next::Resync)
 }
 
 pub fn read_tsc_adjust(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    Some(cpu.msrs.tsc_adjust)
+    Some(cpu.processor.msrs.tsc_adjust)
 }
 
 /// Moves the counter by as much as this register changes (SDM vol. 3, 18.17.3).
 pub fn write_tsc_adjust(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    let delta = value.wrapping_sub(cpu.msrs.tsc_adjust);
-    cpu.msrs.tsc_adjust = value;
+    let delta = value.wrapping_sub(cpu.processor.msrs.tsc_adjust);
+    cpu.processor.msrs.tsc_adjust = value;
     cpu.tsc.move_by(delta);
     cpu.apic.tsc_moved(cpu.tsc);
     Some(Next::Resync)
@@ -67,22 +67,22 @@ pub fn write_x2apic(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
 // ---- memory types ----
 
 pub fn read_mtrr(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    cpu.msrs.mtrrs.read(number, cpu.msrs.syscfg)
+    cpu.processor.msrs.mtrrs.read(number, cpu.processor.msrs.syscfg)
 }
 
 pub fn write_mtrr(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    cpu.msrs.mtrrs.write(number, value, cpu.msrs.syscfg)?;
+    cpu.processor.msrs.mtrrs.write(number, value, cpu.processor.msrs.syscfg)?;
     Some(Next::Advance)
 }
 
 // ---- performance counters ----
 
 pub fn read_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    cpu.msrs.counters.read(number, cpu.tsc.read())
+    cpu.processor.msrs.counters.read(number, cpu.tsc.read())
 }
 
 pub fn write_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    cpu.msrs.counters.write(number, value, cpu.tsc.read())?;
+    cpu.processor.msrs.counters.write(number, value, cpu.tsc.read())?;
     Some(Next::Resync)
 }
 
@@ -94,13 +94,17 @@ fn core_counter(number: u32) -> (u32, bool) {
 
 pub fn read_core_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
     let (index, control) = core_counter(number);
-    if control { cpu.msrs.counters.control(index) } else { cpu.msrs.counters.count(index, cpu.tsc.read()) }
+    if control {
+        cpu.processor.msrs.counters.control(index)
+    } else {
+        cpu.processor.msrs.counters.count(index, cpu.tsc.read())
+    }
 }
 
 pub fn write_core_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
     let now = cpu.tsc.read();
     let (index, control) = core_counter(number);
-    let counters = &mut cpu.msrs.counters;
+    let counters = &mut cpu.processor.msrs.counters;
     if control { counters.set_control(index, value, now) } else { counters.set(index, value, now) }?;
     Some(Next::Resync)
 }
@@ -114,14 +118,14 @@ fn speculation_bits(cpu: &Cpu) -> u64 {
 }
 
 pub fn read_speculation(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    Some(cpu.msrs.spec_ctrl)
+    Some(cpu.processor.msrs.spec_ctrl)
 }
 
 pub fn write_speculation(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
     if value & !speculation_bits(cpu) != 0 {
         return None;
     }
-    cpu.msrs.spec_ctrl = value;
+    cpu.processor.msrs.spec_ctrl = value;
     Some(Next::Advance)
 }
 
@@ -148,21 +152,21 @@ pub fn write_xss(_: &mut Cpu, _: u32, value: u64) -> Option<Next> {
 // ---- EFER ----
 
 pub fn read_efer(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    Some(cpu.regs.efer)
+    Some(cpu.processor.regs.efer)
 }
 
 /// APM vol. 2, 3.1.7: reserved bits, and LME while paging, are #GP; LMA is the processor's own.
 pub fn write_efer(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    let old = cpu.regs.efer;
+    let old = cpu.processor.regs.efer;
     let new = value & !efer::LMA | old & efer::LMA;
     let changed = old ^ new;
     if new & !cpu.model.efer() != 0
-        || changed & efer::LME != 0 && cpu.regs.paging()
-        || changed & new & efer::SVME != 0 && !cpu.svm.svme_allowed()
+        || changed & efer::LME != 0 && cpu.processor.regs.paging()
+        || changed & new & efer::SVME != 0 && !cpu.processor.svm.svme_allowed()
     {
         return None;
     }
-    cpu.regs.efer = new;
+    cpu.processor.regs.efer = new;
     if changed & efer::NXE != 0 {
         cpu.flush_tlb(false);
     }
@@ -182,7 +186,7 @@ pub fn write_svm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
 
 /// The last-branch records, which only the processor writes.
 pub fn read_lbr(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    cpu.regs.lbr.get((number - ireko_x86::msr::LBR_FIRST) as usize).copied()
+    cpu.processor.regs.lbr.get((number - ireko_x86::msr::LBR_FIRST) as usize).copied()
 }
 
 pub fn write_lbr(_: &mut Cpu, _: u32, _: u64) -> Option<Next> {
@@ -193,9 +197,9 @@ pub fn write_lbr(_: &mut Cpu, _: u32, _: u64) -> Option<Next> {
 
 fn smm(cpu: &mut Cpu, number: u32) -> &mut u64 {
     match number {
-        SMM_BASE => &mut cpu.regs.smbase,
-        SMM_ADDR => &mut cpu.regs.smm_addr,
-        _ => &mut cpu.regs.smm_mask,
+        SMM_BASE => &mut cpu.processor.regs.smbase,
+        SMM_ADDR => &mut cpu.processor.regs.smm_addr,
+        _ => &mut cpu.processor.regs.smm_mask,
     }
 }
 
@@ -205,7 +209,7 @@ pub fn read_smm(cpu: &mut Cpu, number: u32) -> Option<u64> {
 
 /// Locked by HWCR.SmmLock (APM vol. 2, 10.2.5).
 pub fn write_smm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    if cpu.msrs.hwcr & HWCR_SMM_LOCK != 0 {
+    if cpu.processor.msrs.hwcr & HWCR_SMM_LOCK != 0 {
         return None;
     }
     *smm(cpu, number) = if number == SMM_BASE { value & 0xffff_ffff } else { value & 0xffff_ffff_ffff };
@@ -216,7 +220,7 @@ pub fn write_smm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
 }
 
 pub fn read_hwcr(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    Some(cpu.msrs.hwcr)
+    Some(cpu.processor.msrs.hwcr)
 }
 
 /// SmmLock can be set, but only RESET clears it.
@@ -224,6 +228,6 @@ pub fn write_hwcr(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
     if value >> 32 != 0 {
         return None;
     }
-    cpu.msrs.hwcr = value | cpu.msrs.hwcr & HWCR_SMM_LOCK;
+    cpu.processor.msrs.hwcr = value | cpu.processor.msrs.hwcr & HWCR_SMM_LOCK;
     Some(Next::Advance)
 }

@@ -14,7 +14,7 @@ use mtrr::Mtrrs;
 use table::Kind;
 
 /// MSRs that are not in [`ireko_x86::Registers`], the APIC, the TSC or AMD-V's own state.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Msrs {
     pub mtrrs: Mtrrs,
     pub counters: Counters,
@@ -51,24 +51,24 @@ impl Default for Msrs {
 pub fn rdmsr(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
     let number = permitted(cpu, false)?;
     let value = read(cpu, number)?;
-    cpu.regs.gpr[gpr::RAX] = value & 0xffff_ffff;
-    cpu.regs.gpr[gpr::RDX] = value >> 32;
+    cpu.processor.regs.gpr[gpr::RAX] = value & 0xffff_ffff;
+    cpu.processor.regs.gpr[gpr::RDX] = value >> 32;
     Ok(Next::Advance)
 }
 
 /// The WRMSR instruction.
 pub fn wrmsr(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
     let number = permitted(cpu, true)?;
-    let value = cpu.regs.gpr[gpr::RAX] & 0xffff_ffff | cpu.regs.gpr[gpr::RDX] << 32;
+    let value = cpu.processor.regs.gpr[gpr::RAX] & 0xffff_ffff | cpu.processor.regs.gpr[gpr::RDX] << 32;
     write(cpu, number, value)
 }
 
 /// The MSR in ECX, after the checks that come before its own: CPL, then the permission map.
 fn permitted(cpu: &mut Cpu, write: bool) -> Result<u32, Fault> {
-    if cpu.regs.cpl != 0 {
+    if cpu.processor.regs.cpl != 0 {
         return Err(Fault::gp(0));
     }
-    let number = cpu.regs.gpr[gpr::RCX] as u32;
+    let number = cpu.processor.regs.gpr[gpr::RCX] as u32;
     crate::svm::msr_intercept(cpu, number, write)?;
     Ok(number)
 }
@@ -101,8 +101,8 @@ pub fn write(cpu: &mut Cpu, number: u32, value: u64) -> Result<Next, Fault> {
 
 /// Counts an MSR that is not there.
 fn unknown<T>(cpu: &mut Cpu, number: u32) -> Option<T> {
-    cpu.msrs.unknown += 1;
-    cpu.msrs.last_unknown = number;
+    cpu.processor.msrs.unknown += 1;
+    cpu.processor.msrs.last_unknown = number;
     None
 }
 

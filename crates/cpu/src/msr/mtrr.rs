@@ -10,7 +10,7 @@ const DRAM_BITS: u64 = 0x1818_1818_1818_1818;
 /// Eight variable ranges, fixed ranges, write-combining.
 pub const CAP: u64 = 0x508;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mtrrs {
     def_type: u64,
     fixed: [u64; 11],

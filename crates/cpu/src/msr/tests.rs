@@ -28,21 +28,24 @@ fn refused(cpu: &mut Cpu, number: u32, value: u64) -> bool {
 #[test]
 fn edx_and_eax_are_the_halves() {
     let mut cpu = cpu(false);
-    cpu.regs.gpr[gpr::RCX] = 0xffff_ffff_0000_0000 | u64::from(m::STAR);
-    cpu.regs.gpr[gpr::RAX] = 0xdead_0000_1111_1111;
-    cpu.regs.gpr[gpr::RDX] = 0xdead_0000_2222_2222;
+    cpu.processor.regs.gpr[gpr::RCX] = 0xffff_ffff_0000_0000 | u64::from(m::STAR);
+    cpu.processor.regs.gpr[gpr::RAX] = 0xdead_0000_1111_1111;
+    cpu.processor.regs.gpr[gpr::RDX] = 0xdead_0000_2222_2222;
     let insn = Instruction::default();
     wrmsr(&mut cpu, &insn).unwrap();
-    assert_eq!(cpu.regs.star, 0x2222_2222_1111_1111);
+    assert_eq!(cpu.processor.regs.star, 0x2222_2222_1111_1111);
     rdmsr(&mut cpu, &insn).unwrap();
-    assert_eq!([cpu.regs.gpr[gpr::RAX], cpu.regs.gpr[gpr::RDX]], [0x1111_1111, 0x2222_2222]);
+    assert_eq!(
+        [cpu.processor.regs.gpr[gpr::RAX], cpu.processor.regs.gpr[gpr::RDX]],
+        [0x1111_1111, 0x2222_2222]
+    );
 }
 
 #[test]
 fn only_the_supervisor_may() {
     let mut cpu = cpu(false);
-    cpu.regs.cpl = 3;
-    cpu.regs.gpr[gpr::RCX] = m::STAR.into();
+    cpu.processor.regs.cpl = 3;
+    cpu.processor.regs.gpr[gpr::RCX] = m::STAR.into();
     let insn = Instruction::default();
     assert_eq!([rdmsr(&mut cpu, &insn), wrmsr(&mut cpu, &insn)], [Err(Fault::gp(0)), Err(Fault::gp(0))]);
 }
@@ -51,7 +54,7 @@ fn only_the_supervisor_may() {
 fn an_msr_that_is_not_there_is_a_fault_and_counted() {
     let mut cpu = cpu(false);
     assert_eq!(read(&mut cpu, 0x1234_5678), Err(Fault::gp(0)));
-    assert_eq!((cpu.msrs.unknown, cpu.msrs.last_unknown), (1, 0x1234_5678));
+    assert_eq!((cpu.processor.msrs.unknown, cpu.processor.msrs.last_unknown), (1, 0x1234_5678));
 }
 
 #[test]
@@ -61,7 +64,7 @@ fn base_addresses_must_be_canonical() {
     let all = [m::FS_BASE, m::GS_BASE, m::KERNEL_GS_BASE, m::LSTAR, m::CSTAR];
     assert!(all.iter().all(|&number| refused(&mut cpu, number, wrong)));
     write(&mut cpu, m::FS_BASE, 0xffff_8000_0000_0000).unwrap();
-    assert_eq!(cpu.regs.seg[seg::FS].base, 0xffff_8000_0000_0000);
+    assert_eq!(cpu.processor.regs.seg[seg::FS].base, 0xffff_8000_0000_0000);
 }
 
 #[test]
@@ -92,13 +95,13 @@ fn efer_refuses_what_the_model_lacks() {
 fn lma_cannot_be_written() {
     let mut cpu = cpu(false);
     write(&mut cpu, m::EFER, efer::LMA | efer::LME).unwrap();
-    assert_eq!(cpu.regs.efer, efer::LME);
+    assert_eq!(cpu.processor.regs.efer, efer::LME);
 }
 
 #[test]
 fn lme_cannot_change_while_paging() {
     let mut cpu = cpu(false);
-    cpu.regs.cr0 |= cr0::PG | cr0::PE;
+    cpu.processor.regs.cr0 |= cr0::PG | cr0::PE;
     assert!(refused(&mut cpu, m::EFER, efer::LME));
 }
 

@@ -87,13 +87,13 @@ fn tables(cpu: &mut Cpu, code: u64) {
         write64(cpu, GDT + 8 * n as u64, descriptor);
     }
     write64(cpu, GDT + u64::from(CONFORMING), code | 4 << 40);
-    cpu.regs.gdtr.base = GDT;
-    cpu.regs.gdtr.limit = 0x7f;
-    cpu.regs.idtr.base = IDT;
-    cpu.regs.idtr.limit = 0xfff;
-    cpu.regs.tr = Segment { base: TSS, limit: 0x67, attr: 0x8b, selector: TASK };
-    cpu.regs.gpr[gpr::RSP] = STACK;
-    cpu.regs.rip = CODE;
+    cpu.processor.regs.gdtr.base = GDT;
+    cpu.processor.regs.gdtr.limit = 0x7f;
+    cpu.processor.regs.idtr.base = IDT;
+    cpu.processor.regs.idtr.limit = 0xfff;
+    cpu.processor.regs.tr = Segment { base: TSS, limit: 0x67, attr: 0x8b, selector: TASK };
+    cpu.processor.regs.gpr[gpr::RSP] = STACK;
+    cpu.processor.regs.rip = CODE;
     set_level(cpu, 0);
 }
 
@@ -101,11 +101,11 @@ fn tables(cpu: &mut Cpu, code: u64) {
 pub fn set_level(cpu: &mut Cpu, cpl: u8) {
     let (code, data) = if cpl == 0 { (KERNEL_CODE, KERNEL_DATA) } else { (USER_CODE, USER_DATA) };
     let load = |cpu: &mut Cpu, selector: u16| segment(selector, read64(cpu, GDT + u64::from(selector & !7)));
-    cpu.regs.seg[seg::CS] = load(cpu, code);
+    cpu.processor.regs.seg[seg::CS] = load(cpu, code);
     for index in [seg::SS, seg::DS, seg::ES] {
-        cpu.regs.seg[index] = load(cpu, data);
+        cpu.processor.regs.seg[index] = load(cpu, data);
     }
-    cpu.regs.cpl = cpl;
+    cpu.processor.regs.cpl = cpl;
 }
 
 /// 64-bit code, the first MiB mapped to itself for everybody.
@@ -115,10 +115,10 @@ pub fn long() -> Cpu {
     write64(&mut cpu, TABLES, (TABLES + 0x1000) | TABLE);
     write64(&mut cpu, TABLES + 0x1000, (TABLES + 0x2000) | TABLE);
     write64(&mut cpu, TABLES + 0x2000, 0x80 | TABLE);
-    cpu.regs.cr3 = TABLES;
-    cpu.regs.cr4 = cr4::PAE;
-    cpu.regs.cr0 = cr0::PG | cr0::PE | cr0::ET | cr0::WP;
-    cpu.regs.efer = efer::LME | efer::LMA | efer::SCE;
+    cpu.processor.regs.cr3 = TABLES;
+    cpu.processor.regs.cr4 = cr4::PAE;
+    cpu.processor.regs.cr0 = cr0::PG | cr0::PE | cr0::ET | cr0::WP;
+    cpu.processor.regs.efer = efer::LME | efer::LMA | efer::SCE;
     cpu.flush_tlb(false);
     tables(&mut cpu, CODE64);
     write64(&mut cpu, TSS + 4, INNER);
@@ -140,7 +140,7 @@ pub fn long_gate(cpu: &mut Cpu, vector: u8, rights: u64) {
 /// 32-bit protected mode without paging.
 pub fn protected() -> Cpu {
     let mut cpu = cpu();
-    cpu.regs.cr0 = cr0::PE | cr0::ET;
+    cpu.processor.regs.cr0 = cr0::PE | cr0::ET;
     tables(&mut cpu, CODE32);
     write64(&mut cpu, TSS + 4, INNER | u64::from(KERNEL_DATA) << 32);
     for vector in 0..=255 {
@@ -158,12 +158,12 @@ pub fn gate(cpu: &mut Cpu, vector: u8, rights: u64) {
 /// Real mode at 0400:0000, with the stack at 0800:0000 and vectors that point to 0500:16n.
 pub fn real() -> Cpu {
     let mut cpu = cpu();
-    cpu.regs = Registers { rip: 0, ..Registers::reset() };
-    cpu.regs.seg[seg::CS].base = CODE;
-    cpu.regs.seg[seg::CS].selector = 0x400;
-    cpu.regs.seg[seg::SS].base = 0x8000;
-    cpu.regs.seg[seg::SS].selector = 0x800;
-    cpu.regs.gpr[gpr::RSP] = 0x100;
+    cpu.processor.regs = Registers { rip: 0, ..Registers::reset() };
+    cpu.processor.regs.seg[seg::CS].base = CODE;
+    cpu.processor.regs.seg[seg::CS].selector = 0x400;
+    cpu.processor.regs.seg[seg::SS].base = 0x8000;
+    cpu.processor.regs.seg[seg::SS].selector = 0x800;
+    cpu.processor.regs.gpr[gpr::RSP] = 0x100;
     for vector in 0..=255u64 {
         write(&mut cpu, vector * 4, &(0x500_0000 | (vector as u32 * 16)).to_le_bytes());
     }
@@ -174,18 +174,18 @@ pub fn real() -> Cpu {
 pub fn guest(cpu: &mut Cpu, intercepts: &[Intercept]) {
     let set = intercepts.iter().fold(InterceptSet::default(), |set, &what| set.with(what));
     let control = Control { intercepts: set, ..Control::default() };
-    cpu.world = crate::cpu::World::Guest(Box::new(control));
+    cpu.processor.world = crate::cpu::World::Guest(Box::new(control));
     cpu.world_switched();
 }
 
 /// The instruction of these bytes at the current place.
 pub fn decode(cpu: &Cpu, bytes: &[u8]) -> Instruction {
-    let bits = match (cpu.regs.code64(), cpu.regs.seg[seg::CS].big()) {
+    let bits = match (cpu.processor.regs.code64(), cpu.processor.regs.seg[seg::CS].big()) {
         (true, _) => 64,
         (_, true) => 32,
         _ => 16,
     };
-    Decoder::with_ip(bits, bytes, cpu.regs.rip, DecoderOptions::AMD).decode()
+    Decoder::with_ip(bits, bytes, cpu.processor.regs.rip, DecoderOptions::AMD).decode()
 }
 
 /// Runs one instruction by its routine, as the run loop would.
@@ -195,7 +195,7 @@ pub fn run(cpu: &mut Cpu, bytes: &[u8]) -> Result<Next, Fault> {
     let routine = super::routine(insn.code()).expect("a routine");
     let next = routine(cpu, &insn)?;
     if next != Next::Jump {
-        cpu.regs.rip = cpu.following(&insn);
+        cpu.processor.regs.rip = cpu.following(&insn);
     }
     Ok(next)
 }

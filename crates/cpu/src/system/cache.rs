@@ -25,11 +25,11 @@ pub fn wbinvd(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
 pub fn invlpg(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.kernel_only()?;
     let (segment, offset) = cpu.effective(insn);
-    let based = !cpu.regs.code64() || segment == seg::FS || segment == seg::GS;
-    let base = if based { cpu.regs.seg[segment].base } else { 0 };
+    let based = !cpu.processor.regs.code64() || segment == seg::FS || segment == seg::GS;
+    let base = if based { cpu.processor.regs.seg[segment].base } else { 0 };
     let address = cpu.system_linear(base.wrapping_add(offset));
     invlpg_intercept(cpu, address)?;
-    if cpu.regs.canonical(address) {
+    if cpu.processor.regs.canonical(address) {
         cpu.flush_page(address);
     }
     Ok(Next::Resync)
@@ -45,7 +45,7 @@ mod kind {
 
 pub fn invpcid(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.kernel_only()?;
-    if cpu.regs.v86() {
+    if cpu.processor.regs.v86() {
         return Err(Fault::gp(0));
     }
     let kind = cpu.gpr(insn.op0_register());
@@ -56,7 +56,7 @@ pub fn invpcid(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let whole = u128::from_le_bytes(bytes);
     let (first, address) = (whole as u64, (whole >> 64) as u64);
     let pcid = (first & 0xfff) as u16;
-    let pcid_off = cpu.regs.cr4 & cr4::PCIDE == 0;
+    let pcid_off = cpu.processor.regs.cr4 & cr4::PCIDE == 0;
     let bad = kind > kind::ALL_BUT_GLOBAL
         || first >> 12 != 0
         || (kind <= kind::CONTEXT && pcid_off && pcid != 0)
@@ -65,7 +65,9 @@ pub fn invpcid(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         return Err(Fault::gp(0));
     }
     match kind {
-        kind::ADDRESS if pcid_off || pcid == (cpu.regs.cr3 & 0xfff) as u16 => cpu.flush_page(address),
+        kind::ADDRESS if pcid_off || pcid == (cpu.processor.regs.cr3 & 0xfff) as u16 => {
+            cpu.flush_page(address)
+        }
         // One page of another address space: forgetting more than was asked is allowed.
         kind::ADDRESS | kind::CONTEXT => cpu.flush_pcid(Some(pcid), true),
         kind::ALL => cpu.flush_pcid(None, false),

@@ -32,10 +32,10 @@ pub fn mov_from(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.kernel_only()?;
     cr_intercept(cpu, number, false, Some(insn.op0_register().number() as u8))?;
     let value = match number {
-        0 => cpu.regs.cr0,
-        2 => cpu.regs.cr2,
-        3 => cpu.regs.cr3,
-        4 => cpu.regs.cr4,
+        0 => cpu.processor.regs.cr0,
+        2 => cpu.processor.regs.cr2,
+        3 => cpu.processor.regs.cr3,
+        4 => cpu.processor.regs.cr4,
         _ => read_cr8(cpu).into(),
     };
     cpu.set_gpr(insn.op0_register(), value);
@@ -53,7 +53,7 @@ pub fn mov_to(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
             cr0_selective_intercept(cpu, value, gpr)?;
             write_cr0(cpu, value)?;
         }
-        2 => cpu.regs.cr2 = value,
+        2 => cpu.processor.regs.cr2 = value,
         3 => write_cr3(cpu, value)?,
         4 => write_cr4(cpu, value)?,
         _ => {
@@ -71,7 +71,7 @@ fn require(good: bool) -> Result<(), Fault> {
 /// Legacy PAE paging reads its top level at once, except under nested paging (APM vol. 2, 5.2.3 and 15.25.9).
 fn top_level(cpu: &Cpu, cr0: u64, cr3: u64, cr4: u64) -> Result<Option<[u64; 4]>, Fault> {
     let nested = cpu.control().is_some_and(|control| control.stage2.is_some());
-    let long = cpu.regs.efer & efer::LME != 0;
+    let long = cpu.processor.regs.efer & efer::LME != 0;
     if cr0 & cr0::PG == 0 || cr4 & cr4::PAE == 0 || long || nested {
         return Ok(None);
     }
@@ -79,28 +79,28 @@ fn top_level(cpu: &Cpu, cr0: u64, cr3: u64, cr4: u64) -> Result<Option<[u64; 4]>
 }
 
 pub fn write_cr0(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
-    let old = cpu.regs.cr0;
+    let old = cpu.processor.regs.cr0;
     let new = value & CR0_WRITABLE | cr0::ET;
     let (paged, pages) = (old & cr0::PG != 0, new & cr0::PG != 0);
     require(value >> 32 == 0)?;
     require(!pages || new & cr0::PE != 0)?;
     require(new & cr0::NW == 0 || new & cr0::CD != 0)?;
-    let long = cpu.regs.efer & efer::LME != 0;
-    let code = cpu.regs.seg[seg::CS];
+    let long = cpu.processor.regs.efer & efer::LME != 0;
+    let code = cpu.processor.regs.seg[seg::CS];
     if pages && !paged && long {
-        require(cpu.regs.cr4 & cr4::PAE != 0 && !code.long())?;
+        require(cpu.processor.regs.cr4 & cr4::PAE != 0 && !code.long())?;
     }
     if paged && !pages {
-        require(cpu.regs.cr4 & cr4::PCIDE == 0 && !cpu.regs.code64())?;
+        require(cpu.processor.regs.cr4 & cr4::PCIDE == 0 && !cpu.processor.regs.code64())?;
     }
     if (old ^ new) & (cr0::PG | cr0::CD | cr0::NW) != 0
-        && let Some(entries) = top_level(cpu, new, cpu.regs.cr3, cpu.regs.cr4)?
+        && let Some(entries) = top_level(cpu, new, cpu.processor.regs.cr3, cpu.processor.regs.cr4)?
     {
-        cpu.regs.pdpte = entries;
+        cpu.processor.regs.pdpte = entries;
     }
-    cpu.regs.cr0 = new;
+    cpu.processor.regs.cr0 = new;
     let active = if pages && long { efer::LMA } else { 0 };
-    cpu.regs.efer = cpu.regs.efer & !efer::LMA | active;
+    cpu.processor.regs.efer = cpu.processor.regs.efer & !efer::LMA | active;
     if (old ^ new) & CR0_PAGING != 0 {
         cpu.flush_tlb(false);
     }
@@ -108,10 +108,10 @@ pub fn write_cr0(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
 }
 
 fn write_cr3(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
-    let pcids = cpu.regs.cr4 & cr4::PCIDE != 0;
+    let pcids = cpu.processor.regs.cr4 & cr4::PCIDE != 0;
     let no_flush = pcids && value & NO_FLUSH != 0;
     let new = if pcids { value & !NO_FLUSH } else { value };
-    if cpu.regs.long_mode() {
+    if cpu.processor.regs.long_mode() {
         require(new & !PHYSICAL_MASK == 0)?;
     }
     load_cr3(cpu, new, no_flush)
@@ -119,37 +119,39 @@ fn write_cr3(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
 
 /// The top level of legacy PAE paging, of a CR3 that is in force already.
 pub fn load_pdpte(cpu: &mut Cpu) -> Result<(), Fault> {
-    if let Some(entries) = top_level(cpu, cpu.regs.cr0, cpu.regs.cr3, cpu.regs.cr4)? {
-        cpu.regs.pdpte = entries;
+    if let Some(entries) =
+        top_level(cpu, cpu.processor.regs.cr0, cpu.processor.regs.cr3, cpu.processor.regs.cr4)?
+    {
+        cpu.processor.regs.pdpte = entries;
     }
     Ok(())
 }
 
 pub fn load_cr3(cpu: &mut Cpu, new: u64, no_flush: bool) -> Result<(), Fault> {
-    if let Some(entries) = top_level(cpu, cpu.regs.cr0, new, cpu.regs.cr4)? {
-        cpu.regs.pdpte = entries;
+    if let Some(entries) = top_level(cpu, cpu.processor.regs.cr0, new, cpu.processor.regs.cr4)? {
+        cpu.processor.regs.pdpte = entries;
     }
-    cpu.regs.cr3 = new;
+    cpu.processor.regs.cr3 = new;
     cpu.cr3_loaded(no_flush);
     Ok(())
 }
 
 fn write_cr4(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
-    let old = cpu.regs.cr4;
+    let old = cpu.processor.regs.cr4;
     let changed = old ^ value;
     require(value & !cpu.model.cr4() == 0)?;
-    if cpu.regs.long_mode() {
+    if cpu.processor.regs.long_mode() {
         require(value & cr4::PAE != 0 && changed & cr4::LA57 == 0)?;
     }
     if changed & value & cr4::PCIDE != 0 {
-        require(cpu.regs.long_mode() && cpu.regs.cr3 & PCID == 0)?;
+        require(cpu.processor.regs.long_mode() && cpu.processor.regs.cr3 & PCID == 0)?;
     }
     if changed & (cr4::PAE | cr4::PGE | cr4::PSE | cr4::SMEP) != 0
-        && let Some(entries) = top_level(cpu, cpu.regs.cr0, cpu.regs.cr3, value)?
+        && let Some(entries) = top_level(cpu, cpu.processor.regs.cr0, cpu.processor.regs.cr3, value)?
     {
-        cpu.regs.pdpte = entries;
+        cpu.processor.regs.pdpte = entries;
     }
-    cpu.regs.cr4 = value;
+    cpu.processor.regs.cr4 = value;
     if changed & CR4_PAGING != 0 {
         cpu.flush_tlb(false);
     }
@@ -163,7 +165,7 @@ pub fn lmsw(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cr_intercept(cpu, 0, true, None)?;
     lmsw_intercept(cpu)?;
     let word = cpu.read_operand(insn, 0, 2)? & LOADED;
-    let old = cpu.regs.cr0;
+    let old = cpu.processor.regs.cr0;
     let new = old & !(LOADED & !cr0::PE) | word;
     write_cr0(cpu, new)?;
     Ok(Next::Resync)
@@ -173,13 +175,13 @@ pub fn smsw(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.umip()?;
     cr_intercept(cpu, 0, false, None)?;
     let size = if insn.op0_kind() == OpKind::Register { 8 } else { 2 };
-    cpu.write_operand(insn, 0, size, cpu.regs.cr0)?;
+    cpu.write_operand(insn, 0, size, cpu.processor.regs.cr0)?;
     Ok(Next::Advance)
 }
 
 pub fn clts(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     cpu.kernel_only()?;
     cr_intercept(cpu, 0, true, None)?;
-    cpu.regs.cr0 &= !cr0::TS;
+    cpu.processor.regs.cr0 &= !cr0::TS;
     Ok(Next::Resync)
 }

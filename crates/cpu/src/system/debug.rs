@@ -14,11 +14,11 @@ const DR7_WRITABLE: u64 = 0xffff_23ff;
 /// The debug register that an instruction names, after the checks of DE, CPL and GD.
 fn register(cpu: &Cpu, register: Register) -> Result<u8, Fault> {
     let number = (register as usize - Register::DR0 as usize) as u8;
-    if number > 7 || (matches!(number, 4 | 5) && cpu.regs.cr4 & cr4::DE != 0) {
+    if number > 7 || (matches!(number, 4 | 5) && cpu.processor.regs.cr4 & cr4::DE != 0) {
         return Err(Fault::ud());
     }
     cpu.kernel_only()?;
-    if cpu.regs.dr7 & dr7::GD != 0 {
+    if cpu.processor.regs.dr7 & dr7::GD != 0 {
         return Err(Exception::debug(dr6::BD).into());
     }
     Ok(number)
@@ -33,9 +33,9 @@ pub fn mov_from(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let number = register(cpu, insn.op1_register())?;
     dr_intercept(cpu, number, false, insn.op0_register().number() as u8)?;
     let value = match aliased(number) {
-        6 => cpu.regs.dr6,
-        7 => cpu.regs.dr7,
-        n => cpu.regs.dr[usize::from(n)],
+        6 => cpu.processor.regs.dr6,
+        7 => cpu.processor.regs.dr7,
+        n => cpu.processor.regs.dr[usize::from(n)],
     };
     cpu.set_gpr(insn.op0_register(), value);
     Ok(Next::Advance)
@@ -50,9 +50,9 @@ pub fn mov_to(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         return Err(Fault::gp(0));
     }
     match number {
-        6 => cpu.regs.dr6 = value & DR6_WRITABLE | dr6::FIXED,
-        7 => cpu.regs.dr7 = value & DR7_WRITABLE | dr7::FIXED,
-        n => cpu.regs.dr[usize::from(n)] = value,
+        6 => cpu.processor.regs.dr6 = value & DR6_WRITABLE | dr6::FIXED,
+        7 => cpu.processor.regs.dr7 = value & DR7_WRITABLE | dr7::FIXED,
+        n => cpu.processor.regs.dr[usize::from(n)] = value,
     }
     Ok(Next::Resync)
 }
@@ -72,12 +72,12 @@ pub enum Touch {
 
 /// Whether any breakpoint could match.
 pub fn armed(cpu: &Cpu) -> bool {
-    cpu.regs.dr7 & 0xff != 0
+    cpu.processor.regs.dr7 & 0xff != 0
 }
 
 /// Whether a breakpoint on data or ports could match: then no access may go unseen.
 pub fn data_armed(cpu: &Cpu) -> bool {
-    (0..4).any(|n| enabled(cpu.regs.dr7, n) && !for_instructions(cpu.regs.dr7, n))
+    (0..4).any(|n| enabled(cpu.processor.regs.dr7, n) && !for_instructions(cpu.processor.regs.dr7, n))
 }
 
 fn enabled(dr7: u64, n: usize) -> bool {
@@ -87,30 +87,31 @@ fn enabled(dr7: u64, n: usize) -> bool {
 /// Notes the breakpoints that an access meets; they trap after the instruction (APM vol. 2, 13.1.1).
 pub fn touch(cpu: &mut Cpu, address: u64, size: u64, touch: Touch) {
     for n in 0..4 {
-        let dr7 = cpu.regs.dr7;
+        let dr7 = cpu.processor.regs.dr7;
         let wanted = match dr7 >> (16 + 4 * n) & 3 {
             1 => touch == Touch::Write,
-            2 => touch == Touch::Port && cpu.regs.cr4 & cr4::DE != 0,
+            2 => touch == Touch::Port && cpu.processor.regs.cr4 & cr4::DE != 0,
             3 => touch != Touch::Port,
             _ => false,
         };
         let length = [1, 2, 8, 4][(dr7 >> (18 + 4 * n) & 3) as usize];
-        let start = cpu.regs.dr[n] & !(length - 1);
+        let start = cpu.processor.regs.dr[n] & !(length - 1);
         let meets = address < start.saturating_add(length) && start < address.saturating_add(size);
         if enabled(dr7, n) && wanted && meets {
-            cpu.touched |= 1 << n;
+            cpu.processor.touched |= 1 << n;
         }
     }
 }
 
 /// The #DB that an instruction at `rip` meets before it runs.
 pub fn instruction_breakpoint(cpu: &Cpu, rip: u64) -> Option<Exception> {
-    if cpu.regs.rflags & rflags::RF != 0 {
+    if cpu.processor.regs.rflags & rflags::RF != 0 {
         return None;
     }
-    let code = &cpu.regs.seg[seg::CS];
-    let linear = if cpu.regs.code64() { rip } else { code.base.wrapping_add(rip) & 0xffff_ffff };
-    let met = (0..4).filter(|&n| for_instructions(cpu.regs.dr7, n) && cpu.regs.dr[n] == linear);
+    let code = &cpu.processor.regs.seg[seg::CS];
+    let linear = if cpu.processor.regs.code64() { rip } else { code.base.wrapping_add(rip) & 0xffff_ffff };
+    let met =
+        (0..4).filter(|&n| for_instructions(cpu.processor.regs.dr7, n) && cpu.processor.regs.dr[n] == linear);
     let bits = met.fold(0, |bits, n| bits | 1 << n);
     (bits != 0).then(|| Exception::debug(bits))
 }
@@ -126,7 +127,7 @@ pub fn loads_stack(insn: &Instruction) -> bool {
 pub fn branched(cpu: &Cpu, start: u64, insn: &Instruction) -> bool {
     match insn.flow_control() {
         FlowControl::Next | FlowControl::Exception | FlowControl::XbeginXabortXend => false,
-        FlowControl::ConditionalBranch => cpu.regs.rip != cpu.behind(start, insn),
+        FlowControl::ConditionalBranch => cpu.processor.regs.rip != cpu.behind(start, insn),
         FlowControl::Call => !matches!(insn.mnemonic(), Mnemonic::Vmmcall | Mnemonic::Vmcall),
         _ => insn.mnemonic() != Mnemonic::Vmrun,
     }
@@ -134,8 +135,9 @@ pub fn branched(cpu: &Cpu, start: u64, insn: &Instruction) -> bool {
 
 /// Notes a branch, if that is asked for. An event that the instruction was has been noted already, with what it came after.
 pub fn record(cpu: &mut Cpu, start: u64, insn: &Instruction) {
-    if cpu.regs.debugctl & debugctl::LBR != 0 && !enters_by_gate(insn) && branched(cpu, start, insn) {
-        (cpu.regs.lbr[0], cpu.regs.lbr[1]) = (start, cpu.regs.rip);
+    if cpu.processor.regs.debugctl & debugctl::LBR != 0 && !enters_by_gate(insn) && branched(cpu, start, insn)
+    {
+        (cpu.processor.regs.lbr[0], cpu.processor.regs.lbr[1]) = (start, cpu.processor.regs.rip);
     }
 }
 
@@ -152,8 +154,8 @@ fn enters(insn: &Instruction) -> bool {
 /// The bits of DR6 that RFLAGS.TF brings after an instruction that started with flags `before`. What enters a handler or the
 /// kernel starts there without TF, and a guest begins with its own flags: the trap comes after its #VMEXIT.
 pub fn step(cpu: &Cpu, before: u64, start: u64, insn: &Instruction) -> u64 {
-    let entry = enters(insn) && cpu.regs.rflags & rflags::TF == 0;
+    let entry = enters(insn) && cpu.processor.regs.rflags & rflags::TF == 0;
     let guest = insn.mnemonic() == Mnemonic::Vmrun && cpu.control().is_some();
-    let wanted = cpu.regs.debugctl & debugctl::BTF == 0 || branched(cpu, start, insn);
+    let wanted = cpu.processor.regs.debugctl & debugctl::BTF == 0 || branched(cpu, start, insn);
     if before & rflags::TF != 0 && wanted && !loads_stack(insn) && !entry && !guest { dr6::BS } else { 0 }
 }

@@ -34,9 +34,9 @@ pub fn fault(vector: u8, selector: u16) -> Fault {
 /// Linear address of a descriptor of `size` bytes, if its table has it.
 fn place(cpu: &Cpu, selector: u16, size: u64) -> Option<u64> {
     let (base, limit) = if selector & TI == 0 {
-        (cpu.regs.gdtr.base, cpu.regs.gdtr.limit.into())
-    } else if cpu.regs.ldtr.present() {
-        (cpu.regs.ldtr.base, u64::from(cpu.regs.ldtr.limit))
+        (cpu.processor.regs.gdtr.base, cpu.processor.regs.gdtr.limit.into())
+    } else if cpu.processor.regs.ldtr.present() {
+        (cpu.processor.regs.ldtr.base, u64::from(cpu.processor.regs.ldtr.limit))
     } else {
         return None;
     };
@@ -87,7 +87,7 @@ pub fn accessed(cpu: &mut Cpu, mut entry: Entry, rpl: u8) -> Result<Segment, Fau
 /// The code segment to enter with privilege `cpl`: present, and not of both sizes in long mode.
 pub fn checked_code(cpu: &Cpu, entry: &Entry) -> Result<Segment, Fault> {
     let code = entry.segment();
-    if !code.is_code() || (cpu.regs.long_mode() && code.long() && code.big()) {
+    if !code.is_code() || (cpu.processor.regs.long_mode() && code.long() && code.big()) {
         return Err(entry.fault(vector::GP));
     }
     Ok(code)
@@ -95,8 +95,8 @@ pub fn checked_code(cpu: &Cpu, entry: &Entry) -> Result<Segment, Fault> {
 
 /// Where execution may go on in `code`: canonical in 64-bit code, else within the limit.
 pub fn checked_target(cpu: &Cpu, code: &Segment, target: u64) -> Result<u64, Fault> {
-    let fits = if cpu.regs.long_mode() && code.long() {
-        cpu.regs.canonical(target)
+    let fits = if cpu.processor.regs.long_mode() && code.long() {
+        cpu.processor.regs.canonical(target)
     } else {
         target <= code.limit.into()
     };
@@ -125,12 +125,12 @@ pub const fn null_stack(cpl: u8) -> Segment {
 impl Cpu {
     /// A linear address of the system tables: 32 bits wide outside long mode.
     pub fn system_linear(&self, address: u64) -> u64 {
-        if self.regs.long_mode() { address } else { address & 0xffff_ffff }
+        if self.processor.regs.long_mode() { address } else { address & 0xffff_ffff }
     }
 
     /// Reads `size` bytes of the current TSS at `offset`; #TS if beyond its limit.
     pub fn load_tss(&mut self, offset: u64, size: usize) -> Result<u64, Fault> {
-        let tr = self.regs.tr;
+        let tr = self.processor.regs.tr;
         if offset + size as u64 - 1 > tr.limit.into() {
             return Err(fault(vector::TS, tr.selector));
         }

@@ -41,7 +41,7 @@ pub fn call(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 fn transfer(cpu: &mut Cpu, insn: &Instruction, how: Transfer) -> Result<Next, Fault> {
     let pointer = pointer(cpu, insn)?;
     let back = cpu.following(insn);
-    if !cpu.regs.protected() || cpu.regs.v86() {
+    if !cpu.processor.regs.protected() || cpu.processor.regs.v86() {
         real(cpu, &pointer, how, back)?;
         return Ok(Next::Jump);
     }
@@ -85,13 +85,13 @@ pub fn load_pointer(cpu: &mut Cpu, insn: &Instruction, size: usize) -> Result<(u
 }
 
 fn real(cpu: &mut Cpu, pointer: &Pointer, how: Transfer, back: u64) -> Result<(), Fault> {
-    let code = cpu.regs.seg[seg::CS];
+    let code = cpu.processor.regs.seg[seg::CS];
     if pointer.offset > code.limit.into() {
         return Err(Fault::gp(0));
     }
     if how == Transfer::Call {
         let frame = [code.selector.into(), back];
-        cpu.regs.gpr[gpr::RSP] = Stack::current(cpu).push_all(cpu, pointer.size, &frame)?;
+        cpu.processor.regs.gpr[gpr::RSP] = Stack::current(cpu).push_all(cpu, pointer.size, &frame)?;
     }
     jump_real(cpu, pointer.selector, pointer.offset);
     Ok(())
@@ -100,7 +100,7 @@ fn real(cpu: &mut Cpu, pointer: &Pointer, how: Transfer, back: u64) -> Result<()
 /// To a code segment of the same privilege, or a conforming one.
 fn direct(cpu: &mut Cpu, target: Entry, pointer: &Pointer, how: Transfer, back: u64) -> Result<(), Fault> {
     let code = checked_code(cpu, &target)?;
-    let (cpl, rpl) = (cpu.regs.cpl, (pointer.selector & RPL) as u8);
+    let (cpl, rpl) = (cpu.processor.regs.cpl, (pointer.selector & RPL) as u8);
     let allowed = if code.conforming() { code.dpl() <= cpl } else { rpl <= cpl && code.dpl() == cpl };
     if !allowed {
         return Err(target.fault(vector::GP));
@@ -111,18 +111,18 @@ fn direct(cpu: &mut Cpu, target: Entry, pointer: &Pointer, how: Transfer, back: 
     let rip = checked_target(cpu, &code, pointer.offset)?;
     let code = accessed(cpu, target, cpl)?;
     if how == Transfer::Call {
-        let frame = [cpu.regs.seg[seg::CS].selector.into(), back];
-        cpu.regs.gpr[gpr::RSP] = Stack::current(cpu).push_all(cpu, pointer.size, &frame)?;
+        let frame = [cpu.processor.regs.seg[seg::CS].selector.into(), back];
+        cpu.processor.regs.gpr[gpr::RSP] = Stack::current(cpu).push_all(cpu, pointer.size, &frame)?;
     }
-    cpu.regs.seg[seg::CS] = code;
-    cpu.regs.rip = rip;
+    cpu.processor.regs.seg[seg::CS] = code;
+    cpu.processor.regs.rip = rip;
     Ok(())
 }
 
 /// Through a system descriptor: a call gate, or what would switch tasks.
 fn system(cpu: &mut Cpu, target: &Entry, how: Transfer, back: u64) -> Result<(), Fault> {
-    let long = cpu.regs.long_mode();
-    let (cpl, rpl) = (cpu.regs.cpl, (target.selector & RPL) as u8);
+    let long = cpu.processor.regs.long_mode();
+    let (cpl, rpl) = (cpu.processor.regs.cpl, (target.selector & RPL) as u8);
     let descriptor = target.segment();
     let known = match descriptor.kind() {
         kind::CALL32 => true,
@@ -137,7 +137,7 @@ fn system(cpu: &mut Cpu, target: &Entry, how: Transfer, back: u64) -> Result<(),
     }
     if let Some(selector) = task::named(target) {
         let cause = if how == Transfer::Jump { Cause::Jump } else { Cause::Call };
-        return task::switch(cpu, selector, cause, back, cpu.regs.rflags);
+        return task::switch(cpu, selector, cause, back, cpu.processor.regs.rflags);
     }
     let high = if long { upper(cpu, target, vector::GP)? } else { 0 };
     gate(cpu, &Gate::new(target.raw, high), how, back)
@@ -147,13 +147,13 @@ fn gate(cpu: &mut Cpu, gate: &Gate, how: Transfer, back: u64) -> Result<(), Faul
     if is_null(gate.selector) {
         return Err(Fault::gp(0));
     }
-    let cpl = cpu.regs.cpl;
+    let cpl = cpu.processor.regs.cpl;
     let target = fetch(cpu, gate.selector, vector::GP)?;
     let code = checked_code(cpu, &target)?;
     let inner = how == Transfer::Call && !code.conforming() && code.dpl() < cpl;
     let allowed =
         if code.conforming() || how == Transfer::Call { code.dpl() <= cpl } else { code.dpl() == cpl };
-    if !allowed || (cpu.regs.long_mode() && !code.long()) {
+    if !allowed || (cpu.processor.regs.long_mode() && !code.long()) {
         return Err(target.fault(vector::GP));
     }
     if !code.present() {
@@ -170,15 +170,15 @@ fn gate(cpu: &mut Cpu, gate: &Gate, how: Transfer, back: u64) -> Result<(), Faul
 }
 
 fn enter(cpu: &mut Cpu, code: Segment, cpl: u8, rip: u64) {
-    cpu.regs.seg[seg::CS] = code;
-    cpu.regs.cpl = cpl;
-    cpu.regs.rip = rip;
+    cpu.processor.regs.seg[seg::CS] = code;
+    cpu.processor.regs.cpl = cpl;
+    cpu.processor.regs.rip = rip;
 }
 
 /// Pushes the return address of a gated call, on the inner stack with the old one and the parameters before it, and
 /// commits the stack. Nothing faults after this.
 fn call_frame(cpu: &mut Cpu, gate: &Gate, level: u8, back: u64) -> Result<(), Fault> {
-    let size = match (cpu.regs.long_mode(), gate.wide()) {
+    let size = match (cpu.processor.regs.long_mode(), gate.wide()) {
         (true, _) => 8,
         (_, true) => 4,
         _ => 2,
@@ -189,10 +189,10 @@ fn call_frame(cpu: &mut Cpu, gate: &Gate, level: u8, back: u64) -> Result<(), Fa
         frame[count] = value;
         count += 1;
     };
-    let stack = if level < cpu.regs.cpl {
-        push(cpu.regs.seg[seg::SS].selector.into());
-        push(cpu.regs.gpr[gpr::RSP]);
-        let parameters = if cpu.regs.long_mode() { 0 } else { u64::from(gate.count) };
+    let stack = if level < cpu.processor.regs.cpl {
+        push(cpu.processor.regs.seg[seg::SS].selector.into());
+        push(cpu.processor.regs.gpr[gpr::RSP]);
+        let parameters = if cpu.processor.regs.long_mode() { 0 } else { u64::from(gate.count) };
         for n in (0..parameters).rev() {
             push(cpu.peek(n * size as u64, size)?);
         }
@@ -200,11 +200,11 @@ fn call_frame(cpu: &mut Cpu, gate: &Gate, level: u8, back: u64) -> Result<(), Fa
     } else {
         Stack::current(cpu)
     };
-    push(cpu.regs.seg[seg::CS].selector.into());
+    push(cpu.processor.regs.seg[seg::CS].selector.into());
     push(back);
     let rsp = stack.push_all(cpu, size, &frame[..count])?;
-    cpu.regs.gpr[gpr::RSP] = rsp;
-    cpu.regs.seg[seg::SS] = stack.segment;
+    cpu.processor.regs.gpr[gpr::RSP] = rsp;
+    cpu.processor.regs.seg[seg::SS] = stack.segment;
     Ok(())
 }
 
@@ -218,18 +218,21 @@ pub fn ret(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let ip = cpu.peek(0, size)?;
     let cs = cpu.peek(size as u64, size)? as u16;
     let popped = 2 * size as u64 + release;
-    if !cpu.regs.protected() || cpu.regs.v86() {
-        if ip > cpu.regs.seg[seg::CS].limit.into() {
+    if !cpu.processor.regs.protected() || cpu.processor.regs.v86() {
+        if ip > cpu.processor.regs.seg[seg::CS].limit.into() {
             return Err(Fault::gp(0));
         }
-        cpu.set_stack_pointer(cpu.regs.gpr[gpr::RSP].wrapping_add(popped));
+        cpu.set_stack_pointer(cpu.processor.regs.gpr[gpr::RSP].wrapping_add(popped));
         jump_real(cpu, cs, ip);
         return Ok(Next::Jump);
     }
     let (entry, code) = return_code(cpu, cs)?;
     let rpl = (cs & RPL) as u8;
-    let stack =
-        if rpl > cpu.regs.cpl { Some(outer_stack(cpu, popped, size, release, rpl, &code)?) } else { None };
+    let stack = if rpl > cpu.processor.regs.cpl {
+        Some(outer_stack(cpu, popped, size, release, rpl, &code)?)
+    } else {
+        None
+    };
     let ip = checked_target(cpu, &code, ip)?;
     let code = accessed(cpu, entry, rpl)?;
     commit(cpu, code, rpl, ip, stack, popped);

@@ -8,25 +8,25 @@ use ireko_nested::Intercept;
 use ireko_x86::bits::{cr4, rflags as flag};
 
 fn iopl(cpu: &Cpu) -> u8 {
-    (cpu.regs.rflags >> 12 & 3) as u8
+    (cpu.processor.regs.rflags >> 12 & 3) as u8
 }
 
 /// CPL may change IF. In real mode CPL is 0.
 fn may_mask(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.regs.cpl <= iopl(cpu) { Ok(()) } else { Err(Fault::gp(0)) }
+    if cpu.processor.regs.cpl <= iopl(cpu) { Ok(()) } else { Err(Fault::gp(0)) }
 }
 
 /// Virtual-8086 mode without IOPL 3 has 16-bit images of the flags, with VIF for IF (APM vol. 2, 8.10.1).
 pub fn v86_virtual(cpu: &Cpu, size: usize) -> Result<bool, Fault> {
-    if !cpu.regs.v86() || may_mask(cpu).is_ok() {
+    if !cpu.processor.regs.v86() || may_mask(cpu).is_ok() {
         return Ok(false);
     }
-    if cpu.regs.cr4 & cr4::VME != 0 && size == 2 { Ok(true) } else { Err(Fault::gp(0)) }
+    if cpu.processor.regs.cr4 & cr4::VME != 0 && size == 2 { Ok(true) } else { Err(Fault::gp(0)) }
 }
 
 /// The image that such a program sees: IOPL 3, and VIF where IF is.
 pub fn virtual_image(cpu: &Cpu) -> u64 {
-    let flags = cpu.regs.rflags;
+    let flags = cpu.processor.regs.rflags;
     let interrupt = if flags & flag::VIF != 0 { flag::IF } else { 0 };
     flags & !flag::IF | interrupt | flag::IOPL
 }
@@ -35,11 +35,12 @@ pub fn virtual_image(cpu: &Cpu) -> u64 {
 pub fn load_virtual(cpu: &mut Cpu, image: u64) {
     const OPEN: u64 = (flag::ARITHMETIC | flag::TF | flag::DF | flag::NT) & 0xffff;
     let interrupt = if image & flag::IF != 0 { flag::VIF } else { 0 };
-    cpu.regs.rflags = cpu.regs.rflags & !(OPEN | flag::VIF | flag::RF) | image & OPEN | interrupt;
+    cpu.processor.regs.rflags =
+        cpu.processor.regs.rflags & !(OPEN | flag::VIF | flag::RF) | image & OPEN | interrupt;
 }
 
 pub fn check_virtual(cpu: &Cpu, image: u64) -> Result<(), Fault> {
-    let pending = image & flag::IF != 0 && cpu.regs.rflags & flag::VIP != 0;
+    let pending = image & flag::IF != 0 && cpu.processor.regs.rflags & flag::VIP != 0;
     if pending || image & flag::TF != 0 { Err(Fault::gp(0)) } else { Ok(()) }
 }
 
@@ -48,13 +49,17 @@ fn masks_virtually(cpu: &Cpu) -> Result<bool, Fault> {
     if may_mask(cpu).is_ok() {
         return Ok(false);
     }
-    let extension = if cpu.regs.v86() { cr4::VME } else { cr4::PVI };
-    if cpu.regs.cr4 & extension != 0 && cpu.regs.cpl == 3 { Ok(true) } else { Err(Fault::gp(0)) }
+    let extension = if cpu.processor.regs.v86() { cr4::VME } else { cr4::PVI };
+    if cpu.processor.regs.cr4 & extension != 0 && cpu.processor.regs.cpl == 3 {
+        Ok(true)
+    } else {
+        Err(Fault::gp(0))
+    }
 }
 
 pub fn cli(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     let flag = if masks_virtually(cpu)? { flag::VIF } else { flag::IF };
-    cpu.regs.rflags &= !flag;
+    cpu.processor.regs.rflags &= !flag;
     Ok(Next::Advance)
 }
 
@@ -62,21 +67,21 @@ pub fn cli(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
 pub fn sti(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     if masks_virtually(cpu)? {
         check_virtual(cpu, flag::IF)?;
-        cpu.regs.rflags |= flag::VIF;
+        cpu.processor.regs.rflags |= flag::VIF;
         return Ok(Next::Advance);
     }
-    cpu.shadow |= cpu.regs.rflags & flag::IF == 0;
-    cpu.regs.rflags |= flag::IF;
+    cpu.processor.shadow |= cpu.processor.regs.rflags & flag::IF == 0;
+    cpu.processor.regs.rflags |= flag::IF;
     Ok(Next::Resync)
 }
 
 pub fn cld(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
-    cpu.regs.rflags &= !flag::DF;
+    cpu.processor.regs.rflags &= !flag::DF;
     Ok(Next::Resync)
 }
 
 pub fn std(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
-    cpu.regs.rflags |= flag::DF;
+    cpu.processor.regs.rflags |= flag::DF;
     Ok(Next::Resync)
 }
 
@@ -90,10 +95,10 @@ pub fn clac(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
 
 /// #UD, not #GP, above privilege level 0 (APM vol. 3, STAC).
 fn access_check(cpu: &mut Cpu, value: u64) -> Result<Next, Fault> {
-    if cpu.regs.cpl != 0 {
+    if cpu.processor.regs.cpl != 0 {
         return Err(Fault::ud());
     }
-    cpu.regs.rflags = cpu.regs.rflags & !flag::AC | value;
+    cpu.processor.regs.rflags = cpu.processor.regs.rflags & !flag::AC | value;
     Ok(Next::Resync)
 }
 
@@ -107,7 +112,7 @@ fn size(insn: &Instruction) -> usize {
 
 pub fn pushf(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.intercept(Intercept::Pushf)?;
-    let flags = if v86_virtual(cpu, size(insn))? { virtual_image(cpu) } else { cpu.regs.rflags };
+    let flags = if v86_virtual(cpu, size(insn))? { virtual_image(cpu) } else { cpu.processor.regs.rflags };
     cpu.push(size(insn), flags & !(flag::VM | flag::RF))?;
     Ok(Next::Advance)
 }
@@ -125,12 +130,12 @@ pub fn popf(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let image = cpu.pop(size)?;
     let always = flag::ARITHMETIC | flag::TF | flag::DF | flag::NT | flag::AC | flag::ID;
     let interrupt = if may_mask(cpu).is_ok() { flag::IF } else { 0 };
-    let level = if cpu.regs.cpl == 0 { flag::IOPL } else { 0 };
+    let level = if cpu.processor.regs.cpl == 0 { flag::IOPL } else { 0 };
     let open = (always | interrupt | level) & mask(size);
     // VIF and VIP are kept; RF is cleared (APM vol. 3, POPF).
-    let old = cpu.regs.rflags;
+    let old = cpu.processor.regs.rflags;
     let new = old & !(open | flag::RF) | image & open;
-    cpu.regs.rflags = new;
+    cpu.processor.regs.rflags = new;
     Ok(if matters(old, new) { Next::Resync } else { Next::Advance })
 }
 

@@ -22,7 +22,7 @@ pub fn int3(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 }
 
 pub fn into(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    if cpu.regs.rflags & rflags::OF == 0 {
+    if cpu.processor.regs.rflags & rflags::OF == 0 {
         return Ok(Next::Advance);
     }
     event::ask(cpu, vector::OF, cpu.following(insn))?;

@@ -27,22 +27,22 @@ pub fn iret(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         Code::Iretd => 4,
         _ => 8,
     };
-    if !cpu.regs.protected() {
+    if !cpu.processor.regs.protected() {
         within_mode(cpu, size, OPEN | flag::IF | flag::IOPL)?;
-    } else if cpu.regs.v86() {
+    } else if cpu.processor.regs.v86() {
         within_v86(cpu, size)?;
     } else {
         let back = cpu.following(insn);
         protected(cpu, size, back)?;
     }
-    cpu.nmi_blocked = false;
+    cpu.processor.nmi_blocked = false;
     Ok(Next::Jump)
 }
 
 /// Loads the flags in `open` of an image of `size` bytes.
 fn load_flags(cpu: &mut Cpu, size: usize, image: u64, open: u64) {
     let open = open & mask(size);
-    cpu.regs.rflags = cpu.regs.rflags & !open | image & open;
+    cpu.processor.regs.rflags = cpu.processor.regs.rflags & !open | image & open;
 }
 
 /// From virtual-8086 mode to itself: with IOPL 3, or with a flags image that has VIF for IF.
@@ -62,35 +62,35 @@ fn within_mode(cpu: &mut Cpu, size: usize, open: u64) -> Result<(), Fault> {
     let mut values = [0; 3];
     peek_all(cpu, size, &mut values)?;
     let [ip, cs, flags] = values;
-    if ip > cpu.regs.seg[seg::CS].limit.into() {
+    if ip > cpu.processor.regs.seg[seg::CS].limit.into() {
         return Err(Fault::gp(0));
     }
-    cpu.set_stack_pointer(cpu.regs.gpr[gpr::RSP].wrapping_add(3 * size as u64));
+    cpu.set_stack_pointer(cpu.processor.regs.gpr[gpr::RSP].wrapping_add(3 * size as u64));
     jump_real(cpu, cs as u16, ip);
     load_flags(cpu, size, flags, open);
     Ok(())
 }
 
 fn protected(cpu: &mut Cpu, size: usize, back: u64) -> Result<(), Fault> {
-    if cpu.regs.rflags & flag::NT != 0 {
+    if cpu.processor.regs.rflags & flag::NT != 0 {
         return task::back(cpu, back);
     }
     let mut values = [0; 5];
     // In 64-bit mode SS:RSP is always popped, else only on a return to an outer level.
-    let always = if cpu.regs.code64() { 5 } else { 3 };
+    let always = if cpu.processor.regs.code64() { 5 } else { 3 };
     peek_all(cpu, size, &mut values[..always])?;
     let [ip, cs, flags, ..] = values;
-    if !cpu.regs.long_mode() && size == 4 && flags & flag::VM != 0 && cpu.regs.cpl == 0 {
+    if !cpu.processor.regs.long_mode() && size == 4 && flags & flag::VM != 0 && cpu.processor.regs.cpl == 0 {
         return to_v86(cpu);
     }
     let cs = cs as u16;
     let (entry, code) = return_code(cpu, cs)?;
     let rpl = (cs & RPL) as u8;
-    let outer = rpl > cpu.regs.cpl;
+    let outer = rpl > cpu.processor.regs.cpl;
     if outer && always == 3 {
         peek_all(cpu, size, &mut values)?;
     }
-    let stack = if outer || cpu.regs.code64() {
+    let stack = if outer || cpu.processor.regs.code64() {
         Some(return_stack(cpu, values[4] as u16, rpl, &code)?)
     } else {
         None
@@ -104,9 +104,9 @@ fn protected(cpu: &mut Cpu, size: usize, back: u64) -> Result<(), Fault> {
 
 /// IF by IOPL, IOPL and the virtual interrupt flags by CPL 0 (APM vol. 3, IRET).
 fn privileged_flags(cpu: &Cpu) -> u64 {
-    let iopl = (cpu.regs.rflags >> 12 & 3) as u8;
-    let interrupt = if cpu.regs.cpl <= iopl { flag::IF } else { 0 };
-    let kernel = if cpu.regs.cpl == 0 { flag::IOPL | flag::VIF | flag::VIP } else { 0 };
+    let iopl = (cpu.processor.regs.rflags >> 12 & 3) as u8;
+    let interrupt = if cpu.processor.regs.cpl <= iopl { flag::IF } else { 0 };
+    let kernel = if cpu.processor.regs.cpl == 0 { flag::IOPL | flag::VIF | flag::VIP } else { 0 };
     interrupt | kernel
 }
 
@@ -116,7 +116,7 @@ pub fn return_code(cpu: &mut Cpu, selector: u16) -> Result<(Entry, Segment), Fau
     let code = checked_code(cpu, &entry)?;
     let rpl = (selector & RPL) as u8;
     let right = if code.conforming() { code.dpl() <= rpl } else { code.dpl() == rpl };
-    if rpl < cpu.regs.cpl || !right {
+    if rpl < cpu.processor.regs.cpl || !right {
         return Err(entry.fault(vector::GP));
     }
     if !code.present() {
@@ -130,21 +130,21 @@ pub fn return_stack(cpu: &mut Cpu, selector: u16, cpl: u8, code: &Segment) -> Re
     if !is_null(selector) {
         return checked_stack(cpu, selector, cpl, vector::GP);
     }
-    let allowed = cpu.regs.long_mode() && code.long() && cpl != 3 && (selector & RPL) as u8 == cpl;
+    let allowed = cpu.processor.regs.long_mode() && code.long() && cpl != 3 && (selector & RPL) as u8 == cpl;
     if allowed { Ok(null_stack(cpl)) } else { Err(Fault::gp(0)) }
 }
 
 /// Goes on at `ip` of `code`: with a stack of its own, or with `popped` bytes taken off the current one.
 pub fn commit(cpu: &mut Cpu, code: Segment, cpl: u8, ip: u64, stack: Option<(Segment, u64)>, popped: u64) {
-    let outer = cpl > cpu.regs.cpl;
+    let outer = cpl > cpu.processor.regs.cpl;
     if stack.is_none() {
-        cpu.set_stack_pointer(cpu.regs.gpr[gpr::RSP].wrapping_add(popped));
+        cpu.set_stack_pointer(cpu.processor.regs.gpr[gpr::RSP].wrapping_add(popped));
     }
-    cpu.regs.seg[seg::CS] = code;
-    cpu.regs.cpl = cpl;
-    cpu.regs.rip = ip;
+    cpu.processor.regs.seg[seg::CS] = code;
+    cpu.processor.regs.cpl = cpl;
+    cpu.processor.regs.rip = ip;
     if let Some((segment, pointer)) = stack {
-        cpu.regs.seg[seg::SS] = segment;
+        cpu.processor.regs.seg[seg::SS] = segment;
         cpu.set_stack_pointer(pointer);
     }
     if outer {
@@ -155,9 +155,9 @@ pub fn commit(cpu: &mut Cpu, code: Segment, cpl: u8, ip: u64, stack: Option<(Seg
 /// After a return to an outer level: data segments that it may not use become null, and null selectors lose their RPL (silicon
 /// takes their descriptor for one of level 0). Bases stay: FS and GS have theirs with null selectors in 64-bit mode.
 fn drop_inner_segments(cpu: &mut Cpu) {
-    let cpl = cpu.regs.cpl;
+    let cpl = cpu.processor.regs.cpl;
     for index in [seg::ES, seg::DS, seg::FS, seg::GS] {
-        let segment = &mut cpu.regs.seg[index];
+        let segment = &mut cpu.processor.regs.seg[index];
         let open = segment.is_code() && segment.conforming();
         if is_null(segment.selector) || !open && segment.dpl() < cpl {
             (segment.selector, segment.attr) = (0, 0);
@@ -175,11 +175,11 @@ fn to_v86(cpu: &mut Cpu) -> Result<(), Fault> {
     }
     load_flags(cpu, 4, flags, OPEN | privileged_flags(cpu) | flag::VM);
     for (index, selector) in [es, cs, ss, ds, fs, gs].into_iter().enumerate() {
-        cpu.regs.seg[index] = v86_segment(selector as u16);
+        cpu.processor.regs.seg[index] = v86_segment(selector as u16);
     }
-    cpu.regs.cpl = 3;
-    cpu.regs.gpr[gpr::RSP] = sp;
-    cpu.regs.rip = ip;
+    cpu.processor.regs.cpl = 3;
+    cpu.processor.regs.gpr[gpr::RSP] = sp;
+    cpu.processor.regs.rip = ip;
     Ok(())
 }
 

@@ -7,22 +7,22 @@ use ireko_x86::regs::gpr;
 
 /// #UD without CR4.PKE; the registers that must be 0 are #GP(0).
 fn offered(cpu: &Cpu, zeros: &[usize]) -> Result<(), Fault> {
-    if cpu.regs.cr4 & cr4::PKE == 0 {
+    if cpu.processor.regs.cr4 & cr4::PKE == 0 {
         return Err(Fault::ud());
     }
-    let zero = zeros.iter().all(|&register| cpu.regs.gpr[register] as u32 == 0);
+    let zero = zeros.iter().all(|&register| cpu.processor.regs.gpr[register] as u32 == 0);
     if zero { Ok(()) } else { Err(Fault::gp(0)) }
 }
 
 pub fn rdpkru(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     offered(cpu, &[gpr::RCX])?;
-    cpu.regs.gpr[gpr::RAX] = cpu.regs.pkru.into();
-    cpu.regs.gpr[gpr::RDX] = 0;
+    cpu.processor.regs.gpr[gpr::RAX] = cpu.processor.regs.pkru.into();
+    cpu.processor.regs.gpr[gpr::RDX] = 0;
     Ok(Next::Advance)
 }
 
 pub fn wrpkru(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     offered(cpu, &[gpr::RCX, gpr::RDX])?;
-    cpu.set_pkru(cpu.regs.gpr[gpr::RAX] as u32);
+    cpu.set_pkru(cpu.processor.regs.gpr[gpr::RAX] as u32);
     Ok(Next::Advance)
 }

@@ -145,12 +145,12 @@ fn other_system(mnemonic: Mnemonic) -> Option<Routine> {
 impl Cpu {
     /// The offset of the next instruction, cut to the code's size.
     pub fn following(&self, insn: &Instruction) -> u64 {
-        self.behind(self.regs.rip, insn)
+        self.behind(self.processor.regs.rip, insn)
     }
 
     /// The offset behind the instruction at `start`.
     pub fn behind(&self, start: u64, insn: &Instruction) -> u64 {
-        let size = match (self.regs.code64(), self.regs.seg[seg::CS].big()) {
+        let size = match (self.processor.regs.code64(), self.processor.regs.seg[seg::CS].big()) {
             (true, _) => 8,
             (_, true) => 4,
             _ => 2,
@@ -160,11 +160,11 @@ impl Cpu {
 
     /// #GP(0) unless at privilege level 0.
     pub fn kernel_only(&self) -> Result<(), Fault> {
-        if self.regs.cpl == 0 { Ok(()) } else { Err(Fault::gp(0)) }
+        if self.processor.regs.cpl == 0 { Ok(()) } else { Err(Fault::gp(0)) }
     }
 
     /// CR4.UMIP keeps programs from reading system registers.
     pub fn umip(&self) -> Result<(), Fault> {
-        if self.regs.cr4 & cr4::UMIP != 0 { self.kernel_only() } else { Ok(()) }
+        if self.processor.regs.cr4 & cr4::UMIP != 0 { self.kernel_only() } else { Ok(()) }
     }
 }

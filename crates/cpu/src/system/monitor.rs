@@ -34,14 +34,18 @@ pub struct Wait {
 
 /// #UD where the model has no such instructions, the system has switched them off, or keeps them from programs.
 fn offered(cpu: &Cpu) -> Result<(), Fault> {
-    let hwcr = cpu.msrs.hwcr;
+    let hwcr = cpu.processor.msrs.hwcr;
     let there = cpu.model.has(MONITOR) && hwcr & HWCR_MONITOR_OFF == 0;
-    if there && (cpu.regs.cpl == 0 || hwcr & HWCR_MONITOR_USER != 0) { Ok(()) } else { Err(Fault::ud()) }
+    if there && (cpu.processor.regs.cpl == 0 || hwcr & HWCR_MONITOR_USER != 0) {
+        Ok(())
+    } else {
+        Err(Fault::ud())
+    }
 }
 
 /// #GP(0) for bits of ECX that ask for what there is not.
 fn extensions(cpu: &Cpu, there: u64) -> Result<u64, Fault> {
-    let asked = cpu.regs.gpr[gpr::RCX] & 0xffff_ffff;
+    let asked = cpu.processor.regs.gpr[gpr::RCX] & 0xffff_ffff;
     if asked & !there == 0 { Ok(asked) } else { Err(Fault::gp(0)) }
 }
 
@@ -58,10 +62,10 @@ pub fn monitor(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         Register::None => seg::DS,
         register => segment_index(register),
     };
-    let address = cpu.linear(segment, cpu.regs.gpr[gpr::RAX] & mask(width), 1, false)?;
+    let address = cpu.linear(segment, cpu.processor.regs.gpr[gpr::RAX] & mask(width), 1, false)?;
     cpu.load(address, 1, Privilege::Current)?;
     cpu.intercept(Intercept::Monitor)?;
-    cpu.monitored = Line::at(cpu, address)?;
+    cpu.processor.monitored = Line::at(cpu, address)?;
     Ok(Next::Advance)
 }
 
@@ -70,10 +74,10 @@ pub fn mwait(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     offered(cpu)?;
     let masked = extensions(cpu, MASKED_INTERRUPTS)? != 0;
     cpu.intercept(Intercept::Mwait)?;
-    if cpu.monitored.is_some() {
+    if cpu.processor.monitored.is_some() {
         cpu.intercept(Intercept::MwaitArmed)?;
     }
-    let Some(line) = cpu.monitored.take().filter(|line| line.is_as_it_was(cpu)) else {
+    let Some(line) = cpu.processor.monitored.take().filter(|line| line.is_as_it_was(cpu)) else {
         return Ok(Next::Advance);
     };
     cpu.halt(Some(Wait { line, masked }));
@@ -100,8 +104,8 @@ impl Line {
 impl Cpu {
     /// Waits for an interrupt, after MWAIT for other things as well.
     pub(crate) fn halt(&mut self, wait: Option<Wait>) {
-        self.halted = true;
-        self.wait = wait;
+        self.processor.halted = true;
+        self.processor.wait = wait;
     }
 
     /// Ends a wait of MWAIT's that nothing else has ended: for a write, or for an interrupt that is not taken.
@@ -109,8 +113,8 @@ impl Cpu {
         let interrupt = self.apic.extint_pending()
             || self.apic.pending().is_some()
             || self.control().is_some_and(|control| control.v_irq);
-        let Some(wait) = &self.wait else { return };
-        self.halted = wait.line.is_as_it_was(self) && !(wait.masked && interrupt);
+        let Some(wait) = &self.processor.wait else { return };
+        self.processor.halted = wait.line.is_as_it_was(self) && !(wait.masked && interrupt);
     }
 }
 

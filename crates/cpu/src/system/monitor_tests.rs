@@ -13,7 +13,7 @@ const DATA: u64 = 0x6000;
 
 fn cpu() -> Cpu {
     let mut cpu = bench::long();
-    (cpu.regs.gpr[gpr::RAX], cpu.regs.gpr[gpr::RCX]) = (DATA + 5, 0);
+    (cpu.processor.regs.gpr[gpr::RAX], cpu.processor.regs.gpr[gpr::RCX]) = (DATA + 5, 0);
     cpu
 }
 
@@ -21,23 +21,23 @@ fn cpu() -> Cpu {
 fn waiting(ecx: u64) -> Cpu {
     let mut cpu = cpu();
     run(&mut cpu, &MONITOR).unwrap();
-    cpu.regs.gpr[gpr::RCX] = ecx;
+    cpu.processor.regs.gpr[gpr::RCX] = ecx;
     run(&mut cpu, &MWAIT).unwrap();
-    assert!(cpu.halted);
+    assert!(cpu.processor.halted);
     cpu
 }
 
 fn still_waits(mut cpu: Cpu) -> bool {
     cpu.heed_monitor();
-    cpu.halted
+    cpu.processor.halted
 }
 
 #[test]
 fn mwait_after_monitor_waits_and_one_without_does_not() {
     let mut cpu = waiting(0);
-    cpu.halted = false;
+    cpu.processor.halted = false;
     run(&mut cpu, &MWAIT).unwrap();
-    assert!(!cpu.halted);
+    assert!(!cpu.processor.halted);
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_write_between_the_two_is_not_waited_for() {
     run(&mut cpu, &MONITOR).unwrap();
     write(&mut cpu, DATA, &[1]);
     run(&mut cpu, &MWAIT).unwrap();
-    assert!(!cpu.halted);
+    assert!(!cpu.processor.halted);
 }
 
 /// Bit 0 of ECX: interrupts that RFLAGS.IF masks.
@@ -69,7 +69,7 @@ fn a_write_between_the_two_is_not_waited_for() {
 fn a_masked_interrupt_ends_the_wait_if_it_was_asked_to() {
     let after = |ecx| {
         let mut cpu = waiting(ecx);
-        cpu.regs.rflags &= !rflags::IF;
+        cpu.processor.regs.rflags &= !rflags::IF;
         cpu.apic.write(0xf0, 0x1ff);
         cpu.apic.write(0x300, 1 << 18 | 0x60);
         still_waits(cpu)
@@ -80,9 +80,9 @@ fn a_masked_interrupt_ends_the_wait_if_it_was_asked_to() {
 #[test]
 fn unknown_extensions_are_a_general_protection_fault() {
     let mut cpu = cpu();
-    cpu.regs.gpr[gpr::RCX] = 1;
+    cpu.processor.regs.gpr[gpr::RCX] = 1;
     assert_eq!(run(&mut cpu, &MONITOR), Err(Fault::gp(0)));
-    cpu.regs.gpr[gpr::RCX] = 2;
+    cpu.processor.regs.gpr[gpr::RCX] = 2;
     assert_eq!(run(&mut cpu, &MWAIT), Err(Fault::gp(0)));
 }
 
@@ -91,7 +91,7 @@ fn programs_may_if_hwcr_says_so_and_nobody_if_it_says_so() {
     let with = |cpl, hwcr| {
         let mut cpu = cpu();
         set_level(&mut cpu, cpl);
-        cpu.msrs.hwcr |= hwcr;
+        cpu.processor.msrs.hwcr |= hwcr;
         [&MONITOR, &MWAIT].map(|code| run(&mut cpu, code) == Err(Fault::ud()))
     };
     assert_eq!((with(3, 0), with(3, HWCR_MONITOR_USER)), ([true; 2], [false; 2]));

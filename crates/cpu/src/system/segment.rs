@@ -14,22 +14,22 @@ use ireko_x86::regs::{gpr, seg};
 
 /// The segment that loading `selector` into segment register `index` makes (APM vol. 2, 4.12.1 and 4.12.2).
 pub fn checked(cpu: &mut Cpu, index: usize, selector: u16) -> Result<Segment, Fault> {
-    if cpu.regs.v86() {
+    if cpu.processor.regs.v86() {
         return Ok(v86_segment(selector));
     }
-    if !cpu.regs.protected() {
-        let old = cpu.regs.seg[index];
+    if !cpu.processor.regs.protected() {
+        let old = cpu.processor.regs.seg[index];
         return Ok(Segment { base: u64::from(selector) << 4, selector, ..old });
     }
     if index == seg::SS { checked_ss(cpu, selector) } else { checked_data(cpu, selector, vector::GP) }
 }
 
 fn checked_ss(cpu: &mut Cpu, selector: u16) -> Result<Segment, Fault> {
-    let cpl = cpu.regs.cpl;
+    let cpl = cpu.processor.regs.cpl;
     if !is_null(selector) {
         return checked_stack(cpu, selector, cpl, vector::GP);
     }
-    let allowed = cpu.regs.code64() && cpl < 3 && (selector & RPL) as u8 == cpl;
+    let allowed = cpu.processor.regs.code64() && cpl < 3 && (selector & RPL) as u8 == cpl;
     if allowed { Ok(null_stack(cpl)) } else { Err(Fault::gp(0)) }
 }
 
@@ -43,7 +43,7 @@ pub fn checked_data(cpu: &mut Cpu, selector: u16, vector: u8) -> Result<Segment,
     let rpl = (selector & RPL) as u8;
     let kind = data.is_user() && (!data.is_code() || data.readable());
     let open = data.is_code() && data.conforming();
-    if !kind || (!open && data.dpl() < rpl.max(cpu.regs.cpl)) {
+    if !kind || (!open && data.dpl() < rpl.max(cpu.processor.regs.cpl)) {
         return Err(entry.fault(vector));
     }
     if !data.present() {
@@ -63,13 +63,13 @@ fn target(register: Register) -> Result<usize, Fault> {
 pub fn mov_to(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let index = target(insn.op0_register())?;
     let selector = cpu.read_operand(insn, 1, 2)? as u16;
-    cpu.regs.seg[index] = checked(cpu, index, selector)?;
-    cpu.shadow |= index == seg::SS;
+    cpu.processor.regs.seg[index] = checked(cpu, index, selector)?;
+    cpu.processor.shadow |= index == seg::SS;
     Ok(Next::Resync)
 }
 
 pub fn mov_from(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    let selector = cpu.regs.seg[segment_index(insn.op1_register())].selector;
+    let selector = cpu.processor.regs.seg[segment_index(insn.op1_register())].selector;
     cpu.write_operand(insn, 0, 2, selector.into())?;
     Ok(Next::Advance)
 }
@@ -83,9 +83,9 @@ pub fn pop(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let index = target(insn.op0_register())?;
     let selector = cpu.peek(0, size)? as u16;
     let segment = checked(cpu, index, selector)?;
-    cpu.set_stack_pointer(cpu.regs.gpr[gpr::RSP].wrapping_add(size as u64));
-    cpu.regs.seg[index] = segment;
-    cpu.shadow |= index == seg::SS;
+    cpu.set_stack_pointer(cpu.processor.regs.gpr[gpr::RSP].wrapping_add(size as u64));
+    cpu.processor.regs.seg[index] = segment;
+    cpu.processor.shadow |= index == seg::SS;
     Ok(Next::Resync)
 }
 
@@ -101,7 +101,7 @@ pub fn load_far(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     };
     let register = insn.op0_register();
     let (selector, offset) = load_pointer(cpu, insn, register.size())?;
-    cpu.regs.seg[index] = checked(cpu, index, selector)?;
+    cpu.processor.regs.seg[index] = checked(cpu, index, selector)?;
     cpu.set_gpr(register, offset);
     Ok(Next::Resync)
 }
@@ -109,7 +109,7 @@ pub fn load_far(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 /// SWAPGS. (64-bit mode only: the decoder refuses it elsewhere.)
 pub fn swapgs(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     cpu.kernel_only()?;
-    let regs = &mut cpu.regs;
+    let regs = &mut cpu.processor.regs;
     std::mem::swap(&mut regs.seg[seg::GS].base, &mut regs.kernel_gs_base);
     Ok(Next::Resync)
 }
@@ -117,7 +117,7 @@ pub fn swapgs(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
 /// RDFSBASE and RDGSBASE.
 pub fn read_base(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let index = base_index(cpu, insn)?;
-    let base = cpu.regs.seg[index].base;
+    let base = cpu.processor.regs.seg[index].base;
     cpu.set_gpr(insn.op0_register(), base);
     Ok(Next::Advance)
 }
@@ -129,13 +129,13 @@ pub fn write_base(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     if !cpu.implements(base) {
         return Err(Fault::gp(0));
     }
-    cpu.regs.seg[index].base = base;
+    cpu.processor.regs.seg[index].base = base;
     Ok(Next::Resync)
 }
 
 fn base_index(cpu: &Cpu, insn: &Instruction) -> Result<usize, Fault> {
     use Code::*;
-    if cpu.regs.cr4 & cr4::FSGSBASE == 0 || !cpu.regs.code64() {
+    if cpu.processor.regs.cr4 & cr4::FSGSBASE == 0 || !cpu.processor.regs.code64() {
         return Err(Fault::ud());
     }
     let fs = matches!(insn.code(), Rdfsbase_r32 | Rdfsbase_r64 | Wrfsbase_r32 | Wrfsbase_r64);

@@ -11,13 +11,13 @@ use ireko_x86::exception::{Exception, vector};
 
 /// These exist in protected mode only.
 fn protected_only(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.regs.protected() && !cpu.regs.v86() { Ok(()) } else { Err(Fault::ud()) }
+    if cpu.processor.regs.protected() && !cpu.processor.regs.v86() { Ok(()) } else { Err(Fault::ud()) }
 }
 
 /// The system segment that a GDT selector names, 16 bytes in long mode.
 fn system_segment(cpu: &mut Cpu, entry: &Entry) -> Result<Segment, Fault> {
     let mut segment = entry.segment();
-    if cpu.regs.long_mode() {
+    if cpu.processor.regs.long_mode() {
         segment.base |= upper(cpu, entry, vector::GP)? << 32;
         if !cpu.implements(segment.base) {
             return Err(entry.fault(vector::GP));
@@ -47,7 +47,7 @@ pub fn lldt(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.kernel_only()?;
     cpu.intercept(Intercept::LdtrWrite)?;
     let selector = cpu.read_operand(insn, 0, 2)? as u16;
-    cpu.regs.ldtr = if is_null(selector) {
+    cpu.processor.regs.ldtr = if is_null(selector) {
         Segment { selector, ..Segment::default() }
     } else {
         from_gdt(cpu, selector, |_, found| found == kind::LDT)?.1
@@ -61,11 +61,11 @@ pub fn ltr(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     cpu.intercept(Intercept::TrWrite)?;
     let selector = cpu.read_operand(insn, 0, 2)? as u16;
     let available = |cpu: &Cpu, found| {
-        found == kind::TSS32_AVAILABLE || (found == kind::TSS16_AVAILABLE && !cpu.regs.long_mode())
+        found == kind::TSS32_AVAILABLE || (found == kind::TSS16_AVAILABLE && !cpu.processor.regs.long_mode())
     };
     let (mut entry, segment) = from_gdt(cpu, selector, available)?;
     mark(cpu, &mut entry, BUSY)?;
-    cpu.regs.tr = Segment { attr: segment.attr | u16::from(BUSY), ..segment };
+    cpu.processor.regs.tr = Segment { attr: segment.attr | u16::from(BUSY), ..segment };
     Ok(Next::Advance)
 }
 
@@ -73,14 +73,14 @@ pub fn sldt(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     protected_only(cpu)?;
     cpu.umip()?;
     cpu.intercept(Intercept::LdtrRead)?;
-    store_selector(cpu, insn, cpu.regs.ldtr.selector)
+    store_selector(cpu, insn, cpu.processor.regs.ldtr.selector)
 }
 
 pub fn str(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     protected_only(cpu)?;
     cpu.umip()?;
     cpu.intercept(Intercept::TrRead)?;
-    store_selector(cpu, insn, cpu.regs.tr.selector)
+    store_selector(cpu, insn, cpu.processor.regs.tr.selector)
 }
 
 fn store_selector(cpu: &mut Cpu, insn: &Instruction, selector: u16) -> Result<Next, Fault> {
@@ -89,7 +89,7 @@ fn store_selector(cpu: &mut Cpu, insn: &Instruction, selector: u16) -> Result<Ne
 }
 
 fn set_zero_flag(cpu: &mut Cpu, on: bool) {
-    cpu.regs.rflags = cpu.regs.rflags & !rflags::ZF | if on { rflags::ZF } else { 0 };
+    cpu.processor.regs.rflags = cpu.processor.regs.rflags & !rflags::ZF | if on { rflags::ZF } else { 0 };
 }
 
 /// The descriptor, if its table has it: a bad selector is no fault here, but a fault of the memory access is.
@@ -104,7 +104,7 @@ fn look(cpu: &mut Cpu, selector: u16) -> Result<Option<Entry>, Fault> {
 fn reachable(cpu: &Cpu, entry: &Entry) -> bool {
     let segment = entry.segment();
     let open = segment.is_code() && segment.conforming();
-    open || segment.dpl() >= cpu.regs.cpl.max((entry.selector & RPL) as u8)
+    open || segment.dpl() >= cpu.processor.regs.cpl.max((entry.selector & RPL) as u8)
 }
 
 /// VERR and VERW.
@@ -128,7 +128,7 @@ pub fn verify(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 
 /// System descriptor types that LAR tells of, and LSL too (APM vol. 3, LAR and LSL).
 fn visible(cpu: &Cpu, found: u8, limit: bool) -> bool {
-    let long = cpu.regs.long_mode();
+    let long = cpu.processor.regs.long_mode();
     match found {
         kind::LDT | kind::TSS32_AVAILABLE | kind::TSS32_BUSY => true,
         kind::CALL32 => !limit,

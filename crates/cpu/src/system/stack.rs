@@ -28,8 +28,8 @@ pub struct Stack {
 impl Stack {
     pub fn current(cpu: &Cpu) -> Self {
         Self {
-            segment: cpu.regs.seg[seg::SS],
-            pointer: cpu.regs.gpr[gpr::RSP],
+            segment: cpu.processor.regs.seg[seg::SS],
+            pointer: cpu.processor.regs.gpr[gpr::RSP],
             width: cpu.stack_size(),
             privilege: Privilege::Current,
             error: 0,
@@ -44,11 +44,11 @@ impl Stack {
     /// The stack that the TSS has for privilege `dpl` (APM vol. 2, 12.2.4 and 12.2.5).
     pub fn inner(cpu: &mut Cpu, dpl: u8) -> Result<Self, Fault> {
         let level = u64::from(dpl);
-        if cpu.regs.long_mode() {
+        if cpu.processor.regs.long_mode() {
             let pointer = cpu.load_tss(tss::RSP0 + 8 * level, 8)?;
             return Ok(Self::long(pointer, null_stack(dpl), Privilege::System));
         }
-        let wide = matches!(cpu.regs.tr.kind(), kind::TSS32_AVAILABLE | kind::TSS32_BUSY);
+        let wide = matches!(cpu.processor.regs.tr.kind(), kind::TSS32_AVAILABLE | kind::TSS32_BUSY);
         let (at, size) = if wide { (tss::STACK32 + 8 * level, 4) } else { (tss::STACK16 + 4 * level, 2) };
         let pointer = cpu.load_tss(at, size)?;
         let selector = cpu.load_tss(at + size as u64, 2)? as u16;
@@ -93,7 +93,8 @@ impl Stack {
 
     fn address(&self, cpu: &Cpu, offset: u64, size: u64) -> Result<u64, Fault> {
         if self.width == 8 {
-            let fits = cpu.regs.canonical(offset) && cpu.regs.canonical(offset.wrapping_add(size - 1));
+            let fits = cpu.processor.regs.canonical(offset)
+                && cpu.processor.regs.canonical(offset.wrapping_add(size - 1));
             return if fits { Ok(offset) } else { Err(fault(vector::SS, 0)) };
         }
         if within(&self.segment, offset, size) {
@@ -106,10 +107,10 @@ impl Stack {
 
 /// Reads values of `size` bytes from the top of the current stack, without moving it.
 pub fn peek_all(cpu: &mut Cpu, size: usize, values: &mut [u64]) -> Result<(), Fault> {
-    if cpu.regs.code64() {
+    if cpu.processor.regs.code64() {
         let mut bytes = [0; LONGEST];
         let total = size * values.len();
-        let address = cpu.linear(seg::SS, cpu.regs.gpr[gpr::RSP], total as u64, false)?;
+        let address = cpu.linear(seg::SS, cpu.processor.regs.gpr[gpr::RSP], total as u64, false)?;
         cpu.read_linear(address, &mut bytes[..total], Privilege::Current)?;
         for (value, slot) in values.iter_mut().zip(bytes.chunks_exact(size)) {
             let mut whole = [0; 8];

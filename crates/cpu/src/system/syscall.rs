@@ -15,27 +15,28 @@ const fn flat(selector: u16, attr: u16) -> Segment {
 fn enter(cpu: &mut Cpu, cpl: u8, code: u16, stack: u16, code_attr: u16) {
     let level = if cpl == 3 { ATTR_DPL3 } else { 0 };
     let rpl = u16::from(cpl);
-    cpu.regs.seg[seg::CS] = flat(code & !RPL | rpl, code_attr | level);
-    cpu.regs.seg[seg::SS] = flat(stack & !RPL | rpl, ATTR_FLAT_DATA | level);
-    cpu.regs.cpl = cpl;
+    cpu.processor.regs.seg[seg::CS] = flat(code & !RPL | rpl, code_attr | level);
+    cpu.processor.regs.seg[seg::SS] = flat(stack & !RPL | rpl, ATTR_FLAT_DATA | level);
+    cpu.processor.regs.cpl = cpl;
 }
 
 pub fn syscall(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    if cpu.regs.efer & efer::SCE == 0 || !cpu.regs.protected() {
+    if cpu.processor.regs.efer & efer::SCE == 0 || !cpu.processor.regs.protected() {
         return Err(Fault::ud());
     }
     let back = cpu.following(insn);
-    let selector = (cpu.regs.star >> 32) as u16;
+    let selector = (cpu.processor.regs.star >> 32) as u16;
     let stack = selector.wrapping_add(8);
-    cpu.regs.gpr[gpr::RCX] = back;
-    if cpu.regs.long_mode() {
-        cpu.regs.rip = if cpu.regs.code64() { cpu.regs.lstar } else { cpu.regs.cstar };
-        cpu.regs.gpr[11] = cpu.regs.rflags & !flag::RF;
-        cpu.regs.rflags &= !(cpu.regs.sfmask | flag::RF | flag::VM);
+    cpu.processor.regs.gpr[gpr::RCX] = back;
+    if cpu.processor.regs.long_mode() {
+        cpu.processor.regs.rip =
+            if cpu.processor.regs.code64() { cpu.processor.regs.lstar } else { cpu.processor.regs.cstar };
+        cpu.processor.regs.gpr[11] = cpu.processor.regs.rflags & !flag::RF;
+        cpu.processor.regs.rflags &= !(cpu.processor.regs.sfmask | flag::RF | flag::VM);
         enter(cpu, 0, selector, stack, ATTR_FLAT_CODE64);
     } else {
-        cpu.regs.rip = cpu.regs.star & 0xffff_ffff;
-        cpu.regs.rflags &= !(flag::IF | flag::RF | flag::VM);
+        cpu.processor.regs.rip = cpu.processor.regs.star & 0xffff_ffff;
+        cpu.processor.regs.rflags &= !(flag::IF | flag::RF | flag::VM);
         enter(cpu, 0, selector, stack, ATTR_FLAT_CODE32);
     }
     Ok(Next::Jump)
@@ -43,40 +44,44 @@ pub fn syscall(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 
 /// A return address that is not canonical faults at its fetch, in the caller's privilege, as on AMD's processors.
 pub fn sysret(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    if cpu.regs.efer & efer::SCE == 0 {
+    if cpu.processor.regs.efer & efer::SCE == 0 {
         return Err(Fault::ud());
     }
-    if !cpu.regs.protected() || cpu.regs.v86() {
+    if !cpu.processor.regs.protected() || cpu.processor.regs.v86() {
         return Err(Fault::gp(0));
     }
     cpu.kernel_only()?;
     let wide = insn.code() == Code::Sysretq;
-    let base = (cpu.regs.star >> 48) as u16;
+    let base = (cpu.processor.regs.star >> 48) as u16;
     let stack = base.wrapping_add(8);
-    let target = cpu.regs.gpr[gpr::RCX];
-    if cpu.regs.long_mode() {
-        cpu.regs.rflags = cpu.regs.gpr[11] & flag::DEFINED & !(flag::RF | flag::VM) | 2;
+    let target = cpu.processor.regs.gpr[gpr::RCX];
+    if cpu.processor.regs.long_mode() {
+        cpu.processor.regs.rflags = cpu.processor.regs.gpr[11] & flag::DEFINED & !(flag::RF | flag::VM) | 2;
     } else {
-        cpu.regs.rflags |= flag::IF;
+        cpu.processor.regs.rflags |= flag::IF;
     }
     if wide {
         enter(cpu, 3, base.wrapping_add(16), stack, ATTR_FLAT_CODE64);
-        cpu.regs.rip = target;
+        cpu.processor.regs.rip = target;
     } else {
         enter(cpu, 3, base, stack, ATTR_FLAT_CODE32);
-        cpu.regs.rip = target & 0xffff_ffff;
+        cpu.processor.regs.rip = target & 0xffff_ffff;
     }
     // With TF set, the trap comes at once, at the target (APM vol. 3, SYSRET).
-    if cpu.regs.rflags & flag::TF != 0 { Err(Exception::debug(dr6::BS).into()) } else { Ok(Next::Jump) }
+    if cpu.processor.regs.rflags & flag::TF != 0 {
+        Err(Exception::debug(dr6::BS).into())
+    } else {
+        Ok(Next::Jump)
+    }
 }
 
 /// Not in long mode on AMD's processors.
 fn sysenter_allowed(cpu: &Cpu) -> Result<u16, Fault> {
-    if cpu.regs.long_mode() {
+    if cpu.processor.regs.long_mode() {
         return Err(Fault::ud());
     }
-    let selector = cpu.regs.sysenter_cs as u16;
-    if !cpu.regs.protected() || is_null(selector) {
+    let selector = cpu.processor.regs.sysenter_cs as u16;
+    if !cpu.processor.regs.protected() || is_null(selector) {
         return Err(Fault::gp(0));
     }
     Ok(selector)
@@ -85,9 +90,9 @@ fn sysenter_allowed(cpu: &Cpu) -> Result<u16, Fault> {
 pub fn sysenter(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     let selector = sysenter_allowed(cpu)?;
     enter(cpu, 0, selector, selector.wrapping_add(8), ATTR_FLAT_CODE32);
-    cpu.regs.rflags &= !(flag::IF | flag::VM | flag::RF);
-    cpu.regs.gpr[gpr::RSP] = cpu.regs.sysenter_esp & 0xffff_ffff;
-    cpu.regs.rip = cpu.regs.sysenter_eip & 0xffff_ffff;
+    cpu.processor.regs.rflags &= !(flag::IF | flag::VM | flag::RF);
+    cpu.processor.regs.gpr[gpr::RSP] = cpu.processor.regs.sysenter_esp & 0xffff_ffff;
+    cpu.processor.regs.rip = cpu.processor.regs.sysenter_eip & 0xffff_ffff;
     Ok(Next::Jump)
 }
 
@@ -95,7 +100,7 @@ pub fn sysexit(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     let selector = sysenter_allowed(cpu)?;
     cpu.kernel_only()?;
     enter(cpu, 3, selector.wrapping_add(16), selector.wrapping_add(24), ATTR_FLAT_CODE32);
-    cpu.regs.gpr[gpr::RSP] = cpu.regs.gpr[gpr::RCX] & 0xffff_ffff;
-    cpu.regs.rip = cpu.regs.gpr[gpr::RDX] & 0xffff_ffff;
+    cpu.processor.regs.gpr[gpr::RSP] = cpu.processor.regs.gpr[gpr::RCX] & 0xffff_ffff;
+    cpu.processor.regs.rip = cpu.processor.regs.gpr[gpr::RDX] & 0xffff_ffff;
     Ok(Next::Jump)
 }

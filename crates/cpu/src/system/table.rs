@@ -8,27 +8,27 @@ use ireko_nested::Intercept;
 use ireko_x86::Table;
 
 pub fn lgdt(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    cpu.regs.gdtr = load(cpu, insn, Intercept::GdtrWrite)?;
+    cpu.processor.regs.gdtr = load(cpu, insn, Intercept::GdtrWrite)?;
     Ok(Next::Advance)
 }
 
 pub fn lidt(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    cpu.regs.idtr = load(cpu, insn, Intercept::IdtrWrite)?;
+    cpu.processor.regs.idtr = load(cpu, insn, Intercept::IdtrWrite)?;
     Ok(Next::Advance)
 }
 
 pub fn sgdt(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    store(cpu, insn, Intercept::GdtrRead, |cpu| cpu.regs.gdtr)
+    store(cpu, insn, Intercept::GdtrRead, |cpu| cpu.processor.regs.gdtr)
 }
 
 pub fn sidt(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
-    store(cpu, insn, Intercept::IdtrRead, |cpu| cpu.regs.idtr)
+    store(cpu, insn, Intercept::IdtrRead, |cpu| cpu.processor.regs.idtr)
 }
 
 fn load(cpu: &mut Cpu, insn: &Instruction, intercept: Intercept) -> Result<Table, Fault> {
     cpu.kernel_only()?;
     cpu.intercept(intercept)?;
-    let size = if cpu.regs.code64() { 8 } else { 4 };
+    let size = if cpu.processor.regs.code64() { 8 } else { 4 };
     let total = size + 2;
     let address = cpu.operand_address(insn, total as u64, false)?;
     let mut bytes = [0; 16];
@@ -52,7 +52,7 @@ fn store(
     cpu.umip()?;
     cpu.intercept(intercept)?;
     let table = which(cpu);
-    let total = if cpu.regs.code64() { 10 } else { 6 };
+    let total = if cpu.processor.regs.code64() { 10 } else { 6 };
     let mut bytes = [0; 10];
     bytes[..2].copy_from_slice(&table.limit.to_le_bytes());
     bytes[2..].copy_from_slice(&table.base.to_le_bytes());

@@ -69,7 +69,7 @@ impl Layout {
 pub fn switch(cpu: &mut Cpu, selector: u16, cause: Cause, back: u64, flags: u64) -> Result<(), Fault> {
     let mut entry = incoming(cpu, selector, cause)?;
     intercepted(cpu, selector, cause)?;
-    let (tss, old) = (entry.segment(), cpu.regs.tr);
+    let (tss, old) = (entry.segment(), cpu.processor.regs.tr);
     let (layout, outgoing) = (Layout::of(&tss), Layout::of(&old));
     if tss.limit < layout.size as u32 - 1 {
         return Err(entry.fault(vector::TS));
@@ -94,7 +94,7 @@ pub fn switch(cpu: &mut Cpu, selector: u16, cause: Cause, back: u64, flags: u64)
     if cause != Cause::Return {
         mark(cpu, &mut entry, BUSY)?;
     }
-    cpu.regs.tr = Segment { attr: tss.attr | u16::from(BUSY), ..tss };
+    cpu.processor.regs.tr = Segment { attr: tss.attr | u16::from(BUSY), ..tss };
     load(cpu, layout, &bytes, cause.nests())?;
     enter(cpu, layout, &bytes, cause)
 }
@@ -134,11 +134,11 @@ fn leave_for_good(cpu: &mut Cpu, selector: u16) -> Result<(), Fault> {
 const GENERAL: usize = 8;
 
 fn save(cpu: &mut Cpu, layout: Layout, back: u64, flags: u64) -> Result<(), Fault> {
-    let base = cpu.regs.tr.base;
+    let base = cpu.processor.regs.tr.base;
     let mut values = [0; 2 + GENERAL + 6];
     (values[0], values[1]) = (back, flags);
-    values[2..10].copy_from_slice(&cpu.regs.gpr[..GENERAL]);
-    for (value, segment) in values[10..].iter_mut().zip(&cpu.regs.seg) {
+    values[2..10].copy_from_slice(&cpu.processor.regs.gpr[..GENERAL]);
+    for (value, segment) in values[10..].iter_mut().zip(&cpu.processor.regs.seg) {
         *value = segment.selector.into();
     }
     for (n, value) in values[..10 + layout.segments].iter().enumerate() {
@@ -152,7 +152,7 @@ fn save(cpu: &mut Cpu, layout: Layout, back: u64, flags: u64) -> Result<(), Faul
 /// What can be loaded without a look at descriptors. What faults from here on, faults in the new task.
 fn load(cpu: &mut Cpu, layout: Layout, bytes: &[u8; LONGEST], nested: bool) -> Result<(), Fault> {
     let value = |n| layout.value(bytes, layout.at(n));
-    let regs = &mut cpu.regs;
+    let regs = &mut cpu.processor.regs;
     regs.rip = value(0);
     let linked = if nested { rflags::NT } else { 0 };
     regs.rflags = value(1) & rflags::DEFINED | linked | 2;
@@ -168,10 +168,10 @@ fn load(cpu: &mut Cpu, layout: Layout, bytes: &[u8; LONGEST], nested: bool) -> R
     regs.cpl = if regs.v86() { 3 } else { (regs.seg[seg::CS].selector & RPL) as u8 };
     regs.cr0 |= cr0::TS;
     regs.dr7 &= !dr7::LOCAL;
-    cpu.shadow = false;
-    if layout.word == 4 && cpu.regs.cr0 & cr0::PG != 0 {
+    cpu.processor.shadow = false;
+    if layout.word == 4 && cpu.processor.regs.cr0 & cr0::PG != 0 {
         control::load_cr3(cpu, layout.value(bytes, CR3), false)
-            .map_err(|_| fault(vector::TS, cpu.regs.tr.selector))?;
+            .map_err(|_| fault(vector::TS, cpu.processor.regs.tr.selector))?;
     }
     Ok(())
 }
@@ -179,16 +179,16 @@ fn load(cpu: &mut Cpu, layout: Layout, bytes: &[u8; LONGEST], nested: bool) -> R
 /// Segments by their descriptors, then the error code, the limit, and the task's debug trap.
 fn enter(cpu: &mut Cpu, layout: Layout, bytes: &[u8; LONGEST], cause: Cause) -> Result<(), Fault> {
     load_ldt(cpu)?;
-    if cpu.regs.v86() {
-        cpu.regs.seg = cpu.regs.seg.map(|segment| v86_segment(segment.selector));
+    if cpu.processor.regs.v86() {
+        cpu.processor.regs.seg = cpu.processor.regs.seg.map(|segment| v86_segment(segment.selector));
     } else {
         load_segments(cpu)?;
     }
     if let Cause::Event(Some(error)) = cause {
         let size = layout.word;
-        cpu.regs.gpr[gpr::RSP] = Stack::current(cpu).push_all(cpu, size, &[error.into()])?;
+        cpu.processor.regs.gpr[gpr::RSP] = Stack::current(cpu).push_all(cpu, size, &[error.into()])?;
     }
-    if cpu.regs.rip > cpu.regs.seg[seg::CS].limit.into() {
+    if cpu.processor.regs.rip > cpu.processor.regs.seg[seg::CS].limit.into() {
         return Err(Fault::gp(0));
     }
     let traps = layout.word == 4 && bytes[TRAP] & 1 != 0;
@@ -196,7 +196,7 @@ fn enter(cpu: &mut Cpu, layout: Layout, bytes: &[u8; LONGEST], cause: Cause) -> 
 }
 
 fn load_ldt(cpu: &mut Cpu) -> Result<(), Fault> {
-    let selector = cpu.regs.ldtr.selector;
+    let selector = cpu.processor.regs.ldtr.selector;
     if is_null(selector) {
         return Ok(());
     }
@@ -208,16 +208,17 @@ fn load_ldt(cpu: &mut Cpu) -> Result<(), Fault> {
     if found.is_user() || found.kind() != kind::LDT || !found.present() {
         return Err(refused);
     }
-    cpu.regs.ldtr = found;
+    cpu.processor.regs.ldtr = found;
     Ok(())
 }
 
 fn load_segments(cpu: &mut Cpu) -> Result<(), Fault> {
-    let selectors = cpu.regs.seg.map(|segment| segment.selector);
-    cpu.regs.seg[seg::CS] = code(cpu, selectors[seg::CS])?;
-    cpu.regs.seg[seg::SS] = checked_stack(cpu, selectors[seg::SS], cpu.regs.cpl, vector::TS)?;
+    let selectors = cpu.processor.regs.seg.map(|segment| segment.selector);
+    cpu.processor.regs.seg[seg::CS] = code(cpu, selectors[seg::CS])?;
+    cpu.processor.regs.seg[seg::SS] =
+        checked_stack(cpu, selectors[seg::SS], cpu.processor.regs.cpl, vector::TS)?;
     for index in [seg::ES, seg::DS, seg::FS, seg::GS] {
-        cpu.regs.seg[index] = checked_data(cpu, selectors[index], vector::TS)?;
+        cpu.processor.regs.seg[index] = checked_data(cpu, selectors[index], vector::TS)?;
     }
     Ok(())
 }
@@ -239,11 +240,11 @@ fn code(cpu: &mut Cpu, selector: u16) -> Result<Segment, Fault> {
 
 /// IRET with RFLAGS.NT: back to the task that the current one is linked to. #GP in long mode.
 pub fn back(cpu: &mut Cpu, rip: u64) -> Result<(), Fault> {
-    if cpu.regs.long_mode() {
+    if cpu.processor.regs.long_mode() {
         return Err(Fault::gp(0));
     }
     let selector = cpu.load_tss(0, 2)? as u16;
-    switch(cpu, selector, Cause::Return, rip, cpu.regs.rflags)
+    switch(cpu, selector, Cause::Return, rip, cpu.processor.regs.rflags)
 }
 
 /// The selector of the task that a far transfer to this descriptor switches to: its own, or the one in a task gate.

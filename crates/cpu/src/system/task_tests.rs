@@ -53,12 +53,12 @@ fn busy(cpu: &mut Cpu, selector: u16) -> bool {
 #[test]
 fn a_jump_saves_the_old_task_and_loads_the_new_one() {
     let mut cpu = tasks();
-    (cpu.regs.gpr[gpr::RDX], cpu.regs.dr7) = (0x1234, 0x5ff);
+    (cpu.processor.regs.gpr[gpr::RDX], cpu.processor.regs.dr7) = (0x1234, 0x5ff);
     run(&mut cpu, &jump(OTHER)).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.gpr[gpr::RSP]), (OTHER_CODE, OTHER_STACK));
-    assert_eq!((cpu.regs.gpr[gpr::RDI], cpu.regs.rflags), (0x7777_7777, 0x202));
-    assert_eq!((cpu.regs.tr.selector, cpu.regs.tr.base), (OTHER, OTHER_TSS));
-    assert_eq!((cpu.regs.cr0 & cr0::TS, cpu.regs.dr7), (cr0::TS, 0x4aa));
+    assert_eq!((cpu.processor.regs.rip, cpu.processor.regs.gpr[gpr::RSP]), (OTHER_CODE, OTHER_STACK));
+    assert_eq!((cpu.processor.regs.gpr[gpr::RDI], cpu.processor.regs.rflags), (0x7777_7777, 0x202));
+    assert_eq!((cpu.processor.regs.tr.selector, cpu.processor.regs.tr.base), (OTHER, OTHER_TSS));
+    assert_eq!((cpu.processor.regs.cr0 & cr0::TS, cpu.processor.regs.dr7), (cr0::TS, 0x4aa));
     assert_eq!((read32(&mut cpu, TSS + 0x20), read32(&mut cpu, TSS + 0x30)), (CODE as u32 + 7, 0x1234));
     assert_eq!(read16(&mut cpu, TSS + 0x4c), KERNEL_CODE);
     assert_eq!((busy(&mut cpu, TASK), busy(&mut cpu, OTHER)), (false, true));
@@ -68,11 +68,14 @@ fn a_jump_saves_the_old_task_and_loads_the_new_one() {
 fn a_call_links_the_new_task_and_iret_goes_back() {
     let mut cpu = tasks();
     run(&mut cpu, &call(TO_OTHER)).unwrap();
-    assert_eq!(cpu.regs.rflags & rflags::NT, rflags::NT);
+    assert_eq!(cpu.processor.regs.rflags & rflags::NT, rflags::NT);
     assert_eq!(read16(&mut cpu, OTHER_TSS), TASK);
     assert_eq!((busy(&mut cpu, TASK), busy(&mut cpu, OTHER)), (true, true));
     run(&mut cpu, &[0xcf]).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.gpr[gpr::RSP], cpu.regs.tr.selector), (CODE + 7, STACK, TASK));
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.gpr[gpr::RSP], cpu.processor.regs.tr.selector),
+        (CODE + 7, STACK, TASK)
+    );
     assert_eq!((busy(&mut cpu, TASK), busy(&mut cpu, OTHER)), (true, false));
     assert_eq!(read32(&mut cpu, OTHER_TSS + 0x24) as u64 & rflags::NT, 0);
     assert_eq!(read32(&mut cpu, OTHER_TSS + 0x20), OTHER_CODE as u32 + 1);
@@ -87,7 +90,7 @@ fn a_16_bit_task_has_words() {
         write(&mut cpu, OTHER16_TSS + 0x22 + 2 * n as u64, &selector.to_le_bytes());
     }
     run(&mut cpu, &jump(OTHER16)).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.gpr[gpr::RSP]), (OTHER_CODE, OTHER_STACK));
+    assert_eq!((cpu.processor.regs.rip, cpu.processor.regs.gpr[gpr::RSP]), (OTHER_CODE, OTHER_STACK));
     run(&mut cpu, &jump(OTHER)).unwrap();
     assert_eq!(read16(&mut cpu, OTHER16_TSS + 0x0e), OTHER_CODE as u16 + 7);
 }
@@ -98,7 +101,7 @@ fn an_exception_through_a_task_gate_pushes_its_error_code_in_the_new_task() {
     write64(&mut cpu, IDT + 8 * u64::from(vector::GP), u64::from(OTHER) << 16 | 0x8500 << 32);
     let event = Event { kind: EventKind::Exception, vector: vector::GP, error: Some(0x18) };
     deliver(&mut cpu, event, CODE).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.gpr[gpr::RSP]), (OTHER_CODE, OTHER_STACK - 4));
+    assert_eq!((cpu.processor.regs.rip, cpu.processor.regs.gpr[gpr::RSP]), (OTHER_CODE, OTHER_STACK - 4));
     assert_eq!(read32(&mut cpu, OTHER_STACK - 4), 0x18);
     let flags = u64::from(read32(&mut cpu, TSS + 0x24));
     assert_eq!((read32(&mut cpu, TSS + 0x20), flags & rflags::RF), (CODE as u32, rflags::RF));
@@ -113,11 +116,11 @@ fn a_task_that_is_busy_is_not_entered() {
 #[test]
 fn iret_from_a_task_that_was_not_linked_names_the_link() {
     let mut cpu = tasks();
-    cpu.regs.rflags |= rflags::NT;
+    cpu.processor.regs.rflags |= rflags::NT;
     write(&mut cpu, TSS, &OTHER.to_le_bytes());
     let refused = Exception::with_error(vector::TS, OTHER.into());
     assert_eq!(run(&mut cpu, &[0xcf]), Err(refused.into()));
-    assert_eq!(cpu.regs.tr.selector, TASK);
+    assert_eq!(cpu.processor.regs.tr.selector, TASK);
 }
 
 #[test]
@@ -135,8 +138,8 @@ fn a_bad_stack_segment_faults_in_the_new_task() {
     write(&mut cpu, OTHER_TSS + 0x50, &USER_DATA.to_le_bytes());
     let refused = Exception::with_error(vector::TS, u32::from(USER_DATA & !3));
     assert_eq!(run(&mut cpu, &jump(OTHER)), Err(refused.into()));
-    assert_eq!((cpu.regs.tr.selector, cpu.regs.rip), (OTHER, OTHER_CODE));
-    assert_eq!(cpu.regs.seg[seg::CS].selector, KERNEL_CODE);
+    assert_eq!((cpu.processor.regs.tr.selector, cpu.processor.regs.rip), (OTHER, OTHER_CODE));
+    assert_eq!(cpu.processor.regs.seg[seg::CS].selector, KERNEL_CODE);
 }
 
 #[test]
@@ -144,7 +147,7 @@ fn the_debug_bit_of_a_task_traps_after_the_switch() {
     let mut cpu = tasks();
     write(&mut cpu, OTHER_TSS + 0x64, &[1]);
     assert_eq!(run(&mut cpu, &jump(OTHER)), Err(Exception::debug(dr6::BT).into()));
-    assert_eq!(cpu.regs.rip, OTHER_CODE);
+    assert_eq!(cpu.processor.regs.rip, OTHER_CODE);
 }
 
 #[test]
@@ -154,8 +157,11 @@ fn a_task_may_be_of_virtual_8086_mode() {
     write(&mut cpu, OTHER_TSS + 0x4c, &0x600u16.to_le_bytes());
     write(&mut cpu, OTHER_TSS + 0x20, &0x12u32.to_le_bytes());
     run(&mut cpu, &jump(OTHER)).unwrap();
-    assert!(cpu.regs.v86());
-    assert_eq!((cpu.regs.cpl, cpu.regs.seg[seg::CS].base, cpu.regs.rip), (3, 0x6000, 0x12));
+    assert!(cpu.processor.regs.v86());
+    assert_eq!(
+        (cpu.processor.regs.cpl, cpu.processor.regs.seg[seg::CS].base, cpu.processor.regs.rip),
+        (3, 0x6000, 0x12)
+    );
 }
 
 /// APM vol. 2, 15.14.1: the intercept comes before any of the switch, and says which task and how.
@@ -163,14 +169,14 @@ fn a_task_may_be_of_virtual_8086_mode() {
 fn a_hypervisor_hears_of_a_task_switch_before_it() {
     let mut cpu = tasks();
     guest(&mut cpu, &[Intercept::TaskSwitch]);
-    let before = cpu.regs;
+    let before = cpu.processor.regs;
     let exit = |error, iret, jump| Err(Fault::Exit(Exit::TaskSwitch { selector: OTHER, error, iret, jump }));
     assert_eq!(run(&mut cpu, &jump(OTHER)), exit(None, false, true));
     assert_eq!(run(&mut cpu, &call(TO_OTHER)), exit(None, false, false));
-    assert_eq!(cpu.regs, before);
+    assert_eq!(cpu.processor.regs, before);
     assert!(!busy(&mut cpu, OTHER));
     write64(&mut cpu, IDT + 8 * u64::from(vector::GP), u64::from(OTHER) << 16 | 0x8500 << 32);
     let event = Event { kind: EventKind::Exception, vector: vector::GP, error: Some(8) };
     assert_eq!(deliver(&mut cpu, event, CODE), exit(Some(8), false, false).map(|_: crate::Next| ()));
-    assert_eq!(cpu.in_flight, Some(event));
+    assert_eq!(cpu.processor.in_flight, Some(event));
 }

@@ -15,13 +15,13 @@ fn gp(error: u32) -> Result<Next, Fault> {
 /// Pushes values as 64-bit ones, the first lowest.
 fn stack64(cpu: &mut crate::Cpu, values: &[u64]) {
     let sp = STACK - 8 * values.len() as u64;
-    cpu.regs.gpr[gpr::RSP] = sp;
+    cpu.processor.regs.gpr[gpr::RSP] = sp;
     values.iter().enumerate().for_each(|(n, &value)| write64(cpu, sp + 8 * n as u64, value));
 }
 
 fn stack32(cpu: &mut crate::Cpu, values: &[u32]) {
     let sp = STACK - 4 * values.len() as u64;
-    cpu.regs.gpr[gpr::RSP] = sp;
+    cpu.processor.regs.gpr[gpr::RSP] = sp;
     values.iter().enumerate().for_each(|(n, &value)| write(cpu, sp + 4 * n as u64, &value.to_le_bytes()));
 }
 
@@ -32,10 +32,13 @@ const IRETD: &[u8] = &[0xcf];
 fn iretq_returns_to_user_code() {
     let mut cpu = long();
     stack64(&mut cpu, &[0x7777, USER_CODE.into(), 0x202, 0x6660, USER_DATA.into()]);
-    cpu.nmi_blocked = true;
+    cpu.processor.nmi_blocked = true;
     assert_eq!(run(&mut cpu, IRETQ), Ok(Next::Jump));
-    assert_eq!((cpu.regs.rip, cpu.regs.cpl, cpu.regs.gpr[gpr::RSP]), (0x7777, 3, 0x6660));
-    assert_eq!((cpu.regs.rflags, cpu.nmi_blocked), (0x202, false));
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.cpl, cpu.processor.regs.gpr[gpr::RSP]),
+        (0x7777, 3, 0x6660)
+    );
+    assert_eq!((cpu.processor.regs.rflags, cpu.processor.nmi_blocked), (0x202, false));
 }
 
 #[test]
@@ -43,7 +46,7 @@ fn iretq_pops_the_stack_at_the_same_level_too() {
     let mut cpu = long();
     stack64(&mut cpu, &[0x7777, KERNEL_CODE.into(), 2, 0x6660, 0]);
     run(&mut cpu, IRETQ).unwrap();
-    assert_eq!((cpu.regs.gpr[gpr::RSP], cpu.regs.seg[seg::SS].selector), (0x6660, 0));
+    assert_eq!((cpu.processor.regs.gpr[gpr::RSP], cpu.processor.regs.seg[seg::SS].selector), (0x6660, 0));
 }
 
 #[test]
@@ -51,16 +54,16 @@ fn iretq_to_compatibility_mode_runs_32_bit_code() {
     let mut cpu = long();
     stack64(&mut cpu, &[0x7777, COMPAT_CODE.into(), 2, 0x6660, USER_DATA.into()]);
     run(&mut cpu, IRETQ).unwrap();
-    assert!(!cpu.regs.code64() && cpu.regs.seg[seg::CS].big());
+    assert!(!cpu.processor.regs.code64() && cpu.processor.regs.seg[seg::CS].big());
 }
 
 #[test]
 fn iretq_to_an_address_that_is_not_canonical_commits_nothing() {
     let mut cpu = long();
     stack64(&mut cpu, &[1 << 47, USER_CODE.into(), 0x202, 0x6660, USER_DATA.into()]);
-    let before = cpu.regs;
+    let before = cpu.processor.regs;
     assert_eq!(run(&mut cpu, IRETQ), gp(0));
-    assert_eq!(cpu.regs, before);
+    assert_eq!(cpu.processor.regs, before);
 }
 
 #[test]
@@ -73,19 +76,19 @@ fn iretq_with_a_null_stack_segment_to_user_code_is_refused() {
 #[test]
 fn iretq_with_a_nested_task_is_refused_in_long_mode() {
     let mut cpu = long();
-    cpu.regs.rflags |= rflags::NT;
+    cpu.processor.regs.rflags |= rflags::NT;
     assert_eq!(run(&mut cpu, IRETQ), gp(0));
 }
 
 #[test]
 fn iret_keeps_the_fs_base_of_a_null_selector() {
     let mut cpu = long();
-    cpu.regs.seg[seg::FS].base = 0x1234;
-    cpu.regs.seg[seg::FS].selector = 0;
+    cpu.processor.regs.seg[seg::FS].base = 0x1234;
+    cpu.processor.regs.seg[seg::FS].selector = 0;
     stack64(&mut cpu, &[0x7777, USER_CODE.into(), 2, 0x6660, USER_DATA.into()]);
     run(&mut cpu, IRETQ).unwrap();
-    assert_eq!(cpu.regs.seg[seg::FS].base, 0x1234);
-    assert_eq!(cpu.regs.seg[seg::DS].selector, 0, "level-0 data is dropped");
+    assert_eq!(cpu.processor.regs.seg[seg::FS].base, 0x1234);
+    assert_eq!(cpu.processor.regs.seg[seg::DS].selector, 0, "level-0 data is dropped");
 }
 
 #[test]
@@ -94,7 +97,10 @@ fn user_code_cannot_set_if_by_iret() {
     set_level(&mut cpu, 3);
     stack32(&mut cpu, &[0x7777, USER_CODE.into(), 0x3246]);
     run(&mut cpu, IRETD).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.rflags & (rflags::IF | rflags::IOPL)), (0x7777, 0));
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.rflags & (rflags::IF | rflags::IOPL)),
+        (0x7777, 0)
+    );
 }
 
 #[test]
@@ -103,8 +109,11 @@ fn iretd_enters_virtual_8086_mode() {
     let flags = (rflags::VM | 2) as u32;
     stack32(&mut cpu, &[0x10, 0x400, flags, 0x20, 0x700, 1, 2, 3, 4]);
     run(&mut cpu, IRETD).unwrap();
-    assert_eq!((cpu.regs.v86(), cpu.regs.cpl, cpu.regs.seg[seg::CS].base), (true, 3, 0x4000));
-    assert_eq!((cpu.regs.seg[seg::ES].selector, cpu.regs.seg[seg::GS].selector), (1, 4));
+    assert_eq!(
+        (cpu.processor.regs.v86(), cpu.processor.regs.cpl, cpu.processor.regs.seg[seg::CS].base),
+        (true, 3, 0x4000)
+    );
+    assert_eq!((cpu.processor.regs.seg[seg::ES].selector, cpu.processor.regs.seg[seg::GS].selector), (1, 4));
 }
 
 #[test]
@@ -112,7 +121,10 @@ fn a_real_mode_iret_restores_ip_cs_and_flags() {
     let mut cpu = real();
     write(&mut cpu, 0x8100, &[0x34, 0x12, 0, 0x20, 0x46, 0x32]);
     run(&mut cpu, IRETD).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.seg[seg::CS].base, cpu.regs.rflags), (0x1234, 0x20000, 0x3246));
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.seg[seg::CS].base, cpu.processor.regs.rflags),
+        (0x1234, 0x20000, 0x3246)
+    );
 }
 
 #[test]
@@ -126,8 +138,8 @@ fn int_n_in_a_guest_is_an_exit_with_its_vector() {
 fn int3_returns_behind_itself() {
     let mut cpu = long();
     run(&mut cpu, &[0xcc]).unwrap();
-    let sp = cpu.regs.gpr[gpr::RSP];
-    assert_eq!((read64(&mut cpu, sp), cpu.regs.rip), (CODE + 1, HANDLER + 16 * 3));
+    let sp = cpu.processor.regs.gpr[gpr::RSP];
+    assert_eq!((read64(&mut cpu, sp), cpu.processor.regs.rip), (CODE + 1, HANDLER + 16 * 3));
 }
 
 #[test]
@@ -136,16 +148,19 @@ fn a_far_jump_through_memory_changes_to_compatibility_mode() {
     write(&mut cpu, 0x6000, &[0x78, 0x56, 0, 0, 0x38, 0]);
     write64(&mut cpu, GDT + 0x38, 0x00cf_9b00_0000_ffff);
     run(&mut cpu, &[0xff, 0x2c, 0x25, 0, 0x60, 0, 0]).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.seg[seg::CS].selector, cpu.regs.code64()), (0x5678, 0x38, false));
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.seg[seg::CS].selector, cpu.processor.regs.code64()),
+        (0x5678, 0x38, false)
+    );
 }
 
 #[test]
 fn a_far_call_and_a_far_return_are_a_round_trip() {
     let mut cpu = protected();
     run(&mut cpu, &[0x9a, 0, 0x60, 0, 0, 0x08, 0]).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.gpr[gpr::RSP]), (0x6000, STACK - 8));
+    assert_eq!((cpu.processor.regs.rip, cpu.processor.regs.gpr[gpr::RSP]), (0x6000, STACK - 8));
     run(&mut cpu, &[0xcb]).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.gpr[gpr::RSP]), (CODE + 7, STACK));
+    assert_eq!((cpu.processor.regs.rip, cpu.processor.regs.gpr[gpr::RSP]), (CODE + 7, STACK));
 }
 
 #[test]
@@ -157,10 +172,13 @@ fn a_call_gate_to_level_0_copies_parameters_to_the_inner_stack() {
     run(&mut cpu, &[0x9a, 0, 0, 0, 0, GATE as u8, 0]).unwrap();
     let frame: Vec<u32> = (0..6).map(|n| read32(&mut cpu, INNER - 24 + 4 * n)).collect();
     assert_eq!(frame, [CODE as u32 + 7, USER_CODE.into(), 0x11, 0x22, STACK as u32 - 8, USER_DATA.into()]);
-    assert_eq!((cpu.regs.cpl, cpu.regs.rip), (0, 0x6000));
+    assert_eq!((cpu.processor.regs.cpl, cpu.processor.regs.rip), (0, 0x6000));
     // RETF 8 goes back and releases the parameters on both stacks.
     run(&mut cpu, &[0xca, 8, 0]).unwrap();
-    assert_eq!((cpu.regs.cpl, cpu.regs.rip, cpu.regs.gpr[gpr::RSP]), (3, CODE + 7, STACK));
+    assert_eq!(
+        (cpu.processor.regs.cpl, cpu.processor.regs.rip, cpu.processor.regs.gpr[gpr::RSP]),
+        (3, CODE + 7, STACK)
+    );
 }
 
 #[test]
@@ -179,32 +197,32 @@ fn a_far_jump_to_a_16_bit_segment_beyond_its_limit_is_refused() {
     let mut cpu = protected();
     assert_eq!(run(&mut cpu, &[0xea, 0, 0, 1, 0, CODE16 as u8, 0]), gp(0));
     run(&mut cpu, &[0xea, 0, 0x60, 0, 0, CODE16 as u8, 0]).unwrap();
-    assert!(!cpu.regs.seg[seg::CS].big());
+    assert!(!cpu.processor.regs.seg[seg::CS].big());
 }
 
 #[test]
 fn a_return_to_an_outer_level_leaves_no_rpl_in_null_selectors() {
     let mut cpu = long();
-    cpu.regs.seg[seg::FS].selector = 3;
-    cpu.regs.seg[seg::FS].base = 0x1234;
+    cpu.processor.regs.seg[seg::FS].selector = 3;
+    cpu.processor.regs.seg[seg::FS].base = 0x1234;
     stack64(&mut cpu, &[0x7777, USER_CODE.into(), 0x202, 0x6660, USER_DATA.into()]);
     run(&mut cpu, IRETQ).unwrap();
-    assert_eq!((cpu.regs.seg[seg::FS].selector, cpu.regs.seg[seg::FS].base), (0, 0x1234));
+    assert_eq!((cpu.processor.regs.seg[seg::FS].selector, cpu.processor.regs.seg[seg::FS].base), (0, 0x1234));
 }
 
 /// Virtual-8086 mode with CR4.VME, IOPL 0, at 600:0, stack at 800:100.
 fn extended_v86() -> crate::Cpu {
     let mut cpu = protected();
-    cpu.regs.cr4 |= cr4::VME;
-    cpu.regs.rflags |= rflags::VM;
-    cpu.regs.cpl = 3;
+    cpu.processor.regs.cr4 |= cr4::VME;
+    cpu.processor.regs.rflags |= rflags::VM;
+    cpu.processor.regs.cpl = 3;
     for (index, selector) in [0, 0x600, 0x800, 0, 0, 0].into_iter().enumerate() {
-        cpu.regs.seg[index] = crate::system::iret::v86_segment(selector);
+        cpu.processor.regs.seg[index] = crate::system::iret::v86_segment(selector);
     }
-    (cpu.regs.gpr[gpr::RSP], cpu.regs.rip) = (0x100, 0);
+    (cpu.processor.regs.gpr[gpr::RSP], cpu.processor.regs.rip) = (0x100, 0);
     // The bitmap of interrupts, and the I/O map behind it.
     write(&mut cpu, TSS + 0x66, &0x88u16.to_le_bytes());
-    cpu.regs.tr.limit = 0x100;
+    cpu.processor.regs.tr.limit = 0x100;
     cpu
 }
 
@@ -213,22 +231,22 @@ fn extended_v86() -> crate::Cpu {
 fn virtual_8086_programs_mask_interrupts_virtually() {
     let mut cpu = extended_v86();
     run(&mut cpu, &[0xfb]).unwrap();
-    assert_eq!(cpu.regs.rflags & (rflags::VIF | rflags::IF), rflags::VIF);
+    assert_eq!(cpu.processor.regs.rflags & (rflags::VIF | rflags::IF), rflags::VIF);
     run(&mut cpu, &[0xfa]).unwrap();
-    assert_eq!(cpu.regs.rflags & rflags::VIF, 0);
-    cpu.regs.rflags |= rflags::VIP;
+    assert_eq!(cpu.processor.regs.rflags & rflags::VIF, 0);
+    cpu.processor.regs.rflags |= rflags::VIP;
     assert_eq!(run(&mut cpu, &[0xfb]), gp(0), "one is pending");
 }
 
 #[test]
 fn virtual_8086_programs_see_vif_as_their_interrupt_flag() {
     let mut cpu = extended_v86();
-    cpu.regs.rflags |= rflags::VIF;
+    cpu.processor.regs.rflags |= rflags::VIF;
     run(&mut cpu, &[0x9c]).unwrap();
     assert_eq!(u64::from(read16(&mut cpu, 0x80fe)), rflags::IF | rflags::IOPL | 2);
     write(&mut cpu, 0x80fe, &[0x03, 0]);
     run(&mut cpu, &[0x9d]).unwrap();
-    assert_eq!(cpu.regs.rflags, rflags::VM | 3);
+    assert_eq!(cpu.processor.regs.rflags, rflags::VM | 3);
     assert_eq!(run(&mut cpu, &[0x66, 0x9c]), gp(0), "only with 16 bits");
 }
 
@@ -237,9 +255,9 @@ fn virtual_8086_programs_see_vif_as_their_interrupt_flag() {
 fn popf_of_a_virtual_8086_program_faults_and_moves_nothing() {
     let mut cpu = extended_v86();
     write(&mut cpu, 0x8100, &[0x02, 1]);
-    assert_eq!((run(&mut cpu, &[0x9d]), cpu.regs.gpr[gpr::RSP]), (gp(0), 0x100));
+    assert_eq!((run(&mut cpu, &[0x9d]), cpu.processor.regs.gpr[gpr::RSP]), (gp(0), 0x100));
     write(&mut cpu, 0x8100, &[0x02, 2]);
-    cpu.regs.rflags |= rflags::VIP;
+    cpu.processor.regs.rflags |= rflags::VIP;
     assert_eq!(run(&mut cpu, &[0x9d]), gp(0));
 }
 
@@ -248,8 +266,8 @@ fn iret_of_a_virtual_8086_program_sets_vif() {
     let mut cpu = extended_v86();
     write(&mut cpu, 0x8100, &[0x34, 0x12, 0x00, 0x07, 0x03, 0x02]);
     run(&mut cpu, &[0xcf]).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.seg[seg::CS].base), (0x1234, 0x7000));
-    assert_eq!(cpu.regs.rflags, rflags::VM | rflags::VIF | 3);
+    assert_eq!((cpu.processor.regs.rip, cpu.processor.regs.seg[seg::CS].base), (0x1234, 0x7000));
+    assert_eq!(cpu.processor.regs.rflags, rflags::VM | rflags::VIF | 3);
 }
 
 /// APM vol. 2, 8.10.2: a clear bit leaves the interrupt to the program.
@@ -257,16 +275,19 @@ fn iret_of_a_virtual_8086_program_sets_vif() {
 fn int_of_a_virtual_8086_program_stays_there_by_a_bit() {
     let mut cpu = extended_v86();
     write(&mut cpu, 0x21 * 4, &[0x45, 0x23, 0x00, 0x07]);
-    cpu.regs.rflags |= rflags::VIF;
+    cpu.processor.regs.rflags |= rflags::VIF;
     run(&mut cpu, &[0xcd, 0x21]).unwrap();
-    assert!(cpu.regs.v86());
-    assert_eq!((cpu.regs.rip, cpu.regs.seg[seg::CS].base, cpu.regs.gpr[gpr::RSP]), (0x2345, 0x7000, 0xfa));
+    assert!(cpu.processor.regs.v86());
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.seg[seg::CS].base, cpu.processor.regs.gpr[gpr::RSP]),
+        (0x2345, 0x7000, 0xfa)
+    );
     assert_eq!((read16(&mut cpu, 0x80fa), read16(&mut cpu, 0x80fc)), (2, 0x600));
     assert_eq!(u64::from(read16(&mut cpu, 0x80fe)), rflags::IF | rflags::IOPL | 2);
-    assert_eq!(cpu.regs.rflags & rflags::VIF, 0);
+    assert_eq!(cpu.processor.regs.rflags & rflags::VIF, 0);
     write(&mut cpu, TSS + 0x68 + 4, &[2]);
     run(&mut cpu, &[0xcd, 0x21]).unwrap();
-    assert_eq!(cpu.regs.rip, HANDLER + 16 * u64::from(vector::GP), "the system's, and IOPL is 0");
+    assert_eq!(cpu.processor.regs.rip, HANDLER + 16 * u64::from(vector::GP), "the system's, and IOPL is 0");
 }
 
 /// APM vol. 2, 8.10.3: CLI and STI of programs in protected mode.
@@ -275,19 +296,19 @@ fn protected_programs_mask_interrupts_virtually() {
     let mut cpu = protected();
     set_level(&mut cpu, 3);
     assert_eq!(run(&mut cpu, &[0xfb]), gp(0));
-    cpu.regs.cr4 |= cr4::PVI;
+    cpu.processor.regs.cr4 |= cr4::PVI;
     run(&mut cpu, &[0xfb]).unwrap();
-    assert_eq!(cpu.regs.rflags & (rflags::VIF | rflags::IF), rflags::VIF);
+    assert_eq!(cpu.processor.regs.rflags & (rflags::VIF | rflags::IF), rflags::VIF);
 }
 
 /// APM vol. 2, 13.1.1: with DEBUGCTL.BTF the trap flag traps after branches that were taken.
 #[test]
 fn single_steps_may_be_from_branch_to_branch() {
     let mut cpu = long();
-    cpu.regs.debugctl = debugctl::BTF;
+    cpu.processor.regs.debugctl = debugctl::BTF;
     let step = |cpu: &crate::Cpu, bytes: &[u8], to: u64| {
         let insn = decode(cpu, bytes);
-        let mut regs = cpu.regs;
+        let mut regs = cpu.processor.regs;
         regs.rip = to;
         (insn, regs)
     };
@@ -297,9 +318,9 @@ fn single_steps_may_be_from_branch_to_branch() {
         (&[0x75, 0x10], CODE + 0x12, dr6::BS),
         (&[0xeb, 0x00], CODE + 2, dr6::BS),
     ] {
-        cpu.regs.rip = CODE;
+        cpu.processor.regs.rip = CODE;
         let (insn, after) = step(&cpu, bytes, to);
-        cpu.regs = after;
+        cpu.processor.regs = after;
         assert_eq!(super::debug::step(&cpu, rflags::TF, CODE, &insn), bits, "{bytes:x?}");
     }
 }
@@ -309,41 +330,44 @@ fn iretd_to_user_code_pops_its_stack() {
     let mut cpu = protected();
     stack32(&mut cpu, &[0x7777, USER_CODE.into(), 0x3202, 0x6660, USER_DATA.into()]);
     run(&mut cpu, IRETD).unwrap();
-    assert_eq!((cpu.regs.cpl, cpu.regs.gpr[gpr::RSP], cpu.regs.rflags), (3, 0x6660, 0x3202));
+    assert_eq!(
+        (cpu.processor.regs.cpl, cpu.processor.regs.gpr[gpr::RSP], cpu.processor.regs.rflags),
+        (3, 0x6660, 0x3202)
+    );
 }
 
 #[test]
 fn pushf_and_popf_in_virtual_8086_mode_need_iopl_3() {
     let mut cpu = protected();
     set_level(&mut cpu, 3);
-    cpu.regs.rflags |= rflags::VM;
+    cpu.processor.regs.rflags |= rflags::VM;
     assert_eq!((run(&mut cpu, &[0x9c]), run(&mut cpu, &[0x9d])), (gp(0), gp(0)));
-    cpu.regs.rflags |= rflags::IOPL;
+    cpu.processor.regs.rflags |= rflags::IOPL;
     assert_eq!(run(&mut cpu, &[0x9c]), Ok(Next::Advance));
 }
 
 #[test]
 fn an_iret_fault_leaves_nmis_blocked() {
     let mut cpu = long();
-    cpu.nmi_blocked = true;
+    cpu.processor.nmi_blocked = true;
     stack64(&mut cpu, &[0x7777, 0, 2, 0x6660, 0]);
-    assert_eq!((run(&mut cpu, IRETQ), cpu.nmi_blocked), (gp(0), true));
+    assert_eq!((run(&mut cpu, IRETQ), cpu.processor.nmi_blocked), (gp(0), true));
 }
 
 #[test]
 fn verw_refuses_code() {
     let mut cpu = protected();
-    cpu.regs.gpr[gpr::RAX] = KERNEL_CODE.into();
-    cpu.regs.rflags |= rflags::ZF;
+    cpu.processor.regs.gpr[gpr::RAX] = KERNEL_CODE.into();
+    cpu.processor.regs.rflags |= rflags::ZF;
     run(&mut cpu, &[0x0f, 0x00, 0xe8]).unwrap();
-    assert_eq!(cpu.regs.rflags & rflags::ZF, 0);
+    assert_eq!(cpu.processor.regs.rflags & rflags::ZF, 0);
 }
 
 #[test]
 fn a_control_register_intercept_names_the_register_and_its_source() {
     let mut cpu = long();
     guest(&mut cpu, &[]);
-    if let crate::cpu::World::Guest(control) = &mut cpu.world {
+    if let crate::cpu::World::Guest(control) = &mut cpu.processor.world {
         control.cr_write = 1 << 3;
     }
     let exit = Exit::Cr { number: 3, write: true, gpr: Some(0) };
@@ -355,22 +379,25 @@ fn a_conforming_segment_keeps_the_callers_level() {
     let mut cpu = protected();
     set_level(&mut cpu, 3);
     run(&mut cpu, &[0xea, 0, 0x60, 0, 0, CONFORMING as u8, 0]).unwrap();
-    assert_eq!((cpu.regs.cpl, cpu.regs.seg[seg::CS].selector), (3, CONFORMING | 3));
+    assert_eq!((cpu.processor.regs.cpl, cpu.processor.regs.seg[seg::CS].selector), (3, CONFORMING | 3));
 }
 
 #[test]
 fn loading_a_segment_sets_its_accessed_bit() {
     let mut cpu = protected();
     write64(&mut cpu, GDT + 0x70, 0x00cf_9200_0000_ffff);
-    cpu.regs.gpr[gpr::RAX] = 0x70;
+    cpu.processor.regs.gpr[gpr::RAX] = 0x70;
     run(&mut cpu, &[0x8e, 0xd8]).unwrap();
-    assert_eq!((read64(&mut cpu, GDT + 0x70) >> 40 & 0xff, cpu.regs.seg[seg::DS].attr), (0x93, 0xc93));
+    assert_eq!(
+        (read64(&mut cpu, GDT + 0x70) >> 40 & 0xff, cpu.processor.regs.seg[seg::DS].attr),
+        (0x93, 0xc93)
+    );
 }
 
 #[test]
 fn a_selector_beyond_the_table_is_named_in_the_error_code() {
     let mut cpu = protected();
-    cpu.regs.gpr[gpr::RAX] = 0x83;
+    cpu.processor.regs.gpr[gpr::RAX] = 0x83;
     assert_eq!(run(&mut cpu, &[0x8e, 0xd8]), gp(0x80));
 }
 
@@ -378,7 +405,7 @@ fn a_selector_beyond_the_table_is_named_in_the_error_code() {
 fn a_stack_segment_that_is_not_present_is_a_stack_fault() {
     let mut cpu = protected();
     write64(&mut cpu, GDT + 0x70, 0x00cf_1300_0000_ffff);
-    cpu.regs.gpr[gpr::RAX] = 0x70;
+    cpu.processor.regs.gpr[gpr::RAX] = 0x70;
     let expected = Exception::with_error(vector::SS, 0x70);
     assert_eq!(run(&mut cpu, &[0x8e, 0xd0]), Err(expected.into()));
 }
@@ -386,46 +413,52 @@ fn a_stack_segment_that_is_not_present_is_a_stack_fault() {
 #[test]
 fn mov_ss_holds_interrupts_off() {
     let mut cpu = protected();
-    cpu.regs.gpr[gpr::RAX] = KERNEL_DATA.into();
+    cpu.processor.regs.gpr[gpr::RAX] = KERNEL_DATA.into();
     run(&mut cpu, &[0x8e, 0xd0]).unwrap();
-    assert!(cpu.shadow);
+    assert!(cpu.processor.shadow);
 }
 
 #[test]
 fn a_real_mode_segment_load_keeps_limit_and_rights() {
     let mut cpu = real();
-    cpu.regs.seg[seg::DS].limit = u32::MAX;
-    cpu.regs.gpr[gpr::RAX] = 0x1234;
+    cpu.processor.regs.seg[seg::DS].limit = u32::MAX;
+    cpu.processor.regs.gpr[gpr::RAX] = 0x1234;
     run(&mut cpu, &[0x8e, 0xd8]).unwrap();
-    assert_eq!((cpu.regs.seg[seg::DS].base, cpu.regs.seg[seg::DS].limit), (0x12340, u32::MAX));
+    assert_eq!(
+        (cpu.processor.regs.seg[seg::DS].base, cpu.processor.regs.seg[seg::DS].limit),
+        (0x12340, u32::MAX)
+    );
 }
 
 #[test]
 fn ltr_marks_the_task_busy_and_takes_its_64_bit_base() {
     let mut cpu = long();
     write64(&mut cpu, GDT + u64::from(TASK) + 8, 0xffff_8000);
-    cpu.regs.gpr[gpr::RAX] = TASK.into();
+    cpu.processor.regs.gpr[gpr::RAX] = TASK.into();
     run(&mut cpu, &[0x0f, 0x00, 0xd8]).unwrap();
-    assert_eq!((cpu.regs.tr.base, cpu.regs.tr.kind()), (0xffff_8000_0000_3000, 11));
+    assert_eq!((cpu.processor.regs.tr.base, cpu.processor.regs.tr.kind()), (0xffff_8000_0000_3000, 11));
     assert_eq!(run(&mut cpu, &[0x0f, 0x00, 0xd8]), gp(TASK.into()), "busy now");
 }
 
 #[test]
 fn lar_and_lsl_tell_rights_and_limit() {
     let mut cpu = protected();
-    cpu.regs.gpr[gpr::RAX] = USER_DATA.into();
+    cpu.processor.regs.gpr[gpr::RAX] = USER_DATA.into();
     run(&mut cpu, &[0x0f, 0x02, 0xd8]).unwrap();
-    assert_eq!((cpu.regs.gpr[gpr::RBX], cpu.regs.rflags & rflags::ZF), (0xcf_f300, rflags::ZF));
+    assert_eq!(
+        (cpu.processor.regs.gpr[gpr::RBX], cpu.processor.regs.rflags & rflags::ZF),
+        (0xcf_f300, rflags::ZF)
+    );
     run(&mut cpu, &[0x0f, 0x03, 0xd8]).unwrap();
-    assert_eq!(cpu.regs.gpr[gpr::RBX], 0xffff_ffff);
+    assert_eq!(cpu.processor.regs.gpr[gpr::RBX], 0xffff_ffff);
 }
 
 #[test]
 fn lar_of_a_bad_selector_clears_zf_and_leaves_the_register() {
     let mut cpu = protected();
-    cpu.regs.gpr[gpr::RBX] = 5;
+    cpu.processor.regs.gpr[gpr::RBX] = 5;
     run(&mut cpu, &[0x0f, 0x02, 0xd8]).unwrap();
-    assert_eq!((cpu.regs.gpr[gpr::RBX], cpu.regs.rflags & rflags::ZF), (5, 0));
+    assert_eq!((cpu.processor.regs.gpr[gpr::RBX], cpu.processor.regs.rflags & rflags::ZF), (5, 0));
 }
 
 #[test]
@@ -435,7 +468,7 @@ fn umip_keeps_user_code_from_sgdt() {
     let sgdt = [0x0f, 0x01, 0x04, 0x25, 0, 0x60, 0, 0];
     run(&mut cpu, &sgdt).unwrap();
     assert_eq!((read16(&mut cpu, 0x6000), read64(&mut cpu, 0x6002)), (0x7f, GDT));
-    cpu.regs.cr4 |= cr4::UMIP;
+    cpu.processor.regs.cr4 |= cr4::UMIP;
     assert_eq!(run(&mut cpu, &sgdt), gp(0));
 }
 
@@ -444,7 +477,7 @@ fn lgdt_in_64_bit_mode_loads_ten_bytes() {
     let mut cpu = long();
     write(&mut cpu, 0x6000, &[0x37, 0, 0, 0x10, 0, 0, 0, 0x80, 0xff, 0xff]);
     run(&mut cpu, &[0x0f, 0x01, 0x14, 0x25, 0, 0x60, 0, 0]).unwrap();
-    assert_eq!((cpu.regs.gdtr.limit, cpu.regs.gdtr.base), (0x37, 0xffff_8000_0000_1000));
+    assert_eq!((cpu.processor.regs.gdtr.limit, cpu.processor.regs.gdtr.base), (0x37, 0xffff_8000_0000_1000));
 }
 
 /// MOV CRn, RAX.
@@ -455,70 +488,70 @@ fn mov_cr(n: u8) -> [u8; 3] {
 #[test]
 fn paging_without_protection_is_refused() {
     let mut cpu = real();
-    cpu.regs.gpr[gpr::RAX] = cr0::PG;
+    cpu.processor.regs.gpr[gpr::RAX] = cr0::PG;
     assert_eq!(run(&mut cpu, &mov_cr(0)), gp(0));
 }
 
 #[test]
 fn long_mode_becomes_active_with_paging() {
     let mut cpu = protected();
-    cpu.regs.efer = efer::LME;
-    cpu.regs.gpr[gpr::RAX] = cr0::PG | cr0::PE;
+    cpu.processor.regs.efer = efer::LME;
+    cpu.processor.regs.gpr[gpr::RAX] = cr0::PG | cr0::PE;
     assert_eq!(run(&mut cpu, &mov_cr(0)), gp(0), "CR4.PAE is off");
-    cpu.regs.cr4 = cr4::PAE;
+    cpu.processor.regs.cr4 = cr4::PAE;
     run(&mut cpu, &mov_cr(0)).unwrap();
-    assert_ne!(cpu.regs.efer & efer::LMA, 0);
+    assert_ne!(cpu.processor.regs.efer & efer::LMA, 0);
 }
 
 #[test]
 fn long_mode_cannot_lose_pae() {
     let mut cpu = long();
-    cpu.regs.gpr[gpr::RAX] = 0;
+    cpu.processor.regs.gpr[gpr::RAX] = 0;
     assert_eq!(run(&mut cpu, &mov_cr(4)), gp(0));
 }
 
 #[test]
 fn pcids_need_a_cr3_without_one() {
     let mut cpu = long();
-    cpu.regs.gpr[gpr::RAX] = cr4::PAE | cr4::PCIDE;
-    cpu.regs.cr3 |= 0x18;
+    cpu.processor.regs.gpr[gpr::RAX] = cr4::PAE | cr4::PCIDE;
+    cpu.processor.regs.cr3 |= 0x18;
     assert_eq!(run(&mut cpu, &mov_cr(4)), gp(0));
 }
 
 #[test]
 fn bit_63_of_cr3_is_not_kept() {
     let mut cpu = long();
-    cpu.regs.cr4 |= cr4::PCIDE;
-    cpu.regs.gpr[gpr::RAX] = 1 << 63 | cpu.regs.cr3 | 5;
-    let expected = cpu.regs.cr3 | 5;
+    cpu.processor.regs.cr4 |= cr4::PCIDE;
+    cpu.processor.regs.gpr[gpr::RAX] = 1 << 63 | cpu.processor.regs.cr3 | 5;
+    let expected = cpu.processor.regs.cr3 | 5;
     run(&mut cpu, &mov_cr(3)).unwrap();
-    assert_eq!(cpu.regs.cr3, expected);
+    assert_eq!(cpu.processor.regs.cr3, expected);
 }
 
 #[test]
 fn bit_63_of_cr3_is_reserved_without_pcids() {
     let mut cpu = long();
-    cpu.regs.gpr[gpr::RAX] = 1 << 63;
+    cpu.processor.regs.gpr[gpr::RAX] = 1 << 63;
     assert_eq!(run(&mut cpu, &mov_cr(3)), gp(0));
 }
 
 #[test]
 fn cr8_holds_a_priority_of_four_bits() {
     let mut cpu = long();
-    cpu.regs.gpr[gpr::RAX] = 9;
+    cpu.processor.regs.gpr[gpr::RAX] = 9;
     run(&mut cpu, &[0x44, 0x0f, 0x22, 0xc0]).unwrap();
     run(&mut cpu, &[0x44, 0x0f, 0x20, 0xc3]).unwrap();
-    assert_eq!(cpu.regs.gpr[gpr::RBX], 9);
-    cpu.regs.gpr[gpr::RAX] = 16;
+    assert_eq!(cpu.processor.regs.gpr[gpr::RBX], 9);
+    cpu.processor.regs.gpr[gpr::RAX] = 16;
     assert_eq!(run(&mut cpu, &[0x44, 0x0f, 0x22, 0xc0]), gp(0));
 }
 
 #[test]
 fn lmsw_cannot_leave_protected_mode() {
     let mut cpu = protected();
-    cpu.regs.gpr[gpr::RAX] = cr0::TS;
+    cpu.processor.regs.gpr[gpr::RAX] = cr0::TS;
     run(&mut cpu, &[0x0f, 0x01, 0xf0]).unwrap();
-    assert_eq!(cpu.regs.cr0 & (cr0::PE | cr0::TS), cr0::PE | cr0::TS);
+    assert_eq!(cpu.processor.regs.cr0 & (cr0::PE | cr0::TS), cr0::PE | cr0::TS);
 }
 
 #[test]
@@ -531,28 +564,28 @@ fn user_code_may_not_touch_control_registers() {
 #[test]
 fn dr4_is_dr6_unless_debugging_extensions_are_on() {
     let mut cpu = long();
-    cpu.regs.gpr[gpr::RAX] = 1;
+    cpu.processor.regs.gpr[gpr::RAX] = 1;
     run(&mut cpu, &[0x0f, 0x23, 0xe0]).unwrap();
-    assert_eq!(cpu.regs.dr6, dr6::FIXED | 1);
-    cpu.regs.cr4 |= cr4::DE;
+    assert_eq!(cpu.processor.regs.dr6, dr6::FIXED | 1);
+    cpu.processor.regs.cr4 |= cr4::DE;
     assert_eq!(run(&mut cpu, &[0x0f, 0x23, 0xe0]), Err(Fault::ud()));
 }
 
 #[test]
 fn general_detect_catches_a_debug_register_access() {
     let mut cpu = long();
-    cpu.regs.dr7 |= dr7::GD;
+    cpu.processor.regs.dr7 |= dr7::GD;
     assert_eq!(run(&mut cpu, &[0x0f, 0x21, 0xf8]), Err(Exception::debug(dr6::BD).into()));
 }
 
 #[test]
 fn an_instruction_breakpoint_matches_its_address_unless_resuming() {
     let mut cpu = long();
-    cpu.regs.dr[1] = CODE;
-    cpu.regs.dr7 = dr7::FIXED | 1 << 3;
+    cpu.processor.regs.dr[1] = CODE;
+    cpu.processor.regs.dr7 = dr7::FIXED | 1 << 3;
     assert!(super::debug::armed(&cpu));
     assert_eq!(super::debug::instruction_breakpoint(&cpu, CODE), Some(Exception::debug(2)));
-    cpu.regs.rflags |= rflags::RF;
+    cpu.processor.regs.rflags |= rflags::RF;
     assert_eq!(super::debug::instruction_breakpoint(&cpu, CODE), None);
 }
 
@@ -568,23 +601,23 @@ fn single_step_traps_after_an_instruction_but_not_after_mov_ss() {
 #[test]
 fn xsetbv_refuses_avx_without_sse() {
     let mut cpu = long();
-    cpu.regs.cr4 |= cr4::OSXSAVE;
+    cpu.processor.regs.cr4 |= cr4::OSXSAVE;
     let xsetbv = [0x0f, 0x01, 0xd1];
-    cpu.regs.gpr[gpr::RAX] = 5;
+    cpu.processor.regs.gpr[gpr::RAX] = 5;
     assert_eq!(run(&mut cpu, &xsetbv), gp(0));
-    cpu.regs.gpr[gpr::RAX] = 3;
+    cpu.processor.regs.gpr[gpr::RAX] = 3;
     run(&mut cpu, &xsetbv).unwrap();
-    assert_eq!(cpu.regs.xcr0, 3);
+    assert_eq!(cpu.processor.regs.xcr0, 3);
 }
 
 #[test]
 fn sti_shadows_only_if_interrupts_were_off() {
     let mut cpu = long();
     run(&mut cpu, &[0xfb]).unwrap();
-    assert!(cpu.shadow);
-    cpu.shadow = false;
+    assert!(cpu.processor.shadow);
+    cpu.processor.shadow = false;
     run(&mut cpu, &[0xfb]).unwrap();
-    assert!(!cpu.shadow);
+    assert!(!cpu.processor.shadow);
 }
 
 #[test]
@@ -598,16 +631,16 @@ fn user_code_may_not_clear_if() {
 fn popf_of_user_code_leaves_if_and_iopl() {
     let mut cpu = long();
     set_level(&mut cpu, 3);
-    cpu.regs.rflags |= rflags::IF;
+    cpu.processor.regs.rflags |= rflags::IF;
     stack64(&mut cpu, &[rflags::IOPL | rflags::AC | 2]);
     run(&mut cpu, &[0x9d]).unwrap();
-    assert_eq!(cpu.regs.rflags, rflags::IF | rflags::AC | 2);
+    assert_eq!(cpu.processor.regs.rflags, rflags::IF | rflags::AC | 2);
 }
 
 #[test]
 fn pushf_hides_resume_and_virtual_8086_flags() {
     let mut cpu = long();
-    cpu.regs.rflags |= rflags::RF | rflags::IF;
+    cpu.processor.regs.rflags |= rflags::RF | rflags::IF;
     run(&mut cpu, &[0x9c]).unwrap();
     assert_eq!(read64(&mut cpu, STACK - 8), rflags::IF | 2);
 }
@@ -616,22 +649,34 @@ fn pushf_hides_resume_and_virtual_8086_flags() {
 fn syscall_and_sysret_are_a_round_trip() {
     let mut cpu = long();
     set_level(&mut cpu, 3);
-    cpu.regs.star = 0x0013_0008 << 32;
-    cpu.regs.lstar = 0xffff_8000_0000_1000;
-    cpu.regs.sfmask = rflags::IF;
-    cpu.regs.rflags |= rflags::IF;
+    cpu.processor.regs.star = 0x0013_0008 << 32;
+    cpu.processor.regs.lstar = 0xffff_8000_0000_1000;
+    cpu.processor.regs.sfmask = rflags::IF;
+    cpu.processor.regs.rflags |= rflags::IF;
     run(&mut cpu, &[0x0f, 0x05]).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.cpl, cpu.regs.rflags), (0xffff_8000_0000_1000, 0, 2));
-    assert_eq!((cpu.regs.seg[seg::CS].selector, cpu.regs.seg[seg::SS].selector), (8, 0x10));
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.cpl, cpu.processor.regs.rflags),
+        (0xffff_8000_0000_1000, 0, 2)
+    );
+    assert_eq!(
+        (cpu.processor.regs.seg[seg::CS].selector, cpu.processor.regs.seg[seg::SS].selector),
+        (8, 0x10)
+    );
     run(&mut cpu, &[0x48, 0x0f, 0x07]).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.cpl, cpu.regs.rflags), (CODE + 2, 3, 0x202));
-    assert_eq!((cpu.regs.seg[seg::CS].selector, cpu.regs.seg[seg::SS].selector), (0x23, 0x1b));
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.cpl, cpu.processor.regs.rflags),
+        (CODE + 2, 3, 0x202)
+    );
+    assert_eq!(
+        (cpu.processor.regs.seg[seg::CS].selector, cpu.processor.regs.seg[seg::SS].selector),
+        (0x23, 0x1b)
+    );
 }
 
 #[test]
 fn syscall_is_undefined_without_sce() {
     let mut cpu = long();
-    cpu.regs.efer &= !efer::SCE;
+    cpu.processor.regs.efer &= !efer::SCE;
     assert_eq!(run(&mut cpu, &[0x0f, 0x05]), Err(Fault::ud()));
 }
 
@@ -645,30 +690,37 @@ fn sysenter_is_undefined_in_long_mode() {
 fn sysenter_and_sysexit_are_a_round_trip_in_protected_mode() {
     let mut cpu = protected();
     set_level(&mut cpu, 3);
-    (cpu.regs.sysenter_cs, cpu.regs.sysenter_esp, cpu.regs.sysenter_eip) = (8, 0x7000, 0x6000);
+    (cpu.processor.regs.sysenter_cs, cpu.processor.regs.sysenter_esp, cpu.processor.regs.sysenter_eip) =
+        (8, 0x7000, 0x6000);
     run(&mut cpu, &[0x0f, 0x34]).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.cpl, cpu.regs.gpr[gpr::RSP]), (0x6000, 0, 0x7000));
-    (cpu.regs.gpr[gpr::RCX], cpu.regs.gpr[gpr::RDX]) = (STACK, CODE);
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.cpl, cpu.processor.regs.gpr[gpr::RSP]),
+        (0x6000, 0, 0x7000)
+    );
+    (cpu.processor.regs.gpr[gpr::RCX], cpu.processor.regs.gpr[gpr::RDX]) = (STACK, CODE);
     run(&mut cpu, &[0x0f, 0x35]).unwrap();
-    assert_eq!((cpu.regs.rip, cpu.regs.cpl, cpu.regs.gpr[gpr::RSP]), (CODE, 3, STACK));
+    assert_eq!(
+        (cpu.processor.regs.rip, cpu.processor.regs.cpl, cpu.processor.regs.gpr[gpr::RSP]),
+        (CODE, 3, STACK)
+    );
 }
 
 #[test]
 fn swapgs_exchanges_the_bases() {
     let mut cpu = long();
-    cpu.regs.seg[seg::GS].base = 1;
-    cpu.regs.kernel_gs_base = 2;
+    cpu.processor.regs.seg[seg::GS].base = 1;
+    cpu.processor.regs.kernel_gs_base = 2;
     run(&mut cpu, &[0x0f, 0x01, 0xf8]).unwrap();
-    assert_eq!((cpu.regs.seg[seg::GS].base, cpu.regs.kernel_gs_base), (2, 1));
+    assert_eq!((cpu.processor.regs.seg[seg::GS].base, cpu.processor.regs.kernel_gs_base), (2, 1));
 }
 
 #[test]
 fn wrfsbase_needs_cr4_and_a_canonical_base() {
     let mut cpu = long();
     let wrfsbase = [0xf3, 0x48, 0x0f, 0xae, 0xd0];
-    cpu.regs.gpr[gpr::RAX] = 1 << 63;
+    cpu.processor.regs.gpr[gpr::RAX] = 1 << 63;
     assert_eq!(run(&mut cpu, &wrfsbase), Err(Fault::ud()));
-    cpu.regs.cr4 |= cr4::FSGSBASE;
+    cpu.processor.regs.cr4 |= cr4::FSGSBASE;
     assert_eq!(run(&mut cpu, &wrfsbase), gp(0));
 }
 
@@ -677,7 +729,7 @@ fn rdtsc_obeys_tsd() {
     let mut cpu = long();
     set_level(&mut cpu, 3);
     run(&mut cpu, &[0x0f, 0x31]).unwrap();
-    cpu.regs.cr4 |= cr4::TSD;
+    cpu.processor.regs.cr4 |= cr4::TSD;
     assert_eq!(run(&mut cpu, &[0x0f, 0x31]), gp(0));
 }
 
@@ -694,9 +746,9 @@ fn privilege_comes_before_the_hlt_intercept() {
 fn invpcid_refuses_a_reserved_type() {
     let mut cpu = long();
     let invpcid = [0x66, 0x0f, 0x38, 0x82, 0x04, 0x25, 0, 0x60, 0, 0];
-    cpu.regs.gpr[gpr::RAX] = 2;
+    cpu.processor.regs.gpr[gpr::RAX] = 2;
     run(&mut cpu, &invpcid).unwrap();
-    cpu.regs.gpr[gpr::RAX] = 4;
+    cpu.processor.regs.gpr[gpr::RAX] = 4;
     assert_eq!(run(&mut cpu, &invpcid), gp(0));
 }
 
@@ -713,7 +765,7 @@ fn invlpg_in_a_guest_tells_its_address() {
 fn int1_is_not_subject_to_the_intercept_of_debug_exceptions() {
     let mut cpu = long();
     guest(&mut cpu, &[]);
-    if let crate::cpu::World::Guest(control) = &mut cpu.world {
+    if let crate::cpu::World::Guest(control) = &mut cpu.processor.world {
         control.exceptions = u32::MAX;
     }
     assert_eq!(run(&mut cpu, &[0xf1]), Ok(Next::Jump));
@@ -724,7 +776,7 @@ fn int1_is_not_subject_to_the_intercept_of_debug_exceptions() {
 fn lmsw_exits_under_the_selective_intercept() {
     let mut cpu = long();
     guest(&mut cpu, &[Intercept::Cr0SelWrite]);
-    cpu.regs.gpr[gpr::RAX] = cpu.regs.cr0;
+    cpu.processor.regs.gpr[gpr::RAX] = cpu.processor.regs.cr0;
     let exit = Exit::Cr { number: 0, write: true, gpr: None };
     assert_eq!(run(&mut cpu, &[0x0f, 0x01, 0xf0]), Err(Fault::Exit(exit)));
 }
@@ -734,7 +786,7 @@ fn lmsw_exits_under_the_selective_intercept() {
 fn invpcid_tells_its_hypervisor_what_it_is_about() {
     let mut cpu = long();
     guest(&mut cpu, &[Intercept::Invpcid]);
-    (cpu.regs.gpr[gpr::RAX], cpu.regs.gpr[gpr::RBX]) = (2, 0x6000);
+    (cpu.processor.regs.gpr[gpr::RAX], cpu.processor.regs.gpr[gpr::RBX]) = (2, 0x6000);
     let exit = Exit::Invpcid { address: 0x6000, kind: 2 };
     assert_eq!(run(&mut cpu, &[0x66, 0x0f, 0x38, 0x82, 0x03]), Err(Fault::Exit(exit)));
 }
@@ -743,7 +795,7 @@ fn invpcid_tells_its_hypervisor_what_it_is_about() {
 fn an_intercept_of_dr4_is_told_of_dr4() {
     let mut cpu = long();
     guest(&mut cpu, &[]);
-    if let crate::cpu::World::Guest(control) = &mut cpu.world {
+    if let crate::cpu::World::Guest(control) = &mut cpu.processor.world {
         control.dr_read = 1 << 4;
     }
     let exit = Exit::Dr { number: 4, write: false, gpr: 0 };

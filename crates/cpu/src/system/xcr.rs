@@ -9,24 +9,24 @@ use ireko_x86::cpuid::XGETBV1;
 use ireko_x86::regs::gpr;
 
 fn offered(cpu: &Cpu) -> Result<(), Fault> {
-    if cpu.regs.cr4 & cr4::OSXSAVE != 0 { Ok(()) } else { Err(Fault::ud()) }
+    if cpu.processor.regs.cr4 & cr4::OSXSAVE != 0 { Ok(()) } else { Err(Fault::ud()) }
 }
 
 fn index(cpu: &Cpu) -> u64 {
-    cpu.regs.gpr[gpr::RCX] & 0xffff_ffff
+    cpu.processor.regs.gpr[gpr::RCX] & 0xffff_ffff
 }
 
 pub fn xsetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     cpu.intercept(Intercept::Xsetbv)?;
     offered(cpu)?;
     cpu.kernel_only()?;
-    let value = cpu.regs.gpr[gpr::RDX] << 32 | cpu.regs.gpr[gpr::RAX] & 0xffff_ffff;
+    let value = cpu.processor.regs.gpr[gpr::RDX] << 32 | cpu.processor.regs.gpr[gpr::RAX] & 0xffff_ffff;
     let wide = value & AVX512 == 0 || value & AVX512 == AVX512 && value & AVX != 0;
     let agrees = value & X87 != 0 && (value & AVX == 0 || value & SSE != 0) && wide;
     if index(cpu) != 0 || !agrees || value & !cpu.model.xcr0() != 0 {
         return Err(Fault::gp(0));
     }
-    cpu.regs.xcr0 = value;
+    cpu.processor.regs.xcr0 = value;
     Ok(Next::Resync)
 }
 
@@ -36,7 +36,7 @@ pub fn xgetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     if index(cpu) > u64::from(cpu.model.has(XGETBV1)) {
         return Err(Fault::gp(0));
     }
-    cpu.regs.gpr[gpr::RAX] = cpu.regs.xcr0 & 0xffff_ffff;
-    cpu.regs.gpr[gpr::RDX] = cpu.regs.xcr0 >> 32;
+    cpu.processor.regs.gpr[gpr::RAX] = cpu.processor.regs.xcr0 & 0xffff_ffff;
+    cpu.processor.regs.gpr[gpr::RDX] = cpu.processor.regs.xcr0 >> 32;
     Ok(Next::Advance)
 }

@@ -23,10 +23,11 @@ fn digest(bytes: &[u8], defined: u64) -> u32 {
     let routine = super::super::routine(insn.code()).unwrap();
     let mut digest = 0x811c_9dc5u32;
     for (flags, ax) in (0..4u64).flat_map(|flags| (0..0x10000u64).map(move |ax| (flags, ax))) {
-        cpu.regs.gpr[0] = ax;
-        cpu.regs.rflags = 2 | flags & 1 | (flags & 2) << 3;
+        cpu.processor.regs.gpr[0] = ax;
+        cpu.processor.regs.rflags = 2 | flags & 1 | (flags & 2) << 3;
         routine(&mut cpu, &insn).unwrap();
-        let result = (cpu.regs.gpr[0] & 0xffff | (cpu.regs.rflags & defined) << 16) as u32;
+        let result =
+            (cpu.processor.regs.gpr[0] & 0xffff | (cpu.processor.regs.rflags & defined) << 16) as u32;
         digest = (digest.rotate_left(5) ^ result).wrapping_mul(0x9e37_79b1);
     }
     digest
@@ -48,18 +49,18 @@ fn aam_by_zero_is_a_divide_error() {
 #[test]
 fn salc_spreads_the_carry() {
     let mut cpu = flat32();
-    cpu.regs.rflags = 2 | CF;
+    cpu.processor.regs.rflags = 2 | CF;
     step(&mut cpu, &[0xd6]).unwrap();
-    assert_eq!(cpu.regs.gpr[0] & 0xff, 0xff);
+    assert_eq!(cpu.processor.regs.gpr[0] & 0xff, 0xff);
 }
 
 #[test]
 fn xlat_takes_al_without_sign() {
     let mut cpu = flat32();
     poke(&mut cpu, 0x30f0, &[0x5a]);
-    (cpu.regs.gpr[0], cpu.regs.gpr[3]) = (0x12f0, 0x3000);
+    (cpu.processor.regs.gpr[0], cpu.processor.regs.gpr[3]) = (0x12f0, 0x3000);
     step(&mut cpu, &[0xd7]).unwrap();
-    assert_eq!(cpu.regs.gpr[0], 0x125a);
+    assert_eq!(cpu.processor.regs.gpr[0], 0x125a);
 }
 
 #[test]
@@ -68,7 +69,7 @@ fn bound_compares_with_signs() {
     for (index, inside) in [(-6i32, false), (-5, true), (7, true), (8, false)] {
         let mut cpu = flat32();
         poke(&mut cpu, 0x3000, &bounds);
-        (cpu.regs.gpr[0], cpu.regs.gpr[3]) = (index as u32 as u64, 0x3000);
+        (cpu.processor.regs.gpr[0], cpu.processor.regs.gpr[3]) = (index as u32 as u64, 0x3000);
         let expected = if inside { Ok(Next::Advance) } else { Err(Exception::new(vector::BR).into()) };
         assert_eq!(step(&mut cpu, &[0x62, 0x03]), expected, "{index}");
     }

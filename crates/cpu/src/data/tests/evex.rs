@@ -15,8 +15,8 @@ const GATHER_HALF: [u8; 7] = [0x62, 0xf2, 0x7d, 0x41, 0x91, 0x0c, 0x93];
 
 fn cpu(mask: u64, indices: [i32; 16]) -> Cpu {
     let mut cpu = flat64();
-    cpu.regs.xcr0 = 0xe7;
-    cpu.regs.gpr[RBX] = 0x3000;
+    cpu.processor.regs.xcr0 = 0xe7;
+    cpu.processor.regs.gpr[RBX] = 0x3000;
     (0..16u64).for_each(|n| poke(&mut cpu, 0x3000 + 4 * n, &(0x100 + n as u32).to_le_bytes()));
     vector::set_opmask(&mut cpu, Register::K1, mask);
     let bytes: Vec<u8> = indices.iter().flat_map(|index| index.to_le_bytes()).collect();
@@ -48,7 +48,7 @@ fn a_gather_that_faults_keeps_what_is_done_and_its_bits_of_the_mask() {
     indices[2] = i32::MIN;
     let mut cpu = cpu(0x800f, indices);
     // Index 2 leads from the lowest canonical address of the upper half into the hole.
-    cpu.regs.gpr[RBX] = 0xffff_8000_0000_3000;
+    cpu.processor.regs.gpr[RBX] = 0xffff_8000_0000_3000;
     let result = step(&mut cpu, &GATHER);
     assert_eq!(result, Err(Fault::gp(0)));
     assert_eq!(vector::opmask(&mut cpu, Register::K1), 0x800c);
@@ -87,9 +87,9 @@ fn of_two_elements_at_one_place_the_higher_is_stored() {
 fn without_its_state_they_are_undefined_and_with_ts_not_available() {
     for insn in [GATHER, SCATTER] {
         let mut cpu = cpu(1, UP);
-        cpu.regs.cr0 |= cr0::TS;
+        cpu.processor.regs.cr0 |= cr0::TS;
         assert_eq!(step(&mut cpu, &insn), Err(Exception::nm().into()));
-        cpu.regs.xcr0 = 7;
+        cpu.processor.regs.xcr0 = 7;
         assert_eq!(step(&mut cpu, &insn), Err(Fault::ud()));
     }
 }
@@ -112,7 +112,8 @@ const XSAVE: [u8; 3] = [0x0f, 0xae, 0x23];
 /// With something in every register, and a save area at 4000h.
 fn full(requested: u64) -> Cpu {
     let mut cpu = cpu(0, UP);
-    (cpu.regs.gpr[RBX], cpu.regs.gpr[RAX], cpu.regs.gpr[RDX]) = (0x4000, requested, 0);
+    (cpu.processor.regs.gpr[RBX], cpu.processor.regs.gpr[RAX], cpu.processor.regs.gpr[RDX]) =
+        (0x4000, requested, 0);
     for n in 0..32u32 {
         vector::write_whole(
             &mut cpu,
@@ -160,12 +161,12 @@ fn in_compacted_form_one_is_behind_the_other() {
 fn both_forms_bring_it_back() {
     for insn in [XSAVE64, XSAVEC64] {
         let mut cpu = full(0xe7);
-        let before = cpu.fpu.0[..3072].to_vec();
+        let before = cpu.processor.fpu.0[..3072].to_vec();
         step(&mut cpu, &insn).unwrap();
         (0..32).for_each(|n| vector::write_whole(&mut cpu, Register::ZMM0 + n, &[0x55; 64]));
         (0..8).for_each(|n| vector::set_opmask(&mut cpu, Register::K0 + n, 0x55));
         step(&mut cpu, &XRSTOR64).unwrap();
-        assert!(cpu.fpu.0[..3072] == before[..]);
+        assert!(cpu.processor.fpu.0[..3072] == before[..]);
     }
 }
 
@@ -185,8 +186,8 @@ fn components_in_their_initial_state_are_cleared() {
 #[test]
 fn the_32_bit_form_leaves_high_registers_out() {
     let mut cpu = full(0xe7);
-    cpu.regs.efer = 0;
-    cpu.regs.seg[seg::CS].attr = 0xc9b;
+    cpu.processor.regs.efer = 0;
+    cpu.processor.regs.seg[seg::CS].attr = 0xc9b;
     poke(&mut cpu, 0x4000, &[0x77; 2440]);
     poke(&mut cpu, 0x4200, &[0; 64]);
     step(&mut cpu, &XSAVE).unwrap();
@@ -212,12 +213,13 @@ fn xcr0_has_all_of_it_or_none() {
     let mut cpu = flat64();
     cpu.model = std::sync::Arc::new(crate::cpuid::Model::amd_on(&host, &spec));
     let mut set = |value: u64| {
-        (cpu.regs.gpr[RAX], cpu.regs.gpr[RCX], cpu.regs.gpr[RDX]) = (value, 0, 0);
+        (cpu.processor.regs.gpr[RAX], cpu.processor.regs.gpr[RCX], cpu.processor.regs.gpr[RDX]) =
+            (value, 0, 0);
         crate::system::xcr::xsetbv(&mut cpu, &Default::default()).is_ok()
     };
     assert_eq!([0xe7, 7, 0x27, 0x67, 0xe3, 0xc7].map(&mut set), [true, true, false, false, false, false]);
     let mut cpu = flat64();
-    (cpu.regs.gpr[RAX], cpu.regs.gpr[RDX]) = (0xe7, 0);
+    (cpu.processor.regs.gpr[RAX], cpu.processor.regs.gpr[RDX]) = (0xe7, 0);
     let here = cpu.model.xcr0() & 0xe0 != 0;
     assert_eq!(crate::system::xcr::xsetbv(&mut cpu, &Default::default()).is_ok(), here);
 }

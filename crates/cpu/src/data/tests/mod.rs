@@ -21,50 +21,50 @@ const MEMORY: u64 = 0x20_0000;
 fn flat32() -> Cpu {
     let spec = CpuSpec::lone(&[(0, MEMORY)]).unwrap();
     let mut cpu = Cpu::new(&spec).unwrap();
-    cpu.regs.cr0 = cr0::PE | cr0::NE;
-    cpu.regs.cr4 = cr4::OSFXSR | cr4::OSXSAVE;
-    cpu.regs.xcr0 = 7;
+    cpu.processor.regs.cr0 = cr0::PE | cr0::NE;
+    cpu.processor.regs.cr4 = cr4::OSFXSR | cr4::OSXSAVE;
+    cpu.processor.regs.xcr0 = 7;
     let data = Segment { base: 0, limit: u32::MAX, attr: 0xc93, selector: 0x10 };
-    cpu.regs.seg = [data; 6];
-    cpu.regs.seg[seg::CS] = Segment { attr: 0xc9b, selector: 8, ..data };
-    cpu.regs.rip = 0x1000;
-    cpu.regs.gpr[4] = 0x8000;
+    cpu.processor.regs.seg = [data; 6];
+    cpu.processor.regs.seg[seg::CS] = Segment { attr: 0xc9b, selector: 8, ..data };
+    cpu.processor.regs.rip = 0x1000;
+    cpu.processor.regs.gpr[4] = 0x8000;
     cpu
 }
 
 /// The same in 64-bit mode (with paging off, which the routines do not mind).
 fn flat64() -> Cpu {
     let mut cpu = flat32();
-    cpu.regs.efer = efer::LME | efer::LMA;
-    cpu.regs.seg[seg::CS].attr = 0xa9b;
+    cpu.processor.regs.efer = efer::LME | efer::LMA;
+    cpu.processor.regs.seg[seg::CS].attr = 0xa9b;
     cpu
 }
 
 /// Real mode with all segments at 0.
 fn real() -> Cpu {
     let mut cpu = flat32();
-    cpu.regs.cr0 = 0;
-    cpu.regs.seg = [Segment { base: 0, limit: 0xffff, attr: 0x93, selector: 0 }; 6];
-    cpu.regs.seg[seg::CS].attr = 0x9b;
+    cpu.processor.regs.cr0 = 0;
+    cpu.processor.regs.seg = [Segment { base: 0, limit: 0xffff, attr: 0x93, selector: 0 }; 6];
+    cpu.processor.regs.seg[seg::CS].attr = 0x9b;
     cpu
 }
 
 /// Does the instruction once.
 fn step(cpu: &mut Cpu, bytes: &[u8]) -> Result<Next, Fault> {
-    let bits = match (cpu.regs.code64(), cpu.regs.seg[seg::CS].big()) {
+    let bits = match (cpu.processor.regs.code64(), cpu.processor.regs.seg[seg::CS].big()) {
         (true, _) => 64,
         (_, true) => 32,
         _ => 16,
     };
-    let insn = Decoder::with_ip(bits, bytes, cpu.regs.rip, DecoderOptions::AMD).decode();
+    let insn = Decoder::with_ip(bits, bytes, cpu.processor.regs.rip, DecoderOptions::AMD).decode();
     let routine = super::routine(insn.code()).unwrap_or_else(|| panic!("no routine for {:?}", insn.code()));
     routine(cpu, &insn)
 }
 
 /// Repeats the instruction until it lets execution go on.
 fn finish(cpu: &mut Cpu, bytes: &[u8]) -> usize {
-    let rip = cpu.regs.rip;
-    (1..1000).find(|_| step(cpu, bytes) != Ok(Next::Jump) || cpu.regs.rip != rip).unwrap()
+    let rip = cpu.processor.regs.rip;
+    (1..1000).find(|_| step(cpu, bytes) != Ok(Next::Jump) || cpu.processor.regs.rip != rip).unwrap()
 }
 
 fn poke(cpu: &mut Cpu, address: u64, bytes: &[u8]) {

@@ -43,8 +43,8 @@ fn recorded(cpu: &mut Cpu, work: impl FnOnce(&mut Cpu)) -> Written {
 /// CPL 3 with a TSS at 5000h whose I/O map starts at its byte 68h.
 fn user(limit: u32) -> Cpu {
     let mut cpu = flat32();
-    cpu.regs.cpl = 3;
-    cpu.regs.tr = Segment { base: 0x5000, limit, attr: 0x8b, selector: 0x28 };
+    cpu.processor.regs.cpl = 3;
+    cpu.processor.regs.tr = Segment { base: 0x5000, limit, attr: 0x8b, selector: 0x28 };
     poke(&mut cpu, 0x5066, &0x68u16.to_le_bytes());
     cpu
 }
@@ -52,7 +52,7 @@ fn user(limit: u32) -> Cpu {
 #[test]
 fn out_writes_the_low_bytes_of_the_accumulator() {
     let mut cpu = flat32();
-    (cpu.regs.gpr[RAX], cpu.regs.gpr[RDX]) = (0x1234_5678, 0x3f8);
+    (cpu.processor.regs.gpr[RAX], cpu.processor.regs.gpr[RDX]) = (0x1234_5678, 0x3f8);
     let written = recorded(&mut cpu, |cpu| {
         step(cpu, &[0xee]).unwrap();
         step(cpu, &[0x66, 0xe7, 0x80]).unwrap();
@@ -63,22 +63,23 @@ fn out_writes_the_low_bytes_of_the_accumulator() {
 #[test]
 fn in_writes_the_register_by_its_width() {
     let mut cpu = flat64();
-    cpu.regs.gpr[RAX] = u64::MAX;
+    cpu.processor.regs.gpr[RAX] = u64::MAX;
     recorded(&mut cpu, |cpu| {
         step(cpu, &[0xec]).unwrap();
-        assert_eq!(cpu.regs.gpr[RAX], 0xffff_ffff_ffff_ff01);
+        assert_eq!(cpu.processor.regs.gpr[RAX], 0xffff_ffff_ffff_ff01);
         step(cpu, &[0xed]).unwrap();
-        assert_eq!(cpu.regs.gpr[RAX], 0x0202_0202);
+        assert_eq!(cpu.processor.regs.gpr[RAX], 0x0202_0202);
     });
 }
 
 #[test]
 fn rep_ins_and_outs_go_element_by_element() {
     let mut cpu = flat32();
-    (cpu.regs.gpr[RDX], cpu.regs.gpr[RDI], cpu.regs.gpr[RCX]) = (0x1f0, 0x3000, 3);
+    (cpu.processor.regs.gpr[RDX], cpu.processor.regs.gpr[RDI], cpu.processor.regs.gpr[RCX]) =
+        (0x1f0, 0x3000, 3);
     let written = recorded(&mut cpu, |cpu| {
         assert_eq!(step(cpu, &[0xf3, 0x66, 0x6d]), Ok(Next::Advance));
-        (cpu.regs.gpr[RSI], cpu.regs.gpr[RCX]) = (0x3000, 2);
+        (cpu.processor.regs.gpr[RSI], cpu.processor.regs.gpr[RCX]) = (0x3000, 2);
         step(cpu, &[0xf3, 0x6f]).unwrap();
     });
     assert_eq!(peek(&mut cpu, 0x3000, 7), [1, 1, 2, 2, 3, 3, 0]);
@@ -88,7 +89,7 @@ fn rep_ins_and_outs_go_element_by_element() {
 #[test]
 fn ins_to_memory_that_faults_does_not_read_the_port() {
     let mut cpu = flat32();
-    cpu.regs.seg[seg::ES].attr = 0xc91;
+    cpu.processor.regs.seg[seg::ES].attr = 0xc91;
     let bus = recorded(&mut cpu, |cpu| {
         assert_eq!(step(cpu, &[0x6c]), Err(Fault::gp(0)));
         assert_eq!(cpu.port_read(0, 1) & 0xff, 1, "the first read of the bus");
@@ -102,7 +103,7 @@ fn user_code_needs_every_bit_of_the_map_clear() {
     for (bits, allowed) in [(0u16, true), (1 << 9 | 1 << 4, true), (1 << 5, false), (1 << 8, false)] {
         let mut cpu = user(0x1000);
         poke(&mut cpu, 0x5068 + 0x3fd / 8, &bits.to_le_bytes());
-        cpu.regs.gpr[RDX] = 0x3fd;
+        cpu.processor.regs.gpr[RDX] = 0x3fd;
         let expected = if allowed { Ok(Next::Advance) } else { Err(Fault::gp(0)) };
         assert_eq!(step(&mut cpu, &[0xed]), expected, "{bits:#x}");
     }
@@ -111,18 +112,18 @@ fn user_code_needs_every_bit_of_the_map_clear() {
 #[test]
 fn a_map_that_ends_before_the_second_byte_forbids() {
     let mut cpu = user(0x68 + 0x10);
-    cpu.regs.gpr[RDX] = 0x10 * 8;
+    cpu.processor.regs.gpr[RDX] = 0x10 * 8;
     assert_eq!(step(&mut cpu, &[0xec]), Err(Fault::gp(0)));
-    cpu.regs.gpr[RDX] = 0x10 * 8 - 1;
+    cpu.processor.regs.gpr[RDX] = 0x10 * 8 - 1;
     assert_eq!(step(&mut cpu, &[0xec]), Ok(Next::Advance));
 }
 
 #[test]
 fn iopl_opens_all_ports_except_in_virtual_8086_mode() {
     let mut cpu = user(0x67);
-    cpu.regs.rflags |= IOPL;
+    cpu.processor.regs.rflags |= IOPL;
     assert_eq!(step(&mut cpu, &[0xec]), Ok(Next::Advance));
-    cpu.regs.rflags |= VM;
+    cpu.processor.regs.rflags |= VM;
     assert_eq!(step(&mut cpu, &[0xec]), Err(Fault::gp(0)));
 }
 
@@ -130,10 +131,11 @@ fn iopl_opens_all_ports_except_in_virtual_8086_mode() {
 fn the_hypervisor_hears_of_ports_in_its_map_before_memory_faults() {
     let mut cpu = flat32();
     let intercepts = InterceptSet::default().with(Intercept::Io);
-    cpu.world = World::Guest(Box::new(Control { intercepts, io_map: 0x9000, ..Control::default() }));
+    cpu.processor.world =
+        World::Guest(Box::new(Control { intercepts, io_map: 0x9000, ..Control::default() }));
     poke(&mut cpu, 0x9000 + 0x80 / 8, &[2]);
-    cpu.regs.seg[seg::ES].attr = 0xc91;
-    cpu.regs.gpr[RDX] = 0x81;
+    cpu.processor.regs.seg[seg::ES].attr = 0xc91;
+    cpu.processor.regs.gpr[RDX] = 0x81;
     let exit = IoExit {
         port: 0x81,
         size: 1,
@@ -145,6 +147,6 @@ fn the_hypervisor_hears_of_ports_in_its_map_before_memory_faults() {
         next_rip: 0x1001,
     };
     assert_eq!(step(&mut cpu, &[0x6c]), Err(Fault::Exit(Exit::Io(exit))));
-    cpu.regs.gpr[RDX] = 0x82;
+    cpu.processor.regs.gpr[RDX] = 0x82;
     assert_eq!(step(&mut cpu, &[0x6c]), Err(Fault::gp(0)));
 }

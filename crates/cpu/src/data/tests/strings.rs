@@ -8,11 +8,11 @@ const REP_MOVSB: [u8; 2] = [0xf3, 0xa4];
 const REP_MOVSQ: [u8; 3] = [0xf3, 0x48, 0xa5];
 
 fn set(cpu: &mut Cpu, rsi: u64, rdi: u64, rcx: u64) {
-    (cpu.regs.gpr[RSI], cpu.regs.gpr[RDI], cpu.regs.gpr[RCX]) = (rsi, rdi, rcx);
+    (cpu.processor.regs.gpr[RSI], cpu.processor.regs.gpr[RDI], cpu.processor.regs.gpr[RCX]) = (rsi, rdi, rcx);
 }
 
 fn get(cpu: &Cpu) -> (u64, u64, u64) {
-    (cpu.regs.gpr[RSI], cpu.regs.gpr[RDI], cpu.regs.gpr[RCX])
+    (cpu.processor.regs.gpr[RSI], cpu.processor.regs.gpr[RDI], cpu.processor.regs.gpr[RCX])
 }
 
 fn pattern(size: usize) -> Vec<u8> {
@@ -38,7 +38,7 @@ fn rep_movs_is_an_element_by_element_copy_however_it_overlaps() {
                 let mut expected = pattern(0x10000);
                 poke(&mut cpu, 0x10_0000, &expected);
                 let (from, count) = (0x8123, 1000);
-                cpu.regs.rflags = 2 | if down { DF } else { 0 };
+                cpu.processor.regs.rflags = 2 | if down { DF } else { 0 };
                 set(&mut cpu, 0x10_0000 + from as u64, (0x10_0000 + from + distance) as u64, count as u64);
                 finish(&mut cpu, bytes);
                 reference(&mut expected, from, from + distance, count, size, down);
@@ -46,7 +46,7 @@ fn rep_movs_is_an_element_by_element_copy_however_it_overlaps() {
                     peek(&mut cpu, 0x10_0000, 0x10000) == expected,
                     "size {size}, {distance}, down {down}"
                 );
-                assert_eq!(cpu.regs.gpr[RCX], 0);
+                assert_eq!(cpu.processor.regs.gpr[RCX], 0);
             }
         }
     }
@@ -57,14 +57,14 @@ fn a_long_rep_movs_lets_interrupts_in() {
     let mut cpu = flat64();
     set(&mut cpu, 0, 0x10_0000, 0x40000 / 8);
     assert_eq!(step(&mut cpu, &REP_MOVSQ), Ok(Next::Jump));
-    assert_eq!((cpu.regs.rip, get(&cpu)), (0x1000, (0x10000, 0x11_0000, 0x30000 / 8)));
+    assert_eq!((cpu.processor.regs.rip, get(&cpu)), (0x1000, (0x10000, 0x11_0000, 0x30000 / 8)));
     assert_eq!(finish(&mut cpu, &REP_MOVSQ), 3);
 }
 
 #[test]
 fn the_trap_flag_stops_after_every_element() {
     let mut cpu = flat64();
-    cpu.regs.rflags |= TF;
+    cpu.processor.regs.rflags |= TF;
     set(&mut cpu, 0x2000, 0x3000, 2);
     assert_eq!(step(&mut cpu, &REP_MOVSB), Ok(Next::Jump));
     assert_eq!(get(&cpu), (0x2001, 0x3001, 1));
@@ -74,8 +74,8 @@ fn the_trap_flag_stops_after_every_element() {
 #[test]
 fn a_count_of_zero_touches_nothing() {
     let mut cpu = flat32();
-    cpu.regs.seg[seg::ES].limit = 0;
-    cpu.regs.seg[seg::ES].attr = 0x493;
+    cpu.processor.regs.seg[seg::ES].limit = 0;
+    cpu.processor.regs.seg[seg::ES].attr = 0x493;
     set(&mut cpu, 0x2000, 0x3000, 0);
     assert_eq!(step(&mut cpu, &REP_MOVSB), Ok(Next::Advance));
 }
@@ -83,8 +83,8 @@ fn a_count_of_zero_touches_nothing() {
 #[test]
 fn a_fault_leaves_the_registers_at_the_faulting_element() {
     let mut cpu = flat32();
-    cpu.regs.seg[seg::ES].limit = 0x3009;
-    cpu.regs.seg[seg::ES].attr = 0x493;
+    cpu.processor.regs.seg[seg::ES].limit = 0x3009;
+    cpu.processor.regs.seg[seg::ES].attr = 0x493;
     set(&mut cpu, 0x2000, 0x3000, 16);
     poke(&mut cpu, 0x2000, &pattern(16));
     assert_eq!(step(&mut cpu, &REP_MOVSB), Err(Fault::gp(0)));
@@ -121,7 +121,7 @@ fn thirty_two_bit_addresses_in_64_bit_mode_clear_the_upper_halves() {
 #[test]
 fn a_segment_override_moves_the_source_only() {
     let mut cpu = flat64();
-    cpu.regs.seg[seg::FS].base = 0x5000;
+    cpu.processor.regs.seg[seg::FS].base = 0x5000;
     poke(&mut cpu, 0x5010, &[0x77]);
     set(&mut cpu, 0x10, 0x20, 0);
     step(&mut cpu, &[0x64, 0xa4]).unwrap();
@@ -132,8 +132,8 @@ fn a_segment_override_moves_the_source_only() {
 fn rep_stos_fills_across_pages_in_both_directions() {
     for (down, first) in [(false, 0x3ff2u64), (true, 0x3ff2 + 4 * 2999)] {
         let mut cpu = flat32();
-        cpu.regs.rflags = 2 | if down { DF } else { 0 };
-        cpu.regs.gpr[RAX] = 0x4433_2211;
+        cpu.processor.regs.rflags = 2 | if down { DF } else { 0 };
+        cpu.processor.regs.gpr[RAX] = 0x4433_2211;
         set(&mut cpu, 0, first, 3000);
         finish(&mut cpu, &[0xf3, 0xab]);
         assert_eq!(peek(&mut cpu, 0x3ff2, 12000), [0x11, 0x22, 0x33, 0x44].repeat(3000));
@@ -145,10 +145,10 @@ fn rep_stos_fills_across_pages_in_both_directions() {
 fn lods_loads_and_keeps_the_rest_of_the_accumulator() {
     let mut cpu = flat64();
     poke(&mut cpu, 0x2000, &[0xaa, 0xbb]);
-    cpu.regs.gpr[RAX] = 0x1111_1111_1111_1111;
+    cpu.processor.regs.gpr[RAX] = 0x1111_1111_1111_1111;
     set(&mut cpu, 0x2000, 0, 0);
     step(&mut cpu, &[0x66, 0xad]).unwrap();
-    assert_eq!((cpu.regs.gpr[RAX], cpu.regs.gpr[RSI]), (0x1111_1111_1111_bbaa, 0x2002));
+    assert_eq!((cpu.processor.regs.gpr[RAX], cpu.processor.regs.gpr[RSI]), (0x1111_1111_1111_bbaa, 0x2002));
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn repe_cmps_stops_after_the_first_difference() {
     set(&mut cpu, 0x4001, 0x8003, 9000);
     finish(&mut cpu, &[0xf3, 0xa6]);
     assert_eq!(get(&cpu), (0x4001 + 7778, 0x8003 + 7778, 9000 - 7778));
-    assert_eq!(cpu.regs.rflags & ZF, 0);
+    assert_eq!(cpu.processor.regs.rflags & ZF, 0);
 }
 
 #[test]
@@ -169,19 +169,19 @@ fn repe_cmps_of_equal_strings_ends_with_zf() {
     let mut cpu = flat64();
     set(&mut cpu, 0x4000, 0x8000, 9000);
     finish(&mut cpu, &[0xf3, 0xa6]);
-    assert_eq!((get(&cpu).2, cpu.regs.rflags & ZF), (0, ZF));
+    assert_eq!((get(&cpu).2, cpu.processor.regs.rflags & ZF), (0, ZF));
 }
 
 #[test]
 fn repne_scas_finds_a_byte_going_down() {
     let mut cpu = flat32();
     poke(&mut cpu, 0x3456, &[0x99]);
-    cpu.regs.rflags = 2 | DF;
-    cpu.regs.gpr[RAX] = 0x99;
+    cpu.processor.regs.rflags = 2 | DF;
+    cpu.processor.regs.gpr[RAX] = 0x99;
     set(&mut cpu, 0, 0x5678, u64::from(u32::MAX));
     finish(&mut cpu, &[0xf2, 0xae]);
-    assert_eq!(cpu.regs.gpr[RDI], 0x3455);
-    assert_eq!(cpu.regs.rflags & ZF, ZF);
+    assert_eq!(cpu.processor.regs.gpr[RDI], 0x3455);
+    assert_eq!(cpu.processor.regs.rflags & ZF, ZF);
 }
 
 #[test]
@@ -206,11 +206,11 @@ fn compare_flags_are_those_of_cmp() {
 #[test]
 fn a_comparison_that_faults_leaves_the_flags_of_before() {
     let mut cpu = flat32();
-    cpu.regs.seg[seg::ES].limit = 0x3009;
-    cpu.regs.seg[seg::ES].attr = 0x493;
+    cpu.processor.regs.seg[seg::ES].limit = 0x3009;
+    cpu.processor.regs.seg[seg::ES].attr = 0x493;
     set(&mut cpu, 0x2000, 0x3000, 16);
     assert_eq!(step(&mut cpu, &[0xf3, 0xa6]), Err(Fault::gp(0)));
-    assert_eq!((get(&cpu), cpu.regs.rflags & ZF), ((0x200a, 0x300a, 6), 0));
+    assert_eq!((get(&cpu), cpu.processor.regs.rflags & ZF), ((0x200a, 0x300a, 6), 0));
 }
 
 #[test]
@@ -221,13 +221,13 @@ fn rep_stos_stores_every_size_and_value() {
         for value in [0x1122_3344_5566_7788u64, 0, 0x7777_7777_7777_7777] {
             for count in [1, 2, 7, 1000] {
                 let mut cpu = flat64();
-                cpu.regs.gpr[RAX] = value;
+                cpu.processor.regs.gpr[RAX] = value;
                 set(&mut cpu, 0, 0x10_0ffb, count as u64);
                 finish(&mut cpu, bytes);
                 let expected = value.to_le_bytes()[..size].repeat(count);
                 assert_eq!(peek(&mut cpu, 0x10_0ffb, size * count), expected, "{size} {value:x} {count}");
                 assert_eq!(quad(&mut cpu, 0x10_0ffb + (size * count) as u64), 0);
-                assert_eq!(cpu.regs.gpr[RDI], 0x10_0ffb + (size * count) as u64);
+                assert_eq!(cpu.processor.regs.gpr[RDI], 0x10_0ffb + (size * count) as u64);
             }
         }
     }

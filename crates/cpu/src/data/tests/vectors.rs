@@ -25,7 +25,7 @@ fn dwords(values: [u32; 8]) -> [u8; 32] {
 #[test]
 fn a_gather_loads_the_chosen_elements_and_clears_the_mask() {
     let mut cpu = flat64();
-    cpu.regs.gpr[RBX] = 0x3010;
+    cpu.processor.regs.gpr[RBX] = 0x3010;
     for n in 0..16u64 {
         poke(&mut cpu, 0x3000 + 4 * n, &(0x100 + n as u32).to_le_bytes());
     }
@@ -44,7 +44,7 @@ fn a_gather_loads_the_chosen_elements_and_clears_the_mask() {
 #[test]
 fn a_gather_of_two_elements_clears_the_rest() {
     let mut cpu = flat64();
-    cpu.regs.gpr[RBX] = 0x3000;
+    cpu.processor.regs.gpr[RBX] = 0x3000;
     poke(&mut cpu, 0x3000, &[1, 0, 0, 0, 2, 0, 0, 0]);
     vector::write(&mut cpu, Register::XMM1, &[0xee; 32]);
     vector::write(&mut cpu, Register::XMM2, &dwords([1, 0, 0, 0, 9, 9, 9, 9]));
@@ -58,7 +58,7 @@ fn a_gather_of_two_elements_clears_the_rest() {
 fn a_gather_that_faults_keeps_what_is_done_and_can_go_on() {
     let mut cpu = flat64();
     // Index 1 lies in the canonical hole.
-    cpu.regs.gpr[RBX] = 0x7fff_ffff_fffc;
+    cpu.processor.regs.gpr[RBX] = 0x7fff_ffff_fffc;
     vector::write(&mut cpu, Register::XMM2, &dwords([0, 1, 0, 0, 0, 0, 0, 0]));
     vector::write(&mut cpu, Register::XMM3, &dwords([u32::MAX; 8]));
     assert_eq!(step(&mut cpu, &VPGATHERDD), Err(Fault::gp(0)));
@@ -69,7 +69,7 @@ fn a_gather_that_faults_keeps_what_is_done_and_can_go_on() {
 #[test]
 fn a_gather_that_faults_leaves_the_destination_between_its_elements_and_the_vector_length() {
     let mut cpu = flat64();
-    cpu.regs.gpr[RBX] = 0x7fff_ffff_fffc;
+    cpu.processor.regs.gpr[RBX] = 0x7fff_ffff_fffc;
     vector::write(&mut cpu, Register::XMM1, &[0x11; 32]);
     vector::write(&mut cpu, Register::XMM2, &dwords([0, 0, 1, 0, 0, 0, 0, 0]));
     vector::write(&mut cpu, Register::XMM3, &[0xff; 32]);
@@ -89,16 +89,16 @@ fn a_gather_with_equal_registers_is_undefined() {
 #[test]
 fn avx_without_osxsave_is_undefined_and_with_ts_not_available() {
     let mut cpu = flat64();
-    cpu.regs.cr0 |= cr0::TS;
+    cpu.processor.regs.cr0 |= cr0::TS;
     assert_eq!(step(&mut cpu, &VPGATHERDD), Err(Exception::nm().into()));
-    cpu.regs.cr4 = 0;
+    cpu.processor.regs.cr4 = 0;
     assert_eq!(step(&mut cpu, &VPGATHERDD), Err(Fault::ud()));
 }
 
 #[test]
 fn a_masked_load_does_not_touch_what_is_not_chosen() {
     let mut cpu = flat64();
-    cpu.regs.gpr[RAX] = 0x7fff_ffff_fff0;
+    cpu.processor.regs.gpr[RAX] = 0x7fff_ffff_fff0;
     vector::write(&mut cpu, Register::XMM1, &[0xee; 32]);
     vector::write(&mut cpu, Register::XMM2, &dwords([0, 0, 0, 0, 0, 0, 0, 0]));
     // VPMASKMOVD ymm1, ymm2, [rax]: the upper half is not canonical.
@@ -109,7 +109,7 @@ fn a_masked_load_does_not_touch_what_is_not_chosen() {
 #[test]
 fn a_masked_store_writes_the_chosen_elements_or_nothing() {
     let mut cpu = flat64();
-    cpu.regs.gpr[RAX] = 0x3000;
+    cpu.processor.regs.gpr[RAX] = 0x3000;
     vector::write(&mut cpu, Register::XMM1, &dwords([1, 2, 3, 4, 5, 6, 7, 8]));
     vector::write(&mut cpu, Register::XMM2, &dwords([u32::MAX, 0, 0, 0, 0, 0, 0, 1 << 31]));
     // VPMASKMOVD [rax], ymm2, ymm1.
@@ -120,7 +120,7 @@ fn a_masked_store_writes_the_chosen_elements_or_nothing() {
 #[test]
 fn maskmovdqu_writes_bytes_at_rdi() {
     let mut cpu = flat64();
-    cpu.regs.gpr[RDI] = 0x3000;
+    cpu.processor.regs.gpr[RDI] = 0x3000;
     vector::write(&mut cpu, Register::XMM1, &[0x55; 32]);
     let mut mask = [0; 32];
     (mask[0], mask[15], mask[16]) = (0x80, 0xff, 0xff);
@@ -143,7 +143,8 @@ const FXRSTOR_RBX: [u8; 3] = [0x0f, 0xae, 0x0b];
 /// RFBM in EDX:EAX, the area at 4000h.
 fn xsave_cpu(requested: u64) -> Cpu {
     let mut cpu = flat64();
-    (cpu.regs.gpr[RAX], cpu.regs.gpr[RDX], cpu.regs.gpr[RBX]) = (requested, 0, 0x4000);
+    (cpu.processor.regs.gpr[RAX], cpu.processor.regs.gpr[RDX], cpu.processor.regs.gpr[RBX]) =
+        (requested, 0, 0x4000);
     cpu
 }
 
@@ -175,16 +176,16 @@ fn xrstor_brings_back_what_xsave_and_xsavec_saved() {
     for bytes in [XSAVE64_RBX, XSAVEC64_RBX, XSAVEOPT64_RBX] {
         let mut cpu = xsave_cpu(7);
         vector::write(&mut cpu, Register::XMM5, &[0x42; 32]);
-        cpu.fpu.0[..10].copy_from_slice(&[0x7f, 2, 0, 0x38, 0x80, 0, 0, 0, 0, 0]);
-        cpu.fpu.0[24..28].copy_from_slice(&0x9fc0u32.to_le_bytes());
-        let saved = cpu.fpu.0;
+        cpu.processor.fpu.0[..10].copy_from_slice(&[0x7f, 2, 0, 0x38, 0x80, 0, 0, 0, 0, 0]);
+        cpu.processor.fpu.0[24..28].copy_from_slice(&0x9fc0u32.to_le_bytes());
+        let saved = cpu.processor.fpu.0;
         step(&mut cpu, &bytes).unwrap();
-        cpu.fpu.0[..416].fill(0xdd);
-        cpu.fpu.0[28..32].fill(0);
-        cpu.fpu.0[576..832].fill(0xdd);
+        cpu.processor.fpu.0[..416].fill(0xdd);
+        cpu.processor.fpu.0[28..32].fill(0);
+        cpu.processor.fpu.0[576..832].fill(0xdd);
         step(&mut cpu, &XRSTOR64_RBX).unwrap();
         cpu.fpu_normalise();
-        let differs = (0..832).find(|&at| cpu.fpu.0[at] != saved[at]);
+        let differs = (0..832).find(|&at| cpu.processor.fpu.0[at] != saved[at]);
         assert_eq!(differs, None, "{bytes:x?}");
     }
 }
@@ -222,20 +223,20 @@ fn xrstor_refuses_what_the_manual_forbids() {
 #[test]
 fn the_xsave_area_must_be_aligned() {
     let mut cpu = xsave_cpu(7);
-    cpu.regs.gpr[RBX] = 0x4020;
+    cpu.processor.regs.gpr[RBX] = 0x4020;
     assert_eq!(step(&mut cpu, &XSAVE64_RBX), Err(Fault::gp(0)));
-    cpu.regs.cr4 &= !cr4::OSXSAVE;
+    cpu.processor.regs.cr4 &= !cr4::OSXSAVE;
     assert_eq!(step(&mut cpu, &XSAVE64), Err(Fault::ud()));
 }
 
 #[test]
 fn the_32_bit_form_cuts_pointers_and_registers() {
     let mut cpu = flat32();
-    (cpu.regs.gpr[RBX], cpu.regs.gpr[RAX]) = (0x4000, 7);
+    (cpu.processor.regs.gpr[RBX], cpu.processor.regs.gpr[RAX]) = (0x4000, 7);
     vector::write(&mut cpu, Register::XMM7, &[7; 32]);
     vector::write(&mut cpu, Register::XMM8, &[8; 32]);
     // A pending exception, for without one there are no pointers.
-    cpu.fpu.0[2] = 0x84;
+    cpu.processor.fpu.0[2] = 0x84;
     let (instruction, data) = (u64::MAX, u64::MAX);
     cpu.set_x87_pointers(Pointers { instruction, data, code: 8, segment: 0x10, opcode: 0x7ff });
     step(&mut cpu, &[0x0f, 0xae, 0x03]).unwrap();
@@ -266,7 +267,7 @@ fn fxsave_tells_the_mask_of_mxcsr() {
 #[test]
 fn clflush_checks_the_address_but_a_prefetch_does_not() {
     let mut cpu = flat64();
-    cpu.regs.gpr[RBX] = 1 << 63;
+    cpu.processor.regs.gpr[RBX] = 1 << 63;
     assert_eq!(step(&mut cpu, &[0x0f, 0xae, 0x3b]), Err(Fault::gp(0)));
     assert_eq!(step(&mut cpu, &[0x0f, 0x18, 0x0b]), Ok(Next::Advance));
 }

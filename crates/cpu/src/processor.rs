@@ -1,0 +1,120 @@
+//! The architectural state of one processor, as plain data: it can be copied and compared, knows no bus, no clock and no
+//! memory, and nothing in it points into a running machine. What runs it is [`crate::Cpu`].
+
+use ireko_nested::{Control, Event};
+use ireko_x86::Registers;
+
+/// Whether this processor runs its own code or a guest's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum World {
+    Host,
+    Guest(Box<Control>),
+}
+
+/// Aligned as XSAVE wants it.
+#[derive(Clone, PartialEq, Eq)]
+#[repr(C, align(64))]
+pub struct XsaveArea(pub [u8; 4096]);
+
+/// A processor between two instructions. While translated code runs, some of it is in the host's registers and in the bank
+/// (`translate::Hot`); it is whole whenever Rust runs, but for the vector and x87 state, which [`crate::Cpu::fpu_normalise`]
+/// brings home.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Processor {
+    pub regs: Registers,
+    /// x87, SSE and AVX state while Rust code runs, in standard XSAVE form. A component whose XSTATE_BV bit is clear is
+    /// in its initial state, whatever its bytes are: [`crate::Cpu::fpu_normalise`] first.
+    pub fpu: Box<XsaveArea>,
+    /// MXCSR.MM, where it is not in `fpu`: the host lacks it.
+    pub(crate) mm: Option<bool>,
+    pub(crate) x87_selectors: crate::data::x87::Selectors,
+    /// FERR# is on.
+    pub(crate) ferr: bool,
+    /// In system-management mode.
+    pub(crate) smm: Option<Box<crate::smm::Outside>>,
+    /// Interrupts wait until after the next instruction (STI, MOV SS).
+    pub shadow: bool,
+    /// NMIs wait for IRET.
+    pub nmi_blocked: bool,
+    /// Global interrupt flag (AMD-V).
+    pub gif: bool,
+    /// HLT was executed; cleared by the run loop when something wakes the processor.
+    pub halted: bool,
+    /// It was MWAIT, which ends for this, too.
+    pub(crate) wait: Option<crate::system::monitor::Wait>,
+    /// What MONITOR has armed.
+    pub(crate) monitored: Option<crate::system::monitor::Line>,
+    /// The event whose delivery an exit cut short (EXITINTINFO); the run loop takes it at every exit.
+    pub in_flight: Option<Event>,
+    pub world: World,
+    pub svm: ireko_nested::svm::State,
+    pub msrs: crate::msr::Msrs,
+    /// Data and port breakpoints that the current instruction has met, as bits of DR6.
+    pub(crate) touched: u64,
+    /// Those of a load of SS, which trap after the next instruction.
+    pub(crate) held_traps: u64,
+}
+
+impl Processor {
+    /// After RESET, with x87 and vector state all zeros.
+    pub fn new(caps: ireko_nested::svm::Caps) -> Self {
+        Self {
+            regs: Registers::reset(),
+            fpu: Box::new(XsaveArea([0; 4096])),
+            mm: None,
+            x87_selectors: Default::default(),
+            ferr: false,
+            smm: None,
+            shadow: false,
+            nmi_blocked: false,
+            gif: true,
+            halted: false,
+            wait: None,
+            monitored: None,
+            in_flight: None,
+            world: World::Host,
+            svm: ireko_nested::svm::State::new(caps),
+            msrs: Default::default(),
+            touched: 0,
+            held_traps: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::cpu::{Cpu, CpuSpec};
+
+    fn fresh() -> Cpu {
+        Cpu::new(&CpuSpec::lone(&[(0, 0x1_0000)]).unwrap()).unwrap()
+    }
+
+    /// Real-mode code that counts, stores and computes with x87 and SSE; runs so many instructions.
+    fn run(cpu: &mut Cpu, instructions: usize) {
+        // inc ax; push ax; fld1; add bx, ax; nop
+        let code = [0x40, 0x50, 0xd9, 0xe8, 0x01, 0xc3, 0x90];
+        cpu.write_physical(0x1000, &code);
+        for _ in 0..instructions {
+            cpu.run_alone(0).unwrap();
+        }
+        cpu.fpu_normalise();
+    }
+
+    fn begun(instructions: usize) -> Cpu {
+        let mut cpu = fresh();
+        cpu.processor.regs.seg[ireko_x86::regs::seg::CS].base = 0;
+        (cpu.processor.regs.rip, cpu.processor.regs.gpr[4]) = (0x1000, 0x8000);
+        run(&mut cpu, instructions);
+        cpu
+    }
+
+    /// Put into another processor with the same memory, it goes on as the one that it was taken from.
+    #[test]
+    fn what_a_processor_is_goes_on_in_another() {
+        let (whole, half) = (begun(4), begun(2));
+        let mut other = fresh();
+        other.processor = half.processor.clone();
+        run(&mut other, 2);
+        assert!(other.processor == whole.processor && half.processor != whole.processor);
+    }
+}
