@@ -24,6 +24,8 @@ pub mod xcr;
 #[cfg(test)]
 pub(crate) mod bench;
 #[cfg(test)]
+mod intercept_tests;
+#[cfg(test)]
 mod task_tests;
 #[cfg(test)]
 mod tests;

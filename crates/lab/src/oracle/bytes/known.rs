@@ -229,12 +229,12 @@ const INTEL: [Row; 15] = [
             && m.at_soft_end(|i| i.mnemonic() == Mnemonic::Ud0)
     }),
     (
-        "of an instruction that has too many bytes those behind its fifteenth are fetched, too, on Intel's",
+        "of an instruction that has too many bytes, or all that it may have, those behind its fifteenth are fetched, too, on Intel's",
         |m| {
             let long = |i: &Instruction| i.is_invalid() && CODE_END - i.ip() <= 18;
             m.native.end.vector == 14
                 && m.native.end.cr2 == CODE_END
-                && m.soft_vector() == Some(13)
+                && matches!(m.soft_vector(), Some(6 | 13))
                 && m.at_soft_end(long)
         },
     ),

@@ -1,0 +1,87 @@
+//! What a hypervisor hears of instructions of its guest's, on the bench.
+
+use super::bench::*;
+use crate::{Fault, Next};
+use ireko_nested::{Exit, Intercept};
+use ireko_x86::regs::gpr;
+
+fn gp(error: u32) -> Result<Next, Fault> {
+    Err(Fault::gp(error))
+}
+
+#[test]
+fn privilege_comes_before_the_hlt_intercept() {
+    let mut cpu = long();
+    guest(&mut cpu, &[Intercept::Hlt]);
+    assert_eq!(run(&mut cpu, &[0xf4]), Err(Fault::Exit(Exit::Plain(Intercept::Hlt))));
+    set_level(&mut cpu, 3);
+    assert_eq!(run(&mut cpu, &[0xf4]), gp(0));
+}
+
+#[test]
+fn invpcid_refuses_a_reserved_type() {
+    let mut cpu = long();
+    let invpcid = [0x66, 0x0f, 0x38, 0x82, 0x04, 0x25, 0, 0x60, 0, 0];
+    cpu.processor.regs.gpr[gpr::RAX] = 2;
+    run(&mut cpu, &invpcid).unwrap();
+    cpu.processor.regs.gpr[gpr::RAX] = 4;
+    assert_eq!(run(&mut cpu, &invpcid), gp(0));
+}
+
+#[test]
+fn invlpg_in_a_guest_tells_its_address() {
+    let mut cpu = long();
+    guest(&mut cpu, &[Intercept::Invlpg]);
+    let result = run(&mut cpu, &[0x0f, 0x01, 0x3c, 0x25, 0, 0x60, 0, 0]);
+    assert_eq!(result, Err(Fault::Exit(Exit::Invlpg { address: 0x6000 })));
+}
+
+/// APM vol. 2, 15.12.2: INT1 has an intercept of its own.
+#[test]
+fn int1_is_not_subject_to_the_intercept_of_debug_exceptions() {
+    let mut cpu = long();
+    guest(&mut cpu, &[]);
+    if let crate::cpu::World::Guest(control) = &mut cpu.processor.world {
+        control.exceptions = u32::MAX;
+    }
+    assert_eq!(run(&mut cpu, &[0xf1]), Ok(Next::Jump));
+}
+
+/// APM vol. 2, 15.9: LMSW exits whatever it changes.
+#[test]
+fn lmsw_exits_under_the_selective_intercept() {
+    let mut cpu = long();
+    guest(&mut cpu, &[Intercept::Cr0SelWrite]);
+    cpu.processor.regs.gpr[gpr::RAX] = cpu.processor.regs.cr0;
+    let exit = Exit::Cr { number: 0, write: true, gpr: None };
+    assert_eq!(run(&mut cpu, &[0x0f, 0x01, 0xf0]), Err(Fault::Exit(exit)));
+}
+
+/// APM vol. 2, 15.8.5: the descriptor's linear address and the type.
+#[test]
+fn invpcid_tells_its_hypervisor_what_it_is_about() {
+    let mut cpu = long();
+    guest(&mut cpu, &[Intercept::Invpcid]);
+    (cpu.processor.regs.gpr[gpr::RAX], cpu.processor.regs.gpr[gpr::RBX]) = (2, 0x6000);
+    let exit = Exit::Invpcid { address: 0x6000, kind: 2 };
+    assert_eq!(run(&mut cpu, &[0x66, 0x0f, 0x38, 0x82, 0x03]), Err(Fault::Exit(exit)));
+}
+
+#[test]
+fn an_intercept_of_dr4_is_told_of_dr4() {
+    let mut cpu = long();
+    guest(&mut cpu, &[]);
+    if let crate::cpu::World::Guest(control) = &mut cpu.processor.world {
+        control.dr_read = 1 << 4;
+    }
+    let exit = Exit::Dr { number: 4, write: false, gpr: 0 };
+    assert_eq!(run(&mut cpu, &[0x0f, 0x21, 0xe0]), Err(Fault::Exit(exit)));
+}
+
+#[test]
+fn rsm_outside_of_management_mode_asks_the_hypervisor_first() {
+    let mut cpu = long();
+    assert_eq!(run(&mut cpu, &[0x0f, 0xaa]), Err(Fault::ud()));
+    guest(&mut cpu, &[Intercept::Rsm]);
+    assert_eq!(run(&mut cpu, &[0x0f, 0xaa]), Err(Fault::Exit(Exit::Plain(Intercept::Rsm))));
+}
