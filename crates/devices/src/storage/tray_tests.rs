@@ -1,4 +1,4 @@
-//! Media that change, as an initiator hears of them (SPC-4, 5.14; MMC-6, 6.6 and 6.14).
+//! Media that change, as an initiator hears of them (SPC-4, 5.14; MMC-6, 6.6 and 6.14), and what fails behind a unit.
 
 use super::scsi::{Action, Kind, Sense};
 use super::tests::Ram;
@@ -65,6 +65,43 @@ fn cd(blocks: usize) -> Ram {
 
 fn drive() -> Unit {
     Unit::new(Kind::Cd, cd(8).drive())
+}
+
+/// A disk whose host can do nothing.
+struct Dead;
+
+impl ireko_vmcore::Disk for Dead {
+    fn size(&self) -> u64 {
+        1 << 20
+    }
+    fn read_only(&self) -> bool {
+        false
+    }
+    fn read_at(&mut self, _: u64, _: &mut [u8]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Other.into())
+    }
+    fn write_at(&mut self, _: u64, _: &[u8]) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::StorageFull.into())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Err(std::io::ErrorKind::Other.into())
+    }
+}
+
+#[test]
+fn what_the_host_cannot_write_is_a_write_error_and_what_it_cannot_read_a_read_error() {
+    let mut unit = Unit::new(Kind::Disk, super::Drive::new(Box::new(Dead), "x"));
+    let mut outcome = |cdb: &[u8]| {
+        let action = unit.say(cdb);
+        let mut outcome = Ok(());
+        crate::service::Desk::default().work(|_, permit| {
+            outcome = unit.carry_out(action, permit, &mut std::io::sink(), &mut std::io::repeat(1));
+        });
+        outcome
+    };
+    assert_eq!(outcome(&[0x28, 0, 0, 0, 0, 0, 0, 0, 1]), Err(Sense::UNRECOVERED_READ));
+    assert_eq!(outcome(&[0x2a, 0, 0, 0, 0, 0, 0, 0, 1]), Err(Sense::WRITE_ERROR));
+    assert_eq!(outcome(&[0x35]), Err(Sense::WRITE_ERROR));
 }
 
 #[test]

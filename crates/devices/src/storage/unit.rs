@@ -44,6 +44,7 @@ impl Unit {
         to: &mut impl Write,
         from: &mut impl Read,
     ) -> Result<(), Sense> {
+        let writes = matches!(action, Action::Write { .. } | Action::WriteSame { .. } | Action::Flush);
         let done = match action {
             Action::Done => Ok(()),
             Action::Check(sense) => return Err(sense),
@@ -58,7 +59,16 @@ impl Unit {
             Action::Ignore { len } => take(from, len).map(drop),
             Action::Flush => self.drive.flush(),
         };
-        done.map_err(|failure| self.failed(&failure))
+        done.map_err(|failure| self.failed_at(&failure, writes))
+    }
+
+    /// What the host cannot write is another error than what it cannot read.
+    fn failed_at(&mut self, failure: &Failure, writing: bool) -> Sense {
+        if !(writing && matches!(failure, Failure::Host(_))) {
+            return self.failed(failure);
+        }
+        self.target.failed(Sense::WRITE_ERROR);
+        Sense::WRITE_ERROR
     }
 
     /// The sense data of a failure, kept for who asks.
@@ -109,7 +119,7 @@ impl Unit {
         let ranges = ranges.inspect_err(|sense| self.target.failed(*sense))?;
         for (start, len) in ranges {
             let zeroed = self.drive.zero(Zeroing::Discard, start, len, permit);
-            zeroed.map_err(|failure| self.failed(&failure))?;
+            zeroed.map_err(|failure| self.failed_at(&failure, true))?;
         }
         Ok(())
     }
