@@ -159,7 +159,8 @@ fn spec(args: &RunArgs) -> Result<Spec> {
 
 /// The oldest kernels are started by a BIOS.
 fn with_firmware_it_needs(mut spec: Spec) -> Result<Spec> {
-    if spec.firmware.is_none() && spec.needs_bios()? {
+    let needed = spec.kernel.as_ref().map(Source::needs_bios).transpose()?;
+    if spec.firmware.is_none() && needed == Some(true) {
         spec.firmware = Some(image::firmware::bios(&Progress::new())?);
     }
     Ok(spec)

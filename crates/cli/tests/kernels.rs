@@ -118,6 +118,36 @@ fn ipxe_starts_in_real_mode_and_runs_the_script_that_is_its_initrd() {
 }
 
 #[test]
+fn a_managed_machine_of_generation_1_starts_a_kernel_of_real_mode() {
+    let home = scratch("managed");
+    let files = packages("ipxe", Architecture::Amd64, &["ipxe"]);
+    let script = write(&home, "script", b"#!ipxe\necho hello from the script\nshell\n");
+    let kernel = string(&files.join("boot/ipxe.lkrn"));
+    let create = |name, generation| {
+        // With less, iPXE overwrites its initrd.
+        let fixed = ["--memory", "128M", "--engine", "soft", "--kernel", &kernel, "--initrd", &script];
+        assert!(
+            home.run(&[&["vm", "create", name, "--generation", generation][..], &fixed].concat())
+                .status
+                .success()
+        );
+        home.run(&["vm", "start", name])
+    };
+    let refused = create("second", "2");
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("starts in real mode with a BIOS"),
+        "{refused:?}"
+    );
+    assert!(create("first", "1").status.success());
+    let screen = || String::from_utf8_lossy(&home.run(&["vm", "screenshot", "first"]).stdout).into_owned();
+    let seen = (0..600).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        screen().contains("hello from the script")
+    });
+    assert!(seen, "{}", screen());
+}
+
+#[test]
 fn memdisk_boots_the_floppy_that_is_its_initrd() {
     const FLOPPY: usize = 1440 << 10;
     let home = scratch("memdisk");

@@ -53,6 +53,20 @@ impl Source {
         }
     }
 
+    /// Whether it is a kernel that only a BIOS can start. Looks at its first bytes only.
+    pub fn needs_bios(&self) -> Result<bool, MachineError> {
+        const HEAD: u64 = 64 << 10;
+        let failed = |error| unreadable("kernel", &self.name(), error);
+        let head = match self {
+            Self::Bytes { data, .. } => data.iter().copied().take(HEAD as usize).collect(),
+            Self::Open { file, .. } => read_at_most(file, HEAD).map_err(failed)?,
+            Self::File(path) => {
+                File::open(path).and_then(|file| read_at_most(&file, HEAD)).map_err(failed)?
+            }
+        };
+        Ok(real_mode::is(&gzip::head(&head).unwrap_or(head)))
+    }
+
     /// All bytes, of which there may be `memory` at most. `what` it is ("kernel", "initrd") is for the error.
     pub fn read(&self, what: &'static str, memory: u64) -> Result<Arc<Vec<u8>>, MachineError> {
         let failed = |error| unreadable(what, &self.name(), error);
@@ -422,15 +436,6 @@ impl Spec {
         Ok(Self { kernel, initrd, modules, disks, ..self })
     }
 
-    /// Whether the kernel can be started by a BIOS only.
-    pub fn needs_bios(&self) -> Result<bool, MachineError> {
-        let Some(kernel) = &self.kernel else { return Ok(false) };
-        let bytes = kernel.read("kernel", self.memory)?;
-        let packed =
-            gzip::is(&bytes).then(|| gzip::unpack(&kernel.name(), &bytes, self.memory)).transpose()?;
-        Ok(real_mode::is(packed.as_deref().unwrap_or(&bytes)))
-    }
-
     fn without_kernel() -> Self {
         Self {
             memory: DEFAULT_MEMORY,
@@ -478,6 +483,14 @@ mod tests {
         for text in ["", "G", "12X", "-1M", "1..2G", "99999999999999999999", "99999999999T", "1.5.G"] {
             assert!(parse_memory(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_kernel_that_needs_a_bios_is_known_by_its_head_also_in_gzip() {
+        let source = |data| Source::Bytes { name: "k".into(), data: Arc::new(data) };
+        let kernel = [real_mode::sample(), vec![7; 1 << 20]].concat();
+        assert!(source(gzip::pack(&kernel)).needs_bios().unwrap() && source(kernel).needs_bios().unwrap());
+        assert!(!source(b"text".to_vec()).needs_bios().unwrap());
     }
 
     #[test]

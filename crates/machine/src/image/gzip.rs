@@ -10,6 +10,15 @@ pub fn is(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
+/// The start of what was packed, of a file's first bytes; `None` if that is not gzip.
+pub fn head(bytes: &[u8]) -> Option<Vec<u8>> {
+    const SECTORS: u64 = 4 * 512;
+    let mut data = Vec::new();
+    // That the rest is not there is no error.
+    is(bytes).then(|| MultiGzDecoder::new(bytes).take(SECTORS).read_to_end(&mut data).ok())?;
+    Some(data)
+}
+
 /// What was packed, of which there may be `memory` bytes at most.
 pub fn unpack(name: &str, bytes: &[u8], memory: u64) -> Result<Vec<u8>, MachineError> {
     let mut data = Vec::new();

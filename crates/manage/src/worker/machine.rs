@@ -12,8 +12,8 @@ use crate::store::{Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
-    BootDevice, DiskBus, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MemoryControl, MemoryState,
-    Motion, Nesting, Outcome, Rates, Smbios, Source, Spec, Throttle, Vm,
+    BootDevice, DiskBus, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MachineError, MemoryControl,
+    MemoryState, Motion, Nesting, Outcome, Rates, Smbios, Source, Spec, Throttle, Vm,
 };
 use ireko_vmcore::Broker;
 use std::fs::File;
@@ -161,7 +161,12 @@ struct Opened {
 
 enum Boot {
     Image(Box<ImageReader>),
-    Kernel { kernel: Source, initrd: Option<Source> },
+    /// With the firmware that this kernel needs, if it does.
+    Kernel {
+        kernel: Source,
+        initrd: Option<Source>,
+        firmware: Option<Firmware>,
+    },
     Firmware(Firmware),
 }
 
@@ -243,12 +248,26 @@ impl RealMachines {
         let Some(kernel) = &config.boot.kernel else {
             return Ok(Boot::Image((self.image)(config)?));
         };
-        let kernel = Source::from(kernel.as_path()).open("kernel");
+        let text = |error: MachineError| error.to_string();
+        let kernel = Source::from(kernel.as_path()).open("kernel").map_err(text)?;
         let initrd = config.boot.initrd.as_deref().map(|path| Source::from(path).open("initrd"));
+        let firmware = kernel.needs_bios().map_err(text)?.then(|| self.bios(config, &kernel));
         Ok(Boot::Kernel {
-            kernel: kernel.map_err(|e| e.to_string())?,
-            initrd: initrd.transpose().map_err(|e| e.to_string())?,
+            kernel,
+            initrd: initrd.transpose().map_err(text)?,
+            firmware: firmware.transpose()?,
         })
+    }
+
+    /// For a kernel that starts in real mode.
+    fn bios(&self, config: &Config, kernel: &Source) -> Result<Firmware, String> {
+        if config.generation != 1 {
+            return Err(format!(
+                "The kernel `{}` starts in real mode with a BIOS, which virtual machines of generation 1 have; make one with -Generation 1.",
+                kernel.name()
+            ));
+        }
+        (self.firmware)(config)
     }
 }
 
@@ -338,8 +357,10 @@ fn boot(config: &Config, boot: &Boot) -> Result<Spec, String> {
             Ok(spec)
         }
         Boot::Firmware(firmware) => Ok(Spec { display: true, ..Spec::with_firmware(firmware.clone()) }),
-        Boot::Kernel { kernel, initrd } => {
+        Boot::Kernel { kernel, initrd, firmware } => {
             let mut spec = Spec::new(kernel.clone());
+            spec.display = firmware.is_some();
+            spec.firmware = firmware.clone();
             spec.initrd = initrd.clone();
             spec.command_line = given.clone();
             Ok(spec)
