@@ -6,7 +6,7 @@
 use crate::boundary::guard;
 use crate::cpu::{BusRef, Cpu, Privilege};
 use crate::fault::Fault;
-use crate::msr::counters::Retired;
+use crate::processor::counters::Retired;
 use crate::svm::Virtual;
 use crate::{event, inspect, signal, slow, svm};
 use iced_x86::{Decoder, FlowControl};

@@ -2,6 +2,7 @@
 
 use crate::cpu::World;
 use crate::event::shutdown;
+use crate::processor::OutsideSmm;
 use crate::system::control::load_pdpte;
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
@@ -10,15 +11,6 @@ use ireko_x86::bits::{cr0, dr7, efer, rflags};
 use ireko_x86::regs::seg;
 use ireko_x86::smram::{self, AREA, AREA_AT};
 use ireko_x86::{Registers, Segment};
-
-/// What waits outside while the processor is in system-management mode, and is nothing to save in its area.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outside {
-    world: World,
-    gif: bool,
-    nmi_blocked: bool,
-    shadow: bool,
-}
 
 /// Where the handler starts, in its segment.
 const ENTRY: u64 = 0x8000;
@@ -38,7 +30,7 @@ impl Cpu {
         // MWAIT's wait is over (APM vol. 3, MWAIT).
         let halted = std::mem::take(&mut self.processor.halted) && self.processor.wait.is_none();
         let area = saved(&self.processor.regs, halted, self.control().is_some());
-        self.processor.smm = Some(Box::new(Outside {
+        self.processor.smm = Some(Box::new(OutsideSmm {
             world: std::mem::replace(&mut self.processor.world, World::Host),
             gif: std::mem::replace(&mut self.processor.gif, true),
             nmi_blocked: std::mem::replace(&mut self.processor.nmi_blocked, true),

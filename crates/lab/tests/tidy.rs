@@ -37,6 +37,23 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ),
 ];
 
+/// Modules of `cpu` that lie below the processor as a whole, and which others of the crate each may name; the list grows as the
+/// core comes apart (design: the core's layers).
+const BELOW: [(&str, &[&str]); 12] = [
+    ("processor", &[]),
+    ("silicon", &[]),
+    ("mixer", &[]),
+    ("fault", &[]),
+    ("wake", &[]),
+    ("tsc", &["silicon"]),
+    ("tuning", &["silicon"]),
+    ("apic", &["tsc"]),
+    ("mmu/format", &[]),
+    ("mmu/walk", &["mmu::format"]),
+    ("mmu/bank", &["mixer"]),
+    ("phys", &["mmu::walk"]),
+];
+
 const MOST_LINES: usize = 800;
 
 fn root() -> PathBuf {
@@ -100,6 +117,43 @@ fn dependencies_point_down_the_list() {
             if !may.contains(&seen.as_str()) {
                 complaints.push(format!("crates/{name} must not depend on {seen}"));
             }
+        }
+    }
+    clean(complaints);
+}
+
+/// What a source names of its own crate: the paths behind `crate::`, up to its tests; comments do not count.
+fn named(text: &str) -> Vec<String> {
+    let code = text.split("#[cfg(test)]").next().unwrap_or(text);
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    let path = |rest: &str| {
+        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')).collect::<String>()
+    };
+    lines.flat_map(|line| line.split("crate::").skip(1).map(path).collect::<Vec<_>>()).collect()
+}
+
+#[test]
+fn the_cores_lower_modules_do_not_see_the_upper_ones() {
+    let mut complaints = Vec::new();
+    for (module, may) in BELOW {
+        let inside = format!("crates/cpu/src/{module}");
+        let own = module.replace('/', "::");
+        let parts = sources().into_iter().filter(|(name, _)| {
+            name.strip_prefix(&inside).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+        });
+        let mut files = 0;
+        for (name, text) in parts.filter(|(name, _)| !name.ends_with("tests.rs")) {
+            files += 1;
+            let fine = |path: &String| {
+                [own.as_str()].iter().chain(may).any(|allowed| {
+                    path.strip_prefix(allowed).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+                })
+            };
+            let wrong = named(&text).into_iter().filter(|path| !fine(path));
+            complaints.extend(wrong.map(|path| format!("{name} must not see crate::{path}")));
+        }
+        if files == 0 {
+            complaints.push(format!("{inside} is in the table of the core's layers and does not exist"));
         }
     }
     clean(complaints);

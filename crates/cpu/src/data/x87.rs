@@ -20,15 +20,8 @@ const CONTROL: usize = 0;
 const STATUS: usize = 2;
 const TAGS: usize = 4;
 const REGISTERS: usize = 80;
-/// A selector came with a loaded image, and is in [`Selectors`].
+/// A selector came with a loaded image, and is in [`crate::processor::X87Selectors`].
 const LOADED: u32 = 1 << 31;
-
-/// Selectors of pointers that were loaded; those of instructions since then are where they are in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Selectors {
-    code: u16,
-    data: u16,
-}
 
 /// The pointers as programs see them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,7 +53,7 @@ impl Cpu {
     }
 
     pub fn set_x87_pointers(&mut self, to: Pointers) {
-        self.processor.x87_selectors = Selectors { code: to.code, data: to.segment };
+        self.processor.x87_selectors = crate::processor::X87Selectors { code: to.code, data: to.segment };
         let loaded = if to == Pointers::default() { 0 } else { LOADED };
         let opcode = u32::from(to.opcode & 0x7ff) << 12;
         let kept = &mut self.banks.current().hot_mut().x87;

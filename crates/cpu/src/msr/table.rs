@@ -92,7 +92,7 @@ pub static ROWS: &[Row] = &[
     row(m::SPEC_CTRL, Custom(c::read_speculation, c::write_speculation)).of(&[f::IBRS, f::STIBP, f::SSBD]),
     row(m::PRED_CMD, Custom(c::read_prediction, c::write_prediction)).of(&[f::IBPB]),
     row(m::PATCH_LEVEL, Inert(PATCH)),
-    row(m::MTRR_CAP, Constant(super::mtrr::CAP)).of(&[f::MTRR]),
+    row(m::MTRR_CAP, Constant(crate::processor::mtrr::CAP)).of(&[f::MTRR]),
     row(m::SYSENTER_CS, Field(|cpu| &mut cpu.processor.regs.sysenter_cs, Any, Advance)).of(&[f::SEP]),
     // AMD's have 32 bits: the rest is not kept (APM vol. 2, 6.1.2).
     row(m::SYSENTER_ESP, Field(|cpu| &mut cpu.processor.regs.sysenter_esp, Low, Advance)).of(&[f::SEP]),

@@ -5,6 +5,7 @@
 
 use crate::cpu::Privilege;
 use crate::operand::{mask, segment_index};
+use crate::processor::{LINE, MonitoredLine, MwaitWait};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction, Register};
 use ireko_nested::Intercept;
@@ -12,25 +13,8 @@ use ireko_x86::cpuid::MONITOR;
 use ireko_x86::msr::{HWCR_MONITOR_OFF, HWCR_MONITOR_USER};
 use ireko_x86::regs::{gpr, seg};
 
-/// Bytes that are monitored: a cache line, as leaf 5 says.
-const LINE: usize = 64;
 /// Bit 0 of ECX: interrupts end the wait though RFLAGS.IF masks them.
 const MASKED_INTERRUPTS: u64 = 1;
-
-/// The armed line: where it is, and what was there.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Line {
-    physical: u64,
-    bytes: [u8; LINE],
-}
-
-/// MWAIT waits.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wait {
-    line: Line,
-    /// For interrupts that are masked, too.
-    masked: bool,
-}
 
 /// #UD where the model has no such instructions, the system has switched them off, or keeps them from programs.
 fn offered(cpu: &Cpu) -> Result<(), Fault> {
@@ -65,7 +49,7 @@ pub fn monitor(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let address = cpu.linear(segment, cpu.processor.regs.gpr[gpr::RAX] & mask(width), 1, false)?;
     cpu.load(address, 1, Privilege::Current)?;
     cpu.intercept(Intercept::Monitor)?;
-    cpu.processor.monitored = Line::at(cpu, address)?;
+    cpu.processor.monitored = MonitoredLine::at(cpu, address)?;
     Ok(Next::Advance)
 }
 
@@ -80,11 +64,11 @@ pub fn mwait(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     let Some(line) = cpu.processor.monitored.take().filter(|line| line.is_as_it_was(cpu)) else {
         return Ok(Next::Advance);
     };
-    cpu.halt(Some(Wait { line, masked }));
+    cpu.halt(Some(MwaitWait { line, masked }));
     Ok(Next::Resync)
 }
 
-impl Line {
+impl MonitoredLine {
     /// Nothing but memory can be monitored.
     fn at(cpu: &mut Cpu, address: u64) -> Result<Option<Self>, Fault> {
         let mode = cpu.mmu_mode(Privilege::Current);
@@ -103,7 +87,7 @@ impl Line {
 
 impl Cpu {
     /// Waits for an interrupt, after MWAIT for other things as well.
-    pub(crate) fn halt(&mut self, wait: Option<Wait>) {
+    pub(crate) fn halt(&mut self, wait: Option<MwaitWait>) {
         self.processor.halted = true;
         self.processor.wait = wait;
     }

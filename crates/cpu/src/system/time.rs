@@ -1,6 +1,6 @@
 //! RDTSC, RDTSCP, RDPID, RDPMC.
 
-use crate::msr::counters::ALWAYS;
+use crate::processor::counters::ALWAYS;
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;

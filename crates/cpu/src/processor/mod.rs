@@ -1,8 +1,13 @@
 //! The architectural state of one processor, as plain data: it can be copied and compared, knows no bus, no clock and no
 //! memory, and nothing in it points into a running machine. What runs it is [`crate::Cpu`].
 
+pub mod counters;
+pub mod msrs;
+pub mod mtrr;
+
 use ireko_nested::{Control, Event};
 use ireko_x86::Registers;
+use msrs::Msrs;
 
 /// Whether this processor runs its own code or a guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +21,39 @@ pub enum World {
 #[repr(C, align(64))]
 pub struct XsaveArea(pub [u8; 4096]);
 
+/// Bytes that are monitored: a cache line, as leaf 5 says.
+pub const LINE: usize = 64;
+/// The armed line: where it is, and what was there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MonitoredLine {
+    pub(crate) physical: u64,
+    pub(crate) bytes: [u8; LINE],
+}
+
+/// MWAIT waits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MwaitWait {
+    pub(crate) line: MonitoredLine,
+    /// For interrupts that are masked, too.
+    pub(crate) masked: bool,
+}
+
+/// What waits outside while the processor is in system-management mode, and is nothing to save in its area.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutsideSmm {
+    pub(crate) world: World,
+    pub(crate) gif: bool,
+    pub(crate) nmi_blocked: bool,
+    pub(crate) shadow: bool,
+}
+
+/// Selectors of pointers that were loaded; those of instructions since then are where they are in use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct X87Selectors {
+    pub(crate) code: u16,
+    pub(crate) data: u16,
+}
+
 /// A processor between two instructions. While translated code runs, some of it is in the host's registers and in the bank
 /// (`translate::Hot`); it is whole whenever Rust runs, but for the vector and x87 state, which [`crate::Cpu::fpu_normalise`]
 /// brings home.
@@ -27,11 +65,11 @@ pub struct Processor {
     pub fpu: Box<XsaveArea>,
     /// MXCSR.MM, where it is not in `fpu`: the host lacks it.
     pub(crate) mm: Option<bool>,
-    pub(crate) x87_selectors: crate::data::x87::Selectors,
+    pub(crate) x87_selectors: X87Selectors,
     /// FERR# is on.
     pub(crate) ferr: bool,
     /// In system-management mode.
-    pub(crate) smm: Option<Box<crate::smm::Outside>>,
+    pub(crate) smm: Option<Box<OutsideSmm>>,
     /// Interrupts wait until after the next instruction (STI, MOV SS).
     pub shadow: bool,
     /// NMIs wait for IRET.
@@ -41,14 +79,14 @@ pub struct Processor {
     /// HLT was executed; cleared by the run loop when something wakes the processor.
     pub halted: bool,
     /// It was MWAIT, which ends for this, too.
-    pub(crate) wait: Option<crate::system::monitor::Wait>,
+    pub(crate) wait: Option<MwaitWait>,
     /// What MONITOR has armed.
-    pub(crate) monitored: Option<crate::system::monitor::Line>,
+    pub(crate) monitored: Option<MonitoredLine>,
     /// The event whose delivery an exit cut short (EXITINTINFO); the run loop takes it at every exit.
     pub in_flight: Option<Event>,
     pub world: World,
     pub svm: ireko_nested::svm::State,
-    pub msrs: crate::msr::Msrs,
+    pub msrs: Msrs,
     /// Data and port breakpoints that the current instruction has met, as bits of DR6.
     pub(crate) touched: u64,
     /// Those of a load of SS, which trap after the next instruction.
