@@ -1,9 +1,14 @@
 //! Drives of a running machine that change, seen from Debian's Linux inside: CDs that go in and out, disks that come and go.
 
 mod home;
+mod kernel;
+// Other disks are made by other tests.
+#[allow(dead_code)]
+mod medium;
 mod viewer;
 
 use home::Home;
+use medium::{Label, Medium};
 use std::fs;
 use std::sync::{Mutex, PoisonError};
 use viewer::Console;
@@ -116,4 +121,31 @@ fn disks_come_and_go_while_linux_runs() {
     home.ok(&["pause", "pc"]);
     let said = home.error(&["disk-remove", "pc"]);
     assert!(said.contains("Resume-VM"), "{said}");
+}
+
+/// On the boards that firmware knows, whose tables it places and whose bus it numbers.
+#[test]
+fn disks_come_to_machines_that_firmware_started_and_go() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    for (label, generation) in [(Label::Mbr, "1"), (Label::Gpt, "2")] {
+        let home = Home::new(&format!("firmware-{generation}"));
+        let medium = Medium::new(&home, label);
+        let (system, disk) = (medium.disk.display().to_string(), home.image("more", "this is another disk"));
+        let create = ["create", "pc", "--memory", "512M", "--engine", "soft", "--generation", generation];
+        home.ok(&[&create[..], &["--start-with", "firmware", "--disk", &system]].concat());
+        home.ok(&["start", "pc"]);
+        let mut console = home.console("pc");
+        console.until("debian login:");
+        console.type_in("root");
+        console.until("#");
+        for controller in ["SCSI", "NVMe"] {
+            let name = if controller == "SCSI" { "vdb" } else { "nvme0n1" };
+            home.ok(&["disk-add", "pc", &disk, "--controller", controller]);
+            console.run(&format!("until [ -e /dev/{name} ]; do sleep 0.1; done; head -n 1 /dev/{name}"));
+            assert!(console.seen().contains("this is another disk"), "{}", console.seen());
+            let location = if controller == "SCSI" { "1" } else { "0" };
+            home.ok(&["disk-remove", "pc", "--controller", controller, "--location", location]);
+            console.ask(&format!("ls /dev/{name} || echo gone-$((1 + 1))"), "gone-2");
+        }
+    }
 }
