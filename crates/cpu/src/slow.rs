@@ -228,7 +228,8 @@ impl Cpu {
         let mode = self.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.place(linear, write, mode)?;
-        self.check_alignment(linear, size)?;
+        // Of vectors no alignment is asked, however little of them is chosen.
+        self.check_alignment(linear, whole)?;
         let in_page = (low..=4096 - (whole - low)).contains(&((linear & 0xfff) as usize));
         if let (Place::Ram(host), true) = (place, in_page) {
             if write {

@@ -6,7 +6,7 @@ use crate::cpu::CpuSpec;
 use crate::data::vector as registers;
 use iced_x86::{Decoder, DecoderOptions};
 use ireko_x86::Segment;
-use ireko_x86::bits::{cr0, cr4, efer};
+use ireko_x86::bits::{cr0, cr4, efer, rflags};
 
 /// Everything above is device registers.
 const MEMORY: u64 = 0x20_0000;
@@ -127,6 +127,16 @@ fn an_element_for_all_is_not_read_for_none() {
 fn alignment_is_asked_for_if_anything_is_chosen() {
     let ends = [1, 0x8000, 0].map(|mask| access(&mut cpu(mask), ALIGNED, EDGE, None).map(|_| ()));
     assert_eq!(ends, [Err(Fault::gp(0)), Err(Fault::gp(0)), Ok(())]);
+}
+
+/// #AC is for scalars: of a vector of which two elements of four bytes are chosen silicon asks none.
+#[test]
+fn alignment_is_not_checked_of_a_vectors_chosen_part() {
+    let mut cpu = cpu(0b11);
+    (cpu.processor.regs.cpl, cpu.processor.regs.rflags) = (3, rflags::AC);
+    cpu.processor.regs.cr0 |= cr0::AM;
+    assert!(cpu.checks_alignment());
+    assert!(cpu.slow_access(&site(LOAD), 0x1f01).is_ok());
 }
 
 /// An operand that lies in one page of memory goes straight there.

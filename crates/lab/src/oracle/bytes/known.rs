@@ -231,7 +231,7 @@ const INTEL: [Row; 15] = [
     (
         "of an instruction that has too many bytes, or all that it may have, those behind its fifteenth are fetched, too, on Intel's",
         |m| {
-            let long = |i: &Instruction| i.is_invalid() && CODE_END - i.ip() <= 18;
+            let long = |i: &Instruction| i.is_invalid() && CODE_END - i.ip() <= 32;
             m.native.end.vector == 14
                 && m.native.end.cr2 == CODE_END
                 && matches!(m.soft_vector(), Some(6 | 13))
