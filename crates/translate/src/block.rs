@@ -96,6 +96,9 @@ pub(crate) struct Step {
     pub(crate) class: Class,
     /// Arithmetic flags that must survive up to this instruction.
     live: u8,
+    /// General registers that it writes, whole or in part, a bit each; and whether it may write its memory operand.
+    pub written: u16,
+    pub stores: bool,
 }
 
 /// Turns blocks into code. Keeps its buffers.
@@ -146,7 +149,7 @@ impl Translator {
         self.find_live(request, &mut steps);
         let alone = Key::UNGROUPED | Key::PLAIN | Key::SINGLE;
         let grouped = request.key.has(Key::CODE64) && request.key.0 & alone == 0;
-        let members = if grouped { group::find(&steps, &mut self.info) } else { vec![None; steps.len()] };
+        let members = if grouped { group::find(&steps) } else { vec![None; steps.len()] };
         let Self { info, encoder, asm, .. } = self;
         asm.clear();
         let mut emitter = Emitter {
@@ -211,6 +214,7 @@ impl Translator {
                 break;
             }
             let info = self.info.info(&insn);
+            let (written, stores) = group::effects(info);
             let class = if insn.is_invalid()
                 && length::too_long(bitness, &request.bytes[decoder.position() - insn.len()..])
             {
@@ -222,7 +226,7 @@ impl Translator {
             } else {
                 classify(&insn, info, request.key, &self.env)
             };
-            let step = Step { insn, class, live: ALL };
+            let step = Step { insn, class, live: ALL, written, stores };
             let ends = ends_block(&step);
             steps.push(step);
             hold_sti(&mut steps, ends);

@@ -6,7 +6,7 @@
 use crate::block::Step;
 use crate::classify::Class;
 use crate::layout::GROUPS;
-use iced_x86::{Instruction, InstructionInfoFactory, Mnemonic, OpAccess, OpKind, Register};
+use iced_x86::{Instruction, InstructionInfo, Mnemonic, OpAccess, OpKind, Register};
 use ireko_x86::regs::seg;
 
 /// Bytes that one check may span.
@@ -39,8 +39,8 @@ struct Place {
 }
 
 /// Finds groups among a block's steps; `members[n]` is what step n's access is part of.
-pub fn find(steps: &[Step], info: &mut InstructionInfoFactory) -> Vec<Option<Member>> {
-    let places: Vec<Option<Place>> = steps.iter().map(|s| place(s, info)).collect();
+pub fn find(steps: &[Step]) -> Vec<Option<Member>> {
+    let places: Vec<Option<Place>> = steps.iter().map(place).collect();
     let mut members: Vec<Option<Member>> = vec![None; steps.len()];
     let mut group = 0;
     for first in 0..steps.len() {
@@ -48,7 +48,7 @@ pub fn find(steps: &[Step], info: &mut InstructionInfoFactory) -> Vec<Option<Mem
             break;
         }
         let Some(lead) = places[first].filter(|_| members[first].is_none()) else { continue };
-        let found = follow(steps, &places, &members, first, lead, info);
+        let found = follow(steps, &places, &members, first, lead);
         if found.members.len() < 2 {
             continue;
         }
@@ -77,7 +77,6 @@ fn follow(
     members: &[Option<Member>],
     first: usize,
     lead: Place,
-    info: &mut InstructionInfoFactory,
 ) -> Found {
     let mut found = Found {
         members: vec![first],
@@ -104,7 +103,7 @@ fn follow(
                 }
             }
         }
-        match moved(step, lead.base, lead.index, info) {
+        match moved(step, lead.base, lead.index) {
             Some(by) => shift += by,
             None => break,
         }
@@ -120,7 +119,7 @@ fn interrupts(step: &Step) -> bool {
 }
 
 /// The access of a step that may be in a group.
-fn place(step: &Step, info: &mut InstructionInfoFactory) -> Option<Place> {
+fn place(step: &Step) -> Option<Place> {
     let insn = &step.insn;
     let stack = |displacement, write| {
         Some(Place { base: Register::RSP, index: Register::None, scale: 1, displacement, size: 8, write })
@@ -130,12 +129,13 @@ fn place(step: &Step, info: &mut InstructionInfoFactory) -> Option<Place> {
         Class::Call => stack(-8, true),
         Class::Pop if insn.op0_kind() == OpKind::Register => stack(0, false),
         Class::Return => stack(0, false),
-        Class::Plain => operand(insn, info),
+        Class::Plain => operand(step),
         _ => None,
     }
 }
 
-fn operand(insn: &Instruction, info: &mut InstructionInfoFactory) -> Option<Place> {
+fn operand(step: &Step) -> Option<Place> {
+    let insn = &step.insn;
     let memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
     let (base, index) = (insn.memory_base(), insn.memory_index());
     if !memory || !base.is_gpr64() || !(index == Register::None || index.is_gpr64()) {
@@ -146,18 +146,14 @@ fn operand(insn: &Instruction, info: &mut InstructionInfoFactory) -> Option<Plac
         return None;
     }
     let size = insn.memory_size().size() as i64;
-    let write = info
-        .info(insn)
-        .used_memory()
-        .iter()
-        .any(|m| !matches!(m.access(), OpAccess::Read | OpAccess::CondRead));
+    let write = step.stores;
     let displacement = insn.memory_displacement64() as i64;
     let near = i32::try_from(displacement).is_ok() && size > 0 && size <= 64;
     near.then_some(Place { base, index, scale: insn.memory_index_scale(), displacement, size, write })
 }
 
 /// By how much a step moves the base; `None` if base or index change otherwise.
-fn moved(step: &Step, base: Register, index: Register, info: &mut InstructionInfoFactory) -> Option<i64> {
+fn moved(step: &Step, base: Register, index: Register) -> Option<i64> {
     let insn = &step.insn;
     let rsp = base == Register::RSP;
     match step.class {
@@ -172,20 +168,24 @@ fn moved(step: &Step, base: Register, index: Register, info: &mut InstructionInf
         }
         _ => {}
     }
-    let used = info.info(insn).used_registers();
-    match (writes(used, base), writes(used, index)) {
+    match (writes(step, base), writes(step, index)) {
         (_, true) => None,
         (true, _) => constant_move(insn, base),
         _ => Some(0),
     }
 }
 
-fn writes(used: &[iced_x86::UsedRegister], register: Register) -> bool {
-    register != Register::None
-        && used.iter().any(|u| {
-            u.register().full_register() == register
-                && !matches!(u.access(), OpAccess::Read | OpAccess::CondRead)
-        })
+fn writes(step: &Step, register: Register) -> bool {
+    register.is_gpr64() && step.written >> register.number() & 1 != 0
+}
+
+/// What [`Step`] keeps of an instruction's effects: asking the decoder's tables again for each group would cost more than all else.
+pub fn effects(info: &InstructionInfo) -> (u16, bool) {
+    let reads = |access| matches!(access, OpAccess::Read | OpAccess::CondRead);
+    let general =
+        info.used_registers().iter().filter(|used| used.register().is_gpr() && !reads(used.access()));
+    let written = general.fold(0, |all, used| all | 1 << used.register().full_register().number());
+    (written, info.used_memory().iter().any(|used| !reads(used.access())))
 }
 
 /// ADD, SUB, INC, DEC and LEA of the whole base by a constant.
