@@ -105,6 +105,7 @@ pub enum Reboot {
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Display {
     Vga,
+    Virtio,
     None,
 }
 
@@ -137,8 +138,9 @@ pub struct RunArgs {
     /// again if nothing is said.
     #[arg(long, value_name = "exit|reset", conflicts_with = "exec")]
     pub reboot: Option<Reboot>,
-    /// What the guest shows pictures on: `vga` (with keyboard and mouse), or `none`. Debian's firmware has `vga` if nothing is said.
-    #[arg(long, value_name = "vga|none")]
+    /// What the guest shows pictures on, with keyboard, mouse and tablet: `vga`, `virtio` (a VGA until a driver of virtio's GPU takes
+    /// it), or `none`. Debian's firmware has `vga` if nothing is said.
+    #[arg(long, value_name = "vga|virtio|none")]
     pub display: Option<Display>,
     /// The boot protocol, for kernels that know several: linux, pvh, multiboot or multiboot2.
     #[arg(long, value_name = "NAME", requires = "kernel")]

@@ -144,7 +144,7 @@ fn spec(args: &RunArgs) -> Result<Spec> {
         (None, None) => image_spec(args)?,
     };
     spec.memory = args.memory_size()?;
-    spec.display = has_display(args);
+    spec.display = display(args);
     spec.disks = args.disk.iter().map(|disk| DiskSpec::parse(disk)).collect::<Result<_, _>>()?;
     let bus = cd_bus(&spec);
     spec.disks.extend(args.cdrom.iter().map(|path| DiskSpec { bus, ..DiskSpec::cd(path) }));
@@ -167,10 +167,13 @@ fn with_firmware_it_needs(mut spec: Spec) -> Result<Spec> {
 }
 
 /// Debian's firmware shows what it does.
-fn has_display(args: &RunArgs) -> bool {
+fn display(args: &RunArgs) -> Option<ireko_machine::Display> {
+    let shows = args.firmware.as_deref().is_some_and(|name| name == "bios" || name == "uefi");
     match args.display {
-        Some(display) => display == Display::Vga,
-        None => args.firmware.as_deref().is_some_and(|name| name == "bios" || name == "uefi"),
+        Some(Display::Vga) => Some(ireko_machine::Display::Vga),
+        Some(Display::Virtio) => Some(ireko_machine::Display::Virtio),
+        Some(Display::None) => None,
+        None => shows.then(ireko_machine::Display::default),
     }
 }
 
@@ -192,8 +195,7 @@ fn firmware(name: &Path, args: &RunArgs) -> Result<Firmware> {
         Some("bios") => image::firmware::bios(&Progress::new()),
         _ => {
             let image = Source::from(name).open("firmware")?;
-            let video = args.display == Some(Display::Vga);
-            let video = video.then(|| image::firmware::video(&Progress::new())).transpose()?;
+            let video = display(args).map(|_| image::firmware::video(&Progress::new())).transpose()?;
             Ok(Firmware::Bios { image, video })
         }
     }

@@ -73,6 +73,7 @@ struct Machine {
     ioapic: IoApic,
     services: Vec<Arc<dyn Service>>,
     screen: Screen,
+    tablet: TabletInput,
     trays: Vec<storage::Tray>,
     hot: pci::HotPlug,
     disks: Box<dyn Fn() -> Arc<Mutex<VirtioPci>>>,
@@ -100,6 +101,7 @@ impl Machine {
         assert_eq!(picture.pixels.len(), picture.width * picture.height * 3);
         assert!(picture.pixels.len() <= 16 << 20);
         self.screen.text();
+        self.tablet.moved(virtio::Position { x: 1, y: 2, wheel: 3, buttons: 4 });
     }
 }
 
@@ -118,6 +120,8 @@ fn media() -> [storage::Media; 2] {
 
 /// Where the display's registers are: behind its framebuffer.
 const DISPLAY: u64 = 0xe200_0000;
+/// Where the virtio devices' structures are from the window's start on.
+const VIRTIO: [u64; 8] = [0, 0x8000, 0x1_0000, 0x1_8000, 0x2_0000, 0x2_8000, 0x200_8000, 0x201_0000];
 /// Where the SATA controller's registers are from the window's start on.
 const AHCI: u64 = 0x34000;
 
@@ -177,8 +181,13 @@ fn machine() -> Machine {
     let router = chipset::PirqRouter::new((0..16).map(|irq| irqs.line(irq)).collect());
     pci.add_function(10, 0, shared(chipset::IsaBridge::piix3(router))).unwrap();
     pci.add_function(10, 1, shared(chipset::HostBridge::i440fx())).unwrap();
-    let display::Parts { function, legacy, screen } = display::display(&memory).unwrap();
+    let display::Parts { function, legacy, screen } =
+        virtio::gpu(memory.clone(), sink.clone(), pci.intx(11)).unwrap();
+    services.push(lock(&function).service());
     pci.add(11, function).unwrap();
+    let (tablet, input) = virtio::tablet(memory.clone(), sink.clone(), pci.intx(11));
+    services.push(lock(&tablet).service());
+    pci.add_function(11, 1, tablet).unwrap();
     let (for_disks, messages, wire) = (memory.clone(), sink.clone(), pci.intx(HOT_SLOT));
     let disks = Box::new(move || {
         let disk = Box::new(virtio::Blk::new(Box::new(Zeros), "x"));
@@ -221,7 +230,7 @@ fn machine() -> Machine {
     add(&mut bus).unwrap();
     bus.add(shared(ide_ports), &storage::ide::PLACES).unwrap();
     bus.set_rest(pci.clone());
-    Machine { bus, memory, pci, pic, ioapic, services, screen, trays, hot, disks }
+    Machine { bus, memory, pci, pic, ioapic, services, screen, tablet: input, trays, hot, disks }
 }
 
 /// A space and an address where something is, or nearly.
@@ -250,7 +259,8 @@ fn place(random: &mut Random) -> (Space, u64) {
         _ => {
             let structures = [0, 0, 0, 0x1000, 0x2000, 0x3000, 0x6000, 0x7000];
             let structure = structures[random.below(8) as usize];
-            (Space::Mmio, WINDOWS.mmio32.start + random.below(7) * 0x8000 + structure + random.below(0x40))
+            let bar = VIRTIO.get(random.below(9) as usize).copied().unwrap_or(0x3_0000);
+            (Space::Mmio, WINDOWS.mmio32.start + bar + structure + random.below(0x40))
         }
     }
 }
@@ -292,8 +302,8 @@ fn random_rings_harm_nobody() {
     let write = |offset: u64, value: u64, len: usize| {
         machine.bus.write(Space::Mmio, WINDOWS.mmio32.start + offset, &value.to_le_bytes()[..len]);
     };
-    for round in 0..3000u64 {
-        let bar = round % 6 * 0x8000;
+    for round in 0..4000u64 {
+        let bar = VIRTIO[round as usize % VIRTIO.len()];
         let noise: Vec<u8> =
             (0..0x3000).map(|_| [0, 1, 2, random.next() as u8][random.below(4) as usize]).collect();
         machine.memory.ram().write_slice(&noise, GuestAddress(0x1000)).unwrap();
@@ -419,7 +429,7 @@ fn fuzz_devices() {
         let memory: Vec<u8> =
             rest.iter().copied().cycle().take(if rest.is_empty() { 0 } else { 0x3000 }).collect();
         machine.memory.ram().write_slice(&memory, GuestAddress(0x1000)).unwrap();
-        let bar = u64::from(at(0) % 6) * 0x8000;
+        let bar = VIRTIO[usize::from(at(0)) % VIRTIO.len()];
         write(bar + 0x14, 0, 1);
         write(bar + 0x08, u64::from(at(1) & 1), 4);
         write(bar + 0x0c, u64::from(at(2)) << 28 | 1, 4);

@@ -1,4 +1,4 @@
-//! The parts of a PC: chipset, interrupt controllers, timers, serial port, display, keyboard and mouse, ACPI fixed hardware, PCI, virtio, and what
+//! The parts of a PC: chipset, interrupt controllers, timers, serial port, display, keyboard, mouse and tablet, ACPI fixed hardware, PCI, virtio, and what
 //! firmware is told.
 //!
 //! Knows the parts' data sheets, and [`ireko_vmcore`]'s words for what they meet at: bus, line, memory, clock.
@@ -48,7 +48,7 @@ pub use rtc::Rtc;
 pub use serial::Serial;
 pub use service::Service;
 pub use testdev::{DebugExit, TestDevice};
-pub use virtio::{ConsoleInput, NetInput, VirtioDevice, VirtioPci};
+pub use virtio::{ConsoleInput, NetInput, TabletInput, VirtioDevice, VirtioPci};
 
 use ireko_vmcore::Msi;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -34,13 +34,14 @@ pub use engine::processors;
 pub use error::MachineError;
 pub use image::Protocol;
 pub use ireko_devices::i8042::{Full, Key, KeyEvent, Motion};
+pub use ireko_devices::virtio::{FARTHEST, Position};
 pub use ireko_vmcore::nesting::{Nesting, World};
 pub use ireko_vmcore::thread::{OnThread, Work};
 pub use ireko_vmcore::throttle::{Rates, Throttle};
 pub use memory::{MemoryControl, MemoryState, overhead};
 pub use outcome::Outcome;
 pub use spec::{
-    BootDevice, DiskBus, DiskSpec, EngineChoice, Firmware, ModuleSpec, NicSpec, Smbios, Source, Spec,
-    Variables, cpu_model, parse_memory,
+    BootDevice, DiskBus, DiskSpec, Display, EngineChoice, Firmware, ModuleSpec, NicSpec, Smbios, Source,
+    Spec, Variables, cpu_model, parse_memory,
 };
 pub use vm::{Endpoints, Handle, Vm};

@@ -7,12 +7,12 @@ use crate::ending::Ending;
 use crate::files::Files;
 use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
-use crate::{Endpoints, MachineError, Spec, firmware, pirq, storage};
+use crate::{Display, Endpoints, MachineError, Spec, firmware, pirq, storage};
 use ireko_devices::{
     AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, I8042, IoApic, Irqs, MsiSink, PciBus, Pic,
-    Pit, Port92, Power, ResetPulse, Rtc, Screen, Serial, SharedLine, SystemBus, TestDevice, VirtioPci,
-    Windows, acpi, both, chipset, debug_port, display, fw_cfg, i8042, ioapic, pci, pic, pit, rtc, serial,
-    shared, testdev, virtio,
+    Pit, Port92, Power, ResetPulse, Rtc, Screen, Serial, SharedLine, SystemBus, TabletInput, TestDevice,
+    VirtioPci, Windows, acpi, both, chipset, debug_port, display, fw_cfg, i8042, ioapic, pci, pic, pit, rtc,
+    serial, shared, testdev, virtio,
 };
 use ireko_vmcore::{Bus, Clock, Line, Memory, Partition, Space, Timers, Work};
 use std::io::Write;
@@ -44,6 +44,7 @@ pub struct Platform {
     pub console: Option<ConsoleInput>,
     pub screen: Option<Screen>,
     pub keyboard: Option<I8042>,
+    pub tablet: Option<TabletInput>,
     pub memory: Option<MemoryControl>,
     pub threads: DeviceThreads,
     pub drives: Drives,
@@ -91,7 +92,7 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
     let keyboard = add_keyboard(around, &mut bus, &wire)?;
     bus.add(shared(Port92::new(around.power.clone())), &acpi::PORT92_PLACES)?;
     let mut threads = DeviceThreads::new(around.ending.clone(), around.spec.on_thread.clone());
-    let OnPci { console, memory, screen, drives } =
+    let OnPci { console, memory, screen, tablet, drives } =
         add_pci(around, &mut bus, &wire, endpoints.console, &acpi, &mut threads)?;
     if around.spec.test_devices {
         add_test_devices(around, &mut bus, &wire)?;
@@ -110,7 +111,20 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
         bus.add(shared(DebugPort::new(output)), &debug_port::PLACES)?;
     }
     let bus = Arc::new(bus);
-    Ok(Platform { bus, serial, second, acpi, rtc, console, screen, keyboard, memory, threads, drives })
+    Ok(Platform {
+        bus,
+        serial,
+        second,
+        acpi,
+        rtc,
+        console,
+        screen,
+        keyboard,
+        tablet,
+        memory,
+        threads,
+        drives,
+    })
 }
 
 /// PIC, IOAPIC and PIT, unless the engine has them; and the wires to them.
@@ -202,6 +216,7 @@ struct OnPci {
     console: Option<ConsoleInput>,
     memory: Option<MemoryControl>,
     screen: Option<Screen>,
+    tablet: Option<TabletInput>,
     drives: Drives,
 }
 
@@ -241,23 +256,42 @@ fn add_pci(
     }
     crate::network::add(around.spec, &pci, &memory, &msi, threads)?;
     let control = around.spec.most_memory.map(|_| add_memory(around, &pci, threads)).transpose()?;
-    let screen = add_display(around, bus, &pci)?;
+    let (screen, tablet) = add_display(around, bus, &pci, threads)?.unzip();
     place_pci(around, bus, &pci)?;
-    Ok(OnPci { console: input, memory: control, screen, drives })
+    Ok(OnPci { console: input, memory: control, screen, tablet, drives })
 }
 
-/// The display, where memory has room for it.
+/// The display, where memory has room for it, and a tablet beside it.
 fn add_display(
     around: &Surroundings,
     bus: &mut SystemBus,
     pci: &Arc<PciBus>,
-) -> Result<Option<Screen>, MachineError> {
+    threads: &mut DeviceThreads,
+) -> Result<Option<(Screen, TabletInput)>, MachineError> {
     const SLOT: u8 = 19;
-    let Some(parts) = display::display(&around.memory) else { return Ok(None) };
-    let display::Parts { function, legacy, screen } = parts;
-    pci.add(SLOT, function)?;
+    const TABLET: u8 = 1;
+    let (memory, msi) = (&around.memory, msi_sink(&around.partition));
+    let (legacy, screen) = match around.spec.display.unwrap_or_default() {
+        Display::Vga => {
+            let Some(display::Parts { function, legacy, screen }) = display::display(memory) else {
+                return Ok(None);
+            };
+            pci.add(SLOT, function)?;
+            (legacy, screen)
+        }
+        Display::Virtio => {
+            let parts = virtio::gpu(memory.clone(), msi.clone(), pci.intx(SLOT));
+            let Some(display::Parts { function, legacy, screen }) = parts else { return Ok(None) };
+            threads.start("gpu0".into(), Work::Device, virtio::service(&function))?;
+            pci.add(SLOT, function)?;
+            (legacy, screen)
+        }
+    };
     bus.add(legacy, &display::PLACES)?;
-    Ok(Some(screen))
+    let (function, tablet) = virtio::tablet(memory.clone(), msi, pci.intx(SLOT));
+    threads.start("tablet0".into(), Work::Device, virtio::service(&function))?;
+    pci.add_function(SLOT, TABLET, function)?;
+    Ok(Some((screen, tablet)))
 }
 
 /// Keyboard and mouse; on a machine that has none, their controller's reset.

@@ -223,6 +223,16 @@ impl DiskSpec {
     }
 }
 
+/// What a machine shows pictures on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Display {
+    /// A VGA with a framebuffer.
+    #[default]
+    Vga,
+    /// The same, until a driver of virtio's GPU takes it.
+    Virtio,
+}
+
 /// Something that firmware can load from, by its number in the machine's [`Spec`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BootDevice {
@@ -401,8 +411,8 @@ pub struct Spec {
     pub cpu: Option<CpuModel>,
     /// What bare-metal test kernels expect: isa-debug-exit, pc-testdev, fw_cfg.
     pub test_devices: bool,
-    /// A display, keyboard and mouse.
-    pub display: bool,
+    /// A display, keyboard, mouse and tablet.
+    pub display: Option<Display>,
     /// COM2 beside COM1.
     pub second_serial: bool,
     /// A virtio console beside the serial one.
@@ -455,7 +465,7 @@ impl Spec {
             nested: false,
             cpu: None,
             test_devices: false,
-            display: false,
+            display: None,
             second_serial: false,
             virtio_console: false,
             smbios: Smbios::default(),

@@ -11,7 +11,7 @@ use crate::nesting::Windows;
 use crate::platform::{self, Platform, Surroundings};
 use crate::sleep::Waker;
 use crate::{DiskSpec, MachineError, Outcome, Spec};
-use ireko_devices::{AcpiPm, ConsoleInput, I8042, PowerEvent, Screen, Serial, display};
+use ireko_devices::{AcpiPm, ConsoleInput, I8042, PowerEvent, Screen, Serial, TabletInput, display};
 use ireko_vmcore::{
     Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates, Timers,
     Vcpu, Work,
@@ -141,6 +141,7 @@ impl Vm {
             console: self.platform.console.clone(),
             screen: self.platform.screen.clone(),
             keyboard: self.platform.keyboard.clone(),
+            tablet: self.platform.tablet.clone(),
             acpi: self.platform.acpi.clone(),
             memory: self.platform.memory.clone(),
             threads: self.platform.threads.clone(),
@@ -231,8 +232,10 @@ fn panic_text(panic: &(dyn Any + Send)) -> &str {
 }
 
 fn memory_layout(spec: &Spec, files: &Files) -> Result<Layout, MachineError> {
-    let layout =
-        files.layout(Layout::new(spec.memory)?).with_display(spec.display).with_hot_plug(spec.hot_plug);
+    let layout = files
+        .layout(Layout::new(spec.memory)?)
+        .with_display(spec.display.is_some())
+        .with_hot_plug(spec.hot_plug);
     let layout = layout.with_second_serial(spec.second_serial);
     Ok(layout.with_hot(spec.most_memory.map_or(0, |most| most.saturating_sub(spec.memory))))
 }
@@ -299,6 +302,7 @@ pub struct Handle {
     console: Option<ConsoleInput>,
     screen: Option<Screen>,
     keyboard: Option<I8042>,
+    tablet: Option<TabletInput>,
     acpi: AcpiPm,
     memory: Option<MemoryControl>,
     threads: DeviceThreads,
@@ -380,6 +384,10 @@ impl Handle {
     /// Keyboard and mouse; `None` where there are none.
     pub fn keyboard(&self) -> Option<&I8042> {
         self.keyboard.as_ref()
+    }
+    /// A pointer that says where it is; `None` where there is none.
+    pub fn tablet(&self) -> Option<&TabletInput> {
+        self.tablet.as_ref()
     }
     /// To the virtio console, or to the serial one where there is none.
     pub fn console_input(&self, bytes: &[u8]) {

@@ -15,7 +15,7 @@ mod vga;
 pub use picture::Picture;
 
 use crate::access::{copy_out, fill, value};
-use crate::pci::{Bar, ConfigSpace, Function, Identity};
+use crate::pci::{Bar, Bars, ConfigSpace, Function, Identity};
 use crate::{lock, shared};
 use ireko_vmcore::{Device, Memory, Space};
 use regs::*;
@@ -27,73 +27,72 @@ pub const PLACES: [u64; 3] = [WINDOW, PORTS, DISPI_PORTS];
 const WINDOW_REGION: usize = 0;
 const PORTS_REGION: usize = 1;
 
+/// A picture from elsewhere, which covers the VGA's while there is one.
+pub trait Overlay: Send + Sync {
+    fn picture(&self) -> Option<Picture>;
+    /// Whether there is one.
+    fn covers(&self) -> bool;
+}
+
 /// What others see of a display. Cheap to clone.
 #[derive(Clone)]
-pub struct Screen(Arc<Mutex<Vga>>);
+pub struct Screen {
+    vga: Arc<Mutex<Vga>>,
+    overlay: Option<Arc<dyn Overlay>>,
+}
 
 impl Screen {
     pub fn picture(&self) -> Picture {
-        lock(&self.0).picture()
+        let over = self.overlay.as_ref().and_then(|overlay| overlay.picture());
+        over.unwrap_or_else(|| lock(&self.vga).picture())
     }
     /// A line for each row of characters; `None` in graphics modes.
     pub fn text(&self) -> Option<String> {
-        lock(&self.0).characters()
+        let covered = self.overlay.as_ref().is_some_and(|overlay| overlay.covers());
+        if covered { None } else { lock(&self.vga).characters() }
     }
 }
 
 /// A display: its PCI function, what it has at fixed places, and its screen.
-pub struct Parts {
-    pub function: Arc<Mutex<Display>>,
+pub struct Parts<F> {
+    pub function: Arc<Mutex<F>>,
     pub legacy: Arc<Mutex<Legacy>>,
     pub screen: Screen,
 }
 
 /// `None` where memory has no aperture.
-pub fn display(memory: &Arc<Memory>) -> Option<Parts> {
-    let vga = Arc::new(Mutex::new(Vga::new(memory.aperture()?.clone())));
-    let function = shared(Display::new(vga.clone(), memory.clone()));
-    Some(Parts { function, legacy: shared(Legacy(vga.clone())), screen: Screen(vga) })
+pub fn display(memory: &Arc<Memory>) -> Option<Parts<Display>> {
+    display_as(memory, None, |bars| shared(Display::new(bars)))
 }
 
-/// The PCI function.
-pub struct Display {
+/// The VGA as a part of another function, which is made of its BARs.
+pub fn display_as<F>(
+    memory: &Arc<Memory>,
+    overlay: Option<Arc<dyn Overlay>>,
+    function: impl FnOnce(VgaBars) -> Arc<Mutex<F>>,
+) -> Option<Parts<F>> {
+    let vga = Arc::new(Mutex::new(Vga::new(memory.aperture()?.clone())));
+    let function = function(VgaBars { vga: vga.clone(), memory: memory.clone() });
+    Some(Parts { function, legacy: shared(Legacy(vga.clone())), screen: Screen { vga, overlay } })
+}
+
+/// Video memory and the registers as memory.
+pub struct VgaBars {
     vga: Arc<Mutex<Vga>>,
     memory: Arc<Memory>,
-    config: ConfigSpace,
 }
 
-impl Display {
-    fn new(vga: Arc<Mutex<Vga>>, memory: Arc<Memory>) -> Self {
-        let mut config = ConfigSpace::new(Identity {
-            vendor: VENDOR,
-            device: DEVICE,
-            subsystem_vendor: 0x1af4,
-            subsystem: 0x1100,
-            revision: REVISION,
-            class: CLASS,
-        });
+impl Bars for VgaBars {
+    fn add(&self, config: &mut ConfigSpace) {
         config.add_bar(FRAMEBUFFER_BAR, Bar::Memory32(MEMORY));
         config.add_bar(REGISTERS_BAR, Bar::Memory32(REGISTERS_SIZE));
-        Self { vga, memory, config }
     }
-}
-
-impl Function for Display {
-    fn name(&self) -> &'static str {
-        "display"
-    }
-    fn config(&self) -> &ConfigSpace {
-        &self.config
-    }
-    fn config_mut(&mut self) -> &mut ConfigSpace {
-        &mut self.config
-    }
-    fn placed(&mut self) {
-        let place = self.config.decoded().find(|(bar, ..)| *bar == FRAMEBUFFER_BAR);
+    fn placed(&mut self, config: &ConfigSpace) {
+        let place = config.decoded().find(|(bar, ..)| *bar == FRAMEBUFFER_BAR);
         self.memory.place_aperture(place.map(|(.., address)| address));
     }
     /// The framebuffer is memory, and gets here only where it lies over other memory.
-    fn read_bar(&mut self, bar: usize, offset: u64, data: &mut [u8]) {
+    fn read(&mut self, bar: usize, offset: u64, data: &mut [u8]) {
         data.fill(0xff);
         if bar != REGISTERS_BAR {
             return;
@@ -111,7 +110,7 @@ impl Function for Display {
             _ => data.fill(0),
         }
     }
-    fn write_bar(&mut self, bar: usize, offset: u64, data: &[u8]) {
+    fn write(&mut self, bar: usize, offset: u64, data: &[u8]) {
         if bar != REGISTERS_BAR {
             return;
         }
@@ -129,6 +128,51 @@ impl Function for Display {
     }
     fn reset(&mut self) {
         lock(&self.vga).reset();
+    }
+}
+
+/// The PCI function.
+pub struct Display {
+    bars: VgaBars,
+    config: ConfigSpace,
+}
+
+impl Display {
+    fn new(bars: VgaBars) -> Self {
+        let mut config = ConfigSpace::new(Identity {
+            vendor: VENDOR,
+            device: DEVICE,
+            subsystem_vendor: 0x1af4,
+            subsystem: 0x1100,
+            revision: REVISION,
+            class: CLASS,
+        });
+        bars.add(&mut config);
+        Self { bars, config }
+    }
+}
+
+impl Function for Display {
+    fn name(&self) -> &'static str {
+        "display"
+    }
+    fn config(&self) -> &ConfigSpace {
+        &self.config
+    }
+    fn config_mut(&mut self) -> &mut ConfigSpace {
+        &mut self.config
+    }
+    fn placed(&mut self) {
+        self.bars.placed(&self.config);
+    }
+    fn read_bar(&mut self, bar: usize, offset: u64, data: &mut [u8]) {
+        self.bars.read(bar, offset, data);
+    }
+    fn write_bar(&mut self, bar: usize, offset: u64, data: &[u8]) {
+        self.bars.write(bar, offset, data);
+    }
+    fn reset(&mut self) {
+        self.bars.reset();
     }
 }
 

@@ -13,12 +13,12 @@ pub struct Picture {
 }
 
 impl Picture {
-    fn new(width: usize, height: usize) -> Self {
+    pub(crate) fn new(width: usize, height: usize) -> Self {
         Self { width, height, pixels: Vec::with_capacity(width * height * 3) }
     }
 
     /// What a monitor shows that gets no picture.
-    fn blank() -> Self {
+    pub(crate) fn blank() -> Self {
         Self { width: 640, height: 480, pixels: vec![0; 640 * 480 * 3] }
     }
 }

@@ -105,6 +105,11 @@ impl PciBus {
             Some(free) if free.is_none() => *free = Some(Slot { function, count: Arc::default() }),
             _ => return Err(PciError::Slot(slot)),
         }
+        let of_slot = slots.iter().skip(usize::from(slot) << 3).take(8);
+        let mut functions = of_slot.flatten();
+        if let (Some(first), Some(_)) = (functions.next(), functions.next()) {
+            lock(&first.function).config_mut().put(HEADER_TYPE, &[MULTIPLE_FUNCTIONS]);
+        }
         drop(slots);
         self.route();
         Ok(())

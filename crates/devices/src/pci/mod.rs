@@ -38,3 +38,13 @@ pub trait Function: Send {
     /// Resets the function; the bus has reset its configuration space already.
     fn reset(&mut self) {}
 }
+
+/// Base address registers that a function has beside its own, and what they decode.
+pub trait Bars: Send {
+    fn add(&self, config: &mut ConfigSpace);
+    /// What they decode may have changed.
+    fn placed(&mut self, config: &ConfigSpace);
+    fn read(&mut self, bar: usize, offset: u64, data: &mut [u8]);
+    fn write(&mut self, bar: usize, offset: u64, data: &[u8]);
+    fn reset(&mut self);
+}

@@ -221,6 +221,21 @@ fn a_taken_slot_is_refused() {
 }
 
 #[test]
+fn a_slot_with_several_functions_says_so_in_the_first() {
+    let pci = PciBus::new(Vec::new());
+    let part = || shared(Part::new(messages().0));
+    let header = |pci: &PciBus| {
+        let mut byte = [0];
+        pci.read_config(3 << 3, HEADER_TYPE as u16, &mut byte);
+        byte[0]
+    };
+    pci.add(3, part()).unwrap();
+    assert_eq!(header(&pci), 0);
+    pci.add_function(3, 1, part()).unwrap();
+    assert_eq!(header(&pci), MULTIPLE_FUNCTIONS);
+}
+
+#[test]
 fn reset_takes_bars_and_state_away() {
     let mut rig = rig();
     rig.write(0xe000_0010, 0xabcd);

@@ -2,7 +2,7 @@
 
 pub mod ahci;
 mod ata;
-mod dma;
+pub(crate) mod dma;
 mod drive;
 pub mod ide;
 mod media;

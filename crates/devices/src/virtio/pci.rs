@@ -6,7 +6,7 @@ use super::{Broken, Permit, Queues, Registers, VirtioDevice, queue};
 use crate::MsiSink;
 use crate::access::{copy_out, fill, value};
 use crate::pci::regs::COMMAND_INTX_DISABLE;
-use crate::pci::{Bar, ConfigSpace, Function, Identity, Msix};
+use crate::pci::{Bar, Bars, ConfigSpace, Function, Identity, Msix};
 use crate::service::Service as _;
 use ireko_vmcore::{Line, Memory};
 use std::ops::Range;
@@ -26,6 +26,9 @@ pub struct VirtioPci {
     intx: Line,
     /// Where the PCI configuration access capability is.
     access: usize,
+    /// The BAR with the configuration structures, and what others there are.
+    bar: usize,
+    beside: Option<Box<dyn Bars>>,
     /// Why the device stopped.
     broken: Option<Broken>,
 }
@@ -38,11 +41,23 @@ impl VirtioPci {
         msi: MsiSink,
         intx: Line,
     ) -> Arc<Mutex<Self>> {
-        Arc::new_cyclic(|own| Mutex::new(Self::with(own.clone(), device, memory, msi, intx)))
+        Self::beside(None, device, memory, msi, intx)
+    }
+
+    /// As [`VirtioPci::new`], with other BARs, which have the first places.
+    pub fn beside(
+        beside: Option<Box<dyn Bars>>,
+        device: Box<dyn VirtioDevice>,
+        memory: Arc<Memory>,
+        msi: MsiSink,
+        intx: Line,
+    ) -> Arc<Mutex<Self>> {
+        Arc::new_cyclic(|own| Mutex::new(Self::with(own.clone(), beside, device, memory, msi, intx)))
     }
 
     fn with(
         own: Weak<Mutex<Self>>,
+        beside: Option<Box<dyn Bars>>,
         device: Box<dyn VirtioDevice>,
         memory: Arc<Memory>,
         msi: MsiSink,
@@ -57,15 +72,31 @@ impl VirtioPci {
             class: device.class(),
         });
         config.use_intx();
-        config.add_bar(BAR, Bar::Memory32(BAR_SIZE));
-        let access = add_capabilities(&mut config);
+        beside.iter().for_each(|beside| beside.add(&mut config));
+        let bar = if beside.is_some() { BAR_BESIDE } else { BAR };
+        config.add_bar(bar, Bar::Memory32(BAR_SIZE));
+        let access = add_capabilities(&mut config, bar as u8);
         let sizes = device.queue_sizes();
         let vectors = sizes.len() as u16 + 1;
-        let msix = Msix::new(&mut config, vectors, BAR as u8, MSIX_TABLE as u32, MSIX_PENDING as u32, msi);
+        let msix = Msix::new(&mut config, vectors, bar as u8, MSIX_TABLE as u32, MSIX_PENDING as u32, msi);
         let common = Common::new(device.features(), sizes, vectors);
         let (name, registers) = (device.name(), device.registers());
         let service = Arc::new(Queues::new(device, memory.clone(), own));
-        Self { config, msix, common, isr: 0, name, registers, service, memory, intx, access, broken: None }
+        Self {
+            config,
+            msix,
+            common,
+            isr: 0,
+            name,
+            registers,
+            service,
+            memory,
+            intx,
+            access,
+            bar,
+            beside,
+            broken: None,
+        }
     }
 
     /// What the driver did that stopped the device, if it did.
@@ -200,6 +231,42 @@ impl VirtioPci {
         copy_out(&config, offset, data);
     }
 
+    fn read_structures(&mut self, offset: u64, data: &mut [u8]) {
+        let len = data.len();
+        if let Some(at) = within(offset, len, span(COMMON, COMMON_SIZE)) {
+            return fill(data, self.common.read(at));
+        }
+        if within(offset, len, span(ISR, 4)).is_some() {
+            return self.read_isr(data);
+        }
+        if let Some(at) = within(offset, len, span(DEVICE, DEVICE_SIZE)) {
+            return self.read_device(at, data);
+        }
+        if let Some(at) = within(offset, len, span(MSIX_TABLE, self.msix.table_size())) {
+            return self.msix.read_table(at, data);
+        }
+        match within(offset, len, MSIX_PENDING..BAR_SIZE) {
+            Some(at) => self.msix.read_pending(at, data),
+            None => data.fill(0),
+        }
+    }
+
+    fn write_structures(&mut self, offset: u64, data: &[u8]) {
+        let len = data.len();
+        if let Some(at) = within(offset, len, span(NOTIFY, NOTIFY_SIZE)) {
+            return self.notified((at / u64::from(NOTIFY_MULTIPLIER)) as usize);
+        }
+        if let Some(at) = within(offset, len, span(COMMON, COMMON_SIZE)) {
+            return self.write_common(at, data);
+        }
+        if let Some(at) = within(offset, len, span(DEVICE, DEVICE_SIZE)) {
+            return self.registers.write(at, data);
+        }
+        if let Some(at) = within(offset, len, span(MSIX_TABLE, self.msix.table_size())) {
+            self.msix.write_table(at, data);
+        }
+    }
+
     /// The access that the PCI configuration access capability describes (4.1.4.9), if it is a proper one.
     fn described(&self) -> Option<(u64, usize)> {
         let field = |at: usize, len: usize| {
@@ -209,7 +276,7 @@ impl VirtioPci {
         };
         let (bar, offset) = (field(PCI_CAP_BAR, 1), field(PCI_CAP_OFFSET, 4));
         let length = field(PCI_CAP_LENGTH, 4);
-        let proper = bar == BAR as u64 && matches!(length, 1 | 2 | 4) && offset % length == 0;
+        let proper = bar == self.bar as u64 && matches!(length, 1 | 2 | 4) && offset % length == 0;
         (proper && offset + length <= BAR_SIZE).then_some((offset, length as usize))
     }
 
@@ -225,27 +292,27 @@ pub fn service(function: &Mutex<VirtioPci>) -> Arc<Queues> {
 }
 
 /// Adds the configuration structures' capabilities; the place of the PCI configuration access capability.
-fn add_capabilities(config: &mut ConfigSpace) -> usize {
+fn add_capabilities(config: &mut ConfigSpace, bar: u8) -> usize {
     let structures =
         [(CAP_COMMON, COMMON, COMMON_SIZE), (CAP_ISR, ISR, ISR_SIZE), (CAP_DEVICE, DEVICE, DEVICE_SIZE)];
     for (kind, offset, size) in structures {
-        config.add_capability(CAPABILITY, &capability(kind, offset, size, None), &[]);
+        config.add_capability(CAPABILITY, &capability(bar, kind, offset, size, None), &[]);
     }
     config.add_capability(
         CAPABILITY,
-        &capability(CAP_NOTIFY, NOTIFY, NOTIFY_SIZE, Some(NOTIFY_MULTIPLIER)),
+        &capability(bar, CAP_NOTIFY, NOTIFY, NOTIFY_SIZE, Some(NOTIFY_MULTIPLIER)),
         &[],
     );
     let mut writable = [0; 18];
     writable[PCI_CAP_BAR - 2] = 0xff;
     writable[PCI_CAP_OFFSET - 2..].fill(0xff);
-    config.add_capability(CAPABILITY, &capability(CAP_PCI, 0, 0, Some(0)), &writable).unwrap_or(0)
+    config.add_capability(CAPABILITY, &capability(bar, CAP_PCI, 0, 0, Some(0)), &writable).unwrap_or(0)
 }
 
 /// A `virtio_pci_cap` from its third byte on.
-fn capability(kind: u8, offset: u64, size: u64, more: Option<u32>) -> Vec<u8> {
+fn capability(bar: u8, kind: u8, offset: u64, size: u64, more: Option<u32>) -> Vec<u8> {
     let len = if more.is_some() { 20 } else { 16 };
-    let mut body = vec![len, kind, BAR as u8, 0, 0, 0];
+    let mut body = vec![len, kind, bar, 0, 0, 0];
     body.extend((offset as u32).to_le_bytes());
     body.extend((size as u32).to_le_bytes());
     body.extend(more.iter().flat_map(|more| more.to_le_bytes()));
@@ -278,7 +345,7 @@ impl Function for VirtioPci {
             && let Some((at, len)) = self.described()
         {
             let mut bytes = [0; 4];
-            self.read_bar(BAR, at, &mut bytes[..len]);
+            self.read_structures(at, &mut bytes[..len]);
             self.config.put(self.access + PCI_CAP_DATA, &bytes);
         }
         self.config.read(offset, data);
@@ -291,51 +358,36 @@ impl Function for VirtioPci {
         {
             let mut bytes = [0; 4];
             self.config.read((self.access + PCI_CAP_DATA) as u16, &mut bytes);
-            self.write_bar(BAR, at, &bytes[..len]);
+            self.write_structures(at, &bytes[..len]);
         }
         self.msix.config_written(&self.config);
         self.set_intx();
     }
 
-    fn read_bar(&mut self, _: usize, offset: u64, data: &mut [u8]) {
-        let len = data.len();
-        if let Some(at) = within(offset, len, span(COMMON, COMMON_SIZE)) {
-            return fill(data, self.common.read(at));
-        }
-        if within(offset, len, span(ISR, 4)).is_some() {
-            return self.read_isr(data);
-        }
-        if let Some(at) = within(offset, len, span(DEVICE, DEVICE_SIZE)) {
-            return self.read_device(at, data);
-        }
-        if let Some(at) = within(offset, len, span(MSIX_TABLE, self.msix.table_size())) {
-            return self.msix.read_table(at, data);
-        }
-        match within(offset, len, MSIX_PENDING..BAR_SIZE) {
-            Some(at) => self.msix.read_pending(at, data),
-            None => data.fill(0),
+    fn placed(&mut self) {
+        if let Some(beside) = &mut self.beside {
+            beside.placed(&self.config);
         }
     }
 
-    fn write_bar(&mut self, _: usize, offset: u64, data: &[u8]) {
-        let len = data.len();
-        if let Some(at) = within(offset, len, span(NOTIFY, NOTIFY_SIZE)) {
-            return self.notified((at / u64::from(NOTIFY_MULTIPLIER)) as usize);
+    fn read_bar(&mut self, bar: usize, offset: u64, data: &mut [u8]) {
+        match &mut self.beside {
+            Some(beside) if bar != self.bar => beside.read(bar, offset, data),
+            _ => self.read_structures(offset, data),
         }
-        if let Some(at) = within(offset, len, span(COMMON, COMMON_SIZE)) {
-            return self.write_common(at, data);
-        }
-        if let Some(at) = within(offset, len, span(DEVICE, DEVICE_SIZE)) {
-            return self.registers.write(at, data);
-        }
-        if let Some(at) = within(offset, len, span(MSIX_TABLE, self.msix.table_size())) {
-            self.msix.write_table(at, data);
+    }
+
+    fn write_bar(&mut self, bar: usize, offset: u64, data: &[u8]) {
+        match &mut self.beside {
+            Some(beside) if bar != self.bar => beside.write(bar, offset, data),
+            _ => self.write_structures(offset, data),
         }
     }
 
     fn reset(&mut self) {
         self.msix.reset();
         self.reset_device();
+        self.beside.iter_mut().for_each(|beside| beside.reset());
     }
 }
 

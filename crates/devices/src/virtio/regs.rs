@@ -8,6 +8,8 @@ pub const REVISION: u8 = 1;
 
 /// The one BAR and what lies where in it.
 pub const BAR: usize = 0;
+/// The same of a function that has other BARs before it.
+pub const BAR_BESIDE: usize = 4;
 pub const BAR_SIZE: u64 = 0x8000;
 pub const COMMON: u64 = 0x0000;
 pub const COMMON_SIZE: u64 = 0x38;
@@ -76,4 +78,6 @@ pub const TYPE_BLOCK: u16 = 2;
 pub const TYPE_CONSOLE: u16 = 3;
 pub const TYPE_ENTROPY: u16 = 4;
 pub const TYPE_BALLOON: u16 = 5;
+pub const TYPE_GPU: u16 = 16;
+pub const TYPE_INPUT: u16 = 18;
 pub const TYPE_MEMORY: u16 = 24;

@@ -3,7 +3,7 @@
 use super::kernel::Items;
 use super::{loader, option_rom};
 use crate::layout::{E820, Layout};
-use crate::{Spec, smbios};
+use crate::{Display, Spec, smbios};
 use ireko_devices::FwCfg;
 use ireko_vmcore::Memory;
 use std::sync::Arc;
@@ -13,8 +13,13 @@ const TEXT_PORT: u16 = 0x3f8;
 /// Without a bootable device: say so and stay, instead of a reset after a minute.
 const STAY: u32 = u32::MAX;
 
-/// What SeaBIOS runs for the PCI function with this vendor and device.
-const VIDEO: &str = "pci1234,1111.rom";
+/// What SeaBIOS runs for the PCI function with this vendor and device. SeaBIOS' part for one serves both.
+fn video_rom(display: Display) -> &'static str {
+    match display {
+        Display::Vga => "pci1234,1111.rom",
+        Display::Virtio => "pci1af4,1050.rom",
+    }
+}
 
 /// fw_cfg with everything that describes this machine. `disks` are their names to firmware, in the order of booting; `video` is
 /// the display's BIOS; `kernel` is booted before them.
@@ -44,8 +49,8 @@ pub fn fw_cfg(
     ] {
         fw_cfg.add_file(name, data);
     }
-    if let Some(video) = video.filter(|_| layout.display) {
-        fw_cfg.add_file(VIDEO, video.to_vec());
+    if let Some((video, display)) = video.zip(spec.display) {
+        fw_cfg.add_file(video_rom(display), video.to_vec());
     }
     if let Some(rom) = kernel.option_rom {
         fw_cfg.add_file(option_rom::FILE, rom);

@@ -3,10 +3,10 @@
 use super::targets::{Ambiguity, VSTD, change, only_off, vms};
 use crate::host::Host;
 use crate::keys;
-use crate::operation::parameter::{int, path, text};
+use crate::operation::parameter::{int, one_of, path, text};
 use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View};
 use crate::state::State;
-use crate::store::config::ScreenPort;
+use crate::store::config::{DisplayAdapter, ScreenPort};
 use crate::store::{Config, atomic};
 use crate::value::{Kind, Record};
 use crate::worker::protocol::Request;
@@ -73,13 +73,13 @@ pub static OPERATIONS: &[Operation] = &[
         aliases: &[],
         verbs: &[Verb {
             name: "screen-set",
-            doc: "Let viewers in at a port of loopback, with a password.",
+            doc: "Let viewers in at a port of loopback, with a password; choose what shows pictures.",
             view: View::List,
             needs_name: true,
         }],
         rest: Rest { method: Method::Patch, route: "/vms/{VMName}/screen" },
-        doc: "Lets viewers of a virtual machine's screen in at a port of loopback, too, with a password. VNC's authentication is weak (8 characters, DES, nothing that follows is encrypted), so it is never more than loopback.",
-        parameters: &[&VSTD, AT_PORT],
+        doc: "Lets viewers of a virtual machine's screen in at a port of loopback, too, with a password. VNC's authentication is weak (8 characters, DES, nothing that follows is encrypted), so it is never more than loopback. The adapter is what a virtual machine that starts with firmware shows pictures on: Vga, or Virtio, which is a VGA until the guest's driver of virtio's GPU takes it.",
+        parameters: &[&VSTD, SETTINGS],
         prints: Prints::Never,
         result: None,
         impact: Impact::Change,
@@ -87,7 +87,8 @@ pub static OPERATIONS: &[Operation] = &[
     },
 ];
 
-const AT_PORT: &[Parameter] = &[
+const SETTINGS: &[Parameter] = &[
+    one_of("Adapter", &["Vga", "Virtio"], "What shows pictures.").flag("adapter"),
     int("Port", 0, 65535, "A port of this host's loopback; 0 takes it away.").flag("port"),
     text("Password", "What a viewer has to know: 1 to 8 characters of ASCII.").flag("password"),
 ];
@@ -182,6 +183,7 @@ fn tell(call: &mut Call<'_>) -> Result<(), Failure> {
             .with("VMName", config.name.as_str())
             .with("Width", shown.width)
             .with("Height", shown.height)
+            .with("Adapter", format!("{:?}", config.display))
             .with("Socket", socket)
             .with("Viewer", viewer)
             .with("Address", address)
@@ -193,6 +195,16 @@ fn tell(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    if let Some(adapter) = call.arguments.text("Adapter") {
+        let adapter = if adapter == "Virtio" { DisplayAdapter::Virtio } else { DisplayAdapter::Vga };
+        if config.display != adapter {
+            only_off(state, &config.name, "The adapter of its screen")?;
+            config.display = adapter;
+        }
+        if call.arguments.int("Port").is_none() && call.arguments.text("Password").is_none() {
+            return Ok(());
+        }
+    }
     let port = call.arguments.int("Port").map(|port| port as u16);
     let password = call.arguments.text("Password").map(good).transpose()?;
     let before = config.screen.clone();
@@ -282,6 +294,20 @@ mod tests {
         assert_eq!(config(), Some(ScreenPort { port: 5902, password: "secret".into() }));
         assert_eq!(set(&[("Port", crate::Value::Int(0))]), "");
         assert_eq!(config(), None);
+    }
+
+    #[test]
+    fn a_screen_has_the_adapter_that_it_is_given_and_keeps_its_port() {
+        let world = crate::ops::tests::World::with(&["vm"]);
+        let set = |given: &[(&str, crate::Value)]| {
+            world.error("Set-VMScreen", &[&[("VMName", "vm".into())], given].concat())
+        };
+        let port = [("Port", crate::Value::Int(5901)), ("Password", "secret".into())];
+        assert_eq!(set(&port), "");
+        assert_eq!(set(&[("Adapter", "virtio".into())]), "");
+        let config = world.host.configs().unwrap().remove(0);
+        assert_eq!((config.display, config.screen.unwrap().port), (DisplayAdapter::Virtio, 5901));
+        assert!(set(&[("Adapter", "cga".into())]).contains("cga"));
     }
 
     #[test]

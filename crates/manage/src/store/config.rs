@@ -93,6 +93,9 @@ pub struct Config {
     /// Where viewers of the screen may come in with a password.
     #[serde(default)]
     pub screen: Option<ScreenPort>,
+    /// What it shows pictures on, where it starts with firmware.
+    #[serde(default)]
+    pub display: DisplayAdapter,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,6 +112,14 @@ pub enum AutomaticStop {
     Save,
     #[default]
     ShutDown,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DisplayAdapter {
+    #[default]
+    Vga,
+    /// A VGA until a driver of virtio's GPU takes it.
+    Virtio,
 }
 
 /// VNC on loopback.
@@ -382,6 +393,7 @@ impl Config {
             automatic_crash: AutomaticCrash::default(),
             com_ports: [None, None],
             screen: None,
+            display: DisplayAdapter::default(),
         }
     }
 }

@@ -7,13 +7,13 @@ use super::network::Network;
 use super::screen::Shown;
 use super::server::NO_DISPLAY;
 use crate::rules;
-use crate::store::config::{BootEntry, ControllerType, Dvd, Place, StartWith};
+use crate::store::config::{BootEntry, ControllerType, DisplayAdapter, Dvd, Place, StartWith};
 use crate::store::{Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
     BootDevice, DiskBus, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MachineError, MemoryControl,
-    MemoryState, Motion, Nesting, Outcome, Rates, Smbios, Source, Spec, Throttle, Vm,
+    MemoryState, Motion, Nesting, Outcome, Position, Rates, Smbios, Source, Spec, Throttle, Vm,
 };
 use ireko_vmcore::Broker;
 use std::fs::File;
@@ -80,9 +80,9 @@ pub trait Remote: Send + Sync {
         let _ = events;
         Err(NO_DISPLAY.into())
     }
-    /// Moves the pointer.
-    fn pointer(&self, motion: Motion) {
-        let _ = motion;
+    /// Moves the pointer: by so much, or, if the guest has a driver for that, to where it is.
+    fn pointer(&self, motion: Motion, position: Position) {
+        let _ = (motion, position);
     }
     /// What it has of its memory.
     fn memory(&self) -> MemoryState;
@@ -356,15 +356,24 @@ fn boot(config: &Config, boot: &Boot) -> Result<Spec, String> {
             spec.command_line = format!("{} {given}", image.command_line).trim().to_owned();
             Ok(spec)
         }
-        Boot::Firmware(firmware) => Ok(Spec { display: true, ..Spec::with_firmware(firmware.clone()) }),
+        Boot::Firmware(firmware) => {
+            Ok(Spec { display: Some(display(config.display)), ..Spec::with_firmware(firmware.clone()) })
+        }
         Boot::Kernel { kernel, initrd, firmware } => {
             let mut spec = Spec::new(kernel.clone());
-            spec.display = firmware.is_some();
+            spec.display = firmware.is_some().then(|| display(config.display));
             spec.firmware = firmware.clone();
             spec.initrd = initrd.clone();
             spec.command_line = given.clone();
             Ok(spec)
         }
+    }
+}
+
+fn display(adapter: DisplayAdapter) -> ireko_machine::Display {
+    match adapter {
+        DisplayAdapter::Vga => ireko_machine::Display::Vga,
+        DisplayAdapter::Virtio => ireko_machine::Display::Virtio,
     }
 }
 
@@ -452,8 +461,10 @@ impl Remote for Handle {
             "Its system does not take what was typed before; wait until it does, or type less.".into()
         })
     }
-    fn pointer(&self, motion: Motion) {
-        Handle::keyboard(self).iter().for_each(|keyboard| keyboard.pointer(motion));
+    fn pointer(&self, motion: Motion, position: Position) {
+        if !Handle::tablet(self).is_some_and(|tablet| tablet.moved(position)) {
+            Handle::keyboard(self).iter().for_each(|keyboard| keyboard.pointer(motion));
+        }
     }
     fn memory(&self) -> MemoryState {
         Handle::memory(self).map(MemoryControl::state).unwrap_or_default()

@@ -10,7 +10,7 @@ mod tests;
 
 use super::screen::Shown;
 use super::server::{Control, confine};
-use ireko_machine::{KeyEvent, Motion};
+use ireko_machine::{FARTHEST, KeyEvent, Motion, Position};
 use message::Message;
 use pixels::Format;
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -129,6 +129,8 @@ struct Wish {
     update: bool,
     whole: bool,
     gone: bool,
+    /// Columns and lines, as the viewer knows them.
+    size: (u32, u32),
 }
 
 impl Wishes {
@@ -160,6 +162,7 @@ fn view<S: Stream>(control: &Control, looks: &Looks, stream: S, password: Option
     greet(&mut reader, &mut writer, (first.width, first.height), password)?;
     closer.patience(None, Some(PATIENCE))?;
     let wishes = Wishes::default();
+    wishes.change(|wish| wish.size = (first.width, first.height));
     std::thread::scope(|scope| {
         let told = &wishes;
         std::thread::Builder::new().name("input".into()).spawn_scoped(scope, move || {
@@ -240,7 +243,10 @@ fn listen(control: &Control, mut reader: impl Read, wishes: &Wishes) -> io::Resu
                 wish.whole |= !incremental;
             }),
             Message::Key { keysym, down } => hands.key(keysym, down),
-            Message::Pointer { buttons, x, y } => hands.pointer(buttons, i32::from(x), i32::from(y)),
+            Message::Pointer { buttons, x, y } => {
+                let size = wishes.lock().size;
+                hands.pointer(buttons, i32::from(x), i32::from(y), size);
+            }
             Message::Nothing => {}
         }
     }
@@ -269,14 +275,22 @@ impl Hands<'_> {
         let _ = remote.keys(events);
     }
 
-    fn pointer(&mut self, buttons: u8, x: i32, y: i32) {
+    fn pointer(&mut self, buttons: u8, x: i32, y: i32, size: (u32, u32)) {
         let (last_x, last_y) = self.pointer.replace((x, y)).unwrap_or((x, y));
         let wheel = i32::from(buttons >> 4 & 1) - i32::from(buttons >> 3 & 1);
         // Left, middle, right here; left, right, middle there.
         let buttons = buttons & 1 | buttons >> 1 & 2 | buttons << 1 & 4;
         let remote = self.control.lock().remote.clone();
-        remote.pointer(Motion { x: x - last_x, y: y - last_y, wheel, buttons });
+        let motion = Motion { x: x - last_x, y: y - last_y, wheel, buttons };
+        remote.pointer(motion, Position { x: along(x, size.0), y: along(y, size.1), wheel, buttons });
     }
+}
+
+/// A column or line among so many, as a tablet tells it.
+fn along(at: i32, size: u32) -> u16 {
+    let last = size.saturating_sub(1).max(1);
+    let at = u32::try_from(at).unwrap_or(0).min(last);
+    (u64::from(at) * u64::from(FARTHEST) / u64::from(last)) as u16
 }
 
 impl Drop for Hands<'_> {
@@ -303,6 +317,7 @@ fn draw(
             let Some(shown) = looks.look(control) else { return Ok(()) };
             if (shown.width, shown.height) != size && wish.resizes {
                 size = (shown.width, shown.height);
+                wishes.lock().size = size;
                 sent = None;
                 pixels::write_size(writer, size)?;
                 // The viewer asks again, for a picture of the new size.

@@ -30,6 +30,15 @@ fn who_follows_sizes_says_so_among_encodings() {
 }
 
 #[test]
+fn a_tablet_is_told_the_ends_of_the_screen_as_its_own() {
+    assert_eq!([0, 639, 1000, -1].map(|at| along(at, 640)), [0, FARTHEST, FARTHEST, 0]);
+    assert_eq!(
+        [along(0, 0), along(5, 0), along(5, 1), along(320, 641)],
+        [0, FARTHEST, FARTHEST, FARTHEST / 2]
+    );
+}
+
+#[test]
 fn a_clipboard_is_skipped_and_one_without_end_refused() {
     assert_eq!(message(&[6, 0, 0, 0, 0, 0, 0, 2, b'a', b'b']).unwrap(), Message::Nothing);
     assert!(message(&[6, 0, 0, 0, 0, 0x10, 0, 1]).is_err());
