@@ -91,6 +91,8 @@ pub struct Layout {
     pub hot_plug: bool,
     /// There is a second serial port.
     pub second_serial: bool,
+    /// There is an event timer of high precision.
+    pub hpet: bool,
     /// Bytes of firmware below 4 GiB.
     pub firmware_size: u64,
     /// RAM from 0 to here.
@@ -122,6 +124,7 @@ impl Layout {
             display,
             hot_plug: false,
             second_serial: false,
+            hpet: false,
             firmware_size: 0,
             low_end,
             high_size: memory - low_end,
@@ -149,6 +152,11 @@ impl Layout {
     /// With a second serial port, or without.
     pub fn with_second_serial(self, second_serial: bool) -> Self {
         Self { second_serial, ..self }
+    }
+
+    /// With the event timer that boards have which firmware knows, unless an engine brings timers that know nothing of it.
+    pub fn with_timers_of(self, irqchip: bool) -> Self {
+        Self { hpet: self.board != Board::Direct && !irqchip, ..self }
     }
 
     /// Whether there are keyboard and mouse: on every board that firmware knows, and for a display.

@@ -9,10 +9,10 @@ use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
 use crate::{Display, Endpoints, MachineError, Spec, firmware, pirq, storage};
 use ireko_devices::{
-    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, I8042, IoApic, Irqs, MsiSink, PciBus, Pic,
-    Pit, Port92, Power, ResetPulse, Rtc, Screen, Serial, SharedLine, SystemBus, TabletInput, TestDevice,
-    VirtioPci, Windows, acpi, both, chipset, debug_port, display, fw_cfg, i8042, ioapic, pci, pic, pit, rtc,
-    serial, shared, testdev, virtio,
+    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, Hpet, I8042, IoApic, Irqs, MsiSink,
+    PciBus, Pic, Pit, Port92, Power, ResetPulse, Rtc, Screen, Serial, SharedLine, SystemBus, TabletInput,
+    TestDevice, VirtioPci, Windows, acpi, both, chipset, debug_port, display, fw_cfg, hpet, i8042, ioapic,
+    pci, pic, pit, rtc, serial, shared, testdev, virtio,
 };
 use ireko_vmcore::{Bus, Clock, Line, Memory, Partition, Space, Timers, Work};
 use std::io::Write;
@@ -76,6 +76,11 @@ type Wires = Box<dyn Fn(u32) -> Line>;
 pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Result<Platform, MachineError> {
     let mut bus = SystemBus::new();
     let wire = interrupt_controllers(around, &mut bus)?;
+    let ticks = around.layout.hpet.then(|| hpet::IRQS.map(|irq| hpet::Legacy::new(wire(irq))));
+    if !around.irqchip {
+        let line = ticks.as_ref().map_or_else(|| wire(0), |[timer, _]| timer.own());
+        bus.add(shared(Pit::new(around.clock, &around.timers, line)), &pit::PLACES)?;
+    }
     bus.connect_x87_error(wire(13));
     let serial = shared(Serial::new(endpoints.serial, wire(4)));
     bus.add(serial.clone(), &serial::PLACES)?;
@@ -87,13 +92,20 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
         bus.add(second.clone(), &[serial::COM2])?;
     }
     let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
-    let rtc = add_clock(around, &mut bus, &wire, &acpi)?;
+    let line = ticks.as_ref().map_or_else(|| wire(8), |[_, clock]| clock.own());
+    let rtc = add_clock(around, &mut bus, line, &acpi)?;
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
     let keyboard = add_keyboard(around, &mut bus, &wire)?;
     bus.add(shared(Port92::new(around.power.clone())), &acpi::PORT92_PLACES)?;
     let mut threads = DeviceThreads::new(around.ending.clone(), around.spec.on_thread.clone());
-    let OnPci { console, memory, screen, tablet, drives } =
+    let OnPci { pci, console, memory, screen, tablet, drives } =
         add_pci(around, &mut bus, &wire, endpoints.console, &acpi, &mut threads)?;
+    if let Some(legacy) = ticks {
+        // Of the interrupts that it can be routed to, each is a slot's too.
+        let routes = std::array::from_fn(|n| pci.intx((hpet::regs::ROUTES.start - PCI_GSI) as u8 + n as u8));
+        let wires = hpet::Wires { legacy, routes, msi: msi_sink(&around.partition) };
+        bus.add(shared(Hpet::new(around.clock, &around.timers, wires)), &hpet::PLACES)?;
+    }
     if around.spec.test_devices {
         add_test_devices(around, &mut bus, &wire)?;
     }
@@ -127,7 +139,7 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
     })
 }
 
-/// PIC, IOAPIC and PIT, unless the engine has them; and the wires to them.
+/// PIC and IOAPIC, unless the engine has them; and the wires to them.
 fn interrupt_controllers(around: &Surroundings, bus: &mut SystemBus) -> Result<Wires, MachineError> {
     let partition = around.partition.clone();
     if around.irqchip {
@@ -146,7 +158,6 @@ fn interrupt_controllers(around: &Surroundings, bus: &mut SystemBus) -> Result<W
     let irqs = Irqs::new(pic.clone(), ioapic.clone());
     bus.add(shared(pic), &pic::PLACES)?;
     bus.add(shared(ioapic), &ioapic::PLACES)?;
-    bus.add(shared(Pit::new(around.clock, &around.timers, irqs.line(0))), &pit::PLACES)?;
     Ok(Box::new(move |gsi| irqs.line(gsi)))
 }
 
@@ -163,11 +174,11 @@ fn msi_sink(partition: &Arc<dyn Partition>) -> MsiSink {
 fn add_clock(
     around: &Surroundings,
     bus: &mut SystemBus,
-    wire: &Wires,
+    line: Line,
     acpi: &AcpiPm,
 ) -> Result<Rtc, MachineError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let rtc = Rtc::new(around.clock, &around.timers, wire(8), now);
+    let rtc = Rtc::new(around.clock, &around.timers, line, now);
     rtc.connect_alarm(acpi.alarm());
     rtc.set_memory_size(around.layout.low_end, around.layout.high_size);
     bus.add(shared(rtc.clone()), &rtc::PLACES)?;
@@ -213,6 +224,7 @@ const CONSOLE: u8 = 2;
 
 /// What others reach of PCI's functions.
 struct OnPci {
+    pci: Arc<PciBus>,
     console: Option<ConsoleInput>,
     memory: Option<MemoryControl>,
     screen: Option<Screen>,
@@ -258,7 +270,7 @@ fn add_pci(
     let control = around.spec.most_memory.map(|_| add_memory(around, &pci, threads)).transpose()?;
     let (screen, tablet) = add_display(around, bus, &pci, threads)?.unzip();
     place_pci(around, bus, &pci)?;
-    Ok(OnPci { console: input, memory: control, screen, tablet, drives })
+    Ok(OnPci { pci, console: input, memory: control, screen, tablet, drives })
 }
 
 /// The display, where memory has room for it, and a tablet beside it.

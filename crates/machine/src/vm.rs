@@ -86,6 +86,8 @@ impl Vm {
     ) -> Result<Self, MachineError> {
         let memory = Memory::with_aperture(&layout.ranges(), layout.room(), video_memory(&layout));
         let memory = Arc::new(memory.map_err(MachineError::Memory)?);
+        let irqchip = chosen.hypervisor.caps().irqchip;
+        let layout = layout.with_timers_of(irqchip);
         let (clock, timers) = timekeeping(&spec.on_thread);
         let partition = create_partition(&chosen, &spec, &memory, clock, &timers)?;
         let ending = Ending::default();
@@ -94,7 +96,7 @@ impl Vm {
             layout: &layout,
             memory: memory.clone(),
             partition: partition.clone(),
-            irqchip: chosen.hypervisor.caps().irqchip,
+            irqchip,
             clock,
             timers,
             power: power(&ending),

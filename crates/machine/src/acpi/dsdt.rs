@@ -10,7 +10,7 @@ use acpi_tables::aml::{
 };
 use acpi_tables::sdt::Sdt;
 use acpi_tables::{Aml, AmlSink};
-use ireko_devices::{acpi as pm, i8042};
+use ireko_devices::{acpi as pm, hpet, i8042};
 
 const HEADER: u32 = 36;
 /// The revision from which integers have 64 bits.
@@ -34,6 +34,11 @@ pub fn table(layout: &Layout) -> Vec<u8> {
         add_device(&mut dsdt, "COM2", vec![&name("PNP0501"), &ports_and_interrupt(0x2f8, 8, 3), &uid(2)]);
     }
     add_device(&mut dsdt, "RTC_", vec![&name("PNP0B00"), &ports_and_interrupt(0x70, 2, 8)]);
+    if layout.hpet {
+        let memory = Memory32Fixed::new(false, hpet::PLACES[0] as u32, hpet::regs::SIZE as u32);
+        let resources = Name::new("_CRS".into(), &ResourceTemplate::new(vec![&memory]));
+        add_device(&mut dsdt, "HPET", vec![&name("PNP0103"), &resources]);
+    }
     if layout.keyboard() {
         add_keyboard_and_mouse(&mut dsdt);
     }

@@ -3,6 +3,7 @@
 mod dsdt;
 mod fadt;
 mod hot_plug;
+mod hpet;
 mod madt;
 
 use crate::MachineError;
@@ -65,6 +66,9 @@ impl Tables {
             let mut mcfg = MCFG::new(OEM, OEM_TABLE, OEM_REVISION);
             mcfg.add_ecam(ecam, 0, 0, 0);
             listed.push(placed.add(&serialized(&mcfg)));
+        }
+        if layout.hpet {
+            listed.push(placed.add(&hpet::table()));
         }
         let mut xsdt = XSDT::new(OEM, OEM_TABLE, OEM_REVISION);
         listed.iter().for_each(|table| xsdt.add_entry(*table));
@@ -147,8 +151,17 @@ mod tests {
     }
 
     #[test]
+    fn the_xsdt_lists_the_event_timer_where_there_is_one() {
+        let layout = Layout { hpet: true, ..Layout::new(512 * MIB).unwrap() };
+        let bytes = tables(&layout, 2).unwrap();
+        let last = table_at(&bytes, *entries(&bytes).last().unwrap());
+        assert_eq!((&last[..4], u64_at(last, 44), last.len()), (&b"HPET"[..], Some(0xfed0_0000), 56));
+    }
+
+    #[test]
     fn every_table_sums_to_zero() {
-        let bytes = made();
+        let layout = Layout { hpet: true, ..Layout::new(512 * MIB).unwrap() };
+        let bytes = tables(&layout, 2).unwrap();
         let fadt = table_at(&bytes, entries(&bytes)[0]);
         let dsdt = u64_at(fadt, 140).unwrap();
         let all = entries(&bytes).into_iter().chain([u64_at(&bytes, 24).unwrap(), dsdt]);

@@ -1,0 +1,58 @@
+//! A wire of the interval timer's or the clock's, which the event timer may take from it (1.0a, 2.3.5, LEG_RT_CNF).
+
+use crate::lock;
+use ireko_vmcore::{Line, LineSink};
+use std::sync::{Arc, Mutex};
+
+const OWN: u32 = 0;
+const REPLACEMENT: u32 = 1;
+
+pub struct Legacy {
+    out: Line,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    levels: [bool; 2],
+    replaced: bool,
+}
+
+impl State {
+    fn level(&self) -> bool {
+        self.levels[usize::from(self.replaced)]
+    }
+}
+
+impl Legacy {
+    pub fn new(out: Line) -> Arc<Self> {
+        Arc::new(Self { out, state: Mutex::default() })
+    }
+
+    /// The older timer's end.
+    pub fn own(self: &Arc<Self>) -> Line {
+        Line::new(self.clone(), OWN)
+    }
+
+    /// The event timer's.
+    pub fn replacement(self: &Arc<Self>) -> Line {
+        Line::new(self.clone(), REPLACEMENT)
+    }
+
+    /// Whose end counts.
+    pub fn replace(&self, replaced: bool) {
+        let mut state = lock(&self.state);
+        if std::mem::replace(&mut state.replaced, replaced) != replaced {
+            self.out.set(state.level());
+        }
+    }
+}
+
+impl LineSink for Legacy {
+    fn set(&self, pin: u32, level: bool) {
+        // The lock is held over the call so that two ends cannot leave the output at the older level.
+        let mut state = lock(&self.state);
+        state.levels[usize::from(pin == REPLACEMENT)] = level;
+        self.out.set(state.level());
+    }
+}
