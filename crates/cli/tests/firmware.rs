@@ -224,6 +224,18 @@ fn ovmf_reaches_its_shell_and_keeps_its_variables() {
 }
 
 #[test]
+fn ovmf_waits_for_no_drive_that_is_not_there() {
+    let home = Home::new("uefi-ide");
+    let disk = format!("{},bus=ide", disk(&home, &[]).display());
+    // Three of IDE's four drives, and a channel.
+    let arguments = ["run", "--engine", "soft", "--memory", "256M", "--firmware", "uefi", "--disk", &disk];
+    let mut command = home.command(&arguments);
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let screen = until(running, "UEFI Interactive Shell");
+    assert!(screen.ends_with("UEFI Interactive Shell"), "{screen}");
+}
+
+#[test]
 fn a_file_that_is_no_variables_is_refused_with_both_sizes() {
     let home = Home::new("variables");
     let disk = disk(&home, &[]);

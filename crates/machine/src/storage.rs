@@ -254,11 +254,6 @@ impl Room<'_> {
             let told = format!("{} IDE disks, and {MOST} are the most; use another controller", given.len());
             return Err(MachineError::Platform(told));
         }
-        // OVMF waits for its drives and never ends.
-        if self.board == Board::Q35 {
-            let told = "the machine that UEFI starts has no IDE controller; use bus=sata";
-            return Err(MachineError::Platform(told.into()));
-        }
         let mut drives: [Option<Media>; MOST] = Default::default();
         let mut noted = Vec::new();
         for (place, disk, media) in given {

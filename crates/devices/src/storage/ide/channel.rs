@@ -175,9 +175,10 @@ impl State {
         self.drives[self.selected()].is_some()
     }
 
-    /// What is read of a channel without the drive.
+    /// What is read of a channel without the drive: nobody drives its lines, and the host pulls down the one that would say busy, so
+    /// that nobody waits for who is not there (ATA/ATAPI-6, the pull-down of DD7); beside another drive, that one answers (9.16.1).
     fn floating(&self) -> u8 {
-        if self.drives.iter().all(Option::is_none) { 0xff } else { 0 }
+        if self.drives.iter().all(Option::is_none) { !ata::BUSY } else { 0 }
     }
 
     fn interrupt(&mut self) {

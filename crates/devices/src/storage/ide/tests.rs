@@ -190,9 +190,9 @@ fn a_reset_cancels_what_was_begun() {
 }
 
 #[test]
-fn a_channel_without_drives_floats() {
+fn a_channel_without_drives_floats_and_is_not_busy() {
     let mut board = Board::new([None, None, None, None]);
-    assert_eq!((board.read(STATUS), board.read(COUNT)), (0xff, 0xff));
+    assert_eq!((board.read(STATUS), board.read(COUNT)), (0x7f, 0x7f));
 }
 
 fn packet(board: &mut Board, features: u8, most: u16, cdb: [u8; 12]) {
