@@ -332,7 +332,7 @@ impl Cpu {
     }
 
     /// Physical address of the code byte at a linear address.
-    fn fetch(&mut self, linear: u64) -> Result<u64, Fault> {
+    pub(crate) fn fetch(&mut self, linear: u64) -> Result<u64, Fault> {
         let user = self.processor.regs.cpl == 3;
         if let Some(physical) = self.banks.current().fetch(linear, user) {
             return Ok(physical);

@@ -375,10 +375,8 @@ impl Cpu {
         }
         let Some(from) = self.code.locate((back as usize).wrapping_sub(1)) else { return Ok(()) };
         let mut bytes = [0; 15];
-        let in_page = (4096 - (from & 0xfff) as usize).min(bytes.len());
-        let read = self.read_linear(from, &mut bytes, Privilege::System);
-        let bytes = if read.is_ok() { &bytes[..] } else { &bytes[..in_page] };
-        let insn = Decoder::with_ip(64, bytes, from, DECODER_OPTIONS).decode();
+        let count = self.code_bytes(from, &mut bytes);
+        let insn = Decoder::with_ip(64, &bytes[..count], from, DECODER_OPTIONS).decode();
         let moved = match insn.flow_control() {
             FlowControl::Return if insn.op_count() > 0 => -8 - i64::from(insn.immediate16()),
             FlowControl::Return => -8,
@@ -389,6 +387,21 @@ impl Cpu {
         self.processor.regs.gpr[gpr::RSP] = self.processor.regs.gpr[gpr::RSP].wrapping_add_signed(moved);
         self.processor.regs.rip = from;
         Err(Fault::gp(0))
+    }
+
+    /// The bytes of code at a linear address, as a fetch gets them: those in front of the first page that it may not have.
+    fn code_bytes(&mut self, linear: u64, bytes: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = linear.wrapping_add(done as u64);
+            let end = bytes.len().min(done + 4096 - (at & 0xfff) as usize);
+            let Ok(physical) = self.fetch(at) else { break };
+            if !self.physical.read(physical, &mut bytes[done..end]) {
+                break;
+            }
+            done = end;
+        }
+        done
     }
 
     /// Entry of the code at RIP for the current key, which the jump table knows afterwards.
@@ -501,7 +514,9 @@ impl Cpu {
             let missed = insn.is_some_and(|i| missed(&i, start, self.processor.regs.rip));
             self.processor.msrs.counters.retire(Retired { branch, missed, ..retired });
         }
-        if self.processor.regs.rflags & rflags::RF != 0 && !is_iret(insn) {
+        // An iteration of a repeated instruction is not its end.
+        let goes_on = self.processor.regs.rip == start && insn.is_some_and(|i| i.is_string_instruction());
+        if self.processor.regs.rflags & rflags::RF != 0 && !is_iret(insn) && !goes_on {
             self.processor.regs.rflags &= !rflags::RF;
         }
         // INT1 has raised the exception itself, once for all that waited.

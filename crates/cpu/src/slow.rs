@@ -186,7 +186,7 @@ impl Cpu {
         let mode = self.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.place(linear, write, mode)?;
-        self.check_alignment(linear, size)?;
+        self.check_vector_alignment(linear, size)?;
         if first == size && direct {
             return Ok(self.one_place(place, start, size, read, write));
         }
@@ -228,8 +228,7 @@ impl Cpu {
         let mode = self.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.place(linear, write, mode)?;
-        // Of vectors no alignment is asked, however little of them is chosen.
-        self.check_alignment(linear, whole)?;
+        self.check_vector_alignment(base.wrapping_add(address), chosen.aligned)?;
         let in_page = (low..=4096 - (whole - low)).contains(&((linear & 0xfff) as usize));
         if let (Place::Ram(host), true) = (place, in_page) {
             if write {

@@ -18,6 +18,7 @@ fn run(bits: u32, cases: usize) {
     })
     .expect("the campaign runs");
     assert!(texts.is_empty(), "{tally:?}\n{}", texts.join("\n"));
+    assert!(tally.strayed < cases / 100, "too few were judged: {tally:?}");
 }
 
 #[test]

@@ -10,13 +10,13 @@ use crate::group::{self, Member};
 use crate::key::Key;
 use crate::lacking::Lacking;
 use crate::layout::{Hot, PINNED};
-use crate::length;
+use crate::length::{self, LONGEST};
 use crate::liveness::{self, ALL};
 use crate::memory::{Access, GroupPlace, SlowAccess};
 use crate::thunk::Reason;
 use core::mem::offset_of;
 use iced_x86::{
-    Code, Decoder, DecoderError, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo,
+    Code, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo,
     InstructionInfoFactory, OpAccess, OpKind, Register,
 };
 use ireko_x86::exception::vector;
@@ -207,7 +207,9 @@ impl Translator {
             let insn = exchange(decoder.decode(), &request.bytes[start..decoder.position()]);
             let insn = scan(insn);
             let insn = if bitness == 64 { flat(insn) } else { insn };
-            if decoder.last_error() == DecoderError::NoMoreBytes {
+            let rest = &request.bytes[start..];
+            let length = if insn.is_invalid() { length::invalid(bitness, rest) } else { insn.len() };
+            if length > rest.len() && rest.len() < LONGEST {
                 break;
             }
             if decoder.position() > request.in_page && !steps.is_empty() {
@@ -215,11 +217,10 @@ impl Translator {
             }
             let info = self.info.info(&insn);
             let (written, stores) = group::effects(info);
-            let class = if insn.is_invalid()
-                && length::too_long(bitness, &request.bytes[decoder.position() - insn.len()..])
-            {
+            let class = if length > LONGEST {
                 Class::Raise(vector::GP)
-            } else if self.lacking.covers(&insn)
+            } else if insn.is_invalid()
+                || self.lacking.covers(&insn)
                 || no_such_element(&insn, &request.bytes[start..decoder.position()])
             {
                 Class::Raise(vector::UD)

@@ -211,10 +211,12 @@ impl Emitter<'_> {
         self.push_value(8, ALL, Self::saved_operand);
     }
 
-    /// Behind the instruction after STI: leaves if an interrupt has been waiting for IF.
+    /// Behind the instruction after STI: leaves if an interrupt has been waiting for IF, or has come since.
     pub(crate) fn check_waiting(&mut self, next: u64) {
         let (waits, on) = (self.asm.label(), self.asm.label());
         self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, nothing_waits)));
+        self.asm.jrcxz(waits);
+        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
         self.asm.jrcxz(waits);
         self.asm.jmp_short(on);
         self.asm.bind(waits);

@@ -2,7 +2,6 @@
 //! middle can be restarted (APM vol. 4, VGATHERDPD).
 
 use super::vector::{self, element, set_element, sign};
-use crate::cpu::Privilege;
 use crate::operand::segment_index;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Mnemonic};
@@ -47,7 +46,7 @@ fn load_elements(
         }
         let offset = vector::vsib_offset(cpu, insn, element(&indices, n, index_size), index_size);
         let address = cpu.linear(segment, offset, size as u64, false)?;
-        let value = cpu.load(address, size, Privilege::Current)?;
+        let value = cpu.load_element(address, size)?;
         set_element(destination, n, size, value);
         set_element(chosen, n, size, 0);
     }

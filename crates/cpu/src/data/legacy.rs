@@ -78,7 +78,8 @@ pub fn aad(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 pub fn bound(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let size = insn.op0_register().size();
     let address = cpu.operand_address(insn, 2 * size as u64, false)?;
-    let pair = cpu.load(address, 2 * size, crate::cpu::Privilege::Current)?;
+    cpu.check_alignment(address, size)?;
+    let pair = cpu.load_element(address, 2 * size)?;
     let signed = |value: u64| (value << (64 - 8 * size)) as i64;
     let index = signed(cpu.gpr(insn.op0_register()));
     if index < signed(pair & mask(size)) || index > signed(pair >> (8 * size)) {

@@ -22,7 +22,7 @@ pub fn vmaskmov(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         let mut value = [0; 32];
         for (n, offset) in elements {
             let address = cpu.linear(segment, offset, size as u64, false)?;
-            set_element(&mut value, n, size, cpu.load(address, size, Privilege::Current)?);
+            set_element(&mut value, n, size, cpu.load_element(address, size)?);
         }
         vector::write(cpu, insn.op0_register(), &value);
     } else {
@@ -62,7 +62,7 @@ fn store_elements(
     }
     for (offset, value) in elements {
         let address = cpu.linear(segment, offset, size as u64, true)?;
-        cpu.store(address, size, value, Privilege::Current)?;
+        cpu.store_element(address, size, value)?;
     }
     Ok(())
 }
@@ -76,6 +76,8 @@ fn store_bytes(cpu: &mut Cpu, insn: &Instruction, data: &[u8], chosen: &[u8]) ->
     };
     let segment = segment_index(insn.memory_segment());
     let base = cpu.processor.regs.gpr[gpr::RDI];
+    let start = cpu.processor.regs.seg[segment].base.wrapping_add(base & mask(width));
+    cpu.check_alignment(start, 8)?;
     let bytes = data.iter().zip(chosen).enumerate().filter(|(_, (_, chosen))| **chosen >> 7 != 0);
     let bytes = bytes.map(|(n, (byte, _))| (base.wrapping_add(n as u64) & mask(width), u64::from(*byte)));
     store_elements(cpu, segment, 1, bytes)?;

@@ -17,6 +17,10 @@ pub fn cache_line(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 /// CLZERO clears the line that rAX points into; it is ordered and checked like a write of all of it (APM vol. 3, CLZERO).
 pub fn clear_line(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     const LINE: u64 = 64;
+    // F2 and F3 make other instructions of its opcode, none of which is defined (seen on family 1Ah).
+    if insn.has_rep_prefix() || insn.has_repne_prefix() {
+        return Err(Fault::ud());
+    }
     let width = match insn.code() {
         Code::Clzerow => 2,
         Code::Clzerod => 4,

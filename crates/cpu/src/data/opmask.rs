@@ -12,6 +12,9 @@ pub struct Chosen {
     pub element: usize,
     /// What must be accessible: the bytes, or, of instructions that suppress no fault, the whole operand.
     pub checked: u64,
+    /// What an alignment check goes by: the element, or, of instructions that suppress no fault, the whole operand (seen on
+    /// family 1Ah).
+    pub aligned: usize,
 }
 
 /// The lowest `count` bits.
@@ -55,8 +58,8 @@ pub fn chosen(insn: &Instruction, mask: u64) -> Option<Chosen> {
         How::Whole if insn.op0_kind() == OpKind::Memory => each(mask, element, size),
         How::Whole => whole,
     };
-    let checked = if how(insn) == How::Whole { whole } else { bytes };
-    Some(Chosen { bytes, element, checked })
+    let (checked, aligned) = if how(insn) == How::Whole { (whole, size) } else { (bytes, element) };
+    Some(Chosen { bytes, element, checked, aligned })
 }
 
 fn each(mask: u64, element: usize, size: usize) -> u64 {
@@ -221,7 +224,7 @@ mod tests {
     #[test]
     fn bits_that_are_shuffled_into_a_mask_are_read_by_the_byte() {
         let shuffle = of(&[0x62, 0xf2, 0x75, 0x49, 0x8f, 0x10], 0x30);
-        assert_eq!(shuffle, Some(Chosen { bytes: 0x30, element: 1, checked: 0x30 }));
+        assert_eq!(shuffle, Some(Chosen { bytes: 0x30, element: 1, checked: 0x30, aligned: 1 }));
     }
 
     #[test]
@@ -241,7 +244,7 @@ mod tests {
     fn of_a_block_for_all_the_wanted_elements_are_accessed() {
         // VBROADCASTF32X4 ZMM0 {K1}, [RAX], bits 1 of the second turn and 2 of the fourth.
         let block = of(&[0x62, 0xf2, 0x7d, 0x49, 0x1a, 0x00], 1 << 5 | 1 << 14);
-        assert_eq!(block, Some(Chosen { bytes: 0xff0, element: 4, checked: 0xff0 }));
+        assert_eq!(block, Some(Chosen { bytes: 0xff0, element: 4, checked: 0xff0, aligned: 4 }));
     }
 
     #[test]
@@ -256,7 +259,10 @@ mod tests {
 
     #[test]
     fn a_part_is_checked_whole_and_written_by_mask() {
-        assert_eq!(of(EXTRACT, 0b0101), Some(Chosen { bytes: 0x0f0f, element: 4, checked: 0xffff }));
+        assert_eq!(
+            of(EXTRACT, 0b0101),
+            Some(Chosen { bytes: 0x0f0f, element: 4, checked: 0xffff, aligned: 16 })
+        );
     }
 
     #[test]
@@ -266,7 +272,7 @@ mod tests {
 
     #[test]
     fn elements_are_cut_at_the_end_of_a_page() {
-        let chosen = Chosen { bytes: 0xff0, element: 4, checked: 0xff0 };
+        let chosen = Chosen { bytes: 0xff0, element: 4, checked: 0xff0, aligned: 4 };
         assert_eq!(chosen.pieces(16, 6).collect::<Vec<_>>(), [4..6, 6..8, 8..12]);
     }
 }

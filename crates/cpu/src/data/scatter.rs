@@ -3,7 +3,6 @@
 
 use super::gather::{segment, sizes};
 use super::vector::{self, Whole, element, set_element};
-use crate::cpu::Privilege;
 use crate::routine::Routine;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Mnemonic, Register};
@@ -77,7 +76,7 @@ fn gather(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let mut destination = vector::read_whole(cpu, target);
     let result = elements.each(cpu, insn, |cpu, n| {
         let address = elements.address(cpu, insn, n, false)?;
-        let value = cpu.load(address, elements.size, Privilege::Current)?;
+        let value = cpu.load_element(address, elements.size)?;
         set_element(&mut destination, n, elements.size, value);
         Ok(())
     });
@@ -96,7 +95,7 @@ fn scatter(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let data = vector::read_whole(cpu, source);
     elements.each(cpu, insn, |cpu, n| {
         let address = elements.address(cpu, insn, n, true)?;
-        cpu.store(address, elements.size, element(&data, n, elements.size), Privilege::Current)
+        cpu.store_element(address, elements.size, element(&data, n, elements.size))
     })?;
     Ok(Next::Advance)
 }

@@ -105,6 +105,7 @@ fn frame(cpu: &mut Cpu, size: usize, bytes: u64, level: u8) -> Result<(), Fault>
     // A write at the final stack pointer must be possible (SDM vol. 2, ENTER).
     let address = cpu.linear(seg::SS, bottom & wide, size as u64, true)?;
     cpu.probe_write(address, size, Privilege::Current)?;
+    cpu.check_alignment(address, size)?;
     cpu.set_stack_pointer(bottom);
     cpu.set_gpr(frame_register(size), frame);
     Ok(())

@@ -162,6 +162,10 @@ impl Transfer {
 /// Linear address of the operand, which must be aligned.
 fn aligned(cpu: &Cpu, insn: &Instruction, size: u64, alignment: u64, write: bool) -> Result<u64, Fault> {
     let address = cpu.operand_address(insn, size, write)?;
+    if alignment == 16 {
+        // FXSAVE and FXRSTOR: the words of their image come first (seen on family 1Ah).
+        cpu.check_alignment(address, 4)?;
+    }
     if address.is_multiple_of(alignment) { Ok(address) } else { Err(Fault::gp(0)) }
 }
 

@@ -1,6 +1,5 @@
 //! Far JMP, CALL and RET (APM vol. 2, 4.11 and 4.12.3): direct, through memory, and through call gates.
 
-use crate::cpu::Privilege;
 use crate::event::jump_real;
 use crate::operand::mask;
 use crate::system::descriptor::{Entry, accessed, checked_code, checked_target, fetch, upper};
@@ -79,7 +78,8 @@ pub fn load_pointer(cpu: &mut Cpu, insn: &Instruction, size: usize) -> Result<(u
     let total = size + 2;
     let address = cpu.operand_address(insn, total as u64, false)?;
     let mut bytes = [0; 16];
-    cpu.read_linear(address, &mut bytes[..total], Privilege::Current)?;
+    cpu.check_alignment(address, size)?;
+    cpu.read_elements(address, &mut bytes[..total])?;
     let whole = u128::from_le_bytes(bytes);
     Ok(((whole >> (8 * size)) as u16, whole as u64 & mask(size)))
 }

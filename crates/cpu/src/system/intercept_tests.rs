@@ -18,6 +18,19 @@ fn privilege_comes_before_the_hlt_intercept() {
     assert_eq!(run(&mut cpu, &[0xf4]), gp(0));
 }
 
+/// APM vol. 2, table 15-7: exceptions come before the intercept.
+#[test]
+fn faults_of_xsetbv_come_before_its_intercept() {
+    let mut cpu = long();
+    guest(&mut cpu, &[Intercept::Xsetbv]);
+    let xsetbv = [0x0f, 0x01, 0xd1];
+    assert_eq!(run(&mut cpu, &xsetbv), Err(Fault::ud()));
+    cpu.processor.regs.cr4 |= ireko_x86::bits::cr4::OSXSAVE;
+    assert_eq!(run(&mut cpu, &xsetbv), Err(Fault::Exit(Exit::Plain(Intercept::Xsetbv))));
+    set_level(&mut cpu, 3);
+    assert_eq!(run(&mut cpu, &xsetbv), gp(0));
+}
+
 #[test]
 fn invpcid_refuses_a_reserved_type() {
     let mut cpu = long();

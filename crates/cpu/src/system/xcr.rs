@@ -17,9 +17,9 @@ fn index(cpu: &Cpu) -> u64 {
 }
 
 pub fn xsetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
-    cpu.intercept(Intercept::Xsetbv)?;
     offered(cpu)?;
     cpu.kernel_only()?;
+    cpu.intercept(Intercept::Xsetbv)?;
     let value = cpu.processor.regs.gpr[gpr::RDX] << 32 | cpu.processor.regs.gpr[gpr::RAX] & 0xffff_ffff;
     let wide = value & AVX512 == 0 || value & AVX512 == AVX512 && value & AVX != 0;
     let agrees = value & X87 != 0 && (value & AVX == 0 || value & SSE != 0) && wide;

@@ -382,6 +382,8 @@ pub fn registers(rng: &mut Rng, bits: u32) -> (State, u16) {
         state.gpr.iter_mut().for_each(|r| *r &= 0xffff_ffff);
     }
     state.rflags = 0x202 | rng.next() & 0x8d5 | if rng.percent(12) { 0x400 } else { 0 };
+    // Some programs have their alignment checked.
+    state.rflags |= if rng.percent(5) { 1 << 18 } else { 0 };
     state.fs = DATA + rng.below(0x800) as u64;
     state.gs = if rng.percent(50) { HIGH + rng.below(0x800) as u64 } else { rng.next() & 0x3fff_ffff };
     fill_vectors(rng, &mut state);

@@ -8,6 +8,12 @@ use ireko_cpu::cpuid::host::Host;
 use ireko_cpu::isa::SETS;
 use std::sync::LazyLock;
 
+/// The host's processor is one that the rules of alignment checks were seen on.
+static FAMILY_1A: LazyLock<bool> = LazyLock::new(|| {
+    let version = ireko_cpu::silicon::cpuid(1, 0)[0];
+    !intel() && (version >> 8 & 0xf) + (version >> 20 & 0xff) == 0x1a
+});
+
 /// A run that disagrees, as the rows see it.
 pub struct Seen<'a> {
     pub case: &'a Case,
@@ -18,7 +24,7 @@ pub struct Seen<'a> {
 
 type Row = (&'static str, fn(&Seen) -> bool);
 
-const ROWS: [Row; 12] = [
+const ROWS: [Row; 14] = [
     (
         "a fault in a repeated SCAS or CMPS leaves the last comparison's flags on AMD's, those from before it on Intel's",
         |s| {
@@ -35,7 +41,7 @@ const ROWS: [Row; 12] = [
             && s.differences.iter().all(wide)
             && s.has(|i| matches!(i.mnemonic(), Mnemonic::Vzeroall | Mnemonic::Vzeroupper))
     }),
-    ("a pending #MF comes after the memory operand's fault", |s| s.vectors(16, &[12, 13, 14])),
+    ("a pending #MF comes after the memory operand's fault", |s| s.vectors(16, &[12, 13, 14, 17])),
     ("the #XM of a conversion on its way to memory comes after the store's fault", |s| s.vectors(19, &[14])),
     (
         "the mask of a gather that faults is not yet normalised, and its destination's upper half not yet zeroed",
@@ -52,7 +58,7 @@ const ROWS: [Row; 12] = [
         status && effect && s.has(x87_store)
     }),
     ("MOVS checks its destination's form before it reads its source", |s| {
-        s.vectors(14, &[12, 13]) && s.at_end(|i| i.is_string_instruction())
+        s.vectors(14, &[12, 13, 17]) && s.at_end(|i| i.is_string_instruction())
     }),
     (
         "an instruction that the host's processor lacks, and the engine does by a routine (AMD's, on Intel's)",
@@ -76,6 +82,20 @@ const ROWS: [Row; 12] = [
     (
         "the alignment that SHA's instructions want on Intel's, and not on AMD's, is looked at after the page",
         |s| s.vectors(13, &[14]) && s.at_end(|i| i.cpuid_features().contains(&CpuidFeature::SHA)),
+    ),
+    ("an alignment check comes before its page's fault on some models, and after it here", |s| {
+        s.vectors(17, &[12, 13, 14])
+    }),
+    (
+        "how far vectors have to be aligned for an alignment check is the model's: here, as family 1Ah has it",
+        |s| {
+            let vector = |i: &Instruction| {
+                i.is_vsib()
+                    || (0..i.op_count())
+                        .any(|n| i.op_register(n).is_vector_register() || i.op_register(n).is_mm())
+            };
+            !*FAMILY_1A && (s.native.end.vector == 17 || s.soft.end.vector == 17) && s.has(vector)
+        },
     ),
     ("an ignored segment prefix chooses between #SS and #GP", |s| {
         s.vectors(13, &[12]) || s.vectors(12, &[13])

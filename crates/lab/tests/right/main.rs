@@ -126,6 +126,14 @@ fn a_transfer_to_an_address_that_is_not_canonical_faults_where_it_is() {
     assert_eq!(fault(&[0x90, 0x90, 0xff, 0x14, 0x24], on_stack), (GP, 2, 0), "call [rsp]");
 }
 
+/// What the processor fetches, SMAP has no say in.
+#[test]
+fn so_does_one_of_a_program_whose_kernel_has_smap() {
+    let smap = |_: &Board, regs: &mut Registers| (regs.gpr[0], regs.cr4) = (STRAY, regs.cr4 | 1 << 21);
+    assert_eq!(fault(&[0x90, 0x90, 0xff, 0xe0], smap), (GP, 2, 0), "jmp rax");
+    assert_eq!(fault(&[0x90, 0x90, 0xff, 0xd0], smap), (GP, 2, 0), "call rax");
+}
+
 #[test]
 fn so_does_one_whose_target_is_missed_again_and_again() {
     // mov ecx, 3; again: call next (jmp short +2; next: ret); loop again; jmp rax
@@ -176,6 +184,108 @@ fn a_misaligned_access_of_a_checked_program_is_an_alignment_check() {
 }
 
 /// What INT3 behind a watched load of SS leaves: the vector that comes first, and where it returns to.
+/// APM vol. 2, table 8-7: x87's words by their size, environments and states by the width of the code.
+#[test]
+fn alignment_is_checked_of_x87_operands() {
+    // fld m80; fstp m80; fnstenv; fldenv; fnsave; fnstenv of 16 bits; fld m64; fxsave is checked by its own rule.
+    let codes: [(&[u8], u64); 7] = [
+        (&[0xdb, 0x2f], 8),
+        (&[0xdb, 0x3f], 8),
+        (&[0xd9, 0x37], 4),
+        (&[0xd9, 0x27], 4),
+        (&[0xdd, 0x37], 4),
+        (&[0x66, 0xd9, 0x37], 2),
+        (&[0xdd, 0x07], 8),
+    ];
+    for (code, boundary) in codes {
+        let length = code.len() as u64;
+        assert_eq!(misaligned(3, code, DATA + 0x100 + boundary / 2, AC_FLAG), (AC, 0), "{code:x?}");
+        assert_eq!(misaligned(3, code, DATA + 0x100 + boundary, AC_FLAG), (UD, length), "{code:x?}, aligned");
+    }
+}
+
+/// APM vol. 2, table 8-7 has vectors at 16 bytes, far pointers at their offset; what is less is as family 1Ah has it.
+#[test]
+fn alignment_is_checked_of_vectors_and_pointers() {
+    // movups xmm0, [rdi]; lddqu; vmovups ymm0; lgs eax, [rdi]; the same of 16 bits; fxsave [rdi].
+    let codes: [(&[u8], u64); 6] = [
+        (&[0x0f, 0x10, 0x07], 16),
+        (&[0xf2, 0x0f, 0xf0, 0x07], 16),
+        (&[0xc5, 0xfc, 0x10, 0x07], 16),
+        (&[0x0f, 0xb5, 0x07], 4),
+        (&[0x66, 0x0f, 0xb5, 0x07], 2),
+        (&[0x0f, 0xae, 0x07], 4),
+    ];
+    for (code, boundary) in codes {
+        assert_eq!(misaligned(3, code, DATA + 0x100 + boundary / 2, AC_FLAG), (AC, 0), "{code:x?}");
+        let aligned = DATA + 0x100 + if code[1] == 0xae { 16 } else { boundary };
+        assert_eq!(misaligned(3, code, aligned, AC_FLAG), (UD, code.len() as u64), "{code:x?}, aligned");
+    }
+}
+
+/// Nothing is asked of an element that a mask or an index chooses, and of a word of a repeated string only the word's own.
+#[test]
+fn alignment_is_not_asked_of_chosen_elements() {
+    // pcmpeqd xmm1, xmm1; vpmaskmovd xmm0, xmm1, [rdi]
+    let masked = [0x66, 0x0f, 0x76, 0xc9, 0xc4, 0xe2, 0x71, 0x8c, 0x07];
+    assert_eq!(misaligned(3, &masked, DATA + 0x101, AC_FLAG), (UD, 9));
+    // std; mov ecx, 3; rep stosw, downwards from an even address.
+    let down = [0xfd, 0xb9, 3, 0, 0, 0, 0x66, 0xf3, 0xab];
+    assert_eq!(misaligned(3, &down, DATA + 0x106, AC_FLAG), (UD, 9));
+}
+
+/// An undefined opcode at the end of a page faults without a look at the next one, if it stands for nothing; with operands that
+/// would be there, their page's fault comes first. As family 1Ah has it.
+#[test]
+fn an_undefined_opcode_at_the_end_of_a_page_takes_what_its_form_takes() {
+    let at_end = |code: &[u8]| {
+        let start = CODE + 0x1000 - code.len() as u64;
+        let mut board = board();
+        board.write(CODE_AT + 0x1000 - code.len() as u64, code);
+        let (caught, _) = run_on(&mut board, 3, &[0x90], |_, regs| regs.rip = start);
+        (caught.vector, caught.rip - start)
+    };
+    let alone: [&[u8]; 6] =
+        [&[0x06], &[0xd6], &[0x0f, 0x04], &[0xdf, 0xe1], &[0xc5, 0xf8, 0x04], &[0x48, 0xc4, 0xe1]];
+    alone.iter().for_each(|code| assert_eq!(at_end(code), (UD, 0), "{code:x?}"));
+    let longer: [&[u8]; 5] =
+        [&[0xc6, 0xc8], &[0x0f, 0xba, 0xc0], &[0x9a], &[0x0f, 0x38, 0xff], &[0xc4, 0xe2, 0x79, 0xff]];
+    longer.iter().for_each(|code| assert_eq!(at_end(code), (14, 0), "{code:x?}"));
+}
+
+/// APM vol. 2, 13.1.1.2, "Resume Flag": RF holds off a breakpoint on an instruction until that has ended, repeats and all.
+#[test]
+fn a_breakpoint_on_a_repeated_instruction_is_held_off_for_all_of_it() {
+    const FAR: u64 = 0x80_0000;
+    let mut board = board();
+    for page in 0..64 {
+        board.map(FAR + page * 4096, DATA_AT, PRESENT | WRITE | USER);
+    }
+    let (caught, _) = run_on(&mut board, 3, &[0xf3, 0xaa], |_, regs| {
+        (regs.gpr[1], regs.gpr[7]) = (64 * 4096, FAR);
+        (regs.dr[0], regs.dr7) = (CODE, 0x402);
+        regs.rflags |= 1 << 16;
+    });
+    assert_eq!((caught.vector, caught.rip - CODE), (UD, 2));
+}
+
+/// An interrupt that the program's own write to its APIC brings comes between STI and CLI.
+#[test]
+fn an_interrupt_that_the_processor_sends_itself_comes_behind_sti() {
+    const APIC: u64 = 0x60_2000;
+    // mov dword [rdi + f0h], 1ffh; mov dword [rdi + 300h], 40040h; sti; nop; nop; cli
+    let code = [
+        0xc7, 0x87, 0xf0, 0, 0, 0, 0xff, 1, 0, 0, 0xc7, 0x87, 0, 3, 0, 0, 0x40, 0, 4, 0, 0xfb, 0x90, 0x90,
+        0xfa,
+    ];
+    for _ in 0..4 {
+        let mut board = board();
+        board.map(APIC, 0xfee0_0000, PRESENT | WRITE);
+        let (caught, _) = run_on(&mut board, 0, &code, |_, regs| regs.gpr[7] = APIC);
+        assert_eq!((caught.vector, caught.error, caught.rip - CODE), (GP, 0x40 << 3 | 3, 22));
+    }
+}
+
 #[test]
 fn a_load_of_ss_holds_a_watchpoint_off_for_one_instruction() {
     // mov ss, [rdi]; nop; nop: the trap comes behind the first NOP. (#DB goes back; DR6 tells.)

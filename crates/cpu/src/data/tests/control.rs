@@ -224,6 +224,14 @@ fn clzero_clears_one_line() {
     assert_eq!(peek(&mut cpu, 0x2000, 192), expected);
 }
 
+/// F2 and F3 make other, undefined instructions of its opcode (seen on family 1Ah).
+#[test]
+fn clzero_has_no_repeat_prefix() {
+    let mut cpu = flat64();
+    assert_eq!(step(&mut cpu, &[0xf2, 0x0f, 0x01, 0xfc]), Err(Fault::ud()));
+    assert_eq!(step(&mut cpu, &[0xf3, 0x0f, 0x01, 0xfc]), Err(Fault::ud()));
+}
+
 #[test]
 fn clzero_takes_as_much_of_rax_as_the_address_size() {
     let mut cpu = flat64();

@@ -13,7 +13,7 @@ use ireko_translate::block::DECODER_OPTIONS;
 type Row = (&'static str, fn(&Mismatch) -> bool);
 
 /// What silicon leaves open, or what this model does beyond the manual.
-const MODEL: [Row; 21] = [
+const MODEL: [Row; 23] = [
     ("the operand of a form that does not exist is read before its #UD", |m| {
         let formless = |i: &Instruction| (i.is_invalid() && i.len() < 15) || i.has_lock_prefix();
         matches!(m.native.end.vector, 12..=14) && m.soft_vector() == Some(6) && m.at_native_end(formless)
@@ -35,7 +35,10 @@ const MODEL: [Row; 21] = [
         let beyond = m.soft.as_ref().is_some_and(|s| s.state.rip != m.native.state.rip);
         m.soft_vector() == Some(6) && (m.native.end.vector != 6 || beyond) && m.at_soft_end(not_shown)
     }),
-    ("a flag that the manual leaves undefined is read", |m| !m.case.is_defined()),
+    ("a flag that the manual leaves undefined is read", |m| {
+        let inside = || m.inside().iter().any(|i| i.rflags_read() != 0);
+        !m.case.is_defined() || m.has(|i| i.rflags_undefined() != 0) && inside()
+    }),
     ("F2 and F3 choose the condition of LOOPE and LOOPNE here (no manual says so)", |m| {
         let counted = |i: &Instruction| {
             let loops = i.is_loopcc();
@@ -120,10 +123,12 @@ const MODEL: [Row; 21] = [
         m.native.end.vector == 14 && m.soft_vector() == Some(13) && m.at_native_end(tables)
     }),
     (
-        "a jump into the middle of an instruction leads to one that reads the time, or the host's task register",
+        "a jump into the middle of an instruction leads to one that reads the time, or the host's tables",
         |m| {
-            let reads =
-                |i: &Instruction| matches!(i.mnemonic(), Mnemonic::Rdtsc | Mnemonic::Rdtscp | Mnemonic::Str);
+            let reads = |i: &Instruction| {
+                use Mnemonic::*;
+                matches!(i.mnemonic(), Rdtsc | Rdtscp | Str | Sldt | Sgdt | Sidt | Smsw)
+            };
             let same = |s: &Outcome| (s.end.vector, s.state.rip) == (m.native.end.vector, m.native.state.rip);
             m.soft.as_ref().is_some_and(same) && m.inside().iter().any(reads)
         },
@@ -135,6 +140,21 @@ const MODEL: [Row; 21] = [
     ("a loop that ends late goes through a page of device registers here, at half a microsecond each", |m| {
         let back = |i: &Instruction| i.near_branch_target() != 0 && i.near_branch_target() <= i.ip();
         m.soft.is_none() && m.differences.iter().all(|d| d.ends_with("Stopped")) && m.has(back)
+    }),
+    ("a hypervisor below the host leaves RIP at an INT1 that it has intercepted", |m| {
+        let int1 = |i: &Instruction| i.mnemonic() == Mnemonic::Int1;
+        let behind = m.soft.as_ref().is_some_and(|s| s.end.vector == 1 && s.state.rip > m.native.state.rip);
+        m.native.end.vector == 1 && behind && m.at_native_end(int1)
+    }),
+    ("REX in front of VEX, EVEX or XOP near the fifteenth byte: #UD at once, or #GP for what follows", |m| {
+        let near = |i: &Instruction| {
+            let vector = matches!(m.behind_prefixes(i), Some(0xc4 | 0xc5 | 0x62 | 0x8f));
+            i.is_invalid()
+                && i.len() >= 14
+                && vector
+                && m.prefixes(i).last().is_some_and(|b| b & 0xf0 == 0x40)
+        };
+        m.native.end.vector == 13 && m.soft_vector() == Some(6) && m.at_native_end(near)
     }),
     ("POPA that faults leaves what it popped until then", |m| {
         let word = |d: &String| matches!(&d[..1], "r") && !d.starts_with("rip") && !d.starts_with("rsp");
@@ -148,18 +168,16 @@ const MODEL: [Row; 21] = [
     }),
 ];
 
-/// What the engine does wrong, or not as this model does.
-const OURS: [Row; 1] = [(
-    "of an undefined opcode near the fifteenth byte: whether what it would take reaches beyond is not known",
-    |m| {
-        let near = |i: &Instruction| i.is_invalid() && i.len() >= 14;
-        let pair = (m.native.end.vector, m.soft_vector());
-        matches!(pair, (6, Some(13)) | (13, Some(6))) && m.at_native_end(near)
-    },
-)];
-
 /// Where silicon is Intel's and the guest's processor AMD's.
-const INTEL: [Row; 15] = [
+const INTEL: [Row; 16] = [
+    (
+        "how many bytes an undefined opcode takes is the model's: AMD's fetch none behind one that stands for nothing",
+        |m| {
+            let near = |i: &Instruction| i.is_invalid() && i.len() >= 14;
+            let pair = (m.native.end.vector, m.soft_vector());
+            matches!(pair, (6, Some(13)) | (13, Some(6))) && m.at_native_end(near)
+        },
+    ),
     ("a near branch of 64-bit code ignores an operand-size prefix on Intel's", |m| {
         use FlowControl::*;
         let near = |i: &Instruction| {
@@ -299,6 +317,12 @@ impl Mismatch {
         &bytes[..count]
     }
 
+    /// The first byte of the opcode, or of the prefix of a vector instruction.
+    fn behind_prefixes(&self, insn: &Instruction) -> Option<u8> {
+        let piece = self.case.pieces.iter().find(|p| p.insn.ip() == insn.ip());
+        piece.and_then(|p| p.bytes.get(self.prefixes(insn).len()).copied())
+    }
+
     /// What jumps into the middle of an instruction lead to, until the string's end.
     fn inside(&self) -> Vec<Instruction> {
         let pieces = &self.case.pieces;
@@ -340,6 +364,6 @@ pub fn reason(mismatch: &Mismatch) -> Option<&'static str> {
         table::reason(&Seen { case, native, soft, differences })
     };
     let intel = INTEL.iter().filter(|_| table::intel());
-    let rows = MODEL.iter().chain(&OURS).chain(intel);
+    let rows = MODEL.iter().chain(intel);
     rows.into_iter().find(|row| row.1(mismatch)).map(|row| row.0).or_else(of_table)
 }
