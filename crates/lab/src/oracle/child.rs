@@ -20,8 +20,8 @@ const ARCH_SET_GS: u64 = 0x1001;
 const ARCH_SET_FS: u64 = 0x1002;
 /// Flags that the kernel lets a signal return change.
 const LOADED_FLAGS: i64 = 0x0005_0dd5;
-/// RFLAGS.AC, which the kernel leaves as the string has it.
-const ALIGNMENT_CHECK: i32 = 1 << 18;
+/// RFLAGS.AC and RFLAGS.ID, which the kernel leaves as the string has them.
+const LEFT_FLAGS: i32 = 1 << 18 | 1 << 21;
 /// Processor time after which a string that still runs may be ended.
 const TICK_MICROSECONDS: i64 = 4000;
 
@@ -254,9 +254,9 @@ extern "C" fn begin(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void)
 /// The string came to an end: its state becomes the job's outcome, and `raise` returns.
 extern "C" fn end(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let shared = SHARED.load(Ordering::Relaxed);
-    // SAFETY: as in `begin`; AC and FS come first, since anything of the C library may use memory.
+    // SAFETY: as in `begin`; the flags and FS come first, since anything of the C library may use memory.
     unsafe {
-        core::arch::asm!("pushfq", "and dword ptr [rsp], {}", "popfq", const !ALIGNMENT_CHECK);
+        core::arch::asm!("pushfq", "and dword ptr [rsp], {}", "popfq", const !LEFT_FLAGS);
         set_base(ARCH_SET_FS, (*shared).kept_fs);
         (*shared).running.store(0, Ordering::Relaxed);
         let machine = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext;
