@@ -25,7 +25,7 @@ pub enum At {
     /// Not at all.
     Fixed,
     /// It has a slot of its own, and may go.
-    Slot { slot: u8, service: Arc<dyn Service> },
+    Slot { slot: u8, services: Vec<Arc<dyn Service>> },
     /// Its medium may go.
     Tray { tray: Tray, service: Arc<dyn Service> },
 }
@@ -46,6 +46,7 @@ struct Hot {
     slots: pci::HotPlug,
     acpi: AcpiPm,
     ending: Ending,
+    vcpus: u32,
 }
 
 /// Cheap to clone.
@@ -96,6 +97,7 @@ impl Drives {
             slots: slots.clone(),
             acpi,
             ending,
+            vcpus: sockets.vcpus,
         });
         ireko_devices::shared(slots)
     }
@@ -112,8 +114,8 @@ impl Drives {
         if let Some(pci) = hot.pci.upgrade() {
             pci.remove(slot);
         }
-        if let Some(Drive { at: At::Slot { service, .. }, .. }) = found {
-            hot.threads.forget(&service);
+        if let Some(Drive { at: At::Slot { services, .. }, .. }) = found {
+            services.iter().for_each(|service| hot.threads.forget(service));
         }
     }
 
@@ -131,15 +133,17 @@ impl Drives {
         }
         let slot = storage::HOT_SLOTS.into_iter().find(|slot| pci.is_free(*slot));
         let slot = slot.ok_or_else(|| MachineError::Platform("all slots for disks are taken".into()))?;
-        let content = disk::content(spec)?;
-        let sockets = Sockets { pci: &pci, memory: &memory, msi: &hot.msi, threads: &hot.threads };
-        let service = match spec.bus {
-            DiskBus::Virtio => sockets.add_blk(slot, &format!("blk-{slot}"), content, &spec.serial)?,
-            DiskBus::Nvme => sockets.add_nvme(slot, &format!("nvme-{slot}"), content, &spec.serial)?,
+        let (threads, vcpus) = (&hot.threads, hot.vcpus);
+        let sockets = Sockets { pci: &pci, memory: &memory, msi: &hot.msi, threads, vcpus };
+        let services = match spec.bus {
+            DiskBus::Virtio => sockets.add_blk(slot, &format!("blk-{slot}"), spec)?,
+            DiskBus::Nvme => {
+                sockets.add_nvme(slot, &format!("nvme-{slot}"), disk::content(spec)?, &spec.serial)?
+            }
             _ => return Err(MachineError::Platform(COLD.into())),
         };
         let throttle = spec.throttle.clone();
-        self.add(&spec.serial, Drive { throttle, at: At::Slot { slot, service } });
+        self.add(&spec.serial, Drive { throttle, at: At::Slot { slot, services } });
         hot.slots.allow(slot);
         hot.slots.plugged(slot);
         hot.acpi.raise_gpe(EVENT);

@@ -259,7 +259,8 @@ fn add_pci(
     }
     let board = around.layout.board;
     let drives = Drives::default();
-    let sockets = || storage::Sockets { pci: &pci, memory: &memory, msi: &msi, threads };
+    let vcpus = around.spec.vcpus;
+    let sockets = || storage::Sockets { pci: &pci, memory: &memory, msi: &msi, threads, vcpus };
     let room = storage::Room { sockets: sockets(), board, drives: &drives, bus, wire };
     storage::add(around.spec, room)?;
     if around.spec.hot_plug {

@@ -7,7 +7,7 @@ use crate::network;
 use crate::spec::{BootDevice, DiskBus};
 use crate::{DiskSpec, MachineError, Spec};
 use ireko_devices::storage::{Ahci, Drive, Ide, Kind, Media, Nvme, Tray, Unit, ide};
-use ireko_devices::{MsiSink, PciBus, Service, SystemBus, VirtioDevice, VirtioPci, shared, virtio};
+use ireko_devices::{MsiSink, PciBus, Service, SystemBus, VirtioPci, shared, virtio};
 use ireko_vmcore::{Disk, Line, Memory, Work};
 use std::sync::Arc;
 
@@ -104,6 +104,8 @@ pub struct Sockets<'a> {
     pub memory: &'a Arc<Memory>,
     pub msi: &'a MsiSink,
     pub threads: &'a DeviceThreads,
+    /// Processors, each of which gets a queue where a disk can have several.
+    pub vcpus: u32,
 }
 
 /// What the controllers are added to.
@@ -122,24 +124,24 @@ pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
     let (mut sata, mut ide, mut scsi) = (Vec::new(), Vec::new(), (0, Vec::new()));
     for ((number, disk), place) in spec.disks.iter().enumerate().zip(places(&spec.disks, room.board)) {
         let disk = numbered(disk, number);
-        let (content, serial) = (crate::disk::content(&disk)?, disk.serial.clone());
+        let (content, serial) = (|| crate::disk::content(&disk), disk.serial.clone());
         match place {
             Place::Virtio { slot } => {
-                let service = room.sockets.add_blk(slot, &format!("blk{number}"), content, &serial)?;
-                room.note(&disk, At::Slot { slot, service });
+                let services = room.sockets.add_blk(slot, &format!("blk{number}"), &disk)?;
+                room.note(&disk, At::Slot { slot, services });
             }
             Place::Nvme { slot } => {
-                let service = room.sockets.add_nvme(slot, &format!("nvme{number}"), content, &serial)?;
-                room.note(&disk, At::Slot { slot, service });
+                let services = room.sockets.add_nvme(slot, &format!("nvme{number}"), content()?, &serial)?;
+                room.note(&disk, At::Slot { slot, services });
             }
-            Place::Sata { .. } => sata.push((disk.clone(), media(&disk, Drive::new(content, &serial)))),
+            Place::Sata { .. } => sata.push((disk.clone(), media(&disk, Drive::new(content()?, &serial)))),
             Place::Scsi { slot, .. } => {
                 scsi.0 = slot;
                 let kind = if disk.cd { Kind::Cd } else { Kind::Disk };
-                scsi.1.push((disk, Unit::new(kind, Drive::new(content, &serial))));
+                scsi.1.push((disk.clone(), Unit::new(kind, Drive::new(content()?, &serial))));
             }
             Place::Ide { drive, .. } => {
-                ide.push((drive, disk.clone(), media(&disk, Drive::new(content, &serial))));
+                ide.push((drive, disk.clone(), media(&disk, Drive::new(content()?, &serial))));
             }
         }
     }
@@ -171,37 +173,34 @@ impl Sockets<'_> {
         name: &str,
         content: Box<dyn Disk>,
         serial: &str,
-    ) -> Result<Arc<dyn Service>, MachineError> {
+    ) -> Result<Vec<Arc<dyn Service>>, MachineError> {
         let drive = Drive::new(content, serial);
         let nvme = Nvme::new(drive, self.memory.clone(), self.msi.clone(), self.pci.intx(slot));
         let service: Arc<dyn Service> = Nvme::service(&nvme);
         self.threads.start(name.into(), Work::Disk, service.clone())?;
         self.pci.add(slot, nvme)?;
-        Ok(service)
+        Ok(vec![service])
     }
 
+    /// With a queue for each processor, and a thread for each queue.
     pub fn add_blk(
         &self,
         slot: u8,
         name: &str,
-        content: Box<dyn Disk>,
-        serial: &str,
-    ) -> Result<Arc<dyn Service>, MachineError> {
-        self.add_virtio(slot, name, Box::new(virtio::Blk::new(content, serial)))
-    }
-
-    fn add_virtio(
-        &self,
-        slot: u8,
-        name: &str,
-        device: Box<dyn VirtioDevice>,
-    ) -> Result<Arc<dyn Service>, MachineError> {
-        let intx = self.pci.intx(slot);
-        let function = VirtioPci::new(device, self.memory.clone(), self.msi.clone(), intx);
-        let service: Arc<dyn Service> = virtio::service(&function);
-        self.threads.start(name.into(), Work::Disk, service.clone())?;
+        disk: &DiskSpec,
+    ) -> Result<Vec<Arc<dyn Service>>, MachineError> {
+        let queues = (self.vcpus as usize).clamp(1, virtio::MOST_QUEUES);
+        let disks = (0..queues).map(|_| crate::disk::content(disk)).collect::<Result<_, _>>()?;
+        let devices = virtio::Blk::with_queues(disks, &disk.serial);
+        let (memory, msi, intx) = (self.memory.clone(), self.msi.clone(), self.pci.intx(slot));
+        let Some(function) = VirtioPci::several(devices, memory, msi, intx) else { return Ok(Vec::new()) };
+        let services = virtio::services(&function);
+        for (number, service) in services.iter().enumerate() {
+            let name = if number == 0 { name.to_owned() } else { format!("{name}q{number}") };
+            self.threads.start(name, Work::Disk, service.clone())?;
+        }
         self.pci.add(slot, function)?;
-        Ok(service)
+        Ok(services)
     }
 }
 
@@ -223,11 +222,22 @@ impl Room<'_> {
         }
         let (disks, units): (Vec<_>, Vec<_>) = given.into_iter().unzip();
         let trays: Vec<Tray> = units.iter().map(Unit::tray).collect();
-        let service = self.sockets.add_virtio(slot, "scsi0", Box::new(virtio::Scsi::new(units)))?;
-        for (disk, tray) in disks.iter().zip(trays) {
-            self.note_medium(disk, Some(tray).filter(|_| disk.cd), service.clone());
+        let host = Box::new(virtio::Scsi::new(units));
+        let intx = self.sockets.pci.intx(slot);
+        let function = VirtioPci::new(host, self.sockets.memory.clone(), self.sockets.msi.clone(), intx);
+        let host = virtio::service(&function);
+        let mut targets: Vec<Arc<dyn Service>> = vec![host.clone()];
+        if !host.lanes().is_empty() {
+            targets = host.lanes().iter().map(|lane| lane.clone() as Arc<dyn Service>).collect();
+            self.sockets.threads.start("scsi".into(), Work::Disk, host)?;
         }
-        Ok(())
+        for (number, target) in targets.iter().enumerate() {
+            self.sockets.threads.start(format!("scsi{number}"), Work::Disk, target.clone())?;
+        }
+        for ((disk, tray), target) in disks.iter().zip(trays).zip(targets) {
+            self.note_medium(disk, Some(tray).filter(|_| disk.cd), target);
+        }
+        Ok(self.sockets.pci.add(slot, function)?)
     }
 
     fn add_sata(&mut self, given: Shared<Media>) -> Result<(), MachineError> {

@@ -8,16 +8,18 @@ use ireko_vmcore::Disk;
 use std::io::{Read, Write};
 use std::sync::Arc;
 use virtio_bindings::virtio_blk::{
-    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_RO, VIRTIO_BLK_F_SEG_MAX,
-    VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK, VIRTIO_BLK_S_UNSUPP,
-    VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT,
-    VIRTIO_BLK_T_WRITE_ZEROES,
+    VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_MQ, VIRTIO_BLK_F_RO,
+    VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_WRITE_ZEROES, VIRTIO_BLK_S_IOERR, VIRTIO_BLK_S_OK,
+    VIRTIO_BLK_S_UNSUPP, VIRTIO_BLK_T_DISCARD, VIRTIO_BLK_T_FLUSH, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN,
+    VIRTIO_BLK_T_OUT, VIRTIO_BLK_T_WRITE_ZEROES,
 };
 
 const QUEUE_SIZE: u16 = 256;
 /// Segments of a request: the queue but header and status.
 const SEGMENTS: u32 = QUEUE_SIZE as u32 - 2;
 const SERIAL_SIZE: usize = 20;
+/// More queues a disk has not.
+pub const MOST_QUEUES: usize = 8;
 /// The most that is attempted.
 const ATTEMPT: u64 = 1 << 15;
 /// Sectors of one range to discard or zero, and how many ranges a request has.
@@ -30,12 +32,20 @@ const RANGE_UNMAP: u32 = 1;
 /// A disk.
 pub struct Blk {
     drive: Drive,
+    queues: usize,
 }
 
 impl Blk {
     /// `serial` is what the guest sees as the disk's identity; 20 bytes of it count.
     pub fn new(disk: Box<dyn Disk>, serial: &str) -> Self {
-        Self { drive: Drive::new(disk, serial) }
+        Self { drive: Drive::new(disk, serial), queues: 1 }
+    }
+
+    /// One disk with a queue for each of these, which are all the same disk.
+    pub fn with_queues(disks: Vec<Box<dyn Disk>>, serial: &str) -> Vec<Box<dyn VirtioDevice>> {
+        let queues = disks.len().min(MOST_QUEUES);
+        let device = |disk| Box::new(Self { queues, ..Self::new(disk, serial) }) as Box<dyn VirtioDevice>;
+        disks.into_iter().take(queues).map(device).collect()
     }
 
     /// Where a request begins: whole sectors only.
@@ -102,16 +112,17 @@ impl VirtioDevice for Blk {
             true => 1 << VIRTIO_BLK_F_RO,
             false => 1 << VIRTIO_BLK_F_DISCARD | 1 << VIRTIO_BLK_F_WRITE_ZEROES,
         };
-        1 << VIRTIO_BLK_F_SEG_MAX | 1 << VIRTIO_BLK_F_BLK_SIZE | 1 << VIRTIO_BLK_F_FLUSH | changes
+        let several = if self.queues > 1 { 1 << VIRTIO_BLK_F_MQ } else { 0 };
+        several | 1 << VIRTIO_BLK_F_SEG_MAX | 1 << VIRTIO_BLK_F_BLK_SIZE | 1 << VIRTIO_BLK_F_FLUSH | changes
     }
     fn queue_sizes(&self) -> &'static [u16] {
-        &[QUEUE_SIZE]
+        &[QUEUE_SIZE; MOST_QUEUES][..self.queues]
     }
-    /// Capacity, size_max, seg_max, geometry, blk_size, topology, writeback; then what may be discarded and zeroed at a time,
+    /// Capacity, size_max, seg_max, geometry, blk_size, topology, writeback with the number of queues; then what may be discarded and zeroed at a time,
     /// in how many ranges, and how it is aligned (5.2.4).
     fn registers(&self) -> Arc<dyn Registers> {
         let mut config = self.drive.sectors().to_le_bytes().to_vec();
-        for field in [0, SEGMENTS, 0, SECTOR as u32, 0, 0, 0] {
+        for field in [0, SEGMENTS, 0, SECTOR as u32, 0, 0, (self.queues as u32) << 16] {
             config.extend(field.to_le_bytes());
         }
         for field in [RANGE_SECTORS, RANGES, 1, RANGE_SECTORS, RANGES, 1] {

@@ -8,6 +8,9 @@ mod gpu;
 #[cfg(test)]
 mod growth_tests;
 mod input;
+mod lane;
+#[cfg(test)]
+mod lane_tests;
 mod mem;
 mod net;
 mod pci;
@@ -25,13 +28,14 @@ mod tests;
 
 pub use crate::service::{Pass, Permit};
 pub use balloon::{BalloonControl, Statistics, balloon};
-pub use blk::Blk;
+pub use blk::{Blk, MOST_QUEUES};
 pub use console::{Console, ConsoleInput, console};
 pub use gpu::gpu;
 pub use input::{FARTHEST, Position, TabletInput, tablet};
+pub use lane::{Lane, Worker};
 pub use mem::{BLOCK as MEM_BLOCK, MemControl, Plugged, mem};
 pub use net::{NetInput, net};
-pub use pci::{VirtioPci, service};
+pub use pci::{VirtioPci, service, services};
 pub use queue::{Broken, Buffers, Input, Output};
 pub use rng::Rng;
 pub use scsi::Scsi;
@@ -87,6 +91,15 @@ pub trait VirtioDevice: Send {
     fn look(&mut self) {}
     /// Serves one chain of buffers and gives the number of bytes written to it. An error breaks the device.
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken>;
+    /// What serves each of the device's disks, if that is to have a thread for each. Asked for once.
+    fn lanes(&mut self) -> Vec<Box<dyn Worker>> {
+        Vec::new()
+    }
+    /// Which of them a chain is for; `None`: the device serves it itself.
+    fn lane(&mut self, queue: usize, buffers: &mut Buffers<'_>) -> Result<Option<usize>, Broken> {
+        let _ = (queue, buffers);
+        Ok(None)
+    }
     /// Whether [`VirtioDevice::attempt`] may serve chains of this queue.
     fn attempts(&self, queue: usize) -> bool {
         let _ = queue;

@@ -21,7 +21,8 @@ pub struct VirtioPci {
     isr: u8,
     name: &'static str,
     registers: Arc<dyn Registers>,
-    service: Arc<Queues>,
+    /// What serves each queue; the first also serves those that have none of their own.
+    services: Vec<Arc<Queues>>,
     memory: Arc<Memory>,
     intx: Line,
     /// Where the PCI configuration access capability is.
@@ -52,17 +53,31 @@ impl VirtioPci {
         msi: MsiSink,
         intx: Line,
     ) -> Arc<Mutex<Self>> {
-        Arc::new_cyclic(|own| Mutex::new(Self::with(own.clone(), beside, device, memory, msi, intx)))
+        Arc::new_cyclic(|own| Mutex::new(Self::with(own.clone(), beside, vec![device], memory, msi, intx)))
     }
 
+    /// As [`VirtioPci::new`], with several of one kind that each serve a queue: the first the first. `None` without any.
+    pub fn several(
+        devices: Vec<Box<dyn VirtioDevice>>,
+        memory: Arc<Memory>,
+        msi: MsiSink,
+        intx: Line,
+    ) -> Option<Arc<Mutex<Self>>> {
+        let there = !devices.is_empty();
+        let with = |own: &Weak<Mutex<Self>>| Self::with(own.clone(), None, devices, memory, msi, intx);
+        there.then(|| Arc::new_cyclic(|own| Mutex::new(with(own))))
+    }
+
+    /// The first device says what all of them are.
     fn with(
         own: Weak<Mutex<Self>>,
         beside: Option<Box<dyn Bars>>,
-        device: Box<dyn VirtioDevice>,
+        devices: Vec<Box<dyn VirtioDevice>>,
         memory: Arc<Memory>,
         msi: MsiSink,
         intx: Line,
     ) -> Self {
+        let device = &devices[0];
         let mut config = ConfigSpace::new(Identity {
             vendor: VENDOR,
             device: DEVICE_BASE + device.kind(),
@@ -81,7 +96,8 @@ impl VirtioPci {
         let msix = Msix::new(&mut config, vectors, bar as u8, MSIX_TABLE as u32, MSIX_PENDING as u32, msi);
         let common = Common::new(device.features(), sizes, vectors);
         let (name, registers) = (device.name(), device.registers());
-        let service = Arc::new(Queues::new(device, memory.clone(), own));
+        let serve = |device| Arc::new(Queues::new(device, memory.clone(), own.clone()));
+        let services = devices.into_iter().map(serve).collect();
         Self {
             config,
             msix,
@@ -89,7 +105,7 @@ impl VirtioPci {
             isr: 0,
             name,
             registers,
-            service,
+            services,
             memory,
             intx,
             access,
@@ -117,15 +133,24 @@ impl VirtioPci {
         }
     }
 
-    /// What serves the queues.
+    /// What serves the queues, or the first of them.
     pub fn service(&self) -> Arc<Queues> {
-        self.service.clone()
+        self.services[0].clone()
+    }
+
+    /// All that serve queues.
+    pub fn services(&self) -> &[Arc<Queues>] {
+        &self.services
+    }
+
+    fn server(&self, index: usize) -> &Queues {
+        self.services.get(index).unwrap_or(&self.services[0])
     }
 
     /// There is something for queue `index`: by the driver's notification, or from whoever has something for the device.
     pub fn kick(&self, index: usize) {
         if self.serves(index) {
-            self.service.ring(index);
+            self.server(index).ring(index);
         }
     }
 
@@ -139,7 +164,7 @@ impl VirtioPci {
         if !self.serves(index) {
             return;
         }
-        match self.service.attempt(index, || self.queue(index)) {
+        match self.server(index).attempt(index, || self.queue(index)) {
             Ok(false) => {}
             Ok(true) => self.interrupt(vector, ISR_QUEUE),
             Err(broken) => self.fail(broken),
@@ -194,7 +219,7 @@ impl VirtioPci {
     /// A driver writing status 0: everything but PCI's own state starts anew.
     fn reset_device(&mut self) {
         self.common.reset();
-        self.service.reset();
+        self.services.iter().for_each(|service| service.reset());
         self.registers.reset();
         self.broken = None;
         self.isr = 0;
@@ -289,6 +314,12 @@ impl VirtioPci {
 /// What serves a function's queues.
 pub fn service(function: &Mutex<VirtioPci>) -> Arc<Queues> {
     crate::lock(function).service()
+}
+
+/// What serves each of a function's queues.
+pub fn services(function: &Mutex<VirtioPci>) -> Vec<Arc<dyn crate::Service>> {
+    let function = crate::lock(function);
+    function.services().iter().map(|service| service.clone() as Arc<dyn crate::Service>).collect()
 }
 
 /// Adds the configuration structures' capabilities; the place of the PCI configuration access capability.
@@ -393,6 +424,9 @@ impl Function for VirtioPci {
 
 impl Drop for VirtioPci {
     fn drop(&mut self) {
-        self.service.end();
+        for service in &self.services {
+            service.end();
+            service.lanes().iter().for_each(|lane| lane.end());
+        }
     }
 }

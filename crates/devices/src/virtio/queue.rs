@@ -3,8 +3,11 @@
 use super::VirtioDevice;
 use super::regs::*;
 use crate::service::Permit;
+use ireko_vmcore::Memory;
 use ireko_vmcore::memory::{GuestRam, WatchBitmap};
 use std::io::{self, Read, Write};
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 use virtio_queue::{DescriptorChain, Queue, QueueOwnedT, QueueT, Reader, Writer};
 use vm_memory::{Bytes, GuestAddress};
@@ -84,6 +87,20 @@ impl Write for Output<'_> {
         Ok(())
     }
 }
+
+/// Guest memory for who outlives the look at a queue.
+#[derive(Clone)]
+pub(super) struct Held(Arc<Memory>);
+
+impl Deref for Held {
+    type Target = GuestRam;
+    fn deref(&self) -> &GuestRam {
+        self.0.ram()
+    }
+}
+
+/// A chain to be looked at later.
+pub(super) type Chain = DescriptorChain<Held>;
 
 /// One chain: what the device may read and where it may write.
 pub struct Buffers<'a> {
@@ -176,8 +193,16 @@ fn attempt_one(
     }
 }
 
-fn next<'a>(queue: &mut Queue, ram: &'a GuestRam) -> Result<DescriptorChain<&'a GuestRam>, Broken> {
+fn next<M>(queue: &mut Queue, ram: M) -> Result<DescriptorChain<M>, Broken>
+where
+    M: Deref<Target = GuestRam> + Clone,
+{
     queue.iter(ram)?.next().ok_or_else(|| Broken("the available ring is not in memory".into()))
+}
+
+/// The next chain of those that are available, to be served whenever.
+pub(super) fn next_held(queue: &mut Queue, memory: &Arc<Memory>) -> Result<Chain, Broken> {
+    next(queue, Held(memory.clone()))
 }
 
 /// What a queue itself has to write.
@@ -187,7 +212,7 @@ fn write<T>(permit: Permit<'_>, step: impl FnOnce() -> Result<T, virtio_queue::E
 }
 
 /// How many chains wait.
-fn available(queue: &Queue, ram: &GuestRam) -> Result<u16, Broken> {
+pub(super) fn available(queue: &Queue, ram: &GuestRam) -> Result<u16, Broken> {
     let waiting = queue.avail_idx(ram, Ordering::Acquire)?.0.wrapping_sub(queue.next_avail());
     if waiting > queue.size() {
         return Err(Broken(format!("{waiting} chains available in a queue of {}", queue.size())));
@@ -209,11 +234,14 @@ fn serve_one(
 }
 
 /// Checks the chain (2.7.4.2, 2.7.5.3): it ends, it is not empty, and what is written comes after what is read.
-fn buffers<'a>(
-    chain: DescriptorChain<&'a GuestRam>,
+pub(super) fn buffers<'a, M>(
+    chain: DescriptorChain<M>,
     ram: &'a GuestRam,
     permit: Permit<'a>,
-) -> Result<Buffers<'a>, Broken> {
+) -> Result<Buffers<'a>, Broken>
+where
+    M: Deref<Target = GuestRam> + Clone,
+{
     let mut last = None;
     let mut writing = false;
     for descriptor in chain.clone() {
@@ -234,7 +262,7 @@ fn buffers<'a>(
     }
 }
 
-fn wants_interrupt(queue: &mut Queue, ram: &GuestRam) -> Result<bool, Broken> {
+pub(super) fn wants_interrupt(queue: &mut Queue, ram: &GuestRam) -> Result<bool, Broken> {
     if !queue.event_idx_enabled() {
         // The driver clears its flag and then looks at the used ring; we do it the other way round.
         fence(Ordering::SeqCst);

@@ -1,7 +1,7 @@
 //! The SCSI host (5.6): a unit at each target, number 0 of it.
 
 use super::regs::TYPE_SCSI;
-use super::{Broken, Buffers, Registers, VirtioDevice};
+use super::{Broken, Buffers, Registers, VirtioDevice, Worker};
 use crate::service::Permit;
 use crate::storage::Unit;
 use crate::storage::scsi::{Action, Sense};
@@ -11,6 +11,11 @@ use std::sync::Arc;
 const QUEUE_SIZE: u16 = 128;
 const CONTROL: usize = 0;
 const EVENTS: usize = 1;
+/// The type of a request for task management.
+const TASK_MANAGEMENT: u32 = 0;
+/// Bytes of an address, and of task management up to the end of its address.
+const ADDRESS: usize = 8;
+const MANAGEMENT: usize = 16;
 /// Device-readable and device-writable heads of a request (5.6.6.1).
 const REQUEST: usize = 51;
 const RESPONSE: usize = 108;
@@ -24,43 +29,69 @@ const OK: u8 = 0;
 const BAD_TARGET: u8 = 3;
 const INCORRECT_LUN: u8 = 12;
 
+/// The host: what it cannot give to a target it answers itself. A target that is alone needs no thread beside the host's.
 pub struct Scsi {
-    units: Vec<Unit>,
+    targets: usize,
+    several: Vec<Unit>,
+    alone: Option<Target>,
 }
 
+/// A target with its unit.
+struct Target(Unit);
+
 impl Scsi {
-    pub fn new(units: Vec<Unit>) -> Self {
-        Self { units }
+    /// Whoever drives it needs somebody to run each of its lanes, too.
+    pub fn new(mut units: Vec<Unit>) -> Self {
+        let targets = units.len();
+        let alone = if targets == 1 { units.pop().map(Target) } else { None };
+        Self { targets, several: units, alone }
     }
 
     /// The target of an address of one level (5.6.6.1), or why there is none.
-    fn target(&mut self, address: &[u8]) -> Result<&mut Unit, u8> {
-        let number = u16::from_be_bytes([address[2], address[3]]) & 0x3fff;
-        match self.units.get_mut(usize::from(address[1])) {
-            Some(unit) if address[0] == 1 && number == 0 => Ok(unit),
-            Some(_) if address[0] == 1 => Err(INCORRECT_LUN),
+    fn target(&self, address: &[u8]) -> Result<usize, u8> {
+        let (number, target) =
+            (u16::from_be_bytes([address[2], address[3]]) & 0x3fff, usize::from(address[1]));
+        match target < self.targets {
+            true if address[0] == 1 && number == 0 => Ok(target),
+            true if address[0] == 1 => Err(INCORRECT_LUN),
             _ => Err(BAD_TARGET),
         }
     }
+}
 
-    fn request(&mut self, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
-        let mut head = [0; REQUEST];
-        buffers.reader.read_exact(&mut head)?;
+/// The answer to a request for who is not there, whose head was read.
+fn refuse(why: u8, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
+    let data = buffers.writer.split_at(RESPONSE)?;
+    let left = buffers.reader.available_bytes() + data.available_bytes();
+    let mut response = [0; RESPONSE];
+    response[4..8].copy_from_slice(&(left as u32).to_le_bytes());
+    response[11] = why;
+    buffers.writer.write_all(&response)?;
+    Ok(RESPONSE as u32)
+}
+
+/// Task management and subscriptions (5.6.6.2). What is to be managed has been done by then: of a target, this comes behind it.
+fn control(mut buffers: Buffers<'_>) -> Result<u32, Broken> {
+    let mut kind = [0; 4];
+    buffers.reader.read_exact(&mut kind)?;
+    // Subscriptions and queries say which events: none.
+    let answer: &[u8] = if u32::from_le_bytes(kind) == TASK_MANAGEMENT { &[OK] } else { &[0, 0, 0, 0, OK] };
+    let len = answer.len().min(buffers.writer.available_bytes());
+    buffers.writer.write_all(&answer[..len])?;
+    Ok(len as u32)
+}
+
+impl Target {
+    fn request(&mut self, head: &[u8; REQUEST], mut buffers: Buffers<'_>) -> Result<u32, Broken> {
         let mut data = buffers.writer.split_at(RESPONSE)?;
         let (sent, room) = (buffers.reader.available_bytes(), data.available_bytes());
-        let mut response = [0; RESPONSE];
-        match self.target(&head[..8]) {
-            Ok(unit) => {
-                let mut cdb = [0; 16];
-                cdb.copy_from_slice(&head[19..35]);
-                if let Err(sense) = carry_out(unit, &cdb, buffers.permit, &mut buffers.reader, &mut data)? {
-                    let sense = sense.fixed();
-                    response[..4].copy_from_slice(&(sense.len() as u32).to_le_bytes());
-                    response[10] = CHECK;
-                    response[12..12 + sense.len()].copy_from_slice(&sense);
-                }
-            }
-            Err(why) => response[11] = why,
+        let (mut response, mut cdb) = ([0; RESPONSE], [0; 16]);
+        cdb.copy_from_slice(&head[19..35]);
+        if let Err(sense) = carry_out(&mut self.0, &cdb, buffers.permit, &mut buffers.reader, &mut data)? {
+            let sense = sense.fixed();
+            response[..4].copy_from_slice(&(sense.len() as u32).to_le_bytes());
+            response[10] = CHECK;
+            response[12..12 + sense.len()].copy_from_slice(&sense);
         }
         let moved = sent - buffers.reader.available_bytes() + data.bytes_written();
         let left = (sent + room).saturating_sub(moved);
@@ -69,17 +100,26 @@ impl Scsi {
         buffers.writer.write_all(&response)?;
         Ok((RESPONSE + written) as u32)
     }
+}
 
-    /// Task management and subscriptions (5.6.6.2): nothing is under way by then.
-    fn control(&mut self, mut buffers: Buffers<'_>) -> Result<u32, Broken> {
-        let mut kind = [0; 4];
-        buffers.reader.read_exact(&mut kind)?;
-        // Subscriptions and queries say which events: none.
-        let answer: &[u8] = if u32::from_le_bytes(kind) == 0 { &[OK] } else { &[0, 0, 0, 0, OK] };
-        let len = answer.len().min(buffers.writer.available_bytes());
-        buffers.writer.write_all(&answer[..len])?;
-        Ok(len as u32)
+impl Worker for Target {
+    fn look(&mut self) {
+        self.0.look();
     }
+    fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken> {
+        if queue == CONTROL {
+            return control(buffers);
+        }
+        let (head, buffers) = open(buffers)?;
+        self.request(&head, buffers)
+    }
+}
+
+/// Takes the head off a request.
+fn open(mut buffers: Buffers<'_>) -> Result<([u8; REQUEST], Buffers<'_>), Broken> {
+    let mut head = [0; REQUEST];
+    buffers.reader.read_exact(&mut head)?;
+    Ok((head, buffers))
 }
 
 /// The outer error is the driver's reset.
@@ -117,18 +157,43 @@ impl VirtioDevice for Scsi {
     fn registers(&self) -> Arc<dyn Registers> {
         let words = [1, SEGMENTS, 0xffff, u32::from(QUEUE_SIZE) - 1, 16, SENSE as u32, CDB as u32];
         let mut config: Vec<u8> = words.into_iter().flat_map(u32::to_le_bytes).collect();
-        let last = self.units.len().saturating_sub(1) as u16;
+        let last = self.targets.saturating_sub(1) as u16;
         config.extend([0u16.to_le_bytes(), last.to_le_bytes()].concat());
         config.extend(0u32.to_le_bytes());
         Arc::new(config)
     }
     fn look(&mut self) {
-        self.units.iter_mut().for_each(Unit::look);
+        self.alone.iter_mut().for_each(Target::look);
     }
     fn wants(&self, queue: usize) -> bool {
         queue != EVENTS
     }
+    fn lanes(&mut self) -> Vec<Box<dyn Worker>> {
+        let units = std::mem::take(&mut self.several);
+        units.into_iter().map(|unit| Box::new(Target(unit)) as Box<dyn Worker>).collect()
+    }
+    fn lane(&mut self, queue: usize, buffers: &mut Buffers<'_>) -> Result<Option<usize>, Broken> {
+        let mut head = [0; MANAGEMENT];
+        if queue != CONTROL {
+            buffers.reader.read_exact(&mut head[..ADDRESS])?;
+            return Ok(self.target(&head).ok());
+        }
+        if buffers.reader.available_bytes() < MANAGEMENT {
+            return Ok(None);
+        }
+        buffers.reader.read_exact(&mut head)?;
+        let managed = head[..4] == TASK_MANAGEMENT.to_le_bytes();
+        Ok(self.target(&head[MANAGEMENT - ADDRESS..]).ok().filter(|_| managed))
+    }
+    /// What is for no target, or for the only one.
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken> {
-        if queue == CONTROL { self.control(buffers) } else { self.request(buffers) }
+        if queue == CONTROL {
+            return control(buffers);
+        }
+        let (head, buffers) = open(buffers)?;
+        match (self.target(&head), &mut self.alone) {
+            (Ok(_), Some(target)) => target.request(&head, buffers),
+            (target, _) => refuse(target.err().unwrap_or(BAD_TARGET), buffers),
+        }
     }
 }

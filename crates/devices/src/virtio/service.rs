@@ -5,6 +5,8 @@
 //! Locks: engine, then gate or function. A virtual processor holds the function and takes the engine only if it is free, so
 //! that it never waits for what a device waits for.
 
+use super::lane::{Lane, Ring};
+use super::queue::Chain;
 use super::{Broken, VirtioDevice, VirtioPci, queue};
 use crate::lock;
 use crate::service::{Desk, Permit, Service};
@@ -17,6 +19,8 @@ struct Engine {
     device: Box<dyn VirtioDevice>,
     epoch: u64,
     queues: Vec<Option<Queue>>,
+    /// The same, of a device with lanes.
+    rings: Vec<Option<Arc<Ring>>>,
 }
 
 impl Engine {
@@ -29,6 +33,7 @@ impl Engine {
 
     fn forget(&mut self) {
         self.queues.fill_with(|| None);
+        self.rings.fill_with(|| None);
     }
 }
 
@@ -36,19 +41,28 @@ impl Engine {
 pub struct Queues {
     desk: Desk,
     engine: Mutex<Engine>,
+    lanes: Vec<Arc<Lane>>,
     memory: Arc<Memory>,
     function: Weak<Mutex<VirtioPci>>,
 }
 
 impl Queues {
     pub(super) fn new(
-        device: Box<dyn VirtioDevice>,
+        mut device: Box<dyn VirtioDevice>,
         memory: Arc<Memory>,
         function: Weak<Mutex<VirtioPci>>,
     ) -> Self {
-        let queues = device.queue_sizes().iter().map(|_| None).collect();
-        let engine = Mutex::new(Engine { device, epoch: 0, queues });
-        Self { desk: Desk::default(), engine, memory, function }
+        let lane = |worker| Lane::new(worker, memory.clone(), function.clone());
+        let lanes = device.lanes().into_iter().map(lane).collect();
+        let count = device.queue_sizes().len();
+        let (queues, rings) = ((0..count).map(|_| None).collect(), (0..count).map(|_| None).collect());
+        let engine = Mutex::new(Engine { device, epoch: 0, queues, rings });
+        Self { desk: Desk::default(), engine, lanes, memory, function }
+    }
+
+    /// What works on the requests of each of the device's disks, if they have lanes.
+    pub fn lanes(&self) -> &[Arc<Lane>] {
+        &self.lanes
     }
 
     /// There is something for a queue.
@@ -59,6 +73,7 @@ impl Queues {
     /// What was begun writes to guest memory no more.
     pub(super) fn reset(&self) {
         self.desk.renew();
+        self.lanes.iter().for_each(|lane| lane.reset());
     }
 
     /// Serves what takes no time of a queue and rings for the rest. `queue`: as the driver has set it up. Whether the driver
@@ -121,6 +136,47 @@ impl Queues {
         }
     }
 
+    /// Puts chains into the lanes that they are for; what has none is served here.
+    fn hand_out(&self, engine: &mut Engine, index: usize, permit: Permit<'_>) {
+        let Some(function) = self.function.upgrade() else { return };
+        let Engine { device, rings, .. } = engine;
+        let Some(slot) = rings.get_mut(index).filter(|_| device.wants(index)) else { return };
+        let new = || Some(Ring::new(index, lock(&function).queue(index)?));
+        let Some(ring) = slot.clone().or_else(new) else { return };
+        *slot = Some(ring.clone());
+        let handed = loop {
+            match ring.next(&self.memory, permit) {
+                Ok(None) => return,
+                Ok(Some(chain)) => match self.hand(&mut **device, &ring, chain, permit) {
+                    Ok(true) => lock(&function).used(index, permit),
+                    Ok(false) => {}
+                    Err(broken) => break broken,
+                },
+                Err(broken) => break broken,
+            }
+        };
+        self.broken(engine, &function, permit, handed);
+    }
+
+    /// Whether it was served here, and the driver wants an interrupt.
+    fn hand(
+        &self,
+        device: &mut dyn VirtioDevice,
+        ring: &Arc<Ring>,
+        chain: Chain,
+        permit: Permit<'_>,
+    ) -> Result<bool, Broken> {
+        let ram = self.memory.ram();
+        let lane = device.lane(ring.index, &mut queue::buffers(chain.clone(), ram, permit)?)?;
+        if let Some(lane) = lane.and_then(|lane| self.lanes.get(lane)) {
+            lane.put(permit, ring.clone(), chain);
+            return Ok(false);
+        }
+        let head = chain.head_index();
+        let written = device.serve(ring.index, queue::buffers(chain, ram, permit)?)?;
+        ring.finish(&self.memory, permit, head, written)
+    }
+
     /// An error after a reset is its consequence.
     fn broken(&self, engine: &mut Engine, function: &Mutex<VirtioPci>, permit: Permit<'_>, broken: Broken) {
         engine.forget();
@@ -139,7 +195,10 @@ impl Service for Queues {
         self.desk.work(|rung, permit| {
             engine.renew(permit.epoch());
             for index in (0..u64::BITS as usize).filter(|index| rung >> index & 1 != 0) {
-                self.serve(&mut engine, index, permit);
+                match self.lanes.is_empty() {
+                    true => self.serve(&mut engine, index, permit),
+                    false => self.hand_out(&mut engine, index, permit),
+                }
             }
         });
     }

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 use vm_memory::{Bytes, GuestAddress};
 
 /// Only so that a test that fails ends.
-const EVER: Duration = Duration::from_secs(60);
+pub(super) const EVER: Duration = Duration::from_secs(60);
 
 /// A disk that says when it is read, and waits to be let go on.
-struct Stuck {
-    asked: Sender<()>,
-    go: Receiver<()>,
+pub(super) struct Stuck {
+    pub asked: Sender<()>,
+    pub go: Receiver<()>,
 }
 
 impl Disk for Stuck {

@@ -171,6 +171,7 @@ impl Driver {
     pub(super) fn turn(&self) {
         let service = lock(&self.function).service();
         service.turn();
+        service.lanes().iter().for_each(|lane| lane.turn());
     }
     pub(super) fn used(&self) -> u16 {
         self.turn();
@@ -358,6 +359,35 @@ fn with_event_index_an_interrupt_waits_for_the_drivers_mark() {
     assert!(!driver.probe.level(0));
     driver.submit(&[(DATA, 4, WRITE)]);
     assert!(driver.probe.level(0));
+}
+
+/// A disk of two queues; the first one's device is not turned.
+#[test]
+fn each_of_a_disks_queues_is_served_by_itself() {
+    let bytes: Arc<Mutex<Vec<u8>>> = shared(vec![7; 4096]);
+    let disk = || Box::new(Ram(bytes.clone(), false)) as Box<dyn Disk>;
+    let devices = Blk::with_queues(vec![disk(), disk()], "serial");
+    let driver = Driver::with(|memory, msi, line| VirtioPci::several(devices, memory, msi, line).unwrap());
+    assert_eq!(driver.offered() >> 12 & 1, 1);
+    assert_eq!((driver.read(NUM_QUEUES, 2), driver.read(DEVICE + 34, 2)), (2, 2));
+    let mut driver = driver.started(1);
+    let second = lock(&driver.function).services()[1].clone();
+    driver.put(0x4000, [0u8; 16]);
+    for (index, (address, len, flags)) in
+        (0..).zip([(0x4000, 16, NEXT), (DATA, 512, NEXT | WRITE), (0x5000, 1, WRITE)])
+    {
+        driver.describe(DESC, index, address, len, flags);
+    }
+    driver.offer(0);
+    driver.write(NOTIFY + 4, 1u16.to_le_bytes());
+    second.turn();
+    assert_eq!((driver.take::<2>(USED + 2), driver.take::<1>(DATA)), ([1, 0], [7]));
+}
+
+#[test]
+fn a_disk_with_one_queue_offers_no_more() {
+    let (driver, _) = Driver::disk(8);
+    assert_eq!((driver.offered() >> 12 & 1, driver.read(DEVICE + 34, 2)), (0, 0x1));
 }
 
 /// What breaks a device: it says so, interrupts for it, and serves no more.

@@ -1,0 +1,161 @@
+//! Requests of one queue for several disks, each with a thread of its own: who serves the queue takes a chain, looks whom it is for, and puts
+//! it into that one's lane. In a lane requests keep their order.
+//!
+//! Locks: a lane's worker, then gate, then ring; nobody waits for anything with a ring's lock.
+
+use super::queue::{self, Chain};
+use super::{Broken, Buffers, VirtioPci};
+use crate::lock;
+use crate::service::{Desk, Permit, Service};
+use ireko_vmcore::Memory;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, Weak};
+use virtio_queue::{Queue, QueueT};
+
+/// What is at a lane's end.
+pub trait Worker: Send {
+    /// As [`VirtioDevice::look`](super::VirtioDevice::look).
+    fn look(&mut self) {}
+    /// As [`VirtioDevice::serve`](super::VirtioDevice::serve).
+    fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken>;
+}
+
+/// A queue that several take part in.
+pub(super) struct Ring {
+    pub index: usize,
+    state: Mutex<State>,
+}
+
+struct State {
+    queue: Queue,
+    /// Chains that were taken and not given back. A driver that takes them for free all the same would have no end of them.
+    under_way: u16,
+}
+
+impl Ring {
+    pub fn new(index: usize, queue: Queue) -> Arc<Self> {
+        Arc::new(Self { index, state: Mutex::new(State { queue, under_way: 0 }) })
+    }
+
+    /// The next chain; without one the driver is asked to ring again.
+    pub fn next(&self, memory: &Arc<Memory>, permit: Permit<'_>) -> Result<Option<Chain>, Broken> {
+        let ram = memory.ram();
+        loop {
+            let _pass = permit.pass()?;
+            let mut state = lock(&self.state);
+            if queue::available(&state.queue, ram)? > 0 {
+                if state.under_way == state.queue.size() {
+                    return Err(Broken(format!("more chains than a queue of {} has", state.queue.size())));
+                }
+                state.under_way += 1;
+                state.queue.disable_notification(ram)?;
+                return queue::next_held(&mut state.queue, memory).map(Some);
+            }
+            if !state.queue.enable_notification(ram)? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Gives a chain back. Whether the driver wants an interrupt.
+    pub fn finish(
+        &self,
+        memory: &Memory,
+        permit: Permit<'_>,
+        head: u16,
+        written: u32,
+    ) -> Result<bool, Broken> {
+        let _pass = permit.pass()?;
+        let mut state = lock(&self.state);
+        state.under_way = state.under_way.saturating_sub(1);
+        state.queue.add_used(memory.ram(), head, written)?;
+        queue::wants_interrupt(&mut state.queue, memory.ram())
+    }
+}
+
+/// A request on its way.
+struct Request {
+    ring: Arc<Ring>,
+    chain: Chain,
+}
+
+/// A disk at work.
+pub struct Lane {
+    desk: Desk,
+    worker: Mutex<Box<dyn Worker>>,
+    waiting: Mutex<VecDeque<Request>>,
+    memory: Arc<Memory>,
+    function: Weak<Mutex<VirtioPci>>,
+}
+
+impl Lane {
+    pub(super) fn new(
+        worker: Box<dyn Worker>,
+        memory: Arc<Memory>,
+        function: Weak<Mutex<VirtioPci>>,
+    ) -> Arc<Self> {
+        let (desk, waiting) = (Desk::default(), Mutex::default());
+        Arc::new(Self { desk, worker: Mutex::new(worker), waiting, memory, function })
+    }
+
+    /// `permit` is that of who serves the queue: what it took before a reset goes nowhere.
+    pub(super) fn put(&self, permit: Permit<'_>, ring: Arc<Ring>, chain: Chain) {
+        let mut waiting = lock(&self.waiting);
+        // A reset that comes after this look empties the lane behind us.
+        if !permit.over() {
+            waiting.push_back(Request { ring, chain });
+            self.desk.ring(0);
+        }
+    }
+
+    /// After the reset of who serves the queue, so that nothing comes any more. What is taken out before it is emptied is begun by a permit
+    /// that is over then.
+    pub(super) fn reset(&self) {
+        let old = std::mem::take(&mut *lock(&self.waiting));
+        drop(old);
+        self.desk.renew();
+    }
+
+    fn serve(&self, worker: &mut dyn Worker, request: Request, permit: Permit<'_>) -> Result<(), Broken> {
+        let Request { ring, chain } = request;
+        let head = chain.head_index();
+        let buffers = queue::buffers(chain, self.memory.ram(), permit)?;
+        let written = worker.serve(ring.index, buffers)?;
+        if ring.finish(&self.memory, permit, head, written)?
+            && let Some(function) = self.function.upgrade()
+        {
+            lock(&function).used(ring.index, permit);
+        }
+        Ok(())
+    }
+
+    /// What came after a reset is for a permit that came after it, too.
+    fn next(&self, permit: Permit<'_>) -> Option<Request> {
+        let mut waiting = lock(&self.waiting);
+        if permit.over() {
+            self.desk.ring(0);
+            return None;
+        }
+        waiting.pop_front()
+    }
+}
+
+impl Service for Lane {
+    fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    fn turn(&self) {
+        let mut worker = lock(&self.worker);
+        worker.look();
+        self.desk.work(|_, permit| {
+            while let Some(request) = self.next(permit) {
+                if let Err(broken) = self.serve(&mut **worker, request, permit)
+                    && let Some(function) = self.function.upgrade()
+                {
+                    lock(&function).broke(broken, permit);
+                }
+            }
+        });
+    }
+}
