@@ -2,6 +2,8 @@
 
 use crate::MachineError;
 use crate::spec::MIB;
+use ireko_vmcore::Memory;
+use ireko_vmcore::memory::AREAS;
 use std::ops::Range;
 
 pub const GIB: u64 = 1 << 30;
@@ -199,6 +201,14 @@ impl Layout {
             ranges.push((HIGH_RAM, self.high_size));
         }
         ranges
+    }
+
+    /// What firmware finds that cannot be written: itself, and where its chipset has shadow RAM all of that, until it is opened.
+    pub fn protect(&self, memory: &Memory) {
+        if self.board != Board::Direct {
+            memory.make_rom(FIRMWARE_END - self.firmware_size..FIRMWARE_END);
+            memory.protect(u32::MAX >> (u32::BITS - AREAS));
+        }
     }
 
     /// Bytes at the start.

@@ -14,7 +14,7 @@ use ireko_devices::{
     TestDevice, VirtioPci, Windows, acpi, both, chipset, debug_port, display, fw_cfg, hpet, i8042, ioapic,
     pci, pic, pit, rtc, serial, shared, testdev, virtio,
 };
-use ireko_vmcore::{Bus, Clock, Line, Memory, Partition, Space, Timers, Work};
+use ireko_vmcore::{Bus, Clock, Line, Memory, Msi, Partition, Space, Timers, Work};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -171,6 +171,14 @@ fn msi_sink(partition: &Arc<dyn Partition>) -> MsiSink {
     })
 }
 
+/// SMI#, which leads to every processor: a message to all of them with that delivery mode.
+fn smi(partition: &Arc<dyn Partition>) -> acpi::Smi {
+    const TO_ALL: u64 = 0xfee0_0000 | 0xff << 12;
+    const SMI: u32 = 2 << 8;
+    let send = msi_sink(partition);
+    Box::new(move || send(Msi { address: TO_ALL, data: SMI }))
+}
+
 fn add_clock(
     around: &Surroundings,
     bus: &mut SystemBus,
@@ -186,13 +194,14 @@ fn add_clock(
 }
 
 /// The bus with its bridges. INTA# of a slot goes to a GSI of its own, with a chipset also where that routes it.
-fn pci_bus(around: &Surroundings, wire: &Wires) -> Result<Arc<PciBus>, MachineError> {
+fn pci_bus(around: &Surroundings, wire: &Wires, acpi: &AcpiPm) -> Result<Arc<PciBus>, MachineError> {
     const PIIX: u8 = 1;
     const PIIX_POWER_MANAGEMENT: u8 = 3;
     const ICH9: u8 = 31;
     const ECAM_ON: u64 = 1;
     let router = chipset::PirqRouter::new((0..16).map(wire).collect());
     let wires = || (0..PCI_GSIS).map(|n| both(wire(PCI_GSI + n), router.intx(n))).collect();
+    let memory = || around.memory.clone();
     match around.layout.board {
         Board::Direct => {
             let isa = pirq::IRQS.map(|irq| SharedLine::new(wire(irq)));
@@ -200,15 +209,18 @@ fn pci_bus(around: &Surroundings, wire: &Wires) -> Result<Arc<PciBus>, MachineEr
             Ok(PciBus::new(wires.collect()))
         }
         Board::I440fx => {
-            let pci = PciBus::behind(shared(chipset::HostBridge::i440fx()), wires());
+            let bridge = chipset::HostBridge::i440fx();
+            let pci = PciBus::behind(shared(bridge.with_memory(memory(), around.layout.low_end)), wires());
             pci.add_function(PIIX, 0, shared(chipset::IsaBridge::piix3(router)))?;
             pci.add_function(PIIX, PIIX_POWER_MANAGEMENT, shared(chipset::PmBridge::new()))?;
             Ok(pci)
         }
         Board::Q35 => {
             let ecam = around.layout.pci_ecam().map_or(0, |ecam| ecam | ECAM_ON);
-            let pci = PciBus::behind(shared(chipset::HostBridge::q35(ecam)), wires());
-            pci.add(ICH9, shared(chipset::IsaBridge::ich9(router)))?;
+            let bridge = chipset::HostBridge::q35(ecam);
+            let pci = PciBus::behind(shared(bridge.with_memory(memory(), around.layout.low_end)), wires());
+            acpi.connect_smi(smi(&around.partition));
+            pci.add(ICH9, shared(chipset::IsaBridge::ich9(router).with_smi(acpi.clone())))?;
             Ok(pci)
         }
     }
@@ -242,7 +254,7 @@ fn add_pci(
     threads: &mut DeviceThreads,
 ) -> Result<OnPci, MachineError> {
     let rng_slot = rng_slot(around.layout.board);
-    let pci = pci_bus(around, wire)?;
+    let pci = pci_bus(around, wire, acpi)?;
     let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
     let add = |slot, name: String, kind, function: Arc<Mutex<VirtioPci>>| {
         threads.start(name, kind, virtio::service(&function))?;

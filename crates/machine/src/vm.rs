@@ -105,6 +105,7 @@ impl Vm {
         };
         let platform = platform::build(&around, endpoints, &files)?;
         let state = files.load(&memory, &layout, &spec)?;
+        layout.protect(&memory);
         // Interrupt controllers of an engine's own are not on the bus.
         if !around.irqchip {
             files.program(&*platform.bus);

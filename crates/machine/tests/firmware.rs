@@ -91,3 +91,49 @@ fn fw_cfg_is_there_with_dma() {
     // mov dx,0x510; mov ax,1; out dx,ax; inc dx; in al,dx
     assert_eq!(ends_with(&[0xba, 0x10, 0x05, 0xb8, 1, 0, 0xef, 0x42, 0xec]), Outcome::DebugExit(3));
 }
+
+/// As [`bios`], on the board of generation 2: `code` runs at FFFF_E000h.
+fn uefi(code: &[u8]) -> Firmware {
+    const VARIABLES: usize = 128 << 10;
+    let mut image = vec![0xff; (2 << 20) - VARIABLES];
+    let end = image.len();
+    image[end - 0x2000..][..code.len()].copy_from_slice(code);
+    // jmp 0xe000
+    image[end - 16..end - 13].copy_from_slice(&[0xe9, 0x0d, 0xe0]);
+    let file = rustix::fs::memfd_create("variables", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&file, VARIABLES as u64).unwrap();
+    Firmware::Uefi {
+        code: Source::Bytes { name: "code".into(), data: Arc::new(image) },
+        variables: ireko_machine::Variables { name: "variables".into(), file: Arc::new(file.into()) },
+    }
+}
+
+/// Puts a handler of SMIs where it is after a reset, which writes 7 to 30100h; writes `enable` to SMI_EN, 5 to 30100h, and to the APM
+/// port; and ends with what is at 30100h then.
+fn what_an_smi_leaves(enable: u8) -> Outcome {
+    #[rustfmt::skip]
+    let code = [
+        // mov ax,0x3800; mov ds,ax; mov [0..8], "mov byte cs:[0x100],7; rsm"
+        0xb8, 0x00, 0x38, 0x8e, 0xd8,
+        0xc7, 0x06, 0x00, 0x00, 0x2e, 0xc6, 0xc7, 0x06, 0x02, 0x00, 0x06, 0x00,
+        0xc7, 0x06, 0x04, 0x00, 0x01, 0x07, 0xc7, 0x06, 0x06, 0x00, 0x0f, 0xaa,
+        // mov dx,0x630; mov ax,enable; out dx,ax
+        0xba, 0x30, 0x06, 0xb8, enable, 0x00, 0xef,
+        // mov ax,0x3000; mov ds,ax; mov byte [0x100],5; mov al,1; out 0xb2,al; mov al,[0x100]
+        0xb8, 0x00, 0x30, 0x8e, 0xd8, 0xc6, 0x06, 0x00, 0x01, 0x05, 0xb0, 0x01, 0xe6, 0xb2, 0xa0, 0x00, 0x01,
+    ];
+    let firmware = uefi(&[&code[..], &EXIT].concat());
+    let (memory, engine) = (64 << 20, EngineChoice::Soft);
+    let spec = Spec { memory, engine, test_devices: true, ..Spec::with_firmware(firmware) };
+    Vm::new(spec, Endpoints::serial(std::io::sink())).unwrap().run()
+}
+
+#[test]
+fn an_smi_of_the_apm_port_is_over_before_the_next_instruction() {
+    assert_eq!(what_an_smi_leaves(0x21), Outcome::DebugExit(7));
+}
+
+#[test]
+fn the_apm_port_raises_no_smi_unless_it_is_asked_to() {
+    assert_eq!(what_an_smi_leaves(0x20), Outcome::DebugExit(5));
+}

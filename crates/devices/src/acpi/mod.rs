@@ -7,8 +7,8 @@ mod reset;
 mod tests;
 
 pub use regs::{
-    ACPI_DISABLE, ACPI_ENABLE, GPE0, PM_TMR, PM1A_CNT, PM1A_EVT, RESET_REG, RESET_VALUE, SLP_TYP_S3,
-    SLP_TYP_S5, SMI_CMD,
+    ACPI_DISABLE, ACPI_ENABLE, APM_SMI, GLOBAL_SMI, GPE0, PM_TMR, PM1A_CNT, PM1A_EVT, RESET_REG, RESET_VALUE,
+    SLP_TYP_S3, SLP_TYP_S5, SMI_CMD, SMI_EN,
 };
 pub use reset::{PORT92_PLACES, Port92, ResetControl, ResetPulse};
 
@@ -33,8 +33,22 @@ struct Registers {
     gpe_enable: u16,
     /// Half periods of the PM timer (changes of its top bit) that status has been told of.
     carries: u64,
-    smi: [u8; 2],
+    /// The APM ports: command and status.
+    apm: [u8; 2],
+    /// What raises SMI#, and what has.
+    smi_enable: u32,
+    smi_status: u32,
     asleep: bool,
+}
+
+/// What sends an SMI to every processor.
+pub type Smi = Box<dyn Fn() + Send>;
+
+/// Of a chipset that has it.
+struct SmiControl {
+    send: Smi,
+    /// GBL_SMI_EN stays as it is until reset.
+    locked: bool,
 }
 
 impl Registers {
@@ -48,6 +62,8 @@ impl Registers {
             (TIMER + 2, (ticks >> 16) as u16),
             (GPE_STATUS, self.gpe_status),
             (GPE_ENABLE, self.gpe_enable),
+            (SMI_ENABLE, self.smi_enable as u16),
+            (SMI_STATUS, self.smi_status as u16),
         ];
         for (at, word) in words {
             image[at..at + 2].copy_from_slice(&word.to_le_bytes());
@@ -109,10 +125,31 @@ impl Registers {
         self.control & SCI_EN != 0 && (fixed || self.gpe_status & self.gpe_enable != 0)
     }
 
-    fn smi_command(&mut self, byte: u8) {
+    /// A command at the APM port; whether it raises SMI#. Those of ACPI are carried out here, so that no handler need be there.
+    fn apm_command(&mut self, byte: u8) -> bool {
         match byte {
             ACPI_ENABLE => self.control |= SCI_EN,
             ACPI_DISABLE => self.control &= !SCI_EN,
+            _ => {
+                let raised = self.smi_enable & GLOBAL_SMI != 0 && self.smi_enable & APM_SMI != 0;
+                if self.smi_enable & APM_SMI != 0 {
+                    self.smi_status |= APM_STATUS;
+                }
+                return raised;
+            }
+        }
+        false
+    }
+
+    /// Writes one byte of the SMI registers, of which the lowest are all that there is.
+    fn write_smi(&mut self, offset: u64, byte: u8, locked: bool) {
+        let byte = u32::from(byte);
+        match offset as usize {
+            SMI_ENABLE => {
+                let kept = if locked { self.smi_enable & GLOBAL_SMI } else { byte & GLOBAL_SMI };
+                self.smi_enable = kept | byte & APM_SMI;
+            }
+            SMI_STATUS => self.smi_status &= !byte,
             _ => {}
         }
     }
@@ -124,9 +161,32 @@ struct State {
     sci: Line,
     level: bool,
     timer: Timer,
+    smi: Option<SmiControl>,
 }
 
 impl State {
+    /// Writes a byte to the PM block; what the write asks of the power supply.
+    fn write(&mut self, offset: u64, byte: u8) -> Option<PowerEvent> {
+        match &self.smi {
+            Some(smi) if offset as usize >= SMI_ENABLE => {
+                self.registers.write_smi(offset, byte, smi.locked);
+                None
+            }
+            _ => self.registers.write(offset, byte),
+        }
+    }
+
+    /// Writes a byte to the APM ports. The SMI is there before the processor's next instruction.
+    fn write_apm(&mut self, offset: u64, byte: u8) {
+        crate::access::copy_in(&mut self.registers.apm, offset, &[byte]);
+        if offset == 0
+            && self.registers.apm_command(byte)
+            && let Some(smi) = &self.smi
+        {
+            (smi.send)();
+        }
+    }
+
     fn ticks(&self) -> u64 {
         (u128::from(self.clock.now()) * u128::from(PM_TIMER_FREQUENCY) / SECOND) as u64
     }
@@ -164,7 +224,7 @@ impl AcpiPm {
                     lock(&state).settle();
                 }
             });
-            Mutex::new(State { registers: Registers::default(), clock, sci, level: false, timer })
+            Mutex::new(State { registers: Registers::default(), clock, sci, level: false, timer, smi: None })
         });
         Self { state, power }
     }
@@ -199,6 +259,18 @@ impl AcpiPm {
         }
     }
 
+    /// The chipset has SMI control and status in the PM block, and SMI# leads here.
+    pub fn connect_smi(&self, send: Smi) {
+        lock(&self.state).smi = Some(SmiControl { send, locked: false });
+    }
+
+    /// SMI_LOCK: GBL_SMI_EN stays as it is until reset.
+    pub fn lock_smi(&self) {
+        if let Some(smi) = &mut lock(&self.state).smi {
+            smi.locked = true;
+        }
+    }
+
     /// The wire that the clock's alarm comes by: RTC_STS, which wakes a system that sleeps (ACPI 6.5, 4.8.2.4).
     pub fn alarm(&self) -> Line {
         Line::new(Arc::new(self.clone()), 0)
@@ -230,7 +302,7 @@ impl Device for AcpiPm {
     fn read(&mut self, region: usize, offset: u64, data: &mut [u8]) {
         let mut state = lock(&self.state);
         if region == SMI_REGION {
-            return copy_out(&state.registers.smi, offset, data);
+            return copy_out(&state.registers.apm, offset, data);
         }
         let ticks = state.settle();
         copy_out(&state.registers.image(ticks), offset, data);
@@ -240,13 +312,8 @@ impl Device for AcpiPm {
         let mut event = None;
         for (at, &byte) in (offset..).zip(data) {
             match region {
-                SMI_REGION => {
-                    crate::access::copy_in(&mut state.registers.smi, at, &[byte]);
-                    if at == 0 {
-                        state.registers.smi_command(byte);
-                    }
-                }
-                _ => event = event.or(state.registers.write(at, byte)),
+                SMI_REGION => state.write_apm(at, byte),
+                _ => event = event.or(state.write(at, byte)),
             }
         }
         state.settle();
@@ -260,6 +327,7 @@ impl Device for AcpiPm {
         let mut state = lock(&self.state);
         let carries = state.registers.carries;
         state.registers = Registers { carries, ..Registers::default() };
+        state.smi.iter_mut().for_each(|smi| smi.locked = false);
         state.settle();
     }
 }

@@ -47,6 +47,16 @@ pub const SMI_CMD: u64 = 0xb2;
 pub const ACPI_ENABLE: u8 = 0xa1;
 pub const ACPI_DISABLE: u8 = 0xa0;
 
+/// ICH9: SMI control and status (data sheet, 13.8.3.5 and 13.8.3.6).
+pub const SMI_EN: u64 = 0x630;
+pub(super) const SMI_ENABLE: usize = 0x30;
+pub(super) const SMI_STATUS: usize = 0x34;
+/// GBL_SMI_EN, and APMC_EN: writes to the APM port raise SMI#.
+pub const GLOBAL_SMI: u32 = 1 << 0;
+pub const APM_SMI: u32 = 1 << 5;
+/// APM_STS.
+pub const APM_STATUS: u32 = 1 << 5;
+
 /// Reset register (PCI chipsets' reset control): written value and its bits.
 pub const RESET_REG: u64 = 0xcf9;
 pub const RESET_VALUE: u8 = 0x06;

@@ -170,3 +170,49 @@ fn an_alarm_of_the_clock_raises_sci() {
     write16(&mut acpi, PM, 0, RTC_ALARM);
     assert!(!probe.level(9));
 }
+
+/// With SMI control, and how many SMIs came.
+fn with_smi() -> (AcpiPm, Arc<Mutex<u32>>) {
+    let (acpi, _, _) = acpi();
+    let count = Arc::new(Mutex::new(0));
+    let seen = count.clone();
+    acpi.connect_smi(Box::new(move || *lock(&seen) += 1));
+    (acpi, count)
+}
+
+#[test]
+fn a_write_to_the_apm_port_raises_an_smi_where_both_enables_are_on() {
+    let (mut acpi, count) = with_smi();
+    for (enable, smis) in [(0, 0), (GLOBAL_SMI, 0), (APM_SMI, 0), (GLOBAL_SMI | APM_SMI, 1)] {
+        write8(&mut acpi, PM, SMI_ENABLE as u64, enable as u8);
+        write8(&mut acpi, SMI_REGION, 0, 7);
+        assert_eq!(*lock(&count), smis, "{enable:#x}");
+    }
+    write8(&mut acpi, SMI_REGION, 1, 7);
+    assert_eq!((*lock(&count), read8(&mut acpi, SMI_REGION, 0), read8(&mut acpi, SMI_REGION, 1)), (1, 7, 7));
+}
+
+#[test]
+fn what_raised_an_smi_is_said_until_it_is_cleared() {
+    let (mut acpi, _) = with_smi();
+    write8(&mut acpi, PM, SMI_ENABLE as u64, (GLOBAL_SMI | APM_SMI) as u8);
+    write8(&mut acpi, SMI_REGION, 0, 7);
+    assert_eq!(read32(&mut acpi, PM, SMI_STATUS as u64), APM_STATUS);
+    write8(&mut acpi, PM, SMI_STATUS as u64, APM_STATUS as u8);
+    assert_eq!(read32(&mut acpi, PM, SMI_STATUS as u64), 0);
+}
+
+#[test]
+fn commands_of_acpi_raise_no_smi() {
+    let (mut acpi, count) = with_smi();
+    write8(&mut acpi, PM, SMI_ENABLE as u64, (GLOBAL_SMI | APM_SMI) as u8);
+    write8(&mut acpi, SMI_REGION, 0, ACPI_ENABLE);
+    assert_eq!((*lock(&count), read16(&mut acpi, PM, 4) & SCI_EN), (0, SCI_EN));
+}
+
+#[test]
+fn without_smi_control_there_is_none() {
+    let (mut acpi, _, _) = acpi();
+    write8(&mut acpi, PM, SMI_ENABLE as u64, 0xff);
+    assert_eq!(read32(&mut acpi, PM, SMI_ENABLE as u64), 0);
+}

@@ -15,6 +15,21 @@ pub const SMRAM_WRITABLE: u8 = 0x78;
 pub const SMRAM_OPEN: u8 = 1 << 6;
 pub const SMRAM_LOCKED: u8 = 1 << 4;
 
+pub const SMRAM_ENABLED: u8 = 1 << 3;
+/// Where it is.
+pub const SMRAM_SEGMENT: std::ops::Range<u64> = 0xa_0000..0xc_0000;
+
+/// Q35 (Intel 3 Series data sheet, 5.1.20 and 5.1.31): extended SMRAM control, with which TSEG is on, and its size.
+pub const ESMRAMC: usize = 0x9e;
+pub const ESMRAMC_WRITABLE: u8 = TSEG_ENABLED | TSEG_SIZE;
+pub const TSEG_ENABLED: u8 = 1 << 0;
+pub const TSEG_SIZE: u8 = 3 << 1;
+/// MiB by TSEG_SIZE. What the data sheet reserves is what the register below says.
+pub const TSEG_MIB: [u64; 4] = [1, 2, 8, EXTENDED_TSEG_MIB as u64];
+/// By it firmware asks for a larger TSEG: it writes all ones and reads the size, in MiB. Of QEMU's Q35, which OVMF is for.
+pub const EXTENDED_TSEG: usize = 0x50;
+pub const EXTENDED_TSEG_MIB: u16 = 16;
+
 /// Where configuration space is as memory (Intel 3 Series data sheet, 5.1.18).
 pub const Q35_PCIEXBAR: usize = 0x60;
 pub const Q35_PCIEXBAR_WRITABLE: u64 = 0xf_fc00_0007;
@@ -31,6 +46,9 @@ pub const ICH9_LPC: u16 = 0x2918;
 pub const ICH9_REVISION: u8 = 2;
 pub const ICH9_ACPI_CONTROL: usize = 0x44;
 pub const ICH9_ACPI_ENABLE: u8 = 1 << 7;
+/// GEN_PMCON_1 (data sheet, 13.8.1.1), in its low byte SMI_LOCK.
+pub const ICH9_GEN_PMCON_1: usize = 0xa0;
+pub const ICH9_SMI_LOCK: u8 = 1 << 4;
 pub const ICH9_PIRQ_ROUTES_A: usize = 0x60;
 pub const ICH9_PIRQ_ROUTES_E: usize = 0x68;
 pub const ICH9_ROOT_COMPLEX_BASE: usize = 0xf0;

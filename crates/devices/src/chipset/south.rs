@@ -2,7 +2,7 @@
 
 use super::regs::*;
 use super::{PirqRouter, identity};
-use crate::acpi;
+use crate::acpi::{self, AcpiPm};
 use crate::pci::regs::{HEADER_TYPE, INTERRUPT_LINE, INTERRUPT_PIN, MULTIPLE_FUNCTIONS};
 use crate::pci::{ConfigSpace, Function};
 use std::sync::Arc;
@@ -14,6 +14,8 @@ pub struct IsaBridge {
     router: Arc<PirqRouter>,
     /// The routes of the slots' interrupts.
     routes: usize,
+    /// Where SMI_LOCK goes.
+    smi: Option<AcpiPm>,
 }
 
 impl IsaBridge {
@@ -24,7 +26,7 @@ impl IsaBridge {
         config.put(XBCS, &[0x03, 0x00]);
         config.allow(XBCS, &[0xff, 0x01]);
         add_routes(&mut config, PIRQ_ROUTES);
-        Self { name: "piix3-isa", config, router, routes: PIRQ_ROUTES }
+        Self { name: "piix3-isa", config, router, routes: PIRQ_ROUTES, smi: None }
     }
 
     /// The LPC bridge of the ICH9, which says where the power management block is. Slots interrupt by PIRQE# to PIRQH#.
@@ -36,7 +38,23 @@ impl IsaBridge {
         add_routes(&mut config, ICH9_PIRQ_ROUTES_A);
         add_routes(&mut config, ICH9_PIRQ_ROUTES_E);
         config.allow(ICH9_ROOT_COMPLEX_BASE, &[1, 0xc0, 0xff, 0xff]);
-        Self { name: "ich9-lpc", config, router, routes: ICH9_PIRQ_ROUTES_E }
+        config.allow(ICH9_GEN_PMCON_1, &[ICH9_SMI_LOCK]);
+        Self { name: "ich9-lpc", config, router, routes: ICH9_PIRQ_ROUTES_E, smi: None }
+    }
+
+    /// With the control of SMIs that its SMI_LOCK is about.
+    pub fn with_smi(self, smi: AcpiPm) -> Self {
+        Self { smi: Some(smi), ..self }
+    }
+
+    /// SMI_LOCK, once written, stays until reset.
+    fn lock_smi(&mut self) {
+        if let Some(smi) = &self.smi
+            && self.config.word(ICH9_GEN_PMCON_1) as u8 & ICH9_SMI_LOCK != 0
+        {
+            smi.lock_smi();
+            self.config.allow(ICH9_GEN_PMCON_1, &[0]);
+        }
     }
 
     fn route(&self) {
@@ -59,9 +77,13 @@ impl Function for IsaBridge {
     fn write_config(&mut self, offset: u16, data: &[u8]) {
         self.config.write(offset, data);
         self.route();
+        self.lock_smi();
     }
     fn reset(&mut self) {
         self.route();
+        if self.smi.is_some() {
+            self.config.allow(ICH9_GEN_PMCON_1, &[ICH9_SMI_LOCK]);
+        }
     }
 }
 

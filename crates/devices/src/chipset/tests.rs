@@ -2,7 +2,8 @@ use super::regs::*;
 use super::*;
 use crate::pci::{Function, PciBus};
 use crate::probe::Probe;
-use crate::shared;
+use crate::{AcpiPm, shared};
+use ireko_vmcore::{Clock, Device, Memory, Timers};
 use std::sync::Arc;
 
 /// Of the i440FX.
@@ -41,6 +42,74 @@ fn locked_smram_stays_closed_until_reset() {
     bridge.reset();
     bridge.write_config(SMRAM as u16, &[SMRAM_OPEN]);
     assert_eq!(byte(&mut bridge, SMRAM), SMRAM_OPEN | SMRAM_RESET);
+}
+
+/// 256 MiB of RAM, of which the bridge decides.
+fn bridge_with_memory(bridge: HostBridge) -> (HostBridge, Arc<Memory>) {
+    let memory = Arc::new(Memory::new(&[(0, LOW_END)]).unwrap());
+    (bridge.with_memory(memory.clone(), LOW_END), memory)
+}
+const LOW_END: u64 = 256 << 20;
+
+#[test]
+fn what_pam_protects_is_written_by_nobody() {
+    for (bridge, pam) in [(HostBridge::i440fx(), PAM), (HostBridge::q35(0), 0x90)] {
+        let (mut bridge, memory) = bridge_with_memory(bridge);
+        let writable = |address| memory.attributes().writable(address);
+        bridge.write_config(pam as u16, &[0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33]);
+        assert!((0xc_0000..0x10_0000).step_by(0x1000).all(writable));
+        bridge.write_config(pam as u16, &[0x10, 0x31]);
+        assert!([0xf_0000, 0xf_ffff, 0xc_0000].iter().all(|address| !writable(*address)));
+        assert!([0xc_4000, 0xe_ffff, 0xb_ffff].into_iter().all(writable));
+        bridge.write_config(pam as u16 + 6, &[0x13]);
+        assert!(writable(0xe_bfff) && !writable(0xe_c000) && !writable(0xe_ffff));
+    }
+}
+
+#[test]
+fn tseg_is_the_end_of_low_memory_and_hidden_while_it_is_on() {
+    let (mut bridge, memory) = bridge_with_memory(HostBridge::q35(0));
+    let tseg = || memory.attributes().hidden()[1].clone();
+    for (size, mib) in [1, 2, 8, 16].into_iter().enumerate() {
+        bridge.write_config(ESMRAMC as u16, &[(size as u8) << 1 | TSEG_ENABLED]);
+        assert!(tseg().is_empty());
+        bridge.write_config(0x9d, &[SMRAM_ENABLED]);
+        assert_eq!(tseg(), LOW_END - (mib << 20)..LOW_END);
+        bridge.write_config(0x9d, &[0]);
+        assert!(tseg().is_empty());
+    }
+}
+
+#[test]
+fn locked_tseg_stays_as_it_is_until_reset() {
+    let (mut bridge, memory) = bridge_with_memory(HostBridge::q35(0));
+    bridge.write_config(0x9d, &[SMRAM_ENABLED | SMRAM_LOCKED, TSEG_ENABLED]);
+    for wrong in [[0, 0], [SMRAM_OPEN, TSEG_SIZE]] {
+        bridge.write_config(0x9d, &wrong);
+        assert_eq!(memory.attributes().hidden()[1], LOW_END - (1 << 20)..LOW_END);
+    }
+    bridge.config_mut().reset();
+    bridge.reset();
+    assert!(memory.attributes().hidden()[1].is_empty());
+}
+
+#[test]
+fn firmware_is_told_how_large_tseg_can_be() {
+    let mut bridge = HostBridge::q35(0);
+    bridge.write_config(EXTENDED_TSEG as u16, &[0xff; 2]);
+    assert_eq!([byte(&mut bridge, EXTENDED_TSEG), byte(&mut bridge, EXTENDED_TSEG + 1)], [16, 0]);
+}
+
+#[test]
+fn memory_under_the_video_window_is_hidden_until_it_is_opened() {
+    let (mut bridge, memory) = bridge_with_memory(HostBridge::i440fx());
+    let hidden = || memory.attributes().hides(0xa_0000);
+    bridge.write_config(SMRAM as u16, &[SMRAM_ENABLED]);
+    assert!(hidden());
+    bridge.write_config(SMRAM as u16, &[SMRAM_ENABLED | SMRAM_OPEN]);
+    assert!(!hidden());
+    bridge.write_config(SMRAM as u16, &[SMRAM_ENABLED | SMRAM_OPEN | SMRAM_LOCKED]);
+    assert!(hidden());
 }
 
 fn router() -> (Arc<Probe>, Arc<PirqRouter>) {
@@ -118,4 +187,20 @@ fn generation_2_says_where_configuration_space_and_power_management_are() {
     let mut data = [0; 2];
     IsaBridge::ich9(router().1).read_config(PM_BASE as u16, &mut data);
     assert_eq!(u16::from_le_bytes(data), 0x601);
+}
+
+#[test]
+fn locked_smis_stay_on_until_reset() {
+    let clock = Clock::new();
+    let mut acpi = AcpiPm::new(clock, &Timers::new(clock), Probe::new().line(9), Arc::new(|_| {}));
+    acpi.connect_smi(Box::new(|| {}));
+    let mut bridge = IsaBridge::ich9(router().1).with_smi(acpi.clone());
+    acpi.write(0, 0x30, &0x21u32.to_le_bytes());
+    bridge.write_config(ICH9_GEN_PMCON_1 as u16, &[ICH9_SMI_LOCK]);
+    bridge.write_config(ICH9_GEN_PMCON_1 as u16, &[0]);
+    assert_eq!(byte(&mut bridge, ICH9_GEN_PMCON_1), ICH9_SMI_LOCK);
+    let mut enable = [0; 4];
+    acpi.write(0, 0x30, &[0; 4]);
+    acpi.read(0, 0x30, &mut enable);
+    assert_eq!(enable, [1, 0, 0, 0]);
 }

@@ -7,12 +7,14 @@
 // UNSAFETY: `Region` carries a host address across threads; nothing is dereferenced here.
 
 mod aperture;
+mod attributes;
 mod blocks;
 mod mapping;
 mod ram;
 mod watch;
 
 pub use self::aperture::{APERTURE_END, Aperture};
+pub use self::attributes::{AREAS, Attributes, HIDDEN, SHADOW};
 pub use self::blocks::{BLOCK, Blocks};
 pub use self::mapping::GUARD;
 use self::mapping::{LARGE_PAGE, Mapping};
@@ -20,6 +22,7 @@ pub use self::ram::{GuestRam, WatchBitmap};
 pub use self::watch::{Kick, Reason, Watch};
 use rustix::mm::Advice;
 use std::io;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -30,7 +33,7 @@ pub struct Memory {
     /// Goes before the memory.
     slots: Mutex<Option<Box<dyn Slots>>>,
     ram: GuestRam,
-    /// How often blocks have gone.
+    /// How often memory has gone, or its attributes have changed.
     departures: AtomicU64,
 }
 
@@ -109,7 +112,8 @@ impl Memory {
         let watch = Arc::new(Watch::new(pages as usize));
         let aperture =
             (aperture > 0).then(|| Aperture::new(aperture, watch.clone()).map(Arc::new)).transpose()?;
-        let ram = GuestRam { regions, blocks, watch, mappings, aperture };
+        let attributes = Attributes::default();
+        let ram = GuestRam { regions, blocks, watch, mappings, aperture, attributes };
         Ok(Self { ram, slots: Mutex::default(), departures: AtomicU64::new(0) })
     }
 
@@ -130,6 +134,10 @@ impl Memory {
     pub fn aperture(&self) -> Option<&Arc<Aperture>> {
         self.ram.aperture.as_ref()
     }
+    /// What the chipset makes of it.
+    pub fn attributes(&self) -> &Attributes {
+        &self.ram.attributes
+    }
     /// Bytes of guest memory, without what may come later.
     pub fn size(&self) -> u64 {
         self.regions().iter().filter(|r| !r.later).map(|r| r.size).sum()
@@ -145,13 +153,41 @@ impl Memory {
     pub fn plugged(&self, address: u64) -> bool {
         self.blocks().is_some_and(|blocks| blocks.has(address))
     }
-    /// How often blocks have gone: when it changes, an engine forgets all that it knows of where memory is.
+    /// How often memory has gone, or its attributes have changed: when it changes, an engine forgets all that it knows of where memory is.
     pub fn departures(&self) -> u64 {
         self.departures.load(Ordering::Acquire)
     }
     /// Tells an engine of blocks that come and go from now on.
     pub fn tell(&self, slots: Box<dyn Slots>) {
         *self.slots.lock().unwrap_or_else(|e| e.into_inner()) = Some(slots);
+    }
+
+    /// From now on this cannot be written. Once, before anything runs.
+    pub fn make_rom(&self, rom: Range<u64>) {
+        self.ram.attributes.set_rom(rom);
+    }
+
+    /// The areas of [`SHADOW`] that cannot be written from now on: a bit for each.
+    pub fn protect(&self, areas: u32) {
+        if self.ram.attributes.set_protected(areas) {
+            self.changed(SHADOW);
+        }
+    }
+
+    /// Whole pages below 4 GiB that are there in system-management mode only from now on; what was before is there again.
+    pub fn hide(&self, ranges: [Range<u64>; HIDDEN]) {
+        for (number, range) in ranges.into_iter().enumerate() {
+            if self.ram.attributes.set_hidden(number, &range) {
+                self.changed(range);
+            }
+        }
+    }
+
+    /// Engines forget what they know of where memory is.
+    fn changed(&self, range: Range<u64>) {
+        self.departures.fetch_add(1, Ordering::AcqRel);
+        self.watch().wrote(range.start, range.end - range.start);
+        self.watch().kick();
     }
 
     /// Puts the aperture where its device has it, or takes it away. Over memory it is not there.

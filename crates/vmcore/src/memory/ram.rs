@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use super::aperture::Aperture;
+use super::attributes::Attributes;
 use super::blocks::{Blocks, Pin};
 use super::watch::Watch;
 use super::{Region, mapping::Mapping};
@@ -23,6 +24,7 @@ pub struct GuestRam {
     /// One for each region.
     pub(super) mappings: Vec<Mapping>,
     pub(super) aperture: Option<Arc<Aperture>>,
+    pub(super) attributes: Attributes,
 }
 
 impl GuestRam {
@@ -30,9 +32,10 @@ impl GuestRam {
         self.regions.iter().enumerate().find(|(_, r)| address.wrapping_sub(r.guest) < r.size)
     }
 
-    /// The memory from `address` on that is in one piece for the host: at most `size` bytes.
-    fn slice(&self, address: u64, size: usize) -> Option<VolatileSlice<'_, WatchBitmap>> {
+    /// The memory from `address` on that is in one piece for the host: at most `size` bytes, as far as they are for devices.
+    fn slice(&self, address: u64, size: usize, write: bool) -> Option<VolatileSlice<'_, WatchBitmap>> {
         let Some((_, region)) = self.region(address) else { return self.aperture_slice(address, size) };
+        let size = self.attributes.reach(address, size as u64, write)? as usize;
         let (mut room, mut pin) = (region.guest + region.size - address, None);
         if region.later {
             let (pinned, there) = Pin::new(self.blocks.as_ref()?, address, room.min(size as u64))?;
@@ -58,17 +61,18 @@ impl GuestMemory for GuestRam {
     type PhysicalMemory = GuestMemoryMmap<()>;
     type Bitmap = WatchBitmap;
 
-    fn check_range(&self, address: GuestAddress, count: usize, _: Permissions) -> bool {
-        Slices { ram: self, address: address.0, left: count }.all(|slice| slice.is_ok())
+    fn check_range(&self, address: GuestAddress, count: usize, access: Permissions) -> bool {
+        Slices { ram: self, address: address.0, left: count, write: access.has_write() }
+            .all(|slice| slice.is_ok())
     }
 
     fn get_slices<'a>(
         &'a self,
         address: GuestAddress,
         count: usize,
-        _: Permissions,
+        access: Permissions,
     ) -> Result<impl GuestMemorySliceIterator<'a, BS<'a, WatchBitmap>>> {
-        Ok(Slices { ram: self, address: address.0, left: count })
+        Ok(Slices { ram: self, address: address.0, left: count, write: access.has_write() })
     }
 }
 
@@ -77,6 +81,7 @@ struct Slices<'a> {
     ram: &'a GuestRam,
     address: u64,
     left: usize,
+    write: bool,
 }
 
 impl<'a> Iterator for Slices<'a> {
@@ -86,7 +91,7 @@ impl<'a> Iterator for Slices<'a> {
         if self.left == 0 {
             return None;
         }
-        let Some(slice) = self.ram.slice(self.address, self.left) else {
+        let Some(slice) = self.ram.slice(self.address, self.left, self.write) else {
             self.left = 0;
             return Some(Err(Error::InvalidGuestAddress(GuestAddress(self.address))));
         };

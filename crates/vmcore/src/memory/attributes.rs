@@ -1,0 +1,175 @@
+//! What a chipset makes of memory: areas that cannot be written, and memory that is there in system-management mode only.
+
+use super::PAGE;
+use std::ops::Range;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The areas that a chipset has attributes for, one of 16 KiB each: option ROMs and the BIOS.
+pub const SHADOW: Range<u64> = 0xc_0000..0x10_0000;
+const AREA: u64 = 16 << 10;
+pub const AREAS: u32 = ((SHADOW.end - SHADOW.start) / AREA) as u32;
+
+/// Nothing is protected at first.
+#[derive(Debug, Default)]
+pub struct Attributes {
+    rom: OnceLock<Range<u64>>,
+    /// A bit for each area that cannot be written.
+    protected: AtomicU32,
+    /// The first page of what is hidden, and above that how many there are.
+    hidden: [AtomicU64; HIDDEN],
+}
+
+/// So many ranges can be hidden.
+pub const HIDDEN: usize = 2;
+
+impl Attributes {
+    pub(super) fn set_rom(&self, rom: Range<u64>) {
+        let _ = self.rom.set(rom);
+    }
+
+    /// Whether that is news.
+    pub(super) fn set_protected(&self, areas: u32) -> bool {
+        self.protected.swap(areas, Ordering::AcqRel) != areas
+    }
+
+    /// Whole pages below 4 GiB. Whether that is news.
+    pub(super) fn set_hidden(&self, number: usize, range: &Range<u64>) -> bool {
+        let pages = range.end.saturating_sub(range.start) / PAGE;
+        let first = range.start / PAGE;
+        let word = if pages == 0 { 0 } else { pages << 32 | first };
+        self.hidden[number].swap(word, Ordering::AcqRel) != word
+    }
+
+    /// What is there in system-management mode only.
+    pub fn hidden(&self) -> [Range<u64>; HIDDEN] {
+        self.hidden.each_ref().map(|hidden| {
+            let word = hidden.load(Ordering::Acquire);
+            let start = (word & 0xffff_ffff) * PAGE;
+            start..start + (word >> 32) * PAGE
+        })
+    }
+
+    /// Whether a byte is there in system-management mode only.
+    #[inline]
+    pub fn hides(&self, address: u64) -> bool {
+        self.hidden().iter().any(|hidden| hidden.contains(&address))
+    }
+
+    /// Whether memory at an address can be written.
+    #[inline]
+    pub fn writable(&self, address: u64) -> bool {
+        if address >= SHADOW.end {
+            return !self.rom.get().is_some_and(|rom| rom.contains(&address));
+        }
+        address < SHADOW.start
+            || self.protected.load(Ordering::Acquire) >> ((address - SHADOW.start) / AREA) & 1 == 0
+    }
+
+    /// Whether a range is memory like any other from end to end.
+    pub fn plain(&self, start: u64, size: u64) -> bool {
+        let end = start.saturating_add(size);
+        let apart = |other: &Range<u64>| other.is_empty() || end <= other.start || other.end <= start;
+        let shadow = self.protected.load(Ordering::Acquire) == 0 || apart(&SHADOW);
+        shadow && self.hidden().iter().all(apart) && self.rom.get().is_none_or(apart)
+    }
+
+    /// How much of a range of bytes a device reaches in one piece from its start: `None` if not even the first byte.
+    pub(super) fn reach(&self, address: u64, size: u64, write: bool) -> Option<u64> {
+        if self.plain(address, size) {
+            return Some(size);
+        }
+        let open = |at: u64| !self.hides(at) && (!write || self.writable(at));
+        let end = address.saturating_add(size);
+        let mut at = address;
+        while at < end && open(at) {
+            at = self.edge(at);
+        }
+        (at > address).then(|| at.min(end) - address)
+    }
+
+    /// Where the next range with attributes of its own begins or ends.
+    fn edge(&self, address: u64) -> u64 {
+        if SHADOW.contains(&address) {
+            return (address / AREA + 1) * AREA;
+        }
+        let ranges = self.hidden().into_iter().chain(self.rom.get().cloned());
+        let edges = ranges.flat_map(|range| [range.start, range.end]).chain([SHADOW.start]);
+        edges.filter(|edge| *edge > address).min().unwrap_or(u64::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Memory;
+    use vm_memory::{Bytes, GuestAddress};
+
+    const MIB: u64 = 1 << 20;
+
+    fn memory() -> Memory {
+        Memory::new(&[(0, 4 * MIB)]).unwrap()
+    }
+
+    #[test]
+    fn a_device_reads_what_is_protected_and_does_not_write_it() {
+        let memory = memory();
+        memory.protect(1 << 15);
+        let ram = memory.ram();
+        assert!(ram.write_obj(7u8, GuestAddress(0xf_ffff)).is_err());
+        assert_eq!(ram.read_obj::<u8>(GuestAddress(0xf_ffff)).unwrap(), 0);
+        ram.write_obj(7u8, GuestAddress(0xf_bfff)).unwrap();
+        ram.write_obj(7u8, GuestAddress(0x10_0000)).unwrap();
+        assert!(ram.write_obj(7u64, GuestAddress(0xf_bffc)).is_err());
+        memory.protect(0);
+        ram.write_obj(7u8, GuestAddress(0xf_ffff)).unwrap();
+    }
+
+    #[test]
+    fn a_device_finds_no_memory_where_it_is_hidden() {
+        let memory = memory();
+        let (ram, hidden) = (memory.ram(), 2 * MIB..3 * MIB);
+        ram.write_obj(7u8, GuestAddress(hidden.start)).unwrap();
+        memory.hide([0..0, hidden.clone()]);
+        for address in [hidden.start, hidden.end - 1] {
+            assert!(ram.read_obj::<u8>(GuestAddress(address)).is_err());
+            assert!(ram.write_obj(1u8, GuestAddress(address)).is_err());
+        }
+        assert!(ram.read_obj::<u64>(GuestAddress(hidden.start - 4)).is_err());
+        assert!(ram.read_obj::<u8>(GuestAddress(hidden.start - 1)).is_ok());
+        assert!(ram.read_obj::<u8>(GuestAddress(hidden.end)).is_ok());
+        memory.hide([0..0, 0..0]);
+        assert_eq!(ram.read_obj::<u8>(GuestAddress(hidden.start)).unwrap(), 7);
+    }
+
+    #[test]
+    fn a_rom_is_never_written() {
+        let memory = memory();
+        memory.ram().write_obj(7u8, GuestAddress(3 * MIB)).unwrap();
+        memory.make_rom(3 * MIB..4 * MIB);
+        assert!(memory.ram().write_obj(1u8, GuestAddress(3 * MIB)).is_err());
+        assert_eq!(memory.ram().read_obj::<u8>(GuestAddress(3 * MIB)).unwrap(), 7);
+        assert!(!memory.attributes().writable(4 * MIB - 1) && memory.attributes().writable(3 * MIB - 1));
+    }
+
+    #[test]
+    fn engines_hear_of_a_change_and_of_nothing_else() {
+        let memory = memory();
+        let before = memory.departures();
+        memory.protect(3);
+        memory.protect(3);
+        memory.hide([0..0, MIB..2 * MIB]);
+        memory.hide([0..0, MIB..2 * MIB]);
+        assert_eq!(memory.departures(), before + 2);
+    }
+
+    #[test]
+    fn what_is_beside_is_plain() {
+        let memory = memory();
+        memory.hide([2 * MIB..3 * MIB, 0..0]);
+        let attributes = memory.attributes();
+        assert!(attributes.plain(0, 2 * MIB) && attributes.plain(3 * MIB, u64::MAX));
+        assert!(!attributes.plain(2 * MIB - 1, 2) && !attributes.plain(3 * MIB - 1, 1));
+        memory.protect(1);
+        assert!(!attributes.plain(0, 2 * MIB) && attributes.plain(MIB, MIB));
+    }
+}
