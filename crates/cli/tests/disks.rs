@@ -108,3 +108,31 @@ fn ovmf_boots_debian_from_a_gpt_disk_twice_and_a_machine_runs_in_it() {
     let medium = Medium::new(&home, Label::Gpt);
     boots_twice_and_nests(&home, &medium, &["--firmware", "uefi"], "true");
 }
+
+/// The same disk twice: firmware says which of them it starts from.
+#[test]
+fn uefi_starts_from_the_disk_that_comes_first_in_its_boot_order() {
+    let home = Home::new("order");
+    let medium = Medium::menu(&home, Label::Gpt);
+    let second = home.0.join("second.img");
+    std::fs::copy(&medium.disk, &second).unwrap();
+    let ok = |arguments: &[&str]| {
+        let output = home.run(&[&["vm"], arguments].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let create = ["create", "pc", "--memory", "256M", "--engine", "soft", "--start-with", "firmware"];
+    let (disk, second) = (medium.disk.to_str().unwrap(), second.to_str().unwrap());
+    ok(&[&create[..], &["--generation", "2", "--disk", disk]].concat());
+    ok(&["disk-add", "pc", "--controller", "NVMe", second]);
+    ok(&["firmware-set", "pc", "--boot-order", "NVMe:0:0,SCSI:0:0"]);
+    ok(&["start", "pc"]);
+    let starts = |log: &str| log.lines().find(|line| line.contains("BdsDxe: starting ")).map(str::to_owned);
+    let line = loop {
+        if let Some(line) = starts(&ok(&["log", "pc"])) {
+            break line;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    assert!(line.contains("NVMe("), "{line}");
+}

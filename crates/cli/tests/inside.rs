@@ -72,3 +72,61 @@ fn a_jailed_worker_has_a_group_is_given_memory_paused_and_turned_off_on_both_eng
     let bytes = |name: &str| value(name).parse::<u64>().unwrap();
     assert!(bytes("kvm-memory-after-more") > bytes("kvm-memory"), "{said}");
 }
+
+/// Firmware's words on the screen, which is memory that KVM maps where the guest has it: what is typed changes the picture.
+const FIRMWARE: &str = r#"
+tar xf /dev/vdb -C /tmp; export IREKO_CACHE=/tmp/cache
+start() { ireko vm create v --memory 256M --engine kvm --generation $1 --start-with firmware >/dev/null && ireko vm start v; }
+until_there() { tries=0; until ireko vm $1 v | grep -q "$2" || [ $tries = 200 ]; do tries=$((tries + 1)); sleep 0.2; done; }
+start 1 || exit 1
+until_there screenshot "No bootable device"
+echo bios=$(ireko vm screenshot v | grep -c "No bootable device")
+ireko vm stop v --turn-off; ireko vm remove v --force
+start 2 || exit 1
+until_there log "Shell>"
+ireko vm screenshot v /tmp/before.png; ireko vm type v help; sleep 2; ireko vm screenshot v /tmp/after.png
+echo uefi=$(cmp -s /tmp/before.png /tmp/after.png; echo $?)
+ireko vm stop v --turn-off
+"#;
+
+/// Where the tests' firmware is kept.
+fn cache() -> std::path::PathBuf {
+    let home = || std::env::var_os("HOME").map(|home| std::path::Path::new(&home).join(".cache"));
+    let base = || std::env::var_os("XDG_CACHE_HOME").map(Into::into).or_else(home);
+    let own = std::env::var_os("IREKO_CACHE").map(Into::into);
+    own.or_else(|| Some(base()?.join("ireko"))).expect("a place for a cache")
+}
+
+/// The newest firmware of both kinds, as a disk whose content is a tar archive.
+fn firmware(home: &Home) -> std::path::PathBuf {
+    for generation in ["1", "2"] {
+        let create =
+            ["vm", "create", generation, "--memory", "64M", "--engine", "soft", "--start-with", "firmware"];
+        assert!(home.run(&[&create[..], &["--generation", generation]].concat()).status.success());
+        assert!(home.run(&["vm", "start", generation]).status.success());
+    }
+    let archive = home.0.join("firmware.tar");
+    let mut tar = std::process::Command::new("tar");
+    tar.arg("cf").arg(&archive).arg("-C").arg(cache()).args(["--transform", "s,^,cache/,"]);
+    let kept = fs::read_dir(cache()).unwrap().map(|entry| entry.unwrap().file_name());
+    tar.args(kept.filter(|name| name.to_string_lossy().starts_with("firmware-")));
+    assert!(tar.status().unwrap().success());
+    archive
+}
+
+#[test]
+fn firmware_starts_on_kvm_and_is_seen_on_the_screen() {
+    let home = Home::new("firmware");
+    fs::create_dir_all(&home.0).unwrap();
+    let disk = home.0.join("script");
+    fs::write(&disk, format!("{FIRMWARE:\n<8192}")).unwrap();
+    let arguments = ["run", "--image", "--nested", "--memory", "1536M", "--engine", "soft", "--exec"];
+    let mut guest = home.command(&arguments);
+    let archive = firmware(&home);
+    let output =
+        guest.arg("sh /dev/vda").arg("--disk").arg(&disk).arg("--disk").arg(archive).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    for line in ["bios=1", "uefi=1"] {
+        assert!(said.lines().any(|own| own.trim() == line), "no {line}: {said}");
+    }
+}

@@ -92,8 +92,12 @@ fn argument(parameter: &'static Parameter, verb: &Verb, alone: bool) -> Arg {
     let arg = match parameter.cli {
         Cli::Flag(flag) => {
             let arg = arg.long(flag).required(parameter.required && parameter.set.is_empty());
-            // A list, with commas or by saying it again.
-            if parameter.many { arg.value_delimiter(',').action(ArgAction::Append) } else { arg }
+            // A list, by saying it again, and with commas where nothing in it can have one.
+            match (parameter.many, parameter.kind) {
+                (false, _) => arg,
+                (true, Type::Path) => arg.action(ArgAction::Append),
+                (true, _) => arg.value_delimiter(',').action(ArgAction::Append),
+            }
         }
         _ => arg
             .required(parameter.required || verb.needs_name && parameter.position == Some(0))

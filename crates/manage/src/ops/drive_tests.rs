@@ -167,3 +167,22 @@ fn a_bios_tries_kinds_of_devices_in_the_order_that_it_is_told() {
     let first = [vm_name(), ("FirstBootDevice", "CD".into())];
     assert!(world.error("Set-VMFirmware", &first).contains("use -StartupOrder"));
 }
+
+#[test]
+fn modules_are_files_with_command_lines_for_a_kernel_of_ones_own() {
+    let world = World::with(&["vm"]);
+    let (kernel, module) = (image(&world, "kernel"), image(&world, "a module").to_string());
+    let given = Value::list([format!("{module} root=//x  y").as_str(), module.as_str()]);
+    let set = |more: &[(&'static str, Value)]| {
+        world.error("Set-VMFirmware", &[&[vm_name(), ("Module", given.clone())], more].concat())
+    };
+    assert!(set(&[]).contains("give -Kernel too"));
+    assert_eq!(set(&[("Kernel", kernel), ("BootProtocol", "pvh".into())]), "");
+    let shown = |name| world.property("Get-VMFirmware", name);
+    assert_eq!(shown("Module"), format!("{{{module} root=//x  y, {module}}}"));
+    assert_eq!(shown("BootProtocol"), "PVH");
+    let wrong = world.error("Set-VM", &[("Name", "vm".into()), ("Module", "/no/such/file a b".into())]);
+    assert!(wrong.contains("'/no/such/file' does not exist"), "{wrong}");
+    world.ok("Set-VMFirmware", &[vm_name(), ("Module", Value::Null), ("BootProtocol", "Auto".into())]);
+    assert_eq!((shown("Module"), shown("BootProtocol")), ("{}".into(), "Auto".into()));
+}

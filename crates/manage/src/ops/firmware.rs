@@ -9,7 +9,7 @@ use crate::operation::{
 use crate::ops::records;
 use crate::rules::drives;
 use crate::state::State;
-use crate::store::config::{BootEntry, ControllerType, Place, StartWith, Startup};
+use crate::store::config::{BootEntry, ControllerType, Module, Place, StartWith, Startup};
 use crate::store::{Boot, Config};
 use crate::value::{Kind, Record, Value};
 use std::path::PathBuf;
@@ -51,6 +51,8 @@ const SET: &[Parameter] = &[
     path("Kernel", "A kernel (bzImage, ELF, multiboot); empty, it is the built-in image."),
     path("Initrd", "The initial root file system; empty, there is none."),
     text("CommandLine", "The kernel's command line, or more of the built-in image's."),
+    MODULE,
+    BOOT_PROTOCOL,
     any_of(
         "FirstBootDevice",
         BOOTABLE,
@@ -80,6 +82,22 @@ pub const START_WITH: Parameter = one_of(
     "Kernel: started directly, the fast way. Firmware: SeaBIOS (generation 1) or OVMF (generation 2), which loads from a disk; kernel, initrd and command line then rest.",
 )
 .flag("start-with");
+
+/// Of Set-VMFirmware, Set-VM and New-VM.
+pub const MODULE: Parameter = path(
+    "Module",
+    "Modules for a multiboot or PVH kernel, each a file and behind a blank its command line; empty, there are none.",
+)
+.many()
+.flag("module");
+
+/// Of Set-VMFirmware, Set-VM and New-VM.
+pub const BOOT_PROTOCOL: Parameter = one_of(
+    "BootProtocol",
+    &["Auto", "Linux", "PVH", "Multiboot", "Multiboot2"],
+    "How the kernel is started, for kernels that know several ways.",
+)
+.flag("protocol");
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let configs = vms(call, Ambiguity::Allowed)?;
@@ -117,6 +135,15 @@ pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result
         }
         boot.command_line = line.to_owned();
     }
+    if arguments.has("Module") {
+        let given = arguments.items("Module").iter().filter_map(Value::as_text);
+        boot.modules = given.filter(|text| !text.is_empty()).map(module).collect::<Result<_, _>>()?;
+    }
+    match arguments.text("BootProtocol") {
+        Some("Auto") => boot.protocol = None,
+        Some(protocol) => boot.protocol = Some(protocol.to_ascii_lowercase()),
+        None => {}
+    }
     order(arguments, config, &mut boot)?;
     if arguments.text("EnableSecureBoot") == Some("On") {
         return Err(Failure::later(
@@ -126,6 +153,11 @@ pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result
     if boot.kernel.is_none() && boot.initrd.is_some() {
         return Err(Failure::invalid("An initrd without a kernel cannot be; give -Kernel too."));
     }
+    if boot.kernel.is_none() && !(boot.modules.is_empty() && boot.protocol.is_none()) {
+        return Err(Failure::invalid(
+            "Modules and a boot protocol are for a kernel of your own; give -Kernel too.",
+        ));
+    }
     if boot != config.boot {
         only_off(state, &config.name, "What it boots")?;
         config.boot = boot;
@@ -134,10 +166,27 @@ pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result
 }
 
 fn file(arguments: &Arguments, name: &str) -> Result<Option<PathBuf>, Failure> {
-    let Some(path) = arguments.text(name).filter(|path| !path.is_empty()) else { return Ok(None) };
+    arguments.text(name).filter(|path| !path.is_empty()).map(plain_file).transpose()
+}
+
+/// A file and its command line. A file's name may hold blanks: the first one behind a file counts.
+fn module(text: &str) -> Result<Module, Failure> {
+    let blanks = text.match_indices(' ').map(|(at, _)| at).chain([text.len()]);
+    let named = |at: &usize| super::disk::absolute(&text[..*at]).is_ok_and(|path| path.is_file());
+    let first = text.find(' ').unwrap_or(text.len());
+    let (path, line) = text.split_at(blanks.into_iter().find(named).unwrap_or(first));
+    if line.contains(['\0', '\n']) {
+        return Err(Failure::invalid(
+            "A module's command line must be one line; take out the line break or NUL.",
+        ));
+    }
+    Ok(Module { path: plain_file(path)?, command_line: line.trim().to_owned() })
+}
+
+fn plain_file(path: &str) -> Result<PathBuf, Failure> {
     let path = super::disk::absolute(path)?;
     let why = match path.metadata() {
-        Ok(meta) if meta.is_file() => return Ok(Some(path)),
+        Ok(meta) if meta.is_file() => return Ok(path),
         Ok(_) => "is no file; give one",
         Err(_) => "does not exist; check the path",
     };

@@ -2,9 +2,10 @@
 
 use crate::guid::Guid;
 use crate::host::{HostFacts, Vm};
+use crate::operation::parameter::Type;
 use crate::rules::drives;
 use crate::state::State;
-use crate::store::config::{BootEntry, Dvd, MIB, Place};
+use crate::store::config::{BootEntry, Dvd, MIB, Module, Place};
 use crate::store::{Adapter, Disk, Switch, SwitchType};
 use crate::value::{Kind, Record, Value};
 use crate::worker::{self, protocol::Status};
@@ -265,6 +266,8 @@ pub fn firmware(vm: &Vm) -> Record {
         .with("Kernel", shown(&boot.kernel, "(built-in Debian image)"))
         .with("Initrd", shown(&boot.initrd, ""))
         .with("CommandLine", boot.command_line.as_str())
+        .with("Module", Value::list(boot.modules.iter().map(module)))
+        .with("BootProtocol", boot.protocol.as_deref().map_or("Auto", protocol))
         .with("SecureBoot", "Off");
     let order = drives::boot_order(&vm.config).into_iter().filter_map(|entry| boot_source(vm, entry));
     let record = record.with("BootOrder", list(order.collect()));
@@ -276,6 +279,17 @@ pub fn firmware(vm: &Vm) -> Record {
         _ => record,
     };
     record.with("VMId", vm.config.id)
+}
+
+/// As it is given.
+fn module(module: &Module) -> String {
+    format!("{} {}", module.path.display(), module.command_line).trim_end().to_owned()
+}
+
+/// As its parameter has it.
+fn protocol(name: &str) -> &str {
+    let Type::Enum(words) = super::firmware::BOOT_PROTOCOL.kind else { return name };
+    words.iter().find(|word| word.eq_ignore_ascii_case(name)).unwrap_or(&name)
 }
 
 /// Something that firmware tries, with the object that it is.

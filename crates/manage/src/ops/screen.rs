@@ -78,7 +78,7 @@ pub static OPERATIONS: &[Operation] = &[
             needs_name: true,
         }],
         rest: Rest { method: Method::Patch, route: "/vms/{VMName}/screen" },
-        doc: "Lets viewers of a virtual machine's screen in at a port of loopback, too, with a password. VNC's authentication is weak (8 characters, DES, nothing that follows is encrypted), so it is never more than loopback. The adapter is what a virtual machine that starts with firmware shows pictures on: Vga, or Virtio, which is a VGA until the guest's driver of virtio's GPU takes it.",
+        doc: "Lets viewers of a virtual machine's screen in at a port of loopback, too, with a password. VNC's authentication is weak (8 characters, DES, nothing that follows is encrypted), so it is never more than loopback. The adapter is what a virtual machine shows pictures on, with keyboard and mouse: Auto (a VGA if it starts with firmware), None, Vga, or Virtio, which is a VGA until the guest's driver of virtio's GPU takes it.",
         parameters: &[&VSTD, SETTINGS],
         prints: Prints::Never,
         result: None,
@@ -88,7 +88,7 @@ pub static OPERATIONS: &[Operation] = &[
 ];
 
 const SETTINGS: &[Parameter] = &[
-    one_of("Adapter", &["Vga", "Virtio"], "What shows pictures.").flag("adapter"),
+    one_of("Adapter", &["Auto", "None", "Vga", "Virtio"], "What shows pictures.").flag("adapter"),
     int("Port", 0, 65535, "A port of this host's loopback; 0 takes it away.").flag("port"),
     text("Password", "What a viewer has to know: 1 to 8 characters of ASCII.").flag("password"),
 ];
@@ -196,7 +196,12 @@ fn tell(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
     if let Some(adapter) = call.arguments.text("Adapter") {
-        let adapter = if adapter == "Virtio" { DisplayAdapter::Virtio } else { DisplayAdapter::Vga };
+        let adapter = match adapter {
+            "None" => DisplayAdapter::None,
+            "Vga" => DisplayAdapter::Vga,
+            "Virtio" => DisplayAdapter::Virtio,
+            _ => DisplayAdapter::Auto,
+        };
         if config.display != adapter {
             only_off(state, &config.name, "The adapter of its screen")?;
             config.display = adapter;

@@ -69,13 +69,15 @@ const SET: &[Parameter] = &[
 ];
 
 /// What Hyper-V does not have, or has elsewhere.
-pub static IREKO: [Parameter; 8] = [
+pub static IREKO: [Parameter; 10] = [
     int("ProcessorCount", 1, 2048, "How many virtual processors.").flag("processors"),
     boolean("ExposeVirtualizationExtensions", "Whether it may hold virtual machines itself.").flag("nested"),
     super::firmware::START_WITH,
     path("Kernel", "A kernel (bzImage, ELF, multiboot); empty, it is the built-in image.").flag("kernel"),
     path("Initrd", "The initial root file system; empty, there is none.").flag("initrd"),
     text("CommandLine", "The kernel's command line, or more of the built-in image's.").flag("command-line"),
+    super::firmware::MODULE,
+    super::firmware::BOOT_PROTOCOL,
     one_of("Engine", &["auto", "soft", "kvm"], "What executes its code.").flag("engine"),
     one_of("ProcessorModel", super::processor::MODELS, "The processor that it sees.").flag("cpu"),
 ];

@@ -93,7 +93,7 @@ pub struct Config {
     /// Where viewers of the screen may come in with a password.
     #[serde(default)]
     pub screen: Option<ScreenPort>,
-    /// What it shows pictures on, where it starts with firmware.
+    /// What it shows pictures on.
     #[serde(default)]
     pub display: DisplayAdapter,
 }
@@ -116,7 +116,10 @@ pub enum AutomaticStop {
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DisplayAdapter {
+    /// A VGA for who starts with firmware, nothing for kernels.
     #[default]
+    Auto,
+    None,
     Vga,
     /// A VGA until a driver of virtio's GPU takes it.
     Virtio,
@@ -223,12 +226,26 @@ pub struct Boot {
     pub initrd: Option<PathBuf>,
     #[serde(default)]
     pub command_line: String,
+    /// Beside a kernel of multiboot or PVH.
+    #[serde(default)]
+    pub modules: Vec<Module>,
+    /// By its name, for kernels that know several; none: the first of which the kernel says that it knows it.
+    #[serde(default)]
+    pub protocol: Option<String>,
     /// Of generation 2: what firmware tries first. What is not named comes behind, in its own order.
     #[serde(default)]
     pub order: Vec<BootEntry>,
     /// Of generation 1: kinds of devices, in the order in which firmware tries them.
     #[serde(default)]
     pub startup: Vec<Startup>,
+}
+
+/// A file that is loaded beside a kernel, with its command line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Module {
+    pub path: PathBuf,
+    #[serde(default)]
+    pub command_line: String,
 }
 
 /// Something that firmware can load from.

@@ -7,13 +7,13 @@ use super::network::Network;
 use super::screen::Shown;
 use super::server::NO_DISPLAY;
 use crate::rules;
-use crate::store::config::{BootEntry, ControllerType, DisplayAdapter, Dvd, Place, StartWith};
+use crate::store::config::{BootEntry, ControllerType, DisplayAdapter, Dvd, Module, Place, StartWith};
 use crate::store::{Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
     BootDevice, DiskBus, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MachineError, MemoryControl,
-    MemoryState, Motion, Nesting, Outcome, Position, Rates, Smbios, Source, Spec, Throttle, Vm,
+    MemoryState, ModuleSpec, Motion, Nesting, Outcome, Position, Rates, Smbios, Source, Spec, Throttle, Vm,
 };
 use ireko_vmcore::Broker;
 use std::fs::File;
@@ -165,6 +165,7 @@ enum Boot {
     Kernel {
         kernel: Source,
         initrd: Option<Source>,
+        modules: Vec<ModuleSpec>,
         firmware: Option<Firmware>,
     },
     Firmware(Firmware),
@@ -252,9 +253,11 @@ impl RealMachines {
         let kernel = Source::from(kernel.as_path()).open("kernel").map_err(text)?;
         let initrd = config.boot.initrd.as_deref().map(|path| Source::from(path).open("initrd"));
         let firmware = kernel.needs_bios().map_err(text)?.then(|| self.bios(config, &kernel));
+        let modules = config.boot.modules.iter().map(open_module);
         Ok(Boot::Kernel {
             kernel,
             initrd: initrd.transpose().map_err(text)?,
+            modules: modules.collect::<Result<_, _>>().map_err(text)?,
             firmware: firmware.transpose()?,
         })
     }
@@ -269,6 +272,11 @@ impl RealMachines {
         }
         (self.firmware)(config)
     }
+}
+
+fn open_module(module: &Module) -> Result<ModuleSpec, MachineError> {
+    let source = Source::from(module.path.as_path()).open("module")?;
+    Ok(ModuleSpec { source, command_line: module.command_line.clone() })
 }
 
 pub fn rates(disk: &Disk) -> Rates {
@@ -331,6 +339,7 @@ fn model(processor: &crate::store::Processor) -> &str {
 
 fn spec(config: &Config, opened: &Opened, files: &DiskLocks) -> Result<Spec, String> {
     let mut spec = boot(config, &opened.boot)?;
+    spec.display = display(config.display, spec.firmware.is_some());
     spec.memory = config.memory.startup;
     spec.most_memory = Some(rules::memory::most(&config.memory, opened.host_memory));
     spec.vcpus = config.processor.count;
@@ -356,24 +365,26 @@ fn boot(config: &Config, boot: &Boot) -> Result<Spec, String> {
             spec.command_line = format!("{} {given}", image.command_line).trim().to_owned();
             Ok(spec)
         }
-        Boot::Firmware(firmware) => {
-            Ok(Spec { display: Some(display(config.display)), ..Spec::with_firmware(firmware.clone()) })
-        }
-        Boot::Kernel { kernel, initrd, firmware } => {
+        Boot::Firmware(firmware) => Ok(Spec::with_firmware(firmware.clone())),
+        Boot::Kernel { kernel, initrd, modules, firmware } => {
             let mut spec = Spec::new(kernel.clone());
-            spec.display = firmware.is_some().then(|| display(config.display));
             spec.firmware = firmware.clone();
             spec.initrd = initrd.clone();
+            spec.modules = modules.clone();
+            let protocol = config.boot.protocol.as_deref().map(str::parse).transpose();
+            spec.protocol = protocol.map_err(|e: MachineError| e.to_string())?;
             spec.command_line = given.clone();
             Ok(spec)
         }
     }
 }
 
-fn display(adapter: DisplayAdapter) -> ireko_machine::Display {
+fn display(adapter: DisplayAdapter, firmware: bool) -> Option<ireko_machine::Display> {
     match adapter {
-        DisplayAdapter::Vga => ireko_machine::Display::Vga,
-        DisplayAdapter::Virtio => ireko_machine::Display::Virtio,
+        DisplayAdapter::Auto => firmware.then_some(ireko_machine::Display::Vga),
+        DisplayAdapter::None => None,
+        DisplayAdapter::Vga => Some(ireko_machine::Display::Vga),
+        DisplayAdapter::Virtio => Some(ireko_machine::Display::Virtio),
     }
 }
 

@@ -35,7 +35,7 @@ const MOST_VIEWERS: usize = 32;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked of a screen or keyboard that is not there.
-pub const NO_DISPLAY: &str = "It has no display and no keyboard, as it starts with a kernel; with Set-VMFirmware -StartWith Firmware it has.";
+pub const NO_DISPLAY: &str = "It has no display and no keyboard, as kernels that are started directly have none if nothing is said; Set-VMScreen -Adapter Vga gives it both.";
 const RESTLESS: &str = "Its processors did not come to rest; try again, or turn it off.";
 
 /// The running VM, shared by the connections and the thread that runs it.
