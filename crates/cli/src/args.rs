@@ -22,7 +22,11 @@ pub enum Command {
     /// Say what this host can do, by trying, and what is missing.
     Doctor(DoctorArgs),
     /// List the processors that a VM can be given with --cpu, and what this machine lacks for each.
-    Cpus,
+    Cpus {
+        /// List the features that a processor can have more or less, as in amd,+la57,-rdtscp.
+        #[arg(long)]
+        features: bool,
+    },
     /// Make the guest image, or say what it is made of.
     Image(ImageArgs),
     /// Compare speed: this machine, each level of ours, and QEMU's translator where it is installed.

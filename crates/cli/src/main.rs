@@ -57,7 +57,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Nest(args) => nest::run(args),
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
-        Command::Cpus => cpus::run(),
+        Command::Cpus { features } => cpus::run(*features),
         Command::Image(args) => image_command(args),
         Command::Bench(args) => suite::run(args),
         Command::Vm(args) => vm::run(args),

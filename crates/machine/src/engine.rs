@@ -108,6 +108,31 @@ pub fn processors() -> Vec<Processor> {
     std::iter::once(whole).chain(named).collect()
 }
 
+/// A feature of processors.
+pub struct FeatureHere {
+    pub name: &'static str,
+    /// Whether guests of this host can have it, and how.
+    pub here: &'static str,
+}
+
+/// What `NAME,+FEATURE,-FEATURE` can name.
+pub fn features() -> Vec<FeatureHere> {
+    use ireko_cpu::cpuid::features::{FEATURES, Need};
+    let host = ireko_cpu::cpuid::host::Host::native();
+    let of = |(feature, need): &(ireko_x86::cpuid::Feature, Need)| FeatureHere {
+        name: feature.name,
+        here: match need {
+            Need::Nested => "by --nested",
+            Need::Many => "with several processors",
+            Need::Asked => "if asked for",
+            Need::HostOrNamed if !host.has(*feature) => "if asked for, or by a model's name",
+            _ if ireko_cpu::cpuid::model::can_have(&host, *feature) => "yes",
+            _ => "no",
+        },
+    };
+    FEATURES.iter().map(of).collect()
+}
+
 /// What one engine can do on this host.
 #[derive(Clone, Debug)]
 pub struct Survey {

@@ -79,7 +79,13 @@ pub enum MachineError {
     #[error(
         "`{0}` is no change of a processor: write +FEATURE or -FEATURE with a feature's name, as in `amd,+la57,-rdtscp`"
     )]
+    NoChange(String),
+    #[error("there is no feature `{0}`; `ireko cpus --features` lists those that there are")]
     UnknownFeature(String),
+    #[error(
+        "`{0}` is not how a guest gets AMD-V or is kept from it; use --nested (of a VM: ExposeVirtualizationExtensions) or leave that out"
+    )]
+    ChangedNesting(String),
     #[error("the {engine} engine cannot be used: {why}")]
     EngineUnusable { engine: &'static str, why: String },
     #[error(

@@ -30,7 +30,7 @@ mod storage;
 pub mod vm;
 
 pub use disk::open_file;
-pub use engine::processors;
+pub use engine::{features, processors};
 pub use error::MachineError;
 pub use image::Protocol;
 pub use ireko_devices::i8042::{Full, Key, KeyEvent, Motion};

@@ -283,20 +283,26 @@ pub fn cpu_model(text: &str) -> Result<Option<CpuModel>, MachineError> {
 fn cpu_changes(text: &str) -> Result<Changes, MachineError> {
     let mut changes = Changes::default();
     for change in text.split(',') {
-        let unknown = || MachineError::UnknownFeature(change.into());
-        let (sign, name) = change.split_at_checked(1).ok_or_else(unknown)?;
+        let none = || MachineError::NoChange(change.into());
+        let (sign, name) =
+            change.split_at_checked(1).filter(|(_, name)| !name.is_empty()).ok_or_else(none)?;
+        let list = match sign {
+            "+" => &mut changes.more,
+            "-" => &mut changes.less,
+            _ => return Err(none()),
+        };
+        let unknown = || MachineError::UnknownFeature(name.into());
         let feature = ireko_cpu::cpuid::features::named(name).ok_or_else(unknown)?;
-        match sign {
-            "+" => changes.more.push(feature),
-            "-" => changes.less.push(feature),
-            _ => return Err(unknown()),
+        if feature == ireko_x86::cpuid::SVM {
+            return Err(MachineError::ChangedNesting(change.into()));
         }
+        list.push(feature);
     }
     Ok(changes)
 }
 
 fn model_by_name(text: &str) -> Result<Option<CpuModel>, MachineError> {
-    match text {
+    match text.to_ascii_lowercase().as_str() {
         "auto" => Ok(None),
         "amd" => Ok(Some(CpuModel::Amd)),
         "host" => Ok(Some(CpuModel::Host)),
@@ -547,11 +553,30 @@ mod tests {
 
     #[test]
     fn an_unknown_feature_is_named() {
-        for wrong in ["amd,+warp", "amd,la57", "amd,", "amd,+la57,"] {
+        let error = cpu_model("amd,+la57,+warp").unwrap_err().to_string();
+        assert!(error.contains("no feature `warp`"), "{error}");
+    }
+
+    #[test]
+    fn what_is_no_change_of_a_processor_is_named() {
+        for wrong in ["amd,la57", "amd,", "amd,+la57,", "amd,+"] {
             let named = wrong.rsplit(',').next().unwrap();
             let error = cpu_model(wrong).unwrap_err().to_string();
-            assert!(error.contains(&format!("`{named}`")), "{error}");
+            assert!(error.contains(&format!("`{named}` is no change")), "{error}");
         }
+    }
+
+    #[test]
+    fn nesting_is_not_a_change_of_the_processor() {
+        for wrong in ["amd,+svm", "EPYC,-svm"] {
+            assert!(matches!(cpu_model(wrong), Err(MachineError::ChangedNesting(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_case_of_a_processors_name_does_not_matter() {
+        assert!(matches!(cpu_model("AMD"), Ok(Some(CpuModel::Amd))));
+        assert!(matches!(cpu_model("epyc"), Ok(Some(CpuModel::Named(_)))));
     }
 
     #[test]

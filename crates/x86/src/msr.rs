@@ -66,6 +66,14 @@ pub const INT_PENDING: u32 = 0xc001_0055;
 pub const OSVW_FIRST: u32 = 0xc001_0140;
 pub const OSVW_LAST: u32 = 0xc001_0141;
 /// Load-store, instruction-cache, data-cache and table-walk configuration.
+/// P-states (APM vol. 2, 17.1): the limit, the one that is asked for, the one that it is in, and the first one's definition.
+pub const PSTATE_LIMIT: u32 = 0xc001_0061;
+pub const PSTATE_CONTROL: u32 = 0xc001_0062;
+pub const PSTATE_STATUS: u32 = 0xc001_0063;
+pub const PSTATE_0: u32 = 0xc001_0064;
+/// What CPUID's leaves 7, 6, 1 and 8000_0001h show of features (processor programming references, MSRC001_1002 to 1005).
+pub const CPUID_7: u32 = 0xc001_1002;
+pub const CPUID_EXTENDED: u32 = 0xc001_1005;
 pub const LS_CFG: u32 = 0xc001_1020;
 pub const TW_CFG: u32 = 0xc001_1023;
 pub const DE_CFG: u32 = 0xc001_1029;

@@ -49,7 +49,38 @@ pub fn cpuid(cpu: &Cpu, leaf: u32, subleaf: u32) -> [u32; 4] {
         cr4: cpu.processor.regs.cr4,
         xcr0: cpu.processor.regs.xcr0,
     };
-    cpu.model.cpuid(leaf, subleaf, &now)
+    let mut registers = cpu.model.cpuid(leaf, subleaf, &now);
+    if let Some(n) = levelled(leaf, subleaf)
+        && let Some(shown) = cpu.processor.msrs.levelling[n]
+    {
+        let (low, high) = LEVELLED[n].1;
+        registers[low] &= shown as u32;
+        if let Some(high) = high {
+            registers[high] &= (shown >> 32) as u32;
+        }
+    }
+    registers
+}
+
+/// The leaf that each levelling MSR is about, and the registers that its halves are.
+const LEVELLED: [(u32, (usize, Option<usize>)); 4] =
+    [(7, (EBX, Some(EAX))), (6, (ECX, None)), (1, (EDX, Some(ECX))), (0x8000_0001, (EDX, Some(ECX)))];
+
+/// Which levelling MSR a leaf goes by.
+fn levelled(leaf: u32, subleaf: u32) -> Option<usize> {
+    LEVELLED.iter().position(|row| row.0 == leaf && (leaf != 7 || subleaf == 0))
+}
+
+impl Cpu {
+    /// What levelling MSR `n` holds: at first all that CPUID shows, with the bits on that follow the processor's state.
+    pub(crate) fn levelling(&self, n: usize) -> u64 {
+        let (leaf, (low, high)) = LEVELLED[n];
+        self.processor.msrs.levelling[n].unwrap_or_else(|| {
+            let now = Now { apic_id: 0, apic_on: true, monitor_on: true, cr4: cr4::OSXSAVE, xcr0: 0 };
+            let registers = self.model.cpuid(leaf, 0, &now);
+            u64::from(registers[low]) | high.map_or(0, |high| u64::from(registers[high]) << 32)
+        })
+    }
 }
 
 /// The state of a processor that shows in its CPUID.

@@ -232,6 +232,11 @@ pub fn lacking(host: &Host, named: &Named, changes: &Changes) -> Vec<&'static st
     not_to_be_had(host, own.chain(changes.more.iter().copied()))
 }
 
+/// Whether a processor can have a feature on a host, if it is asked for.
+pub fn can_have(host: &Host, feature: Feature) -> bool {
+    not_to_be_had(host, std::iter::once(feature)).is_empty()
+}
+
 fn not_to_be_had(host: &Host, features: impl Iterator<Item = Feature>) -> Vec<&'static str> {
     let there = |feature: &Feature| {
         let changes = Changes { more: vec![*feature], less: Vec::new() };

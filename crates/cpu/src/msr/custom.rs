@@ -3,7 +3,7 @@
 use crate::{Cpu, Next, svm};
 use ireko_x86::bits::efer;
 use ireko_x86::cpuid::{IBRS, SSBD, STIBP};
-use ireko_x86::msr::{HWCR_SMM_LOCK, PERF_CORE_FIRST, SMM_ADDR, SMM_BASE};
+use ireko_x86::msr::{CPUID_7, HWCR_SMM_LOCK, PERF_CORE_FIRST, SMM_ADDR, SMM_BASE};
 
 // ---- time ----
 
@@ -229,5 +229,27 @@ pub fn write_hwcr(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
         return None;
     }
     cpu.processor.msrs.hwcr = value | cpu.processor.msrs.hwcr & HWCR_SMM_LOCK;
+    Some(Next::Advance)
+}
+
+/// P0: the frequency that the TSC counts at, as a multiple of 25 MHz with divisor 8, which is 1 (processor programming references
+/// of families 17h and 19h, MSRC001_0064).
+pub fn read_pstate(cpu: &mut Cpu, _: u32) -> Option<u64> {
+    const ENABLED: u64 = 1 << 63;
+    let frequency = (cpu.tsc.khz() + 12_500) / 25_000;
+    Some(ENABLED | 8 << 8 | frequency.min(255))
+}
+
+/// Written in vain: the frequency is the host's.
+pub fn write_pstate(_: &mut Cpu, _: u32, _: u64) -> Option<Next> {
+    Some(Next::Advance)
+}
+
+pub fn read_levelling(cpu: &mut Cpu, number: u32) -> Option<u64> {
+    Some(cpu.levelling((number - CPUID_7) as usize))
+}
+
+pub fn write_levelling(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
+    cpu.processor.msrs.levelling[(number - CPUID_7) as usize] = Some(value);
     Some(Next::Advance)
 }

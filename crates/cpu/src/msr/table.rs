@@ -129,12 +129,18 @@ pub static ROWS: &[Row] = &[
     row(m::TOP_MEM2, Inert(0)),
     row(m::NB_CFG, Inert(0)),
     row(m::INT_PENDING, Inert(0)),
+    // One P-state.
+    row(m::PSTATE_LIMIT, Constant(0)),
+    row(m::PSTATE_CONTROL, Inert(0)),
+    row(m::PSTATE_STATUS, Constant(0)),
+    row(m::PSTATE_0, Custom(c::read_pstate, c::write_pstate)),
     rows(m::SMM_BASE, m::SMM_MASK, Custom(c::read_smm, c::write_smm)),
     rows(m::VM_CR, m::SVM_KEY, Custom(c::read_svm, c::write_svm)).of(&[f::SVM]),
     // No errata.
     rows(m::OSVW_FIRST, m::OSVW_LAST, Inert(0)).of(&[f::OSVW]),
     rows(m::PERF_CORE_FIRST, m::PERF_CORE_LAST, Custom(c::read_core_counter, c::write_core_counter))
         .of(&[f::PERFCTR_CORE]),
+    rows(m::CPUID_7, m::CPUID_EXTENDED, Custom(c::read_levelling, c::write_levelling)),
     rows(m::LS_CFG, m::TW_CFG, Inert(0)),
     row(m::DE_CFG, Field(|cpu| &mut cpu.processor.msrs.de_cfg, Any, Advance)),
     row(m::BU_CFG2, Inert(0)),

@@ -85,6 +85,29 @@ fn the_tsc_counts_at_the_p0_frequency() {
     assert_ne!(read(&mut cpu(false), m::HWCR).unwrap() & m::HWCR_TSC_FREQ_SEL, 0);
 }
 
+/// One P-state, the first, which is on and has some frequency.
+#[test]
+fn there_is_one_pstate() {
+    let mut cpu = cpu(false);
+    assert_eq!((read(&mut cpu, m::PSTATE_LIMIT), read(&mut cpu, m::PSTATE_STATUS)), (Ok(0), Ok(0)));
+    let first = read(&mut cpu, m::PSTATE_0).unwrap();
+    assert!(first >> 63 == 1 && first & 0xff != 0 && first >> 8 & 0x3f == 8);
+    assert!(refused(&mut cpu, m::PSTATE_0 + 1, 0));
+}
+
+#[test]
+fn a_levelling_msr_hides_features_and_shows_none_that_are_not_there() {
+    let mut cpu = cpu(false);
+    let shown = |cpu: &Cpu| crate::cpuid::cpuid(cpu, 1, 0);
+    let (before, all) = (shown(&cpu), read(&mut cpu, m::CPUID_7 + 2).unwrap());
+    assert_eq!(all as u32, before[3]);
+    // SSE3 is ECX's first bit.
+    write(&mut cpu, m::CPUID_7 + 2, all & !(1 << 32)).unwrap();
+    assert_eq!((shown(&cpu)[2], shown(&cpu)[3]), (before[2] & !1, before[3]));
+    write(&mut cpu, m::CPUID_7 + 2, u64::MAX).unwrap();
+    assert_eq!(shown(&cpu), before);
+}
+
 #[test]
 fn efer_refuses_what_the_model_lacks() {
     let mut cpu = cpu(false);

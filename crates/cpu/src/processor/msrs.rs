@@ -15,6 +15,8 @@ pub struct Msrs {
     pub hwcr: u64,
     pub de_cfg: u64,
     pub spec_ctrl: u64,
+    /// What a system lets CPUID show, where it has said so: MSRs C001_1002 to C001_1005.
+    pub levelling: [Option<u64>; 4],
     /// Accesses to MSRs that are not there, and the last of them.
     pub unknown: u64,
     pub last_unknown: u32,
@@ -32,6 +34,7 @@ impl Default for Msrs {
             // LFENCE is serializing, as CPUID says.
             de_cfg: 1 << 1,
             spec_ctrl: 0,
+            levelling: [None; 4],
             unknown: 0,
             last_unknown: 0,
         }

@@ -1,7 +1,7 @@
 //! Get-VMProcessor and Set-VMProcessor.
 
 use super::targets::{Ambiguity, PROCESSOR, VSTD, change, only_off, vms};
-use crate::operation::parameter::{boolean, int, one_of};
+use crate::operation::parameter::{boolean, int, text};
 use crate::operation::{
     Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
 };
@@ -38,22 +38,11 @@ pub static OPERATIONS: &[Operation] = &[
     },
 ];
 
-/// What `ireko cpus` lists, and what leaves it to the engine.
-pub const MODELS: &[&str] = &[
-    "auto",
-    "amd",
-    "host",
-    "intel",
-    "kvm64",
-    "x86-64-v2",
-    "x86-64-v3",
-    "x86-64-v4",
-    "Opteron_G5",
-    "EPYC",
-    "EPYC-Rome",
-    "EPYC-Milan",
-    "EPYC-Genoa",
-];
+/// Of Set-VMProcessor, Set-VM and New-VM.
+pub const MODEL: Parameter = text(
+    "ProcessorModel",
+    "The processor that it sees: auto or a name of `ireko cpus`, with features more and less as in amd,+la57.",
+);
 
 const SET: &[Parameter] = &[
     int("Count", 1, 2048, "How many virtual processors."),
@@ -70,7 +59,7 @@ const SET: &[Parameter] = &[
     boolean("CompatibilityForMigrationEnabled", "Fewer features, so that it may move."),
     boolean("CompatibilityForOlderOperatingSystemsEnabled", "Fewer features, for old systems."),
     boolean("EnableHostResourceProtection", "Guard the host from it."),
-    one_of("ProcessorModel", MODELS, "The processor that it sees (Ireko's own)."),
+    MODEL,
 ];
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -160,8 +149,18 @@ fn fixed(arguments: &Arguments, processor: &mut Processor) -> Result<(), Failure
                 "The processor model intel is not there yet: no engine has Intel's virtualization extensions of its own; use amd, or host on an Intel machine with KVM.",
             ));
         }
-        Some(model) => processor.model = model.to_owned(),
+        Some(model) => {
+            ireko_machine::cpu_model(model).map_err(|e| Failure::invalid(sentence(&e.to_string())))?;
+            processor.model = model.to_owned();
+        }
         None => (),
     }
     Ok(())
+}
+
+/// As the other errors of operations are written.
+fn sentence(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().map(|letter| letter.to_ascii_uppercase());
+    format!("{}{}.", first.map(String::from).unwrap_or_default(), letters.as_str())
 }

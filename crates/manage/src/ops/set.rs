@@ -79,7 +79,7 @@ pub static IREKO: [Parameter; 10] = [
     super::firmware::MODULE,
     super::firmware::BOOT_PROTOCOL,
     one_of("Engine", &["auto", "soft", "kvm"], "What executes its code.").flag("engine"),
-    one_of("ProcessorModel", super::processor::MODELS, "The processor that it sees.").flag("cpu"),
+    super::processor::MODEL.flag("cpu"),
 ];
 
 const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(1).positional()];
