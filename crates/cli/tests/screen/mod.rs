@@ -17,6 +17,10 @@ struct Machine {
 
 impl Machine {
     fn start(name: &str, label: Label) -> Self {
+        Self::with(name, label, "vga")
+    }
+
+    fn with(name: &str, label: Label, adapter: &str) -> Self {
         let home = Home::new(name);
         let medium = Medium::menu(&home, label);
         let disk = medium.disk.to_str().unwrap();
@@ -25,6 +29,7 @@ impl Machine {
         let common =
             ["vm", "create", "pc", "--memory", "256M", "--engine", "soft", "--start-with", "firmware"];
         machine.ok(&[&common[..], &["--disk", disk, "--generation", generation]].concat());
+        machine.ok(&["vm", "screen-set", "pc", "--adapter", adapter]);
         machine.ok(&["vm", "start", "pc"]);
         machine
     }
@@ -149,6 +154,15 @@ fn grubs_menu_is_seen_with_uefi_and_follows_keys() {
     machine.type_keys("{down}");
     let next = |machine: &Machine| machine.picture().bar().filter(|bar| *bar > first);
     machine.until("the bar at the second entry", next);
+}
+
+/// A GPU that nobody drives.
+#[test]
+fn grubs_menu_is_on_the_vga_that_virtios_gpu_is_before_it_has_a_driver() {
+    let machine = Machine::with("gpu", Label::Mbr, "virtio");
+    menu_is_text_and_picture(&machine);
+    let machine = Machine::with("gpu-uefi", Label::Gpt, "virtio");
+    machine.until("a bar in a menu", |machine| machine.picture().bar());
 }
 
 fn a_viewer_sees_it_and_types(machine: &Machine) {

@@ -1,0 +1,175 @@
+//! What Debian's general kernel, which has drivers that the cloud's has not, finds of the machine's devices: SATA, ranges of zeros,
+//! virtio's GPU and tablet, the event timer.
+
+mod home;
+mod packages;
+
+use home::Home;
+use packages::{Architecture, packages};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Modules in an order in which each finds what it needs.
+const VIRTIO: [&str; 5] =
+    ["virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci"];
+const SCREEN: [&str; 7] =
+    ["virtio_dma_buf", "drm", "drm_shmem_helper", "drm_kms_helper", "virtio-gpu", "virtio_input", "evdev"];
+const DISKS: [&str; 15] = [
+    "virtio_blk",
+    "scsi_common",
+    "scsi_mod",
+    "virtio_scsi",
+    "libata",
+    "libahci",
+    "ahci",
+    "crc64",
+    "crc64-rocksoft",
+    "crct10dif_common",
+    "crc-t10dif",
+    "t10-pi",
+    "nvme-core",
+    "nvme",
+    "sd_mod",
+];
+/// What `blkdiscard` is, and needs.
+const TOOLS: [&str; 4] = ["blkdiscard", "libblkid.so.1", "libc.so.6", "ld-linux-x86-64.so.2"];
+
+/// All files by their names, those that links lead to under the links' names, too.
+fn files(directory: &Path, found: &mut BTreeMap<String, PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => files(&entry.path(), found),
+            false => drop(found.insert(entry.file_name().into_string().unwrap(), entry.path())),
+        }
+    }
+}
+
+struct Debian {
+    files: BTreeMap<String, PathBuf>,
+}
+
+impl Debian {
+    fn new() -> Self {
+        let names = ["linux-image-amd64", "busybox-static", "util-linux", "libblkid1", "libc6"];
+        let mut found = BTreeMap::new();
+        files(&packages("general", Architecture::Amd64, &names), &mut found);
+        Self { files: found }
+    }
+
+    fn file(&self, name: &str) -> Vec<u8> {
+        fs::read(&self.files[name]).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    fn kernel(&self) -> &Path {
+        let named = |(name, path)| if str::starts_with(name, "vmlinuz-") { Some(path) } else { None };
+        self.files.iter().find_map(|(name, path)| named((name.as_str(), path))).unwrap()
+    }
+
+    /// An archive in which process 1 loads the modules, does what the script says, and turns the machine off.
+    fn initramfs(&self, modules: &[&str], script: &str) -> Vec<u8> {
+        let mut archive = Vec::new();
+        for directory in ["bin", "dev", "proc", "sys", "lib", "lib64", "modules"] {
+            add(&mut archive, directory, 0o040_755, &[]);
+        }
+        add(&mut archive, "bin/busybox", 0o100_755, &self.file("busybox"));
+        add(&mut archive, "bin/discard", 0o100_755, &self.file(TOOLS[0]));
+        TOOLS[1..3].iter().for_each(|name| {
+            add(&mut archive, &format!("lib/{name}"), 0o100_755, &self.file(name));
+        });
+        add(&mut archive, "lib64/ld-linux-x86-64.so.2", 0o100_755, &self.file(TOOLS[3]));
+        for name in modules {
+            add(&mut archive, &format!("modules/{name}"), 0o100_644, &self.file(&format!("{name}.ko")));
+        }
+        let load: String = modules.iter().map(|name| format!("insmod /modules/{name}\n")).collect();
+        let init = format!(
+            "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nexport PATH=/bin\nmount -t proc p /proc\n\
+             mount -t sysfs s /sys\nmount -t devtmpfs d /dev\n{load}{script}\npoweroff -f\n"
+        );
+        add(&mut archive, "init", 0o100_755, init.as_bytes());
+        add(&mut archive, "TRAILER!!!", 0, &[]);
+        archive
+    }
+
+    /// What it says until it is off.
+    fn run(&self, home: &Home, arguments: &[&str], modules: &[&str], script: &str) -> String {
+        fs::create_dir_all(&home.0).unwrap();
+        let initrd = home.0.join("initrd");
+        fs::write(&initrd, self.initramfs(modules, script)).unwrap();
+        let mut command = Command::new("timeout");
+        command.arg("150").arg(env!("CARGO_BIN_EXE_ireko"));
+        command.args(["run", "--engine", "soft", "--memory", "512M", "--append", "console=ttyS0"]);
+        command.arg("--kernel").arg(self.kernel()).arg("--initrd").arg(initrd).args(arguments);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
+        said
+    }
+}
+
+/// An entry of an archive (newc: driver-api/early-userspace/buffer-format).
+fn add(archive: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
+    let fields = [1, mode as usize, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
+    archive.extend(b"070701");
+    archive.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
+    archive.extend(name.bytes().chain([0]));
+    archive.resize(archive.len().next_multiple_of(4), 0);
+    archive.extend(data);
+    archive.resize(archive.len().next_multiple_of(4), 0);
+}
+
+#[test]
+fn virtios_gpu_has_the_console_and_the_tablet_is_found() {
+    let script = "echo framebuffer $(cat /sys/class/graphics/fb0/name /sys/class/graphics/fb0/virtual_size)\n\
+        echo input $(grep Name /proc/bus/input/devices)\n";
+    let modules = [&VIRTIO[..], &SCREEN].concat();
+    let said = Debian::new().run(&Home::new("gpu"), &["--display", "virtio"], &modules, script);
+    assert!(said.contains("framebuffer virtio_gpudrmfb 1280,800"), "{said}");
+    assert!(said.contains("Name=\"Ireko tablet\""), "{said}");
+}
+
+#[test]
+fn with_an_event_timer_the_clock_is_the_tsc() {
+    // The kernel measures its frequency first.
+    let script = "cd /sys/devices/system/clocksource/clocksource0\n\
+        for n in $(seq 60); do [ $(cat current_clocksource) = tsc ] && break; sleep 1; done\n\
+        echo clocks $(cat available_clocksource) now $(cat current_clocksource)\n";
+    let said = Debian::new().run(&Home::new("hpet"), &["--firmware", "bios"], &[], script);
+    assert!(said.contains("3 comparators, 64-bit 100.000000 MHz counter"), "{said}");
+    assert!(said.contains("clocks tsc hpet acpi_pm now tsc"), "{said}");
+}
+
+/// Writes, zeroes and discards a part of each disk. What is only discarded may be anything; here it is zeros as well.
+#[test]
+fn ranges_are_zeroed_and_discarded_behind_every_controller() {
+    const SIZE: usize = 1 << 20;
+    const DISKS_OF: [(&str, &str); 5] =
+        [("virtio", "vda"), ("nvme", "nvme0n1"), ("scsi", "sda"), ("scsi2", "sdb"), ("sata", "sdc")];
+    let home = Home::new("zeroes");
+    fs::create_dir_all(&home.0).unwrap();
+    let mut arguments = Vec::new();
+    for (name, _) in DISKS_OF {
+        fs::write(home.0.join(name), vec![0x5a; SIZE]).unwrap();
+        let bus = if name == "scsi2" { "scsi" } else { name };
+        arguments.extend(["--disk".to_owned(), format!("{},bus={bus}", home.0.join(name).display())]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let script = "sleep 1; for d in vda nvme0n1 sda sdb sdc; do q=/sys/block/$d/queue\n\
+        echo zeroes $d $(cat $q/write_zeroes_max_bytes)\n\
+        discard -z -o 65536 -l 65536 /dev/$d && discard -o 262144 -l 65536 /dev/$d && echo done $d\n\
+        echo written > /dev/$d; sync; done; grep ahci /proc/interrupts\n";
+    let said = Debian::new().run(&home, &arguments, &[&VIRTIO[..], &DISKS].concat(), script);
+    for (name, disk) in DISKS_OF {
+        assert!(said.contains(&format!("done {disk}")), "{name}: {said}");
+        // libata writes zeros as such.
+        assert_eq!(said.contains(&format!("zeroes {disk} 0")), name == "sata", "{name}: {said}");
+        let content = fs::read(home.0.join(name)).unwrap();
+        let zeros = |range: std::ops::Range<usize>| content[range].iter().all(|byte| *byte == 0);
+        assert!(content.starts_with(b"written\n") && zeros(65536..131_072), "{name}");
+        assert!(zeros(262_144..327_680), "{name}");
+        let around = [65535, 131_072, 262_143, 327_680].map(|at| content[at]);
+        assert_eq!((around, content.len()), ([0x5a; 4], SIZE), "{name}");
+    }
+    assert!(said.contains("ahci["), "{said}");
+}
