@@ -185,12 +185,13 @@ fn cd_bus(spec: &Spec) -> DiskBus {
 /// Debian's SeaBIOS or OVMF, or a BIOS image that the user has. Opened, so that a reset finds the same.
 fn firmware(name: &Path, args: &RunArgs) -> Result<Firmware> {
     if name == Path::new("uefi") {
-        return image::firmware::uefi(args.variables.as_deref(), &Progress::new());
+        return image::firmware::uefi(args.variables.as_deref(), args.secure_boot, &Progress::new());
     }
     anyhow::ensure!(
         args.variables.is_none(),
         "only UEFI has variables: use --variables with --firmware uefi"
     );
+    anyhow::ensure!(!args.secure_boot, "only UEFI knows secure boot: use --secure-boot with --firmware uefi");
     match name.to_str() {
         Some("bios") => image::firmware::bios(&Progress::new()),
         _ => {

@@ -136,3 +136,25 @@ fn uefi_starts_from_the_disk_that_comes_first_in_its_boot_order() {
     };
     assert!(line.contains("NVMe("), "{line}");
 }
+
+#[test]
+fn secure_boot_starts_debians_signed_loaders_and_kernel() {
+    let home = Home::new("signed");
+    let medium = Medium::signed(&home);
+    let disk = medium.disk.to_str().unwrap();
+    let mut machine = Machine::start(&home, &["--firmware", "uefi", "--secure-boot", "--disk", disk]);
+    machine.log_in();
+    machine.type_line("dmesg | grep secureboot");
+    machine.wait("Secure boot enabled");
+}
+
+#[test]
+fn secure_boot_refuses_a_loader_that_nobody_signed() {
+    let home = Home::new("unsigned");
+    let medium = Medium::menu(&home, Label::Gpt);
+    let disk = medium.disk.to_str().unwrap();
+    let mut machine = Machine::start(&home, &["--firmware", "uefi", "--secure-boot", "--disk", disk]);
+    machine.wait("BdsDxe: failed to load Boot0001 ");
+    machine.wait(": Access Denied");
+    machine.wait("No bootable option or device was found.");
+}

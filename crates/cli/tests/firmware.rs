@@ -245,6 +245,13 @@ fn a_file_that_is_no_variables_is_refused_with_both_sizes() {
 }
 
 #[test]
+fn secure_boot_without_uefi_is_refused() {
+    let (code, _, said) = run(&Home::new("secure"), &["--firmware", "bios", "--secure-boot"]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("use --secure-boot with --firmware uefi"), "{said}");
+}
+
+#[test]
 fn a_managed_machine_starts_with_its_generations_firmware_and_stays_running_over_a_reset() {
     let home = Home::new("managed");
     let disk = bootable(&home);

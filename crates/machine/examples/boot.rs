@@ -34,9 +34,8 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
         }
     }
     let mut files = files.into_iter();
-    if spec.firmware.is_none() {
-        spec.kernel = Some(PathBuf::from(files.next().unwrap_or_default()).into());
-    }
+    let without = spec.firmware.is_some();
+    spec.kernel = (!without).then(|| PathBuf::from(files.next().unwrap_or_default()).into());
     spec.initrd = files.next().filter(|f| !f.is_empty()).map(|f| PathBuf::from(f).into());
     spec.command_line = files.next().unwrap_or_default();
     Ok((spec, stop_after))

@@ -21,9 +21,17 @@ const SEABIOS: Package = Package {
     name: "seabios",
     files: &["usr/share/seabios/bios-256k.bin", "usr/share/seabios/vgabios-stdvga.bin"],
 };
-/// The build of 2 MiB, which is the quicker one: all its phases run in 64-bit mode, and it maps memory by the largest pages.
-const OVMF: Package =
-    Package { name: "ovmf", files: &["usr/share/OVMF/OVMF_CODE.fd", "usr/share/OVMF/OVMF_VARS.fd"] };
+/// The build of 2 MiB, which is the quicker one: all its phases run in 64-bit mode, and it maps memory by the largest pages. For secure
+/// boot that of 4 MiB, with room for lists of what is revoked; its variables have the keys that Debian's loaders are signed with.
+const OVMF: Package = Package {
+    name: "ovmf",
+    files: &[
+        "usr/share/OVMF/OVMF_CODE.fd",
+        "usr/share/OVMF/OVMF_VARS.fd",
+        "usr/share/OVMF/OVMF_CODE_4M.secboot.fd",
+        "usr/share/OVMF/OVMF_VARS_4M.ms.fd",
+    ],
+};
 
 /// SeaBIOS, opened: a reset finds the same.
 pub fn bios(progress: &Progress) -> Result<Firmware> {
@@ -38,13 +46,15 @@ pub fn video(progress: &Progress) -> Result<Source> {
     Ok(Source::from(files[1].as_path()).open("video BIOS")?)
 }
 
-/// OVMF, opened, with its variables: in a file, which is made if it is not there, or lost at the end.
-pub fn uefi(variables: Option<&Path>, progress: &Progress) -> Result<Firmware> {
+/// OVMF, opened, with its variables: in a file, which is made if it is not there, or lost at the end. With `secure` boot it starts only
+/// what is signed.
+pub fn uefi(variables: Option<&Path>, secure: bool, progress: &Progress) -> Result<Firmware> {
     let files = ensure(&OVMF, progress)?;
-    let code = Source::from(files[0].as_path()).open("firmware")?;
+    let (code, template) = if secure { (&files[2], &files[3]) } else { (&files[0], &files[1]) };
+    let code = Source::from(code.as_path()).open("firmware")?;
     let variables = match variables {
-        Some(path) => Variables { name: path.display().to_string(), file: Arc::new(kept(path, &files[1])?) },
-        None => Variables { name: "UEFI's variables".into(), file: Arc::new(lost(&files[1])?) },
+        Some(path) => Variables { name: path.display().to_string(), file: Arc::new(kept(path, template)?) },
+        None => Variables { name: "UEFI's variables".into(), file: Arc::new(lost(template)?) },
     };
     Ok(Firmware::Uefi { code, variables })
 }
@@ -78,7 +88,7 @@ fn lost(template: &Path) -> Result<File> {
 }
 
 /// Ends the names of what is kept; another whenever what is kept changes.
-const RECIPE: &str = "r2";
+const RECIPE: &str = "r3";
 
 /// The files of a package, in its order; got by apt first if they are not there.
 fn ensure(package: &Package, progress: &Progress) -> Result<Vec<PathBuf>> {

@@ -65,7 +65,11 @@ pub fn host_side(id: Guid) -> Result<ExitCode> {
 fn firmware(config: &Config, directory: &Path) -> Result<Firmware> {
     match config.generation {
         1 => image::firmware::bios(&Progress::new()),
-        _ => image::firmware::uefi(Some(&directory.join("variables.fd")), &Progress::new()),
+        _ => {
+            let secure = config.boot.secure_boot;
+            let name = if secure { "variables-secure.fd" } else { "variables.fd" };
+            image::firmware::uefi(Some(&directory.join(name)), secure, &Progress::new())
+        }
     }
 }
 

@@ -35,8 +35,15 @@ const LOAD_XEN: &str = "serial --unit=0 --speed=115200\nterminal_output serial\n
     module2 --nounzip /initramfs\nboot\n";
 
 /// Programs and parts of programs, by the packages that they are in.
-const PACKAGES: [&str; 5] =
-    ["grub-common", "grub-pc-bin", "grub-efi-amd64-bin", "libdevmapper1.02.1", "mtools"];
+const PACKAGES: [&str; 7] = [
+    "grub-common",
+    "grub-pc-bin",
+    "grub-efi-amd64-bin",
+    "grub-efi-amd64-signed",
+    "shim-signed",
+    "libdevmapper1.02.1",
+    "mtools",
+];
 
 static TOOLS: Mutex<()> = Mutex::new(());
 
@@ -53,7 +60,7 @@ fn check(command: &mut Command) {
 /// The packages, unpacked; got by apt once for all tests.
 fn tools() -> PathBuf {
     let _alone = TOOLS.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("disk-tools");
+    let tools = Path::new(env!("CARGO_TARGET_TMPDIR")).join("signed-disk-tools");
     if tools.exists() {
         return tools;
     }
@@ -85,6 +92,19 @@ impl Medium {
         check(&mut home.command(&["image", "--write", parts.to_str().unwrap()]));
         let loader = loader(&tools(), &parts, label, LOAD, &["linux"]);
         Self::with_loader(home, label, &loader)
+    }
+
+    /// With Debian's signed loaders, which load its signed kernel.
+    pub fn signed(home: &Home) -> Self {
+        let (tools, parts) = (tools(), home.0.join("parts"));
+        let (boot, debian) = (parts.join("EFI/BOOT"), parts.join("EFI/debian"));
+        [&boot, &debian].into_iter().for_each(|directory| fs::create_dir_all(directory).unwrap());
+        check(&mut home.command(&["image", "--write", parts.to_str().unwrap()]));
+        fs::copy(tools.join("usr/lib/shim/shimx64.efi.signed"), boot.join("BOOTX64.EFI")).unwrap();
+        let grub = tools.join("usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed");
+        fs::copy(grub, boot.join("grubx64.efi")).unwrap();
+        fs::write(debian.join("grub.cfg"), format!("search --file --set=root /vmlinuz\n{LOAD}")).unwrap();
+        Self::with_loader(home, Label::Gpt, &boot.join("BOOTX64.EFI"))
     }
 
     /// With Xen, whose dom0 starts a guest.
@@ -194,7 +214,10 @@ fn file_system(tools: &Path, parts: &Path, loader: Option<&Path>) -> Vec<u8> {
     for file in files.iter().filter(|file| file.exists()) {
         check(mtools("mcopy").arg(file).arg("::/"));
     }
-    if let Some(loader) = loader {
+    let signed = parts.join("EFI");
+    if signed.exists() {
+        check(mtools("mcopy").arg("-s").arg(signed).arg("::/"));
+    } else if let Some(loader) = loader {
         check(mtools("mmd").args(["::/EFI", "::/EFI/BOOT"]));
         check(mtools("mcopy").arg(loader).arg("::/EFI/BOOT/BOOTX64.EFI"));
     }

@@ -42,6 +42,7 @@ impl HostBridge {
         let mut bridge = Self::new(&Q35);
         bridge.config.put(Q35_PCIEXBAR, &ecam.to_le_bytes());
         bridge.config.allow(Q35_PCIEXBAR, &Q35_PCIEXBAR_WRITABLE.to_le_bytes());
+        bridge.config.put(ESMRAMC, &[ESMRAMC_RESET]);
         bridge.config.put(EXTENDED_TSEG, &EXTENDED_TSEG_MIB.to_le_bytes());
         bridge.allow_smram();
         bridge
@@ -74,6 +75,7 @@ impl HostBridge {
         self.config.allow(self.model.smram, &[SMRAM_WRITABLE]);
         if self.has_tseg() {
             self.config.allow(ESMRAMC, &[ESMRAMC_WRITABLE]);
+            Q35_MEMORY_MAP.iter().for_each(|(at, mask)| self.config.allow(*at, mask));
         }
     }
 
@@ -86,6 +88,7 @@ impl HostBridge {
             self.config.allow(at, &[0]);
             if self.has_tseg() {
                 self.config.allow(ESMRAMC, &[0]);
+                Q35_MEMORY_MAP.iter().for_each(|(at, mask)| self.config.allow(*at, &vec![0; mask.len()]));
             }
         }
     }

@@ -21,6 +21,8 @@ pub const SMRAM_SEGMENT: std::ops::Range<u64> = 0xa_0000..0xc_0000;
 
 /// Q35 (Intel 3 Series data sheet, 5.1.20 and 5.1.31): extended SMRAM control, with which TSEG is on, and its size.
 pub const ESMRAMC: usize = 0x9e;
+/// SM_CACHE, SM_L1 and SM_L2: always on, by which firmware knows that there is SMRAM.
+pub const ESMRAMC_RESET: u8 = 0x38;
 pub const ESMRAMC_WRITABLE: u8 = TSEG_ENABLED | TSEG_SIZE;
 pub const TSEG_ENABLED: u8 = 1 << 0;
 pub const TSEG_SIZE: u8 = 3 << 1;
@@ -29,6 +31,16 @@ pub const TSEG_MIB: [u64; 4] = [1, 2, 8, EXTENDED_TSEG_MIB as u64];
 /// By it firmware asks for a larger TSEG: it writes all ones and reads the size, in MiB. Of QEMU's Q35, which OVMF is for.
 pub const EXTENDED_TSEG: usize = 0x50;
 pub const EXTENDED_TSEG_MIB: u16 = 16;
+
+/// What firmware says of memory's end and TSEG's beginning (5.1.15, 5.1.33 to 5.1.36): GGC, GBSM, BGSM, TSEGMB and TOLUD, and what of
+/// each it can write until D_LCK. Here they are kept and nothing else: memory is where it is.
+pub const Q35_MEMORY_MAP: [(usize, &[u8]); 5] = [
+    (0x52, &[0xf2, 0x0f]),
+    (0xa4, &[0, 0, 0xf0, 0xff]),
+    (0xa8, &[0, 0, 0xf0, 0xff]),
+    (0xac, &[0, 0, 0xf0, 0xff]),
+    (0xb0, &[0xf0, 0xff]),
+];
 
 /// Where configuration space is as memory (Intel 3 Series data sheet, 5.1.18).
 pub const Q35_PCIEXBAR: usize = 0x60;

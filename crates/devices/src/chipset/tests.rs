@@ -94,10 +94,24 @@ fn locked_tseg_stays_as_it_is_until_reset() {
 }
 
 #[test]
+fn where_tseg_begins_is_kept_until_it_is_locked() {
+    let mut bridge = HostBridge::q35(0);
+    let begin = |bridge: &mut HostBridge, base: u32| {
+        bridge.write_config(0xac, &base.to_le_bytes());
+        bridge.config().word(0xae)
+    };
+    assert_eq!(begin(&mut bridge, 0x0f0f_ffff), 0x0f00);
+    bridge.write_config(0x9d, &[SMRAM_ENABLED | SMRAM_LOCKED]);
+    assert_eq!(begin(&mut bridge, 0), 0x0f00);
+}
+
+#[test]
 fn firmware_is_told_how_large_tseg_can_be() {
     let mut bridge = HostBridge::q35(0);
     bridge.write_config(EXTENDED_TSEG as u16, &[0xff; 2]);
     assert_eq!([byte(&mut bridge, EXTENDED_TSEG), byte(&mut bridge, EXTENDED_TSEG + 1)], [16, 0]);
+    bridge.write_config(ESMRAMC as u16, &[0]);
+    assert_eq!(byte(&mut bridge, ESMRAMC), ESMRAMC_RESET);
 }
 
 #[test]

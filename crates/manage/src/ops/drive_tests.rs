@@ -151,7 +151,6 @@ fn uefi_tries_first_what_it_is_told_by_object_or_by_words() {
     assert!(set("other", "FirstBootDevice", drive.into()).contains("nothing to boot"));
     assert!(set("vm", "FirstBootDevice", "SATA:0:5".into()).contains("'SATA:0:5'"));
     assert!(set("vm", "StartupOrder", Value::list(["CD"])).contains("use -BootOrder"));
-    assert!(set("vm", "EnableSecureBoot", "On".into()).contains("not there yet"));
 }
 
 #[test]
@@ -185,4 +184,19 @@ fn modules_are_files_with_command_lines_for_a_kernel_of_ones_own() {
     assert!(wrong.contains("'/no/such/file' does not exist"), "{wrong}");
     world.ok("Set-VMFirmware", &[vm_name(), ("Module", Value::Null), ("BootProtocol", "Auto".into())]);
     assert_eq!((shown("Module"), shown("BootProtocol")), ("{}".into(), "Auto".into()));
+}
+
+#[test]
+fn secure_boot_is_off_until_it_is_turned_on_in_a_machine_of_generation_2() {
+    let world = World::with(&["old"]);
+    world.ok("New-VM", &[("Name", "vm".into()), ("Generation", Value::Int(2))]);
+    let set = |vm: &str, word: &str| {
+        world.error("Set-VMFirmware", &[("VMName", vm.into()), ("EnableSecureBoot", word.into())])
+    };
+    let shown = || world.property("Get-VMFirmware", "SecureBoot");
+    assert_eq!(shown(), "Off");
+    assert_eq!((set("vm", "On"), shown()), (String::new(), "On".into()));
+    assert_eq!((set("vm", "Off"), shown()), (String::new(), "Off".into()));
+    assert!(set("old", "On").contains("knows no secure boot"));
+    assert_eq!(set("old", "Off"), "");
 }

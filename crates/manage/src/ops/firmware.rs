@@ -69,7 +69,12 @@ const SET: &[Parameter] = &[
     )
     .many()
     .flag("startup-order"),
-    one_of("EnableSecureBoot", ON_OFF, "Only Off."),
+    one_of(
+        "EnableSecureBoot",
+        ON_OFF,
+        "Whether UEFI starts only what is signed (generation 2); Off if nothing is said. The guest's kernel can undo it: processors do not keep it from firmware's own memory yet. Kernels that are started directly are not looked at.",
+    )
+    .flag("secure-boot"),
 ];
 
 /// What can stand in a boot order.
@@ -145,10 +150,16 @@ pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result
         None => {}
     }
     order(arguments, config, &mut boot)?;
-    if arguments.text("EnableSecureBoot") == Some("On") {
-        return Err(Failure::later(
-            "Secure boot needs firmware's System Management Mode, which is not there yet; use -EnableSecureBoot Off.",
-        ));
+    match arguments.text("EnableSecureBoot") {
+        Some("On") if config.generation == 1 => {
+            return Err(Failure::invalid(format!(
+                "'{}' is of generation 1, whose firmware knows no secure boot; make one with -Generation 2.",
+                config.name
+            ))
+            .about(&config.name));
+        }
+        Some(word) => boot.secure_boot = word == "On",
+        None => {}
     }
     if boot.kernel.is_none() && boot.initrd.is_some() {
         return Err(Failure::invalid("An initrd without a kernel cannot be; give -Kernel too."));

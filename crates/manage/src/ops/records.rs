@@ -268,7 +268,7 @@ pub fn firmware(vm: &Vm) -> Record {
         .with("CommandLine", boot.command_line.as_str())
         .with("Module", Value::list(boot.modules.iter().map(module)))
         .with("BootProtocol", boot.protocol.as_deref().map_or("Auto", protocol))
-        .with("SecureBoot", "Off");
+        .with("SecureBoot", on_off(boot.secure_boot));
     let order = drives::boot_order(&vm.config).into_iter().filter_map(|entry| boot_source(vm, entry));
     let record = record.with("BootOrder", list(order.collect()));
     let record = match vm.config.generation {

@@ -232,6 +232,9 @@ pub struct Boot {
     /// By its name, for kernels that know several; none: the first of which the kernel says that it knows it.
     #[serde(default)]
     pub protocol: Option<String>,
+    /// Of generation 2: firmware starts only what is signed.
+    #[serde(default)]
+    pub secure_boot: bool,
     /// Of generation 2: what firmware tries first. What is not named comes behind, in its own order.
     #[serde(default)]
     pub order: Vec<BootEntry>,
