@@ -10,7 +10,7 @@ use crate::tsc::Tsc;
 use crate::tuning::Tuning;
 use ireko_translate::Key;
 use ireko_vmcore::{
-    Bus, Caps, Changes, CpuModel, CpuState, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition,
+    Bus, Caps, Changes, CpuModel, CpuState, EoiSink, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition,
 };
 use ireko_vmcore::{PartitionSpec, Stop, Vcpu};
 use std::sync::{Arc, Mutex};
@@ -146,7 +146,7 @@ impl Partition for SoftPartition {
     fn msi(&self, msi: Msi) {
         self.apics.msi(msi);
     }
-    fn connect(&self, pic: Arc<dyn ExtInt>, eoi: Arc<dyn Fn(u8) + Send + Sync>) {
+    fn connect(&self, pic: Arc<dyn ExtInt>, eoi: EoiSink) {
         self.apics.connect(pic, eoi);
     }
     fn extint_changed(&self) {

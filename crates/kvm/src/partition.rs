@@ -5,7 +5,7 @@ use crate::hypervisor::KvmHypervisor;
 use crate::ioctl;
 use crate::state::{failed, write_msr};
 use crate::vcpu::KvmVcpu;
-use ireko_vmcore::{ExtInt, HvError, Line, LineSink, Memory, Msi, Partition, PartitionSpec, Vcpu};
+use ireko_vmcore::{EoiSink, ExtInt, HvError, Line, LineSink, Memory, Msi, Partition, PartitionSpec, Vcpu};
 use kvm_bindings::{
     CpuId, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
     KVM_PIT_SPEAKER_DUMMY, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_msi,
@@ -125,7 +125,7 @@ impl Partition for KvmPartition {
         let _ = self.vm.signal_msi(message);
     }
 
-    fn connect(&self, _: Arc<dyn ExtInt>, _: Arc<dyn Fn(u8) + Send + Sync>) {}
+    fn connect(&self, _: Arc<dyn ExtInt>, _: EoiSink) {}
     fn extint_changed(&self) {}
 }
 

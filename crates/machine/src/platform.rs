@@ -153,9 +153,9 @@ fn interrupt_controllers(around: &Surroundings, bus: &mut SystemBus) -> Result<W
         }
     }));
     let ioapic = IoApic::new(0, msi_sink(&partition));
-    let eoi = ioapic.clone();
-    partition.connect(Arc::new(pic.clone()), Arc::new(move |vector| eoi.eoi(vector)));
     let irqs = Irqs::new(pic.clone(), ioapic.clone());
+    let eoi = irqs.clone();
+    partition.connect(irqs.clone(), Arc::new(move |vector, level| eoi.eoi(vector, level)));
     bus.add(shared(pic), &pic::PLACES)?;
     bus.add(shared(ioapic), &ioapic::PLACES)?;
     Ok(Box::new(move |gsi| irqs.line(gsi)))

@@ -6,6 +6,9 @@ use ireko_x86::cpuid::Feature;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+/// Who hears of an EOI: the vector, and whether it was level-triggered.
+pub type EoiSink = Arc<dyn Fn(u8, bool) + Send + Sync>;
+
 /// Makes partitions; one per engine.
 pub trait Hypervisor: Send + Sync {
     fn caps(&self) -> Caps;
@@ -66,9 +69,9 @@ pub trait Partition: Send + Sync {
     fn line(&self, gsi: u32) -> Option<Line>;
     /// Sends a message-signalled interrupt to the local APICs.
     fn msi(&self, msi: Msi);
-    /// Connects the machine's own interrupt controllers: the PIC pair at LINT0, and who hears of an EOI for a
-    /// level-triggered vector (the IOAPIC). Not called where `Caps::irqchip`.
-    fn connect(&self, pic: Arc<dyn ExtInt>, eoi: Arc<dyn Fn(u8) + Send + Sync>);
+    /// Connects the machine's own interrupt controllers: the PIC pair at LINT0, and who hears of each EOI, on the
+    /// processor's thread, before it takes another interrupt. Not called where `Caps::irqchip`.
+    fn connect(&self, pic: Arc<dyn ExtInt>, eoi: EoiSink);
     /// The PIC's INTR output changed: vCPU 0 looks at it again.
     fn extint_changed(&self);
 }

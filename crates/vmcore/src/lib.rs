@@ -22,7 +22,8 @@ pub use bus::{Bus, Space};
 pub use counters::{NamedCount, WorldCounters};
 pub use device::{Device, Disk};
 pub use engine::{
-    Caps, Changes, CpuModel, CpuState, Halt, HvError, Hypervisor, Partition, PartitionSpec, Stop, Vcpu,
+    Caps, Changes, CpuModel, CpuState, EoiSink, Halt, HvError, Hypervisor, Partition, PartitionSpec, Stop,
+    Vcpu,
 };
 pub use line::{ExtInt, Line, LineSink, Msi};
 pub use memory::Memory;

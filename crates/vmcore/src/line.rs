@@ -5,6 +5,14 @@ use std::sync::Arc;
 /// Where the end of a wire is: an interrupt controller's pin.
 pub trait LineSink: Send + Sync {
     fn set(&self, pin: u32, level: bool);
+    /// So many rising edges of a periodic timer are due, more than one if it comes late. An end that knows when a
+    /// processor has served one gives those that it missed then; else they are one edge, and the line stays up.
+    fn ticks(&self, pin: u32, _count: u64) {
+        self.set(pin, false);
+        self.set(pin, true);
+    }
+    /// The timer was set anew: ticks that nobody has served yet are not wanted any more.
+    fn forget_ticks(&self, _pin: u32) {}
 }
 
 /// One wire. Cheap to clone; setting a level twice is harmless.
@@ -20,6 +28,14 @@ impl Line {
     }
     pub fn set(&self, level: bool) {
         self.sink.set(self.pin, level);
+    }
+    /// See [`LineSink::ticks`].
+    pub fn ticks(&self, count: u64) {
+        self.sink.ticks(self.pin, count);
+    }
+    /// See [`LineSink::forget_ticks`].
+    pub fn forget_ticks(&self) {
+        self.sink.forget_ticks(self.pin);
     }
     /// A rising and a falling edge.
     pub fn pulse(&self) {

@@ -2,7 +2,7 @@
 
 use crate::apic::message::{Delivery, Destination, Message};
 use crate::apic::vectors::Vectors;
-use ireko_vmcore::{ExtInt, Msi};
+use ireko_vmcore::{EoiSink, ExtInt, Msi};
 use ireko_x86::apic::base;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,7 +20,6 @@ pub mod event {
     pub const SMI: u32 = 1 << 6;
 }
 
-type Call<T> = Arc<dyn Fn(T) + Send + Sync>;
 type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// Where other threads reach one local APIC.
@@ -150,7 +149,7 @@ fn logical(mode: u64, ldr: u32, target: u32) -> bool {
 pub struct Apics {
     inboxes: Vec<Arc<Inbox>>,
     pic: OnceLock<Arc<dyn ExtInt>>,
-    eoi: OnceLock<Call<u8>>,
+    eoi: OnceLock<EoiSink>,
     /// Whose turn it is to take a lowest-priority interrupt.
     turn: AtomicUsize,
 }
@@ -165,8 +164,8 @@ impl Apics {
         Arc::new(Self { inboxes, pic: OnceLock::new(), eoi: OnceLock::new(), turn: AtomicUsize::new(0) })
     }
 
-    /// Connects the 8259 pair at LINT0 of vCPU 0, and who hears of the EOI of a level-triggered vector.
-    pub fn connect(&self, pic: Arc<dyn ExtInt>, eoi: Call<u8>) {
+    /// Connects the 8259 pair at LINT0 of vCPU 0, and who hears of each EOI.
+    pub fn connect(&self, pic: Arc<dyn ExtInt>, eoi: EoiSink) {
         let _ = (self.pic.set(pic), self.eoi.set(eoi));
     }
 
@@ -209,9 +208,9 @@ impl Apics {
     pub(super) fn pic(&self) -> Option<&Arc<dyn ExtInt>> {
         self.pic.get()
     }
-    pub(super) fn end_of_interrupt(&self, vector: u8) {
+    pub(super) fn end_of_interrupt(&self, vector: u8, level: bool) {
         if let Some(eoi) = self.eoi.get() {
-            eoi(vector);
+            eoi(vector, level);
         }
     }
 }

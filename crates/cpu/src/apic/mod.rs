@@ -271,9 +271,7 @@ impl Apic {
     fn end_of_interrupt(&mut self) {
         let Some(vector) = self.isr.highest() else { return };
         self.isr.remove(vector);
-        if self.tmr.has(vector) {
-            self.fabric.end_of_interrupt(vector);
-        }
+        self.fabric.end_of_interrupt(vector, self.tmr.has(vector));
     }
 
     fn send(&mut self, message: &Message) {

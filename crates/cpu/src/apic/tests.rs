@@ -88,7 +88,7 @@ fn ppr_is_the_higher_of_task_and_service() {
 }
 
 #[test]
-fn the_eoi_of_a_level_triggered_vector_is_told() {
+fn each_eoi_is_told_with_its_trigger_mode() {
     let (fabric, mut apic) = one();
     struct Silent;
     impl ExtInt for Silent {
@@ -101,13 +101,14 @@ fn the_eoi_of_a_level_triggered_vector_is_told() {
     }
     let told = Arc::new(Mutex::new(Vec::new()));
     let hear = told.clone();
-    fabric.connect(Arc::new(Silent), Arc::new(move |vector| hear.lock().unwrap().push(vector)));
+    fabric
+        .connect(Arc::new(Silent), Arc::new(move |vector, level| hear.lock().unwrap().push((vector, level))));
     for (vector, level) in [(0x41, true), (0x42, false)] {
         fabric.msi(msi(vector, level));
         apic.acknowledge();
         apic.write(offset::EOI, 0);
     }
-    assert_eq!(*told.lock().unwrap(), [0x41]);
+    assert_eq!(*told.lock().unwrap(), [(0x41, true), (0x42, false)]);
 }
 
 #[test]
@@ -232,7 +233,7 @@ impl ExtInt for Pic {
 #[test]
 fn the_pic_comes_in_through_lint0_until_that_is_masked() {
     let (fabric, mut apic) = one();
-    fabric.connect(Arc::new(Pic), Arc::new(|_| {}));
+    fabric.connect(Arc::new(Pic), Arc::new(|_, _| {}));
     assert_eq!((apic.extint_pending(), apic.extint_acknowledge()), (true, 0x38));
     apic.write(offset::LVT_LINT0, lvt::MASKED | lvt::MODE_EXTINT);
     assert!(!apic.extint_pending());
@@ -241,7 +242,7 @@ fn the_pic_comes_in_through_lint0_until_that_is_masked() {
 #[test]
 fn the_pic_passes_an_apic_that_is_off() {
     let (fabric, mut apic) = one();
-    fabric.connect(Arc::new(Pic), Arc::new(|_| {}));
+    fabric.connect(Arc::new(Pic), Arc::new(|_, _| {}));
     apic.write(offset::LVT_LINT0, lvt::MASKED);
     apic.set_base(apic.base() & !base::EN).unwrap();
     assert!(apic.extint_pending());
@@ -322,6 +323,18 @@ fn a_periodic_count_comes_again() {
         apic.acknowledge();
         apic.write(offset::EOI, 0);
     }
+}
+
+#[test]
+fn a_periodic_count_keeps_in_step_when_nobody_looks() {
+    const PERIOD: u64 = 1_000_000;
+    let (_, mut apic) = one();
+    apic.write(offset::LVT_TIMER, lvt::PERIODIC | 0x50);
+    apic.write(offset::INITIAL_COUNT, PERIOD as u32);
+    let first = apic.timer.zero_at().unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(4));
+    wait(&mut apic);
+    assert_eq!((apic.timer.zero_at().unwrap() - first) % PERIOD, 0);
 }
 
 #[test]

@@ -33,6 +33,11 @@ impl Countdown {
         self.alarm.cancel();
     }
 
+    #[cfg(test)]
+    pub(super) fn zero_at(&self) -> Option<u64> {
+        self.zero_at
+    }
+
     pub(super) fn deadline(&self) -> u64 {
         self.deadline
     }
@@ -113,7 +118,8 @@ impl Countdown {
             return false;
         }
         let period = self.ticks(self.initial).max(SHORTEST_PERIOD);
-        let next = if now - at < period { at + period } else { now + period };
+        // Periods that nobody saw are gone, but the count has gone on in step.
+        let next = at + ((now - at) / period + 1) * period;
         self.zero_at = (entry & lvt::PERIODIC != 0).then_some(next);
         self.arm();
         true

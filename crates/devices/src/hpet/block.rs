@@ -1,5 +1,6 @@
 //! The registers, as functions of the tick.
 
+use super::SHORTEST;
 use super::regs::*;
 use crate::access::{copy_in, copy_out};
 
@@ -177,6 +178,14 @@ impl Block {
         let left = timer.comparator.wrapping_sub(self.counter(tick)) & timer.mask();
         // Its match now has been, or it is a whole round away.
         self.enabled().then_some(if left == 0 { timer.mask() } else { left })
+    }
+
+    /// How often a periodic timer has matched, if it did first so many ticks ago. What is too
+    /// hasty to be served has been missed anyway.
+    pub fn matches(&self, number: usize, late: u64) -> Option<u64> {
+        let step = self.timers[number].step();
+        let hasty = step.saturating_mul(NANOSECONDS) < SHORTEST;
+        late.checked_div(step).map(|times| if hasty { 1 } else { times.saturating_add(1) })
     }
 
     /// A timer has matched, so many ticks ago: what it asks for. A periodic one goes on, beyond all matches that were missed.

@@ -43,8 +43,15 @@ impl Legacy {
     pub fn replace(&self, replaced: bool) {
         let mut state = lock(&self.state);
         if std::mem::replace(&mut state.replaced, replaced) != replaced {
+            self.out.forget_ticks();
             self.out.set(state.level());
         }
+    }
+
+    /// Takes note of an end's level. Whether that end counts.
+    fn note(state: &mut State, pin: u32, level: bool) -> bool {
+        state.levels[usize::from(pin == REPLACEMENT)] = level;
+        state.replaced == (pin == REPLACEMENT)
     }
 }
 
@@ -52,7 +59,20 @@ impl LineSink for Legacy {
     fn set(&self, pin: u32, level: bool) {
         // The lock is held over the call so that two ends cannot leave the output at the older level.
         let mut state = lock(&self.state);
-        state.levels[usize::from(pin == REPLACEMENT)] = level;
+        Self::note(&mut state, pin, level);
         self.out.set(state.level());
+    }
+
+    fn ticks(&self, pin: u32, count: u64) {
+        let mut state = lock(&self.state);
+        if Self::note(&mut state, pin, true) {
+            self.out.ticks(count);
+        }
+    }
+
+    fn forget_ticks(&self, pin: u32) {
+        if lock(&self.state).replaced == (pin == REPLACEMENT) {
+            self.out.forget_ticks();
+        }
     }
 }

@@ -49,6 +49,7 @@ impl State {
     fn settle(&mut self) {
         let legacy = self.block.legacy();
         self.wires.legacy.iter().for_each(|wire| wire.replace(legacy));
+        self.wires.legacy.iter().for_each(|wire| wire.replacement().forget_ticks());
         self.show_levels();
         let tick = self.tick();
         (0..TIMERS).for_each(|number| self.arm(number, tick, 0));
@@ -68,15 +69,22 @@ impl State {
         let now = self.clock.now();
         // A callback that was on its way when the timer was programmed anew comes too early.
         let Some(due) = self.due[number].filter(|due| now >= *due) else { return };
-        match self.block.matched(number, (now - due) / NANOSECONDS) {
+        let late = (now - due) / NANOSECONDS;
+        let matches = self.block.matches(number, late);
+        match self.block.matched(number, late) {
             None => {}
             Some(Interrupt::Message { address, data }) => (self.wires.msi)(Msi { address, data }),
             Some(Interrupt::Level) => self.show_levels(),
             // As the interval timer's, whose output stays up until the next one.
             Some(Interrupt::Edge(pin @ Pin::Legacy(_))) => {
                 let wire = self.wire(pin);
-                wire.set(false);
-                wire.set(true);
+                match matches {
+                    Some(count) => wire.ticks(count),
+                    None => {
+                        wire.set(false);
+                        wire.set(true);
+                    }
+                }
             }
             // Others share this wire.
             Some(Interrupt::Edge(pin)) => self.wire(pin).pulse(),

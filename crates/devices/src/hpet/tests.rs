@@ -195,3 +195,26 @@ fn a_level_is_a_level_at_the_wire() {
     hpet.write(0, STATUS, &4u64.to_le_bytes());
     assert!(!probe.level(22));
 }
+
+/// The first timer, every so many ticks.
+fn every(period: u64) -> Block {
+    let mut block = running();
+    write(&mut block, T0, INTERRUPTS | PERIODIC, 0);
+    write(&mut block, T0 + COMPARATOR, period, 0);
+    block
+}
+
+#[test]
+fn a_periodic_timer_that_is_late_has_matched_more_than_once() {
+    assert_eq!(every(10_000).matches(0, 25_000), Some(3));
+}
+
+#[test]
+fn a_timer_that_is_too_hasty_to_be_served_misses_no_match() {
+    assert_eq!(every(100).matches(0, 25_000), Some(1));
+}
+
+#[test]
+fn a_timer_that_is_not_periodic_misses_no_match() {
+    assert_eq!(running().matches(0, 25_000), None);
+}

@@ -129,6 +129,15 @@ impl IoApic {
         again.into_iter().for_each(|msi| (self.deliver)(msi));
     }
 
+    /// The vector that an edge at a pin comes out as, if it does.
+    pub fn edge(&self, pin: u32) -> Option<u8> {
+        let state = lock(&self.state);
+        let entry = *state.entries.get(pin as usize)?;
+        let mode = entry & DELIVERY_MODE;
+        let vectored = mode == DELIVERY_FIXED || mode == DELIVERY_LOWEST;
+        (vectored && entry & (MASKED | LEVEL) == 0).then_some((entry & VECTOR) as u8)
+    }
+
     fn write_register(&self, register: u64, value: u32) {
         let msi = match register {
             IOREGSEL => {

@@ -86,6 +86,14 @@ impl Chip {
         self.edges & !level | self.lines & level
     }
 
+    pub fn open(&self, pin: u8) -> bool {
+        self.imr & 1 << (pin & 7) == 0
+    }
+
+    pub fn waits(&self, pin: u8) -> bool {
+        self.irr() & !self.imr & 1 << (pin & 7) != 0
+    }
+
     /// The pin of highest priority among `pins`.
     fn highest(&self, pins: u8) -> Option<u8> {
         (1..=8).map(|i| (self.lowest + i) & 7).find(|pin| pins & 1 << pin != 0)

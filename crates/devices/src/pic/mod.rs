@@ -66,6 +66,16 @@ impl Pic {
         Self { pair: Arc::new(Mutex::new(Pair::new())), changed }
     }
 
+    /// Whether a pin of the master's is not masked.
+    pub fn open(&self, pin: u32) -> bool {
+        lock(&self.pair).master.open(pin as u8)
+    }
+
+    /// Whether an edge at such a pin waits for its acknowledge cycle.
+    pub fn waits(&self, pin: u32) -> bool {
+        lock(&self.pair).master.waits(pin as u8)
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut Pair) -> T) -> T {
         let mut pair = lock(&self.pair);
         let before = pair.settle();

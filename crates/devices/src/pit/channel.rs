@@ -1,5 +1,6 @@
 //! One 8254 counter as a function of time: what it reads and what OUT is at a tick follow from when it was started.
 
+use super::SHORTEST;
 use super::regs::*;
 
 /// All that one counter remembers. Ticks are those of the 1.19 MHz clock.
@@ -151,6 +152,18 @@ impl Channel {
             (1 | 5, true) => self.start = Some(tick + 1),
             _ => {}
         }
+    }
+
+    /// A period that is too short for anything to serve.
+    pub fn hasty(&self) -> bool {
+        self.count < SHORTEST
+    }
+
+    /// How often OUT has risen up to now in a mode that goes on by itself, if it rose first at `rise`. A hasty
+    /// one's have all been missed anyway.
+    pub fn rises(&self, rise: u64, tick: u64) -> Option<u64> {
+        let missed = if self.hasty() { 0 } else { tick.saturating_sub(rise) / self.count };
+        matches!(self.mode, 2 | 3).then_some(missed + 1)
     }
 
     /// The first tick after `tick` at which OUT rises.

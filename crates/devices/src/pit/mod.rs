@@ -93,6 +93,7 @@ impl State {
 
     /// Looks at counter 0 again after it was programmed.
     fn programmed(&mut self, tick: u64) {
+        self.line.forget_ticks();
         self.line.set(self.counters.channels[0].out(tick));
         self.arm(tick);
     }
@@ -108,12 +109,17 @@ impl State {
     fn fired(&mut self) {
         let tick = self.tick();
         // A callback that was on its way when the counter was programmed anew comes too early.
-        if self.next_rise.is_some_and(|rise| tick >= rise) {
-            self.line.set(false);
-            self.line.set(true);
-            // Rises that follow sooner than anything could serve them are left out.
-            self.arm(tick + SHORTEST);
+        let Some(rise) = self.next_rise.filter(|rise| tick >= *rise) else { return };
+        match self.counters.channels[0].rises(rise, tick) {
+            Some(count) => self.line.ticks(count),
+            None => {
+                self.line.set(false);
+                self.line.set(true);
+            }
         }
+        // Rises that follow sooner than anything could serve them are left out.
+        let hasty = self.counters.channels[0].hasty();
+        self.arm(if hasty { tick + SHORTEST } else { tick });
     }
 }
 

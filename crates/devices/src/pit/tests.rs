@@ -190,3 +190,19 @@ fn counter_0_drives_its_line_periodically() {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn mode_2_has_risen_once_for_each_period_that_passed() {
+    let counters = counter_2(2, 100);
+    assert_eq!(counters.channels[2].rises(1101, 1101 + 350), Some(4));
+}
+
+#[test]
+fn mode_0_has_no_rises_to_be_missed() {
+    assert_eq!(counter_2(0, 100).channels[2].rises(1101, 5000), None);
+}
+
+#[test]
+fn a_period_that_nothing_could_serve_misses_none() {
+    assert_eq!(counter_2(2, 2).channels[2].rises(1003, 9000), Some(1));
+}

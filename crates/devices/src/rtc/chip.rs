@@ -6,6 +6,8 @@ use super::regs::*;
 pub(super) const SECOND: u64 = 1_000_000_000;
 /// Seconds of a long sleep whose alarms are looked for one by one: a day has them all.
 const LOOK_BACK: u64 = 86400;
+/// Periodic interrupts that are kept, at most: about a second of the usual rate.
+const MOST_OWED: u64 = 1000;
 
 /// All that the chip remembers. Times are nanoseconds of the machine's clock.
 pub(super) struct Chip {
@@ -15,6 +17,10 @@ pub(super) struct Chip {
     base: i64,
     /// The time up to which flags have been worked out.
     seen: u64,
+    /// Periodic interrupts that came while the one before them was not served yet.
+    owed: u64,
+    /// Register C was read, and one of them has taken the place of what it said.
+    pub again: bool,
 }
 
 impl Chip {
@@ -23,7 +29,7 @@ impl Chip {
         bytes[usize::from(A)] = A_RESET;
         bytes[usize::from(B)] = B_24_HOURS;
         let base = i64::try_from(unix_seconds).unwrap_or(0) - (now / SECOND) as i64;
-        Self { bytes, index: 0, base, seen: now }
+        Self { bytes, index: 0, base, seen: now, owed: 0, again: false }
     }
 
     fn register(&self, index: u8) -> u8 {
@@ -135,12 +141,21 @@ impl Chip {
                 flags |= ALARM;
             }
         }
-        if self.period().is_some_and(|period| now / period > self.seen / period) {
+        let times = self.period().map_or(0, |period| (now / period).saturating_sub(self.seen / period));
+        if times > 0 {
+            let waits = self.register(C) & PERIODIC != 0;
+            self.owe(if waits { times } else { times - 1 });
             flags |= PERIODIC;
         }
         self.seen = self.seen.max(now);
         self.bytes[usize::from(C)] |= flags;
         self.interrupt()
+    }
+
+    /// A guest that counts these to know the time gets those that it was too late for when it has served one.
+    fn owe(&mut self, times: u64) {
+        let wanted = self.register(B) & PERIODIC != 0;
+        self.owed = if wanted { self.owed.saturating_add(times).min(MOST_OWED) } else { 0 };
     }
 
     fn interrupt(&self) -> bool {
@@ -182,10 +197,16 @@ impl Chip {
         self.register(A) | uip
     }
 
-    /// Reading register C clears it.
+    /// Reading register C clears it; but a periodic interrupt that is owed comes again.
     fn read_c(&mut self) -> u8 {
         let irqf = if self.interrupt() { C_IRQF } else { 0 };
-        std::mem::take(&mut self.bytes[usize::from(C)]) | irqf
+        let flags = std::mem::take(&mut self.bytes[usize::from(C)]);
+        if flags & PERIODIC != 0 && self.owed > 0 {
+            self.owed -= 1;
+            self.bytes[usize::from(C)] = PERIODIC;
+            self.again = true;
+        }
+        flags | irqf
     }
 
     pub fn write(&mut self, value: u8, now: u64) {
@@ -209,6 +230,9 @@ impl Chip {
             _ if value & B_SET != 0 => value & !UPDATED,
             _ => value,
         };
+        if self.bytes[usize::from(self.index)] != kept {
+            self.owed = 0;
+        }
         self.bytes[usize::from(self.index)] = kept;
         if was_stopped && !self.stopped() {
             self.load_time(now);

@@ -34,6 +34,10 @@ impl State {
         let now = self.clock.now();
         let rung = self.rung();
         let level = self.chip.advance(now);
+        if std::mem::take(&mut self.chip.again) && self.level {
+            self.line.set(false);
+            self.level = false;
+        }
         if self.rung() && !rung {
             self.alarm.pulse();
         }

@@ -155,3 +155,52 @@ fn the_line_is_raised_by_a_periodic_interrupt() {
         std::thread::yield_now();
     }
 }
+
+/// A chip whose periodic interrupt, 1024 times a second, nobody has served for four periods.
+fn late() -> Chip {
+    let mut chip = chip();
+    write(&mut chip, B, PERIODIC | B_24_HOURS, 0);
+    chip.advance(4 * SECOND / 1024 + 1);
+    chip
+}
+
+#[test]
+fn periodic_interrupts_that_were_missed_come_after_the_one_that_was_served() {
+    let mut chip = late();
+    let served = (0..).take_while(|_| read(&mut chip, C, 4 * SECOND / 1024 + 1) & PERIODIC != 0).count();
+    assert_eq!(served, 4);
+}
+
+#[test]
+fn another_rate_owes_nothing() {
+    let mut chip = late();
+    write(&mut chip, A, 0x2a, 4 * SECOND / 1024 + 1);
+    read(&mut chip, C, 4 * SECOND / 1024 + 1);
+    assert_eq!(read(&mut chip, C, 4 * SECOND / 1024 + 1) & PERIODIC, 0);
+}
+
+#[test]
+fn a_missed_periodic_interrupt_is_an_edge_of_its_own() {
+    let (clock, probe) = (Clock::new(), Probe::new());
+    let mut rtc = Rtc::new(clock, &Timers::new(clock), probe.line(8), LEAP_DAY);
+    write8(&mut rtc, 0, 0, B);
+    write8(&mut rtc, 0, 1, PERIODIC | B_24_HOURS);
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    write8(&mut rtc, 0, 0, C);
+    while !probe.level(8) {
+        std::thread::yield_now();
+    }
+    let before = probe.edges(8);
+    read8(&mut rtc, 0, 1);
+    read8(&mut rtc, 0, 1);
+    assert_eq!(probe.edges(8), before + 2);
+}
+
+#[test]
+fn periodic_interrupts_that_are_kept_have_a_bound() {
+    let mut chip = chip();
+    write(&mut chip, B, PERIODIC | B_24_HOURS, 0);
+    chip.advance(10 * SECOND);
+    let served = (0..).take_while(|_| read(&mut chip, C, 10 * SECOND) & PERIODIC != 0).count();
+    assert_eq!(served, 1001);
+}
