@@ -23,7 +23,16 @@ const TICK: &[u8] = &[
 const MASTER: &[u8] = &[0x50, 0xb0, 0x20, 0xe6, 0x20, 0x58, 0xcf];
 /// push ax; mov al, 20h; out 0A0h, al; out 20h, al; pop ax; iret
 const SLAVE: &[u8] = &[0x50, 0xb0, 0x20, 0xe6, 0xa0, 0xe6, 0x20, 0x58, 0xcf];
-const HANDLERS: [&[u8]; 4] = [IGNORE, TICK, MASTER, SLAVE];
+/// mov dx, 0CF9h; mov al, 6; out dx, al; hlt; jmp the hlt
+const RESET: &[u8] = &[0xba, 0xf9, 0x0c, 0xb0, 0x06, 0xee, 0xf4, 0xeb, 0xfd];
+const HANDLERS: [&[u8]; 5] = [IGNORE, TICK, MASTER, SLAVE, RESET];
+/// Of [`RESET`] among them.
+const RESETS: u64 = 4;
+/// Where a processor starts, and where a system jumps to that wants to start anew.
+const RESET_VECTOR: u64 = 0xf_fff0;
+/// A far jump.
+const JUMP: u8 = 0xea;
+
 /// Bytes for each.
 const ROOM: u64 = 32;
 
@@ -48,6 +57,12 @@ const PORTS: [(u64, u8); 13] = [
     (0x40, 0x00),
     (0x40, 0x00),
 ];
+
+/// Offset and segment of a handler.
+fn pointer(handler: u64) -> [u8; 4] {
+    let offset = layout::BIOS_HANDLERS + handler * ROOM - (SEGMENT << 4);
+    ((SEGMENT << 16 | offset) as u32).to_le_bytes()
+}
 
 fn handler(vector: u64) -> u64 {
     match vector {
@@ -141,9 +156,10 @@ pub fn write(ram: &GuestRam, layout: &Layout) -> Result<(), MachineError> {
         put(ram, layout::BIOS_HANDLERS + n * ROOM, code)?;
     }
     for vector in 0..VECTORS {
-        let offset = layout::BIOS_HANDLERS + handler(vector) * ROOM - (SEGMENT << 4);
-        put(ram, 4 * vector, &(SEGMENT << 16 | offset).to_le_bytes()[..4])?;
+        put(ram, 4 * vector, &pointer(handler(vector)))?;
     }
+    put(ram, RESET_VECTOR, &[JUMP])?;
+    put(ram, RESET_VECTOR + 1, &pointer(RESETS))?;
     for (vector, offset) in SERVED {
         put(ram, 4 * vector, &(SERVICES >> 4 << 16 | offset).to_le_bytes()[..4])?;
     }
@@ -178,8 +194,19 @@ mod tests {
     }
 
     #[test]
+    fn the_reset_vector_leads_to_a_reset() {
+        let memory = Memory::new(&[(0, 0x10_0000)]).unwrap();
+        write(memory.ram(), &Layout::new(16 << 20).unwrap()).unwrap();
+        let jump: [u8; 5] = memory.ram().read_obj(GuestAddress(RESET_VECTOR)).unwrap();
+        let at = u64::from(u16::from_le_bytes([jump[3], jump[4]])) << 4;
+        let at = at + u64::from(u16::from_le_bytes([jump[1], jump[2]]));
+        let mut code = [0; RESET.len()];
+        memory.ram().read_slice(&mut code, GuestAddress(at)).unwrap();
+        assert_eq!((jump[0], &code[..]), (JUMP, RESET));
+    }
+
+    #[test]
     fn handlers_and_services_fit_their_room() {
-        const RESET_VECTOR: u64 = 0xf_fff0;
         assert!(HANDLERS.iter().all(|code| code.len() <= ROOM as usize));
         assert!(layout::BIOS_HANDLERS + HANDLERS.len() as u64 * ROOM <= SERVICES);
         let map = memory_map(&Layout::new(8 << 30).unwrap().with_hot(1 << 30));
