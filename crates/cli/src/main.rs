@@ -28,6 +28,7 @@ mod sys;
 mod table;
 mod terminal;
 mod tree;
+mod user;
 mod vm;
 
 use anyhow::{Context, Result};

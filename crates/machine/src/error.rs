@@ -92,6 +92,10 @@ pub enum MachineError {
         "nested virtualization was asked for and the {engine} engine cannot give it ({why}); use --engine auto or leave --nested out"
     )]
     NestingImpossible { engine: &'static str, why: String },
+    #[error(
+        "the disk `{name}` is in use by {user}; end that, or give this virtual machine a disk of its own"
+    )]
+    DiskInUse { name: String, user: crate::lock::User },
     #[error("the disk `{name}` cannot be used: {why}")]
     Disk { name: String, why: String },
     #[error(

@@ -17,6 +17,7 @@ mod files;
 mod firmware;
 pub mod image;
 pub mod layout;
+pub mod lock;
 pub mod memory;
 mod nesting;
 mod network;

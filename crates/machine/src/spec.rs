@@ -213,12 +213,15 @@ impl DiskSpec {
         }
     }
 
-    /// The same, to be used again and again without its name.
+    /// The same, to be used again and again without its name, and locked for as long.
     pub fn open(self) -> Result<Self, MachineError> {
         if self.empty {
             return Ok(self);
         }
         let file = crate::disk::open(&self)?;
+        let name = || self.path.display().to_string();
+        crate::lock::lock(&file, self.read_only)
+            .map_err(|user| MachineError::DiskInUse { name: name(), user })?;
         Ok(Self { file: Some(file), ..self })
     }
 }

@@ -2,7 +2,9 @@
 
 use super::{apt, cache};
 use crate::progress::Progress;
+use crate::user::in_use_by;
 use anyhow::{Context, Result};
+use ireko_machine::lock::{User, lock};
 use ireko_machine::{Firmware, Source, Variables};
 use ireko_manage::place;
 use std::fs::{self, File};
@@ -32,6 +34,11 @@ const OVMF: Package = Package {
         "usr/share/OVMF/OVMF_VARS_4M.ms.fd",
     ],
 };
+
+/// Sees to it that a generation's firmware is kept.
+pub fn know(generation: u8, progress: &Progress) -> Result<()> {
+    ensure(if generation == 1 { &SEABIOS } else { &OVMF }, progress).map(drop)
+}
 
 /// SeaBIOS, opened: a reset finds the same.
 pub fn bios(progress: &Progress) -> Result<Firmware> {
@@ -73,7 +80,17 @@ fn kept(path: &Path, template: &Path) -> Result<File> {
         }
         made.with_context(failed)?;
     }
-    ireko_machine::open_file(path, false).with_context(failed)
+    let file = ireko_machine::open_file(path, false).with_context(failed)?;
+    lock(&file, false).map_err(|user| in_use(path, user))?;
+    Ok(file)
+}
+
+fn in_use(path: &Path, user: User) -> anyhow::Error {
+    anyhow::anyhow!(
+        "UEFI's variables in {} are in use by {}; end that, or give this virtual machine a file of its own",
+        path.display(),
+        in_use_by(&user)
+    )
 }
 
 /// A file without a name.

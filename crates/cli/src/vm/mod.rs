@@ -16,7 +16,8 @@ use crate::progress::Progress;
 use crate::say;
 use anyhow::{Context, Result};
 use ireko_manage::operation::View;
-use ireko_manage::store::{Store, default_home};
+use ireko_manage::store::config::StartWith;
+use ireko_manage::store::{Config, Store, default_home};
 use ireko_manage::worker::ProcessLauncher;
 use ireko_manage::{Answer, Host, Record, Value, invoke, render};
 use std::process::ExitCode;
@@ -26,11 +27,18 @@ pub fn host() -> Result<Host> {
     let program = std::env::current_exe().context("cannot find our own binary")?;
     let mut host = Host::new(Store::open(default_home()?)?, Box::new(ProcessLauncher { program }));
     // Where the person can see it: the worker would download in silence.
-    host.prepare = Box::new(|config| match config.boot.kernel {
-        Some(_) => Ok(()),
-        None => image::ensure(false, &Progress::new()).map(drop).map_err(|error| format!("{error:#}")),
-    });
+    host.prepare = Box::new(|config| prepare(config).map_err(|error| format!("{error:#}")));
     Ok(host)
+}
+
+/// Of what is downloaded, only what this machine starts with.
+fn prepare(config: &Config) -> Result<()> {
+    let progress = Progress::new();
+    match (config.boot.start_with, &config.boot.kernel) {
+        (StartWith::Firmware, _) => image::firmware::know(config.generation, &progress),
+        (StartWith::Kernel, Some(_)) => Ok(()),
+        (StartWith::Kernel, None) => image::ensure(false, &progress).map(drop),
+    }
 }
 
 pub fn run(command: &VmCommand) -> Result<ExitCode> {

@@ -2,9 +2,9 @@
 
 use crate::store::config::Place;
 use crate::store::{Config, Store, WorkerLock};
+use ireko_machine::lock::{self, User};
 use ireko_machine::open_file;
 use rustix::fs::{FlockOperation, flock};
-use rustix::io::Errno;
 use std::collections::BTreeMap;
 use std::fs::{File, metadata};
 use std::os::unix::fs::MetadataExt;
@@ -56,22 +56,17 @@ pub fn take(store: &Store, config: &Config, path: &Path, read_only: bool) -> Res
     let shown = path.display();
     let file = open_file(path, read_only)
         .map_err(|error| format!("the disk '{shown}' cannot be opened: {error}; check the path"))?;
-    let operation = match read_only {
-        true => FlockOperation::NonBlockingLockShared,
-        false => FlockOperation::NonBlockingLockExclusive,
-    };
-    match flock(&file, operation) {
-        Err(Errno::WOULDBLOCK) => Err(format!(
+    match lock::lock(&file, read_only) {
+        Ok(()) => Ok(file),
+        Err(other) => Err(format!(
             "the disk '{shown}' is in use by {}; turn that off, or give this virtual machine a disk of its own",
-            user(store, config, path)
+            user(store, config, path, &other)
         )),
-        // File systems without locks are no reason not to start.
-        _ => Ok(file),
     }
 }
 
-/// Who has the disk, as far as this store tells.
-fn user(store: &Store, config: &Config, path: &Path) -> String {
+/// Who has the disk, as far as this store and the kernel tell.
+fn user(store: &Store, config: &Config, path: &Path, listed: &User) -> String {
     let times = |config: &Config| config.drive_files().filter(|(_, other, _)| same_file(other, path)).count();
     if times(config) > 1 {
         return "this virtual machine itself, which has it twice".into();
@@ -80,6 +75,7 @@ fn user(store: &Store, config: &Config, path: &Path) -> String {
     let all = store.all().unwrap_or_default();
     match all.iter().flatten().find(|other| runs(other) && times(other) > 0) {
         Some(other) => format!("the virtual machine '{}'", other.name),
+        None if listed.process.is_some() => listed.to_string(),
         None => "a virtual machine of another store, or another program".into(),
     }
 }
