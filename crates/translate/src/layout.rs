@@ -271,7 +271,10 @@ pub const TLB_MODE_BYTES: usize = TLB_ENTRIES * 32;
 /// A bit for each TLB entry that may be valid.
 pub const FILLED: usize = TLB + TLB_MODES * TLB_MODE_BYTES;
 pub const FILLED_MODE_BYTES: usize = TLB_ENTRIES / 8;
-pub const LARGE: usize = FILLED + (TLB_MODES * FILLED_MODE_BYTES).next_multiple_of(64);
+/// The low half of each TLB entry's host address, close together: where a page may be found without a look at every entry.
+pub const HOSTS: usize = FILLED + (TLB_MODES * FILLED_MODE_BYTES).next_multiple_of(64);
+pub const HOSTS_MODE_BYTES: usize = TLB_ENTRIES * 4;
+pub const LARGE: usize = HOSTS + TLB_MODES * HOSTS_MODE_BYTES;
 pub const SMALL: usize = LARGE + LARGE_ENTRIES * size_of::<SecondEntry>();
 /// A bit for each jump-table entry that may be valid.
 pub const JUMP_FILLED: usize = SMALL + SMALL_ENTRIES * size_of::<SecondEntry>();

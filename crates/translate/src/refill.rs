@@ -8,8 +8,8 @@
 #![allow(unsafe_code)]
 
 use crate::layout::{
-    FILLED, FILLED_MODE_BYTES, Hot, LARGE, LARGE_ENTRIES, OTHER_ENTRY, SECOND_READ_ONLY, SMALL,
-    SMALL_ENTRIES, TLB, TLB_ENTRIES, TLB_MODE_BYTES,
+    FILLED, FILLED_MODE_BYTES, HOSTS, HOSTS_MODE_BYTES, Hot, LARGE, LARGE_ENTRIES, OTHER_ENTRY,
+    SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, TLB, TLB_ENTRIES, TLB_MODE_BYTES,
 };
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -87,6 +87,7 @@ global_asm!(
     "shr rax, 12",
     "and eax, {entries} - 1",
     "bts [rsp + 8 + {filled} + {filled_mode} * \\mode], rax",
+    "mov [rsp + rax * 4 + 8 + {hosts} + {hosts_mode} * \\mode], ecx",
     "shl eax, 5",
     "lea rax, [rsp + rax + 8 + {tlb} + {tlb_mode} * \\mode]",
     "mov [rax], r13",
@@ -140,6 +141,8 @@ global_asm!(
     entries = const TLB_ENTRIES,
     filled = const FILLED,
     filled_mode = const FILLED_MODE_BYTES,
+    hosts = const HOSTS,
+    hosts_mode = const HOSTS_MODE_BYTES,
     tlb = const TLB,
     tlb_mode = const TLB_MODE_BYTES,
     other_entry = const OTHER_ENTRY,

@@ -5,10 +5,10 @@
 
 use crate::mixer::Mixing;
 use ireko_translate::layout::{
-    self, BANK, FILLED, FILLED_MODE_BYTES, JUMP_CODES, JUMP_ENTRIES, JUMP_FILLED, JUMP_FILLED_BYTES,
-    JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE, LARGE_ENTRIES, LARGE_SHIFT, SECOND_GLOBAL,
-    SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, STACK, SecondEntry, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES,
-    jump_no_tag, tlb_no_tag,
+    self, BANK, FILLED, FILLED_MODE_BYTES, HOSTS, HOSTS_MODE_BYTES, JUMP_CODES, JUMP_ENTRIES, JUMP_FILLED,
+    JUMP_FILLED_BYTES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE, LARGE_ENTRIES, LARGE_SHIFT,
+    SECOND_GLOBAL, SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, STACK, SecondEntry, TLB, TLB_ENTRIES,
+    TLB_MODE_BYTES, TLB_MODES, jump_no_tag, tlb_no_tag,
 };
 use ireko_translate::{Hot, TlbEntry, lookup};
 use std::collections::HashSet;
@@ -229,6 +229,14 @@ impl Bank {
         unsafe { &mut *self.memory.add(offset).cast() }
     }
 
+    /// The low halves of the host addresses of 64 entries, where they are filled.
+    fn hosts(&mut self, mode: usize, word: usize) -> &mut [u32; 64] {
+        assert!(mode < TLB_MODES && word < FILLED_MODE_BYTES / 8);
+        let offset = STACK + HOSTS + mode * HOSTS_MODE_BYTES + word * size_of::<[u32; 64]>();
+        // SAFETY: as for `at`.
+        unsafe { &mut *self.memory.add(offset).cast() }
+    }
+
     /// The second level's entries that may hold an address: that of 2 MiB, and that of 4 KiB.
     fn second(&mut self, address: u64) -> [&mut SecondEntry; 2] {
         let large = (address >> LARGE_SHIFT) as usize % LARGE_ENTRIES;
@@ -268,6 +276,7 @@ impl Bank {
             unused: if global { GLOBAL } else { 0 },
         };
         *self.filled(mode, index / 64) |= 1 << (index % 64);
+        self.hosts(mode, index / 64)[index % 64] = host as u32;
     }
 
     /// Enters a page in the second level.
@@ -479,7 +488,12 @@ impl Bank {
     pub fn protect(&mut self, host: *mut u8) {
         for mode in 0..TLB_MODES {
             for word in 0..FILLED_MODE_BYTES / 8 {
-                let mut rest = *self.filled(mode, word);
+                let filled = *self.filled(mode, word);
+                let low = host as u32;
+                if filled == 0 || !self.hosts(mode, word).iter().fold(false, |any, &one| any | (one == low)) {
+                    continue;
+                }
+                let mut rest = filled;
                 while rest != 0 {
                     let index = word * 64 + rest.trailing_zeros() as usize;
                     let entry = self.at(mode, index);

@@ -269,6 +269,24 @@ fn a_breakpoint_on_a_repeated_instruction_is_held_off_for_all_of_it() {
     assert_eq!((caught.vector, caught.rip - CODE), (UD, 2));
 }
 
+/// However a page's translation came into the first level of the TLB: here out of the second, behind another of the same index.
+#[test]
+fn a_page_that_is_executed_is_watched() {
+    const PAGE: u64 = 0x80_0000;
+    const SAME_INDEX: u64 = PAGE + (2048 << 12);
+    // mov [rdi], al; mov [rsi], al; mov [rdi], al; call rdi; mov byte [rdi + 1], 2; call rdi
+    let code = [0x88, 0x07, 0x88, 0x06, 0x88, 0x07, 0xff, 0xd7, 0xc6, 0x47, 1, 2, 0xff, 0xd7];
+    let mut board = board();
+    board.map(PAGE, DATA_AT + 0x1000, PRESENT | WRITE | USER);
+    board.map(SAME_INDEX, DATA_AT + 0x2000, PRESENT | WRITE | USER);
+    // mov al, 1; ret
+    board.write(DATA_AT + 0x1000, &[0xb0, 1, 0xc3]);
+    let (caught, after) = run_on(&mut board, 3, &code, |_, regs| {
+        (regs.gpr[7], regs.gpr[6], regs.gpr[0]) = (PAGE, SAME_INDEX, 0xb0);
+    });
+    assert_eq!((caught.vector, caught.rip - CODE, after.gpr[0]), (UD, code.len() as u64, 2));
+}
+
 /// An interrupt that the program's own write to its APIC brings comes between STI and CLI.
 #[test]
 fn an_interrupt_that_the_processor_sends_itself_comes_behind_sti() {
