@@ -101,9 +101,11 @@ impl Cpu {
         if self.apic.decode(physical).is_some() {
             return Ok(Place::Mmio(physical));
         }
-        let Some(host) = self.physical.host(physical) else { return Ok(Place::Mmio(physical)) };
+        let host = if write { self.physical.host_to_write(physical) } else { self.physical.host(physical) };
+        let Some(host) = host else { return Ok(Place::Mmio(physical)) };
         let start = host.wrapping_sub((physical & 0xfff) as usize);
-        self.fill(mode, address, start, physical, page.write, page.global);
+        let may_write = page.write && self.physical.writable(physical);
+        self.fill(mode, address, start, physical, may_write, page.global);
         if let Some(key) = page.key {
             self.banks.current().mark_key(mode, address, key);
         }
@@ -144,7 +146,8 @@ impl Cpu {
         let physical = page.physical & !(size - 1);
         let watch = self.physical.memory().watch().byte(physical >> 12);
         if let (Some(host), Some(watch)) = (self.physical.host(physical), watch) {
-            let second = Second { large, host, watch, write: page.write, global: page.global };
+            let write = page.write && self.physical.writable(physical);
+            let second = Second { large, host, watch, write, global: page.global };
             self.banks.current().fill_second(mode, address, second);
         }
     }
@@ -341,6 +344,10 @@ impl Cpu {
         self.counters.mmio += 1;
         if let Some(offset) = self.apic.decode(address) {
             return self.apic.read_mmio(offset, data);
+        }
+        // Of what cannot be written, for an instruction that reads and writes.
+        if self.physical.read(address, data) {
+            return;
         }
         // A device may run any library code, AVX and all.
         self.fpu_sync();

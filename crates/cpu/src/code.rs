@@ -368,6 +368,12 @@ impl Cpu {
     pub(crate) fn block(&mut self, key: Key) -> Result<u32, Fault> {
         let linear = self.fetch_address()?;
         let physical = self.fetch(linear)?;
+        // What was translated in system-management mode is no code outside.
+        if self.physical.hides(physical) {
+            return Err(Fault::Unsupported(format!(
+                "code at physical address {physical:#x}, where there is no memory, cannot be executed"
+            )));
+        }
         let id = BlockId { physical, rip: self.processor.regs.rip, key };
         let slot = near(&id);
         if let Some((_, number)) = self.code.near[slot].filter(|n| n.0 == id) {

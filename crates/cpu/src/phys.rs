@@ -19,6 +19,8 @@ pub struct Physical {
     regions: Vec<Region>,
     /// What is not there at present: see [`Physical::close`].
     closed: Closed,
+    /// In system-management mode nothing is hidden.
+    managing: bool,
 }
 
 /// Memory that is there in system-management mode only, as SMM_MASK and SMM_ADDR have it (APM vol. 2, 10.2.5).
@@ -38,12 +40,17 @@ impl Closed {
 
 impl Physical {
     pub fn new(memory: Arc<Memory>) -> Self {
-        Self { regions: memory.regions().to_vec(), memory, closed: Closed::default() }
+        Self { regions: memory.regions().to_vec(), memory, closed: Closed::default(), managing: false }
     }
 
     /// Closes memory, by the valid bits, the address and the mask of SMM_MASK and SMM_ADDR; all else is open.
     pub fn close(&mut self, valid: u64, address: u64, mask: u64) {
         self.closed = Closed { valid, address, mask };
+    }
+
+    /// Whether what the chipset hides is there: in system-management mode.
+    pub fn manage(&mut self, on: bool) {
+        self.managing = on;
     }
 
     pub fn memory(&self) -> &Arc<Memory> {
@@ -53,7 +60,7 @@ impl Physical {
     /// Host address of a byte of memory; valid to the end of its page. `None` where there is no memory.
     #[inline]
     pub fn host(&self, address: u64) -> Option<*mut u8> {
-        if self.closed.valid != 0 && self.closed.has(address) {
+        if self.hides(address) {
             return None;
         }
         let offset = |region: &Region| address.wrapping_sub(region.guest);
@@ -61,6 +68,23 @@ impl Physical {
             Some(region) if !region.later => Some(region.host.wrapping_add(offset(region) as usize)),
             region => self.host_of_what_moves(region, address),
         }
+    }
+
+    /// Whether an address is of memory that is there in system-management mode only, and this is not that.
+    #[inline]
+    pub fn hides(&self, address: u64) -> bool {
+        self.closed.valid != 0 && self.closed.has(address)
+            || !self.managing && self.memory.attributes().hides(address)
+    }
+
+    /// As [`Physical::host`], of what can be written, too.
+    pub fn host_to_write(&self, address: u64) -> Option<*mut u8> {
+        self.host(address).filter(|_| self.writable(address))
+    }
+
+    /// Whether the chipset lets what is there be written.
+    pub fn writable(&self, address: u64) -> bool {
+        self.memory.attributes().writable(address)
     }
 
     /// The same of memory that was added later, and of a device's.
@@ -71,8 +95,11 @@ impl Physical {
         there.then(|| region.host.wrapping_add((address - region.guest) as usize))
     }
 
-    /// Whether all of a range is memory, in one run.
+    /// Whether all of a range is memory, in one run, and like any other.
     pub fn is_memory(&self, address: u64, size: u64) -> bool {
+        if !self.memory.attributes().plain(address, size) {
+            return false;
+        }
         let within = |r: &Region| address >= r.guest && address - r.guest <= r.size.saturating_sub(size);
         let Some(region) = self.regions.iter().find(|r| r.size >= size && within(r)) else {
             return self.memory.aperture().is_some_and(|aperture| aperture.holds(address, size));
@@ -104,10 +131,10 @@ impl Physical {
         true
     }
 
-    /// Writes within one page; `false` where there is no memory.
+    /// Writes within one page; `false` where there is no memory that can be written.
     pub fn write(&self, address: u64, data: &[u8]) -> bool {
         debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
-        let Some(host) = self.host(address) else { return false };
+        let Some(host) = self.host_to_write(address) else { return false };
         // SAFETY: as in `read`.
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
         true
@@ -129,7 +156,7 @@ impl Tables for Physical {
     }
 
     fn set_bits(&self, address: u64, size: usize, old: u64, bits: u64) -> bool {
-        let Some(host) = self.host(address) else { return false };
+        let Some(host) = self.host_to_write(address) else { return false };
         let order = Ordering::AcqRel;
         // SAFETY: as in `read`.
         unsafe {

@@ -278,6 +278,7 @@ impl Cpu {
         self.outcome = None;
         self.processor.held_traps = 0;
         self.processor.smm = None;
+        self.see_smram();
         self.forget_pending();
     }
 

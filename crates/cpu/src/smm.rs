@@ -50,6 +50,7 @@ impl Cpu {
 
     /// Memory for the mode alone is there in it only (APM vol. 2, 10.2.5).
     pub(crate) fn see_smram(&mut self) {
+        self.physical.manage(self.processor.smm.is_some());
         let (addr, mask) = (self.processor.regs.smm_addr, self.processor.regs.smm_mask);
         self.physical.close(
             if self.processor.smm.is_some() { 0 } else { mask & smram::VALID },

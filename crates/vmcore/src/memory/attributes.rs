@@ -53,7 +53,9 @@ impl Attributes {
     /// Whether a byte is there in system-management mode only.
     #[inline]
     pub fn hides(&self, address: u64) -> bool {
-        self.hidden().iter().any(|hidden| hidden.contains(&address))
+        let page = address / PAGE;
+        let has = |word: u64| word != 0 && page.wrapping_sub(word & 0xffff_ffff) < word >> 32;
+        self.hidden.iter().any(|hidden| has(hidden.load(Ordering::Acquire)))
     }
 
     /// Whether memory at an address can be written.
