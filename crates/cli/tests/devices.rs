@@ -8,8 +8,11 @@ use home::Home;
 use packages::{Architecture, packages};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// Modules in an order in which each finds what it needs.
 const VIRTIO: [&str; 5] =
@@ -172,4 +175,68 @@ fn ranges_are_zeroed_and_discarded_behind_every_controller() {
         assert_eq!((around, content.len()), ([0x5a; 4], SIZE), "{name}");
     }
     assert!(said.contains("ahci["), "{said}");
+}
+
+/// Until it is so.
+fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !so() {
+        assert!(since.elapsed() < Duration::from_secs(150), "{what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// A viewer that has said who it is.
+fn viewer(socket: &str) -> UnixStream {
+    let mut viewer = UnixStream::connect(socket).unwrap();
+    let mut read = |count: usize, answer: &[u8]| {
+        viewer.read_exact(&mut vec![0; count]).unwrap();
+        viewer.write_all(answer).unwrap();
+    };
+    read(12, b"RFB 003.008\n");
+    read(2, &[1]);
+    read(4, &[1]);
+    viewer
+}
+
+#[test]
+fn a_viewers_pointer_is_where_it_points() {
+    let (debian, home) = (Debian::new(), Home::new("pointer"));
+    fs::create_dir_all(&home.0).unwrap();
+    // Type, code and value of each event, behind a time of 16 bytes.
+    let script = "T=$(grep -A 4 tablet /proc/bus/input/devices | grep -o 'event[0-9]*')\n\
+        echo ready; od -An -v -w24 -t d2 /dev/input/$T\n";
+    let initrd = home.0.join("initrd");
+    fs::write(&initrd, debian.initramfs(&[&VIRTIO[..], &SCREEN].concat(), script)).unwrap();
+    let ok = |arguments: &[&str]| {
+        let output = home.run(arguments);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let (kernel, initrd) = (debian.kernel().to_str().unwrap(), initrd.to_str().unwrap());
+    let create = ["vm", "create", "pc", "--memory", "512M", "--engine", "soft", "--kernel", kernel];
+    ok(&[&create[..], &["--initrd", initrd, "--command-line", "console=tty0 console=ttyS0"]].concat());
+    ok(&["vm", "screen-set", "pc", "--adapter", "virtio"]);
+    ok(&["vm", "start", "pc"]);
+    until("no tablet is found", || ok(&["vm", "log", "pc"]).contains("ready"));
+    let shown = ok(&["vm", "screen", "pc"]);
+    let of = |name: &str| {
+        let line = shown.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_once(": ").unwrap().1.to_owned()
+    };
+    assert_eq!((of("Width").as_str(), of("Height").as_str()), ("1280", "800"));
+    let mut viewer = viewer(&of("Socket"));
+    // A button at the last column of the middle line.
+    let (column, line) = (1279u16.to_be_bytes(), 400u16.to_be_bytes());
+    viewer.write_all(&[5, 1, column[0], column[1], line[0], line[1]]).unwrap();
+    let told = |event: [i32; 3]| {
+        let said = ok(&["vm", "log", "pc"]);
+        let numbers =
+            |line: &str| line.split_whitespace().map(|n| n.parse().ok()).collect::<Option<Vec<i32>>>();
+        let events = said.lines().filter_map(numbers).filter(|numbers| numbers.len() == 12);
+        events.into_iter().any(|numbers| numbers[8..11] == event)
+    };
+    for event in [[3, 0, 0x7fff], [3, 1, 400 * 0x7fff / 799], [1, 272, 1]] {
+        until(&format!("no event {event:?}"), || told(event));
+    }
 }

@@ -17,7 +17,7 @@ use super::vnc;
 use crate::guid::Guid;
 use crate::host::now;
 use crate::state::State;
-use crate::store::config::{AutomaticStop, ScreenPort, StartWith};
+use crate::store::config::{AutomaticStop, DisplayAdapter, ScreenPort, StartWith};
 use crate::store::run::Kept;
 use crate::store::{self, Config, Meter, Run, Store, WorkerLock};
 use ireko_jail::Layers;
@@ -120,7 +120,7 @@ fn prepare(
     let meter = config.metering.then(|| Meter::read(&directory).unwrap_or_default());
     let listener =
         listen(&directory, SOCKET).map_err(|error| format!("the control socket cannot be made: {error}"))?;
-    let viewers = (config.boot.start_with == StartWith::Firmware)
+    let viewers = has_screen(&config)
         .then(|| listen(&directory, VNC))
         .transpose()
         .map_err(|error| format!("the screen's socket cannot be made: {error}"))?;
@@ -183,6 +183,15 @@ fn prepare(
         _lock: lock,
         _disks: disks,
     })
+}
+
+/// Whether viewers may come; to a kernel that only a BIOS can start, if an adapter is chosen.
+fn has_screen(config: &Config) -> bool {
+    match config.display {
+        DisplayAdapter::Auto => config.boot.start_with == StartWith::Firmware,
+        DisplayAdapter::None => false,
+        DisplayAdapter::Vga | DisplayAdapter::Virtio => true,
+    }
 }
 
 /// Nobody but this host reaches it.
