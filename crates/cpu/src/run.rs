@@ -515,9 +515,11 @@ impl Cpu {
             let missed = insn.is_some_and(|i| missed(&i, start, self.processor.regs.rip));
             self.processor.msrs.counters.retire(Retired { branch, missed, ..retired });
         }
-        // An iteration of a repeated instruction is not its end.
-        let goes_on = self.processor.regs.rip == start && insn.is_some_and(|i| i.is_string_instruction());
-        if self.processor.regs.rflags & rflags::RF != 0 && !is_iret(insn) && !goes_on {
+        // An iteration of a repeated instruction is not its end: who interrupts it there is to come back to it with RF set
+        // (APM vol. 2, 3.1.6).
+        if self.processor.regs.rip == start && insn.is_some_and(|i| i.is_string_instruction()) {
+            self.processor.regs.rflags |= rflags::RF;
+        } else if !is_iret(insn) {
             self.processor.regs.rflags &= !rflags::RF;
         }
         // INT1 has raised the exception itself, once for all that waited.

@@ -63,13 +63,36 @@ impl Model {
             None => ("with that", not_to_be_had(host, spec.changes.more.iter().copied())),
         };
         if lacks.is_empty() {
-            return Ok(Self::amd_on(host, spec));
+            let model = Self::amd_on(host, spec);
+            return match spec.changes.more.iter().find(|&&feature| !model.has(feature)) {
+                Some(&feature) => Err(model.why_not(feature, spec)),
+                None => Ok(model),
+            };
         }
         let without: String = lacks.iter().map(|lack| format!(",-{}", lack.to_lowercase())).collect();
         Err(format!(
             "the processor {name} cannot be had here: it has {}, which this machine cannot give; `ireko cpus` lists those that can be had, and `{without}` behind the name leaves that out",
             lacks.join(", ")
         ))
+    }
+
+    /// Why a feature that was asked for is not there, though the host has it.
+    fn why_not(&self, feature: Feature, spec: &ModelSpec) -> String {
+        let name = feature.name.to_lowercase();
+        if spec.changes.less.contains(&feature) {
+            return format!("`+{name}` and `-{name}` of a processor cannot go together; leave one out");
+        }
+        match REQUIRES.iter().find(|(one, ground)| *one == feature && !self.has(*ground)) {
+            Some((_, ground)) => {
+                let ground = ground.name.to_lowercase();
+                format!(
+                    "`+{name}` of a processor wants {ground}, which it has not; add `+{ground}`, or leave `+{name}` out"
+                )
+            }
+            None => {
+                format!("`+{name}` of a processor wants several processors; ask for more, or leave it out")
+            }
+        }
     }
 
     /// What can be had of the model that was asked for.

@@ -274,6 +274,19 @@ fn avx_512_is_zen_4s_and_the_fourth_baselines() {
 }
 
 #[test]
+fn a_feature_that_was_asked_for_and_cannot_stand_alone_is_refused() {
+    let refused = |more: &[f::Feature], less: &[f::Feature], named| {
+        let changes = Changes { more: more.to_vec(), less: less.to_vec() };
+        let spec = ModelSpec { named, nested: false, vcpus: 1, tsc_khz: 1_000_000, changes };
+        Model::here(&spec).expect_err("it is refused")
+    };
+    let kvm64 = ireko_x86::models::named("kvm64");
+    assert!(refused(&[f::AVX], &[], kvm64).contains("`+avx` of a processor wants xsave"));
+    assert!(refused(&[f::POPCNT], &[f::POPCNT], None).contains("`+popcnt` and `-popcnt`"));
+    assert!(refused(&[f::HTT], &[], None).contains("several processors"));
+}
+
+#[test]
 fn a_model_that_the_host_cannot_give_is_refused_with_what_it_lacks() {
     let sentence = Model::on(&POOR, &named("EPYC")).unwrap_err();
     assert!(

@@ -11,6 +11,8 @@ pub fn cache_line(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let address = cpu.operand_address(insn, 1, false)?;
     let mode = cpu.mmu_mode(Privilege::Current);
     cpu.place(address, false, mode)?;
+    // To breakpoints it is a read (seen on family 1Ah).
+    cpu.watch(address, 1, crate::system::debug::Touch::Read);
     Ok(Next::Advance)
 }
 

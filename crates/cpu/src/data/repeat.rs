@@ -148,7 +148,9 @@ impl Form {
             return Ok(Next::Advance);
         }
         let before = cpu.processor.regs.rflags;
-        let single = before & TF != 0;
+        // A breakpoint on data traps behind the iteration that meets it.
+        let watched = crate::system::debug::data_armed(cpu);
+        let mut single = before & TF != 0;
         let mut budget = if single { 1 } else { BUDGET };
         loop {
             let count = self.offset(cpu, gpr::RCX);
@@ -162,7 +164,8 @@ impl Form {
                 }
                 return Ok(Next::Jump);
             }
-            let limit = count.min((budget + self.size as u64 - 1) >> self.shift());
+            let most = if watched { 1 } else { (budget + self.size as u64 - 1) >> self.shift() };
+            let limit = count.min(most);
             let done = match step(cpu, self, limit) {
                 Ok(done) => done,
                 Err(fault) => {
@@ -176,6 +179,9 @@ impl Form {
             }
             let cost = if done.elements == 1 { ALONE } else { done.elements * self.size as u64 };
             budget = budget.saturating_sub(cost);
+            if watched && cpu.processor.touched != 0 {
+                (single, budget) = (true, 0);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use crate::svm::{exception_intercept, shutdown_intercept};
 use crate::{Cpu, Fault};
 use ireko_nested::{Event, EventKind};
 use ireko_x86::Exception;
-use ireko_x86::bits::{debugctl, dr6, dr7};
+use ireko_x86::bits::{debugctl, dr6, dr7, rflags};
 use ireko_x86::exception::vector;
 pub use real::jump as jump_real;
 use rules::Outcome;
@@ -58,12 +58,15 @@ pub fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), Fault> {
 
 /// INT3, INTO and INT1: an exception that a program asks for. Its handler returns to `return_rip`.
 pub fn ask(cpu: &mut Cpu, vector: u8, return_rip: u64) -> Result<(), Fault> {
+    // The instruction is done, and RF with it.
+    cpu.processor.regs.rflags &= !rflags::RF;
     offer(cpu, &Exception::new(vector))?;
     deliver(cpu, Event { kind: EventKind::Exception, vector, error: None }, return_rip)
 }
 
 /// INT1, which has an intercept of its own and is not subject to that of #DB (APM vol. 2, 15.12.2).
 pub fn ask_int1(cpu: &mut Cpu, return_rip: u64) -> Result<(), Fault> {
+    cpu.processor.regs.rflags &= !rflags::RF;
     leave_marks(cpu, &Exception::new(vector::DB));
     deliver(cpu, Event { kind: EventKind::Exception, vector: vector::DB, error: None }, return_rip)
 }

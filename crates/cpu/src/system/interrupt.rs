@@ -11,6 +11,7 @@ use ireko_x86::exception::vector;
 pub fn int(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let vector = insn.immediate8();
     software_interrupt_intercept(cpu, vector)?;
+    cpu.processor.regs.rflags &= !rflags::RF;
     let event = Event { kind: EventKind::SoftwareInterrupt, vector, error: None };
     event::deliver(cpu, event, cpu.following(insn))?;
     Ok(Next::Jump)

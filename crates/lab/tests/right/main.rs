@@ -258,6 +258,7 @@ fn an_undefined_opcode_at_the_end_of_a_page_takes_what_its_form_takes() {
 fn a_breakpoint_on_a_repeated_instruction_is_held_off_for_all_of_it() {
     const FAR: u64 = 0x80_0000;
     let mut board = board();
+    board.catch_debug();
     for page in 0..64 {
         board.map(FAR + page * 4096, DATA_AT, PRESENT | WRITE | USER);
     }
@@ -267,6 +268,40 @@ fn a_breakpoint_on_a_repeated_instruction_is_held_off_for_all_of_it() {
         regs.rflags |= 1 << 16;
     });
     assert_eq!((caught.vector, caught.rip - CODE), (UD, 2));
+}
+
+/// Vector, offset of RIP, RCX and RFLAGS.RF of what a program meets that has a breakpoint on writes to the byte at `address`.
+fn watched(code: &[u8], address: u64, flags: u64) -> (u64, u64, u64, bool) {
+    let mut board = board();
+    board.catch_debug();
+    let (caught, after) = run_on(&mut board, 3, code, |_, regs| {
+        (regs.gpr[1], regs.gpr[6], regs.gpr[7]) = (5, DATA, DATA + 0x100);
+        (regs.dr[0], regs.dr7) = (address, 0x401 | flags);
+    });
+    (caught.vector, caught.rip - CODE, after.gpr[1], caught.rflags & 1 << 16 != 0)
+}
+
+/// APM vol. 2, 13.1.1.2: a breakpoint on data traps behind the iteration that meets it, and is to come back with RF.
+#[test]
+fn a_watched_byte_in_a_repeated_move_traps_at_its_iteration() {
+    const WRITES: u64 = 1 << 16;
+    for code in [&[0xf3, 0xa4][..], &[0xf3, 0xaa]] {
+        assert_eq!(watched(code, DATA + 0x102, WRITES), (1, 0, 2, true), "{code:x?}");
+        assert_eq!(watched(code, DATA + 0x104, WRITES), (1, 2, 0, false), "{code:x?}, the last");
+    }
+}
+
+/// A breakpoint on reads and writes, as family 1Ah has it.
+#[test]
+fn a_flush_of_a_watched_line_is_a_read_of_its_byte() {
+    assert_eq!(watched(&[0x0f, 0xae, 0x3f], DATA + 0x100, 3 << 16), (1, 3, 5, false));
+}
+
+/// RF has held off the breakpoint on INT3 itself, and ends with it.
+#[test]
+fn int3_pushes_no_resume_flag() {
+    let (caught, _) = run(0, &[0xcc], |_, regs| regs.rflags |= 1 << 16);
+    assert_eq!((caught.vector, caught.rip - CODE, caught.rflags & 1 << 16), (3, 1, 0));
 }
 
 /// However a page's translation came into the first level of the TLB: here out of the second, behind another of the same index.
