@@ -1,7 +1,7 @@
 //! The command line.
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgGroup, Args, Parser, Subcommand};
 use ireko_machine::EngineChoice;
 use std::path::PathBuf;
 
@@ -114,9 +114,10 @@ pub enum Display {
 }
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("start").args(["kernel", "image", "xen", "firmware"]).multiple(true).required(true))]
 pub struct RunArgs {
     /// A Linux kernel (bzImage or ELF), or a multiboot 1 or 2 or a PVH kernel; may be in gzip.
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["image", "xen", "firmware"])]
+    #[arg(long, value_name = "FILE")]
     pub kernel: Option<PathBuf>,
     /// Boot the guest image of Debian's packages, with a shell.
     #[arg(long, group = "system", conflicts_with_all = ["kernel", "initrd"])]
@@ -240,6 +241,39 @@ impl RunArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn refused(words: &[&str]) -> String {
+        match Arguments::try_parse_from(words) {
+            Ok(_) => panic!("{words:?} is taken"),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    #[test]
+    fn a_run_of_nothing_says_all_that_can_be_run() {
+        let said = refused(&["ireko", "run"]);
+        for one in ["--kernel", "--image", "--xen", "--firmware"] {
+            assert!(said.contains(one), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_value_comes_with_its_verbs_usage() {
+        for (verb, words) in [
+            ("screen-set", &["vm", "--port", "70000"][..]),
+            ("com-set", &["vm", "--number", "3"]),
+            ("disk-remove", &["vm", "--location", "99"]),
+        ] {
+            let said = refused(&[&["ireko", "vm", verb], words].concat());
+            assert!(said.contains(&format!("Usage: ireko vm {verb} ")), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_dvd_drive_is_offered_no_controller_that_it_cannot_have() {
+        let said = refused(&["ireko", "vm", "dvd-add", "vm", "--controller", "NVMe"]);
+        assert!(said.contains("[possible values: IDE, SCSI, SATA]"), "{said}");
+    }
     use clap::CommandFactory;
 
     #[test]

@@ -1,4 +1,4 @@
-//! Files that one machine writes are refused to another, whichever way each was started; and what a start does not need.
+//! What keeps a machine from starting, and what does not: files that another one writes, whichever way each was started.
 
 mod home;
 mod kernel;
@@ -134,4 +134,20 @@ fn a_machine_that_firmware_starts_needs_no_guest_image() {
     let kept = fs::read_dir(&cache).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let other: Vec<String> = kept.filter(|name| !name.starts_with("firmware-")).collect();
     assert!(other.is_empty(), "{other:?}");
+}
+
+#[test]
+fn a_console_of_a_machine_that_is_off_is_refused_in_a_sentence() {
+    let place = Place::new("off");
+    place.create();
+    let said = String::from_utf8_lossy(&place.home.run(&["vm", "console", "web"]).stderr).into_owned();
+    assert_eq!(said, "ireko: 'web' is not running; start it first\n");
+}
+
+#[test]
+fn too_little_memory_is_told_before_any_file_is_too_large_for_it() {
+    let place = Place::new("memory");
+    let mut command = place.home.command(&["run", "--engine", "soft", "--memory", "5", "--kernel"]);
+    let said = String::from_utf8_lossy(&command.arg(&place.kernel).output().unwrap().stderr).into_owned();
+    assert!(said.contains("5 bytes of memory are too few"), "{said}");
 }

@@ -73,3 +73,16 @@ fn a_triple_fault_does_what_the_crash_action_says() {
     home.wait_for("Off");
     assert!(home.property("EndReason").contains("triple fault"));
 }
+
+#[test]
+fn a_kernel_that_is_started_directly_resets_by_bios_keyboard_and_pci() {
+    let home = Home::new("direct");
+    for way in ["b", "k", "p"] {
+        let append = format!("reboot={way}");
+        let reset = "echo b > /proc/sysrq-trigger";
+        let arguments = ["run", "--image", "--engine", "soft", "--append", &append, "--exec", reset];
+        let output = home.run(&arguments);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("asked for a reset before the command had ended"), "{way}: {said}");
+    }
+}

@@ -194,7 +194,7 @@ impl Cpu {
                 svm::exit(self, exit, in_flight);
                 self.trap_of_vmrun()
             }
-            Fault::Shutdown => return Err(Halt::Shutdown(format!("triple fault\n{}", self.describe()))),
+            Fault::Shutdown => return Err(Halt::Shutdown(self.describe())),
             Fault::Unsupported(what) => return Err(Halt::Failed(format!("{what}\n{}", self.describe()))),
         };
         again.or_else(|next| self.settle(next))

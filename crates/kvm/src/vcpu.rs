@@ -146,7 +146,7 @@ impl KvmVcpu {
 }
 
 /// On AMD the registers are gone by then: the VMCB is undefined after a shutdown, so KVM resets the vCPU.
-const SHUTDOWN: &str = "shutdown (triple fault; on AMD, KVM has reset the registers by now)";
+const SHUTDOWN: &str = "registers (on AMD, KVM has reset them by now):";
 
 fn one(bus: &dyn Bus, space: Space, address: u64, write: bool, item: &mut [u8]) {
     if write {

@@ -49,10 +49,20 @@ impl std::fmt::Display for Outcome {
             Self::PowerOff => write!(f, "the guest turned itself off"),
             Self::Reset => write!(f, "the guest asked for a reset"),
             Self::DebugExit(value) => write!(f, "the guest ended with debug exit value {value}"),
-            Self::Shutdown(text) => write!(f, "the guest shut down by a triple fault: {text}"),
+            Self::Shutdown(text) => write!(f, "the guest shut down by a triple fault\n{text}"),
             Self::Idle(text) => write!(f, "the guest halted with interrupts off for good: {text}"),
             Self::Failed(text) => write!(f, "the engine cannot go on: {text}"),
             Self::Stopped => write!(f, "stopped from outside"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_triple_fault_is_said_once_on_a_line_of_its_own() {
+        assert_eq!(Outcome::Shutdown("rip".into()).to_string(), "the guest shut down by a triple fault\nrip");
     }
 }

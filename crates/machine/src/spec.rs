@@ -2,6 +2,7 @@
 
 use crate::MachineError;
 use crate::image::{Protocol, gzip, real_mode};
+use crate::layout::Layout;
 use ireko_vmcore::{Changes, CpuModel, OnThread, Port, Throttle};
 use std::fs::File;
 use std::io::Read;
@@ -445,6 +446,8 @@ impl Spec {
 
     /// With its files open, and what can be read only once read: it does for every start after a reset, too.
     pub fn settled(self) -> Result<Self, MachineError> {
+        // A file that is larger than no memory would be blamed for that.
+        Layout::new(self.memory)?;
         let settle = |source: Option<Source>, what| source.map(|s| s.settle(what, self.memory)).transpose();
         let (kernel, initrd) = (settle(self.kernel, "kernel")?, settle(self.initrd, "initrd")?);
         let module = |module: ModuleSpec| {

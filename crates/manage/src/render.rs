@@ -52,7 +52,7 @@ pub fn default_view(records: &[Record]) -> String {
 }
 
 fn view_of_one_kind(records: &[Record]) -> String {
-    let columns = records.first().map_or(&[][..], |record| view::columns(record.kind));
+    let columns = records.first().map_or(&[][..], |record| view::columns(record));
     if columns.is_empty() {
         return records.iter().map(list).collect::<Vec<_>>().join("\n");
     }

@@ -27,9 +27,9 @@ const fn mebibytes(title: &'static str, property: &'static str) -> Column {
     Column { title, property, scale: Scale::Mebibytes }
 }
 
-/// The columns of a kind's default table (reference: 2.1 to 2.7). Empty: the default view is a list.
-pub fn columns(kind: Kind) -> &'static [Column] {
-    match kind {
+/// The columns of the default table of such records (reference: 2.1 to 2.7). Empty: the default view is a list.
+pub fn columns(record: &Record) -> &'static [Column] {
+    match record.kind {
         Kind::VirtualMachine => VM,
         Kind::VMProcessor => PROCESSOR,
         Kind::VMMemory => MEMORY,
@@ -38,6 +38,7 @@ pub fn columns(kind: Kind) -> &'static [Column] {
         Kind::HardDiskDrive => DISK,
         Kind::DvdDrive => DVD,
         Kind::VMBootSource => BOOT_SOURCE,
+        Kind::VMFirmware if record.property("StartupOrder").is_some() => BIOS,
         Kind::VMFirmware => FIRMWARE,
         Kind::VMNetworkAdapter => ADAPTER,
         Kind::VMSwitch => SWITCH,
@@ -105,6 +106,15 @@ const FIRMWARE: &[Column] = &[
     column("VMName"),
     column("StartWith"),
     column("SecureBoot"),
+    column("BootOrder"),
+    column("Kernel"),
+    column("Initrd"),
+    column("CommandLine"),
+];
+const BIOS: &[Column] = &[
+    column("VMName"),
+    column("StartWith"),
+    column("StartupOrder"),
     column("BootOrder"),
     column("Kernel"),
     column("Initrd"),

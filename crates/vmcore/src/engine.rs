@@ -102,7 +102,7 @@ pub trait Vcpu: Send {
 pub enum Halt {
     /// [`Stop`] asked for it.
     Stopped,
-    /// Shutdown: triple fault. With a description and the registers.
+    /// Shutdown: triple fault. With the registers.
     Shutdown(String),
     /// HLT with interrupts off, and nothing that could wake it (only when the partition has one vCPU).
     Idle,

@@ -115,7 +115,46 @@ fn ensure(package: &Package, progress: &Progress) -> Result<Vec<PathBuf>> {
         Some(directory) => directory,
         None => fetch(package, &cache, progress)?,
     };
-    Ok(package.files.iter().map(|path| directory.join(name(path))).collect())
+    let files: Vec<PathBuf> = package.files.iter().map(|path| directory.join(name(path))).collect();
+    files.iter().try_for_each(|file| whole(file, &directory))?;
+    Ok(files)
+}
+
+/// What was cut or lost since it was kept would be blamed on something else later.
+fn whole(file: &Path, directory: &Path) -> Result<()> {
+    let data = fs::read(file).unwrap_or_default();
+    anyhow::ensure!(
+        is_whole(&data),
+        "the firmware that is kept in {} is damaged ({} bytes can be read); remove the directory {}, and the next start gets it anew",
+        file.display(),
+        data.len(),
+        directory.display()
+    );
+    Ok(())
+}
+
+/// Whether it ends where it says: a file of UEFI's is volumes one behind the other (PI specification, vol. 3, 3.2.1), an option ROM begins
+/// with its size in units of 512 bytes, and a BIOS ends with the far jump at the reset vector and what is behind it.
+fn is_whole(data: &[u8]) -> bool {
+    const VOLUME: &[u8] = b"_FVH";
+    const JUMP: u8 = 0xea;
+    let mut rest = data;
+    while rest.get(40..44) == Some(VOLUME) {
+        let size = u64::from_le_bytes(rest[32..40].try_into().unwrap_or_default());
+        let Some(behind) =
+            usize::try_from(size).ok().filter(|size| *size > 0).and_then(|size| rest.get(size..))
+        else {
+            return false;
+        };
+        if behind.is_empty() {
+            return true;
+        }
+        rest = behind;
+    }
+    match data {
+        [0x55, 0xaa, units, ..] => data.len() == usize::from(*units) * 512,
+        _ => data.len() >= 16 && data[data.len() - 16] == JUMP,
+    }
 }
 
 fn start(package: &Package) -> String {
@@ -140,4 +179,46 @@ fn fetch(package: &Package, cache: &Path, progress: &Progress) -> Result<PathBuf
     })?;
     anyhow::ensure!(missing.is_empty(), "the package {} has no {}", package.name, missing.join(" and no "));
     draft.keep("files", &format!("firmware-{}+{RECIPE}", apt::stem(&files[0])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn volume(size: u64) -> Vec<u8> {
+        let mut data = vec![0; size as usize];
+        data[32..40].copy_from_slice(&size.to_le_bytes());
+        data[40..44].copy_from_slice(b"_FVH");
+        data
+    }
+
+    fn cut(data: &[u8]) -> &[u8] {
+        &data[..data.len() - 16]
+    }
+
+    #[test]
+    fn volumes_are_whole_to_the_end_of_the_last() {
+        let data = [volume(4096), volume(8192)].concat();
+        assert!(is_whole(&data) && !is_whole(cut(&data)) && !is_whole(&data[..4196]));
+    }
+
+    #[test]
+    fn an_option_rom_has_the_size_that_it_says() {
+        let mut data = vec![0; 1024];
+        data[..3].copy_from_slice(&[0x55, 0xaa, 2]);
+        assert!(is_whole(&data) && !is_whole(cut(&data)));
+    }
+
+    #[test]
+    fn a_bios_has_its_reset_vector() {
+        let mut data = vec![0; 4096];
+        data[4080] = 0xea;
+        assert!(is_whole(&data) && !is_whole(cut(&data)) && !is_whole(&[]));
+    }
+
+    #[test]
+    fn what_is_damaged_is_named_with_what_to_remove() {
+        let said = whole(Path::new("/x/bios"), Path::new("/x")).unwrap_err().to_string();
+        assert!(said.contains("/x/bios is damaged") && said.contains("remove the directory /x,"), "{said}");
+    }
 }

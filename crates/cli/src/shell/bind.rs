@@ -58,6 +58,11 @@ pub static REMOTE: [Parameter; 4] = [
 ];
 
 impl Signature {
+    /// Under a name that the operation has.
+    pub fn called(operation: &'static Operation, name: &str) -> Self {
+        Self { cmdlet: operation.called(name), ..Self::of(operation) }
+    }
+
     pub fn of(operation: &'static Operation) -> Self {
         let risk = |parameter: &&'static Parameter| matches!(parameter.name, "WhatIf" | "Confirm");
         let (risk, mut own): (Vec<_>, Vec<_>) = operation.all_parameters().partition(risk);

@@ -44,7 +44,7 @@ impl Session<'_> {
             return self.builtin(builtin, given, input, &command.place);
         }
         if let Some(operation) = find(&name) {
-            return self.operation(operation, given, input, &command.place);
+            return self.operation(operation, &name, given, input, &command.place);
         }
         if name.contains('/') || name.to_lowercase().ends_with(".ps1") {
             return self.file(&name, given, input);
@@ -156,14 +156,15 @@ impl Session<'_> {
     fn operation(
         &mut self,
         operation: &'static Operation,
+        name: &str,
         given: Vec<Given>,
         input: Option<Vec<Item>>,
         place: &Place,
     ) -> Items {
-        let signature = Signature::of(operation);
+        let signature = Signature::called(operation, name);
         let mut bound = signature.bind(given)?;
         if bound.help {
-            return builtin::about::help(self, operation.cmdlet);
+            return builtin::about::help(self, signature.cmdlet);
         }
         self.behave(&mut bound);
         let variables = variables(&bound);
@@ -189,12 +190,14 @@ impl Session<'_> {
         let mut asking = Asking::default();
         let Some(input) = input else {
             self.prompt(operation, signature, &mut arguments)?;
-            return self.once(operation, &arguments, &mut asking, place);
+            return self.once(operation, signature, &arguments, &mut asking, place);
         };
         let mut found = Vec::new();
         for item in input {
             match from_pipeline(operation, signature, bound, &arguments, &item) {
-                Ok(arguments) => found.extend(self.once(operation, &arguments, &mut asking, place)?),
+                Ok(arguments) => {
+                    found.extend(self.once(operation, signature, &arguments, &mut asking, place)?)
+                }
                 Err(fault) => self.report(Fault { place: Some(Box::new(place.clone())), ..fault })?,
             }
         }
@@ -204,6 +207,7 @@ impl Session<'_> {
     fn once(
         &mut self,
         operation: &'static Operation,
+        signature: &Signature,
         arguments: &Arguments,
         asking: &mut Asking,
         place: &Place,
@@ -216,14 +220,14 @@ impl Session<'_> {
         let unasked = asking.unasked.take().map(|question| Fault {
             category: "InvalidOperation".into(),
             exception: "PSInvalidOperationException",
-            ..Signature::of(operation).refuse(
+            ..signature.refuse(
                 "InvalidOperation",
                 format!(
                     "{question} There is nobody to ask; use -Confirm:$false or, where there is one, -Force."
                 ),
             )
         });
-        for fault in errors.iter().map(|failure| Fault::of(failure, operation.cmdlet)).chain(unasked) {
+        for fault in errors.iter().map(|failure| Fault::of(failure, signature.cmdlet)).chain(unasked) {
             self.report(Fault { place: Some(Box::new(place.clone())), ..fault })?;
         }
         Ok(records.into_iter().map(Item::from).collect())
@@ -256,7 +260,7 @@ impl Session<'_> {
                 return Err(missing(signature, operation, arguments).into());
             }
             if !said {
-                let cmdlet = operation.cmdlet;
+                let cmdlet = signature.cmdlet;
                 self.print(&format!("\ncmdlet {cmdlet} at command pipeline position 1\nSupply values for the following parameters:\n"))?;
                 said = true;
             }

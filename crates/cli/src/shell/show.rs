@@ -88,7 +88,7 @@ impl Column {
 
 /// The columns that a record shows by itself, if it is shown as a table.
 pub fn columns(record: &Record) -> Option<Vec<Column>> {
-    let own = view::columns(record.kind);
+    let own = view::columns(record);
     if !own.is_empty() {
         let column = |column: &'static view::Column| Column {
             title: column.title.into(),

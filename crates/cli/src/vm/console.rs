@@ -11,7 +11,7 @@ use ireko_manage::store::Config;
 use ireko_manage::worker::Client;
 use ireko_manage::worker::client::is_silence;
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -26,8 +26,8 @@ enum Left {
 /// Shows what was kept and what comes, and sends what is typed, until the VM ends or Ctrl-A X.
 pub fn attach(host: &Host, name: &str) -> Result<ExitCode> {
     let config = find(host, name)?;
-    let client = Client::connect(&host.store.directory(config.id))
-        .with_context(|| format!("'{}' is not running; start it first", config.name))?;
+    let client =
+        Client::connect(&host.store.directory(config.id)).map_err(|error| not_there(&config.name, error))?;
     let (output, input) = client.console().map_err(|error| match is_silence(&error) {
         true => anyhow!(ireko_manage::host::silent(&config)),
         false => anyhow!(error).context("the worker does not give its console"),
@@ -47,6 +47,16 @@ pub fn attach(host: &Host, name: &str) -> Result<ExitCode> {
         Left::Detached => say!("\nireko: detached"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where nobody listens, the system's words for that say nothing more.
+fn not_there(name: &str, error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::NotFound | ErrorKind::ConnectionRefused => {
+            anyhow!("'{name}' is not running; start it first")
+        }
+        _ => anyhow!(error).context(format!("the console of '{name}' cannot be reached")),
+    }
 }
 
 pub fn find(host: &Host, name: &str) -> Result<Config> {

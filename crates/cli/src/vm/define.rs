@@ -145,11 +145,14 @@ impl FromArgMatches for VmCommand {
     }
 }
 
-fn call(operation: &'static Operation, verb: &Verb, given: &ArgMatches) -> Result<Call, Error> {
+fn call(operation: &'static Operation, verb: &'static Verb, given: &ArgMatches) -> Result<Call, Error> {
     let mut arguments = Arguments::default();
     let json = given.get_flag(JSON);
-    let wrong =
-        |failure: ireko_manage::Failure| Error::raw(ErrorKind::ValueValidation, format!("{failure}\n"));
+    let wrong = |failure: ireko_manage::Failure| {
+        // With the usage of this verb, not of the whole program.
+        let mut command = subcommand(operation, verb).bin_name(format!("ireko vm {}", verb.name));
+        Error::raw(ErrorKind::ValueValidation, format!("{failure}\n")).format(&mut command)
+    };
     for parameter in on_command_line(operation) {
         if let Some(value) = value(parameter, given) {
             arguments.bind(parameter, value).map_err(wrong)?;

@@ -94,10 +94,11 @@ fn write_piece(ram: &GuestRam, payload: &Payload, piece: &Piece) -> Result<(), M
     let multiboot = matches!(payload.image, Image::Multiboot(_) | Image::Multiboot2(_));
     let free = multiboot && low.start <= start && end <= low.end;
     if start < layout::HIGH_MEMORY && end > layout::GDT && !free {
-        let why = format!(
-            "it wants to be loaded at {start:#x} to {end:#x}; below 1 MiB only multiboot kernels may be, from {:#x} to {:#x}",
-            low.start, low.end
-        );
+        let place = match multiboot {
+            true => format!("below 1 MiB there is room for it from {:#x} to {:#x} only", low.start, low.end),
+            false => "below 1 MiB there is room for multiboot kernels only".into(),
+        };
+        let why = format!("it wants to be loaded at {start:#x} to {end:#x}; {place}");
         return Err(MachineError::BadKernel { name: payload.name.clone(), why });
     }
     put(ram, piece.address, piece.data)
@@ -180,6 +181,18 @@ mod tests {
         load(&memory, &layout, 1, &payload).unwrap();
         assert_eq!(u32_at(&memory, 16 * MIB - 0x3000), 0x0101_0101);
         assert_eq!(u32_at(&memory, 16 * MIB - 0x1000), 0x0002_0202);
+    }
+
+    #[test]
+    fn a_multiboot_kernel_hears_where_below_1_mib_it_may_be() {
+        let bytes = multiboot::sample(0x600);
+        let image = Image::parse("k", &bytes, None).unwrap();
+        let layout = Layout::new(16 * MIB).unwrap();
+        let memory = Memory::new(&layout.ranges()).unwrap();
+        let (name, modules) = ("k".into(), Vec::new());
+        let payload = Payload { name, image: &image, bytes: &bytes, initrd: None, modules, command_line: "" };
+        let said = load(&memory, &layout, 1, &payload).err().unwrap().to_string();
+        assert!(said.contains("there is room for it from") && !said.contains("multiboot"), "{said}");
     }
 
     #[test]

@@ -31,6 +31,14 @@ pub struct Operation {
     pub run: fn(&mut Call<'_>) -> Result<(), Failure>,
 }
 
+impl Operation {
+    /// The cmdlet's name as it was called: a name of a verb and a noun is a cmdlet of its own to who knows it.
+    pub fn called(&self, name: &str) -> &'static str {
+        let own = |other: &&&'static str| other.contains('-') && other.eq_ignore_ascii_case(name);
+        self.aliases.iter().find(own).copied().unwrap_or(self.cmdlet)
+    }
+}
+
 /// One verb of the command line.
 pub struct Verb {
     pub name: &'static str,

@@ -9,6 +9,7 @@ use crate::store::Config;
 use crate::store::config::{ControllerType, Place};
 use crate::value::{Record, Value};
 
+/// Of a disk.
 pub const PLACE: &[Parameter] = &[
     one_of(
         "ControllerType",
@@ -18,15 +19,33 @@ pub const PLACE: &[Parameter] = &[
     .at(1)
     .pipe(Pipeline::ByPropertyName)
     .flag("controller"),
-    int("ControllerNumber", 0, 63, "Which controller of that type.")
-        .at(2)
-        .pipe(Pipeline::ByPropertyName)
-        .flag("controller-number"),
-    int("ControllerLocation", 0, 63, "The place on the controller.")
-        .at(3)
-        .pipe(Pipeline::ByPropertyName)
-        .flag("location"),
+    NUMBER,
+    LOCATION,
 ];
+
+/// Of a DVD drive.
+pub const DVD_PLACE: &[Parameter] = &[
+    one_of(
+        "ControllerType",
+        &["IDE", "SCSI", "SATA"],
+        "IDE (generation 1) and SATA are what any system knows; SCSI is virtio's, for systems with a driver.",
+    )
+    .at(1)
+    .pipe(Pipeline::ByPropertyName)
+    .flag("controller"),
+    NUMBER,
+    LOCATION,
+];
+
+const NUMBER: Parameter = int("ControllerNumber", 0, 63, "Which controller of that type.")
+    .at(2)
+    .pipe(Pipeline::ByPropertyName)
+    .flag("controller-number");
+
+const LOCATION: Parameter = int("ControllerLocation", 0, 63, "The place on the controller.")
+    .at(3)
+    .pipe(Pipeline::ByPropertyName)
+    .flag("location");
 
 /// The place that a call says.
 pub fn wanted(call: &Call<'_>) -> Wanted {

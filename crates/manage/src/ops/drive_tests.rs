@@ -148,9 +148,26 @@ fn uefi_tries_first_what_it_is_told_by_object_or_by_words() {
     world.ok("Set-VMFirmware", &[vm_name(), ("BootOrder", words)]);
     assert_eq!(boot_order(&world), [network, disk, dvd]);
     let set = |vm: &str, name, value| world.error("Set-VMFirmware", &[("VMName", vm.into()), (name, value)]);
-    assert!(set("other", "FirstBootDevice", drive.into()).contains("nothing to boot"));
+    assert!(set("other", "FirstBootDevice", drive.into()).contains("is of 'vm' and not of 'other'"));
     assert!(set("vm", "FirstBootDevice", "SATA:0:5".into()).contains("'SATA:0:5'"));
     assert!(set("vm", "StartupOrder", Value::list(["CD"])).contains("use -BootOrder"));
+}
+
+#[test]
+fn what_firmware_tries_is_named_once() {
+    let world = World::new();
+    world.ok("New-VM", &[("Name", "one".into()), ("Generation", Value::Int(1))]);
+    world.ok("New-VM", &[("Name", "two".into()), ("Generation", Value::Int(2))]);
+    world.ok("Add-VMHardDiskDrive", &[("VMName", "two".into()), ("Path", image(&world, "disk.raw"))]);
+    let set = |vm: &str, name, words: &[&'static str]| {
+        let order = (name, Value::list(words.iter().copied()));
+        world.error("Set-VMFirmware", &[("VMName", vm.into()), order])
+    };
+    assert!(set("one", "StartupOrder", &["CD", "IDE", "CD"]).contains("StartupOrder has 'CD' twice"));
+    assert!(set("two", "BootOrder", &["Disk", "Network", "disk"]).contains("BootOrder has 'disk' twice"));
+    assert!(set("two", "BootOrder", &["SCSI:0:0", "scsi:0:0"]).contains("twice"));
+    let rest = Value::list(["SCSI:0:0", "Disk"]);
+    world.ok("Set-VMFirmware", &[("VMName", "two".into()), ("BootOrder", rest)]);
 }
 
 #[test]
@@ -159,7 +176,7 @@ fn a_bios_tries_kinds_of_devices_in_the_order_that_it_is_told() {
     world.ok("New-VM", &[("Name", "vm".into()), ("BootDevice", "CD".into())]);
     let dvd = "DVD Drive on IDE controller number 1 at location 0";
     assert_eq!(boot_order(&world), [dvd, "Network Adapter"]);
-    let order = Value::list(["LegacyNetworkAdapter", "CD", "CD"]);
+    let order = Value::list(["LegacyNetworkAdapter", "CD"]);
     world.ok("Set-VMBios", &[vm_name(), ("StartupOrder", order)]);
     assert_eq!(boot_order(&world), ["Network Adapter", dvd]);
     assert_eq!(world.property("Get-VMBios", "StartupOrder"), "{LegacyNetworkAdapter, CD, IDE, Floppy}");

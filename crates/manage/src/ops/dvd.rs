@@ -1,7 +1,7 @@
 //! Add-, Get-, Set- and Remove-VMDvdDrive.
 
 use super::disk;
-use super::drive::{self, PLACE};
+use super::drive::{self, DVD_PLACE};
 use super::targets::{DVD, VSTD, change, only_off, runs};
 use crate::operation::parameter::path;
 use crate::operation::{
@@ -27,7 +27,7 @@ pub static OPERATIONS: &[Operation] = &[
         verbs: &[verb("dvd-add", "Give a virtual machine a DVD drive, with an ISO image or empty.")],
         rest: Rest { method: Method::Post, route: "/vms/{VMName}/dvds" },
         doc: "Gives a virtual machine a DVD drive, with an ISO image in it or empty.",
-        parameters: &[&VSTD, PLACE, MEDIUM],
+        parameters: &[&VSTD, DVD_PLACE, MEDIUM],
         prints: Prints::Passthru,
         result: Some(Kind::DvdDrive),
         impact: Impact::Change,
@@ -39,7 +39,7 @@ pub static OPERATIONS: &[Operation] = &[
         verbs: &[verb("dvds", "List DVD drives.")],
         rest: Rest { method: Method::Get, route: "/vms/{VMName}/dvds" },
         doc: "Gives the DVD drives of virtual machines.",
-        parameters: &[&VSTD, PLACE],
+        parameters: &[&VSTD, DVD_PLACE],
         prints: Prints::Always,
         result: Some(Kind::DvdDrive),
         impact: Impact::None,
@@ -51,7 +51,7 @@ pub static OPERATIONS: &[Operation] = &[
         verbs: &[verb("dvd-set", "Put another ISO image into a DVD drive; without one, take it out.")],
         rest: Rest { method: Method::Patch, route: "/vms/{VMName}/dvds" },
         doc: "Puts another ISO image into a DVD drive; $null takes it out. A running machine sees it at once, whether its system has locked the drive or not.",
-        parameters: &[&VSTD, &DVD, PLACE, MEDIUM],
+        parameters: &[&VSTD, &DVD, DVD_PLACE, MEDIUM],
         prints: Prints::Passthru,
         result: Some(Kind::DvdDrive),
         impact: Impact::Change,
@@ -63,7 +63,7 @@ pub static OPERATIONS: &[Operation] = &[
         verbs: &[verb("dvd-remove", "Take a DVD drive away; its image stays.")],
         rest: Rest { method: Method::Delete, route: "/vms/{VMName}/dvds/{ControllerLocation}" },
         doc: "Takes a DVD drive away from a virtual machine; its image stays.",
-        parameters: &[&VSTD, &DVD, PLACE],
+        parameters: &[&VSTD, &DVD, DVD_PLACE],
         prints: Prints::Passthru,
         result: Some(Kind::DvdDrive),
         impact: Impact::Change,
@@ -88,10 +88,6 @@ fn medium(call: &Call<'_>) -> Result<Option<PathBuf>, Failure> {
 fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
     only_off(state, &config.name, "The set of DVD drives")?;
     let path = medium(call)?;
-    if drive::wanted(call).controller == Some(ControllerType::Nvme) {
-        let why = "An NVMe controller has no DVD drives; use -ControllerType SATA.";
-        return Err(Failure::invalid(why).about(&config.name));
-    }
     let place = drive::free(call, config, for_dvds(config.generation))?;
     put(config, Dvd { place, path });
     Ok(())

@@ -230,16 +230,38 @@ fn order(arguments: &Arguments, config: &Config, boot: &mut Boot) -> Result<(), 
     }
     if !bios.is_empty() {
         boot.startup.clear();
-        for kind in bios.iter().filter_map(Value::as_text).filter_map(kind) {
-            if !boot.startup.contains(&kind) {
-                boot.startup.push(kind);
+        for value in bios {
+            let Some(kind) = value.as_text().and_then(kind) else { continue };
+            if boot.startup.contains(&kind) {
+                return Err(twice("StartupOrder", value));
             }
+            boot.startup.push(kind);
         }
     }
+    once_each("FirstBootDevice", config, first)?;
+    once_each("BootOrder", config, all)?;
     for value in all.iter().rev().chain(first.iter()) {
         let entries = entries(config, value)?;
         boot.order.retain(|entry| !entries.contains(entry));
         boot.order.splice(0..0, entries);
+    }
+    Ok(())
+}
+
+fn twice(parameter: &str, value: &Value) -> Failure {
+    Failure::invalid(format!("The {parameter} has '{value}' twice; name each device once."))
+}
+
+/// A device may be named by itself and again as one of its kind, behind it: the rest of the kind follows then.
+fn once_each(parameter: &str, config: &Config, values: &[Value]) -> Result<(), Failure> {
+    let mut seen = Vec::new();
+    for value in values {
+        let one = value.as_text().and_then(place).is_some() || matches!(value, Value::Record(_));
+        let named = (one, entries(config, value)?);
+        if seen.contains(&named) {
+            return Err(twice(parameter, value));
+        }
+        seen.push(named);
     }
     Ok(())
 }
@@ -250,6 +272,9 @@ fn kind(name: &str) -> Option<Startup> {
 
 /// The devices that an object or words mean.
 fn entries(config: &Config, value: &Value) -> Result<Vec<BootEntry>, Failure> {
+    if let Value::Record(record) = value {
+        of_this_machine(config, record)?;
+    }
     let found = match value {
         Value::Record(record) => entry(config, record).into_iter().collect(),
         other => by_words(config, &other.to_string()),
@@ -263,6 +288,22 @@ fn entries(config: &Config, value: &Value) -> Result<Vec<BootEntry>, Failure> {
         return Err(Failure::invalid(why).about(&config.name));
     }
     Ok(found)
+}
+
+/// A device of another virtual machine may be called as one of this one's.
+fn of_this_machine(config: &Config, record: &Record) -> Result<(), Failure> {
+    if let (Kind::VMBootSource, Some(Value::Record(device))) = (record.kind, record.property("Device")) {
+        return of_this_machine(config, device);
+    }
+    if record.guid("VMId").is_none_or(|id| id == config.id) {
+        return Ok(());
+    }
+    let owner = record.property("VMName").map(Value::to_string).unwrap_or_default();
+    Err(Failure::invalid(format!(
+        "This device is of '{owner}' and not of '{0}', whose firmware cannot start from it; give one of '{0}' (see the BootOrder of Get-VMFirmware).",
+        config.name
+    ))
+    .about(&config.name))
 }
 
 fn entry(config: &Config, record: &Record) -> Option<BootEntry> {

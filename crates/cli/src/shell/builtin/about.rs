@@ -104,7 +104,7 @@ pub fn help(session: &mut Session<'_>, name: &str) -> Items {
         return Ok(vec![Item::Formatted(builtin_help(builtin))]);
     }
     if let Some(operation) = ireko_manage::find(name) {
-        return Ok(vec![Item::Formatted(operation_help(operation))]);
+        return Ok(vec![Item::Formatted(operation_help(operation, operation.called(name)))]);
     }
     let pattern = if select::has_wildcard(name) { name.to_owned() } else { format!("*{name}*") };
     let fits =
@@ -144,22 +144,25 @@ fn builtin_help(builtin: &'static Builtin) -> String {
         + &section("ALIASES", &aliases)
 }
 
-fn operation_help(operation: &'static Operation) -> String {
+/// `called`: the one of its names that somebody asked for.
+fn operation_help(operation: &'static Operation, called: &'static str) -> String {
     let own: Vec<&Parameter> = operation.all_parameters().collect();
     let sets = sets(&own);
     let lines: Vec<String> = sets
         .iter()
         .map(|set| {
             let in_set = own.iter().copied().filter(|p| p.set.is_empty() || p.set == *set);
-            syntax(operation.cmdlet, in_set)
+            syntax(called, in_set)
         })
         .collect();
-    let aliases = if operation.aliases.is_empty() { "None".into() } else { operation.aliases.join(", ") };
+    let names = std::iter::once(&operation.cmdlet).chain(operation.aliases);
+    let others: Vec<&str> = names.copied().filter(|name| *name != called).collect();
+    let aliases = if others.is_empty() { "None".into() } else { others.join(", ") };
     let parameters: Vec<String> = own.iter().copied().map(parameter).collect();
     let verbs: Vec<String> =
         operation.verbs.iter().map(|verb| format!("ireko vm {}: {}", verb.name, verb.doc)).collect();
     let verbs = if verbs.is_empty() { "None".into() } else { verbs.join("\n") };
-    section("NAME", operation.cmdlet)
+    section("NAME", called)
         + &section("SYNOPSIS", summary(operation.doc))
         + &section("SYNTAX", &lines.join("\n\n"))
         + &section("DESCRIPTION", operation.doc)
@@ -259,7 +262,7 @@ fn parameter(parameter: &Parameter) -> String {
 fn parameter_help(call: &Call, name: &str, wanted: &str) -> Items {
     let signature = match (find(name), ireko_manage::find(name)) {
         (Some(builtin), _) => builtin.signature(),
-        (None, Some(operation)) => Signature::of(operation),
+        (None, Some(operation)) => Signature::called(operation, name),
         (None, None) => return Err(crate::shell::fault::Fault::not_found(name).into()),
     };
     let ours = |parameter: &&Parameter| !REMOTE.iter().any(|remote| std::ptr::eq(*parameter, remote));

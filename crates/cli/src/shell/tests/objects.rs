@@ -99,3 +99,27 @@ fn output_goes_to_files() {
     world.ok(&format!("'a' > {shown}; 'b' >> {shown}; 'c' | Out-File {shown} -Append"));
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "a\nb\nc\n");
 }
+
+#[test]
+fn a_cmdlet_with_two_names_goes_by_the_one_that_was_said() {
+    let world = World::new(&["lab"]);
+    let said = world.run("Set-VMBios lab -FirstBootDevice CD");
+    assert!(said.err.contains("Set-VMBios : ") && !said.err.contains("Set-VMFirmware :"), "{}", said.err);
+    let wrong = world.run("Set-VMBios lab -Nonsense 1");
+    assert!(wrong.err.contains("Set-VMBios : ") && !wrong.err.contains("Set-VMFirmware"), "{}", wrong.err);
+    let help = world.ok("Get-Help Set-VMBios");
+    assert!(
+        help.contains("NAME\n    Set-VMBios\n") && help.contains("ALIASES\n    Set-VMFirmware\n"),
+        "{help}"
+    );
+}
+
+#[test]
+fn a_bios_shows_its_order() {
+    let world = World::new(&[]);
+    let shown = world.ok("New-VM old -Generation 1 | Out-Null; Get-VMBios old | Out-String -Width 300");
+    assert!(
+        shown.contains("StartupOrder") && shown.contains("{CD, IDE, LegacyNetworkAdapter, Floppy}"),
+        "{shown}"
+    );
+}
