@@ -8,7 +8,7 @@ use ireko_x86::bits::{cr0, dr7, rflags};
 use ireko_x86::exception::vector;
 use ireko_x86::regs::gpr::{RAX, RSP};
 use ireko_x86::regs::seg;
-use ireko_x86::vmcb::{control, event::VALID, save};
+use ireko_x86::vmcb::{control, save};
 
 /// What #VMEXIT writes into the state save area: (offset, bytes).
 const SAVED: [(usize, usize); 9] = [
@@ -96,10 +96,9 @@ fn tell<C: Core>(
         image.put(control::BYTES_FETCHED, &[count as u8]);
         image.put(control::BYTES, &bytes[..count]);
     }
-    // The event was injected: EVENTINJ is no longer valid. The rest of it stays.
-    let mut bytes = [0; 8];
-    core.read_physical(state.vmcb + control::EVENTINJ as u64, &mut bytes);
-    image.set(control::EVENTINJ, u64::from_le_bytes(bytes) & !VALID);
+    // The event was injected: EVENTINJ is cleared. Linux's KVM takes anything else for an event that is still to come, and
+    // then does not step over IRET while an NMI waits.
+    image.set(control::EVENTINJ, 0);
 }
 
 fn next_rip(state: &State, why: &Exit) -> u64 {
