@@ -139,9 +139,13 @@ pub struct ModuleSpec {
 }
 
 impl ModuleSpec {
-    /// As users write it: a file, and behind the first blank its command line.
+    /// As users write it: a file, and behind a blank its command line. A file's name may hold blanks: the first one behind a
+    /// file that is there counts.
     pub fn parse(text: &str) -> Self {
-        let (file, command_line) = text.split_once(' ').unwrap_or((text, ""));
+        let mut blanks = text.match_indices(' ').map(|(at, _)| at).chain([text.len()]);
+        let first = text.find(' ').unwrap_or(text.len());
+        let end = blanks.find(|at| Path::new(&text[..*at]).is_file()).unwrap_or(first);
+        let (file, command_line) = text.split_at(end);
         Self { source: Path::new(file).into(), command_line: command_line.trim().into() }
     }
 }
@@ -595,5 +599,20 @@ mod tests {
     fn a_file_without_end_is_not_read_to_its_end() {
         let error = Source::File("/dev/zero".into()).read("initrd", MIB).unwrap_err();
         assert!(matches!(error, MachineError::FileTooLarge { memory_mib: 1, .. }));
+    }
+
+    #[test]
+    fn blanks_between_a_module_and_its_command_line_are_of_neither() {
+        let module = ModuleSpec::parse("m2  spaced  out ");
+        assert_eq!((module.source.name().as_str(), module.command_line.as_str()), ("m2", "spaced  out"));
+    }
+
+    #[test]
+    fn a_modules_name_may_hold_blanks_where_it_is_there() {
+        let path = std::env::temp_dir().join(format!("ireko module {}", std::process::id()));
+        std::fs::write(&path, "m").unwrap();
+        let module = ModuleSpec::parse(&format!("{} a b", path.display()));
+        std::fs::remove_file(&path).unwrap();
+        assert_eq!((module.source.name(), module.command_line.as_str()), (path.display().to_string(), "a b"));
     }
 }
