@@ -13,7 +13,7 @@ use ireko_translate::block::DECODER_OPTIONS;
 type Row = (&'static str, fn(&Mismatch) -> bool);
 
 /// What silicon leaves open, or what this model does beyond the manual.
-const MODEL: [Row; 23] = [
+const MODEL: [Row; 24] = [
     ("the operand of a form that does not exist is read before its #UD", |m| {
         let formless = |i: &Instruction| (i.is_invalid() && i.len() < 15) || i.has_lock_prefix();
         matches!(m.native.end.vector, 12..=14) && m.soft_vector() == Some(6) && m.at_native_end(formless)
@@ -113,7 +113,8 @@ const MODEL: [Row; 23] = [
             i.op0_register().is_segment_register() || matches!(i.mnemonic(), Lds | Les | Lfs | Lgs | Lss)
         };
         let named = m.soft.as_ref().is_some_and(|s| s.end.vector == 13 && s.end.error != 0);
-        m.native.end.vector != 13 && named && m.at_soft_end(loads)
+        let beyond = m.soft.as_ref().is_some_and(|s| s.state.rip != m.native.state.rip);
+        (m.native.end.vector != 13 || beyond) && named && m.at_soft_end(loads)
     }),
     ("the host's system stands in for what UMIP refuses, and says #PF where #GP was", |m| {
         let tables = |i: &Instruction| {
@@ -155,6 +156,10 @@ const MODEL: [Row; 23] = [
                 && m.prefixes(i).last().is_some_and(|b| b & 0xf0 == 0x40)
         };
         m.native.end.vector == 13 && m.soft_vector() == Some(6) && m.at_native_end(near)
+    }),
+    ("MOVSXD of 16 bits has its operand's alignment checked as of 32", |m| {
+        let short = |i: &Instruction| i.mnemonic() == Mnemonic::Movsxd && i.op0_register().size() == 2;
+        m.native.end.vector == 17 && m.at_native_end(short)
     }),
     ("POPA that faults leaves what it popped until then", |m| {
         let word = |d: &String| matches!(&d[..1], "r") && !d.starts_with("rip") && !d.starts_with("rsp");
