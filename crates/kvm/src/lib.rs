@@ -1,7 +1,7 @@
 //! The KVM backend: `/dev/kvm` behind the engine interface.
 //!
 //! Knows KVM's ioctls and the traits of `ireko-vmcore`. Must never know a device, a boot protocol or the software CPU.
-//! Start reading at [`hypervisor`]; [`probe`] tells whether this host's KVM is worth using, by trying it.
+//! Start reading at [`hypervisor`]; [`mod@probe`] tells whether this host's KVM is worth using, by trying it.
 
 pub mod cpuid;
 pub mod hypervisor;

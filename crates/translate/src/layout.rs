@@ -222,7 +222,7 @@ pub struct Hot {
     pub pkru_refused: u64,
     /// REP MOVSB, MOVSQ, STOSB and STOSQ by mode: [`crate::repeat`], or one that leaves them to their routines.
     pub repeat_thunk: [[u64; crate::repeat::KINDS]; TLB_MODES],
-    /// Of the last x87 instruction: see [`crate::x87`].
+    /// Of the last x87 instruction: see `crate::x87`.
     pub x87: X87Pointers,
 }
 

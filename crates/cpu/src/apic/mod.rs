@@ -1,5 +1,5 @@
 //! The local APIC of one processor: its registers, owned by the processor's thread. Other threads reach it through
-//! the [`fabric`]. Start reading at [`Apic::pending`].
+//! the `fabric`. Start reading at [`Apic::pending`].
 
 mod fabric;
 mod message;

@@ -1,6 +1,6 @@
 //! LDMXCSR and STMXCSR, and their AVX forms, where the host has no MXCSR.MM (APM vol. 1, 4.3.2; vol. 4). Elsewhere they are copied.
 //!
-//! While a guest has MM on, all its accesses go by the slow routine ([`crate::slow`]), which gives an aligned copy of what may
+//! While a guest has MM on, all its accesses go by the slow routine (`crate::slow`), which gives an aligned copy of what may
 //! be misaligned.
 
 use super::vector;

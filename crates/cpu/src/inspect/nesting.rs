@@ -4,7 +4,7 @@
 //! A processor sees only the VMCBs that its own hypervisor (level 1) runs. For a guest of its guest that hypervisor makes
 //! a VMCB on that guest's behalf, and everything deeper shares it. But every VMRUN at every depth exits to level 1
 //! first, and RAX then tells the VMCB that the guest means, in its own memory. So a world is known by the path of
-//! those addresses. [`Ledger::resolve`] follows it: a VMCB that its owner runs is either a guest's own, or stands for
+//! those addresses. `Ledger::resolve` follows it: a VMCB that its owner runs is either a guest's own, or stands for
 //! what that guest itself runs.
 //!
 //! What stands for what is told by the order of events: a VMCB that was never seen before and is entered right after

@@ -1,6 +1,6 @@
 //! One page walker for every format: legacy, PAE, 4-level and 5-level long mode, each with nested paging underneath.
 //!
-//! A stage is walked by [`descend`], whose parameter says how the tables themselves are read: directly, or (for a
+//! A stage is walked by `descend`, whose parameter says how the tables themselves are read: directly, or (for a
 //! guest's tables) through the nested tables. A and D bits are set at the end, when the access is known to be
 //! allowed; an entry that changed meanwhile starts the walk again.
 

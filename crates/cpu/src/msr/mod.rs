@@ -1,4 +1,4 @@
-//! RDMSR and WRMSR. Start reading at [`table::ROWS`].
+//! RDMSR and WRMSR. Start reading at `table::ROWS`.
 
 mod custom;
 mod table;

@@ -3,8 +3,8 @@
 //! The two doors share nothing that could run out: each has its thread, its room, its operations and its listeners to events.
 //! So nobody on TCP, let in or not, keeps the owner waiting at the socket.
 //!
-//! A request's path finds the operation ([`route`]), its query or JSON body become arguments ([`input`]), and records,
-//! warnings and errors go back as JSON ([`reply`], [`problem`]). The server keeps nothing: VMs are in the store and run in
+//! A request's path finds the operation (`route`), its query or JSON body become arguments (`input`), and records,
+//! warnings and errors go back as JSON (`reply`, `problem`). The server keeps nothing: VMs are in the store and run in
 //! workers, so nothing stops when it stops.
 
 mod answer;

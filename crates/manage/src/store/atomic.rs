@@ -14,7 +14,7 @@ pub const LIMIT: u64 = 1 << 20;
 /// O_NOFOLLOW: what we open is the file itself.
 pub const NO_LINK: i32 = OFlags::NOFOLLOW.bits() as i32;
 
-/// What [`write`] does, step by step; a crash may come before any of them.
+/// What [`write()`] does, step by step; a crash may come before any of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     Create,
