@@ -158,3 +158,17 @@ fn secure_boot_refuses_a_loader_that_nobody_signed() {
     machine.wait(": Access Denied");
     machine.wait("No bootable option or device was found.");
 }
+
+/// UEFI's handlers of SMIs write them; nobody else may.
+#[test]
+fn with_secure_boot_firmware_keeps_its_variables() {
+    let home = Home::new("variables");
+    let medium = Medium::menu(&home, Label::Gpt);
+    let (disk, variables) = (medium.disk.to_str().unwrap(), home.0.join("variables.fd"));
+    let secure = ["--firmware", "uefi", "--secure-boot", "--variables", variables.to_str().unwrap()];
+    let mut machine = Machine::start(&home, &[&secure[..], &["--disk", disk]].concat());
+    machine.wait("No bootable option or device was found.");
+    let name: Vec<u8> = "BootOrder".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    let kept = std::fs::read(variables).unwrap();
+    assert!(kept.windows(name.len()).any(|window| window == name));
+}

@@ -98,7 +98,7 @@ impl Cpu {
         }
         let page = self.walk(address, if write { Kind::Write } else { Kind::Read }, mode)?;
         let physical = page.physical;
-        if self.apic.decode(physical).is_some() {
+        if self.is_apic(physical) {
             return Ok(Place::Mmio(physical));
         }
         let host = if write { self.physical.host_to_write(physical) } else { self.physical.host(physical) };
@@ -324,15 +324,21 @@ impl Cpu {
         })
     }
 
+    /// Whether an access goes to the local APIC's registers. Who moves them over the memory of system-management mode finds them there
+    /// outside of it, and its handler does not.
+    fn is_apic(&self, physical: u64) -> bool {
+        self.apic.decode(physical).is_some() && !self.physical.manages(physical)
+    }
+
     /// Reads memory or MMIO at a physical address within one page.
     pub fn read_physical(&mut self, address: u64, data: &mut [u8]) {
-        if self.apic.decode(address).is_some() || !self.physical.read(address, data) {
+        if self.is_apic(address) || !self.physical.read(address, data) {
             self.mmio_read(address, data);
         }
     }
 
     pub fn write_physical(&mut self, address: u64, data: &[u8]) {
-        if self.apic.decode(address).is_some() || !self.physical.write(address, data) {
+        if self.is_apic(address) || !self.physical.write(address, data) {
             self.mmio_write(address, data);
         } else if let Some(host) = self.physical.host(address) {
             self.wrote_code(host, data.len());
@@ -369,7 +375,9 @@ impl Cpu {
         }
         self.fpu_sync();
         if let Some(bus) = &self.bus {
-            for (at, range) in pieces(address, data.len()) {
+            for (at, range) in
+                pieces(address, data.len()).filter(|piece| self.physical.reaches_device(piece.0))
+            {
                 bus.write(Space::Mmio, at, &data[range]);
             }
         }

@@ -76,7 +76,7 @@ impl Options {
 
 impl Hypervisor for SoftHypervisor {
     fn caps(&self) -> Caps {
-        Caps { engine: "soft", nested: true, irqchip: false, max_vcpus: 1 }
+        Caps { engine: "soft", nested: true, irqchip: false, max_vcpus: 1, management: true }
     }
 
     fn create(&self, spec: &PartitionSpec) -> Result<Arc<dyn Partition>, HvError> {

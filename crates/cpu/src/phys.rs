@@ -77,6 +77,16 @@ impl Physical {
             || !self.managing && self.memory.attributes().hides(address)
     }
 
+    /// Whether an address is of memory that is there because this is system-management mode: nothing else is there then.
+    pub fn manages(&self, address: u64) -> bool {
+        self.managing && self.memory.attributes().hides(address)
+    }
+
+    /// Whether a device at an address is written from here.
+    pub fn reaches_device(&self, address: u64) -> bool {
+        self.managing || !self.memory.attributes().guards(address)
+    }
+
     /// As [`Physical::host`], of what can be written, too.
     pub fn host_to_write(&self, address: u64) -> Option<*mut u8> {
         self.host(address).filter(|_| self.writable(address))

@@ -4,7 +4,8 @@ use super::*;
 use crate::msr;
 use crate::system::bench::*;
 use ireko_nested::Exit;
-use ireko_x86::msr::{HWCR, SMM_ADDR, SMM_MASK};
+use ireko_x86::apic::base;
+use ireko_x86::msr::{APIC_BASE, HWCR, SMM_ADDR, SMM_BASE, SMM_MASK};
 use ireko_x86::regs::gpr;
 
 const RSM: [u8; 2] = [0x0f, 0xaa];
@@ -119,4 +120,25 @@ fn a_lock_keeps_the_registers_of_the_mode() {
     assert_eq!(msr::write(&mut cpu, SMM_MASK, 0), Err(Fault::gp(0)));
     msr::write(&mut cpu, HWCR, 0).unwrap();
     assert_eq!(msr::read(&mut cpu, HWCR).unwrap() & 1, 1);
+}
+
+#[test]
+fn a_locked_chipset_keeps_them_outside_of_the_mode() {
+    let mut cpu = protected();
+    cpu.physical.memory().lock(true);
+    assert_eq!(msr::write(&mut cpu, SMM_BASE, 0x4_0000), Err(Fault::gp(0)));
+    cpu.enter_smm();
+    msr::write(&mut cpu, SMM_BASE, 0x4_0000).unwrap();
+    assert_eq!(cpu.processor.regs.smbase, 0x4_0000);
+}
+
+#[test]
+fn registers_of_the_apic_do_not_cover_the_memory_of_the_mode() {
+    let mut cpu = protected();
+    write64(&mut cpu, 0x8_0080, 0x55);
+    cpu.physical.memory().hide([0x8_0000..0x9_0000, 0..0]);
+    msr::write(&mut cpu, APIC_BASE, 0x8_0000 | base::EN | base::BSP).unwrap();
+    assert_ne!(read64(&mut cpu, 0x8_0080), 0x55);
+    cpu.enter_smm();
+    assert_eq!(read64(&mut cpu, 0x8_0080), 0x55);
 }

@@ -78,7 +78,7 @@ impl Hypervisor for KvmHypervisor {
     fn caps(&self) -> Caps {
         // 254: xAPIC ids in ACPI's processor entries are one byte, and 255 is broadcast.
         let max_vcpus = self.kvm.get_max_vcpus().clamp(1, 254) as u32;
-        Caps { engine: "kvm", nested: self.nested, irqchip: true, max_vcpus }
+        Caps { engine: "kvm", nested: self.nested, irqchip: true, max_vcpus, management: false }
     }
 
     fn create(&self, spec: &PartitionSpec) -> Result<Arc<dyn Partition>, HvError> {

@@ -1,5 +1,5 @@
 //! Boots one kernel with its serial console on standard output: `boot [options] KERNEL [INITRD [COMMAND LINE]]`, where the
-//! options are `--bios FILE` or `--uefi CODE VARS` (instead of a kernel), `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE[,bus=NAME]`, `--cdrom FILE`, `--option NAME=VALUE`
+//! options are `--bios FILE` or `--uefi CODE VARS` or `--secure-uefi CODE VARS` (instead of a kernel), `--engine NAME`, `--memory SIZE`, `--vcpus N`, `--nested`, `--test-devices`, `--disk FILE[,bus=NAME]`, `--cdrom FILE`, `--option NAME=VALUE`
 //! and `--stop-after SECONDS`. With IREKO_DUMP set, it prints processors and device counters at the end.
 
 use ireko_machine::{DiskSpec, Endpoints, Firmware, MachineError, Spec, Variables, Vm, parse_memory};
@@ -27,7 +27,8 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
             "--bios" => {
                 spec.firmware = Some(Firmware::Bios { image: PathBuf::from(value()).into(), video: None })
             }
-            "--uefi" => spec.firmware = Some(uefi(value(), value())),
+            "--uefi" => spec.firmware = Some(uefi(value(), value(), false)),
+            "--secure-uefi" => spec.firmware = Some(uefi(value(), value(), true)),
             "--nested" => spec.nested = true,
             "--test-devices" => spec.test_devices = true,
             _ => files.push(argument),
@@ -42,11 +43,11 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
 }
 
 /// Firmware and a file of its variables.
-fn uefi(code: String, variables: String) -> Firmware {
+fn uefi(code: String, variables: String, secure_boot: bool) -> Firmware {
     let file =
         std::fs::File::options().read(true).write(true).open(&variables).expect("the file of variables");
     let variables = Variables { name: variables, file: Arc::new(file) };
-    Firmware::Uefi { code: PathBuf::from(code).into(), variables }
+    Firmware::Uefi { code: PathBuf::from(code).into(), variables, secure_boot }
 }
 
 fn boot() -> Result<u8, MachineError> {

@@ -3,7 +3,7 @@
 use crate::{EngineChoice, MachineError};
 use ireko_cpu::SoftHypervisor;
 use ireko_kvm::KvmHypervisor;
-use ireko_vmcore::{Changes, CpuModel, Hypervisor};
+use ireko_vmcore::{Caps, Changes, CpuModel, Hypervisor};
 use std::sync::Arc;
 
 /// An engine and why it is the one.
@@ -45,6 +45,21 @@ pub fn choose(want: EngineChoice, nested: bool) -> Result<Chosen, MachineError> 
     Ok(chosen)
 }
 
+/// Secure boot needs system-management mode, or the guest's kernel could write firmware's keys.
+pub fn check_for(spec: &crate::Spec, caps: &Caps) -> Result<(), MachineError> {
+    match caps.management || !spec.secure_boot() {
+        true => Ok(()),
+        false => Err(MachineError::NoSecureBoot { engine: caps.engine }),
+    }
+}
+
+/// As [`choose`], of an engine with system-management mode if that is to be had.
+pub fn choose_for_secure_boot(want: EngineChoice, nested: bool) -> Result<Chosen, MachineError> {
+    if want == EngineChoice::Auto { Ok(soft(SECURE_BOOT.into())) } else { choose(want, nested) }
+}
+
+const SECURE_BOOT: &str = "secure boot was asked for, which needs system-management mode";
+
 /// For one VM: a processor by name is the software engine's.
 pub fn choose_for(spec: &crate::Spec) -> Result<Chosen, MachineError> {
     match (spec.engine, &spec.cpu) {
@@ -55,6 +70,7 @@ pub fn choose_for(spec: &crate::Spec) -> Result<Chosen, MachineError> {
         (EngineChoice::Auto, Some(CpuModel::Changed(..))) => {
             Ok(soft("a processor with features more or less was asked for".into()))
         }
+        (EngineChoice::Auto, _) if spec.secure_boot() => Ok(soft(SECURE_BOOT.into())),
         _ => choose(spec.engine, spec.nested),
     }
 }
@@ -151,4 +167,33 @@ pub fn survey() -> Vec<Survey> {
     };
     let soft = soft("the software CPU runs on every x86-64-v3 Linux host".into());
     vec![of("kvm", kvm()), of("soft", Ok(soft))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Firmware, Source, Spec, Variables};
+
+    fn spec(secure_boot: bool) -> Spec {
+        let file = rustix::fs::memfd_create("variables", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+        let variables = Variables { name: "variables".into(), file: Arc::new(file.into()) };
+        let code = Source::Bytes { name: "code".into(), data: Arc::default() };
+        Spec::with_firmware(Firmware::Uefi { code, variables, secure_boot })
+    }
+
+    #[test]
+    fn secure_boot_is_refused_where_there_is_no_system_management_mode() {
+        let caps = Caps { engine: "kvm", nested: true, irqchip: true, max_vcpus: 1, management: false };
+        let said = check_for(&spec(true), &caps).unwrap_err().to_string();
+        assert!(said.contains("the kvm engine") && said.contains("use --engine soft"), "{said}");
+        assert!(check_for(&spec(false), &caps).is_ok());
+        assert!(check_for(&spec(true), &Caps { management: true, ..caps }).is_ok());
+    }
+
+    #[test]
+    fn a_machine_with_secure_boot_gets_an_engine_that_has_it() {
+        let chosen = choose_for(&spec(true)).unwrap();
+        assert_eq!(chosen.name, "soft");
+        assert!(chosen.reason.starts_with("secure boot was asked for"), "{}", chosen.reason);
+    }
 }

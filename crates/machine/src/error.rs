@@ -93,6 +93,10 @@ pub enum MachineError {
     )]
     NestingImpossible { engine: &'static str, why: String },
     #[error(
+        "secure boot was asked for and the {engine} engine has no system-management mode, which it needs; use --engine soft (of a managed VM: Set-VM -Engine soft) or leave secure boot out"
+    )]
+    NoSecureBoot { engine: &'static str },
+    #[error(
         "the disk `{name}` is in use by {user}; end that, or give this virtual machine a disk of its own"
     )]
     DiskInUse { name: String, user: crate::lock::User },

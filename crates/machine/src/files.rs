@@ -67,9 +67,10 @@ impl Files {
             (Some(Firmware::Bios { image, video }), _) => {
                 Ok(Self::Bios(Bios::read(image, video.as_ref())?, Loadable::read(spec)?))
             }
-            (Some(Firmware::Uefi { code, variables }), _) => {
+            (Some(Firmware::Uefi { code, variables, secure_boot }), _) => {
                 Uefi::check_memory(spec.memory)?;
-                Ok(Self::Uefi(Uefi::read(code, variables)?, Loadable::read(spec)?))
+                let uefi = Uefi::read(code, variables)?.with_secure_boot(*secure_boot);
+                Ok(Self::Uefi(uefi, Loadable::read(spec)?))
             }
             (None, Some(source)) => Ok(Self::Kernel(Kernel::read(source, spec)?)),
             (None, None) => Err(MachineError::NothingToStart),

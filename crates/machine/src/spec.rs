@@ -382,8 +382,8 @@ pub enum Firmware {
     /// SeaBIOS, on a generation 1 machine, with the display's part of it: without, a display stays dark until a system drives it.
     Bios { image: Source, video: Option<Source> },
     /// OVMF, on a generation 2 machine, with the flash memory that holds its variables: what is there is used, what the guest
-    /// writes is written there.
-    Uefi { code: Source, variables: Variables },
+    /// writes is written there; with secure boot from system-management mode alone, which its build must have.
+    Uefi { code: Source, variables: Variables, secure_boot: bool },
 }
 
 /// A file of UEFI's variables.
@@ -441,6 +441,11 @@ pub struct Spec {
 impl Spec {
     pub fn new(kernel: impl Into<Source>) -> Self {
         Self { kernel: Some(kernel.into()), ..Self::without_kernel() }
+    }
+
+    /// Whether firmware is to start what is signed only.
+    pub fn secure_boot(&self) -> bool {
+        matches!(self.firmware, Some(Firmware::Uefi { secure_boot: true, .. }))
     }
 
     /// Starts with firmware, which loads from a disk.

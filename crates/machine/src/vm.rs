@@ -84,6 +84,7 @@ impl Vm {
         chosen: Chosen,
         endpoints: Endpoints,
     ) -> Result<Self, MachineError> {
+        engine::check_for(&spec, &chosen.hypervisor.caps())?;
         let memory = Memory::with_aperture(&layout.ranges(), layout.room(), video_memory(&layout));
         let memory = Arc::new(memory.map_err(MachineError::Memory)?);
         let irqchip = chosen.hypervisor.caps().irqchip;

@@ -18,8 +18,12 @@ fn bios(code: &[u8]) -> Firmware {
 }
 
 fn run(code: &[u8]) -> Outcome {
+    run_firmware(bios(code))
+}
+
+fn run_firmware(firmware: Firmware) -> Outcome {
     let (memory, engine) = (64 << 20, EngineChoice::Soft);
-    let spec = Spec { memory, engine, test_devices: true, ..Spec::with_firmware(bios(code)) };
+    let spec = Spec { memory, engine, test_devices: true, ..Spec::with_firmware(firmware) };
     Vm::new(spec, Endpoints::serial(std::io::sink())).unwrap().run()
 }
 
@@ -94,6 +98,11 @@ fn fw_cfg_is_there_with_dma() {
 
 /// As [`bios`], on the board of generation 2: `code` runs at FFFF_E000h.
 fn uefi(code: &[u8]) -> Firmware {
+    with_variables(code, false)
+}
+
+/// Its variables, zeros, are at FFE0_0000h.
+fn with_variables(code: &[u8], secure_boot: bool) -> Firmware {
     const VARIABLES: usize = 128 << 10;
     let mut image = vec![0xff; (2 << 20) - VARIABLES];
     let end = image.len();
@@ -105,6 +114,7 @@ fn uefi(code: &[u8]) -> Firmware {
     Firmware::Uefi {
         code: Source::Bytes { name: "code".into(), data: Arc::new(image) },
         variables: ireko_machine::Variables { name: "variables".into(), file: Arc::new(file.into()) },
+        secure_boot,
     }
 }
 
@@ -174,27 +184,29 @@ fn a_processor_does_not_write_what_pam_protects() {
     assert_eq!(ends_with(&[&open[..], &write].concat()), Outcome::DebugExit(3));
 }
 
+/// What gives DS 4 GiB, at the beginning of firmware.
+#[rustfmt::skip]
+const FLAT: [u8; 49] = [
+    // e000: jmp e018; e002: the table's register; e008: a null descriptor, and one of all memory
+    0xeb, 0x16,
+    0x0f, 0x00, 0x08, 0xe0, 0xff, 0xff,
+    0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0,
+    // lgdt cs:[0xe002]; mov eax,cr0; or al,1; mov cr0,eax; mov bx,8; mov ds,bx; and al,0xfe; mov cr0,eax
+    0x2e, 0x66, 0x0f, 0x01, 0x16, 0x02, 0xe0, 0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0,
+    0xbb, 0x08, 0x00, 0x8e, 0xdb, 0x24, 0xfe, 0x0f, 0x22, 0xc0,
+];
+
 /// Writes 5 to where TSEG begins, closes it, and ends with what `then` leaves in AL. DS has 4 GiB.
 fn with_closed_tseg(then: &[u8]) -> Outcome {
     #[rustfmt::skip]
     let code = [
-        // e000: jmp e018; e002: the table's register; e008: a null descriptor, and one of all memory
-        0xeb, 0x16,
-        0x0f, 0x00, 0x08, 0xe0, 0xff, 0xff,
-        0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0x93, 0xcf, 0,
-        // lgdt cs:[0xe002]; mov eax,cr0; or al,1; mov cr0,eax; mov bx,8; mov ds,bx; and al,0xfe; mov cr0,eax
-        0x2e, 0x66, 0x0f, 0x01, 0x16, 0x02, 0xe0, 0x0f, 0x20, 0xc0, 0x0c, 0x01, 0x0f, 0x22, 0xc0,
-        0xbb, 0x08, 0x00, 0x8e, 0xdb, 0x24, 0xfe, 0x0f, 0x22, 0xc0,
         // mov byte [0x3f00000],5
         0x67, 0xc6, 0x05, 0x00, 0x00, 0xf0, 0x03, 0x05,
         // mov eax,0x8000009c; mov dx,0xcf8; out dx,eax; mov dx,0xcfe; mov al,1; out dx,al; dec dx; mov al,8; out dx,al
         0x66, 0xb8, 0x9c, 0x00, 0x00, 0x80, 0xba, 0xf8, 0x0c, 0x66, 0xef,
         0xba, 0xfe, 0x0c, 0xb0, 0x01, 0xee, 0x4a, 0xb0, 0x08, 0xee,
     ];
-    let firmware = uefi(&[&code[..], then, &EXIT].concat());
-    let (memory, engine) = (64 << 20, EngineChoice::Soft);
-    let spec = Spec { memory, engine, test_devices: true, ..Spec::with_firmware(firmware) };
-    Vm::new(spec, Endpoints::serial(std::io::sink())).unwrap().run()
+    run_firmware(uefi(&[&FLAT[..], &code, then, &EXIT].concat()))
 }
 
 #[test]
@@ -216,4 +228,37 @@ fn a_handler_of_smis_reaches_closed_tseg() {
         0xba, 0x30, 0x06, 0xb8, 0x21, 0x00, 0xef, 0xe6, 0xb2, 0x67, 0xa0, 0x00, 0x01, 0x03, 0x00,
     ];
     assert_eq!(with_closed_tseg(&then), Outcome::DebugExit(5));
+}
+
+/// `mov byte [0xffe00000],0x40; mov byte [0xffe00000],6; mov byte [0xffe00000],0xff`: programs flash memory, and reads it again.
+#[rustfmt::skip]
+const PROGRAM: [u8; 24] = [
+    0x67, 0xc6, 0x05, 0, 0, 0xe0, 0xff, 0x40, 0x67, 0xc6, 0x05, 0, 0, 0xe0, 0xff, 6, 0x67, 0xc6, 0x05, 0, 0, 0xe0, 0xff, 0xff,
+];
+/// `mov al,[0xffe00000]`.
+const READ_VARIABLE: [u8; 6] = [0x67, 0xa0, 0, 0, 0xe0, 0xff];
+
+#[test]
+fn with_secure_boot_variables_are_not_written_outside_of_system_management_mode() {
+    for (secure_boot, left) in [(false, 6), (true, 0)] {
+        let code = [&FLAT[..], &PROGRAM, &READ_VARIABLE, &EXIT].concat();
+        let ended = run_firmware(with_variables(&code, secure_boot));
+        assert_eq!(ended, Outcome::DebugExit(left), "{secure_boot}");
+    }
+}
+
+/// `mov ebx,0x38000`, and the code there, byte by byte: `mov byte [ebx+n],x`.
+fn handler(code: &[u8]) -> Vec<u8> {
+    let bytes = code.iter().zip(0..).flat_map(|(byte, n)| [0x67, 0xc6, 0x43, n, *byte]);
+    [0x66, 0xbb, 0x00, 0x80, 0x03, 0x00].into_iter().chain(bytes).collect()
+}
+
+/// `mov dx,0x630; mov ax,0x21; out dx,ax; out 0xb2,al`.
+const RAISE_SMI: [u8; 9] = [0xba, 0x30, 0x06, 0xb8, 0x21, 0x00, 0xef, 0xe6, 0xb2];
+
+#[test]
+fn with_secure_boot_a_handler_of_smis_writes_variables() {
+    let handler = handler(&[&PROGRAM[..], &[0x0f, 0xaa]].concat());
+    let code = [&FLAT[..], &handler, &RAISE_SMI, &READ_VARIABLE, &EXIT].concat();
+    assert_eq!(run_firmware(with_variables(&code, true)), Outcome::DebugExit(6));
 }

@@ -25,6 +25,8 @@ pub struct Caps {
     /// The engine brings PIC, IOAPIC and PIT itself.
     pub irqchip: bool,
     pub max_vcpus: u32,
+    /// System-management mode, and heed of what a chipset keeps for it.
+    pub management: bool,
 }
 
 /// Which processor the guest sees.

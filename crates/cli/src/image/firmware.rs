@@ -63,7 +63,7 @@ pub fn uefi(variables: Option<&Path>, secure: bool, progress: &Progress) -> Resu
         Some(path) => Variables { name: path.display().to_string(), file: Arc::new(kept(path, template)?) },
         None => Variables { name: "UEFI's variables".into(), file: Arc::new(lost(template)?) },
     };
-    Ok(Firmware::Uefi { code, variables })
+    Ok(Firmware::Uefi { code, variables, secure_boot: secure })
 }
 
 /// A file that is as `template` when it is made. It is made as a whole or not at all.

@@ -207,9 +207,11 @@ pub fn read_smm(cpu: &mut Cpu, number: u32) -> Option<u64> {
     Some(*smm(cpu, number))
 }
 
-/// Locked by HWCR.SmmLock (APM vol. 2, 10.2.5).
+/// Locked by HWCR.SmmLock (APM vol. 2, 10.2.5). Firmware that knows chipsets only locks those: outside of the mode that holds here, too, or
+/// whoever moves SMBASE has a handler of his own.
 pub fn write_smm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    if cpu.processor.msrs.hwcr & HWCR_SMM_LOCK != 0 {
+    let outside = cpu.processor.smm.is_none() && cpu.physical.memory().attributes().locked();
+    if outside || cpu.processor.msrs.hwcr & HWCR_SMM_LOCK != 0 {
         return None;
     }
     *smm(cpu, number) = if number == SMM_BASE { value & 0xffff_ffff } else { value & 0xffff_ffff_ffff };

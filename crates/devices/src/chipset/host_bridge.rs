@@ -126,6 +126,7 @@ impl HostBridge {
         if let Some((memory, low_end)) = &self.memory {
             memory.protect(self.protected());
             memory.hide(self.hidden(*low_end));
+            memory.lock(self.byte(self.model.smram) & SMRAM_LOCKED != 0);
         }
     }
 }

@@ -17,6 +17,7 @@ pub struct Uefi {
     code: Arc<Vec<u8>>,
     variables: Arc<Vec<u8>>,
     file: Arc<File>,
+    secure_boot: bool,
 }
 
 impl Uefi {
@@ -32,7 +33,12 @@ impl Uefi {
             let code = code_name;
             return Err(MachineError::FlashSize { code, code_size, variables: name, variables_size });
         }
-        Ok(Self { code, variables: content, file })
+        Ok(Self { code, variables: content, file, secure_boot: false })
+    }
+
+    /// With variables that are written in system-management mode only, or not.
+    pub fn with_secure_boot(self, secure_boot: bool) -> Self {
+        Self { secure_boot, ..self }
     }
 
     /// With less, OVMF stops without a word.
@@ -50,6 +56,9 @@ impl Uefi {
     }
 
     pub fn load(&self, memory: &Memory) -> Result<(), MachineError> {
+        if self.secure_boot {
+            memory.guard(self.place()..FIRMWARE_END - self.size());
+        }
         boot::put(memory.ram(), FIRMWARE_END - self.size(), &self.code)
     }
 
@@ -59,8 +68,12 @@ impl Uefi {
         let mut keeper = Keeper::start(self.file.clone(), first.clone())
             .map_err(|error| MachineError::Platform(format!("no thread for UEFI's variables: {error}")))?;
         let keep = Box::new(move |at, data: &[u8]| keeper.write(at, data));
-        let place = FIRMWARE_END - self.size() - self.variables.len() as u64;
-        Ok((Flash::new(self.variables.to_vec(), keep), place))
+        Ok((Flash::new(self.variables.to_vec(), keep), self.place()))
+    }
+
+    /// Where the variables are.
+    fn place(&self) -> u64 {
+        FIRMWARE_END - self.size() - self.variables.len() as u64
     }
 }
 

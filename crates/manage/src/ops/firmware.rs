@@ -72,7 +72,7 @@ const SET: &[Parameter] = &[
     one_of(
         "EnableSecureBoot",
         ON_OFF,
-        "Whether UEFI starts only what is signed (generation 2); Off if nothing is said. The guest's kernel can undo it: it may write the memory that UEFI keeps its keys in. Kernels that are started directly are not looked at.",
+        "Whether UEFI starts only what is signed (generation 2); Off if nothing is said. It needs the engine soft. Kernels that are started directly are not looked at.",
     )
     .flag("secure-boot"),
 ];

@@ -178,10 +178,10 @@ impl Factory for RealMachines {
 
     fn open(&self, config: &Config, files: &DiskLocks) -> Result<(), String> {
         layout::check_host_memory(config.memory.startup).map_err(|e| e.to_string())?;
-        let engine = config
-            .engine
-            .parse()
-            .and_then(|engine| engine::choose(engine, config.processor.expose_virtualization_extensions));
+        let nested = config.processor.expose_virtualization_extensions;
+        let secure = config.boot.start_with == StartWith::Firmware && config.boot.secure_boot;
+        let choose = if secure { engine::choose_for_secure_boot } else { engine::choose };
+        let engine = config.engine.parse().and_then(|engine| choose(engine, nested));
         let opened = self.opened(config, engine.map_err(|e| e.to_string())?)?;
         for drive in drives(config, files) {
             drive.open().map_err(|e| e.to_string())?;

@@ -1,9 +1,10 @@
-//! What a chipset makes of memory: areas that cannot be written, and memory that is there in system-management mode only.
+//! What a chipset makes of memory: areas that cannot be written, memory that is there in system-management mode only, and a device that
+//! is written in that mode only.
 
 use super::PAGE;
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// The areas that a chipset has attributes for, one of 16 KiB each: option ROMs and the BIOS.
 pub const SHADOW: Range<u64> = 0xc_0000..0x10_0000;
@@ -14,6 +15,10 @@ pub const AREAS: u32 = ((SHADOW.end - SHADOW.start) / AREA) as u32;
 #[derive(Debug, Default)]
 pub struct Attributes {
     rom: OnceLock<Range<u64>>,
+    /// A device that takes writes in system-management mode only.
+    guarded: OnceLock<Range<u64>>,
+    /// Where the mode's memory is stays as it is.
+    locked: AtomicBool,
     /// A bit for each area that cannot be written.
     protected: AtomicU32,
     /// The first page of what is hidden, and above that how many there are.
@@ -26,6 +31,24 @@ pub const HIDDEN: usize = 2;
 impl Attributes {
     pub(super) fn set_rom(&self, rom: Range<u64>) {
         let _ = self.rom.set(rom);
+    }
+
+    pub(super) fn set_guarded(&self, device: Range<u64>) {
+        let _ = self.guarded.set(device);
+    }
+
+    /// Whether a device at an address takes writes in system-management mode only.
+    pub fn guards(&self, address: u64) -> bool {
+        self.guarded.get().is_some_and(|device| device.contains(&address))
+    }
+
+    pub(super) fn set_locked(&self, locked: bool) {
+        self.locked.store(locked, Ordering::Release);
+    }
+
+    /// Whether the memory of system-management mode is closed until reset: who is not in the mode has no say in it any more.
+    pub fn locked(&self) -> bool {
+        self.locked.load(Ordering::Acquire)
     }
 
     /// Whether that is news.

@@ -167,6 +167,16 @@ impl Memory {
         self.ram.attributes.set_rom(rom);
     }
 
+    /// From now on the device there is written in system-management mode only. Once, before anything runs.
+    pub fn guard(&self, device: Range<u64>) {
+        self.ram.attributes.set_guarded(device);
+    }
+
+    /// Whether processors keep from now on what they know of the memory of system-management mode.
+    pub fn lock(&self, locked: bool) {
+        self.ram.attributes.set_locked(locked);
+    }
+
     /// The areas of [`SHADOW`] that cannot be written from now on: a bit for each.
     pub fn protect(&self, areas: u32) {
         if self.ram.attributes.set_protected(areas) {
