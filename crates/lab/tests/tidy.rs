@@ -379,6 +379,18 @@ fn paths_that_texts_name_are_there() {
     clean(complaints);
 }
 
+#[test]
+fn texts_name_the_least_rust_that_the_manifest_names() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap_or_default();
+    let manifest = read("Cargo.toml");
+    let least = manifest.lines().find_map(|line| line.strip_prefix("rust-version = ")).unwrap_or_default();
+    let least = least.trim_matches('"');
+    let said =
+        [("README.md", format!("Rust {least} or newer")), ("CONTRIBUTING.md", format!("cargo +{least}.0 "))];
+    let complaints = said.iter().filter(|(text, words)| !read(text).contains(words));
+    clean(complaints.map(|(text, words)| format!("{text} does not say {words}")).collect());
+}
+
 /// Functions, types and constants that CONTRIBUTING.md sends its reader to.
 #[test]
 fn names_that_the_guide_gives_are_in_the_sources() {
