@@ -369,7 +369,7 @@ impl Cpu {
         let linear = self.fetch_address()?;
         let physical = self.fetch(linear)?;
         // What was translated in system-management mode is no code outside.
-        if self.physical.hides(physical) {
+        if self.physical.hides_code(physical) {
             return Err(Fault::Unsupported(format!(
                 "code at physical address {physical:#x}, where there is no memory, cannot be executed"
             )));
@@ -402,7 +402,7 @@ impl Cpu {
         let mut bytes = std::mem::take(&mut self.code.buffer);
         bytes.clear();
         bytes.resize(in_page, 0);
-        if !self.physical.read(id.physical, &mut bytes) {
+        if !self.physical.read_code(id.physical, &mut bytes) {
             self.code.buffer = bytes;
             return Err(Fault::Unsupported(format!(
                 "code at physical address {:#x}, where there is no memory, cannot be executed",
@@ -421,7 +421,7 @@ impl Cpu {
             };
             second = Some(next);
             bytes.resize(in_page + 15, 0);
-            self.physical.read(next, &mut bytes[in_page..]);
+            self.physical.read_code(next, &mut bytes[in_page..]);
             made = self.try_translate(&bytes, in_page, id);
         }
         self.code.buffer = bytes;

@@ -60,9 +60,11 @@ impl Physical {
     /// Host address of a byte of memory; valid to the end of its page. `None` where there is no memory.
     #[inline]
     pub fn host(&self, address: u64) -> Option<*mut u8> {
-        if self.hides(address) {
-            return None;
-        }
+        if self.hides(address) { None } else { self.host_of(address) }
+    }
+
+    #[inline]
+    fn host_of(&self, address: u64) -> Option<*mut u8> {
         let offset = |region: &Region| address.wrapping_sub(region.guest);
         match self.regions.iter().find(|region| offset(region) < region.size) {
             Some(region) if !region.later => Some(region.host.wrapping_add(offset(region) as usize)),
@@ -70,16 +72,29 @@ impl Physical {
         }
     }
 
-    /// Whether an address is of memory that is there in system-management mode only, and this is not that.
+    /// Whether an address is of memory that is there in system-management mode only, and this is not that, or the chipset shows the mode
+    /// something else there, too.
     #[inline]
     pub fn hides(&self, address: u64) -> bool {
-        self.closed.valid != 0 && self.closed.has(address)
-            || !self.managing && self.memory.attributes().hides(address)
+        self.hides_from(address, false)
+    }
+
+    /// The same for fetches of code.
+    #[inline]
+    pub fn hides_code(&self, address: u64) -> bool {
+        self.hides_from(address, true)
+    }
+
+    #[inline]
+    fn hides_from(&self, address: u64, code: bool) -> bool {
+        let attributes = self.memory.attributes();
+        let hidden = if self.managing { attributes.closes(address, code) } else { attributes.hides(address) };
+        hidden || self.closed.valid != 0 && self.closed.has(address)
     }
 
     /// Whether an address is of memory that is there because this is system-management mode: nothing else is there then.
     pub fn manages(&self, address: u64) -> bool {
-        self.managing && self.memory.attributes().hides(address)
+        self.managing && self.memory.attributes().hides(address) && !self.hides(address)
     }
 
     /// Whether a device at an address is written from here.
@@ -137,6 +152,16 @@ impl Physical {
         debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
         let Some(host) = self.host(address) else { return false };
         // SAFETY: `host` is valid to the end of the page, and the access stays within it.
+        unsafe { ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len()) };
+        true
+    }
+
+    /// As [`Physical::read`], of code.
+    pub fn read_code(&self, address: u64, data: &mut [u8]) -> bool {
+        debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
+        let host = if self.hides_code(address) { None } else { self.host_of(address) };
+        let Some(host) = host else { return false };
+        // SAFETY: as in `read`.
         unsafe { ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len()) };
         true
     }

@@ -3,7 +3,7 @@
 use crate::MachineError;
 use crate::spec::MIB;
 use ireko_vmcore::Memory;
-use ireko_vmcore::memory::AREAS;
+use ireko_vmcore::memory::{AREAS, Inside};
 use std::ops::Range;
 
 pub const GIB: u64 = 1 << 30;
@@ -95,6 +95,8 @@ pub struct Layout {
     pub second_serial: bool,
     /// There is an event timer of high precision.
     pub hpet: bool,
+    /// There is memory behind a display's window, for system-management mode.
+    pub smram: bool,
     /// Bytes of firmware below 4 GiB.
     pub firmware_size: u64,
     /// RAM from 0 to here.
@@ -127,6 +129,7 @@ impl Layout {
             hot_plug: false,
             second_serial: false,
             hpet: false,
+            smram: false,
             firmware_size: 0,
             low_end,
             high_size: memory - low_end,
@@ -161,6 +164,11 @@ impl Layout {
         Self { hpet: self.board != Board::Direct && !irqchip, ..self }
     }
 
+    /// With what the chipset has for system-management mode, where the engine has that.
+    pub fn with_management(self, management: bool) -> Self {
+        Self { smram: self.board != Board::Direct && management, ..self }
+    }
+
     /// Whether there are keyboard and mouse: on every board that firmware knows, and for a display.
     pub fn keyboard(&self) -> bool {
         self.display || self.board != Board::Direct
@@ -190,7 +198,7 @@ impl Layout {
 
     /// RAM at the start, and where the firmware is: address and size.
     pub fn ranges(&self) -> Vec<(u64, u64)> {
-        let mut ranges = match self.display {
+        let mut ranges = match self.display && !self.smram {
             true => vec![(0, VIDEO.start), (VIDEO.end, self.low_end - VIDEO.end)],
             false => vec![(0, self.low_end)],
         };
@@ -208,6 +216,8 @@ impl Layout {
         if self.board != Board::Direct {
             memory.make_rom(FIRMWARE_END - self.firmware_size..FIRMWARE_END);
             memory.protect(u32::MAX >> (u32::BITS - AREAS));
+            memory.hide([VIDEO, 0..0]);
+            memory.show_inside(Inside::Nothing);
         }
     }
 
@@ -332,6 +342,14 @@ mod tests {
         let layout = Layout::new(GIB).unwrap().with_display(true);
         assert_eq!(layout.ranges(), [(0, 0xa_0000), (0xc_0000, GIB - 0xc_0000)]);
         assert!(!layout.ranges().iter().any(|(start, size)| (*start..start + size).contains(&VIDEO.start)));
+    }
+
+    #[test]
+    fn behind_the_window_is_memory_where_system_management_mode_can_have_it() {
+        let layout = |board| Layout { board, ..Layout::new(GIB).unwrap().with_display(true) };
+        assert_eq!(layout(Board::Q35).with_management(true).ranges(), [(0, GIB)]);
+        assert_eq!(layout(Board::Q35).with_management(false).ranges().len(), 2);
+        assert_eq!(layout(Board::Direct).with_management(true).ranges().len(), 2);
     }
 
     #[test]

@@ -212,7 +212,12 @@ fn pci_bus(around: &Surroundings, wire: &Wires, acpi: &AcpiPm) -> Result<Arc<Pci
             let bridge = chipset::HostBridge::i440fx();
             let pci = PciBus::behind(shared(bridge.with_memory(memory(), around.layout.low_end)), wires());
             pci.add_function(PIIX, 0, shared(chipset::IsaBridge::piix3(router)))?;
-            pci.add_function(PIIX, PIIX_POWER_MANAGEMENT, shared(chipset::PmBridge::new()))?;
+            let mut power_management = chipset::PmBridge::new();
+            if around.layout.smram {
+                acpi.connect_piix4_smi(smi(&around.partition));
+                power_management = power_management.with_smi(acpi.clone());
+            }
+            pci.add_function(PIIX, PIIX_POWER_MANAGEMENT, shared(power_management))?;
             Ok(pci)
         }
         Board::Q35 => {

@@ -84,11 +84,12 @@ impl Vm {
         chosen: Chosen,
         endpoints: Endpoints,
     ) -> Result<Self, MachineError> {
-        engine::check_for(&spec, &chosen.hypervisor.caps())?;
+        let caps = chosen.hypervisor.caps();
+        engine::check_for(&spec, &caps)?;
+        let irqchip = caps.irqchip;
+        let layout = layout.with_timers_of(irqchip).with_management(caps.management);
         let memory = Memory::with_aperture(&layout.ranges(), layout.room(), video_memory(&layout));
         let memory = Arc::new(memory.map_err(MachineError::Memory)?);
-        let irqchip = chosen.hypervisor.caps().irqchip;
-        let layout = layout.with_timers_of(irqchip);
         let (clock, timers) = timekeeping(&spec.on_thread);
         let partition = create_partition(&chosen, &spec, &memory, clock, &timers)?;
         let ending = Ending::default();

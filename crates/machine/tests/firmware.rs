@@ -262,3 +262,81 @@ fn with_secure_boot_a_handler_of_smis_writes_variables() {
     let code = [&FLAT[..], &handler, &RAISE_SMI, &READ_VARIABLE, &EXIT].concat();
     assert_eq!(run_firmware(with_variables(&code, true)), Outcome::DebugExit(6));
 }
+
+/// `mov eax,register; mov dx,0xcf8; out dx,eax; mov dx,0xcfc + its byte; mov al,value; out dx,al`.
+fn write_config(register: u32, value: u8) -> Vec<u8> {
+    let [a, b, c, d] = (register & !3).to_le_bytes();
+    let port = 0xfc + (register & 3) as u8;
+    vec![0x66, 0xb8, a, b, c, d, 0xba, 0xf8, 0x0c, 0x66, 0xef, 0xba, port, 0x0c, 0xb0, value, 0xee]
+}
+
+/// SMRAM of the i440FX.
+const SMRAM: u32 = 0x8000_0072;
+/// `mov ax,0xa000; mov ds,ax`.
+const WINDOW: [u8; 5] = [0xb8, 0x00, 0xa0, 0x8e, 0xd8];
+/// `mov byte [0x10],3`, `mov al,[0x10]`.
+const WRITE_WINDOW: [u8; 5] = [0xc6, 0x06, 0x10, 0x00, 3];
+const READ_WINDOW: [u8; 3] = [0xa0, 0x10, 0x00];
+/// `shr al,1`.
+const HALVE: [u8; 2] = [0xd0, 0xe8];
+
+#[test]
+fn memory_behind_the_display_is_there_while_it_is_open_and_not_afterwards() {
+    let (open, close) = (write_config(SMRAM, 0x4a), write_config(SMRAM, 0x0a));
+    let code = [&open[..], &WINDOW, &WRITE_WINDOW, &READ_WINDOW].concat();
+    assert_eq!(ends_with(&code), Outcome::DebugExit(3));
+    let code = [&code[..], &close, &READ_WINDOW, &HALVE].concat();
+    assert_eq!(ends_with(&code), Outcome::DebugExit(0x7f));
+}
+
+/// Opens SMRAM and writes 3 to it, sets it to `control`, and raises an SMI whose handler has the byte there in AL when it is over.
+fn what_a_handler_reads_there(control: u8) -> Outcome {
+    #[rustfmt::skip]
+    let handler = [
+        // mov ax,0x3800; mov ds,ax; mov [0..12], "mov al,[0xa0010]; mov cs:[0x100],al; rsm"
+        0xb8, 0x00, 0x38, 0x8e, 0xd8,
+        0xc7, 0x06, 0x00, 0x00, 0x67, 0xa0, 0xc7, 0x06, 0x02, 0x00, 0x10, 0x00, 0xc7, 0x06, 0x04, 0x00, 0x0a, 0x00,
+        0xc7, 0x06, 0x06, 0x00, 0x2e, 0xa2, 0xc7, 0x06, 0x08, 0x00, 0x00, 0x01, 0xc7, 0x06, 0x0a, 0x00, 0x0f, 0xaa,
+    ];
+    #[rustfmt::skip]
+    let raise = [
+        // mov dx,0x628; mov al,1; out dx,al; out 0xb2,al; mov ax,0x3000; mov ds,ax; mov al,[0x100]; shr al,1
+        0xba, 0x28, 0x06, 0xb0, 0x01, 0xee, 0xe6, 0xb2, 0xb8, 0x00, 0x30, 0x8e, 0xd8, 0xa0, 0x00, 0x01, 0xd0, 0xe8,
+    ];
+    let open = [&write_config(SMRAM, 0x4a)[..], &WINDOW, &WRITE_WINDOW].concat();
+    // DEVACTB's APMC_EN.
+    let enable = [write_config(SMRAM, control), write_config(0x8000_0b5b, 2)].concat();
+    ends_with(&[&open[..], &enable, &handler, &raise].concat())
+}
+
+#[test]
+fn a_handler_of_smis_of_generation_1_has_memory_behind_the_display() {
+    assert_eq!(what_a_handler_reads_there(0x0a), Outcome::DebugExit(1));
+}
+
+#[test]
+fn a_handler_has_no_memory_there_where_smram_is_off_or_closed_to_data() {
+    for control in [0x02, 0x2a] {
+        assert_eq!(what_a_handler_reads_there(control), Outcome::DebugExit(0x7f), "{control:#x}");
+    }
+}
+
+#[test]
+fn with_smram_closed_to_data_its_code_runs_in_the_mode() {
+    #[rustfmt::skip]
+    let code = [
+        // mov word [0x10],"mov al,5"; mov byte [0x12],"retf"
+        0xc7, 0x06, 0x10, 0x00, 0xb0, 0x05, 0xc6, 0x06, 0x12, 0x00, 0xcb,
+        // mov ax,0x3800; mov ds,ax; mov [0..13], "call 0xa000:0x10; mov [0x30100],al; rsm"
+        0xb8, 0x00, 0x38, 0x8e, 0xd8,
+        0xc7, 0x06, 0x00, 0x00, 0x9a, 0x10, 0xc7, 0x06, 0x02, 0x00, 0x00, 0x00, 0xc7, 0x06, 0x04, 0x00, 0xa0, 0x67,
+        0xc7, 0x06, 0x06, 0x00, 0xa2, 0x00, 0xc7, 0x06, 0x08, 0x00, 0x01, 0x03, 0xc7, 0x06, 0x0a, 0x00, 0x00, 0x0f,
+        0xc6, 0x06, 0x0c, 0x00, 0xaa,
+        // mov sp,0x7000; mov dx,0x628; mov al,1; out dx,al; out 0xb2,al; mov ax,0x3000; mov ds,ax; mov al,[0x100]
+        0xbc, 0x00, 0x70, 0xba, 0x28, 0x06, 0xb0, 0x01, 0xee, 0xe6, 0xb2, 0xb8, 0x00, 0x30, 0x8e, 0xd8, 0xa0, 0x00, 0x01,
+    ];
+    let before = [write_config(SMRAM, 0x4a), WINDOW.to_vec()].concat();
+    let (fill, rest) = code.split_at(11);
+    let close = [write_config(SMRAM, 0x2a), write_config(0x8000_0b5b, 2)].concat();
+    assert_eq!(ends_with(&[&before[..], fill, &close, rest].concat()), Outcome::DebugExit(5));
+}

@@ -47,12 +47,17 @@ pub type Smi = Box<dyn Fn() + Send>;
 /// Of a chipset that has it.
 struct SmiControl {
     send: Smi,
+    /// Where its enables and its status are.
+    enable: usize,
+    status: usize,
+    /// Which of the enables are there.
+    writable: u32,
     /// GBL_SMI_EN stays as it is until reset.
     locked: bool,
 }
 
 impl Registers {
-    fn image(&self, ticks: u64) -> [u8; SIZE] {
+    fn image(&self, ticks: u64, smi: Option<&SmiControl>) -> [u8; SIZE] {
         let mut image = [0; SIZE];
         let words = [
             (PM1_STATUS, self.status),
@@ -62,10 +67,11 @@ impl Registers {
             (TIMER + 2, (ticks >> 16) as u16),
             (GPE_STATUS, self.gpe_status),
             (GPE_ENABLE, self.gpe_enable),
-            (SMI_ENABLE, self.smi_enable as u16),
-            (SMI_STATUS, self.smi_status as u16),
         ];
-        for (at, word) in words {
+        let smi = smi.map(|smi| {
+            [(smi.enable, (self.smi_enable & smi.writable) as u16), (smi.status, self.smi_status as u16)]
+        });
+        for (at, word) in words.into_iter().chain(smi.into_iter().flatten()) {
             image[at..at + 2].copy_from_slice(&word.to_le_bytes());
         }
         image
@@ -141,16 +147,14 @@ impl Registers {
         false
     }
 
-    /// Writes one byte of the SMI registers, of which the lowest are all that there is.
-    fn write_smi(&mut self, offset: u64, byte: u8, locked: bool) {
+    /// Writes one byte if it is of the SMI registers, of which the lowest are all that there is.
+    fn write_smi(&mut self, offset: usize, byte: u8, smi: &SmiControl) {
         let byte = u32::from(byte);
-        match offset as usize {
-            SMI_ENABLE => {
-                let kept = if locked { self.smi_enable & GLOBAL_SMI } else { byte & GLOBAL_SMI };
-                self.smi_enable = kept | byte & APM_SMI;
-            }
-            SMI_STATUS => self.smi_status &= !byte,
-            _ => {}
+        if offset == smi.enable {
+            let writable = if smi.locked { smi.writable & !GLOBAL_SMI } else { smi.writable };
+            self.smi_enable = self.smi_enable & !writable | byte & writable;
+        } else if offset == smi.status {
+            self.smi_status &= !byte;
         }
     }
 }
@@ -167,13 +171,8 @@ struct State {
 impl State {
     /// Writes a byte to the PM block; what the write asks of the power supply.
     fn write(&mut self, offset: u64, byte: u8) -> Option<PowerEvent> {
-        match &self.smi {
-            Some(smi) if offset as usize >= SMI_ENABLE => {
-                self.registers.write_smi(offset, byte, smi.locked);
-                None
-            }
-            _ => self.registers.write(offset, byte),
-        }
+        self.smi.iter().for_each(|smi| self.registers.write_smi(offset as usize, byte, smi));
+        self.registers.write(offset, byte)
     }
 
     /// Writes a byte to the APM ports. The SMI is there before the processor's next instruction.
@@ -248,6 +247,8 @@ impl AcpiPm {
         let woken = {
             let registers = &mut lock(&self.state).registers;
             registers.asleep = true;
+            // The processor forgets where its handler was, and the chipset that there was one.
+            registers.smi_enable = 0;
             registers.wake()
         };
         self.tell(woken);
@@ -261,7 +262,24 @@ impl AcpiPm {
 
     /// The chipset has SMI control and status in the PM block, and SMI# leads here.
     pub fn connect_smi(&self, send: Smi) {
-        lock(&self.state).smi = Some(SmiControl { send, locked: false });
+        let (enable, status, writable) = (SMI_ENABLE, SMI_STATUS, GLOBAL_SMI | APM_SMI);
+        lock(&self.state).smi = Some(SmiControl { send, enable, status, writable, locked: false });
+    }
+
+    /// The same of the PIIX4, of which one of the enables is elsewhere.
+    pub fn connect_piix4_smi(&self, send: Smi) {
+        let (enable, status, writable) = (PIIX4_CONTROL, PIIX4_STATUS, GLOBAL_SMI);
+        lock(&self.state).smi = Some(SmiControl { send, enable, status, writable, locked: false });
+    }
+
+    /// APMC_EN.
+    pub fn raise_smi_by_apm(&self, on: bool) {
+        let registers = &mut lock(&self.state).registers;
+        registers.smi_enable = registers.smi_enable & !APM_SMI | if on { APM_SMI } else { 0 };
+    }
+
+    pub fn apm_raises_smi(&self) -> bool {
+        lock(&self.state).registers.smi_enable & APM_SMI != 0
     }
 
     /// SMI_LOCK: GBL_SMI_EN stays as it is until reset.
@@ -305,7 +323,7 @@ impl Device for AcpiPm {
             return copy_out(&state.registers.apm, offset, data);
         }
         let ticks = state.settle();
-        copy_out(&state.registers.image(ticks), offset, data);
+        copy_out(&state.registers.image(ticks, state.smi.as_ref()), offset, data);
     }
     fn write(&mut self, region: usize, offset: u64, data: &[u8]) {
         let mut state = lock(&self.state);

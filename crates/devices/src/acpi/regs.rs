@@ -51,6 +51,9 @@ pub const ACPI_DISABLE: u8 = 0xa0;
 pub const SMI_EN: u64 = 0x630;
 pub(super) const SMI_ENABLE: usize = 0x30;
 pub(super) const SMI_STATUS: usize = 0x34;
+/// PIIX4: GLBCTL with SMI_EN, and GLBSTS (82371AB, 7.2.9 and 7.2.5). APMC_EN is in configuration space.
+pub(super) const PIIX4_CONTROL: usize = 0x28;
+pub(super) const PIIX4_STATUS: usize = 0x18;
 /// GBL_SMI_EN, and APMC_EN: writes to the APM port raise SMI#.
 pub const GLOBAL_SMI: u32 = 1 << 0;
 pub const APM_SMI: u32 = 1 << 5;

@@ -4,7 +4,7 @@ use super::identity;
 use super::regs::*;
 use crate::pci::{ConfigSpace, Function};
 use ireko_vmcore::Memory;
-use ireko_vmcore::memory::{AREAS, HIDDEN};
+use ireko_vmcore::memory::{AREAS, HIDDEN, Inside};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -112,6 +112,15 @@ impl HostBridge {
         [if open { 0..0 } else { SMRAM_SEGMENT }, self.tseg(low_end)]
     }
 
+    /// What the mode has of that memory.
+    fn inside(&self) -> Inside {
+        match self.byte(self.model.smram) {
+            control if control & SMRAM_ENABLED == 0 => Inside::Nothing,
+            control if control & SMRAM_CLOSED != 0 => Inside::Code,
+            _ => Inside::Memory,
+        }
+    }
+
     fn tseg(&self, low_end: u64) -> Range<u64> {
         let control = self.byte(ESMRAMC);
         let on = self.has_tseg() && control & TSEG_ENABLED != 0;
@@ -126,6 +135,7 @@ impl HostBridge {
         if let Some((memory, low_end)) = &self.memory {
             memory.protect(self.protected());
             memory.hide(self.hidden(*low_end));
+            memory.show_inside(self.inside());
             memory.lock(self.byte(self.model.smram) & SMRAM_LOCKED != 0);
         }
     }

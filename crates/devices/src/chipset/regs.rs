@@ -14,7 +14,9 @@ pub const SMRAM_RESET: u8 = 0x02;
 pub const SMRAM_WRITABLE: u8 = 0x78;
 pub const SMRAM_OPEN: u8 = 1 << 6;
 pub const SMRAM_LOCKED: u8 = 1 << 4;
-
+/// D_CLS: data references go to the display from the mode, too.
+pub const SMRAM_CLOSED: u8 = 1 << 5;
+/// G_SMRAME.
 pub const SMRAM_ENABLED: u8 = 1 << 3;
 /// Where it is.
 pub const SMRAM_SEGMENT: std::ops::Range<u64> = 0xa_0000..0xc_0000;
@@ -77,8 +79,8 @@ pub const OTHER_BRIDGE_CLASS: u32 = 0x06_80_00;
 pub const PM_BASE: usize = 0x40;
 pub const PM_BASE_IO: u16 = 1;
 pub const PM_BASE_WRITABLE: u16 = 0xffc0;
-/// Device activity B. That writes to the APM port raise SMI# reads as on, which to firmware says that system management
-/// mode is set up already: there is none.
+/// Device activity B. That writes to the APM port raise SMI# says to firmware, too, that system-management mode is set up: it always reads as on
+/// where there is none.
 pub const DEVACTB: usize = 0x58;
 pub const DEVACTB_APMC_EN: u32 = 1 << 25;
 pub const PM_MISC: usize = 0x80;

@@ -98,7 +98,11 @@ fn add_pm_base(config: &mut ConfigSpace) {
 }
 
 /// Function 3 of the PIIX4: says where the power management block is.
-pub struct PmBridge(ConfigSpace);
+pub struct PmBridge {
+    config: ConfigSpace,
+    /// Where APMC_EN goes.
+    smi: Option<AcpiPm>,
+}
 
 impl PmBridge {
     pub fn new() -> Self {
@@ -110,7 +114,14 @@ impl PmBridge {
         [PM_MISC, SMBUS_HOST].into_iter().for_each(|at| config.allow(at, &[0xff]));
         config.put(INTERRUPT_PIN, &[1]);
         config.put(INTERRUPT_LINE, &[9]);
-        Self(config)
+        Self { config, smi: None }
+    }
+
+    /// With the control of SMIs.
+    pub fn with_smi(mut self, smi: AcpiPm) -> Self {
+        self.config.put(DEVACTB, &[0; 4]);
+        self.config.allow(DEVACTB, &DEVACTB_APMC_EN.to_le_bytes());
+        Self { smi: Some(smi), ..self }
     }
 }
 
@@ -125,9 +136,22 @@ impl Function for PmBridge {
         "piix4-pm"
     }
     fn config(&self) -> &ConfigSpace {
-        &self.0
+        &self.config
     }
     fn config_mut(&mut self) -> &mut ConfigSpace {
-        &mut self.0
+        &mut self.config
+    }
+    fn read_config(&mut self, offset: u16, data: &mut [u8]) {
+        // It goes with the power of the core, when the machine sleeps.
+        if self.smi.as_ref().is_some_and(|smi| !smi.apm_raises_smi()) {
+            self.config.put(DEVACTB, &[0; 4]);
+        }
+        self.config.read(offset, data);
+    }
+    fn write_config(&mut self, offset: u16, data: &[u8]) {
+        self.config.write(offset, data);
+        if let Some(smi) = &self.smi {
+            smi.raise_smi_by_apm(u32::from(self.config.word(DEVACTB + 2)) << 16 & DEVACTB_APMC_EN != 0);
+        }
     }
 }

@@ -126,6 +126,52 @@ fn memory_under_the_video_window_is_hidden_until_it_is_opened() {
     assert!(hidden());
 }
 
+#[test]
+fn what_the_mode_has_of_that_memory_is_said_by_smram() {
+    for (bridge, at) in [(HostBridge::i440fx(), SMRAM), (HostBridge::q35(0), 0x9d)] {
+        let (mut bridge, memory) = bridge_with_memory(bridge);
+        let closed = || [false, true].map(|code| memory.attributes().closes(0xb_ffff, code));
+        let shown = [(0, [true, true]), (SMRAM_ENABLED, [false, false])];
+        for (control, seen) in shown.into_iter().chain([(SMRAM_ENABLED | SMRAM_CLOSED, [true, false])]) {
+            bridge.write_config(at as u16, &[control]);
+            assert_eq!(closed(), seen, "{control:#x}");
+            assert!(memory.attributes().hides(0xb_ffff) && !memory.attributes().hides(0xc_0000));
+        }
+    }
+}
+
+fn acpi() -> AcpiPm {
+    let clock = Clock::new();
+    AcpiPm::new(clock, &Timers::new(clock), Probe::new().line(9), Arc::new(|_| {}))
+}
+
+#[test]
+fn smis_of_generation_1_are_enabled_in_configuration_space_and_in_the_pm_block() {
+    let (mut acpi, count) = (acpi(), Arc::new(std::sync::atomic::AtomicU32::new(0)));
+    let seen = count.clone();
+    acpi.connect_piix4_smi(Box::new(move || {
+        seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }));
+    let mut bridge = PmBridge::new().with_smi(acpi.clone());
+    for (enable, global, smis) in [(0, 0, 0), (2, 0, 0), (0, 1, 0), (2, 1, 1)] {
+        bridge.write_config(DEVACTB as u16 + 3, &[enable]);
+        acpi.write(0, 0x28, &[global]);
+        acpi.write(1, 0, &[7]);
+        assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), smis, "{enable} {global}");
+        assert_eq!(byte(&mut bridge, DEVACTB + 3), enable);
+    }
+}
+
+#[test]
+fn smis_of_generation_1_are_off_after_a_sleep() {
+    let mut acpi = acpi();
+    acpi.connect_piix4_smi(Box::new(|| {}));
+    let mut bridge = PmBridge::new().with_smi(acpi.clone());
+    bridge.write_config(DEVACTB as u16 + 3, &[2]);
+    acpi.write(0, 4, &(1u16 << 13 | 1 << 10).to_le_bytes());
+    assert_eq!(byte(&mut bridge, DEVACTB + 3), 0);
+}
+
 fn router() -> (Arc<Probe>, Arc<PirqRouter>) {
     let probe = Probe::new();
     let router = PirqRouter::new((0..16).map(|irq| probe.line(irq)).collect());
@@ -205,8 +251,7 @@ fn generation_2_says_where_configuration_space_and_power_management_are() {
 
 #[test]
 fn locked_smis_stay_on_until_reset() {
-    let clock = Clock::new();
-    let mut acpi = AcpiPm::new(clock, &Timers::new(clock), Probe::new().line(9), Arc::new(|_| {}));
+    let mut acpi = acpi();
     acpi.connect_smi(Box::new(|| {}));
     let mut bridge = IsaBridge::ich9(router().1).with_smi(acpi.clone());
     acpi.write(0, 0x30, &0x21u32.to_le_bytes());

@@ -4,7 +4,7 @@
 use super::PAGE;
 use std::ops::Range;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// The areas that a chipset has attributes for, one of 16 KiB each: option ROMs and the BIOS.
 pub const SHADOW: Range<u64> = 0xc_0000..0x10_0000;
@@ -23,6 +23,24 @@ pub struct Attributes {
     protected: AtomicU32,
     /// The first page of what is hidden, and above that how many there are.
     hidden: [AtomicU64; HIDDEN],
+    /// What the mode has of the first of these: an [`Inside`].
+    inside: AtomicU8,
+}
+
+/// What system-management mode finds where the first range is that is hidden outside of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Inside {
+    Memory,
+    /// Memory for fetches of code; data is what others find there.
+    Code,
+    /// What others find there.
+    Nothing,
+}
+
+#[inline]
+fn has(hidden: &AtomicU64, address: u64) -> bool {
+    let (word, page) = (hidden.load(Ordering::Acquire), address / PAGE);
+    word != 0 && page.wrapping_sub(word & 0xffff_ffff) < word >> 32
 }
 
 /// So many ranges can be hidden.
@@ -76,9 +94,19 @@ impl Attributes {
     /// Whether a byte is there in system-management mode only.
     #[inline]
     pub fn hides(&self, address: u64) -> bool {
-        let page = address / PAGE;
-        let has = |word: u64| word != 0 && page.wrapping_sub(word & 0xffff_ffff) < word >> 32;
-        self.hidden.iter().any(|hidden| has(hidden.load(Ordering::Acquire)))
+        self.hidden.iter().any(|hidden| has(hidden, address))
+    }
+
+    /// Whether that is news.
+    pub(super) fn set_inside(&self, inside: Inside) -> bool {
+        self.inside.swap(inside as u8, Ordering::AcqRel) != inside as u8
+    }
+
+    /// Whether a byte is not there in system-management mode either, for code or for data.
+    #[inline]
+    pub fn closes(&self, address: u64, code: bool) -> bool {
+        let from = if code { Inside::Nothing } else { Inside::Code };
+        self.inside.load(Ordering::Acquire) >= from as u8 && has(&self.hidden[0], address)
     }
 
     /// Whether memory at an address can be written.

@@ -14,7 +14,7 @@ mod ram;
 mod watch;
 
 pub use self::aperture::{APERTURE_END, Aperture};
-pub use self::attributes::{AREAS, Attributes, HIDDEN, SHADOW};
+pub use self::attributes::{AREAS, Attributes, HIDDEN, Inside, SHADOW};
 pub use self::blocks::{BLOCK, Blocks};
 pub use self::mapping::GUARD;
 use self::mapping::{LARGE_PAGE, Mapping};
@@ -190,6 +190,13 @@ impl Memory {
             if self.ram.attributes.set_hidden(number, &range) {
                 self.changed(range);
             }
+        }
+    }
+
+    /// What system-management mode finds from now on where the first range is that is hidden.
+    pub fn show_inside(&self, inside: Inside) {
+        if self.ram.attributes.set_inside(inside) {
+            self.changed(self.ram.attributes.hidden()[0].clone());
         }
     }
 
