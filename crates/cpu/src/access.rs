@@ -101,7 +101,7 @@ impl Cpu {
         if self.is_apic(physical) {
             return Ok(Place::Mmio(physical));
         }
-        let host = if write { self.physical.host_to_write(physical) } else { self.physical.host(physical) };
+        let host = self.physical.host(physical).filter(|_| !write || self.physical.writable(physical));
         let Some(host) = host else { return Ok(Place::Mmio(physical)) };
         let start = host.wrapping_sub((physical & 0xfff) as usize);
         let may_write = page.write && self.physical.writable(physical);
@@ -372,6 +372,10 @@ impl Cpu {
             self.apic.write_mmio(offset, data);
             // EOI, TPR or ICR: an interrupt may be deliverable now.
             return self.attend();
+        }
+        // Shadow RAM that is written and not read is no device, and what was translated there is not of it.
+        if self.physical.write(address, data) {
+            return;
         }
         self.fpu_sync();
         if let Some(bus) = &self.bus {

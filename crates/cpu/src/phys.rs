@@ -63,8 +63,19 @@ impl Physical {
         if self.hides(address) { None } else { self.host_of(address) }
     }
 
+    /// The same for reading: shadow RAM that cannot be read gives what is behind it.
     #[inline]
     fn host_of(&self, address: u64) -> Option<*mut u8> {
+        let attributes = self.memory.attributes();
+        if attributes.unread(address) {
+            self.host_at(attributes.behind(address)?)
+        } else {
+            self.host_at(address)
+        }
+    }
+
+    #[inline]
+    fn host_at(&self, address: u64) -> Option<*mut u8> {
         let offset = |region: &Region| address.wrapping_sub(region.guest);
         match self.regions.iter().find(|region| offset(region) < region.size) {
             Some(region) if !region.later => Some(region.host.wrapping_add(offset(region) as usize)),
@@ -104,12 +115,14 @@ impl Physical {
 
     /// As [`Physical::host`], of what can be written, too.
     pub fn host_to_write(&self, address: u64) -> Option<*mut u8> {
-        self.host(address).filter(|_| self.writable(address))
+        let there = !self.hides(address) && self.memory.attributes().writable(address);
+        if there { self.host_at(address) } else { None }
     }
 
-    /// Whether the chipset lets what is there be written.
+    /// Whether the chipset lets what is read there be written.
     pub fn writable(&self, address: u64) -> bool {
-        self.memory.attributes().writable(address)
+        let attributes = self.memory.attributes();
+        attributes.writable(address) && !attributes.unread(address)
     }
 
     /// The same of memory that was added later, and of a device's.

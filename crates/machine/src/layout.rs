@@ -216,6 +216,7 @@ impl Layout {
         if self.board != Board::Direct {
             memory.make_rom(FIRMWARE_END - self.firmware_size..FIRMWARE_END);
             memory.protect(u32::MAX >> (u32::BITS - AREAS));
+            memory.shadow(u32::MAX >> (u32::BITS - AREAS));
             memory.hide([VIDEO, 0..0]);
             memory.show_inside(Inside::Nothing);
         }

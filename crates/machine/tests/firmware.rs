@@ -340,3 +340,15 @@ fn with_smram_closed_to_data_its_code_runs_in_the_mode() {
     let close = [write_config(SMRAM, 0x2a), write_config(0x8000_0b5b, 2)].concat();
     assert_eq!(ends_with(&[&before[..], fill, &close, rest].concat()), Outcome::DebugExit(5));
 }
+
+/// `mov ax,0xf000; mov ds,ax; mov byte [0x100],7`.
+const WRITE_SHADOW: [u8; 10] = [0xb8, 0x00, 0xf0, 0x8e, 0xd8, 0xc6, 0x06, 0x00, 0x01, 0x07];
+/// `mov al,[0x100]`.
+const READ_SHADOW: [u8; 3] = [0xa0, 0x00, 0x01];
+const PAM0: u32 = 0x8000_0059;
+
+#[test]
+fn shadow_ram_that_is_written_and_not_read_has_the_rom_in_front() {
+    let write = [&write_config(PAM0, 0x20)[..], &WRITE_SHADOW, &READ_SHADOW, &HALVE].concat();
+    assert_eq!(ends_with(&write), Outcome::DebugExit(0x7f));
+}

@@ -22,8 +22,7 @@ struct Model {
 const I440FX: Model = Model { name: "i440fx", device: 0x1237, revision: 2, pam: 0x59, smram: 0x72 };
 const Q35: Model = Model { name: "q35", device: 0x29c0, revision: 0, pam: 0x90, smram: 0x9d };
 
-/// 00:00.0. Below 1 MiB everything reads as RAM whatever PAM says: the machine puts the firmware there before reset, as if it
-/// had been shadowed. What PAM protects is not written.
+/// 00:00.0. What PAM protects is not written, and reads give the ROM that is behind or nothing where it says so.
 pub struct HostBridge {
     config: ConfigSpace,
     model: &'static Model,
@@ -93,11 +92,10 @@ impl HostBridge {
         }
     }
 
-    /// A bit for each area of 16 KiB that PAM does not let be written. The first register has the BIOS area in its upper half,
+    /// A bit for each area of 16 KiB whose field in PAM lacks a bit. The first register has the BIOS area in its upper half,
     /// each of the others two areas.
-    fn protected(&self) -> u32 {
-        const WRITE: u8 = 1 << 1;
-        let closed = |field: u8| field & WRITE == 0;
+    fn lacking(&self, bit: u8) -> u32 {
+        let closed = |field: u8| field & bit == 0;
         let pam = |n: usize| self.byte(self.model.pam + n);
         let bios = if closed(pam(0) >> 4) { 0xf << (AREAS - 4) } else { 0 };
         let areas = (0..AREAS as usize - 4).filter(|area| closed(pam(1 + area / 2) >> (4 * (area % 2))));
@@ -133,7 +131,8 @@ impl HostBridge {
 
     fn apply(&self) {
         if let Some((memory, low_end)) = &self.memory {
-            memory.protect(self.protected());
+            memory.protect(self.lacking(PAM_WRITE));
+            memory.shadow(self.lacking(PAM_READ));
             memory.hide(self.hidden(*low_end));
             memory.show_inside(self.inside());
             memory.lock(self.byte(self.model.smram) & SMRAM_LOCKED != 0);

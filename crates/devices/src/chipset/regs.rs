@@ -9,6 +9,9 @@ pub const SUBSYSTEM: u16 = 0x1100;
 pub const HOST_BRIDGE_CLASS: u32 = 0x06_00_00;
 /// Programmable attribute map: two areas a register, but for the first, which has the BIOS area in its upper half.
 pub const PAM_WRITABLE: [u8; 7] = [0x30, 0x33, 0x33, 0x33, 0x33, 0x33, 0x33];
+/// RE and WE of an area.
+pub const PAM_READ: u8 = 1 << 0;
+pub const PAM_WRITE: u8 = 1 << 1;
 /// System management RAM control.
 pub const SMRAM_RESET: u8 = 0x02;
 pub const SMRAM_WRITABLE: u8 = 0x78;

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 /// The areas that a chipset has attributes for, one of 16 KiB each: option ROMs and the BIOS.
 pub const SHADOW: Range<u64> = 0xc_0000..0x10_0000;
+/// From here on it is the ROM's end that is behind it.
+const ROM_SHADOW: u64 = 0xe_0000;
 const AREA: u64 = 16 << 10;
 pub const AREAS: u32 = ((SHADOW.end - SHADOW.start) / AREA) as u32;
 
@@ -21,6 +23,8 @@ pub struct Attributes {
     locked: AtomicBool,
     /// A bit for each area that cannot be written.
     protected: AtomicU32,
+    /// A bit for each that reads as what is behind shadow RAM: the ROM, or nothing.
+    unread: AtomicU32,
     /// The first page of what is hidden, and above that how many there are.
     hidden: [AtomicU64; HIDDEN],
     /// What the mode has of the first of these: an [`Inside`].
@@ -35,6 +39,12 @@ pub enum Inside {
     Code,
     /// What others find there.
     Nothing,
+}
+
+/// Of a bit for each area of [`SHADOW`], in which the address is.
+#[inline]
+fn is_set(areas: &AtomicU32, address: u64) -> bool {
+    areas.load(Ordering::Acquire) >> ((address - SHADOW.start) / AREA) & 1 != 0
 }
 
 #[inline]
@@ -72,6 +82,24 @@ impl Attributes {
     /// Whether that is news.
     pub(super) fn set_protected(&self, areas: u32) -> bool {
         self.protected.swap(areas, Ordering::AcqRel) != areas
+    }
+
+    /// Whether that is news.
+    pub(super) fn set_unread(&self, areas: u32) -> bool {
+        self.unread.swap(areas, Ordering::AcqRel) != areas
+    }
+
+    /// Whether an address is of shadow RAM that cannot be read.
+    #[inline]
+    pub fn unread(&self, address: u64) -> bool {
+        SHADOW.contains(&address) && is_set(&self.unread, address)
+    }
+
+    /// Where the ROM has what is read at such an address, if the ROM reaches so far down: its end is at SHADOW's.
+    pub fn behind(&self, address: u64) -> Option<u64> {
+        let rom = self.rom.get()?;
+        let at = rom.end.checked_sub(SHADOW.end - address)?;
+        (address >= ROM_SHADOW && rom.contains(&at)).then_some(at)
     }
 
     /// Whole pages below 4 GiB. Whether that is news.
@@ -115,15 +143,15 @@ impl Attributes {
         if address >= SHADOW.end {
             return !self.rom.get().is_some_and(|rom| rom.contains(&address));
         }
-        address < SHADOW.start
-            || self.protected.load(Ordering::Acquire) >> ((address - SHADOW.start) / AREA) & 1 == 0
+        address < SHADOW.start || !is_set(&self.protected, address)
     }
 
     /// Whether a range is memory like any other from end to end.
     pub fn plain(&self, start: u64, size: u64) -> bool {
         let end = start.saturating_add(size);
         let apart = |other: &Range<u64>| other.is_empty() || end <= other.start || other.end <= start;
-        let shadow = self.protected.load(Ordering::Acquire) == 0 || apart(&SHADOW);
+        let areas = self.protected.load(Ordering::Acquire) | self.unread.load(Ordering::Acquire);
+        let shadow = areas == 0 || apart(&SHADOW);
         shadow && self.hidden().iter().all(apart) && self.rom.get().is_none_or(apart)
     }
 
@@ -132,7 +160,7 @@ impl Attributes {
         if self.plain(address, size) {
             return Some(size);
         }
-        let open = |at: u64| !self.hides(at) && (!write || self.writable(at));
+        let open = |at: u64| !self.hides(at) && if write { self.writable(at) } else { !self.unread(at) };
         let end = address.saturating_add(size);
         let mut at = address;
         while at < end && open(at) {
@@ -175,6 +203,19 @@ mod tests {
         assert!(ram.write_obj(7u64, GuestAddress(0xf_bffc)).is_err());
         memory.protect(0);
         ram.write_obj(7u8, GuestAddress(0xf_ffff)).unwrap();
+    }
+
+    #[test]
+    fn behind_shadow_ram_is_the_end_of_the_rom_or_nothing() {
+        let memory = memory();
+        memory.make_rom(3 * MIB..4 * MIB);
+        memory.shadow(1 << 15 | 1);
+        let attributes = memory.attributes();
+        assert!(attributes.unread(0xf_ffff) && attributes.unread(0xc_0000) && !attributes.unread(0xe_0000));
+        assert_eq!(attributes.behind(0xf_ffff), Some(4 * MIB - 1));
+        assert_eq!(attributes.behind(0xc_0000), None);
+        assert!(memory.ram().read_obj::<u8>(GuestAddress(0xf_ffff)).is_err());
+        memory.ram().write_obj(7u8, GuestAddress(0xf_ffff)).unwrap();
     }
 
     #[test]

@@ -184,6 +184,13 @@ impl Memory {
         }
     }
 
+    /// The areas of [`SHADOW`] that are read from what is behind them from now on: a bit for each.
+    pub fn shadow(&self, areas: u32) {
+        if self.ram.attributes.set_unread(areas) {
+            self.changed(SHADOW);
+        }
+    }
+
     /// Whole pages below 4 GiB that are there in system-management mode only from now on; what was before is there again.
     pub fn hide(&self, ranges: [Range<u64>; HIDDEN]) {
         for (number, range) in ranges.into_iter().enumerate() {
