@@ -6,24 +6,20 @@ use std::process::ExitCode;
 
 pub fn run(features: bool) -> Result<ExitCode> {
     if features {
-        return list_features();
+        let rows = ireko_machine::features().into_iter();
+        return show(["name", "here"], rows.map(|one| [one.name, one.here].map(str::to_owned)));
     }
-    let header = ["name", "here", "what"].map(str::to_owned).to_vec();
     let rows = ireko_machine::processors().into_iter().map(|one| {
         let here =
             if one.lacks.is_empty() { "yes".to_owned() } else { format!("lacks {}", one.lacks.join(" ")) };
-        vec![one.name.to_owned(), here, one.about.to_owned()]
+        [one.name.to_owned(), here, one.about.to_owned()]
     });
-    let all: Vec<_> = std::iter::once(header).chain(rows).collect();
-    out!("{}", table::align(&all).trim_end())?;
-    Ok(ExitCode::SUCCESS)
+    show(["name", "here", "what"], rows)
 }
 
-fn list_features() -> Result<ExitCode> {
-    let rows =
-        ireko_machine::features().into_iter().map(|one| vec![one.name.to_owned(), one.here.to_owned()]);
-    let header = ["name", "here"].map(str::to_owned).to_vec();
-    let all: Vec<_> = std::iter::once(header).chain(rows).collect();
+fn show<const N: usize>(header: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Result<ExitCode> {
+    let all: Vec<Vec<String>> =
+        std::iter::once(header.map(str::to_owned)).chain(rows).map(Vec::from).collect();
     out!("{}", table::align(&all).trim_end())?;
     Ok(ExitCode::SUCCESS)
 }

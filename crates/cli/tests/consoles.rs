@@ -11,15 +11,6 @@ use std::net::{TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use viewer::{Console, PATIENCE};
 
-impl Home {
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(&[&["vm"], arguments].concat());
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {told}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-}
-
 impl Console {
     /// Runs a line to its end.
     fn run(&mut self, line: &str) {
@@ -33,9 +24,9 @@ fn a_second_serial_port_is_a_socket_and_the_console_has_a_log() {
     let home = Home::new("com");
     std::fs::create_dir_all(&home.0).unwrap();
     let socket = home.0.join("com2");
-    home.ok(&["create", "pc", "--memory", "512M", "--engine", "soft"]);
-    home.ok(&["com-set", "pc", "--number", "2", "--path", socket.to_str().unwrap()]);
-    home.ok(&["start", "pc"]);
+    home.vm_ok(&["create", "pc", "--memory", "512M", "--engine", "soft"]);
+    home.vm_ok(&["com-set", "pc", "--number", "2", "--path", socket.to_str().unwrap()]);
+    home.vm_ok(&["start", "pc"]);
     let mut console = home.console("pc");
     console.until("built-in shell");
     let mut line = String::new();
@@ -55,10 +46,10 @@ fn a_second_serial_port_is_a_socket_and_the_console_has_a_log() {
     }
     console.run("echo kept-$((20 + 3))");
     drop(console);
-    home.ok(&["stop", "pc", "--turn-off"]);
-    let log = home.ok(&["log", "pc", "--follow"]);
+    home.vm_ok(&["stop", "pc", "--turn-off"]);
+    let log = home.vm_ok(&["log", "pc", "--follow"]);
     assert!(log.contains("[ireko: started at ") && log.contains("kept-23"), "{log}");
-    assert!(!home.ok(&["log", "pc", "--tail", "3"]).contains("[ireko: started at "));
+    assert!(!home.vm_ok(&["log", "pc", "--tail", "3"]).contains("[ireko: started at "));
 }
 
 /// A port that is nobody's.
@@ -90,10 +81,10 @@ fn say_password(port: u16, password: &[u8; 8]) -> (u32, TcpStream) {
 fn a_screen_is_at_its_port_for_who_knows_the_password() {
     let home = Home::new("vnc");
     let port = free_port();
-    home.ok(&["create", "pc", "--memory", "64M", "--engine", "soft", "--start-with", "firmware"]);
-    home.ok(&["screen-set", "pc", "--port", &port.to_string(), "--password", "secret"]);
-    home.ok(&["start", "pc"]);
-    assert!(home.ok(&["screen", "pc"]).contains(&format!("127.0.0.1::{port}")));
+    home.vm_ok(&["create", "pc", "--memory", "64M", "--engine", "soft", "--start-with", "firmware"]);
+    home.vm_ok(&["screen-set", "pc", "--port", &port.to_string(), "--password", "secret"]);
+    home.vm_ok(&["start", "pc"]);
+    assert!(home.vm_ok(&["screen", "pc"]).contains(&format!("127.0.0.1::{port}")));
     assert_eq!(say_password(port, b"Secret\0\0").0, 1);
     let (said, mut viewer) = say_password(port, b"secret\0\0");
     assert_eq!(said, 0);

@@ -1,9 +1,11 @@
 //! What Debian's general kernel, which has drivers that the cloud's has not, finds of the machine's devices: SATA, ranges of zeros,
 //! virtio's GPU and tablet, the event timer.
 
+mod archive;
 mod home;
 mod packages;
 
+use archive::Archive;
 use home::Home;
 use packages::{Architecture, packages};
 use std::collections::BTreeMap;
@@ -72,27 +74,26 @@ impl Debian {
 
     /// An archive in which process 1 loads the modules, does what the script says, and turns the machine off.
     fn initramfs(&self, modules: &[&str], script: &str) -> Vec<u8> {
-        let mut archive = Vec::new();
+        let mut archive = Archive::default();
         for directory in ["bin", "dev", "proc", "sys", "lib", "lib64", "modules"] {
-            add(&mut archive, directory, 0o040_755, &[]);
+            archive.add(directory, 0o040_755, &[]);
         }
-        add(&mut archive, "bin/busybox", 0o100_755, &self.file("busybox"));
-        add(&mut archive, "bin/discard", 0o100_755, &self.file(TOOLS[0]));
+        archive.add("bin/busybox", 0o100_755, &self.file("busybox"));
+        archive.add("bin/discard", 0o100_755, &self.file(TOOLS[0]));
         TOOLS[1..3].iter().for_each(|name| {
-            add(&mut archive, &format!("lib/{name}"), 0o100_755, &self.file(name));
+            archive.add(&format!("lib/{name}"), 0o100_755, &self.file(name));
         });
-        add(&mut archive, "lib64/ld-linux-x86-64.so.2", 0o100_755, &self.file(TOOLS[3]));
+        archive.add("lib64/ld-linux-x86-64.so.2", 0o100_755, &self.file(TOOLS[3]));
         for name in modules {
-            add(&mut archive, &format!("modules/{name}"), 0o100_644, &self.file(&format!("{name}.ko")));
+            archive.add(&format!("modules/{name}"), 0o100_644, &self.file(&format!("{name}.ko")));
         }
         let load: String = modules.iter().map(|name| format!("insmod /modules/{name}\n")).collect();
         let init = format!(
             "#!/bin/busybox sh\n/bin/busybox --install -s /bin\nexport PATH=/bin\nmount -t proc p /proc\n\
              mount -t sysfs s /sys\nmount -t devtmpfs d /dev\n{load}{script}\npoweroff -f\n"
         );
-        add(&mut archive, "init", 0o100_755, init.as_bytes());
-        add(&mut archive, "TRAILER!!!", 0, &[]);
-        archive
+        archive.add("init", 0o100_755, init.as_bytes());
+        archive.finish()
     }
 
     /// What it says until it is off.
@@ -109,17 +110,6 @@ impl Debian {
         assert!(output.status.success(), "{said}\n{}", String::from_utf8_lossy(&output.stderr));
         said
     }
-}
-
-/// An entry of an archive (newc: driver-api/early-userspace/buffer-format).
-fn add(archive: &mut Vec<u8>, name: &str, mode: u32, data: &[u8]) {
-    let fields = [1, mode as usize, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
-    archive.extend(b"070701");
-    archive.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
-    archive.extend(name.bytes().chain([0]));
-    archive.resize(archive.len().next_multiple_of(4), 0);
-    archive.extend(data);
-    archive.resize(archive.len().next_multiple_of(4), 0);
 }
 
 #[test]
@@ -208,18 +198,14 @@ fn a_viewers_pointer_is_where_it_points() {
         echo ready; od -An -v -w24 -t d2 /dev/input/$T\n";
     let initrd = home.0.join("initrd");
     fs::write(&initrd, debian.initramfs(&[&VIRTIO[..], &SCREEN].concat(), script)).unwrap();
-    let ok = |arguments: &[&str]| {
-        let output = home.run(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let ok = |arguments: &[&str]| home.vm_ok(arguments);
     let (kernel, initrd) = (debian.kernel().to_str().unwrap(), initrd.to_str().unwrap());
-    let create = ["vm", "create", "pc", "--memory", "512M", "--engine", "soft", "--kernel", kernel];
+    let create = ["create", "pc", "--memory", "512M", "--engine", "soft", "--kernel", kernel];
     ok(&[&create[..], &["--initrd", initrd, "--command-line", "console=tty0 console=ttyS0"]].concat());
-    ok(&["vm", "screen-set", "pc", "--adapter", "virtio"]);
-    ok(&["vm", "start", "pc"]);
-    until("no tablet is found", || ok(&["vm", "log", "pc"]).contains("ready"));
-    let shown = ok(&["vm", "screen", "pc"]);
+    ok(&["screen-set", "pc", "--adapter", "virtio"]);
+    ok(&["start", "pc"]);
+    until("no tablet is found", || ok(&["log", "pc"]).contains("ready"));
+    let shown = ok(&["screen", "pc"]);
     let of = |name: &str| {
         let line = shown.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_once(": ").unwrap().1.to_owned()
@@ -230,7 +216,7 @@ fn a_viewers_pointer_is_where_it_points() {
     let (column, line) = (1279u16.to_be_bytes(), 400u16.to_be_bytes());
     viewer.write_all(&[5, 1, column[0], column[1], line[0], line[1]]).unwrap();
     let told = |event: [i32; 3]| {
-        let said = ok(&["vm", "log", "pc"]);
+        let said = ok(&["log", "pc"]);
         let numbers =
             |line: &str| line.split_whitespace().map(|n| n.parse().ok()).collect::<Option<Vec<i32>>>();
         let events = said.lines().filter_map(numbers).filter(|numbers| numbers.len() == 12);

@@ -116,11 +116,7 @@ fn uefi_starts_from_the_disk_that_comes_first_in_its_boot_order() {
     let medium = Medium::menu(&home, Label::Gpt);
     let second = home.0.join("second.img");
     std::fs::copy(&medium.disk, &second).unwrap();
-    let ok = |arguments: &[&str]| {
-        let output = home.run(&[&["vm"], arguments].concat());
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    };
+    let ok = |arguments: &[&str]| home.vm_ok(arguments);
     let create = ["create", "pc", "--memory", "256M", "--engine", "soft", "--start-with", "firmware"];
     let (disk, second) = (medium.disk.to_str().unwrap(), second.to_str().unwrap());
     ok(&[&create[..], &["--generation", "2", "--disk", disk]].concat());

@@ -14,17 +14,6 @@ use std::sync::{Mutex, PoisonError};
 use viewer::Console;
 
 impl Home {
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(&[&["vm"], arguments].concat());
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {told}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-    fn error(&self, arguments: &[&str]) -> String {
-        let output = self.run(&[&["vm"], arguments].concat());
-        assert!(!output.status.success(), "{arguments:?} succeeded");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
     /// A file of a mebibyte that begins with a line.
     fn image(&self, name: &str, line: &str) -> String {
         fs::create_dir_all(&self.0).unwrap();
@@ -54,7 +43,7 @@ impl Console {
 static ALONE: Mutex<()> = Mutex::new(());
 
 fn started(home: &Home) -> Console {
-    home.ok(&["start", "pc"]);
+    home.vm_ok(&["start", "pc"]);
     let console = home.console("pc");
     console.until("built-in shell");
     console
@@ -66,24 +55,24 @@ fn linux_reads_the_disc_that_is_in_the_drive_now() {
     for controller in ["IDE", "SCSI"] {
         let home = Home::new(&format!("discs-{controller}"));
         let discs = ["one", "two"].map(|name| home.image(name, &format!("disc {name} is in")));
-        home.ok(&["create", "pc", "--memory", "512M", "--engine", "soft"]);
-        home.ok(&["dvd-add", "pc", "--controller", controller, "--path", &discs[0]]);
+        home.vm_ok(&["create", "pc", "--memory", "512M", "--engine", "soft"]);
+        home.vm_ok(&["dvd-add", "pc", "--controller", controller, "--path", &discs[0]]);
         let mut console = started(&home);
         console.ask("head -n 1 /dev/sr0", "disc one is in");
-        home.ok(&["dvd-set", "pc", "--path", &discs[1]]);
+        home.vm_ok(&["dvd-set", "pc", "--path", &discs[1]]);
         console.ask("head -n 1 /dev/sr0", "disc two is in");
         // Locked by whoever has it open.
         console.run("exec 3</dev/sr0; eject /dev/sr0 || echo locked-$((1 + 1))");
         assert!(console.seen().contains("locked-2"), "{}", console.seen());
-        home.ok(&["dvd-set", "pc"]);
+        home.vm_ok(&["dvd-set", "pc"]);
         console.run("exec 3<&-");
         console.ask("head -n 1 /dev/sr0 || echo empty-$((1 + 1))", "empty-2");
-        home.ok(&["dvd-set", "pc", "--path", &discs[0]]);
+        home.vm_ok(&["dvd-set", "pc", "--path", &discs[0]]);
         console.ask("head -n 1 /dev/sr0", "disc one is in");
         // What is in is nobody's to write.
-        let said = home.error(&["disk-add", "pc", &discs[0]]);
+        let said = home.vm_error(&["disk-add", "pc", &discs[0]]);
         assert!(said.contains("is in use by this virtual machine itself"), "{said}");
-        home.ok(&["stop", "pc", "--turn-off"]);
+        home.vm_ok(&["stop", "pc", "--turn-off"]);
     }
 }
 
@@ -92,34 +81,34 @@ fn disks_come_and_go_while_linux_runs() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("disks");
     let disks = ["a", "b", "c"].map(|name| home.image(name, &format!("this is disk {name}")));
-    home.ok(&["create", "pc", "--memory", "512M", "--engine", "soft", "--disk", &disks[0]]);
+    home.vm_ok(&["create", "pc", "--memory", "512M", "--engine", "soft", "--disk", &disks[0]]);
     let mut console = started(&home);
-    home.ok(&["disk-add", "pc", &disks[1]]);
+    home.vm_ok(&["disk-add", "pc", &disks[1]]);
     console.run("until [ -e /dev/vdb ]; do sleep 0.1; done; head -n 1 /dev/vdb");
     console.ask("cat /sys/block/vdb/serial", "ireko1");
     console.run("echo written by linux > /dev/vdb; sync");
-    home.ok(&["disk-add", "pc", &disks[2], "--controller", "NVMe"]);
+    home.vm_ok(&["disk-add", "pc", &disks[2], "--controller", "NVMe"]);
     console.run("until [ -e /dev/nvme0n1 ]; do sleep 0.1; done");
     console.ask("head -n 1 /dev/nvme0n1", "this is disk c");
     // Both are there after a reset, too, and go.
     console.type_in("reboot -f");
     console.until("built-in shell");
     console.ask("head -n 1 /dev/vdb", "written by linux");
-    home.ok(&["disk-remove", "pc", "--controller", "SCSI", "--location", "1"]);
+    home.vm_ok(&["disk-remove", "pc", "--controller", "SCSI", "--location", "1"]);
     console.ask("ls /dev/vdb || echo gone-$((1 + 1))", "gone-2");
-    home.ok(&["disk-remove", "pc", "--controller", "NVMe"]);
+    home.vm_ok(&["disk-remove", "pc", "--controller", "NVMe"]);
     console.ask("ls /dev/nvme0n1 || echo gone-$((2 + 1))", "gone-3");
     console.ask("head -n 1 /dev/vda", "this is disk a");
     assert!(fs::read(&disks[1]).unwrap().starts_with(b"written by linux\n"));
     // What was there from the start may go, too, and its place is free again.
-    home.ok(&["disk-remove", "pc"]);
-    home.ok(&["disk-add", "pc", &disks[1]]);
+    home.vm_ok(&["disk-remove", "pc"]);
+    home.vm_ok(&["disk-add", "pc", &disks[1]]);
     console.run("until [ -e /dev/vda ]; do sleep 0.1; done");
     console.ask("head -n 1 /dev/vda", "written by linux");
-    let said = home.error(&["disk-add", "pc", &disks[2], "--controller", "SATA"]);
+    let said = home.vm_error(&["disk-add", "pc", &disks[2], "--controller", "SATA"]);
     assert!(said.contains("SATA controllers") && said.contains("Stop-VM"), "{said}");
-    home.ok(&["pause", "pc"]);
-    let said = home.error(&["disk-remove", "pc"]);
+    home.vm_ok(&["pause", "pc"]);
+    let said = home.vm_error(&["disk-remove", "pc"]);
     assert!(said.contains("Resume-VM"), "{said}");
 }
 
@@ -132,19 +121,19 @@ fn disks_come_to_machines_that_firmware_started_and_go() {
         let medium = Medium::new(&home, label);
         let (system, disk) = (medium.disk.display().to_string(), home.image("more", "this is another disk"));
         let create = ["create", "pc", "--memory", "512M", "--engine", "soft", "--generation", generation];
-        home.ok(&[&create[..], &["--start-with", "firmware", "--disk", &system]].concat());
-        home.ok(&["start", "pc"]);
+        home.vm_ok(&[&create[..], &["--start-with", "firmware", "--disk", &system]].concat());
+        home.vm_ok(&["start", "pc"]);
         let mut console = home.console("pc");
         console.until("debian login:");
         console.type_in("root");
         console.until("#");
         for controller in ["SCSI", "NVMe"] {
             let name = if controller == "SCSI" { "vdb" } else { "nvme0n1" };
-            home.ok(&["disk-add", "pc", &disk, "--controller", controller]);
+            home.vm_ok(&["disk-add", "pc", &disk, "--controller", controller]);
             console.run(&format!("until [ -e /dev/{name} ]; do sleep 0.1; done; head -n 1 /dev/{name}"));
             assert!(console.seen().contains("this is another disk"), "{}", console.seen());
             let location = if controller == "SCSI" { "1" } else { "0" };
-            home.ok(&["disk-remove", "pc", "--controller", controller, "--location", location]);
+            home.vm_ok(&["disk-remove", "pc", "--controller", controller, "--location", location]);
             console.ask(&format!("ls /dev/{name} || echo gone-$((1 + 1))"), "gone-2");
         }
     }

@@ -1,8 +1,10 @@
 //! Kernels of every boot protocol, from Debian's packages: of 32 bits, of real mode, of PVH.
 
+mod archive;
 mod home;
 mod packages;
 
+use archive::Archive;
 use home::Home;
 use packages::{Architecture, packages};
 use std::fs;
@@ -35,23 +37,14 @@ fn write(home: &Home, name: &str, content: &[u8]) -> String {
     string(&path)
 }
 
-/// An archive in which process 1 says what it runs on and turns the machine off (newc: driver-api/early-userspace/buffer-format).
+/// An archive in which process 1 says what it runs on and turns the machine off.
 fn initramfs(busybox: &[u8]) -> Vec<u8> {
     const SCRIPT: &[u8] =
         b"#!/busybox sh\n/busybox echo user space on $(/busybox uname -m)\n/busybox poweroff -f\n";
-    let mut archive = Vec::new();
-    for (name, mode, data) in
-        [("init", 0o100_755, SCRIPT), ("busybox", 0o100_755, busybox), ("TRAILER!!!", 0, &[])]
-    {
-        let fields = [1, mode, 0, 0, 1, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
-        archive.extend(b"070701");
-        archive.extend(fields.iter().flat_map(|field| format!("{field:08x}").into_bytes()));
-        archive.extend(name.bytes().chain([0]));
-        archive.resize(archive.len().next_multiple_of(4), 0);
-        archive.extend(data);
-        archive.resize(archive.len().next_multiple_of(4), 0);
-    }
-    archive
+    let mut archive = Archive::default();
+    archive.add("init", 0o100_755, SCRIPT);
+    archive.add("busybox", 0o100_755, busybox);
+    archive.finish()
 }
 
 /// The file of a directory whose name begins so.

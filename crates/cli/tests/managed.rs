@@ -32,19 +32,12 @@ const ANSWERS: &[u8] = &[
 ];
 
 impl Home {
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(&[&["vm"], arguments].concat());
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {told}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-
     /// A machine named `pc` with this kernel.
     fn machine(&self, code: &[u8]) {
         fs::create_dir_all(&self.0).unwrap();
         let kernel = self.0.join("kernel");
         fs::write(&kernel, multiboot(code)).unwrap();
-        self.ok(&[
+        self.vm_ok(&[
             "create",
             "pc",
             "--memory",
@@ -57,7 +50,7 @@ impl Home {
     }
 
     fn until_off(&self) {
-        while !self.ok(&["list"]).contains("Off") {
+        while !self.vm_ok(&["list"]).contains("Off") {
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -70,11 +63,11 @@ fn a_kernel_has_its_modules_each_with_a_command_line() {
     let module = home.0.join("a module");
     fs::write(&module, "content").unwrap();
     let given = format!("{} first=1,2 second", module.display());
-    home.ok(&["firmware-set", "pc", "--module", &given, "--module", &given, "--protocol", "multiboot"]);
-    assert!(home.ok(&["firmware", "pc", "--json"]).contains("first=1,2 second"));
-    home.ok(&["start", "pc"]);
+    home.vm_ok(&["firmware-set", "pc", "--module", &given, "--module", &given, "--protocol", "multiboot"]);
+    assert!(home.vm_ok(&["firmware", "pc", "--json"]).contains("first=1,2 second"));
+    home.vm_ok(&["start", "pc"]);
     home.until_off();
-    let log = home.ok(&["log", "pc"]);
+    let log = home.vm_ok(&["log", "pc"]);
     assert!(log.contains("first=1,2 second"), "{log}");
 }
 
@@ -82,7 +75,7 @@ fn a_kernel_has_its_modules_each_with_a_command_line() {
 fn a_kernel_that_does_not_know_the_protocol_does_not_start() {
     let home = Home::new("protocol");
     home.machine(TELLS_ITS_MODULE);
-    home.ok(&["set", "pc", "--protocol", "pvh"]);
+    home.vm_ok(&["set", "pc", "--protocol", "pvh"]);
     let said = home.run(&["vm", "start", "pc"]);
     let said = String::from_utf8_lossy(&said.stderr).into_owned();
     assert!(said.contains("pvh"), "{said}");
@@ -93,8 +86,8 @@ fn com_1_is_a_socket_while_the_machine_runs() {
     let home = Home::new("com1");
     home.machine(ANSWERS);
     let socket = home.0.join("com1");
-    home.ok(&["com-set", "pc", "--number", "1", "--path", socket.to_str().unwrap()]);
-    home.ok(&["start", "pc"]);
+    home.vm_ok(&["com-set", "pc", "--number", "1", "--path", socket.to_str().unwrap()]);
+    home.vm_ok(&["start", "pc"]);
     let mut wire = UnixStream::connect(&socket).unwrap();
     wire.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let mut answer = [0; 3];
@@ -111,15 +104,15 @@ fn who_follows_a_log_reads_what_is_printed_meanwhile() {
     let home = Home::new("follow");
     home.machine(ANSWERS);
     let socket = home.0.join("com1");
-    home.ok(&["com-set", "pc", "--number", "1", "--path", socket.to_str().unwrap()]);
-    home.ok(&["start", "pc"]);
+    home.vm_ok(&["com-set", "pc", "--number", "1", "--path", socket.to_str().unwrap()]);
+    home.vm_ok(&["start", "pc"]);
     let mut follower = home.command(&["vm", "log", "pc", "--follow"]).stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(follower.stdout.take().unwrap()).lines();
     while !lines.next().unwrap().unwrap().contains("[ireko: started at ") {}
     // A line's end is the answer to a tab.
     UnixStream::connect(&socket).unwrap().write_all(b"HAL\t").unwrap();
     assert_eq!(lines.next().unwrap().unwrap(), "IBM");
-    home.ok(&["stop", "pc", "--turn-off"]);
+    home.vm_ok(&["stop", "pc", "--turn-off"]);
     assert!(lines.next().is_none());
     assert!(follower.wait().unwrap().success());
 }
@@ -128,13 +121,13 @@ fn who_follows_a_log_reads_what_is_printed_meanwhile() {
 fn a_directly_started_kernel_has_the_display_that_is_asked_for() {
     let home = Home::new("display");
     home.machine(ANSWERS);
-    home.ok(&["start", "pc"]);
+    home.vm_ok(&["start", "pc"]);
     let refused = home.run(&["vm", "screenshot", "pc"]);
     let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(refused.contains("Set-VMScreen -Adapter Vga"), "{refused}");
-    home.ok(&["stop", "pc", "--turn-off"]);
-    home.ok(&["screen-set", "pc", "--adapter", "vga"]);
-    home.ok(&["start", "pc"]);
-    home.ok(&["screenshot", "pc"]);
-    home.ok(&["type", "pc", "a{enter}"]);
+    home.vm_ok(&["stop", "pc", "--turn-off"]);
+    home.vm_ok(&["screen-set", "pc", "--adapter", "vga"]);
+    home.vm_ok(&["start", "pc"]);
+    home.vm_ok(&["screenshot", "pc"]);
+    home.vm_ok(&["type", "pc", "a{enter}"]);
 }

@@ -9,14 +9,8 @@ use std::time::{Duration, Instant};
 use viewer::{Console, PATIENCE};
 
 impl Home {
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.run(&[&["vm"], arguments].concat());
-        let told = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{arguments:?}: {told}");
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
     fn property(&self, name: &str) -> String {
-        let text = self.ok(&["show", "pc", "--json"]);
+        let text = self.vm_ok(&["show", "pc", "--json"]);
         let records: serde_json::Value = serde_json::from_str(&text).unwrap();
         records[0][name].as_str().unwrap_or_default().to_owned()
     }
@@ -37,8 +31,8 @@ fn reboots(home: &Home, console: &mut Console, line: &str) {
 }
 
 fn machine(home: &Home, command_line: &str) -> Console {
-    home.ok(&["create", "pc", "--memory", "512M", "--engine", "soft", "--command-line", command_line]);
-    home.ok(&["start", "pc"]);
+    home.vm_ok(&["create", "pc", "--memory", "512M", "--engine", "soft", "--command-line", command_line]);
+    home.vm_ok(&["start", "pc"]);
     let console = home.console("pc");
     console.until("built-in shell");
     console
@@ -52,7 +46,7 @@ fn a_machine_that_is_reset_in_any_way_stays_running() {
     reboots(&home, &mut console, "reboot -f");
     reboots(&home, &mut console, "echo c > /proc/sysrq-trigger");
     console.type_in("");
-    home.ok(&["restart", "pc", "--force"]);
+    home.vm_ok(&["restart", "pc", "--force"]);
     console.until("built-in shell");
     assert_eq!(home.property("State"), "Running");
 }
@@ -62,13 +56,13 @@ fn a_triple_fault_does_what_the_crash_action_says() {
     let home = Home::new("triple");
     let mut console = machine(&home, "reboot=t");
     reboots(&home, &mut console, "reboot -f");
-    home.ok(&["set", "pc", "--automatic-crash", "Pause"]);
+    home.vm_ok(&["set", "pc", "--automatic-crash", "Pause"]);
     console.type_in("reboot -f");
     home.wait_for("Paused");
     assert!(home.property("Status").starts_with("Crashed: the guest shut down by a triple fault"));
-    home.ok(&["restart", "pc", "--force"]);
+    home.vm_ok(&["restart", "pc", "--force"]);
     console.until("built-in shell");
-    home.ok(&["set", "pc", "--automatic-crash", "TurnOff"]);
+    home.vm_ok(&["set", "pc", "--automatic-crash", "TurnOff"]);
     console.type_in("reboot -f");
     home.wait_for("Off");
     assert!(home.property("EndReason").contains("triple fault"));

@@ -11,18 +11,9 @@ impl Home {
     fn vm(&self, arguments: &[&str]) -> Output {
         self.run(&[&["vm"], arguments].concat())
     }
-    fn ok(&self, arguments: &[&str]) -> String {
-        let output = self.vm(arguments);
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).into_owned()
-    }
-    fn error(&self, arguments: &[&str]) -> String {
-        let output = self.vm(arguments);
-        assert!(!output.status.success(), "{arguments:?} succeeded");
-        String::from_utf8_lossy(&output.stderr).into_owned()
-    }
     fn property(&self, name: &str) -> serde_json::Value {
-        let records: serde_json::Value = serde_json::from_str(&self.ok(&["show", "vm", "--json"])).unwrap();
+        let records: serde_json::Value =
+            serde_json::from_str(&self.vm_ok(&["show", "vm", "--json"])).unwrap();
         records[0][name].clone()
     }
     /// Follows the console until a line has this text; sends `keys` first.
@@ -57,27 +48,27 @@ static ALONE: Mutex<()> = Mutex::new(());
 fn a_vm_lives_on_is_paused_answers_and_shuts_down() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("life");
-    home.ok(&["create", "vm", "--memory", "512M", "--engine", "soft"]);
-    home.ok(&["start", "vm"]);
+    home.vm_ok(&["create", "vm", "--memory", "512M", "--engine", "soft"]);
+    home.vm_ok(&["start", "vm"]);
     assert_eq!((home.property("State"), home.property("Engine")), ("Running".into(), "soft".into()));
     home.console_until("", "built-in shell");
-    home.ok(&["pause", "vm"]);
+    home.vm_ok(&["pause", "vm"]);
     assert_eq!(home.property("State"), "Paused");
-    home.ok(&["resume", "vm"]);
+    home.vm_ok(&["resume", "vm"]);
     home.console_until("echo $((6 * 7))th\n", "42th");
-    assert!(home.error(&["remove", "vm", "--force"]).contains("current state"));
-    assert!(home.error(&["set", "vm", "--nested"]).contains("Stop-VM"));
-    home.ok(&["stop", "vm"]);
+    assert!(home.vm_error(&["remove", "vm", "--force"]).contains("current state"));
+    assert!(home.vm_error(&["set", "vm", "--nested"]).contains("Stop-VM"));
+    home.vm_ok(&["stop", "vm"]);
     assert_eq!(home.property("State"), "Off");
-    home.ok(&["remove", "vm", "--force"]);
+    home.vm_ok(&["remove", "vm", "--force"]);
 }
 
 #[test]
 fn a_killed_worker_leaves_its_vm_off_with_the_reason() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("kill");
-    home.ok(&["create", "vm", "--memory", "512M", "--engine", "soft"]);
-    home.ok(&["start", "vm"]);
+    home.vm_ok(&["create", "vm", "--memory", "512M", "--engine", "soft"]);
+    home.vm_ok(&["start", "vm"]);
     let worker = home.property("WorkerProcessId").to_string();
     assert!(Command::new("kill").args(["-9", &worker]).status().unwrap().success());
     while home.property("State") != "Off" {}
@@ -87,7 +78,7 @@ fn a_killed_worker_leaves_its_vm_off_with_the_reason() {
             .contains(&format!("Ended: its worker (process {worker}) died"))
     );
     assert!(listed.stderr.is_empty());
-    home.ok(&["start", "vm"]);
+    home.vm_ok(&["start", "vm"]);
     assert_eq!(home.property("State"), "Running");
 }
 
@@ -116,7 +107,7 @@ fn a_pipe_is_no_disk_and_no_kernel_of_a_vm() {
     let path = lonely_pipe(&home);
     for arguments in [["create", "disk", "--disk", &path], ["create", "kernel", "--kernel", &path]] {
         let said = match home.vm(&arguments) {
-            created if created.status.success() => home.error(&["start", arguments[1]]),
+            created if created.status.success() => home.vm_error(&["start", arguments[1]]),
             refused => String::from_utf8_lossy(&refused.stderr).into_owned(),
         };
         assert!(said.contains("neither a file nor a block device") || said.contains("is no file"), "{said}");
@@ -129,7 +120,7 @@ fn a_kernel_that_is_none_fails_the_start_with_the_reason() {
     std::fs::create_dir_all(&home.0).unwrap();
     let kernel = home.0.join("kernel");
     std::fs::write(&kernel, "this is no kernel").unwrap();
-    home.ok(&["create", "vm", "--kernel", &kernel.display().to_string()]);
-    let error = home.error(&["start", "vm"]);
+    home.vm_ok(&["create", "vm", "--kernel", &kernel.display().to_string()]);
+    let error = home.vm_error(&["start", "vm"]);
     assert!(error.contains("'vm' failed to start") && error.contains("is not a kernel"), "{error}");
 }

@@ -101,10 +101,12 @@ impl Cpu {
         if self.is_apic(physical) {
             return Ok(Place::Mmio(physical));
         }
-        let host = self.physical.host(physical).filter(|_| !write || self.physical.writable(physical));
-        let Some(host) = host else { return Ok(Place::Mmio(physical)) };
+        let writable = self.physical.writable(physical);
+        let Some(host) = self.physical.host(physical).filter(|_| !write || writable) else {
+            return Ok(Place::Mmio(physical));
+        };
         let start = host.wrapping_sub((physical & 0xfff) as usize);
-        let may_write = page.write && self.physical.writable(physical);
+        let may_write = page.write && writable;
         self.fill(mode, address, start, physical, may_write, page.global);
         if let Some(key) = page.key {
             self.banks.current().mark_key(mode, address, key);

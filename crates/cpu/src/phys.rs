@@ -162,19 +162,18 @@ impl Physical {
 
     /// Reads within one page; `false` where there is no memory.
     pub fn read(&self, address: u64, data: &mut [u8]) -> bool {
-        debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
-        let Some(host) = self.host(address) else { return false };
-        // SAFETY: `host` is valid to the end of the page, and the access stays within it.
-        unsafe { ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len()) };
-        true
+        !self.hides(address) && self.read_what_is_shown(address, data)
     }
 
     /// As [`Physical::read`], of code.
     pub fn read_code(&self, address: u64, data: &mut [u8]) -> bool {
+        !self.hides_code(address) && self.read_what_is_shown(address, data)
+    }
+
+    fn read_what_is_shown(&self, address: u64, data: &mut [u8]) -> bool {
         debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
-        let host = if self.hides_code(address) { None } else { self.host_of(address) };
-        let Some(host) = host else { return false };
-        // SAFETY: as in `read`.
+        let Some(host) = self.host_of(address) else { return false };
+        // SAFETY: `host` is valid to the end of the page, and the access stays within it.
         unsafe { ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len()) };
         true
     }
@@ -183,7 +182,7 @@ impl Physical {
     pub fn write(&self, address: u64, data: &[u8]) -> bool {
         debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
         let Some(host) = self.host_to_write(address) else { return false };
-        // SAFETY: as in `read`.
+        // SAFETY: as in `read_what_is_shown`.
         unsafe { ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
         true
     }
@@ -206,7 +205,7 @@ impl Tables for Physical {
     fn set_bits(&self, address: u64, size: usize, old: u64, bits: u64) -> bool {
         let Some(host) = self.host_to_write(address) else { return false };
         let order = Ordering::AcqRel;
-        // SAFETY: as in `read`.
+        // SAFETY: as in `read_what_is_shown`.
         unsafe {
             if size == 4 {
                 let entry = &*host.cast::<AtomicU32>();

@@ -397,7 +397,7 @@ impl Cpu {
             let at = linear.wrapping_add(done as u64);
             let end = bytes.len().min(done + 4096 - (at & 0xfff) as usize);
             let Ok(physical) = self.fetch(at) else { break };
-            if !self.physical.read(physical, &mut bytes[done..end]) {
+            if !self.physical.read_code(physical, &mut bytes[done..end]) {
                 break;
             }
             done = end;

@@ -55,7 +55,7 @@ pub(crate) fn invalid(bitness: u32, bytes: &[u8]) -> usize {
     });
     let operands = &rest[opcode + 1..];
     let formal = || count + opcode + 1 + map.operands(bitness, prefixes, rest[opcode], operands);
-    lengths.next().flatten().or(lengths.flatten().max()).unwrap_or_else(formal)
+    lengths.next().flatten().or_else(|| lengths.flatten().max()).unwrap_or_else(formal)
 }
 
 /// A map of opcodes (APM vol. 3, appendix A), and whether an extended prefix chose it.

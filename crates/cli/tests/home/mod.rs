@@ -26,6 +26,25 @@ impl Home {
     }
 }
 
+/// Not every suite manages machines.
+#[allow(dead_code)]
+impl Home {
+    /// What `ireko vm` says, which succeeds.
+    pub fn vm_ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(&[&["vm"], arguments].concat());
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {told}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// What it says where it fails.
+    pub fn vm_error(&self, arguments: &[&str]) -> String {
+        let output = self.run(&[&["vm"], arguments].concat());
+        assert!(!output.status.success(), "{arguments:?} succeeded");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
 impl Drop for Home {
     fn drop(&mut self) {
         let _ = self.run(&["vm", "stop", "*", "--turn-off"]);
