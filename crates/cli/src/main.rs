@@ -28,6 +28,7 @@ mod sys;
 mod table;
 mod terminal;
 mod tree;
+mod unit;
 mod user;
 mod vm;
 

@@ -41,11 +41,18 @@ pub struct ServeArgs {
     /// Print the OpenAPI document instead.
     #[arg(long, exclusive = true)]
     pub openapi: bool,
+    /// Print a unit for systemd instead, by which this server runs from each start of the host on, and starts what is to start with it.
+    #[arg(long, exclusive = true)]
+    pub unit: bool,
 }
 
 pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     if args.openapi {
         out!("{:#}", openapi::document())?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.unit {
+        out!("{}", crate::unit::of_this_program()?)?;
         return Ok(ExitCode::SUCCESS);
     }
     let host = crate::vm::host()?;

@@ -1,8 +1,10 @@
 //! Workers inside a guest of ours: a host with cgroup v2, every namespace, and KVM by our AMD-V.
 
 mod home;
+mod kernel;
 
 use home::Home;
+use kernel::multiboot;
 use std::fs;
 use std::process::Stdio;
 
@@ -128,5 +130,62 @@ fn firmware_starts_on_kvm_and_is_seen_on_the_screen() {
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     for line in ["bios=1", "uefi=1"] {
         assert!(said.lines().any(|own| own.trim() == line), "no {line}: {said}");
+    }
+}
+
+/// A host that has nothing but memory: what it keeps goes to a disk before its reset, and comes from there behind it.
+const HOST: &str = r#"
+export IREKO_HOME=/store
+state() { ireko vm show $1 --json | grep '"State"' | cut -d'"' -f4; }
+tell() { for vm in running ended always never; do echo $1-$vm=$(state $vm); done; }
+tar xf /dev/vdc -C / 2>/dev/null
+if [ ! -d /store ]; then
+  dd if=/dev/vdb of=/store-kernel bs=4096 count=1 2>/dev/null
+  for vm in running ended always never; do
+    ireko vm create $vm --memory 32M --engine kvm --kernel /store-kernel >/dev/null || exit 1
+  done
+  ireko vm set always --automatic-start Start
+  ireko vm set never --automatic-start Nothing
+  for vm in running ended never; do ireko vm start $vm || exit 1; done
+  ireko vm stop ended --turn-off
+  tell before
+  tar cf /dev/vdc -C / store store-kernel 2>/dev/null; sync
+  reboot -f
+fi
+tell between
+ireko serve &
+tries=0
+until [ "$(state running)$(state always)" = RunningRunning ] || [ $tries = 200 ]; do tries=$((tries + 1)); sleep 0.1; done
+tell after
+"#;
+
+#[test]
+fn machines_start_again_with_their_host_as_they_were_told_to() {
+    // mov al,0ffh; out 21h,al; out 0a1h,al; sti; again: hlt; jmp again
+    const WAITING: &[u8] = &[0xb0, 0xff, 0xe6, 0x21, 0xe6, 0xa1, 0xfb, 0xf4, 0xeb, 0xfd];
+    let home = Home::new("host");
+    fs::create_dir_all(&home.0).unwrap();
+    let [script, kernel, kept] = ["script", "kernel", "kept"].map(|name| home.0.join(name));
+    let mut waiting = multiboot(WAITING);
+    waiting.resize(4096, 0);
+    fs::write(&script, format!("{HOST:\n<8192}")).unwrap();
+    fs::write(&kernel, waiting).unwrap();
+    fs::write(&kept, vec![0; 4 << 20]).unwrap();
+    let mut guest = home.command(&["run", "--image", "--nested", "--engine", "soft", "--reboot", "reset"]);
+    for disk in [&script, &kernel, &kept] {
+        guest.arg("--disk").arg(disk);
+    }
+    let output = guest.args(["--append", "ireko.exec=\"sh /dev/vda\""]).output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    for (name, states) in [
+        ("running", ["Running", "Off", "Running"]),
+        ("ended", ["Off"; 3]),
+        ("always", ["Off", "Off", "Running"]),
+        ("never", ["Running", "Off", "Off"]),
+    ] {
+        for (when, state) in ["before", "between", "after"].into_iter().zip(states) {
+            let line = format!("{when}-{name}={state}");
+            assert!(said.lines().any(|own| own.trim() == line), "no {line}: {said}");
+        }
     }
 }

@@ -64,6 +64,10 @@ pub enum MachineError {
     MemoryText(String),
     #[error("{has_bytes} bytes of memory are too few: a VM needs at least {least_mib} MiB")]
     MemoryTooSmall { has_bytes: u64, least_mib: u64 },
+    #[error(
+        "with secure boot UEFI needs {needs_mib} MiB to start `{name}` and its initrd and the VM has {has_mib} MiB; give it more memory, or start from a disk"
+    )]
+    TooSmallForSecureBoot { name: String, needs_mib: u64, has_mib: u64 },
     #[error("memory must be a multiple of 2 MiB and {0} bytes are not; round it")]
     MemoryOdd(u64),
     #[error("the VM asks for {asked_mib} MiB of memory and this host has {free_mib} MiB free; ask for less")]

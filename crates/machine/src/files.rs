@@ -70,7 +70,11 @@ impl Files {
             (Some(Firmware::Uefi { code, variables, secure_boot }), _) => {
                 Uefi::check_memory(spec.memory)?;
                 let uefi = Uefi::read(code, variables)?.with_secure_boot(*secure_boot);
-                Ok(Self::Uefi(uefi, Loadable::read(spec)?))
+                let kernel = Loadable::read(spec)?;
+                if let Some(kernel) = kernel.as_ref().filter(|_| *secure_boot) {
+                    kernel.check_memory_for_secure_boot(spec.memory)?;
+                }
+                Ok(Self::Uefi(uefi, kernel))
             }
             (None, Some(source)) => Ok(Self::Kernel(Kernel::read(source, spec)?)),
             (None, None) => Err(MachineError::NothingToStart),
@@ -115,7 +119,9 @@ impl Files {
         let items = match self {
             Self::Kernel(_) => None,
             Self::Bios(_, kernel) => kernel.as_ref().map(|kernel| kernel.for_bios(layout)).transpose()?,
-            Self::Uefi(_, kernel) => kernel.as_ref().map(Loadable::for_uefi).transpose()?,
+            Self::Uefi(uefi, kernel) => {
+                kernel.as_ref().map(|kernel| kernel.for_uefi(uefi.secure_boot())).transpose()?
+            }
         };
         Ok(items.unwrap_or_default())
     }

@@ -214,7 +214,7 @@ fn pci_bus(around: &Surroundings, wire: &Wires, acpi: &AcpiPm) -> Result<Arc<Pci
             pci.add_function(PIIX, 0, shared(chipset::IsaBridge::piix3(router)))?;
             let mut power_management = chipset::PmBridge::new();
             if around.layout.smram {
-                acpi.connect_piix4_smi(smi(&around.partition));
+                acpi.connect_smi(acpi::SmiChipset::Piix4, smi(&around.partition));
                 power_management = power_management.with_smi(acpi.clone());
             }
             pci.add_function(PIIX, PIIX_POWER_MANAGEMENT, shared(power_management))?;
@@ -224,7 +224,7 @@ fn pci_bus(around: &Surroundings, wire: &Wires, acpi: &AcpiPm) -> Result<Arc<Pci
             let ecam = around.layout.pci_ecam().map_or(0, |ecam| ecam | ECAM_ON);
             let bridge = chipset::HostBridge::q35(ecam);
             let pci = PciBus::behind(shared(bridge.with_memory(memory(), around.layout.low_end)), wires());
-            acpi.connect_smi(smi(&around.partition));
+            acpi.connect_smi(acpi::SmiChipset::Ich9, smi(&around.partition));
             pci.add(ICH9, shared(chipset::IsaBridge::ich9(router).with_smi(acpi.clone())))?;
             Ok(pci)
         }

@@ -44,6 +44,13 @@ struct Registers {
 /// What sends an SMI to every processor.
 pub type Smi = Box<dyn Fn() + Send>;
 
+/// Whose control of SMIs a PM block has. The PIIX4 has the enable of those by the APM port elsewhere ([`AcpiPm::raise_smi_by_apm`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmiChipset {
+    Ich9,
+    Piix4,
+}
+
 /// Of a chipset that has it.
 struct SmiControl {
     send: Smi,
@@ -260,15 +267,12 @@ impl AcpiPm {
         }
     }
 
-    /// The chipset has SMI control and status in the PM block, and SMI# leads here.
-    pub fn connect_smi(&self, send: Smi) {
-        let (enable, status, writable) = (SMI_ENABLE, SMI_STATUS, GLOBAL_SMI | APM_SMI);
-        lock(&self.state).smi = Some(SmiControl { send, enable, status, writable, locked: false });
-    }
-
-    /// The same of the PIIX4, of which one of the enables is elsewhere.
-    pub fn connect_piix4_smi(&self, send: Smi) {
-        let (enable, status, writable) = (PIIX4_CONTROL, PIIX4_STATUS, GLOBAL_SMI);
+    /// SMI# leads here, and the PM block has the control and status of it that `chipset` has.
+    pub fn connect_smi(&self, chipset: SmiChipset, send: Smi) {
+        let (enable, status, writable) = match chipset {
+            SmiChipset::Ich9 => (SMI_ENABLE, SMI_STATUS, GLOBAL_SMI | APM_SMI),
+            SmiChipset::Piix4 => (PIIX4_CONTROL, PIIX4_STATUS, GLOBAL_SMI),
+        };
         lock(&self.state).smi = Some(SmiControl { send, enable, status, writable, locked: false });
     }
 

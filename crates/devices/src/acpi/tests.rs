@@ -176,7 +176,7 @@ fn with_smi() -> (AcpiPm, Arc<Mutex<u32>>) {
     let (acpi, _, _) = acpi();
     let count = Arc::new(Mutex::new(0));
     let seen = count.clone();
-    acpi.connect_smi(Box::new(move || *lock(&seen) += 1));
+    acpi.connect_smi(SmiChipset::Ich9, Box::new(move || *lock(&seen) += 1));
     (acpi, count)
 }
 

@@ -1,5 +1,6 @@
 use super::regs::*;
 use super::*;
+use crate::acpi::SmiChipset;
 use crate::pci::{Function, PciBus};
 use crate::probe::Probe;
 use crate::{AcpiPm, shared};
@@ -149,9 +150,12 @@ fn acpi() -> AcpiPm {
 fn smis_of_generation_1_are_enabled_in_configuration_space_and_in_the_pm_block() {
     let (mut acpi, count) = (acpi(), Arc::new(std::sync::atomic::AtomicU32::new(0)));
     let seen = count.clone();
-    acpi.connect_piix4_smi(Box::new(move || {
-        seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-    }));
+    acpi.connect_smi(
+        SmiChipset::Piix4,
+        Box::new(move || {
+            seen.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }),
+    );
     let mut bridge = PmBridge::new().with_smi(acpi.clone());
     for (enable, global, smis) in [(0, 0, 0), (2, 0, 0), (0, 1, 0), (2, 1, 1)] {
         bridge.write_config(DEVACTB as u16 + 3, &[enable]);
@@ -165,7 +169,7 @@ fn smis_of_generation_1_are_enabled_in_configuration_space_and_in_the_pm_block()
 #[test]
 fn smis_of_generation_1_are_off_after_a_sleep() {
     let mut acpi = acpi();
-    acpi.connect_piix4_smi(Box::new(|| {}));
+    acpi.connect_smi(SmiChipset::Piix4, Box::new(|| {}));
     let mut bridge = PmBridge::new().with_smi(acpi.clone());
     bridge.write_config(DEVACTB as u16 + 3, &[2]);
     acpi.write(0, 4, &(1u16 << 13 | 1 << 10).to_le_bytes());
@@ -252,7 +256,7 @@ fn generation_2_says_where_configuration_space_and_power_management_are() {
 #[test]
 fn locked_smis_stay_on_until_reset() {
     let mut acpi = acpi();
-    acpi.connect_smi(Box::new(|| {}));
+    acpi.connect_smi(SmiChipset::Ich9, Box::new(|| {}));
     let mut bridge = IsaBridge::ich9(router().1).with_smi(acpi.clone());
     acpi.write(0, 0x30, &0x21u32.to_le_bytes());
     bridge.write_config(ICH9_GEN_PMCON_1 as u16, &[ICH9_SMI_LOCK]);

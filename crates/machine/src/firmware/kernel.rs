@@ -1,7 +1,7 @@
 //! Kernels that firmware starts: given to it by fw_cfg, to UEFI as they are, to a BIOS with an option ROM that loads them.
 
 use super::option_rom::{self, Entry, Transfer};
-use crate::image::bytes::u8_at;
+use crate::image::bytes::{u8_at, u32_at};
 use crate::image::bzimage::{self, field};
 use crate::image::real_mode::{RealMode, since};
 use crate::image::{Protocol, foreign, gzip};
@@ -59,22 +59,41 @@ impl Loadable {
         Ok(Some(Self { name, bytes, initrd, command_line: spec.command_line.clone() }))
     }
 
-    /// UEFI loads the file with its stub as a program of its own.
-    pub fn for_uefi(&self) -> Result<Items, MachineError> {
+    /// UEFI loads the file with its stub as a program of its own. With secure boot OVMF does so only for what its `db` knows, and for all
+    /// others falls back on Linux's boot protocol, where it forgets to say that there is a loader: Linux takes no initrd then.
+    pub fn for_uefi(&self, secure_boot: bool) -> Result<Items, MachineError> {
         const PROGRAM: &[u8] = b"MZ";
         if !self.bytes.starts_with(PROGRAM) {
             return Err(self.bad("it has no EFI stub, by which UEFI would start it"));
         }
         let kernel = RealMode::parse(&self.name, &self.bytes)?;
         let (setup, body) = self.bytes.split_at(kernel.setup_size);
+        let mut setup = setup.to_vec();
+        if secure_boot {
+            setup[field::TYPE_OF_LOADER] = LOADER_UNKNOWN;
+        }
         let mut items = Items::default();
-        items.add(key::SETUP_SIZE, key::SETUP_DATA, setup);
+        items.add(key::SETUP_SIZE, key::SETUP_DATA, &setup);
         items.add(key::KERNEL_SIZE, key::KERNEL_DATA, body);
         items.add(key::COMMAND_LINE_SIZE, key::COMMAND_LINE_DATA, &zero_ended(&self.command_line));
         if let Some((_, data)) = &self.initrd {
             items.add(key::INITRD_SIZE, key::INITRD_DATA, data);
         }
         Ok(items)
+    }
+
+    /// Whether OVMF's loader for Linux gets along with so much memory: with less it jumps to where no kernel is. As tried with the build
+    /// of Debian 12: it keeps up to three copies of kernel and initrd, in pieces, and takes the room in which the kernel unpacks itself.
+    pub fn check_memory_for_secure_boot(&self, memory: u64) -> Result<(), MachineError> {
+        let size = |data: &[u8]| data.len() as u64;
+        let unpacked = u32_at(&self.bytes, field::INIT_SIZE).map_or(0, u64::from);
+        let initrd = self.initrd.as_ref().map_or(0, |(_, data)| size(data));
+        let least = 96 * MIB + 2 * (unpacked + size(&self.bytes)) + 4 * initrd;
+        if memory >= least {
+            return Ok(());
+        }
+        let (needs_mib, has_mib) = (least.div_ceil(2 * MIB) * 2, memory / MIB);
+        Err(MachineError::TooSmallForSecureBoot { name: self.name.clone(), needs_mib, has_mib })
     }
 
     /// A BIOS runs an option ROM, which fetches the parts and enters the kernel in real mode.
@@ -231,7 +250,6 @@ fn told(mut setup: Vec<u8>, kernel: &RealMode, places: &Places, initrd: Option<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::bytes::u32_at;
     use crate::image::real_mode;
     use crate::layout::Board;
 
@@ -279,6 +297,25 @@ mod tests {
     }
 
     #[test]
+    fn uefi_with_secure_boot_is_told_that_there_is_a_loader() {
+        let mut bytes = real_mode::sample();
+        bytes[..2].copy_from_slice(b"MZ");
+        let setup = |secure_boot| {
+            let items = loadable(bytes.clone(), 0).for_uefi(secure_boot).unwrap();
+            item(&items, key::SETUP_DATA)[field::TYPE_OF_LOADER]
+        };
+        assert_eq!((setup(false), setup(true)), (0, 0xff));
+    }
+
+    #[test]
+    fn with_secure_boot_a_kernel_and_its_initrd_want_memory_for_copies() {
+        let large = loadable(real_mode::sample(), 50 << 20);
+        let said = large.check_memory_for_secure_boot(256 * MIB).unwrap_err().to_string();
+        assert!(said.contains("needs 302 MiB") && said.contains("has 256"), "{said}");
+        assert!(large.check_memory_for_secure_boot(302 * MIB).is_ok());
+    }
+
+    #[test]
     fn an_initrd_larger_than_memory_is_refused() {
         let error = loadable(real_mode::sample(), 15 << 20).for_bios(&layout()).err().unwrap();
         assert!(matches!(error, MachineError::InitrdTooLarge { .. }), "{error:?}");
@@ -301,13 +338,13 @@ mod tests {
                 bytes[at] = change[2];
             }
             let loadable = loadable(bytes, input.len());
-            drop((loadable.for_bios(&layout()), loadable.for_uefi()));
+            drop((loadable.for_bios(&layout()), loadable.for_uefi(false)));
         });
     }
 
     #[test]
     fn uefi_wants_an_efi_stub() {
-        let error = loadable(real_mode::sample(), 0).for_uefi().err().unwrap().to_string();
+        let error = loadable(real_mode::sample(), 0).for_uefi(false).err().unwrap().to_string();
         assert!(error.contains("no EFI stub"), "{error}");
     }
 }

@@ -41,6 +41,10 @@ impl Uefi {
         Self { secure_boot, ..self }
     }
 
+    pub fn secure_boot(&self) -> bool {
+        self.secure_boot
+    }
+
     /// With less, OVMF stops without a word.
     pub fn check_memory(memory: u64) -> Result<(), MachineError> {
         const LEAST_MIB: u64 = 32;

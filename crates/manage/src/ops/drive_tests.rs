@@ -217,3 +217,16 @@ fn secure_boot_is_off_until_it_is_turned_on_in_a_machine_of_generation_2() {
     assert!(set("old", "On").contains("knows no secure boot"));
     assert_eq!(set("old", "Off"), "");
 }
+
+#[test]
+fn secure_boot_and_an_engine_without_it_are_refused_whichever_comes_second() {
+    let world = World::new();
+    let engine = |name: &str| world.error("Set-VM", &[("Name", "vm".into()), ("Engine", name.into())]);
+    let secure = |word: &str| world.error("Set-VMFirmware", &[vm_name(), ("EnableSecureBoot", word.into())]);
+    world.ok("New-VM", &[("Name", "vm".into()), ("Generation", Value::Int(2))]);
+    assert_eq!((engine("kvm"), secure("Off")), Default::default());
+    assert!(secure("On").contains("cannot have both secure boot and the engine kvm"));
+    assert_eq!((engine("auto"), secure("On")), Default::default());
+    assert!(engine("kvm").contains("-EnableSecureBoot Off"));
+    assert_eq!(engine("soft"), "");
+}

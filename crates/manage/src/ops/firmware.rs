@@ -114,7 +114,10 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn set(call: &mut Call<'_>) -> Result<(), Failure> {
-    let body = |call: &mut Call<'_>, config: &mut Config, state| apply(call.arguments, config, state);
+    let body = |call: &mut Call<'_>, config: &mut Config, state| {
+        apply(call.arguments, config, state)?;
+        check_engine(call.arguments, config)
+    };
     change(call, "change the firmware of", body, |vm, _| vec![records::firmware(vm)])
 }
 
@@ -174,6 +177,19 @@ pub fn apply(arguments: &Arguments, config: &mut Config, state: State) -> Result
         config.boot = boot;
     }
     Ok(())
+}
+
+/// Secure boot and an engine that cannot have it, whichever of them comes second.
+pub fn check_engine(arguments: &Arguments, config: &Config) -> Result<(), Failure> {
+    let asked = arguments.has("EnableSecureBoot") || arguments.has("Engine");
+    if !(asked && config.boot.secure_boot && config.engine == "kvm") {
+        return Ok(());
+    }
+    Err(Failure::invalid(format!(
+        "'{}' cannot have both secure boot and the engine kvm, which has no system-management mode; use Set-VM -Engine soft, or Set-VMFirmware -EnableSecureBoot Off.",
+        config.name
+    ))
+    .about(&config.name))
 }
 
 fn file(arguments: &Arguments, name: &str) -> Result<Option<PathBuf>, Failure> {

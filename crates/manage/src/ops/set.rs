@@ -108,6 +108,7 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
     super::memory::apply(call, config, state)?;
     super::firmware::apply(arguments, config, state)?;
     engine(arguments, config, state)?;
+    super::firmware::check_engine(arguments, config)?;
     super::processor::apply(call, config, state)?;
     crash(call, config, state)?;
     plain(arguments, config)
