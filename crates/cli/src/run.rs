@@ -161,7 +161,7 @@ fn spec(args: &RunArgs) -> Result<Spec> {
 fn with_firmware_it_needs(mut spec: Spec) -> Result<Spec> {
     let needed = spec.kernel.as_ref().map(Source::needs_bios).transpose()?;
     if spec.firmware.is_none() && needed == Some(true) {
-        spec.firmware = Some(image::firmware::bios(&Progress::new())?);
+        spec.firmware = Some(image::firmware::bios(false, &Progress::new())?);
     }
     Ok(spec)
 }
@@ -193,11 +193,11 @@ fn firmware(name: &Path, args: &RunArgs) -> Result<Firmware> {
     );
     anyhow::ensure!(!args.secure_boot, "only UEFI knows secure boot: use --secure-boot with --firmware uefi");
     match name.to_str() {
-        Some("bios") => image::firmware::bios(&Progress::new()),
+        Some("bios") => image::firmware::bios(false, &Progress::new()),
         _ => {
             let image = Source::from(name).open("firmware")?;
             let video = display(args).map(|_| image::firmware::video(&Progress::new())).transpose()?;
-            Ok(Firmware::Bios { image, video })
+            Ok(Firmware::Bios { image, video, network: None })
         }
     }
 }

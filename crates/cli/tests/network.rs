@@ -104,3 +104,23 @@ fn a_nested_vm_reaches_the_outside_through_nat_in_the_middle_vm() {
     assert!(middle.hears("10.0.0.1"));
     assert!(middle.ok("cat /etc/resolv.conf").contains("nameserver 192.168.100.1"));
 }
+
+/// Without a disk: by the adapter, which gets an address and a script's name from the peer, and the script by HTTP.
+#[test]
+fn a_machine_of_generation_1_starts_from_the_network() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("pxe");
+    home.shell(PEER);
+    home.shell("New-VM pc -MemoryStartupBytes 128MB -SwitchName Wire -Engine soft -StartWith Firmware | Out-Null; Start-VM peer");
+    let mut peer = home.at_prompt("peer");
+    peer.ethernet("10.0.0.1");
+    peer.ok("mkdir -p /www && printf '#!ipxe\\necho hello from the script.\\nshell\\n' >/www/script && httpd -h /www");
+    let leases = ["start 10.0.0.10", "end 10.0.0.20", "interface eth0", "lease_file /leases"];
+    let told = ["opt subnet 255.255.255.0", "boot_file http://10.0.0.1/script"];
+    peer.ok(&format!(
+        "touch /leases && printf '{}\\n' >/dhcp && udhcpd -S /dhcp",
+        [&leases[..], &told].concat().join("\\n")
+    ));
+    home.vm_ok(&["start", "pc"]);
+    home.console("pc").until("hello from the script");
+}

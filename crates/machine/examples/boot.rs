@@ -25,7 +25,8 @@ fn arguments() -> Result<(Spec, Option<Duration>), MachineError> {
             "--disk" => spec.disks.push(DiskSpec::parse(&value())?),
             "--cdrom" => spec.disks.push(DiskSpec::cd(value())),
             "--bios" => {
-                spec.firmware = Some(Firmware::Bios { image: PathBuf::from(value()).into(), video: None })
+                spec.firmware =
+                    Some(Firmware::Bios { image: PathBuf::from(value()).into(), video: None, network: None })
             }
             "--uefi" => spec.firmware = Some(uefi(value(), value(), false)),
             "--secure-uefi" => spec.firmware = Some(uefi(value(), value(), true)),

@@ -1,7 +1,7 @@
 //! The files of a VM, read and checked before anything is made: what its first processor starts with.
 
 use crate::boot::{self, Module, Payload};
-use crate::firmware::{Bios, Items, Loadable, Uefi};
+use crate::firmware::{Bios, Items, Loadable, OptionRoms, Uefi};
 use crate::image::{Image, Protocol, gzip};
 use crate::layout::{self, Board, Layout};
 use crate::{Firmware, MachineError, ModuleSpec, Source, Spec, acpi, pirq, smbios};
@@ -64,8 +64,9 @@ fn module<'a>(spec: &'a ModuleSpec, data: &'a [u8]) -> Module<'a> {
 impl Files {
     pub fn read(spec: &Spec) -> Result<Self, MachineError> {
         match (&spec.firmware, &spec.kernel) {
-            (Some(Firmware::Bios { image, video }), _) => {
-                Ok(Self::Bios(Bios::read(image, video.as_ref())?, Loadable::read(spec)?))
+            (Some(Firmware::Bios { image, video, network }), _) => {
+                let bios = Bios::read(image, video.as_ref(), network.as_ref())?;
+                Ok(Self::Bios(bios, Loadable::read(spec)?))
             }
             (Some(Firmware::Uefi { code, variables, secure_boot }), _) => {
                 Uefi::check_memory(spec.memory)?;
@@ -126,9 +127,9 @@ impl Files {
         Ok(items.unwrap_or_default())
     }
 
-    /// The display's BIOS, which firmware runs.
-    pub fn video(&self) -> Option<&[u8]> {
-        if let Self::Bios(bios, _) = self { bios.video() } else { None }
+    /// What firmware runs for devices.
+    pub fn option_roms(&self) -> OptionRoms<'_> {
+        if let Self::Bios(bios, _) = self { bios.option_roms() } else { OptionRoms::default() }
     }
 
     /// The flash memory that the machine has beside RAM, and where.

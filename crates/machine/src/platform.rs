@@ -113,7 +113,7 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
         let disks = storage::boot_paths(around.spec, around.layout.board);
         let kernel = files.for_firmware(around.layout)?;
         let fw_cfg =
-            firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks, files.video(), kernel);
+            firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks, files.option_roms(), kernel);
         bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
     }
     if let Some((flash, place)) = files.flash(&around.spec.on_thread)? {

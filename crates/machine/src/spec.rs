@@ -379,8 +379,9 @@ impl Smbios {
 /// What starts the processors, if no kernel is started directly.
 #[derive(Clone, Debug)]
 pub enum Firmware {
-    /// SeaBIOS, on a generation 1 machine, with the display's part of it: without, a display stays dark until a system drives it.
-    Bios { image: Source, video: Option<Source> },
+    /// SeaBIOS, on a generation 1 machine, with what it runs for devices that it does not know: without `video` a display stays dark until
+    /// a system drives it, without `network` nothing starts from a network adapter.
+    Bios { image: Source, video: Option<Source>, network: Option<Source> },
     /// OVMF, on a generation 2 machine, with the flash memory that holds its variables: what is there is used, what the guest
     /// writes is written there; with secure boot from system-management mode alone, which its build must have.
     Uefi { code: Source, variables: Variables, secure_boot: bool },

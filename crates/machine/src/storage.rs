@@ -297,6 +297,7 @@ mod tests {
             ..Spec::with_firmware(crate::Firmware::Bios {
                 image: std::path::Path::new("bios").into(),
                 video: None,
+                network: None,
             })
         }
     }

@@ -14,7 +14,11 @@ fn bios(code: &[u8]) -> Firmware {
     image[ROOM..ROOM + code.len()].copy_from_slice(code);
     // jmp far 0xf000:0xe000
     image[RESET_VECTOR..RESET_VECTOR + 5].copy_from_slice(&[0xea, 0x00, 0xe0, 0x00, 0xf0]);
-    Firmware::Bios { image: Source::Bytes { name: "bios".into(), data: Arc::new(image) }, video: None }
+    Firmware::Bios {
+        image: Source::Bytes { name: "bios".into(), data: Arc::new(image) },
+        video: None,
+        network: None,
+    }
 }
 
 fn run(code: &[u8]) -> Outcome {

@@ -35,16 +35,27 @@ const OVMF: Package = Package {
     ],
 };
 
-/// Sees to it that a generation's firmware is kept.
-pub fn know(generation: u8, progress: &Progress) -> Result<()> {
+/// SeaBIOS' driver for virtio's network adapters; OVMF has its own.
+const IPXE: Package = Package { name: "ipxe-qemu", files: &["usr/lib/ipxe/qemu/pxe-virtio.rom"] };
+
+/// Sees to it that a generation's firmware is kept, with what it needs to start from a `network`.
+pub fn know(generation: u8, network: bool, progress: &Progress) -> Result<()> {
+    if generation == 1 && network {
+        ensure(&IPXE, progress)?;
+    }
     ensure(if generation == 1 { &SEABIOS } else { &OVMF }, progress).map(drop)
 }
 
-/// SeaBIOS, opened: a reset finds the same.
-pub fn bios(progress: &Progress) -> Result<Firmware> {
+/// SeaBIOS, opened: a reset finds the same. With what starts from a `network`, or without.
+pub fn bios(network: bool, progress: &Progress) -> Result<Firmware> {
     let files = ensure(&SEABIOS, progress)?;
     let open = |file: &PathBuf, what| Source::from(file.as_path()).open(what);
-    Ok(Firmware::Bios { image: open(&files[0], "firmware")?, video: Some(open(&files[1], "video BIOS")?) })
+    let ipxe = network.then(|| ensure(&IPXE, progress)).transpose()?;
+    Ok(Firmware::Bios {
+        image: open(&files[0], "firmware")?,
+        video: Some(open(&files[1], "video BIOS")?),
+        network: ipxe.map(|files| open(&files[0], "network adapter's BIOS")).transpose()?,
+    })
 }
 
 /// The display's part of SeaBIOS, for another BIOS.

@@ -35,7 +35,9 @@ pub fn host() -> Result<Host> {
 fn prepare(config: &Config) -> Result<()> {
     let progress = Progress::new();
     match (config.boot.start_with, &config.boot.kernel) {
-        (StartWith::Firmware, _) => image::firmware::know(config.generation, &progress),
+        (StartWith::Firmware, _) => {
+            image::firmware::know(config.generation, worker::starts_from_network(config), &progress)
+        }
         (StartWith::Kernel, Some(_)) => Ok(()),
         (StartWith::Kernel, None) => image::ensure(false, &progress).map(drop),
     }

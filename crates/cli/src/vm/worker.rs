@@ -64,13 +64,18 @@ pub fn host_side(id: Guid) -> Result<ExitCode> {
 /// The firmware of its generation. What UEFI keeps is in the VM's directory.
 fn firmware(config: &Config, directory: &Path) -> Result<Firmware> {
     match config.generation {
-        1 => image::firmware::bios(&Progress::new()),
+        1 => image::firmware::bios(starts_from_network(config), &Progress::new()),
         _ => {
             let secure = config.boot.secure_boot;
             let name = if secure { "variables-secure.fd" } else { "variables.fd" };
             image::firmware::uefi(Some(&directory.join(name)), secure, &Progress::new())
         }
     }
+}
+
+/// An adapter without a switch has nothing to start from.
+pub fn starts_from_network(config: &Config) -> bool {
+    config.adapters.iter().any(|adapter| adapter.switch.is_some())
 }
 
 /// The image of Debian's packages, with a shell.

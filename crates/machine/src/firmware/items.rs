@@ -1,7 +1,7 @@
 //! What firmware reads by fw_cfg.
 
 use super::kernel::Items;
-use super::{loader, option_rom};
+use super::{OptionRoms, loader, option_rom};
 use crate::layout::{E820, Layout};
 use crate::{Display, Spec, smbios};
 use ireko_devices::FwCfg;
@@ -21,14 +21,17 @@ fn video_rom(display: Display) -> &'static str {
     }
 }
 
-/// fw_cfg with everything that describes this machine. `disks` are their names to firmware, in the order of booting; `video` is
-/// the display's BIOS; `kernel` is booted before them.
+/// The same for a network adapter, whose function is a modern one. iPXE's part for virtio knows both kinds.
+const NETWORK_ROM: &str = "pci1af4,1041.rom";
+
+/// fw_cfg with everything that describes this machine. `disks` are their names to firmware, in the order of booting; `roms` are
+/// for the devices that have them; `kernel` is booted before them.
 pub fn fw_cfg(
     spec: &Spec,
     layout: &Layout,
     memory: &Arc<Memory>,
     disks: &[String],
-    video: Option<&[u8]>,
+    roms: OptionRoms<'_>,
     kernel: Items,
 ) -> FwCfg {
     let rom = kernel.option_rom.iter().map(|_| option_rom::BOOT_PATH);
@@ -49,8 +52,11 @@ pub fn fw_cfg(
     ] {
         fw_cfg.add_file(name, data);
     }
-    if let Some((video, display)) = video.zip(spec.display) {
+    if let Some((video, display)) = roms.video.zip(spec.display) {
         fw_cfg.add_file(video_rom(display), video.to_vec());
+    }
+    if let Some(network) = roms.network.filter(|_| !spec.nics.is_empty()) {
+        fw_cfg.add_file(NETWORK_ROM, network.to_vec());
     }
     if let Some(rom) = kernel.option_rom {
         fw_cfg.add_file(option_rom::FILE, rom);
