@@ -109,6 +109,34 @@ fn ovmf_boots_debian_from_a_gpt_disk_twice_and_a_machine_runs_in_it() {
     boots_twice_and_nests(&home, &medium, &["--firmware", "uefi"], "true");
 }
 
+/// Linux writes a variable and finds it behind a reset; with secure boot it is firmware's handler of SMIs that writes.
+fn keeps_a_variable(home: &Home, medium: &Medium, firmware: &[&str]) {
+    const NAME: &str = "/sys/firmware/efi/efivars/Ireko-6a6f4d31-3f0c-4e3b-9d39-5b3c1e6f0a77";
+    let variables = home.0.join("variables.fd");
+    let files = ["--variables", variables.to_str().unwrap(), "--disk", medium.disk.to_str().unwrap()];
+    let mut machine = Machine::start(home, &[firmware, &files[..]].concat());
+    machine.log_in();
+    // Kept over resets, for boot and run time (UEFI 2.10, 8.2).
+    machine.type_line(&format!("printf '\\7\\0\\0\\0it is %s' kept >{NAME}; reboot -f"));
+    machine.log_in();
+    machine.type_line(&format!("cat {NAME}"));
+    machine.wait("it is kept");
+}
+
+#[test]
+fn linux_keeps_variables_of_uefi() {
+    let home = Home::new("efivars");
+    let medium = Medium::new(&home, Label::Gpt);
+    keeps_a_variable(&home, &medium, &["--firmware", "uefi"]);
+}
+
+#[test]
+fn linux_keeps_variables_of_uefi_with_secure_boot() {
+    let home = Home::new("efivars-secure");
+    let medium = Medium::signed(&home);
+    keeps_a_variable(&home, &medium, &["--firmware", "uefi", "--secure-boot"]);
+}
+
 /// The same disk twice: firmware says which of them it starts from.
 #[test]
 fn uefi_starts_from_the_disk_that_comes_first_in_its_boot_order() {

@@ -26,6 +26,7 @@ pub fn load_all() -> Result<()> {
     load_memory()?;
     load_storage()?;
     load_network()?;
+    load_variables()?;
     // A machine without virtualization extensions is no error for a shell.
     let _ = load_kvm();
     Ok(())
@@ -73,6 +74,16 @@ fn load_network() -> Result<()> {
         load(&["virtio_net"])?;
     }
     load(&["tun", "nft_chain_nat", "nft_masq"])
+}
+
+/// UEFI's variables as files, where there is UEFI.
+fn load_variables() -> Result<()> {
+    const PLACE: &str = "/sys/firmware/efi/efivars";
+    if !Path::new(PLACE).exists() {
+        return Ok(());
+    }
+    load(&["efivarfs"])?;
+    sys::mount("efivarfs", PLACE).with_context(|| format!("cannot mount {PLACE}"))
 }
 
 fn devices() -> impl Iterator<Item = PathBuf> {

@@ -39,6 +39,8 @@ const WANTED: &[&str] = &[
     "tun",
     "nft_chain_nat",
     "nft_masq",
+    // UEFI's variables.
+    "efivarfs",
     "kvm_amd",
     "kvm_intel",
     // The power button and its events.
@@ -46,8 +48,9 @@ const WANTED: &[&str] = &[
     "evdev",
 ];
 
-/// What only networks and other controllers than virtio's and NVMe's need, with what it depends on: levels of `nest` do without.
+/// What only networks, UEFI and other controllers than virtio's and NVMe's need, with what it depends on: levels of `nest` do without.
 const SPARED: &[&str] = &[
+    "efivarfs",
     "ata_piix",
     "cdrom",
     "isofs",
