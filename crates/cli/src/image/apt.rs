@@ -159,7 +159,11 @@ pub fn download(packages: &[&str], directory: &Path, progress: &Progress) -> Res
         let _ = stderr.read_to_string(&mut errors);
     }
     if !child.wait()?.success() {
-        bail!("apt could not download {}: {}", listed(packages), last_error(&errors));
+        bail!(
+            "apt could not download {}: {}; see that this machine reaches its mirror, and try again",
+            listed(packages),
+            last_error(&errors)
+        );
     }
     bar.done();
     packages.iter().map(|package| file_of(package, directory)).collect()

@@ -2,6 +2,7 @@
 
 use super::{apt, cache};
 use crate::progress::Progress;
+use crate::say;
 use crate::user::in_use_by;
 use anyhow::{Context, Result};
 use ireko_machine::lock::{User, lock};
@@ -38,19 +39,22 @@ const OVMF: Package = Package {
 /// SeaBIOS' driver for virtio's network adapters; OVMF has its own.
 const IPXE: Package = Package { name: "ipxe-qemu", files: &["usr/lib/ipxe/qemu/pxe-virtio.rom"] };
 
-/// Sees to it that a generation's firmware is kept, with what it needs to start from a `network`.
+/// Sees to it that a generation's firmware is kept, with what it needs to start from a `network`; without that it starts from all else.
 pub fn know(generation: u8, network: bool, progress: &Progress) -> Result<()> {
-    if generation == 1 && network {
-        ensure(&IPXE, progress)?;
+    if generation == 1
+        && network
+        && let Err(error) = ensure(&IPXE, progress)
+    {
+        say!("ireko: warning: nothing starts from the network: {error:#}");
     }
     ensure(if generation == 1 { &SEABIOS } else { &OVMF }, progress).map(drop)
 }
 
-/// SeaBIOS, opened: a reset finds the same. With what starts from a `network`, or without.
+/// SeaBIOS, opened: a reset finds the same. With what starts from a `network`, if that is asked for and kept.
 pub fn bios(network: bool, progress: &Progress) -> Result<Firmware> {
     let files = ensure(&SEABIOS, progress)?;
     let open = |file: &PathBuf, what| Source::from(file.as_path()).open(what);
-    let ipxe = network.then(|| ensure(&IPXE, progress)).transpose()?;
+    let ipxe = if network { in_cache(&IPXE, &cache()?)? } else { None };
     Ok(Firmware::Bios {
         image: open(&files[0], "firmware")?,
         video: Some(open(&files[1], "video BIOS")?),
@@ -120,14 +124,28 @@ const RECIPE: &str = "r3";
 
 /// The files of a package, in its order; got by apt first if they are not there.
 fn ensure(package: &Package, progress: &Progress) -> Result<Vec<PathBuf>> {
+    let cache = cache()?;
+    match in_cache(package, &cache)? {
+        Some(files) => Ok(files),
+        None => files_in(package, &fetch(package, &cache, progress)?),
+    }
+}
+
+fn cache() -> Result<PathBuf> {
     let cache = cache::directory()?;
     place::check(&cache).context("the cache of firmware is not used; IREKO_CACHE can name another place")?;
-    let directory = match cache::newest(&cache, &start(package), RECIPE) {
-        Some(directory) => directory,
-        None => fetch(package, &cache, progress)?,
-    };
+    Ok(cache)
+}
+
+/// The files of a package that was got before.
+fn in_cache(package: &Package, cache: &Path) -> Result<Option<Vec<PathBuf>>> {
+    let directory = cache::newest(cache, &start(package), RECIPE);
+    directory.map(|directory| files_in(package, &directory)).transpose()
+}
+
+fn files_in(package: &Package, directory: &Path) -> Result<Vec<PathBuf>> {
     let files: Vec<PathBuf> = package.files.iter().map(|path| directory.join(name(path))).collect();
-    files.iter().try_for_each(|file| whole(file, &directory))?;
+    files.iter().try_for_each(|file| whole(file, directory))?;
     Ok(files)
 }
 

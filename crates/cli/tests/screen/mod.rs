@@ -215,6 +215,7 @@ fn a_key_that_there_is_not_is_named_and_a_machine_without_a_screen_says_so() {
     for arguments in
         [&["vm", "type", "plain", "x"][..], &["vm", "screenshot", "plain"], &["vm", "screen", "plain"]]
     {
-        assert!(said(arguments).contains("no display and no keyboard"), "{arguments:?}");
+        let said = said(arguments);
+        assert!(said.contains("no display and no keyboard"), "{arguments:?}: {said}");
     }
 }
