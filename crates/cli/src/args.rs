@@ -168,9 +168,9 @@ pub struct RunArgs {
     /// A raw disk image, behind virtio or the controllers `sata`, `ide`, `nvme` and `scsi`; may be given several times.
     #[arg(long, value_name = "FILE[,bus=NAME]")]
     pub disk: Vec<String>,
-    /// A CD's image, in a drive; may be given several times. Disks boot before CDs.
-    #[arg(long, value_name = "FILE")]
-    pub cdrom: Vec<PathBuf>,
+    /// A CD's image, in a drive behind `ide`, `sata` or `scsi`; may be given several times. Disks boot before CDs.
+    #[arg(long, value_name = "FILE[,bus=NAME]")]
+    pub cdrom: Vec<String>,
     #[command(flatten)]
     engine: EngineArgs,
     /// Give the guest virtualization extensions.

@@ -147,7 +147,9 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     spec.display = display(args);
     spec.disks = args.disk.iter().map(|disk| DiskSpec::parse(disk)).collect::<Result<_, _>>()?;
     let bus = cd_bus(&spec);
-    spec.disks.extend(args.cdrom.iter().map(|path| DiskSpec { bus, ..DiskSpec::cd(path) }));
+    for disc in &args.cdrom {
+        spec.disks.push(DiskSpec::parse_cd(disc, bus)?);
+    }
     spec.engine = args.engine()?;
     spec.nested = args.nested;
     spec.cpu = ireko_machine::cpu_model(&args.cpu)?;

@@ -109,6 +109,18 @@ fn ovmf_boots_debian_from_a_gpt_disk_twice_and_a_machine_runs_in_it() {
     boots_twice_and_nests(&home, &medium, &["--firmware", "uefi"], "true");
 }
 
+#[test]
+fn ovmf_starts_a_loader_behind_every_controller() {
+    let home = Home::new("controllers");
+    let medium = Medium::menu(&home, Label::Gpt);
+    for bus in ["virtio", "scsi", "sata", "ide", "nvme"] {
+        let disk = format!("{},bus={bus}", medium.disk.display());
+        let mut machine = Machine::start(&home, &["--firmware", "uefi", "--disk", &disk]);
+        machine.wait("BdsDxe: starting Boot0");
+        machine.wait("GNU GRUB");
+    }
+}
+
 /// Linux writes a variable and finds it behind a reset; with secure boot it is firmware's handler of SMIs that writes.
 fn keeps_a_variable(home: &Home, medium: &Medium, firmware: &[&str]) {
     const NAME: &str = "/sys/firmware/efi/efivars/Ireko-6a6f4d31-3f0c-4e3b-9d39-5b3c1e6f0a77";

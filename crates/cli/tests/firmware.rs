@@ -75,7 +75,7 @@ fn seabios_loads_a_boot_sector_whose_reset_starts_the_machine_again() {
 
 #[test]
 fn seabios_reads_and_writes_disks_behind_every_controller() {
-    for bus in ["sata", "ide"] {
+    for bus in ["sata", "ide", "nvme", "scsi"] {
         let home = Home::new(&format!("bios-{bus}"));
         let disk = bootable(&home);
         let argument = format!("{},bus={bus}", disk.display());
@@ -86,11 +86,60 @@ fn seabios_reads_and_writes_disks_behind_every_controller() {
     }
 }
 
+/// A CD that starts without emulation of another medium (El Torito 1.0): a boot record in sector 17, a catalog, and four sectors of 512
+/// bytes, which print and turn the machine off.
+fn bootable_cd() -> Vec<u8> {
+    const SECTOR: usize = 2048;
+    const CATALOG: u8 = 18;
+    const PROGRAM: u8 = 19;
+    let mut disc = vec![0; 20 * SECTOR];
+    let mut put = |sector: u8, at: usize, data: &[u8]| {
+        disc[usize::from(sector) * SECTOR + at..][..data.len()].copy_from_slice(data);
+    };
+    put(16, 0, b"\x01CD001\x01");
+    put(17, 0, b"\x00CD001\x01EL TORITO SPECIFICATION");
+    put(17, 0x47, &[CATALOG]);
+    // The validation entry sums up to nothing, by words.
+    put(CATALOG, 0, &[1]);
+    put(CATALOG, 28, &[0xaa, 0x55, 0x55, 0xaa]);
+    put(CATALOG, 32, &[0x88, 0, 0, 0, 0, 0, 4, 0, PROGRAM]);
+    // xor ax,ax; mov ds,ax; mov si,7c40h; next: lodsb; test al,al; jz off; mov ah,0eh; mov bx,7; int 10h; jmp next
+    // off: mov dx,604h; mov ax,3400h; out dx,ax; jmp self
+    #[rustfmt::skip]
+    put(PROGRAM, 0, &[
+        0x31, 0xc0, 0x8e, 0xd8, 0xbe, 0x40, 0x7c, 0xac, 0x84, 0xc0, 0x74, 0x09, 0xb4, 0x0e, 0xbb, 0x07, 0x00, 0xcd, 0x10, 0xeb, 0xf2,
+        0xba, 0x04, 0x06, 0xb8, 0x00, 0x34, 0xef, 0xeb, 0xfe,
+    ]);
+    put(PROGRAM, 0x40, b"from a CD. \0");
+    disc
+}
+
+#[test]
+fn seabios_starts_from_a_cd_behind_every_controller_that_has_drives() {
+    for bus in ["ide", "sata", "scsi"] {
+        let home = Home::new(&format!("cd-{bus}"));
+        let disc = disk(&home, &bootable_cd());
+        let argument = format!("{},bus={bus}", disc.display());
+        let (code, screen, said) = run(&home, &["--firmware", "bios", "--cdrom", &argument]);
+        assert_eq!(code, Some(0), "{bus}: {said}{screen}");
+        assert!(screen.contains("from a CD"), "{bus}: {screen}");
+    }
+}
+
 #[test]
 fn an_unknown_controller_is_refused_by_its_name() {
-    let (code, _, said) = run(&Home::new("bus"), &["--firmware", "bios", "--disk", "disk,bus=floppy"]);
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("there is no disk controller `floppy`"), "{said}");
+    for (kind, name, sentence) in [
+        ("--disk", "disk,bus=floppy", "there is no disk controller `floppy`"),
+        (
+            "--cdrom",
+            "disc,bus=nvme",
+            "the CD `disc` cannot be behind nvme, which has no drives; use ide, sata or scsi",
+        ),
+    ] {
+        let (code, _, said) = run(&Home::new("bus"), &["--firmware", "bios", kind, name]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(sentence), "{said}");
+    }
 }
 
 #[test]

@@ -48,6 +48,8 @@ pub enum MachineError {
     InitrdTooLarge { name: String, size_mib: u64, room_mib: u64, memory_mib: u64 },
     #[error("there is no disk controller `{0}`; use virtio, sata, ide, nvme or scsi")]
     UnknownBus(String),
+    #[error("the CD `{disc}` cannot be behind {bus}, which has no drives; use ide, sata or scsi")]
+    NoDrivesBehind { disc: String, bus: &'static str },
     #[error("the VM has neither a kernel nor firmware to start with; give it one of them")]
     NothingToStart,
     #[error(

@@ -218,6 +218,20 @@ impl DiskSpec {
         }
     }
 
+    /// The same of a CD, whose drive is behind `usual` if nothing is said.
+    pub fn parse_cd(text: &str, usual: DiskBus) -> Result<Self, MachineError> {
+        let (path, bus) = match text.rsplit_once(",bus=") {
+            Some((path, bus)) => (path, bus.parse()?),
+            None => (text, usual),
+        };
+        let none = |bus| Err(MachineError::NoDrivesBehind { disc: path.into(), bus });
+        match bus {
+            DiskBus::Ide | DiskBus::Sata | DiskBus::Scsi => Ok(Self { bus, ..Self::cd(path) }),
+            DiskBus::Virtio => none("virtio"),
+            DiskBus::Nvme => none("nvme"),
+        }
+    }
+
     /// The same, to be used again and again without its name, and locked for as long.
     pub fn open(self) -> Result<Self, MachineError> {
         if self.empty {
