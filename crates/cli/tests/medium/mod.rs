@@ -31,7 +31,7 @@ const LOAD: &str = "serial --unit=0 --speed=115200\nterminal_output serial\nterm
 /// The same for Xen, by multiboot 2. It takes the first word of each command line for a file's name.
 const LOAD_XEN: &str = "serial --unit=0 --speed=115200\nterminal_output serial\nterminal_input serial\n\
     multiboot2 /xen.gz xen console=com1 com1=115200,8n1 loglvl=error dom0_mem=512M,max:512M\n\
-    module2 /vmlinuz vmlinuz console=hvc0 quiet loglevel=3 \"ireko.exec=xl create -c /guest/pv.cfg\"\n\
+    module2 /vmlinuz vmlinuz console=hvc0 quiet loglevel=3 \"ireko.exec=COMMAND\"\n\
     module2 --nounzip /initramfs\nboot\n";
 
 /// Programs and parts of programs, by the packages that they are in.
@@ -107,12 +107,13 @@ impl Medium {
         Self::with_loader(home, Label::Gpt, &boot.join("BOOTX64.EFI"))
     }
 
-    /// With Xen, whose dom0 starts a guest.
-    pub fn xen(home: &Home, label: Label) -> Self {
+    /// With Xen, whose dom0 runs `command`.
+    pub fn xen(home: &Home, label: Label, command: &str) -> Self {
         let parts = home.0.join("parts");
         fs::create_dir_all(&parts).unwrap();
         check(&mut home.command(&["image", "--xen", "--write", parts.to_str().unwrap()]));
-        let loader = loader(&tools(), &parts, label, LOAD_XEN, &["multiboot2", "gzio"]);
+        let load = LOAD_XEN.replace("COMMAND", command);
+        let loader = loader(&tools(), &parts, label, &load, &["multiboot2", "gzio"]);
         Self::with_loader(home, label, &loader)
     }
 

@@ -44,16 +44,18 @@ fn xen_starts_by_multiboot_2_with_modules() {
 fn grub_starts_xen_with_seabios() {
     let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("xen-mbr");
-    let medium = Medium::xen(&home, Label::Mbr);
+    let medium = Medium::xen(&home, Label::Mbr, "xl create -c /guest/pv.cfg");
     starts(&home, &["--firmware", "bios", "--disk", medium.disk.to_str().unwrap()], &["PV"]);
 }
 
 #[test]
-fn grub_starts_xen_with_ovmf() {
+fn grub_starts_xen_with_ovmf_and_its_guests_of_every_kind() {
     let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("xen-gpt");
-    let medium = Medium::xen(&home, Label::Gpt);
-    starts(&home, &["--firmware", "uefi", "--disk", medium.disk.to_str().unwrap()], &["PV"]);
+    let command =
+        "set -e; xl create -c /guest/pv.cfg; xl create -c /guest/pvh.cfg; xl create -c /guest/hvm.cfg";
+    let medium = Medium::xen(&home, Label::Gpt, command);
+    starts(&home, &["--firmware", "uefi", "--disk", medium.disk.to_str().unwrap()], &["PV", "PVH", "HVM"]);
 }
 
 #[test]
