@@ -171,6 +171,21 @@ impl Code {
         site.is_some_and(|s| self.sites[s as usize].kind == ireko_translate::SiteKind::System)
     }
 
+    /// Blocks of the page of a block that are run as it is, at the addresses beside it: where each begins, and its offset in the cache.
+    /// Those that go on in the next page are left out.
+    pub(crate) fn beside(&self, block: u32) -> impl Iterator<Item = (u64, u32)> {
+        let id = self.blocks[block as usize].id;
+        let numbers = self.pages.get(&(id.physical >> 12)).map_or(&[][..], |page| &page.blocks);
+        let all = numbers.iter().map(|&number| &self.blocks[number as usize]);
+        let alike = move |other: &&Block| {
+            other.valid
+                && other.second.is_none()
+                && other.id.key == id.key
+                && other.id.rip >> 12 == id.rip >> 12
+        };
+        all.filter(alike).map(|other| (other.id.rip, other.code))
+    }
+
     /// Points a link at a block.
     pub(crate) fn link(&mut self, link: u32, to: u32) {
         let Some(linked) = self.links.get(link as usize) else { return };

@@ -26,12 +26,20 @@ struct Shared {
     chunks: [u64; CHUNKS / 64],
 }
 
-const CHUNKS: usize = 4096;
+const CHUNKS: usize = 2 * HALF;
+const HALF: usize = 4096;
 
 /// Word and bit of the 2 MiB around an address.
 fn chunk(address: u64) -> (usize, u64) {
+    // The halves of the address space are apart: programs flush their pages all the time, and shared are the kernel's.
     let hash = (address >> 21).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
-    (hash as usize / 64, 1 << (hash % 64))
+    let bit = hash as usize + (address >> 63) as usize * HALF;
+    (bit / 64, 1 << (bit % 64))
+}
+
+/// Whose a number is, of whatever slot.
+fn owner(id: u32) -> u32 {
+    id / JUMP_SLOTS as u32
 }
 
 fn empty(bucket: usize) -> [JumpEntry; 2] {
@@ -70,6 +78,16 @@ impl Jumps {
             bucket[1] = bucket[0];
         }
         bucket[0] = entry;
+    }
+
+    /// Enters what may be asked for soon, in place of what none of `owners` has.
+    fn offer(&mut self, entry: JumpEntry, owners: [u32; 2]) {
+        let bucket = &mut self.buckets[jump_bucket(entry.rip)];
+        if bucket.iter().all(|known| (known.rip, known.id) != (entry.rip, entry.id))
+            && let Some(place) = bucket.iter_mut().rev().find(|known| !owners.contains(&owner(known.id)))
+        {
+            *place = entry;
+        }
     }
 
     fn wipe(&mut self) {
@@ -116,6 +134,21 @@ impl Cpu {
         let code = self.code.blocks[block as usize].code;
         self.jumps.insert(JumpEntry { rip, id: ids[usize::from(global)], code });
         self.banks.current().hot_mut().jump_ids = self.jump_ids();
+    }
+
+    /// Once for each page that an address space jumps to: what was translated of it in others, by the same address, is known here, too.
+    pub(crate) fn remember_page(&mut self, slot: usize, block: u32) {
+        let (rip, user) = (self.processor.regs.rip, self.processor.regs.cpl == 3);
+        let bank = self.banks.current();
+        if slot == LAST || !self.tuning.jump_cache || bank.fetch_global(rip, user) || !bank.first_jump_to(rip)
+        {
+            return;
+        }
+        let ids = self.jump_ids()[slot];
+        let owners = ids.map(owner);
+        for (rip, code) in self.code.beside(block) {
+            self.jumps.offer(JumpEntry { rip, id: ids[0], code }, owners);
+        }
     }
 
     /// The numbers of the entries that the current bank may use: its own, and the shared ones.
@@ -197,11 +230,51 @@ mod tests {
     }
 
     #[test]
+    fn a_new_address_space_knows_all_of_a_page_that_it_jumps_to() {
+        let mut cpu = Cpu::new(&crate::cpu::CpuSpec::lone(&[(0, 1 << 20)]).unwrap()).unwrap();
+        cpu.processor.regs.efer = ireko_x86::bits::efer::LME | ireko_x86::bits::efer::LMA;
+        cpu.processor.regs.seg[ireko_x86::regs::seg::CS].attr = 0xa9b;
+        let key = cpu.key();
+        let block = |cpu: &mut Cpu, rip| {
+            cpu.write_physical(rip, &[0xeb, 0xfe]);
+            cpu.processor.regs.rip = rip;
+            cpu.block(key).unwrap()
+        };
+        let blocks = [0x1ffe, 0x1010, 0x1000, 0x2000].map(|rip| block(&mut cpu, rip));
+        cpu.join_family(key);
+        cpu.banks.current().flush_jumps();
+        cpu.processor.regs.rip = 0x1000;
+        cpu.remember_page(key.slot(), blocks[2]);
+        let id = cpu.jump_ids()[key.slot()][0];
+        let knows = |rip| cpu.jumps.buckets[jump_bucket(rip)].iter().any(|e| (e.rip, e.id) == (rip, id));
+        assert_eq!([0x1000, 0x1010, 0x1ffe, 0x2000].map(knows), [true, true, true, false]);
+    }
+
+    #[test]
+    fn no_programs_page_is_taken_for_a_kernels() {
+        let chunks = |first: u64| (0..1u64 << 14).map(move |n| chunk(first + (n << 21)));
+        let kernels: std::collections::HashSet<_> = chunks(0xffff_8000_0000_0000).collect();
+        assert!(chunks(0).all(|program| !kernels.contains(&program)));
+    }
+
+    #[test]
     fn a_bucket_keeps_the_two_newest() {
         let mut jumps = Jumps::default();
         let rip = 0x1000;
         (4..7).for_each(|id| jumps.insert(entry(rip, id)));
         assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 6), entry(rip, 5)]);
+    }
+
+    #[test]
+    fn what_is_offered_drives_nothing_out_that_is_in_use() {
+        let mut jumps = Jumps::default();
+        let rip = 0x1000;
+        let owners = [owner(4), owner(8)];
+        [8, 12].into_iter().for_each(|id| jumps.insert(entry(rip, id)));
+        jumps.offer(entry(rip, 4), owners);
+        assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 4), entry(rip, 8)]);
+        jumps.offer(entry(rip, 5), owners);
+        assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 4), entry(rip, 8)]);
     }
 
     #[test]

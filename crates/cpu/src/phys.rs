@@ -60,7 +60,16 @@ impl Physical {
     /// Host address of a byte of memory; valid to the end of its page. `None` where there is no memory.
     #[inline]
     pub fn host(&self, address: u64) -> Option<*mut u8> {
+        if self.ordinary(address) {
+            return self.host_at(address);
+        }
         if self.hides(address) { None } else { self.host_of(address) }
+    }
+
+    /// Whether neither the chipset nor SMM_MASK has a say in an address.
+    #[inline]
+    fn ordinary(&self, address: u64) -> bool {
+        self.closed.valid == 0 && self.memory.attributes().ordinary(address)
     }
 
     /// The same for reading: shadow RAM that cannot be read gives what is behind it.
@@ -115,14 +124,18 @@ impl Physical {
 
     /// As [`Physical::host`], of what can be written, too.
     pub fn host_to_write(&self, address: u64) -> Option<*mut u8> {
+        if self.ordinary(address) {
+            return self.host_at(address);
+        }
         let there = !self.hides(address) && self.memory.attributes().writable(address);
         if there { self.host_at(address) } else { None }
     }
 
     /// Whether the chipset lets what is read there be written.
+    #[inline]
     pub fn writable(&self, address: u64) -> bool {
         let attributes = self.memory.attributes();
-        attributes.writable(address) && !attributes.unread(address)
+        attributes.ordinary(address) || attributes.writable(address) && !attributes.unread(address)
     }
 
     /// The same of memory that was added later, and of a device's.

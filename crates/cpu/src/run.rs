@@ -415,6 +415,7 @@ impl Cpu {
             return Ok(code);
         }
         let block = self.block(key)?;
+        self.remember_page(slot, block);
         let code = self.code.entry(block);
         self.banks.current().set_jump(slot, owner, rip, code as u64);
         self.remember_jump(slot, rip, block);

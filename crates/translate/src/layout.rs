@@ -84,6 +84,9 @@ impl TlbEntry {
 /// Entries of the second-level TLB: translations of 2 MiB, and of 4 KiB. Powers of two.
 pub const LARGE_ENTRIES: usize = 256;
 pub const SMALL_ENTRIES: usize = 8192;
+/// Address bits from here on move a small page's entry: what lies at the same place of different gigabytes (systems align their areas)
+/// is not all at one.
+pub const SMALL_MIX: u32 = 30;
 /// Address bits within a page of [`LARGE_ENTRIES`].
 pub const LARGE_SHIFT: u32 = 21;
 
@@ -287,6 +290,11 @@ const _: () = assert!(size_of::<Hot>() <= JUMP_TAGS);
 /// Index of the TLB entry of a linear address.
 pub const fn tlb_index(address: u64) -> usize {
     (address >> 12) as usize & (TLB_ENTRIES - 1)
+}
+
+/// Index of the second level's entry of 4 KiB.
+pub const fn small_index(address: u64) -> usize {
+    (address >> 12 ^ address >> SMALL_MIX) as usize & (SMALL_ENTRIES - 1)
 }
 
 /// Index of the jump-table entry of an address.

@@ -9,7 +9,7 @@
 
 use crate::layout::{
     FILLED, FILLED_MODE_BYTES, HOSTS, HOSTS_MODE_BYTES, Hot, LARGE, LARGE_ENTRIES, OTHER_ENTRY,
-    SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, TLB, TLB_ENTRIES, TLB_MODE_BYTES,
+    SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, SMALL_MIX, TLB, TLB_ENTRIES, TLB_MODE_BYTES,
 };
 use core::arch::global_asm;
 use core::mem::offset_of;
@@ -47,6 +47,9 @@ global_asm!(
     "shr rax, 12",
     "mov rdx, rax",
     "shl rdx, 12",
+    "mov r13, r14",
+    "shr r13, {small_mix}",
+    "xor eax, r13d",
     "and eax, {small_entries} - 1",
     "shl eax, 5",
     "lea rax, [rsp + rax + 8 + {small}]",
@@ -137,6 +140,7 @@ global_asm!(
     large_entries = const LARGE_ENTRIES,
     small = const SMALL,
     small_entries = const SMALL_ENTRIES,
+    small_mix = const SMALL_MIX,
     read_only = const SECOND_READ_ONLY,
     entries = const TLB_ENTRIES,
     filled = const FILLED,

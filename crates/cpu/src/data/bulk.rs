@@ -1,4 +1,5 @@
-//! String operations in 64-bit mode, upwards, from memory to memory: directly on host memory, a page at a time.
+//! String operations in 64-bit mode, upwards, from memory to memory: directly on host memory, a page at a time, or
+//! many where the guest has large ones.
 //!
 //! Every function does nothing and says so where it is not for it (segment limits, downwards, devices, elements across
 //! pages); the caller then goes element by element.
@@ -42,24 +43,63 @@ fn writable(cpu: &mut Cpu, address: u64, mode: usize) -> Result<Option<(*mut u8,
     })
 }
 
+/// Host memory of a large page from `address` on, and how many of `bytes` can be reached there without a look at each page.
+fn large(cpu: &mut Cpu, mode: usize, address: u64, bytes: u64, write: bool) -> Option<(*mut u8, u64)> {
+    let (host, room, writable) = cpu.banks.current().find_large(mode, address)?;
+    let bytes = bytes.min(room);
+    if !write {
+        return Some((host, bytes));
+    }
+    let physical = cpu.physical.guest(host).filter(|_| writable)?;
+    let watch = cpu.physical.memory().watch();
+    let last = (physical + bytes - 1) >> 12;
+    match (physical >> 12..=last).find(|&frame| watch.watched(frame)) {
+        Some(frame) => (frame << 12).checked_sub(physical).filter(|&free| free > 0).map(|free| (host, free)),
+        None => Some((host, bytes)),
+    }
+}
+
 /// MOVS: moves up to `limit` elements and returns how many. RSI and RDI are the caller's to advance.
 pub fn copy(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
     let (true, Some(source), Some(destination)) = (form.plain, source(cpu, form), destination(cpu)) else {
         return Ok(0);
     };
     let elements = limit.min(room(form, source)).min(room(form, destination));
+    let mode = cpu.mmu_mode(Privilege::Current);
+    let all = limit << form.shift();
+    if elements < limit
+        && let Some((from, readable)) = large(cpu, mode, source, all, false)
+        && let Some((to, writable)) = large(cpu, mode, destination, readable, true)
+        && writable >> form.shift() > elements
+    {
+        let elements = writable >> form.shift();
+        // SAFETY: both runs lie in large pages, which are memory from end to end.
+        unsafe { move_run(form, from, to, elements) };
+        return Ok(elements);
+    }
     if elements == 0 {
         return Ok(0);
     }
-    let mode = cpu.mmu_mode(Privilege::Current);
     let Place::Ram(from) = cpu.place(source, false, mode)? else { return Ok(0) };
     let Some((to, code)) = writable(cpu, destination, mode)? else { return Ok(0) };
+    // SAFETY: places are valid to the end of their pages, and `room` keeps both runs inside.
+    unsafe { move_run(form, from, to, elements) };
+    if code {
+        cpu.wrote_code(to, (elements << form.shift()) as usize);
+    }
+    Ok(elements)
+}
+
+/// Moves a run of elements: one that an earlier one of the run wrote is read as written.
+///
+/// # Safety
+/// All of them can be read at `from` and written at `to`.
+unsafe fn move_run(form: &Form, from: *const u8, to: *mut u8, elements: u64) {
     let bytes = (elements << form.shift()) as usize;
     let ahead = (to as usize).wrapping_sub(from as usize);
-    // SAFETY: places are valid to the end of their pages, and `room` keeps both runs inside.
+    // SAFETY: the caller's promise.
     unsafe {
         if elements == 1 || (ahead != 0 && ahead < bytes) {
-            // An element that an earlier one of the run wrote is read as written.
             match form.size {
                 1 => move_each::<u8>(from, to, elements as usize),
                 2 => move_each::<u16>(from, to, elements as usize),
@@ -70,10 +110,6 @@ pub fn copy(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
             std::ptr::copy(from, to, bytes);
         }
     }
-    if code {
-        cpu.wrote_code(to, bytes);
-    }
-    Ok(elements)
 }
 
 /// Moves element after element.
@@ -92,14 +128,36 @@ unsafe fn move_each<T: Copy>(from: *const u8, to: *mut u8, elements: usize) {
 pub fn fill(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
     let (true, Some(destination)) = (form.plain, destination(cpu)) else { return Ok(0) };
     let elements = limit.min(room(form, destination));
+    let mode = cpu.mmu_mode(Privilege::Current);
+    if elements < limit
+        && let Some((to, writable)) = large(cpu, mode, destination, limit << form.shift(), true)
+        && writable >> form.shift() > elements
+    {
+        let elements = writable >> form.shift();
+        // SAFETY: the run lies in a large page, which is memory from end to end.
+        unsafe { store_run(cpu, form, to, elements) };
+        return Ok(elements);
+    }
     if elements == 0 {
         return Ok(0);
     }
-    let mode = cpu.mmu_mode(Privilege::Current);
     let Some((to, code)) = writable(cpu, destination, mode)? else { return Ok(0) };
+    // SAFETY: a place is valid to the end of its page, and `room` keeps the run inside.
+    unsafe { store_run(cpu, form, to, elements) };
+    if code {
+        cpu.wrote_code(to, (elements << form.shift()) as usize);
+    }
+    Ok(elements)
+}
+
+/// Stores rAX in a run of elements.
+///
+/// # Safety
+/// All of them can be written at `to`.
+unsafe fn store_run(cpu: &Cpu, form: &Form, to: *mut u8, elements: u64) {
     let bytes = (elements << form.shift()) as usize;
     let value = cpu.processor.regs.gpr[gpr::RAX];
-    // SAFETY: a place is valid to the end of its page, and `room` keeps the run inside.
+    // SAFETY: the caller's promise.
     unsafe {
         match form.size {
             _ if elements > 1 && one_byte(value, form.size) => to.write_bytes(value as u8, bytes),
@@ -109,10 +167,6 @@ pub fn fill(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
             _ => store_each(to, value, elements as usize),
         }
     }
-    if code {
-        cpu.wrote_code(to, bytes);
-    }
-    Ok(elements)
 }
 
 /// All `size` bytes of the value are the same.

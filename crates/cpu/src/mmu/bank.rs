@@ -77,6 +77,8 @@ pub struct Bank {
     fetch: Vec<Fetch>,
     /// A bit for each page (hashed) that code was fetched from since the jumps were last forgotten.
     fetched: [u64; FETCHED_WORDS],
+    /// A bit for each page (hashed) that was jumped to since then.
+    jumped_to: [u64; FETCHED_WORDS],
     pub root: Root,
     /// Page-table frames behind the translations are watched, so that a flush may find nothing changed.
     pub tracked: bool,
@@ -167,6 +169,7 @@ impl Bank {
             giant: HashSet::default(),
             fetch: vec![NO_FETCH; FETCH_ENTRIES],
             fetched: [0; FETCHED_WORDS],
+            jumped_to: [0; FETCHED_WORDS],
             root: Root::default(),
             tracked: false,
             dirty: false,
@@ -240,7 +243,7 @@ impl Bank {
     /// The second level's entries that may hold an address: that of 2 MiB, and that of 4 KiB.
     fn second(&mut self, address: u64) -> [&mut SecondEntry; 2] {
         let large = (address >> LARGE_SHIFT) as usize % LARGE_ENTRIES;
-        let small = (address >> 12) as usize % SMALL_ENTRIES;
+        let small = layout::small_index(address);
         let place = |table: usize, index: usize| STACK + table + index * size_of::<SecondEntry>();
         // SAFETY: both lie in the mapping by the moduli, in different tables; as for `hot_mut`.
         unsafe {
@@ -309,6 +312,17 @@ impl Bank {
             }
         }
         None
+    }
+
+    /// Host address of a byte of a large page, how many bytes of that are there from it on, and whether they may be written (but
+    /// for what is watched), if the second level knows.
+    pub fn find_large(&mut self, mode: usize, address: u64) -> Option<(*mut u8, u64, bool)> {
+        let wanted = self.hot_mut().wanted[mode];
+        let [entry, _] = self.second(address);
+        let within = address % (1 << LARGE_SHIFT);
+        let found = wanted.contains(&(entry.key ^ (address - within)));
+        let host = (entry.host + within) as *mut u8;
+        found.then_some((host, (1 << LARGE_SHIFT) - within, entry.flags & SECOND_READ_ONLY == 0))
     }
 
     /// The guest maps `address` by a page of `size` bytes: whoever forgets one address of it forgets all of it.
@@ -525,6 +539,7 @@ impl Bank {
     fn flush_jumps_from(&mut self, first: usize) {
         (first..JUMP_SLOTS).for_each(|slot| self.flush_slot(slot));
         self.local_kernel &= first != 0;
+        self.jumped_to = [0; FETCHED_WORDS];
         self.jump_id = 0;
         self.hot_mut().jump_ids = Default::default();
     }
@@ -594,6 +609,14 @@ impl Bank {
         }
         self.slot_keys[slot] = key;
         self.flush_slot(slot);
+    }
+
+    /// Whether nobody has asked this of the address's page (or one that shares its bit) since the jumps were last forgotten.
+    pub fn first_jump_to(&mut self, address: u64) -> bool {
+        let (word, bit) = fetched_bit(address);
+        let before = self.jumped_to[word];
+        self.jumped_to[word] |= bit;
+        before & bit == 0
     }
 
     pub fn fetch(&self, address: u64, user: bool) -> Option<u64> {

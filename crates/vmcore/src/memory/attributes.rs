@@ -11,6 +11,8 @@ pub const SHADOW: Range<u64> = 0xc_0000..0x10_0000;
 /// From here on it is the ROM's end that is behind it.
 const ROM_SHADOW: u64 = 0xe_0000;
 const AREA: u64 = 16 << 10;
+/// From here on there is neither ROM nor memory of system-management mode.
+const FOUR_GIB: u64 = 1 << 32;
 pub const AREAS: u32 = ((SHADOW.end - SHADOW.start) / AREA) as u32;
 
 /// Nothing is protected at first.
@@ -29,6 +31,8 @@ pub struct Attributes {
     hidden: [AtomicU64; HIDDEN],
     /// What the mode has of the first of these: an [`Inside`].
     inside: AtomicU8,
+    /// From the end of [`SHADOW`] on so many bytes are memory like any other.
+    ordinary: AtomicU64,
 }
 
 /// What system-management mode finds where the first range is that is hidden outside of it.
@@ -57,8 +61,15 @@ fn has(hidden: &AtomicU64, address: u64) -> bool {
 pub const HIDDEN: usize = 2;
 
 impl Attributes {
+    pub(super) fn new() -> Self {
+        let attributes = Self::default();
+        attributes.measure();
+        attributes
+    }
+
     pub(super) fn set_rom(&self, rom: Range<u64>) {
         let _ = self.rom.set(rom);
+        self.measure();
     }
 
     pub(super) fn set_guarded(&self, device: Range<u64>) {
@@ -107,7 +118,23 @@ impl Attributes {
         let pages = range.end.saturating_sub(range.start) / PAGE;
         let first = range.start / PAGE;
         let word = if pages == 0 { 0 } else { pages << 32 | first };
-        self.hidden[number].swap(word, Ordering::AcqRel) != word
+        let news = self.hidden[number].swap(word, Ordering::AcqRel) != word;
+        self.measure();
+        news
+    }
+
+    /// Finds where the first range above [`SHADOW`] begins that is not ordinary.
+    fn measure(&self) {
+        let ranges = self.hidden().into_iter().chain(self.rom.get().cloned());
+        let above = ranges.filter(|range| range.end > SHADOW.end.max(range.start));
+        let first = above.map(|range| range.start.max(SHADOW.end)).min().unwrap_or(FOUR_GIB);
+        self.ordinary.store(first.min(FOUR_GIB) - SHADOW.end, Ordering::Release);
+    }
+
+    /// Whether it is known at a glance that nothing is said of an address here: most of memory.
+    #[inline]
+    pub fn ordinary(&self, address: u64) -> bool {
+        address >= FOUR_GIB || address.wrapping_sub(SHADOW.end) < self.ordinary.load(Ordering::Acquire)
     }
 
     /// What is there in system-management mode only.
@@ -254,6 +281,21 @@ mod tests {
         memory.hide([0..0, MIB..2 * MIB]);
         memory.hide([0..0, MIB..2 * MIB]);
         assert_eq!(memory.departures(), before + 2);
+    }
+
+    #[test]
+    fn ordinary_memory_ends_where_the_first_range_begins() {
+        let memory = memory();
+        let first = |hidden| {
+            memory.hide(hidden);
+            (MIB..8 * MIB).step_by(4096).find(|&at| !memory.attributes().ordinary(at)).unwrap()
+        };
+        memory.make_rom(3 * MIB..4 * MIB);
+        let video = 0xa_0000..0xc_0000;
+        assert!(!memory.attributes().ordinary(MIB - 1) && memory.attributes().ordinary(1 << 32));
+        assert_eq!(first([0..0, 0..0]), 3 * MIB);
+        assert_eq!(first([video.clone(), 2 * MIB..3 * MIB]), 2 * MIB);
+        assert_eq!(first([video, 0..0]), 3 * MIB);
     }
 
     #[test]

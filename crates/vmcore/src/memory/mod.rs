@@ -112,7 +112,7 @@ impl Memory {
         let watch = Arc::new(Watch::new(pages as usize));
         let aperture =
             (aperture > 0).then(|| Aperture::new(aperture, watch.clone()).map(Arc::new)).transpose()?;
-        let attributes = Attributes::default();
+        let attributes = Attributes::new();
         let ram = GuestRam { regions, blocks, watch, mappings, aperture, attributes };
         Ok(Self { ram, slots: Mutex::default(), departures: AtomicU64::new(0) })
     }

@@ -52,6 +52,34 @@ fn rep_movs_is_an_element_by_element_copy_however_it_overlaps() {
     }
 }
 
+/// With `bytes` over 32 KiB of a large page, a block of code in the fourth page: it is undone, and all is done.
+fn runs_over_code(bytes: &[u8]) -> Cpu {
+    let (from, to) = (0x10_0000, 0x14_0000);
+    let mut cpu = flat64();
+    poke(&mut cpu, from, &pattern(0x8000));
+    poke(&mut cpu, to + 0x3010, &[0xeb, 0xfe]);
+    let rip = std::mem::replace(&mut cpu.processor.regs.rip, to + 0x3010);
+    cpu.block(cpu.key()).unwrap();
+    cpu.processor.regs.rip = rip;
+    cpu.code.undone = false;
+    set(&mut cpu, from, to, 0x8000);
+    finish(&mut cpu, bytes);
+    assert!(cpu.code.undone && get(&cpu).2 == 0);
+    cpu
+}
+
+#[test]
+fn a_long_copy_undoes_the_code_in_its_way() {
+    let mut cpu = runs_over_code(&REP_MOVSB);
+    assert_eq!(peek(&mut cpu, 0x14_0000, 0x8000), pattern(0x8000));
+}
+
+#[test]
+fn a_long_fill_undoes_the_code_in_its_way() {
+    let mut cpu = runs_over_code(&[0xf3, 0xaa]);
+    assert_eq!(peek(&mut cpu, 0x14_0000, 0x8000), [0; 0x8000]);
+}
+
 #[test]
 fn a_long_rep_movs_lets_interrupts_in() {
     let mut cpu = flat64();
