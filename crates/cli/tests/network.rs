@@ -81,6 +81,21 @@ fn two_vms_hear_each_other_and_a_foreign_address_only_with_spoofing() {
 }
 
 #[test]
+fn a_vm_that_was_off_is_heard_again() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("again");
+    home.shell(PEER);
+    home.shell("New-VM other -MemoryStartupBytes 256MB -SwitchName wire -Engine soft | Out-Null; Start-VM peer, other");
+    let mut peer = home.at_prompt("peer");
+    peer.ethernet("10.0.0.1");
+    home.at_prompt("other").ethernet("10.0.0.2");
+    assert!(peer.hears("10.0.0.2"));
+    home.shell("Stop-VM other -TurnOff; Start-VM other");
+    home.at_prompt("other").ethernet("10.0.0.2");
+    assert!(peer.hears("10.0.0.2"));
+}
+
+#[test]
 fn a_nested_vm_reaches_the_outside_through_nat_in_the_middle_vm() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("nat");

@@ -163,10 +163,13 @@ impl Peers {
         }
     }
 
-    /// That port's process is gone.
-    pub fn bury(&self, ports: &Path, id: Id) {
-        for peer in self.known.iter().filter(|peer| peer.id == id) {
-            let _ = fs::remove_file(ports.join(&peer.name));
+    /// That port's process is gone. Should its name be another's by now, it is known anew by the next look.
+    pub fn bury(&mut self, ports: &Path, directory: &File, id: Id) {
+        let known = self.known.clone();
+        for peer in known.iter().filter(|peer| peer.id == id) {
+            self.known = known.iter().filter(|other| other.id != id).cloned().collect();
+            self.looked = false;
+            let _ = self.peer(ports, directory, &peer.name);
         }
     }
 }

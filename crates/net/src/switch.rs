@@ -5,6 +5,7 @@ use crate::learned::Learned;
 use crate::peers::{Id, Peer, Peers};
 use ireko_vmcore::Broker;
 use ireko_vmcore::port::LONGEST_FRAME;
+use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
@@ -29,6 +30,14 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// The place of a switch's ports, made if need be.
 pub fn make(ports: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(ports)
+}
+
+/// A name that no port has had: others know one by its name, also a little longer than it is there.
+fn name(label: &str) -> io::Result<String> {
+    let mut random = [0; 4];
+    getrandom(&mut random, GetRandomFlags::empty())?;
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    Ok(format!("{label}.{number}.{:08x}", u32::from_ne_bytes(random)))
 }
 
 /// Removes what a process that is gone has left of its ports with this label.
@@ -85,9 +94,7 @@ impl Socket {
 
     fn make(broker: Broker, ports: &Path, label: &str) -> io::Result<Self> {
         let directory = File::open(ports)?;
-        let name = format!("{label}.{}.{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        // Left by a process of the same number.
-        let _ = fs::remove_file(ports.join(&name));
+        let name = name(label)?;
         let socket = UnixDatagram::bind(path(&directory, ports, &name))?;
         fs::set_permissions(ports.join(&name), fs::Permissions::from_mode(0o660))?;
         let (learned, slow) = Default::default();
@@ -160,7 +167,7 @@ impl Socket {
             Err(_) => {
                 self.learned().forget(peer.id);
                 let gone = peer.id;
-                self.at_place(move |place| place.peers().bury(&place.ports, gone));
+                self.at_place(move |place| place.peers().bury(&place.ports, &place.directory, gone));
                 false
             }
             Ok(_) => true,

@@ -166,6 +166,23 @@ fn a_port_that_died_is_removed_and_the_address_found_anew() {
 }
 
 #[test]
+fn who_has_the_name_of_a_port_that_died_is_left_alone_and_hears() {
+    let switch = Switch::new();
+    let a = switch.port(A);
+    let port = switch.0.join("port.0");
+    let bind = || std::os::unix::net::UnixDatagram::bind(&port).unwrap();
+    let died = bind();
+    a.send(&frame(EVERYBODY, A));
+    drop(died);
+    fs::remove_file(&port).unwrap();
+    let other = bind();
+    other.set_read_timeout(Some(LONG)).unwrap();
+    // The first goes to the one that died.
+    (0..2).for_each(|_| a.send(&frame(EVERYBODY, A)));
+    assert!(port.exists() && other.recv(&mut [0; 1600]).is_ok());
+}
+
+#[test]
 fn a_pulled_plug_is_seen_and_nothing_comes() {
     let switch = Switch::new();
     let (a, b) = (switch.port(A), switch.port(B));
