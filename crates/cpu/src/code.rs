@@ -368,7 +368,7 @@ impl Cpu {
     }
 
     /// Linear address of RIP, after the checks of a fetch.
-    fn fetch_address(&self) -> Result<u64, Fault> {
+    pub(crate) fn fetch_address(&self) -> Result<u64, Fault> {
         let rip = self.processor.regs.rip;
         if self.processor.regs.code64() {
             return if self.processor.regs.canonical(rip) { Ok(rip) } else { Err(Fault::gp(0)) };

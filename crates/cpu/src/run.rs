@@ -391,7 +391,7 @@ impl Cpu {
     }
 
     /// The bytes of code at a linear address, as a fetch gets them: those in front of the first page that it may not have.
-    fn code_bytes(&mut self, linear: u64, bytes: &mut [u8]) -> usize {
+    pub(crate) fn code_bytes(&mut self, linear: u64, bytes: &mut [u8]) -> usize {
         let mut done = 0;
         while done < bytes.len() {
             let at = linear.wrapping_add(done as u64);

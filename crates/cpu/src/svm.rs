@@ -2,7 +2,7 @@
 //!
 //! What VMRUN and #VMEXIT do is in [`ireko_nested::svm`]; here is only who calls it when.
 
-use crate::cpu::{Privilege, World};
+use crate::cpu::World;
 use crate::mmu::walk::{self, Kind, WalkFault};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction, Register};
@@ -55,26 +55,9 @@ impl Core for Cpu {
     fn set_gif(&mut self, on: bool) {
         self.processor.gif = on;
     }
-    /// Stops at the first page that is not there or not memory: reading a device here would be felt. Protection keys are not a
-    /// fetch's concern.
+    /// Stops at the first page that is not there or not memory: reading a device here would be felt.
     fn instruction(&mut self, bytes: &mut [u8; INSTRUCTION]) -> usize {
-        let pkru = self.processor.regs.pkru;
-        self.set_pkru(0);
-        let start =
-            self.processor.regs.seg[ireko_x86::regs::seg::CS].base.wrapping_add(self.processor.regs.rip);
-        let mut count = 0;
-        while count < INSTRUCTION {
-            let at = start.wrapping_add(count as u64);
-            let size = (4096 - (at & 0xfff) as usize).min(INSTRUCTION - count);
-            let memory = matches!(self.host_page(at, false, Privilege::Current), Ok(Some(_)));
-            let part = &mut bytes[count..count + size];
-            if !memory || self.read_linear(at, part, Privilege::Current).is_err() {
-                break;
-            }
-            count += size;
-        }
-        self.set_pkru(pkru);
-        count
+        self.fetch_address().map_or(0, |start| self.code_bytes(start, bytes))
     }
 }
 

@@ -35,6 +35,11 @@ impl Tsc {
         self.khz
     }
 
+    /// Ticks for which the host has run this thread, which a halted processor's does not.
+    pub fn running(&self) -> u64 {
+        (u128::from(silicon::thread_time()) * u128::from(self.khz) / 1_000_000) as u64
+    }
+
     /// Sets the counter (a write of the TSC MSR); gives by how much it moved.
     pub fn write(&mut self, value: u64) -> u64 {
         let moved = value.wrapping_sub(self.read());
@@ -87,6 +92,14 @@ mod tests {
         let mut tsc = Tsc { offset: 0, khz: 1_000_000 };
         tsc.write(1 << 60);
         assert!(tsc.read() >= 1 << 60 && tsc.read() < (1 << 60) + (1 << 50));
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_does_not_run() {
+        let tsc = Tsc { offset: 0, khz: 1_000_000 };
+        let before = tsc.running();
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(tsc.nanoseconds(tsc.running() - before) < 200_000_000);
     }
 
     #[test]

@@ -287,6 +287,18 @@ fn a_feature_that_was_asked_for_and_cannot_stand_alone_is_refused() {
 }
 
 #[test]
+fn a_feature_goes_with_its_ground() {
+    let left = |less: f::Feature, of: &[f::Feature]| {
+        let changes = Changes { more: Vec::new(), less: vec![less] };
+        let model = Model::amd_on(&RICH, &ModelSpec { changes, ..SPEC });
+        of.iter().map(|&feature| model.has(feature)).collect::<Vec<_>>()
+    };
+    assert_eq!(left(f::XSAVEC, &[f::XSAVES, f::XSAVE]), [false, true]);
+    assert_eq!(left(f::SSE, &[f::SSE2, f::AVX, f::AES, f::FXSR, f::MMX]), [false, false, false, true, true]);
+    assert_eq!(left(f::FPU, &[f::MMX, f::FXSR, f::SSE, f::XSAVE, f::AVX]), [false; 5]);
+}
+
+#[test]
 fn a_model_that_the_host_cannot_give_is_refused_with_what_it_lacks() {
     let sentence = Model::on(&POOR, &named("EPYC")).unwrap_err();
     assert!(

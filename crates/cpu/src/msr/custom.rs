@@ -78,11 +78,11 @@ pub fn write_mtrr(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
 // ---- performance counters ----
 
 pub fn read_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    cpu.processor.msrs.counters.read(number, cpu.tsc.read())
+    cpu.processor.msrs.counters.read(number, cpu.tsc.running())
 }
 
 pub fn write_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    cpu.processor.msrs.counters.write(number, value, cpu.tsc.read())?;
+    cpu.processor.msrs.counters.write(number, value, cpu.tsc.running())?;
     Some(Next::Resync)
 }
 
@@ -97,12 +97,12 @@ pub fn read_core_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
     if control {
         cpu.processor.msrs.counters.control(index)
     } else {
-        cpu.processor.msrs.counters.count(index, cpu.tsc.read())
+        cpu.processor.msrs.counters.count(index, cpu.tsc.running())
     }
 }
 
 pub fn write_core_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    let now = cpu.tsc.read();
+    let now = cpu.tsc.running();
     let (index, control) = core_counter(number);
     let counters = &mut cpu.processor.msrs.counters;
     if control { counters.set_control(index, value, now) } else { counters.set(index, value, now) }?;

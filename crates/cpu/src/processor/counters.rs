@@ -1,7 +1,7 @@
 //! The performance counters (APM vol. 2, 13.2): the four that every AMD64 processor has, PerfEvtSel0-3 and PerfCtr0-3, and
 //! two more with PERFCTR_CORE.
 //!
-//! Translated code counts nothing. Cycles are ticks of the time-stamp counter; while instructions or branches are counted, each
+//! Translated code counts nothing. Cycles are ticks of the time-stamp counter while the host runs the processor's thread; while instructions or branches are counted, each
 //! instruction is done alone ([`Counters::exact`]) and is a cycle: right, and slow. Other events are never met. No interrupt comes at an overflow.
 
 use ireko_x86::msr::{PERF_CTR_FIRST, PERF_EVENT_FIRST};
@@ -45,7 +45,7 @@ pub struct Retired {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counter {
     select: u64,
-    /// What it had when it was last written or its event changed, and the time-stamp counter then.
+    /// What it had when it was last written or its event changed, and the time then.
     base: u64,
     since: u64,
 }
@@ -80,7 +80,7 @@ impl Counter {
         event && privilege && world && often
     }
 
-    /// What it has; `now` where cycles are those of the time-stamp counter.
+    /// What it has; `now` where cycles go by time.
     fn read(&self, now: Option<u64>) -> u64 {
         let passed = match (self.event(), now) {
             (Some(CYCLES), Some(now)) => now.wrapping_sub(self.since),
@@ -95,7 +95,7 @@ impl Counter {
 }
 
 impl Counters {
-    /// RDMSR; `now` is the time-stamp counter.
+    /// RDMSR; `now` is in ticks, here and below.
     pub fn read(&self, number: u32, now: u64) -> Option<u64> {
         match number.checked_sub(PERF_CTR_FIRST) {
             Some(index) => self.count(index, now),
