@@ -369,9 +369,9 @@ pub fn task_switch_intercept(
     exit_if(exits, Exit::TaskSwitch { selector, error, iret, jump })
 }
 
-/// PAUSE, with filter and threshold.
+/// PAUSE, with filter and threshold: cycles (APM vol. 2, 15.14.4), whatever a guest takes for its time.
 pub fn pause_intercept(cpu: &mut Cpu) -> Result<(), Fault> {
-    let now = cpu.tsc();
+    let now = cpu.tsc.read();
     let World::Guest(control) = &cpu.processor.world else { return Ok(()) };
     exit_if(interrupt::pause_exits(control, &mut cpu.processor.svm.pause, now), Exit::Plain(Intercept::Pause))
 }

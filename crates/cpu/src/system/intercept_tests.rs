@@ -49,6 +49,19 @@ fn invlpg_in_a_guest_tells_its_address() {
     assert_eq!(result, Err(Fault::Exit(Exit::Invlpg { address: 0x6000 })));
 }
 
+/// APM vol. 2, 15.14.4: the threshold is in cycles, of which a guest's scaled time says nothing.
+#[test]
+fn pauses_far_apart_are_so_in_a_guest_whose_time_stands() {
+    let mut cpu = long();
+    guest(&mut cpu, &[Intercept::Pause]);
+    if let crate::cpu::World::Guest(control) = &mut cpu.processor.world {
+        (control.pause_count, control.pause_threshold, control.tsc_ratio) = (1, 1, 1);
+    }
+    for _ in 0..4 {
+        assert_eq!(run(&mut cpu, &[0xf3, 0x90]), Ok(Next::Advance));
+    }
+}
+
 /// APM vol. 2, 15.12.2: INT1 has an intercept of its own.
 #[test]
 fn int1_is_not_subject_to_the_intercept_of_debug_exceptions() {
