@@ -62,17 +62,17 @@ impl Cpu {
     pub fn walk(&mut self, address: u64, kind: Kind, mode: usize) -> Result<Page, Fault> {
         self.counters.walks += 1;
         let access = Access { kind, user: mode == USER, smap_override: mode == SUPERVISOR_ALL };
-        let walked = if self.banks.current().tracked {
-            let recorder = Recorder::new(&self.physical);
+        let walked = if self.mmu.banks.current().tracked {
+            let recorder = Recorder::new(&self.mmu.physical);
             let walked = walk::walk(&recorder, &self.paging(), address, access);
             let frames = recorder.frames.into_inner();
             self.track(&frames);
             walked
         } else {
-            walk::walk(&self.physical, &self.paging(), address, access)
+            walk::walk(&self.mmu.physical, &self.paging(), address, access)
         };
         if let Ok(page) = &walked {
-            self.banks.current().mark_size(address, page.linear_size);
+            self.mmu.banks.current().mark_size(address, page.linear_size);
         }
         walked.map_err(|fault| match fault {
             WalkFault::Page { error } => Exception::page_fault(address, error).into(),
@@ -82,12 +82,12 @@ impl Cpu {
 
     /// Finds the place of a byte for reading or writing, and remembers it in the TLB.
     pub fn place(&mut self, address: u64, write: bool, mode: usize) -> Result<Place, Fault> {
-        if let Some(host) = self.banks.current().lookup(mode, address, write) {
+        if let Some(host) = self.mmu.banks.current().lookup(mode, address, write) {
             return Ok(Place::Ram(host));
         }
-        if let Some((start, may_write, global)) = self.banks.current().find_second(mode, address)
+        if let Some((start, may_write, global)) = self.mmu.banks.current().find_second(mode, address)
             && (may_write || !write)
-            && let Some(physical) = self.physical.guest(start)
+            && let Some(physical) = self.mmu.physical.guest(start)
         {
             self.fill(mode, address, start, physical, may_write, global);
             return Ok(Place::Ram(start.wrapping_add((address & 0xfff) as usize)));
@@ -101,15 +101,15 @@ impl Cpu {
         if self.is_apic(physical) {
             return Ok(Place::Mmio(physical));
         }
-        let writable = self.physical.writable(physical);
-        let Some(host) = self.physical.host(physical).filter(|_| !write || writable) else {
+        let writable = self.mmu.physical.writable(physical);
+        let Some(host) = self.mmu.physical.host(physical).filter(|_| !write || writable) else {
             return Ok(Place::Mmio(physical));
         };
         let start = host.wrapping_sub((physical & 0xfff) as usize);
         let may_write = page.write && writable;
         self.fill(mode, address, start, physical, may_write, page.global);
         if let Some(key) = page.key {
-            self.banks.current().mark_key(mode, address, key);
+            self.mmu.banks.current().mark_key(mode, address, key);
         }
         // The second level has no pages with a key: they are few, and what PKRU allows of them may change often.
         if self.tuning.second_level && page.key.unwrap_or(0) == 0 {
@@ -132,13 +132,13 @@ impl Cpu {
     /// The current bank's translations have to be what PKRU allows: it changes in one bank and holds in all.
     pub(crate) fn heed_keys(&mut self) {
         let pkru = if self.checks_keys() { self.processor.regs.pkru } else { 0 };
-        self.banks.current().heed_keys(pkru);
+        self.mmu.banks.current().heed_keys(pkru);
     }
 
     /// Enters a page in the TLB's first level; a watched one must not be written unchecked.
     fn fill(&mut self, mode: usize, address: u64, start: *mut u8, physical: u64, write: bool, global: bool) {
-        let watched = self.physical.memory().watch().watched(physical >> 12);
-        self.banks.current().fill(mode, address, start, write && !watched, global);
+        let watched = self.mmu.physical.memory().watch().watched(physical >> 12);
+        self.mmu.banks.current().fill(mode, address, start, write && !watched, global);
     }
 
     /// Enters a walk's result in the second level: all of a large page's 2 MiB if they are plain memory.
@@ -146,18 +146,18 @@ impl Cpu {
         let large = page.size >= LARGE && self.plain_chunk(page.physical);
         let size = if large { LARGE } else { 4096 };
         let physical = page.physical & !(size - 1);
-        let watch = self.physical.memory().watch().byte(physical >> 12);
-        if let (Some(host), Some(watch)) = (self.physical.host(physical), watch) {
-            let write = page.write && self.physical.writable(physical);
+        let watch = self.mmu.physical.memory().watch().byte(physical >> 12);
+        if let (Some(host), Some(watch)) = (self.mmu.physical.host(physical), watch) {
+            let write = page.write && self.mmu.physical.writable(physical);
             let second = Second { large, host, watch, write, global: page.global };
-            self.banks.current().fill_second(mode, address, second);
+            self.mmu.banks.current().fill_second(mode, address, second);
         }
     }
 
     /// Whether the 2 MiB around a physical address are memory from end to end.
     fn plain_chunk(&self, physical: u64) -> bool {
         let start = physical & !(LARGE - 1);
-        self.physical.is_memory(start, LARGE) && !self.apic.within(start, LARGE)
+        self.mmu.physical.is_memory(start, LARGE) && !self.platform.apic.within(start, LARGE)
     }
 
     /// CR0.AM, RFLAGS.AC and CPL 3: misaligned accesses are #AC (APM vol. 2, 8.2.18).
@@ -318,7 +318,7 @@ impl Cpu {
         let mode = self.mmu_mode(privilege);
         let place = self.place(address, write, mode)?;
         if write {
-            return Ok(self.banks.current().lookup(mode, address, true));
+            return Ok(self.mmu.banks.current().lookup(mode, address, true));
         }
         Ok(match place {
             Place::Ram(host) => Some(host),
@@ -329,20 +329,20 @@ impl Cpu {
     /// Whether an access goes to the local APIC's registers. Who moves them over the memory of system-management mode finds them there
     /// outside of it, and its handler does not.
     fn is_apic(&self, physical: u64) -> bool {
-        self.apic.decode(physical).is_some() && !self.physical.manages(physical)
+        self.platform.apic.decode(physical).is_some() && !self.mmu.physical.manages(physical)
     }
 
     /// Reads memory or MMIO at a physical address within one page.
     pub fn read_physical(&mut self, address: u64, data: &mut [u8]) {
-        if self.is_apic(address) || !self.physical.read(address, data) {
+        if self.is_apic(address) || !self.mmu.physical.read(address, data) {
             self.mmio_read(address, data);
         }
     }
 
     pub fn write_physical(&mut self, address: u64, data: &[u8]) {
-        if self.is_apic(address) || !self.physical.write(address, data) {
+        if self.is_apic(address) || !self.mmu.physical.write(address, data) {
             self.mmio_write(address, data);
-        } else if let Some(host) = self.physical.host(address) {
+        } else if let Some(host) = self.mmu.physical.host(address) {
             self.wrote_code(host, data.len());
         }
     }
@@ -350,18 +350,18 @@ impl Cpu {
     /// Reads device registers in naturally sized and aligned pieces.
     pub fn mmio_read(&mut self, address: u64, data: &mut [u8]) {
         self.counters.mmio += 1;
-        if let Some(offset) = self.apic.decode(address) {
-            return self.apic.read_mmio(offset, data);
+        if let Some(offset) = self.platform.apic.decode(address) {
+            return self.platform.apic.read_mmio(offset, data);
         }
         // Of what cannot be written, for an instruction that reads and writes.
-        if self.physical.read(address, data) {
+        if self.mmu.physical.read(address, data) {
             return;
         }
         // A device may run any library code, AVX and all.
         self.fpu_sync();
         for (at, range) in pieces(address, data.len()) {
             let part = &mut data[range];
-            match &self.bus {
+            match &self.platform.bus {
                 Some(bus) => bus.read(Space::Mmio, at, part),
                 None => part.fill(0xff),
             }
@@ -370,19 +370,19 @@ impl Cpu {
 
     pub fn mmio_write(&mut self, address: u64, data: &[u8]) {
         self.counters.mmio += 1;
-        if let Some(offset) = self.apic.decode(address) {
-            self.apic.write_mmio(offset, data);
+        if let Some(offset) = self.platform.apic.decode(address) {
+            self.platform.apic.write_mmio(offset, data);
             // EOI, TPR or ICR: an interrupt may be deliverable now.
             return self.attend();
         }
         // Shadow RAM that is written and not read is no device, and what was translated there is not of it.
-        if self.physical.write(address, data) {
+        if self.mmu.physical.write(address, data) {
             return;
         }
         self.fpu_sync();
-        if let Some(bus) = &self.bus {
+        if let Some(bus) = &self.platform.bus {
             for (at, range) in
-                pieces(address, data.len()).filter(|piece| self.physical.reaches_device(piece.0))
+                pieces(address, data.len()).filter(|piece| self.mmu.physical.reaches_device(piece.0))
             {
                 bus.write(Space::Mmio, at, &data[range]);
             }
@@ -392,9 +392,9 @@ impl Cpu {
 
     /// If blocks of memory have gone (a device did what the guest asked for), no translation leads to them any more.
     pub(crate) fn heed_departures(&mut self) {
-        let now = self.physical.memory().departures();
-        if std::mem::replace(&mut self.departures, now) != now {
-            self.banks.all().for_each(|bank| bank.flush(false));
+        let now = self.mmu.physical.memory().departures();
+        if std::mem::replace(&mut self.mmu.departures, now) != now {
+            self.mmu.banks.all().for_each(|bank| bank.flush(false));
         }
     }
 

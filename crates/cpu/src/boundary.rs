@@ -214,7 +214,7 @@ pub(crate) mod tests {
 
     /// Runs code whose data page leads to host memory that cannot be accessed.
     fn misled(code: &[u8]) -> Halt {
-        misled_to(bench::long().banks.current().entry(SUPERVISOR_ALL, DATA).host, code)
+        misled_to(bench::long().mmu.banks.current().entry(SUPERVISOR_ALL, DATA).host, code)
     }
 
     fn misled_to(nowhere: u64, code: &[u8]) -> Halt {
@@ -224,7 +224,7 @@ pub(crate) mod tests {
             cpu.processor.regs.gpr[gpr] = DATA;
         }
         cpu.processor.regs.gpr[1] = 8;
-        cpu.banks.current().fill(SUPERVISOR_ALL, DATA, nowhere as *mut u8, true, false);
+        cpu.mmu.banks.current().fill(SUPERVISOR_ALL, DATA, nowhere as *mut u8, true, false);
         cpu.run_guarded(&Nothing, &Stop::default())
     }
 

@@ -7,6 +7,7 @@ use crate::mmu::walk::Kind;
 use ireko_nested::Intercept;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
+use ireko_translate::layout::JumpEntry;
 use ireko_translate::{CodeCache, Key, Lacking, Link, Site, Translator};
 use ireko_vmcore::memory::Reason;
 use ireko_x86::bits::{cr0, cr4, rflags};
@@ -85,6 +86,7 @@ pub struct Code {
     /// The map's most wanted, found without hashing much.
     near: Vec<Option<(BlockId, u32)>>,
     pages: Map<u64, PageCode>,
+    pub(crate) jumps: crate::jumps::Jumps,
     /// Code was undone since this was last cleared: the running block may be stale.
     pub(crate) undone: bool,
     /// Key bits that are always on: optimizations that are switched off.
@@ -120,6 +122,7 @@ impl Code {
             map: Map::default(),
             near: vec![None; NEAR],
             pages: Map::default(),
+            jumps: Default::default(),
             undone: false,
             always: Key::default(),
             generation: 0,
@@ -171,19 +174,17 @@ impl Code {
         site.is_some_and(|s| self.sites[s as usize].kind == ireko_translate::SiteKind::System)
     }
 
-    /// Blocks of the page of a block that are run as it is, at the addresses beside it: where each begins, and its offset in the cache.
-    /// Those that go on in the next page are left out.
-    pub(crate) fn beside(&self, block: u32) -> impl Iterator<Item = (u64, u32)> {
+    /// Offers the jump tables all blocks of a block's page that are run as it is, at the addresses beside it, under a number of
+    /// one of `owners`. Those that go on in the next page are left out.
+    pub(crate) fn offer_beside(&mut self, block: u32, number: u32, owners: [u32; 2]) {
         let id = self.blocks[block as usize].id;
-        let numbers = self.pages.get(&(id.physical >> 12)).map_or(&[][..], |page| &page.blocks);
-        let all = numbers.iter().map(|&number| &self.blocks[number as usize]);
-        let alike = move |other: &&Block| {
-            other.valid
-                && other.second.is_none()
-                && other.id.key == id.key
-                && other.id.rip >> 12 == id.rip >> 12
-        };
-        all.filter(alike).map(|other| (other.id.rip, other.code))
+        let beside = self.pages.get(&(id.physical >> 12)).map_or(&[][..], |page| &page.blocks);
+        for other in beside.iter().map(|&other| &self.blocks[other as usize]) {
+            let alike = other.id.key == id.key && other.id.rip >> 12 == id.rip >> 12;
+            if other.valid && other.second.is_none() && alike {
+                self.jumps.offer(JumpEntry { rip: other.id.rip, id: number, code: other.code }, owners);
+            }
+        }
     }
 
     /// Points a link at a block.
@@ -349,18 +350,18 @@ impl Cpu {
     /// Physical address of the code byte at a linear address.
     pub(crate) fn fetch(&mut self, linear: u64) -> Result<u64, Fault> {
         let user = self.processor.regs.cpl == 3;
-        if let Some(physical) = self.banks.current().fetch(linear, user) {
+        if let Some(physical) = self.mmu.banks.current().fetch(linear, user) {
             return Ok(physical);
         }
         let asid = self.bank_tag().asid;
-        if let Some(physical) = self.shared_fetch.find(asid, linear, user) {
-            self.banks.current().set_fetch(linear, user, physical, true);
+        if let Some(physical) = self.mmu.shared_fetch.find(asid, linear, user) {
+            self.mmu.banks.current().set_fetch(linear, user, physical, true);
             return Ok(physical);
         }
         let mode = if user { crate::access::USER } else { crate::access::SUPERVISOR };
         let page = self.walk(linear, Kind::Fetch, mode)?;
         let shared = page.global && page.linear_size <= 2 << 20 && asid == 0;
-        self.banks.current().set_fetch(linear, user, page.physical, shared);
+        self.mmu.banks.current().set_fetch(linear, user, page.physical, shared);
         if shared {
             self.share_fetch(asid, linear, user, page.physical);
         }
@@ -384,7 +385,7 @@ impl Cpu {
         let linear = self.fetch_address()?;
         let physical = self.fetch(linear)?;
         // What was translated in system-management mode is no code outside.
-        if self.physical.hides_code(physical) {
+        if self.mmu.physical.hides_code(physical) {
             return Err(Fault::Unsupported(format!(
                 "code at physical address {physical:#x}, where there is no memory, cannot be executed"
             )));
@@ -417,7 +418,7 @@ impl Cpu {
         let mut bytes = std::mem::take(&mut self.code.buffer);
         bytes.clear();
         bytes.resize(in_page, 0);
-        if !self.physical.read_code(id.physical, &mut bytes) {
+        if !self.mmu.physical.read_code(id.physical, &mut bytes) {
             self.code.buffer = bytes;
             return Err(Fault::Unsupported(format!(
                 "code at physical address {:#x}, where there is no memory, cannot be executed",
@@ -436,7 +437,7 @@ impl Cpu {
             };
             second = Some(next);
             bytes.resize(in_page + 15, 0);
-            self.physical.read_code(next, &mut bytes[in_page..]);
+            self.mmu.physical.read_code(next, &mut bytes[in_page..]);
             made = self.try_translate(&bytes, in_page, id);
         }
         self.code.buffer = bytes;
@@ -511,9 +512,9 @@ impl Cpu {
         page.blocks.push(block);
         page.granules |= granules(physical & 0xfff, length);
         if fresh {
-            self.physical.memory().watch().set(frame, Reason::Code, true);
-            if let Some(host) = self.physical.host(frame << 12) {
-                self.banks.all().for_each(|bank| bank.protect(host));
+            self.mmu.physical.memory().watch().set(frame, Reason::Code, true);
+            if let Some(host) = self.mmu.physical.host(frame << 12) {
+                self.mmu.banks.all().for_each(|bank| bank.protect(host));
             }
         }
     }
@@ -555,15 +556,15 @@ impl Cpu {
         page.blocks = kept;
         if empty {
             self.code.pages.remove(&frame);
-            self.physical.memory().watch().set(frame, Reason::Code, false);
+            self.mmu.physical.memory().watch().set(frame, Reason::Code, false);
         }
         self.undo(&gone);
     }
 
     /// Guest memory at `host` was written by a routine.
     pub(crate) fn wrote_code(&mut self, host: *mut u8, count: usize) {
-        if let Some(physical) = self.physical.guest(host)
-            && self.physical.memory().watch().watched(physical >> 12)
+        if let Some(physical) = self.mmu.physical.guest(host)
+            && self.mmu.physical.memory().watch().watched(physical >> 12)
         {
             self.wrote_physical(physical, count);
         }
@@ -571,7 +572,7 @@ impl Cpu {
 
     /// Devices wrote to pages that hold translated code.
     pub(crate) fn take_device_writes(&mut self) {
-        let watch = self.physical.memory().watch().clone();
+        let watch = self.mmu.physical.memory().watch().clone();
         for frame in watch.take() {
             self.wrote_physical(frame << 12, 4096);
         }
@@ -579,7 +580,7 @@ impl Cpu {
 
     /// Forgets all translated code.
     pub(crate) fn clear_code(&mut self) {
-        let watch = self.physical.memory().watch().clone();
+        let watch = self.mmu.physical.memory().watch().clone();
         self.code.pages.keys().for_each(|&frame| watch.set(frame, Reason::Code, false));
         let code = &mut self.code;
         code.pages.clear();

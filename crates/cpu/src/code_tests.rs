@@ -74,7 +74,7 @@ fn code_that_only_goes_straight_on_is_left_when_somebody_wants_attention() {
     let mut cpu = cpu(&[0x90]);
     cpu.processor.regs.seg[seg::CS].base = START;
     cpu.processor.regs.rip = 0;
-    cpu.wake.wake();
+    cpu.platform.wake.wake();
     cpu.run_blocks().unwrap();
     assert!(cpu.processor.regs.rip < 0x100, "{:#x}", cpu.processor.regs.rip);
 }

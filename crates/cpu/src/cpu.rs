@@ -3,8 +3,9 @@
 // UNSAFETY: the bus is lent by reference for the time of a run; see `BusRef`.
 use crate::Fault;
 use crate::data::xsave_area;
-use crate::mmu::bank::{Bank, Banks, Selected, Tag};
-use crate::phys::Physical;
+use crate::mmu::Mmu;
+use crate::mmu::bank::{Bank, Selected, Tag};
+use crate::platform::Platform;
 use crate::system::debug::{self, Touch};
 use crate::tuning::Tuning;
 use ireko_nested::{Control, Exit, Flush, Intercept};
@@ -30,17 +31,10 @@ pub struct Cpu {
     /// What the processor is, as plain data.
     pub processor: Processor,
     pub model: Arc<crate::cpuid::Model>,
-    pub apic: crate::apic::Apic,
-    pub clock: Clock,
-    pub physical: Physical,
-    /// How often blocks of memory had gone when translations were last forgotten for it.
-    pub(crate) departures: u64,
-    /// The machine's device space, set while the vCPU runs.
-    pub bus: Option<BusRef>,
-    /// The time-stamp counter of the processor's own world.
-    pub tsc: crate::tsc::Tsc,
-    /// How others get this vCPU's attention.
-    pub wake: Arc<crate::wake::Wake>,
+    pub mmu: Mmu,
+    pub(crate) code: crate::code::Code,
+    pub platform: Platform,
+    pub(crate) tuning: Tuning,
     /// Why a routine left translated code.
     pub(crate) outcome: Option<Fault>,
     pub(crate) pending: Option<crate::slow::Pending>,
@@ -49,21 +43,13 @@ pub struct Cpu {
     pub(crate) armed: *mut ireko_translate::Hot,
     /// An event waits for IF, GIF or the like: look around after every change of those.
     pub(crate) waits: bool,
-    pub(crate) tuning: Tuning,
     pub(crate) host_xcr0: u64,
     /// Components that are in the host's registers while translated code runs, as bits of XCR0.
     pub(crate) held: u64,
-    /// The only vCPU of its partition.
-    pub(crate) lone: bool,
     /// The instruments that are on.
     pub inspect: Option<Box<crate::inspect::Inspect>>,
     /// Who runs in guest worlds.
     pub(crate) nesting: crate::inspect::nesting::Ledger,
-    pub(crate) banks: Banks,
-    pub(crate) shared_fetch: crate::mmu::shared::SharedFetch,
-    pub(crate) jumps: crate::jumps::Jumps,
-    pub(crate) dependents: crate::mmu::tables::Dependents,
-    pub(crate) code: crate::code::Code,
     pub counters: Counters,
 }
 
@@ -80,29 +66,26 @@ impl Cpu {
         let mut cpu = Self {
             processor: Processor::new(spec.model.svm_caps()),
             model: spec.model.clone(),
-            apic: crate::apic::Apic::new(&spec.apics, spec.id, spec.clock, &spec.timers, spec.tsc),
-            clock: spec.clock,
-            physical: Physical::new(spec.memory.clone()),
-            departures: spec.memory.departures(),
-            bus: None,
-            tsc: spec.tsc,
-            wake,
+            mmu: Mmu::new(spec.memory.clone())?,
+            code: crate::code::Code::new(spec.memory.size(), crate::isa::lacking(&spec.model))?,
+            platform: Platform {
+                bus: None,
+                clock: spec.clock,
+                tsc: spec.tsc,
+                apic: crate::apic::Apic::new(&spec.apics, spec.id, spec.clock, &spec.timers, spec.tsc),
+                wake,
+                lone: spec.model.vcpus() == 1,
+            },
+            tuning: Tuning::default(),
             outcome: None,
             pending: None,
             bounce: Box::default(),
             armed: std::ptr::null_mut(),
             waits: false,
-            tuning: Tuning::default(),
             host_xcr0: crate::silicon::xcr0(),
             held: state::BASE | crate::silicon::xcr0() & spec.model.xcr0() & state::AVX512,
-            dependents: Default::default(),
-            shared_fetch: Default::default(),
-            jumps: Default::default(),
-            lone: spec.model.vcpus() == 1,
             inspect: None,
             nesting: crate::inspect::nesting::Ledger::new(window),
-            banks: Banks::new()?,
-            code: crate::code::Code::new(spec.memory.size(), crate::isa::lacking(&spec.model))?,
             counters: Counters::default(),
         };
         cpu.fpu_reset();
@@ -206,7 +189,7 @@ impl Cpu {
         self.fpu_sync();
         self.watch(port.into(), size, Touch::Port);
         let mut bytes = [0xff; 4];
-        if let Some(bus) = &self.bus {
+        if let Some(bus) = &self.platform.bus {
             bus.read(Space::Port, port.into(), &mut bytes[..size]);
         }
         u32::from_le_bytes(bytes)
@@ -217,7 +200,7 @@ impl Cpu {
         if matches!(port, 0xf0 | 0xf1) {
             self.x87_answered();
         }
-        if let Some(bus) = &self.bus {
+        if let Some(bus) = &self.platform.bus {
             bus.write(Space::Port, port.into(), &value.to_le_bytes()[..size]);
         }
         self.heed_departures();
@@ -232,9 +215,9 @@ impl Cpu {
         if !keep_global {
             self.forget_shared(asid);
         }
-        self.banks.of(asid).for_each(|bank| bank.flush(keep_global));
+        self.mmu.banks.of(asid).for_each(|bank| bank.flush(keep_global));
         self.select_bank();
-        self.banks.current().root = self.root();
+        self.mmu.banks.current().root = self.root();
     }
     /// INVLPG: forgets one page of the current world, of other PCIDs only if it is global (APM vol. 3, INVLPG).
     pub fn flush_page(&mut self, address: u64) {
@@ -242,16 +225,16 @@ impl Cpu {
         self.forget_shared_at(asid, address);
         let concerned =
             |bank: &&mut Bank| bank.tag.is_none_or(|tag| tag.pcid == pcid) || bank.may_have_global(address);
-        self.banks.of(asid).filter(concerned).for_each(|bank| bank.flush_page(address));
+        self.mmu.banks.of(asid).filter(concerned).for_each(|bank| bank.flush_page(address));
     }
     /// MOV to CR3 has set `regs.cr3` to a new value; `no_flush` is bit 63 of the operand with PCIDs on.
     pub fn cr3_loaded(&mut self, no_flush: bool) {
         self.select_bank();
         if !no_flush {
             self.counters.flushes += 1;
-            self.banks.current().flush(true);
+            self.mmu.banks.current().flush(true);
         }
-        self.banks.current().root = self.root();
+        self.mmu.banks.current().root = self.root();
     }
     /// INVPCID of one PCID (`None`: all), optionally sparing global pages.
     pub fn flush_pcid(&mut self, pcid: Option<u16>, keep_global: bool) {
@@ -260,7 +243,7 @@ impl Cpu {
         if !keep_global {
             self.forget_shared(asid);
         }
-        for bank in self.banks.of(asid) {
+        for bank in self.mmu.banks.of(asid) {
             if pcid.is_none() || bank.tag.map(|t| t.pcid) == pcid {
                 bank.flush(keep_global);
             }
@@ -272,16 +255,16 @@ impl Cpu {
         match what {
             Flush::All => {
                 self.forget_shared(0);
-                self.banks.all().for_each(|bank| bank.flush(false));
+                self.mmu.banks.all().for_each(|bank| bank.flush(false));
             }
             Flush::Asid { asid, keep_global } => {
-                for number in self.banks.numbers(asid) {
+                for number in self.mmu.banks.numbers(asid) {
                     self.flush_bank(number, keep_global);
                 }
             }
             Flush::Page { asid, address } => {
                 self.forget_shared_at(asid, address);
-                self.banks.of(asid).for_each(|bank| bank.flush_page(address));
+                self.mmu.banks.of(asid).for_each(|bank| bank.flush_page(address));
             }
         }
     }
@@ -292,24 +275,24 @@ impl Cpu {
         self.processor.monitored = None;
         self.select_bank();
         let root = self.root();
-        if self.banks.current().root != root {
+        if self.mmu.banks.current().root != root {
             self.forget_shared(self.bank_tag().asid);
-            self.empty_bank(self.banks.number());
-            self.banks.current().root = root;
+            self.empty_bank(self.mmu.banks.number());
+            self.mmu.banks.current().root = root;
         }
     }
 
     fn select_bank(&mut self) {
         let tag = self.bank_tag();
-        if self.banks.select(tag).expect("memory for a bank") == Selected::Reused {
-            self.empty_bank(self.banks.number());
+        if self.mmu.banks.select(tag).expect("memory for a bank") == Selected::Reused {
+            self.empty_bank(self.mmu.banks.number());
         }
         self.heed_keys();
     }
 
     /// The guest's time-stamp counter (offset and ratio of the current world applied).
     pub fn tsc(&self) -> u64 {
-        crate::tsc::in_world(self.control(), self.tsc.read())
+        crate::tsc::in_world(self.control(), self.platform.tsc.read())
     }
 }
 

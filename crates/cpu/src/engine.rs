@@ -160,7 +160,7 @@ struct SoftVcpu {
 
 impl Vcpu for SoftVcpu {
     fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
-        let wake = self.cpu.wake.clone();
+        let wake = self.cpu.platform.wake.clone();
         stop.on_stop(Box::new(move || wake.wake()));
         self.cpu.run_guarded(bus, stop)
     }
@@ -173,7 +173,7 @@ impl Vcpu for SoftVcpu {
     fn set_state(&mut self, state: &CpuState) -> Result<(), HvError> {
         self.cpu.processor.regs = state.regs;
         // An interrupt from before a sleep would otherwise come to firmware, which ends none: its class is blocked for good then.
-        self.cpu.apic.init();
+        self.cpu.platform.apic.init();
         let size = state.xsave.len().min(self.cpu.processor.fpu.0.len());
         self.cpu.processor.fpu.0[..size].copy_from_slice(&state.xsave[..size]);
         self.cpu.processor.fpu.0[512] |= 3;

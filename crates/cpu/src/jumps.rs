@@ -81,7 +81,7 @@ impl Jumps {
     }
 
     /// Enters what may be asked for soon, in place of what none of `owners` has.
-    fn offer(&mut self, entry: JumpEntry, owners: [u32; 2]) {
+    pub(crate) fn offer(&mut self, entry: JumpEntry, owners: [u32; 2]) {
         let bucket = &mut self.buckets[jump_bucket(entry.rip)];
         if bucket.iter().all(|known| (known.rip, known.id) != (entry.rip, entry.id))
             && let Some(place) = bucket.iter_mut().rev().find(|known| !owners.contains(&owner(known.id)))
@@ -115,7 +115,7 @@ impl Cpu {
             return;
         }
         let family = self.family(key);
-        let bank = self.banks.current();
+        let bank = self.mmu.banks.current();
         if bank.family != family {
             bank.flush_jumps();
             bank.family = family;
@@ -126,87 +126,85 @@ impl Cpu {
     pub(crate) fn remember_jump(&mut self, slot: usize, rip: u64, block: u32) {
         let user = self.processor.regs.cpl == 3;
         let global = self.shared_code(rip);
-        self.banks.current().local_kernel |= !global && !user;
+        self.mmu.banks.current().local_kernel |= !global && !user;
         if slot == LAST || !self.tuning.jump_cache {
             return;
         }
         let ids = self.jump_ids()[slot];
         let code = self.code.blocks[block as usize].code;
-        self.jumps.insert(JumpEntry { rip, id: ids[usize::from(global)], code });
-        self.banks.current().hot_mut().jump_ids = self.jump_ids();
+        self.code.jumps.insert(JumpEntry { rip, id: ids[usize::from(global)], code });
+        self.mmu.banks.current().hot_mut().jump_ids = self.jump_ids();
     }
 
     /// Once for each page that an address space jumps to: what was translated of it in others, by the same address, is known here, too.
     pub(crate) fn remember_page(&mut self, slot: usize, block: u32) {
         let (rip, user) = (self.processor.regs.rip, self.processor.regs.cpl == 3);
-        let bank = self.banks.current();
+        let bank = self.mmu.banks.current();
         if slot == LAST || !self.tuning.jump_cache || bank.fetch_global(rip, user) || !bank.first_jump_to(rip)
         {
             return;
         }
         let ids = self.jump_ids()[slot];
         let owners = ids.map(owner);
-        for (rip, code) in self.code.beside(block) {
-            self.jumps.offer(JumpEntry { rip, id: ids[0], code }, owners);
-        }
+        self.code.offer_beside(block, ids[0], owners);
     }
 
     /// The numbers of the entries that the current bank may use: its own, and the shared ones.
     pub(crate) fn jump_ids(&mut self) -> [[u32; 2]; JUMP_SLOTS] {
-        if self.jumps.spent() {
-            self.banks.all().for_each(|bank| bank.flush_jumps());
-            self.jumps.wipe();
+        if self.code.jumps.spent() {
+            self.mmu.banks.all().for_each(|bank| bank.flush_jumps());
+            self.code.jumps.wipe();
         }
-        let bank = self.banks.current();
+        let bank = self.mmu.banks.current();
         let (own_world, family) = (bank.tag.is_some_and(|t| t.asid == 0), bank.family);
-        if own_world && self.jumps.shared.family != family {
-            self.jumps.forget_shared();
-            self.jumps.shared.family = family;
+        if own_world && self.code.jumps.shared.family != family {
+            self.code.jumps.forget_shared();
+            self.code.jumps.shared.family = family;
         }
         if bank.jump_id == 0 {
-            bank.jump_id = self.jumps.give();
+            bank.jump_id = self.code.jumps.give();
         }
-        if own_world && self.jumps.shared.id == 0 {
-            self.jumps.shared.id = self.jumps.give();
+        if own_world && self.code.jumps.shared.id == 0 {
+            self.code.jumps.shared.id = self.code.jumps.give();
         }
-        let own = self.banks.current().jump_id;
-        let shared = if own_world { self.jumps.shared.id } else { own };
+        let own = self.mmu.banks.current().jump_id;
+        let shared = if own_world { self.code.jumps.shared.id } else { own };
         std::array::from_fn(|slot| [own + slot as u32, shared + slot as u32])
     }
 
     /// All that is known of jumps goes.
     pub(crate) fn forget_jumps(&mut self) {
-        self.banks.all().for_each(|bank| bank.flush_jumps());
-        self.jumps.forget_shared();
+        self.mmu.banks.all().for_each(|bank| bank.flush_jumps());
+        self.code.jumps.forget_shared();
     }
 
     /// Whether the code at an address, which was just fetched, is the same in all address spaces of the processor's own
     /// world.
     pub(crate) fn shared_code(&mut self, address: u64) -> bool {
         let user = self.processor.regs.cpl == 3;
-        let bank = self.banks.current();
+        let bank = self.mmu.banks.current();
         let shared = bank.tag.is_some_and(|t| t.asid == 0) && bank.fetch_global(address, user);
         if shared {
             let (word, bit) = chunk(address);
-            self.jumps.shared.chunks[word] |= bit;
+            self.code.jumps.shared.chunks[word] |= bit;
         }
         shared
     }
 
     /// Code was fetched from a global page at `address`, for all banks.
     pub(crate) fn share_fetch(&mut self, asid: u32, address: u64, user: bool, physical: u64) {
-        self.shared_fetch.keep(asid, address, user, physical);
+        self.mmu.shared_fetch.keep(asid, address, user, physical);
         let (word, bit) = chunk(address);
-        self.jumps.shared.chunks[word] |= bit;
+        self.code.jumps.shared.chunks[word] |= bit;
     }
 
     /// Global pages of a world are flushed.
     pub(crate) fn forget_shared(&mut self, asid: u32) {
         if asid == 0 {
-            self.shared_fetch.forget();
-            self.banks.of(0).for_each(|bank| bank.flush_jumps());
-            self.jumps.forget_shared();
-            self.jumps.shared.chunks = [0; CHUNKS / 64];
+            self.mmu.shared_fetch.forget();
+            self.mmu.banks.of(0).for_each(|bank| bank.flush_jumps());
+            self.code.jumps.forget_shared();
+            self.code.jumps.shared.chunks = [0; CHUNKS / 64];
             self.code.unlink_far();
         }
     }
@@ -214,7 +212,7 @@ impl Cpu {
     /// One page of a world is flushed, of up to 2 MiB.
     pub(crate) fn forget_shared_at(&mut self, asid: u32, address: u64) {
         let (word, bit) = chunk(address);
-        if self.jumps.shared.chunks[word] & bit != 0 {
+        if self.code.jumps.shared.chunks[word] & bit != 0 {
             self.forget_shared(asid);
         }
     }
@@ -242,11 +240,11 @@ mod tests {
         };
         let blocks = [0x1ffe, 0x1010, 0x1000, 0x2000].map(|rip| block(&mut cpu, rip));
         cpu.join_family(key);
-        cpu.banks.current().flush_jumps();
+        cpu.mmu.banks.current().flush_jumps();
         cpu.processor.regs.rip = 0x1000;
         cpu.remember_page(key.slot(), blocks[2]);
         let id = cpu.jump_ids()[key.slot()][0];
-        let knows = |rip| cpu.jumps.buckets[jump_bucket(rip)].iter().any(|e| (e.rip, e.id) == (rip, id));
+        let knows = |rip| cpu.code.jumps.buckets[jump_bucket(rip)].iter().any(|e| (e.rip, e.id) == (rip, id));
         assert_eq!([0x1000, 0x1010, 0x1ffe, 0x2000].map(knows), [true, true, true, false]);
     }
 

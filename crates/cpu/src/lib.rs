@@ -22,6 +22,7 @@ pub mod mmu;
 pub mod msr;
 pub mod operand;
 pub mod phys;
+pub mod platform;
 pub mod processor;
 pub mod routine;
 pub mod run;

@@ -27,7 +27,7 @@ impl Cpu {
     pub fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
         signal::prepare_thread();
         // SAFETY: the reference is dropped below, before `bus` can go.
-        self.bus = Some(unsafe { BusRef::new(bus) });
+        self.platform.bus = Some(unsafe { BusRef::new(bus) });
         let halt = self.run_until(stop);
         self.fpu_normalise();
         inspect::nesting::show(self);
@@ -38,8 +38,8 @@ impl Cpu {
 
     /// Nobody reaches into the banks any more, and the bus goes back.
     fn disarm(&mut self) {
-        self.bus = None;
-        self.wake.hang(std::ptr::null());
+        self.platform.bus = None;
+        self.platform.wake.hang(std::ptr::null());
         self.armed = std::ptr::null_mut();
         signal::arm(std::ptr::null_mut());
     }
@@ -74,8 +74,8 @@ impl Cpu {
 
     /// Looks around once, then runs until somebody wants attention.
     fn round(&mut self) -> Result<(), Fault> {
-        self.wake.clear();
-        if self.physical.memory().watch().any() {
+        self.platform.wake.clear();
+        if self.mmu.physical.memory().watch().any() {
             self.take_device_writes();
         }
         self.heed_departures();
@@ -88,10 +88,10 @@ impl Cpu {
             inspect::sleep(self, Duration::from_millis(50));
             return Ok(());
         }
-        self.waits = self.apic.extint_pending()
-            || self.apic.pending().is_some()
-            || self.apic.nmi_pending()
-            || self.apic.smi_pending()
+        self.waits = self.platform.apic.extint_pending()
+            || self.platform.apic.pending().is_some()
+            || self.platform.apic.nmi_pending()
+            || self.platform.apic.smi_pending()
             || self.control().is_some_and(|c| c.v_irq);
         if self.single() {
             self.step()
@@ -108,13 +108,13 @@ impl Cpu {
             let rip = svm::injection_rip(self, &event);
             return inspect::deliver(self, event, rip);
         }
-        if self.processor.gif && self.processor.smm.is_none() && self.apic.init_pending() {
+        if self.processor.gif && self.processor.smm.is_none() && self.platform.apic.init_pending() {
             return self.init();
         }
-        if self.processor.gif && self.processor.smm.is_none() && self.apic.smi_pending() {
+        if self.processor.gif && self.processor.smm.is_none() && self.platform.apic.smi_pending() {
             return self.smi();
         }
-        if self.processor.gif && self.apic.nmi_pending() && !self.processor.nmi_blocked {
+        if self.processor.gif && self.platform.apic.nmi_pending() && !self.processor.nmi_blocked {
             return self.nmi();
         }
         if svm::physical_interrupt_allowed(self)
@@ -141,8 +141,8 @@ impl Cpu {
         if let Some(exit) = svm::init_exit(self) {
             return Err(Fault::Exit(exit));
         }
-        self.apic.init_take();
-        self.apic.init();
+        self.platform.apic.init_take();
+        self.platform.apic.init();
         let kept = self.processor.regs.cr0 & (cr0::CD | cr0::NW);
         self.processor.regs = ireko_x86::Registers::reset();
         self.processor.regs.cr0 = self.processor.regs.cr0 & !(cr0::CD | cr0::NW) | kept;
@@ -155,7 +155,7 @@ impl Cpu {
         if let Some(exit) = svm::nmi_exit(self) {
             return Err(Fault::Exit(exit));
         }
-        self.apic.nmi_take();
+        self.platform.apic.nmi_take();
         self.processor.halted = false;
         let rip = self.processor.regs.rip;
         inspect::deliver(self, Event { kind: EventKind::Nmi, vector: vector::NMI, error: None }, rip)
@@ -163,24 +163,28 @@ impl Cpu {
 
     /// The vector of a physical interrupt, acknowledged; or the exit that it causes instead.
     fn external_interrupt(&mut self) -> Result<Option<u8>, Fault> {
-        let external = self.apic.extint_pending();
-        if !external && self.apic.pending().is_none() {
+        let external = self.platform.apic.extint_pending();
+        if !external && self.platform.apic.pending().is_none() {
             return Ok(None);
         }
         if let Some(exit) = svm::intr_exit(self) {
             return Err(Fault::Exit(exit));
         }
-        Ok(if external { Some(self.apic.extint_acknowledge()) } else { self.apic.acknowledge() })
+        Ok(if external {
+            Some(self.platform.apic.extint_acknowledge())
+        } else {
+            self.platform.apic.acknowledge()
+        })
     }
 
     /// Halted with nothing left that could wake this processor, which is alone: interrupts are off, no NMI waits.
     fn for_good(&mut self) -> bool {
-        self.lone
+        self.platform.lone
             && self.processor.wait.is_none()
             && !svm::physical_interrupt_allowed(self)
             && !svm::wakes(self)
-            && !self.apic.nmi_pending()
-            && !self.apic.smi_pending()
+            && !self.platform.apic.nmi_pending()
+            && !self.platform.apic.smi_pending()
     }
 
     /// Deals with what ended an instruction.
@@ -224,17 +228,17 @@ impl Cpu {
         let regs = std::ptr::from_mut(&mut self.processor.regs) as u64;
         let fpu = self.processor.fpu.0.as_mut_ptr() as u64;
         let bases = self.processor.regs.seg.map(|s| s.base);
-        let tsc_offset = self.tsc.offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
+        let tsc_offset = self.platform.tsc.offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
         let nothing_waits = u64::from(!self.waits);
         let pkru_refused = u64::from(self.processor.regs.cr4 & cr4::PKE == 0);
         let jump_ids = self.jump_ids();
         let components = self.components();
-        let (entries, code_base) = (self.jumps.address(), self.code.base());
+        let (entries, code_base) = (self.code.jumps.address(), self.code.base());
         let (second_level, jump_cache) = (self.tuning.second_level, self.tuning.jump_cache);
         let (own, xsavec) = (self.inspect.is_none(), self.tuning.xsavec);
         let (syscalls, xsavec, strings) =
             (self.tuning.syscalls && own, xsavec && own, self.tuning.strings && own);
-        let hot = self.banks.current().hot_mut();
+        let hot = self.mmu.banks.current().hot_mut();
         if hot.access_thunk == 0 {
             thunk::prepare(hot, slow::access, slow::commit, slow::system);
             refill::prepare(hot, second_level);
@@ -260,9 +264,9 @@ impl Cpu {
         if self.armed != hot {
             self.armed = hot;
             signal::arm(hot);
-            self.wake.hang(hot.cast());
+            self.platform.wake.hang(hot.cast());
         }
-        if self.wake.wanted() {
+        if self.platform.wake.wanted() {
             // SAFETY: `hot` is the current bank.
             unsafe { (*hot).attention = 0 };
         }
@@ -284,7 +288,7 @@ impl Cpu {
 
     /// This vCPU's own wish to look around soon.
     pub(crate) fn attend(&mut self) {
-        self.banks.current().hot_mut().attention = 0;
+        self.mmu.banks.current().hot_mut().attention = 0;
     }
 
     /// Translated code, block after block, until there is something to look at.
@@ -357,8 +361,8 @@ impl Cpu {
     /// Whether a host fault came from a block of memory that went while a translation led there. It leads there no more, and
     /// the instruction is done again.
     fn departed(&mut self, host: u64, trap: u64) -> bool {
-        let address = self.banks.current().hot_mut().temp[0] as *const u8;
-        let gone = self.physical.guest(address).is_some() && !self.physical.holds(address);
+        let address = self.mmu.banks.current().hot_mut().temp[0] as *const u8;
+        let gone = self.mmu.physical.guest(address).is_some() && !self.mmu.physical.holds(address);
         let found = self.code.locate(host as usize).filter(|_| gone && trap == u64::from(vector::PF));
         let Some(rip) = found else { return false };
         self.forget_pending();
@@ -397,7 +401,7 @@ impl Cpu {
             let at = linear.wrapping_add(done as u64);
             let end = bytes.len().min(done + 4096 - (at & 0xfff) as usize);
             let Ok(physical) = self.fetch(at) else { break };
-            if !self.physical.read_code(physical, &mut bytes[done..end]) {
+            if !self.mmu.physical.read_code(physical, &mut bytes[done..end]) {
                 break;
             }
             done = end;
@@ -411,13 +415,13 @@ impl Cpu {
         let (slot, rip) = (key.slot(), self.processor.regs.rip);
         let owner = self.slot_owner(key);
         self.join_family(key);
-        if let Some(code) = self.banks.current().jump(slot, owner, rip) {
+        if let Some(code) = self.mmu.banks.current().jump(slot, owner, rip) {
             return Ok(code);
         }
         let block = self.block(key)?;
         self.remember_page(slot, block);
         let code = self.code.entry(block);
-        self.banks.current().set_jump(slot, owner, rip, code as u64);
+        self.mmu.banks.current().set_jump(slot, owner, rip, code as u64);
         self.remember_jump(slot, rip, block);
         Ok(code)
     }
@@ -430,7 +434,7 @@ impl Cpu {
 
     /// Something keeps translated code from just going on after a routine.
     pub(crate) fn must_look(&self) -> bool {
-        self.waits || self.single() || self.processor.halted || self.wake.wanted()
+        self.waits || self.single() || self.processor.halted || self.platform.wake.wanted()
     }
 
     /// The next instruction must be done alone.
@@ -458,7 +462,7 @@ impl Cpu {
             vector::XM if self.processor.regs.cr4 & cr4::OSXMMEXCPT == 0 => Fault::ud(),
             vector::XM => Exception::new(vector::XM).into(),
             trap => {
-                let address = self.banks.current().hot_mut().temp[0];
+                let address = self.mmu.banks.current().hot_mut().temp[0];
                 Fault::Unsupported(format!(
                     "host exception {trap} in translated code at host address {host:#x}, accessing {address:#x} (an engine fault; please report it)"
                 ))

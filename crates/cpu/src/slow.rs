@@ -301,15 +301,15 @@ impl Cpu {
     }
 
     fn note_code_write(&mut self, host: *mut u8, size: usize) {
-        let Some(physical) = self.physical.guest(host) else { return };
-        if self.physical.memory().watch().watched(physical >> 12) {
+        let Some(physical) = self.mmu.physical.guest(host) else { return };
+        if self.mmu.physical.memory().watch().watched(physical >> 12) {
             self.set_pending(Pending::Code { physical, size });
         }
     }
 
     fn set_pending(&mut self, pending: Pending) {
         self.pending = Some(pending);
-        self.banks.current().hot_mut().pending = 1;
+        self.mmu.banks.current().hot_mut().pending = 1;
     }
 
     fn bounce(
@@ -347,7 +347,7 @@ impl Cpu {
     fn write_place(&mut self, place: Place, data: &[u8]) {
         match place {
             // What was written before, to a device, may have made the memory go.
-            Place::Ram(host) if !data.is_empty() && self.physical.holds(host) => {
+            Place::Ram(host) if !data.is_empty() && self.mmu.physical.holds(host) => {
                 // SAFETY: as in `read_place`.
                 unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
                 self.wrote_code(host, data.len());
@@ -358,7 +358,7 @@ impl Cpu {
     }
 
     fn commit(&mut self) {
-        self.banks.current().hot_mut().pending = 0;
+        self.mmu.banks.current().hot_mut().pending = 0;
         match self.pending.take() {
             Some(Pending::Code { physical, size }) => self.wrote_physical(physical, size),
             Some(Pending::Bounced { start, size, first, places, chosen: None }) => {
@@ -381,7 +381,7 @@ impl Cpu {
     /// Drops a commit whose instruction did not happen.
     pub(crate) fn forget_pending(&mut self) {
         self.pending = None;
-        self.banks.current().hot_mut().pending = 0;
+        self.mmu.banks.current().hot_mut().pending = 0;
     }
 
     /// Does a system instruction; `true` if translated code must be left.

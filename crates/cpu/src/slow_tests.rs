@@ -145,7 +145,7 @@ fn alignment_is_checked_of_the_elements_of_a_vectors_chosen_part() {
 fn within_a_page_of_memory_the_host_masks() {
     let mut cpu = cpu(0b100);
     let host = cpu.slow_access(&site(LOAD), 0x1fc0).unwrap();
-    assert_eq!(cpu.physical.guest(host), Some(0x1fc0));
+    assert_eq!(cpu.mmu.physical.guest(host), Some(0x1fc0));
 }
 
 /// `held` is what the host has: elsewhere these registers lie in memory only.

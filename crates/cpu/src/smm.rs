@@ -21,7 +21,7 @@ impl Cpu {
         if let Some(exit) = crate::svm::smi_exit(self) {
             return Err(Fault::Exit(exit));
         }
-        self.apic.smi_take();
+        self.platform.apic.smi_take();
         self.enter_smm();
         Ok(())
     }
@@ -50,9 +50,9 @@ impl Cpu {
 
     /// Memory for the mode alone is there in it only (APM vol. 2, 10.2.5).
     pub(crate) fn see_smram(&mut self) {
-        self.physical.manage(self.processor.smm.is_some());
+        self.mmu.physical.manage(self.processor.smm.is_some());
         let (addr, mask) = (self.processor.regs.smm_addr, self.processor.regs.smm_mask);
-        self.physical.close(
+        self.mmu.physical.close(
             if self.processor.smm.is_some() { 0 } else { mask & smram::VALID },
             addr,
             mask & !0x1_ffff,

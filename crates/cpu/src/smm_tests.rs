@@ -125,7 +125,7 @@ fn a_lock_keeps_the_registers_of_the_mode() {
 #[test]
 fn a_locked_chipset_keeps_them_outside_of_the_mode() {
     let mut cpu = protected();
-    cpu.physical.memory().lock(true);
+    cpu.mmu.physical.memory().lock(true);
     assert_eq!(msr::write(&mut cpu, SMM_BASE, 0x4_0000), Err(Fault::gp(0)));
     cpu.enter_smm();
     msr::write(&mut cpu, SMM_BASE, 0x4_0000).unwrap();
@@ -136,7 +136,7 @@ fn a_locked_chipset_keeps_them_outside_of_the_mode() {
 fn registers_of_the_apic_do_not_cover_the_memory_of_the_mode() {
     let mut cpu = protected();
     write64(&mut cpu, 0x8_0080, 0x55);
-    cpu.physical.memory().hide([0x8_0000..0x9_0000, 0..0]);
+    cpu.mmu.physical.memory().hide([0x8_0000..0x9_0000, 0..0]);
     msr::write(&mut cpu, APIC_BASE, 0x8_0000 | base::EN | base::BSP).unwrap();
     assert_ne!(read64(&mut cpu, 0x8_0080), 0x55);
     cpu.enter_smm();

@@ -47,10 +47,10 @@ impl Core for Cpu {
         self.processor.nmi_blocked = on;
     }
     fn tpr(&mut self) -> u8 {
-        self.apic.cr8() as u8
+        self.platform.apic.cr8() as u8
     }
     fn set_tpr(&mut self, tpr: u8) {
-        self.apic.set_cr8(tpr.into());
+        self.platform.apic.set_cr8(tpr.into());
     }
     fn set_gif(&mut self, on: bool) {
         self.processor.gif = on;
@@ -142,7 +142,7 @@ fn vmcb_place(cpu: &mut Cpu, insn: &Instruction, kind: Kind) -> Result<u64, Faul
         return Ok(address);
     }
     let paging = cpu.paging();
-    walk::guest_physical(&cpu.physical, &paging, address, kind).map_err(|fault| match fault {
+    walk::guest_physical(&cpu.mmu.physical, &paging, address, kind).map_err(|fault| match fault {
         WalkFault::Nested { gpa, error } => Fault::Exit(Exit::NestedPage { gpa, error }),
         WalkFault::Page { .. } => Fault::gp(0),
     })
@@ -371,7 +371,7 @@ pub fn task_switch_intercept(
 
 /// PAUSE, with filter and threshold: cycles (APM vol. 2, 15.14.4), whatever a guest takes for its time.
 pub fn pause_intercept(cpu: &mut Cpu) -> Result<(), Fault> {
-    let now = cpu.tsc.read();
+    let now = cpu.platform.tsc.read();
     let World::Guest(control) = &cpu.processor.world else { return Ok(()) };
     exit_if(interrupt::pause_exits(control, &mut cpu.processor.svm.pause, now), Exit::Plain(Intercept::Pause))
 }
@@ -400,7 +400,7 @@ pub fn write_msr(cpu: &mut Cpu, msr: u32, value: u64) -> Option<Result<(), Fault
 pub fn read_cr8(cpu: &Cpu) -> u8 {
     match cpu.control() {
         Some(control) if control.virtual_interrupts => control.v_tpr,
-        _ => cpu.apic.cr8() as u8,
+        _ => cpu.platform.apic.cr8() as u8,
     }
 }
 
@@ -413,5 +413,5 @@ pub fn write_cr8(cpu: &mut Cpu, value: u8) {
             return;
         }
     }
-    cpu.apic.set_cr8(value.into());
+    cpu.platform.apic.set_cr8(value.into());
 }

@@ -86,7 +86,7 @@ const OUT_UNPLUG: &[u8] = &[0xe6, UNPLUG as u8];
 fn an_unplugged_block_reads_as_ones_and_drops_writes() {
     let (cpu, _) = run(&[STORE, LOAD_RAX].concat(), false);
     assert_eq!(cpu.processor.regs.gpr[gpr::RAX], u64::MAX);
-    assert_eq!(cpu.physical.memory().blocks().unwrap().plugged(), 0);
+    assert_eq!(cpu.mmu.physical.memory().blocks().unwrap().plugged(), 0);
 }
 
 #[test]

@@ -40,10 +40,10 @@ pub fn routine(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
 
 /// EAX, EBX, ECX and EDX of a leaf on this processor, now.
 pub fn cpuid(cpu: &Cpu, leaf: u32, subleaf: u32) -> [u32; 4] {
-    let apic_on = cpu.apic.base() & APIC_ENABLE != 0;
+    let apic_on = cpu.platform.apic.base() & APIC_ENABLE != 0;
     let monitor_on = cpu.processor.msrs.hwcr & HWCR_MONITOR_OFF == 0;
     let now = Now {
-        apic_id: cpu.apic.id(),
+        apic_id: cpu.platform.apic.id(),
         apic_on,
         monitor_on,
         cr4: cpu.processor.regs.cr4,

@@ -34,7 +34,7 @@ fn destination(cpu: &Cpu) -> Option<u64> {
 
 /// Host memory to write, and whether its page may hold translated code: a page with code has no write entry in the TLB.
 fn writable(cpu: &mut Cpu, address: u64, mode: usize) -> Result<Option<(*mut u8, bool)>, Fault> {
-    if let Some(host) = cpu.banks.current().lookup(mode, address, true) {
+    if let Some(host) = cpu.mmu.banks.current().lookup(mode, address, true) {
         return Ok(Some((host, false)));
     }
     Ok(match cpu.place(address, true, mode)? {
@@ -45,13 +45,13 @@ fn writable(cpu: &mut Cpu, address: u64, mode: usize) -> Result<Option<(*mut u8,
 
 /// Host memory of a large page from `address` on, and how many of `bytes` can be reached there without a look at each page.
 fn large(cpu: &mut Cpu, mode: usize, address: u64, bytes: u64, write: bool) -> Option<(*mut u8, u64)> {
-    let (host, room, writable) = cpu.banks.current().find_large(mode, address)?;
+    let (host, room, writable) = cpu.mmu.banks.current().find_large(mode, address)?;
     let bytes = bytes.min(room);
     if !write {
         return Some((host, bytes));
     }
-    let physical = cpu.physical.guest(host).filter(|_| writable)?;
-    let watch = cpu.physical.memory().watch();
+    let physical = cpu.mmu.physical.guest(host).filter(|_| writable)?;
+    let watch = cpu.mmu.physical.memory().watch();
     let last = (physical + bytes - 1) >> 12;
     match (physical >> 12..=last).find(|&frame| watch.watched(frame)) {
         Some(frame) => (frame << 12).checked_sub(physical).filter(|&free| free > 0).map(|free| (host, free)),

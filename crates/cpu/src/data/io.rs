@@ -75,7 +75,7 @@ pub fn out(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let value = cpu.gpr(insn.op1_register()) as u32;
     cpu.port_write(io.port, io.size.into(), value);
     // What stops the processor (suspend to memory) or interrupts it does so before the next instruction.
-    Ok(if cpu.wake.wanted() { Next::Resync } else { Next::Advance })
+    Ok(if cpu.platform.wake.wanted() { Next::Resync } else { Next::Advance })
 }
 
 /// Decodes INS or OUTS and checks it. A count of zero needs permission too, but is nothing to intercept.

@@ -36,7 +36,7 @@ pub struct Pointers {
 impl Cpu {
     /// Where the last x87 instruction was, and what it accessed.
     pub fn x87_pointers(&mut self) -> Pointers {
-        let kept = self.banks.current().hot_mut().x87;
+        let kept = self.mmu.banks.current().hot_mut().x87;
         let selector = |from: u32, number: usize, loaded: u16| match from & LOADED {
             0 => self.processor.regs.seg[number].selector,
             _ => loaded,
@@ -56,7 +56,7 @@ impl Cpu {
         self.processor.x87_selectors = crate::processor::X87Selectors { code: to.code, data: to.segment };
         let loaded = if to == Pointers::default() { 0 } else { LOADED };
         let opcode = u32::from(to.opcode & 0x7ff) << 12;
-        let kept = &mut self.banks.current().hot_mut().x87;
+        let kept = &mut self.mmu.banks.current().hot_mut().x87;
         *kept = X87Pointers {
             ignores: kept.ignores,
             page: to.instruction & !0xfff,
@@ -217,10 +217,10 @@ impl Cpu {
     /// regardless, once the machine has answered (IGNNE#; APM vol. 2, 8.2.17).
     pub(crate) fn x87_error(&mut self) -> Result<(), Fault> {
         self.intercept(Intercept::FerrFreeze)?;
-        if self.banks.current().hot_mut().x87.ignores != 0 {
+        if self.mmu.banks.current().hot_mut().x87.ignores != 0 {
             return self.x87_regardless();
         }
-        if let Some(bus) = &self.bus {
+        if let Some(bus) = &self.platform.bus {
             bus.x87_error(true);
         }
         self.processor.ferr = true;
@@ -231,10 +231,10 @@ impl Cpu {
     /// A write to port F0h is the answer: FERR# ends, IGNNE# begins.
     pub(crate) fn x87_answered(&mut self) {
         if std::mem::take(&mut self.processor.ferr) {
-            if let Some(bus) = &self.bus {
+            if let Some(bus) = &self.platform.bus {
                 bus.x87_error(false);
             }
-            self.banks.current().hot_mut().x87.ignores = 1;
+            self.mmu.banks.current().hot_mut().x87.ignores = 1;
         }
     }
 
@@ -301,7 +301,7 @@ pub fn fnsave(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     set_status(cpu, 0);
     cpu.processor.fpu.0[TAGS] = 0;
     put(&mut cpu.processor.fpu.0, CONTROL, 0x37f);
-    cpu.banks.current().hot_mut().x87.ignores = 0;
+    cpu.mmu.banks.current().hot_mut().x87.ignores = 0;
     cpu.set_x87_pointers(Pointers::default());
     Ok(Next::Advance)
 }

@@ -166,7 +166,7 @@ pub fn switched(cpu: &mut Cpu) {
 fn trace(cpu: &mut Cpu, what: What) {
     let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) else { return };
     let happening = Happening {
-        ticks: cpu.tsc.read(),
+        ticks: cpu.platform.tsc.read(),
         world: if let World::Guest(_) = cpu.processor.world { Some(cpu.processor.svm.vmcb) } else { None },
         asid: if let World::Guest(control) = &cpu.processor.world { control.asid } else { 0 },
         rip: cpu.processor.regs.rip,
@@ -181,7 +181,7 @@ fn trace(cpu: &mut Cpu, what: What) {
     if !matches!(what, What::Entry { .. } | What::Refused(_)) {
         cpu.find_kernel();
     }
-    let line = happening.line(cpu.tsc.khz(), |world, address| cpu.symbol(world, address));
+    let line = happening.line(cpu.platform.tsc.khz(), |world, address| cpu.symbol(world, address));
     if let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
         trace.write(&line);
     }
@@ -190,7 +190,7 @@ fn trace(cpu: &mut Cpu, what: What) {
 /// Sleeps in HLT.
 pub fn sleep(cpu: &mut Cpu, most: Duration) {
     let start = silicon::rdtsc();
-    cpu.wake.sleep(most);
+    cpu.platform.wake.sleep(most);
     let ticks = silicon::rdtsc().wrapping_sub(start);
     cpu.nesting.slept(ticks);
     if let Some(worlds) = worlds(cpu) {

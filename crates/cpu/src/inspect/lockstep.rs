@@ -280,7 +280,7 @@ impl Cpu {
             lockstep.take_back();
             self.put_back(&before);
             if empty {
-                self.banks.current().flush(false);
+                self.mmu.banks.current().flush(false);
             }
             let end = self.one_block();
             self.processor.regs.gpr[3] ^= u64::from(wrong);

@@ -301,7 +301,7 @@ pub fn show(cpu: &mut Cpu) {
     if !on && cpu.control().is_none() {
         cpu.nesting.forget();
     }
-    let nesting = cpu.nesting.nesting(silicon::rdtsc(), cpu.tsc.khz(), on);
+    let nesting = cpu.nesting.nesting(silicon::rdtsc(), cpu.platform.tsc.khz(), on);
     cpu.nesting.window.show(nesting);
 }
 

@@ -75,7 +75,8 @@ impl Cpu {
     fn describe_vmcb(&self, out: &mut String, vmcb: u64, running: bool) {
         let field = |offset: usize| {
             let mut bytes = [0; 8];
-            self.physical
+            self.mmu
+                .physical
                 .read(vmcb.wrapping_add(offset as u64), &mut bytes)
                 .then(|| u64::from_le_bytes(bytes))
         };

@@ -256,14 +256,14 @@ fn invlpg_reaches_other_pcids_for_global_pages_only() {
     cpu.processor.regs.cr4 |= ireko_x86::bits::cr4::PCIDE;
     let tag = |pcid| Tag { asid: 0, nested_root: 0, pcid };
     let mut kept = |address: u64, global: bool| {
-        cpu.banks.select(tag(7)).unwrap();
-        cpu.banks.current().flush(false);
-        cpu.banks.current().fill(MODE, address, std::ptr::without_provenance_mut(0x10000), true, global);
+        cpu.mmu.banks.select(tag(7)).unwrap();
+        cpu.mmu.banks.current().flush(false);
+        cpu.mmu.banks.current().fill(MODE, address, std::ptr::without_provenance_mut(0x10000), true, global);
         cpu.processor.regs.cr3 = 3;
         cpu.cr3_loaded(true);
         cpu.flush_page(address);
-        cpu.banks.select(tag(7)).unwrap();
-        cpu.banks.current().lookup(MODE, address, false).is_some()
+        cpu.mmu.banks.select(tag(7)).unwrap();
+        cpu.mmu.banks.current().lookup(MODE, address, false).is_some()
     };
     let high = 0xffff_8000_0000_5000;
     assert_eq!([kept(0x5000, false), kept(0x5000, true), kept(high, true)], [true, false, false]);

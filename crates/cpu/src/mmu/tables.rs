@@ -52,39 +52,39 @@ impl<T: Tables> Tables for Recorder<'_, T> {
 impl Cpu {
     /// The current bank's translations depend on these frames from now on.
     pub(crate) fn track(&mut self, frames: &[u64]) {
-        let number = self.banks.number();
+        let number = self.mmu.banks.number();
         let bit = 1 << number;
         for &frame in frames {
-            let dependents = self.dependents.entry(frame).or_insert(0);
+            let dependents = self.mmu.dependents.entry(frame).or_insert(0);
             if *dependents & bit != 0 {
                 continue;
             }
             let fresh = *dependents == 0;
             *dependents |= bit;
-            self.banks.current().frames.insert(frame);
+            self.mmu.banks.current().frames.insert(frame);
             if fresh {
-                self.physical.memory().watch().set(frame, Reason::Tables, true);
-                if let Some(host) = self.physical.host(frame << 12) {
-                    self.banks.all().for_each(|bank| bank.protect(host));
+                self.mmu.physical.memory().watch().set(frame, Reason::Tables, true);
+                if let Some(host) = self.mmu.physical.host(frame << 12) {
+                    self.mmu.banks.all().for_each(|bank| bank.protect(host));
                 }
             }
         }
-        if self.banks.current().frames.len() > MOST_FRAMES {
+        if self.mmu.banks.current().frames.len() > MOST_FRAMES {
             self.empty_bank(number);
         }
     }
 
     /// A page that may hold tables was written.
     pub(crate) fn wrote_table(&mut self, frame: u64) {
-        let watch = self.physical.memory().watch();
+        let watch = self.mmu.physical.memory().watch();
         if !watch.watched_for(frame, Reason::Tables) {
             return;
         }
         watch.set(frame, Reason::Tables, false);
-        let dependents = self.dependents.remove(&frame).unwrap_or(0);
+        let dependents = self.mmu.dependents.remove(&frame).unwrap_or(0);
         for number in 0..64 {
             if dependents >> number & 1 != 0
-                && let Some(bank) = self.banks.get(number)
+                && let Some(bank) = self.mmu.banks.get(number)
             {
                 bank.dirty = true;
                 // Nobody watches it for the bank any more; a walk that reads it again notes it again.
@@ -95,15 +95,15 @@ impl Cpu {
 
     /// Ends the tracking of a bank's frames; its translations are about to go.
     fn untrack(&mut self, number: usize) {
-        let Some(bank) = self.banks.get(number) else { return };
+        let Some(bank) = self.mmu.banks.get(number) else { return };
         bank.dirty = false;
         let frames = std::mem::take(&mut bank.frames);
         for frame in frames {
-            if let Some(dependents) = self.dependents.get_mut(&frame) {
+            if let Some(dependents) = self.mmu.dependents.get_mut(&frame) {
                 *dependents &= !(1 << number);
                 if *dependents == 0 {
-                    self.dependents.remove(&frame);
-                    self.physical.memory().watch().set(frame, Reason::Tables, false);
+                    self.mmu.dependents.remove(&frame);
+                    self.mmu.physical.memory().watch().set(frame, Reason::Tables, false);
                 }
             }
         }
@@ -112,7 +112,7 @@ impl Cpu {
     /// Forgets a bank's translations, and what they depended on.
     pub(crate) fn empty_bank(&mut self, number: usize) {
         self.untrack(number);
-        if let Some(bank) = self.banks.get(number) {
+        if let Some(bank) = self.mmu.banks.get(number) {
             bank.tracked = false;
             bank.flush(false);
         }
@@ -121,7 +121,7 @@ impl Cpu {
     /// A flush of a whole ASID, for one of its banks.
     pub(crate) fn flush_bank(&mut self, number: usize, keep_global: bool) {
         let (now, always) = (crate::silicon::rdtsc(), !self.tuning.spare_flushes);
-        let Some(bank) = self.banks.get(number) else { return };
+        let Some(bank) = self.mmu.banks.get(number) else { return };
         let often = now.wrapping_sub(bank.flushed_at) < OFTEN;
         bank.flushed_at = now;
         if bank.tracked && !bank.dirty {
@@ -132,7 +132,7 @@ impl Cpu {
             return bank.flush(true);
         }
         self.untrack(number);
-        if let Some(bank) = self.banks.get(number) {
+        if let Some(bank) = self.mmu.banks.get(number) {
             bank.flush(false);
             bank.tracked = often && !always;
         }
@@ -154,7 +154,7 @@ mod tests {
 
     fn tracked() -> Cpu {
         let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, 0x8000 << 12)]).unwrap()).unwrap();
-        cpu.banks.current().tracked = true;
+        cpu.mmu.banks.current().tracked = true;
         cpu
     }
 
@@ -177,16 +177,16 @@ mod tests {
             cpu.track(&[5, 6]);
             cpu.wrote_table(5);
         }
-        assert_eq!((cpu.banks.current().frames.len(), cpu.dependents.len()), (1, 1));
-        assert!(cpu.banks.current().dirty);
+        assert_eq!((cpu.mmu.banks.current().frames.len(), cpu.mmu.dependents.len()), (1, 1));
+        assert!(cpu.mmu.banks.current().dirty);
     }
 
     #[test]
     fn more_tables_than_are_noted_end_the_tracking() {
         let mut cpu = tracked();
         (0..=MOST_FRAMES as u64).for_each(|frame| cpu.track(&[frame]));
-        assert!(!cpu.banks.current().tracked);
-        assert_eq!((cpu.banks.current().frames.len(), cpu.dependents.len()), (0, 0));
-        assert!(!cpu.physical.memory().watch().watched(7));
+        assert!(!cpu.mmu.banks.current().tracked);
+        assert_eq!((cpu.mmu.banks.current().frames.len(), cpu.mmu.dependents.len()), (0, 0));
+        assert!(!cpu.mmu.physical.memory().watch().watched(7));
     }
 }

@@ -14,9 +14,9 @@ pub fn read_tsc(cpu: &mut Cpu, _: u32) -> Option<u64> {
 
 /// A guest's write, too, sets the processor's own counter (APM vol. 2, 15.30.5).
 pub fn write_tsc(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    let moved = cpu.tsc.write(value);
+    let moved = cpu.platform.tsc.write(value);
     cpu.processor.msrs.tsc_adjust = cpu.processor.msrs.tsc_adjust.wrapping_add(moved);
-    cpu.apic.tsc_moved(cpu.tsc);
+    cpu.platform.apic.tsc_moved(cpu.platform.tsc);
     Some(Next::Resync)
 }
 
@@ -28,39 +28,39 @@ pub fn read_tsc_adjust(cpu: &mut Cpu, _: u32) -> Option<u64> {
 pub fn write_tsc_adjust(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
     let delta = value.wrapping_sub(cpu.processor.msrs.tsc_adjust);
     cpu.processor.msrs.tsc_adjust = value;
-    cpu.tsc.move_by(delta);
-    cpu.apic.tsc_moved(cpu.tsc);
+    cpu.platform.tsc.move_by(delta);
+    cpu.platform.apic.tsc_moved(cpu.platform.tsc);
     Some(Next::Resync)
 }
 
 pub fn read_deadline(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    Some(cpu.apic.deadline())
+    Some(cpu.platform.apic.deadline())
 }
 
 pub fn write_deadline(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    cpu.apic.set_deadline(value);
+    cpu.platform.apic.set_deadline(value);
     Some(Next::Resync)
 }
 
 // ---- local APIC ----
 
 pub fn read_apic_base(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    Some(cpu.apic.base())
+    Some(cpu.platform.apic.base())
 }
 
 /// The APIC's page may have moved, so what was translated to it or from it is forgotten.
 pub fn write_apic_base(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    cpu.apic.set_base(value)?;
+    cpu.platform.apic.set_base(value)?;
     cpu.flush_tlb(false);
     Some(Next::Resync)
 }
 
 pub fn read_x2apic(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    cpu.apic.read_msr(number)
+    cpu.platform.apic.read_msr(number)
 }
 
 pub fn write_x2apic(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    cpu.apic.write_msr(number, value)?;
+    cpu.platform.apic.write_msr(number, value)?;
     Some(Next::Resync)
 }
 
@@ -78,11 +78,11 @@ pub fn write_mtrr(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
 // ---- performance counters ----
 
 pub fn read_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    cpu.processor.msrs.counters.read(number, cpu.tsc.running())
+    cpu.processor.msrs.counters.read(number, cpu.platform.tsc.running())
 }
 
 pub fn write_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    cpu.processor.msrs.counters.write(number, value, cpu.tsc.running())?;
+    cpu.processor.msrs.counters.write(number, value, cpu.platform.tsc.running())?;
     Some(Next::Resync)
 }
 
@@ -97,12 +97,12 @@ pub fn read_core_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
     if control {
         cpu.processor.msrs.counters.control(index)
     } else {
-        cpu.processor.msrs.counters.count(index, cpu.tsc.running())
+        cpu.processor.msrs.counters.count(index, cpu.platform.tsc.running())
     }
 }
 
 pub fn write_core_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    let now = cpu.tsc.running();
+    let now = cpu.platform.tsc.running();
     let (index, control) = core_counter(number);
     let counters = &mut cpu.processor.msrs.counters;
     if control { counters.set_control(index, value, now) } else { counters.set(index, value, now) }?;
@@ -210,7 +210,7 @@ pub fn read_smm(cpu: &mut Cpu, number: u32) -> Option<u64> {
 /// Locked by HWCR.SmmLock (APM vol. 2, 10.2.5). Firmware that knows chipsets only locks those: outside of the mode that holds here, too, or
 /// whoever moves SMBASE has a handler of his own.
 pub fn write_smm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    let outside = cpu.processor.smm.is_none() && cpu.physical.memory().attributes().locked();
+    let outside = cpu.processor.smm.is_none() && cpu.mmu.physical.memory().attributes().locked();
     if outside || cpu.processor.msrs.hwcr & HWCR_SMM_LOCK != 0 {
         return None;
     }
@@ -238,7 +238,7 @@ pub fn write_hwcr(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
 /// of families 17h and 19h, MSRC001_0064).
 pub fn read_pstate(cpu: &mut Cpu, _: u32) -> Option<u64> {
     const ENABLED: u64 = 1 << 63;
-    let frequency = (cpu.tsc.khz() + 12_500) / 25_000;
+    let frequency = (cpu.platform.tsc.khz() + 12_500) / 25_000;
     Some(ENABLED | 8 << 8 | frequency.min(255))
 }
 

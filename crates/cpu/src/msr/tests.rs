@@ -166,10 +166,10 @@ fn writing_the_tsc_shows_in_tsc_adjust_and_back() {
 #[test]
 fn a_deadline_reaches_the_apics_timer() {
     let mut cpu = cpu(false);
-    cpu.apic.write(0xf0, 0x1ff);
-    cpu.apic.write(0x320, 2 << 17 | 0xec);
+    cpu.platform.apic.write(0xf0, 0x1ff);
+    cpu.platform.apic.write(0x320, 2 << 17 | 0xec);
     write(&mut cpu, m::TSC_DEADLINE, 1).unwrap();
-    assert_eq!(cpu.apic.pending(), Some(0xec));
+    assert_eq!(cpu.platform.apic.pending(), Some(0xec));
 }
 
 #[test]
@@ -179,7 +179,7 @@ fn x2apic_msrs_reach_the_apic_in_that_mode() {
     let base = read(&mut cpu, m::APIC_BASE).unwrap();
     write(&mut cpu, m::APIC_BASE, base | 1 << 10).unwrap();
     write(&mut cpu, 0x808, 0x20).unwrap();
-    assert_eq!((cpu.apic.tpr(), read(&mut cpu, 0x808)), (0x20, Ok(0x20)));
+    assert_eq!((cpu.platform.apic.tpr(), read(&mut cpu, 0x808)), (0x20, Ok(0x20)));
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn no_msr_and_no_value_panics() {
     let ranges = [0..0x1000, 0x4000_0000..0x4000_0100, 0xc000_0000..0xc000_2000, 0xc001_0000..0xc001_2000];
     for number in ranges.into_iter().flatten() {
         for value in [0, 1, 0xff, u64::MAX, 1 << 47, 0x0007_0406_0007_0406, 0xfee0_0900, u64::MAX >> 16] {
-            let _ = (read(&mut cpu, number), write(&mut cpu, number, value), cpu.apic.pending());
+            let _ = (read(&mut cpu, number), write(&mut cpu, number, value), cpu.platform.apic.pending());
         }
     }
 }

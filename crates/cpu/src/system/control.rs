@@ -75,7 +75,7 @@ fn top_level(cpu: &Cpu, cr0: u64, cr3: u64, cr4: u64) -> Result<Option<[u64; 4]>
     if cr0 & cr0::PG == 0 || cr4 & cr4::PAE == 0 || long || nested {
         return Ok(None);
     }
-    load_pdptes(&cpu.physical, cr3).map(Some).ok_or(Fault::gp(0))
+    load_pdptes(&cpu.mmu.physical, cr3).map(Some).ok_or(Fault::gp(0))
 }
 
 pub fn write_cr0(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {

@@ -73,15 +73,17 @@ impl MonitoredLine {
     fn at(cpu: &mut Cpu, address: u64) -> Result<Option<Self>, Fault> {
         let mode = cpu.mmu_mode(Privilege::Current);
         let crate::access::Place::Ram(host) = cpu.place(address, false, mode)? else { return Ok(None) };
-        let mut line =
-            Self { physical: cpu.physical.guest(host).unwrap_or(0) & !(LINE as u64 - 1), bytes: [0; LINE] };
-        let read = cpu.physical.read(line.physical, &mut line.bytes);
+        let mut line = Self {
+            physical: cpu.mmu.physical.guest(host).unwrap_or(0) & !(LINE as u64 - 1),
+            bytes: [0; LINE],
+        };
+        let read = cpu.mmu.physical.read(line.physical, &mut line.bytes);
         Ok(read.then_some(line))
     }
 
     fn is_as_it_was(&self, cpu: &Cpu) -> bool {
         let mut now = [0; LINE];
-        cpu.physical.read(self.physical, &mut now) && now == self.bytes
+        cpu.mmu.physical.read(self.physical, &mut now) && now == self.bytes
     }
 }
 
@@ -94,8 +96,8 @@ impl Cpu {
 
     /// Ends a wait of MWAIT's that nothing else has ended: for a write, or for an interrupt that is not taken.
     pub(crate) fn heed_monitor(&mut self) {
-        let interrupt = self.apic.extint_pending()
-            || self.apic.pending().is_some()
+        let interrupt = self.platform.apic.extint_pending()
+            || self.platform.apic.pending().is_some()
             || self.control().is_some_and(|control| control.v_irq);
         let Some(wait) = &self.processor.wait else { return };
         self.processor.halted = wait.line.is_as_it_was(self) && !(wait.masked && interrupt);

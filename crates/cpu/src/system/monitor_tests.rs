@@ -49,7 +49,7 @@ fn nothing_new_ends_no_wait() {
 fn a_write_to_the_line_ends_the_wait_and_one_beside_it_does_not() {
     let after = |address| {
         let cpu = waiting(0);
-        cpu.physical.write(address, &[1]);
+        cpu.mmu.physical.write(address, &[1]);
         still_waits(cpu)
     };
     assert_eq!([DATA - 1, DATA, DATA + 63, DATA + 64].map(after), [true, false, false, true]);
@@ -70,8 +70,8 @@ fn a_masked_interrupt_ends_the_wait_if_it_was_asked_to() {
     let after = |ecx| {
         let mut cpu = waiting(ecx);
         cpu.processor.regs.rflags &= !rflags::IF;
-        cpu.apic.write(0xf0, 0x1ff);
-        cpu.apic.write(0x300, 1 << 18 | 0x60);
+        cpu.platform.apic.write(0xf0, 0x1ff);
+        cpu.platform.apic.write(0x300, 1 << 18 | 0x60);
         still_waits(cpu)
     };
     assert_eq!([0, 1].map(after), [true, false]);

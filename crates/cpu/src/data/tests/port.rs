@@ -34,9 +34,9 @@ fn recorded(cpu: &mut Cpu, work: impl FnOnce(&mut Cpu)) -> Written {
     #[allow(unsafe_code)]
     // SAFETY: the bus outlives its use: it is disconnected below.
     let connected = unsafe { crate::cpu::BusRef::new(&bus) };
-    cpu.bus = Some(connected);
+    cpu.platform.bus = Some(connected);
     work(cpu);
-    cpu.bus = None;
+    cpu.platform.bus = None;
     bus.0.into_inner().unwrap().1
 }
 
