@@ -3,23 +3,17 @@
 // UNSAFETY: copies to and from guest memory by host pointer.
 #![allow(unsafe_code)]
 
-use crate::cpu::{Cpu, Privilege, World};
+use crate::cpu::{Cpu, Privilege};
 use crate::fault::Fault;
 use crate::mmu::bank::Second;
-use crate::mmu::tables::Recorder;
-use crate::mmu::walk::{self, Access, Kind, Page, Paging, WalkFault};
+use crate::mmu::walk::{Kind, Page, WalkFault};
 use crate::system::debug::Touch;
 use ireko_nested::Exit;
 use ireko_translate::layout::LARGE_SHIFT;
 use ireko_vmcore::Space;
 use ireko_x86::Exception;
-use ireko_x86::bits::{cr0, cr4, rflags};
+use ireko_x86::bits::{cr0, rflags};
 use ireko_x86::exception::vector;
-
-/// TLB table of user accesses; supervisor ones with SMAP in force; supervisor ones that may reach user pages.
-pub const USER: usize = 0;
-pub const SUPERVISOR: usize = 1;
-pub const SUPERVISOR_ALL: usize = 2;
 
 /// Bytes of a large entry of the TLB's second level.
 const LARGE: u64 = 1 << LARGE_SHIFT;
@@ -34,47 +28,10 @@ pub enum Place {
 }
 
 impl Cpu {
-    /// The TLB table for an access with these rights.
-    pub fn mmu_mode(&self, privilege: Privilege) -> usize {
-        let system = privilege == Privilege::System;
-        if self.processor.regs.cpl == 3 && !system {
-            return USER;
-        }
-        let smap = self.processor.regs.cr4 & cr4::SMAP != 0
-            && (system || self.processor.regs.rflags & rflags::AC == 0);
-        if smap { SUPERVISOR } else { SUPERVISOR_ALL }
-    }
-
-    /// What translates linear addresses now.
-    pub fn paging(&self) -> Paging {
-        Paging {
-            cr0: self.processor.regs.cr0,
-            cr3: self.processor.regs.cr3,
-            cr4: self.processor.regs.cr4,
-            efer: self.processor.regs.efer,
-            pdpte: self.processor.regs.pdpte,
-            pkru: self.checks_keys().then_some(self.processor.regs.pkru),
-            stage2: self.control().and_then(|c| c.stage2),
-        }
-    }
-
     /// Walks the tables for an access with the rights of a TLB table.
     pub fn walk(&mut self, address: u64, kind: Kind, mode: usize) -> Result<Page, Fault> {
         self.counters.walks += 1;
-        let access = Access { kind, user: mode == USER, smap_override: mode == SUPERVISOR_ALL };
-        let walked = if self.mmu.banks.current().tracked {
-            let recorder = Recorder::new(&self.mmu.physical);
-            let walked = walk::walk(&recorder, &self.paging(), address, access);
-            let frames = recorder.frames.into_inner();
-            self.track(&frames);
-            walked
-        } else {
-            walk::walk(&self.mmu.physical, &self.paging(), address, access)
-        };
-        if let Ok(page) = &walked {
-            self.mmu.banks.current().mark_size(address, page.linear_size);
-        }
-        walked.map_err(|fault| match fault {
+        self.mmu.walk(&self.processor, address, kind, mode).map_err(|fault| match fault {
             WalkFault::Page { error } => Exception::page_fault(address, error).into(),
             WalkFault::Nested { gpa, error } => Fault::Exit(Exit::NestedPage { gpa, error }),
         })
@@ -82,15 +39,8 @@ impl Cpu {
 
     /// Finds the place of a byte for reading or writing, and remembers it in the TLB.
     pub fn place(&mut self, address: u64, write: bool, mode: usize) -> Result<Place, Fault> {
-        if let Some(host) = self.mmu.banks.current().lookup(mode, address, write) {
+        if let Some(host) = self.mmu.find(mode, address, write) {
             return Ok(Place::Ram(host));
-        }
-        if let Some((start, may_write, global)) = self.mmu.banks.current().find_second(mode, address)
-            && (may_write || !write)
-            && let Some(physical) = self.mmu.physical.guest(start)
-        {
-            self.fill(mode, address, start, physical, may_write, global);
-            return Ok(Place::Ram(start.wrapping_add((address & 0xfff) as usize)));
         }
         // Whoever makes an address checks it; this is so that no table can be filled for one that was forgotten.
         if self.processor.regs.long_mode() && !self.processor.regs.canonical(address) {
@@ -107,7 +57,7 @@ impl Cpu {
         };
         let start = host.wrapping_sub((physical & 0xfff) as usize);
         let may_write = page.write && writable;
-        self.fill(mode, address, start, physical, may_write, page.global);
+        self.mmu.fill(mode, address, start, physical, may_write, page.global);
         if let Some(key) = page.key {
             self.mmu.banks.current().mark_key(mode, address, key);
         }
@@ -118,27 +68,10 @@ impl Cpu {
         Ok(Place::Ram(host))
     }
 
-    /// Protection keys are checked: long mode and CR4.PKE (APM vol. 2, 5.6.7).
-    fn checks_keys(&self) -> bool {
-        self.processor.regs.cr4 & cr4::PKE != 0 && self.processor.regs.long_mode()
-    }
-
     /// Sets PKRU. Translations that it makes wrong are forgotten.
     pub(crate) fn set_pkru(&mut self, value: u32) {
         self.processor.regs.pkru = value;
-        self.heed_keys();
-    }
-
-    /// The current bank's translations have to be what PKRU allows: it changes in one bank and holds in all.
-    pub(crate) fn heed_keys(&mut self) {
-        let pkru = if self.checks_keys() { self.processor.regs.pkru } else { 0 };
-        self.mmu.banks.current().heed_keys(pkru);
-    }
-
-    /// Enters a page in the TLB's first level; a watched one must not be written unchecked.
-    fn fill(&mut self, mode: usize, address: u64, start: *mut u8, physical: u64, write: bool, global: bool) {
-        let watched = self.mmu.physical.memory().watch().watched(physical >> 12);
-        self.mmu.banks.current().fill(mode, address, start, write && !watched, global);
+        self.mmu.heed_keys(&self.processor);
     }
 
     /// Enters a walk's result in the second level: all of a large page's 2 MiB if they are plain memory.
@@ -199,7 +132,7 @@ impl Cpu {
     fn check_alignment_behind_page(&mut self, address: u64, size: usize, write: bool) -> Result<(), Fault> {
         let checked = self.check_alignment(address, size);
         if checked.is_err() {
-            let mode = self.mmu_mode(Privilege::Current);
+            let mode = self.processor.mmu_mode(Privilege::Current);
             self.place(self.wrap(address), write, mode)?;
         }
         checked
@@ -207,7 +140,7 @@ impl Cpu {
 
     /// Reads `data.len()` bytes at a linear address. MMIO is read in naturally sized pieces.
     pub fn read_linear(&mut self, address: u64, data: &mut [u8], privilege: Privilege) -> Result<(), Fault> {
-        let mode = self.mmu_mode(privilege);
+        let mode = self.processor.mmu_mode(privilege);
         if privilege == Privilege::Current {
             self.watch(address, data.len(), Touch::Read);
             self.check_alignment_behind_page(address, data.len(), false)?;
@@ -244,7 +177,7 @@ impl Cpu {
     /// family 1Ah).
     pub(crate) fn read_elements(&mut self, address: u64, data: &mut [u8]) -> Result<(), Fault> {
         self.watch(address, data.len(), Touch::Read);
-        let mode = self.mmu_mode(Privilege::Current);
+        let mode = self.processor.mmu_mode(Privilege::Current);
         self.read_places(address, data, mode)
     }
 
@@ -265,7 +198,7 @@ impl Cpu {
     }
 
     fn write_places(&mut self, address: u64, data: &[u8], privilege: Privilege) -> Result<(), Fault> {
-        let mode = self.mmu_mode(privilege);
+        let mode = self.processor.mmu_mode(privilege);
         if (address & 0xfff) as usize + data.len() > 4096 {
             self.probe_write(address, data.len(), privilege)?;
         }
@@ -289,7 +222,7 @@ impl Cpu {
 
     /// Raises what a write of `size` bytes would raise, and sets A and D bits, without writing.
     pub fn probe_write(&mut self, address: u64, size: usize, privilege: Privilege) -> Result<(), Fault> {
-        let mode = self.mmu_mode(privilege);
+        let mode = self.processor.mmu_mode(privilege);
         let last = address.wrapping_add(size.max(1) as u64 - 1);
         let mut page = address & !0xfff;
         loop {
@@ -315,7 +248,7 @@ impl Cpu {
         write: bool,
         privilege: Privilege,
     ) -> Result<Option<*mut u8>, Fault> {
-        let mode = self.mmu_mode(privilege);
+        let mode = self.processor.mmu_mode(privilege);
         let place = self.place(address, write, mode)?;
         if write {
             return Ok(self.mmu.banks.current().lookup(mode, address, true));
@@ -387,29 +320,7 @@ impl Cpu {
                 bus.write(Space::Mmio, at, &data[range]);
             }
         }
-        self.heed_departures();
-    }
-
-    /// If blocks of memory have gone (a device did what the guest asked for), no translation leads to them any more.
-    pub(crate) fn heed_departures(&mut self) {
-        let now = self.mmu.physical.memory().departures();
-        if std::mem::replace(&mut self.mmu.departures, now) != now {
-            self.mmu.banks.all().for_each(|bank| bank.flush(false));
-        }
-    }
-
-    /// The bank that belongs to the current world and address space.
-    pub fn bank_tag(&self) -> crate::mmu::bank::Tag {
-        let (asid, nested_root) = match &self.processor.world {
-            World::Host => (0, 0),
-            World::Guest(control) => (control.asid, control.stage2.map_or(0, |s| s.root)),
-        };
-        let pcid = if self.processor.regs.cr4 & cr4::PCIDE != 0 {
-            (self.processor.regs.cr3 & 0xfff) as u16
-        } else {
-            0
-        };
-        crate::mmu::bank::Tag { asid, nested_root, pcid }
+        self.mmu.heed_departures();
     }
 }
 

@@ -197,7 +197,7 @@ pub(crate) mod tests {
         assert_eq!(fault.unwrap_err().signal, libc::SIGSEGV);
     }
 
-    use crate::access::SUPERVISOR_ALL;
+    use crate::mmu::view::SUPERVISOR_ALL;
     use crate::phys::Physical;
     use crate::system::bench::{self, CODE};
     use ireko_vmcore::memory::BLOCK;

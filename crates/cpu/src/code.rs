@@ -297,7 +297,7 @@ impl Cpu {
         set(regs.cr4 & cr4::SMAP != 0, Key::SMAP);
         set(self.rdtsc_routine() || regs.cr4 & cr4::TSD != 0 && regs.cpl != 0, Key::RDTSC_ROUTINE);
         set(long && self.control().is_some_and(|c| c.has(Intercept::Pushf)), Key::PUSHF_ROUTINE);
-        key |= (self.mmu_mode(crate::cpu::Privilege::Current) as u32) << Key::MMU_SHIFT;
+        key |= (self.processor.mmu_mode(crate::cpu::Privilege::Current) as u32) << Key::MMU_SHIFT;
         if !long {
             key |= self.segment_bits();
         }
@@ -353,12 +353,12 @@ impl Cpu {
         if let Some(physical) = self.mmu.banks.current().fetch(linear, user) {
             return Ok(physical);
         }
-        let asid = self.bank_tag().asid;
+        let asid = self.asid();
         if let Some(physical) = self.mmu.shared_fetch.find(asid, linear, user) {
             self.mmu.banks.current().set_fetch(linear, user, physical, true);
             return Ok(physical);
         }
-        let mode = if user { crate::access::USER } else { crate::access::SUPERVISOR };
+        let mode = if user { crate::mmu::view::USER } else { crate::mmu::view::SUPERVISOR };
         let page = self.walk(linear, Kind::Fetch, mode)?;
         let shared = page.global && page.linear_size <= 2 << 20 && asid == 0;
         self.mmu.banks.current().set_fetch(linear, user, page.physical, shared);
@@ -532,7 +532,7 @@ impl Cpu {
     /// `count` bytes at a physical address were written: forgets what was translated from them.
     pub(crate) fn wrote_physical(&mut self, physical: u64, count: usize) {
         let frame = physical >> 12;
-        self.wrote_table(frame);
+        self.mmu.wrote_table(frame);
         let Some(page) = self.code.pages.get_mut(&frame) else { return };
         if page.granules & granules(physical & 0xfff, count as u64) == 0 {
             return;

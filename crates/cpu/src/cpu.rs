@@ -4,7 +4,7 @@
 use crate::Fault;
 use crate::data::xsave_area;
 use crate::mmu::Mmu;
-use crate::mmu::bank::{Bank, Selected, Tag};
+use crate::mmu::bank::{Root, Tag};
 use crate::platform::Platform;
 use crate::system::debug::{self, Touch};
 use crate::tuning::Tuning;
@@ -14,15 +14,7 @@ use ireko_vmcore::{Bus, Clock, Memory, Space, Timers};
 
 use std::sync::Arc;
 
-/// Whose rights an access has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Privilege {
-    /// The current privilege level, EFLAGS.AC heeded for SMAP.
-    Current,
-    /// Implicit supervisor access: descriptor tables, TSS, pushes to an inner stack.
-    System,
-}
-
+pub use crate::mmu::view::Privilege;
 pub use crate::processor::{Processor, World, XsaveArea};
 
 pub use crate::inspect::Counters;
@@ -142,10 +134,7 @@ impl Cpu {
 
     /// The controls in force, in a guest world.
     pub fn control(&self) -> Option<&Control> {
-        match &self.processor.world {
-            World::Host => None,
-            World::Guest(control) => Some(control),
-        }
+        self.processor.control()
     }
 
     /// Gives control to the hypervisor if this guest's hypervisor asked for it.
@@ -203,7 +192,7 @@ impl Cpu {
         if let Some(bus) = &self.platform.bus {
             bus.write(Space::Port, port.into(), &value.to_le_bytes()[..size]);
         }
-        self.heed_departures();
+        self.mmu.heed_departures();
     }
 
     // ---- translation caches ----
@@ -211,43 +200,31 @@ impl Cpu {
     /// After CR0, CR4 or EFER changes: forgets translations of this world. `keep_global` keeps global pages.
     pub fn flush_tlb(&mut self, keep_global: bool) {
         self.counters.flushes += 1;
-        let asid = self.bank_tag().asid;
+        let asid = self.asid();
         if !keep_global {
             self.forget_shared(asid);
         }
-        self.mmu.banks.of(asid).for_each(|bank| bank.flush(keep_global));
-        self.select_bank();
-        self.mmu.banks.current().root = self.root();
+        self.mmu.flush_world(&self.processor, asid, keep_global);
     }
     /// INVLPG: forgets one page of the current world, of other PCIDs only if it is global (APM vol. 3, INVLPG).
     pub fn flush_page(&mut self, address: u64) {
-        let Tag { asid, pcid, .. } = self.bank_tag();
+        let Tag { asid, pcid, .. } = Tag::of(&self.processor);
         self.forget_shared_at(asid, address);
-        let concerned =
-            |bank: &&mut Bank| bank.tag.is_none_or(|tag| tag.pcid == pcid) || bank.may_have_global(address);
-        self.mmu.banks.of(asid).filter(concerned).for_each(|bank| bank.flush_page(address));
+        self.mmu.flush_page(asid, Some(pcid), address);
     }
     /// MOV to CR3 has set `regs.cr3` to a new value; `no_flush` is bit 63 of the operand with PCIDs on.
     pub fn cr3_loaded(&mut self, no_flush: bool) {
-        self.select_bank();
-        if !no_flush {
-            self.counters.flushes += 1;
-            self.mmu.banks.current().flush(true);
-        }
-        self.mmu.banks.current().root = self.root();
+        self.counters.flushes += u64::from(!no_flush);
+        self.mmu.load_root(&self.processor, no_flush);
     }
     /// INVPCID of one PCID (`None`: all), optionally sparing global pages.
     pub fn flush_pcid(&mut self, pcid: Option<u16>, keep_global: bool) {
         self.counters.flushes += 1;
-        let asid = self.bank_tag().asid;
+        let asid = self.asid();
         if !keep_global {
             self.forget_shared(asid);
         }
-        for bank in self.mmu.banks.of(asid) {
-            if pcid.is_none() || bank.tag.map(|t| t.pcid) == pcid {
-                bank.flush(keep_global);
-            }
-        }
+        self.mmu.flush_pcid(asid, pcid, keep_global);
     }
     /// What a hypervisor asks to forget.
     pub fn flush_asid(&mut self, what: Flush) {
@@ -255,16 +232,15 @@ impl Cpu {
         match what {
             Flush::All => {
                 self.forget_shared(0);
-                self.mmu.banks.all().for_each(|bank| bank.flush(false));
+                self.mmu.flush_all();
             }
             Flush::Asid { asid, keep_global } => {
-                for number in self.mmu.banks.numbers(asid) {
-                    self.flush_bank(number, keep_global);
-                }
+                let spare = self.tuning.spare_flushes;
+                self.counters.spared_flushes += self.mmu.flush_asid(asid, keep_global, spare);
             }
             Flush::Page { asid, address } => {
                 self.forget_shared_at(asid, address);
-                self.mmu.banks.of(asid).for_each(|bank| bank.flush_page(address));
+                self.mmu.flush_page(asid, None, address);
             }
         }
     }
@@ -273,21 +249,16 @@ impl Cpu {
     pub fn world_switched(&mut self) {
         self.waits = true;
         self.processor.monitored = None;
-        self.select_bank();
-        let root = self.root();
-        if self.mmu.banks.current().root != root {
-            self.forget_shared(self.bank_tag().asid);
-            self.empty_bank(self.mmu.banks.number());
-            self.mmu.banks.current().root = root;
+        self.mmu.select(&self.processor);
+        if self.mmu.banks.current().root != Root::of(&self.processor) {
+            self.forget_shared(self.asid());
+            self.mmu.renew(&self.processor);
         }
     }
 
-    fn select_bank(&mut self) {
-        let tag = self.bank_tag();
-        if self.mmu.banks.select(tag).expect("memory for a bank") == Selected::Reused {
-            self.empty_bank(self.mmu.banks.number());
-        }
-        self.heed_keys();
+    /// Number of the current world's address spaces; 0 is the processor's own.
+    pub(crate) fn asid(&self) -> u32 {
+        self.control().map_or(0, |control| control.asid)
     }
 
     /// The guest's time-stamp counter (offset and ratio of the current world applied).

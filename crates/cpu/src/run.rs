@@ -78,7 +78,7 @@ impl Cpu {
         if self.mmu.physical.memory().watch().any() {
             self.take_device_writes();
         }
-        self.heed_departures();
+        self.mmu.heed_departures();
         self.events()?;
         if self.processor.halted {
             self.heed_monitor();
@@ -367,7 +367,7 @@ impl Cpu {
         let Some(rip) = found else { return false };
         self.forget_pending();
         self.processor.regs.rip = rip;
-        self.heed_departures();
+        self.mmu.heed_departures();
         true
     }
 

@@ -183,7 +183,7 @@ impl Cpu {
         let start = if misaligned && self.processor.mm.is_some() { 0 } else { (linear & 63) as usize };
         let direct = start as u64 == linear & 63;
         self.watch(linear, size, if write { Touch::Write } else { Touch::Read });
-        let mode = self.mmu_mode(Privilege::Current);
+        let mode = self.processor.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.place(linear, write, mode)?;
         self.check_vector_alignment(linear, size)?;
@@ -225,7 +225,7 @@ impl Cpu {
             self.checked(site, from, size as u64)?
         };
         self.watch(linear, size, if write { Touch::Write } else { Touch::Read });
-        let mode = self.mmu_mode(Privilege::Current);
+        let mode = self.processor.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.place(linear, write, mode)?;
         self.check_vector_alignment(base.wrapping_add(address), chosen.aligned)?;

@@ -3,7 +3,7 @@
 //! What VMRUN and #VMEXIT do is in [`ireko_nested::svm`]; here is only who calls it when.
 
 use crate::cpu::World;
-use crate::mmu::walk::{self, Kind, WalkFault};
+use crate::mmu::walk::{self, Kind, Paging, WalkFault};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction, Register};
 use ireko_nested::core::INSTRUCTION;
@@ -141,7 +141,7 @@ fn vmcb_place(cpu: &mut Cpu, insn: &Instruction, kind: Kind) -> Result<u64, Faul
     if !cpu.control().is_some_and(|control| control.virtual_vmload_vmsave) {
         return Ok(address);
     }
-    let paging = cpu.paging();
+    let paging = Paging::of(&cpu.processor);
     walk::guest_physical(&cpu.mmu.physical, &paging, address, kind).map_err(|fault| match fault {
         WalkFault::Nested { gpa, error } => Fault::Exit(Exit::NestedPage { gpa, error }),
         WalkFault::Page { .. } => Fault::gp(0),

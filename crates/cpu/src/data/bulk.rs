@@ -65,7 +65,7 @@ pub fn copy(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
         return Ok(0);
     };
     let elements = limit.min(room(form, source)).min(room(form, destination));
-    let mode = cpu.mmu_mode(Privilege::Current);
+    let mode = cpu.processor.mmu_mode(Privilege::Current);
     let all = limit << form.shift();
     if elements < limit
         && let Some((from, readable)) = large(cpu, mode, source, all, false)
@@ -128,7 +128,7 @@ unsafe fn move_each<T: Copy>(from: *const u8, to: *mut u8, elements: usize) {
 pub fn fill(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
     let (true, Some(destination)) = (form.plain, destination(cpu)) else { return Ok(0) };
     let elements = limit.min(room(form, destination));
-    let mode = cpu.mmu_mode(Privilege::Current);
+    let mode = cpu.processor.mmu_mode(Privilege::Current);
     if elements < limit
         && let Some((to, writable)) = large(cpu, mode, destination, limit << form.shift(), true)
         && writable >> form.shift() > elements
@@ -190,7 +190,7 @@ pub fn element(cpu: &mut Cpu, form: &Form) -> Result<Option<u64>, Fault> {
     if room(form, source) == 0 {
         return Ok(None);
     }
-    let mode = cpu.mmu_mode(Privilege::Current);
+    let mode = cpu.processor.mmu_mode(Privilege::Current);
     let Place::Ram(from) = cpu.place(source, false, mode)? else { return Ok(None) };
     // SAFETY: a place is valid to the end of its page, and there is room for an element.
     Ok(Some(unsafe {

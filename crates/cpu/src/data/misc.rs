@@ -9,7 +9,7 @@ use ireko_x86::regs::{gpr, seg};
 /// CLFLUSH, CLFLUSHOPT and CLWB fault as a read of one byte does, but do not read (a device would notice).
 pub fn cache_line(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let address = cpu.operand_address(insn, 1, false)?;
-    let mode = cpu.mmu_mode(Privilege::Current);
+    let mode = cpu.processor.mmu_mode(Privilege::Current);
     cpu.place(address, false, mode)?;
     // To breakpoints it is a read (seen on family 1Ah).
     cpu.watch(address, 1, crate::system::debug::Touch::Read);

@@ -19,7 +19,7 @@ fn form(cpu: &Cpu, insn: &Instruction) -> Form {
 
 /// The host address of a byte of memory; `None` for a device register.
 fn ram(cpu: &mut Cpu, address: u64, write: bool) -> Result<Option<usize>, Fault> {
-    let mode = cpu.mmu_mode(Privilege::Current);
+    let mode = cpu.processor.mmu_mode(Privilege::Current);
     Ok(match cpu.place(address, write, mode)? {
         Place::Ram(host) => Some(host as usize),
         Place::Mmio(_) => None,

@@ -4,12 +4,10 @@
 //! that are flushed often, the page-table frames behind their translations are watched; as long as none of them is
 //! written, the translations are what a new walk would give, and the flush need not happen.
 
-use crate::Cpu;
 use crate::mixer::Mixing;
-use crate::mmu::bank::Root;
+use crate::mmu::Mmu;
 use crate::mmu::walk::Tables;
 use ireko_vmcore::memory::Reason;
-use ireko_x86::bits::{cr0, cr4, efer};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -18,11 +16,6 @@ const OFTEN: u64 = 4_000_000;
 
 /// Frames that a bank's translations may depend on; with more, it forgets all translations and is tracked no more.
 pub const MOST_FRAMES: usize = 4096;
-
-/// What of the control registers a translation depends on.
-const CR0: u64 = cr0::PG | cr0::WP | cr0::PE;
-const CR4: u64 = cr4::PSE | cr4::PAE | cr4::PGE | cr4::LA57 | cr4::SMEP | cr4::SMAP | cr4::PKE;
-const EFER: u64 = efer::LME | efer::LMA | efer::NXE;
 
 /// Which banks (by bit) depend on a page-table frame.
 pub type Dependents = HashMap<u64, u64, Mixing>;
@@ -49,42 +42,42 @@ impl<T: Tables> Tables for Recorder<'_, T> {
     }
 }
 
-impl Cpu {
+impl Mmu {
     /// The current bank's translations depend on these frames from now on.
     pub(crate) fn track(&mut self, frames: &[u64]) {
-        let number = self.mmu.banks.number();
+        let number = self.banks.number();
         let bit = 1 << number;
         for &frame in frames {
-            let dependents = self.mmu.dependents.entry(frame).or_insert(0);
+            let dependents = self.dependents.entry(frame).or_insert(0);
             if *dependents & bit != 0 {
                 continue;
             }
             let fresh = *dependents == 0;
             *dependents |= bit;
-            self.mmu.banks.current().frames.insert(frame);
+            self.banks.current().frames.insert(frame);
             if fresh {
-                self.mmu.physical.memory().watch().set(frame, Reason::Tables, true);
-                if let Some(host) = self.mmu.physical.host(frame << 12) {
-                    self.mmu.banks.all().for_each(|bank| bank.protect(host));
+                self.physical.memory().watch().set(frame, Reason::Tables, true);
+                if let Some(host) = self.physical.host(frame << 12) {
+                    self.banks.all().for_each(|bank| bank.protect(host));
                 }
             }
         }
-        if self.mmu.banks.current().frames.len() > MOST_FRAMES {
+        if self.banks.current().frames.len() > MOST_FRAMES {
             self.empty_bank(number);
         }
     }
 
     /// A page that may hold tables was written.
     pub(crate) fn wrote_table(&mut self, frame: u64) {
-        let watch = self.mmu.physical.memory().watch();
+        let watch = self.physical.memory().watch();
         if !watch.watched_for(frame, Reason::Tables) {
             return;
         }
         watch.set(frame, Reason::Tables, false);
-        let dependents = self.mmu.dependents.remove(&frame).unwrap_or(0);
+        let dependents = self.dependents.remove(&frame).unwrap_or(0);
         for number in 0..64 {
             if dependents >> number & 1 != 0
-                && let Some(bank) = self.mmu.banks.get(number)
+                && let Some(bank) = self.banks.get(number)
             {
                 bank.dirty = true;
                 // Nobody watches it for the bank any more; a walk that reads it again notes it again.
@@ -95,15 +88,15 @@ impl Cpu {
 
     /// Ends the tracking of a bank's frames; its translations are about to go.
     fn untrack(&mut self, number: usize) {
-        let Some(bank) = self.mmu.banks.get(number) else { return };
+        let Some(bank) = self.banks.get(number) else { return };
         bank.dirty = false;
         let frames = std::mem::take(&mut bank.frames);
         for frame in frames {
-            if let Some(dependents) = self.mmu.dependents.get_mut(&frame) {
+            if let Some(dependents) = self.dependents.get_mut(&frame) {
                 *dependents &= !(1 << number);
                 if *dependents == 0 {
-                    self.mmu.dependents.remove(&frame);
-                    self.mmu.physical.memory().watch().set(frame, Reason::Tables, false);
+                    self.dependents.remove(&frame);
+                    self.physical.memory().watch().set(frame, Reason::Tables, false);
                 }
             }
         }
@@ -112,81 +105,63 @@ impl Cpu {
     /// Forgets a bank's translations, and what they depended on.
     pub(crate) fn empty_bank(&mut self, number: usize) {
         self.untrack(number);
-        if let Some(bank) = self.mmu.banks.get(number) {
+        if let Some(bank) = self.banks.get(number) {
             bank.tracked = false;
             bank.flush(false);
         }
     }
 
-    /// A flush of a whole ASID, for one of its banks.
-    pub(crate) fn flush_bank(&mut self, number: usize, keep_global: bool) {
-        let (now, always) = (crate::silicon::rdtsc(), !self.tuning.spare_flushes);
-        let Some(bank) = self.mmu.banks.get(number) else { return };
+    /// A flush of a whole ASID, for one of its banks; whether it needed not happen, where those may be spared.
+    pub(super) fn flush_bank(&mut self, number: usize, keep_global: bool, spare: bool) -> bool {
+        let now = crate::silicon::rdtsc();
+        let Some(bank) = self.banks.get(number) else { return false };
         let often = now.wrapping_sub(bank.flushed_at) < OFTEN;
         bank.flushed_at = now;
         if bank.tracked && !bank.dirty {
-            self.counters.spared_flushes += 1;
-            return;
+            return true;
         }
         if keep_global {
-            return bank.flush(true);
+            bank.flush(true);
+            return false;
         }
         self.untrack(number);
-        if let Some(bank) = self.mmu.banks.get(number) {
+        if let Some(bank) = self.banks.get(number) {
             bank.flush(false);
-            bank.tracked = often && !always;
+            bank.tracked = often && spare;
         }
-    }
-
-    /// What translations of the current world and mode are made with.
-    pub(crate) fn root(&self) -> Root {
-        let nested = self.control().and_then(|c| c.stage2).map_or([0; 3], |s| [s.root, s.cr4, s.efer]);
-        let regs = &self.processor.regs;
-        let cr3 = regs.cr3 & 0x000f_ffff_ffff_f000;
-        Root { cr3, cr0: regs.cr0 & CR0, cr4: regs.cr4 & CR4, efer: regs.efer & EFER, nested }
+        false
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cpu::CpuSpec;
+    use ireko_vmcore::Memory;
+    use std::sync::Arc;
 
-    fn tracked() -> Cpu {
-        let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, 0x8000 << 12)]).unwrap()).unwrap();
-        cpu.mmu.banks.current().tracked = true;
-        cpu
-    }
-
-    /// A world that comes back with another of these has other translations.
-    #[test]
-    fn a_root_has_what_decides_on_translations() {
-        let mut cpu = tracked();
-        let before = cpu.root();
-        for bit in [cr4::PSE, cr4::PAE, cr4::PGE, cr4::LA57, cr4::SMEP, cr4::SMAP, cr4::PKE] {
-            cpu.processor.regs.cr4 ^= bit;
-            assert_ne!(cpu.root(), before, "{bit:#x}");
-            cpu.processor.regs.cr4 ^= bit;
-        }
+    fn tracked() -> Mmu {
+        let mut mmu = Mmu::new(Arc::new(Memory::new(&[(0, 0x8000 << 12)]).unwrap())).unwrap();
+        mmu.banks.current().tracked = true;
+        mmu
     }
 
     #[test]
     fn a_table_that_is_rewritten_for_ever_is_noted_once() {
-        let mut cpu = tracked();
+        let mut mmu = tracked();
         for _ in 0..10_000 {
-            cpu.track(&[5, 6]);
-            cpu.wrote_table(5);
+            mmu.track(&[5, 6]);
+            mmu.wrote_table(5);
         }
-        assert_eq!((cpu.mmu.banks.current().frames.len(), cpu.mmu.dependents.len()), (1, 1));
-        assert!(cpu.mmu.banks.current().dirty);
+        assert_eq!((mmu.banks.current().frames.len(), mmu.dependents.len()), (1, 1));
+        assert!(mmu.banks.current().dirty);
     }
 
     #[test]
     fn more_tables_than_are_noted_end_the_tracking() {
-        let mut cpu = tracked();
-        (0..=MOST_FRAMES as u64).for_each(|frame| cpu.track(&[frame]));
-        assert!(!cpu.mmu.banks.current().tracked);
-        assert_eq!((cpu.mmu.banks.current().frames.len(), cpu.mmu.dependents.len()), (0, 0));
-        assert!(!cpu.mmu.physical.memory().watch().watched(7));
+        let mut mmu = tracked();
+        (0..=MOST_FRAMES as u64).for_each(|frame| mmu.track(&[frame]));
+        assert!(!mmu.banks.current().tracked);
+        assert_eq!((mmu.banks.current().frames.len(), mmu.dependents.len()), (0, 0));
+        assert!(!mmu.physical.memory().watch().watched(7));
     }
 }

@@ -117,6 +117,14 @@ impl Processor {
             held_traps: 0,
         }
     }
+
+    /// The controls in force, in a guest world.
+    pub fn control(&self) -> Option<&Control> {
+        match &self.world {
+            World::Host => None,
+            World::Guest(control) => Some(control),
+        }
+    }
 }
 
 #[cfg(test)]
