@@ -107,9 +107,9 @@ extern "C" fn run<F: FnOnce() -> T, T>(call: *mut u8) {
     call.result = Some(catch_unwind(AssertUnwindSafe(body)));
 }
 
-/// Runs `body`; a host fault on this thread meanwhile ends it, without any of its destructors. Panics go on to the caller.
-pub fn guard<T>(body: impl FnOnce() -> T) -> Result<T, HostFault> {
-    crate::signal::prepare_thread();
+/// Runs `body`; a host fault on this thread meanwhile ends it, without any of its destructors. Panics go on to the caller. The
+/// thread's faults have to come to the signal handler: [`crate::guard`].
+pub(crate) fn guard<T>(body: impl FnOnce() -> T) -> Result<T, HostFault> {
     let mut call = Call { body: ManuallyDrop::new(body), result: None };
     let trampoline = trampoline(&call);
     let mut frame = Frame { rsp: 0, fault: HostFault::default() };
@@ -197,8 +197,8 @@ pub(crate) mod tests {
         assert_eq!(fault.unwrap_err().signal, libc::SIGSEGV);
     }
 
+    use crate::mmu::physical::Physical;
     use crate::mmu::view::SUPERVISOR_ALL;
-    use crate::phys::Physical;
     use crate::system::bench::{self, CODE};
     use ireko_vmcore::memory::BLOCK;
     use ireko_vmcore::{Bus, Halt, Memory, Space, Stop};

@@ -1,6 +1,7 @@
 //! One logical processor: its state, and what routines ask of it.
 
-// UNSAFETY: the bus is lent by reference for the time of a run; see `BusRef`.
+// UNSAFETY: machine code saves x87 and vector state; `armed` points into a bank of this processor.
+
 use crate::Fault;
 use crate::data::xsave_area;
 use crate::mmu::Mmu;
@@ -10,8 +11,7 @@ use crate::system::debug::{self, Touch};
 use crate::tuning::Tuning;
 use ireko_nested::{Control, Exit, Flush, Intercept};
 use ireko_translate::{state, thunk};
-use ireko_vmcore::{Bus, Clock, Memory, Space, Timers};
-
+use ireko_vmcore::{Clock, Memory, Space, Timers};
 use std::sync::Arc;
 
 pub use crate::mmu::view::Privilege;
@@ -59,7 +59,11 @@ impl Cpu {
             processor: Processor::new(spec.model.svm_caps()),
             model: spec.model.clone(),
             mmu: Mmu::new(spec.memory.clone())?,
-            code: crate::code::Code::new(spec.memory.size(), crate::isa::lacking(&spec.model))?,
+            code: crate::code::Code::new(
+                spec.memory.size(),
+                crate::isa::ENV,
+                crate::isa::lacking(&spec.model),
+            )?,
             platform: Platform {
                 bus: None,
                 clock: spec.clock,
@@ -299,33 +303,6 @@ impl CpuSpec {
             model: Arc::new(crate::cpuid::Model::amd(&spec)),
             tsc,
         })
-    }
-}
-
-/// The bus that `Vcpu::run` lends, for as long as it runs.
-#[derive(Clone, Copy)]
-pub struct BusRef(*const dyn Bus);
-
-#[allow(unsafe_code)]
-// SAFETY: a bus is Sync, so a reference to it may go anywhere; `new` promises that it lives.
-unsafe impl Send for BusRef {}
-
-#[allow(unsafe_code)]
-impl BusRef {
-    /// # Safety
-    /// The result must not be used after `bus` is gone.
-    pub unsafe fn new(bus: &dyn Bus) -> Self {
-        // SAFETY: only the lifetime changes; the caller keeps to it.
-        Self(unsafe { std::mem::transmute::<*const (dyn Bus + '_), *const (dyn Bus + 'static)>(bus) })
-    }
-}
-
-#[allow(unsafe_code)]
-impl std::ops::Deref for BusRef {
-    type Target = dyn Bus;
-    fn deref(&self) -> &Self::Target {
-        // SAFETY: `new`'s caller promised that the bus lives.
-        unsafe { &*self.0 }
     }
 }
 

@@ -187,7 +187,7 @@ impl Vcpu for SoftVcpu {
         Ok(())
     }
     fn dump(&mut self) -> String {
-        crate::boundary::guard(|| self.cpu.describe()).unwrap_or_else(|fault| fault.to_string())
+        crate::signal::guard(|| self.cpu.describe()).unwrap_or_else(|fault| fault.to_string())
     }
     fn counters(&mut self) -> Option<Vec<ireko_vmcore::WorldCounters>> {
         self.cpu.inspected_counters()

@@ -4,6 +4,7 @@ use crate::cpuid::Model;
 use crate::cpuid::host::Host;
 use iced_x86::CpuidFeature;
 use ireko_translate::Lacking;
+use ireko_translate::classify::Env;
 use ireko_x86::cpuid::{self as f, Feature};
 use std::arch::is_x86_feature_detected as host;
 use std::sync::OnceLock;
@@ -131,4 +132,17 @@ pub fn lacking(model: &Model) -> Lacking {
         lacking.add_flags_to_ah();
     }
     lacking
+}
+
+/// What the translator is told of this engine.
+pub(crate) const ENV: Env = Env { routine: has_routine, feature: engine_has };
+
+/// Whether a routine does an instruction.
+pub fn has_routine(code: iced_x86::Code) -> bool {
+    crate::system::routine(code).is_some()
+}
+
+/// With those that keep MXCSR.MM by software.
+pub(crate) fn has_routine_or_mxcsr(code: iced_x86::Code) -> bool {
+    has_routine(code) || crate::data::mxcsr::routine(code).is_some()
 }

@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod apic;
+mod blocks;
 pub mod boundary;
 pub mod code;
 pub mod cpu;
@@ -15,13 +16,11 @@ pub mod event;
 pub mod fault;
 pub mod inspect;
 pub mod isa;
-mod jumps;
 mod memory_functions;
 mod mixer;
 pub mod mmu;
 pub mod msr;
 pub mod operand;
-pub mod phys;
 pub mod platform;
 pub mod processor;
 pub mod routine;
@@ -36,7 +35,8 @@ pub mod tsc;
 pub mod tuning;
 pub mod wake;
 
-pub use boundary::{HostFault, guard};
+pub use boundary::HostFault;
 pub use cpu::Cpu;
 pub use engine::SoftHypervisor;
 pub use fault::{Fault, Next};
+pub use signal::guard;

@@ -1,10 +1,11 @@
 //! What is around a processor: devices, time, its interrupt controller, and who wakes it.
 
+// UNSAFETY: the bus is lent by reference for the time of a run; see `BusRef`.
+
 use crate::apic::Apic;
-use crate::cpu::BusRef;
 use crate::tsc::Tsc;
 use crate::wake::Wake;
-use ireko_vmcore::Clock;
+use ireko_vmcore::{Bus, Clock};
 use std::sync::Arc;
 
 pub struct Platform {
@@ -18,4 +19,31 @@ pub struct Platform {
     pub wake: Arc<Wake>,
     /// The only vCPU of its partition.
     pub(crate) lone: bool,
+}
+
+/// The bus that `Vcpu::run` lends, for as long as it runs.
+#[derive(Clone, Copy)]
+pub struct BusRef(*const dyn Bus);
+
+#[allow(unsafe_code)]
+// SAFETY: a bus is Sync, so a reference to it may go anywhere; `new` promises that it lives.
+unsafe impl Send for BusRef {}
+
+#[allow(unsafe_code)]
+impl BusRef {
+    /// # Safety
+    /// The result must not be used after `bus` is gone.
+    pub unsafe fn new(bus: &dyn Bus) -> Self {
+        // SAFETY: only the lifetime changes; the caller keeps to it.
+        Self(unsafe { std::mem::transmute::<*const (dyn Bus + '_), *const (dyn Bus + 'static)>(bus) })
+    }
+}
+
+#[allow(unsafe_code)]
+impl std::ops::Deref for BusRef {
+    type Target = dyn Bus;
+    fn deref(&self) -> &Self::Target {
+        // SAFETY: `new`'s caller promised that the bus lives.
+        unsafe { &*self.0 }
+    }
 }

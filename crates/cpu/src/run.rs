@@ -3,10 +3,11 @@
 // UNSAFETY: enters translated code, which works on this processor through raw pointers.
 #![allow(unsafe_code)]
 
-use crate::boundary::guard;
-use crate::cpu::{BusRef, Cpu, Privilege};
+use crate::cpu::{Cpu, Privilege};
 use crate::fault::Fault;
+use crate::platform::BusRef;
 use crate::processor::counters::Retired;
+use crate::signal::guard;
 use crate::svm::Virtual;
 use crate::{event, inspect, signal, slow, svm};
 use iced_x86::{Decoder, FlowControl};

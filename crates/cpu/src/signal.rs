@@ -77,6 +77,12 @@ pub fn prepare_thread() {
     });
 }
 
+/// Runs `body`; a host fault on this thread meanwhile ends it, without any of its destructors. Panics go on to the caller.
+pub fn guard<T>(body: impl FnOnce() -> T) -> Result<T, HostFault> {
+    prepare_thread();
+    boundary::guard(body)
+}
+
 thread_local! {
     /// The bank that translated code runs on. Plain data without a destructor, so that a signal handler may look at it.
     static ARMED: Cell<*mut Hot> = const { Cell::new(std::ptr::null_mut()) };

@@ -53,7 +53,7 @@ fn judge(translator: &mut Translator, bytes: &[u8], key: Key, rip: u64) {
 /// With routines for everything that may have one, and for nothing. AVX-512 is judged though the host may not have it.
 fn translators() -> [Translator; 2] {
     let env = |routine| Env { routine, feature: engine_could };
-    [Translator::new(env(ireko_cpu::code::has_routine)), Translator::new(env(|_| false))]
+    [Translator::new(env(ireko_cpu::isa::has_routine)), Translator::new(env(|_| false))]
 }
 
 /// `cases` of them, times `IREKO_LAB_TIMES` for a longer run.

@@ -2,12 +2,13 @@
 
 pub mod bank;
 pub mod format;
+pub mod physical;
 pub mod shared;
 pub mod tables;
 pub mod view;
 pub mod walk;
 
-use crate::phys::Physical;
+use crate::mmu::physical::Physical;
 use crate::processor::Processor;
 use bank::{Bank, Root, Selected, Tag};
 use ireko_vmcore::Memory;

@@ -33,7 +33,7 @@ fn recorded(cpu: &mut Cpu, work: impl FnOnce(&mut Cpu)) -> Written {
     let bus = Recorder::default();
     #[allow(unsafe_code)]
     // SAFETY: the bus outlives its use: it is disconnected below.
-    let connected = unsafe { crate::cpu::BusRef::new(&bus) };
+    let connected = unsafe { crate::platform::BusRef::new(&bus) };
     cpu.platform.bus = Some(connected);
     work(cpu);
     cpu.platform.bus = None;

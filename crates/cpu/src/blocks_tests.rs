@@ -31,7 +31,7 @@ fn fill(code: &[u8]) -> (usize, usize) {
         block(&mut cpu, n, code.len() as u64);
         most = most.max(cpu.code.noted());
         if cpu.code.generation > 0 {
-            assert!(cpu.code.blocks.len() == 1 && cpu.code.pages.len() == 1);
+            assert!(cpu.code.blocks.len() == 1 && cpu.code.frames().count() == 1);
             return (most, end - start);
         }
     }
@@ -55,19 +55,6 @@ fn notes_of_blocks_full_of_routines_take_no_more_than_the_cache() {
     assert!(noted <= cache + ONE, "{noted} {cache}");
 }
 
-#[test]
-fn links_that_are_made_and_undone_for_ever_are_listed_no_more() {
-    let mut cpu = cpu(&[0xeb, 0]);
-    let block = block(&mut cpu, 0, 2);
-    cpu.code.links.insert(0, Linked { patch: 0, stub: 0, far: Some(0) });
-    for _ in 0..10_000 {
-        cpu.code.link(0, block);
-        cpu.code.far.push((0, block));
-        cpu.code.unlink_far();
-    }
-    assert_eq!((cpu.code.blocks[block as usize].incoming.len(), cpu.code.far.len()), (0, 0));
-}
-
 /// Straight code has no jump to look around at: fresh block after fresh block, a stop would wait for all of memory.
 #[test]
 fn code_that_only_goes_straight_on_is_left_when_somebody_wants_attention() {
@@ -77,4 +64,25 @@ fn code_that_only_goes_straight_on_is_left_when_somebody_wants_attention() {
     cpu.platform.wake.wake();
     cpu.run_blocks().unwrap();
     assert!(cpu.processor.regs.rip < 0x100, "{:#x}", cpu.processor.regs.rip);
+}
+
+#[test]
+fn a_new_address_space_knows_all_of_a_page_that_it_jumps_to() {
+    let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, 1 << 20)]).unwrap()).unwrap();
+    cpu.processor.regs.efer = ireko_x86::bits::efer::LME | ireko_x86::bits::efer::LMA;
+    cpu.processor.regs.seg[ireko_x86::regs::seg::CS].attr = 0xa9b;
+    let key = cpu.key();
+    let block = |cpu: &mut Cpu, rip| {
+        cpu.write_physical(rip, &[0xeb, 0xfe]);
+        cpu.processor.regs.rip = rip;
+        cpu.block(key).unwrap()
+    };
+    let blocks = [0x1ffe, 0x1010, 0x1000, 0x2000].map(|rip| block(&mut cpu, rip));
+    cpu.join_family(key);
+    cpu.mmu.banks.current().flush_jumps();
+    cpu.processor.regs.rip = 0x1000;
+    cpu.remember_page(key.slot(), blocks[2]);
+    let id = cpu.jump_ids()[key.slot()][0];
+    let knows = |rip| cpu.code.jumps.knows(rip, id);
+    assert_eq!([0x1000, 0x1010, 0x1ffe, 0x2000].map(knows), [true, true, true, false]);
 }

@@ -1,0 +1,365 @@
+//! Which code runs at RIP: the mode bits that it is translated under, blocks found or made, where jumps lead, and what a write to code undoes.
+
+use crate::Cpu;
+use crate::code::BlockId;
+use crate::code::jumps::{LAST, owner};
+use crate::fault::Fault;
+use crate::mmu::walk::Kind;
+use ireko_nested::Intercept;
+use ireko_translate::Key;
+use ireko_translate::layout::{JUMP_SLOTS, JumpEntry};
+use ireko_vmcore::memory::Reason;
+use ireko_x86::bits::{cr0, cr4, rflags};
+use ireko_x86::regs::seg;
+
+fn no_memory(physical: u64) -> Fault {
+    Fault::Unsupported(format!(
+        "code at physical address {physical:#x}, where there is no memory, cannot be executed"
+    ))
+}
+
+impl Cpu {
+    /// The host has no MXCSR.MM, or it is not to be used: it is kept here. Before the first code is translated.
+    pub(crate) fn keep_mm(&mut self) {
+        self.processor.mm = Some(false);
+        self.code.set_routines(crate::isa::has_routine_or_mxcsr);
+    }
+
+    /// The mode bits that code runs under now.
+    pub(crate) fn key(&self) -> Key {
+        let regs = &self.processor.regs;
+        let long = regs.code64();
+        // Elsewhere that bit is another.
+        let mut key = self.code.always.0 & if long { u32::MAX } else { !Key::PUSHF_ROUTINE };
+        let mut set = |on: bool, bit: u32| key |= if on { bit } else { 0 };
+        set(long, Key::CODE64);
+        // Alignment is looked at, and made, where accesses go by routine.
+        set(self.checks_alignment() || self.processor.mm == Some(true), Key::PLAIN);
+        set(long && self.control().is_none(), Key::OWN);
+        set(long && regs.cr4 & cr4::FSGSBASE != 0, Key::BASES);
+        set(long && self.tuning.far_links && self.control().is_none(), Key::FAR);
+        set(!long && regs.seg[seg::CS].big(), Key::CODE32);
+        set(regs.cpl == 3, Key::USER);
+        set(!long && regs.seg[seg::SS].big(), Key::STACK32);
+        set(regs.rflags & rflags::DF != 0, Key::BACKWARD);
+        set(regs.cr0 & cr0::TS != 0, Key::TASK_SWITCHED);
+        set(regs.cr0 & cr0::EM != 0, Key::EMULATE);
+        set(regs.cr0 & cr0::MP != 0, Key::MONITOR);
+        set(regs.cr4 & cr4::OSFXSR != 0, Key::SSE);
+        set(regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & 6 == 6, Key::AVX);
+        let evex = if long { Key::EVEX64 } else { Key::EVEX32 };
+        set(crate::data::vector::evex_on(regs), evex);
+        set(regs.cpl == 0, Key::KERNEL);
+        set(regs.cr4 & cr4::SMAP != 0, Key::SMAP);
+        set(self.rdtsc_routine() || regs.cr4 & cr4::TSD != 0 && regs.cpl != 0, Key::RDTSC_ROUTINE);
+        set(long && self.control().is_some_and(|c| c.has(Intercept::Pushf)), Key::PUSHF_ROUTINE);
+        key |= (self.processor.mmu_mode(crate::cpu::Privilege::Current) as u32) << Key::MMU_SHIFT;
+        if !long {
+            key |= self.segment_bits();
+        }
+        Key(key)
+    }
+
+    /// RDTSC is intercepted, or not the processor's own plus an offset.
+    pub(crate) fn rdtsc_routine(&self) -> bool {
+        self.control()
+            .is_some_and(|c| c.has(Intercept::Rdtsc) || c.tsc_ratio != ireko_x86::vmcb::TSC_RATIO_ONE)
+    }
+
+    fn segment_bits(&self) -> u32 {
+        let protected = self.processor.regs.protected() && !self.processor.regs.v86();
+        // 16-bit code looks at 64 KiB where accesses are, so a limit may be greater.
+        let wide = self.processor.regs.seg[seg::CS].big();
+        let whole = |limit: u32| if wide { protected && limit == u32::MAX } else { limit >= 0xffff };
+        let mut bits = 0;
+        for (index, segment) in self.processor.regs.seg.iter().enumerate() {
+            let usable = if index == seg::CS {
+                segment.readable() && (segment.is_code() || !segment.expand_down())
+            } else {
+                segment.present()
+                    && segment.is_user()
+                    && !segment.is_code()
+                    && segment.writable()
+                    && !segment.expand_down()
+            };
+            bits |= u32::from(usable && whole(segment.limit)) << (Key::FLAT_SHIFT + index as u32);
+            bits |= u32::from(segment.base == 0) << (Key::ZERO_SHIFT + index as u32);
+        }
+        bits
+    }
+
+    /// Links a direct jump to the block at RIP. One to another page is linked only to code of global pages, which is there
+    /// in all address spaces; [`Cpu::forget_shared`] undoes it.
+    pub(crate) fn link(&mut self, link: u32, block: u32) {
+        if !self.code.is_far(link) {
+            return self.code.link(link, block);
+        }
+        if self.code.crosses(block) || !self.shared_code(self.processor.regs.rip) {
+            return self.code.link_to_table(link);
+        }
+        self.code.link_far(link, block);
+    }
+
+    /// Physical address of the code byte at a linear address.
+    pub(crate) fn fetch(&mut self, linear: u64) -> Result<u64, Fault> {
+        let user = self.processor.regs.cpl == 3;
+        if let Some(physical) = self.mmu.banks.current().fetch(linear, user) {
+            return Ok(physical);
+        }
+        let asid = self.asid();
+        if let Some(physical) = self.mmu.shared_fetch.find(asid, linear, user) {
+            self.mmu.banks.current().set_fetch(linear, user, physical, true);
+            return Ok(physical);
+        }
+        let mode = if user { crate::mmu::view::USER } else { crate::mmu::view::SUPERVISOR };
+        let page = self.walk(linear, Kind::Fetch, mode)?;
+        let shared = page.global && page.linear_size <= 2 << 20 && asid == 0;
+        self.mmu.banks.current().set_fetch(linear, user, page.physical, shared);
+        if shared {
+            self.share_fetch(asid, linear, user, page.physical);
+        }
+        Ok(page.physical)
+    }
+
+    /// Linear address of RIP, after the checks of a fetch.
+    pub(crate) fn fetch_address(&self) -> Result<u64, Fault> {
+        let rip = self.processor.regs.rip;
+        if self.processor.regs.code64() {
+            return if self.processor.regs.canonical(rip) { Ok(rip) } else { Err(Fault::gp(0)) };
+        }
+        if rip > self.processor.regs.seg[seg::CS].limit.into() {
+            return Err(Fault::gp(0));
+        }
+        Ok(self.processor.regs.seg[seg::CS].base.wrapping_add(rip) & 0xffff_ffff)
+    }
+
+    /// The block at RIP under `key`, translated if need be.
+    pub(crate) fn block(&mut self, key: Key) -> Result<u32, Fault> {
+        let linear = self.fetch_address()?;
+        let physical = self.fetch(linear)?;
+        // What was translated in system-management mode is no code outside.
+        if self.mmu.physical.hides_code(physical) {
+            return Err(no_memory(physical));
+        }
+        let id = BlockId { physical, rip: self.processor.regs.rip, key };
+        match self.code.known(&id) {
+            Some((number, None)) => Ok(number),
+            Some((number, Some(second))) => {
+                if second == self.fetch((linear | 0xfff).wrapping_add(1))? {
+                    return Ok(number);
+                }
+                self.undo(&[number]);
+                self.translate(linear, id)
+            }
+            None => self.translate(linear, id),
+        }
+    }
+
+    fn translate(&mut self, linear: u64, id: BlockId) -> Result<u32, Fault> {
+        self.counters.blocks += 1;
+        if self.code.is_full() {
+            self.clear_code();
+        }
+        let mut bytes = std::mem::take(&mut self.code.buffer);
+        let made = self.translate_bytes(linear, id, &mut bytes);
+        self.code.buffer = bytes;
+        if made.is_err() {
+            self.unwatch_code(id.physical >> 12);
+        }
+        made
+    }
+
+    /// `bytes` is a buffer.
+    fn translate_bytes(&mut self, linear: u64, id: BlockId, bytes: &mut Vec<u8>) -> Result<u32, Fault> {
+        let in_page = 4096 - (id.physical & 0xfff) as usize;
+        bytes.clear();
+        bytes.resize(in_page, 0);
+        self.watch_code(id.physical >> 12);
+        if !self.mmu.physical.read_code(id.physical, bytes) {
+            return Err(no_memory(id.physical));
+        }
+        if let Some(made) = self.code.translate(bytes, in_page, id) {
+            return Ok(self.code.enter(id, None, in_page, made));
+        }
+        let second = self.fetch((linear | 0xfff).wrapping_add(1))?;
+        bytes.resize(in_page + 15, 0);
+        self.watch_code(second >> 12);
+        self.mmu.physical.read_code(second, &mut bytes[in_page..]);
+        match self.code.translate(bytes, in_page, id) {
+            Some(made) => Ok(self.code.enter(id, Some(second), in_page, made)),
+            None => {
+                self.unwatch_code(second >> 12);
+                // Fifteen bytes and still no end of the instruction.
+                Err(Fault::gp(0))
+            }
+        }
+    }
+
+    /// Writes to a page are heard of from here on. Before its bytes are read: what a device writes in between is known then.
+    fn watch_code(&mut self, frame: u64) {
+        if self.code.is_in(frame) {
+            return;
+        }
+        self.mmu.physical.memory().watch().set(frame, Reason::Code, true);
+        if let Some(host) = self.mmu.physical.host(frame << 12) {
+            self.mmu.banks.all().for_each(|bank| bank.protect(host));
+        }
+    }
+
+    /// If there is no code of it.
+    fn unwatch_code(&mut self, frame: u64) {
+        if !self.code.is_in(frame) {
+            self.mmu.physical.memory().watch().set(frame, Reason::Code, false);
+        }
+    }
+
+    fn undo(&mut self, numbers: &[u32]) {
+        if numbers.is_empty() {
+            return;
+        }
+        self.counters.invalidations += 1;
+        self.code.undo(numbers);
+        self.forget_jumps();
+    }
+
+    /// `count` bytes at a physical address were written: forgets what was translated from them.
+    pub(crate) fn wrote_physical(&mut self, physical: u64, count: usize) {
+        let frame = physical >> 12;
+        self.mmu.wrote_table(frame);
+        let gone = self.code.written(physical, count as u64);
+        if !gone.is_empty() {
+            self.unwatch_code(frame);
+            self.undo(&gone);
+        }
+    }
+
+    /// Guest memory at `host` was written by a routine.
+    pub(crate) fn wrote_code(&mut self, host: *mut u8, count: usize) {
+        if let Some(physical) = self.mmu.physical.guest(host)
+            && self.mmu.physical.memory().watch().watched(physical >> 12)
+        {
+            self.wrote_physical(physical, count);
+        }
+    }
+
+    /// Devices wrote to pages that hold translated code.
+    pub(crate) fn take_device_writes(&mut self) {
+        let watch = self.mmu.physical.memory().watch().clone();
+        for frame in watch.take() {
+            self.wrote_physical(frame << 12, 4096);
+        }
+    }
+
+    /// Forgets all translated code.
+    pub(crate) fn clear_code(&mut self) {
+        let watch = self.mmu.physical.memory().watch().clone();
+        self.code.frames().for_each(|frame| watch.set(frame, Reason::Code, false));
+        self.code.clear();
+        self.forget_jumps();
+    }
+}
+
+impl Cpu {
+    /// What the keys of all slots but the last have in common; RDTSC's differs by privilege where CR4.TSD is on.
+    fn family(&self, key: Key) -> u64 {
+        let disabled = self.processor.regs.cr4 & cr4::TSD != 0;
+        let routine = self.rdtsc_routine();
+        u64::from(key.family()) | u64::from(disabled) << 32 | u64::from(routine) << 33
+    }
+
+    /// Code of one slot jumps to another without a look at keys, so the tables of a bank are of one family.
+    pub(crate) fn join_family(&mut self, key: Key) {
+        if key.slot() == LAST {
+            return;
+        }
+        let family = self.family(key);
+        let bank = self.mmu.banks.current();
+        if bank.family != family {
+            bank.flush_jumps();
+            bank.family = family;
+        }
+    }
+
+    /// Enters the block at `rip` in the second level.
+    pub(crate) fn remember_jump(&mut self, slot: usize, rip: u64, block: u32) {
+        let user = self.processor.regs.cpl == 3;
+        let global = self.shared_code(rip);
+        self.mmu.banks.current().local_kernel |= !global && !user;
+        if slot == LAST || !self.tuning.jump_cache {
+            return;
+        }
+        let ids = self.jump_ids()[slot];
+        let code = self.code.blocks[block as usize].code;
+        self.code.jumps.insert(JumpEntry { rip, id: ids[usize::from(global)], code });
+        self.mmu.banks.current().hot_mut().jump_ids = self.jump_ids();
+    }
+
+    /// Once for each page that an address space jumps to: what was translated of it in others, by the same address, is known here, too.
+    pub(crate) fn remember_page(&mut self, slot: usize, block: u32) {
+        let (rip, user) = (self.processor.regs.rip, self.processor.regs.cpl == 3);
+        let bank = self.mmu.banks.current();
+        if slot == LAST || !self.tuning.jump_cache || bank.fetch_global(rip, user) || !bank.first_jump_to(rip)
+        {
+            return;
+        }
+        let ids = self.jump_ids()[slot];
+        let owners = ids.map(owner);
+        self.code.offer_beside(block, ids[0], owners);
+    }
+
+    /// The numbers of the entries that the current bank may use: its own, and the shared ones.
+    pub(crate) fn jump_ids(&mut self) -> [[u32; 2]; JUMP_SLOTS] {
+        if self.code.jumps.spent() {
+            self.mmu.banks.all().for_each(|bank| bank.flush_jumps());
+            self.code.jumps.wipe();
+        }
+        let bank = self.mmu.banks.current();
+        let own_world = bank.tag.is_some_and(|t| t.asid == 0);
+        self.code.jumps.numbers(&mut bank.jump_id, own_world, bank.family)
+    }
+
+    /// All that is known of jumps goes.
+    pub(crate) fn forget_jumps(&mut self) {
+        self.mmu.banks.all().for_each(|bank| bank.flush_jumps());
+        self.code.jumps.forget_shared();
+    }
+
+    /// Whether the code at an address, which was just fetched, is the same in all address spaces of the processor's own
+    /// world.
+    pub(crate) fn shared_code(&mut self, address: u64) -> bool {
+        let user = self.processor.regs.cpl == 3;
+        let bank = self.mmu.banks.current();
+        let shared = bank.tag.is_some_and(|t| t.asid == 0) && bank.fetch_global(address, user);
+        if shared {
+            self.code.jumps.share(address);
+        }
+        shared
+    }
+
+    /// Code was fetched from a global page at `address`, for all banks.
+    pub(crate) fn share_fetch(&mut self, asid: u32, address: u64, user: bool, physical: u64) {
+        self.mmu.shared_fetch.keep(asid, address, user, physical);
+        self.code.jumps.share(address);
+    }
+
+    /// Global pages of a world are flushed.
+    pub(crate) fn forget_shared(&mut self, asid: u32) {
+        if asid == 0 {
+            self.mmu.shared_fetch.forget();
+            self.mmu.banks.of(0).for_each(|bank| bank.flush_jumps());
+            self.code.jumps.share_none();
+            self.code.unlink_far();
+        }
+    }
+
+    /// One page of a world is flushed, of up to 2 MiB.
+    pub(crate) fn forget_shared_at(&mut self, asid: u32, address: u64) {
+        if self.code.jumps.may_share(address) {
+            self.forget_shared(asid);
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "blocks_tests.rs"]
+mod tests;

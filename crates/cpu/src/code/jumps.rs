@@ -1,0 +1,204 @@
+//! The second level of the jump tables: where the code of a guest address is, for all banks.
+//!
+//! Translated code asks it when its bank's table does not know ([`ireko_translate::lookup`]). Code of global pages is
+//! there once for all address spaces of the processor's own world, so that a new process finds the kernel's code.
+
+use ireko_translate::layout::{JUMP_BUCKETS, JUMP_SLOTS, JumpEntry, jump_bucket};
+
+/// The slot that has no second level: it changes its key too often.
+pub(crate) const LAST: usize = JUMP_SLOTS - 1;
+
+pub struct Jumps {
+    buckets: Box<[[JumpEntry; 2]]>,
+    /// The highest number given out so far: one for each slot of an owner, from [`JUMP_SLOTS`] on.
+    given: u32,
+    shared: Shared,
+}
+
+/// Code of global pages.
+struct Shared {
+    id: u32,
+    family: u64,
+    /// A bit for each 2 MiB (hashed) that an entry came from, or a fetch translation. Larger pages are not shared.
+    chunks: [u64; CHUNKS / 64],
+}
+
+const CHUNKS: usize = 2 * HALF;
+const HALF: usize = 4096;
+
+/// Word and bit of the 2 MiB around an address.
+fn chunk(address: u64) -> (usize, u64) {
+    // The halves of the address space are apart: programs flush their pages all the time, and shared are the kernel's.
+    let hash = (address >> 21).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52;
+    let bit = hash as usize + (address >> 63) as usize * HALF;
+    (bit / 64, 1 << (bit % 64))
+}
+
+/// Whose a number is, of whatever slot.
+pub(crate) fn owner(id: u32) -> u32 {
+    id / JUMP_SLOTS as u32
+}
+
+fn empty(bucket: usize) -> [JumpEntry; 2] {
+    [JumpEntry::empty(bucket); 2]
+}
+
+impl Default for Jumps {
+    fn default() -> Self {
+        let buckets = (0..JUMP_BUCKETS).map(empty).collect();
+        let shared = Shared { id: 0, family: u64::MAX, chunks: [0; CHUNKS / 64] };
+        Self { buckets, given: 0, shared }
+    }
+}
+
+impl Jumps {
+    /// For translated code.
+    pub fn address(&self) -> u64 {
+        self.buckets.as_ptr() as u64
+    }
+
+    /// Less than two numbers are left.
+    pub(crate) fn spent(&self) -> bool {
+        self.given > u32::MAX - 3 * JUMP_SLOTS as u32
+    }
+
+    /// A number that no entry has.
+    fn give(&mut self) -> u32 {
+        self.given += JUMP_SLOTS as u32;
+        self.given
+    }
+
+    /// The newest entry of a bucket comes first, the older one of the two goes.
+    pub(crate) fn insert(&mut self, entry: JumpEntry) {
+        let bucket = &mut self.buckets[jump_bucket(entry.rip)];
+        if (bucket[0].rip, bucket[0].id) != (entry.rip, entry.id) {
+            bucket[1] = bucket[0];
+        }
+        bucket[0] = entry;
+    }
+
+    #[cfg(test)]
+    pub(crate) fn knows(&self, rip: u64, id: u32) -> bool {
+        self.buckets[jump_bucket(rip)].iter().any(|entry| (entry.rip, entry.id) == (rip, id))
+    }
+
+    /// Enters what may be asked for soon, in place of what none of `owners` has.
+    pub(crate) fn offer(&mut self, entry: JumpEntry, owners: [u32; 2]) {
+        let bucket = &mut self.buckets[jump_bucket(entry.rip)];
+        if bucket.iter().all(|known| (known.rip, known.id) != (entry.rip, entry.id))
+            && let Some(place) = bucket.iter_mut().rev().find(|known| !owners.contains(&owner(known.id)))
+        {
+            *place = entry;
+        }
+    }
+
+    pub(crate) fn wipe(&mut self) {
+        self.buckets.iter_mut().enumerate().for_each(|(n, bucket)| *bucket = empty(n));
+        self.given = 0;
+        self.forget_shared();
+    }
+
+    /// No entry is that of all address spaces any more.
+    pub(crate) fn forget_shared(&mut self) {
+        self.shared.id = 0;
+    }
+
+    /// The numbers of entries that a bank may use in each slot: its own, and (in the processor's own world) the shared ones, or its own once
+    /// more. `bank` is the bank's number, 0 while it has none.
+    pub(crate) fn numbers(&mut self, bank: &mut u32, own_world: bool, family: u64) -> [[u32; 2]; JUMP_SLOTS] {
+        if own_world && self.shared.family != family {
+            self.forget_shared();
+            self.shared.family = family;
+        }
+        if *bank == 0 {
+            *bank = self.give();
+        }
+        if own_world && self.shared.id == 0 {
+            self.shared.id = self.give();
+        }
+        let (own, shared) = (*bank, if own_world { self.shared.id } else { *bank });
+        std::array::from_fn(|slot| [own + slot as u32, shared + slot as u32])
+    }
+
+    /// Code at an address is known to be the same in all address spaces.
+    pub(crate) fn share(&mut self, address: u64) {
+        let (word, bit) = chunk(address);
+        self.shared.chunks[word] |= bit;
+    }
+
+    /// Whether that may be so of code in the 2 MiB around an address.
+    pub(crate) fn may_share(&self, address: u64) -> bool {
+        let (word, bit) = chunk(address);
+        self.shared.chunks[word] & bit != 0
+    }
+
+    /// Of no address any more.
+    pub(crate) fn share_none(&mut self) {
+        self.forget_shared();
+        self.shared.chunks = [0; CHUNKS / 64];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ireko_translate::layout::NOBODY;
+
+    fn entry(rip: u64, id: u32) -> JumpEntry {
+        JumpEntry { rip, id, code: 64 }
+    }
+
+    #[test]
+    fn no_programs_page_is_taken_for_a_kernels() {
+        let chunks = |first: u64| (0..1u64 << 14).map(move |n| chunk(first + (n << 21)));
+        let kernels: std::collections::HashSet<_> = chunks(0xffff_8000_0000_0000).collect();
+        assert!(chunks(0).all(|program| !kernels.contains(&program)));
+    }
+
+    #[test]
+    fn a_bucket_keeps_the_two_newest() {
+        let mut jumps = Jumps::default();
+        let rip = 0x1000;
+        (4..7).for_each(|id| jumps.insert(entry(rip, id)));
+        assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 6), entry(rip, 5)]);
+    }
+
+    #[test]
+    fn what_is_offered_drives_nothing_out_that_is_in_use() {
+        let mut jumps = Jumps::default();
+        let rip = 0x1000;
+        let owners = [owner(4), owner(8)];
+        [8, 12].into_iter().for_each(|id| jumps.insert(entry(rip, id)));
+        jumps.offer(entry(rip, 4), owners);
+        assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 4), entry(rip, 8)]);
+        jumps.offer(entry(rip, 5), owners);
+        assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 4), entry(rip, 8)]);
+    }
+
+    #[test]
+    fn an_empty_entry_is_for_no_address_of_its_bucket() {
+        assert_eq!(
+            (0..JUMP_BUCKETS).find(|&bucket| jump_bucket(JumpEntry::empty(bucket).rip) == bucket),
+            None
+        );
+    }
+
+    #[test]
+    fn the_number_of_empty_entries_is_never_given() {
+        let mut jumps = Jumps::default();
+        let given = jumps.give();
+        assert!(given > NOBODY && NOBODY != 0);
+    }
+
+    #[test]
+    fn numbers_leave_room_for_the_slots() {
+        let mut jumps = Jumps::default();
+        assert_eq!((jumps.give(), jumps.give()), (4, 8));
+    }
+
+    #[test]
+    fn numbers_end_before_they_come_again() {
+        let mut jumps = Jumps { given: u32::MAX / 4 * 4 - 8, ..Jumps::default() };
+        assert!(jumps.spent() && jumps.give().checked_add(4).is_some());
+    }
+}
