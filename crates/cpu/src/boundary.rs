@@ -147,7 +147,9 @@ pub(crate) fn leave(fault: HostFault) -> Option<(u64, u64)> {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use super::*;
+    use super::HostFault;
+    use crate::signal::guard;
+    use std::panic::catch_unwind;
 
     /// Reads a byte of the host's memory.
     pub(crate) fn touch(address: u64) -> Result<u8, HostFault> {
