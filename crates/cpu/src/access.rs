@@ -306,7 +306,7 @@ impl Cpu {
         if let Some(offset) = self.platform.apic.decode(address) {
             self.platform.apic.write_mmio(offset, data);
             // EOI, TPR or ICR: an interrupt may be deliverable now.
-            return self.attend();
+            return self.request_attention();
         }
         // Shadow RAM that is written and not read is no device, and what was translated there is not of it.
         if self.mmu.physical.write(address, data) {
@@ -320,7 +320,7 @@ impl Cpu {
                 bus.write(Space::Mmio, at, &data[range]);
             }
         }
-        self.mmu.heed_departures();
+        self.mmu.drop_unplugged();
     }
 }
 

@@ -6,7 +6,7 @@ const SIZE: u64 = 0x2_0000;
 
 /// In real mode, with `code` again and again from START on.
 fn cpu(code: &[u8]) -> Cpu {
-    let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, START + SIZE)]).unwrap()).unwrap();
+    let mut cpu = Cpu::new(&CpuSpec::uniprocessor(&[(0, START + SIZE)]).unwrap()).unwrap();
     for (at, byte) in (START..START + SIZE).zip(code.iter().cycle()) {
         cpu.write_physical(at, &[*byte]);
     }
@@ -68,7 +68,7 @@ fn code_that_only_goes_straight_on_is_left_when_somebody_wants_attention() {
 
 #[test]
 fn a_new_address_space_knows_all_of_a_page_that_it_jumps_to() {
-    let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, 1 << 20)]).unwrap()).unwrap();
+    let mut cpu = Cpu::new(&CpuSpec::uniprocessor(&[(0, 1 << 20)]).unwrap()).unwrap();
     cpu.processor.regs.efer = ireko_x86::bits::efer::LME | ireko_x86::bits::efer::LMA;
     cpu.processor.regs.seg[ireko_x86::regs::seg::CS].attr = 0xa9b;
     let key = cpu.key();

@@ -31,7 +31,7 @@ pub struct Cpu {
     pub(crate) outcome: Option<Fault>,
     pub(crate) pending: Option<crate::slow::Pending>,
     pub(crate) bounce: Box<crate::slow::Bounce>,
-    /// The bank whose bell is hung.
+    /// The bank whose `attention` others know.
     pub(crate) armed: *mut ireko_translate::Hot,
     /// An event waits for IF, GIF or the like: look around after every change of those.
     pub(crate) waits: bool,
@@ -70,7 +70,7 @@ impl Cpu {
                 tsc: spec.tsc,
                 apic: crate::apic::Apic::new(&spec.apics, spec.id, spec.clock, &spec.timers, spec.tsc),
                 wake,
-                lone: spec.model.vcpus() == 1,
+                uniprocessor: spec.model.vcpus() == 1,
             },
             tuning: Tuning::default(),
             outcome: None,
@@ -78,8 +78,8 @@ impl Cpu {
             bounce: Box::default(),
             armed: std::ptr::null_mut(),
             waits: false,
-            host_xcr0: crate::silicon::xcr0(),
-            held: state::BASE | crate::silicon::xcr0() & spec.model.xcr0() & state::AVX512,
+            host_xcr0: crate::host::xcr0(),
+            held: state::BASE | crate::host::xcr0() & spec.model.xcr0() & state::AVX512,
             inspect: None,
             nesting: crate::inspect::nesting::Ledger::new(window),
             counters: Counters::default(),
@@ -196,7 +196,7 @@ impl Cpu {
         if let Some(bus) = &self.platform.bus {
             bus.write(Space::Port, port.into(), &value.to_le_bytes()[..size]);
         }
-        self.mmu.heed_departures();
+        self.mmu.drop_unplugged();
     }
 
     // ---- translation caches ----
@@ -284,7 +284,7 @@ pub struct CpuSpec {
 
 impl CpuSpec {
     /// A lone processor with these memory ranges, for tests.
-    pub fn lone(ranges: &[(u64, u64)]) -> std::io::Result<Self> {
+    pub fn uniprocessor(ranges: &[(u64, u64)]) -> std::io::Result<Self> {
         let clock = Clock::new();
         let tsc = crate::tsc::Tsc::measure();
         let spec = crate::cpuid::ModelSpec {

@@ -61,7 +61,7 @@ impl Options {
             "syscalls" => self.tuning.syscalls = on()?,
             "xsave" => self.tuning.xsavec &= on()?,
             "strings" => self.tuning.strings = on()?,
-            "straight" => self.tuning.straight = on()?,
+            "direct-exceptions" => self.tuning.direct_exceptions = on()?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;

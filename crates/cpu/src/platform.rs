@@ -18,7 +18,7 @@ pub struct Platform {
     /// How others get this vCPU's attention.
     pub wake: Arc<Wake>,
     /// The only vCPU of its partition.
-    pub(crate) lone: bool,
+    pub(crate) uniprocessor: bool,
 }
 
 /// The bus that `Vcpu::run` lends, for as long as it runs.

@@ -40,7 +40,7 @@ impl Cpu {
     /// Nobody reaches into the banks any more, and the bus goes back.
     fn disarm(&mut self) {
         self.platform.bus = None;
-        self.platform.wake.hang(std::ptr::null());
+        self.platform.wake.attach(std::ptr::null());
         self.armed = std::ptr::null_mut();
         signal::arm(std::ptr::null_mut());
     }
@@ -64,7 +64,7 @@ impl Cpu {
                 return Halt::Stopped;
             }
             if let Err(fault) = self.round() {
-                if let Err(halt) = self.settle(fault) {
+                if let Err(halt) = self.handle(fault) {
                     return halt;
                 }
             } else if self.processor.halted && !stop.asked() && self.for_good() {
@@ -79,7 +79,7 @@ impl Cpu {
         if self.mmu.physical.memory().watch().any() {
             self.take_device_writes();
         }
-        self.mmu.heed_departures();
+        self.mmu.drop_unplugged();
         self.events()?;
         if self.processor.halted {
             self.heed_monitor();
@@ -180,7 +180,7 @@ impl Cpu {
 
     /// Halted with nothing left that could wake this processor, which is alone: interrupts are off, no NMI waits.
     fn for_good(&mut self) -> bool {
-        self.platform.lone
+        self.platform.uniprocessor
             && self.processor.wait.is_none()
             && !svm::physical_interrupt_allowed(self)
             && !svm::wakes(self)
@@ -189,7 +189,7 @@ impl Cpu {
     }
 
     /// Deals with what ended an instruction.
-    fn settle(&mut self, fault: Fault) -> Result<(), Halt> {
+    fn handle(&mut self, fault: Fault) -> Result<(), Halt> {
         let again = match fault {
             Fault::Exception(exception) => self.raise(exception),
             Fault::Exit(exit) => {
@@ -202,7 +202,7 @@ impl Cpu {
             Fault::Shutdown => return Err(Halt::Shutdown(self.describe())),
             Fault::Unsupported(what) => return Err(Halt::Failed(format!("{what}\n{}", self.describe()))),
         };
-        again.or_else(|next| self.settle(next))
+        again.or_else(|next| self.handle(next))
     }
 
     /// VMRUN under RFLAGS.TF traps once the guest has been left.
@@ -265,7 +265,7 @@ impl Cpu {
         if self.armed != hot {
             self.armed = hot;
             signal::arm(hot);
-            self.platform.wake.hang(hot.cast());
+            self.platform.wake.attach(hot.cast());
         }
         if self.platform.wake.wanted() {
             // SAFETY: `hot` is the current bank.
@@ -288,7 +288,7 @@ impl Cpu {
     }
 
     /// This vCPU's own wish to look around soon.
-    pub(crate) fn attend(&mut self) {
+    pub(crate) fn request_attention(&mut self) {
         self.mmu.banks.current().hot_mut().attention = 0;
     }
 
@@ -298,7 +298,7 @@ impl Cpu {
         let mut hot = self.arm();
         loop {
             self.counters.leaves += 1;
-            self.code.settle();
+            self.code.synchronize();
             // SAFETY: the bank is armed and the block is for the current key.
             let reason = unsafe { thunk::enter(hot, code) };
             // SAFETY: code has left; the bank is ours again.
@@ -308,7 +308,7 @@ impl Cpu {
             inspect::left(self, reason, rip);
             match reason {
                 // Code that runs straight on through fresh blocks has no check of its own.
-                Reason::Link | Reason::Twin if attention == 0 => {
+                Reason::Link | Reason::Ungrouped if attention == 0 => {
                     self.processor.regs.rip = rip;
                     return Ok(());
                 }
@@ -322,7 +322,7 @@ impl Cpu {
                     }
                     code = self.code.entry(block);
                 }
-                Reason::Twin => {
+                Reason::Ungrouped => {
                     let generation = self.code.generation;
                     self.processor.regs.rip = rip;
                     let block = self.block(Key(self.key().0 | Key::UNGROUPED))?;
@@ -343,7 +343,9 @@ impl Cpu {
                 Reason::Routine => {
                     match self.outcome.take() {
                         // On into the handler, without a look around if nobody asks for one.
-                        Some(Fault::Exception(exception)) if self.tuning.straight => self.raise(exception)?,
+                        Some(Fault::Exception(exception)) if self.tuning.direct_exceptions => {
+                            self.raise(exception)?
+                        }
                         Some(fault) => return Err(fault),
                         None => {}
                     }
@@ -353,7 +355,7 @@ impl Cpu {
                     code = self.find()?;
                     hot = self.arm();
                 }
-                Reason::Signal if self.departed(rip, site) => return Ok(()),
+                Reason::Signal if self.was_unplugged(rip, site) => return Ok(()),
                 Reason::Signal => return Err(self.signalled(rip, site)),
             }
         }
@@ -361,14 +363,14 @@ impl Cpu {
 
     /// Whether a host fault came from a block of memory that went while a translation led there. It leads there no more, and
     /// the instruction is done again.
-    fn departed(&mut self, host: u64, trap: u64) -> bool {
+    fn was_unplugged(&mut self, host: u64, trap: u64) -> bool {
         let address = self.mmu.banks.current().hot_mut().temp[0] as *const u8;
         let gone = self.mmu.physical.guest(address).is_some() && !self.mmu.physical.holds(address);
         let found = self.code.locate(host as usize).filter(|_| gone && trap == u64::from(vector::PF));
         let Some(rip) = found else { return false };
         self.forget_pending();
         self.processor.regs.rip = rip;
-        self.mmu.heed_departures();
+        self.mmu.drop_unplugged();
         true
     }
 
@@ -476,7 +478,7 @@ impl Cpu {
         let key = Key(self.key().0 | Key::SINGLE | bits);
         let block = self.block(key)?;
         let hot = self.arm();
-        self.code.settle();
+        self.code.synchronize();
         // SAFETY: as in `run_blocks`.
         let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
         // SAFETY: as in `run_blocks`.

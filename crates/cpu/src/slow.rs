@@ -414,7 +414,7 @@ impl Cpu {
                 self.processor.regs.rip = self.advanced(insn.next_ip());
                 if insn.mnemonic() == Mnemonic::Wrmsr || insn.op0_register() == Register::CR8 {
                     // EOI, TPR, ICR or a timer: an interrupt may be deliverable now.
-                    self.attend();
+                    self.request_attention();
                 }
                 let flows = insn.flow_control() == FlowControl::Next;
                 next == Next::Resync || !flows || self.code.undone

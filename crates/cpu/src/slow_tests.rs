@@ -23,7 +23,7 @@ const ADD_ONE: &[u8] = &[0x62, 0xf1, 0x74, 0x59, 0x58, 0x00];
 const ALIGNED: &[u8] = &[0x62, 0xf1, 0x7c, 0x49, 0x28, 0x00];
 
 fn cpu(mask: u64) -> Cpu {
-    let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, MEMORY)]).unwrap()).unwrap();
+    let mut cpu = Cpu::new(&CpuSpec::uniprocessor(&[(0, MEMORY)]).unwrap()).unwrap();
     cpu.processor.regs.cr0 = cr0::PE | cr0::NE;
     cpu.processor.regs.cr4 = cr4::OSFXSR | cr4::OSXSAVE;
     cpu.processor.regs.xcr0 = 0xe7;

@@ -1,6 +1,6 @@
 //! The time-stamp counter: the host's, moved so that the machine's starts at zero.
 
-use crate::silicon;
+use crate::host;
 use ireko_nested::Control;
 use ireko_nested::svm::guest_tsc;
 use std::time::{Duration, Instant};
@@ -18,12 +18,12 @@ impl Tsc {
     /// about 10 ms.
     pub fn measure() -> Self {
         let khz = hypervisor_khz().unwrap_or_else(measured_khz);
-        Self { offset: silicon::rdtsc().wrapping_neg(), khz }
+        Self { offset: host::rdtsc().wrapping_neg(), khz }
     }
 
     #[inline]
     pub fn read(&self) -> u64 {
-        silicon::rdtsc().wrapping_add(self.offset)
+        host::rdtsc().wrapping_add(self.offset)
     }
 
     /// This counter minus the host's.
@@ -37,7 +37,7 @@ impl Tsc {
 
     /// Ticks for which the host has run this thread, which a halted processor's does not.
     pub fn running(&self) -> u64 {
-        (u128::from(silicon::thread_time()) * u128::from(self.khz) / 1_000_000) as u64
+        (u128::from(host::thread_time()) * u128::from(self.khz) / 1_000_000) as u64
     }
 
     /// Sets the counter (a write of the TSC MSR); gives by how much it moved.
@@ -66,19 +66,19 @@ pub fn in_world(control: Option<&Control>, tsc: u64) -> u64 {
 
 /// The rate that leaf 4000_0010h tells, where there is one (as VMware defined it; Ireko gives it too).
 fn hypervisor_khz() -> Option<u64> {
-    if !ireko_x86::cpuid::HYPERVISOR.is_in(&silicon::cpuid(1, 0)) {
+    if !ireko_x86::cpuid::HYPERVISOR.is_in(&host::cpuid(1, 0)) {
         return None;
     }
-    let max = silicon::cpuid(0x4000_0000, 0)[0];
-    let khz = silicon::cpuid(0x4000_0010, 0)[0];
+    let max = host::cpuid(0x4000_0000, 0)[0];
+    let khz = host::cpuid(0x4000_0010, 0)[0];
     let told = (0x4000_0010..0x4000_ffff).contains(&max) && (100_000..20_000_000).contains(&khz);
     told.then_some(khz.into())
 }
 
 fn measured_khz() -> u64 {
-    let (start, from) = (Instant::now(), silicon::rdtsc());
+    let (start, from) = (Instant::now(), host::rdtsc());
     std::thread::sleep(Duration::from_millis(10));
-    let (elapsed, to) = (start.elapsed(), silicon::rdtsc());
+    let (elapsed, to) = (start.elapsed(), host::rdtsc());
     let khz = u128::from(to.wrapping_sub(from)) * 1_000_000 / elapsed.as_nanos().max(1);
     (khz as u64).max(1)
 }

@@ -17,7 +17,7 @@ pub struct Tuning {
     /// REP MOVS and REP STOS are done in assembly.
     pub strings: bool,
     /// After an exception on to its handler without a look around.
-    pub straight: bool,
+    pub direct_exceptions: bool,
     /// SYSCALL and SYSRET are done in assembly.
     pub syscalls: bool,
 }
@@ -29,9 +29,9 @@ impl Default for Tuning {
             second_level: true,
             jump_cache: true,
             far_links: true,
-            xsavec: crate::silicon::has_xsavec(),
+            xsavec: crate::host::has_xsavec(),
             strings: true,
-            straight: true,
+            direct_exceptions: true,
             syscalls: true,
         }
     }

@@ -8,45 +8,45 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Address of the current bank's `attention`.
-struct Bell(*const AtomicU64);
+struct Attention(*const AtomicU64);
 
 // SAFETY: the pointer is used only under the lock, while the bank exists.
-unsafe impl Send for Bell {}
+unsafe impl Send for Attention {}
 
 pub struct Wake {
     wanted: AtomicBool,
-    bell: Mutex<Bell>,
-    rung: Condvar,
+    target: Mutex<Attention>,
+    woken: Condvar,
 }
 
 impl Default for Wake {
     fn default() -> Self {
         Self {
             wanted: AtomicBool::new(false),
-            bell: Mutex::new(Bell(std::ptr::null())),
-            rung: Condvar::new(),
+            target: Mutex::new(Attention(std::ptr::null())),
+            woken: Condvar::new(),
         }
     }
 }
 
 impl Wake {
-    fn lock(&self) -> MutexGuard<'_, Bell> {
-        self.bell.lock().unwrap_or_else(|e| e.into_inner())
+    fn lock(&self) -> MutexGuard<'_, Attention> {
+        self.target.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Asks the vCPU to look around. From any thread.
     pub fn wake(&self) {
         self.wanted.store(true, Ordering::SeqCst);
-        let bell = self.lock();
-        if !bell.0.is_null() {
-            // SAFETY: not null means that the bank exists; `hang` takes the lock before it goes.
-            unsafe { (*bell.0).store(0, Ordering::SeqCst) };
+        let target = self.lock();
+        if !target.0.is_null() {
+            // SAFETY: not null means that the bank exists; `attach` takes the lock before it goes.
+            unsafe { (*target.0).store(0, Ordering::SeqCst) };
         }
-        self.rung.notify_all();
+        self.woken.notify_all();
     }
 
     /// Says where the current bank's `attention` is (null: nowhere).
-    pub fn hang(&self, attention: *const u64) {
+    pub fn attach(&self, attention: *const u64) {
         self.lock().0 = attention.cast();
     }
 
@@ -61,9 +61,9 @@ impl Wake {
 
     /// Waits until somebody wakes, at most `most`.
     pub fn sleep(&self, most: Duration) {
-        let bell = self.lock();
+        let target = self.lock();
         if !self.wanted() {
-            drop(self.rung.wait_timeout(bell, most));
+            drop(self.woken.wait_timeout(target, most));
         }
     }
 }

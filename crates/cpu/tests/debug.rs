@@ -14,7 +14,7 @@ const STACK: u64 = 0x8000;
 /// Runs `code` until #DB, whose handler ends the run, or until the code writes to a port itself. Gives the processor
 /// and the IP that #DB pushed (0: there was none).
 fn run(code: &[u8], prepare: impl FnOnce(&mut Cpu)) -> (Cpu, u16) {
-    let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, 0x10000)]).unwrap()).unwrap();
+    let mut cpu = Cpu::new(&CpuSpec::uniprocessor(&[(0, 0x10000)]).unwrap()).unwrap();
     cpu.processor.regs.seg[seg::CS].base = 0;
     cpu.processor.regs.seg[seg::CS].selector = 0;
     cpu.processor.regs.rip = CODE;

@@ -40,7 +40,7 @@ fn tables(cpu: &mut Cpu, at: u64, flags: u64) {
 }
 
 fn kernel(flags: u64) -> Cpu {
-    let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, 0x40000)]).unwrap()).unwrap();
+    let mut cpu = Cpu::new(&CpuSpec::uniprocessor(&[(0, 0x40000)]).unwrap()).unwrap();
     tables(&mut cpu, TABLES, flags);
     tables(&mut cpu, OTHER_TABLES, flags);
     cpu.write_physical(OTHER_TABLES + 0x3010, &(0x3000 | PAGE | flags).to_le_bytes());

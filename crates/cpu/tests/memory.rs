@@ -49,7 +49,7 @@ fn run(code: &[u8], plugged: bool) -> (Cpu, Halt) {
 }
 
 fn run_on(memory: Arc<Memory>, code: &[u8], plugged: bool) -> (Cpu, Halt) {
-    let spec = CpuSpec { memory: memory.clone(), ..CpuSpec::lone(&[(0, 0x1000)]).unwrap() };
+    let spec = CpuSpec { memory: memory.clone(), ..CpuSpec::uniprocessor(&[(0, 0x1000)]).unwrap() };
     let mut cpu = Cpu::new(&spec).unwrap();
     let mut put = |at: u64, value: u64| cpu.write_physical(at, &value.to_le_bytes());
     put(TABLES, (TABLES + 0x1000) | 0x63);

@@ -24,7 +24,7 @@ fn real(base: u64, attr: u32) -> Segment {
 }
 
 fn machine(code: &[u8]) -> Cpu {
-    let mut cpu = Cpu::new(&CpuSpec::lone(&[(0, 0x8_0000)]).unwrap()).unwrap();
+    let mut cpu = Cpu::new(&CpuSpec::uniprocessor(&[(0, 0x8_0000)]).unwrap()).unwrap();
     for vector in 0..32 {
         let handler = HANDLERS + 16 * vector;
         cpu.write_physical(4 * vector, &(handler as u32).to_le_bytes());

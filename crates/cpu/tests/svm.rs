@@ -68,12 +68,12 @@ impl Lab {
     /// A 64-bit hypervisor before VMRUN of a 64-bit guest with `code`, both at CPL 0, with nested paging; VMRUN,
     /// VMMCALL and shutdown exit.
     fn new(code: &[u8]) -> Self {
-        Self::of(&CpuSpec::lone(&[(0, MEMORY)]).unwrap(), code)
+        Self::of(&CpuSpec::uniprocessor(&[(0, MEMORY)]).unwrap(), code)
     }
 
     /// The same of a processor that has more features than hosts have.
     fn having(features: &[Feature], code: &[u8]) -> Self {
-        let mut spec = CpuSpec::lone(&[(0, MEMORY)]).unwrap();
+        let mut spec = CpuSpec::uniprocessor(&[(0, MEMORY)]).unwrap();
         let changes = Changes { more: features.to_vec(), less: Vec::new() };
         let tsc_khz = spec.tsc.khz();
         spec.model =

@@ -123,7 +123,7 @@ pub(crate) struct Emitter<'a> {
     pub(crate) member: Option<Member>,
     /// Where operations find the host address: this register + RCX + displacement.
     pub(crate) pointer: (u8, i32),
-    pub(crate) twins: Vec<(Label, u8, u64)>,
+    pub(crate) ungrouped: Vec<(Label, u8, u64)>,
     pub(crate) insn: Instruction,
     pub(crate) may_leave: bool,
     pub(crate) sites: Vec<Site>,
@@ -162,7 +162,7 @@ impl Translator {
             request,
             member: None,
             pointer: (reg::R14, 0),
-            twins: Vec::new(),
+            ungrouped: Vec::new(),
             insn: Instruction::default(),
             may_leave: true,
             sites: Vec::new(),
@@ -461,8 +461,8 @@ impl Emitter<'_> {
             Class::Control => self.control(insn),
             Class::State => self.state(insn),
             Class::Repeat => self.repeat(insn),
-            Class::Syscall => self.leap(offset_of!(Hot, syscall_thunk)),
-            Class::Sysret => self.leap(offset_of!(Hot, sysret_thunk)),
+            Class::Syscall => self.jump_by(offset_of!(Hot, syscall_thunk)),
+            Class::Sysret => self.jump_by(offset_of!(Hot, sysret_thunk)),
             Class::System => self.call_system(SiteKind::System),
             Class::Raise(vector) => self.call_system(SiteKind::Raise(vector)),
         }
@@ -588,8 +588,8 @@ impl Emitter<'_> {
         for slow in std::mem::take(&mut self.slow) {
             self.emit_slow(slow);
         }
-        for twin in std::mem::take(&mut self.twins) {
-            self.emit_twin(twin);
+        for ungrouped in std::mem::take(&mut self.ungrouped) {
+            self.emit_ungrouped(ungrouped);
         }
         for (label, number, reason) in std::mem::take(&mut self.stubs) {
             self.asm.bind(label);
@@ -597,7 +597,7 @@ impl Emitter<'_> {
             let link = self.request.first_link + number as u32;
             self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), link as i32);
             self.set_rip(self.links[number].target);
-            self.depart(reason);
+            self.emit_exit(reason);
             if self.links[number].far.is_some() {
                 self.links[number].far = Some(self.asm.here() as u32);
                 self.jump_by_table(self.links[number].target);

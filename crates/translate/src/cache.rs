@@ -13,7 +13,7 @@ use std::ptr;
 /// A run of memory for code, filled from the start; emptied as a whole.
 ///
 /// Code that is written at another linear address than it is executed at needs a serializing instruction in between (SDM vol. 3,
-/// "Handling self- and cross-modifying code"): [`CodeCache::settle`], which whoever enters code calls first.
+/// "Handling self- and cross-modifying code"): [`CodeCache::synchronize`], which whoever enters code calls first.
 pub struct CodeCache {
     /// Readable and writable.
     write: View,
@@ -95,11 +95,11 @@ impl CodeCache {
     /// The same of many, and at once: code that called the routine that does this goes on.
     pub fn patch_all(&mut self, places: impl IntoIterator<Item = (usize, usize)>) {
         places.into_iter().for_each(|(at, target)| self.patch(at, target));
-        self.settle();
+        self.synchronize();
     }
 
     /// What was written is what will be executed from here on, on this thread.
-    pub fn settle(&mut self) {
+    pub fn synchronize(&mut self) {
         if std::mem::take(&mut self.written) {
             serialize();
         }

@@ -110,7 +110,7 @@ fn hint(insn: &Instruction) -> Option<Class> {
 }
 
 /// Whether this is VPINSRQ or VPEXTRQ outside of 64-bit mode, which has no quadword registers: #UD. The decoder takes them for
-/// VPINSRD and VPEXTRD. The other doubleword and quadword twins (VMOVD, VCVTSI2SD, VCVTSD2SI, ANDN and their like) ignore VEX.W
+/// VPINSRD and VPEXTRD. The other doubleword and quadword pairs (VMOVD, VCVTSI2SD, VCVTSD2SI, ANDN and their like) ignore VEX.W
 /// there, as seen on silicon (family 19h).
 pub fn no_such_element(insn: &Instruction, bytes: &[u8]) -> bool {
     let doubleword =
@@ -250,9 +250,9 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         Mov if in_place(key) => moved(insn, key),
         Xsavec64 | Xrstor64 if in_place(key) && vectors(insn, key) => Some(Class::State),
         Xsaves64 | Xrstors64 if kernel(key) && vectors(insn, key) => Some(Class::State),
-        Movsb | Movsq | Stosb | Stosq if leaps(key) && bulk(insn) => Some(Class::Repeat),
-        Syscall if key.has(Key::USER) && leaps(key) => Some(Class::Syscall),
-        Sysretq if key.has(Key::KERNEL) && leaps(key) => Some(Class::Sysret),
+        Movsb | Movsq | Stosb | Stosq if by_thunk(key) && bulk(insn) => Some(Class::Repeat),
+        Syscall if key.has(Key::USER) && by_thunk(key) => Some(Class::Syscall),
+        Sysretq if key.has(Key::KERNEL) && by_thunk(key) => Some(Class::Sysret),
         Movsb | Movsw | Movsd | Movsq | Lodsb | Lodsw | Lodsd | Lodsq if one_element(insn) => {
             Some(Class::String)
         }
@@ -310,7 +310,7 @@ fn vectors(insn: &Instruction, key: Key) -> bool {
 }
 
 /// 64-bit code whose jumps may lead to another slot of the jump tables.
-fn leaps(key: Key) -> bool {
+fn by_thunk(key: Key) -> bool {
     let not = Key::SINGLE | Key::ROUTINES | Key::PLAIN | Key::BACKWARD;
     key.has(Key::CODE64) && key.0 & not == 0
 }

@@ -176,8 +176,8 @@ impl Emitter<'_> {
         self.note(stub, target, Reason::Link);
     }
 
-    pub(crate) fn note_twin(&mut self, stub: Label, target: u64) {
-        self.note(stub, target, Reason::Twin);
+    pub(crate) fn note_ungrouped(&mut self, stub: Label, target: u64) {
+        self.note(stub, target, Reason::Ungrouped);
     }
 
     pub(crate) fn note(&mut self, stub: Label, target: u64, reason: Reason) {
@@ -193,7 +193,7 @@ impl Emitter<'_> {
         self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::RCX);
     }
 
-    pub(crate) fn depart(&mut self, reason: Reason) {
+    pub(crate) fn emit_exit(&mut self, reason: Reason) {
         self.asm.store_imm64(Mem::state(offset_of!(Hot, reason)), reason as i32);
         self.asm.jmp_mem(Mem::state(offset_of!(Hot, leave_thunk)));
     }
@@ -202,7 +202,7 @@ impl Emitter<'_> {
     pub(crate) fn exit(&mut self, target: u64) {
         if self.key.has(Key::SINGLE) {
             self.set_rip(target);
-            return self.depart(Reason::Lookup);
+            return self.emit_exit(Reason::Lookup);
         }
         let linkable = self.linkable(target) || self.far(target);
         if target <= self.insn.ip() || !linkable {
@@ -250,7 +250,7 @@ impl Emitter<'_> {
         self.asm.jmp_short(on);
         self.asm.bind(wanted);
         self.set_rip(target);
-        self.depart(Reason::Attention);
+        self.emit_exit(Reason::Attention);
         self.asm.bind(on);
     }
 

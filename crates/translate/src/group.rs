@@ -1,7 +1,7 @@
 //! Shared checks: accesses off one unchanged base within a few hundred bytes are checked together.
 //!
 //! The first one of a group checks the whole span and keeps the page's host-minus-guest difference; the others only add
-//! it. A check that fails raises nothing: control goes to the block's twin, which checks each access by itself.
+//! it. A check that fails raises nothing: control goes to the block without them, which checks each access by itself.
 
 use crate::block::Step;
 use crate::classify::Class;

@@ -168,7 +168,7 @@ impl Emitter<'_> {
     }
 
     /// SYSCALL, SYSRET: a thunk does them, or hands on to their routine.
-    pub(crate) fn leap(&mut self, thunk: usize) {
+    pub(crate) fn jump_by(&mut self, thunk: usize) {
         let site = self.push_site(SiteKind::System, 0, 0);
         self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
         self.asm.imm(reg::R14, self.insn.next_ip());
@@ -221,7 +221,7 @@ impl Emitter<'_> {
         self.asm.jmp_short(on);
         self.asm.bind(waits);
         self.set_rip(next);
-        self.depart(Reason::Attention);
+        self.emit_exit(Reason::Attention);
         self.asm.bind(on);
     }
 }

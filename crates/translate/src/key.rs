@@ -46,7 +46,7 @@ impl Key {
     /// CPL 0 (USER is CPL 3).
     pub const KERNEL: u32 = 1 << 29;
 
-    /// No shared checks: the twin of a block whose shared check failed.
+    /// No shared checks: for a block whose shared check failed.
     pub const UNGROUPED: u32 = 1 << 30;
 
     /// No system instruction is done in place.

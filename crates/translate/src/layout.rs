@@ -194,8 +194,8 @@ pub struct Hot {
     pub wanted: [[u64; 2]; TLB_MODES],
     /// Where an access goes that misses the TLB: by mode, and for reading or writing.
     pub miss_thunk: [[u64; 2]; TLB_MODES],
-    /// What [`crate::refill`] puts aside: RAX, RDX, the flags, and one word of its own.
-    pub aside: [u64; 4],
+    /// What [`crate::refill`] puts spill: RAX, RDX, the flags, and one word of its own.
+    pub spill: [u64; 4],
     /// Called where an indirect jump leaves because somebody wants attention.
     pub attention_thunk: u64,
     /// Called where a jump table does not know the address in R14, by slot: [`crate::lookup`], or out.

@@ -101,7 +101,7 @@ impl Emitter<'_> {
                 }
             }
         }
-        let twin = self.asm.label();
+        let ungrouped = self.asm.label();
         self.save_flags(live);
         let table = (TLB + self.key.mmu() * TLB_MODE_BYTES) as i32;
         let tag = table + if lead.write { WRITE } else { 0 };
@@ -111,7 +111,7 @@ impl Emitter<'_> {
         self.asm.load(reg::R13, indexed(tag));
         self.asm.rm(true, &[0x03], reg::R14, indexed(tag)); // ADD
         self.asm.cmp_imm(reg::R14, 4096 - lead.span);
-        self.asm.jcc(cond::A, twin);
+        self.asm.jcc(cond::A, ungrouped);
         self.asm.add(reg::R13, indexed(table + HOST));
         self.asm.store(delta, reg::R13);
         if place == GroupPlace::Computed {
@@ -126,16 +126,16 @@ impl Emitter<'_> {
             GroupPlace::Host(base, displacement) => (base, displacement),
             GroupPlace::Computed => (reg::R14, 0),
         };
-        self.twins.push((twin, live, self.insn_ip()));
+        self.ungrouped.push((ungrouped, live, self.insn_ip()));
     }
 
-    /// Where a failed shared check goes: to the block's twin, at the instruction that made the check.
-    pub(crate) fn emit_twin(&mut self, (label, live, ip): (Label, u8, u64)) {
+    /// Where a failed shared check goes: to the block without them, at the instruction that made the check.
+    pub(crate) fn emit_ungrouped(&mut self, (label, live, ip): (Label, u8, u64)) {
         self.asm.bind(label);
         self.restore_flags(live);
         let stub = self.asm.label();
         self.asm.jmp(stub);
-        self.note_twin(stub, ip);
+        self.note_ungrouped(stub, ip);
     }
 
     /// Emits one access: `operation` finds the host address as R14 + RCX, and may clobber both and R13.

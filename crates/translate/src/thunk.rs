@@ -29,8 +29,8 @@ pub enum Reason {
     Routine = 3,
     /// A host signal at the host address in `Hot::rip`, signal number in `Hot::site`.
     Signal = 4,
-    /// As `Link`, but to the twin without shared checks.
-    Twin = 5,
+    /// As `Link`, but to the block without shared checks.
+    Ungrouped = 5,
     /// As `Attention`, from an indirect jump; as with `Lookup`, `Hot::back` is where from.
     IndirectAttention = 6,
 }
@@ -42,7 +42,7 @@ impl Reason {
             1 => Self::Lookup,
             2 => Self::Attention,
             3 => Self::Routine,
-            5 => Self::Twin,
+            5 => Self::Ungrouped,
             6 => Self::IndirectAttention,
             _ => Self::Signal,
         }

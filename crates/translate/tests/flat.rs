@@ -71,7 +71,7 @@ fn run(code: &[u8], regs: &mut Registers) -> (Reason, u64) {
     let made = translator.translate(&request).expect("whole instructions");
     let mut cache = CodeCache::new(1 << 20).unwrap();
     let at = cache.add(&made.code).unwrap();
-    cache.settle();
+    cache.synchronize();
     let mut bank = bank();
     let mut fpu = Box::new(Area([0; 4096]));
     fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());

@@ -2,7 +2,7 @@
 
 pub mod jumps;
 
-use crate::mixer::Mixing;
+use crate::hash::FastHash;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
 use ireko_translate::layout::JumpEntry;
@@ -30,7 +30,7 @@ fn near(id: &BlockId) -> usize {
     (mixed ^ mixed >> 14) as usize % NEAR
 }
 
-type Map<K, V> = HashMap<K, V, Mixing>;
+type Map<K, V> = HashMap<K, V, FastHash>;
 
 pub(crate) struct Block {
     id: BlockId,
@@ -139,8 +139,8 @@ impl Code {
     }
 
     /// What was translated and linked is executed from here on.
-    pub(crate) fn settle(&mut self) {
-        self.cache.settle();
+    pub(crate) fn synchronize(&mut self) {
+        self.cache.synchronize();
     }
 
     pub(crate) fn entry(&self, block: u32) -> *const u8 {

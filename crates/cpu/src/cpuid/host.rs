@@ -2,7 +2,7 @@
 
 use crate::cpuid::features::BASELINE;
 use crate::data::xsave_area::AVX512;
-use crate::silicon;
+use crate::host;
 use ireko_x86::cpuid::{EAX, Feature};
 
 /// The host's CPUID and XCR0, or a made-up host in a test.
@@ -15,7 +15,7 @@ pub struct Host {
 impl Host {
     /// This machine.
     pub fn native() -> Self {
-        Self { cpuid: silicon::cpuid, xcr0: silicon::xcr0() }
+        Self { cpuid: host::cpuid, xcr0: host::xcr0() }
     }
 
     pub fn has(&self, feature: Feature) -> bool {

@@ -3,7 +3,7 @@
 
 use super::vector::{MXCSR, ST, XMM, YMM};
 use super::x87::Pointers;
-use crate::{Cpu, Next, silicon};
+use crate::{Cpu, Next, host};
 use ireko_x86::cpuid::{EBX, MISALIGNED_SSE};
 use std::ops::Range;
 use std::sync::OnceLock;
@@ -75,10 +75,10 @@ const AMD: Layout = Layout { opmask: 832, zmm_high: 896, high_zmm: 1408 };
 pub fn here() -> Layout {
     static HERE: OnceLock<Layout> = OnceLock::new();
     *HERE.get_or_init(|| {
-        if silicon::xcr0() & AVX512 != AVX512 {
+        if host::xcr0() & AVX512 != AVX512 {
             return AMD;
         }
-        let [opmask, zmm_high, high_zmm] = [5, 6, 7].map(|n| silicon::cpuid(0xd, n)[EBX] as usize);
+        let [opmask, zmm_high, high_zmm] = [5, 6, 7].map(|n| host::cpuid(0xd, n)[EBX] as usize);
         Layout { opmask, zmm_high, high_zmm }
     })
 }

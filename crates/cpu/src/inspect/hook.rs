@@ -2,11 +2,11 @@
 //! When one is on, the guest's x87 and AVX state goes to memory first: instruments may use any library code.
 
 use super::lockstep;
-use super::trace::{Happening, What};
+use super::trace::{TraceEntry, What};
 use super::worlds::{Entered, Slow};
 use crate::cpu::World;
 use crate::slow::Pending;
-use crate::{Cpu, Fault, event, silicon};
+use crate::{Cpu, Fault, event, host};
 use ireko_nested::svm::encode::encode;
 use ireko_nested::{Event, EventKind, Exit};
 use ireko_translate::thunk::Reason;
@@ -24,9 +24,9 @@ pub fn system(cpu: &mut Cpu, site: &Site, act: impl FnOnce(&mut Cpu, &Site) -> b
     lockstep::record_system(cpu, &site.insn);
     // The instruction belongs to the world that it begins in.
     let world = worlds(cpu).map_or(0, |worlds| worlds.number_now());
-    let start = silicon::rdtsc();
+    let start = host::rdtsc();
     let leave = act(cpu, site);
-    let ticks = silicon::rdtsc().wrapping_sub(start);
+    let ticks = host::rdtsc().wrapping_sub(start);
     if let Some(worlds) = worlds(cpu) {
         match site.kind {
             SiteKind::System => worlds.list[world].did(site.insn.code(), ticks),
@@ -48,9 +48,9 @@ pub fn access(
         return act(cpu, site, address);
     }
     cpu.fpu_sync();
-    let (start, walks, devices) = (silicon::rdtsc(), cpu.counters.walks, cpu.counters.mmio);
+    let (start, walks, devices) = (host::rdtsc(), cpu.counters.walks, cpu.counters.mmio);
     let result = act(cpu, site, address);
-    let ticks = silicon::rdtsc().wrapping_sub(start);
+    let ticks = host::rdtsc().wrapping_sub(start);
     if let Ok(host) = result {
         lockstep::record(cpu, site, host, devices);
     }
@@ -106,7 +106,7 @@ pub fn exit(cpu: &mut Cpu, exit: &Exit, in_flight: Option<&Event>) {
     cpu.fpu_sync();
     let Some(code) = cpu.control().map(|control| encode(exit, control, &cpu.processor.regs)) else { return };
     if let Some(worlds) = worlds(cpu) {
-        worlds.exit(silicon::rdtsc(), code.code);
+        worlds.exit(host::rdtsc(), code.code);
     }
     trace(cpu, What::exit(&code, in_flight));
 }
@@ -156,7 +156,7 @@ pub fn switched(cpu: &mut Cpu) {
         None => cpu.processor.svm.refused.map(What::Refused),
     };
     if let Some(worlds) = &mut inspect.worlds {
-        worlds.switch(silicon::rdtsc(), &cpu.counters, guest);
+        worlds.switch(host::rdtsc(), &cpu.counters, guest);
     }
     if let Some(what) = what {
         trace(cpu, what);
@@ -165,7 +165,7 @@ pub fn switched(cpu: &mut Cpu) {
 
 fn trace(cpu: &mut Cpu, what: What) {
     let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) else { return };
-    let happening = Happening {
+    let entry = TraceEntry {
         ticks: cpu.platform.tsc.read(),
         world: if let World::Guest(_) = cpu.processor.world { Some(cpu.processor.svm.vmcb) } else { None },
         asid: if let World::Guest(control) = &cpu.processor.world { control.asid } else { 0 },
@@ -173,7 +173,7 @@ fn trace(cpu: &mut Cpu, what: What) {
         cpl: cpu.processor.regs.cpl,
         what,
     };
-    trace.keep(happening);
+    trace.keep(entry);
     if !trace.writes(&what) {
         return;
     }
@@ -181,7 +181,7 @@ fn trace(cpu: &mut Cpu, what: What) {
     if !matches!(what, What::Entry { .. } | What::Refused(_)) {
         cpu.find_kernel();
     }
-    let line = happening.line(cpu.platform.tsc.khz(), |world, address| cpu.symbol(world, address));
+    let line = entry.line(cpu.platform.tsc.khz(), |world, address| cpu.symbol(world, address));
     if let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
         trace.write(&line);
     }
@@ -189,9 +189,9 @@ fn trace(cpu: &mut Cpu, what: What) {
 
 /// Sleeps in HLT.
 pub fn sleep(cpu: &mut Cpu, most: Duration) {
-    let start = silicon::rdtsc();
+    let start = host::rdtsc();
     cpu.platform.wake.sleep(most);
-    let ticks = silicon::rdtsc().wrapping_sub(start);
+    let ticks = host::rdtsc().wrapping_sub(start);
     cpu.nesting.slept(ticks);
     if let Some(worlds) = worlds(cpu) {
         worlds.current().idle += ticks;

@@ -211,7 +211,7 @@ impl Cpu {
             let nowhere = insn.near_branch_target() == insn.next_ip();
             !time && !nowhere && !insn.is_invalid() && !insn.is_string_instruction()
         };
-        // A block that ends for its length ends elsewhere when its twin begins in its middle.
+        // A block that ends for its length ends elsewhere when the block without shared checks begins in its middle.
         let last = instructions.last()?;
         let ends = last.flow_control() != FlowControl::Next
             || matches!(last.mnemonic(), Mnemonic::Stac | Mnemonic::Clac);
@@ -231,7 +231,7 @@ impl Cpu {
     fn go_through(&mut self, mut block: u32) -> Result<(), Fault> {
         loop {
             let hot = self.arm();
-            self.code.settle();
+            self.code.synchronize();
             // SAFETY: as in `run_blocks`: the bank is armed and the block is for the current key.
             let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
             // SAFETY: code has left; the bank is ours again.
@@ -239,7 +239,7 @@ impl Cpu {
             match reason {
                 Reason::Routine => return self.outcome.take().map_or(Ok(()), Err),
                 Reason::Signal => return Err(self.signalled(rip, site)),
-                Reason::Twin => {
+                Reason::Ungrouped => {
                     self.processor.regs.rip = rip;
                     block = self.block(Key(self.key().0 | Key::UNGROUPED))?;
                 }

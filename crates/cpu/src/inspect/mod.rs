@@ -20,7 +20,7 @@ pub use hook::{access, deliver, exception, exit, interrupt, left, lockstep_on, s
 pub use options::Options;
 
 use crate::Cpu;
-use crate::silicon;
+use crate::host;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -44,7 +44,7 @@ impl Inspect {
         if !options.any() {
             return Ok(None);
         }
-        let worlds = options.counters.then(|| worlds::Worlds::new(silicon::rdtsc()));
+        let worlds = options.counters.then(|| worlds::Worlds::new(host::rdtsc()));
         let trace = trace::Trace::new(options)?;
         let symbols = options.system_map.as_deref().map(symbols::Symbols::load).transpose()?;
         let lockstep = options.lockstep.map(lockstep::Lockstep::new);
@@ -61,7 +61,7 @@ impl Cpu {
         let khz = self.platform.tsc.khz();
         let Some(inspect) = self.inspect.as_deref_mut() else { return text };
         if let Some(worlds) = &mut inspect.worlds {
-            worlds.settle(silicon::rdtsc(), &self.counters);
+            worlds.account(host::rdtsc(), &self.counters);
         }
         let Some(inspect) = self.inspect.as_deref() else { return text };
         let symbol = |world, address| self.symbol(world, address);
@@ -84,7 +84,7 @@ impl Cpu {
     pub(crate) fn inspected_counters(&mut self) -> Option<Vec<ireko_vmcore::WorldCounters>> {
         let khz = self.platform.tsc.khz();
         let worlds = self.inspect.as_deref_mut()?.worlds.as_mut()?;
-        worlds.settle(silicon::rdtsc(), &self.counters);
+        worlds.account(host::rdtsc(), &self.counters);
         Some(report::accounts(worlds, khz))
     }
 

@@ -12,7 +12,7 @@
 //! misunderstood until that machine comes back without such an exit before it.
 
 use super::names;
-use crate::{Cpu, silicon};
+use crate::{Cpu, host};
 use ireko_nested::svm::encode::encode;
 use ireko_nested::{Control, Exit};
 use ireko_vmcore::Window;
@@ -130,7 +130,7 @@ impl Ledger {
             nodes: Vec::with_capacity(MOST),
             rows: Vec::with_capacity(2 * MOST),
             current: OWN,
-            since: silicon::rdtsc(),
+            since: host::rdtsc(),
             entries: 0,
             made: 0,
             window,
@@ -145,7 +145,7 @@ impl Ledger {
         (node.id, node.level)
     }
 
-    fn settle(&mut self, now: u64) {
+    fn account(&mut self, now: u64) {
         let node = &mut self.nodes[self.current];
         node.ticks += now.wrapping_sub(self.since);
         node.seen = now;
@@ -158,7 +158,7 @@ impl Ledger {
 
     /// The processor's own hypervisor enters a VMCB; it would come back at `rip`.
     fn enter(&mut self, now: u64, vmcb: u64, control: &Control, rip: u64) {
-        self.settle(now);
+        self.account(now);
         self.nodes[OWN].rip = rip;
         self.entries += 1;
         if self.nodes.len() + 2 > MOST || self.rows.len() + 2 > MOST {
@@ -174,7 +174,7 @@ impl Ledger {
 
     /// The world in which the processor is exits.
     fn exit(&mut self, now: u64, code: u64, rax: u64, rip: u64) {
-        self.settle(now);
+        self.account(now);
         let node = &mut self.nodes[self.current];
         node.exits[slot(code)] += 1;
         node.rip = rip;
@@ -252,7 +252,7 @@ impl Ledger {
     }
 
     fn nesting(&mut self, now: u64, khz: u64, on: bool) -> Nesting {
-        self.settle(now);
+        self.account(now);
         let seconds = |ticks: u64| ticks as f64 / khz.max(1) as f64 / 1000.0;
         let world = |node: &Node| World {
             id: node.id,
@@ -282,14 +282,14 @@ fn exits(counts: &[u64; SLOTS]) -> Vec<(std::borrow::Cow<'static, str>, u64)> {
 /// VMRUN was done.
 pub fn entered(cpu: &mut Cpu) {
     let crate::cpu::World::Guest(control) = &cpu.processor.world else { return };
-    cpu.nesting.enter(silicon::rdtsc(), cpu.processor.svm.vmcb, control, cpu.processor.svm.host.rip);
+    cpu.nesting.enter(host::rdtsc(), cpu.processor.svm.vmcb, control, cpu.processor.svm.host.rip);
 }
 
 /// #VMEXIT is about to be done.
 pub fn left(cpu: &mut Cpu, exit: &Exit) {
     let crate::cpu::World::Guest(control) = &cpu.processor.world else { return };
     let code = encode(exit, control, &cpu.processor.regs).code;
-    cpu.nesting.exit(silicon::rdtsc(), code, cpu.processor.regs.gpr[RAX], cpu.processor.regs.rip);
+    cpu.nesting.exit(host::rdtsc(), code, cpu.processor.regs.gpr[RAX], cpu.processor.regs.rip);
 }
 
 /// Shows how things are, to whom asked for it.
@@ -301,7 +301,7 @@ pub fn show(cpu: &mut Cpu) {
     if !on && cpu.control().is_none() {
         cpu.nesting.forget();
     }
-    let nesting = cpu.nesting.nesting(silicon::rdtsc(), cpu.platform.tsc.khz(), on);
+    let nesting = cpu.nesting.nesting(host::rdtsc(), cpu.platform.tsc.khz(), on);
     cpu.nesting.window.show(nesting);
 }
 

@@ -48,7 +48,7 @@ impl What {
 
 /// One event, where and when.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Happening {
+pub struct TraceEntry {
     pub ticks: u64,
     /// VMCB of the guest world, `None`: host world.
     pub world: Option<u64>,
@@ -58,7 +58,7 @@ pub struct Happening {
     pub what: What,
 }
 
-impl Happening {
+impl TraceEntry {
     /// One line: milliseconds, world, RIP, what. `symbol` names an address of a world, or gives nothing.
     pub fn line(&self, khz: u64, symbol: impl Fn(Option<u64>, u64) -> String) -> String {
         let ms = self.ticks as f64 / khz.max(1) as f64;
@@ -113,7 +113,7 @@ fn optional(line: &mut String, name: &str, event: Option<&Event>) -> std::fmt::R
 pub struct Trace {
     kinds: Kinds,
     sink: Option<Box<dyn Write + Send>>,
-    ring: VecDeque<Happening>,
+    ring: VecDeque<TraceEntry>,
     most: usize,
 }
 
@@ -142,14 +142,14 @@ impl Trace {
         self.sink.is_some() && what.wanted(self.kinds)
     }
 
-    pub fn keep(&mut self, happening: Happening) {
+    pub fn keep(&mut self, entry: TraceEntry) {
         if self.most == 0 {
             return;
         }
         if self.ring.len() == self.most {
             self.ring.pop_front();
         }
-        self.ring.push_back(happening);
+        self.ring.push_back(entry);
     }
 
     /// A sink that cannot be written any more is given up.
@@ -169,7 +169,7 @@ impl Trace {
         }
     }
 
-    pub fn last(&self) -> impl Iterator<Item = &Happening> {
+    pub fn last(&self) -> impl Iterator<Item = &TraceEntry> {
         self.ring.iter()
     }
 }
@@ -179,12 +179,12 @@ mod tests {
     use super::*;
     use ireko_nested::EventKind;
 
-    fn happening(what: What) -> Happening {
-        Happening { ticks: 2_500_000, world: Some(0x5000), asid: 3, rip: 0x1234, cpl: 0, what }
+    fn entry(what: What) -> TraceEntry {
+        TraceEntry { ticks: 2_500_000, world: Some(0x5000), asid: 3, rip: 0x1234, cpl: 0, what }
     }
 
     fn text(what: What) -> String {
-        happening(what).line(1_000_000, |_, _| " <f+0x1>".to_owned())
+        entry(what).line(1_000_000, |_, _| " <f+0x1>".to_owned())
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
         let options = Options { ring: 2, ..Options::default() };
         let mut trace = Trace::new(&options).unwrap().unwrap();
         for name in ["a", "b", "c"] {
-            trace.keep(happening(What::Refused(name)));
+            trace.keep(entry(What::Refused(name)));
         }
         let kept: Vec<_> = trace.last().map(|h| h.what).collect();
         assert_eq!(kept, [What::Refused("b"), What::Refused("c")]);

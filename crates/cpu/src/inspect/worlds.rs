@@ -158,7 +158,7 @@ impl Worlds {
     }
 
     /// Puts what happened since the last look on the current world's account.
-    pub fn settle(&mut self, now: u64, counters: &Counters) {
+    pub fn account(&mut self, now: u64, counters: &Counters) {
         let world = &mut self.list[self.current];
         world.ticks += now.wrapping_sub(self.since);
         world.counters.add_between(&self.then, counters);
@@ -168,7 +168,7 @@ impl Worlds {
 
     /// The processor is in another world now: a guest's, or its own.
     pub fn switch(&mut self, now: u64, counters: &Counters, guest: Option<Entered<'_>>) {
-        self.settle(now, counters);
+        self.account(now, counters);
         let Some(Entered { id, level, vmcb, control }) = guest else {
             self.current = 0;
             return;

@@ -3,7 +3,7 @@
 // UNSAFETY: translated code reads and writes banks behind Rust's back, so they are raw memory with a fixed layout.
 #![allow(unsafe_code)]
 
-use crate::mixer::Mixing;
+use crate::hash::FastHash;
 use ireko_translate::layout::{
     self, BANK, FILLED, FILLED_MODE_BYTES, HOSTS, HOSTS_MODE_BYTES, JUMP_CODES, JUMP_ENTRIES, JUMP_FILLED,
     JUMP_FILLED_BYTES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE, LARGE_ENTRIES, LARGE_SHIFT,
@@ -72,8 +72,8 @@ pub struct Bank {
     /// Generations of the second level's local and global entries, from 1 to [`GENERATIONS`].
     generations: [u64; 2],
     /// Numbers of the 2 MiB and 1 GiB of address space of which something is here that the guest maps by one page.
-    large: HashSet<u64, Mixing>,
-    giant: HashSet<u64, Mixing>,
+    large: HashSet<u64, FastHash>,
+    giant: HashSet<u64, FastHash>,
     fetch: Vec<Fetch>,
     /// A bit for each page (hashed) that code was fetched from since the jumps were last forgotten.
     fetched: [u64; FETCHED_WORDS],
@@ -85,7 +85,7 @@ pub struct Bank {
     /// One of them was written.
     pub dirty: bool,
     /// Those frames, each once.
-    pub frames: HashSet<u64, Mixing>,
+    pub frames: HashSet<u64, FastHash>,
     /// There may be global pages in the lower half of the address space, which systems keep for their programs.
     low_globals: bool,
     /// The protection keys of the pages that are here, each the lower bit of its two in PKRU; and the PKRU that they were

@@ -22,13 +22,13 @@ pub struct Mmu {
     pub(crate) shared_fetch: shared::SharedFetch,
     pub(crate) dependents: tables::Dependents,
     /// How often blocks of memory had gone when translations were last forgotten for it.
-    pub(crate) departures: u64,
+    pub(crate) unplugs: u64,
 }
 
 impl Mmu {
     pub fn new(memory: Arc<Memory>) -> std::io::Result<Self> {
         Ok(Self {
-            departures: memory.departures(),
+            unplugs: memory.unplugs(),
             physical: Physical::new(memory),
             banks: bank::Banks::new()?,
             shared_fetch: Default::default(),
@@ -88,9 +88,9 @@ impl Mmu {
     }
 
     /// If blocks of memory have gone (a device did what the guest asked for), no translation leads to them any more.
-    pub(crate) fn heed_departures(&mut self) {
-        let now = self.physical.memory().departures();
-        if std::mem::replace(&mut self.departures, now) != now {
+    pub(crate) fn drop_unplugged(&mut self) {
+        let now = self.physical.memory().unplugs();
+        if std::mem::replace(&mut self.unplugs, now) != now {
             self.flush_all();
         }
     }

@@ -4,7 +4,7 @@
 //! that are flushed often, the page-table frames behind their translations are watched; as long as none of them is
 //! written, the translations are what a new walk would give, and the flush need not happen.
 
-use crate::mixer::Mixing;
+use crate::hash::FastHash;
 use crate::mmu::Mmu;
 use crate::mmu::walk::Tables;
 use ireko_vmcore::memory::Reason;
@@ -18,7 +18,7 @@ const OFTEN: u64 = 4_000_000;
 pub const MOST_FRAMES: usize = 4096;
 
 /// Which banks (by bit) depend on a page-table frame.
-pub type Dependents = HashMap<u64, u64, Mixing>;
+pub type Dependents = HashMap<u64, u64, FastHash>;
 
 /// Notes which frames a walk reads.
 pub struct Recorder<'a, T> {
@@ -113,7 +113,7 @@ impl Mmu {
 
     /// A flush of a whole ASID, for one of its banks; whether it needed not happen, where those may be spared.
     pub(super) fn flush_bank(&mut self, number: usize, keep_global: bool, spare: bool) -> bool {
-        let now = crate::silicon::rdtsc();
+        let now = crate::host::rdtsc();
         let Some(bank) = self.banks.get(number) else { return false };
         let often = now.wrapping_sub(bank.flushed_at) < OFTEN;
         bank.flushed_at = now;

@@ -15,7 +15,7 @@ fn cpu(nested: bool) -> Cpu {
 }
 
 fn with(nested: bool, changes: Changes) -> Cpu {
-    let mut spec = CpuSpec::lone(&[(0, 0x10000)]).unwrap();
+    let mut spec = CpuSpec::uniprocessor(&[(0, 0x10000)]).unwrap();
     spec.model =
         Arc::new(Model::amd(&ModelSpec { named: None, nested, vcpus: 1, tsc_khz: spec.tsc.khz(), changes }));
     Cpu::new(&spec).unwrap()
@@ -236,7 +236,7 @@ fn no_msr_and_no_value_panics() {
 }
 
 fn of_model(name: &str, nested: bool) -> Cpu {
-    let mut spec = CpuSpec::lone(&[(0, 0x10000)]).unwrap();
+    let mut spec = CpuSpec::uniprocessor(&[(0, 0x10000)]).unwrap();
     let named = ireko_x86::models::named(name);
     spec.model = Arc::new(Model::amd(&ModelSpec {
         named,

@@ -132,7 +132,7 @@ mod tests {
     use crate::cpu::{Cpu, CpuSpec};
 
     fn fresh() -> Cpu {
-        Cpu::new(&CpuSpec::lone(&[(0, 0x1_0000)]).unwrap()).unwrap()
+        Cpu::new(&CpuSpec::uniprocessor(&[(0, 0x1_0000)]).unwrap()).unwrap()
     }
 
     /// Real-mode code that counts, stores and computes with x87 and SSE; runs so many instructions.

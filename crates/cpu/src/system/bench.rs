@@ -39,7 +39,7 @@ const DATA32: u64 = 0x00cf_9300_0000_ffff;
 const LEVEL3: u64 = 3 << 45;
 
 fn cpu() -> Cpu {
-    let spec = CpuSpec::lone(&[(0, 0x10_0000)]).expect("memory");
+    let spec = CpuSpec::uniprocessor(&[(0, 0x10_0000)]).expect("memory");
     Cpu::new(&spec).expect("a processor")
 }
 

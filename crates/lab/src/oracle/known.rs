@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 /// The host's processor is one that the rules of alignment checks were seen on.
 static FAMILY_1A: LazyLock<bool> = LazyLock::new(|| {
-    let version = ireko_cpu::silicon::cpuid(1, 0)[0];
+    let version = ireko_cpu::host::cpuid(1, 0)[0];
     !intel() && (version >> 8 & 0xf) + (version >> 20 & 0xff) == 0x1a
 });
 

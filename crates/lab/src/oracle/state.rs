@@ -1,7 +1,7 @@
 //! Processor state and outcomes as both sides give them.
 
 use ireko_cpu::data::xsave_area::{self as area, AVX512};
-use ireko_cpu::silicon;
+use ireko_cpu::host;
 use std::sync::OnceLock;
 
 /// Bytes that an XSAVE area may have here, in the host's standard form.
@@ -10,7 +10,7 @@ pub const XSAVE: usize = 3072;
 /// Whether the host has AVX-512, and its system keeps the state.
 pub fn has_avx512() -> bool {
     static HAS: OnceLock<bool> = OnceLock::new();
-    *HAS.get_or_init(|| silicon::xcr0() & AVX512 == AVX512)
+    *HAS.get_or_init(|| host::xcr0() & AVX512 == AVX512)
 }
 
 /// Bytes of it that are in use: with x87, SSE and AVX, or what AVX-512 adds, too.

@@ -4,7 +4,7 @@
 use super::*;
 use ireko_cpu::cpuid::host::Host;
 use ireko_cpu::data::xsave_area as area;
-use ireko_cpu::silicon;
+use ireko_cpu::host;
 use ireko_x86::bits::{cr0, cr4};
 use ireko_x86::cpuid::EBX;
 
@@ -39,7 +39,7 @@ const EDGE: u64 = DATA + 0x1000;
 /// By routine, and by assembly where the host's own XSAVEC can be relied on. Bochs 2.7 says the size of the standard form for the
 /// compacted one, in which it leaves AVX-512's components out.
 fn ways() -> Vec<[&'static str; 1]> {
-    let sizes = [0, 1].map(|n| silicon::cpuid(0xd, n)[EBX]);
+    let sizes = [0, 1].map(|n| host::cpuid(0xd, n)[EBX]);
     if area::moved() != 0 && sizes[0] == sizes[1] {
         println!("not run by assembly: this host's XSAVEC does not compact");
         return vec![["xsave=off"]];

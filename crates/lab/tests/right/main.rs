@@ -108,7 +108,7 @@ fn hints_that_nobody_knows_do_nothing() {
 /// nothing for Intel's.
 #[test]
 fn a_prefetch_of_a_register_is_the_hosts_business() {
-    let intel = ireko_cpu::silicon::cpuid(0, 0)[1] == u32::from_le_bytes(*b"Genu");
+    let intel = ireko_cpu::host::cpuid(0, 0)[1] == u32::from_le_bytes(*b"Genu");
     assert_eq!(fault(&[0x0f, 0x0d, 0xc9], |_, _| ()), (UD, if intel { 3 } else { 0 }, 0));
 }
 

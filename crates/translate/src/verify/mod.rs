@@ -49,7 +49,7 @@ pub fn verify(request: &Request, made: &Translated) -> Result<(), String> {
     Ok(())
 }
 
-/// A number for each instruction that is above those of all that come before it on the ways through the code, loops aside. In
+/// A number for each instruction that is above those of all that come before it on the ways through the code, loops spill. In
 /// this order nearly every instruction is looked at when all is known that comes to it.
 fn order(code: &BTreeMap<usize, Instruction>) -> BTreeMap<usize, usize> {
     let (mut order, mut seen, mut open) = (BTreeMap::new(), BTreeSet::new(), vec![(0, false)]);

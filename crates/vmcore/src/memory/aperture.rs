@@ -155,12 +155,12 @@ mod tests {
     fn engines_hear_of_a_move() {
         let memory = memory();
         memory.place_aperture(Some(16 * MIB));
-        let before = memory.departures();
+        let before = memory.unplugs();
         memory.watch().set(FRAME, Reason::Code, true);
         memory.place_aperture(Some(16 * MIB));
-        assert_eq!(memory.departures(), before);
+        assert_eq!(memory.unplugs(), before);
         memory.place_aperture(Some(64 * MIB));
-        assert_eq!((memory.departures(), memory.watch().take()), (before + 1, vec![FRAME]));
+        assert_eq!((memory.unplugs(), memory.watch().take()), (before + 1, vec![FRAME]));
     }
 
     #[test]

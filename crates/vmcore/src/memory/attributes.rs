@@ -275,12 +275,12 @@ mod tests {
     #[test]
     fn engines_hear_of_a_change_and_of_nothing_else() {
         let memory = memory();
-        let before = memory.departures();
+        let before = memory.unplugs();
         memory.protect(3);
         memory.protect(3);
         memory.hide([0..0, MIB..2 * MIB]);
         memory.hide([0..0, MIB..2 * MIB]);
-        assert_eq!(memory.departures(), before + 2);
+        assert_eq!(memory.unplugs(), before + 2);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub struct Memory {
     slots: Mutex<Option<Box<dyn Slots>>>,
     ram: GuestRam,
     /// How often memory has gone, or its attributes have changed.
-    departures: AtomicU64,
+    unplugs: AtomicU64,
 }
 
 /// One run of guest physical memory and where the host has it.
@@ -114,7 +114,7 @@ impl Memory {
             (aperture > 0).then(|| Aperture::new(aperture, watch.clone()).map(Arc::new)).transpose()?;
         let attributes = Attributes::new();
         let ram = GuestRam { regions, blocks, watch, mappings, aperture, attributes };
-        Ok(Self { ram, slots: Mutex::default(), departures: AtomicU64::new(0) })
+        Ok(Self { ram, slots: Mutex::default(), unplugs: AtomicU64::new(0) })
     }
 
     pub fn ram(&self) -> &GuestRam {
@@ -154,8 +154,8 @@ impl Memory {
         self.blocks().is_some_and(|blocks| blocks.has(address))
     }
     /// How often memory has gone, or its attributes have changed: when it changes, an engine forgets all that it knows of where memory is.
-    pub fn departures(&self) -> u64 {
-        self.departures.load(Ordering::Acquire)
+    pub fn unplugs(&self) -> u64 {
+        self.unplugs.load(Ordering::Acquire)
     }
     /// Tells an engine of blocks that come and go from now on.
     pub fn tell(&self, slots: Box<dyn Slots>) {
@@ -209,7 +209,7 @@ impl Memory {
 
     /// Engines forget what they know of where memory is.
     fn changed(&self, range: Range<u64>) {
-        self.departures.fetch_add(1, Ordering::AcqRel);
+        self.unplugs.fetch_add(1, Ordering::AcqRel);
         self.watch().wrote(range.start, range.end - range.start);
         self.watch().kick();
     }
@@ -228,7 +228,7 @@ impl Memory {
         if let Some(old) = was {
             // If the kernel lacks memory for it, the guest sees it at its old place, too.
             engine.iter().for_each(|engine| drop(engine.aperture(aperture.region(old), false)));
-            self.departures.fetch_add(1, Ordering::AcqRel);
+            self.unplugs.fetch_add(1, Ordering::AcqRel);
             self.watch().wrote(old, size);
             self.watch().kick();
         }
@@ -267,7 +267,7 @@ impl Memory {
         if !blocks.remove(address, size) {
             return Err(Refusal::Busy);
         }
-        self.departures.fetch_add(1, Ordering::AcqRel);
+        self.unplugs.fetch_add(1, Ordering::AcqRel);
         let here = slots.as_deref();
         here.iter().for_each(|slots| each(region, address, size).for_each(|block| slots.remove(block)));
         let closed = self.ram.mappings[number].close((address - region.guest) as usize, size as usize);
@@ -430,7 +430,7 @@ mod tests {
         memory.ram().write_obj(7u64, GuestAddress(ROOM + BLOCK)).unwrap();
         memory.watch().set((ROOM + BLOCK) / PAGE, Reason::Code, true);
         memory.unplug(ROOM + BLOCK, BLOCK).unwrap();
-        assert_eq!((memory.watch().take(), memory.departures()), (vec![(ROOM + BLOCK) / PAGE], 1));
+        assert_eq!((memory.watch().take(), memory.unplugs()), (vec![(ROOM + BLOCK) / PAGE], 1));
         assert!(memory.ram().read_obj::<u64>(GuestAddress(ROOM + BLOCK)).is_err());
         memory.plug(ROOM + BLOCK, BLOCK).unwrap();
         assert_eq!(memory.ram().read_obj::<u64>(GuestAddress(ROOM + BLOCK)).unwrap(), 0);

@@ -19,7 +19,7 @@ const MEMORY: u64 = 0x20_0000;
 
 /// Flat protected mode with 32-bit code at CPL 0, SSE and AVX enabled, stack pointer at 8000h.
 fn flat32() -> Cpu {
-    let spec = CpuSpec::lone(&[(0, MEMORY)]).unwrap();
+    let spec = CpuSpec::uniprocessor(&[(0, MEMORY)]).unwrap();
     let mut cpu = Cpu::new(&spec).unwrap();
     cpu.processor.regs.cr0 = cr0::PE | cr0::NE;
     cpu.processor.regs.cr4 = cr4::OSFXSR | cr4::OSXSAVE;

@@ -3,12 +3,12 @@
 use std::hash::{BuildHasherDefault, Hasher};
 
 #[derive(Default)]
-pub struct Mixer(u64);
+pub struct FastHasher(u64);
 
 /// For the third parameter of `HashMap`.
-pub type Mixing = BuildHasherDefault<Mixer>;
+pub type FastHash = BuildHasherDefault<FastHasher>;
 
-impl Hasher for Mixer {
+impl Hasher for FastHasher {
     fn finish(&self) -> u64 {
         self.0
     }
