@@ -191,9 +191,9 @@ impl State {
         self.line.set(self.interrupting && self.control & CONTROL_NO_INTERRUPT == 0);
     }
 
-    pub fn read(&mut self, register: u64, data: &mut [u8]) {
+    pub fn read(&mut self, register: u64, data: &mut [u8], desk: &Desk) {
         if register == DATA {
-            return self.read_data(data);
+            return self.read_data(data, desk);
         }
         let value = self.register(register);
         if register == STATUS {
@@ -466,7 +466,7 @@ impl State {
         }
     }
 
-    fn read_data(&mut self, data: &mut [u8]) {
+    fn read_data(&mut self, data: &mut [u8], desk: &Desk) {
         data.fill(0xff);
         let drive = self.selected();
         let Phase::In { packet } = self.phase else { return };
@@ -481,23 +481,16 @@ impl State {
         }
         match (self.at < self.buffer.len(), self.rest.1 > 0) {
             (true, _) => self.show_block(drive, packet),
-            (false, true) => self.status[drive] = ata::BUSY,
+            (false, true) => {
+                self.buffer.clear();
+                self.at = 0;
+                self.fetch(desk);
+            }
             (false, false) if packet => self.packet_ended(drive, 0),
             (false, false) => {
                 self.phase = Phase::None;
                 self.status[drive] = ata::READY;
             }
-        }
-    }
-
-    /// After a read of data: what follows is fetched.
-    pub fn go_on(&mut self, desk: &Desk) {
-        let drive = self.selected();
-        let drained = self.status[drive] & ata::BUSY != 0 && self.at >= self.buffer.len();
-        if matches!(self.phase, Phase::In { .. }) && drained && self.rest.1 > 0 && self.job.is_none() {
-            self.buffer.clear();
-            self.at = 0;
-            self.fetch(desk);
         }
     }
 

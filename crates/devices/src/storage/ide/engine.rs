@@ -29,9 +29,7 @@ impl Channel {
     }
 
     pub fn read(&self, register: u64, data: &mut [u8]) {
-        let mut state = lock(&self.state);
-        state.read(register, data);
-        state.go_on(&self.desk);
+        lock(&self.state).read(register, data, &self.desk);
     }
     pub fn read_control(&self) -> u8 {
         lock(&self.state).read_control()
