@@ -136,7 +136,8 @@ pub struct RunArgs {
     /// Where UEFI keeps its variables; made if it is not there. Without it they are lost at the end.
     #[arg(long, value_name = "FILE", requires = "firmware")]
     pub variables: Option<PathBuf>,
-    /// With UEFI: start only what is signed by who Debian's loaders are signed by. It needs the engine soft.
+    /// With UEFI: start from disks, CDs and the network only what is signed by who Debian's loaders are signed by. A kernel by
+    /// --kernel is the host's word and is not checked. It needs the engine soft.
     #[arg(long, requires = "firmware")]
     pub secure_boot: bool,
     /// Write what firmware says at its debug port to standard error.

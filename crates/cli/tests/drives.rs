@@ -106,10 +106,10 @@ fn disks_come_and_go_while_linux_runs() {
     console.run("until [ -e /dev/vda ]; do sleep 0.1; done");
     console.ask("head -n 1 /dev/vda", "written by linux");
     let said = home.vm_error(&["disk-add", "pc", &disks[2], "--controller", "SATA"]);
-    assert!(said.contains("SATA controllers") && said.contains("Stop-VM"), "{said}");
+    assert!(said.contains("SATA controllers") && said.contains("use ireko vm stop"), "{said}");
     home.vm_ok(&["pause", "pc"]);
     let said = home.vm_error(&["disk-remove", "pc"]);
-    assert!(said.contains("Resume-VM"), "{said}");
+    assert!(said.contains("use ireko vm resume"), "{said}");
 }
 
 /// On the boards that firmware knows, whose tables it places and whose bus it numbers.

@@ -294,6 +294,35 @@ fn a_file_that_is_no_variables_is_refused_with_both_sizes() {
 }
 
 #[test]
+fn variables_of_the_other_kind_are_refused_for_secure_boot() {
+    let home = Home::new("kinds");
+    fs::create_dir_all(&home.0).unwrap();
+    for (bytes, options, kind) in [(528 << 10, &[][..], "with"), (128 << 10, &["--secure-boot"], "without")] {
+        let file = home.0.join(kind);
+        fs::File::create(&file).unwrap().set_len(bytes).unwrap();
+        let arguments = ["--firmware", "uefi", "--variables", file.to_str().unwrap()];
+        let (code, _, said) = run(&home, &[&arguments, options].concat());
+        assert_eq!(code, Some(1));
+        assert!(said.contains(&format!("those of UEFI {kind} secure boot")), "{said}");
+    }
+}
+
+#[test]
+fn damaged_variables_are_refused_before_the_start() {
+    let home = Home::new("noise");
+    fs::create_dir_all(&home.0).unwrap();
+    let file = home.0.join("noise.fd");
+    fs::write(
+        &file,
+        (0..128 << 10).map(|i: u32| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>(),
+    )
+    .unwrap();
+    let (code, _, said) = run(&home, &["--firmware", "uefi", "--variables", file.to_str().unwrap()]);
+    assert_eq!(code, Some(1));
+    assert!(said.contains("noise.fd` is damaged: it does not begin"), "{said}");
+}
+
+#[test]
 fn secure_boot_without_uefi_is_refused() {
     let (code, _, said) = run(&Home::new("secure"), &["--firmware", "bios", "--secure-boot"]);
     assert_eq!(code, Some(1));

@@ -124,7 +124,7 @@ fn a_directly_started_kernel_has_the_display_that_is_asked_for() {
     home.vm_ok(&["start", "pc"]);
     let refused = home.run(&["vm", "screenshot", "pc"]);
     let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(refused.contains("Set-VMScreen -Adapter Vga"), "{refused}");
+    assert!(refused.contains("ireko vm screen-set --adapter Vga"), "{refused}");
     home.vm_ok(&["stop", "pc", "--turn-off"]);
     home.vm_ok(&["screen-set", "pc", "--adapter", "vga"]);
     home.vm_ok(&["start", "pc"]);

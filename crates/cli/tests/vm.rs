@@ -57,10 +57,19 @@ fn a_vm_lives_on_is_paused_answers_and_shuts_down() {
     home.vm_ok(&["resume", "vm"]);
     home.console_until("echo $((6 * 7))th\n", "42th");
     assert!(home.vm_error(&["remove", "vm", "--force"]).contains("current state"));
-    assert!(home.vm_error(&["set", "vm", "--nested"]).contains("Stop-VM"));
+    assert!(home.vm_error(&["set", "vm", "--nested"]).contains("use ireko vm stop"));
     home.vm_ok(&["stop", "vm"]);
     assert_eq!(home.property("State"), "Off");
     home.vm_ok(&["remove", "vm", "--force"]);
+}
+
+#[test]
+fn a_file_that_stands_for_a_machines_name_is_told_as_that_with_the_verbs_options() {
+    let home = Home::new("file");
+    home.vm_ok(&["create", "vm"]);
+    let said = home.vm_error(&["disk-remove", "vm", "/tmp/disk.raw"]);
+    let more = "A file is no name of one. Give --controller, --controller-number and --location.";
+    assert!(said.contains(more), "{said}");
 }
 
 #[test]

@@ -60,6 +60,18 @@ pub enum MachineError {
         "the UEFI firmware `{code}` ({code_size} bytes) and its variables `{variables}` ({variables_size} bytes) do not belong together: they must have 2 or 4 MiB in all; give the VARS file of the same package, or let a new one be made"
     )]
     FlashSize { code: String, code_size: usize, variables: String, variables_size: usize },
+    #[error(
+        "the UEFI variables `{name}` are those of UEFI with secure boot, which has more of them; start with --secure-boot, or use another file of variables"
+    )]
+    VariablesOfSecureBoot { name: String },
+    #[error(
+        "the UEFI variables `{name}` are those of UEFI without secure boot, and have no keys; start without --secure-boot, or use another file of variables"
+    )]
+    VariablesWithoutSecureBoot { name: String },
+    #[error(
+        "the file of UEFI variables `{name}` is damaged: {damage}; put a copy of it back, or remove it, and the next start makes a new one"
+    )]
+    VariablesDamaged { name: String, damage: crate::firmware::Damage },
     #[error("the command line has {length} bytes and this kernel takes {limit}; shorten it")]
     CommandLineTooLong { length: usize, limit: usize },
     #[error("`{0}` is no amount of memory; write for example 512M or 2G")]

@@ -70,7 +70,7 @@ impl Files {
             }
             (Some(Firmware::Uefi { code, variables, secure_boot }), _) => {
                 Uefi::check_memory(spec.memory)?;
-                let uefi = Uefi::read(code, variables)?.with_secure_boot(*secure_boot);
+                let uefi = Uefi::read(code, variables, *secure_boot)?;
                 let kernel = Loadable::read(spec)?;
                 if let Some(kernel) = kernel.as_ref().filter(|_| *secure_boot) {
                     kernel.check_memory_for_secure_boot(spec.memory)?;

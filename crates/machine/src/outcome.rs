@@ -32,6 +32,14 @@ impl Outcome {
         }
     }
 
+    /// In one sentence, without registers.
+    pub fn sentence(&self) -> String {
+        match self {
+            Self::Idle(_) => Self::Idle(String::new()).to_string().trim_end_matches([':', ' ']).to_owned(),
+            other => other.to_string().lines().next().unwrap_or_default().to_owned(),
+        }
+    }
+
     /// What a vCPU's halt means for the VM; `dump` is asked for where the halt says nothing itself.
     pub(crate) fn from_halt(halt: Halt, dump: impl FnOnce() -> String) -> Self {
         match halt {
@@ -60,6 +68,14 @@ impl std::fmt::Display for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentence_has_no_registers() {
+        let said = |outcome: Outcome| outcome.sentence();
+        assert_eq!(said(Outcome::Shutdown("rip\nrax".into())), "the guest shut down by a triple fault");
+        assert_eq!(said(Outcome::Idle("rip\nrax".into())), "the guest halted with interrupts off for good");
+        assert_eq!(said(Outcome::Failed("no\nrax".into())), "the engine cannot go on: no");
+    }
 
     #[test]
     fn a_triple_fault_is_said_once_on_a_line_of_its_own() {

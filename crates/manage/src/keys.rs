@@ -113,6 +113,9 @@ fn chord(text: &str) -> Result<Vec<Key>, Failure> {
     };
     let named = names.split('+').filter(|name| !(plus && name.is_empty()));
     for name in named.chain(plus.then_some("+")) {
+        if name.is_empty() && !text.is_empty() {
+            return Err(incomplete(text));
+        }
         let known = NAMED.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, key)| *key);
         let mut characters = name.chars();
         match (known, characters.next(), characters.next()) {
@@ -128,6 +131,13 @@ fn chord(text: &str) -> Result<Vec<Key>, Failure> {
         }
     }
     Ok(keys)
+}
+
+fn incomplete(chord: &str) -> Failure {
+    let chord = crate::render::printable(chord);
+    Failure::invalid(format!(
+        "The chord '{{{chord}}}' lacks a key beside a plus; write all of them, like {{ctrl+c}}, or {{ctrl++}} for the plus itself."
+    ))
 }
 
 fn unknown(name: &str) -> Failure {
@@ -237,6 +247,14 @@ mod tests {
     fn an_unknown_key_is_named_with_those_there_are() {
         let said = parse("{foo}").unwrap_err().message;
         assert!(said.contains("no key '{foo}'") && said.contains("enter esc tab"), "{said}");
+    }
+
+    #[test]
+    fn a_chord_without_one_of_its_keys_is_shown_as_it_is() {
+        for text in ["{ctrl+}", "{+c}", "{ctrl++c}", "{++c}"] {
+            let said = parse(text).unwrap_err().message;
+            assert!(said.contains(&format!("The chord '{text}' lacks a key")), "{said}");
+        }
     }
 
     #[test]

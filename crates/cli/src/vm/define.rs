@@ -1,5 +1,6 @@
 //! The command line of `ireko vm`, made from the table of operations.
 
+use super::words::for_command_line;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
@@ -79,7 +80,7 @@ fn on_command_line(operation: &'static Operation) -> impl Iterator<Item = &'stat
 
 fn subcommand(operation: &'static Operation, verb: &'static Verb) -> Command {
     let positionals = on_command_line(operation).filter(|p| p.cli == Cli::Positional).count();
-    let arguments = on_command_line(operation).map(|p| argument(p, verb, positionals == 1));
+    let arguments = on_command_line(operation).map(|p| argument(p, operation, verb, positionals == 1));
     Command::new(verb.name)
         .about(verb.doc)
         .after_help(format!("The cmdlet is {}.", operation.cmdlet))
@@ -87,8 +88,8 @@ fn subcommand(operation: &'static Operation, verb: &'static Verb) -> Command {
 }
 
 /// `alone`: it is the only positional one, so it may take several values.
-fn argument(parameter: &'static Parameter, verb: &Verb, alone: bool) -> Arg {
-    let arg = Arg::new(parameter.name).help(parameter.doc);
+fn argument(parameter: &'static Parameter, operation: &'static Operation, verb: &Verb, alone: bool) -> Arg {
+    let arg = Arg::new(parameter.name).help(for_command_line(parameter.doc, operation));
     let arg = match parameter.cli {
         Cli::Flag(flag) => {
             let arg = arg.long(flag).required(parameter.required && parameter.set.is_empty());

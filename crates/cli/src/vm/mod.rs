@@ -4,22 +4,27 @@ pub mod console;
 mod define;
 mod log;
 mod surface;
+mod words;
 mod worker;
 
+use define::Call;
 pub use define::VmCommand;
 pub use surface::TerminalSurface;
 pub use worker::{host_side, worker};
+
+use words::for_command_line;
 
 use crate::image;
 use crate::output::out;
 use crate::progress::Progress;
 use crate::say;
 use anyhow::{Context, Result};
-use ireko_manage::operation::View;
+use ireko_manage::operation::{Operation, View};
 use ireko_manage::store::config::StartWith;
 use ireko_manage::store::{Config, Store, default_home};
+use ireko_manage::value::Kind;
 use ireko_manage::worker::ProcessLauncher;
-use ireko_manage::{Answer, Host, Record, Value, invoke, render};
+use ireko_manage::{Answer, Failure, Host, Record, Value, invoke, render};
 use std::process::ExitCode;
 
 /// This host with its store, whose VMs run in workers of this binary.
@@ -50,33 +55,47 @@ pub fn run(command: &VmCommand) -> Result<ExitCode> {
         VmCommand::Log(log) => return log::show(&host, log),
         VmCommand::Operation(call) => call,
     };
-    let mut surface = TerminalSurface::default();
+    let mut surface = TerminalSurface { of: Some(call.operation), ..TerminalSurface::default() };
     let answer = invoke(&host, call.operation, &call.arguments, &mut surface);
-    show(&answer, call.view, call.json)?;
+    show(&answer, call)?;
     let done = answer.errors.is_empty() && !surface.declined;
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn show(answer: &Answer, view: View, json: bool) -> Result<()> {
+fn show(answer: &Answer, &Call { operation, view, json, .. }: &Call) -> Result<()> {
     for warning in &answer.warnings {
-        say!("ireko: warning: {}", lines(warning));
+        say!("ireko: warning: {}", lines(&for_command_line(warning, operation)));
     }
     for error in &answer.errors {
-        say!("ireko: {}", lines(&error.message));
+        say!("ireko: {}{}", lines(&for_command_line(&error.message, operation)), hint(error, operation));
     }
     let text = if json {
         serde_json::to_string_pretty(&answer.records)? + "\n"
     } else if view != View::Table {
-        answer.records.iter().map(|record| shown(record, view)).collect::<Vec<_>>().join("\n")
+        answer.records.iter().map(|record| shown(record, view, operation)).collect::<Vec<_>>().join("\n")
     } else {
         render::default_view(&answer.records)
     };
     Ok(out(text.as_bytes())?)
 }
 
-fn shown(record: &Record, view: View) -> String {
+fn shown(record: &Record, view: View, operation: &'static Operation) -> String {
     let text = (view == View::Text).then(|| record.property("Text").and_then(Value::as_text)).flatten();
-    text.map_or_else(|| render::list(record), |text| lines(text.trim_end()) + "\n")
+    match text {
+        Some(text) => lines(text.trim_end()) + "\n",
+        // It says what to do.
+        None if record.kind == Kind::NestedVmStatus => for_command_line(&render::list(record), operation),
+        None => render::list(record),
+    }
+}
+
+/// More to somebody who named a file where only names of virtual machines are taken.
+fn hint(error: &Failure, operation: &'static Operation) -> String {
+    let is_file = error.absent && error.target.as_ref().is_some_and(|name| name.contains('/'));
+    let more = operation.parameter("ControllerLocation").filter(|_| is_file);
+    let place = " Give -ControllerType, -ControllerNumber and -ControllerLocation.";
+    let place = more.map_or_else(String::new, |_| for_command_line(place, operation));
+    if is_file { format!(" A file is no name of one.{place}") } else { String::new() }
 }
 
 /// Lines stay lines; nothing else moves the cursor.

@@ -1,6 +1,8 @@
 //! The person at the terminal, as operations see one.
 
+use super::words::for_command_line;
 use crate::say;
+use ireko_manage::operation::Operation;
 use ireko_manage::{Question, Surface};
 use std::io::{self, BufRead, IsTerminal};
 
@@ -9,20 +11,28 @@ use std::io::{self, BufRead, IsTerminal};
 pub struct TerminalSurface {
     /// Somebody or nobody has said no.
     pub declined: bool,
+    /// The operation that a verb of the command line is of.
+    pub of: Option<&'static Operation>,
+}
+
+impl TerminalSurface {
+    fn words(&self, text: &str) -> String {
+        self.of.map_or_else(|| text.to_owned(), |operation| for_command_line(text, operation))
+    }
 }
 
 impl Surface for TerminalSurface {
     fn say(&mut self, text: &str) {
-        say!("{text}");
+        say!("{}", self.words(text));
     }
 
     fn confirm(&mut self, question: &Question) -> bool {
         if !io::stdin().is_terminal() {
-            say!("ireko: {} There is nobody to ask; use --force.", question.text);
+            say!("ireko: {} There is nobody to ask; use --force.", self.words(&question.text));
             self.declined = true;
             return false;
         }
-        crate::output::say(format_args!("{}", question.text), " [y/N] ");
+        crate::output::say(format_args!("{}", self.words(&question.text)), " [y/N] ");
         let mut line = String::new();
         let read = io::stdin().lock().read_line(&mut line);
         let yes = read.is_ok() && matches!(line.trim().to_lowercase().as_str(), "y" | "yes");

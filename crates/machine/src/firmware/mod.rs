@@ -5,10 +5,12 @@ mod kernel;
 mod loader;
 mod option_rom;
 mod uefi;
+mod variable_store;
 
 pub use items::fw_cfg;
 pub use kernel::{Items, Loadable};
 pub use uefi::Uefi;
+pub use variable_store::Damage;
 
 use crate::layout::{BIOS_SHADOW, FIRMWARE_END};
 use crate::{MachineError, Source, boot};

@@ -1,5 +1,6 @@
 //! UEFI firmware: code, and flash memory with variables before it.
 
+use super::variable_store;
 use crate::layout::FIRMWARE_END;
 use crate::spec::MIB;
 use crate::{MachineError, Source, Variables, boot};
@@ -12,6 +13,9 @@ use std::sync::{Arc, mpsc};
 
 /// Code and variables together (OVMF's 2 and 4 MiB builds).
 const SIZES: [usize; 2] = [2 << 20, 4 << 20];
+/// Variables of the build of 4 MiB, which secure boot takes, and of that of 2 MiB, which everything else does.
+const OF_SECURE_BOOT: usize = 528 << 10;
+const WITHOUT_SECURE_BOOT: usize = 128 << 10;
 
 pub struct Uefi {
     code: Arc<Vec<u8>>,
@@ -21,7 +25,8 @@ pub struct Uefi {
 }
 
 impl Uefi {
-    pub fn read(code: &Source, variables: &Variables) -> Result<Self, MachineError> {
+    /// With `secure_boot` variables are written in system-management mode only.
+    pub fn read(code: &Source, variables: &Variables, secure_boot: bool) -> Result<Self, MachineError> {
         let (name, file) = (variables.name.clone(), variables.file.clone());
         let read = |source: &Source, what| source.read(what, SIZES[1] as u64);
         let content =
@@ -30,15 +35,17 @@ impl Uefi {
         let (code_size, variables_size) = (code.len(), content.len());
         if !SIZES.contains(&(code_size + variables_size)) || variables_size == 0 || code_size < variables_size
         {
-            let code = code_name;
-            return Err(MachineError::FlashSize { code, code_size, variables: name, variables_size });
+            return Err(match (secure_boot, variables_size) {
+                (false, OF_SECURE_BOOT) => MachineError::VariablesOfSecureBoot { name },
+                (true, WITHOUT_SECURE_BOOT) => MachineError::VariablesWithoutSecureBoot { name },
+                _ => {
+                    let code = code_name;
+                    MachineError::FlashSize { code, code_size, variables: name, variables_size }
+                }
+            });
         }
-        Ok(Self { code, variables: content, file, secure_boot: false })
-    }
-
-    /// With variables that are written in system-management mode only, or not.
-    pub fn with_secure_boot(self, secure_boot: bool) -> Self {
-        Self { secure_boot, ..self }
+        variable_store::check(&content).map_err(|damage| MachineError::VariablesDamaged { name, damage })?;
+        Ok(Self { code, variables: content, file, secure_boot })
     }
 
     pub fn secure_boot(&self) -> bool {
@@ -130,21 +137,48 @@ mod tests {
 
     #[test]
     fn variables_lie_before_the_code_which_ends_at_4_gib() {
-        let uefi = Uefi::read(&source((4 << 20) - 0x8_4000), &variables(0x8_4000)).unwrap();
+        let uefi = Uefi::read(&source((4 << 20) - 0x8_4000), &variables(0x8_4000), false).unwrap();
         assert_eq!(uefi.flash(&OnThread::default()).unwrap().1, 0xffc0_0000);
     }
 
     #[test]
     fn a_cut_file_of_variables_is_refused_with_both_sizes() {
-        let error = Uefi::read(&source((4 << 20) - 0x8_4000), &variables(1000)).err().unwrap().to_string();
+        let error = refused((4 << 20) - 0x8_4000, &variables(1000), false);
         assert!(error.contains("(3653632 bytes)") && error.contains("(1000 bytes)"), "{error}");
+    }
+
+    fn refused(code: usize, variables: &Variables, secure_boot: bool) -> String {
+        Uefi::read(&source(code), variables, secure_boot).err().unwrap().to_string()
+    }
+
+    #[test]
+    fn variables_of_secure_boot_are_refused_without_it_for_that() {
+        let said = refused((2 << 20) - 0x2_0000, &variables(0x8_4000), false);
+        assert!(said.contains("`vars` are those of UEFI with secure boot"), "{said}");
+    }
+
+    #[test]
+    fn variables_without_secure_boot_are_refused_with_it_for_that() {
+        let said = refused((4 << 20) - 0x8_4000, &variables(0x2_0000), true);
+        assert!(said.contains("`vars` are those of UEFI without secure boot"), "{said}");
+    }
+
+    #[test]
+    fn damaged_variables_are_named_with_what_to_do() {
+        let damaged = variables(0x2_0000);
+        damaged.file.write_all_at(b"noise", 0).unwrap();
+        let said = refused((2 << 20) - 0x2_0000, &damaged, false);
+        assert!(
+            said.contains("`vars` is damaged: it does not begin") && said.contains("remove it"),
+            "{said}"
+        );
     }
 
     #[test]
     fn what_the_guest_programs_is_in_the_file() {
         use ireko_vmcore::Device;
         let variables = variables(0x8_4000);
-        let uefi = Uefi::read(&source((4 << 20) - 0x8_4000), &variables).unwrap();
+        let uefi = Uefi::read(&source((4 << 20) - 0x8_4000), &variables, false).unwrap();
         let (mut flash, _) = uefi.flash(&OnThread::default()).unwrap();
         [0x10, 7, 0xff].into_iter().for_each(|byte| flash.write(0, 100, &[byte]));
         let mut byte = [0];

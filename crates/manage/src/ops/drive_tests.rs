@@ -204,6 +204,15 @@ fn modules_are_files_with_command_lines_for_a_kernel_of_ones_own() {
 }
 
 #[test]
+fn what_starts_with_firmware_shows_no_kernel_that_it_does_not_start() {
+    let world = World::with(&["vm"]);
+    let kernel = || world.property("Get-VMFirmware", "Kernel");
+    assert_eq!(kernel(), "(built-in Debian image)");
+    world.ok("Set-VMFirmware", &[vm_name(), ("StartWith", "Firmware".into())]);
+    assert_eq!(kernel(), "");
+}
+
+#[test]
 fn secure_boot_is_off_until_it_is_turned_on_in_a_machine_of_generation_2() {
     let world = World::with(&["old"]);
     world.ok("New-VM", &[("Name", "vm".into()), ("Generation", Value::Int(2))]);

@@ -5,7 +5,7 @@ use crate::host::{HostFacts, Vm};
 use crate::operation::parameter::Type;
 use crate::rules::drives;
 use crate::state::State;
-use crate::store::config::{BootEntry, Dvd, MIB, Module, Place};
+use crate::store::config::{BootEntry, Dvd, MIB, Module, Place, StartWith};
 use crate::store::{Adapter, Disk, Switch, SwitchType};
 use crate::value::{Kind, Record, Value};
 use crate::worker::{self, protocol::Status};
@@ -32,7 +32,7 @@ fn cpu_usage(vm: &Vm, host: &HostFacts) -> i64 {
     (load * 100.0 / f64::from(host.logical_processors)).round().clamp(0.0, 100.0) as i64
 }
 
-/// On one line. All of a reason is in EndReason.
+/// On one line, and cut. EndReason has the whole sentence.
 fn status_text(vm: &Vm) -> String {
     let crash = crash(vm);
     let (what, reason) = match crash.as_deref() {
@@ -52,6 +52,12 @@ fn short(line: &str) -> String {
     let cut: String = line.chars().take(LONGEST).collect();
     let more = if cut.len() < line.len() { "…" } else { "" };
     format!("{cut}{more}")
+}
+
+/// One sentence; what came behind it, like registers, is in the worker's log.
+fn end_reason(vm: &Vm) -> String {
+    let reason = crash(vm).or_else(|| vm.end_reason.clone());
+    reason.and_then(|reason| reason.lines().next().map(str::to_owned)).unwrap_or_default()
 }
 
 /// How the guest of a machine crashed that is held since.
@@ -113,7 +119,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("Limits", vm.status.as_ref().and_then(|status| status.limits.clone()).unwrap_or_default())
         .with("NestedWorlds", vm.status.as_ref().map_or(Some(0), |status| status.worlds))
         .with("WorkerProcessId", vm.status.as_ref().map(|status| status.pid))
-        .with("EndReason", crash(vm).or_else(|| vm.end_reason.clone()).unwrap_or_default())
+        .with("EndReason", end_reason(vm))
         .with("Jail", jail(vm))
 }
 
@@ -260,10 +266,14 @@ pub fn firmware(vm: &Vm) -> Record {
     let shown = |path: &Option<std::path::PathBuf>, none: &str| {
         path.as_ref().map_or_else(|| none.to_owned(), |path| path.display().to_string())
     };
+    let no_kernel = match boot.start_with {
+        StartWith::Kernel => "(built-in Debian image)",
+        StartWith::Firmware => "",
+    };
     let record = Record::new(Kind::VMFirmware)
         .with("VMName", vm.config.name.as_str())
         .with("StartWith", format!("{:?}", boot.start_with))
-        .with("Kernel", shown(&boot.kernel, "(built-in Debian image)"))
+        .with("Kernel", shown(&boot.kernel, no_kernel))
         .with("Initrd", shown(&boot.initrd, ""))
         .with("CommandLine", boot.command_line.as_str())
         .with("Module", Value::list(boot.modules.iter().map(module)))

@@ -552,6 +552,17 @@ fn a_vm_whose_worker_was_killed_is_off_with_the_reason() {
 }
 
 #[test]
+fn an_end_reason_is_one_sentence_whatever_a_worker_wrote() {
+    use crate::store::Run;
+    use crate::store::run::Kept;
+    let world = World::with(&["vm"]);
+    let id: Guid = world.property("Get-VM", "VMId").parse().unwrap();
+    let run = Run { ended: Some(2), reason: Some("a triple fault\nrip 0\nrax 1".into()), ..Run::default() };
+    run.write(&world.host.store.directory(id)).unwrap();
+    assert_eq!(world.property("Get-VM", "EndReason"), "a triple fault");
+}
+
+#[test]
 fn a_hostile_name_is_refused() {
     let world = World::new();
     for name in ["", "a\u{1b}[2J", "a\nb"] {

@@ -3,7 +3,7 @@
 use super::com;
 use super::console::Console;
 use super::console_log::Log;
-use super::crash::{After, Held, after};
+use super::crash::{After, Held, after, told};
 use super::disks::DiskLocks;
 use super::ends::{self, NextSignal};
 use super::inside::Watch;
@@ -280,7 +280,10 @@ impl Prepared {
         run.ended = Some(now());
         run.running = control.lock().by_host;
         run.clean = matches!(outcome, Outcome::PowerOff | Outcome::Stopped);
-        run.reason = Some(outcome.to_string());
+        run.reason = Some(told(&outcome));
+        if !run.clean {
+            crate::worker::log(&outcome.to_string());
+        }
         if let Err(error) = run.write(&directory) {
             crate::worker::log(&format!("the end ({outcome}) cannot be written: {error}"));
         }
@@ -371,7 +374,9 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Keeps the console's log until the console closes; then there is an answer.
 fn keep_log(control: &Arc<Control>) -> Receiver<()> {
     let (done, heard) = channel();
-    let log = Log::new(&control.directory, control.broker.clone());
+    let mut log = Log::new(&control.directory, control.broker.clone());
+    // Before anybody hears that it runs: who looks then finds this run and not only the one before it.
+    log.begin();
     let (console, walls) = (control.console.clone(), control.jail.clone());
     spawn("console log", move || {
         server::confine(&walls);

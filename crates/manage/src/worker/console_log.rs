@@ -31,10 +31,14 @@ impl Log {
         Self { directory: directory.to_owned(), broker, file: None }
     }
 
-    /// Writes what the console prints until it closes.
-    pub fn keep(mut self, console: &Console) {
+    /// Says that another run starts here.
+    pub fn begin(&mut self) {
         let started = Value::Time(crate::host::now());
         self.write(format!("\n[ireko: started at {started}]\n").as_bytes());
+    }
+
+    /// Writes what the console prints until it closes.
+    pub fn keep(mut self, console: &Console) {
         let mut seen = 0;
         while let Some((chunk, upto)) = console.after(seen) {
             let lost = (upto - seen).saturating_sub(chunk.len() as u64);
@@ -262,7 +266,8 @@ mod tests {
 
     #[test]
     fn the_console_is_kept_until_it_closes() {
-        let (_scratch, log, mut reader) = log();
+        let (_scratch, mut log, mut reader) = log();
+        log.begin();
         let mut console = Console::default();
         console.write_all(b"printed\n").unwrap();
         console.close();

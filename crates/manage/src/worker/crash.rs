@@ -1,5 +1,6 @@
 //! What becomes of a machine whose guest has crashed.
 
+use super::launch::LOG;
 use super::protocol::Reply;
 use super::server::Control;
 use crate::store::config::AutomaticCrash;
@@ -14,6 +15,15 @@ pub enum After {
     /// The machine stays as it is, for a look.
     Hold,
     End,
+}
+
+/// An end as it is shown, in one sentence. Registers are for the worker's log.
+pub fn told(outcome: &Outcome) -> String {
+    let sentence = outcome.sentence();
+    if sentence.len() == outcome.to_string().len() {
+        return sentence;
+    }
+    format!("{sentence}; its registers are in {LOG}")
 }
 
 /// A triple fault resets a PC; some systems reboot by one. What halted with interrupts off, or cannot be executed, is over on a
@@ -68,7 +78,7 @@ impl Control {
             }
             // What was said of another crash does not count.
             *self.held.lock() = None;
-            (inner.crashed, inner.stopping_until) = (Some(crash.to_string()), None);
+            (inner.crashed, inner.stopping_until) = (Some(told(crash)), None);
         }
         self.paused(true);
         let outcome = self.held.wait();
@@ -108,6 +118,13 @@ mod tests {
             assert_eq!(after(&outcome, AutomaticCrash::Restart), After::End);
             assert_eq!(after(&outcome, AutomaticCrash::Pause), After::Hold);
         }
+    }
+
+    #[test]
+    fn registers_are_told_of_and_not_shown() {
+        let said = told(&Outcome::Idle("rip 0\nrax 1".into()));
+        assert_eq!(said, "the guest halted with interrupts off for good; its registers are in worker.log");
+        assert_eq!(told(&Outcome::PowerOff), "the guest turned itself off");
     }
 
     #[test]
