@@ -68,27 +68,31 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Whether firmware finds its variables here, or nothing: it formats flash memory that is erased. On anything else OVMF may stop without a
-/// word.
+/// Whether firmware finds its variables here, or can put them back. Of zeros alone OVMF makes a store that it does not keep; on anything
+/// else it ends in an exception.
 pub fn check(data: &[u8]) -> Result<(), Damage> {
-    let start = &data[..data.len().min(volume::SIZE)];
-    // Erased, as where a write of the first block was broken off, or never written.
-    if start.iter().all(|&byte| byte == 0xff) || data.iter().all(|&byte| byte == 0) {
+    if data.iter().all(|&byte| byte == 0) {
         return Ok(());
     }
-    let header = check_volume(data)?;
+    let (first, spare) = data.split_at(data.len() / 2);
+    // A write of the first block that was broken off: the second half holds what it was to be (edk2's fault tolerant write).
+    let erased = first.iter().take(volume::SIZE).all(|&byte| byte == 0xff);
+    if erased && check_volume(spare, data.len()).is_ok() {
+        return Ok(());
+    }
+    let header = check_volume(data, data.len())?;
     check_store(&data[header..])
 }
 
-/// Gives the length of its header.
-fn check_volume(data: &[u8]) -> Result<usize, Damage> {
+/// Of a file of so many bytes. Gives the length of its header.
+fn check_volume(data: &[u8], size: usize) -> Result<usize, Damage> {
     let is = |at: usize, what: &[u8]| data.get(at..at + what.len()) == Some(what);
     if !is(volume::SIGNATURE, b"_FVH") || !is(volume::FILE_SYSTEM, &VARIABLES) {
         return Err(Damage::NoVolume);
     }
     let says = number(data, volume::LENGTH).map_or(0, u64::from_le_bytes);
-    if says != data.len() as u64 {
-        return Err(Damage::VolumeLength { says, has: data.len() });
+    if says != size as u64 {
+        return Err(Damage::VolumeLength { says, has: size });
     }
     let length = usize::from(number(data, volume::HEADER_LENGTH).map_or(0, u16::from_le_bytes));
     let header = data.get(..length).filter(|_| length >= volume::SIZE && length.is_multiple_of(2));
@@ -174,13 +178,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_erased_or_empty_is_left_to_firmware() {
-        assert_eq!((check(&[0xff; 4096]), check(&[0; 4096])), (Ok(()), Ok(())));
+    fn zeros_are_left_to_firmware() {
+        assert_eq!(check(&[0; 0x2_0000]), Ok(()));
     }
 
     #[test]
-    fn a_first_block_that_is_erased_is_left_to_firmware() {
-        assert_eq!(with(0, &[0xff; 4096], false), Ok(()));
+    fn an_erased_file_has_no_store() {
+        assert_eq!(check(&[0xff; 0x2_0000]), Err(Damage::NoVolume));
+    }
+
+    #[test]
+    fn a_first_block_that_is_erased_is_left_to_firmware_if_the_spare_has_it() {
+        let mut data = formatted(0x2_0000);
+        data.copy_within(..4096, 0x1_0000);
+        data[..4096].fill(0xff);
+        assert_eq!(check(&data), Ok(()));
+        data[0x1_0000..].fill(0xff);
+        assert_eq!(check(&data), Err(Damage::NoVolume));
     }
 
     #[test]
