@@ -1,6 +1,6 @@
 //! A thread for each device that serves queues, and what all of them do at a pause and at the end.
 
-use crate::ending::Ending;
+use crate::run_state::RunState;
 use crate::{MachineError, Outcome};
 use ireko_devices::Service;
 use ireko_vmcore::{OnThread, Work};
@@ -21,13 +21,13 @@ struct Services {
 #[derive(Clone, Default)]
 pub struct DeviceThreads {
     services: Arc<Mutex<Services>>,
-    ending: Ending,
+    run_state: RunState,
     first: OnThread,
 }
 
 impl DeviceThreads {
-    pub fn new(ending: Ending, first: OnThread) -> Self {
-        Self { services: Arc::default(), ending, first }
+    pub fn new(run_state: RunState, first: OnThread) -> Self {
+        Self { services: Arc::default(), run_state, first }
     }
 
     fn lock(&self) -> MutexGuard<'_, Services> {
@@ -40,13 +40,13 @@ impl DeviceThreads {
 
     /// `name` is the thread's.
     pub fn start(&self, name: String, kind: Work, service: Arc<dyn Service>) -> Result<(), MachineError> {
-        let (ending, first, what, own) =
-            (self.ending.clone(), self.first.clone(), name.clone(), service.clone());
+        let (run_state, first, what, own) =
+            (self.run_state.clone(), self.first.clone(), name.clone(), service.clone());
         std::thread::Builder::new()
             .name(name)
             .spawn(move || {
                 first.begin(kind);
-                run(&*own, &what, &ending);
+                run(&*own, &what, &run_state);
             })
             .map_err(|error| MachineError::Platform(format!("no thread for a device: {error}")))?;
         let mut services = self.lock();
@@ -96,9 +96,9 @@ impl DeviceThreads {
     }
 }
 
-fn run(service: &dyn Service, name: &str, ending: &Ending) {
+fn run(service: &dyn Service, name: &str, run_state: &RunState) {
     // A panic is our mistake, but the guest's end and not this process's.
     if catch_unwind(AssertUnwindSafe(|| service.run())).is_err() {
-        ending.end(Outcome::Failed(format!("a panic in the device {name}")));
+        run_state.end(Outcome::Failed(format!("a panic in the device {name}")));
     }
 }

@@ -1,7 +1,7 @@
 //! What is at the controllers of a running machine, by serial number; media that change, and disks that come and go.
 
 use crate::device_threads::DeviceThreads;
-use crate::ending::Ending;
+use crate::run_state::RunState;
 use crate::storage::{self, Sockets};
 use crate::{DiskBus, DiskSpec, MachineError, disk};
 use ireko_devices::storage::Tray;
@@ -45,7 +45,7 @@ struct Hot {
     threads: DeviceThreads,
     slots: pci::HotPlug,
     acpi: AcpiPm,
-    ending: Ending,
+    run_state: RunState,
     vcpus: u32,
 }
 
@@ -77,7 +77,12 @@ impl Drives {
     }
 
     /// From now on disks may come, and those that are there and have slots may go: the device with the registers.
-    pub fn make_hot(&self, sockets: &Sockets<'_>, acpi: AcpiPm, ending: Ending) -> Arc<Mutex<pci::HotPlug>> {
+    pub fn make_hot(
+        &self,
+        sockets: &Sockets<'_>,
+        acpi: AcpiPm,
+        run_state: RunState,
+    ) -> Arc<Mutex<pci::HotPlug>> {
         let own = Arc::downgrade(&self.0);
         let slots = pci::HotPlug::new(Arc::new(move |slot| {
             if let Some(inner) = own.upgrade() {
@@ -96,7 +101,7 @@ impl Drives {
             threads: sockets.threads.clone(),
             slots: slots.clone(),
             acpi,
-            ending,
+            run_state,
             vcpus: sockets.vcpus,
         });
         ireko_devices::shared(slots)
@@ -162,10 +167,10 @@ impl Drives {
         hot.acpi.raise_gpe(EVENT);
         let until = Instant::now() + patience;
         let there = || lock(&self.0.drives).contains_key(serial);
-        while there() && !hot.ending.ended() && Instant::now() < until {
+        while there() && !hot.run_state.ended() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let gone = !there() || hot.ending.ended();
+        let gone = !there() || hot.run_state.ended();
         if !gone {
             hot.slots.withdraw(slot);
         }

@@ -39,12 +39,12 @@ impl MemoryState {
 
 /// What is asked of the two devices.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wish {
+pub struct Requested {
     pub plugged: u64,
     pub ballooned: u64,
 }
 
-impl Wish {
+impl Requested {
     /// For `target` bytes in all. Above `base` memory is added, below it is given to the balloon. What stays plugged
     /// although it was not wanted (`stuck` bytes: the guest's kernel cannot free it) goes to the balloon as well.
     pub fn of(base: u64, target: u64, room: u64, stuck: u64) -> Self {
@@ -85,11 +85,11 @@ impl MemoryControl {
     pub fn aim(&self, target: u64, insist: bool) {
         let state = self.state();
         let stuck = if insist { state.plugged } else { 0 };
-        let wish = Wish::of(self.base, target, state.room, stuck);
+        let requested = Requested::of(self.base, target, state.room, stuck);
         if let Some(hot) = &self.hot {
-            hot.request(wish.plugged);
+            hot.request(requested.plugged);
         }
-        self.balloon.want(wish.ballooned);
+        self.balloon.want(requested.ballooned);
     }
 
     /// Ends whatever is under way: the guest keeps what it has now.
@@ -115,20 +115,23 @@ mod tests {
 
     #[test]
     fn growth_is_plugged_and_shrinking_is_ballooned() {
-        let wish = |target| Wish::of(512 * MIB, target * MIB, 1024 * MIB, 0);
-        assert_eq!(wish(512), Wish { plugged: 0, ballooned: 0 });
-        assert_eq!(wish(768), Wish { plugged: 256 * MIB, ballooned: 0 });
-        assert_eq!(wish(300), Wish { plugged: 0, ballooned: 212 * MIB });
+        let requested = |target| Requested::of(512 * MIB, target * MIB, 1024 * MIB, 0);
+        assert_eq!(requested(512), Requested { plugged: 0, ballooned: 0 });
+        assert_eq!(requested(768), Requested { plugged: 256 * MIB, ballooned: 0 });
+        assert_eq!(requested(300), Requested { plugged: 0, ballooned: 212 * MIB });
     }
 
     #[test]
     fn no_more_is_plugged_than_there_is_room() {
-        assert_eq!(Wish::of(512 * MIB, 4096 * MIB, 64 * MIB, 0), Wish { plugged: 64 * MIB, ballooned: 0 });
+        assert_eq!(
+            Requested::of(512 * MIB, 4096 * MIB, 64 * MIB, 0),
+            Requested { plugged: 64 * MIB, ballooned: 0 }
+        );
     }
 
     #[test]
     fn what_stays_plugged_goes_to_the_balloon() {
-        let wish = Wish::of(512 * MIB, 600 * MIB, 1024 * MIB, 256 * MIB);
-        assert_eq!(wish, Wish { plugged: 88 * MIB, ballooned: 168 * MIB });
+        let requested = Requested::of(512 * MIB, 600 * MIB, 1024 * MIB, 256 * MIB);
+        assert_eq!(requested, Requested { plugged: 88 * MIB, ballooned: 168 * MIB });
     }
 }

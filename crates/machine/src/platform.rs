@@ -3,10 +3,10 @@
 use crate::acpi::{PCI_GSI, PCI_GSIS, SCI};
 use crate::device_threads::DeviceThreads;
 use crate::drives::Drives;
-use crate::ending::Ending;
 use crate::files::Files;
 use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
+use crate::run_state::RunState;
 use crate::{Display, Endpoints, MachineError, Spec, firmware, pirq, storage};
 use ireko_devices::{
     AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, Hpet, I8042, IoApic, Irqs, MsiSink,
@@ -20,7 +20,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What the platform is built on and told about.
-pub struct Surroundings<'a> {
+pub struct BuildContext<'a> {
     pub spec: &'a Spec,
     pub layout: &'a Layout,
     pub memory: Arc<Memory>,
@@ -31,7 +31,7 @@ pub struct Surroundings<'a> {
     pub timers: Timers,
     pub power: Power,
     pub debug_exit: Arc<dyn Fn(u8) + Send + Sync>,
-    pub ending: Ending,
+    pub run_state: RunState,
 }
 
 /// A built machine, as far as it is not the engine's.
@@ -73,50 +73,56 @@ impl From<ireko_devices::PciError> for MachineError {
 /// Gives the wire to a GSI.
 type Wires = Box<dyn Fn(u32) -> Line>;
 
-pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Result<Platform, MachineError> {
+pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Result<Platform, MachineError> {
     let mut bus = SystemBus::new();
-    let wire = interrupt_controllers(around, &mut bus)?;
-    let ticks = around.layout.hpet.then(|| hpet::IRQS.map(|irq| hpet::Legacy::new(wire(irq))));
-    if !around.irqchip {
+    let wire = interrupt_controllers(context, &mut bus)?;
+    let ticks = context.layout.hpet.then(|| hpet::IRQS.map(|irq| hpet::Legacy::new(wire(irq))));
+    if !context.irqchip {
         let line = ticks.as_ref().map_or_else(|| wire(0), |[timer, _]| timer.own());
-        bus.add(shared(Pit::new(around.clock, &around.timers, line)), &pit::PLACES)?;
+        bus.add(shared(Pit::new(context.clock, &context.timers, line)), &pit::PLACES)?;
     }
     bus.connect_x87_error(wire(13));
     let serial = shared(Serial::new(endpoints.serial, wire(4)));
     bus.add(serial.clone(), &serial::PLACES)?;
-    let second = around.spec.second_serial.then(|| {
+    let second = context.spec.second_serial.then(|| {
         let output = endpoints.second.unwrap_or_else(|| Box::new(std::io::sink()));
         shared(Serial::new(output, wire(3)))
     });
     if let Some(second) = &second {
         bus.add(second.clone(), &[serial::COM2])?;
     }
-    let acpi = AcpiPm::new(around.clock, &around.timers, wire(SCI), around.power.clone());
+    let acpi = AcpiPm::new(context.clock, &context.timers, wire(SCI), context.power.clone());
     let line = ticks.as_ref().map_or_else(|| wire(8), |[_, clock]| clock.own());
-    let rtc = add_clock(around, &mut bus, line, &acpi)?;
+    let rtc = add_clock(context, &mut bus, line, &acpi)?;
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
-    let keyboard = add_keyboard(around, &mut bus, &wire)?;
-    bus.add(shared(Port92::new(around.power.clone())), &acpi::PORT92_PLACES)?;
-    let mut threads = DeviceThreads::new(around.ending.clone(), around.spec.on_thread.clone());
+    let keyboard = add_keyboard(context, &mut bus, &wire)?;
+    bus.add(shared(Port92::new(context.power.clone())), &acpi::PORT92_PLACES)?;
+    let mut threads = DeviceThreads::new(context.run_state.clone(), context.spec.on_thread.clone());
     let OnPci { pci, console, memory, screen, tablet, drives } =
-        add_pci(around, &mut bus, &wire, endpoints.console, &acpi, &mut threads)?;
+        add_pci(context, &mut bus, &wire, endpoints.console, &acpi, &mut threads)?;
     if let Some(legacy) = ticks {
         // Of the interrupts that it can be routed to, each is a slot's too.
         let routes = std::array::from_fn(|n| pci.intx((hpet::regs::ROUTES.start - PCI_GSI) as u8 + n as u8));
-        let wires = hpet::Wires { legacy, routes, msi: msi_sink(&around.partition) };
-        bus.add(shared(Hpet::new(around.clock, &around.timers, wires)), &hpet::PLACES)?;
+        let wires = hpet::Wires { legacy, routes, msi: msi_sink(&context.partition) };
+        bus.add(shared(Hpet::new(context.clock, &context.timers, wires)), &hpet::PLACES)?;
     }
-    if around.spec.test_devices {
-        add_test_devices(around, &mut bus, &wire)?;
+    if context.spec.test_devices {
+        add_test_devices(context, &mut bus, &wire)?;
     }
-    if around.spec.test_devices || around.spec.firmware.is_some() {
-        let disks = storage::boot_paths(around.spec, around.layout.board);
-        let kernel = files.for_firmware(around.layout)?;
-        let fw_cfg =
-            firmware::fw_cfg(around.spec, around.layout, &around.memory, &disks, files.option_roms(), kernel);
+    if context.spec.test_devices || context.spec.firmware.is_some() {
+        let disks = storage::boot_paths(context.spec, context.layout.board);
+        let kernel = files.for_firmware(context.layout)?;
+        let fw_cfg = firmware::fw_cfg(
+            context.spec,
+            context.layout,
+            &context.memory,
+            &disks,
+            files.option_roms(),
+            kernel,
+        );
         bus.add(shared(fw_cfg), &fw_cfg::PLACES)?;
     }
-    if let Some((flash, place)) = files.flash(&around.spec.on_thread)? {
+    if let Some((flash, place)) = files.flash(&context.spec.on_thread)? {
         bus.add(shared(flash), &[place])?;
     }
     if let Some(output) = endpoints.firmware_debug {
@@ -140,9 +146,9 @@ pub fn build(around: &Surroundings, endpoints: Endpoints, files: &Files) -> Resu
 }
 
 /// PIC and IOAPIC, unless the engine has them; and the wires to them.
-fn interrupt_controllers(around: &Surroundings, bus: &mut SystemBus) -> Result<Wires, MachineError> {
-    let partition = around.partition.clone();
-    if around.irqchip {
+fn interrupt_controllers(context: &BuildContext, bus: &mut SystemBus) -> Result<Wires, MachineError> {
+    let partition = context.partition.clone();
+    if context.irqchip {
         return Ok(Box::new(move |gsi| partition.line(gsi).unwrap_or_else(Line::unconnected)));
     }
     // The partition holds the PIC, so the PIC must not hold the partition.
@@ -180,29 +186,29 @@ fn smi(partition: &Arc<dyn Partition>) -> acpi::Smi {
 }
 
 fn add_clock(
-    around: &Surroundings,
+    context: &BuildContext,
     bus: &mut SystemBus,
     line: Line,
     acpi: &AcpiPm,
 ) -> Result<Rtc, MachineError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let rtc = Rtc::new(around.clock, &around.timers, line, now);
+    let rtc = Rtc::new(context.clock, &context.timers, line, now);
     rtc.connect_alarm(acpi.alarm());
-    rtc.set_memory_size(around.layout.low_end, around.layout.high_size);
+    rtc.set_memory_size(context.layout.low_end, context.layout.high_size);
     bus.add(shared(rtc.clone()), &rtc::PLACES)?;
     Ok(rtc)
 }
 
 /// The bus with its bridges. INTA# of a slot goes to a GSI of its own, with a chipset also where that routes it.
-fn pci_bus(around: &Surroundings, wire: &Wires, acpi: &AcpiPm) -> Result<Arc<PciBus>, MachineError> {
+fn pci_bus(context: &BuildContext, wire: &Wires, acpi: &AcpiPm) -> Result<Arc<PciBus>, MachineError> {
     const PIIX: u8 = 1;
     const PIIX_POWER_MANAGEMENT: u8 = 3;
     const ICH9: u8 = 31;
     const ECAM_ON: u64 = 1;
     let router = chipset::PirqRouter::new((0..16).map(wire).collect());
     let wires = || (0..PCI_GSIS).map(|n| both(wire(PCI_GSI + n), router.intx(n))).collect();
-    let memory = || around.memory.clone();
-    match around.layout.board {
+    let memory = || context.memory.clone();
+    match context.layout.board {
         Board::Direct => {
             let isa = pirq::IRQS.map(|irq| SharedLine::new(wire(irq)));
             let wires = (0..PCI_GSIS).map(|n| both(wire(PCI_GSI + n), isa[n as usize % isa.len()].input()));
@@ -210,21 +216,21 @@ fn pci_bus(around: &Surroundings, wire: &Wires, acpi: &AcpiPm) -> Result<Arc<Pci
         }
         Board::I440fx => {
             let bridge = chipset::HostBridge::i440fx();
-            let pci = PciBus::behind(shared(bridge.with_memory(memory(), around.layout.low_end)), wires());
+            let pci = PciBus::behind(shared(bridge.with_memory(memory(), context.layout.low_end)), wires());
             pci.add_function(PIIX, 0, shared(chipset::IsaBridge::piix3(router)))?;
             let mut power_management = chipset::PmBridge::new();
-            if around.layout.smram {
-                acpi.connect_smi(acpi::SmiChipset::Piix4, smi(&around.partition));
+            if context.layout.smram {
+                acpi.connect_smi(acpi::SmiChipset::Piix4, smi(&context.partition));
                 power_management = power_management.with_smi(acpi.clone());
             }
             pci.add_function(PIIX, PIIX_POWER_MANAGEMENT, shared(power_management))?;
             Ok(pci)
         }
         Board::Q35 => {
-            let ecam = around.layout.pci_ecam().map_or(0, |ecam| ecam | ECAM_ON);
+            let ecam = context.layout.pci_ecam().map_or(0, |ecam| ecam | ECAM_ON);
             let bridge = chipset::HostBridge::q35(ecam);
-            let pci = PciBus::behind(shared(bridge.with_memory(memory(), around.layout.low_end)), wires());
-            acpi.connect_smi(acpi::SmiChipset::Ich9, smi(&around.partition));
+            let pci = PciBus::behind(shared(bridge.with_memory(memory(), context.layout.low_end)), wires());
+            acpi.connect_smi(acpi::SmiChipset::Ich9, smi(&context.partition));
             pci.add(ICH9, shared(chipset::IsaBridge::ich9(router).with_smi(acpi.clone())))?;
             Ok(pci)
         }
@@ -251,16 +257,16 @@ struct OnPci {
 
 /// PCI with its functions: the random source in the first slot, the console in the next if asked for, then the disks.
 fn add_pci(
-    around: &Surroundings,
+    context: &BuildContext,
     bus: &mut SystemBus,
     wire: &Wires,
     console_output: Option<Box<dyn Write + Send>>,
     acpi: &AcpiPm,
     threads: &mut DeviceThreads,
 ) -> Result<OnPci, MachineError> {
-    let rng_slot = rng_slot(around.layout.board);
-    let pci = pci_bus(around, wire, acpi)?;
-    let (memory, msi) = (around.memory.clone(), msi_sink(&around.partition));
+    let rng_slot = rng_slot(context.layout.board);
+    let pci = pci_bus(context, wire, acpi)?;
+    let (memory, msi) = (context.memory.clone(), msi_sink(&context.partition));
     let add = |slot, name: String, kind, function: Arc<Mutex<VirtioPci>>| {
         threads.start(name, kind, virtio::service(&function))?;
         Ok::<_, MachineError>(pci.add(slot, function)?)
@@ -268,40 +274,40 @@ fn add_pci(
     let rng = VirtioPci::new(Box::new(virtio::Rng::host()), memory.clone(), msi.clone(), pci.intx(rng_slot));
     add(rng_slot, "rng0".into(), Work::Device, rng)?;
     let mut input = None;
-    if around.spec.virtio_console {
+    if context.spec.virtio_console {
         let output = console_output.unwrap_or_else(|| Box::new(std::io::sink()));
         let (console, to) = virtio::console(memory.clone(), msi.clone(), pci.intx(CONSOLE), output);
         add(CONSOLE, "console0".into(), Work::Device, console)?;
         input = Some(to);
     }
-    let board = around.layout.board;
+    let board = context.layout.board;
     let drives = Drives::default();
-    let vcpus = around.spec.vcpus;
+    let vcpus = context.spec.vcpus;
     let sockets = || storage::Sockets { pci: &pci, memory: &memory, msi: &msi, threads, vcpus };
     let room = storage::Room { sockets: sockets(), board, drives: &drives, bus, wire };
-    storage::add(around.spec, room)?;
-    if around.spec.hot_plug {
-        let slots = drives.make_hot(&sockets(), acpi.clone(), around.ending.clone());
+    storage::add(context.spec, room)?;
+    if context.spec.hot_plug {
+        let slots = drives.make_hot(&sockets(), acpi.clone(), context.run_state.clone());
         bus.add(slots, &pci::HOT_PLUG_PLACES)?;
     }
-    crate::network::add(around.spec, &pci, &memory, &msi, threads)?;
-    let control = around.spec.most_memory.map(|_| add_memory(around, &pci, threads)).transpose()?;
-    let (screen, tablet) = add_display(around, bus, &pci, threads)?.unzip();
-    place_pci(around, bus, &pci)?;
+    crate::network::add(context.spec, &pci, &memory, &msi, threads)?;
+    let control = context.spec.most_memory.map(|_| add_memory(context, &pci, threads)).transpose()?;
+    let (screen, tablet) = add_display(context, bus, &pci, threads)?.unzip();
+    place_pci(context, bus, &pci)?;
     Ok(OnPci { pci, console: input, memory: control, screen, tablet, drives })
 }
 
 /// The display, where memory has room for it, and a tablet beside it.
 fn add_display(
-    around: &Surroundings,
+    context: &BuildContext,
     bus: &mut SystemBus,
     pci: &Arc<PciBus>,
     threads: &mut DeviceThreads,
 ) -> Result<Option<(Screen, TabletInput)>, MachineError> {
     const SLOT: u8 = 19;
     const TABLET: u8 = 1;
-    let (memory, msi) = (&around.memory, msi_sink(&around.partition));
-    let (legacy, screen) = match around.spec.display.unwrap_or_default() {
+    let (memory, msi) = (&context.memory, msi_sink(&context.partition));
+    let (legacy, screen) = match context.spec.display.unwrap_or_default() {
         Display::Vga => {
             let Some(display::Parts { function, legacy, screen }) = display::display(memory) else {
                 return Ok(None);
@@ -326,30 +332,30 @@ fn add_display(
 
 /// Keyboard and mouse; on a machine that has none, their controller's reset.
 fn add_keyboard(
-    around: &Surroundings,
+    context: &BuildContext,
     bus: &mut SystemBus,
     wire: &Wires,
 ) -> Result<Option<I8042>, MachineError> {
-    if !around.layout.keyboard() {
-        bus.add(shared(ResetPulse::new(around.power.clone())), &i8042::PLACES)?;
+    if !context.layout.keyboard() {
+        bus.add(shared(ResetPulse::new(context.power.clone())), &i8042::PLACES)?;
         return Ok(None);
     }
     let lines = i8042::IRQS.map(wire);
-    let keyboard = I8042::new(around.clock, &around.timers, lines, around.power.clone());
+    let keyboard = I8042::new(context.clock, &context.timers, lines, context.power.clone());
     bus.add(shared(keyboard.clone()), &i8042::PLACES)?;
     Ok(Some(keyboard))
 }
 
 /// The balloon, and the memory device where there is room to add memory, in the last slots.
 fn add_memory(
-    around: &Surroundings,
+    context: &BuildContext,
     pci: &Arc<PciBus>,
     threads: &mut DeviceThreads,
 ) -> Result<MemoryControl, MachineError> {
     // The last slot is the chipset's where there is one.
-    let balloon_slot = if around.layout.board == Board::Q35 { 2 } else { 31 };
+    let balloon_slot = if context.layout.board == Board::Q35 { 2 } else { 31 };
     const MEM: u8 = 30;
-    let (memory, msi) = (&around.memory, msi_sink(&around.partition));
+    let (memory, msi) = (&context.memory, msi_sink(&context.partition));
     let (function, balloon) = virtio::balloon(memory.clone(), msi.clone(), pci.intx(balloon_slot));
     threads.start("balloon0".into(), Work::Device, virtio::service(&function))?;
     pci.add(balloon_slot, function)?;
@@ -361,12 +367,12 @@ fn add_memory(
         }
         None => None,
     };
-    Ok(MemoryControl::new(around.layout.memory(), balloon, hot))
+    Ok(MemoryControl::new(context.layout.memory(), balloon, hot))
 }
 
 /// The ways to BARs and to configuration space. Where no firmware does it, every BAR is placed.
-fn place_pci(around: &Surroundings, bus: &mut SystemBus, pci: &Arc<PciBus>) -> Result<(), MachineError> {
-    let layout = around.layout;
+fn place_pci(context: &BuildContext, bus: &mut SystemBus, pci: &Arc<PciBus>) -> Result<(), MachineError> {
+    let layout = context.layout;
     if layout.board == Board::Direct {
         let windows =
             Windows { ports: layout::PCI_PORTS, mmio32: layout.pci_mmio32(), mmio64: layout.pci_mmio64() };
@@ -375,15 +381,15 @@ fn place_pci(around: &Surroundings, bus: &mut SystemBus, pci: &Arc<PciBus>) -> R
         bus.write(Space::Port, pirq::ELCR_SLAVE, &[pirq::level_triggered()]);
     }
     bus.set_rest(pci.clone());
-    bus.add(shared(ConfigPorts::new(pci.clone(), around.power.clone())), &pci::CONFIG_PLACES)?;
+    bus.add(shared(ConfigPorts::new(pci.clone(), context.power.clone())), &pci::CONFIG_PLACES)?;
     match layout.pci_ecam() {
         Some(ecam) => Ok(bus.add(shared(Ecam::new(pci.clone())), &[ecam])?),
         None => Ok(()),
     }
 }
 
-fn add_test_devices(around: &Surroundings, bus: &mut SystemBus, wire: &Wires) -> Result<(), MachineError> {
+fn add_test_devices(context: &BuildContext, bus: &mut SystemBus, wire: &Wires) -> Result<(), MachineError> {
     const GSIS: u32 = 24;
-    bus.add(shared(DebugExit::new(around.debug_exit.clone())), &testdev::EXIT_PLACES)?;
+    bus.add(shared(DebugExit::new(context.debug_exit.clone())), &testdev::EXIT_PLACES)?;
     Ok(bus.add(shared(TestDevice::new((0..GSIS).map(wire).collect())), &testdev::TEST_PLACES)?)
 }

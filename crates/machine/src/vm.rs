@@ -2,13 +2,13 @@
 
 use crate::device_threads::DeviceThreads;
 use crate::drives::Drives;
-use crate::ending::{Ending, Next};
 use crate::engine::{self, Chosen};
 use crate::files::Files;
 use crate::layout::{self, Layout};
 use crate::memory::MemoryControl;
 use crate::nesting::Windows;
-use crate::platform::{self, Platform, Surroundings};
+use crate::platform::{self, BuildContext, Platform};
+use crate::run_state::{Next, RunState};
 use crate::sleep::Waker;
 use crate::{DiskSpec, MachineError, Outcome, Spec};
 use ireko_devices::{AcpiPm, ConsoleInput, I8042, PowerEvent, Screen, Serial, TabletInput, display};
@@ -49,7 +49,7 @@ pub struct Vm {
     chosen: Chosen,
     vcpus: Vec<Box<dyn Vcpu>>,
     platform: Platform,
-    ending: Ending,
+    run_state: RunState,
     waker: Waker,
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
@@ -92,8 +92,8 @@ impl Vm {
         let memory = Arc::new(memory.map_err(MachineError::Memory)?);
         let (clock, timers) = timekeeping(&spec.on_thread);
         let partition = create_partition(&chosen, &spec, &memory, clock, &timers)?;
-        let ending = Ending::default();
-        let around = Surroundings {
+        let run_state = RunState::default();
+        let context = BuildContext {
             spec: &spec,
             layout: &layout,
             memory: memory.clone(),
@@ -101,15 +101,15 @@ impl Vm {
             irqchip,
             clock,
             timers,
-            power: power(&ending),
-            debug_exit: debug_exit(&ending),
-            ending: ending.clone(),
+            power: power(&run_state),
+            debug_exit: debug_exit(&run_state),
+            run_state: run_state.clone(),
         };
-        let platform = platform::build(&around, endpoints, &files)?;
+        let platform = platform::build(&context, endpoints, &files)?;
         let state = files.load(&memory, &layout, &spec)?;
         layout.protect(&memory);
         // Interrupt controllers of an engine's own are not on the bus.
-        if !around.irqchip {
+        if !context.irqchip {
             files.program(&*platform.bus);
         }
         let mut vcpus: Vec<_> =
@@ -122,7 +122,7 @@ impl Vm {
             chosen,
             vcpus,
             platform,
-            ending,
+            run_state,
             waker,
             dump: Arc::default(),
             counters: Arc::default(),
@@ -140,7 +140,7 @@ impl Vm {
     /// What other threads may do with the VM.
     pub fn handle(&self) -> Handle {
         Handle {
-            ending: self.ending.clone(),
+            run_state: self.run_state.clone(),
             serial: self.platform.serial.clone(),
             second: self.platform.second.clone(),
             console: self.platform.console.clone(),
@@ -159,19 +159,19 @@ impl Vm {
 
     /// Runs until the VM ends. Each virtual processor has a thread of its own.
     pub fn run(&mut self) -> Outcome {
-        let (ending, dump, first) = (&self.ending, &self.dump, &self.on_thread);
+        let (run_state, dump, first) = (&self.run_state, &self.dump, &self.on_thread);
         let waker = &self.waker;
-        ending.expect_vcpus(self.vcpus.len());
+        run_state.expect_vcpus(self.vcpus.len());
         let bus: &dyn Bus = &*self.platform.bus;
         std::thread::scope(|scope| {
             for (id, vcpu) in self.vcpus.iter_mut().enumerate() {
                 let spawned =
                     std::thread::Builder::new().name(format!("vcpu{id}")).spawn_scoped(scope, move || {
                         first.begin(Work::Vcpu);
-                        run_vcpu(id, vcpu.as_mut(), bus, ending, waker, dump);
+                        run_vcpu(id, vcpu.as_mut(), bus, run_state, waker, dump);
                     });
                 if let Err(error) = spawned {
-                    ending.end(Outcome::Failed(format!("no thread for vCPU {id}: {error}")));
+                    run_state.end(Outcome::Failed(format!("no thread for vCPU {id}: {error}")));
                 }
             }
         });
@@ -179,14 +179,14 @@ impl Vm {
         lock(&self.dump).push_str(&self.device_counters());
         let counters = self.vcpus.iter_mut().filter_map(|vcpu| vcpu.counters()).flatten();
         *lock(&self.counters) = counters.collect();
-        self.ending.outcome().unwrap_or(Outcome::Stopped)
+        self.run_state.outcome().unwrap_or(Outcome::Stopped)
     }
 
     /// What comes after a reset opens the same disks: a write that is still under way must not come after its own.
     fn end_devices(&self) {
         let threads = &self.platform.threads;
         threads.end();
-        while !threads.rests() && self.ending.outcome() == Some(Outcome::Reset) {}
+        while !threads.rests() && self.run_state.outcome() == Some(Outcome::Reset) {}
     }
 
     /// A line for every device that was used.
@@ -200,19 +200,19 @@ fn run_vcpu(
     id: usize,
     vcpu: &mut dyn Vcpu,
     bus: &dyn Bus,
-    ending: &Ending,
+    run_state: &RunState,
     waker: &Waker,
     dump: &Mutex<String>,
 ) {
     // A panic or a host fault is our mistake, but the guest's end and not this process's.
     let run = |vcpu: &mut dyn Vcpu| {
-        catch_unwind(AssertUnwindSafe(|| ireko_cpu::guard(|| vcpu.run(bus, ending.stop()))))
+        catch_unwind(AssertUnwindSafe(|| ireko_cpu::guard(|| vcpu.run(bus, run_state.stop()))))
             .map(|ran| ran.unwrap_or_else(|fault| Halt::Failed(fault.to_string())))
             .unwrap_or_else(|panic| Halt::Failed(format!("a panic in vCPU {id}: {}", panic_text(&*panic))))
     };
     let mut halt = run(vcpu);
     while halt == Halt::Stopped {
-        halt = match ending.wait_while_held(id) {
+        halt = match run_state.wait_while_held(id) {
             Next::End => break,
             Next::GoOn => run(vcpu),
             Next::WakeUp => match vcpu.set_state(&waker.state()) {
@@ -226,9 +226,9 @@ fn run_vcpu(
         lock(dump).push_str(&format!("vCPU {id}: {text}\n"));
     }
     if halt != Halt::Stopped {
-        ending.end(Outcome::from_halt(halt, || text));
+        run_state.end(Outcome::from_halt(halt, || text));
     }
-    ending.vcpu_is_gone();
+    run_state.vcpu_is_gone();
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {
@@ -282,26 +282,26 @@ fn create_partition(
     Ok(chosen.hypervisor.create(&partition)?)
 }
 
-fn power(ending: &Ending) -> ireko_devices::Power {
-    let ending = ending.clone();
+fn power(run_state: &RunState) -> ireko_devices::Power {
+    let run_state = run_state.clone();
     Arc::new(move |event| match event {
-        PowerEvent::PowerOff => ending.end(Outcome::PowerOff),
-        PowerEvent::Reset => ending.end(Outcome::Reset),
-        PowerEvent::Suspend => ending.sleep(),
-        PowerEvent::Wake => ending.wake(),
+        PowerEvent::PowerOff => run_state.end(Outcome::PowerOff),
+        PowerEvent::Reset => run_state.end(Outcome::Reset),
+        PowerEvent::Suspend => run_state.sleep(),
+        PowerEvent::Wake => run_state.wake(),
     })
 }
 
 /// The device has made the exit code of the value already.
-fn debug_exit(ending: &Ending) -> Arc<dyn Fn(u8) + Send + Sync> {
-    let ending = ending.clone();
-    Arc::new(move |code| ending.end(Outcome::DebugExit(u32::from(code >> 1))))
+fn debug_exit(run_state: &RunState) -> Arc<dyn Fn(u8) + Send + Sync> {
+    let run_state = run_state.clone();
+    Arc::new(move |code| run_state.end(Outcome::DebugExit(u32::from(code >> 1))))
 }
 
 /// What other threads may do with a VM. Cheap to clone; does nothing once the VM is gone.
 #[derive(Clone)]
 pub struct Handle {
-    ending: Ending,
+    run_state: RunState,
     serial: Arc<Mutex<Serial>>,
     second: Option<Arc<Mutex<Serial>>>,
     console: Option<ConsoleInput>,
@@ -342,22 +342,22 @@ impl Handle {
     /// What runs inside, as the engine sees it from outside. Asks every vCPU's thread and waits for its answer; not to be
     /// called by one of them. A paused or ended VM is seen as it was then.
     pub fn nesting(&self) -> Nesting {
-        self.windows.look(self.ending.paused() || self.ending.ended())
+        self.windows.look(self.run_state.paused() || self.run_state.ended())
     }
     /// Ends the VM from outside.
     pub fn stop(&self) {
-        self.ending.end(Outcome::Stopped);
+        self.run_state.end(Outcome::Stopped);
     }
     /// Resets the VM: the run ends with the outcome Reset, as if the guest had asked for it.
     pub fn reset(&self) {
-        self.ending.end(Outcome::Reset);
+        self.run_state.end(Outcome::Reset);
     }
     /// Holds every vCPU at the next instruction boundary where it looks around, and every device: when it comes back
     /// nothing writes to guest memory. The guest's clocks go on.
     /// False: a vCPU did not stop in time, and all go on.
     pub fn pause(&self) -> bool {
         const PATIENCE: Duration = Duration::from_secs(5);
-        let rests = self.ending.pause(PATIENCE);
+        let rests = self.run_state.pause(PATIENCE);
         if rests {
             self.threads.pause();
         }
@@ -366,10 +366,10 @@ impl Handle {
     /// Lets a paused VM go on.
     pub fn resume(&self) {
         self.threads.resume();
-        self.ending.resume();
+        self.run_state.resume();
     }
     pub fn paused(&self) -> bool {
-        self.ending.paused()
+        self.run_state.paused()
     }
     /// Presses the ACPI power button.
     pub fn power_button(&self) {

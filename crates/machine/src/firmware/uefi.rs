@@ -76,9 +76,9 @@ impl Uefi {
     /// The variables, right before the code. They are kept by a thread of their own, which begins with `first`: a virtual processor's
     /// may not write to files.
     pub fn flash(&self, first: &OnThread) -> Result<(Flash, u64), MachineError> {
-        let mut keeper = Keeper::start(self.file.clone(), first.clone())
+        let mut writer = VariableWriter::start(self.file.clone(), first.clone())
             .map_err(|error| MachineError::Platform(format!("no thread for UEFI's variables: {error}")))?;
-        let keep = Box::new(move |at, data: &[u8]| keeper.write(at, data));
+        let keep = Box::new(move |at, data: &[u8]| writer.write(at, data));
         Ok((Flash::new(self.variables.to_vec(), keep), self.place()))
     }
 
@@ -89,29 +89,29 @@ impl Uefi {
 }
 
 /// Writes to a file for others, who wait for it. Its thread ends with it.
-struct Keeper {
-    orders: mpsc::SyncSender<(u64, Vec<u8>)>,
+struct VariableWriter {
+    requests: mpsc::SyncSender<(u64, Vec<u8>)>,
     answers: mpsc::Receiver<io::Result<()>>,
 }
 
-impl Keeper {
+impl VariableWriter {
     fn start(file: Arc<File>, first: OnThread) -> io::Result<Self> {
-        let (orders, ordered) = mpsc::sync_channel::<(u64, Vec<u8>)>(0);
+        let (requests, requested) = mpsc::sync_channel::<(u64, Vec<u8>)>(0);
         let (answer, answers) = mpsc::sync_channel(1);
         std::thread::Builder::new().name("variables".into()).spawn(move || {
             first.begin(Work::Disk);
-            for (at, data) in ordered {
+            for (at, data) in requested {
                 if answer.send(file.write_all_at(&data, at)).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Self { orders, answers })
+        Ok(Self { requests, answers })
     }
 
     fn write(&mut self, at: u64, data: &[u8]) -> io::Result<()> {
         let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
-        self.orders.send((at, data.to_vec())).map_err(|_| gone())?;
+        self.requests.send((at, data.to_vec())).map_err(|_| gone())?;
         self.answers.recv().unwrap_or_else(|_| Err(gone()))
     }
 }

@@ -36,12 +36,12 @@ pub enum Next {
 
 /// Shared by everybody who may end or pause the VM.
 #[derive(Clone, Default)]
-pub struct Ending {
+pub struct RunState {
     inner: Arc<(Mutex<Inner>, Condvar)>,
     stop: Stop,
 }
 
-impl Ending {
+impl RunState {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.0.lock().unwrap_or_else(|e| e.into_inner())
     }
