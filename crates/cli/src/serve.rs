@@ -4,7 +4,7 @@ use crate::{out, say};
 use anyhow::{Context, Result};
 use clap::Args;
 use ireko_manage::host_start;
-use ireko_manage::server::{Doors, Tcp, Tls, Token, openapi, serve};
+use ireko_manage::server::{Bindings, Tcp, Tls, Token, openapi, serve};
 use ireko_manage::store::Config;
 use ireko_manage::{Answer, Host};
 use std::net::SocketAddr;
@@ -60,9 +60,9 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     let socket = std::path::absolute(args.socket.clone().unwrap_or_else(own)).context("the socket's path")?;
     let tcp = tcp(args, &host.store.home().join("server"))?;
     let shown = tcp.as_ref().and_then(|tcp| tcp.tls.as_ref()).map(shown);
-    let doors = Doors::new(&socket, tcp)?;
+    let bindings = Bindings::new(&socket, tcp)?;
     say!("ireko: listening on {}", socket.display());
-    match (doors.address(), shown) {
+    match (bindings.address(), shown) {
         (Some(address), Some(tls)) => say!("ireko: listening on https://{address}, with the token; {tls}"),
         (Some(address), None) => say!("ireko: listening on http://{address}, with the token"),
         (None, _) => (),
@@ -70,7 +70,7 @@ pub fn run(args: &ServeArgs) -> Result<ExitCode> {
     let host = Arc::new(host);
     let own = host.clone();
     std::thread::spawn(move || start_with_host(&own));
-    serve(host, doors)?;
+    serve(host, bindings)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,7 +7,7 @@ use crate::state::State;
 use crate::store::run::Kept;
 use crate::store::{Config, Run, Store, StoreError, WorkerLock};
 use crate::worker::client::{LOOK, is_silence};
-use crate::worker::inside::Inside;
+use crate::worker::introspection::Introspection;
 use crate::worker::kill::{Outer, kill};
 use crate::worker::launch::{LOG, last_words};
 use crate::worker::protocol::{Reply, Request, SOCKET, Status};
@@ -59,7 +59,7 @@ pub struct Hardware {
 }
 
 /// Looks at the machine and tries the engines.
-pub trait Surroundings: Send + Sync {
+pub trait HostSystem: Send + Sync {
     fn host(&self) -> HostFacts;
     /// The engine that a VM would get; the error is a sentence.
     fn engine(&self, choice: &str, nested: bool) -> Result<EngineFacts, String>;
@@ -73,9 +73,9 @@ pub trait Surroundings: Send + Sync {
 }
 
 /// The machine that we really run on.
-pub struct RealSurroundings;
+pub struct RealHostSystem;
 
-impl Surroundings for RealSurroundings {
+impl HostSystem for RealHostSystem {
     fn network(&self) -> &dyn HostNetwork {
         &RealNetwork
     }
@@ -157,7 +157,7 @@ fn last_known(directory: &Path) -> State {
 pub struct Host {
     pub store: Store,
     pub launcher: Box<dyn Launcher>,
-    pub surroundings: Box<dyn Surroundings>,
+    pub system: Box<dyn HostSystem>,
     /// Called before a worker is started.
     pub prepare: Box<Preparation>,
 }
@@ -239,7 +239,7 @@ impl Asked {
 
 impl Host {
     pub fn new(store: Store, launcher: Box<dyn Launcher>) -> Self {
-        Self { store, launcher, surroundings: Box::new(RealSurroundings), prepare: Box::new(|_| Ok(())) }
+        Self { store, launcher, system: Box::new(RealHostSystem), prepare: Box::new(|_| Ok(())) }
     }
 
     /// The VMs that can be read. What cannot be read is told by [`Host::damaged`].
@@ -362,13 +362,13 @@ impl Host {
     }
 
     /// What runs inside a running VM.
-    pub fn inside(&self, vm: &Vm) -> Result<Inside, Failure> {
+    pub fn inside(&self, vm: &Vm) -> Result<Introspection, Failure> {
         let (name, directory) = (&vm.config.name, self.store.directory(vm.config.id));
         if vm.silent {
             return Err(silent(&vm.config));
         }
-        match Client::connect(&directory).and_then(|mut client| client.ask(&Request::Inside)) {
-            Ok(Reply::Inside(inside)) => Ok(*inside),
+        match Client::connect(&directory).and_then(|mut client| client.ask(&Request::Introspection)) {
+            Ok(Reply::Introspection(inside)) => Ok(*inside),
             Ok(other) => {
                 Err(Failure::failed(format!("The worker of '{name}' answered {other:?}.")).about(name))
             }

@@ -7,7 +7,7 @@ use anyhow::Result;
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::{Endpoints, Firmware, Handle, Outcome, Smbios, Source, Vm};
 use ireko_manage::Guid;
-use ireko_manage::host::{EngineFacts, HostFacts, RealSurroundings, Surroundings};
+use ireko_manage::host::{EngineFacts, HostFacts, HostSystem, RealHostSystem};
 use ireko_manage::store::{Config, Store};
 use ireko_manage::worker::console::Console;
 use ireko_manage::worker::disks::DiskLocks;
@@ -86,7 +86,7 @@ impl Levels {
         self.lock().handle.clone()
     }
 
-    pub fn surroundings(&self) -> Known {
+    pub fn system(&self) -> Known {
         Known { chosen: self.chosen.clone() }
     }
 
@@ -124,9 +124,9 @@ pub struct Known {
     chosen: Chosen,
 }
 
-impl Surroundings for Known {
+impl HostSystem for Known {
     fn host(&self) -> HostFacts {
-        RealSurroundings.host()
+        RealHostSystem.host()
     }
     fn engine(&self, _: &str, _: bool) -> Result<EngineFacts, String> {
         Ok(EngineFacts {

@@ -68,7 +68,7 @@ pub fn start(plan: &Plan, parts: &Parts, init: &[u8], parent_boot_id: &str) -> R
     let host = Host {
         store: Store::open(&home.0)?,
         launcher: Box::new(Threads { levels: levels.clone() }),
-        surroundings: Box::new(levels.surroundings()),
+        system: Box::new(levels.system()),
         prepare: Box::new(|_| Ok(())),
     };
     let name = || Value::text(format!("level {}", plan.orders.level));

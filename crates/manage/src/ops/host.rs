@@ -38,8 +38,8 @@ pub static OPERATIONS: &[Operation] = &[
 ];
 
 fn host(call: &mut Call<'_>) -> Result<(), Failure> {
-    let facts = call.host.surroundings.host();
-    let engine = call.host.surroundings.engine("auto", true);
+    let facts = call.host.system.host();
+    let engine = call.host.system.engine("auto", true);
     let store = call.host.store.home().display().to_string();
     let record = Record::new(Kind::VMHost)
         .with("LogicalProcessorCount", facts.logical_processors)

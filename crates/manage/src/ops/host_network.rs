@@ -129,7 +129,7 @@ const DNS: &[Parameter] = &[
 ];
 
 fn network<'a>(call: &Call<'a>) -> &'a dyn HostNetwork {
-    call.host.surroundings.network()
+    call.host.system.network()
 }
 
 /// An interface with the name that people know it by.

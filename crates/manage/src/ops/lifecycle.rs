@@ -12,7 +12,7 @@ use crate::rules;
 use crate::state::{self, Action};
 use crate::store::{Config, ConfigVersion};
 use crate::value::Kind;
-use crate::worker::body::ANOTHER;
+use crate::worker::lifecycle::ANOTHER;
 use crate::worker::protocol::Request;
 use std::time::Duration;
 
@@ -126,7 +126,7 @@ const STOP: &[Parameter] = &[
 ];
 
 fn give(call: &mut Call<'_>, config: Config) {
-    let record = records::vm(&call.host.vm(config), &call.host.surroundings.host());
+    let record = records::vm(&call.host.vm(config), &call.host.system.host());
     call.give(record);
 }
 
@@ -176,9 +176,9 @@ fn start_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     if !permit(call, Action::Start, state, &config.name)? {
         return Ok(());
     }
-    let surroundings = &call.host.surroundings;
-    let engine = surroundings.engine(&config.engine, config.processor.expose_virtualization_extensions);
-    rules::start::check(&config, &surroundings.host(), &engine).map_err(failed)?;
+    let system = &call.host.system;
+    let engine = system.engine(&config.engine, config.processor.expose_virtualization_extensions);
+    rules::start::check(&config, &system.host(), &engine).map_err(failed)?;
     (call.host.prepare)(&config).map_err(failed)?;
     super::switch::host_sides(call, &config)?;
     match call.host.launcher.launch(&call.host.store, config.id) {
@@ -261,7 +261,7 @@ fn remove(call: &mut Call<'_>) -> Result<(), Failure> {
         let vm = call.host.vm(config);
         permit(call, Action::Remove, vm.state, &vm.config.name)?;
         call.host.store.remove(lock)?;
-        let record = records::vm(&vm, &call.host.surroundings.host());
+        let record = records::vm(&vm, &call.host.system.host());
         call.give(record);
         Ok(())
     });

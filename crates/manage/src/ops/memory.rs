@@ -49,7 +49,7 @@ const SET: &[Parameter] = &[
 ];
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
-    let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.surroundings.host());
+    let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.system.host());
     for vm in call.host.vms(configs) {
         let record = records::memory(&vm, &facts);
         call.give(record);
@@ -132,7 +132,7 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
     if new.maximum > old.maximum
         && let Some(status) = call.host.vm(config.clone()).status
         && let Some(told) =
-            rules::memory::beyond(&new, status.memory_reachable, call.host.surroundings.host().memory)
+            rules::memory::beyond(&new, status.memory_reachable, call.host.system.host().memory)
     {
         call.warn(told);
     }

@@ -88,7 +88,7 @@ fn switch(call: &mut Call<'_>, words: &str, on: Option<bool>) -> Result<(), Fail
 }
 
 fn measure(call: &mut Call<'_>) -> Result<(), Failure> {
-    let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.surroundings.host());
+    let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.system.host());
     call.each(configs, |call, config| {
         if !config.metering {
             return Err(Failure::refused(format!(

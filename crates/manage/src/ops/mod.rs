@@ -9,7 +9,7 @@ mod dvd;
 mod firmware;
 mod host;
 mod host_network;
-mod inside;
+mod introspection;
 mod lifecycle;
 mod memory;
 mod metering;

@@ -92,18 +92,16 @@ fn all(call: &Call<'_>) -> Result<Vec<Nat>, Failure> {
 /// Into the kernel first: what it refuses is not kept.
 fn keep(call: &Call<'_>, nats: &[Nat]) -> Result<(), Failure> {
     let prefixes: Vec<Prefix> = nats.iter().filter_map(|nat| Prefix::parse(&nat.prefix)).collect();
-    call.host.surroundings.network().set_nat(&table(call), &prefixes).map_err(|error| {
-        match error.kind() {
-            ErrorKind::PermissionDenied => Failure::new(
-                Category::PermissionDenied,
-                "OperationFailed",
-                "Access is denied: NAT takes the capability CAP_NET_ADMIN; run this as root.",
-            ),
-            ErrorKind::NotFound | ErrorKind::Unsupported => Failure::failed(format!(
-                "The kernel does not translate addresses ({error}); load its modules nft_chain_nat and nft_masq."
-            )),
-            _ => Failure::failed(format!("The kernel does not take the NAT: {error}.")),
-        }
+    call.host.system.network().set_nat(&table(call), &prefixes).map_err(|error| match error.kind() {
+        ErrorKind::PermissionDenied => Failure::new(
+            Category::PermissionDenied,
+            "OperationFailed",
+            "Access is denied: NAT takes the capability CAP_NET_ADMIN; run this as root.",
+        ),
+        ErrorKind::NotFound | ErrorKind::Unsupported => Failure::failed(format!(
+            "The kernel does not translate addresses ({error}); load its modules nft_chain_nat and nft_masq."
+        )),
+        _ => Failure::failed(format!("The kernel does not take the NAT: {error}.")),
     })?;
     let failed = |error: &dyn std::fmt::Display| {
         Failure::failed(format!("{} cannot be written: {error}", path(call).display()))
@@ -113,7 +111,7 @@ fn keep(call: &Call<'_>, nats: &[Nat]) -> Result<(), Failure> {
 }
 
 fn record(call: &Call<'_>, nat: &Nat) -> Record {
-    let active = call.host.surroundings.network().nat_active(&table(call)).map_or(Value::Null, Value::Bool);
+    let active = call.host.system.network().nat_active(&table(call)).map_or(Value::Null, Value::Bool);
     Record::new(Kind::NetNat)
         .with("Name", nat.name.as_str())
         .with("ExternalIPInterfaceAddressPrefix", "")

@@ -88,7 +88,7 @@ pub enum Step {
 
 /// What the person said beforehand. `None`: asked, where there is somebody to ask.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
+pub struct Options {
     pub static_memory: bool,
     pub spoofing: Option<bool>,
     pub memory: Option<u64>,
@@ -105,17 +105,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    pub fn new(config: &Config, state: State, wishes: &Wishes) -> Self {
+    pub fn new(config: &Config, state: State, options: &Options) -> Self {
         let mut plan = Self::default();
         if !config.processor.expose_virtualization_extensions {
             plan.steps.push(Step::Expose);
         }
-        if wishes.static_memory && config.memory.dynamic {
+        if options.static_memory && config.memory.dynamic {
             plan.steps.push(Step::StaticMemory);
         }
-        match wishes.memory {
+        match options.memory {
             Some(memory) if config.memory.startup < memory => plan.steps.push(Step::Memory(memory)),
-            None if config.memory.startup < ADVISED_MEMORY && !wishes.forced => {
+            None if config.memory.startup < ADVISED_MEMORY && !options.forced => {
                 plan.optional.push(Step::Memory(ADVISED_MEMORY));
             }
             _ => (),
@@ -125,9 +125,9 @@ impl Plan {
             plan.steps.insert(0, Step::Stop(state));
         }
         if config.adapters.iter().any(|adapter| !adapter.mac_address_spoofing) {
-            match wishes.spoofing {
+            match options.spoofing {
                 Some(true) => plan.steps.push(Step::Spoofing),
-                None if wishes.forced => plan.steps.push(Step::Spoofing),
+                None if options.forced => plan.steps.push(Step::Spoofing),
                 None => plan.optional.push(Step::Spoofing),
                 Some(false) => (),
             }
@@ -205,9 +205,9 @@ fn enable(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn wishes(call: &Call<'_>) -> Wishes {
+fn options(call: &Call<'_>) -> Options {
     let arguments = call.arguments;
-    Wishes {
+    Options {
         static_memory: arguments.switch("DisableDynamicMemory"),
         spoofing: arguments.bool("MacAddressSpoofing"),
         memory: arguments.int("MemoryStartupBytes").map(|bytes| bytes.unsigned_abs()),
@@ -217,7 +217,7 @@ fn wishes(call: &Call<'_>) -> Wishes {
 
 fn enable_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     let name = config.name.as_str();
-    let plan = Plan::new(config, call.host.vm(config.clone()).state, &wishes(call));
+    let plan = Plan::new(config, call.host.vm(config.clone()).state, &options(call));
     if plan == Plan::default() {
         call.surface.say("None, vm is already setup for nesting");
         return Ok(());
@@ -236,7 +236,7 @@ fn enable_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
 }
 
 fn offer(call: &mut Call<'_>, config: &Config, step: Step) -> Result<(), Failure> {
-    let [warning, question, declined] = step.question(call.host.surroundings.host().memory_free);
+    let [warning, question, declined] = step.question(call.host.system.host().memory_free);
     call.surface.say(&warning);
     if call.surface.offer(&Question { title: "Confirm".into(), text: question }) {
         return apply(call, config, step);
@@ -307,9 +307,9 @@ fn status(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn host_status(call: &Call<'_>) -> Record {
-    let (facts, hardware) = (call.host.surroundings.host(), call.host.surroundings.hardware());
-    let engine = call.host.surroundings.engine("auto", true);
-    let kvm = call.host.surroundings.engine("kvm", true);
+    let (facts, hardware) = (call.host.system.host(), call.host.system.hardware());
+    let engine = call.host.system.engine("auto", true);
+    let kvm = call.host.system.engine("kvm", true);
     let (can, name, reason, why) = match engine {
         Ok(engine) if engine.nested => (true, engine.name, engine.reason, Vec::new()),
         Ok(engine) => (false, engine.name, String::new(), vec![engine.reason]),

@@ -1,7 +1,7 @@
 use super::*;
 use crate::guid::Guid;
 
-const FORCED: Wishes = Wishes { static_memory: false, spoofing: None, memory: None, forced: true };
+const FORCED: Options = Options { static_memory: false, spoofing: None, memory: None, forced: true };
 
 fn ready() -> Config {
     let mut config = Config::new(Guid::NIL, "vm", 0);
@@ -15,8 +15,8 @@ fn ready() -> Config {
 fn the_order_is_off_then_processor_then_memory_then_network() {
     let mut config = Config::new(Guid::NIL, "vm", 0);
     config.memory.dynamic = true;
-    let wishes = Wishes { static_memory: true, spoofing: Some(true), memory: Some(6 << 30), forced: false };
-    let plan = Plan::new(&config, State::Running, &wishes);
+    let options = Options { static_memory: true, spoofing: Some(true), memory: Some(6 << 30), forced: false };
+    let plan = Plan::new(&config, State::Running, &options);
     let order =
         [Step::Stop(State::Running), Step::Expose, Step::StaticMemory, Step::Memory(6 << 30), Step::Spoofing];
     assert_eq!((plan.steps.as_slice(), plan.optional.as_slice()), (&order[..], &[][..]));
@@ -24,7 +24,7 @@ fn the_order_is_off_then_processor_then_memory_then_network() {
 
 #[test]
 fn memory_and_spoofing_are_offered_and_not_imposed() {
-    let plan = Plan::new(&Config::new(Guid::NIL, "vm", 0), State::Off, &Wishes::default());
+    let plan = Plan::new(&Config::new(Guid::NIL, "vm", 0), State::Off, &Options::default());
     assert_eq!(plan.steps, [Step::Expose]);
     assert_eq!(plan.optional, [Step::Memory(ADVISED_MEMORY), Step::Spoofing]);
 }
@@ -44,8 +44,8 @@ fn dynamic_memory_stays_unless_that_is_wanted() {
 
 #[test]
 fn what_is_ready_needs_nothing() {
-    let wishes = Wishes { static_memory: true, ..Wishes::default() };
-    assert_eq!(Plan::new(&ready(), State::Running, &wishes), Plan::default());
+    let options = Options { static_memory: true, ..Options::default() };
+    assert_eq!(Plan::new(&ready(), State::Running, &options), Plan::default());
 }
 
 #[test]
@@ -57,7 +57,7 @@ fn spoofing_alone_stops_nothing() {
 
 #[test]
 fn the_plan_is_told_in_the_scripts_words() {
-    let plan = Plan::new(&Config::new(Guid::NIL, "vm", 0), State::Running, &Wishes::default());
+    let plan = Plan::new(&Config::new(Guid::NIL, "vm", 0), State::Running, &Options::default());
     let lines = [
         "  Vm State: Running",
         "  vm will be turned off",

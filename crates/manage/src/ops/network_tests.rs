@@ -228,5 +228,5 @@ fn dns_servers_come_behind_those_that_are_there() {
         world.ok("Set-DnsClientServerAddress", &given);
     }
     let host: &Host = &world.host;
-    assert_eq!(host.surroundings.network().resolv(), "nameserver 10.0.0.1\nnameserver 10.0.0.2\n");
+    assert_eq!(host.system.network().resolv(), "nameserver 10.0.0.1\nnameserver 10.0.0.2\n");
 }

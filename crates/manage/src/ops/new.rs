@@ -106,7 +106,7 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
     disks(call, &mut config)?;
     boot_device(call.arguments, &mut config)?;
     call.host.store.create(&config)?;
-    let record = records::vm(&call.host.vm(config), &call.host.surroundings.host());
+    let record = records::vm(&call.host.vm(config), &call.host.system.host());
     call.give(record);
     Ok(())
 }
@@ -208,9 +208,9 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     };
     if arguments.switch("Nested") {
         let named = arguments.has("Name") || arguments.has("Id") || arguments.has("VM");
-        return super::inside::give(call, configs, named);
+        return super::introspection::give(call, configs, named);
     }
-    let facts = call.host.surroundings.host();
+    let facts = call.host.system.host();
     for vm in call.host.vms(configs) {
         let record = records::vm(&vm, &facts);
         call.give(record);

@@ -63,7 +63,7 @@ const SET: &[Parameter] = &[
 ];
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
-    let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.surroundings.host());
+    let (configs, facts) = (vms(call, Ambiguity::Allowed)?, call.host.system.host());
     for vm in call.host.vms(configs) {
         let record = records::processor(&vm, &facts);
         call.give(record);
@@ -108,9 +108,9 @@ fn expose(call: &Call<'_>, config: &mut Config, state: State, on: bool) -> Resul
 
 /// What keeps this VM from nesting on this host.
 pub fn blockers(call: &Call<'_>, config: &Config) -> Vec<nesting::Blocker> {
-    let surroundings = &call.host.surroundings;
-    let vendor = Vendor::of_host(&surroundings.host().vendor);
-    nesting::blockers(config, &surroundings.engine(&config.engine, true), vendor)
+    let system = &call.host.system;
+    let vendor = Vendor::of_host(&system.host().vendor);
+    nesting::blockers(config, &system.engine(&config.engine, true), vendor)
 }
 
 fn live(arguments: &Arguments, processor: &mut Processor) -> Result<(), Failure> {

@@ -201,7 +201,7 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
         call.host.store.remove_switch(lock)?;
         return Err(failure);
     }
-    let record = records::switch(&switch, &call.host.surroundings.host());
+    let record = records::switch(&switch, &call.host.system.host());
     call.give(record);
     Ok(())
 }
@@ -236,7 +236,7 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
         call.host.store.switches()?
     };
     let types: Vec<String> = arguments.items("SwitchType").iter().map(Value::to_string).collect();
-    let facts = call.host.surroundings.host();
+    let facts = call.host.system.host();
     for switch in found {
         if types.is_empty() || types.contains(&format!("{:?}", switch.kind)) {
             call.give(records::switch(&switch, &facts));
@@ -264,7 +264,7 @@ fn change(
         }
         // Its host's side reads what it is to be when it starts, and ends when it is to be none.
         host_side(call, &after)?;
-        call.give(records::switch(&after, &call.host.surroundings.host()));
+        call.give(records::switch(&after, &call.host.system.host()));
         Ok(())
     });
     Ok(())

@@ -126,7 +126,7 @@ pub fn change(
             call.host.store.save(&lock, &after)?;
         }
         drop(lock);
-        let records = record(&call.host.vm(after), &call.host.surroundings.host());
+        let records = record(&call.host.vm(after), &call.host.system.host());
         records.into_iter().for_each(|record| call.give(record));
         Ok(())
     });

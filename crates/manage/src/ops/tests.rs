@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::guid::Guid;
-use crate::host::{EngineFacts, Host, HostFacts, Surroundings};
+use crate::host::{EngineFacts, Host, HostFacts, HostSystem};
 use crate::operation::{Answer, Arguments, Impact, Question, Surface, invoke};
 use crate::scratch::Scratch;
 use crate::state;
@@ -20,7 +20,7 @@ struct Here {
     network: super::network_tests::FakeNetwork,
 }
 
-impl Surroundings for Here {
+impl HostSystem for Here {
     fn network(&self) -> &dyn crate::host_network::HostNetwork {
         &self.network
     }
@@ -66,7 +66,7 @@ impl World {
         let scratch = Scratch::new();
         let store = Store::open(scratch.path()).unwrap();
         let mut host = Host::new(store, Box::new(ThreadLauncher));
-        host.surroundings = Box::new(Here::default());
+        host.system = Box::new(Here::default());
         Self { host, _scratch: scratch }
     }
     pub(crate) fn with(names: &[&str]) -> Self {

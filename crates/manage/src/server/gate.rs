@@ -14,7 +14,7 @@ use hyper::http::uri::Authority;
 use hyper::{Request, StatusCode};
 use std::net::IpAddr;
 
-/// One door's rules.
+/// One binding's rules.
 #[derive(Default)]
 pub struct Gate {
     tcp: Option<TcpGate>,
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn pages_of_other_origins_are_refused_at_every_door() {
+    fn pages_of_other_origins_are_refused_at_every_binding() {
         for gate in [Gate::default(), gate(false)] {
             for foreign in ["http://evil.example", "http://localhost:1", "null", "", "localhost:8006"] {
                 let headers = [("host", "localhost:8006"), ("origin", foreign), ("authorization", TOKEN)];

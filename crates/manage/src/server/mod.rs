@@ -1,6 +1,6 @@
 //! The REST API: the operations over HTTP, on a Unix socket and, when asked for, on TCP with a token.
 //!
-//! The two doors share nothing that could run out: each has its thread, its room, its operations and its listeners to events.
+//! The two bindings share nothing that could run out: each has its thread, its room, its operations and its listeners to events.
 //! So nobody on TCP, let in or not, keeps the owner waiting at the socket.
 //!
 //! A request's path finds the operation (`route`), its query or JSON body become arguments (`input`), and records,
@@ -8,7 +8,7 @@
 //! workers, so nothing stops when it stops.
 
 mod answer;
-mod door;
+mod bindings;
 mod events;
 mod gate;
 mod input;
@@ -23,7 +23,7 @@ mod tests;
 mod tls;
 mod token;
 
-pub use door::{Doors, Tcp};
+pub use bindings::{Bindings, Tcp};
 pub use gate::host_name;
 pub use tls::Tls;
 pub use token::Token;
@@ -66,12 +66,12 @@ pub enum ServeError {
     Run(#[from] io::Error),
 }
 
-/// Operations at once at a door; more wait, and not for ever.
+/// Operations at once at a binding; more wait, and not for ever.
 const MOST_OPERATIONS: usize = 32;
 /// For the next request of a connection.
 const IDLE_PATIENCE: Duration = Duration::from_secs(30);
 
-/// What requests at one door share.
+/// What requests at one binding share.
 struct Server {
     host: Arc<Host>,
     gate: Gate,
@@ -87,8 +87,8 @@ impl Server {
 }
 
 /// Answers until the process ends. The error is why it could not begin.
-pub fn serve(host: Arc<Host>, doors: Doors) -> Result<(), ServeError> {
-    doors.open(host)
+pub fn serve(host: Arc<Host>, bindings: Bindings) -> Result<(), ServeError> {
+    bindings.open(host)
 }
 
 fn runtime() -> io::Result<Runtime> {

@@ -1,4 +1,4 @@
-//! How many may be inside: a budget for a door, and one for each peer.
+//! How many may be inside: a budget for a binding, and one for each peer.
 //!
 //! Who comes when there is no room takes the place of whoever has waited longest without a request that was let in. So
 //! connections that say nothing keep nobody out, however many there are.

@@ -181,10 +181,10 @@ impl Store {
     /// Removes the directory with everything in it; disks elsewhere stay.
     pub fn remove(&self, lock: VmLock) -> Result<(), StoreError> {
         let (directory, vms) = (self.directory(lock.id()), self.vms());
-        let grave = vms.join(format!(".removed-{}-{}", std::process::id(), lock.id()));
-        fs::rename(&directory, &grave).map_err(StoreError::io(&directory))?;
+        let trash = vms.join(format!(".removed-{}-{}", std::process::id(), lock.id()));
+        fs::rename(&directory, &trash).map_err(StoreError::io(&directory))?;
         atomic::sync_directory(&vms).map_err(StoreError::io(&vms))?;
-        fs::remove_dir_all(&grave).map_err(StoreError::io(&grave))
+        fs::remove_dir_all(&trash).map_err(StoreError::io(&trash))
     }
 
     /// Drafts and remains of processes that were killed.

@@ -113,9 +113,9 @@ impl Store {
     /// Whoever is plugged in sees it go.
     pub fn remove_switch(&self, lock: VmLock) -> Result<(), StoreError> {
         let directory = self.switch_directory(lock.id());
-        let grave = self.all_switches().join(format!(".removed-{}-{}", std::process::id(), lock.id()));
-        fs::rename(&directory, &grave).map_err(StoreError::io(&directory))?;
-        fs::remove_dir_all(&grave).map_err(StoreError::io(&grave))
+        let trash = self.all_switches().join(format!(".removed-{}-{}", std::process::id(), lock.id()));
+        fs::rename(&directory, &trash).map_err(StoreError::io(&directory))?;
+        fs::remove_dir_all(&trash).map_err(StoreError::io(&trash))
     }
 }
 

@@ -21,11 +21,11 @@ pub fn heed_signals(next: NextSignal, control: Weak<Control>, gently: bool) {
     let (told, signals) = channel();
     let walls = control.upgrade().map(|control| control.jail.clone()).unwrap_or_default();
     let own = walls.clone();
-    super::body::spawn("signals", move || {
+    super::lifecycle::spawn("signals", move || {
         server::confine(&own);
         while told.send(next()).is_ok() {}
     });
-    super::body::spawn("ending", move || {
+    super::lifecycle::spawn("ending", move || {
         server::confine(&walls);
         if signals.recv().is_err() {
             return;

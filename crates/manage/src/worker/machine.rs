@@ -209,7 +209,7 @@ impl Factory for RealMachines {
         }
         let vm =
             Vm::on(opened.engine.clone(), spec, endpoints(console, second)).map_err(|e| e.to_string())?;
-        Ok(Box::new(Wired { vm, network: self.network.clone() }))
+        Ok(Box::new(RealMachine { vm, network: self.network.clone() }))
     }
 }
 
@@ -402,12 +402,12 @@ impl Machine for Vm {
 }
 
 /// A machine with its plugs.
-struct Wired {
+struct RealMachine {
     vm: Vm,
     network: Option<Arc<Network>>,
 }
 
-impl Machine for Wired {
+impl Machine for RealMachine {
     fn remote(&self) -> Arc<dyn Remote> {
         self.vm.remote()
     }

@@ -1,6 +1,5 @@
 //! The process that runs one VM: it owns the machine and a control socket, and outlives who started it.
 
-pub mod body;
 pub mod client;
 mod com;
 pub mod console;
@@ -14,10 +13,11 @@ mod ends;
 pub mod fake;
 pub mod gauges;
 pub mod host_side;
-pub mod inside;
+pub mod introspection;
 pub mod jail;
 pub mod kill;
 pub mod launch;
+pub mod lifecycle;
 pub mod limits;
 pub mod machine;
 pub mod memory;
@@ -30,10 +30,10 @@ mod tests;
 pub mod usage;
 pub mod vnc;
 
-pub use body::{Confinement, run, run_confined};
 pub use client::Client;
 pub use ends::NextSignal;
 pub use launch::{Launcher, ProcessLauncher};
+pub use lifecycle::{Confinement, run, run_confined};
 pub use limits::Limits;
 pub use machine::{Factory, Machine, RealMachines, Remote};
 pub use network::Network;

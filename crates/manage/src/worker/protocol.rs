@@ -1,7 +1,7 @@
 //! The language of the control socket: one JSON document a line, a request and its reply. A console request turns the
 //! connection into the console's bytes, both ways.
 
-use super::inside::Inside;
+use super::introspection::Introspection;
 use super::screen::Head;
 use crate::state::State;
 use ireko_jail::Layers;
@@ -58,7 +58,7 @@ pub enum Request {
         action: crate::store::config::AutomaticCrash,
     },
     /// What runs inside.
-    Inside,
+    Introspection,
     /// What the screen shows: the reply is followed by its pixels.
     Screen,
     /// Keys to type, as `keys::pack` has them.
@@ -74,7 +74,7 @@ pub enum Request {
 pub enum Reply {
     Done,
     Status(Box<Status>),
-    Inside(Box<Inside>),
+    Introspection(Box<Introspection>),
     Screen(Head),
     Error(String),
 }

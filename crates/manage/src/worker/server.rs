@@ -5,10 +5,10 @@ use super::crash::Held;
 use super::descriptors::Incoming;
 use super::disks::DiskLocks;
 use super::gauges::Gauges;
-use super::inside::{Inside, Watch};
+use super::introspection::{Introspection, Watch};
 use super::limits::Limits;
 use super::machine::Remote;
-use super::memory::{self, Keeper};
+use super::memory::{self, Balancer};
 use super::network::Network;
 use super::protocol::{Reply, Request, Status, read_line, write_line};
 use super::screen::{Head, Shown};
@@ -82,7 +82,7 @@ pub struct Inner {
     pub load: f64,
     pub watch: Watch,
     pub meter: Option<Meter>,
-    pub memory: Keeper,
+    pub memory: Balancer,
     /// As they are limited now.
     pub disks: Vec<Disk>,
     /// With what is in them now.
@@ -123,15 +123,15 @@ impl Control {
             self.lock().crash = *action;
             return Reply::Done;
         }
-        if *request == Request::Inside {
-            return Reply::Inside(Box::new(self.inside()));
+        if *request == Request::Introspection {
+            return Reply::Introspection(Box::new(self.inside()));
         }
         let action = match request {
             Request::Status => return Reply::Status(Box::new(self.status(&self.lock()))),
             Request::Keys { keys } => return self.keys(keys),
             Request::Console
             | Request::Screen
-            | Request::Inside
+            | Request::Introspection
             | Request::Crash { .. }
             | Request::Disks { .. }
             | Request::Medium { .. }
@@ -262,14 +262,14 @@ impl Control {
     }
 
     /// What runs inside now. Not under the lock: the VM's threads are asked.
-    fn inside(&self) -> Inside {
+    fn inside(&self) -> Introspection {
         let remote = self.lock().remote.clone();
         let nesting = remote.nesting();
         self.lock().watch.inside(Instant::now(), &nesting)
     }
 
     /// Notes what runs inside. Without virtualization extensions nothing can.
-    pub fn look_inside(&self) {
+    pub fn introspect(&self) {
         if !self.nested {
             return;
         }

@@ -8,7 +8,7 @@ mod views;
 
 use super::session::{Session, Terminal};
 use ireko_manage::Host;
-use ireko_manage::host::{EngineFacts, HostFacts, Surroundings};
+use ireko_manage::host::{EngineFacts, HostFacts, HostSystem};
 use ireko_manage::store::Store;
 use ireko_manage::worker::Launcher;
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 struct Here;
 
-impl Surroundings for Here {
+impl HostSystem for Here {
     fn host(&self) -> HostFacts {
         HostFacts {
             name: "here".into(),
@@ -88,7 +88,7 @@ impl World {
         let home = std::env::temp_dir().join(format!("ireko-shell-{}-{number}", std::process::id()));
         let store = Store::open(&home).expect("a store");
         let mut host = Host::new(store, Box::new(NoWorkers));
-        host.surroundings = Box::new(Here);
+        host.system = Box::new(Here);
         let world = Self { host, home };
         for name in vms {
             world.ok(&format!("New-VM '{name}' 512MB -Generation 2 | Out-Null"));

@@ -29,7 +29,7 @@ fn a_record_is_as_on_the_command_line() {
     let live = Live::with(&["vm"]);
     let host = {
         let mut host = Host::new(live.store(), Box::new(ThreadLauncher));
-        host.surroundings = Box::new(Here);
+        host.system = Box::new(Here);
         host
     };
     let vm = host.vm(host.configs().unwrap().remove(0));

@@ -1,7 +1,7 @@
 //! The server with fake machines, over its real sockets.
 
 mod api;
-mod doors;
+mod bindings;
 mod events;
 mod fuzz;
 mod hostile;
@@ -9,9 +9,9 @@ mod secure;
 mod siege;
 mod walk;
 
-use super::door::connect;
-use super::{Doors, Tcp, Tls, Token, serve};
-use crate::host::{EngineFacts, Host, HostFacts, Surroundings};
+use super::bindings::connect;
+use super::{Bindings, Tcp, Tls, Token, serve};
+use crate::host::{EngineFacts, Host, HostFacts, HostSystem};
 use crate::scratch::Scratch;
 use crate::store::Store;
 use crate::worker::fake::ThreadLauncher;
@@ -25,7 +25,7 @@ use std::time::Duration;
 /// A calm machine that can do everything.
 struct Here;
 
-impl Surroundings for Here {
+impl HostSystem for Here {
     fn host(&self) -> HostFacts {
         HostFacts {
             name: "here".into(),
@@ -72,7 +72,7 @@ impl Live {
     fn start(tcp: bool, tls: bool) -> Self {
         let scratch = Scratch::new();
         let mut host = Host::new(Store::open(scratch.path()).unwrap(), Box::new(ThreadLauncher));
-        host.surroundings = Box::new(Here);
+        host.system = Box::new(Here);
         let (socket, file) = (scratch.path().join("server/api.sock"), scratch.path().join("token"));
         let tcp = tcp.then(|| Tcp {
             address: "127.0.0.1:0".parse().unwrap(),
@@ -80,9 +80,9 @@ impl Live {
             tls: tls.then(|| Tls::own(&scratch.path().join("server"), vec!["localhost".into()]).unwrap()),
             names: Vec::new(),
         });
-        let doors = Doors::new(&socket, tcp).unwrap();
-        let address = doors.address();
-        std::thread::spawn(move || serve(Arc::new(host), doors));
+        let bindings = Bindings::new(&socket, tcp).unwrap();
+        let address = bindings.address();
+        std::thread::spawn(move || serve(Arc::new(host), bindings));
         let token = std::fs::read_to_string(file).unwrap_or_default().trim().to_owned();
         Self { scratch, socket, address, token }
     }

@@ -3,7 +3,7 @@
 use super::*;
 use std::io::ErrorKind;
 
-/// More than all places of a door.
+/// More than all places of a binding.
 const MANY: usize = 300;
 
 fn silent(live: &Live, first: &[u8]) -> Vec<TcpStream> {
@@ -16,7 +16,7 @@ fn silent(live: &Live, first: &[u8]) -> Vec<TcpStream> {
 }
 
 #[test]
-fn silent_connections_and_half_heads_on_tcp_keep_nobody_out_at_either_door() {
+fn silent_connections_and_half_heads_on_tcp_keep_nobody_out_at_either_binding() {
     let live = Live::on_tcp();
     for first in [&b""[..], b"GET /host HTTP/1.1\r\nHost: localhost\r\nX: "] {
         let _silent = silent(&live, first);

@@ -20,14 +20,14 @@ use std::time::Duration;
 const ROUND: Duration = Duration::from_millis(250);
 /// Looks without any movement until what the guest does not unplug is asked of its balloon: 1 s.
 const INSIST_AFTER: u32 = 4;
-/// Looks without any movement until nobody waits for it any more: 30 s. The wish stands.
+/// Looks without any movement until nobody waits for it any more: 30 s. What was requested stands.
 const GIVE_UP_AFTER: u32 = 120;
 /// Looks between two questions for statistics: half a second where memory follows them, otherwise ten.
 const POLL_DYNAMIC: u32 = 2;
 const POLL_STATIC: u32 = 40;
 
 /// What the VM should have.
-pub struct Keeper {
+pub struct Balancer {
     pub settings: Memory,
     target: u64,
     /// As of the last look.
@@ -45,7 +45,7 @@ pub struct Keeper {
     answers: u32,
 }
 
-impl Keeper {
+impl Balancer {
     pub fn new(settings: Memory) -> Self {
         let target = settings.startup;
         Self {
@@ -232,7 +232,7 @@ pub fn change(control: &Control, settings: &Memory) -> Result<(), String> {
 }
 
 /// Looks again and again, for as long as the VM is there.
-pub fn keep(control: &Weak<Control>) {
+pub fn balance(control: &Weak<Control>) {
     loop {
         std::thread::sleep(ROUND);
         let Some(control) = control.upgrade() else { return };

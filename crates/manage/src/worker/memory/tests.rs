@@ -4,11 +4,11 @@ use std::sync::{Mutex, MutexGuard};
 
 const EASY: HostMemory = HostMemory { total: 32 << 30, available: 16 << 30, stalled: 0.0 };
 
-/// What a keeper asked for, and a guest that the test moves.
+/// What a balancer asked for, and a guest that the test moves.
 struct Guest {
     state: MemoryState,
     /// Target, and whether by all means.
-    wish: Option<(u64, bool)>,
+    requested: Option<(u64, bool)>,
     holds: u32,
     polls: u32,
 }
@@ -24,7 +24,7 @@ impl Fake {
             can_shrink: true,
             ..MemoryState::default()
         };
-        Self(Mutex::new(Guest { state, wish: None, holds: 0, polls: 0 }))
+        Self(Mutex::new(Guest { state, requested: None, holds: 0, polls: 0 }))
     }
     fn guest(&self) -> MutexGuard<'_, Guest> {
         self.0.lock().unwrap()
@@ -32,7 +32,7 @@ impl Fake {
     /// The guest does what it was asked.
     fn obey(&self) {
         let mut guest = self.guest();
-        if let Some((target, _)) = guest.wish {
+        if let Some((target, _)) = guest.requested {
             guest.state.plugged = target.saturating_sub(guest.state.base);
             guest.state.ballooned = guest.state.base.saturating_sub(target);
         }
@@ -45,8 +45,8 @@ impl Fake {
         guest.state.statistics =
             Some(ireko_machine::memory::Statistics { available, number, ..Default::default() });
     }
-    fn wish(&self) -> Option<u64> {
-        self.guest().wish.map(|(target, _)| target / MIB)
+    fn requested(&self) -> Option<u64> {
+        self.guest().requested.map(|(target, _)| target / MIB)
     }
 }
 
@@ -63,7 +63,7 @@ impl Remote for Fake {
         self.guest().state
     }
     fn aim(&self, target: u64, insist: bool) {
-        self.guest().wish = Some((target, insist));
+        self.guest().requested = Some((target, insist));
     }
     fn hold_memory(&self) {
         self.guest().holds += 1;
@@ -84,132 +84,132 @@ fn dynamic() -> Memory {
     Memory { dynamic: true, maximum: 4096 * MIB, ..memory(1024) }
 }
 
-fn rounds(keeper: &mut Keeper, count: u32, hypervisor: bool, fake: &Fake) {
+fn rounds(balancer: &mut Balancer, count: u32, hypervisor: bool, fake: &Fake) {
     for _ in 0..count {
-        keeper.round(hypervisor, EASY, fake);
+        balancer.round(hypervisor, EASY, fake);
     }
 }
 
 #[test]
 fn a_static_vm_gets_its_new_startup_memory() {
-    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
-    keeper.change(memory(2048), Some(false), EASY, &fake).unwrap();
-    assert_eq!(fake.wish(), Some(2048));
-    assert!(keeper.settling(fake.memory().assigned()));
+    let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
+    balancer.change(memory(2048), Some(false), EASY, &fake).unwrap();
+    assert_eq!(fake.requested(), Some(2048));
+    assert!(balancer.settling(fake.memory().assigned()));
     fake.obey();
-    assert!(!keeper.settling(fake.memory().assigned()));
+    assert!(!balancer.settling(fake.memory().assigned()));
 }
 
 #[test]
 fn a_resize_with_a_hypervisor_inside_is_refused_and_works_again_without() {
-    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
-    let error = keeper.change(memory(2048), Some(true), EASY, &fake).unwrap_err();
+    let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
+    let error = balancer.change(memory(2048), Some(true), EASY, &fake).unwrap_err();
     assert!(error.contains("hypervisor runs inside") && error.contains("unload"), "{error}");
-    assert_eq!((fake.wish(), keeper.settings.startup), (None, 1024 * MIB));
-    keeper.change(memory(2048), Some(false), EASY, &fake).unwrap();
-    assert_eq!(fake.wish(), Some(2048));
+    assert_eq!((fake.requested(), balancer.settings.startup), (None, 1024 * MIB));
+    balancer.change(memory(2048), Some(false), EASY, &fake).unwrap();
+    assert_eq!(fake.requested(), Some(2048));
 }
 
 #[test]
 fn dynamic_memory_follows_the_demand() {
-    let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
-    rounds(&mut keeper, 1, false, &fake);
+    let (mut balancer, fake) = (Balancer::new(dynamic()), Fake::new());
+    rounds(&mut balancer, 1, false, &fake);
     fake.use_memory(1000);
-    rounds(&mut keeper, 1, false, &fake);
-    assert_eq!(fake.wish(), Some(1200));
+    rounds(&mut balancer, 1, false, &fake);
+    assert_eq!(fake.requested(), Some(1200));
 }
 
 #[test]
 fn dynamic_memory_stays_constant_while_a_hypervisor_runs_inside() {
-    let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
+    let (mut balancer, fake) = (Balancer::new(dynamic()), Fake::new());
     for _ in 0..50 {
         fake.use_memory(1000);
-        rounds(&mut keeper, 1, true, &fake);
+        rounds(&mut balancer, 1, true, &fake);
     }
-    assert_eq!((fake.wish(), fake.guest().holds), (None, 1));
-    rounds(&mut keeper, POLL_DYNAMIC, false, &fake);
+    assert_eq!((fake.requested(), fake.guest().holds), (None, 1));
+    rounds(&mut balancer, POLL_DYNAMIC, false, &fake);
     fake.use_memory(1000);
-    rounds(&mut keeper, 1, false, &fake);
-    assert_eq!(fake.wish(), Some(1200));
+    rounds(&mut balancer, 1, false, &fake);
+    assert_eq!(fake.requested(), Some(1200));
 }
 
 #[test]
 fn a_resize_under_way_stops_for_a_hypervisor_and_goes_on_after_it() {
-    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
-    keeper.change(memory(2048), None, EASY, &fake).unwrap();
-    fake.guest().wish = None;
-    rounds(&mut keeper, 3, true, &fake);
-    assert_eq!((fake.wish(), fake.guest().holds), (None, 1));
-    assert!(!keeper.settling(fake.memory().assigned()));
-    rounds(&mut keeper, 1, false, &fake);
-    assert_eq!(fake.wish(), Some(2048));
+    let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
+    balancer.change(memory(2048), None, EASY, &fake).unwrap();
+    fake.guest().requested = None;
+    rounds(&mut balancer, 3, true, &fake);
+    assert_eq!((fake.requested(), fake.guest().holds), (None, 1));
+    assert!(!balancer.settling(fake.memory().assigned()));
+    rounds(&mut balancer, 1, false, &fake);
+    assert_eq!(fake.requested(), Some(2048));
 }
 
 #[test]
 fn what_a_guest_does_not_unplug_is_insisted_on() {
-    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
+    let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
     fake.guest().state.plugged = 512 * MIB;
-    rounds(&mut keeper, INSIST_AFTER + 1, false, &fake);
-    assert_eq!(fake.guest().wish, Some((1024 * MIB, true)));
+    rounds(&mut balancer, INSIST_AFTER + 1, false, &fake);
+    assert_eq!(fake.guest().requested, Some((1024 * MIB, true)));
 }
 
 #[test]
 fn nobody_waits_for_ever_for_a_guest_that_does_nothing() {
-    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
-    keeper.change(memory(512), None, EASY, &fake).unwrap();
-    rounds(&mut keeper, GIVE_UP_AFTER + 1, false, &fake);
-    assert!(!keeper.settling(fake.memory().assigned()));
-    assert_eq!(keeper.target(), 512 * MIB);
+    let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
+    balancer.change(memory(512), None, EASY, &fake).unwrap();
+    rounds(&mut balancer, GIVE_UP_AFTER + 1, false, &fake);
+    assert!(!balancer.settling(fake.memory().assigned()));
+    assert_eq!(balancer.target(), 512 * MIB);
 }
 
 #[test]
 fn a_reset_starts_with_the_settings_of_now() {
-    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
-    keeper.change(memory(2048), None, EASY, &fake).unwrap();
-    keeper.restart();
-    assert_eq!(keeper.target(), 2048 * MIB);
+    let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
+    balancer.change(memory(2048), None, EASY, &fake).unwrap();
+    balancer.restart();
+    assert_eq!(balancer.target(), 2048 * MIB);
 }
 
 #[test]
 fn statistics_are_asked_for_until_there_are_some_and_then_seldom() {
-    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
-    rounds(&mut keeper, 3, false, &fake);
+    let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
+    rounds(&mut balancer, 3, false, &fake);
     assert_eq!(fake.guest().polls, 3);
     fake.use_memory(100);
-    rounds(&mut keeper, POLL_STATIC, false, &fake);
+    rounds(&mut balancer, POLL_STATIC, false, &fake);
     assert_eq!(fake.guest().polls, 4);
 }
 
 #[test]
 fn the_demand_is_what_is_not_available() {
-    let (mut keeper, fake) = (Keeper::new(memory(1024)), Fake::new());
-    rounds(&mut keeper, 1, false, &fake);
-    assert_eq!(keeper.demand(), None);
+    let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
+    rounds(&mut balancer, 1, false, &fake);
+    assert_eq!(balancer.demand(), None);
     fake.use_memory(300);
-    rounds(&mut keeper, 1, false, &fake);
-    assert_eq!(keeper.demand(), Some(300 * MIB));
+    rounds(&mut balancer, 1, false, &fake);
+    assert_eq!(balancer.demand(), Some(300 * MIB));
 }
 
 #[test]
 fn statistics_of_memory_that_moved_meanwhile_count_for_nothing() {
-    let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
-    rounds(&mut keeper, 1, false, &fake);
+    let (mut balancer, fake) = (Balancer::new(dynamic()), Fake::new());
+    rounds(&mut balancer, 1, false, &fake);
     fake.use_memory(1000);
     fake.guest().state.plugged = 512 * MIB;
-    rounds(&mut keeper, 1, false, &fake);
-    assert_eq!((keeper.demand(), fake.wish()), (None, None));
+    rounds(&mut balancer, 1, false, &fake);
+    assert_eq!((balancer.demand(), fake.requested()), (None, None));
 }
 
 #[test]
 fn an_answer_counts_once() {
-    let (mut keeper, fake) = (Keeper::new(dynamic()), Fake::new());
-    rounds(&mut keeper, 1, false, &fake);
+    let (mut balancer, fake) = (Balancer::new(dynamic()), Fake::new());
+    rounds(&mut balancer, 1, false, &fake);
     fake.use_memory(1000);
-    rounds(&mut keeper, 1, false, &fake);
+    rounds(&mut balancer, 1, false, &fake);
     fake.obey();
-    fake.guest().wish = None;
-    rounds(&mut keeper, POLL_DYNAMIC * 3, false, &fake);
-    assert_eq!(fake.wish(), None);
+    fake.guest().requested = None;
+    rounds(&mut balancer, POLL_DYNAMIC * 3, false, &fake);
+    assert_eq!(fake.requested(), None);
 }
 
 #[test]

@@ -116,13 +116,13 @@ fn serve_each<S: Stream>(
 
 /// What a viewer has asked for, between the thread that reads and the one that writes.
 #[derive(Default)]
-struct Wishes {
-    wish: Mutex<Wish>,
-    bell: Condvar,
+struct UpdateRequests {
+    request: Mutex<UpdateRequest>,
+    arrived: Condvar,
 }
 
 #[derive(Clone, Default)]
-struct Wish {
+struct UpdateRequest {
     format: Format,
     resizes: bool,
     /// An update is awaited, and whether of everything.
@@ -133,22 +133,22 @@ struct Wish {
     size: (u32, u32),
 }
 
-impl Wishes {
-    fn lock(&self) -> MutexGuard<'_, Wish> {
-        self.wish.lock().unwrap_or_else(|e| e.into_inner())
+impl UpdateRequests {
+    fn lock(&self) -> MutexGuard<'_, UpdateRequest> {
+        self.request.lock().unwrap_or_else(|e| e.into_inner())
     }
-    fn change(&self, change: impl FnOnce(&mut Wish)) {
+    fn change(&self, change: impl FnOnce(&mut UpdateRequest)) {
         change(&mut self.lock());
-        self.bell.notify_all();
+        self.arrived.notify_all();
     }
-    /// The wish with an update in it, which is taken; `None`: the viewer is gone.
-    fn next(&self) -> Option<Wish> {
-        let mut wish = self.lock();
-        while !wish.update && !wish.gone {
-            wish = self.bell.wait(wish).unwrap_or_else(|e| e.into_inner());
+    /// The request with an update in it, which is taken; `None`: the viewer is gone.
+    fn next(&self) -> Option<UpdateRequest> {
+        let mut request = self.lock();
+        while !request.update && !request.gone {
+            request = self.arrived.wait(request).unwrap_or_else(|e| e.into_inner());
         }
-        let taken = wish.clone();
-        (wish.update, wish.whole) = (false, false);
+        let taken = request.clone();
+        (request.update, request.whole) = (false, false);
         (!taken.gone).then_some(taken)
     }
 }
@@ -161,15 +161,15 @@ fn view<S: Stream>(control: &Control, looks: &Looks, stream: S, password: Option
     let Some(first) = looks.look(control) else { return Ok(()) };
     greet(&mut reader, &mut writer, (first.width, first.height), password)?;
     closer.patience(None, Some(PATIENCE))?;
-    let wishes = Wishes::default();
-    wishes.change(|wish| wish.size = (first.width, first.height));
+    let requests = UpdateRequests::default();
+    requests.change(|request| request.size = (first.width, first.height));
     std::thread::scope(|scope| {
-        let told = &wishes;
+        let told = &requests;
         std::thread::Builder::new().name("input".into()).spawn_scoped(scope, move || {
             let _ = listen(control, reader, told);
-            told.change(|wish| wish.gone = true);
+            told.change(|request| request.gone = true);
         })?;
-        let result = draw(control, looks, &mut writer, &wishes, (first.width, first.height));
+        let result = draw(control, looks, &mut writer, &requests, (first.width, first.height));
         closer.close();
         result
     })
@@ -223,7 +223,7 @@ fn greet(
 }
 
 /// Takes what a viewer sends until it goes.
-fn listen(control: &Control, mut reader: impl Read, wishes: &Wishes) -> io::Result<()> {
+fn listen(control: &Control, mut reader: impl Read, requests: &UpdateRequests) -> io::Result<()> {
     let mut hands = Hands { control, down: Vec::new(), pointer: None };
     let (mut second, mut count) = (Instant::now(), 0);
     loop {
@@ -236,15 +236,15 @@ fn listen(control: &Control, mut reader: impl Read, wishes: &Wishes) -> io::Resu
             std::thread::sleep(FRAME);
         }
         match message {
-            Message::Format(format) => wishes.change(|wish| wish.format = format),
-            Message::Encodings { resizes } => wishes.change(|wish| wish.resizes = resizes),
-            Message::Update { incremental } => wishes.change(|wish| {
-                wish.update = true;
-                wish.whole |= !incremental;
+            Message::Format(format) => requests.change(|request| request.format = format),
+            Message::Encodings { resizes } => requests.change(|request| request.resizes = resizes),
+            Message::Update { incremental } => requests.change(|request| {
+                request.update = true;
+                request.whole |= !incremental;
             }),
             Message::Key { keysym, down } => hands.key(keysym, down),
             Message::Pointer { buttons, x, y } => {
-                let size = wishes.lock().size;
+                let size = requests.lock().size;
                 hands.pointer(buttons, i32::from(x), i32::from(y), size);
             }
             Message::Nothing => {}
@@ -305,19 +305,19 @@ fn draw(
     control: &Control,
     looks: &Looks,
     writer: &mut impl Write,
-    wishes: &Wishes,
+    requests: &UpdateRequests,
     mut size: (u32, u32),
 ) -> io::Result<()> {
     let mut sent: Option<Arc<Shown>> = None;
-    while let Some(wish) = wishes.next() {
-        if wish.whole {
+    while let Some(request) = requests.next() {
+        if request.whole {
             sent = None;
         }
         loop {
             let Some(shown) = looks.look(control) else { return Ok(()) };
-            if (shown.width, shown.height) != size && wish.resizes {
+            if (shown.width, shown.height) != size && request.resizes {
                 size = (shown.width, shown.height);
-                wishes.lock().size = size;
+                requests.lock().size = size;
                 sent = None;
                 pixels::write_size(writer, size)?;
                 // The viewer asks again, for a picture of the new size.
@@ -325,13 +325,13 @@ fn draw(
             }
             let changed = pixels::changed(sent.as_deref(), &shown, size);
             if !changed.is_empty() {
-                pixels::write(writer, &shown, &changed, wish.format)?;
+                pixels::write(writer, &shown, &changed, request.format)?;
                 sent = Some(shown);
                 break;
             }
             // Looked at again and again, until something changes or the viewer goes.
             std::thread::sleep(FRAME);
-            if wishes.lock().gone {
+            if requests.lock().gone {
                 return Ok(());
             }
         }

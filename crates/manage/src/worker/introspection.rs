@@ -11,7 +11,7 @@ const REASONS: usize = 8;
 
 /// The insides of a VM.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Inside {
+pub struct Introspection {
     /// Whether a hypervisor runs; `None`: not known.
     pub hypervisor: Option<bool>,
     /// The engine tells worlds apart.
@@ -23,7 +23,7 @@ pub struct Inside {
 /// One virtual processor of a machine below, or the VM itself.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InnerWorld {
-    /// In [`Inside::worlds`].
+    /// In [`Introspection::worlds`].
     pub parent: Option<usize>,
     /// 1 is the VM itself.
     pub level: u32,
@@ -65,7 +65,7 @@ impl Watch {
     }
 
     /// `nesting` is how things are now.
-    pub fn inside(&self, now: Instant, nesting: &Nesting) -> Inside {
+    pub fn inside(&self, now: Instant, nesting: &Nesting) -> Introspection {
         let before = self.older.as_ref().or(self.newer.as_ref());
         let seconds = before.map_or(0.0, |(at, _)| now.duration_since(*at).as_secs_f64());
         let busy: f64 = nesting.worlds.iter().map(|world| recent(before, world).0).sum();
@@ -81,7 +81,11 @@ impl Watch {
                 ..InnerWorld::from(world)
             }
         });
-        Inside { hypervisor: nesting.hypervisor, sees_worlds: nesting.sees_worlds, worlds: worlds.collect() }
+        Introspection {
+            hypervisor: nesting.hypervisor,
+            sees_worlds: nesting.sees_worlds,
+            worlds: worlds.collect(),
+        }
     }
 }
 

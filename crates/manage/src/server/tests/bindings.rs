@@ -74,30 +74,30 @@ fn a_token_that_can_be_guessed_is_refused() {
 #[test]
 fn other_machines_are_let_in_only_by_tls() {
     let scratch = Scratch::new();
-    let doors = |address: &str, tls| {
+    let bindings = |address: &str, tls| {
         let token = Token::from_file(&scratch.path().join("token")).unwrap();
         let tcp = Tcp { address: address.parse().unwrap(), token, tls, names: Vec::new() };
-        Doors::new(&scratch.path().join("api.sock"), Some(tcp))
+        Bindings::new(&scratch.path().join("api.sock"), Some(tcp))
     };
     for remote in ["0.0.0.0:0", "[::]:0"] {
-        assert!(matches!(doors(remote, None), Err(ServeError::Remote(_))), "{remote}");
+        assert!(matches!(bindings(remote, None), Err(ServeError::Remote(_))), "{remote}");
     }
     let tls = Tls::own(scratch.path(), vec!["localhost".into()]).unwrap();
-    assert!(doors("0.0.0.0:0", Some(tls)).is_ok());
+    assert!(bindings("0.0.0.0:0", Some(tls)).is_ok());
 }
 
 #[test]
 fn a_second_server_on_the_same_socket_is_refused() {
     let live = Live::new();
-    assert!(matches!(Doors::new(&live.socket, None), Err(ServeError::Taken(_))));
+    assert!(matches!(Bindings::new(&live.socket, None), Err(ServeError::Taken(_))));
 }
 
 #[test]
 fn what_a_killed_server_left_is_replaced() {
     let scratch = Scratch::new();
     let path = scratch.path().join("api.sock");
-    drop(Doors::new(&path, None).unwrap());
-    assert!(path.exists() && Doors::new(&path, None).is_ok());
+    drop(Bindings::new(&path, None).unwrap());
+    assert!(path.exists() && Bindings::new(&path, None).is_ok());
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_file_in_the_sockets_place_stays() {
     let scratch = Scratch::new();
     let path = scratch.path().join("notes");
     std::fs::write(&path, "mine").unwrap();
-    assert!(matches!(Doors::new(&path, None), Err(ServeError::Socket { .. })));
+    assert!(matches!(Bindings::new(&path, None), Err(ServeError::Socket { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), b"mine");
 }
 
@@ -113,5 +113,5 @@ fn a_file_in_the_sockets_place_stays() {
 fn a_long_path_is_no_obstacle() {
     let scratch = Scratch::new();
     let path = scratch.path().join("deep/".repeat(40)).join("api.sock");
-    assert!(Doors::new(&path, None).is_ok() && connect(&path).is_err());
+    assert!(Bindings::new(&path, None).is_ok() && connect(&path).is_err());
 }

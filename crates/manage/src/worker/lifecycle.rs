@@ -6,10 +6,10 @@ use super::console_log::Log;
 use super::crash::{After, Held, after, told};
 use super::disks::DiskLocks;
 use super::ends::{self, NextSignal};
-use super::inside::Watch;
+use super::introspection::Watch;
 use super::jail::Place;
 use super::machine::{Factory, Machine};
-use super::memory::{self, Keeper};
+use super::memory::{self, Balancer};
 use super::protocol::{SOCKET, Started};
 use super::screen::VNC;
 use super::server::{self, Control, Inner, serve};
@@ -145,7 +145,7 @@ fn prepare(
         started: Instant::now(),
         load: 0.0,
         watch: Watch::default(),
-        memory: Keeper::new(config.memory.clone()),
+        memory: Balancer::new(config.memory.clone()),
         disks: config.disks.clone(),
         dvds: config.dvds.clone(),
         meter,
@@ -398,7 +398,7 @@ fn watch(control: &Arc<Control>) {
     let first = control.jail.clone();
     spawn("memory", move || {
         server::confine(&first);
-        memory::keep(&kept);
+        memory::balance(&kept);
     });
 }
 
@@ -418,7 +418,7 @@ fn sample(control: &std::sync::Weak<Control>) {
     loop {
         std::thread::sleep(EVERY);
         let Some(control) = control.upgrade() else { return };
-        control.look_inside();
+        control.introspect();
         let (usage, seconds) = (control.gauges.usage(), at.elapsed().as_secs_f64());
         let cpu = usage.cpu_seconds - before.cpu_seconds;
         let mut inner = control.lock();

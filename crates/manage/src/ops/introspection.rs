@@ -5,7 +5,7 @@ use crate::operation::{Call, Failure};
 use crate::state::State;
 use crate::store::Config;
 use crate::value::{Kind, Record, Value};
-use crate::worker::inside::{InnerWorld, Inside};
+use crate::worker::introspection::{InnerWorld, Introspection};
 use std::time::Duration;
 
 /// A record for each world of each VM; those that do not run are left out, or refused where they were named.
@@ -30,7 +30,7 @@ pub fn give(call: &mut Call<'_>, configs: Vec<Config>, named: bool) -> Result<()
 }
 
 /// One record a world, outermost first.
-pub fn records(vm: &Vm, inside: &Inside) -> Vec<Record> {
+pub fn records(vm: &Vm, inside: &Introspection) -> Vec<Record> {
     let own = [InnerWorld { level: 1, share: 1.0, ..InnerWorld::default() }];
     let worlds = if inside.worlds.is_empty() { &own[..] } else { &inside.worlds };
     let holds = |number: usize| worlds.iter().any(|world| world.parent == Some(number));

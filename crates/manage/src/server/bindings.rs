@@ -29,22 +29,22 @@ pub struct Tcp {
 }
 
 /// The ways in, already listened on.
-pub struct Doors {
+pub struct Bindings {
     socket: UnixListener,
-    tcp: Option<TcpDoor>,
+    tcp: Option<TcpBinding>,
 }
 
-struct TcpDoor {
+struct TcpBinding {
     listener: std::net::TcpListener,
     gate: Gate,
     tls: Option<TlsAcceptor>,
 }
 
-/// Connections of a door and of one peer; a quarter of the descriptors at most.
+/// Connections of a binding and of one peer; a quarter of the descriptors at most.
 const MOST_ON_SOCKET: (usize, usize) = (128, 96);
 const MOST_ON_TCP: (usize, usize) = (256, 64);
 
-impl Doors {
+impl Bindings {
     pub fn new(socket: &Path, tcp: Option<Tcp>) -> Result<Self, ServeError> {
         let tcp = tcp.map(listen).transpose()?;
         Ok(Self { socket: bind(socket)?, tcp })
@@ -55,7 +55,7 @@ impl Doors {
         self.tcp.as_ref().and_then(|tcp| tcp.listener.local_addr().ok())
     }
 
-    /// Serves whoever comes, each door on a thread of its own.
+    /// Serves whoever comes, each binding on a thread of its own.
     pub(super) fn open(self, host: Arc<Host>) -> Result<(), ServeError> {
         if let Some(tcp) = self.tcp {
             tcp.listener.set_nonblocking(true)?;
@@ -125,14 +125,14 @@ async fn secured(server: Arc<Server>, stream: TcpStream, place: Place, until: In
     }
 }
 
-fn listen(tcp: Tcp) -> Result<TcpDoor, ServeError> {
+fn listen(tcp: Tcp) -> Result<TcpBinding, ServeError> {
     let address = tcp.address;
     if !address.ip().to_canonical().is_loopback() && tcp.tls.is_none() {
         return Err(ServeError::Remote(address));
     }
     let listener = std::net::TcpListener::bind(address).map_err(|why| ServeError::Listen { address, why })?;
     let gate = Gate::tcp(tcp.token, &tcp.names, tcp.tls.is_some());
-    Ok(TcpDoor { listener, gate, tls: tcp.tls.map(|tls| tls.acceptor) })
+    Ok(TcpBinding { listener, gate, tls: tcp.tls.map(|tls| tls.acceptor) })
 }
 
 /// A socket that is its owner's alone from its first moment on: it is made in a directory of its own, and moved.
@@ -150,10 +150,10 @@ fn bind(path: &Path) -> Result<UnixListener, ServeError> {
         {
             return Err(io::Error::other("something that is no socket is there; move it away"));
         }
-        let nursery = place.join(format!(".serve-{}-{}", std::process::id(), crate::Guid::random()?));
-        DirBuilder::new().mode(0o700).create(&nursery)?;
-        let bound = bind_in(&nursery, path);
-        let _ = fs::remove_dir_all(&nursery);
+        let staging = place.join(format!(".serve-{}-{}", std::process::id(), crate::Guid::random()?));
+        DirBuilder::new().mode(0o700).create(&staging)?;
+        let bound = bind_in(&staging, path);
+        let _ = fs::remove_dir_all(&staging);
         bound
     };
     made().map_err(|why| ServeError::Socket { path: path.to_owned(), why })
@@ -164,10 +164,10 @@ fn directory_of(path: &Path) -> &Path {
 }
 
 /// Through the directory's descriptor: a socket's path may have 107 bytes only.
-fn bind_in(nursery: &Path, path: &Path) -> io::Result<UnixListener> {
-    let opened = File::open(nursery)?;
+fn bind_in(staging: &Path, path: &Path) -> io::Result<UnixListener> {
+    let opened = File::open(staging)?;
     let listener = UnixListener::bind(format!("/proc/self/fd/{}/socket", opened.as_raw_fd()))?;
-    let fresh = nursery.join("socket");
+    let fresh = staging.join("socket");
     fs::set_permissions(&fresh, fs::Permissions::from_mode(0o600))?;
     fs::rename(&fresh, path)?;
     Ok(listener)
