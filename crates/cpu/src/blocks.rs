@@ -294,17 +294,17 @@ impl Cpu {
         self.mmu.banks.current().hot_mut().jump_ids = self.jump_ids();
     }
 
-    /// Once for each page that an address space jumps to: what was translated of it in others, by the same address, is known here, too.
+    /// Once for each page that a program of the processor's own world jumps to: what was translated of it in other address spaces, by the
+    /// same address, is known here, too. (Guests' address spaces are flushed too often for that.)
     pub(crate) fn remember_page(&mut self, slot: usize, block: u32) {
-        let (rip, user) = (self.processor.regs.rip, self.processor.regs.cpl == 3);
-        let bank = self.mmu.banks.current();
-        if slot == LAST || !self.tuning.jump_cache || bank.fetch_global(rip, user) || !bank.first_jump_to(rip)
+        let program = self.processor.regs.cpl == 3 && self.control().is_none();
+        let rip = self.processor.regs.rip;
+        if !program || slot == LAST || !self.tuning.jump_cache || !self.mmu.banks.current().first_jump_to(rip)
         {
             return;
         }
         let ids = self.jump_ids()[slot];
-        let owners = ids.map(owner);
-        self.code.offer_beside(block, ids[0], owners);
+        self.code.offer_beside(block, ids[0], ids.map(owner));
     }
 
     /// The numbers of the entries that the current bank may use: its own, and the shared ones.

@@ -67,10 +67,11 @@ fn code_that_only_goes_straight_on_is_left_when_somebody_wants_attention() {
 }
 
 #[test]
-fn a_new_address_space_knows_all_of_a_page_that_it_jumps_to() {
+fn a_new_program_knows_all_of_a_page_that_it_jumps_to() {
     let mut cpu = Cpu::new(&CpuSpec::uniprocessor(&[(0, 1 << 20)]).unwrap()).unwrap();
     cpu.processor.regs.efer = ireko_x86::bits::efer::LME | ireko_x86::bits::efer::LMA;
     cpu.processor.regs.seg[ireko_x86::regs::seg::CS].attr = 0xa9b;
+    cpu.processor.regs.cpl = 3;
     let key = cpu.key();
     let block = |cpu: &mut Cpu, rip| {
         cpu.write_physical(rip, &[0xeb, 0xfe]);
