@@ -4,6 +4,7 @@
 //! engine or a device does: VMs come from `ireko-machine`. Start reading at [`nest`] and [`agent`].
 
 mod agent;
+mod agent_config;
 mod args;
 mod bench;
 mod closed;
@@ -15,7 +16,6 @@ mod jail;
 mod level;
 mod manual;
 mod nest;
-mod orders;
 mod output;
 mod progress;
 mod report;

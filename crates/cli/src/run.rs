@@ -1,7 +1,7 @@
 //! `ireko run`: one VM in the foreground on this terminal.
 
+use crate::agent_config::AgentConfig;
 use crate::args::{Display, Reboot, RunArgs};
-use crate::orders::Orders;
 use crate::output::{OutputError, out};
 use crate::progress::Progress;
 use crate::terminal::{Key, Keys, Raw};
@@ -207,11 +207,11 @@ fn firmware(name: &Path, args: &RunArgs) -> Result<Firmware> {
 fn image_spec(args: &RunArgs) -> Result<Spec> {
     let parts = image::ensure(false, &Progress::new())?;
     let archive = parts.archive(&image::own_binary()?, args.nested);
-    let orders = Orders { exec: args.exec.clone(), ..Orders::default() };
+    let config = AgentConfig { exec: args.exec.clone(), ..AgentConfig::default() };
     let source = |name: &str, data| Source::Bytes { name: name.to_owned(), data: Arc::new(data) };
     let mut spec = Spec::new(source("the guest image's kernel", parts.kernel));
     spec.initrd = Some(source("the guest image", archive));
-    spec.command_line = orders.to_command_line(&args.append);
+    spec.command_line = config.to_command_line(&args.append);
     Ok(spec)
 }
 

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// A receiver that took nothing loses what comes within this time after it: its sender is not to wait for every frame.
-const PENANCE: Duration = Duration::from_millis(100);
+const BACKOFF: Duration = Duration::from_millis(100);
 
 /// A byte more than the longest tells what is longer.
 const DATAGRAM: usize = Id::SIZE + LONGEST_FRAME + 1;
@@ -161,7 +161,7 @@ impl Socket {
         }
         match peer.send(datagram) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                *self.slow() = Some((peer.id, Instant::now() + PENANCE));
+                *self.slow() = Some((peer.id, Instant::now() + BACKOFF));
                 true
             }
             Err(_) => {

@@ -6,9 +6,9 @@ mod power;
 mod shell;
 mod uplink;
 
+use crate::agent_config::AgentConfig;
 use crate::image::{self, Parts};
 use crate::level::{self, Heard, Plan, Running};
-use crate::orders::Orders;
 use crate::report::Event;
 use crate::say;
 use crate::{bench, facts, sys};
@@ -30,11 +30,11 @@ const KEPT_LINES: usize = 40;
 /// Never returns: when process 1 ends, the kernel panics.
 pub fn main() -> ! {
     mount_all();
-    let orders = Orders::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
-    if orders.level == 0 || orders.exec.is_some() {
-        shell::run(orders.exec.as_deref());
+    let config = AgentConfig::parse(&fs::read_to_string("/proc/cmdline").unwrap_or_default());
+    if config.level == 0 || config.exec.is_some() {
+        shell::run(config.exec.as_deref());
     } else {
-        report(&orders);
+        report(&config);
     }
     let error = sys::power_off();
     say!("ireko: cannot turn the machine off: {error}");
@@ -51,25 +51,25 @@ fn mount_all() {
     }
 }
 
-fn report(orders: &Orders) {
+fn report(config: &AgentConfig) {
     let mut uplink = Uplink::open();
-    let result = answer(orders, &mut uplink).and_then(|own_boot_id| {
-        if orders.level < orders.depth { descend(orders, &own_boot_id, &mut uplink) } else { Ok(()) }
+    let result = answer(config, &mut uplink).and_then(|own_boot_id| {
+        if config.level < config.depth { descend(config, &own_boot_id, &mut uplink) } else { Ok(()) }
     });
     if let Err(error) = result {
-        uplink.send(&Event::Failed { level: orders.level, error: format!("{error:#}") });
+        uplink.send(&Event::Failed { level: config.level, error: format!("{error:#}") });
     }
     uplink.drain();
 }
 
 /// Says who we are and how fast; gives our boot id.
-fn answer(orders: &Orders, uplink: &mut Uplink) -> Result<String> {
-    let level = orders.level;
+fn answer(config: &AgentConfig, uplink: &mut Uplink) -> Result<String> {
+    let level = config.level;
     let facts = facts::read();
     let own_boot_id = facts.boot_id.clone();
-    let parent_boot_id = orders.parent.clone();
+    let parent_boot_id = config.parent.clone();
     uplink.send(&Event::Up { level, parent_boot_id, facts: Box::new(facts) });
-    let each = Duration::from_millis(orders.bench_ms.clamp(1, 10_000));
+    let each = Duration::from_millis(config.bench_ms.clamp(1, 10_000));
     let benchmarks = bench::run(each, |name| {
         uplink.send(&Event::Doing { level, what: format!("benchmark {name}") });
     });
@@ -78,8 +78,8 @@ fn answer(orders: &Orders, uplink: &mut Uplink) -> Result<String> {
 }
 
 /// Starts the next level and passes on what it says until it ends.
-fn descend(orders: &Orders, own_boot_id: &str, uplink: &mut Uplink) -> Result<()> {
-    let level = orders.level;
+fn descend(config: &AgentConfig, own_boot_id: &str, uplink: &mut Uplink) -> Result<()> {
+    let level = config.level;
     let mut doing = |what: &str| uplink.send(&Event::Doing { level, what: what.to_owned() });
     doing("load KVM");
     drivers::load_kvm()?;
@@ -89,7 +89,7 @@ fn descend(orders: &Orders, own_boot_id: &str, uplink: &mut Uplink) -> Result<()
     let memory = childs_memory()?;
     doing("start the next level");
     let plan = Plan {
-        orders: orders.for_child(own_boot_id),
+        config: config.for_child(own_boot_id),
         memory,
         engine: "kvm".into(),
         cpu: "auto".into(),
@@ -100,7 +100,7 @@ fn descend(orders: &Orders, own_boot_id: &str, uplink: &mut Uplink) -> Result<()
         .with_context(|| format!("cannot start level {}", level + 1))?;
     // The VM has its copies.
     drop((parts, init));
-    let outcome = pass_on(&running, orders, uplink);
+    let outcome = pass_on(&running, config, uplink);
     uplink.send(&Event::End { level: level + 1, outcome: outcome.to_string() });
     Ok(())
 }
@@ -119,11 +119,11 @@ fn childs_memory() -> Result<u64> {
     Ok(rounded)
 }
 
-fn pass_on(running: &Running, orders: &Orders, uplink: &mut Uplink) -> Outcome {
+fn pass_on(running: &Running, config: &AgentConfig, uplink: &mut Uplink) -> Outcome {
     let mut kept: VecDeque<Event> = VecDeque::new();
     loop {
         match running.heard.recv() {
-            Ok(Heard::Event(event @ Event::Console { .. })) if !orders.console => {
+            Ok(Heard::Event(event @ Event::Console { .. })) if !config.console => {
                 kept.push_back(event);
                 if kept.len() > KEPT_LINES {
                     kept.pop_front();

@@ -1,4 +1,4 @@
-//! A level's machine, as the worker of its VM makes and runs it: the built-in image with orders, on this process's threads.
+//! A level's machine, as the worker of its VM makes and runs it: the built-in image with config, on this process's threads.
 
 use super::{Heard, Listener, Plan};
 use crate::image::Parts;
@@ -48,14 +48,14 @@ impl Levels {
         parent_boot_id: &str,
         sender: Sender<Heard>,
     ) -> Result<Self> {
-        let orders = &plan.orders;
+        let config = &plan.config;
         let source =
             |name: &str, data: Vec<u8>| Source::Bytes { name: name.to_owned(), data: Arc::new(data) };
         let kernel = source("the guest image's kernel", parts.kernel.clone());
         let initrd = source("the guest image", parts.archive_for_levels(init, plan.deeper()));
         // The VM takes it: it is large, and the level below wants the memory.
         let once = Mutex::new(Some((kernel, initrd)));
-        let command_line = orders.to_command_line("");
+        let command_line = config.to_command_line("");
         let image = move |_: &Config| {
             let taken = once.lock().unwrap_or_else(|e| e.into_inner()).take();
             let given = Mutex::new(Some(taken.ok_or("a level is started once only")?));
@@ -71,7 +71,7 @@ impl Levels {
             machines: RealMachines::new(Box::new(image), Box::new(no_firmware), None, None),
             chosen: engine::choose(plan.engine.parse()?, plan.deeper())?,
             options: plan.options.clone(),
-            level: orders.level,
+            level: config.level,
             memory: plan.memory,
             parent_boot_id: parent_boot_id.to_owned(),
             inner: Mutex::new(Inner { sender, handle: None, outcome: None }),

@@ -3,8 +3,8 @@
 
 mod machines;
 
+use crate::agent_config::AgentConfig;
 use crate::image::Parts;
-use crate::orders::Orders;
 use crate::report::{Event, Lines};
 use anyhow::{Context, Result, anyhow};
 use ireko_machine::{Handle, Outcome};
@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 /// The next level, as its parent wants it.
 pub struct Plan {
-    pub orders: Orders,
+    pub config: AgentConfig,
     pub memory: u64,
     /// As the parameters of New-VM have them.
     pub engine: String,
@@ -31,7 +31,7 @@ pub struct Plan {
 impl Plan {
     /// It holds a level itself.
     fn deeper(&self) -> bool {
-        self.orders.level < self.orders.depth
+        self.config.level < self.config.depth
     }
 }
 
@@ -63,7 +63,7 @@ impl Running {
 /// Boots the level. The first event is its `Start`.
 pub fn start(plan: &Plan, parts: &Parts, init: &[u8], parent_boot_id: &str) -> Result<Running> {
     let (sender, heard) = channel();
-    let home = Home::new(plan.orders.level)?;
+    let home = Home::new(plan.config.level)?;
     let levels = Arc::new(Levels::new(plan, parts, init, parent_boot_id, sender)?);
     let host = Host {
         store: Store::open(&home.0)?,
@@ -71,7 +71,7 @@ pub fn start(plan: &Plan, parts: &Parts, init: &[u8], parent_boot_id: &str) -> R
         system: Box::new(levels.system()),
         prepare: Box::new(|_| Ok(())),
     };
-    let name = || Value::text(format!("level {}", plan.orders.level));
+    let name = || Value::text(format!("level {}", plan.config.level));
     let new = [
         ("Name", name()),
         ("MemoryStartupBytes", plan.memory.into()),
@@ -83,7 +83,7 @@ pub fn start(plan: &Plan, parts: &Parts, init: &[u8], parent_boot_id: &str) -> R
     let nested = ("ExposeVirtualizationExtensions", plan.deeper().into());
     run(&host, "Set-VMProcessor", &[("VMName", name()), nested])?;
     run(&host, "Start-VM", &[("Name", name())])?;
-    let handle = levels.handle().with_context(|| format!("level {} has no machine", plan.orders.level))?;
+    let handle = levels.handle().with_context(|| format!("level {} has no machine", plan.config.level))?;
     Ok(Running { handle, heard, _home: home })
 }
 

@@ -4,10 +4,10 @@ pub mod board;
 mod show;
 pub mod stats;
 
+use crate::agent_config::AgentConfig;
 use crate::args::NestArgs;
 use crate::image;
 use crate::level::{self, Heard, Plan, Running};
-use crate::orders::Orders;
 use crate::output::out;
 use crate::progress::Progress;
 use crate::{bench, facts, report};
@@ -99,7 +99,7 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
     step.done();
     let own_boot_id = board.host.boot_id.clone();
     let plan = Plan {
-        orders: Orders {
+        config: AgentConfig {
             level: 1,
             depth: args.depth,
             parent: own_boot_id.clone(),

@@ -4,7 +4,7 @@ use super::bind::{Bound, Given, Signature, typed_value};
 use super::builtin::{self, Builtin};
 use super::fault::{Fault, Flow};
 use super::item::{Item, NULL};
-use super::session::{ErrorAction, Manner, Output, Session};
+use super::session::{ErrorAction, Output, Preferences, Session};
 use super::surface::Asking;
 use super::syntax::{Argument, Block, Command, Name, Place};
 use ireko_manage::{Answer, Arguments, Impact, Operation, Parameter, find, invoke};
@@ -18,14 +18,14 @@ impl Session<'_> {
         let given = self.given(&command.arguments)?;
         // Of a pipeline all count, and `$?` in the arguments is still about the one before.
         self.fine |= input.is_none();
-        let manner = Manner {
+        let preference = Preferences {
             errors: quiet.0.then_some(ErrorAction::SilentlyContinue),
             silent_warnings: quiet.1,
-            ..Manner::default()
+            ..Preferences::default()
         };
-        self.manners.push(manner);
+        self.preferences.push(preference);
         let result = self.named(command, given, input);
-        self.manners.pop();
+        self.preferences.pop();
         result.map_err(|flow| at(flow, &command.place))
     }
 
@@ -285,9 +285,9 @@ impl Session<'_> {
         if bound.item("PipelineVariable").is_some() {
             self.warn("-PipelineVariable has no effect here; use $_ in ForEach-Object.");
         }
-        if let Some(manner) = self.manners.last_mut() {
-            manner.errors = errors.or(manner.errors);
-            manner.silent_warnings |=
+        if let Some(preference) = self.preferences.last_mut() {
+            preference.errors = errors.or(preference.errors);
+            preference.silent_warnings |=
                 matches!(warnings, Some(ErrorAction::SilentlyContinue | ErrorAction::Ignore));
         }
     }
@@ -333,8 +333,10 @@ impl Session<'_> {
 
     /// Fills the variables that the arguments name.
     fn leave(&mut self, variables: Variables, result: Items) -> Items {
-        let (noted, warned) = match self.manners.last_mut() {
-            Some(manner) => (std::mem::take(&mut manner.noted), std::mem::take(&mut manner.warned)),
+        let (noted, warned) = match self.preferences.last_mut() {
+            Some(preference) => {
+                (std::mem::take(&mut preference.noted), std::mem::take(&mut preference.warned))
+            }
             None => (Vec::new(), Vec::new()),
         };
         let found = result.as_ref().map_or(Vec::new(), Clone::clone);

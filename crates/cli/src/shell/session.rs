@@ -50,7 +50,7 @@ impl ErrorAction {
 
 /// What holds while one command runs.
 #[derive(Default)]
-pub struct Manner {
+pub struct Preferences {
     pub errors: Option<ErrorAction>,
     pub silent_warnings: bool,
     /// Errors and warnings for `-ErrorVariable` and `-WarningVariable`.
@@ -73,7 +73,7 @@ pub struct Session<'a> {
     pub trying: usize,
     /// Calls within calls.
     pub depth: usize,
-    pub manners: Vec<Manner>,
+    pub preferences: Vec<Preferences>,
     /// The script's name, for messages.
     pub source: String,
     pub interactive: bool,
@@ -102,7 +102,7 @@ impl<'a> Session<'a> {
             printed: 0,
             trying: 0,
             depth: 0,
-            manners: Vec::new(),
+            preferences: Vec::new(),
             source: String::new(),
             interactive: false,
             interrupted: Arc::default(),
@@ -176,11 +176,11 @@ impl<'a> Session<'a> {
     }
 
     pub fn warn(&mut self, text: &str) {
-        let silent = self.manners.iter().any(|manner| manner.silent_warnings)
+        let silent = self.preferences.iter().any(|preference| preference.silent_warnings)
             || ErrorAction::word(&self.variable("WarningPreference").text())
                 .is_some_and(|action| matches!(action, ErrorAction::SilentlyContinue | ErrorAction::Ignore));
-        if let Some(manner) = self.manners.last_mut() {
-            manner.warned.push(text.into());
+        if let Some(preference) = self.preferences.last_mut() {
+            preference.warned.push(text.into());
         }
         if !silent {
             let lines: String = text.lines().map(|line| render::printable(line) + "\n").collect();
@@ -194,10 +194,10 @@ impl<'a> Session<'a> {
 
     /// An error that does not end the statement, unless somebody wants that.
     pub fn report(&mut self, fault: Fault) -> Result<(), Flow> {
-        let asked_for = self.manners.iter().rev().find_map(|manner| manner.errors);
+        let asked_for = self.preferences.iter().rev().find_map(|preference| preference.errors);
         let action = asked_for.unwrap_or_else(|| self.preference());
-        if let Some(manner) = self.manners.last_mut() {
-            manner.noted.push(fault.record().into());
+        if let Some(preference) = self.preferences.last_mut() {
+            preference.noted.push(fault.record().into());
         }
         match action {
             ErrorAction::Stop => Err(Fault { ends_script: true, ..fault }.into()),

@@ -51,7 +51,8 @@ impl Setting {
 
     /// In a VM of QEMU's translator, from kernel and root file system files.
     pub fn qemu(levels: u32, kernel: &Path, archive: &Path) -> Self {
-        let orders = crate::orders::Orders { exec: Some(probe_command(levels)), ..Default::default() };
+        let config =
+            crate::agent_config::AgentConfig { exec: Some(probe_command(levels)), ..Default::default() };
         let cpu = if levels > 1 { "max,+svm" } else { "max" };
         let words =
             ["-accel", "tcg", "-cpu", cpu, "-display", "none", "-monitor", "none", "-serial", "stdio"];
@@ -59,7 +60,7 @@ impl Setting {
         arguments.extend(["-no-reboot", "-nodefaults", "-m"].map(OsString::from));
         arguments.push(format!("{}M", MEMORY_MIB * levels).into());
         arguments.extend(["-kernel".into(), kernel.into(), "-initrd".into(), archive.into()]);
-        arguments.extend(["-append".into(), orders.to_command_line("").into()]);
+        arguments.extend(["-append".into(), config.to_command_line("").into()]);
         Self { program: QEMU.into(), arguments }
     }
 

@@ -51,19 +51,19 @@ impl Column {
 
     /// The geometric mean of a group's ratios, and the greatest; `None` unless all of the group that the base has
     /// were measured.
-    pub fn means(&self, base: &Column, group: Group) -> Option<Means> {
+    pub fn means(&self, base: &Column, group: Group) -> Option<Summary> {
         let wanted =
             KERNELS.iter().filter(|kernel| kernel.group == group && base.ns_per_op(kernel).is_some());
         let ratios: Option<Vec<f64>> = wanted.map(|kernel| self.ratio(base, kernel)).collect();
         let ratios = ratios.filter(|ratios| !ratios.is_empty())?;
         let logs: f64 = ratios.iter().map(|ratio| ratio.ln()).sum();
         let worst = ratios.iter().copied().fold(0.0, f64::max);
-        Some(Means { geometric: (logs / ratios.len() as f64).exp(), worst })
+        Some(Summary { geometric: (logs / ratios.len() as f64).exp(), worst })
     }
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
-pub struct Means {
+pub struct Summary {
     pub geometric: f64,
     pub worst: f64,
 }

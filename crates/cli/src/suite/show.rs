@@ -1,7 +1,7 @@
 //! The table for people.
 
 use super::kernels::{Group, KERNELS, Kernel};
-use super::results::{Column, Means, Results};
+use super::results::{Column, Results, Summary};
 use crate::table::{align, time};
 use std::fmt::Write;
 
@@ -86,7 +86,7 @@ fn means(
     columns: &[&Column],
     base: &Column,
     group: Group,
-    which: fn(Means) -> f64,
+    which: fn(Summary) -> f64,
 ) -> Vec<String> {
     let mut cells = row([what, ""]);
     cells.extend(columns.iter().map(|column| ratio(column.means(base, group).map(which))));

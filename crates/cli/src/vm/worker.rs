@@ -1,7 +1,7 @@
 //! `ireko worker ID`: the process that runs one VM.
 
+use crate::agent_config::AgentConfig;
 use crate::image;
-use crate::orders::Orders;
 use crate::progress::Progress;
 use crate::say;
 use crate::sys;
@@ -89,7 +89,7 @@ fn built_in(config: &Config) -> Result<Box<ImageReader>> {
         Ok(Image {
             kernel: source("the guest image's kernel", parts.kernel),
             initrd: source("the guest image", archive),
-            command_line: Orders::default().to_command_line(""),
+            command_line: AgentConfig::default().to_command_line(""),
         })
     };
     Ok(Box::new(move || read().map_err(|e| format!("{e:#}"))))

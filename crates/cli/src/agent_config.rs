@@ -1,8 +1,8 @@
 //! What a level is told by its parent, on the kernel command line.
 
-/// A level's orders. Without any, a guest offers a shell.
+/// A level's config. Without any, a guest offers a shell.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Orders {
+pub struct AgentConfig {
     /// 1 for a VM of the host.
     pub level: u32,
     /// The innermost level.
@@ -22,8 +22,8 @@ pub struct Orders {
 /// a loop, and a busy host makes it fail.
 const ALWAYS: &str = "console=ttyS0 panic=-1 random.trust_cpu=on no_timer_check";
 
-impl Orders {
-    /// The kernel command line that carries these orders, then `append`.
+impl AgentConfig {
+    /// The kernel command line that carries these config, then `append`.
     pub fn to_command_line(&self, append: &str) -> String {
         let mut words = vec![ALWAYS.to_owned()];
         words
@@ -40,28 +40,28 @@ impl Orders {
         words.join(" ").trim_end().to_owned()
     }
 
-    /// The orders on a kernel command line. What is missing or not a number has its default.
+    /// The config on a kernel command line. What is missing or not a number has its default.
     pub fn parse(command_line: &str) -> Self {
-        let mut orders = Self { bench_ms: 100, ..Self::default() };
+        let mut config = Self { bench_ms: 100, ..Self::default() };
         for word in words(command_line) {
             let Some((name, value)) = word.strip_prefix("ireko.").and_then(|word| word.split_once('='))
             else {
                 continue;
             };
             match name {
-                "level" => orders.level = value.parse().unwrap_or(0),
-                "depth" => orders.depth = value.parse().unwrap_or(0),
-                "parent" => orders.parent = value.to_owned(),
-                "bench" => orders.bench_ms = value.parse().unwrap_or(orders.bench_ms),
-                "console" => orders.console = value == "1",
-                "exec" => orders.exec = Some(value.to_owned()),
+                "level" => config.level = value.parse().unwrap_or(0),
+                "depth" => config.depth = value.parse().unwrap_or(0),
+                "parent" => config.parent = value.to_owned(),
+                "bench" => config.bench_ms = value.parse().unwrap_or(config.bench_ms),
+                "console" => config.console = value == "1",
+                "exec" => config.exec = Some(value.to_owned()),
                 _ => (),
             }
         }
-        orders
+        config
     }
 
-    /// The orders of the next level.
+    /// The config of the next level.
     pub fn for_child(&self, own_boot_id: &str) -> Self {
         Self { level: self.level + 1, parent: own_boot_id.to_owned(), ..self.clone() }
     }
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn orders_survive_the_command_line() {
-        let orders = Orders {
+        let config = AgentConfig {
             level: 2,
             depth: 3,
             parent: "a-b".into(),
@@ -96,17 +96,17 @@ mod tests {
             console: true,
             exec: Some("ls -l /".into()),
         };
-        assert_eq!(Orders::parse(&orders.to_command_line("quiet")), orders);
+        assert_eq!(AgentConfig::parse(&config.to_command_line("quiet")), config);
     }
 
     #[test]
     fn without_orders_the_level_is_zero() {
-        assert_eq!(Orders::parse("console=ttyS0 ireko.level=x").level, 0);
+        assert_eq!(AgentConfig::parse("console=ttyS0 ireko.level=x").level, 0);
     }
 
     #[test]
     fn a_child_is_one_level_deeper_and_knows_its_parent() {
-        let child = Orders { level: 1, depth: 3, ..Orders::default() }.for_child("me");
+        let child = AgentConfig { level: 1, depth: 3, ..AgentConfig::default() }.for_child("me");
         assert_eq!((child.level, child.depth, child.parent.as_str()), (2, 3, "me"));
     }
 }
