@@ -1,6 +1,6 @@
 //! What a level is told by its parent, on the kernel command line.
 
-/// A level's config. Without any, a guest offers a shell.
+/// What the agent of a level is to do. Without any of it, a guest offers a shell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentConfig {
     /// 1 for a VM of the host.
@@ -23,7 +23,7 @@ pub struct AgentConfig {
 const ALWAYS: &str = "console=ttyS0 panic=-1 random.trust_cpu=on no_timer_check";
 
 impl AgentConfig {
-    /// The kernel command line that carries these config, then `append`.
+    /// The kernel command line that carries this, then `append`.
     pub fn to_command_line(&self, append: &str) -> String {
         let mut words = vec![ALWAYS.to_owned()];
         words
@@ -40,7 +40,7 @@ impl AgentConfig {
         words.join(" ").trim_end().to_owned()
     }
 
-    /// The config on a kernel command line. What is missing or not a number has its default.
+    /// What is on a kernel command line. What is missing or not a number has its default.
     pub fn parse(command_line: &str) -> Self {
         let mut config = Self { bench_ms: 100, ..Self::default() };
         for word in words(command_line) {
@@ -61,7 +61,7 @@ impl AgentConfig {
         config
     }
 
-    /// The config of the next level.
+    /// That of the next level.
     pub fn for_child(&self, own_boot_id: &str) -> Self {
         Self { level: self.level + 1, parent: own_boot_id.to_owned(), ..self.clone() }
     }

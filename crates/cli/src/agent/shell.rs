@@ -1,4 +1,4 @@
-//! A guest without config: busybox on the serial console.
+//! A guest whose agent has nothing else to do: busybox on the serial console.
 
 use super::{drivers, power};
 use crate::sys;

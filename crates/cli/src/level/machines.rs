@@ -1,4 +1,4 @@
-//! A level's machine, as the worker of its VM makes and runs it: the built-in image with config, on this process's threads.
+//! A level's machine, as the worker of its VM makes and runs it: the built-in image with what its agent is to do, on this process's threads.
 
 use super::{Heard, Listener, Plan};
 use crate::image::Parts;
