@@ -25,20 +25,20 @@ struct State {
 }
 
 impl State {
-    fn rung(&self) -> bool {
+    fn alarm_flag(&self) -> bool {
         self.chip.bytes[usize::from(C)] & ALARM != 0
     }
 
     /// Works out flags up to now, sets the line, and arms for what comes next.
     fn settle(&mut self) {
         let now = self.clock.now();
-        let rung = self.rung();
+        let before = self.alarm_flag();
         let level = self.chip.advance(now);
         if std::mem::take(&mut self.chip.again) && self.level {
             self.line.set(false);
             self.level = false;
         }
-        if self.rung() && !rung {
+        if self.alarm_flag() && !before {
             self.alarm.pulse();
         }
         if level != self.level {

@@ -1,11 +1,11 @@
 //! A device's work apart from the virtual processors: they only ring, a thread of the device's own does what takes time.
 
-mod bell;
+mod doorbell;
 mod gate;
 
 pub use gate::{Pass, Permit};
 
-use bell::Bell;
+use doorbell::Doorbell;
 use gate::Gate;
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use std::time::Duration;
 #[derive(Default)]
 pub struct Desk {
     gate: Gate,
-    bell: Bell,
+    doorbell: Doorbell,
 }
 
 impl Desk {
     /// There is something to do: each bit says what.
     pub fn ring(&self, what: usize) {
-        self.bell.ring(what);
+        self.doorbell.ring(what);
     }
 
     /// What was begun writes to guest memory no more.
@@ -30,9 +30,9 @@ impl Desk {
     /// Works on what has rung, after a pause if there is one.
     pub fn work(&self, work: impl FnOnce(u64, Permit<'_>)) {
         // What rang is taken first: it is for the device as it is now, or as it was before.
-        let rung = self.bell.take();
+        let pending = self.doorbell.take();
         let Some(permit) = self.gate.enter() else { return };
-        work(rung, permit);
+        work(pending, permit);
         self.gate.leave();
     }
 
@@ -59,7 +59,7 @@ pub trait Service: Send + Sync {
 
     /// Does whatever rings until the machine's end: the body of the device's thread.
     fn run(&self) {
-        while self.desk().bell.wait() {
+        while self.desk().doorbell.wait() {
             self.turn();
         }
     }
@@ -78,7 +78,7 @@ pub trait Service: Send + Sync {
     /// As a pause that never ends; the device's thread ends.
     fn end(&self) {
         self.desk().gate.end();
-        self.desk().bell.end();
+        self.desk().doorbell.end();
     }
 
     /// Whether what was under way when it ended has come to rest.

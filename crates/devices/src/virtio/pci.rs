@@ -150,7 +150,7 @@ impl VirtioPci {
     /// There is something for queue `index`: by the driver's notification, or from whoever has something for the device.
     pub fn kick(&self, index: usize) {
         if self.serves(index) {
-            self.server(index).ring(index);
+            self.server(index).notify(index);
         }
     }
 

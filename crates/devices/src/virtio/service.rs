@@ -66,7 +66,7 @@ impl Queues {
     }
 
     /// There is something for a queue.
-    pub(super) fn ring(&self, queue: usize) {
+    pub(super) fn notify(&self, queue: usize) {
         self.desk.ring(queue);
     }
 
@@ -92,7 +92,7 @@ impl Queues {
         });
         let (more, interrupt) = attempted.unwrap_or(Ok((true, false)))?;
         if more {
-            self.ring(index);
+            self.notify(index);
         }
         Ok(interrupt)
     }
@@ -192,9 +192,9 @@ impl Service for Queues {
     fn turn(&self) {
         let mut engine = lock(&self.engine);
         engine.device.look();
-        self.desk.work(|rung, permit| {
+        self.desk.work(|pending, permit| {
             engine.renew(permit.epoch());
-            for index in (0..u64::BITS as usize).filter(|index| rung >> index & 1 != 0) {
+            for index in (0..u64::BITS as usize).filter(|index| pending >> index & 1 != 0) {
                 match self.lanes.is_empty() {
                     true => self.serve(&mut engine, index, permit),
                     false => self.hand_out(&mut engine, index, permit),

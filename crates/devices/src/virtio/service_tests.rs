@@ -80,11 +80,11 @@ impl Disk for Quick {
 }
 
 /// Rings as a virtual processor does.
-fn ring(driver: &Driver) {
+fn notify(driver: &Driver) {
     driver.write(NOTIFY, 0u16.to_le_bytes());
 }
 
-/// Offers a request for one sector and rings.
+/// Offers a request for one sector and notifies.
 fn offer(driver: &mut Driver, kind: u32, flags: u16) {
     driver.put(0x4000, kind);
     driver.put(0x4008, 0u64);
@@ -93,7 +93,7 @@ fn offer(driver: &mut Driver, kind: u32, flags: u16) {
         driver.describe(super::tests::DESC, index, address, len, flags);
     }
     driver.offer(0);
-    ring(driver);
+    notify(driver);
 }
 
 fn used(driver: &Driver) -> u16 {
@@ -125,8 +125,8 @@ impl Threaded {
         offer(&mut self.driver, kind, flags);
     }
 
-    fn ring(&self) {
-        ring(&self.driver);
+    fn notify(&self) {
+        notify(&self.driver);
     }
 
     /// Every head is one and the same chain of 4 GiB.
@@ -149,7 +149,7 @@ impl Threaded {
         let size = 16 * (parts as u32 + 2);
         (0..SIZE).for_each(|head| self.driver.describe(super::tests::DESC, head, TABLE, size, INDIRECT));
         (0..SIZE).for_each(|head| self.driver.offer(head));
-        self.ring();
+        self.notify();
     }
 
     fn data(&self) -> u8 {
@@ -213,7 +213,7 @@ fn who_rings_does_not_wait_for_a_disk_that_is_stuck() {
     let (mut threaded, asked, go) = Threaded::stuck();
     threaded.request(0, WRITE);
     asked.recv_timeout(EVER).unwrap();
-    threaded.ring();
+    threaded.notify();
     assert_eq!(threaded.driver.read(DEVICE_STATUS, 1) as u8 & STATUS_NEEDS_RESET, 0);
     drop(go);
     threaded.end();
@@ -317,7 +317,7 @@ fn a_ring_that_never_empties_is_paused_and_ended() {
         }
     });
     while threaded.used() < 100 {
-        threaded.ring();
+        threaded.notify();
         sleep(Duration::from_millis(1));
     }
     assert!(threaded.service.pause(EVER));

@@ -121,11 +121,11 @@ impl Service for Engine {
     fn turn(&self) {
         let mut device = lock(&self.device);
         device.look();
-        self.desk.work(|rung, permit| {
+        self.desk.work(|pending, permit| {
             if self.reset.swap(false, Relaxed) {
                 device.reset();
             }
-            for slot in (0..32).filter(|slot| rung >> slot & 1 != 0) {
+            for slot in (0..32).filter(|slot| pending >> slot & 1 != 0) {
                 self.serve(&mut device, slot, permit);
             }
         });

@@ -152,13 +152,13 @@ impl Nvme {
             0x2c => self.admin.submission = high(self.admin.submission),
             ACQ => self.admin.completion = low(self.admin.completion),
             0x34 => self.admin.completion = high(self.admin.completion),
-            DOORBELLS.. => return self.ring(((register - DOORBELLS) / 4) as usize, value as u16),
+            DOORBELLS.. => return self.write_doorbell(((register - DOORBELLS) / 4) as usize, value as u16),
             _ => {}
         }
         self.set_intx();
     }
 
-    fn ring(&mut self, doorbell: usize, value: u16) {
+    fn write_doorbell(&mut self, doorbell: usize, value: u16) {
         let Some(bells) = self.bells.get_mut(doorbell / 2).filter(|_| self.status & CSTS_READY != 0) else {
             return;
         };
