@@ -20,7 +20,7 @@ use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::{cr0, cr4, debugctl, dr6, efer, rflags};
 use ireko_x86::exception::{Exception, vector};
 use ireko_x86::regs::{gpr, seg};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 impl Cpu {
@@ -258,18 +258,18 @@ impl Cpu {
         hot.pkru_refused = pkru_refused;
         hot.pending = 0;
         (hot.jump_ids, hot.jump_cache, hot.code_base) = (jump_ids, entries, code_base);
-        // SAFETY: the word is only ever written whole. The exchange orders it before the look at `wanted` below: a wake
-        // that comes between the two is either seen there or puts the 0 back.
-        unsafe { AtomicU64::from_ptr(&mut hot.attention) }.swap(1, Ordering::SeqCst);
+        // The exchange orders it before the look at `wanted` below: a wake that comes between the two is either seen there or
+        // puts the 0 back.
+        hot.attention.swap(1, Ordering::SeqCst);
         let hot = std::ptr::from_mut(hot);
         if self.armed != hot {
             self.armed = hot;
             signal::arm(hot);
-            self.platform.wake.attach(hot.cast());
+            // SAFETY: `hot` is the current bank.
+            self.platform.wake.attach(unsafe { &raw const (*hot).attention });
         }
         if self.platform.wake.wanted() {
-            // SAFETY: `hot` is the current bank.
-            unsafe { (*hot).attention = 0 };
+            self.request_attention();
         }
         hot
     }
@@ -289,7 +289,7 @@ impl Cpu {
 
     /// This vCPU's own wish to look around soon.
     pub(crate) fn request_attention(&mut self) {
-        self.mmu.banks.current().hot_mut().attention = 0;
+        self.mmu.banks.current().hot_mut().attention.store(0, Ordering::Relaxed);
     }
 
     /// Translated code, block after block, until there is something to look at.
@@ -302,7 +302,8 @@ impl Cpu {
             // SAFETY: the bank is armed and the block is for the current key.
             let reason = unsafe { thunk::enter(hot, code) };
             // SAFETY: code has left; the bank is ours again.
-            let (rip, site, attention) = unsafe { ((*hot).rip, (*hot).site, (*hot).attention) };
+            let (rip, site, attention) =
+                unsafe { ((*hot).rip, (*hot).site, (*hot).attention.load(Ordering::Relaxed)) };
             // SAFETY: as above.
             let back = unsafe { (*hot).back };
             inspect::left(self, reason, rip);

@@ -74,7 +74,7 @@ pub extern "C" fn commit(context: u64, site: u64) -> u32 {
         cpu.commit();
         let leave = cpu.code.undone && site.may_leave;
         if leave {
-            cpu.processor.regs.rip = site.insn.next_ip();
+            cpu.processor.regs.rip = cpu.processor.regs.behind(site.insn.ip(), site.insn.len());
         }
         leave as u32
     })
@@ -391,7 +391,7 @@ impl Cpu {
         self.processor.regs.rip = insn.ip();
         let result = match site.kind {
             SiteKind::System => {
-                self.processor.svm.next_rip = insn.next_ip();
+                self.processor.svm.next_rip = self.processor.regs.behind(insn.ip(), insn.len());
                 self.code.undone = false;
                 if insn.is_save_restore_instruction() {
                     self.fpu_normalise();
@@ -411,7 +411,7 @@ impl Cpu {
         match result {
             Ok(Next::Jump) => true,
             Ok(next) => {
-                self.processor.regs.rip = self.advanced(insn.next_ip());
+                self.processor.regs.rip = self.processor.regs.behind(insn.ip(), insn.len());
                 if insn.mnemonic() == Mnemonic::Wrmsr || insn.op0_register() == Register::CR8 {
                     // EOI, TPR, ICR or a timer: an interrupt may be deliverable now.
                     self.request_attention();
@@ -424,11 +424,6 @@ impl Cpu {
                 true
             }
         }
-    }
-
-    /// The instruction pointer as wide as the code segment says.
-    fn advanced(&self, rip: u64) -> u64 {
-        if self.processor.regs.code64() { rip } else { rip & 0xffff_ffff }
     }
 }
 

@@ -115,16 +115,11 @@ fn vmcb_address(cpu: &Cpu, insn: &Instruction) -> Result<u64, Fault> {
     if cpu.processor.svm.caps.vmcb_address(address) { Ok(address) } else { Err(Fault::gp(0)) }
 }
 
-fn following(cpu: &Cpu, insn: &Instruction) -> u64 {
-    let next = cpu.processor.regs.rip.wrapping_add(insn.len() as u64);
-    if cpu.processor.regs.code64() { next } else { next & 0xffff_ffff }
-}
-
 /// VMRUN. In a guest without the VMRUN intercept there is none: entry refuses such a guest (15.5.1).
 pub fn vmrun(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     permitted(cpu, Intercept::Vmrun)?;
     let address = vmcb_address(cpu, insn)?;
-    let next = following(cpu, insn);
+    let next = cpu.following(insn);
     if let Ok(control) = cpu.with_svm(|cpu, state| svm::enter::enter(cpu, state, address, next)) {
         cpu.counters.entries += 1;
         cpu.processor.world = World::Guest(Box::new(control));

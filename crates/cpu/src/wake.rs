@@ -46,8 +46,8 @@ impl Wake {
     }
 
     /// Says where the current bank's `attention` is (null: nowhere).
-    pub fn attach(&self, attention: *const u64) {
-        self.lock().0 = attention.cast();
+    pub fn attach(&self, attention: *const AtomicU64) {
+        self.lock().0 = attention;
     }
 
     pub fn wanted(&self) -> bool {

@@ -4,6 +4,8 @@
 //! `[stack][Hot][jump tables, by slot][TLB by mode][which entries are filled][second-level TLB]`. Switching address
 //! spaces is switching RSP.
 
+use std::sync::atomic::AtomicU64;
+
 /// Host registers of the guest's general registers, by encoding number; `None` lives in [`Hot::parked`].
 ///
 /// The map is the identity where it can be, because of implicit operands. RSP is ours, RCX is scratch: JRCXZ is the
@@ -146,7 +148,7 @@ pub const fn jump_bucket(address: u64) -> usize {
 #[repr(C, align(64))]
 pub struct Hot {
     /// 0 asks translated code to leave at its next check.
-    pub attention: u64,
+    pub attention: AtomicU64,
     /// Guest R11, R13, R14, R15.
     pub parked: [u64; 4],
     pub temp: [u64; 4],

@@ -83,7 +83,7 @@ fn run(code: &[u8], regs: &mut Registers) -> (Reason, u64) {
     refill::prepare(hot, false);
     hot.regs = std::ptr::from_mut(regs) as u64;
     hot.fpu = fpu.0.as_mut_ptr() as u64;
-    hot.attention = 1;
+    *hot.attention.get_mut() = 1;
     // SAFETY: the bank is complete and the code was made for it.
     let reason = unsafe { thunk::enter(hot, cache.address(at)) };
     (reason, hot.rip)

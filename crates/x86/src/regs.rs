@@ -156,6 +156,13 @@ impl Registers {
         regs
     }
 
+    /// Where the instruction pointer is behind an instruction of `length` bytes at `start`: no 16 bits wrap it, the code segment's limit ends
+    /// what goes on there.
+    pub const fn behind(&self, start: u64, length: usize) -> u64 {
+        let next = start.wrapping_add(length as u64);
+        if self.code64() { next } else { next & 0xffff_ffff }
+    }
+
     /// EFER.LMA.
     pub const fn long_mode(&self) -> bool {
         self.efer & crate::bits::efer::LMA != 0

@@ -7,10 +7,9 @@ use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind, Register};
 use ireko_x86::bits::rflags::{CF, OF, PF, SF, ZF};
 use ireko_x86::regs::seg;
 
-/// The address of the next instruction, wrapped to the mode's width.
+/// The address of the next instruction.
 pub fn next_rip(cpu: &Cpu, insn: &Instruction) -> u64 {
-    let next = cpu.processor.regs.rip.wrapping_add(insn.len() as u64);
-    if cpu.processor.regs.code64() { next } else { next & 0xffff_ffff }
+    cpu.processor.regs.behind(cpu.processor.regs.rip, insn.len())
 }
 
 /// `target` cut to `size` bytes, if the code segment reaches it.

@@ -127,7 +127,9 @@ pub fn loads_stack(insn: &Instruction) -> bool {
 pub fn branched(cpu: &Cpu, start: u64, insn: &Instruction) -> bool {
     match insn.flow_control() {
         FlowControl::Next | FlowControl::Exception | FlowControl::XbeginXabortXend => false,
-        FlowControl::ConditionalBranch => cpu.processor.regs.rip != cpu.behind(start, insn),
+        FlowControl::ConditionalBranch => {
+            cpu.processor.regs.rip != cpu.processor.regs.behind(start, insn.len())
+        }
         FlowControl::Call => !matches!(insn.mnemonic(), Mnemonic::Vmmcall | Mnemonic::Vmcall),
         _ => insn.mnemonic() != Mnemonic::Vmrun,
     }

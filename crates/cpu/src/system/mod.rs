@@ -30,12 +30,10 @@ mod task_tests;
 #[cfg(test)]
 mod tests;
 
-use crate::operand::mask;
 use crate::routine::Routine;
 use crate::{Cpu, Fault, cpuid, data, msr, svm};
 use iced_x86::{Code, Instruction, Mnemonic};
 use ireko_x86::bits::cr4;
-use ireko_x86::regs::seg;
 
 /// The routine of an instruction that translated code cannot copy; `None` for one that it can.
 pub fn routine(code: Code) -> Option<Routine> {
@@ -147,17 +145,7 @@ fn other_system(mnemonic: Mnemonic) -> Option<Routine> {
 impl Cpu {
     /// The offset of the next instruction, cut to the code's size.
     pub fn following(&self, insn: &Instruction) -> u64 {
-        self.behind(self.processor.regs.rip, insn)
-    }
-
-    /// The offset behind the instruction at `start`.
-    pub fn behind(&self, start: u64, insn: &Instruction) -> u64 {
-        let size = match (self.processor.regs.code64(), self.processor.regs.seg[seg::CS].big()) {
-            (true, _) => 8,
-            (_, true) => 4,
-            _ => 2,
-        };
-        start.wrapping_add(insn.len() as u64) & mask(size)
+        self.processor.regs.behind(self.processor.regs.rip, insn.len())
     }
 
     /// #GP(0) unless at privilege level 0.
