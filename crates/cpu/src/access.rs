@@ -14,6 +14,7 @@ use ireko_vmcore::Space;
 use ireko_x86::Exception;
 use ireko_x86::bits::{cr0, rflags};
 use ireko_x86::exception::vector;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Bytes of a large entry of the TLB's second level.
 const LARGE: u64 = 1 << LARGE_SHIFT;
@@ -216,6 +217,31 @@ impl Cpu {
                 Place::Mmio(physical) => self.mmio_write(physical, part),
             }
             done += count;
+        }
+        Ok(())
+    }
+
+    /// Sets some bits of a byte and clears others in one locked access, as the processor does in descriptors (SDM vol. 3, "Automatic
+    /// Locking").
+    pub(crate) fn change_byte(&mut self, address: u64, set: u8, clear: u8) -> Result<(), Fault> {
+        let mode = self.processor.mmu_mode(Privilege::System);
+        match self.place(address, true, mode)? {
+            Place::Ram(host) => {
+                // SAFETY: a RAM place is valid to the end of its page; others write it at any time, so it is an atomic.
+                let byte = unsafe { &*host.cast::<AtomicU8>() };
+                if set != 0 {
+                    byte.fetch_or(set, Ordering::SeqCst);
+                }
+                if clear != 0 {
+                    byte.fetch_and(!clear, Ordering::SeqCst);
+                }
+                self.wrote_code(host, 1);
+            }
+            Place::Mmio(physical) => {
+                let mut byte = [0];
+                self.mmio_read(physical, &mut byte);
+                self.mmio_write(physical, &[(byte[0] | set) & !clear]);
+            }
         }
         Ok(())
     }

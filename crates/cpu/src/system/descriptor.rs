@@ -67,15 +67,13 @@ pub fn mark(cpu: &mut Cpu, entry: &mut Entry, bits: u8) -> Result<(), Fault> {
         return Ok(());
     }
     entry.raw |= shifted;
-    let byte = entry.raw >> 40 & 0xff;
-    cpu.store(cpu.system_linear(entry.address.wrapping_add(ACCESS_BYTE)), 1, byte, Privilege::System)
+    cpu.change_byte(cpu.system_linear(entry.address.wrapping_add(ACCESS_BYTE)), bits, 0)
 }
 
 /// Clears bits of the access byte in memory and in `entry`.
 pub fn clear(cpu: &mut Cpu, entry: &mut Entry, bits: u8) -> Result<(), Fault> {
     entry.raw &= !(u64::from(bits) << 40);
-    let byte = entry.raw >> 40 & 0xff;
-    cpu.store(cpu.system_linear(entry.address.wrapping_add(ACCESS_BYTE)), 1, byte, Privilege::System)
+    cpu.change_byte(cpu.system_linear(entry.address.wrapping_add(ACCESS_BYTE)), 0, bits)
 }
 
 /// Marks a code or data descriptor accessed and gives the segment it makes, with this RPL in the selector.
