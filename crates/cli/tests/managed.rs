@@ -56,6 +56,36 @@ impl Home {
     }
 }
 
+/// Halts with interrupts off: cli; hlt.
+const HALTS: &[u8] = &[0xfa, 0xf4];
+
+#[test]
+fn an_end_is_shown_in_one_sentence_and_its_registers_are_in_the_log() {
+    let home = Home::new("end");
+    home.machine(HALTS);
+    home.vm_ok(&["start", "pc"]);
+    home.until_off();
+    let shown = home.vm_ok(&["show", "pc"]);
+    let reason = shown.lines().find(|line| line.starts_with("EndReason")).unwrap();
+    assert!(
+        reason.ends_with(": the guest halted with interrupts off for good; its registers are in worker.log"),
+        "{reason}"
+    );
+    let machine = fs::read_dir(home.0.join("vms")).unwrap().next().unwrap().unwrap().path();
+    let log = fs::read_to_string(machine.join("worker.log")).unwrap();
+    assert!(log.contains("halted with interrupts off for good: ") && log.contains("rip"), "{log}");
+}
+
+#[test]
+fn damaged_variables_keep_a_machine_off_with_their_name() {
+    let home = Home::new("variables");
+    home.vm_ok(&["create", "pc", "--generation", "2", "--start-with", "Firmware", "--engine", "soft"]);
+    let machine = fs::read_dir(home.0.join("vms")).unwrap().next().unwrap().unwrap().path();
+    fs::write(machine.join("variables.fd"), vec![7; 128 << 10]).unwrap();
+    let said = home.vm_error(&["start", "pc"]);
+    assert!(said.contains("variables.fd` is damaged: it does not begin"), "{said}");
+}
+
 #[test]
 fn a_kernel_has_its_modules_each_with_a_command_line() {
     let home = Home::new("modules");

@@ -209,8 +209,8 @@ fn a_key_that_there_is_not_is_named_and_a_machine_without_a_screen_says_so() {
     };
     assert!(home.run(&["vm", "create", "plain", "--memory", "256M", "--engine", "soft"]).status.success());
     assert!(said(&["vm", "type", "plain", "{foo}"]).contains("There is no key '{foo}'"));
-    assert!(said(&["vm", "type", "plain", "x"]).contains("use Start-VM first"));
-    assert!(said(&["vm", "screenshot", "plain"]).contains("use Start-VM first"));
+    assert!(said(&["vm", "type", "plain", "x"]).contains("use ireko vm start first"));
+    assert!(said(&["vm", "screenshot", "plain"]).contains("use ireko vm start first"));
     assert!(home.run(&["vm", "start", "plain"]).status.success());
     for arguments in
         [&["vm", "type", "plain", "x"][..], &["vm", "screenshot", "plain"], &["vm", "screen", "plain"]]
