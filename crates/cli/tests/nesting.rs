@@ -138,7 +138,7 @@ fn a_configuration_version_below_9_3_is_refused_when_the_extensions_are_set() {
     let home = Home::new("version");
     home.ok(&["vm", "create", "lab", "--config-version", "9.2", "--engine", "soft"]);
     let error = home.error(&["vm", "set", "lab", "--nested"]);
-    assert!(error.contains("9.2 is below 9.3") && error.contains("Update-VMVersion"), "{error}");
+    assert!(error.contains("9.2 is below 9.3") && error.contains("use ireko vm update-version"), "{error}");
     home.ok(&["vm", "update-version", "lab", "--force"]);
     home.ok(&["vm", "set", "lab", "--nested"]);
 }
