@@ -270,6 +270,12 @@ mod tests {
     }
 
     #[test]
+    fn a_wrong_value_is_said_of_its_option() {
+        let said = refused(&["ireko", "vm", "screen-set", "vm", "--port", "70000"]);
+        assert!(said.contains("argument on --port. \"70000\""), "{said}");
+    }
+
+    #[test]
     fn a_dvd_drive_is_offered_no_controller_that_it_cannot_have() {
         let said = refused(&["ireko", "vm", "dvd-add", "vm", "--controller", "NVMe"]);
         assert!(said.contains("[possible values: IDE, SCSI, SATA]"), "{said}");

@@ -149,20 +149,28 @@ impl FromArgMatches for VmCommand {
 fn call(operation: &'static Operation, verb: &'static Verb, given: &ArgMatches) -> Result<Call, Error> {
     let mut arguments = Arguments::default();
     let json = given.get_flag(JSON);
-    let wrong = |failure: ireko_manage::Failure| {
+    let wrong = |failure: ireko_manage::Failure, name: &str| {
         // With the usage of this verb, not of the whole program.
         let mut command = subcommand(operation, verb).bin_name(format!("ireko vm {}", verb.name));
-        Error::raw(ErrorKind::ValueValidation, format!("{failure}\n")).format(&mut command)
+        Error::raw(ErrorKind::ValueValidation, format!("{}\n", of_option(&failure.message, operation, name)))
+            .format(&mut command)
     };
     for parameter in on_command_line(operation) {
         if let Some(value) = value(parameter, given) {
-            arguments.bind(parameter, value).map_err(wrong)?;
+            let failed = |failure| wrong(failure, parameter.name);
+            arguments.bind(parameter, value).map_err(failed)?;
         }
     }
     if json && operation.prints == Prints::Passthru {
-        arguments.set(operation, "Passthru", true).map_err(wrong)?;
+        arguments.set(operation, "Passthru", true).map_err(|failure| wrong(failure, "Passthru"))?;
     }
     Ok(Call { operation, arguments, view: verb.view, json })
+}
+
+/// What is said of a parameter, with its option.
+fn of_option(sentence: &str, operation: &'static Operation, name: &str) -> String {
+    let option = for_command_line(&format!("-{name}"), operation);
+    sentence.replace(&format!("parameter '{name}'"), &option)
 }
 
 /// What the command line gives for a parameter. An empty path or text takes the old one away.
