@@ -1,5 +1,5 @@
 //! The fault boundary: a host fault on a thread that runs a guest (in translated code, in the assembly around it or in our own
-//! Rust) comes back from [`guard`] as an error, and never ends the process.
+//! Rust) comes back from [`crate::guard`] as an error, and never ends the process.
 //!
 //! Translated code's own faults are the guest's, mostly, and go another way ([`crate::signal`]); what comes here is a mistake of
 //! ours. What the abandoned frames held (locks, memory) stays held: the VM is about to end, and with it its process.
