@@ -257,9 +257,7 @@ impl Cpu {
         self.code.clear();
         self.forget_jumps();
     }
-}
 
-impl Cpu {
     /// What the keys of all slots but the last have in common; RDTSC's differs by privilege where CR4.TSD is on.
     fn family(&self, key: Key) -> u64 {
         let disabled = self.processor.regs.cr4 & cr4::TSD != 0;
@@ -288,10 +286,10 @@ impl Cpu {
         if slot == LAST || !self.tuning.jump_cache {
             return;
         }
-        let ids = self.jump_ids()[slot];
+        let ids = self.jump_ids();
         let code = self.code.blocks[block as usize].code;
-        self.code.jumps.insert(JumpEntry { rip, id: ids[usize::from(global)], code });
-        self.mmu.banks.current().hot_mut().jump_ids = self.jump_ids();
+        self.code.jumps.insert(JumpEntry { rip, id: ids[slot][usize::from(global)], code });
+        self.mmu.banks.current().hot_mut().jump_ids = ids;
     }
 
     /// Once for each page that a program of the processor's own world jumps to: what was translated of it in other address spaces, by the

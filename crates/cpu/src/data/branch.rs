@@ -7,11 +7,6 @@ use iced_x86::{ConditionCode, Instruction, Mnemonic, OpKind, Register};
 use ireko_x86::bits::rflags::{CF, OF, PF, SF, ZF};
 use ireko_x86::regs::seg;
 
-/// The address of the next instruction.
-pub fn next_rip(cpu: &Cpu, insn: &Instruction) -> u64 {
-    cpu.processor.regs.behind(cpu.processor.regs.rip, insn.len())
-}
-
 /// `target` cut to `size` bytes, if the code segment reaches it.
 pub fn check_target(cpu: &Cpu, size: usize, target: u64) -> Result<u64, Fault> {
     let target = target & mask(size);
@@ -62,7 +57,7 @@ pub fn jmp(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
 pub fn call(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let (size, target) = target(cpu, insn)?;
     let target = check_target(cpu, size, target)?;
-    let back = next_rip(cpu, insn);
+    let back = cpu.following(insn);
     cpu.push(size, back)?;
     cpu.processor.regs.rip = target;
     Ok(Next::Jump)

@@ -53,10 +53,8 @@ fn large(cpu: &mut Cpu, mode: usize, address: u64, bytes: u64, write: bool) -> O
     let physical = cpu.mmu.physical.guest(host).filter(|_| writable)?;
     let watch = cpu.mmu.physical.memory().watch();
     let last = (physical + bytes - 1) >> 12;
-    match (physical >> 12..=last).find(|&frame| watch.watched(frame)) {
-        Some(frame) => (frame << 12).checked_sub(physical).filter(|&free| free > 0).map(|free| (host, free)),
-        None => Some((host, bytes)),
-    }
+    let watched = (physical >> 12..=last).find(|&frame| watch.watched(frame));
+    Some((host, watched.map_or(bytes, |frame| (frame << 12).saturating_sub(physical))))
 }
 
 /// MOVS: moves up to `limit` elements and returns how many. RSI and RDI are the caller's to advance.

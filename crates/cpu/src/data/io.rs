@@ -1,7 +1,6 @@
 //! IN, OUT, INS and OUTS: permission by IOPL and the TSS's bitmap first, then the hypervisor's permission map, then
 //! memory, then the port (APM vol. 2, 12.2.5 and 15.10).
 
-use super::branch::next_rip;
 use super::repeat::{Form, Step};
 use crate::cpu::Privilege;
 use crate::{Cpu, Fault, Next};
@@ -57,7 +56,7 @@ fn plain(cpu: &Cpu, insn: &Instruction, input: bool) -> IoExit {
         rep: false,
         address_size: if cpu.processor.regs.code64() { 8 } else { 4 },
         segment: seg::DS as u8,
-        next_rip: next_rip(cpu, insn),
+        next_rip: cpu.following(insn),
     }
 }
 
@@ -91,7 +90,7 @@ fn string(cpu: &mut Cpu, insn: &Instruction) -> Result<(Form, u16), Fault> {
     permitted(cpu, port, size)?;
     if !form.repeat || form.offset(cpu, gpr::RCX) != 0 {
         let segment = if input { seg::ES } else { form.segment } as u8;
-        let next_rip = next_rip(cpu, insn);
+        let next_rip = cpu.following(insn);
         let (size, address_size) = (size as u8, form.address as u8);
         crate::svm::io_intercept(
             cpu,

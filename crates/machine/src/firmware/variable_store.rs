@@ -1,5 +1,6 @@
 //! What UEFI's firmware finds its variables by: the header of a firmware volume and, in it, that of a variable store.
 
+use crate::image::bytes::{u16_at, u32_at, u64_at};
 use std::fmt;
 
 /// EFI_FIRMWARE_VOLUME_HEADER (PI specification, vol. 3, 3.2.1): offsets.
@@ -90,11 +91,11 @@ fn check_volume(data: &[u8], size: usize) -> Result<usize, Damage> {
     if !is(volume::SIGNATURE, b"_FVH") || !is(volume::FILE_SYSTEM, &VARIABLES) {
         return Err(Damage::NoVolume);
     }
-    let says = number(data, volume::LENGTH).map_or(0, u64::from_le_bytes);
+    let says = u64_at(data, volume::LENGTH).unwrap_or(0);
     if says != size as u64 {
         return Err(Damage::VolumeLength { says, has: size });
     }
-    let length = usize::from(number(data, volume::HEADER_LENGTH).map_or(0, u16::from_le_bytes));
+    let length = u16_at(data, volume::HEADER_LENGTH).map_or(0, usize::from);
     let header = data.get(..length).filter(|_| length >= volume::SIZE && length.is_multiple_of(2));
     let sum = |header: &[u8]| {
         header
@@ -111,7 +112,7 @@ fn check_store(data: &[u8]) -> Result<(), Damage> {
     if data.len() < store::SIZE || !STORES.iter().any(|guid| data.starts_with(guid)) {
         return Err(Damage::NoStore);
     }
-    let says = number(data, store::LENGTH).map_or(0, u32::from_le_bytes);
+    let says = u32_at(data, store::LENGTH).unwrap_or(0);
     if !(store::SIZE..=data.len()).contains(&(says as usize)) {
         return Err(Damage::StoreLength { says, room: data.len() });
     }
@@ -119,10 +120,6 @@ fn check_store(data: &[u8]) -> Result<(), Damage> {
         (FORMATTED, HEALTHY) => Ok(()),
         _ => Err(Damage::StoreState),
     }
-}
-
-fn number<const N: usize>(data: &[u8], at: usize) -> Option<[u8; N]> {
-    data.get(at..at + N)?.try_into().ok()
 }
 
 #[cfg(test)]
