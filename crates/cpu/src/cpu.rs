@@ -66,9 +66,15 @@ impl Cpu {
             )?,
             platform: Platform {
                 bus: None,
-                clock: spec.clock,
+                clock: spec.clock.clone(),
                 tsc: spec.tsc,
-                apic: crate::apic::Apic::new(&spec.apics, spec.id, spec.clock, &spec.timers, spec.tsc),
+                apic: crate::apic::Apic::new(
+                    &spec.apics,
+                    spec.id,
+                    spec.clock.clone(),
+                    &spec.timers,
+                    spec.tsc,
+                ),
                 wake,
                 uniprocessor: spec.model.vcpus() == 1,
             },
@@ -265,6 +271,13 @@ impl Cpu {
         self.control().map_or(0, |control| control.asid)
     }
 
+    /// The machine's clock may have stood still since the last run; so has the processor's counter.
+    pub(crate) fn follow_clock(&mut self) {
+        if self.platform.tsc.follow(self.platform.clock.counter_offset()) {
+            self.platform.apic.tsc_moved(self.platform.tsc);
+        }
+    }
+
     /// The guest's time-stamp counter (offset and ratio of the current world applied).
     pub fn tsc(&self) -> u64 {
         crate::tsc::in_world(self.control(), self.platform.tsc.read())
@@ -297,7 +310,7 @@ impl CpuSpec {
         Ok(Self {
             id: 0,
             memory: Arc::new(Memory::new(ranges)?),
-            clock,
+            clock: clock.clone(),
             timers: Timers::new(clock),
             apics: crate::apic::Apics::new(1),
             model: Arc::new(crate::cpuid::Model::amd(&spec)),

@@ -88,6 +88,7 @@ impl Hypervisor for SoftHypervisor {
                 spec.vcpus
             )));
         }
+        spec.clock.follow(crate::host::rdtsc);
         let tsc = Tsc::measure();
         let apics = Apics::new(spec.vcpus);
         let (named, changes) = match &spec.cpu {
@@ -100,7 +101,7 @@ impl Hypervisor for SoftHypervisor {
         let cpu = CpuSpec {
             id: 0,
             memory: spec.memory.clone(),
-            clock: spec.clock,
+            clock: spec.clock.clone(),
             timers: spec.timers.clone(),
             apics: apics.clone(),
             model: Arc::new(model),
@@ -160,6 +161,7 @@ struct SoftVcpu {
 
 impl Vcpu for SoftVcpu {
     fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
+        self.cpu.follow_clock();
         let wake = self.cpu.platform.wake.clone();
         stop.on_stop(Box::new(move || wake.wake()));
         self.cpu.run_guarded(bus, stop)

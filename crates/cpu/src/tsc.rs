@@ -9,7 +9,10 @@ use std::time::{Duration, Instant};
 /// one measurement stay in step until one is written.
 #[derive(Clone, Copy, Debug)]
 pub struct Tsc {
+    /// Ahead of the machine's own counter ([`ireko_vmcore::Clock::counter`]).
     offset: u64,
+    /// That counter ahead of the host's, as of the last run.
+    machine: u64,
     khz: u64,
 }
 
@@ -18,17 +21,23 @@ impl Tsc {
     /// about 10 ms.
     pub fn measure() -> Self {
         let khz = hypervisor_khz().unwrap_or_else(measured_khz);
-        Self { offset: host::rdtsc().wrapping_neg(), khz }
+        Self { offset: host::rdtsc().wrapping_neg(), machine: 0, khz }
     }
 
     #[inline]
     pub fn read(&self) -> u64 {
-        host::rdtsc().wrapping_add(self.offset)
+        host::rdtsc().wrapping_add(self.offset())
     }
 
     /// This counter minus the host's.
+    #[inline]
     pub fn offset(&self) -> u64 {
-        self.offset
+        self.offset.wrapping_add(self.machine)
+    }
+
+    /// The machine's clock went on after it stood still: its counter is so far ahead of the host's now. Gives whether that is news.
+    pub fn follow(&mut self, machine: u64) -> bool {
+        std::mem::replace(&mut self.machine, machine) != machine
     }
 
     pub fn khz(&self) -> u64 {
@@ -89,14 +98,22 @@ mod tests {
 
     #[test]
     fn a_written_counter_goes_on_from_there() {
-        let mut tsc = Tsc { offset: 0, khz: 1_000_000 };
+        let mut tsc = Tsc { offset: 0, machine: 0, khz: 1_000_000 };
         tsc.write(1 << 60);
         assert!(tsc.read() >= 1 << 60 && tsc.read() < (1 << 60) + (1 << 50));
     }
 
     #[test]
+    fn a_counter_that_stood_still_with_its_clock_goes_on_from_there() {
+        let mut tsc = Tsc { offset: 1 << 60, machine: 0, khz: 1_000_000 };
+        let before = tsc.offset();
+        assert!(tsc.follow(1u64.wrapping_neg()) && tsc.offset() == before - 1);
+        assert!(!tsc.follow(1u64.wrapping_neg()));
+    }
+
+    #[test]
     fn a_thread_that_sleeps_does_not_run() {
-        let tsc = Tsc { offset: 0, khz: 1_000_000 };
+        let tsc = Tsc { offset: 0, machine: 0, khz: 1_000_000 };
         let before = tsc.running();
         std::thread::sleep(Duration::from_millis(300));
         assert!(tsc.nanoseconds(tsc.running() - before) < 200_000_000);
@@ -104,7 +121,7 @@ mod tests {
 
     #[test]
     fn ticks_become_nanoseconds_rounded_up() {
-        let tsc = Tsc { offset: 0, khz: 3_000_000 };
+        let tsc = Tsc { offset: 0, machine: 0, khz: 3_000_000 };
         assert_eq!(tsc.nanoseconds(3001), 1001);
     }
 }

@@ -127,7 +127,7 @@ const AHCI: u64 = 0x34000;
 
 fn machine() -> Machine {
     let (clock, (sink, _), power) = (Clock::new(), messages(), Arc::new(|_| {}) as Power);
-    let timers = Timers::new(clock);
+    let timers = Timers::new(clock.clone());
     let memory = Memory::with_aperture(
         &[(0, 0x10_0000)],
         Some((HOT.start, HOT.end - HOT.start)),
@@ -203,12 +203,12 @@ fn machine() -> Machine {
     let add = |bus: &mut SystemBus| {
         bus.add(shared(pic.clone()), &pic::PLACES)?;
         bus.add(shared(ioapic.clone()), &ioapic::PLACES)?;
-        bus.add(shared(Pit::new(clock, &timers, irqs.line(0))), &pit::PLACES)?;
-        bus.add(shared(Rtc::new(clock, &timers, irqs.line(8), 1 << 30)), &rtc::PLACES)?;
+        bus.add(shared(Pit::new(clock.clone(), &timers, irqs.line(0))), &pit::PLACES)?;
+        bus.add(shared(Rtc::new(clock.clone(), &timers, irqs.line(8), 1 << 30)), &rtc::PLACES)?;
         bus.add(shared(Serial::new(Box::new(Output::default()), irqs.line(4))), &serial::PLACES)?;
-        bus.add(shared(AcpiPm::new(clock, &timers, irqs.line(9), power.clone())), &acpi::PLACES)?;
+        bus.add(shared(AcpiPm::new(clock.clone(), &timers, irqs.line(9), power.clone())), &acpi::PLACES)?;
         let wires = i8042::IRQS.map(|irq| irqs.line(irq));
-        let keyboard = I8042::new(clock, &timers, wires, power.clone());
+        let keyboard = I8042::new(clock.clone(), &timers, wires, power.clone());
         let key = i8042::Key { code: 0x1e, extended: true };
         let _ = keyboard.key_events(&[i8042::KeyEvent { key, down: true }; 100]);
         keyboard.pointer(i8042::Motion { x: 1000, y: -1000, wheel: 100, buttons: 7 });
@@ -217,7 +217,7 @@ fn machine() -> Machine {
         let legacy_wires = [0, 8].map(|irq| hpet::Legacy::new(irqs.line(irq)));
         let routes = [4, 5, 6, 7].map(|slot| pci.intx(slot));
         let wires = hpet::Wires { legacy: legacy_wires, routes, msi: sink.clone() };
-        bus.add(shared(Hpet::new(clock, &timers, wires)), &hpet::PLACES)?;
+        bus.add(shared(Hpet::new(clock.clone(), &timers, wires)), &hpet::PLACES)?;
         bus.add(shared(TestDevice::new(lines)), &testdev::TEST_PLACES)?;
         let mut fw_cfg = FwCfg::new(1, 1 << 20, memory.clone());
         fw_cfg.add_file("etc/file", vec![7; 100]);

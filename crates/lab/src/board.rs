@@ -179,7 +179,7 @@ impl Board {
             vcpus: 1,
             cpu,
             nested: true,
-            clock,
+            clock: clock.clone(),
             timers: Timers::new(clock),
             options: options.iter().map(|o| o.to_string()).collect(),
         };

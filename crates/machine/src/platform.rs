@@ -79,7 +79,7 @@ pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Res
     let ticks = context.layout.hpet.then(|| hpet::IRQS.map(|irq| hpet::Legacy::new(wire(irq))));
     if !context.irqchip {
         let line = ticks.as_ref().map_or_else(|| wire(0), |[timer, _]| timer.own());
-        bus.add(shared(Pit::new(context.clock, &context.timers, line)), &pit::PLACES)?;
+        bus.add(shared(Pit::new(context.clock.clone(), &context.timers, line)), &pit::PLACES)?;
     }
     bus.connect_x87_error(wire(13));
     let serial = shared(Serial::new(endpoints.serial, wire(4)));
@@ -91,7 +91,7 @@ pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Res
     if let Some(second) = &second {
         bus.add(second.clone(), &[serial::COM2])?;
     }
-    let acpi = AcpiPm::new(context.clock, &context.timers, wire(SCI), context.power.clone());
+    let acpi = AcpiPm::new(context.clock.clone(), &context.timers, wire(SCI), context.power.clone());
     let line = ticks.as_ref().map_or_else(|| wire(8), |[_, clock]| clock.own());
     let rtc = add_clock(context, &mut bus, line, &acpi)?;
     bus.add(shared(acpi.clone()), &acpi::PLACES)?;
@@ -104,7 +104,7 @@ pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Res
         // Of the interrupts that it can be routed to, each is a slot's too.
         let routes = std::array::from_fn(|n| pci.intx((hpet::regs::ROUTES.start - PCI_GSI) as u8 + n as u8));
         let wires = hpet::Wires { legacy, routes, msi: msi_sink(&context.partition) };
-        bus.add(shared(Hpet::new(context.clock, &context.timers, wires)), &hpet::PLACES)?;
+        bus.add(shared(Hpet::new(context.clock.clone(), &context.timers, wires)), &hpet::PLACES)?;
     }
     if context.spec.test_devices {
         add_test_devices(context, &mut bus, &wire)?;
@@ -192,7 +192,7 @@ fn add_clock(
     acpi: &AcpiPm,
 ) -> Result<Rtc, MachineError> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
-    let rtc = Rtc::new(context.clock, &context.timers, line, now);
+    let rtc = Rtc::new(context.clock.clone(), &context.timers, line, now);
     rtc.connect_alarm(acpi.alarm());
     rtc.set_memory_size(context.layout.low_end, context.layout.high_size);
     bus.add(shared(rtc.clone()), &rtc::PLACES)?;
@@ -341,7 +341,7 @@ fn add_keyboard(
         return Ok(None);
     }
     let lines = i8042::IRQS.map(wire);
-    let keyboard = I8042::new(context.clock, &context.timers, lines, context.power.clone());
+    let keyboard = I8042::new(context.clock.clone(), &context.timers, lines, context.power.clone());
     bus.add(shared(keyboard.clone()), &i8042::PLACES)?;
     Ok(Some(keyboard))
 }

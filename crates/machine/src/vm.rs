@@ -54,6 +54,7 @@ pub struct Vm {
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
+    clock: Clock,
     on_thread: OnThread,
     // Held for as long as vCPUs and devices use them.
     _partition: Arc<dyn Partition>,
@@ -91,7 +92,7 @@ impl Vm {
         let memory = Memory::with_aperture(&layout.ranges(), layout.room(), video_memory(&layout));
         let memory = Arc::new(memory.map_err(MachineError::Memory)?);
         let (clock, timers) = timekeeping(&spec.on_thread);
-        let partition = create_partition(&chosen, &spec, &memory, clock, &timers)?;
+        let partition = create_partition(&chosen, &spec, &memory, &clock, &timers)?;
         let run_state = RunState::default();
         let context = BuildContext {
             spec: &spec,
@@ -99,7 +100,7 @@ impl Vm {
             memory: memory.clone(),
             partition: partition.clone(),
             irqchip,
-            clock,
+            clock: clock.clone(),
             timers,
             power: power(&run_state),
             debug_exit: debug_exit(&run_state),
@@ -127,6 +128,7 @@ impl Vm {
             dump: Arc::default(),
             counters: Arc::default(),
             windows,
+            clock,
             on_thread: spec.on_thread,
             _partition: partition,
             _memory: memory,
@@ -153,6 +155,7 @@ impl Vm {
             dump: self.dump.clone(),
             counters: self.counters.clone(),
             windows: self.windows.clone(),
+            clock: self.clock.clone(),
             drives: self.platform.drives.clone(),
         }
     }
@@ -251,14 +254,14 @@ fn video_memory(layout: &Layout) -> u64 {
 
 fn timekeeping(first: &OnThread) -> (Clock, Timers) {
     let clock = Clock::new();
-    (clock, Timers::on(clock, first))
+    (clock.clone(), Timers::on(clock, first))
 }
 
 fn create_partition(
     chosen: &Chosen,
     spec: &Spec,
     memory: &Arc<Memory>,
-    clock: Clock,
+    clock: &Clock,
     timers: &Timers,
 ) -> Result<Arc<dyn Partition>, MachineError> {
     let caps = chosen.hypervisor.caps();
@@ -275,7 +278,7 @@ fn create_partition(
         vcpus: spec.vcpus,
         cpu: spec.cpu.clone().unwrap_or(default_cpu),
         nested: spec.nested,
-        clock,
+        clock: clock.clone(),
         timers: timers.clone(),
         options: spec.options.clone(),
     };
@@ -314,6 +317,7 @@ pub struct Handle {
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
+    clock: Clock,
     drives: Drives,
 }
 
@@ -353,18 +357,20 @@ impl Handle {
         self.run_state.end(Outcome::Reset);
     }
     /// Holds every vCPU at the next instruction boundary where it looks around, and every device: when it comes back
-    /// nothing writes to guest memory. The guest's clocks go on.
+    /// nothing writes to guest memory, and the guest's clocks stand still until it goes on.
     /// False: a vCPU did not stop in time, and all go on.
     pub fn pause(&self) -> bool {
         const PATIENCE: Duration = Duration::from_secs(5);
         let rests = self.run_state.pause(PATIENCE);
         if rests {
+            self.clock.stop();
             self.threads.pause();
         }
         rests
     }
     /// Lets a paused VM go on.
     pub fn resume(&self) {
+        self.clock.go();
         self.threads.resume();
         self.run_state.resume();
     }

@@ -14,9 +14,10 @@ struct Bench {
 fn bench(count: u32) -> Bench {
     let fabric = Apics::new(count);
     let clock = Clock::new();
-    let timers = Timers::new(clock);
+    let timers = Timers::new(clock.clone());
     let tsc = Tsc::measure();
-    let mut apics: Vec<_> = (0..count).map(|id| Apic::new(&fabric, id, clock, &timers, tsc)).collect();
+    let mut apics: Vec<_> =
+        (0..count).map(|id| Apic::new(&fabric, id, clock.clone(), &timers, tsc)).collect();
     apics.iter_mut().for_each(|apic| apic.write(offset::SVR, SVR_ENABLE | 0xff));
     Bench { fabric, apics }
 }

@@ -12,7 +12,7 @@ fn power() -> (Power, Arc<Mutex<Vec<PowerEvent>>>) {
 
 fn acpi() -> (AcpiPm, Arc<Probe>, Arc<Mutex<Vec<PowerEvent>>>) {
     let (clock, probe, (power, seen)) = (Clock::new(), Probe::new(), power());
-    (AcpiPm::new(clock, &Timers::new(clock), probe.line(9), power), probe, seen)
+    (AcpiPm::new(clock.clone(), &Timers::new(clock.clone()), probe.line(9), power), probe, seen)
 }
 
 #[test]

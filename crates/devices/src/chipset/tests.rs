@@ -143,7 +143,7 @@ fn what_the_mode_has_of_that_memory_is_said_by_smram() {
 
 fn acpi() -> AcpiPm {
     let clock = Clock::new();
-    AcpiPm::new(clock, &Timers::new(clock), Probe::new().line(9), Arc::new(|_| {}))
+    AcpiPm::new(clock.clone(), &Timers::new(clock.clone()), Probe::new().line(9), Arc::new(|_| {}))
 }
 
 #[test]

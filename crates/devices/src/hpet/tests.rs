@@ -160,13 +160,13 @@ fn a_replaced_wire_has_the_level_of_who_has_it() {
 /// With wires 0 and 8 in place of the older timers' and 20 to 23.
 fn device() -> (Hpet, Arc<Probe>, Timers) {
     let (clock, probe) = (Clock::new(), Probe::new());
-    let timers = Timers::new(clock);
+    let timers = Timers::new(clock.clone());
     let wires = Wires {
         legacy: [0, 8].map(|pin| Legacy::new(probe.line(pin))),
         routes: [20, 21, 22, 23].map(|pin| probe.line(pin)),
         msi: messages().0,
     };
-    (Hpet::new(clock, &timers, wires), probe, timers)
+    (Hpet::new(clock.clone(), &timers, wires), probe, timers)
 }
 
 fn until(what: impl Fn() -> bool) {

@@ -15,7 +15,7 @@ fn machine() -> Machine {
     let counted = resets.clone();
     let power: Power = Arc::new(move |_| *lock(&counted) += 1);
     let lines = IRQS.map(|irq| probe.line(irq));
-    Machine { i8042: I8042::new(clock, &Timers::new(clock), lines, power), probe, resets }
+    Machine { i8042: I8042::new(clock.clone(), &Timers::new(clock.clone()), lines, power), probe, resets }
 }
 
 impl Machine {

@@ -182,7 +182,7 @@ fn mode_0_rises_once() {
 #[test]
 fn counter_0_drives_its_line_periodically() {
     let (clock, probe) = (Clock::new(), Probe::new());
-    let mut pit = Pit::new(clock, &Timers::new(clock), probe.line(0));
+    let mut pit = Pit::new(clock.clone(), &Timers::new(clock.clone()), probe.line(0));
     write8(&mut pit, 0, CONTROL, 0x34);
     write8(&mut pit, 0, 0, 0xa9);
     write8(&mut pit, 0, 0, 0x04);

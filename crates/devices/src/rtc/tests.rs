@@ -139,7 +139,7 @@ fn nonsense_in_the_time_bytes_is_taken() {
 #[test]
 fn memory_size_is_in_cmos() {
     let clock = Clock::new();
-    let mut rtc = Rtc::new(clock, &Timers::new(clock), Probe::new().line(8), LEAP_DAY);
+    let mut rtc = Rtc::new(clock.clone(), &Timers::new(clock.clone()), Probe::new().line(8), LEAP_DAY);
     rtc.set_memory_size(512 << 20, 0);
     write8(&mut rtc, 0, 0, HIGH_MEMORY + 1);
     assert_eq!(read8(&mut rtc, 0, 1), 0x1f);
@@ -148,7 +148,7 @@ fn memory_size_is_in_cmos() {
 #[test]
 fn the_line_is_raised_by_a_periodic_interrupt() {
     let (clock, probe) = (Clock::new(), Probe::new());
-    let mut rtc = Rtc::new(clock, &Timers::new(clock), probe.line(8), LEAP_DAY);
+    let mut rtc = Rtc::new(clock.clone(), &Timers::new(clock.clone()), probe.line(8), LEAP_DAY);
     write8(&mut rtc, 0, 0, B);
     write8(&mut rtc, 0, 1, PERIODIC | B_24_HOURS);
     while !probe.level(8) {
@@ -182,7 +182,7 @@ fn another_rate_owes_nothing() {
 #[test]
 fn a_missed_periodic_interrupt_is_an_edge_of_its_own() {
     let (clock, probe) = (Clock::new(), Probe::new());
-    let mut rtc = Rtc::new(clock, &Timers::new(clock), probe.line(8), LEAP_DAY);
+    let mut rtc = Rtc::new(clock.clone(), &Timers::new(clock.clone()), probe.line(8), LEAP_DAY);
     write8(&mut rtc, 0, 0, B);
     write8(&mut rtc, 0, 1, PERIODIC | B_24_HOURS);
     std::thread::sleep(std::time::Duration::from_millis(5));

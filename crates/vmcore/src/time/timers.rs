@@ -1,5 +1,6 @@
-//! Time comes in from outside: one clock, and timers that fire on it.
+//! Timers on a clock, served by one thread.
 
+use super::clock::{Clock, Follower};
 use crate::thread::{OnThread, Work};
 use rustix::fd::OwnedFd;
 use rustix::time::{
@@ -7,30 +8,7 @@ use rustix::time::{
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
-
-/// The machine's time in nanoseconds since the machine was made. Cheap to clone.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    origin: Instant,
-}
-
-impl Clock {
-    pub fn new() -> Self {
-        Self { origin: Instant::now() }
-    }
-    /// Nanoseconds since the machine was made.
-    pub fn now(&self) -> u64 {
-        self.origin.elapsed().as_nanos() as u64
-    }
-}
-
-impl Default for Clock {
-    fn default() -> Self {
-        Self::new()
-    }
-}
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 type Callback = Arc<dyn Fn() + Send + Sync>;
 
@@ -39,6 +17,10 @@ struct Queue {
     /// Deadline and timer id, to the callback.
     armed: BTreeMap<(u64, u64), Callback>,
     closed: bool,
+    /// The thread is in a callback.
+    serving: bool,
+    /// Somebody waits for it to have served.
+    waiting: usize,
 }
 
 struct Shared {
@@ -47,6 +29,8 @@ struct Shared {
     /// Rings at the first deadline. Set under the queue's lock; setting it wakes nobody before its time, which is what
     /// makes arming cheap.
     alarm: OwnedFd,
+    /// The thread has served what it could.
+    served: Condvar,
     next_id: AtomicU64,
 }
 
@@ -60,9 +44,14 @@ impl Shared {
         loop {
             let mut queue = self.lock();
             while let Some(callback) = self.due(&mut queue) {
+                queue.serving = true;
                 drop(queue);
                 callback();
                 queue = self.lock();
+                queue.serving = false;
+            }
+            if queue.waiting > 0 {
+                self.served.notify_all();
             }
             if queue.closed {
                 return;
@@ -74,17 +63,30 @@ impl Shared {
         }
     }
 
+    fn is_due(&self, at: u64) -> bool {
+        at <= self.clock.now() && !self.clock.stands()
+    }
+
     /// Takes the first timer whose deadline has come.
     fn due(&self, queue: &mut Queue) -> Option<Callback> {
-        let (&key, _) = queue.armed.first_key_value().filter(|(key, _)| key.0 <= self.clock.now())?;
+        let (&key, _) = queue.armed.first_key_value().filter(|(key, _)| self.is_due(key.0))?;
         queue.armed.remove(&key)
+    }
+
+    fn wait_while(&self, busy: impl Fn(&Queue) -> bool) {
+        let mut queue = self.lock();
+        queue.waiting += 1;
+        while busy(&queue) {
+            queue = self.served.wait(queue).unwrap_or_else(|e| e.into_inner());
+        }
+        queue.waiting -= 1;
     }
 
     /// Rings when the first deadline comes (at once if closed, never if there is none).
     fn set_alarm(&self, queue: &Queue) {
         let wait = match queue.armed.first_key_value() {
             _ if queue.closed => 1,
-            Some((&(at, _), _)) => at.saturating_sub(self.clock.now()).max(1),
+            Some((&(at, _), _)) => self.clock.wait_until(at).unwrap_or(0),
             None => 0,
         };
         let it_value =
@@ -93,6 +95,24 @@ impl Shared {
         let set =
             timerfd_settime(&self.alarm, TimerfdTimerFlags::empty(), &Itimerspec { it_interval, it_value });
         debug_assert!(set.is_ok(), "a valid time for a timer");
+    }
+}
+
+impl Follower for Shared {
+    fn rest(&self) {
+        self.wait_while(|queue| queue.serving);
+    }
+    fn look(&self) {
+        self.set_alarm(&self.lock());
+    }
+    fn first(&self) -> Option<u64> {
+        self.lock().armed.first_key_value().map(|(key, _)| key.0)
+    }
+    fn catch_up(&self) {
+        self.look();
+        self.wait_while(|queue| {
+            queue.serving || queue.armed.first_key_value().is_some_and(|(key, _)| self.is_due(key.0))
+        });
     }
 }
 
@@ -126,8 +146,11 @@ impl Timers {
             queue: Mutex::default(),
             alarm: timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)
                 .expect("a timer of the host"),
+            served: Condvar::new(),
             next_id: AtomicU64::new(0),
         });
+        let follower: Arc<dyn Follower> = shared.clone();
+        shared.clock.add_follower(Arc::downgrade(&follower));
         let served = shared.clone();
         std::thread::Builder::new()
             .name("timers".into())
@@ -201,7 +224,7 @@ mod tests {
     #[test]
     fn a_timer_fires_once_at_its_deadline() {
         let clock = Clock::new();
-        let timers = Timers::new(clock);
+        let timers = Timers::new(clock.clone());
         let (sent, fired) = mpsc::channel();
         let timer = timers.timer(move || sent.send(()).unwrap());
         let at = clock.now() + 2_000_000;
@@ -214,7 +237,7 @@ mod tests {
     #[test]
     fn a_cancelled_timer_does_not_fire() {
         let clock = Clock::new();
-        let timers = Timers::new(clock);
+        let timers = Timers::new(clock.clone());
         let (sent, fired) = mpsc::channel();
         let timer = timers.timer(move || sent.send(()).unwrap());
         timer.arm(clock.now() + 3_000_000);
@@ -222,10 +245,85 @@ mod tests {
         assert!(fired.recv_timeout(Duration::from_millis(8)).is_err());
     }
 
+    /// Timers on a clock by hand, and what they tell of: the number of each that fires, with the time.
+    fn by_hand(count: u64) -> (Clock, Vec<Timer>, mpsc::Receiver<(u64, u64)>) {
+        let clock = Clock::by_hand();
+        let timers = Timers::new(clock.clone());
+        let (sent, fired) = mpsc::channel();
+        let timer = |n| {
+            let (sent, clock) = (sent.clone(), clock.clone());
+            timers.timer(move || sent.send((n, clock.now())).unwrap())
+        };
+        let made = (0..count).map(timer).collect();
+        (clock, made, fired)
+    }
+
+    #[test]
+    fn timers_of_a_clock_by_hand_fire_in_order_each_at_its_time() {
+        let (clock, timers, fired) = by_hand(3);
+        [30, 10, 20].iter().zip(&timers).for_each(|(at, timer)| timer.arm(*at));
+        clock.advance(25);
+        assert_eq!(fired.try_iter().collect::<Vec<_>>(), [(1, 10), (2, 20)]);
+        clock.advance(5);
+        assert_eq!(fired.try_iter().collect::<Vec<_>>(), [(0, 30)]);
+    }
+
+    #[test]
+    fn no_timer_fires_while_its_clock_stands_and_what_was_left_is_left_afterwards() {
+        let (clock, timers, fired) = by_hand(3);
+        timers[0].arm(10);
+        timers[1].arm(20);
+        clock.advance(4);
+        clock.stop();
+        clock.advance(100);
+        timers[2].arm(0);
+        assert!(fired.recv_timeout(Duration::from_millis(5)).is_err());
+        clock.go();
+        assert_eq!(fired.recv().unwrap(), (2, 4));
+        clock.advance(6);
+        assert_eq!(fired.try_iter().collect::<Vec<_>>(), [(0, 10)]);
+        clock.advance(10);
+        assert_eq!(fired.try_iter().collect::<Vec<_>>(), [(1, 20)]);
+    }
+
+    #[test]
+    fn a_clock_stops_when_the_callback_under_way_is_done() {
+        let clock = Clock::new();
+        let timers = Timers::new(clock.clone());
+        let (begun, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let timer = {
+            let (begun, done) = (begun.clone(), done.clone());
+            timers.timer(move || {
+                begun.store(1, Ordering::SeqCst);
+                std::thread::sleep(Duration::from_millis(20));
+                done.store(1, Ordering::SeqCst);
+            })
+        };
+        timer.arm(0);
+        while begun.load(Ordering::SeqCst) == 0 {
+            std::thread::yield_now();
+        }
+        clock.stop();
+        assert_eq!(done.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn a_timer_of_the_hosts_time_stands_still_with_its_clock() {
+        let clock = Clock::new();
+        let timers = Timers::new(clock.clone());
+        let (sent, fired) = mpsc::channel();
+        let timer = timers.timer(move || sent.send(()).unwrap());
+        timer.arm(clock.now() + 5_000_000);
+        clock.stop();
+        assert!(fired.recv_timeout(Duration::from_millis(20)).is_err());
+        clock.go();
+        fired.recv().unwrap();
+    }
+
     #[test]
     fn a_timer_that_is_armed_for_ever_is_in_the_queue_once() {
         let clock = Clock::new();
-        let timers = Timers::new(clock);
+        let timers = Timers::new(clock.clone());
         let timer = timers.timer(|| {});
         let later = clock.now() + 3_600_000_000_000;
         (0..10_000).for_each(|n| timer.arm(later + n));
