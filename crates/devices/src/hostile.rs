@@ -7,20 +7,20 @@ use std::io;
 use vm_memory::{Bytes, GuestAddress};
 
 /// xorshift64*: the same accesses every time.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
     /// Often a small number or one with few bits, as registers like them.
-    fn value(&mut self) -> u64 {
+    pub fn value(&mut self) -> u64 {
         match self.below(4) {
             0 => self.below(16),
             1 => 1 << self.below(64),
@@ -65,28 +65,30 @@ impl ireko_vmcore::Port for Nowhere {
     }
 }
 
-struct Machine {
-    bus: SystemBus,
-    memory: Arc<Memory>,
-    pci: Arc<PciBus>,
-    pic: Pic,
-    ioapic: IoApic,
-    services: Vec<Arc<dyn Service>>,
-    screen: Screen,
-    tablet: TabletInput,
-    trays: Vec<storage::Tray>,
-    hot: pci::HotPlug,
-    disks: Box<dyn Fn() -> Arc<Mutex<VirtioPci>>>,
+pub struct Machine {
+    pub bus: SystemBus,
+    pub memory: Arc<Memory>,
+    pub pci: Arc<PciBus>,
+    pub pic: Pic,
+    pub ioapic: IoApic,
+    pub services: Vec<Arc<dyn Service>>,
+    pub screen: Screen,
+    pub tablet: TabletInput,
+    pub trays: Vec<storage::Tray>,
+    pub hot: pci::HotPlug,
+    pub disks: Box<dyn Fn() -> Arc<Mutex<VirtioPci>>>,
+    pub clock: Clock,
+    pub irqs: Arc<Irqs>,
 }
 
 impl Machine {
     /// What the devices' threads would do.
-    fn work(&self) {
+    pub fn work(&self) {
         self.services.iter().for_each(|service| service.turn());
     }
 
     /// What the host does meanwhile: other discs, and a disk in the slot that was emptied.
-    fn change(&self) {
+    pub fn change(&self) {
         self.trays.iter().for_each(|tray| tray.put(Box::new(Zeros)));
         if self.pci.is_free(HOT_SLOT) {
             self.pci.add(HOT_SLOT, (self.disks)()).unwrap();
@@ -96,7 +98,7 @@ impl Machine {
     }
 
     /// What somebody at the screen sees: whole pictures, none larger than there can be.
-    fn look(&self) {
+    pub fn look(&self) {
         let picture = self.screen.picture();
         assert_eq!(picture.pixels.len(), picture.width * picture.height * 3);
         assert!(picture.pixels.len() <= 16 << 20);
@@ -105,12 +107,13 @@ impl Machine {
     }
 }
 
-const WINDOWS: Windows = Windows { ports: 0xc000..0xd000, mmio32: 0xe000_0000..0xe300_0000, mmio64: 0..0 };
-const HOT: std::ops::Range<u64> = 0x1000_0000..0x1100_0000;
+pub const WINDOWS: Windows =
+    Windows { ports: 0xc000..0xd000, mmio32: 0xe000_0000..0xe300_0000, mmio64: 0..0 };
+pub const HOT: std::ops::Range<u64> = 0x1000_0000..0x1100_0000;
 const ECAM: u64 = 0xf000_0000;
 const FLASH: u64 = 0xffc0_0000;
 const FLASH_SIZE: usize = 0x2800;
-const HOT_SLOT: u8 = 12;
+pub const HOT_SLOT: u8 = 12;
 
 /// A disk and a CD.
 fn media() -> [storage::Media; 2] {
@@ -121,12 +124,16 @@ fn media() -> [storage::Media; 2] {
 /// Where the display's registers are: behind its framebuffer.
 const DISPLAY: u64 = 0xe200_0000;
 /// Where the virtio devices' structures are from the window's start on.
-const VIRTIO: [u64; 8] = [0, 0x8000, 0x1_0000, 0x1_8000, 0x2_0000, 0x2_8000, 0x200_8000, 0x201_0000];
+pub const VIRTIO: [u64; 8] = [0, 0x8000, 0x1_0000, 0x1_8000, 0x2_0000, 0x2_8000, 0x200_8000, 0x201_0000];
 /// Where the SATA controller's registers are from the window's start on.
 const AHCI: u64 = 0x34000;
 
 fn machine() -> Machine {
-    let (clock, (sink, _), power) = (Clock::new(), messages(), Arc::new(|_| {}) as Power);
+    machine_on(Clock::new())
+}
+
+pub fn machine_on(clock: Clock) -> Machine {
+    let ((sink, _), power) = (messages(), Arc::new(|_| {}) as Power);
     let timers = Timers::new(clock.clone());
     let memory = Memory::with_aperture(
         &[(0, 0x10_0000)],
@@ -234,11 +241,11 @@ fn machine() -> Machine {
     add(&mut bus).unwrap();
     bus.add(shared(ide_ports), &storage::ide::PLACES).unwrap();
     bus.set_rest(pci.clone());
-    Machine { bus, memory, pci, pic, ioapic, services, screen, tablet: input, trays, hot, disks }
+    Machine { bus, memory, pci, pic, ioapic, services, screen, tablet: input, trays, hot, disks, clock, irqs }
 }
 
 /// A space and an address where something is, or nearly.
-fn place(random: &mut Random) -> (Space, u64) {
+pub fn place(random: &mut Random) -> (Space, u64) {
     const PORTS: [u64; 28] = [
         0x1f, 0x40, 0x5e, 0x70, 0x8e, 0x9f, 0xb1, 0xe0, 0x3f6, 0x400, 0x4d0, 0x510, 0x514, 0x600, 0x620,
         0xcf6, 0x2000, 0x1f0, 0x170, 0x376, 0xc000, 0x60, 0x64, 0x3c0, 0x3ce, 0x3d4, 0x1ce, 0xae04,
@@ -303,29 +310,38 @@ fn random_accesses_harm_nobody() {
     (1..=4).for_each(|seed| assail(seed, 100_000));
 }
 
+/// Memory that holds noise, from 1000h on.
+fn fill_with_noise(machine: &Machine, random: &mut Random) {
+    let noise: Vec<u8> =
+        (0..0x3000).map(|_| [0, 1, 2, random.next() as u8][random.below(4) as usize]).collect();
+    machine.memory.ram().write_slice(&noise, GuestAddress(0x1000)).unwrap();
+}
+
+/// The first queue of a virtio device, set up properly over noise, with something in it.
+pub fn set_up_ring(machine: &Machine, random: &mut Random, bar: u64) {
+    let write = |offset: u64, value: u64, len: usize| {
+        machine.bus.write(Space::Mmio, WINDOWS.mmio32.start + offset, &value.to_le_bytes()[..len]);
+    };
+    fill_with_noise(machine, random);
+    write(bar + 0x14, 0, 1);
+    write(bar + 0x08, 1, 4);
+    write(bar + 0x0c, 1, 4);
+    write(bar + 0x14, 11, 1);
+    for (register, value) in [(0x18, 16), (0x20, 0x1000), (0x28, 0x2000), (0x30, 0x3000)] {
+        write(bar + register, value, 4);
+    }
+    write(bar + 0x1c, 1, 2);
+    write(bar + 0x14, 15, 1);
+    machine.memory.ram().write_obj(random.below(18) as u16, GuestAddress(0x2002)).unwrap();
+    write(bar + 0x3000, 0, 2);
+}
+
 /// Queues that are set up properly, over memory that holds noise.
 #[test]
 fn random_rings_harm_nobody() {
     let (machine, mut random) = (machine(), Random(99));
-    let write = |offset: u64, value: u64, len: usize| {
-        machine.bus.write(Space::Mmio, WINDOWS.mmio32.start + offset, &value.to_le_bytes()[..len]);
-    };
-    for round in 0..4000u64 {
-        let bar = VIRTIO[round as usize % VIRTIO.len()];
-        let noise: Vec<u8> =
-            (0..0x3000).map(|_| [0, 1, 2, random.next() as u8][random.below(4) as usize]).collect();
-        machine.memory.ram().write_slice(&noise, GuestAddress(0x1000)).unwrap();
-        write(bar + 0x14, 0, 1);
-        write(bar + 0x08, 1, 4);
-        write(bar + 0x0c, 1, 4);
-        write(bar + 0x14, 11, 1);
-        for (register, value) in [(0x18, 16), (0x20, 0x1000), (0x28, 0x2000), (0x30, 0x3000)] {
-            write(bar + register, value, 4);
-        }
-        write(bar + 0x1c, 1, 2);
-        write(bar + 0x14, 15, 1);
-        machine.memory.ram().write_obj(random.below(18) as u16, GuestAddress(0x2002)).unwrap();
-        write(bar + 0x3000, 0, 2);
+    for round in 0..4000 {
+        set_up_ring(&machine, &mut random, VIRTIO[round % VIRTIO.len()]);
         machine.work();
     }
     assert_eq!(machine.bus.counters().len(), 18);
@@ -337,37 +353,39 @@ const COMMANDS: [u8; 24] = [
     0x06, 0x2f, 0xa0, 0xa1, 0xc6, 0x90, 0xff,
 ];
 
-/// Commands of a proper form with noise in them, to each port of the SATA controller.
-#[test]
-fn random_sata_commands_harm_nobody() {
-    let (machine, mut random) = (machine(), Random(7));
+/// Commands of a proper form with noise in them for a port of the SATA controller.
+pub fn give_sata_commands(machine: &Machine, random: &mut Random, port: u64) {
     let write = |register: u64, value: u64| {
         let address = WINDOWS.mmio32.start + AHCI + register;
         machine.bus.write(Space::Mmio, address, &(value as u32).to_le_bytes());
     };
-    for round in 0..4000u64 {
-        let port = 0x100 + round % 2 * 0x80;
-        let noise: Vec<u8> =
-            (0..0x3000).map(|_| [0, 1, 2, random.next() as u8][random.below(4) as usize]).collect();
-        machine.memory.ram().write_slice(&noise, GuestAddress(0x1000)).unwrap();
-        write(port + 0x18, 0);
-        write(port, 0x1000);
-        write(port + 8, [0x2000, random.value() as u32 as u64][random.below(2) as usize]);
-        write(port + 0x18, 0x11);
-        for slot in 0..4 {
-            let table = 0x3000 + slot * 0x100;
-            let header = random.below(4) << 5 | random.below(5) << 16;
-            machine.memory.ram().write_obj(header as u32, GuestAddress(0x1000 + slot * 32)).unwrap();
-            machine.memory.ram().write_obj(table, GuestAddress(0x1008 + slot * 32)).unwrap();
-            let command = COMMANDS[random.below(24) as usize];
-            machine.memory.ram().write_slice(&[0x27, 0x80, command], GuestAddress(table)).unwrap();
-            for entry in 0..random.below(5) {
-                let address = random.value() >> random.below(64);
-                machine.memory.ram().write_obj(address, GuestAddress(table + 0x80 + entry * 16)).unwrap();
-            }
+    fill_with_noise(machine, random);
+    write(port + 0x18, 0);
+    write(port, 0x1000);
+    write(port + 8, [0x2000, random.value() as u32 as u64][random.below(2) as usize]);
+    write(port + 0x18, 0x11);
+    for slot in 0..4 {
+        let table = 0x3000 + slot * 0x100;
+        let header = random.below(4) << 5 | random.below(5) << 16;
+        machine.memory.ram().write_obj(header as u32, GuestAddress(0x1000 + slot * 32)).unwrap();
+        machine.memory.ram().write_obj(table, GuestAddress(0x1008 + slot * 32)).unwrap();
+        let command = COMMANDS[random.below(24) as usize];
+        machine.memory.ram().write_slice(&[0x27, 0x80, command], GuestAddress(table)).unwrap();
+        for entry in 0..random.below(5) {
+            let address = random.value() >> random.below(64);
+            machine.memory.ram().write_obj(address, GuestAddress(table + 0x80 + entry * 16)).unwrap();
         }
-        write(port + 0x34, random.next());
-        write(port + 0x38, 0xf);
+    }
+    write(port + 0x34, random.next());
+    write(port + 0x38, 0xf);
+}
+
+/// Commands of a proper form with noise in them, to each port of the SATA controller.
+#[test]
+fn random_sata_commands_harm_nobody() {
+    let (machine, mut random) = (machine(), Random(7));
+    for round in 0..4000u64 {
+        give_sata_commands(&machine, &mut random, 0x100 + round % 2 * 0x80);
         machine.work();
     }
     assert_eq!(machine.memory.size(), 0x10_0000);
@@ -413,7 +431,7 @@ fn random_ide_commands_harm_nobody() {
 }
 
 /// Enables the NVMe controller with an admin queue in memory that the bytes fill, and rings.
-fn start_nvme(write: &impl Fn(u64, u64, usize), at: &impl Fn(usize) -> u8) {
+pub fn start_nvme(write: &impl Fn(u64, u64, usize), at: &impl Fn(usize) -> u8) {
     const NVME: u64 = 6 * 0x8000;
     write(NVME + 0x14, 0, 4);
     write(NVME + 0x24, u64::from(at(8)) << 16 | 0x1f, 4);

@@ -88,3 +88,5 @@ pub(crate) fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod hostile;
 #[cfg(test)]
 pub(crate) mod probe;
+#[cfg(test)]
+mod saved_tests;

@@ -1,6 +1,6 @@
 //! What a device is to the machine.
 
-use crate::Throttle;
+use crate::{SavedState, Throttle};
 use std::sync::Arc;
 
 /// A device with registers in some regions of the bus. The machine decides where the regions lie; a device sees the
@@ -14,6 +14,8 @@ pub trait Device: Send {
     fn read(&mut self, region: usize, offset: u64, data: &mut [u8]);
     fn write(&mut self, region: usize, offset: u64, data: &[u8]);
     fn reset(&mut self);
+    /// What is to be saved of it; `None`: nothing that a guest could tell.
+    fn saved(&mut self) -> Option<&mut dyn SavedState>;
 }
 
 /// A block store of whole 512-byte sectors.

@@ -3,6 +3,7 @@
 
 mod regs;
 mod reset;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -14,7 +15,7 @@ pub use reset::{PORT92_PLACES, Port92, ResetControl, ResetPulse};
 
 use crate::access::copy_out;
 use crate::{Power, PowerEvent, lock};
-use ireko_vmcore::{Clock, Device, Line, LineSink, Space, Timer, Timers};
+use ireko_vmcore::{Clock, Device, Line, LineSink, SavedState, Space, Timer, Timers};
 use regs::*;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -207,10 +208,15 @@ impl State {
             self.sci.set(level);
         }
         if self.registers.enable & TIMER_CARRY != 0 {
-            let carry = u128::from(((ticks >> 31) + 1) << 31);
-            self.timer.arm((carry * SECOND).div_ceil(u128::from(PM_TIMER_FREQUENCY)) as u64);
+            self.arm(ticks);
         }
         ticks
+    }
+
+    /// For the next change of the timer's top bit.
+    fn arm(&self, ticks: u64) {
+        let carry = u128::from(((ticks >> 31) + 1) << 31);
+        self.timer.arm((carry * SECOND).div_ceil(u128::from(PM_TIMER_FREQUENCY)) as u64);
     }
 }
 
@@ -351,5 +357,8 @@ impl Device for AcpiPm {
         state.registers = Registers { carries, ..Registers::default() };
         state.smi.iter_mut().for_each(|smi| smi.locked = false);
         state.settle();
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

@@ -2,11 +2,11 @@
 
 use super::regs::*;
 use crate::{Power, PowerEvent};
-use ireko_vmcore::{Device, Space};
+use ireko_vmcore::{Device, SavedState, Space};
 
 /// The reset control register, at port 0xcf9 among the PCI configuration ports.
 pub struct ResetControl {
-    value: u8,
+    pub(crate) value: u8,
     power: Power,
 }
 
@@ -56,13 +56,17 @@ impl Device for ResetPulse {
         }
     }
     fn reset(&mut self) {}
+    /// It has no state.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        None
+    }
 }
 
 pub const PORT92_PLACES: [u64; 1] = [0x92];
 
 /// System control port A: the fast reset. A20 is always on, as on processors that have no A20M# any more.
 pub struct Port92 {
-    value: u8,
+    pub(super) value: u8,
     power: Power,
 }
 
@@ -92,5 +96,8 @@ impl Device for Port92 {
     }
     fn reset(&mut self) {
         self.value = 0;
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

@@ -7,7 +7,7 @@ mod map;
 mod tests;
 
 use crate::lock;
-use ireko_vmcore::{Bus, Device, Line, Space};
+use ireko_vmcore::{Bus, Device, Line, Record, RestoreError, Space};
 use map::{Entry, Map, Target};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -151,6 +151,31 @@ impl SystemBus {
         for attached in &self.devices {
             lock(&attached.device).reset();
         }
+    }
+
+    /// What is saved of every device that has state, by its name; of several with one name the later ones have a number.
+    pub fn records(&self) -> Vec<(String, Record)> {
+        let record = |(name, device): (String, &Attached)| {
+            let record = lock(&device.device).saved().map(|saved| saved.record());
+            record.map(|record| (name, record))
+        };
+        self.named().filter_map(record).collect()
+    }
+
+    /// Restores the device of a name, if it is there; whether it is.
+    pub fn restore(&self, name: &str, record: &Record) -> Result<bool, RestoreError> {
+        let Some((_, device)) = self.named().find(|(other, _)| other == name) else { return Ok(false) };
+        let mut device = lock(&device.device);
+        let Some(saved) = device.saved() else { return Ok(false) };
+        saved.restore_record(record).map(|()| true)
+    }
+
+    fn named(&self) -> impl Iterator<Item = (String, &Attached)> {
+        self.devices.iter().enumerate().map(|(place, device)| {
+            let before = self.devices[..place].iter().filter(|other| other.name == device.name).count();
+            let number = if before > 0 { format!("-{}", before + 1) } else { String::new() };
+            (format!("{}{number}", device.name), device)
+        })
     }
 
     /// How often each device was accessed, in the order they were added.

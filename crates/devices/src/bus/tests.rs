@@ -1,5 +1,6 @@
 use super::*;
 use crate::shared;
+use ireko_vmcore::SavedState;
 
 /// Echoes what was written, and remembers access sizes.
 struct Echo {
@@ -25,6 +26,10 @@ impl Device for Echo {
     }
     fn reset(&mut self) {
         self.bytes = [0; 4];
+    }
+    /// It has no state.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        None
     }
 }
 

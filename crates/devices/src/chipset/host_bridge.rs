@@ -3,8 +3,8 @@
 use super::identity;
 use super::regs::*;
 use crate::pci::{ConfigSpace, Function};
-use ireko_vmcore::Memory;
 use ireko_vmcore::memory::{AREAS, HIDDEN, Inside};
+use ireko_vmcore::{Memory, SavedState};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -158,5 +158,8 @@ impl Function for HostBridge {
     fn reset(&mut self) {
         self.allow_smram();
         self.apply();
+    }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
     }
 }

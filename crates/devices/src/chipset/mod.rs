@@ -3,6 +3,7 @@
 mod host_bridge;
 mod pirq;
 mod regs;
+mod saved;
 mod south;
 #[cfg(test)]
 mod tests;

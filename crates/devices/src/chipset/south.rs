@@ -5,6 +5,7 @@ use super::{PirqRouter, identity};
 use crate::acpi::{self, AcpiPm};
 use crate::pci::regs::{HEADER_TYPE, INTERRUPT_LINE, INTERRUPT_PIN, MULTIPLE_FUNCTIONS};
 use crate::pci::{ConfigSpace, Function};
+use ireko_vmcore::SavedState;
 use std::sync::Arc;
 
 /// Function 0: the ISA bridge with interrupt routing.
@@ -85,6 +86,9 @@ impl Function for IsaBridge {
             self.config.allow(ICH9_GEN_PMCON_1, &[ICH9_SMI_LOCK]);
         }
     }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
+    }
 }
 
 fn add_routes(config: &mut ConfigSpace, at: usize) {
@@ -153,5 +157,8 @@ impl Function for PmBridge {
         if let Some(smi) = &self.smi {
             smi.raise_smi_by_apm(u32::from(self.config.word(DEVACTB + 2)) << 16 & DEVACTB_APMC_EN != 0);
         }
+    }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
     }
 }

@@ -1,6 +1,6 @@
 //! The port to which firmware writes what it does, one byte after the other (SeaBIOS: `PORT_QEMU_BIOS_DEBUG`).
 
-use ireko_vmcore::{Device, Space};
+use ireko_vmcore::{Device, SavedState, Space};
 use std::io::Write;
 
 pub const PLACES: [u64; 1] = [0x402];
@@ -32,6 +32,10 @@ impl Device for DebugPort {
         let _ = self.output.write_all(&data[..data.len().min(1)]);
     }
     fn reset(&mut self) {}
+    /// It has no state.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        None
+    }
 }
 
 #[cfg(test)]

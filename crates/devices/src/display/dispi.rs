@@ -4,8 +4,8 @@ use super::regs::*;
 
 /// The registers.
 pub struct Dispi {
-    index: u16,
-    regs: [u16; DISPI_COUNT],
+    pub(super) index: u16,
+    pub(super) regs: [u16; DISPI_COUNT],
 }
 
 /// A mode, as it comes out of the registers: all of it lies in video memory.

@@ -7,6 +7,7 @@ mod dispi;
 mod picture;
 mod planes;
 pub mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -17,7 +18,7 @@ pub use picture::Picture;
 use crate::access::{copy_out, fill, value};
 use crate::pci::{Bar, Bars, ConfigSpace, Function, Identity};
 use crate::{lock, shared};
-use ireko_vmcore::{Device, Memory, Space};
+use ireko_vmcore::{Device, Memory, Record, RestoreError, SavedState, Space};
 use regs::*;
 use std::sync::{Arc, Mutex};
 use vga::Vga;
@@ -129,6 +130,12 @@ impl Bars for VgaBars {
     fn reset(&mut self) {
         lock(&self.vga).reset();
     }
+    fn record(&self) -> Record {
+        SavedState::record(self)
+    }
+    fn restore(&mut self, record: &Record) -> Result<(), RestoreError> {
+        self.restore_record(record)
+    }
 }
 
 /// The PCI function.
@@ -174,6 +181,9 @@ impl Function for Display {
     fn reset(&mut self) {
         self.bars.reset();
     }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
+    }
 }
 
 /// What a VGA has at fixed places.
@@ -214,4 +224,8 @@ impl Device for Legacy {
         }
     }
     fn reset(&mut self) {}
+    /// It is its function's.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        None
+    }
 }

@@ -17,20 +17,20 @@ pub struct Vga {
     pub(super) palette: [[u8; 3]; 256],
     /// DAC: which bits of a pixel count.
     pub(super) mask: u8,
-    sequencer_index: u8,
-    graphics_index: u8,
-    crtc_index: u8,
+    pub(super) sequencer_index: u8,
+    pub(super) graphics_index: u8,
+    pub(super) crtc_index: u8,
     pub(super) attribute_index: u8,
     /// The next write to the attribute port is data.
-    attribute_data: bool,
-    misc: u8,
-    feature: u8,
-    status1: u8,
+    pub(super) attribute_data: bool,
+    pub(super) misc: u8,
+    pub(super) feature: u8,
+    pub(super) status1: u8,
     /// The colour that is read or written next, and of its three parts the next.
-    dac_read: (u8, u8),
-    dac_write: (u8, u8),
-    dac_state: u8,
-    dac_draft: [u8; 3],
+    pub(super) dac_read: (u8, u8),
+    pub(super) dac_write: (u8, u8),
+    pub(super) dac_state: u8,
+    pub(super) dac_draft: [u8; 3],
 }
 
 impl Vga {

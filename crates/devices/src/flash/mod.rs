@@ -1,10 +1,11 @@
 //! Flash memory with Intel's command set: where UEFI keeps its variables.
 
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
-use ireko_vmcore::{Device, Space};
+use ireko_vmcore::{Device, SavedState, Space};
 use regs::*;
 use std::io;
 use std::ops::Range;
@@ -116,6 +117,9 @@ impl Device for Flash {
     fn reset(&mut self) {
         self.keep_programmed();
         (self.mode, self.status) = (Mode::Array, 0);
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }
 

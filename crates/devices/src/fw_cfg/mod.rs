@@ -2,10 +2,11 @@
 
 pub mod key;
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
-use ireko_vmcore::{Device, Memory, Space};
+use ireko_vmcore::{Device, Memory, SavedState, Space};
 use regs::*;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -159,5 +160,8 @@ impl Device for FwCfg {
     }
     fn reset(&mut self) {
         (self.selected, self.offset, self.dma_address) = (0, 0, [0; 8]);
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

@@ -27,12 +27,12 @@ pub enum Pin {
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Comparator {
-    configuration: u64,
-    comparator: u64,
+pub(super) struct Comparator {
+    pub(super) configuration: u64,
+    pub(super) comparator: u64,
     /// Of a periodic timer.
-    period: u64,
-    fsb: u64,
+    pub(super) period: u64,
+    pub(super) fsb: u64,
 }
 
 impl Comparator {
@@ -47,11 +47,11 @@ impl Comparator {
 
 #[derive(Clone, Debug, Default)]
 pub struct Block {
-    configuration: u64,
-    status: u64,
+    pub(super) configuration: u64,
+    pub(super) status: u64,
     /// The counter while it stands; while it runs, what to add to the tick.
-    counter: u64,
-    timers: [Comparator; TIMERS],
+    pub(super) counter: u64,
+    pub(super) timers: [Comparator; TIMERS],
 }
 
 /// Which register is at an offset: of the block, or of a timer.

@@ -48,6 +48,16 @@ impl Legacy {
         }
     }
 
+    /// Of its own end, and of the event timer's.
+    pub(super) fn levels(&self) -> [bool; 2] {
+        lock(&self.state).levels
+    }
+
+    /// What the wire's end has of it is restored by that end.
+    pub(super) fn restore(&self, levels: [bool; 2], replaced: bool) {
+        *lock(&self.state) = State { levels, replaced };
+    }
+
     /// Takes note of an end's level. Whether that end counts.
     fn note(state: &mut State, pin: u32, level: bool) -> bool {
         state.levels[usize::from(pin == REPLACEMENT)] = level;

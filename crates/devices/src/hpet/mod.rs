@@ -3,6 +3,7 @@
 mod block;
 mod legacy;
 pub mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,7 @@ pub use legacy::Legacy;
 
 use crate::{MsiSink, lock};
 use block::{Block, Interrupt, Pin};
-use ireko_vmcore::{Clock, Device, Line, Msi, Space, Timer, Timers};
+use ireko_vmcore::{Clock, Device, Line, Msi, SavedState, Space, Timer, Timers};
 use regs::*;
 use std::sync::{Arc, Mutex};
 
@@ -159,5 +160,8 @@ impl Device for Hpet {
         let mut state = lock(&self.state);
         state.block = Block::default();
         state.settle();
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

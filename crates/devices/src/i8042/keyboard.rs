@@ -22,13 +22,13 @@ pub struct KeyEvent {
 const ROOM: usize = 16;
 
 pub struct Keyboard {
-    bytes: VecDeque<u8>,
+    pub(super) bytes: VecDeque<u8>,
     /// The command whose argument comes next.
-    command: Option<u8>,
+    pub(super) command: Option<u8>,
     /// 1 or 2.
-    set: u8,
-    scanning: bool,
-    last: u8,
+    pub(super) set: u8,
+    pub(super) scanning: bool,
+    pub(super) last: u8,
 }
 
 impl Keyboard {

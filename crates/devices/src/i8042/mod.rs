@@ -4,6 +4,7 @@ mod codes;
 mod keyboard;
 mod mouse;
 pub mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +12,7 @@ pub use keyboard::{Key, KeyEvent};
 pub use mouse::Motion;
 
 use crate::{Power, PowerEvent, lock};
-use ireko_vmcore::{Clock, Device, Line, Space, Timer, Timers};
+use ireko_vmcore::{Clock, Device, Line, SavedState, Space, Timer, Timers};
 use keyboard::Keyboard;
 use mouse::Mouse;
 use regs::*;
@@ -24,6 +25,8 @@ const COMMAND_REGION: usize = 1;
 /// IRQs of keyboard and mouse.
 pub const IRQS: [u32; 2] = [1, 12];
 
+/// Answers of the controller's that wait.
+const ANSWERS: usize = 4;
 /// Keys that wait for the keyboard.
 pub const MOST_TYPED: usize = 4096;
 /// Between one key and the next, in nanoseconds: old systems have room for a few, and lose what comes faster than they look.
@@ -92,10 +95,23 @@ impl State {
                 self.latched = byte;
             }
         }
+        self.show();
+    }
+
+    /// Sets the lines.
+    fn show(&self) {
         let control = self.control();
         let waits = |mouse: bool| self.output.is_some_and(|(_, from)| from.is_mouse() == mouse);
         self.lines[0].set(waits(false) && control & KEYBOARD_INTERRUPT != 0);
         self.lines[1].set(waits(true) && control & MOUSE_INTERRUPT != 0);
+    }
+
+    /// Something came from outside; while the machine is paused, the system hears of it afterwards.
+    fn came(&mut self) {
+        match self.clock.stands() {
+            true => self.timer.arm(self.clock.now()),
+            false => self.settle(),
+        }
     }
 
     fn next(&mut self) -> Option<(u8, From)> {
@@ -153,8 +169,7 @@ impl State {
     }
 
     fn answer(&mut self, byte: u8) {
-        const ROOM: usize = 4;
-        if self.answers.len() < ROOM {
+        if self.answers.len() < ANSWERS {
             self.answers.push_back((byte, From::Controller));
         }
     }
@@ -275,14 +290,14 @@ impl I8042 {
             return Err(Full);
         }
         state.typed.extend(events);
-        state.settle();
+        state.came();
         Ok(())
     }
 
     pub fn pointer(&self, motion: Motion) {
         let mut state = lock(&self.state);
         state.mouse.moved(motion);
-        state.settle();
+        state.came();
     }
 }
 
@@ -315,5 +330,8 @@ impl Device for I8042 {
         let mut state = lock(&self.state);
         state.power_on();
         state.settle();
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

@@ -13,28 +13,28 @@ pub struct Motion {
     pub buttons: u8,
 }
 
-const ROOM: usize = 16;
+pub(super) const ROOM: usize = 16;
 /// Sample rates that turn the wheel on.
 const KNOCK: [u8; 3] = [200, 100, 80];
 /// Of a packet's movement, nine bits with sign.
 const MOST: i32 = 255;
 /// More movement than this is not remembered.
-const FARTHEST: i32 = 4096;
+pub(super) const FARTHEST: i32 = 4096;
 
 pub struct Mouse {
-    bytes: VecDeque<u8>,
-    command: Option<u8>,
-    wrap: bool,
-    remote: bool,
-    enabled: bool,
-    scaling: u8,
-    resolution: u8,
-    rate: u8,
-    knock: [u8; 3],
-    wheel: bool,
+    pub(super) bytes: VecDeque<u8>,
+    pub(super) command: Option<u8>,
+    pub(super) wrap: bool,
+    pub(super) remote: bool,
+    pub(super) enabled: bool,
+    pub(super) scaling: u8,
+    pub(super) resolution: u8,
+    pub(super) rate: u8,
+    pub(super) knock: [u8; 3],
+    pub(super) wheel: bool,
     /// Not told yet.
-    moved: Motion,
-    changed: bool,
+    pub(super) moved: Motion,
+    pub(super) changed: bool,
 }
 
 impl Mouse {

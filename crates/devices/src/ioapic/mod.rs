@@ -1,12 +1,13 @@
 //! I/O APIC: 24 pins, each with a redirection entry that makes a message of it.
 
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
 use crate::access::{fill, value};
 use crate::{MsiSink, lock};
-use ireko_vmcore::{Device, LineSink, Msi, Space};
+use ireko_vmcore::{Device, LineSink, Msi, SavedState, Space};
 use regs::*;
 use std::sync::{Arc, Mutex};
 
@@ -87,7 +88,7 @@ impl State {
 
     fn write_selected(&mut self, value: u32) -> Option<Msi> {
         if self.select == ID {
-            self.id = value & 0x0f00_0000;
+            self.id = value & SAVED_ID;
         }
         let (pin, shift) = self.entry_half()?;
         let mask = (0xffff_ffff << shift) & WRITABLE;
@@ -188,5 +189,8 @@ impl Device for IoApic {
     fn reset(&mut self) {
         let mut state = lock(&self.state);
         *state = State { id: state.id, lines: state.lines, ..State::new(0) };
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

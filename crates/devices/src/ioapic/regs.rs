@@ -31,6 +31,10 @@ pub const DESTINATION_SHIFT: u32 = 56;
 /// Bits that software can set: all but delivery status and remote IRR, none reserved.
 pub const WRITABLE: u64 = 0xff00_0000_0001_afff;
 
+/// All that an entry can hold, and the ID register.
+pub const SAVED_ENTRY: u64 = WRITABLE | REMOTE_IRR;
+pub const SAVED_ID: u32 = 0x0f00_0000;
+
 /// Message address and data (SDM vol. 3, "Message Signalled Interrupts").
 pub const MSI_ADDRESS: u64 = 0xfee0_0000;
 pub const MSI_DESTINATION_SHIFT: u32 = 12;

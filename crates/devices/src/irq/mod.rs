@@ -1,6 +1,7 @@
 //! Wires between devices and interrupt controllers.
 
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 mod ticks;

@@ -3,11 +3,11 @@
 //! even checks that they come) gets them one after the other, each when the one before it has been served.
 
 /// Ticks that are kept, at most. More than a second of a usual kernel's: what was away for longer has other ways.
-const MOST: u64 = 1000;
+pub(super) const MOST: u64 = 1000;
 
 #[derive(Debug, Default)]
 pub(super) struct Ticks {
-    owed: u64,
+    pub owed: u64,
     /// The vector that the I/O APIC made of the last one, until that is ended.
     pub sent: Option<u8>,
     /// The wire's level between ticks.

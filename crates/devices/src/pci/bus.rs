@@ -6,7 +6,7 @@ use super::{Bar, Function};
 use crate::bus::{Count, Counter};
 use crate::irq::SharedLine;
 use crate::{lock, shared};
-use ireko_vmcore::{Bus, Line, Space};
+use ireko_vmcore::{Bus, Line, Record, RestoreError, Space};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -196,6 +196,31 @@ impl PciBus {
             function.reset();
         }
         self.route();
+    }
+
+    /// What is saved of every function, by its place (slot and function) and name.
+    pub fn records(&self) -> Vec<(String, Record)> {
+        self.placed().map(|(name, function)| (name, lock(&function).saved().record())).collect()
+    }
+
+    /// Restores the function of a name, if it is there; whether it is. [`PciBus::restored`] follows.
+    pub fn restore(&self, name: &str, record: &Record) -> Result<bool, RestoreError> {
+        let Some((_, function)) = self.placed().find(|(other, _)| other == name) else { return Ok(false) };
+        lock(&function).saved().restore_record(record).map(|()| true)
+    }
+
+    /// All functions have been restored.
+    pub fn restored(&self) {
+        self.route();
+    }
+
+    fn placed(&self) -> impl Iterator<Item = (String, SharedFunction)> {
+        let slots = self.slots.read().unwrap_or_else(PoisonError::into_inner).clone();
+        slots.into_iter().enumerate().filter_map(|(place, slot)| {
+            let function = slot?.function;
+            let name = format!("{:02x}.{} {}", place >> 3, place & 7, lock(&function).name());
+            Some((name, function))
+        })
     }
 
     /// Works out anew what is decoded where.

@@ -49,13 +49,13 @@ pub struct Identity {
 /// Configuration space of a type 0 function.
 #[derive(Clone, Debug)]
 pub struct ConfigSpace {
-    bytes: [u8; CONFIG_SIZE],
-    writable: [u8; CONFIG_SIZE],
-    bars: [Option<Bar>; BARS],
+    pub(super) bytes: [u8; CONFIG_SIZE],
+    pub(super) writable: [u8; CONFIG_SIZE],
+    pub(super) bars: [Option<Bar>; BARS],
     /// Where the next capability goes, and the pointer that will lead there.
-    next: usize,
-    link: usize,
-    initial: Option<Box<[u8; CONFIG_SIZE]>>,
+    pub(super) next: usize,
+    pub(super) link: usize,
+    pub(super) initial: Option<Box<[u8; CONFIG_SIZE]>>,
 }
 
 impl ConfigSpace {

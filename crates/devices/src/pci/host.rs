@@ -6,11 +6,11 @@ use super::{Function, PciBus};
 use crate::Power;
 use crate::access::value;
 use crate::acpi::ResetControl;
-use ireko_vmcore::{Device, Space};
+use ireko_vmcore::{Device, SavedState, Space};
 use std::sync::Arc;
 
 /// 00:00.0: nothing but an identity.
-pub(super) struct HostBridge(ConfigSpace);
+pub(super) struct HostBridge(pub(super) ConfigSpace);
 
 impl HostBridge {
     pub fn new() -> Self {
@@ -35,15 +35,18 @@ impl Function for HostBridge {
     fn config_mut(&mut self) -> &mut ConfigSpace {
         &mut self.0
     }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
+    }
 }
 
 pub const CONFIG_PLACES: [u64; 1] = [0xcf8];
 
 /// Configuration mechanism 1, and the reset register that lies among its ports.
 pub struct ConfigPorts {
-    bus: Arc<PciBus>,
-    address: u32,
-    reset: ResetControl,
+    pub(super) bus: Arc<PciBus>,
+    pub(super) address: u32,
+    pub(super) reset: ResetControl,
 }
 
 impl ConfigPorts {
@@ -96,6 +99,9 @@ impl Device for ConfigPorts {
     fn reset(&mut self) {
         self.address = 0;
     }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
+    }
 }
 
 /// Enhanced configuration access: configuration space of bus 0 as memory.
@@ -129,4 +135,8 @@ impl Device for Ecam {
         self.bus.write_config(function, register, data);
     }
     fn reset(&mut self) {}
+    /// It has no state.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        None
+    }
 }

@@ -3,7 +3,7 @@
 
 use crate::access::{fill, value};
 use crate::lock;
-use ireko_vmcore::{Device, Space};
+use ireko_vmcore::{Device, SavedState, Space};
 use std::sync::{Arc, Mutex};
 
 /// The registers' ports.
@@ -18,16 +18,16 @@ const EJECT: u64 = 0x08;
 const REMOVABLE: u64 = 0x0c;
 
 #[derive(Default)]
-struct Slots {
-    up: u32,
-    down: u32,
-    removable: u32,
+pub(super) struct Slots {
+    pub(super) up: u32,
+    pub(super) down: u32,
+    pub(super) removable: u32,
 }
 
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct HotPlug {
-    slots: Arc<Mutex<Slots>>,
+    pub(super) slots: Arc<Mutex<Slots>>,
     /// The system has let go of a slot: its device is to go, now.
     ejected: Arc<dyn Fn(u8) + Send + Sync>,
 }
@@ -106,6 +106,9 @@ impl Device for HotPlug {
     fn reset(&mut self) {
         let mut slots = lock(&self.slots);
         (slots.up, slots.down) = (0, 0);
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }
 

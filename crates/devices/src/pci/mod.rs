@@ -6,6 +6,7 @@ mod host;
 mod hotplug;
 mod msix;
 pub mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,8 @@ pub use host::{CONFIG_PLACES, ConfigPorts, Ecam};
 pub use hotplug::{HotPlug, PLACES as HOT_PLUG_PLACES};
 pub use msix::Msix;
 pub use regs::ECAM_SIZE;
+
+use ireko_vmcore::{Record, RestoreError, SavedState};
 
 /// A device on the bus, of one function.
 pub trait Function: Send {
@@ -37,6 +40,8 @@ pub trait Function: Send {
     fn write_bar(&mut self, _bar: usize, _offset: u64, _data: &[u8]) {}
     /// Resets the function; the bus has reset its configuration space already.
     fn reset(&mut self) {}
+    /// What is to be saved of it, its configuration space first of all. The bus works out where its BARs are.
+    fn saved(&mut self) -> &mut dyn SavedState;
 }
 
 /// Base address registers that a function has beside its own, and what they decode.
@@ -47,4 +52,7 @@ pub trait Bars: Send {
     fn read(&mut self, bar: usize, offset: u64, data: &mut [u8]);
     fn write(&mut self, bar: usize, offset: u64, data: &[u8]);
     fn reset(&mut self);
+    /// What is to be saved of them; the configuration space is their function's.
+    fn record(&self) -> Record;
+    fn restore(&mut self, record: &Record) -> Result<(), RestoreError>;
 }

@@ -9,12 +9,12 @@ use ireko_vmcore::Msi;
 /// A function's MSI-X state. The function keeps table and pending bits in a BAR and hands accesses on.
 pub struct Msix {
     /// The table as the guest wrote it.
-    table: Vec<u8>,
-    pending: Vec<u8>,
-    control: u16,
+    pub(super) table: Vec<u8>,
+    pub(super) pending: Vec<u8>,
+    pub(super) control: u16,
     /// Where the capability is.
-    capability: usize,
-    sink: MsiSink,
+    pub(super) capability: usize,
+    pub(super) sink: MsiSink,
 }
 
 impl Msix {

@@ -2,7 +2,7 @@ use super::regs::*;
 use super::*;
 use crate::probe::{Probe, messages, read16, read32, write8, write16, write32};
 use crate::{MsiSink, PowerEvent, lock, shared};
-use ireko_vmcore::{Bus, Msi, Space};
+use ireko_vmcore::{Bus, Msi, SavedState, Space};
 use std::sync::{Arc, Mutex};
 
 const WINDOWS: Windows = Windows { ports: 0xc000..0xd000, mmio32: 0xe000_0000..0xf000_0000, mmio64: 0..0 };
@@ -62,6 +62,9 @@ impl Function for Part {
     }
     fn reset(&mut self) {
         self.bytes = [0; 256];
+    }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
     }
 }
 
@@ -312,4 +315,15 @@ fn counters_tell_how_often_a_function_was_accessed() {
     rig.read(Space::Mmio, 0xe000_0010);
     let counts: Vec<_> = rig.bus.counters().iter().map(|c| (c.name, c.reads, c.writes)).collect();
     assert_eq!(counts, [("host-bridge", 0, 0), ("part", 1, 1)]);
+}
+
+impl ireko_vmcore::SaveRestore for Part {
+    type Saved = super::saved::SavedConfig;
+    fn save(&self) -> Self::Saved {
+        self.config.save()
+    }
+    fn restore(&mut self, saved: Self::Saved) -> Result<(), ireko_vmcore::RestoreError> {
+        self.config.restore(&saved);
+        Ok(())
+    }
 }

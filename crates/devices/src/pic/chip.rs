@@ -4,7 +4,7 @@ use super::regs::*;
 
 /// Which initialization command word comes next.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Expect {
+pub(super) enum Expect {
     #[default]
     Operation,
     Icw2,
@@ -15,25 +15,25 @@ enum Expect {
 /// All that one chip remembers.
 #[derive(Clone, Debug)]
 pub(super) struct Chip {
-    expect: Expect,
-    icw1: u8,
-    icw4: u8,
+    pub(super) expect: Expect,
+    pub(super) icw1: u8,
+    pub(super) icw4: u8,
     /// The vector of pin 0.
-    base: u8,
-    imr: u8,
-    isr: u8,
+    pub(super) base: u8,
+    pub(super) imr: u8,
+    pub(super) isr: u8,
     /// Edges seen and not yet acknowledged.
-    edges: u8,
+    pub(super) edges: u8,
     /// The pins' present levels.
-    lines: u8,
-    elcr: u8,
-    elcr_mask: u8,
+    pub(super) lines: u8,
+    pub(super) elcr: u8,
+    pub(super) elcr_mask: u8,
     /// The pin with the lowest priority; the next one has the highest.
-    lowest: u8,
-    rotate_on_aeoi: bool,
-    special_mask: bool,
-    read_isr: bool,
-    poll: bool,
+    pub(super) lowest: u8,
+    pub(super) rotate_on_aeoi: bool,
+    pub(super) special_mask: bool,
+    pub(super) read_isr: bool,
+    pub(super) poll: bool,
 }
 
 impl Chip {

@@ -2,12 +2,13 @@
 
 mod chip;
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
 use crate::lock;
 use chip::Chip;
-use ireko_vmcore::{Device, ExtInt, LineSink, Space};
+use ireko_vmcore::{Device, ExtInt, LineSink, SavedState, Space};
 use regs::*;
 use std::sync::{Arc, Mutex};
 
@@ -141,5 +142,8 @@ impl Device for Pic {
             pair.master.reset();
             pair.slave.reset();
         });
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

@@ -6,20 +6,20 @@ use super::regs::*;
 /// All that one counter remembers. Ticks are those of the 1.19 MHz clock.
 #[derive(Clone, Debug)]
 pub(super) struct Channel {
-    mode: u8,
-    bcd: bool,
-    access: u8,
-    gate: bool,
+    pub(super) mode: u8,
+    pub(super) bcd: bool,
+    pub(super) access: u8,
+    pub(super) gate: bool,
     /// The initial count: 1 to 65536.
-    count: u64,
+    pub(super) count: u64,
     /// When the count was (or will be) loaded; `None` before a count was written, or in a mode that waits for its gate.
-    start: Option<u64>,
+    pub(super) start: Option<u64>,
     /// Ticks already counted when a closed gate stopped the count.
-    paused: Option<u64>,
-    written: Option<u8>,
-    read_high: bool,
-    latched: Option<u16>,
-    status: Option<u8>,
+    pub(super) paused: Option<u64>,
+    pub(super) written: Option<u8>,
+    pub(super) read_high: bool,
+    pub(super) latched: Option<u16>,
+    pub(super) status: Option<u8>,
 }
 
 impl Channel {

@@ -2,12 +2,13 @@
 
 mod channel;
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
 use crate::lock;
 use channel::Channel;
-use ireko_vmcore::{Clock, Device, Line, Space, Timer, Timers};
+use ireko_vmcore::{Clock, Device, Line, SavedState, Space, Timer, Timers};
 use regs::*;
 use std::sync::{Arc, Mutex};
 
@@ -174,5 +175,8 @@ impl Device for Pit {
         state.counters = Counters::new();
         let tick = state.tick();
         state.programmed(tick);
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

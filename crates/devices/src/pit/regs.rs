@@ -16,6 +16,7 @@ pub const ACCESS_SHIFT: u8 = 4;
 pub const ACCESS_LATCH: u8 = 0;
 pub const ACCESS_LOW: u8 = 1;
 pub const ACCESS_HIGH: u8 = 2;
+pub const ACCESS_BOTH: u8 = 3;
 /// Bits 3:1.
 pub const MODE_SHIFT: u8 = 1;
 pub const BCD: u8 = 1;

@@ -7,18 +7,20 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 /// Seconds of a long sleep whose alarms are looked for one by one: a day has them all.
 const LOOK_BACK: u64 = 86400;
 /// Periodic interrupts that are kept, at most: about a second of the usual rate.
-const MOST_OWED: u64 = 1000;
+pub(super) const MOST_OWED: u64 = 1000;
 
 /// All that the chip remembers. Times are nanoseconds of the machine's clock.
 pub(super) struct Chip {
     pub bytes: [u8; SIZE],
-    index: u8,
+    pub(super) index: u8,
     /// Unix seconds at time 0.
-    base: i64,
+    pub(super) base: i64,
+    /// Nanoseconds by which the calendar is behind: less than a second.
+    pub(super) behind: u64,
     /// The time up to which flags have been worked out.
-    seen: u64,
+    pub(super) seen: u64,
     /// Periodic interrupts that came while the one before them was not served yet.
-    owed: u64,
+    pub(super) owed: u64,
     /// Register C was read, and one of them has taken the place of what it said.
     pub again: bool,
 }
@@ -29,7 +31,7 @@ impl Chip {
         bytes[usize::from(A)] = A_RESET;
         bytes[usize::from(B)] = B_24_HOURS;
         let base = i64::try_from(unix_seconds).unwrap_or(0) - (now / SECOND) as i64;
-        Self { bytes, index: 0, base, seen: now, owed: 0, again: false }
+        Self { bytes, index: 0, base, behind: 0, seen: now, owed: 0, again: false }
     }
 
     fn register(&self, index: u8) -> u8 {
@@ -150,6 +152,22 @@ impl Chip {
         self.seen = self.seen.max(now);
         self.bytes[usize::from(C)] |= flags;
         self.interrupt()
+    }
+
+    /// The calendar leaves out so much time; parts of a second are kept for the next time.
+    pub fn pass(&mut self, nanoseconds: u64, now: u64) {
+        self.advance(now);
+        let left_out = self.behind.saturating_add(nanoseconds);
+        self.behind = left_out % SECOND;
+        let seconds = left_out / SECOND;
+        if self.stopped() || seconds == 0 {
+            return;
+        }
+        self.base = self.base.saturating_add_unsigned(seconds);
+        let (last, count) = (self.unix(now), seconds.min(LOOK_BACK));
+        if (0..count).any(|ago| self.alarm_at(last.saturating_sub(ago))) {
+            self.bytes[usize::from(C)] |= ALARM;
+        }
     }
 
     /// A guest that counts these to know the time gets those that it was too late for when it has served one.

@@ -3,12 +3,13 @@
 mod calendar;
 mod chip;
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
 use crate::lock;
 use chip::Chip;
-use ireko_vmcore::{Clock, Device, Line, Space, Timer, Timers};
+use ireko_vmcore::{Clock, Device, Line, SavedState, Space, Timer, Timers};
 use regs::*;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -45,8 +46,12 @@ impl State {
             self.level = level;
             self.line.set(level);
         }
-        // Once the line is asserted, nothing more can happen to it until register C is read.
-        match self.chip.next_event(now).filter(|_| !level) {
+        self.arm();
+    }
+
+    /// For what comes next: once the line is asserted, nothing more can happen to it until register C is read.
+    fn arm(&self) {
+        match self.chip.next_event(self.chip.seen).filter(|_| !self.level) {
             Some(at) => self.timer.arm(at),
             None => self.timer.cancel(),
         }
@@ -102,6 +107,17 @@ impl Rtc {
         self.set_cmos(EQUIPMENT, 0x02);
     }
 
+    /// The calendar goes on by so many nanoseconds that did not pass for the machine: a battery drives it. An alarm that falls into them is set off.
+    pub fn pass(&self, nanoseconds: u64) {
+        let mut state = lock(&self.state);
+        let (now, before) = (state.clock.now(), state.alarm_flag());
+        state.chip.pass(nanoseconds, now);
+        if state.alarm_flag() && !before {
+            state.alarm.pulse();
+        }
+        state.settle();
+    }
+
     fn set_word(&self, index: u8, bytes: &[u8]) {
         for (i, &byte) in (index..).zip(bytes) {
             self.set_cmos(i, byte);
@@ -139,5 +155,8 @@ impl Device for Rtc {
         state.chip.bytes[usize::from(B)] &= !ENABLES;
         state.chip.bytes[usize::from(C)] = 0;
         state.settle();
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

@@ -1,10 +1,11 @@
 //! 16550A serial port: `vm-superio`'s registers, with the interrupt output as a level and input without bound.
 
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
-use ireko_vmcore::{Device, Line, Space};
+use ireko_vmcore::{Device, Line, SavedState, Space};
 use regs::*;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -146,5 +147,8 @@ impl Device for Serial {
         let out = std::mem::replace(self.uart.writer_mut(), Box::new(std::io::sink()));
         self.uart = Uart::new(NoTrigger, out);
         self.settle();
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

@@ -27,9 +27,22 @@ impl Doorbell {
         }
     }
 
+    /// Rings again for what had rung.
+    pub fn ring_all(&self, what: u64) {
+        let mut pending = lock(&self.pending);
+        pending.what |= what;
+        if what != 0 && std::mem::take(&mut pending.asleep) {
+            self.wake.notify_one();
+        }
+    }
+
     pub fn end(&self) {
         lock(&self.pending).ended = true;
         self.wake.notify_all();
+    }
+
+    pub fn rung(&self) -> u64 {
+        lock(&self.pending).what
     }
 
     pub fn take(&self) -> u64 {

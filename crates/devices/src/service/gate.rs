@@ -14,9 +14,13 @@ use std::time::{Duration, Instant};
 struct State {
     /// Counts resets.
     epoch: u64,
+    /// Nothing is begun; what is under way goes on.
+    held: bool,
     paused: bool,
     ended: bool,
-    /// Between [`Gate::enter`] and [`Gate::leave`], and not waiting.
+    /// Between [`Gate::enter`] and [`Gate::leave`].
+    inside: bool,
+    /// The same, and not waiting.
     working: bool,
 }
 
@@ -43,32 +47,35 @@ pub struct Permit<'a> {
 pub struct Pass<'a>(#[allow(dead_code)] MutexGuard<'a, State>);
 
 impl Gate {
-    /// Begins to work, after a pause if there is one. `None`: the machine has ended.
-    pub fn enter(&self) -> Option<Permit<'_>> {
+    /// Waits out a pause. False: the machine has ended.
+    pub fn wait_until_open(&self) -> bool {
         let mut state = lock(&self.state);
-        while state.paused && !state.ended {
+        while (state.paused || state.held) && !state.ended {
             state = self.wait(state);
         }
-        state.working = !state.ended;
-        state.working.then_some(Permit { gate: self, epoch: state.epoch })
+        !state.ended
     }
 
     /// As [`Gate::enter`] without waiting.
     pub fn try_enter(&self) -> Option<Permit<'_>> {
         let mut state = lock(&self.state);
-        state.working = !state.paused && !state.ended;
-        state.working.then_some(Permit { gate: self, epoch: state.epoch })
+        let open = !state.paused && !state.held && !state.ended;
+        (state.working, state.inside) = (open, open);
+        open.then_some(Permit { gate: self, epoch: state.epoch })
     }
 
-    pub fn leave(&self) {
+    /// Whether something of what was to be done may be left, as a pause came meanwhile.
+    pub fn leave(&self) -> bool {
         let mut state = lock(&self.state);
-        state.working = false;
+        (state.working, state.inside) = (false, false);
+        let held = state.held;
         self.tell(state);
+        held
     }
 
     /// Only who pauses or ends waits for somebody to rest.
     fn tell(&self, state: MutexGuard<'_, State>) {
-        if state.paused || state.ended {
+        if state.held || state.paused || state.ended {
             self.changed.notify_all();
         }
     }
@@ -86,11 +93,15 @@ impl Gate {
     pub fn renew(&self) {
         self.change(|state| state.epoch += 1);
     }
+    /// Begins nothing more.
+    pub fn hold(&self) {
+        self.change(|state| state.held = true);
+    }
     pub fn pause(&self) {
-        self.change(|state| state.paused = true);
+        self.change(|state| (state.held, state.paused) = (true, true));
     }
     pub fn resume(&self) {
-        self.change(|state| state.paused = false);
+        self.change(|state| (state.held, state.paused) = (false, false));
     }
     pub fn end(&self) {
         self.change(|state| state.ended = true);
@@ -102,6 +113,17 @@ impl Gate {
         let waited = self.changed.wait_timeout_while(state, patience, |state| state.working);
         !waited.unwrap_or_else(PoisonError::into_inner).0.working
     }
+
+    /// Whether what was begun has been finished within the time.
+    pub fn finishes(&self, patience: Duration) -> bool {
+        let state = lock(&self.state);
+        let waited = self.changed.wait_timeout_while(state, patience, |state| state.inside);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.inside
+    }
+
+    pub fn epoch(&self) -> u64 {
+        lock(&self.state).epoch
+    }
 }
 
 fn over() -> io::Error {
@@ -111,6 +133,11 @@ fn over() -> io::Error {
 impl<'a> Permit<'a> {
     pub fn epoch(self) -> u64 {
         self.epoch
+    }
+
+    /// Whether nothing new is to be begun: a pause comes.
+    pub fn held(self) -> bool {
+        lock(&self.gate.state).held
     }
 
     /// Whether the device was reset, or its machine has ended, since the work began.

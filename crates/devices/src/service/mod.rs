@@ -7,6 +7,7 @@ pub use gate::{Pass, Permit};
 
 use doorbell::Doorbell;
 use gate::Gate;
+use std::ops::DerefMut;
 use std::time::Duration;
 
 /// What a device's thread is asked by: what rings, and whether it may touch guest memory now.
@@ -22,18 +23,75 @@ impl Desk {
         self.doorbell.ring(what);
     }
 
+    /// Does something else with `engine`, after a pause if there is one. What has rung still has.
+    pub fn work_beside<E, G: DerefMut<Target = E>>(&self, engine: impl Fn() -> G, work: impl FnOnce(&mut E)) {
+        while self.gate.wait_until_open() {
+            let mut engine = engine();
+            if self.gate.try_enter().is_none() {
+                continue;
+            }
+            work(&mut engine);
+            self.gate.leave();
+            return;
+        }
+    }
+
+    /// What has rung and was not worked on.
+    pub fn rung(&self) -> u64 {
+        self.doorbell.rung()
+    }
+
+    /// Rings for all of this.
+    pub fn ring_all(&self, rung: u64) {
+        self.doorbell.ring_all(rung);
+    }
+
     /// What was begun writes to guest memory no more.
     pub fn renew(&self) {
         self.gate.renew();
     }
 
-    /// Works on what has rung, after a pause if there is one.
-    pub fn work(&self, work: impl FnOnce(u64, Permit<'_>)) {
-        // What rang is taken first: it is for the device as it is now, or as it was before.
-        let pending = self.doorbell.take();
-        let Some(permit) = self.gate.enter() else { return };
-        work(pending, permit);
-        self.gate.leave();
+    /// Works on what has rung with `engine`, which nobody has while it waits for the end of a pause.
+    pub fn work<E, G: DerefMut<Target = E>>(
+        &self,
+        engine: impl Fn() -> G,
+        work: impl FnOnce(&mut E, u64, Permit<'_>),
+    ) {
+        while self.gate.wait_until_open() {
+            let mut engine = engine();
+            // What rang is taken first: it is for the device as it is now, or as it was before.
+            let pending = self.doorbell.take();
+            let Some(permit) = self.gate.try_enter() else {
+                self.doorbell.ring_all(pending);
+                continue;
+            };
+            work(&mut engine, pending, permit);
+            if self.gate.leave() {
+                self.doorbell.ring_all(pending);
+            }
+            return;
+        }
+    }
+
+    /// Whether nothing is under way.
+    pub fn is_idle(&self) -> bool {
+        self.gate.finishes(Duration::ZERO)
+    }
+
+    /// As [`Desk::work`], without an engine.
+    #[cfg(test)]
+    pub fn work_alone(&self, work: impl FnOnce(u64, Permit<'_>)) {
+        self.work(|| Box::new(()), |(), pending, permit| work(pending, permit));
+    }
+
+    /// Counts the device's resets.
+    pub fn epoch(&self) -> u64 {
+        self.gate.epoch()
+    }
+
+    /// Waits out a pause. False: the machine has ended.
+    pub fn wait_until_open(&self) -> bool {
+        self.gate.wait_until_open()
     }
 
     /// Works at once, for who may not wait. `None`: not now.
@@ -62,6 +120,16 @@ pub trait Service: Send + Sync {
         while self.desk().doorbell.wait() {
             self.turn();
         }
+    }
+
+    /// Nothing is begun any more, but what is under way goes on.
+    fn hold(&self) {
+        self.desk().gate.hold();
+    }
+
+    /// Whether what was under way when it was held has been finished within the time.
+    fn finishes(&self, patience: Duration) -> bool {
+        self.desk().gate.finishes(patience)
     }
 
     /// Nothing is begun any more, and nothing written to guest memory. Whether what the host was asked for has come to

@@ -7,6 +7,7 @@ mod drive;
 pub mod ide;
 mod media;
 pub mod nvme;
+pub mod saved;
 pub(crate) mod scsi;
 #[cfg(test)]
 pub(crate) mod tests;

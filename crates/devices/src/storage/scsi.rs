@@ -70,21 +70,21 @@ pub enum Action {
 /// The unit's state that outlives a command.
 pub struct Target {
     pub kind: Kind,
-    sense: Sense,
+    pub(super) sense: Sense,
     /// The tray is out.
-    ejected: bool,
+    pub(super) ejected: bool,
     /// The initiator does not want the tray out (PREVENT ALLOW MEDIUM REMOVAL).
-    prevented: bool,
+    pub(super) prevented: bool,
     /// What the next commands are refused with, so that the initiator hears of another medium.
-    told: Attention,
-    events: Events,
+    pub(super) told: Attention,
+    pub(super) events: Events,
     /// The initiator asks for events of media.
-    asks: bool,
+    pub(super) asks: bool,
 }
 
 /// A medium that came in another's place was out before it was in: initiators that ask for no events see both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Attention {
+pub(super) enum Attention {
     #[default]
     None,
     Gone,
@@ -93,9 +93,9 @@ enum Attention {
 
 /// Events of media that nobody has asked for yet (MMC-6, table 266), in the order in which they are told.
 #[derive(Clone, Copy, Debug, Default)]
-struct Events {
-    removed: bool,
-    new: bool,
+pub(super) struct Events {
+    pub(super) removed: bool,
+    pub(super) new: bool,
 }
 
 impl Events {

@@ -1,11 +1,12 @@
 //! What bare-metal test kernels want of a machine: a way to end with a code, ports that echo, lines to pull.
 
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
 use crate::access::{copy_in, copy_out, value};
-use ireko_vmcore::{Device, Line, Space};
+use ireko_vmcore::{Device, Line, SavedState, Space};
 use regs::*;
 use std::sync::Arc;
 
@@ -37,6 +38,10 @@ impl Device for DebugExit {
         (self.exit)((value(data) as u8) << 1 | 1);
     }
     fn reset(&mut self) {}
+    /// It has no state.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        None
+    }
 }
 
 /// Echo ports, interrupt lines, echo memory.
@@ -87,5 +92,8 @@ impl Device for TestDevice {
     fn reset(&mut self) {
         self.echo = [0; 4];
         self.memory.fill(0);
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }

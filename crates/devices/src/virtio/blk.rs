@@ -4,7 +4,7 @@ use super::regs::TYPE_BLOCK;
 use super::{Broken, Buffers, Output, Registers, VirtioDevice};
 use crate::access::value;
 use crate::storage::{Drive, Failure, SECTOR, Zeroing};
-use ireko_vmcore::Disk;
+use ireko_vmcore::{Disk, SavedState};
 use std::io::{Read, Write};
 use std::sync::Arc;
 use virtio_bindings::virtio_blk::{
@@ -152,6 +152,10 @@ impl VirtioDevice for Blk {
         buffers.writer.write_all(data)?;
         status.write_all(&[VIRTIO_BLK_S_OK as u8])?;
         Ok(Some(len as u32 + 1))
+    }
+    /// Nothing but queues and registers: its bytes are the host's file's.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        None
     }
 }
 

@@ -20,18 +20,18 @@ pub(super) enum Asked {
 
 /// State of the common configuration structure.
 pub(super) struct Common {
-    offered: u64,
-    accepted: u64,
-    device_select: u32,
-    driver_select: u32,
+    pub(super) offered: u64,
+    pub(super) accepted: u64,
+    pub(super) device_select: u32,
+    pub(super) driver_select: u32,
     pub status: u8,
     /// Counts changes of the type's configuration structure.
     pub generation: u8,
     pub config_vector: u16,
-    select: u16,
+    pub(super) select: u16,
     pub rings: Vec<Vring>,
     /// MSI-X vectors there are.
-    vectors: u16,
+    pub(super) vectors: u16,
 }
 
 impl Common {
@@ -111,8 +111,12 @@ impl Common {
     }
 
     /// A vector that is not there reads back as none (4.1.5.1.2.1).
-    fn vector(&self, value: u64) -> u16 {
+    pub fn vector(&self, value: u64) -> u16 {
         if value < u64::from(self.vectors) { value as u16 } else { NO_VECTOR }
+    }
+
+    pub fn event_idx(&self) -> bool {
+        self.accepted & self.offered & F_EVENT_IDX != 0
     }
 
     fn accept(&mut self, value: u64) {
@@ -135,7 +139,7 @@ impl Common {
             status &= !STATUS_FEATURES_OK;
         }
         self.status = status;
-        let event_idx = self.accepted & F_EVENT_IDX != 0;
+        let event_idx = self.event_idx();
         if status & STATUS_FEATURES_OK != 0 {
             self.rings.iter_mut().for_each(|ring| ring.queue.set_event_idx(event_idx));
         }

@@ -4,13 +4,15 @@
 //! Locks: a lane's worker, then gate, then ring; nobody waits for anything with a ring's lock.
 
 use super::queue::{self, Chain};
+use super::saved::SavedVirtio;
 use super::{Broken, Buffers, VirtioPci};
 use crate::lock;
 use crate::service::{Desk, Permit, Service};
-use ireko_vmcore::Memory;
+use ireko_vmcore::{Memory, Record, RestoreError, SavedState};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
-use virtio_queue::{Queue, QueueT};
+use std::time::{Duration, Instant};
+use virtio_queue::{Queue, QueueState, QueueT};
 
 /// What is at a lane's end.
 pub trait Worker: Send {
@@ -18,6 +20,8 @@ pub trait Worker: Send {
     fn look(&mut self) {}
     /// As [`VirtioDevice::serve`](super::VirtioDevice::serve).
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken>;
+    /// As [`VirtioDevice::saved`](super::VirtioDevice::saved).
+    fn saved(&mut self) -> Option<&mut dyn SavedState>;
 }
 
 /// A queue that several take part in.
@@ -35,6 +39,11 @@ struct State {
 impl Ring {
     pub fn new(index: usize, queue: Queue) -> Arc<Self> {
         Arc::new(Self { index, state: Mutex::new(State { queue, under_way: 0 }) })
+    }
+
+    /// As served up to now, if all that was taken was given back.
+    pub fn queue(&self) -> QueueState {
+        lock(&self.state).queue.state()
     }
 
     /// The next chain; without one the driver is asked to ring again.
@@ -129,6 +138,19 @@ impl Lane {
         Ok(())
     }
 
+    pub(super) fn record(&self) -> Option<Record> {
+        lock(&self.worker).saved().map(|saved| saved.record())
+    }
+
+    pub(super) fn restore(&self, record: Option<&Record>) -> Result<(), RestoreError> {
+        let mut worker = lock(&self.worker);
+        match (worker.saved(), record) {
+            (Some(saved), Some(record)) => saved.restore_record(record),
+            (None, None) => Ok(()),
+            _ => Err(RestoreError::invalid::<SavedVirtio>("its disks are of another kind")),
+        }
+    }
+
     /// What came after a reset is for a permit that came after it, too.
     fn next(&self, permit: Permit<'_>) -> Option<Request> {
         let mut waiting = lock(&self.waiting);
@@ -145,17 +167,36 @@ impl Service for Lane {
         &self.desk
     }
 
-    fn turn(&self) {
-        let mut worker = lock(&self.worker);
-        worker.look();
-        self.desk.work(|_, permit| {
-            while let Some(request) = self.next(permit) {
-                if let Err(broken) = self.serve(&mut **worker, request, permit)
-                    && let Some(function) = self.function.upgrade()
-                {
-                    lock(&function).broke(broken, permit);
-                }
+    /// What was taken from the queue is finished first, so there is nothing to hold.
+    fn hold(&self) {}
+
+    fn finishes(&self, patience: Duration) -> bool {
+        const LOOK: Duration = Duration::from_millis(1);
+        let until = Instant::now() + patience;
+        loop {
+            if lock(&self.waiting).is_empty() && self.desk.is_idle() {
+                return true;
             }
-        });
+            if Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn turn(&self) {
+        self.desk.work(
+            || lock(&self.worker),
+            |worker, _, permit| {
+                worker.look();
+                while let Some(request) = self.next(permit) {
+                    if let Err(broken) = self.serve(&mut **worker, request, permit)
+                        && let Some(function) = self.function.upgrade()
+                    {
+                        lock(&function).broke(broken, permit);
+                    }
+                }
+            },
+        );
     }
 }

@@ -17,6 +17,7 @@ mod pci;
 mod queue;
 pub mod regs;
 mod rng;
+pub mod saved;
 mod scsi;
 #[cfg(test)]
 mod scsi_tests;
@@ -41,6 +42,7 @@ pub use rng::Rng;
 pub use scsi::Scsi;
 pub use service::Queues;
 
+use ireko_vmcore::SavedState;
 use std::sync::Arc;
 
 /// A type's configuration structure, apart from the device: virtual processors read and write it while the device works,
@@ -91,6 +93,8 @@ pub trait VirtioDevice: Send {
     fn look(&mut self) {}
     /// Serves one chain of buffers and gives the number of bytes written to it. An error breaks the device.
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken>;
+    /// What is to be saved of the type beside queues and registers; `None`: nothing.
+    fn saved(&mut self) -> Option<&mut dyn SavedState>;
     /// What serves each of the device's disks, if that is to have a thread for each. Asked for once.
     fn lanes(&mut self) -> Vec<Box<dyn Worker>> {
         Vec::new()

@@ -2,36 +2,37 @@
 
 use super::common::{Asked, Common};
 use super::regs::*;
+use super::saved::SavedVirtio;
 use super::{Broken, Permit, Queues, Registers, VirtioDevice, queue};
 use crate::MsiSink;
 use crate::access::{copy_out, fill, value};
 use crate::pci::regs::COMMAND_INTX_DISABLE;
 use crate::pci::{Bar, Bars, ConfigSpace, Function, Identity, Msix};
 use crate::service::Service as _;
-use ireko_vmcore::{Line, Memory};
+use ireko_vmcore::{Line, Memory, Record, RestoreError, SavedState};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
 use virtio_queue::{Queue, QueueT};
 
 /// A virtio device as a PCI function.
 pub struct VirtioPci {
-    config: ConfigSpace,
-    msix: Msix,
-    common: Common,
-    isr: u8,
-    name: &'static str,
-    registers: Arc<dyn Registers>,
+    pub(super) config: ConfigSpace,
+    pub(super) msix: Msix,
+    pub(super) common: Common,
+    pub(super) isr: u8,
+    pub(super) name: &'static str,
+    pub(super) registers: Arc<dyn Registers>,
     /// What serves each queue; the first also serves those that have none of their own.
-    services: Vec<Arc<Queues>>,
-    memory: Arc<Memory>,
-    intx: Line,
+    pub(super) services: Vec<Arc<Queues>>,
+    pub(super) memory: Arc<Memory>,
+    pub(super) intx: Line,
     /// Where the PCI configuration access capability is.
-    access: usize,
+    pub(super) access: usize,
     /// The BAR with the configuration structures, and what others there are.
-    bar: usize,
-    beside: Option<Box<dyn Bars>>,
+    pub(super) bar: usize,
+    pub(super) beside: Option<Box<dyn Bars>>,
     /// Why the device stopped.
-    broken: Option<Broken>,
+    pub(super) broken: Option<Broken>,
 }
 
 impl VirtioPci {
@@ -143,7 +144,12 @@ impl VirtioPci {
         &self.services
     }
 
-    fn server(&self, index: usize) -> &Queues {
+    /// Another than [`VirtioPci::service`] serves queue `index`.
+    pub(super) fn own_server(&self, index: usize) -> bool {
+        index > 0 && self.services.get(index).is_some()
+    }
+
+    pub(super) fn server(&self, index: usize) -> &Queues {
         self.services.get(index).unwrap_or(&self.services[0])
     }
 
@@ -214,6 +220,29 @@ impl VirtioPci {
         self.config.set_interrupt_status(asserted);
         let allowed = self.config.command() & COMMAND_INTX_DISABLE == 0 && !self.msix.enabled();
         self.intx.set(asserted && allowed);
+    }
+
+    /// As new, whatever it was.
+    pub(super) fn reset_for_restore(&mut self) {
+        self.msix.reset();
+        self.reset_device();
+    }
+
+    pub(super) fn beside_record(&self) -> Option<Record> {
+        self.beside.as_ref().map(|beside| beside.record())
+    }
+
+    pub(super) fn restore_beside(&mut self, record: Option<&Record>) -> Result<(), RestoreError> {
+        match (&mut self.beside, record) {
+            (Some(beside), Some(record)) => beside.restore(record),
+            (None, None) => Ok(()),
+            _ => Err(RestoreError::invalid::<SavedVirtio>("it has other BARs")),
+        }
+    }
+
+    /// Shows what was restored.
+    pub(super) fn show_intx(&mut self) {
+        self.set_intx();
     }
 
     /// A driver writing status 0: everything but PCI's own state starts anew.
@@ -419,6 +448,9 @@ impl Function for VirtioPci {
         self.msix.reset();
         self.reset_device();
         self.beside.iter_mut().for_each(|beside| beside.reset());
+    }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
     }
 }
 

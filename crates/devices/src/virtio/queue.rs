@@ -139,6 +139,10 @@ pub(super) fn process(
     loop {
         write(permit, || queue.disable_notification(ram))?;
         while device.wants(index) && available(&queue, ram)? > 0 {
+            // The rest comes after the pause.
+            if permit.held() {
+                return Ok(queue);
+            }
             serve_one(device, index, &mut queue, ram, permit)?;
             if wants_interrupt(&mut queue, ram)? {
                 interrupt();

@@ -2,6 +2,7 @@
 
 use super::regs::TYPE_ENTROPY;
 use super::{Broken, Buffers, VirtioDevice};
+use ireko_vmcore::SavedState;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::io::{self, Read, Write};
 
@@ -51,5 +52,9 @@ impl VirtioDevice for Rng {
         let got = self.source.read(&mut random).unwrap_or(0);
         buffers.writer.write_all(&random[..got])?;
         Ok(got as u32)
+    }
+    /// Nothing but queues and registers.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        None
     }
 }

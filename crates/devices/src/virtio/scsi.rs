@@ -4,7 +4,9 @@ use super::regs::TYPE_SCSI;
 use super::{Broken, Buffers, Registers, VirtioDevice, Worker};
 use crate::service::Permit;
 use crate::storage::Unit;
+use crate::storage::saved::SavedUnit;
 use crate::storage::scsi::{Action, Sense};
+use ireko_vmcore::saved::{RestoreError, SaveRestore, SavedState};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -102,6 +104,18 @@ impl Target {
     }
 }
 
+impl SaveRestore for Target {
+    type Saved = SavedUnit;
+
+    fn save(&self) -> SavedUnit {
+        self.0.save()
+    }
+
+    fn restore(&mut self, saved: SavedUnit) -> Result<(), RestoreError> {
+        self.0.restore::<SavedUnit>(&saved)
+    }
+}
+
 impl Worker for Target {
     fn look(&mut self) {
         self.0.look();
@@ -112,6 +126,9 @@ impl Worker for Target {
         }
         let (head, buffers) = open(buffers)?;
         self.request(&head, buffers)
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }
 
@@ -195,5 +212,9 @@ impl VirtioDevice for Scsi {
             (Ok(_), Some(target)) => target.request(&head, buffers),
             (target, _) => refuse(target.err().unwrap_or(BAD_TARGET), buffers),
         }
+    }
+    /// Of the target that is alone.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        self.alone.as_mut().map(|target| target as &mut dyn SavedState)
     }
 }

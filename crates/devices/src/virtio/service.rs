@@ -10,7 +10,7 @@ use super::queue::Chain;
 use super::{Broken, VirtioDevice, VirtioPci, queue};
 use crate::lock;
 use crate::service::{Desk, Permit, Service};
-use ireko_vmcore::Memory;
+use ireko_vmcore::{Memory, Record, RestoreError};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use virtio_queue::Queue;
 
@@ -63,6 +63,25 @@ impl Queues {
     /// What works on the requests of each of the device's disks, if they have lanes.
     pub fn lanes(&self) -> &[Arc<Lane>] {
         &self.lanes
+    }
+
+    /// What is to be saved, of a device that rests.
+    pub(super) fn saved(&self) -> AtRest<'_> {
+        AtRest { engine: lock(&self.engine), queues: self }
+    }
+
+    /// Something happens that the driver is told of; not while the machine is paused.
+    pub(super) fn happens(&self, tell: impl FnOnce()) {
+        self.desk.work_beside(|| lock(&self.engine), |_| tell());
+    }
+
+    /// What has rung and was not served.
+    pub(super) fn rung(&self) -> u64 {
+        self.desk.rung()
+    }
+
+    pub(super) fn ring_all(&self, rung: u64) {
+        self.desk.ring_all(rung);
     }
 
     /// There is something for a queue.
@@ -145,6 +164,10 @@ impl Queues {
         let Some(ring) = slot.clone().or_else(new) else { return };
         *slot = Some(ring.clone());
         let handed = loop {
+            // The rest comes after the pause.
+            if permit.held() {
+                return;
+            }
             match ring.next(&self.memory, permit) {
                 Ok(None) => return,
                 Ok(Some(chain)) => match self.hand(&mut **device, &ring, chain, permit) {
@@ -184,22 +207,67 @@ impl Queues {
     }
 }
 
+/// A device whose machine is paused.
+pub(super) struct AtRest<'a> {
+    engine: MutexGuard<'a, Engine>,
+    queues: &'a Queues,
+}
+
+impl AtRest<'_> {
+    /// What was served before the driver's last reset does not count.
+    fn current(&self) -> bool {
+        self.engine.epoch == self.queues.desk.epoch()
+    }
+
+    /// How far a queue was served: the next index of the available ring, and of the used one.
+    pub fn served(&mut self, index: usize) -> Option<(u16, u16)> {
+        let ring = self.engine.rings.get(index).and_then(Option::as_ref).map(|ring| ring.queue());
+        let queue = self.engine.queues.get(index).and_then(Option::as_ref).map(|queue| queue.state());
+        let state = ring.or(queue).filter(|_| self.current())?;
+        Some((state.next_avail, state.next_used))
+    }
+
+    pub fn serve_from(&mut self, index: usize, queue: Queue) {
+        let epoch = self.queues.desk.epoch();
+        self.engine.renew(epoch);
+        if self.queues.lanes.is_empty() {
+            self.engine.queues[index] = Some(queue);
+        } else {
+            self.engine.rings[index] = Some(Ring::new(index, queue));
+        }
+    }
+
+    pub fn has_device(&mut self) -> bool {
+        self.engine.device.saved().is_some()
+    }
+
+    pub fn device(&mut self) -> Option<Record> {
+        self.engine.device.saved().map(|saved| saved.record())
+    }
+
+    pub fn restore_device(&mut self, record: &Record) -> Result<(), RestoreError> {
+        self.engine.device.saved().map_or(Ok(()), |saved| saved.restore_record(record))
+    }
+}
+
 impl Service for Queues {
     fn desk(&self) -> &Desk {
         &self.desk
     }
 
     fn turn(&self) {
-        let mut engine = lock(&self.engine);
-        engine.device.look();
-        self.desk.work(|pending, permit| {
-            engine.renew(permit.epoch());
-            for index in (0..u64::BITS as usize).filter(|index| pending >> index & 1 != 0) {
-                match self.lanes.is_empty() {
-                    true => self.serve(&mut engine, index, permit),
-                    false => self.hand_out(&mut engine, index, permit),
+        self.desk.work(
+            || lock(&self.engine),
+            |engine, pending, permit| {
+                engine.device.look();
+                engine.renew(permit.epoch());
+                for index in (0..u64::BITS as usize).filter(|index| pending >> index & 1 != 0) {
+                    match self.lanes.is_empty() {
+                        true => self.serve(engine, index, permit),
+                        false => self.hand_out(engine, index, permit),
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }

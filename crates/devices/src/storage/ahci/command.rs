@@ -28,13 +28,13 @@ pub struct Answer {
     pub error: u8,
     pub moved: u64,
     pub reset: bool,
-    count: u16,
-    lba: u64,
-    device: u8,
+    pub(super) count: u16,
+    pub(super) lba: u64,
+    pub(super) device: u8,
 }
 
 impl Answer {
-    fn new(kind: Kind) -> Self {
+    pub(super) fn new(kind: Kind) -> Self {
         Self { kind, status: ata::READY, error: 0, moved: 0, reset: false, count: 0, lba: 0, device: 0 }
     }
     fn failed(kind: Kind, error: u8) -> Self {
@@ -83,10 +83,10 @@ impl Answer {
 
 /// The device at a port.
 pub struct Device {
-    media: Media,
-    resetting: bool,
+    pub(super) media: Media,
+    pub(super) resetting: bool,
     /// The tag and the answer of the queued command that failed last.
-    failed: Option<(u8, Answer)>,
+    pub(super) failed: Option<(u8, Answer)>,
 }
 
 fn taskfile(fis: &[u8; 64]) -> Taskfile {

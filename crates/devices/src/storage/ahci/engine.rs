@@ -11,7 +11,7 @@ use command::{Answer, Device, Kind};
 use ireko_vmcore::Memory;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// The device behind a port, with a thread of its own.
 pub struct Engine {
@@ -35,6 +35,19 @@ impl Engine {
     pub fn new(media: Media, memory: Arc<Memory>, function: Weak<Mutex<Ahci>>, port: usize) -> Self {
         let device = Mutex::new(Device::new(media));
         Self { desk: Desk::default(), device, reset: AtomicBool::new(false), memory, function, port }
+    }
+
+    /// The device, while the machine is paused.
+    pub(super) fn at_rest(&self) -> MutexGuard<'_, Device> {
+        lock(&self.device)
+    }
+
+    pub(super) fn is_to_be_reset(&self) -> bool {
+        self.reset.load(Relaxed)
+    }
+
+    pub(super) fn set_to_be_reset(&self, reset: bool) {
+        self.reset.store(reset, Relaxed);
     }
 
     pub fn reset_device(&self) {
@@ -119,15 +132,18 @@ impl Service for Engine {
     }
 
     fn turn(&self) {
-        let mut device = lock(&self.device);
-        device.look();
-        self.desk.work(|pending, permit| {
-            if self.reset.swap(false, Relaxed) {
-                device.reset();
-            }
-            for slot in (0..32).filter(|slot| pending >> slot & 1 != 0) {
-                self.serve(&mut device, slot, permit);
-            }
-        });
+        self.desk.work(
+            || lock(&self.device),
+            |device, pending, permit| {
+                device.look();
+                if self.reset.swap(false, Relaxed) {
+                    device.reset();
+                }
+                // What is left comes after the pause.
+                for slot in (0..32).filter(|slot| pending >> slot & 1 != 0).take_while(|_| !permit.held()) {
+                    self.serve(device, slot, permit);
+                }
+            },
+        );
     }
 }

@@ -6,6 +6,7 @@ mod command;
 mod engine;
 mod port;
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -17,7 +18,7 @@ use crate::chipset::identity;
 use crate::pci::regs::COMMAND_INTX_DISABLE;
 use crate::pci::{Bar, ConfigSpace, Function};
 use crate::service::{Permit, Service as _};
-use ireko_vmcore::{Line, Memory};
+use ireko_vmcore::{Line, Memory, SavedState};
 use port::{Ended, Port};
 use regs::*;
 use std::sync::{Arc, Mutex};
@@ -159,6 +160,9 @@ impl Function for Ahci {
     fn reset(&mut self) {
         self.reset_controller();
         self.set_intx();
+    }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
     }
 }
 

@@ -18,20 +18,20 @@ pub struct Ended {
 }
 
 pub struct Port {
-    list: u64,
-    received: u64,
-    interrupts: u32,
-    enabled: u32,
-    command: u32,
-    task: u32,
-    control: u32,
-    error: u32,
-    active: u32,
-    issued: u32,
-    slot: u32,
+    pub(super) list: u64,
+    pub(super) received: u64,
+    pub(super) interrupts: u32,
+    pub(super) enabled: u32,
+    pub(super) command: u32,
+    pub(super) task: u32,
+    pub(super) control: u32,
+    pub(super) error: u32,
+    pub(super) active: u32,
+    pub(super) issued: u32,
+    pub(super) slot: u32,
     /// After an error nothing is begun until the driver has stopped the port.
-    halted: bool,
-    signature: u32,
+    pub(super) halted: bool,
+    pub(super) signature: u32,
     pub engine: Arc<Engine>,
 }
 

@@ -9,12 +9,12 @@ use ireko_vmcore::Line;
 
 /// What a drive's registers hold: the byte written last above the one before it.
 #[derive(Clone, Copy, Debug, Default)]
-struct Registers {
-    features: u16,
-    count: u16,
-    low: u16,
-    middle: u16,
-    high: u16,
+pub(super) struct Registers {
+    pub(super) features: u16,
+    pub(super) count: u16,
+    pub(super) low: u16,
+    pub(super) middle: u16,
+    pub(super) high: u16,
 }
 
 /// What the thread is to do.
@@ -62,7 +62,7 @@ pub enum Outcome {
 
 /// What the data register is for now.
 #[derive(Debug, PartialEq, Eq)]
-enum Phase {
+pub(super) enum Phase {
     None,
     /// The host reads; then so much more of the medium is fetched.
     In {
@@ -78,34 +78,34 @@ enum Phase {
 
 pub struct State {
     /// What the drives show after a reset.
-    drives: [Option<[u8; 4]>; 2],
-    registers: [Registers; 2],
-    multiple: [u8; 2],
-    device: u8,
-    status: [u8; 2],
-    error: [u8; 2],
-    control: u8,
-    phase: Phase,
-    buffer: Vec<u8>,
+    pub(super) drives: [Option<[u8; 4]>; 2],
+    pub(super) registers: [Registers; 2],
+    pub(super) multiple: [u8; 2],
+    pub(super) device: u8,
+    pub(super) status: [u8; 2],
+    pub(super) error: [u8; 2],
+    pub(super) control: u8,
+    pub(super) phase: Phase,
+    pub(super) buffer: Vec<u8>,
     /// How far the buffer is, and where the block ends that DRQ is set for.
-    at: usize,
-    end: usize,
-    block: usize,
+    pub(super) at: usize,
+    pub(super) end: usize,
+    pub(super) block: usize,
     /// Where on the medium what follows is.
-    rest: (u64, u64),
+    pub(super) rest: (u64, u64),
     /// For the thread; and which drive it is for.
-    job: Option<(usize, Job)>,
+    pub(super) job: Option<(usize, Job)>,
     /// Begins once the bus master is started.
-    waits: Option<Job>,
-    master_command: u8,
-    master_status: u8,
-    table: u32,
-    interrupting: bool,
-    line: Line,
+    pub(super) waits: Option<Job>,
+    pub(super) master_command: u8,
+    pub(super) master_status: u8,
+    pub(super) table: u32,
+    pub(super) interrupting: bool,
+    pub(super) line: Line,
 }
 
 /// What is fetched or stored at a time by programmed I/O.
-const PART: u64 = 1 << 16;
+pub(super) const PART: u64 = 1 << 16;
 
 impl State {
     pub fn new(drives: [Option<[u8; 4]>; 2], line: Line) -> Self {
@@ -187,7 +187,7 @@ impl State {
         self.set_line();
     }
 
-    fn set_line(&mut self) {
+    pub(super) fn set_line(&mut self) {
         self.line.set(self.interrupting && self.control & CONTROL_NO_INTERRUPT == 0);
     }
 

@@ -11,7 +11,7 @@ use crate::storage::unit::Unit;
 use crate::storage::{Drive, Failure, Media, Zeroing, scsi};
 use ireko_vmcore::{Line, Memory};
 use std::io::{self, Read};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A channel with up to two drives, and a thread of its own.
 pub struct Channel {
@@ -26,6 +26,16 @@ impl Channel {
         let signatures = [0, 1].map(|drive: usize| drives[drive].as_ref().map(Media::signature));
         let state = Mutex::new(State::new(signatures, line));
         Self { desk: Desk::default(), state, drives: Mutex::new(drives), memory }
+    }
+
+    /// Its drives and registers, while the machine is paused.
+    pub(super) fn at_rest(&self) -> (MutexGuard<'_, [Option<Media>; 2]>, MutexGuard<'_, State>) {
+        (lock(&self.drives), lock(&self.state))
+    }
+
+    /// What had rung before is not saved.
+    pub(super) fn wake(&self) {
+        self.desk.ring(0);
     }
 
     pub fn read(&self, register: u64, data: &mut [u8]) {
@@ -191,16 +201,18 @@ impl Service for Channel {
     }
 
     fn turn(&self) {
-        let mut drives = lock(&self.drives);
-        drives.iter_mut().flatten().for_each(Media::look);
-        self.desk.work(|_, permit| {
-            let Some((drive, job)) = lock(&self.state).take() else { return };
-            let by_master = matches!(job, Job::Command(_, Some(_)) | Job::Packet { master: Some(_), .. });
-            let outcome = match &mut drives[drive] {
-                Some(media) => self.perform(media, job, permit),
-                None => Outcome::Failed(ata::ABORT),
-            };
-            lock(&self.state).finish(drive, outcome, by_master, permit);
-        });
+        self.desk.work(
+            || lock(&self.drives),
+            |drives, _, permit| {
+                drives.iter_mut().flatten().for_each(Media::look);
+                let Some((drive, job)) = lock(&self.state).take() else { return };
+                let by_master = matches!(job, Job::Command(_, Some(_)) | Job::Packet { master: Some(_), .. });
+                let outcome = match &mut drives[drive] {
+                    Some(media) => self.perform(media, job, permit),
+                    None => Outcome::Failed(ata::ABORT),
+                };
+                lock(&self.state).finish(drive, outcome, by_master, permit);
+            },
+        );
     }
 }

@@ -8,6 +8,8 @@ mod regs;
 #[cfg(test)]
 mod tests;
 
+pub mod saved;
+
 pub use engine::Channel;
 pub use regs::{IRQS, PLACES};
 
@@ -15,7 +17,7 @@ use super::Media;
 use crate::chipset::identity;
 use crate::pci::{Bar, ConfigSpace, Function};
 use crate::service::Service as _;
-use ireko_vmcore::{Device, Line, Memory, Space};
+use ireko_vmcore::{Device, Line, Memory, SavedState, Space};
 use regs::*;
 use std::sync::Arc;
 
@@ -74,6 +76,9 @@ impl Function for Ide {
     fn reset(&mut self) {
         self.channels.iter().for_each(|channel| channel.reset());
     }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
+    }
 }
 
 impl Drop for Ide {
@@ -107,4 +112,8 @@ impl Device for Ports {
         }
     }
     fn reset(&mut self) {}
+    /// It is its function's.
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        None
+    }
 }

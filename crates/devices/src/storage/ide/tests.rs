@@ -122,7 +122,7 @@ fn a_part_is_fetched_once_however_often_the_status_is_read() {
         _ => None,
     };
     assert_eq!(fetched(&mut state), Some((0, 1 << 16)));
-    desk.work(|_, permit| state.finish(0, Outcome::Data(vec![0; 1 << 16]), false, permit));
+    desk.work_alone(|_, permit| state.finish(0, Outcome::Data(vec![0; 1 << 16]), false, permit));
     (0..1 << 15).for_each(|_| state.read(DATA_PORT, &mut [0; 2], &desk));
     assert_eq!(fetched(&mut state), Some((1 << 16, 1 << 16)));
     (0..3).for_each(|_| state.read(STATUS, &mut [0], &desk));

@@ -8,7 +8,7 @@ use crate::service::{Desk, Permit, Service};
 use crate::storage::Drive;
 use ireko_vmcore::Memory;
 use std::io;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 pub struct Engine {
     desk: Desk,
@@ -38,6 +38,15 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// Its queues, while the machine is paused.
+    pub(super) fn at_rest(&self, admin: Admin) -> MutexGuard<'_, Work> {
+        let mut work = lock(&self.work);
+        work.renew(self.desk.epoch(), admin);
+        work
+    }
+}
+
 impl Service for Engine {
     fn desk(&self) -> &Desk {
         &self.desk
@@ -45,14 +54,16 @@ impl Service for Engine {
 
     fn turn(&self) {
         let Some(function) = self.function.upgrade() else { return };
-        let mut work = lock(&self.work);
-        self.desk.work(|_, permit| {
-            let admin = lock(&function).admin;
-            work.renew(permit.epoch(), admin);
-            let mut serving = Serving { memory: &self.memory, permit, function: &function, work: &mut work };
-            // An error is the driver's reset, or a queue that does not lie in memory: it waits for a reset.
-            (0..QUEUES).for_each(|queue| drop(serving.serve(queue)));
-        });
+        self.desk.work(
+            || lock(&self.work),
+            |work, _, permit| {
+                let admin = lock(&function).admin;
+                work.renew(permit.epoch(), admin);
+                let mut serving = Serving { memory: &self.memory, permit, function: &function, work };
+                // An error is the driver's reset, or a queue that does not lie in memory: it waits for a reset.
+                (0..QUEUES).for_each(|queue| drop(serving.serve(queue)));
+            },
+        );
     }
 }
 
@@ -78,6 +89,10 @@ pub(super) struct Serving<'a> {
 impl Serving<'_> {
     fn serve(&mut self, number: usize) -> io::Result<()> {
         while let Some(mut queue) = self.work.submission[number].filter(|_| !self.permit.over()) {
+            // The rest comes after the pause.
+            if self.permit.held() {
+                break;
+            }
             let (tail, head) = lock(self.function).doorbells(number, queue.completion);
             let Some(completion) = self.work.completion[queue.completion] else { break };
             if tail == queue.head || tail >= queue.size || completion.full(head) {

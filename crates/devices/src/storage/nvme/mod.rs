@@ -8,6 +8,7 @@ mod identify;
 mod io;
 mod queue;
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -19,7 +20,7 @@ use crate::pci::regs::COMMAND_INTX_DISABLE;
 use crate::pci::{Bar, ConfigSpace, Function, Identity, Msix};
 use crate::service::{Permit, Service as _};
 use crate::{MsiSink, lock};
-use ireko_vmcore::{Line, Memory};
+use ireko_vmcore::{Line, Memory, SavedState};
 use regs::*;
 use std::sync::{Arc, Mutex};
 
@@ -220,6 +221,9 @@ impl Function for Nvme {
         self.msix.reset();
         self.reset_controller();
         self.set_intx();
+    }
+    fn saved(&mut self) -> &mut dyn SavedState {
+        self
     }
 }
 

@@ -1,6 +1,7 @@
 //! The memory balloon (5.5): pages that the guest's driver takes from its own kernel, and the host gets back.
 
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,7 @@ use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::access::{copy_in, value};
 use crate::{MsiSink, lock};
 use ireko_vmcore::memory::PAGE;
-use ireko_vmcore::{Line, Memory};
+use ireko_vmcore::{Line, Memory, SavedState};
 use std::io::Read;
 use std::sync::{Arc, Mutex, Weak};
 
@@ -39,6 +40,27 @@ pub struct Statistics {
 }
 
 impl Statistics {
+    pub(crate) const COUNT: usize = 8;
+
+    /// By the order of their tags.
+    fn values(&self) -> [Option<u64>; Self::COUNT] {
+        [
+            self.swap_in,
+            self.swap_out,
+            self.major_faults,
+            self.minor_faults,
+            self.free,
+            self.total,
+            self.available,
+            self.caches,
+        ]
+    }
+
+    fn of(number: u64, values: [Option<u64>; Self::COUNT]) -> Self {
+        let [swap_in, swap_out, major_faults, minor_faults, free, total, available, caches] = values;
+        Self { total, free, available, caches, swap_in, swap_out, major_faults, minor_faults, number }
+    }
+
     fn set(&mut self, tag: u16, value: u64) {
         let place = match tag {
             S_SWAP_IN => &mut self.swap_in,
@@ -179,6 +201,16 @@ impl Balloon {
         self.runs(frames).into_iter().for_each(|(start, size)| self.memory.take_again(start, size));
     }
 
+    /// Numbers of pages end before.
+    fn pages(&self) -> u64 {
+        self.memory
+            .regions()
+            .iter()
+            .map(|region| (region.guest + region.size) >> PAGE_SHIFT)
+            .max()
+            .unwrap_or(0)
+    }
+
     fn has(&self, frame: u32) -> bool {
         self.memory.is_there(u64::from(frame) << PAGE_SHIFT)
     }
@@ -266,6 +298,9 @@ impl VirtioDevice for Balloon {
             _ => self.take_statistics(buffers)?,
         }
         Ok(0)
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }
 

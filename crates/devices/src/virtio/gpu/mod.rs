@@ -5,6 +5,7 @@
 mod edid;
 mod regs;
 mod resource;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,7 @@ use crate::display::{self, Overlay, Picture};
 use crate::service::Permit;
 use crate::storage::Segment;
 use crate::{MsiSink, lock};
-use ireko_vmcore::{Line, Memory};
+use ireko_vmcore::{Line, Memory, SavedState};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex};
 
@@ -348,6 +349,9 @@ impl VirtioDevice for Gpu {
         buffers.writer.write_all(&header)?;
         buffers.writer.write_all(&data)?;
         Ok((HEADER + data.len()) as u32)
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }
 

@@ -54,6 +54,10 @@ impl Backing {
         Self { segments, ends }
     }
 
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
     /// Reads from an offset on. An error: there is not so much, or it is no memory, or the device was reset.
     fn read(
         &self,
@@ -90,6 +94,10 @@ pub struct Resource {
 }
 
 impl Resource {
+    pub fn backing(&self) -> &Backing {
+        &self.backing
+    }
+
     fn bytes(&self) -> u64 {
         u64::from(self.width) * u64::from(self.height) * u64::from(PIXEL)
     }
@@ -132,6 +140,10 @@ pub struct Resources {
 }
 
 impl Resources {
+    pub fn all(&self) -> impl Iterator<Item = (&u32, &Resource)> {
+        self.by_id.iter()
+    }
+
     pub fn find(&self, id: u32) -> Result<&Resource, u32> {
         self.by_id.get(&id).ok_or(ERR_INVALID_RESOURCE_ID)
     }

@@ -1,6 +1,7 @@
 //! The input device (5.8), as a tablet: a pointer that says where it is.
 
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -8,7 +9,7 @@ use self::regs::*;
 use super::regs::TYPE_INPUT;
 use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::{MsiSink, lock};
-use ireko_vmcore::{Line, Memory};
+use ireko_vmcore::{Line, Memory, SavedState};
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::{Arc, Mutex, Weak};
@@ -166,6 +167,9 @@ impl VirtioDevice for Tablet {
             Some(event) => buffers.writer.write_all(&event).map(|()| EVENT as u32).map_err(Broken::from),
             None => Ok(0),
         }
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }
 

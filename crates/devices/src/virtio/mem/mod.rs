@@ -1,6 +1,7 @@
 //! The memory device (5.15): a region of which blocks are plugged and unplugged while the guest runs.
 
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,7 @@ use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::access::value;
 use crate::{MsiSink, lock, shared};
 use ireko_vmcore::memory::{Blocks, Refusal};
-use ireko_vmcore::{Line, Memory};
+use ireko_vmcore::{Line, Memory, SavedState};
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, Weak};
 
@@ -176,6 +177,9 @@ impl VirtioDevice for Mem {
         response[8..].copy_from_slice(&state.to_le_bytes());
         buffers.writer.write_all(&response)?;
         Ok(RESPONSE_SIZE as u32)
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The network device (5.1) over a [`Port`]: one pair of queues, and no offloads.
 
 mod regs;
+pub mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -10,7 +11,7 @@ use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::service::Service as _;
 use crate::{MsiSink, lock, shared};
 use ireko_vmcore::port::{LONGEST_FRAME, SHORTEST_FRAME};
-use ireko_vmcore::{Line, Memory, Port, Throttle};
+use ireko_vmcore::{Line, Memory, Port, SavedState, Throttle};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, Weak};
@@ -61,6 +62,10 @@ impl NetInput {
             return;
         }
         let Some(function) = self.function.upgrade() else { return };
+        // What comes after this one waits where it came from.
+        if !self.wait_until_open() {
+            return;
+        }
         {
             let mut state = lock(&self.state);
             if state.frames.len() == BACKLOG {
@@ -77,13 +82,24 @@ impl NetInput {
         service.turn();
     }
 
-    /// Whether the adapter is plugged in.
+    /// Waits out a pause of the machine. False: it has ended.
+    pub fn wait_until_open(&self) -> bool {
+        let service = self.function.upgrade().map(|function| lock(&function).service());
+        service.is_some_and(|service| service.desk().wait_until_open())
+    }
+
+    /// Whether the adapter is plugged in. Waits out a pause.
     pub fn connect(&self, connected: bool) {
-        if std::mem::replace(&mut lock(&self.state).connected, connected) != connected
-            && let Some(function) = self.function.upgrade()
-        {
-            lock(&function).config_changed();
+        let Some(function) = self.function.upgrade() else { return };
+        if lock(&self.state).connected == connected {
+            return;
         }
+        let service = lock(&function).service();
+        service.happens(|| {
+            if std::mem::replace(&mut lock(&self.state).connected, connected) != connected {
+                lock(&function).config_changed();
+            }
+        });
     }
 
     /// Whether the device is still there.
@@ -156,6 +172,9 @@ impl VirtioDevice for Net {
     }
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken> {
         if queue == RECEIVE { self.receive(buffers) } else { self.transmit(buffers) }
+    }
+    fn saved(&mut self) -> Option<&mut dyn SavedState> {
+        Some(self)
     }
 }
 
