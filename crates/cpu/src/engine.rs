@@ -188,6 +188,12 @@ impl Vcpu for SoftVcpu {
         self.cpu.flush_tlb(false);
         Ok(())
     }
+    fn save(&mut self) -> Result<ireko_vmcore::Record, HvError> {
+        Err(HvError::Unsupported("the software engine cannot save a machine yet".into()))
+    }
+    fn restore(&mut self, _: &ireko_vmcore::Record) -> Result<(), HvError> {
+        Err(HvError::Unsupported("the software engine cannot restore a machine yet".into()))
+    }
     fn dump(&mut self) -> String {
         crate::signal::guard(|| self.cpu.describe()).unwrap_or_else(|fault| fault.to_string())
     }

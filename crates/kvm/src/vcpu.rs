@@ -3,7 +3,7 @@
 use crate::ioctl::{self, Access, ImmediateExit};
 use crate::kick::Kick;
 use crate::{state, text};
-use ireko_vmcore::{Bus, CpuState, Halt, HvError, Memory, Nesting, Space, Stop, Vcpu, Window};
+use ireko_vmcore::{Bus, CpuState, Halt, HvError, Memory, Nesting, Record, Space, Stop, Vcpu, Window};
 use ireko_x86::bits::{cr4, efer};
 use kvm_bindings::*;
 use kvm_ioctls::{VcpuFd, VmFd};
@@ -174,7 +174,18 @@ fn internal_error(suberror: u64) -> &'static str {
     }
 }
 
+/// Of the kernel's state only registers are read so far.
+fn cannot_be_saved() -> HvError {
+    HvError::Unsupported("the KVM engine cannot save or restore a machine yet: use --engine soft".into())
+}
+
 impl Vcpu for KvmVcpu {
+    fn save(&mut self) -> Result<Record, HvError> {
+        Err(cannot_be_saved())
+    }
+    fn restore(&mut self, _: &Record) -> Result<(), HvError> {
+        Err(cannot_be_saved())
+    }
     fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
         self.register(stop);
         self.kick.enter();

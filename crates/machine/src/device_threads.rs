@@ -63,9 +63,15 @@ impl DeviceThreads {
         self.lock().all.retain(|other| !Arc::ptr_eq(other, service));
     }
 
-    /// When it comes back no device writes to guest memory.
-    pub fn pause(&self) {
+    /// When it comes back no device writes to guest memory. Whether all have finished what they had begun; else something waits for the
+    /// host with a request half done.
+    pub fn pause(&self) -> bool {
+        self.all().iter().for_each(|service| service.hold());
+        // Who gives requests to others may do so until it is held itself: so they are asked twice.
+        let finish = || self.rest(|service, patience| service.finishes(patience));
+        let finished = finish() && finish();
         self.rest(|service, patience| service.pause(patience));
+        finished
     }
 
     pub fn resume(&self) {

@@ -4,6 +4,10 @@ use std::io;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MachineError {
+    #[error(transparent)]
+    Restore(#[from] ireko_vmcore::RestoreError),
+    #[error("the machine cannot be saved: {0}")]
+    Save(String),
     #[error("the {what} `{name}` does not exist; check the path")]
     Missing { what: &'static str, name: String },
     #[error("the {what} `{name}` cannot be read: {why}")]

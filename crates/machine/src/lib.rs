@@ -21,9 +21,11 @@ pub mod memory;
 mod nesting;
 mod network;
 pub mod outcome;
+mod pause;
 mod pirq;
 mod platform;
 mod run_state;
+pub mod saved;
 mod sleep;
 pub mod smbios;
 pub mod spec;
@@ -41,6 +43,7 @@ pub use ireko_vmcore::thread::{OnThread, Work};
 pub use ireko_vmcore::throttle::{Rates, Throttle};
 pub use memory::{MemoryControl, MemoryState, overhead};
 pub use outcome::Outcome;
+pub use saved::SavedMachine;
 pub use spec::{
     BootDevice, DiskBus, DiskSpec, Display, EngineChoice, Firmware, ModuleSpec, NicSpec, Smbios, Source,
     Spec, Variables, cpu_model, parse_memory,

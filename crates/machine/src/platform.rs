@@ -6,6 +6,7 @@ use crate::drives::Drives;
 use crate::files::Files;
 use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
+use crate::pause::Parts;
 use crate::run_state::RunState;
 use crate::{Display, Endpoints, MachineError, Spec, firmware, pirq, storage};
 use ireko_devices::{
@@ -37,6 +38,7 @@ pub struct BuildContext<'a> {
 /// A built machine, as far as it is not the engine's.
 pub struct Platform {
     pub bus: Arc<SystemBus>,
+    pub parts: Arc<Parts>,
     pub serial: Arc<Mutex<Serial>>,
     pub second: Option<Arc<Mutex<Serial>>>,
     pub acpi: AcpiPm,
@@ -75,7 +77,7 @@ type Wires = Box<dyn Fn(u32) -> Line>;
 
 pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Result<Platform, MachineError> {
     let mut bus = SystemBus::new();
-    let wire = interrupt_controllers(context, &mut bus)?;
+    let (wire, irqs) = interrupt_controllers(context, &mut bus)?;
     let ticks = context.layout.hpet.then(|| hpet::IRQS.map(|irq| hpet::Legacy::new(wire(irq))));
     if !context.irqchip {
         let line = ticks.as_ref().map_or_else(|| wire(0), |[timer, _]| timer.own());
@@ -129,8 +131,10 @@ pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Res
         bus.add(shared(DebugPort::new(output)), &debug_port::PLACES)?;
     }
     let bus = Arc::new(bus);
+    let parts = Arc::new(Parts { bus: bus.clone(), pci, irqs, memory: context.memory.clone() });
     Ok(Platform {
         bus,
+        parts,
         serial,
         second,
         acpi,
@@ -146,10 +150,13 @@ pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Res
 }
 
 /// PIC and IOAPIC, unless the engine has them; and the wires to them.
-fn interrupt_controllers(context: &BuildContext, bus: &mut SystemBus) -> Result<Wires, MachineError> {
+fn interrupt_controllers(
+    context: &BuildContext,
+    bus: &mut SystemBus,
+) -> Result<(Wires, Option<Arc<Irqs>>), MachineError> {
     let partition = context.partition.clone();
     if context.irqchip {
-        return Ok(Box::new(move |gsi| partition.line(gsi).unwrap_or_else(Line::unconnected)));
+        return Ok((Box::new(move |gsi| partition.line(gsi).unwrap_or_else(Line::unconnected)), None));
     }
     // The partition holds the PIC, so the PIC must not hold the partition.
     let told = Arc::downgrade(&partition);
@@ -164,7 +171,8 @@ fn interrupt_controllers(context: &BuildContext, bus: &mut SystemBus) -> Result<
     partition.connect(irqs.clone(), Arc::new(move |vector, level| eoi.eoi(vector, level)));
     bus.add(shared(pic), &pic::PLACES)?;
     bus.add(shared(ioapic), &ioapic::PLACES)?;
-    Ok(Box::new(move |gsi| irqs.line(gsi)))
+    let own = irqs.clone();
+    Ok((Box::new(move |gsi| irqs.line(gsi)), Some(own)))
 }
 
 /// The engine's end for message-signalled interrupts. Held by what the engine holds, so weakly.

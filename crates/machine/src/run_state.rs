@@ -1,7 +1,8 @@
 //! How the threads of one VM stop: for good, with the first reason as the outcome, for a pause, or while the guest sleeps (S3).
 
 use crate::Outcome;
-use ireko_vmcore::Stop;
+use ireko_vmcore::{HvError, Record, Stop};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ struct Inner {
     /// vCPUs whose threads have not ended, and those of them that wait for the end of a pause.
     alive: usize,
     parked: usize,
+    /// vCPUs that are to be saved, and what came of those that were.
+    to_save: BTreeSet<usize>,
+    saved: BTreeMap<usize, Result<Record, HvError>>,
 }
 
 impl Inner {
@@ -32,6 +36,8 @@ pub enum Next {
     GoOn,
     /// It begins where the guest wants to be woken.
     WakeUp,
+    /// It is saved, and tells by [`RunState::is_saved`].
+    Save,
 }
 
 /// Shared by everybody who may end or pause the VM.
@@ -118,6 +124,44 @@ impl RunState {
         }
     }
 
+    /// Every vCPU, saved by its own thread. `None`: the VM is not paused, or ends.
+    pub fn save_vcpus(&self) -> Option<Vec<Result<Record, HvError>>> {
+        let mut inner = self.lock();
+        if !inner.paused || inner.outcome.is_some() || inner.alive == 0 {
+            return None;
+        }
+        let alive = inner.alive;
+        inner.to_save = (0..alive).collect();
+        inner.saved.clear();
+        self.inner.1.notify_all();
+        while inner.saved.len() < alive && inner.outcome.is_none() {
+            inner = self.wait(inner);
+        }
+        inner.to_save.clear();
+        let saved = std::mem::take(&mut inner.saved);
+        (saved.len() == alive).then(|| saved.into_values().collect())
+    }
+
+    pub fn is_saved(&self, vcpu: usize, record: Result<Record, HvError>) {
+        self.lock().saved.insert(vcpu, record);
+        self.inner.1.notify_all();
+    }
+
+    /// Whether the guest sleeps, and whether it has slept and the first vCPU has not begun anew since.
+    pub fn sleeps(&self) -> (bool, bool) {
+        let inner = self.lock();
+        (inner.asleep, inner.slept)
+    }
+
+    /// As it was saved; nothing runs yet.
+    pub fn restore_sleep(&self, (asleep, slept): (bool, bool)) {
+        let mut inner = self.lock();
+        (inner.asleep, inner.slept) = (asleep, slept);
+        if asleep || slept {
+            self.stop.ask();
+        }
+    }
+
     /// The guest sleeps: called by a vCPU, whose run ends.
     pub fn sleep(&self) {
         let mut inner = self.lock();
@@ -136,10 +180,13 @@ impl RunState {
         if inner.held() {
             inner.parked += 1;
             self.inner.1.notify_all();
-            while inner.held() {
+            while inner.held() && !inner.to_save.contains(&vcpu) {
                 inner = self.wait(inner);
             }
             inner.parked -= 1;
+            if inner.to_save.remove(&vcpu) {
+                return Next::Save;
+            }
         }
         if inner.outcome.is_some() {
             return Next::End;

@@ -1,23 +1,23 @@
 //! A VM from its [`Spec`] to its end.
 
-use crate::device_threads::DeviceThreads;
 use crate::drives::Drives;
 use crate::engine::{self, Chosen};
 use crate::files::Files;
 use crate::layout::{self, Layout};
 use crate::memory::MemoryControl;
 use crate::nesting::Windows;
+use crate::pause::Pause;
 use crate::platform::{self, BuildContext, Platform};
 use crate::run_state::{Next, RunState};
 use crate::sleep::Waker;
-use crate::{DiskSpec, MachineError, Outcome, Spec};
+use crate::{DiskSpec, MachineError, Outcome, SavedMachine, Spec};
 use ireko_devices::{AcpiPm, ConsoleInput, I8042, PowerEvent, Screen, Serial, TabletInput, display};
 use ireko_vmcore::{
     Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates, Timers,
     Vcpu, Work,
 };
 use std::any::Any;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub struct Vm {
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
-    clock: Clock,
+    pause: Pause,
     on_thread: OnThread,
     // Held for as long as vCPUs and devices use them.
     _partition: Arc<dyn Partition>,
@@ -118,6 +118,7 @@ impl Vm {
         vcpus[0].set_state(&state)?;
         let windows = Windows::of(&vcpus);
         let facs = crate::acpi::facs(&layout, spec.vcpus);
+        let pause = Pause::new(clock, &platform);
         let waker = Waker::new(&layout, &memory, facs, platform.rtc.clone());
         Ok(Self {
             chosen,
@@ -128,7 +129,7 @@ impl Vm {
             dump: Arc::default(),
             counters: Arc::default(),
             windows,
-            clock,
+            pause,
             on_thread: spec.on_thread,
             _partition: partition,
             _memory: memory,
@@ -151,17 +152,17 @@ impl Vm {
             tablet: self.platform.tablet.clone(),
             acpi: self.platform.acpi.clone(),
             memory: self.platform.memory.clone(),
-            threads: self.platform.threads.clone(),
             dump: self.dump.clone(),
             counters: self.counters.clone(),
             windows: self.windows.clone(),
-            clock: self.clock.clone(),
+            pause: self.pause.clone(),
             drives: self.platform.drives.clone(),
         }
     }
 
     /// Runs until the VM ends. Each virtual processor has a thread of its own.
     pub fn run(&mut self) -> Outcome {
+        self.pause.leave_unless_wanted(&self.run_state);
         let (run_state, dump, first) = (&self.run_state, &self.dump, &self.on_thread);
         let waker = &self.waker;
         run_state.expect_vcpus(self.vcpus.len());
@@ -183,6 +184,35 @@ impl Vm {
         let counters = self.vcpus.iter_mut().filter_map(|vcpu| vcpu.counters()).flatten();
         *lock(&self.counters) = counters.collect();
         self.run_state.outcome().unwrap_or(Outcome::Stopped)
+    }
+
+    /// A machine that does not run, as it is; what memory holds is [`crate::saved::write_memory`]'s.
+    pub fn save(&mut self) -> Result<SavedMachine, MachineError> {
+        self.pause.enter();
+        let (vcpus, run_state) = (&mut self.vcpus, &self.run_state);
+        self.pause.save(|saved| {
+            (saved.asleep, saved.slept) = run_state.sleeps();
+            saved.vcpus = vcpus.iter_mut().map(|vcpu| vcpu.save()).collect::<Result<_, _>>()?;
+            Ok(())
+        })
+    }
+
+    /// Before it first runs: makes it what was saved of a machine with the same specification. It goes on from there when it is run. An error leaves
+    /// a machine that is good for nothing.
+    pub fn restore(&mut self, saved: &SavedMachine, memory: &mut impl Read) -> Result<(), MachineError> {
+        saved.check(self.vcpus.len())?;
+        self.pause.enter();
+        self.pause.restore(saved, memory)?;
+        for (vcpu, record) in self.vcpus.iter_mut().zip(&saved.vcpus) {
+            vcpu.restore(record)?;
+        }
+        self.run_state.restore_sleep((saved.asleep, saved.slept));
+        Ok(())
+    }
+
+    /// What memory holds, of a machine that was saved.
+    pub fn save_memory(&self, to: &mut impl Write) -> Result<(), MachineError> {
+        self.pause.write_memory(to)
     }
 
     /// What comes after a reset opens the same disks: a write that is still under way must not come after its own.
@@ -213,11 +243,16 @@ fn run_vcpu(
             .map(|ran| ran.unwrap_or_else(|fault| Halt::Failed(fault.to_string())))
             .unwrap_or_else(|panic| Halt::Failed(format!("a panic in vCPU {id}: {}", panic_text(&*panic))))
     };
-    let mut halt = run(vcpu);
+    // What was restored of a guest that sleeps is woken, and not run.
+    let mut halt = if run_state.sleeps() == (false, false) { run(vcpu) } else { Halt::Stopped };
     while halt == Halt::Stopped {
         halt = match run_state.wait_while_held(id) {
             Next::End => break,
             Next::GoOn => run(vcpu),
+            Next::Save => {
+                run_state.is_saved(id, vcpu.save());
+                Halt::Stopped
+            }
             Next::WakeUp => match vcpu.set_state(&waker.state()) {
                 Ok(()) => run(vcpu),
                 Err(error) => Halt::Failed(format!("vCPU {id} cannot be woken: {error}")),
@@ -313,11 +348,10 @@ pub struct Handle {
     tablet: Option<TabletInput>,
     acpi: AcpiPm,
     memory: Option<MemoryControl>,
-    threads: DeviceThreads,
     dump: Arc<Mutex<String>>,
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
-    clock: Clock,
+    pause: Pause,
     drives: Drives,
 }
 
@@ -329,11 +363,11 @@ impl Handle {
     /// Another medium in the drive with its serial number, or none; its file must be open. What the guest has locked comes
     /// out all the same.
     pub fn change_medium(&self, drive: &DiskSpec) -> Result<(), MachineError> {
-        self.drives.change_medium(drive)
+        self.pause.apart_from_saves(|| self.drives.change_medium(drive))
     }
     /// A disk more, behind virtio or NVMe; its file must be open. The guest hears of it by ACPI.
     pub fn plug_disk(&self, disk: &DiskSpec) -> Result<(), MachineError> {
-        self.drives.plug(disk)
+        self.pause.apart_from_saves(|| self.drives.plug(disk))
     }
     /// Asks the guest to let go of a disk, and waits until it has. False: it has not within the time, and the disk stays.
     pub fn unplug_disk(&self, serial: &str, patience: Duration) -> Result<bool, MachineError> {
@@ -363,30 +397,45 @@ impl Handle {
         const PATIENCE: Duration = Duration::from_secs(5);
         let rests = self.run_state.pause(PATIENCE);
         if rests {
-            self.clock.stop();
-            self.threads.pause();
+            self.pause.enter();
         }
         rests
     }
     /// Lets a paused VM go on.
     pub fn resume(&self) {
-        self.clock.go();
-        self.threads.resume();
+        self.pause.leave();
         self.run_state.resume();
+    }
+    /// A paused VM, as it is; it can go on afterwards. What memory holds is [`Handle::save_memory`]'s.
+    pub fn save(&self) -> Result<SavedMachine, MachineError> {
+        self.pause.save(|saved| {
+            let vcpus = self.run_state.save_vcpus();
+            let vcpus = vcpus.ok_or_else(|| MachineError::Save("it is not paused, or has ended".into()))?;
+            saved.vcpus = vcpus.into_iter().collect::<Result<_, _>>()?;
+            (saved.asleep, saved.slept) = self.run_state.sleeps();
+            Ok(())
+        })
+    }
+    /// What the memory of a paused VM holds.
+    pub fn save_memory(&self, to: &mut impl Write) -> Result<(), MachineError> {
+        self.pause.write_memory(to)
     }
     pub fn paused(&self) -> bool {
         self.run_state.paused()
     }
     /// Presses the ACPI power button.
     pub fn power_button(&self) {
-        self.acpi.press_power_button();
+        let acpi = self.acpi.clone();
+        self.pause.input(1, move || acpi.press_power_button());
     }
     pub fn serial_input(&self, bytes: &[u8]) {
-        lock(&self.serial).input(bytes);
+        let (port, bytes) = (self.serial.clone(), bytes.to_vec());
+        self.pause.input(bytes.len(), move || lock(&port).input(&bytes));
     }
     /// To COM2, if it is there.
     pub fn second_serial_input(&self, bytes: &[u8]) {
-        self.second.iter().for_each(|port| lock(port).input(bytes));
+        let (port, bytes) = (self.second.clone(), bytes.to_vec());
+        self.pause.input(bytes.len(), move || port.iter().for_each(|port| lock(port).input(&bytes)));
     }
     /// What the display shows; `None` where there is none.
     pub fn screen(&self) -> Option<&Screen> {
@@ -403,7 +452,10 @@ impl Handle {
     /// To the virtio console, or to the serial one where there is none.
     pub fn console_input(&self, bytes: &[u8]) {
         match &self.console {
-            Some(console) => console.send(bytes),
+            Some(console) => {
+                let (console, bytes) = (console.clone(), bytes.to_vec());
+                self.pause.input(bytes.len(), move || console.send(&bytes));
+            }
             None => self.serial_input(bytes),
         }
     }

@@ -1,6 +1,6 @@
 //! The engine interface: the push model. A vCPU gives accesses to the bus and returns only for reasons to stop.
 
-use crate::{Bus, Clock, ExtInt, Line, Memory, Msi, Timers};
+use crate::{Bus, Clock, ExtInt, Line, Memory, Msi, Record, RestoreError, Timers};
 use ireko_x86::Registers;
 use ireko_x86::cpuid::Feature;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -85,6 +85,10 @@ pub trait Vcpu: Send {
     fn state(&mut self) -> Result<CpuState, HvError>;
     /// Otherwise the processor is as after a reset: nothing is pending.
     fn set_state(&mut self, state: &CpuState) -> Result<(), HvError>;
+    /// What is to be saved of the processor, which does not run: all that it architecturally is, with its local APIC.
+    fn save(&mut self) -> Result<Record, HvError>;
+    /// Takes what was saved of a processor of the same model; the machine's clock and memory are as they were then.
+    fn restore(&mut self, record: &Record) -> Result<(), HvError>;
     /// Counters and state of every level, as text for people.
     fn dump(&mut self) -> String {
         String::new()
@@ -169,4 +173,6 @@ pub enum HvError {
     System { what: String, why: std::io::Error },
     #[error("{0}")]
     Unsupported(String),
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
 }

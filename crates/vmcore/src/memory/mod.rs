@@ -25,6 +25,7 @@ use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use vm_memory::Bytes;
 
 pub const PAGE: u64 = 4096;
 
@@ -296,6 +297,23 @@ impl Memory {
         let blocks = self.blocks().filter(|blocks| whole && blocks.all(address, size) == Some(there));
         let (number, region) = self.ram.region(address).ok_or(Refusal::Wrong)?;
         Ok((blocks.ok_or(Refusal::Wrong)?, number, region))
+    }
+
+    /// The page at an address whatever the chipset makes of it, of a machine that rests. False: there is no memory.
+    pub fn save_page(&self, address: u64, page: &mut [u8; PAGE as usize]) -> bool {
+        self.ram.page(address).is_some_and(|slice| slice.read_slice(page, 0).is_ok())
+    }
+
+    /// Puts a page where there is memory, whatever the chipset makes of it, of a machine that rests. False: there is none.
+    pub fn restore_page(&self, address: u64, page: &[u8; PAGE as usize]) -> bool {
+        self.ram.page(address).is_some_and(|slice| slice.write_slice(page, 0).is_ok())
+    }
+
+    /// All that is memory now: address and size, ascending.
+    pub fn present(&self) -> Vec<(u64, u64)> {
+        let fixed =
+            self.regions().iter().filter(|region| !region.later).map(|region| (region.guest, region.size));
+        fixed.chain(self.blocks().into_iter().flat_map(|blocks| blocks.runs())).collect()
     }
 
     /// Gives whole pages back to the host: they read as zeros from now on, and the host finds new ones when they are

@@ -7,7 +7,7 @@ use super::aperture::Aperture;
 use super::attributes::Attributes;
 use super::blocks::{Blocks, Pin};
 use super::watch::Watch;
-use super::{Region, mapping::Mapping};
+use super::{PAGE, Region, mapping::Mapping};
 use std::iter::FusedIterator;
 use std::sync::Arc;
 use vm_memory::bitmap::{BS, Bitmap, WithBitmapSlice};
@@ -47,6 +47,20 @@ impl GuestRam {
         // SAFETY: the range lies in our mapping, which lives as long as `self`; it is open, as blocks that are pinned are
         // there. All access to it is volatile or atomic.
         Some(unsafe { VolatileSlice::with_bitmap(host, size, bitmap, None) })
+    }
+
+    /// A whole page, whatever the chipset makes of it: for who saves or restores a machine that rests.
+    pub(super) fn page(&self, address: u64) -> Option<VolatileSlice<'_, WatchBitmap>> {
+        let (_, region) = self.region(address).filter(|_| address.is_multiple_of(PAGE))?;
+        let pin = match region.later {
+            true => Some(Arc::new(Pin::new(self.blocks.as_ref()?, address, PAGE)?.0)),
+            false => None,
+        };
+        let host = region.host.wrapping_add((address - region.guest) as usize);
+        let bitmap = WatchBitmap { watch: self.watch.clone(), address, pin };
+        // SAFETY: regions are whole pages, so this one lies in our mapping, which lives as long as `self`; it is open, as blocks that
+        // are pinned are there. All access to it is volatile.
+        Some(unsafe { VolatileSlice::with_bitmap(host, PAGE as usize, bitmap, None) })
     }
 
     fn aperture_slice(&self, address: u64, size: usize) -> Option<VolatileSlice<'_, WatchBitmap>> {
