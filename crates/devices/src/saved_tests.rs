@@ -21,10 +21,10 @@ fn step(machine: &Machine, random: &mut Random, turn: u32) -> [u8; 8] {
         0 => machine.bus.read(space, address, &mut data[..len]),
         _ => machine.bus.write(space, address, &data[..len]),
     }
-    if turn % 200 == 0 {
+    if turn.is_multiple_of(200) {
         set_up(machine, random);
     }
-    if turn % 16 == 0 {
+    if turn.is_multiple_of(16) {
         machine.work();
         machine.clock.advance(1 << random.below(24));
     }

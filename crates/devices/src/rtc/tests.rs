@@ -204,3 +204,28 @@ fn periodic_interrupts_that_are_kept_have_a_bound() {
     let served = (0..).take_while(|_| read(&mut chip, C, 10 * SECOND) & PERIODIC != 0).count();
     assert_eq!(served, 1001);
 }
+
+#[test]
+fn the_calendar_goes_on_over_a_pause_and_sets_off_an_alarm_that_fell_into_it() {
+    let (clock, probe) = (Clock::by_hand(), Probe::new());
+    let mut rtc = Rtc::new(clock.clone(), &Timers::new(clock.clone()), probe.line(8), LEAP_DAY);
+    let set = |rtc: &mut Rtc, index: u8, value: u8| {
+        write8(rtc, 0, 0, index);
+        write8(rtc, 0, 1, value);
+    };
+    let get = |rtc: &mut Rtc, index: u8| {
+        write8(rtc, 0, 0, index);
+        read8(rtc, 0, 1)
+    };
+    // At 13:14:25, in ten seconds; alarms interrupt.
+    for (index, value) in [(1, 0x25), (3, 0x14), (5, 0x13), (B, B_24_HOURS | ALARM)] {
+        set(&mut rtc, index, value);
+    }
+    rtc.pass(900_000_000);
+    assert_eq!((get(&mut rtc, 0), probe.level(8)), (0x15, false));
+    rtc.pass(20_100_000_000);
+    assert_eq!((get(&mut rtc, 0), probe.level(8)), (0x36, true));
+    assert_eq!(get(&mut rtc, C) & ALARM, ALARM);
+    clock.advance(SECOND);
+    assert_eq!(get(&mut rtc, 0), 0x37);
+}

@@ -344,3 +344,39 @@ fn what_waits_for_its_limit_is_paused_and_ended_and_goes_on_without_one() {
     threaded.wait_for_used(1);
     threaded.end();
 }
+
+#[test]
+fn a_device_that_is_held_finishes_what_it_has_begun_and_begins_nothing_more() {
+    let (mut threaded, asked, go) = Threaded::stuck();
+    threaded.request(0, WRITE);
+    asked.recv_timeout(EVER).unwrap();
+    threaded.service.hold();
+    assert!(!threaded.service.finishes(Duration::from_millis(5)));
+    go.send(()).unwrap();
+    assert!(threaded.service.finishes(EVER));
+    assert_eq!((threaded.used(), threaded.data()), (1, 0x77));
+    threaded.request(0, WRITE);
+    assert!(asked.recv_timeout(Duration::from_millis(20)).is_err());
+    threaded.service.resume();
+    asked.recv_timeout(EVER).unwrap();
+    go.send(()).unwrap();
+    threaded.wait_for_used(2);
+    threaded.end();
+}
+
+/// What had rung when the pause came, and what comes meanwhile, is served after it.
+#[test]
+fn no_ring_is_lost_over_a_pause() {
+    let mut threaded = Threaded::new(Quick::default());
+    for round in 1..200 {
+        threaded.request(0, WRITE);
+        threaded.service.hold();
+        assert!(threaded.service.finishes(EVER));
+        let memory = threaded.memory();
+        sleep(Duration::from_micros(50));
+        assert!(memory == threaded.memory());
+        threaded.service.resume();
+        threaded.wait_for_used(round);
+    }
+    threaded.end();
+}
