@@ -144,7 +144,7 @@ fn line(world: &Record) -> String {
         "level {}  {:>5}%  VMCB {}, {} exits/s ({}){hypervisor}",
         shown(world, "Level"),
         shown(world, "ProcessorShare"),
-        shown(world, "Vmcb"),
+        shown(world, "ControlBlock"),
         shown(world, "ExitsPerSecond"),
         reasons.join(", ")
     )
@@ -164,7 +164,7 @@ mod tests {
             .with("ProcessorShare", Value::Float(12.5))
             .with("ExitReasons", Value::list(["VMEXIT_NPF 3"]))
             .with("ExitsPerSecond", 7u64)
-            .with("Vmcb", "0x1000")
+            .with("ControlBlock", "0x1000")
     }
 
     #[test]

@@ -62,8 +62,7 @@ impl Cpu {
 
     /// RDTSC is intercepted, or not the processor's own plus an offset.
     pub(crate) fn rdtsc_routine(&self) -> bool {
-        self.control()
-            .is_some_and(|c| c.has(Intercept::Rdtsc) || c.tsc_ratio != ireko_x86::vmcb::TSC_RATIO_ONE)
+        self.control().is_some_and(|c| c.has(Intercept::Rdtsc) || !c.tsc_scale.is_one())
     }
 
     fn segment_bits(&self) -> u32 {

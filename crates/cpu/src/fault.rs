@@ -12,8 +12,10 @@ pub enum Fault {
     Exit(Exit),
     /// Shutdown (triple fault).
     Shutdown,
-    /// Something the engine does not do, in one sentence.
+    /// The guest did what this engine does not do, in one sentence.
     Unsupported(String),
+    /// The engine itself is at fault, in one sentence.
+    Engine(String),
 }
 
 impl From<Exception> for Fault {

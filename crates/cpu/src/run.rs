@@ -11,6 +11,7 @@ use crate::signal::guard;
 use crate::svm::Virtual;
 use crate::{event, inspect, signal, slow, svm};
 use iced_x86::{Decoder, FlowControl};
+use ireko_nested::svm::exit::InstructionBytes;
 use ireko_nested::{Event, EventKind};
 use ireko_translate::Key;
 use ireko_translate::block::DECODER_OPTIONS;
@@ -195,12 +196,14 @@ impl Cpu {
             Fault::Exit(exit) => {
                 self.counters.exits += 1;
                 let in_flight = self.processor.in_flight.take();
-                inspect::exit(self, &exit, in_flight.as_ref());
                 svm::exit(self, exit, in_flight);
                 self.trap_of_vmrun()
             }
             Fault::Shutdown => return Err(Halt::Shutdown(self.describe())),
-            Fault::Unsupported(what) => return Err(Halt::Failed(format!("{what}\n{}", self.describe()))),
+            Fault::Unsupported(what) => {
+                return Err(Halt::Unsupported(format!("{what}\n{}", self.describe())));
+            }
+            Fault::Engine(what) => return Err(Halt::Failed(format!("{what}\n{}", self.describe()))),
         };
         again.or_else(|next| self.handle(next))
     }
@@ -455,9 +458,7 @@ impl Cpu {
     pub(crate) fn signalled(&mut self, host: u64, trap: u64) -> Fault {
         self.forget_pending();
         let Some(rip) = self.code.locate(host as usize) else {
-            return Fault::Unsupported(format!(
-                "a host fault at {host:#x}, outside all blocks (an engine fault)"
-            ));
+            return Fault::Engine(format!("a host fault at {host:#x}, outside all blocks"));
         };
         self.processor.regs.rip = rip;
         match trap as u8 {
@@ -467,8 +468,8 @@ impl Cpu {
             vector::XM => Exception::new(vector::XM).into(),
             trap => {
                 let address = self.mmu.banks.current().hot_mut().temp[0];
-                Fault::Unsupported(format!(
-                    "host exception {trap} in translated code at host address {host:#x}, accessing {address:#x} (an engine fault; please report it)"
+                Fault::Engine(format!(
+                    "host exception {trap} in translated code at host address {host:#x}, accessing {address:#x}"
                 ))
             }
         }
@@ -551,8 +552,7 @@ impl Cpu {
 
     /// The instruction at RIP, if its bytes are in memory.
     fn decode_at_rip(&mut self) -> Option<iced_x86::Instruction> {
-        let mut bytes = [0; ireko_nested::core::INSTRUCTION];
-        let count = ireko_nested::Core::instruction(self, &mut bytes);
+        let InstructionBytes { bytes, count } = self.instruction_bytes();
         let bits = self.key().bitness();
         Some(Decoder::with_ip(bits, &bytes[..count], self.processor.regs.rip, DECODER_OPTIONS).decode())
             .filter(|insn| !insn.is_invalid())

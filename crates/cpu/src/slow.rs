@@ -47,7 +47,7 @@ fn guarded<T>(context: u64, failed: T, body: impl FnOnce(&mut Cpu) -> T) -> T {
     match catch_unwind(AssertUnwindSafe(|| body(cpu))) {
         Ok(value) => value,
         Err(_) => {
-            cpu.outcome = Some(Fault::Unsupported("an internal error of the engine".into()));
+            cpu.outcome = Some(Fault::Engine("a routine panicked".into()));
             failed
         }
     }

@@ -4,17 +4,15 @@
 
 use crate::cpu::World;
 use crate::mmu::walk::{self, Kind, Paging, WalkFault};
-use crate::{Cpu, Fault, Next};
+use crate::{Cpu, Fault, Next, inspect};
 use iced_x86::{Code, Instruction, Register};
-use ireko_nested::core::INSTRUCTION;
+use ireko_nested::svm::exit::{InstructionBytes, Reason};
 use ireko_nested::svm::interrupt::{self, Masks};
 use ireko_nested::svm::{self, State, insn, msr as svm_msr, permission};
 use ireko_nested::{Control, Core, Event, Exit, Flush, Intercept, IoExit};
 use ireko_x86::bits::{cr0, efer, rflags};
 use ireko_x86::msr::TSC_RATIO;
 use ireko_x86::{Exception, Registers};
-
-pub use ireko_nested::svm::guest_tsc;
 
 impl Core for Cpu {
     fn linear_bits(&self) -> u32 {
@@ -55,10 +53,6 @@ impl Core for Cpu {
     fn set_gif(&mut self, on: bool) {
         self.processor.gif = on;
     }
-    /// Stops at the first page that is not there or not memory: reading a device here would be felt.
-    fn instruction(&mut self, bytes: &mut [u8; INSTRUCTION]) -> usize {
-        self.fetch_address().map_or(0, |start| self.code_bytes(start, bytes))
-    }
 }
 
 impl Cpu {
@@ -75,6 +69,21 @@ impl Cpu {
             World::Host => None,
             World::Guest(control) => Some(control),
         }
+    }
+
+    /// Reads the hypervisor's memory; what is not memory is left as it is.
+    fn memory_reader(&self) -> impl Fn(u64, &mut [u8]) + '_ {
+        |address, data| {
+            self.mmu.physical.read(address, data);
+        }
+    }
+
+    /// Bytes of the instruction at RIP. Stops at the first page that is not there or not memory: reading a device here
+    /// would be felt.
+    pub(crate) fn instruction_bytes(&mut self) -> InstructionBytes {
+        let mut got = InstructionBytes::default();
+        got.count = self.fetch_address().map_or(0, |start| self.code_bytes(start, &mut got.bytes));
+        got
     }
 
     fn masks(&self) -> Masks {
@@ -122,11 +131,11 @@ pub fn vmrun(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let next = cpu.following(insn);
     if let Ok(control) = cpu.with_svm(|cpu, state| svm::enter::enter(cpu, state, address, next)) {
         cpu.counters.entries += 1;
-        cpu.processor.world = World::Guest(Box::new(control));
-        crate::inspect::nesting::entered(cpu);
+        cpu.processor.world = World::Guest(control);
+        inspect::nesting::entered(cpu);
     }
     cpu.world_switched();
-    crate::inspect::switched(cpu);
+    inspect::switched(cpu);
     Ok(Next::Jump)
 }
 
@@ -211,14 +220,19 @@ pub fn injection_rip(cpu: &Cpu, event: &Event) -> u64 {
 
 /// #VMEXIT. `in_flight` is the event whose delivery the exit cut short. Nothing happens outside a guest.
 pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) {
-    crate::inspect::nesting::left(cpu, &exit);
-    let World::Guest(control) = &cpu.processor.world else { return };
-    let control = Control::clone(control);
-    cpu.with_svm(|cpu, state| svm::exit::exit(cpu, state, &control, &exit, in_flight));
-    cpu.processor.world = World::Host;
+    let Some(control) = cpu.control() else { return };
+    let record = cpu.processor.vendor().record(&exit, control, &cpu.processor.regs);
+    inspect::exit(cpu, &record, in_flight.as_ref());
+    inspect::nesting::left(cpu, &exit, record.code);
+    let mut reason = Reason { in_flight, ..Reason::of(&exit) };
+    if svm::encode::gives_bytes(&exit) {
+        reason.instruction = cpu.instruction_bytes();
+    }
+    let World::Guest(control) = std::mem::replace(&mut cpu.processor.world, World::Host) else { return };
+    cpu.with_svm(|cpu, state| svm::exit::exit(cpu, state, &control, &reason));
     cpu.processor.halted = false;
     cpu.world_switched();
-    crate::inspect::switched(cpu);
+    inspect::switched(cpu);
 }
 
 // ---- interrupts ----
@@ -292,23 +306,15 @@ fn exit_if(exits: bool, exit: Exit) -> Result<(), Fault> {
 }
 
 /// IN, OUT, INS, OUTS: after the guest's own permission check, before the access.
-pub fn io_intercept(cpu: &mut Cpu, access: &IoExit) -> Result<(), Fault> {
-    let World::Guest(control) = &cpu.processor.world else { return Ok(()) };
-    if !control.has(Intercept::Io) {
-        return Ok(());
-    }
-    let control = Control::clone(control);
-    exit_if(permission::io_exits(cpu, &control, access), Exit::Io(*access))
+pub fn io_intercept(cpu: &Cpu, access: &IoExit) -> Result<(), Fault> {
+    let Some(control) = cpu.control() else { return Ok(()) };
+    exit_if(permission::io_exits(control, access, cpu.memory_reader()), Exit::Io(*access))
 }
 
 /// RDMSR and WRMSR: after the privilege check, before the MSR is looked at.
-pub fn msr_intercept(cpu: &mut Cpu, msr: u32, write: bool) -> Result<(), Fault> {
-    let World::Guest(control) = &cpu.processor.world else { return Ok(()) };
-    if !control.has(Intercept::Msr) {
-        return Ok(());
-    }
-    let control = Control::clone(control);
-    exit_if(permission::msr_exits(cpu, &control, msr, write), Exit::Msr { write })
+pub fn msr_intercept(cpu: &Cpu, msr: u32, write: bool) -> Result<(), Fault> {
+    let Some(control) = cpu.control() else { return Ok(()) };
+    exit_if(permission::msr_exits(control, msr, write, cpu.memory_reader()), Exit::Msr { write })
 }
 
 /// MOV from and to CRn; CLTS, LMSW and SMSW (CR0) with no `gpr`.
@@ -386,7 +392,7 @@ pub fn write_msr(cpu: &mut Cpu, msr: u32, value: u64) -> Option<Result<(), Fault
         && done.is_ok()
         && let Some(control) = cpu.control_mut()
     {
-        control.tsc_ratio = value;
+        control.tsc_scale = svm_msr::tsc_scale(value);
     }
     Some(done.map_err(|_| Fault::gp(0)))
 }

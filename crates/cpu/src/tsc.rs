@@ -2,7 +2,6 @@
 
 use crate::host;
 use ireko_nested::Control;
-use ireko_nested::svm::guest_tsc;
 use std::time::{Duration, Instant};
 
 /// The counter of one processor, as its own world sees it (no guest's offset and ratio). Cheap to copy; copies of
@@ -70,7 +69,7 @@ impl Tsc {
 /// What RDTSC gives in the current world: ratio, then offset (APM vol. 2, 15.30.5).
 #[inline]
 pub fn in_world(control: Option<&Control>, tsc: u64) -> u64 {
-    control.map_or(tsc, |control| guest_tsc(control, tsc))
+    control.map_or(tsc, |control| control.guest_tsc(tsc))
 }
 
 /// The rate that leaf 4000_0010h tells, where there is one (as VMware defined it; Ireko gives it too).

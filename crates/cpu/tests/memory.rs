@@ -119,7 +119,8 @@ fn string_instructions_do_not_reach_an_unplugged_block() {
 #[test]
 fn code_in_an_unplugged_block_is_not_executed() {
     // jmp rdi; and once more after it was there: mov byte [rdi], 0c3h; call rdi; out; jmp rdi
-    let refused = |halt: &Halt| matches!(halt, Halt::Failed(why) if why.contains("where there is no memory"));
+    let refused =
+        |halt: &Halt| matches!(halt, Halt::Unsupported(why) if why.contains("where there is no memory"));
     let (_, halt) = run(&[0xff, 0xe7], false);
     assert!(refused(&halt), "{halt:?}");
     let (_, halt) = run(&[&[0xc6, 0x07, 0xc3, 0xff, 0xd7][..], OUT_UNPLUG, &[0xff, 0xe7]].concat(), true);

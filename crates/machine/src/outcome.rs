@@ -14,7 +14,9 @@ pub enum Outcome {
     Shutdown(String),
     /// HLT with interrupts off: nothing can happen any more. With registers.
     Idle(String),
-    /// The engine cannot go on, with registers.
+    /// The guest did what the engine does not do, with registers.
+    Unsupported(String),
+    /// The engine cannot go on, by a fault of its own or of the host, with registers.
     Failed(String),
     /// The host asked for it.
     Stopped,
@@ -29,6 +31,7 @@ impl Outcome {
             Self::Shutdown(_) => 70,
             Self::Idle(_) => 74,
             Self::Failed(_) => 72,
+            Self::Unsupported(_) => 76,
         }
     }
 
@@ -46,6 +49,7 @@ impl Outcome {
             Halt::Stopped => Self::Stopped,
             Halt::Shutdown(text) => Self::Shutdown(text),
             Halt::Idle => Self::Idle(dump()),
+            Halt::Unsupported(text) => Self::Unsupported(text),
             Halt::Failed(text) => Self::Failed(text),
         }
     }
@@ -59,7 +63,10 @@ impl std::fmt::Display for Outcome {
             Self::DebugExit(value) => write!(f, "the guest ended with debug exit value {value}"),
             Self::Shutdown(text) => write!(f, "the guest shut down by a triple fault\n{text}"),
             Self::Idle(text) => write!(f, "the guest halted with interrupts off for good: {text}"),
-            Self::Failed(text) => write!(f, "the engine cannot go on: {text}"),
+            Self::Unsupported(text) => write!(f, "the guest did what this engine does not do: {text}"),
+            Self::Failed(text) => {
+                write!(f, "the engine cannot go on (its own fault or the host's; please report it): {text}")
+            }
             Self::Stopped => write!(f, "stopped from outside"),
         }
     }
@@ -74,7 +81,10 @@ mod tests {
         let said = |outcome: Outcome| outcome.sentence();
         assert_eq!(said(Outcome::Shutdown("rip\nrax".into())), "the guest shut down by a triple fault");
         assert_eq!(said(Outcome::Idle("rip\nrax".into())), "the guest halted with interrupts off for good");
-        assert_eq!(said(Outcome::Failed("no\nrax".into())), "the engine cannot go on: no");
+        assert_eq!(
+            said(Outcome::Failed("no\nrax".into())),
+            "the engine cannot go on (its own fault or the host's; please report it): no"
+        );
     }
 
     #[test]

@@ -30,6 +30,41 @@ pub struct Event {
     pub error: Option<u32>,
 }
 
+/// As EVENTINJ and EXITINTINFO have it, in words.
+impl std::fmt::Display for Event {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.kind {
+            EventKind::External => write!(out, "INTR {:#x}", self.vector)?,
+            EventKind::Nmi => write!(out, "NMI")?,
+            EventKind::Exception => write!(out, "{}", ireko_x86::exception::name(self.vector))?,
+            EventKind::SoftwareInterrupt => write!(out, "INT {:#x}", self.vector)?,
+        }
+        self.error.map_or(Ok(()), |error| write!(out, " error {error:#x}"))
+    }
+}
+
+/// By what a guest's time-stamp counter runs faster than the processor's own: a fixed-point number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TscScale {
+    pub multiplier: u64,
+    /// Bits of it behind the point.
+    pub fraction: u8,
+}
+
+impl TscScale {
+    pub const ONE: Self = Self { multiplier: 1 << 32, fraction: 32 };
+
+    pub const fn is_one(self) -> bool {
+        self.multiplier == 1 << (self.fraction & 63)
+    }
+}
+
+impl Default for TscScale {
+    fn default() -> Self {
+        Self::ONE
+    }
+}
+
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Control {
     pub intercepts: InterceptSet,
@@ -48,8 +83,7 @@ pub struct Control {
     pub stage2: Option<Stage2>,
     pub asid: u32,
     pub tsc_offset: u64,
-    /// TSC multiplier as 8.32 fixed point (TSC_RATIO MSR).
-    pub tsc_ratio: u64,
+    pub tsc_scale: TscScale,
     /// V_INTR_MASKING: the guest's IF masks virtual interrupts only; physical ones heed the host's IF.
     pub virtual_interrupts: bool,
     /// RFLAGS.IF of the host at VMRUN, which masks physical interrupts while `virtual_interrupts`.
@@ -81,6 +115,11 @@ impl Control {
     }
     pub const fn exception(&self, vector: u8) -> bool {
         vector < 32 && self.exceptions >> vector & 1 != 0
+    }
+    /// What the guest's RDTSC gives: the scale first, then the offset (APM vol. 2, 15.30.5).
+    pub const fn guest_tsc(&self, own: u64) -> u64 {
+        let scaled = (own as u128 * self.tsc_scale.multiplier as u128) >> (self.tsc_scale.fraction & 63);
+        (scaled as u64).wrapping_add(self.tsc_offset)
     }
     /// The byte offset in the I/O permission map and the two-byte mask to test (APM vol. 2, 15.10.1).
     pub const fn io_bits(io: &IoExit) -> (u64, u16) {

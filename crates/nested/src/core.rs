@@ -36,6 +36,4 @@ pub trait Core {
     fn set_tpr(&mut self, tpr: u8);
     /// The global interrupt flag.
     fn set_gif(&mut self, on: bool);
-    /// The instruction bytes at CS:RIP, as many as can be had without a fault; how many.
-    fn instruction(&mut self, bytes: &mut [u8; INSTRUCTION]) -> usize;
 }

@@ -10,8 +10,10 @@ pub mod core;
 pub mod exit;
 pub mod intercept;
 pub mod svm;
+pub mod vendor;
 
-pub use control::{Control, Event, EventKind, Stage2};
+pub use control::{Control, Event, EventKind, Stage2, TscScale};
 pub use core::{Core, Flush};
 pub use exit::{Exit, IoExit};
 pub use intercept::{Intercept, InterceptSet};
+pub use vendor::Vendor;

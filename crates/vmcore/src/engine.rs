@@ -112,7 +112,9 @@ pub enum Halt {
     Shutdown(String),
     /// HLT with interrupts off, and nothing that could wake it (only when the partition has one vCPU).
     Idle,
-    /// The engine cannot go on: what, where, with registers.
+    /// The guest did what this engine does not do: what, where, with registers.
+    Unsupported(String),
+    /// The engine cannot go on, by a fault of its own or of the host: what, where, with registers.
     Failed(String),
 }
 

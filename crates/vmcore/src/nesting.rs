@@ -29,7 +29,7 @@ pub struct World {
     /// 1 is the VM itself.
     pub level: u32,
     /// Where its hypervisor has its VMCB, in that hypervisor's physical memory; 0 for the VM's own world.
-    pub vmcb: u64,
+    pub control_block: u64,
     /// As of its last entry, as the VM's own hypervisor gave them to the processor.
     pub asid: u32,
     pub nested_root: Option<u64>,
@@ -48,10 +48,10 @@ pub struct World {
 impl World {
     /// What tells it from its siblings, from the outermost in.
     fn path(worlds: &[Self], mut number: usize) -> Vec<u64> {
-        let mut path = vec![worlds[number].vmcb];
+        let mut path = vec![worlds[number].control_block];
         while let Some(parent) = worlds[number].parent.filter(|parent| *parent < number) {
             number = parent;
-            path.push(worlds[number].vmcb);
+            path.push(worlds[number].control_block);
         }
         path.reverse();
         path
@@ -170,9 +170,9 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn world(parent: Option<usize>, vmcb: u64, seconds: f64) -> World {
+    fn world(parent: Option<usize>, control_block: u64, seconds: f64) -> World {
         let level = if parent.is_some() { 2 } else { 1 };
-        World { parent, level, vmcb, seconds, ..World::default() }
+        World { parent, level, control_block, seconds, ..World::default() }
     }
 
     #[test]
@@ -184,7 +184,7 @@ mod tests {
             ..Nesting::default()
         };
         one.add(&other);
-        let seen: Vec<_> = one.worlds.iter().map(|w| (w.parent, w.vmcb, w.seconds)).collect();
+        let seen: Vec<_> = one.worlds.iter().map(|w| (w.parent, w.control_block, w.seconds)).collect();
         assert_eq!(seen, [(None, 0, 2.0), (Some(0), 0x1000, 10.0), (Some(0), 0x2000, 4.0)]);
     }
 

@@ -21,6 +21,16 @@ pub mod vector {
     pub const XM: u8 = 19;
 }
 
+/// The manual's name of a vector below 32 (APM vol. 2, table 8-1).
+pub const fn name(vector: u8) -> &'static str {
+    const NAMES: [&str; 32] = [
+        "#DE", "#DB", "NMI", "#BP", "#OF", "#BR", "#UD", "#NM", "#DF", "9", "#TS", "#NP", "#SS", "#GP",
+        "#PF", "15", "#MF", "#AC", "#MC", "#XF", "20", "#CP", "22", "23", "24", "25", "26", "27", "#HV",
+        "#VC", "#SX", "31",
+    ];
+    if vector < 32 { NAMES[vector as usize] } else { "no exception" }
+}
+
 /// One exception with what it brings: an error code, and for a page fault the address, for #DB the DR6 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exception {

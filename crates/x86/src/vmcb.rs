@@ -206,23 +206,15 @@ pub mod exitcode {
     pub const NPF: u64 = 0x400;
     pub const INVALID: u64 = u64::MAX;
 
-    /// The manual's name of an exit code, for traces.
-    pub const fn name(code: u64) -> &'static str {
-        match code {
-            CR_READ..=0x0f => "CR read",
-            CR_WRITE..=0x1f => "CR write",
-            DR_READ..=0x2f => "DR read",
-            DR_WRITE..=0x3f => "DR write",
-            EXCEPTION..=0x5f => "EXCP",
-            INTR..=TLBSYNC => match code {
-                CR_WRITE_TRAP..=0x9f => "CR write trap",
-                INVLPGB.. => INVLPGB_NAMES[(code - INVLPGB) as usize],
-                _ => NAMES[(code - INTR) as usize],
-            },
+    /// The name of an exit code that has one of its own, without its VMEXIT_ (appendix C).
+    pub const fn plain_name(code: u64) -> Option<&'static str> {
+        Some(match code {
+            INTR..CR_WRITE_TRAP => NAMES[(code - INTR) as usize],
+            INVLPGB..=TLBSYNC => INVLPGB_NAMES[(code - INVLPGB) as usize],
             NPF => "NPF",
             INVALID => "INVALID",
-            _ => "reserved",
-        }
+            _ => return None,
+        })
     }
 
     /// Names of exit codes 60h to 8Fh.

@@ -4,11 +4,10 @@
 use super::lockstep;
 use super::trace::{TraceEntry, What};
 use super::worlds::{Entered, Slow};
-use crate::cpu::World;
 use crate::slow::Pending;
 use crate::{Cpu, Fault, event, host};
-use ireko_nested::svm::encode::encode;
-use ireko_nested::{Event, EventKind, Exit};
+use ireko_nested::vendor::ExitRecord;
+use ireko_nested::{Event, EventKind};
 use ireko_translate::thunk::Reason;
 use ireko_translate::{Site, SiteKind};
 use ireko_x86::Exception;
@@ -98,17 +97,16 @@ pub fn exception(cpu: &mut Cpu, exception: &Exception) {
     trace(cpu, What::Exception(*exception));
 }
 
-/// #VMEXIT is about to be done.
-pub fn exit(cpu: &mut Cpu, exit: &Exit, in_flight: Option<&Event>) {
+/// An exit is about to be done.
+pub fn exit(cpu: &mut Cpu, record: &ExitRecord, in_flight: Option<&Event>) {
     if cpu.inspect.is_none() {
         return;
     }
     cpu.fpu_sync();
-    let Some(code) = cpu.control().map(|control| encode(exit, control, &cpu.processor.regs)) else { return };
     if let Some(worlds) = worlds(cpu) {
-        worlds.exit(host::rdtsc(), code.code);
+        worlds.exit(host::rdtsc(), record.code);
     }
-    trace(cpu, What::exit(&code, in_flight));
+    trace(cpu, What::Exit { record: *record, in_flight: in_flight.copied() });
 }
 
 /// An interrupt is taken.
@@ -144,16 +142,14 @@ pub fn switched(cpu: &mut Cpu) {
     cpu.fpu_sync();
     let Some(inspect) = cpu.inspect.as_deref_mut() else { return };
     let (id, level) = cpu.nesting.current();
-    let guest = match &cpu.processor.world {
-        World::Host => None,
-        World::Guest(control) => Some(Entered { id, level, vmcb: cpu.processor.svm.vmcb, control }),
-    };
+    let control_block = cpu.processor.vendor().current().unwrap_or(0);
+    let guest = cpu.processor.control().map(|control| Entered { id, level, control_block, control });
     let what = match guest {
         Some(Entered { control, .. }) => {
             let root = control.stage2.map(|stage2| stage2.root);
             Some(What::Entry { asid: control.asid, root, inject: control.inject })
         }
-        None => cpu.processor.svm.refused.map(What::Refused),
+        None => cpu.processor.vendor().refused().map(What::Refused),
     };
     if let Some(worlds) = &mut inspect.worlds {
         worlds.switch(host::rdtsc(), &cpu.counters, guest);
@@ -164,24 +160,28 @@ pub fn switched(cpu: &mut Cpu) {
 }
 
 fn trace(cpu: &mut Cpu, what: What) {
-    let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) else { return };
+    if cpu.inspect.as_deref().is_none_or(|inspect| inspect.trace.is_none()) {
+        return;
+    }
     let entry = TraceEntry {
         ticks: cpu.platform.tsc.read(),
-        world: if let World::Guest(_) = cpu.processor.world { Some(cpu.processor.svm.vmcb) } else { None },
-        asid: if let World::Guest(control) = &cpu.processor.world { control.asid } else { 0 },
+        world: cpu.world_id(),
+        asid: cpu.asid(),
         rip: cpu.processor.regs.rip,
         cpl: cpu.processor.regs.cpl,
         what,
     };
+    let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) else { return };
     trace.keep(entry);
     if !trace.writes(&what) {
         return;
     }
-    // Between VMRUN or #VMEXIT and its end there is no address space to look into.
+    // Between an entry or exit and its end there is no address space to look into.
     if !matches!(what, What::Entry { .. } | What::Refused(_)) {
         cpu.find_kernel();
     }
-    let line = entry.line(cpu.platform.tsc.khz(), |world, address| cpu.symbol(world, address));
+    let symbol = |world, address| cpu.symbol(world, address);
+    let line = entry.line(cpu.platform.tsc.khz(), cpu.processor.vendor(), symbol);
     if let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
         trace.write(&line);
     }

@@ -299,7 +299,7 @@ impl Cpu {
                 self.put_back(&before);
             }
         }
-        Err(Fault::Unsupported(difference))
+        Err(Fault::Engine(difference))
     }
 
     fn run_plain(&mut self, instructions: &[Instruction]) -> Ran {

@@ -4,9 +4,9 @@
 //! How to use them is in `docs/debugging.md`.
 
 pub mod counters;
+mod exit_counts;
 pub mod hook;
 pub mod lockstep;
-pub mod names;
 pub mod nesting;
 pub mod options;
 mod report;
@@ -65,8 +65,9 @@ impl Cpu {
         }
         let Some(inspect) = self.inspect.as_deref() else { return text };
         let symbol = |world, address| self.symbol(world, address);
+        let vendor = self.processor.vendor();
         if let Some(worlds) = &inspect.worlds {
-            report::worlds(&mut text, worlds, khz, &symbol);
+            report::worlds(&mut text, worlds, khz, vendor, &symbol);
         }
         if let Some(lockstep) = &inspect.lockstep {
             text.push_str(&format!(
@@ -75,7 +76,7 @@ impl Cpu {
             ));
         }
         if let Some(trace) = &inspect.trace {
-            trace.last().for_each(|happening| text.push_str(&(happening.line(khz, symbol) + "\n")));
+            trace.last().for_each(|entry| text.push_str(&(entry.line(khz, vendor, symbol) + "\n")));
         }
         text
     }
@@ -85,7 +86,7 @@ impl Cpu {
         let khz = self.platform.tsc.khz();
         let worlds = self.inspect.as_deref_mut()?.worlds.as_mut()?;
         worlds.account(host::rdtsc(), &self.counters);
-        Some(report::accounts(worlds, khz))
+        Some(report::accounts(worlds, khz, self.processor.vendor()))
     }
 
     /// Writes the dump where the options want it; called when a run ends.

@@ -1,4 +1,5 @@
 use super::*;
+use ireko_x86::vmcb::exitcode;
 
 /// A ledger whose clock goes on by one tick an event.
 struct Story {
@@ -13,19 +14,19 @@ impl Story {
         Self { ledger, now: 0 }
     }
     /// Level 1 enters a VMCB, and it exits: with VMRUN of another, or for another reason.
-    fn run(&mut self, vmcb: u64, vmrun: Option<u64>) -> usize {
-        self.ledger.enter(self.now + 1, vmcb, &Control::default(), 0);
+    fn run(&mut self, control_block: u64, vmrun: Option<u64>) -> usize {
+        self.ledger.enter(self.now + 1, control_block, &Control::default(), 0);
         let world = self.ledger.current;
         let code = if vmrun.is_some() { exitcode::VMRUN } else { exitcode::CPUID };
         self.now += 2;
-        self.ledger.exit(self.now, code, vmrun.unwrap_or(0), 0);
+        self.ledger.exit(self.now, code, vmrun, 0);
         world
     }
     /// Level, and the VMCBs from level 2 in.
     fn path(&self, mut world: usize) -> Vec<u64> {
         let mut path = Vec::new();
         while let Some(parent) = self.ledger.nodes[world].parent {
-            path.insert(0, self.ledger.nodes[world].vmcb);
+            path.insert(0, self.ledger.nodes[world].control_block);
             world = parent;
         }
         path
@@ -167,7 +168,7 @@ fn exits_are_counted_by_name() {
     story.run(A1, None);
     story.run(A1, None);
     story.run(A1, Some(X1));
-    let nesting = story.ledger.nesting(10, 1000, true);
+    let nesting = story.ledger.nesting(10, 1000, true, &ireko_nested::svm::State::default());
     let exits: Vec<_> = nesting.worlds[1].exits.iter().map(|(name, n)| (name.as_ref(), *n)).collect();
     assert_eq!(exits, [("VMEXIT_CPUID", 2), ("VMEXIT_VMRUN", 1)]);
 }
@@ -175,8 +176,8 @@ fn exits_are_counted_by_name() {
 #[test]
 fn a_guest_that_makes_up_vmcbs_costs_no_memory() {
     let mut story = Story::new();
-    for vmcb in 1..10_000 {
-        story.run(vmcb << 12, Some(vmcb << 13));
+    for control_block in 1..10_000 {
+        story.run(control_block << 12, Some(control_block << 13));
     }
     assert!(story.ledger.nodes.len() <= MOST && story.ledger.rows.len() <= MOST);
 }

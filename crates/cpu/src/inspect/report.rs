@@ -1,9 +1,10 @@
 //! Counters as text for people.
 
-use super::names;
 use super::worlds::{Count, World, Worlds};
+use ireko_nested::Vendor;
 use ireko_translate::thunk::Reason;
 use ireko_vmcore::{NamedCount, WorldCounters};
+use ireko_x86::exception;
 use std::cmp::Reverse;
 use std::fmt::Write;
 
@@ -14,28 +15,32 @@ type Symbol<'a> = dyn Fn(Option<u64>, u64) -> String + 'a;
 const ROWS: usize = 24;
 
 /// Every world, and where its time went.
-pub fn worlds(out: &mut String, worlds: &Worlds, khz: u64, symbol: &Symbol) {
+pub fn worlds(out: &mut String, worlds: &Worlds, khz: u64, vendor: &dyn Vendor, symbol: &Symbol) {
     for (number, world) in worlds.list.iter().enumerate() {
-        world_report(out, number, world, khz, symbol);
+        world_report(out, number, world, khz, vendor, symbol);
     }
 }
 
 /// The same for programs.
-pub fn accounts(worlds: &Worlds, khz: u64) -> Vec<WorldCounters> {
-    worlds.list.iter().enumerate().map(|(number, world)| account(number, world, khz)).collect()
+pub fn accounts(worlds: &Worlds, khz: u64, vendor: &dyn Vendor) -> Vec<WorldCounters> {
+    worlds.list.iter().enumerate().map(|(number, world)| account(number, world, khz, vendor)).collect()
 }
 
-fn account(number: usize, world: &World, khz: u64) -> WorldCounters {
+fn account(number: usize, world: &World, khz: u64, vendor: &dyn Vendor) -> WorldCounters {
+    let words = vendor.words();
     let seconds = |ticks| milliseconds(ticks, khz) / 1000.0;
     let named =
         |name: String, count: Count| NamedCount { name, times: count.times, seconds: seconds(count.ticks) };
     let mut exits: Vec<_> =
-        world.exits.iter().map(|(&code, count)| named(names::exit(code).into_owned(), *count)).collect();
+        world.exits.iter().map(|(&code, count)| named(vendor.exit_name(code).into_owned(), *count)).collect();
     exits.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
     WorldCounters {
         id: world.id,
         level: world.level,
-        name: world.vmcb.map_or("host".to_owned(), |vmcb| format!("guest {number} (VMCB {vmcb:#x})")),
+        name: match world.control_block {
+            None => "host".to_owned(),
+            Some(at) => format!("guest {number} ({} {at:#x})", words.structure),
+        },
         seconds: seconds(world.ticks),
         idle_seconds: seconds(world.idle),
         entries: world.entries,
@@ -49,15 +54,25 @@ fn milliseconds(ticks: u64, khz: u64) -> f64 {
     ticks as f64 / khz.max(1) as f64
 }
 
-fn world_report(out: &mut String, number: usize, world: &World, khz: u64, symbol: &Symbol) {
-    let name = match world.vmcb {
+fn world_report(
+    out: &mut String,
+    number: usize,
+    world: &World,
+    khz: u64,
+    vendor: &dyn Vendor,
+    symbol: &Symbol,
+) {
+    let words = vendor.words();
+    let name = match world.control_block {
         None => "host world".to_owned(),
-        Some(vmcb) => {
-            let root =
-                world.nested_root.map_or("no nested paging".to_owned(), |root| format!("nCR3 {root:#x}"));
+        Some(at) => {
+            let root = match world.nested_root {
+                None => format!("no {}", words.stage2),
+                Some(root) => format!("{} {root:#x}", words.stage2_root),
+            };
             format!(
-                "guest world {number}: level {}, VMCB {vmcb:#x}, last ASID {}, {root}, {} entries",
-                world.level, world.asid, world.entries
+                "guest world {number}: level {}, {} {at:#x}, last {} {}, {root}, {} entries",
+                world.level, words.structure, words.tag, world.asid, world.entries
             )
         }
     };
@@ -71,9 +86,9 @@ fn world_report(out: &mut String, number: usize, world: &World, khz: u64, symbol
     let system = world.system().into_iter().map(|(code, count)| (format!("{code:?}"), count));
     table(out, "system instructions", system.chain([("(raises)".to_owned(), world.raised)]), khz);
     table(out, "slow accesses", world.slow.iter().map(|(why, count)| (format!("{why:?}"), *count)), khz);
-    let exits = world.exits.iter().map(|(&code, count)| (names::exit(code).into_owned(), *count));
-    table(out, "exits (time until the next VMRUN)", exits, khz);
-    list(out, "exceptions", world.exceptions.iter().map(|(&v, &n)| (names::exception(v).to_owned(), n)));
+    let exits = world.exits.iter().map(|(&code, count)| (vendor.exit_name(code).into_owned(), *count));
+    table(out, "exits (time until the next entry)", exits, khz);
+    list(out, "exceptions", world.exceptions.iter().map(|(&v, &n)| (exception::name(v).to_owned(), n)));
     list(out, "interrupts", world.interrupts.iter().map(|(v, &n)| (format!("{v:#x}"), n)));
     list(
         out,
@@ -81,12 +96,12 @@ fn world_report(out: &mut String, number: usize, world: &World, khz: u64, symbol
         world
             .slow_sites
             .iter()
-            .map(|(&(rip, why), &n)| (format!("{why:<9?} {rip:#x}{}", symbol(world.vmcb, rip)), n)),
+            .map(|(&(rip, why), &n)| (format!("{why:<9?} {rip:#x}{}", symbol(world.control_block, rip)), n)),
     );
     list(
         out,
         "unknown jump targets",
-        world.lookups.iter().map(|(&rip, &n)| (format!("{rip:#x}{}", symbol(world.vmcb, rip)), n)),
+        world.lookups.iter().map(|(&rip, &n)| (format!("{rip:#x}{}", symbol(world.control_block, rip)), n)),
     );
 }
 

@@ -1,11 +1,8 @@
 //! The state of every level that the processor knows of, as text.
 
-use super::names;
 use crate::Cpu;
 use crate::cpu::Privilege;
-use ireko_nested::Control;
-use ireko_nested::svm::{Host, encode, event};
-use ireko_x86::vmcb::{control, save};
+use ireko_nested::{Control, Vendor};
 use std::fmt::Write;
 
 /// Words of stack that are looked through for return addresses.
@@ -28,30 +25,28 @@ impl Cpu {
         ];
         let set: Vec<_> = flags.iter().filter(|flag| flag.1).map(|flag| flag.0).collect();
         let _ = writeln!(out, "processor: {}", if set.is_empty() { "-".to_owned() } else { set.join(", ") });
+        let vendor = self.processor.vendor();
         if let Some(control) = self.control() {
-            describe_control(&mut out, control);
-            describe_host(
-                &mut out,
-                &self.processor.svm.host,
-                &self.symbol(None, self.processor.svm.host.rip),
-            );
+            describe_control(&mut out, control, vendor);
+            vendor.describe_own(&mut out, &|address| self.symbol(None, address));
         }
-        if let Some(check) = self.processor.svm.refused {
-            let _ = writeln!(out, "the last VMRUN was refused: {check}");
+        if let Some(check) = vendor.refused() {
+            let _ = writeln!(out, "the last {} was refused: {check}", vendor.words().entry);
         }
-        for vmcb in self.known_vmcbs() {
-            self.describe_vmcb(&mut out, vmcb, world == Some(vmcb));
+        let read = |address, bytes: &mut [u8]| self.mmu.physical.read(address, bytes);
+        for at in self.known_structures() {
+            let symbol = |address| self.symbol(Some(at), address);
+            vendor.describe(&mut out, at, world == Some(at), &read, &symbol);
         }
         out
     }
 
-    fn known_vmcbs(&self) -> Vec<u64> {
+    /// Where control structures are that were seen.
+    fn known_structures(&self) -> Vec<u64> {
         let worlds = self.inspect.as_deref().and_then(|i| i.worlds.as_ref());
         let mut all: Vec<u64> =
-            worlds.into_iter().flat_map(|w| w.list.iter().filter_map(|w| w.vmcb)).collect();
-        if self.processor.svm.vmcb != 0 && !all.contains(&self.processor.svm.vmcb) {
-            all.push(self.processor.svm.vmcb);
-        }
+            worlds.into_iter().flat_map(|w| w.list.iter().filter_map(|w| w.control_block)).collect();
+        all.extend(self.processor.vendor().current().filter(|at| !all.contains(at)));
         all
     }
 
@@ -70,80 +65,29 @@ impl Cpu {
             }
         }
     }
-
-    /// What memory has of a guest: why it exited last, and where it was.
-    fn describe_vmcb(&self, out: &mut String, vmcb: u64, running: bool) {
-        let field = |offset: usize| {
-            let mut bytes = [0; 8];
-            self.mmu
-                .physical
-                .read(vmcb.wrapping_add(offset as u64), &mut bytes)
-                .then(|| u64::from_le_bytes(bytes))
-        };
-        let word = |offset| field(offset).unwrap_or(0);
-        if field(0).is_none() {
-            return;
-        }
-        let now = if running { " (running; as of its last exit)" } else { "" };
-        let _ = writeln!(
-            out,
-            "VMCB {vmcb:#x}{now}: ASID {}, nCR3 {:#x}",
-            word(control::ASID) as u32,
-            word(control::N_CR3)
-        );
-        let _ = writeln!(
-            out,
-            "  last exit: {} EXITINFO1={:#x} EXITINFO2={:#x} EXITINTINFO={}",
-            names::exit(word(control::EXITCODE)),
-            word(control::EXITINFO1),
-            word(control::EXITINFO2),
-            event::decode(word(control::EXITINTINFO)).map_or("-".to_owned(), |e| names::event(&e)),
-        );
-        let rip = word(save::RIP);
-        let _ = writeln!(
-            out,
-            "  rip={rip:016x}{} rsp={:016x} rax={:016x} rflags={:x} cr0={:x} cr3={:x} cr4={:x} efer={:x}",
-            self.symbol(Some(vmcb), rip),
-            word(save::RSP),
-            word(save::RAX),
-            word(save::RFLAGS),
-            word(save::CR0),
-            word(save::CR3),
-            word(save::CR4),
-            word(save::EFER),
-        );
-    }
 }
 
 fn or_unknown(symbol: &str) -> &str {
     if symbol.is_empty() { ": no symbol" } else { symbol }
 }
 
-fn describe_host(out: &mut String, host: &Host, symbol: &str) {
-    let _ = writeln!(
-        out,
-        "hypervisor (saved by VMRUN): rip={:016x}{symbol} rsp={:016x} rax={:016x} rflags={:x} cr0={:x} cr3={:x} cr4={:x} efer={:x}",
-        host.rip, host.rsp, host.rax, host.rflags, host.cr0, host.cr3, host.cr4, host.efer
-    );
-}
-
 /// The control in force, in words.
-fn describe_control(out: &mut String, control: &Control) {
+fn describe_control(out: &mut String, control: &Control, vendor: &dyn Vendor) {
+    let words = vendor.words();
     let _ = writeln!(
         out,
-        "guest under ASID {}, {}",
+        "guest under {} {}, {}",
+        words.tag,
         control.asid,
         match control.stage2 {
-            Some(stage2) => format!("nested paging from {:#x}", stage2.root),
-            None => "no nested paging".to_owned(),
+            Some(stage2) => format!("{} from {:#x}", words.stage2, stage2.root),
+            None => format!("no {}", words.stage2),
         }
     );
-    let plain = encode::PLAIN.iter().filter(|row| control.has(row.what));
-    let named: Vec<_> = plain.map(|row| format!("{:?}", row.what)).collect();
-    let _ = writeln!(out, "  intercepts: {}", named.join(" "));
+    let _ = writeln!(out, "  intercepts: {}", vendor.intercepts(control).join(" "));
     let _ = writeln!(
         out,
-        "  CR read {:#x} write {:#x}, DR read {:#x} write {:#x}, exceptions {:#x}, IOPM {:#x}, MSRPM {:#x}",
+        "  CR read {:#x} write {:#x}, DR read {:#x} write {:#x}, exceptions {:#x}, I/O map {:#x}, MSR map {:#x}",
         control.cr_read,
         control.cr_write,
         control.dr_read,
@@ -154,7 +98,7 @@ fn describe_control(out: &mut String, control: &Control) {
     );
     let _ = writeln!(
         out,
-        "  V_INTR_MASKING {}, host IF {}, V_TPR {:#x}, V_IRQ {} (vector {:#x}), vGIF {}, TSC offset {:#x} ratio {:#x}",
+        "  virtual interrupts {}, own IF {}, virtual TPR {:#x}, virtual interrupt {} (vector {:#x}), virtual GIF {}, TSC offset {:#x}, multiplier {:#x}",
         control.virtual_interrupts,
         control.host_if,
         control.v_tpr,
@@ -162,9 +106,9 @@ fn describe_control(out: &mut String, control: &Control) {
         control.v_intr_vector,
         if control.vgif_enabled { control.vgif.to_string() } else { "-".to_owned() },
         control.tsc_offset,
-        control.tsc_ratio
+        control.tsc_scale.multiplier
     );
     if let Some(inject) = &control.inject {
-        let _ = writeln!(out, "  to inject: {}", names::event(inject));
+        let _ = writeln!(out, "  to inject: {}", inject);
     }
 }

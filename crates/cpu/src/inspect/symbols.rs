@@ -19,7 +19,7 @@ pub struct Symbols {
     /// Text symbols, ascending.
     list: Vec<(u64, Box<str>)>,
     landmark: Option<u64>,
-    /// How far each world's kernel was moved, by VMCB.
+    /// How far each world's kernel was moved, by control structure.
     slides: HashMap<Option<u64>, u64>,
 }
 
@@ -78,7 +78,7 @@ fn line(line: &str) -> Option<(u64, Box<str>)> {
 impl Cpu {
     /// The current world, as symbols and worlds are told apart.
     pub(crate) fn world_id(&self) -> Option<u64> {
-        self.control().map(|_| self.processor.svm.vmcb)
+        self.control().and_then(|_| self.processor.vendor().current())
     }
 
     /// Learns where the current world's kernel is, if that is not known yet.

@@ -1,10 +1,9 @@
 //! The trace of exits, entries, exceptions and interrupts, and the ring of the last ones.
 
-use super::names;
 use super::options::{Kinds, Options};
-use ireko_nested::Event;
-use ireko_nested::svm::encode::Code;
-use ireko_x86::Exception;
+use ireko_nested::vendor::ExitRecord;
+use ireko_nested::{Event, Vendor};
+use ireko_x86::{Exception, exception};
 use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::fs::File;
@@ -14,9 +13,7 @@ use std::io::{BufWriter, Write};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum What {
     Exit {
-        code: u64,
-        info1: u64,
-        info2: u64,
+        record: ExitRecord,
         in_flight: Option<Event>,
     },
     Entry {
@@ -24,7 +21,7 @@ pub enum What {
         root: Option<u64>,
         inject: Option<Event>,
     },
-    /// VMRUN that an entry check refused, by the check's name.
+    /// An entry that a check refused, by the check's name.
     Refused(&'static str),
     Exception(Exception),
     /// An event is delivered between two instructions.
@@ -32,10 +29,6 @@ pub enum What {
 }
 
 impl What {
-    pub fn exit(code: &Code, in_flight: Option<&Event>) -> Self {
-        Self::Exit { code: code.code, info1: code.info1, info2: code.info2, in_flight: in_flight.copied() }
-    }
-
     fn wanted(&self, kinds: Kinds) -> bool {
         match self {
             Self::Exit { .. } => kinds.exits,
@@ -50,7 +43,7 @@ impl What {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TraceEntry {
     pub ticks: u64,
-    /// VMCB of the guest world, `None`: host world.
+    /// Control structure of the guest world, `None`: host world.
     pub world: Option<u64>,
     pub asid: u32,
     pub rip: u64,
@@ -60,7 +53,7 @@ pub struct TraceEntry {
 
 impl TraceEntry {
     /// One line: milliseconds, world, RIP, what. `symbol` names an address of a world, or gives nothing.
-    pub fn line(&self, khz: u64, symbol: impl Fn(Option<u64>, u64) -> String) -> String {
+    pub fn line(&self, khz: u64, vendor: &dyn Vendor, symbol: impl Fn(Option<u64>, u64) -> String) -> String {
         let ms = self.ticks as f64 / khz.max(1) as f64;
         let mut line = format!("{ms:>12.4} ");
         let _ = match self.world {
@@ -68,27 +61,30 @@ impl TraceEntry {
             Some(_) => write!(line, "guest {:<4} ", self.asid),
         };
         let _ = write!(line, "{:#x} cpl {}{}: ", self.rip, self.cpl, symbol(self.world, self.rip));
-        self.tell(&mut line);
+        self.tell(&mut line, vendor);
         line
     }
 
-    fn tell(&self, line: &mut String) {
+    fn tell(&self, line: &mut String, vendor: &dyn Vendor) {
+        let words = vendor.words();
         let _ = match &self.what {
-            What::Exit { code, info1, info2, in_flight } => {
-                let name = names::exit(*code);
-                let _ = write!(line, "{name} EXITINFO1={info1:#x} EXITINFO2={info2:#x}");
-                optional(line, "EXITINTINFO", in_flight.as_ref())
+            What::Exit { record, in_flight } => {
+                let [first, second] = words.information;
+                let [one, two] = record.information;
+                let _ = write!(line, "{} {first}={one:#x} {second}={two:#x}", vendor.exit_name(record.code));
+                optional(line, words.in_flight, in_flight.as_ref())
             }
             What::Entry { asid, root, inject } => {
-                let _ = write!(line, "VMRUN VMCB={:#x} ASID={asid}", self.world.unwrap_or(0));
+                let at = self.world.unwrap_or(0);
+                let _ = write!(line, "{} {}={at:#x} {}={asid}", words.entry, words.structure, words.tag);
                 if let Some(root) = root {
-                    let _ = write!(line, " nCR3={root:#x}");
+                    let _ = write!(line, " {}={root:#x}", words.stage2_root);
                 }
-                optional(line, "EVENTINJ", inject.as_ref())
+                optional(line, words.injected, inject.as_ref())
             }
-            What::Refused(check) => write!(line, "VMRUN refused: {check}"),
+            What::Refused(check) => write!(line, "{} refused: {check}", words.entry),
             What::Exception(exception) => {
-                let _ = write!(line, "{}", names::exception(exception.vector));
+                let _ = write!(line, "{}", exception::name(exception.vector));
                 if let Some(error) = exception.error {
                     let _ = write!(line, " error {error:#x}");
                 }
@@ -97,14 +93,14 @@ impl TraceEntry {
                 }
                 Ok(())
             }
-            What::Deliver(event) => write!(line, "takes {}", names::event(event)),
+            What::Deliver(event) => write!(line, "takes {event}"),
         };
     }
 }
 
 fn optional(line: &mut String, name: &str, event: Option<&Event>) -> std::fmt::Result {
     match event {
-        Some(event) => write!(line, " {name}={}", names::event(event)),
+        Some(event) => write!(line, " {name}={event}"),
         None => Ok(()),
     }
 }
@@ -184,13 +180,17 @@ mod tests {
     }
 
     fn text(what: What) -> String {
-        entry(what).line(1_000_000, |_, _| " <f+0x1>".to_owned())
+        let svm = ireko_nested::svm::State::default();
+        entry(what).line(1_000_000, &svm, |_, _| " <f+0x1>".to_owned())
     }
 
     #[test]
     fn an_exit_is_told_by_the_manuals_names() {
         let in_flight = Some(Event { kind: EventKind::Exception, vector: 14, error: Some(2) });
-        let line = text(What::Exit { code: 0x400, info1: 0x100000006, info2: 0xfee00000, in_flight });
+        let line = text(What::Exit {
+            record: ExitRecord { code: 0x400, information: [0x100000006, 0xfee00000] },
+            in_flight,
+        });
         let told = "VMEXIT_NPF EXITINFO1=0x100000006 EXITINFO2=0xfee00000 EXITINTINFO=#PF error 0x2";
         assert!(line.ends_with(told), "{line}");
     }

@@ -53,8 +53,8 @@ pub struct World {
     /// Its number in the ledger of [`super::nesting`], and its level.
     pub id: u64,
     pub level: u32,
-    /// System-physical address of its VMCB; `None`: the processor's own world.
-    pub vmcb: Option<u64>,
+    /// System-physical address of its control structure; `None`: the processor's own world.
+    pub control_block: Option<u64>,
     /// Of the last entry.
     pub asid: u32,
     pub nested_root: Option<u64>,
@@ -74,16 +74,16 @@ pub struct World {
     pub left: [u64; REASONS],
     pub exceptions: BTreeMap<u8, u64>,
     pub interrupts: BTreeMap<u8, u64>,
-    /// By exit code; the ticks are those until the next VMRUN.
+    /// By exit code; the ticks are those until the next entry.
     pub exits: BTreeMap<u64, Count>,
 }
 
 impl World {
-    fn new(id: u64, level: u32, vmcb: Option<u64>) -> Self {
+    fn new(id: u64, level: u32, control_block: Option<u64>) -> Self {
         Self {
             id,
             level,
-            vmcb,
+            control_block,
             asid: 0,
             nested_root: None,
             entries: 0,
@@ -123,7 +123,7 @@ impl World {
 pub struct Entered<'a> {
     pub id: u64,
     pub level: u32,
-    pub vmcb: u64,
+    pub control_block: u64,
     pub control: &'a Control,
 }
 
@@ -133,7 +133,7 @@ pub struct Worlds {
     current: usize,
     since: u64,
     then: Counters,
-    /// The world and code of the last exit, until the next VMRUN.
+    /// The world and code of the last exit, until the next entry.
     last_exit: Option<(usize, u64, u64)>,
 }
 
@@ -169,26 +169,26 @@ impl Worlds {
     /// The processor is in another world now: a guest's, or its own.
     pub fn switch(&mut self, now: u64, counters: &Counters, guest: Option<Entered<'_>>) {
         self.account(now, counters);
-        let Some(Entered { id, level, vmcb, control }) = guest else {
+        let Some(Entered { id, level, control_block, control }) = guest else {
             self.current = 0;
             return;
         };
         if let Some((world, code, then)) = self.last_exit.take() {
             self.list[world].exits.entry(code).or_default().ticks += now.wrapping_sub(then);
         }
-        self.current = self.number(id, level, vmcb);
+        self.current = self.number(id, level, control_block);
         let world = self.current();
         world.asid = control.asid;
         world.nested_root = control.stage2.map(|stage2| stage2.root);
         world.entries += 1;
     }
 
-    fn number(&mut self, id: u64, level: u32, vmcb: u64) -> usize {
+    fn number(&mut self, id: u64, level: u32, control_block: u64) -> usize {
         if let Some(found) = self.list.iter().position(|world| world.id == id) {
             return found;
         }
         if self.list.len() < MOST_WORLDS {
-            self.list.push(World::new(id, level, Some(vmcb)));
+            self.list.push(World::new(id, level, Some(control_block)));
         }
         self.list.len() - 1
     }
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     fn entered(id: u64, control: &Control) -> Option<Entered<'_>> {
-        Some(Entered { id, level: 2, vmcb: id << 12, control })
+        Some(Entered { id, level: 2, control_block: id << 12, control })
     }
 
     #[test]

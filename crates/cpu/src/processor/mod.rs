@@ -5,15 +5,16 @@ pub mod counters;
 pub mod msrs;
 pub mod mtrr;
 
-use ireko_nested::{Control, Event};
+use ireko_nested::{Control, Event, Vendor};
 use ireko_x86::Registers;
 use msrs::Msrs;
 
 /// Whether this processor runs its own code or a guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "entered and left too often for an allocation")]
 pub enum World {
     Host,
-    Guest(Box<Control>),
+    Guest(Control),
 }
 
 /// Aligned as XSAVE wants it.
@@ -116,6 +117,11 @@ impl Processor {
             touched: 0,
             held_traps: 0,
         }
+    }
+
+    /// Whose control structures this processor's guests have.
+    pub fn vendor(&self) -> &dyn Vendor {
+        &self.svm
     }
 
     /// The controls in force, in a guest world.

@@ -174,7 +174,7 @@ pub fn real() -> Cpu {
 pub fn guest(cpu: &mut Cpu, intercepts: &[Intercept]) {
     let set = intercepts.iter().fold(InterceptSet::default(), |set, &what| set.with(what));
     let control = Control { intercepts: set, ..Control::default() };
-    cpu.processor.world = crate::cpu::World::Guest(Box::new(control));
+    cpu.processor.world = crate::cpu::World::Guest(control);
     cpu.world_switched();
 }
 

@@ -55,7 +55,7 @@ fn pauses_far_apart_are_so_in_a_guest_whose_time_stands() {
     let mut cpu = long();
     guest(&mut cpu, &[Intercept::Pause]);
     if let crate::cpu::World::Guest(control) = &mut cpu.processor.world {
-        (control.pause_count, control.pause_threshold, control.tsc_ratio) = (1, 1, 1);
+        (control.pause_count, control.pause_threshold, control.tsc_scale.multiplier) = (1, 1, 1);
     }
     for _ in 0..4 {
         assert_eq!(run(&mut cpu, &[0xf3, 0x90]), Ok(Next::Advance));

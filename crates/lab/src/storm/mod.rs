@@ -119,21 +119,14 @@ fn end(handle: &Handle, ended: &Receiver<Outcome>, report: &mut Report) -> Resul
 
 /// A word for the outcome; what is our own failure is an error.
 fn kind(outcome: &Outcome) -> Result<&'static str> {
-    const OURS: [&str; 4] = ["internal error", "engine fault", "host fault", "outside all blocks"];
-    let text = match outcome {
-        Outcome::Shutdown(text) | Outcome::Idle(text) | Outcome::Failed(text) => text.as_str(),
-        _ => "",
-    };
-    if OURS.iter().any(|words| text.contains(words)) {
-        bail!("{text}");
-    }
     Ok(match outcome {
         Outcome::PowerOff => "turned itself off",
         Outcome::Reset => "reset",
         Outcome::DebugExit(_) => "debug exit",
         Outcome::Shutdown(_) => "shutdown",
         Outcome::Idle(_) => "halted for good",
-        Outcome::Failed(_) => "not supported",
+        Outcome::Unsupported(_) => "not supported",
+        Outcome::Failed(text) => bail!("{text}"),
         Outcome::Stopped => "turned off",
     })
 }

@@ -31,7 +31,10 @@ pub fn told(outcome: &Outcome) -> String {
 pub fn after(outcome: &Outcome, action: AutomaticCrash) -> After {
     match (outcome, action) {
         (Outcome::Reset, _) | (Outcome::Shutdown(_), AutomaticCrash::Restart) => After::Again,
-        (Outcome::Shutdown(_) | Outcome::Idle(_) | Outcome::Failed(_), AutomaticCrash::Pause) => After::Hold,
+        (
+            Outcome::Shutdown(_) | Outcome::Idle(_) | Outcome::Unsupported(_) | Outcome::Failed(_),
+            AutomaticCrash::Pause,
+        ) => After::Hold,
         _ => After::End,
     }
 }
@@ -114,7 +117,11 @@ mod tests {
 
     #[test]
     fn what_no_reset_can_mend_is_not_tried_again() {
-        for outcome in [Outcome::Idle(String::new()), Outcome::Failed(String::new())] {
+        for outcome in [
+            Outcome::Idle(String::new()),
+            Outcome::Unsupported(String::new()),
+            Outcome::Failed(String::new()),
+        ] {
             assert_eq!(after(&outcome, AutomaticCrash::Restart), After::End);
             assert_eq!(after(&outcome, AutomaticCrash::Pause), After::Hold);
         }

@@ -27,7 +27,7 @@ pub struct InnerWorld {
     pub parent: Option<usize>,
     /// 1 is the VM itself.
     pub level: u32,
-    pub vmcb: u64,
+    pub control_block: u64,
     pub asid: u32,
     pub nested_root: Option<u64>,
     pub rip: u64,
@@ -103,7 +103,9 @@ fn kept(worlds: &[World]) -> Vec<usize> {
 
 /// Time awake and exits since the look before. A world that was not there then has begun since.
 fn recent(before: Option<&(Instant, Nesting)>, world: &World) -> (f64, u64) {
-    let same = |then: &&World| (then.id, then.vmcb, then.level) == (world.id, world.vmcb, world.level);
+    let same = |then: &&World| {
+        (then.id, then.control_block, then.level) == (world.id, world.control_block, world.level)
+    };
     let then = before.and_then(|(_, nesting)| nesting.worlds.iter().find(same));
     let awake = |world: &World| world.seconds - world.idle_seconds;
     let (time, exits) = then.map_or((0.0, 0), |then| (awake(then), exits(then)));
@@ -119,7 +121,7 @@ impl From<&World> for InnerWorld {
         Self {
             parent: None,
             level: world.level,
-            vmcb: world.vmcb,
+            control_block: world.control_block,
             asid: world.asid,
             nested_root: world.nested_root,
             rip: world.rip,

@@ -1,5 +1,6 @@
 //! The neutral exit reason as EXITCODE, EXITINFO1 and EXITINFO2 (APM vol. 2, appendix C, 15.8 to 15.14 and 15.25.6).
 
+use crate::vendor::ExitRecord;
 use crate::{Control, Exit, Intercept, IoExit};
 use ireko_x86::Exception;
 use ireko_x86::Registers;
@@ -8,18 +9,8 @@ use ireko_x86::exception::vector;
 use ireko_x86::regs::gpr::RAX;
 use ireko_x86::vmcb::{CR_VALID, exitcode, io, task_switch};
 
-/// The three fields.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Code {
-    pub code: u64,
-    pub info1: u64,
-    pub info2: u64,
-}
-
-impl Code {
-    const fn new(code: u64, info1: u64, info2: u64) -> Self {
-        Self { code, info1, info2 }
-    }
+const fn record(code: u64, info1: u64, info2: u64) -> ExitRecord {
+    ExitRecord { code, information: [info1, info2] }
 }
 
 /// One plain intercept: where its bit is in the VMCB (offset, bit), its exit code, and whether an instruction causes
@@ -96,27 +87,27 @@ pub static PLAIN: [Row; 53] = [
 ];
 
 /// `regs` are the guest's as the exit leaves them.
-pub fn encode(exit: &Exit, control: &Control, regs: &Registers) -> Code {
+pub fn encode(exit: &Exit, control: &Control, regs: &Registers) -> ExitRecord {
     match *exit {
-        Exit::Plain(what) => Code::new(PLAIN[what as usize].code, plain_info(what, regs), 0),
-        Exit::Cr { number, write, gpr } => Code::new(cr_code(number, write, control), cr_info(gpr), 0),
-        Exit::CrWriteTrap { number, value } => Code::new(exitcode::CR_WRITE_TRAP + nibble(number), value, 0),
+        Exit::Plain(what) => record(PLAIN[what as usize].code, plain_info(what, regs), 0),
+        Exit::Cr { number, write, gpr } => record(cr_code(number, write, control), cr_info(gpr), 0),
+        Exit::CrWriteTrap { number, value } => record(exitcode::CR_WRITE_TRAP + nibble(number), value, 0),
         Exit::Dr { number, write, gpr } => {
             let first = if write { exitcode::DR_WRITE } else { exitcode::DR_READ };
-            Code::new(first + nibble(number), nibble(gpr), 0)
+            record(first + nibble(number), nibble(gpr), 0)
         }
         Exit::Exception(exception) => exception_code(&exception),
-        Exit::SoftwareInterrupt { vector } => Code::new(exitcode::SWINT, vector.into(), 0),
-        Exit::Invlpg { address } => Code::new(exitcode::INVLPG, address, 0),
-        Exit::Invpcid { address, kind } => Code::new(exitcode::INVPCID, address, kind),
-        Exit::Io(access) => Code::new(exitcode::IOIO, io_info(&access), access.next_rip),
-        Exit::Msr { write } => Code::new(exitcode::MSR, write.into(), 0),
-        Exit::NestedPage { gpa, error } => Code::new(exitcode::NPF, error, gpa),
+        Exit::SoftwareInterrupt { vector } => record(exitcode::SWINT, vector.into(), 0),
+        Exit::Invlpg { address } => record(exitcode::INVLPG, address, 0),
+        Exit::Invpcid { address, kind } => record(exitcode::INVPCID, address, kind),
+        Exit::Io(access) => record(exitcode::IOIO, io_info(&access), access.next_rip),
+        Exit::Msr { write } => record(exitcode::MSR, write.into(), 0),
+        Exit::NestedPage { gpa, error } => record(exitcode::NPF, error, gpa),
         Exit::TaskSwitch { selector, error, iret, jump } => {
-            Code::new(exitcode::TASK_SWITCH, selector.into(), task_switch_info(error, iret, jump, regs))
+            record(exitcode::TASK_SWITCH, selector.into(), task_switch_info(error, iret, jump, regs))
         }
-        Exit::EferWriteTrap { value } => Code::new(exitcode::EFER_WRITE_TRAP, value, 0),
-        Exit::Invalid => Code::new(exitcode::INVALID, 0, 0),
+        Exit::EferWriteTrap { value } => record(exitcode::EFER_WRITE_TRAP, value, 0),
+        Exit::Invalid => record(exitcode::INVALID, 0, 0),
     }
 }
 
@@ -174,10 +165,10 @@ fn cr_info(gpr: Option<u8>) -> u64 {
     gpr.map_or(0, |gpr| CR_VALID | nibble(gpr))
 }
 
-fn exception_code(exception: &Exception) -> Code {
+fn exception_code(exception: &Exception) -> ExitRecord {
     let address = if exception.vector == vector::PF { exception.payload } else { 0 };
     let code = exitcode::EXCEPTION + u64::from(exception.vector & 31);
-    Code::new(code, exception.error.unwrap_or(0).into(), address)
+    record(code, exception.error.unwrap_or(0).into(), address)
 }
 
 fn io_info(access: &IoExit) -> u64 {

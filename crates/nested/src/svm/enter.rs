@@ -2,7 +2,7 @@
 
 use super::check::{self, Check, Subject};
 use super::vmcb::guest_efer;
-use super::{Host, Pause, State, Vmcb, exit};
+use super::{Host, Pause, State, Vmcb, exit, msr};
 use crate::{Control, Core, Exit, Flush};
 use ireko_x86::Registers;
 use ireko_x86::bits::{cr0, cr4, debugctl, efer, rflags};
@@ -24,10 +24,10 @@ pub fn enter<C: Core>(
     state.host = save_host(core.regs(), next_rip);
     let host = *core.regs();
     let pdpte = own_pdptes(core, &vmcb);
-    let made = vmcb.control(&host, state.tsc_ratio);
+    let made = vmcb.control(&host, msr::tsc_scale(state.tsc_ratio));
     if let Some(check) = check::refusal(&Subject { vmcb: &vmcb, caps: &state.caps, host: &host, pdpte }) {
         state.refused = Some(check.name);
-        exit::exit(core, state, &made, &Exit::Invalid, None);
+        exit::exit(core, state, &made, &exit::Reason::of(&Exit::Invalid));
         return Err(check);
     }
     state.refused = None;

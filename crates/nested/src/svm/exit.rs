@@ -34,10 +34,33 @@ const TOLD: [(usize, usize); 3] = [
 /// After a refused VMRUN the guest's state and the event to inject stay as they were.
 const TOLD_INVALID: (usize, usize) = (control::EXITCODE, control::NESTED - control::EXITCODE);
 
-/// Leaves the guest: tells its hypervisor why, and makes the processor its own again, with GIF clear.
-///
-/// `in_flight` is the event whose delivery the exit cut short. RIP is the instruction's, or where the guest goes on.
-pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, why: &Exit, in_flight: Option<Event>) {
+/// The bytes of an instruction, as many as could be had.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InstructionBytes {
+    pub bytes: [u8; INSTRUCTION],
+    pub count: usize,
+}
+
+/// What ends a guest's run.
+#[derive(Clone, Copy, Debug)]
+pub struct Reason<'a> {
+    pub why: &'a Exit,
+    /// The event whose delivery the exit cut short.
+    pub in_flight: Option<Event>,
+    /// Of the instruction at RIP, where [`encode::gives_bytes`] asks for it.
+    pub instruction: InstructionBytes,
+}
+
+impl<'a> Reason<'a> {
+    pub fn of(why: &'a Exit) -> Self {
+        Self { why, in_flight: None, instruction: InstructionBytes::default() }
+    }
+}
+
+/// Leaves the guest: tells its hypervisor why, and makes the processor its own again, with GIF clear. RIP is the
+/// instruction's, or where the guest goes on.
+pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, reason: &Reason<'_>) {
+    let why = reason.why;
     // DR6 is as a handler of the intercepted exception would find it (15.12.2).
     if let Exit::Exception(exception) = why
         && exception.vector == vector::DB
@@ -49,7 +72,7 @@ pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, why: &Exit
     let mut bytes = [0; 8];
     core.read_physical(state.vmcb + control::VIRTUAL_INTERRUPT as u64, &mut bytes);
     image.put(control::VIRTUAL_INTERRUPT, &bytes);
-    tell(core, &mut image, state, made, why, in_flight.or(made.inject));
+    tell(core, &mut image, state, made, reason);
     if matches!(why, Exit::Invalid) {
         image.store(core, state.vmcb, &[TOLD_INVALID]);
     } else {
@@ -71,28 +94,22 @@ pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, why: &Exit
     core.set_gif(false);
 }
 
-fn tell<C: Core>(
-    core: &mut C,
-    image: &mut Vmcb,
-    state: &State,
-    made: &Control,
-    why: &Exit,
-    in_flight: Option<Event>,
-) {
-    let code = encode::encode(why, made, core.regs());
-    image.set(control::EXITCODE, code.code);
-    image.set(control::EXITINFO1, code.info1);
-    image.set(control::EXITINFO2, code.info2);
+fn tell<C: Core>(core: &mut C, image: &mut Vmcb, state: &State, made: &Control, reason: &Reason<'_>) {
+    let why = reason.why;
+    let record = encode::encode(why, made, core.regs());
+    image.set(control::EXITCODE, record.code);
+    image.set(control::EXITINFO1, record.information[0]);
+    image.set(control::EXITINFO2, record.information[1]);
     if matches!(why, Exit::Invalid) {
         return;
     }
-    image.set(control::EXITINTINFO, in_flight.map_or(0, event::encode));
+    image.set(control::EXITINTINFO, reason.in_flight.or(made.inject).map_or(0, event::encode));
     image.set(control::VIRTUAL_INTERRUPT, image.virtual_interrupt(made));
     image.set(control::INTERRUPT_SHADOW, core.shadow().into());
     image.set(control::NRIP, next_rip(state, why));
     if encode::gives_bytes(why) {
-        let mut bytes = [0; INSTRUCTION];
-        let count = core.instruction(&mut bytes).min(INSTRUCTION);
+        let InstructionBytes { bytes, count } = reason.instruction;
+        let count = count.min(INSTRUCTION);
         image.put(control::BYTES_FETCHED, &[count as u8]);
         image.put(control::BYTES, &bytes[..count]);
     }

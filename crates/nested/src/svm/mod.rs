@@ -9,6 +9,7 @@ pub mod enter;
 pub mod event;
 pub mod exit;
 pub mod insn;
+mod instruments;
 pub mod interrupt;
 pub mod msr;
 pub mod permission;
@@ -22,7 +23,6 @@ mod tests;
 pub use caps::Caps;
 pub use vmcb::Vmcb;
 
-use crate::Control;
 use ireko_x86::{Segment, Table};
 
 /// The processor's own state that VMRUN saves and #VMEXIT brings back (15.5.1). A processor may keep it in the area
@@ -104,10 +104,4 @@ impl State {
     pub const fn svme_allowed(&self) -> bool {
         self.vm_cr & ireko_x86::vmcb::vm_cr::SVMDIS == 0
     }
-}
-
-/// What a guest's RDTSC gives: the ratio first, then the offset (15.30.5).
-pub fn guest_tsc(control: &Control, host: u64) -> u64 {
-    let scaled = (u128::from(host) * u128::from(control.tsc_ratio)) >> 32;
-    (scaled as u64).wrapping_add(control.tsc_offset)
 }

@@ -1,12 +1,18 @@
 //! The MSRs of AMD-V (APM vol. 2, 15.30 and 15.31).
 
 use super::State;
+use crate::TscScale;
 use ireko_x86::msr::{TSC_RATIO, VM_CR, VM_HSAVE_PA};
 use ireko_x86::vmcb::vm_cr::{DEFINED, LOCK, SVMDIS};
 use ireko_x86::vmcb::{MSR_SVM_KEY, TSC_RATIO_RESERVED};
 
 /// IGNNE: nothing here has a FERR# pin, so it reads as zero.
 const IGNNE: u32 = 0xc001_0115;
+
+/// What TSC_RATIO says: 8.32 fixed point (15.30.5).
+pub const fn tsc_scale(ratio: u64) -> TscScale {
+    TscScale { multiplier: ratio, fraction: 32 }
+}
 
 /// A write that is #GP(0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! A processor of plain fields, and a VMCB that VMRUN takes.
 
+use super::exit::{InstructionBytes, Reason};
 use super::{Caps, State, enter};
-use crate::core::INSTRUCTION;
 use crate::{Control, Core, Flush};
 use ireko_x86::bits::{cr0, cr4, efer, rflags};
 use ireko_x86::regs::{gpr, seg};
@@ -71,10 +71,6 @@ impl Core for Mock {
     }
     fn set_gif(&mut self, on: bool) {
         self.gif = on;
-    }
-    fn instruction(&mut self, bytes: &mut [u8; INSTRUCTION]) -> usize {
-        bytes[..self.code.len()].copy_from_slice(&self.code);
-        self.code.len()
     }
 }
 
@@ -168,6 +164,16 @@ impl Mock {
         self.memory[VMCB as usize + offset]
     }
 
+    /// Its memory, as permission maps are read.
+    pub fn reader(&self) -> impl Fn(u64, &mut [u8]) + '_ {
+        |address, data| {
+            let start = address as usize;
+            if let Some(bytes) = start.checked_add(data.len()).and_then(|end| self.memory.get(start..end)) {
+                data.copy_from_slice(bytes);
+            }
+        }
+    }
+
     /// VMRUN; the name of the check that refuses it.
     pub fn vmrun(&mut self) -> Result<Control, &'static str> {
         let mut state = self.state.clone();
@@ -178,7 +184,9 @@ impl Mock {
 
     pub fn exit(&mut self, control: &Control, why: crate::Exit, in_flight: Option<crate::Event>) {
         let mut state = self.state.clone();
-        super::exit::exit(self, &mut state, control, &why, in_flight);
+        let mut instruction = InstructionBytes { count: self.code.len(), ..Default::default() };
+        instruction.bytes[..self.code.len()].copy_from_slice(&self.code);
+        super::exit::exit(self, &mut state, control, &Reason { why: &why, in_flight, instruction });
         self.state = state;
     }
 

@@ -1,7 +1,7 @@
 //! A copy of the parts of a VMCB that the processor looks at, and what of it makes a [`Control`].
 
 use super::{Caps, event};
-use crate::{Control, Core, InterceptSet, Stage2};
+use crate::{Control, Core, InterceptSet, Stage2, TscScale};
 use ireko_x86::paging::{LINEAR_BITS, canonicalize};
 use ireko_x86::vmcb::{CONTROL_SIZE, SAVE, SAVE_SIZE, control, save, virtual_interrupt as vi};
 use ireko_x86::{Registers, Segment, Table};
@@ -125,7 +125,7 @@ impl Vmcb {
     }
 
     /// What the processor must heed while this guest runs. `host` are the registers at VMRUN.
-    pub fn control(&self, host: &Registers, tsc_ratio: u64) -> Control {
+    pub fn control(&self, host: &Registers, tsc_scale: TscScale) -> Control {
         let stage2 = self.nested_paging().then(|| Stage2 {
             root: self.u64(control::N_CR3),
             cr0: host.cr0,
@@ -148,7 +148,7 @@ impl Vmcb {
             stage2,
             asid: self.u32(control::ASID),
             tsc_offset: self.u64(control::TSC_OFFSET),
-            tsc_ratio,
+            tsc_scale,
             virtual_interrupts: has(vi::V_INTR_MASKING),
             host_if: host.rflags & ireko_x86::bits::rflags::IF != 0,
             v_tpr: (virtual_interrupt & vi::V_TPR) as u8 & 0xf,

@@ -123,7 +123,10 @@ fn the_control_is_the_vmcbs() {
     assert_eq!((made.cr_read, made.cr_write, made.dr_read, made.dr_write), (8, 0x100, 0x10, 0xff));
     assert!(made.exception(14) && !made.exception(13));
     assert!(made.has(Intercept::Hlt) && made.has(Intercept::Vmrun) && !made.has(Intercept::Cpuid));
-    assert_eq!((made.msr_map, made.tsc_offset, made.tsc_ratio, made.asid), (0x6000, 9, 3 << 31, 7));
+    assert_eq!(
+        (made.msr_map, made.tsc_offset, made.tsc_scale.multiplier, made.asid),
+        (0x6000, 9, 3 << 31, 7)
+    );
     assert_eq!((made.v_tpr, made.v_irq, made.v_ignore_tpr), (3, true, true));
     assert_eq!((made.virtual_interrupts, made.vgif_enabled, made.vgif), (true, true, false));
     assert!(made.virtual_vmload_vmsave && made.host_if);

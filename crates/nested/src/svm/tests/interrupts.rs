@@ -1,9 +1,10 @@
 //! Interrupt masks, the PAUSE filter, the guest's time, and the permission maps.
 
+use crate::svm::Pause;
 use crate::svm::interrupt::{Masks, pause_exits, physical_allowed, virtual_ready};
+use crate::svm::msr::tsc_scale;
 use crate::svm::permission::{io_exits, msr_bit, msr_exits};
 use crate::svm::testing::Mock;
-use crate::svm::{Pause, guest_tsc};
 use crate::{Control, Intercept, InterceptSet, IoExit};
 
 const OPEN: Masks = Masks { gif: true, interrupt_flag: true, shadow: false };
@@ -86,10 +87,11 @@ fn pauses_further_apart_than_the_threshold_start_again() {
 
 #[test]
 fn the_guests_time_is_scaled_then_moved() {
-    let control = Control { tsc_ratio: 3 << 31, tsc_offset: 5u64.wrapping_neg(), ..Control::default() };
-    assert_eq!(guest_tsc(&control, 1000), 1495);
-    let long = Control { tsc_ratio: 1 << 32, ..Control::default() };
-    assert_eq!(guest_tsc(&long, u64::MAX), u64::MAX);
+    let control =
+        Control { tsc_scale: tsc_scale(3 << 31), tsc_offset: 5u64.wrapping_neg(), ..Control::default() };
+    assert_eq!(control.guest_tsc(1000), 1495);
+    let long = Control { tsc_scale: tsc_scale(1 << 32), ..Control::default() };
+    assert_eq!(long.guest_tsc(u64::MAX), u64::MAX);
 }
 
 #[test]
@@ -102,12 +104,12 @@ fn msrs_have_two_bits_in_one_of_three_vectors() {
 
 #[test]
 fn msrs_outside_the_vectors_always_exit() {
-    let mut mock = Mock::new();
+    let mock = Mock::new();
     let control = Control { msr_map: 0x8000, ..with(Intercept::Msr) };
     for msr in [0x2000, 0xbfff_ffff, 0xc000_2000, 0xc001_2000, u32::MAX] {
-        assert!(msr_exits(&mut mock, &control, msr, false));
+        assert!(msr_exits(&control, msr, false, mock.reader()));
     }
-    assert!(!msr_exits(&mut mock, &control, 0x1fff, false));
+    assert!(!msr_exits(&control, 0x1fff, false, mock.reader()));
 }
 
 #[test]
@@ -115,9 +117,9 @@ fn an_msr_exits_by_its_bit_and_direction() {
     let mut mock = Mock::new();
     let control = Control { msr_map: 0x8000, ..with(Intercept::Msr) };
     mock.memory[0x8000 + 0x820] = 2;
-    assert!(msr_exits(&mut mock, &control, 0xc000_0080, true));
-    assert!(!msr_exits(&mut mock, &control, 0xc000_0080, false));
-    assert!(!msr_exits(&mut mock, &Control { msr_map: 0x8000, ..Control::default() }, 0xc000_0080, true));
+    assert!(msr_exits(&control, 0xc000_0080, true, mock.reader()));
+    assert!(!msr_exits(&control, 0xc000_0080, false, mock.reader()));
+    assert!(!msr_exits(&Control { msr_map: 0x8000, ..Control::default() }, 0xc000_0080, true, mock.reader()));
 }
 
 fn port(port: u16, size: u8) -> IoExit {
@@ -131,11 +133,11 @@ fn io_exits_if_any_of_its_ports_does() {
     let control = Control { io_map: 0x8000, ..with(Intercept::Io) };
     // Port 68h.
     mock.memory[0x800d] = 1;
-    assert!(io_exits(&mut mock, &control, &port(0x68, 1)));
-    assert!(io_exits(&mut mock, &control, &port(0x67, 2)));
-    assert!(io_exits(&mut mock, &control, &port(0x65, 4)));
-    assert!(!io_exits(&mut mock, &control, &port(0x64, 4)));
-    assert!(!io_exits(&mut mock, &control, &port(0x69, 1)));
+    assert!(io_exits(&control, &port(0x68, 1), mock.reader()));
+    assert!(io_exits(&control, &port(0x67, 2), mock.reader()));
+    assert!(io_exits(&control, &port(0x65, 4), mock.reader()));
+    assert!(!io_exits(&control, &port(0x64, 4), mock.reader()));
+    assert!(!io_exits(&control, &port(0x69, 1), mock.reader()));
 }
 
 #[test]
@@ -143,19 +145,19 @@ fn the_last_ports_have_bits_in_the_third_page() {
     let mut mock = Mock::new();
     let control = Control { io_map: 0x8000, ..with(Intercept::Io) };
     mock.memory[0xa000] = 1;
-    assert!(io_exits(&mut mock, &control, &port(0xffff, 2)));
-    assert!(!io_exits(&mut mock, &control, &port(0xffff, 1)));
+    assert!(io_exits(&control, &port(0xffff, 2), mock.reader()));
+    assert!(!io_exits(&control, &port(0xffff, 1), mock.reader()));
 }
 
 #[test]
 fn a_map_that_is_not_memory_exits() {
-    let mut mock = Mock::new();
+    let mock = Mock::new();
     let control = Control {
         io_map: 0x80_0000,
         msr_map: 0x80_0000,
         intercepts: InterceptSet(u64::MAX),
         ..Control::default()
     };
-    assert!(io_exits(&mut mock, &control, &port(0x80, 1)));
-    assert!(msr_exits(&mut mock, &control, 0x1b, false));
+    assert!(io_exits(&control, &port(0x80, 1), mock.reader()));
+    assert!(msr_exits(&control, 0x1b, false, mock.reader()));
 }
