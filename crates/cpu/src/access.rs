@@ -34,7 +34,7 @@ impl Cpu {
         self.counters.walks += 1;
         self.mmu.walk(&self.processor, address, kind, mode).map_err(|fault| match fault {
             WalkFault::Page { error } => Exception::page_fault(address, error).into(),
-            WalkFault::Nested { gpa, error } => Fault::Exit(Exit::NestedPage { gpa, error }),
+            WalkFault::Stage2(fault) => Fault::Exit(Exit::Stage2(fault)),
         })
     }
 

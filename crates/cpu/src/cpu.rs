@@ -55,6 +55,8 @@ impl Cpu {
         spec.memory.watch().on_write(Box::new(move || woken.wake()));
         let woken = wake.clone();
         let window = ireko_vmcore::Window::new(move || woken.wake());
+        let woken = wake.clone();
+        let alarm = spec.timers.timer(move || woken.wake());
         let mut cpu = Self {
             processor: Processor::new(spec.model.svm_caps()),
             model: spec.model.clone(),
@@ -76,6 +78,7 @@ impl Cpu {
                     spec.tsc,
                 ),
                 wake,
+                alarm,
                 uniprocessor: spec.model.vcpus() == 1,
             },
             tuning: Tuning::default(),

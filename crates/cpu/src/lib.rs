@@ -17,6 +17,7 @@ pub mod fault;
 mod hash;
 pub mod host;
 pub mod inspect;
+pub mod intercept;
 pub mod isa;
 mod memory_functions;
 pub mod mmu;
@@ -34,6 +35,7 @@ pub mod system;
 pub mod tsc;
 pub mod tuning;
 pub mod wake;
+pub mod world;
 
 pub use boundary::HostFault;
 pub use cpu::Cpu;

@@ -17,8 +17,18 @@ pub struct Platform {
     pub apic: Apic,
     /// How others get this vCPU's attention.
     pub wake: Arc<Wake>,
+    /// Wakes the processor when a guest's hypervisor wants to hear of the time.
+    pub(crate) alarm: ireko_vmcore::Timer,
     /// The only vCPU of its partition.
     pub(crate) uniprocessor: bool,
+}
+
+impl Platform {
+    /// Wakes the processor once its time-stamp counter is there.
+    pub fn preempt_at(&self, ticks: u64) {
+        let left = ticks.saturating_sub(self.tsc.read());
+        self.alarm.arm(self.clock.now().saturating_add(self.tsc.nanoseconds(left)));
+    }
 }
 
 /// The bus that `Vcpu::run` lends, for as long as it runs.

@@ -5,14 +5,14 @@
 
 use crate::cpu::{Cpu, Privilege};
 use crate::fault::Fault;
+use crate::intercept::Virtual;
 use crate::platform::BusRef;
 use crate::processor::counters::Retired;
 use crate::signal::guard;
-use crate::svm::Virtual;
-use crate::{event, inspect, signal, slow, svm};
+use crate::{event, inspect, intercept, signal, slow, world};
 use iced_x86::{Decoder, FlowControl};
-use ireko_nested::svm::exit::InstructionBytes;
-use ireko_nested::{Event, EventKind};
+use ireko_nested::core::InstructionBytes;
+use ireko_nested::{Event, EventKind, Exit, Shadow};
 use ireko_translate::Key;
 use ireko_translate::block::DECODER_OPTIONS;
 use ireko_translate::thunk::{self, Reason};
@@ -75,13 +75,23 @@ impl Cpu {
     }
 
     /// Looks around once, then runs until somebody wants attention.
-    fn round(&mut self) -> Result<(), Fault> {
+    pub(crate) fn round(&mut self) -> Result<(), Fault> {
         self.platform.wake.clear();
         if self.mmu.physical.memory().watch().any() {
             self.take_device_writes();
         }
         self.mmu.drop_unplugged();
-        self.events()?;
+        if std::mem::take(&mut self.processor.monitor_trap) && self.control().is_some() {
+            return Err(Fault::Exit(Exit::MonitorTrap));
+        }
+        let traps = self.control().is_some_and(|control| control.monitor_trap);
+        let delivered = self.events()?;
+        if traps && (delivered || !self.processor.halted) {
+            self.processor.monitor_trap = true;
+            if delivered {
+                return Ok(());
+            }
+        }
         if self.processor.halted {
             self.heed_monitor();
         }
@@ -94,7 +104,7 @@ impl Cpu {
             || self.platform.apic.pending().is_some()
             || self.platform.apic.nmi_pending()
             || self.platform.apic.smi_pending()
-            || self.control().is_some_and(|c| c.v_irq);
+            || self.control().is_some_and(|c| c.v_irq || c.interrupt_window || c.nmi_window);
         if self.single() {
             self.step()
         } else if inspect::lockstep_on(self) {
@@ -104,43 +114,51 @@ impl Cpu {
         }
     }
 
-    /// Takes what is pending, in the order of APM vol. 2, 8.5.
-    fn events(&mut self) -> Result<(), Fault> {
-        if let Some(event) = svm::take_injection(self) {
-            let rip = svm::injection_rip(self, &event);
-            return inspect::deliver(self, event, rip);
+    /// Takes what is pending, in the order of APM vol. 2, 8.5. Gives whether something was delivered.
+    fn events(&mut self) -> Result<bool, Fault> {
+        if let Some(event) = intercept::take_injection(self) {
+            let rip = intercept::injection_rip(self, &event);
+            return inspect::deliver(self, event, rip).map(|()| true);
         }
         if self.processor.gif && self.processor.smm.is_none() && self.platform.apic.init_pending() {
-            return self.init();
+            return self.init().map(|()| true);
         }
         if self.processor.gif && self.processor.smm.is_none() && self.platform.apic.smi_pending() {
-            return self.smi();
+            return self.smi().map(|()| true);
         }
-        if self.processor.gif && self.platform.apic.nmi_pending() && !self.processor.nmi_blocked {
-            return self.nmi();
+        if let Some(exit) = intercept::timer_exit(self) {
+            return Err(Fault::Exit(exit));
         }
-        if svm::physical_interrupt_allowed(self)
+        if self.platform.apic.nmi_pending() && intercept::nmi_allowed(self) {
+            return self.nmi().map(|()| true);
+        }
+        if let Some(exit) = intercept::window_exit(self) {
+            return Err(Fault::Exit(exit));
+        }
+        if intercept::physical_interrupt_allowed(self)
             && let Some(vector) = self.external_interrupt()?
         {
             self.counters.interrupts += 1;
             self.processor.halted = false;
             let rip = self.processor.regs.rip;
-            return inspect::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip);
+            let event = Event { kind: EventKind::External, vector, error: None };
+            return inspect::deliver(self, event, rip).map(|()| true);
         }
-        match svm::virtual_interrupt(self) {
+        match intercept::virtual_interrupt(self) {
             Some(Virtual::Exit(exit)) => Err(Fault::Exit(exit)),
             Some(Virtual::Deliver(vector)) => {
                 self.processor.halted = false;
                 let rip = self.processor.regs.rip;
-                inspect::deliver(self, Event { kind: EventKind::External, vector, error: None }, rip)
+                let event = Event { kind: EventKind::External, vector, error: None };
+                inspect::deliver(self, event, rip).map(|()| true)
             }
-            None => Ok(()),
+            None => Ok(false),
         }
     }
 
     /// INIT: the guest's hypervisor hears of it, or the processor starts anew (APM vol. 2, 14.1.3 and 15.13.3).
     fn init(&mut self) -> Result<(), Fault> {
-        if let Some(exit) = svm::init_exit(self) {
+        if let Some(exit) = intercept::init_exit(self) {
             return Err(Fault::Exit(exit));
         }
         self.platform.apic.init_take();
@@ -154,7 +172,7 @@ impl Cpu {
     }
 
     fn nmi(&mut self) -> Result<(), Fault> {
-        if let Some(exit) = svm::nmi_exit(self) {
+        if let Some(exit) = intercept::nmi_exit(self) {
             return Err(Fault::Exit(exit));
         }
         self.platform.apic.nmi_take();
@@ -169,7 +187,7 @@ impl Cpu {
         if !external && self.platform.apic.pending().is_none() {
             return Ok(None);
         }
-        if let Some(exit) = svm::intr_exit(self) {
+        if let Some(exit) = intercept::intr_exit(self) {
             return Err(Fault::Exit(exit));
         }
         Ok(if external {
@@ -183,8 +201,8 @@ impl Cpu {
     fn for_good(&mut self) -> bool {
         self.platform.uniprocessor
             && self.processor.wait.is_none()
-            && !svm::physical_interrupt_allowed(self)
-            && !svm::wakes(self)
+            && !intercept::physical_interrupt_allowed(self)
+            && !intercept::wakes(self)
             && !self.platform.apic.nmi_pending()
             && !self.platform.apic.smi_pending()
     }
@@ -196,7 +214,7 @@ impl Cpu {
             Fault::Exit(exit) => {
                 self.counters.exits += 1;
                 let in_flight = self.processor.in_flight.take();
-                svm::exit(self, exit, in_flight);
+                world::exit(self, exit, in_flight);
                 self.trap_of_vmrun()
             }
             Fault::Shutdown => return Err(Halt::Shutdown(self.describe())),
@@ -280,8 +298,9 @@ impl Cpu {
     /// Forgets what an earlier run left: the state is about to be another.
     pub(crate) fn forget_run(&mut self) {
         self.processor.halted = false;
-        self.processor.shadow = false;
+        self.processor.shadow = Shadow::None;
         self.processor.nmi_blocked = false;
+        self.processor.monitor_trap = false;
         self.processor.in_flight = None;
         self.outcome = None;
         self.processor.held_traps = 0;
@@ -447,8 +466,9 @@ impl Cpu {
     /// The next instruction must be done alone.
     fn single(&self) -> bool {
         let recorded = self.processor.regs.debugctl & debugctl::LBR != 0;
-        self.processor.shadow
+        self.processor.shadow.is_on()
             || recorded
+            || self.control().is_some_and(|control| control.monitor_trap)
             || self.processor.msrs.counters.exact()
             || self.processor.regs.rflags & (rflags::TF | rflags::RF) != 0
             || crate::system::debug::armed(self)
@@ -516,8 +536,8 @@ impl Cpu {
         let retired = self.processor.msrs.counters.exact().then(|| self.to_retire());
         let decoded = if branches { self.decode_at_rip() } else { None };
         let block = self.run_alone(seen)?;
-        if shadow && !self.code.stepped_routine(block) {
-            self.processor.shadow = false;
+        if shadow.is_on() && !self.code.stepped_routine(block) {
+            self.processor.shadow = Shadow::None;
         }
         let insn = decoded.or_else(|| self.code.first_instruction(block));
         if let Some(retired) = retired {

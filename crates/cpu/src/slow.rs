@@ -12,6 +12,7 @@ use crate::inspect;
 use crate::routine::Routine;
 use crate::system::debug::Touch;
 use iced_x86::{CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, Register};
+use ireko_nested::Shadow;
 use ireko_translate::{Site, SiteKind};
 use ireko_x86::Exception;
 use ireko_x86::exception::vector;
@@ -391,7 +392,7 @@ impl Cpu {
         self.processor.regs.rip = insn.ip();
         let result = match site.kind {
             SiteKind::System => {
-                self.processor.svm.next_rip = self.processor.regs.behind(insn.ip(), insn.len());
+                self.processor.next_rip = self.processor.regs.behind(insn.ip(), insn.len());
                 self.code.undone = false;
                 if insn.is_save_restore_instruction() {
                     self.fpu_normalise();
@@ -401,7 +402,9 @@ impl Cpu {
                     Some(routine) => routine(self, insn),
                     None => Err(Fault::ud()),
                 };
-                self.processor.shadow &= !(shadow && result.is_ok());
+                if shadow.is_on() && result.is_ok() {
+                    self.processor.shadow = Shadow::None;
+                }
                 result
             }
             SiteKind::Raise(vector::GP) => Err(Fault::gp(0)),

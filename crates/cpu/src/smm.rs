@@ -18,7 +18,7 @@ const ENTRY: u64 = 0x8000;
 impl Cpu {
     /// An SMI is due: to the hypervisor, or into the mode.
     pub(crate) fn smi(&mut self) -> Result<(), Fault> {
-        if let Some(exit) = crate::svm::smi_exit(self) {
+        if let Some(exit) = crate::intercept::smi_exit(self) {
             return Err(Fault::Exit(exit));
         }
         self.platform.apic.smi_take();

@@ -2,17 +2,17 @@
 
 use crate::Intercept;
 use ireko_x86::Exception;
+use ireko_x86::bits::pf;
+use ireko_x86::exception::vector;
 
 /// A neutral exit reason with its payload. `svm` turns it into EXITCODE, EXITINFO1 and EXITINFO2 by table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// An instruction or event that needs no payload. The exit is before the instruction unless it is a trap.
     Plain(Intercept),
-    /// MOV from/to CRn; `gpr` for MOV, `None` for CLTS, LMSW, SMSW.
     Cr {
         number: u8,
-        write: bool,
-        gpr: Option<u8>,
+        access: CrAccess,
     },
     /// After a write (trap style).
     CrWriteTrap {
@@ -40,11 +40,8 @@ pub enum Exit {
     Msr {
         write: bool,
     },
-    /// A nested page fault: guest-physical address and EXITINFO1 as the APM vol. 2, 15.25.6 has it.
-    NestedPage {
-        gpa: u64,
-        error: u64,
-    },
+    /// A fault of the second stage (nested paging, EPT).
+    Stage2(Stage2Fault),
     TaskSwitch {
         selector: u16,
         error: Option<u32>,
@@ -54,8 +51,85 @@ pub enum Exit {
     EferWriteTrap {
         value: u64,
     },
+    /// The guest could take an interrupt, or an NMI.
+    InterruptWindow,
+    NmiWindow,
+    /// The time of [`crate::Control::preempt_at`] came.
+    PreemptionTimer,
+    /// An instruction was done under [`crate::Control::monitor_trap`].
+    MonitorTrap,
     /// VMRUN with a control block that the entry checks refuse.
     Invalid,
+}
+
+impl Exit {
+    /// Of a data access that the hypervisor will want to decode: a page fault, or a fault of the second stage (APM vol. 2, 15.8.4).
+    pub fn of_data_access(&self) -> bool {
+        match self {
+            Self::Stage2(fault) => fault.access != Access::Fetch,
+            Self::Exception(e) => e.vector == vector::PF && e.error.is_some_and(|code| code & pf::FETCH == 0),
+            _ => false,
+        }
+    }
+}
+
+/// How a control register is accessed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CrAccess {
+    /// MOV to it, from this general register.
+    To(u8),
+    From(u8),
+    Clts,
+    /// With its operand, where that was looked at.
+    Lmsw(u16),
+    Smsw,
+}
+
+impl CrAccess {
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::To(_) | Self::Clts | Self::Lmsw(_))
+    }
+    /// The general register of a MOV.
+    pub const fn gpr(self) -> Option<u8> {
+        match self {
+            Self::To(gpr) | Self::From(gpr) => Some(gpr),
+            _ => None,
+        }
+    }
+}
+
+/// What the guest did with a guest-physical address that the second stage does not let it do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stage2Fault {
+    /// Guest-physical.
+    pub address: u64,
+    pub access: Access,
+    pub found: Found,
+    /// The address is that of one of the guest's own tables, and not what they translate to.
+    pub table: bool,
+    /// The linear address that was being translated, if one was.
+    pub linear: Option<u64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+    Fetch,
+}
+
+/// What its tables have there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Nothing,
+    /// A page with which less may be done.
+    Less {
+        read: bool,
+        write: bool,
+        execute: bool,
+    },
+    /// An entry that must not be: reserved bits, a misconfiguration.
+    Malformed,
 }
 
 /// What IN, OUT, INS and OUTS tell (APM vol. 2, 15.10.2).

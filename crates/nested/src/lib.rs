@@ -7,13 +7,17 @@
 
 pub mod control;
 pub mod core;
+pub mod event;
 pub mod exit;
 pub mod intercept;
+pub mod interrupt;
+pub mod permission;
 pub mod svm;
 pub mod vendor;
 
-pub use control::{Control, Event, EventKind, Stage2, TscScale};
+pub use control::{Control, Shadow, Stage2, Stage2Tables, TscScale};
 pub use core::{Core, Flush};
-pub use exit::{Exit, IoExit};
+pub use event::{Event, EventKind};
+pub use exit::{CrAccess, Exit, IoExit, Stage2Fault};
 pub use intercept::{Intercept, InterceptSet};
 pub use vendor::Vendor;

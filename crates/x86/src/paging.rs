@@ -39,6 +39,17 @@ pub mod entry {
     pub const ADDRESS: u64 = super::bits(12, 51);
 }
 
+/// Bits of an entry of extended page tables (SDM vol. 3, tables 29-1 to 29-7).
+pub mod ept {
+    pub const READ: u64 = 1 << 0;
+    pub const WRITE: u64 = 1 << 1;
+    pub const EXECUTE: u64 = 1 << 2;
+    /// Memory type, in an entry that maps a page.
+    pub const TYPE: u64 = 7 << 3;
+    pub const ACCESSED: u64 = 1 << 8;
+    pub const DIRTY: u64 = 1 << 9;
+}
+
 /// EXITINFO1 of #VMEXIT(NPF): the page-fault error code in the low half, and where in the walk it was
 /// (APM vol. 2, 15.25.6).
 pub mod npf {

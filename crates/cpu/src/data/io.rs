@@ -39,7 +39,7 @@ fn permitted(cpu: &mut Cpu, port: u16, size: usize) -> Result<(), Fault> {
 /// Permission, then the hypervisor's word.
 fn check(cpu: &mut Cpu, io: &IoExit) -> Result<(), Fault> {
     permitted(cpu, io.port, io.size.into())?;
-    crate::svm::io_intercept(cpu, io)
+    crate::intercept::io_intercept(cpu, io)
 }
 
 /// The exit information of IN and OUT; the port is an immediate byte or DX.
@@ -92,7 +92,7 @@ fn string(cpu: &mut Cpu, insn: &Instruction) -> Result<(Form, u16), Fault> {
         let segment = if input { seg::ES } else { form.segment } as u8;
         let next_rip = cpu.following(insn);
         let (size, address_size) = (size as u8, form.address as u8);
-        crate::svm::io_intercept(
+        crate::intercept::io_intercept(
             cpu,
             &IoExit { port, size, input, string: true, rep: form.repeat, address_size, segment, next_rip },
         )?;

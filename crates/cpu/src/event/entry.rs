@@ -4,7 +4,7 @@ use super::rules;
 use crate::cpu::Privilege;
 use crate::system::descriptor::Entry;
 use crate::{Cpu, Fault};
-use ireko_nested::{Event, EventKind};
+use ireko_nested::{Event, EventKind, Shadow};
 use ireko_x86::Segment;
 use ireko_x86::bits::rflags;
 use ireko_x86::descriptor::{ERROR_IDT, Gate, kind};
@@ -34,7 +34,7 @@ pub fn gate(cpu: &mut Cpu, event: Event) -> Result<Gate, Fault> {
         kind::INTERRUPT16 | kind::TRAP16 | kind::TASK => !cpu.processor.regs.long_mode(),
         _ => false,
     };
-    if !good || !Gate::is_system(low) || (rules::is_software(event) && gate.dpl < cpu.processor.regs.cpl) {
+    if !good || !Gate::is_system(low) || (event.is_software() && gate.dpl < cpu.processor.regs.cpl) {
         return Err(gate_fault(vector::GP, event));
     }
     if !gate.present {
@@ -87,7 +87,7 @@ pub fn commit(cpu: &mut Cpu, event: Event, start: &Start) {
 
 /// What every delivered event does besides: it ends HLT, shadows and monitoring, and an NMI blocks NMIs.
 pub fn entered(cpu: &mut Cpu, event: Event) {
-    cpu.processor.shadow = false;
+    cpu.processor.shadow = Shadow::None;
     cpu.processor.halted = false;
     cpu.processor.monitored = None;
     cpu.processor.nmi_blocked |= event.kind == EventKind::Nmi;

@@ -7,7 +7,7 @@ mod real;
 mod rules;
 mod v86;
 
-use crate::svm::{exception_intercept, shutdown_intercept};
+use crate::intercept::{exception_intercept, shutdown_intercept};
 use crate::{Cpu, Fault};
 use ireko_nested::{Event, EventKind};
 use ireko_x86::Exception;
@@ -61,14 +61,15 @@ pub fn ask(cpu: &mut Cpu, vector: u8, return_rip: u64) -> Result<(), Fault> {
     // The instruction is done, and RF with it.
     cpu.processor.regs.rflags &= !rflags::RF;
     offer(cpu, &Exception::new(vector))?;
-    deliver(cpu, Event { kind: EventKind::Exception, vector, error: None }, return_rip)
+    deliver(cpu, Event { kind: EventKind::SoftwareException, vector, error: None }, return_rip)
 }
 
 /// INT1, which has an intercept of its own and is not subject to that of #DB (APM vol. 2, 15.12.2).
 pub fn ask_int1(cpu: &mut Cpu, return_rip: u64) -> Result<(), Fault> {
     cpu.processor.regs.rflags &= !rflags::RF;
     leave_marks(cpu, &Exception::new(vector::DB));
-    deliver(cpu, Event { kind: EventKind::Exception, vector: vector::DB, error: None }, return_rip)
+    let kind = EventKind::PrivilegedSoftwareException;
+    deliver(cpu, Event { kind, vector: vector::DB, error: None }, return_rip)
 }
 
 /// Exception intercepts (APM vol. 2, 15.12), then what the exception leaves in CR2, DR6 and DR7. Of an intercepted

@@ -34,7 +34,7 @@ const fn class(vector: u8) -> Class {
 /// APM vol. 2, table 8-3: which pairs make a double fault.
 pub fn combine(first: Event, second: u8) -> Outcome {
     use Class::{Benign, Contributory, DoubleFault, PageFault};
-    let first = if first.kind == EventKind::Exception { class(first.vector) } else { Benign };
+    let first = if first.is_exception() { class(first.vector) } else { Benign };
     match (first, class(second)) {
         (DoubleFault, Contributory | PageFault) => Outcome::Shutdown,
         (Contributory, Contributory) | (PageFault, Contributory | PageFault) => Outcome::DoubleFault,
@@ -42,19 +42,10 @@ pub fn combine(first: Event, second: u8) -> Outcome {
     }
 }
 
-/// INT n, INT3 and INTO: subject to the gate's DPL, and not external to the program.
-pub fn is_software(event: Event) -> bool {
-    match event.kind {
-        EventKind::SoftwareInterrupt => true,
-        EventKind::Exception => matches!(event.vector, vector::BP | vector::OF),
-        EventKind::External | EventKind::Nmi => false,
-    }
-}
-
 /// The exception with EXT set in a selector error code, if an event from outside the program led to it.
 pub fn with_ext(first: Event, mut second: Exception) -> Exception {
     let selector_error = matches!(second.vector, vector::TS | vector::NP | vector::SS | vector::GP);
-    if selector_error && !is_software(first) {
+    if selector_error && !first.is_software() {
         second.error = second.error.map(|error| error | ERROR_EXT);
     }
     second

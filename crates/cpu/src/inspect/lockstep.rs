@@ -14,6 +14,7 @@ use crate::run::describe_registers;
 use crate::slow::Pending;
 use crate::{Cpu, Fault, access::Place};
 use iced_x86::{Decoder, FlowControl, Instruction, Mnemonic, OpKind};
+use ireko_nested::Shadow;
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{Key, Site, SiteKind, liveness};
 use ireko_x86::Registers;
@@ -55,7 +56,7 @@ pub struct Lockstep {
 struct State {
     regs: Registers,
     fpu: [u8; XSAVE],
-    shadow: bool,
+    shadow: Shadow,
 }
 
 /// How a run ended, and in what state.
@@ -256,7 +257,9 @@ impl Cpu {
         for insn in instructions {
             let shadow = self.processor.shadow;
             self.run_alone(Key::PLAIN)?;
-            self.processor.shadow &= !shadow;
+            if shadow.is_on() {
+                self.processor.shadow = Shadow::None;
+            }
             if self.processor.regs.rip != insn.next_ip() || self.lockstep().is_none_or(|l| l.spoiled) {
                 break;
             }
@@ -354,7 +357,10 @@ impl Cpu {
             found.push("registers".to_owned());
         }
         if plain.state.shadow != fast.state.shadow {
-            found.push(format!("interrupt shadow: plain {}, fast {}", plain.state.shadow, fast.state.shadow));
+            found.push(format!(
+                "interrupt shadow: plain {:?}, fast {:?}",
+                plain.state.shadow, fast.state.shadow
+            ));
         }
         for at in 0..XSAVE {
             let (one, two) = (plain.state.fpu[at], fast.state.fpu[at]);

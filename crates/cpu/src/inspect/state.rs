@@ -18,7 +18,7 @@ impl Cpu {
         let _ = writeln!(out, "rip{}", or_unknown(&self.symbol(world, self.processor.regs.rip)));
         self.describe_stack(&mut out, world);
         let flags = [
-            ("interrupt shadow", self.processor.shadow),
+            ("interrupt shadow", self.processor.shadow.is_on()),
             ("NMIs blocked", self.processor.nmi_blocked),
             ("GIF clear", !self.processor.gif),
             ("halted", self.processor.halted),
@@ -87,13 +87,13 @@ fn describe_control(out: &mut String, control: &Control, vendor: &dyn Vendor) {
     let _ = writeln!(out, "  intercepts: {}", vendor.intercepts(control).join(" "));
     let _ = writeln!(
         out,
-        "  CR read {:#x} write {:#x}, DR read {:#x} write {:#x}, exceptions {:#x}, I/O map {:#x}, MSR map {:#x}",
+        "  CR read {:#x} write {:#x}, DR read {:#x} write {:#x}, exceptions {:#x}, I/O maps {:x?}, MSR map {:#x}",
         control.cr_read,
         control.cr_write,
         control.dr_read,
         control.dr_write,
         control.exceptions,
-        control.io_map,
+        control.io_maps,
         control.msr_map
     );
     let _ = writeln!(

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::hash::FastHash;
+use ireko_nested::Stage2;
 use ireko_translate::layout::{
     self, BANK, FILLED, FILLED_MODE_BYTES, HOSTS, HOSTS_MODE_BYTES, JUMP_CODES, JUMP_ENTRIES, JUMP_FILLED,
     JUMP_FILLED_BYTES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE, LARGE_ENTRIES, LARGE_SHIFT,
@@ -30,7 +31,7 @@ pub struct Root {
     pub cr0: u64,
     pub cr4: u64,
     pub efer: u64,
-    pub nested: [u64; 3],
+    pub nested: Option<Stage2>,
 }
 
 const FETCH_ENTRIES: usize = 512;

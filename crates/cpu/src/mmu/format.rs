@@ -1,7 +1,9 @@
-//! The formats of page tables, as data: what differs between legacy, PAE and long-mode tables (APM vol. 2, 5.2–5.3).
+//! The formats of page tables, as data: what differs between legacy, PAE, long-mode (APM vol. 2, 5.2–5.3) and extended
+//! tables (SDM vol. 3, 29.3).
 
+use ireko_nested::{Stage2, Stage2Tables};
 use ireko_x86::bits::{cr4, efer};
-use ireko_x86::paging::{PHYSICAL_BITS, PHYSICAL_MASK, bits, entry};
+use ireko_x86::paging::{PHYSICAL_BITS, PHYSICAL_MASK, bits, entry, ept};
 
 /// One level of a table tree, top first.
 #[derive(Debug)]
@@ -19,6 +21,55 @@ pub struct Level {
     pub rights: bool,
 }
 
+/// Which bits of an entry say what. A mask of 0 asks for nothing: it is always so.
+#[derive(Debug)]
+pub struct EntryBits {
+    /// There is something, if any of these is set.
+    pub present: u64,
+    /// What may be done, if every entry on the way has these.
+    pub read: u64,
+    pub write: u64,
+    pub execute: u64,
+    pub user: u64,
+    /// What may not, if one has this; reserved while EFER.NXE is clear.
+    pub no_execute: u64,
+    pub accessed: u64,
+    pub dirty: u64,
+    /// Values (mask, value) that no entry may have, and those that one that maps a page may not have.
+    pub forbidden: &'static [(u64, u64)],
+    pub forbidden_leaf: &'static [(u64, u64)],
+}
+
+/// The processor's own tables (APM vol. 2, 5.4 and 5.6).
+static OWN: EntryBits = EntryBits {
+    present: entry::P,
+    read: 0,
+    write: entry::RW,
+    execute: 0,
+    user: entry::US,
+    no_execute: entry::NX,
+    accessed: entry::A,
+    dirty: entry::D,
+    forbidden: &[],
+    forbidden_leaf: &[],
+};
+
+/// Extended page tables (SDM vol. 3, 29.3.2 and 29.3.3.1).
+const EXTENDED: EntryBits = EntryBits {
+    present: ept::READ | ept::WRITE | ept::EXECUTE,
+    read: ept::READ,
+    write: ept::WRITE,
+    execute: ept::EXECUTE,
+    user: 0,
+    no_execute: 0,
+    accessed: 0,
+    dirty: 0,
+    forbidden: &[(ept::READ | ept::WRITE, ept::WRITE)],
+    forbidden_leaf: &[(ept::TYPE, 2 << 3), (ept::TYPE, 3 << 3), (ept::TYPE, 7 << 3)],
+};
+static EPT_BITS: EntryBits = EXTENDED;
+static EPT_BITS_DIRTY: EntryBits = EntryBits { accessed: ept::ACCESSED, dirty: ept::DIRTY, ..EXTENDED };
+
 /// A table tree.
 #[derive(Debug)]
 pub struct Format {
@@ -29,6 +80,7 @@ pub struct Format {
     /// Addresses from this bit on are not translated.
     pub width: u32,
     pub levels: &'static [Level],
+    pub bits: &'static EntryBits,
     /// Bit 21:13 of a large-page entry are address bits 40:32 (PSE-36, APM vol. 2, 5.2.2).
     pub pse36: bool,
 }
@@ -50,6 +102,7 @@ pub static LEGACY: Format = Format {
     root: bits(12, 31),
     width: 32,
     levels: &[level(22, 10, 0), level(12, 10, 0)],
+    bits: &OWN,
     pse36: false,
 };
 
@@ -59,6 +112,7 @@ pub static LEGACY_PSE: Format = Format {
     root: bits(12, 31),
     width: 32,
     levels: &[large(22, 10, 0, bits(21, 21)), level(12, 10, 0)],
+    bits: &OWN,
     pse36: true,
 };
 
@@ -72,6 +126,7 @@ pub static PAE: Format = Format {
         large(21, 9, PAE_HIGH, PAE_HIGH | bits(13, 20)),
         level(12, 9, PAE_HIGH),
     ],
+    bits: &OWN,
     pse36: false,
 };
 
@@ -88,6 +143,7 @@ const FOUR: Format = Format {
         large(21, 9, HIGH, HIGH | bits(13, 20)),
         level(12, 9, HIGH),
     ],
+    bits: &OWN,
     pse36: false,
 };
 
@@ -104,7 +160,51 @@ pub static LONG_5: Format = Format {
     ..FOUR
 };
 
+/// Levels of extended page tables from the fourth on.
+const EPT_LEVELS: [Level; 4] = [
+    level(39, 9, HIGH | bits(3, 7)),
+    large(30, 9, HIGH | bits(3, 6), HIGH | bits(12, 29)),
+    large(21, 9, HIGH | bits(3, 6), HIGH | bits(12, 20)),
+    level(12, 9, HIGH),
+];
+const EPT: Format = Format { levels: &EPT_LEVELS, bits: &EPT_BITS, ..FOUR };
+const EPT_5: Format = Format {
+    width: 57,
+    levels: &[
+        level(48, 9, HIGH | bits(3, 7)),
+        level(39, 9, HIGH | bits(3, 7)),
+        large(30, 9, HIGH | bits(3, 6), HIGH | bits(12, 29)),
+        large(21, 9, HIGH | bits(3, 6), HIGH | bits(12, 20)),
+        level(12, 9, HIGH),
+    ],
+    ..EPT
+};
+/// Four and five levels, without and with A and D bits.
+static EPTS: [Format; 4] =
+    [EPT, EPT_5, Format { bits: &EPT_BITS_DIRTY, ..EPT }, Format { bits: &EPT_BITS_DIRTY, ..EPT_5 }];
+
+impl EntryBits {
+    /// Whether an entry has a value that it must not have.
+    pub fn malformed(&self, value: u64, leaf: bool) -> bool {
+        let met = |rules: &[(u64, u64)]| rules.iter().any(|&(mask, bad)| value & mask == bad);
+        met(self.forbidden) || leaf && met(self.forbidden_leaf)
+    }
+}
+
 impl Format {
+    /// The format of a second stage, and whether entries can have an NX bit in it.
+    pub fn of_stage2(stage2: &Stage2) -> (&'static Self, bool) {
+        match stage2.tables {
+            Stage2Tables::Own { cr4, efer } => {
+                let format = Self::select(cr4, efer);
+                (format, format.nxe(efer))
+            }
+            Stage2Tables::Extended { five_levels, dirty } => {
+                (&EPTS[usize::from(five_levels) | usize::from(dirty) << 1], false)
+            }
+        }
+    }
+
     /// The format that CR4 and EFER select, given that paging is on.
     pub fn select(cr4: u64, efer: u64) -> &'static Self {
         match (efer & efer::LMA != 0, cr4 & cr4::PAE != 0, cr4 & cr4::PSE != 0) {

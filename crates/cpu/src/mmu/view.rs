@@ -73,7 +73,7 @@ impl Tag {
 impl Root {
     /// What translations of the current world and mode are made with.
     pub fn of(processor: &Processor) -> Self {
-        let nested = processor.control().and_then(|c| c.stage2).map_or([0; 3], |s| [s.root, s.cr4, s.efer]);
+        let nested = processor.control().and_then(|c| c.stage2);
         let regs = &processor.regs;
         let cr3 = regs.cr3 & 0x000f_ffff_ffff_f000;
         Self { cr3, cr0: regs.cr0 & CR0, cr4: regs.cr4 & CR4, efer: regs.efer & EFER, nested }

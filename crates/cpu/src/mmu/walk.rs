@@ -4,10 +4,11 @@
 //! guest's tables) through the nested tables. A and D bits are set at the end, when the access is known to be
 //! allowed; an entry that changed meanwhile starts the walk again.
 
-use crate::mmu::format::{self, Format, Level};
-use ireko_nested::Stage2;
+use crate::mmu::format::{self, EntryBits, Format, Level};
+use ireko_nested::exit::{Access as Stage2Access, Found};
+use ireko_nested::{Stage2, Stage2Fault};
 use ireko_x86::bits::{cr0, cr4, pf};
-use ireko_x86::paging::{bits, entry, npf};
+use ireko_x86::paging::{bits, entry};
 
 /// Where page tables are read: this processor's system-physical memory. `None` where there is no memory.
 pub trait Tables {
@@ -72,8 +73,8 @@ pub struct Page {
 pub enum WalkFault {
     /// #PF with this error code.
     Page { error: u32 },
-    /// Nested page fault: guest-physical address and EXITINFO1 (APM vol. 2, 15.25.6).
-    Nested { gpa: u64, error: u64 },
+    /// What the second stage does not allow.
+    Stage2(Stage2Fault),
 }
 
 /// How often a walk starts again because another processor changed an entry under it. Then the fault is reported as
@@ -105,7 +106,7 @@ fn unpaged<T: Tables + ?Sized>(
     linear: u64,
     kind: Kind,
 ) -> Result<Page, WalkFault> {
-    let below = second(tables, paging, linear, kind, npf::FINAL)?;
+    let below = second(tables, paging, linear, kind, Way::to(linear))?;
     Ok(Page {
         physical: below.physical,
         guest_physical: linear,
@@ -137,7 +138,7 @@ fn attempt<T: Tables + ?Sized>(
         let read = |address, size| Ok((address, tables.read(address, size).unwrap_or(0)));
         descend(format, format.levels, paging.cr3 & format.root, nxe, linear, &mut trail, read)
     } else {
-        let read = |address, size| guest_entry(tables, paging, address, size);
+        let read = |address, size| guest_entry(tables, paging, linear, address, size);
         descend(format, format.levels, paging.cr3 & format.root, nxe, linear, &mut trail, read)
     };
     let leaf = match leaf {
@@ -151,7 +152,7 @@ fn attempt<T: Tables + ?Sized>(
     if by_key != 0 || !rights.allow(access.kind) {
         return Err(page_fault(paging, access, pf::PRESENT | by_key));
     }
-    let below = second(tables, paging, leaf.address, access.kind, npf::FINAL)?;
+    let below = second(tables, paging, leaf.address, access.kind, Way::to(linear))?;
     let Some(dirty) = leaf.mark(tables, &trail, format.entry, access.kind == Kind::Write) else {
         return Ok(None);
     };
@@ -198,15 +199,33 @@ pub fn load_pdptes<T: Tables + ?Sized>(tables: &T, cr3: u64) -> Option<[u64; 4]>
     Some(entries)
 }
 
+/// What a guest-physical address was reached for.
+#[derive(Clone, Copy)]
+struct Way {
+    /// It is that of one of the guest's own tables.
+    table: bool,
+    linear: Option<u64>,
+}
+
+impl Way {
+    const fn to(linear: u64) -> Self {
+        Self { table: false, linear: Some(linear) }
+    }
+}
+
 /// Reads an entry of the guest's tables. With nested paging, that is a user write to the nested tables
 /// (APM vol. 2, 15.25.5).
 fn guest_entry<T: Tables + ?Sized>(
     tables: &T,
     paging: &Paging,
+    linear: u64,
     address: u64,
     size: usize,
 ) -> Result<(u64, u64), Stop> {
-    let below = second(tables, paging, address, Kind::Write, npf::TABLE).map_err(Stop::Below)?;
+    let writes = paging.stage2.is_none_or(|stage2| stage2.writes_tables());
+    let kind = if writes { Kind::Write } else { Kind::Read };
+    let way = Way { table: true, linear: Some(linear) };
+    let below = second(tables, paging, address, kind, way).map_err(Stop::Below)?;
     Ok((below.physical, tables.read(below.physical, size).unwrap_or(0)))
 }
 
@@ -225,7 +244,7 @@ pub fn guest_physical<T: Tables + ?Sized>(
     gpa: u64,
     kind: Kind,
 ) -> Result<u64, WalkFault> {
-    second(tables, paging, gpa, kind, npf::FINAL).map(|below| below.physical)
+    second(tables, paging, gpa, kind, Way { table: false, linear: None }).map(|below| below.physical)
 }
 
 /// The second stage: through the nested tables if there are any, else the address itself.
@@ -235,11 +254,11 @@ fn second<T: Tables + ?Sized>(
     paging: &Paging,
     gpa: u64,
     kind: Kind,
-    place: u64,
+    way: Way,
 ) -> Result<Below, WalkFault> {
     match &paging.stage2 {
         None => Ok(Below { physical: gpa, size: u64::MAX, write: true, execute: true }),
-        Some(stage2) => nested(tables, stage2, gpa, kind, place),
+        Some(stage2) => nested(tables, stage2, gpa, kind, way),
     }
 }
 
@@ -249,14 +268,14 @@ fn nested<T: Tables + ?Sized>(
     stage2: &Stage2,
     gpa: u64,
     kind: Kind,
-    place: u64,
+    way: Way,
 ) -> Result<Below, WalkFault> {
     for _ in 0..RETRIES {
-        if let Some(below) = attempt_nested(tables, stage2, gpa, kind, place)? {
+        if let Some(below) = attempt_nested(tables, stage2, gpa, kind, way)? {
             return Ok(below);
         }
     }
-    Err(nested_fault(stage2, gpa, kind, place, 0))
+    Err(nested_fault(gpa, kind, way, Found::Nothing))
 }
 
 fn attempt_nested<T: Tables + ?Sized>(
@@ -264,29 +283,26 @@ fn attempt_nested<T: Tables + ?Sized>(
     stage2: &Stage2,
     gpa: u64,
     kind: Kind,
-    place: u64,
+    way: Way,
 ) -> Result<Option<Below>, WalkFault> {
-    let fault = |error| nested_fault(stage2, gpa, kind, place, error);
-    let format = Format::select(stage2.cr4, stage2.efer);
+    let fault = |found| nested_fault(gpa, kind, way, found);
+    let (format, nxe) = Format::of_stage2(stage2);
     if gpa >> format.width != 0 {
-        return Err(fault(0));
+        return Err(fault(Found::Nothing));
     }
     let read = |address, size| Ok((address, tables.read(address, size).unwrap_or(0)));
-    let nxe = format.nxe(stage2.efer);
     let mut trail = Trail::default();
     let leaf = match descend(format, format.levels, stage2.root & format.root, nxe, gpa, &mut trail, read) {
         Ok(leaf) => leaf,
-        Err(Stop::Reserved) => return Err(fault(pf::PRESENT | pf::RESERVED)),
-        Err(_) => return Err(fault(0)),
+        Err(Stop::Reserved) => return Err(fault(Found::Malformed)),
+        Err(_) => return Err(fault(Found::Nothing)),
     };
-    let allowed = leaf.user()
-        && match kind {
-            Kind::Read => true,
-            Kind::Write => leaf.write(),
-            Kind::Fetch => leaf.execute,
-        };
-    if !allowed {
-        return Err(fault(pf::PRESENT));
+    let user = leaf.user();
+    let rights =
+        Rights { read: user && leaf.read(), write: user && leaf.write(), execute: user && leaf.execute };
+    if !rights.allow(kind) {
+        let Rights { read, write, execute } = rights;
+        return Err(fault(Found::Less { read, write, execute }));
     }
     let dirty = leaf.mark(tables, &trail, format.entry, kind == Kind::Write);
     Ok(dirty.map(|dirty| Below {
@@ -313,6 +329,7 @@ struct Leaf {
     common: u64,
     last: u64,
     execute: bool,
+    bits: &'static EntryBits,
 }
 
 /// The entries that have rights, with their places: for their A and D bits.
@@ -350,33 +367,37 @@ fn descend_by<const ENTRY: usize>(
     trail: &mut Trail,
     mut read: impl FnMut(u64, usize) -> Result<(u64, u64), Stop>,
 ) -> Result<Leaf, Stop> {
-    let nx = if nxe || ENTRY == 4 { 0 } else { entry::NX };
-    let mut leaf = Leaf { address: root, size: 0, common: u64::MAX, last: 0, execute: true };
+    let bits_of = format.bits;
+    let no_execute = if nxe { bits_of.no_execute } else { 0 };
+    let nx = if ENTRY == 4 { 0 } else { bits_of.no_execute & !no_execute };
+    let mut leaf = Leaf { address: root, size: 0, common: u64::MAX, last: 0, execute: true, bits: bits_of };
     for level in levels {
         let index = address >> level.shift & bits(0, level.index_bits - 1);
         let (place, value) = read(leaf.address + index * ENTRY as u64, ENTRY)?;
-        if value & entry::P == 0 {
+        if value & bits_of.present == 0 {
             return Err(Stop::NotPresent);
         }
         let is_large = level.large && value & entry::PS != 0;
+        let maps = is_large || level.shift == 12;
         let reserved = if is_large { level.reserved_large } else { level.reserved };
-        if value & (reserved | nx) != 0 {
+        if value & (reserved | nx) != 0 || bits_of.malformed(value, maps) {
             return Err(Stop::Reserved);
         }
         if level.rights {
             leaf.common &= value;
             leaf.last = value;
-            leaf.execute &= !(nxe && value & entry::NX != 0);
+            leaf.execute &= value & no_execute == 0;
             trail.entries[trail.count] = (place, value);
             trail.count += 1;
         }
-        if is_large || level.shift == 12 {
+        if maps {
             leaf.size = 1 << level.shift;
             leaf.address = format.page(level, value) | address & (leaf.size - 1);
             break;
         }
         leaf.address = value & entry::ADDRESS;
     }
+    leaf.execute &= leaf.common & bits_of.execute == bits_of.execute;
     Ok(leaf)
 }
 
@@ -398,13 +419,18 @@ impl Rights {
 }
 
 impl Leaf {
-    /// All entries allow it.
-    fn write(&self) -> bool {
-        self.common & entry::RW != 0
+    /// All entries have it.
+    fn has(&self, bits: u64) -> bool {
+        self.common & bits == bits
     }
-
+    fn read(&self) -> bool {
+        self.has(self.bits.read)
+    }
+    fn write(&self) -> bool {
+        self.has(self.bits.write)
+    }
     fn user(&self) -> bool {
-        self.common & entry::US != 0
+        self.has(self.bits.user)
     }
 
     /// Protection by U/S, R/W, CR0.WP, NX, SMEP and SMAP (APM vol. 2, 5.6).
@@ -441,13 +467,14 @@ impl Leaf {
 
     /// Sets the A bits, and D in the leaf for a write. Gives whether D is set now; `None` if an entry has changed.
     fn mark<T: Tables + ?Sized>(&self, tables: &T, trail: &Trail, size: usize, write: bool) -> Option<bool> {
-        let dirty = self.last & entry::D != 0;
-        if self.common & entry::A != 0 && (dirty || !write) {
+        let EntryBits { accessed, dirty: written, .. } = *self.bits;
+        let dirty = self.last & written == written;
+        if self.has(accessed) && (dirty || !write) {
             return Some(dirty);
         }
         let entries = &trail.entries[..trail.count];
         for (n, &(place, value)) in entries.iter().enumerate() {
-            let wanted = if write && n + 1 == entries.len() { entry::A | entry::D } else { entry::A };
+            let wanted = if write && n + 1 == entries.len() { accessed | written } else { accessed };
             if value & wanted != wanted && !tables.set_bits(place, size, value, wanted) {
                 return None;
             }
@@ -467,14 +494,13 @@ fn page_fault(paging: &Paging, access: Access, found: u32) -> WalkFault {
     WalkFault::Page { error }
 }
 
-/// #VMEXIT(NPF): the nested tables see user accesses only (APM vol. 2, 15.25.6).
-fn nested_fault(stage2: &Stage2, gpa: u64, kind: Kind, place: u64, found: u32) -> WalkFault {
-    let nxe = Format::select(stage2.cr4, stage2.efer).nxe(stage2.efer);
-    let fetch = kind == Kind::Fetch && (nxe || stage2.cr4 & cr4::SMEP != 0);
-    let mut error = found | pf::USER;
-    error |= if kind == Kind::Write { pf::WRITE } else { 0 };
-    error |= if fetch { pf::FETCH } else { 0 };
-    WalkFault::Nested { gpa, error: u64::from(error) | place }
+fn nested_fault(address: u64, kind: Kind, way: Way, found: Found) -> WalkFault {
+    let access = match kind {
+        Kind::Read => Stage2Access::Read,
+        Kind::Write => Stage2Access::Write,
+        Kind::Fetch => Stage2Access::Fetch,
+    };
+    WalkFault::Stage2(Stage2Fault { address, access, found, table: way.table, linear: way.linear })
 }
 
 #[cfg(test)]

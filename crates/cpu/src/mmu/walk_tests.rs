@@ -1,7 +1,9 @@
 //! Walks over a fake memory, one fact each.
 
 use super::*;
+use ireko_nested::Stage2Tables;
 use ireko_x86::bits::efer;
+use ireko_x86::paging::ept;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
@@ -136,8 +138,8 @@ fn with_the_hosts_la57_nested_tables_have_a_fifth_level() {
     let fake = nested(four_levels(P | RW | US, P | RW | US), backed);
     fake.cells.borrow_mut().insert(0x7f000, 0x80000 | P | RW | US);
     let mut paging = under(long(0));
-    let stage2 = paging.stage2.as_mut().unwrap();
-    (stage2.root, stage2.cr4) = (0x7f000, stage2.cr4 | cr4::LA57);
+    let own = own_tables(cr4::PAE | cr4::LA57, efer::LMA | efer::NXE);
+    paging.stage2 = Some(Stage2 { root: 0x7f000, ..own });
     assert_eq!(walk(&fake, &paging, 0x123, WRITE).unwrap().physical, 0x10_5123);
 }
 
@@ -381,16 +383,25 @@ fn backed(frame: u64) -> u64 {
 }
 
 fn under(paging: Paging) -> Paging {
-    let stage2 = Stage2 { root: 0x80000, cr0: cr0::PG | cr0::PE, cr4: cr4::PAE, efer: efer::LMA | efer::NXE };
+    let stage2 = own_tables(cr4::PAE, efer::LMA | efer::NXE);
     Paging { stage2: Some(stage2), ..paging }
 }
 
-fn nested_error(result: Result<Page, WalkFault>) -> (u64, u64) {
+fn own_tables(cr4: u64, efer: u64) -> Stage2 {
+    Stage2 { root: 0x80000, tables: Stage2Tables::Own { cr4, efer } }
+}
+
+/// The address, whether it is a table's, what was tried, and what was found.
+fn nested_fault(result: Result<Page, WalkFault>) -> (u64, bool, Stage2Access, Found) {
     match result {
-        Err(WalkFault::Nested { gpa, error }) => (gpa, error),
+        Err(WalkFault::Stage2(fault)) => (fault.address, fault.table, fault.access, fault.found),
         other => panic!("{other:?}"),
     }
 }
+
+const NO_WRITE: Found = Found::Less { read: true, write: false, execute: true };
+const NO_EXECUTE: Found = Found::Less { read: true, write: true, execute: false };
+const NO_RIGHTS: Found = Found::Less { read: false, write: false, execute: false };
 
 #[test]
 fn both_stages_compose() {
@@ -409,45 +420,45 @@ fn stage_two_alone_translates_an_unpaged_guest() {
 #[test]
 fn a_missing_final_page_is_a_nested_fault_at_the_page() {
     let fake = nested(four_levels(P | US, P | US), |frame| if frame == 5 { 0 } else { backed(frame) });
-    let fault = nested_error(walk(&fake, &under(long(0)), 0x123, USER_READ));
-    assert_eq!(fault, (0x5123, npf::FINAL | u64::from(pf::USER)));
+    let fault = nested_fault(walk(&fake, &under(long(0)), 0x123, USER_READ));
+    assert_eq!(fault, (0x5123, false, Stage2Access::Read, Found::Nothing));
 }
 
 #[test]
 fn a_missing_table_page_is_a_nested_fault_of_the_table_walk() {
     let fake = nested(four_levels(P, P), |frame| if frame == 3 { 0 } else { backed(frame) });
-    let fault = nested_error(walk(&fake, &under(long(0)), 0, READ));
-    assert_eq!(fault, (0x3000, npf::TABLE | u64::from(pf::USER | pf::WRITE)));
+    let fault = nested_fault(walk(&fake, &under(long(0)), 0, READ));
+    assert_eq!(fault, (0x3000, true, Stage2Access::Write, Found::Nothing));
 }
 
 #[test]
 fn guest_tables_must_be_writable_in_the_nested_tables() {
     let fake =
         nested(four_levels(P, P), |frame| if frame == 4 { backed(frame) & !RW } else { backed(frame) });
-    let fault = nested_error(walk(&fake, &under(long(0)), 0, READ));
-    assert_eq!(fault, (0x4000, npf::TABLE | u64::from(pf::PRESENT | pf::USER | pf::WRITE)));
+    let fault = nested_fault(walk(&fake, &under(long(0)), 0, READ));
+    assert_eq!(fault, (0x4000, true, Stage2Access::Write, NO_WRITE));
 }
 
 #[test]
 fn a_supervisor_access_of_the_guest_is_a_user_access_of_the_nested_tables() {
     let fake =
         nested(four_levels(P, P), |frame| if frame == 5 { backed(frame) & !US } else { backed(frame) });
-    let fault = nested_error(walk(&fake, &under(long(0)), 0, READ));
-    assert_eq!(fault, (0x5000, npf::FINAL | u64::from(pf::PRESENT | pf::USER)));
+    let fault = nested_fault(walk(&fake, &under(long(0)), 0, READ));
+    assert_eq!(fault, (0x5000, false, Stage2Access::Read, NO_RIGHTS));
 }
 
 #[test]
 fn nested_nx_stops_a_fetch() {
     let fake = nested(four_levels(P, P), |frame| backed(frame) | if frame == 5 { entry::NX } else { 0 });
-    let fault = nested_error(walk(&fake, &under(long(0)), 0, FETCH));
-    assert_eq!(fault, (0x5000, npf::FINAL | u64::from(pf::PRESENT | pf::USER | pf::FETCH)));
+    let fault = nested_fault(walk(&fake, &under(long(0)), 0, FETCH));
+    assert_eq!(fault, (0x5000, false, Stage2Access::Fetch, NO_EXECUTE));
 }
 
 #[test]
 fn reserved_bits_of_the_nested_tables_are_told() {
     let fake = nested(four_levels(P, P), |frame| backed(frame) | if frame == 5 { 1 << 51 } else { 0 });
-    let fault = nested_error(walk(&fake, &under(long(0)), 0, READ));
-    assert_eq!(fault, (0x5000, npf::FINAL | u64::from(pf::PRESENT | pf::USER | pf::RESERVED)));
+    let fault = nested_fault(walk(&fake, &under(long(0)), 0, READ));
+    assert_eq!(fault, (0x5000, false, Stage2Access::Read, Found::Malformed));
 }
 
 #[test]
@@ -489,9 +500,116 @@ fn a_pae_guest_under_nested_paging_reads_its_top_entries_from_memory() {
 #[test]
 fn legacy_nested_tables_translate_32_bits() {
     let fake = Fake::with(&[(0x80000, 0x10_0000 | P | RW | US), (0x10_0014, 0x9000 | P | RW | US)]);
-    let stage2 = Stage2 { root: 0x80000, cr0: cr0::PG, cr4: 0, efer: 0 };
+    let stage2 = own_tables(0, 0);
     let paging = Paging { cr0: cr0::PE, stage2: Some(stage2), ..long(0) };
     assert_eq!(walk(&fake, &paging, 0x5008, READ).unwrap().physical, 0x9008);
+}
+
+#[test]
+fn a_nested_fault_tells_the_linear_address_that_led_to_it() {
+    let fake = nested(four_levels(P | US, P | US), |frame| if frame == 5 { 0 } else { backed(frame) });
+    let Err(WalkFault::Stage2(fault)) = walk(&fake, &under(long(0)), 0x123, READ) else { panic!("a page") };
+    assert_eq!(fault.linear, Some(0x123));
+}
+
+// ---- extended page tables (SDM vol. 3, 29.3) below the same guest ----
+
+const RWX: u64 = ept::READ | ept::WRITE | ept::EXECUTE;
+
+/// As [`nested`], in extended tables.
+fn extended(guest: Fake, leaf: impl Fn(u64) -> u64) -> Fake {
+    let fake = nested(guest, leaf);
+    for (place, next) in [(0x80000, 0x81000), (0x81000, 0x82000), (0x82000, 0x83000)] {
+        fake.cells.borrow_mut().insert(place, next | RWX);
+    }
+    fake
+}
+
+fn write_back(frame: u64) -> u64 {
+    0x10_0000 + (frame << 12) | RWX | 6 << 3
+}
+
+fn under_ept(dirty: bool) -> Paging {
+    let tables = Stage2Tables::Extended { five_levels: false, dirty };
+    Paging { stage2: Some(Stage2 { root: 0x80000, tables }), ..long(0) }
+}
+
+/// A walk over tables of which the entry of frame 5, where the page is, is this.
+fn with_page(entry: u64, dirty: bool, access: Access) -> Result<Page, WalkFault> {
+    let leaf = |frame| if frame == 5 { entry } else { write_back(frame) };
+    walk(&extended(four_levels(P | RW | A, P | RW | A | D), leaf), &under_ept(dirty), 0x123, access)
+}
+
+#[test]
+fn extended_tables_compose_with_the_guests() {
+    let page = with_page(write_back(5), false, WRITE).unwrap();
+    assert_eq!((page.physical, page.write, page.execute), (0x10_5123, true, true));
+}
+
+#[test]
+fn extended_entries_have_a_bit_for_each_access() {
+    let cases = [
+        (ept::READ, READ, None),
+        (ept::READ, WRITE, Some(Found::Less { read: true, write: false, execute: false })),
+        (ept::READ | ept::WRITE, FETCH, Some(NO_EXECUTE)),
+        (ept::EXECUTE, READ, Some(Found::Less { read: false, write: false, execute: true })),
+        (ept::EXECUTE, FETCH, None),
+        (0, READ, Some(Found::Nothing)),
+    ];
+    for (rights, access, found) in cases {
+        let result = with_page(write_back(5) & !RWX | rights, false, access);
+        match found {
+            None => assert!(result.is_ok(), "{rights:#x} {access:?}: {result:?}"),
+            Some(found) => assert_eq!(nested_fault(result).3, found, "{rights:#x} {access:?}"),
+        }
+    }
+}
+
+/// 29.3.3.1: writable and not readable, a reserved memory type, reserved address bits.
+#[test]
+fn misconfigured_extended_entries_are_malformed() {
+    let bad = [
+        write_back(5) & !ept::READ,
+        write_back(5) & !ept::TYPE | 2 << 3,
+        write_back(5) & !ept::TYPE | 7 << 3,
+        write_back(5) | 1 << 51,
+    ];
+    for entry in bad {
+        assert_eq!(nested_fault(with_page(entry, false, READ)).3, Found::Malformed, "{entry:#x}");
+    }
+}
+
+#[test]
+fn extended_tables_keep_accessed_and_dirty_where_they_are_asked_to() {
+    for dirty in [false, true] {
+        let fake = extended(four_levels(P | RW | A, P | RW | A | D), write_back);
+        walk(&fake, &under_ept(dirty), 0x123, WRITE).unwrap();
+        let kept = fake.at(0x83000 + 8 * 5) & (ept::ACCESSED | ept::DIRTY);
+        assert_eq!(kept, if dirty { ept::ACCESSED | ept::DIRTY } else { 0 });
+    }
+}
+
+/// 29.3.2: with A and D bits, the guest's own tables count as written.
+#[test]
+fn guest_tables_are_read_only_where_no_dirty_bits_are_kept() {
+    let leaf = |frame| if frame == 4 { write_back(frame) & !ept::WRITE } else { write_back(frame) };
+    let fake = || extended(four_levels(P | RW | A, P | RW | A | D), leaf);
+    assert!(walk(&fake(), &under_ept(false), 0x123, READ).is_ok());
+    let fault = nested_fault(walk(&fake(), &under_ept(true), 0x123, READ));
+    assert_eq!((fault.0, fault.1, fault.2), (0x4000, true, Stage2Access::Write));
+}
+
+#[test]
+fn an_extended_entry_may_map_two_mib() {
+    let fake = extended(four_levels(P | A, P | A), write_back);
+    fake.cells.borrow_mut().insert(0x82000, RWX | 6 << 3 | PS);
+    fake.cells.borrow_mut().extend([
+        (0x1000, 0x2000 | P | A),
+        (0x2000, 0x3000 | P | A),
+        (0x3000, P | A | PS),
+    ]);
+    let page = walk(&fake, &under_ept(false), 0x12_3456, READ).unwrap();
+    assert_eq!((page.physical, page.size), (0x12_3456, 2 << 20));
 }
 
 /// Tables made of a few words that come again everywhere: recursive, crossing, with reserved bits.
@@ -527,9 +645,12 @@ fn fuzz_page_tables() {
             2 => Paging { pdpte: [word(8), word(16), word(24), word(32)], ..pae() },
             _ => Paging { cr0: cr0::PE, ..long(0) },
         };
-        let nested =
-            Stage2 { root: word(8), cr0: cr0::PG | cr0::PE, cr4: cr4::PAE, efer: efer::LMA | efer::NXE };
-        let stage2 = (at(2) & 1 != 0).then_some(nested);
+        let tables2 = if at(6) & 1 == 0 {
+            own_tables(cr4::PAE, efer::LMA | efer::NXE).tables
+        } else {
+            Stage2Tables::Extended { five_levels: at(6) & 2 != 0, dirty: at(6) & 4 != 0 }
+        };
+        let stage2 = (at(2) & 1 != 0).then_some(Stage2 { root: word(8), tables: tables2 });
         let paging =
             Paging { cr3: word(16), cr0: format.cr0 ^ (u64::from(at(3)) & 1) << 16, stage2, ..format };
         let kind = [Kind::Read, Kind::Write, Kind::Fetch][usize::from(at(4) % 3)];

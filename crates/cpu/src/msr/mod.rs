@@ -30,7 +30,7 @@ fn permitted(cpu: &mut Cpu, write: bool) -> Result<u32, Fault> {
         return Err(Fault::gp(0));
     }
     let number = cpu.processor.regs.gpr[gpr::RCX] as u32;
-    crate::svm::msr_intercept(cpu, number, write)?;
+    crate::intercept::msr_intercept(cpu, number, write)?;
     Ok(number)
 }
 

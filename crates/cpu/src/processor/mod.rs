@@ -5,7 +5,7 @@ pub mod counters;
 pub mod msrs;
 pub mod mtrr;
 
-use ireko_nested::{Control, Event, Vendor};
+use ireko_nested::{Control, Event, Shadow, Vendor};
 use ireko_x86::Registers;
 use msrs::Msrs;
 
@@ -45,7 +45,7 @@ pub struct OutsideSmm {
     pub(crate) world: World,
     pub(crate) gif: bool,
     pub(crate) nmi_blocked: bool,
-    pub(crate) shadow: bool,
+    pub(crate) shadow: Shadow,
 }
 
 /// Selectors of pointers that were loaded; those of instructions since then are where they are in use.
@@ -71,8 +71,8 @@ pub struct Processor {
     pub(crate) ferr: bool,
     /// In system-management mode.
     pub(crate) smm: Option<Box<OutsideSmm>>,
-    /// Interrupts wait until after the next instruction (STI, MOV SS).
-    pub shadow: bool,
+    /// Interrupts wait until after the next instruction.
+    pub shadow: Shadow,
     /// NMIs wait for IRET.
     pub nmi_blocked: bool,
     /// Global interrupt flag (AMD-V).
@@ -87,6 +87,10 @@ pub struct Processor {
     pub in_flight: Option<Event>,
     pub world: World,
     pub svm: ireko_nested::svm::State,
+    /// Address of the instruction behind the one that is being done by a routine: what an exit that it causes tells.
+    pub(crate) next_rip: u64,
+    /// An instruction was done, or an event delivered, after which [`Control::monitor_trap`] exits.
+    pub(crate) monitor_trap: bool,
     pub msrs: Msrs,
     /// Data and port breakpoints that the current instruction has met, as bits of DR6.
     pub(crate) touched: u64,
@@ -104,7 +108,7 @@ impl Processor {
             x87_selectors: Default::default(),
             ferr: false,
             smm: None,
-            shadow: false,
+            shadow: Shadow::None,
             nmi_blocked: false,
             gif: true,
             halted: false,
@@ -113,6 +117,8 @@ impl Processor {
             in_flight: None,
             world: World::Host,
             svm: ireko_nested::svm::State::new(caps),
+            next_rip: 0,
+            monitor_trap: false,
             msrs: Default::default(),
             touched: 0,
             held_traps: 0,
@@ -122,6 +128,13 @@ impl Processor {
     /// Whose control structures this processor's guests have.
     pub fn vendor(&self) -> &dyn Vendor {
         &self.svm
+    }
+
+    pub(crate) fn control_mut(&mut self) -> Option<&mut Control> {
+        match &mut self.world {
+            World::Host => None,
+            World::Guest(control) => Some(control),
+        }
     }
 
     /// The controls in force, in a guest world.

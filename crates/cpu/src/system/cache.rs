@@ -1,7 +1,7 @@
 //! INVD, WBINVD, WBNOINVD, INVLPG, INVPCID. There are no caches to write back; translations are dropped for real.
 
 use crate::cpu::Privilege;
-use crate::svm::{invlpg_intercept, invpcid_intercept};
+use crate::intercept::{invlpg_intercept, invpcid_intercept};
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;

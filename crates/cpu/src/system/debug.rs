@@ -1,6 +1,6 @@
 //! Debug registers (APM vol. 2, 13.1): MOV DR, breakpoints on instructions, data and ports, and single step.
 
-use crate::svm::dr_intercept;
+use crate::intercept::dr_intercept;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 use ireko_x86::Exception;

@@ -5,6 +5,7 @@ use crate::operand::mask;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
 use ireko_nested::Intercept;
+use ireko_nested::Shadow;
 use ireko_x86::bits::{cr4, rflags as flag};
 
 fn iopl(cpu: &Cpu) -> u8 {
@@ -70,7 +71,9 @@ pub fn sti(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
         cpu.processor.regs.rflags |= flag::VIF;
         return Ok(Next::Advance);
     }
-    cpu.processor.shadow |= cpu.processor.regs.rflags & flag::IF == 0;
+    if cpu.processor.regs.rflags & flag::IF == 0 {
+        cpu.processor.shadow = Shadow::Sti;
+    }
     cpu.processor.regs.rflags |= flag::IF;
     Ok(Next::Resync)
 }

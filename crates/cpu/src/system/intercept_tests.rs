@@ -2,7 +2,8 @@
 
 use super::bench::*;
 use crate::{Fault, Next};
-use ireko_nested::{Exit, Intercept};
+use ireko_nested::control::OwnedBits;
+use ireko_nested::{CrAccess, Exit, Intercept};
 use ireko_x86::regs::gpr;
 
 fn gp(error: u32) -> Result<Next, Fault> {
@@ -79,7 +80,7 @@ fn lmsw_exits_under_the_selective_intercept() {
     let mut cpu = long();
     guest(&mut cpu, &[Intercept::Cr0SelWrite]);
     cpu.processor.regs.gpr[gpr::RAX] = cpu.processor.regs.cr0;
-    let exit = Exit::Cr { number: 0, write: true, gpr: None };
+    let exit = Exit::Cr { number: 0, access: CrAccess::Lmsw(0) };
     assert_eq!(run(&mut cpu, &[0x0f, 0x01, 0xf0]), Err(Fault::Exit(exit)));
 }
 
@@ -110,4 +111,59 @@ fn rsm_outside_of_management_mode_asks_the_hypervisor_first() {
     assert_eq!(run(&mut cpu, &[0x0f, 0xaa]), Err(Fault::ud()));
     guest(&mut cpu, &[Intercept::Rsm]);
     assert_eq!(run(&mut cpu, &[0x0f, 0xaa]), Err(Fault::Exit(Exit::Plain(Intercept::Rsm))));
+}
+
+// ---- controls that only one vendor has ----
+
+fn controls(cpu: &mut crate::Cpu, change: impl FnOnce(&mut ireko_nested::Control)) {
+    guest(cpu, &[]);
+    change(cpu.processor.control_mut().expect("a guest"));
+}
+
+const READ_CR0: [u8; 3] = [0x0f, 0x20, 0xc0];
+const WRITE_CR0: [u8; 3] = [0x0f, 0x22, 0xc0];
+const WRITE_CR3: [u8; 3] = [0x0f, 0x22, 0xd8];
+
+/// SDM vol. 3, 26.3: TS is the hypervisor's; the guest sees it set, and may not clear it, by no instruction.
+#[test]
+fn bits_of_cr0_that_are_the_hypervisors_are_shown_and_kept() {
+    use ireko_x86::bits::cr0;
+    let mut cpu = long();
+    controls(&mut cpu, |control| control.cr0 = OwnedBits { mask: cr0::TS, shadow: cr0::TS });
+    let own = cpu.processor.regs.cr0;
+    run(&mut cpu, &READ_CR0).unwrap();
+    assert_eq!(cpu.processor.regs.gpr[gpr::RAX], own | cr0::TS);
+    run(&mut cpu, &WRITE_CR0).unwrap();
+    assert_eq!(cpu.processor.regs.cr0, own);
+    cpu.processor.regs.gpr[gpr::RAX] = own;
+    let exit = |access| Err(Fault::Exit(Exit::Cr { number: 0, access }));
+    assert_eq!(run(&mut cpu, &WRITE_CR0), exit(CrAccess::To(0)));
+    assert_eq!(run(&mut cpu, &[0x0f, 0x06]), exit(CrAccess::Clts));
+    assert_eq!(run(&mut cpu, &[0x0f, 0x01, 0xf0]), exit(CrAccess::Lmsw(own as u16)));
+    run(&mut cpu, &[0x0f, 0x01, 0xe0]).unwrap();
+    assert_eq!(cpu.processor.regs.gpr[gpr::RAX], own | cr0::TS);
+}
+
+#[test]
+fn bits_of_cr4_that_are_the_hypervisors_are_shown_and_kept() {
+    use ireko_x86::bits::cr4;
+    let mut cpu = long();
+    controls(&mut cpu, |control| control.cr4 = OwnedBits { mask: cr4::PSE, shadow: cr4::PSE });
+    let own = cpu.processor.regs.cr4;
+    run(&mut cpu, &[0x0f, 0x20, 0xe0]).unwrap();
+    assert_eq!(cpu.processor.regs.gpr[gpr::RAX], own | cr4::PSE);
+    cpu.processor.regs.gpr[gpr::RAX] = own | cr4::PSE | cr4::DE;
+    run(&mut cpu, &[0x0f, 0x22, 0xe0]).unwrap();
+    assert_eq!(cpu.processor.regs.cr4, own | cr4::DE);
+}
+
+#[test]
+fn a_value_that_is_a_cr3_target_does_not_exit() {
+    let mut cpu = long();
+    controls(&mut cpu, |control| (control.cr_write, control.cr3_targets[2]) = (1 << 3, Some(0x1000)));
+    cpu.processor.regs.gpr[gpr::RAX] = 0x1000;
+    assert_eq!(run(&mut cpu, &WRITE_CR3), Ok(Next::Resync));
+    cpu.processor.regs.gpr[gpr::RAX] = 0x2000;
+    let exit = Exit::Cr { number: 3, access: CrAccess::To(0) };
+    assert_eq!(run(&mut cpu, &WRITE_CR3), Err(Fault::Exit(exit)));
 }

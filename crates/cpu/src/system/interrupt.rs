@@ -1,7 +1,7 @@
 //! INT n, INT3, INTO and INT1.
 
 use crate::event;
-use crate::svm::software_interrupt_intercept;
+use crate::intercept::software_interrupt_intercept;
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::{Event, EventKind, Intercept};

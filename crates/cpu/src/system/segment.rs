@@ -6,6 +6,7 @@ use crate::system::far::load_pointer;
 use crate::system::iret::v86_segment;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction, Register};
+use ireko_nested::Shadow;
 use ireko_x86::Segment;
 use ireko_x86::bits::cr4;
 use ireko_x86::descriptor::{RPL, is_null};
@@ -64,7 +65,9 @@ pub fn mov_to(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let index = target(insn.op0_register())?;
     let selector = cpu.read_operand(insn, 1, 2)? as u16;
     cpu.processor.regs.seg[index] = checked(cpu, index, selector)?;
-    cpu.processor.shadow |= index == seg::SS;
+    if index == seg::SS {
+        cpu.processor.shadow = Shadow::MovSs;
+    }
     Ok(Next::Resync)
 }
 
@@ -85,7 +88,9 @@ pub fn pop(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let segment = checked(cpu, index, selector)?;
     cpu.set_stack_pointer(cpu.processor.regs.gpr[gpr::RSP].wrapping_add(size as u64));
     cpu.processor.regs.seg[index] = segment;
-    cpu.processor.shadow |= index == seg::SS;
+    if index == seg::SS {
+        cpu.processor.shadow = Shadow::MovSs;
+    }
     Ok(Next::Resync)
 }
 

@@ -7,6 +7,7 @@ use super::segment::checked_data;
 use super::stack::Stack;
 use crate::cpu::Privilege;
 use crate::{Cpu, Fault};
+use ireko_nested::Shadow;
 use ireko_nested::{Exit, Intercept};
 use ireko_x86::Segment;
 use ireko_x86::bits::{cr0, dr6, dr7, rflags};
@@ -168,7 +169,7 @@ fn load(cpu: &mut Cpu, layout: Layout, bytes: &[u8; LONGEST], nested: bool) -> R
     regs.cpl = if regs.v86() { 3 } else { (regs.seg[seg::CS].selector & RPL) as u8 };
     regs.cr0 |= cr0::TS;
     regs.dr7 &= !dr7::LOCAL;
-    cpu.processor.shadow = false;
+    cpu.processor.shadow = Shadow::None;
     if layout.word == 4 && cpu.processor.regs.cr0 & cr0::PG != 0 {
         control::load_cr3(cpu, layout.value(bytes, CR3), false)
             .map_err(|_| fault(vector::TS, cpu.processor.regs.tr.selector))?;

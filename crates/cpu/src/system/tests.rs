@@ -2,6 +2,7 @@
 
 use super::bench::*;
 use crate::{Fault, Next};
+use ireko_nested::{CrAccess, Shadow};
 use ireko_nested::{Exit, Intercept};
 use ireko_x86::Exception;
 use ireko_x86::bits::{cr0, cr4, debugctl, dr6, dr7, efer, rflags};
@@ -370,7 +371,7 @@ fn a_control_register_intercept_names_the_register_and_its_source() {
     if let crate::cpu::World::Guest(control) = &mut cpu.processor.world {
         control.cr_write = 1 << 3;
     }
-    let exit = Exit::Cr { number: 3, write: true, gpr: Some(0) };
+    let exit = Exit::Cr { number: 3, access: CrAccess::To(0) };
     assert_eq!(run(&mut cpu, &mov_cr(3)), Err(Fault::Exit(exit)));
 }
 
@@ -415,7 +416,7 @@ fn mov_ss_holds_interrupts_off() {
     let mut cpu = protected();
     cpu.processor.regs.gpr[gpr::RAX] = KERNEL_DATA.into();
     run(&mut cpu, &[0x8e, 0xd0]).unwrap();
-    assert!(cpu.processor.shadow);
+    assert_eq!(cpu.processor.shadow, Shadow::MovSs);
 }
 
 #[test]
@@ -614,10 +615,10 @@ fn xsetbv_refuses_avx_without_sse() {
 fn sti_shadows_only_if_interrupts_were_off() {
     let mut cpu = long();
     run(&mut cpu, &[0xfb]).unwrap();
-    assert!(cpu.processor.shadow);
-    cpu.processor.shadow = false;
+    assert_eq!(cpu.processor.shadow, Shadow::Sti);
+    cpu.processor.shadow = Shadow::None;
     run(&mut cpu, &[0xfb]).unwrap();
-    assert!(!cpu.processor.shadow);
+    assert_eq!(cpu.processor.shadow, Shadow::None);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! HLT and PAUSE.
 
-use crate::svm::pause_intercept;
+use crate::intercept::pause_intercept;
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;

@@ -1,11 +1,13 @@
 //! The neutral exit reason as EXITCODE, EXITINFO1 and EXITINFO2 (APM vol. 2, appendix C, 15.8 to 15.14 and 15.25.6).
 
+use crate::exit::{Access, Found};
 use crate::vendor::ExitRecord;
-use crate::{Control, Exit, Intercept, IoExit};
+use crate::{Control, Exit, Intercept, IoExit, Stage2Fault, Stage2Tables};
 use ireko_x86::Exception;
 use ireko_x86::Registers;
-use ireko_x86::bits::{pf, rflags};
+use ireko_x86::bits::{cr4, efer, pf, rflags};
 use ireko_x86::exception::vector;
+use ireko_x86::paging::npf;
 use ireko_x86::regs::gpr::RAX;
 use ireko_x86::vmcb::{CR_VALID, exitcode, io, task_switch};
 
@@ -90,7 +92,9 @@ pub static PLAIN: [Row; 53] = [
 pub fn encode(exit: &Exit, control: &Control, regs: &Registers) -> ExitRecord {
     match *exit {
         Exit::Plain(what) => record(PLAIN[what as usize].code, plain_info(what, regs), 0),
-        Exit::Cr { number, write, gpr } => record(cr_code(number, write, control), cr_info(gpr), 0),
+        Exit::Cr { number, access } => {
+            record(cr_code(number, access.writes(), control), cr_info(access.gpr()), 0)
+        }
         Exit::CrWriteTrap { number, value } => record(exitcode::CR_WRITE_TRAP + nibble(number), value, 0),
         Exit::Dr { number, write, gpr } => {
             let first = if write { exitcode::DR_WRITE } else { exitcode::DR_READ };
@@ -102,12 +106,17 @@ pub fn encode(exit: &Exit, control: &Control, regs: &Registers) -> ExitRecord {
         Exit::Invpcid { address, kind } => record(exitcode::INVPCID, address, kind),
         Exit::Io(access) => record(exitcode::IOIO, io_info(&access), access.next_rip),
         Exit::Msr { write } => record(exitcode::MSR, write.into(), 0),
-        Exit::NestedPage { gpa, error } => record(exitcode::NPF, error, gpa),
+        Exit::Stage2(fault) => record(exitcode::NPF, stage2_info(&fault, control), fault.address),
         Exit::TaskSwitch { selector, error, iret, jump } => {
             record(exitcode::TASK_SWITCH, selector.into(), task_switch_info(error, iret, jump, regs))
         }
         Exit::EferWriteTrap { value } => record(exitcode::EFER_WRITE_TRAP, value, 0),
-        Exit::Invalid => record(exitcode::INVALID, 0, 0),
+        // The last four: no control that AMD-V has asks for them.
+        Exit::Invalid
+        | Exit::InterruptWindow
+        | Exit::NmiWindow
+        | Exit::PreemptionTimer
+        | Exit::MonitorTrap => record(exitcode::INVALID, 0, 0),
     }
 }
 
@@ -124,20 +133,14 @@ pub fn by_instruction(exit: &Exit) -> bool {
         | Exit::Io(_)
         | Exit::Msr { .. } => true,
         Exit::CrWriteTrap { .. }
-        | Exit::NestedPage { .. }
+        | Exit::Stage2(_)
         | Exit::TaskSwitch { .. }
         | Exit::EferWriteTrap { .. }
+        | Exit::InterruptWindow
+        | Exit::NmiWindow
+        | Exit::PreemptionTimer
+        | Exit::MonitorTrap
         | Exit::Invalid => false,
-    }
-}
-
-/// Whether the exit gives the instruction's bytes: data faults on #PF and nested pages (15.8.4).
-pub fn gives_bytes(exit: &Exit) -> bool {
-    let fetch = u64::from(pf::FETCH);
-    match exit {
-        Exit::NestedPage { error, .. } => error & fetch == 0,
-        Exit::Exception(e) => e.vector == vector::PF && e.error.is_some_and(|code| code & pf::FETCH == 0),
-        _ => false,
     }
 }
 
@@ -169,6 +172,30 @@ fn exception_code(exception: &Exception) -> ExitRecord {
     let address = if exception.vector == vector::PF { exception.payload } else { 0 };
     let code = exitcode::EXCEPTION + u64::from(exception.vector & 31);
     record(code, exception.error.unwrap_or(0).into(), address)
+}
+
+/// The error code that the nested tables would give, which see user accesses only, and where in the walk it was (15.25.6). That
+/// it was a fetch is told where the hypervisor's own page faults tell it.
+fn stage2_info(fault: &Stage2Fault, control: &Control) -> u64 {
+    let fetches = match control.stage2.map(|stage2| stage2.tables) {
+        Some(Stage2Tables::Own { cr4, efer }) => {
+            let wide = efer & efer::LMA != 0 || cr4 & cr4::PAE != 0;
+            wide && efer & efer::NXE != 0 || cr4 & cr4::SMEP != 0
+        }
+        _ => true,
+    };
+    let found = match fault.found {
+        Found::Nothing => 0,
+        Found::Less { .. } => pf::PRESENT,
+        Found::Malformed => pf::PRESENT | pf::RESERVED,
+    };
+    let access = match fault.access {
+        Access::Read => 0,
+        Access::Write => pf::WRITE,
+        Access::Fetch if fetches => pf::FETCH,
+        Access::Fetch => 0,
+    };
+    u64::from(found | access | pf::USER) | if fault.table { npf::TABLE } else { npf::FINAL }
 }
 
 fn io_info(access: &IoExit) -> u64 {

@@ -2,7 +2,7 @@
 
 use super::check::{self, Check, Subject};
 use super::vmcb::guest_efer;
-use super::{Host, Pause, State, Vmcb, exit, msr};
+use super::{Host, State, Vmcb, exit, msr};
 use crate::{Control, Core, Exit, Flush};
 use ireko_x86::Registers;
 use ireko_x86::bits::{cr0, cr4, debugctl, efer, rflags};
@@ -31,7 +31,6 @@ pub fn enter<C: Core>(
         return Err(check);
     }
     state.refused = None;
-    state.pause = Pause { left: made.pause_count, last: 0 };
     if let Some(what) = flush(&vmcb) {
         core.flush(what);
     }

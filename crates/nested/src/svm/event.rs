@@ -4,6 +4,7 @@ use crate::{Event, EventKind};
 use ireko_x86::exception::vector;
 use ireko_x86::vmcb::event::*;
 
+/// The kinds that have a type of their own; exceptions that a program asks for share that of exceptions.
 const KINDS: [(EventKind, u64); 4] = [
     (EventKind::External, TYPE_INTR),
     (EventKind::Nmi, TYPE_NMI),
@@ -19,11 +20,13 @@ pub fn decode(field: u64) -> Option<Event> {
     let kind = KINDS.iter().find(|row| row.1 == field >> TYPE_SHIFT & 7)?.0;
     let error = (field & ERROR_VALID != 0).then_some((field >> ERROR_SHIFT) as u32);
     let vector = if kind == EventKind::Nmi { vector::NMI } else { field as u8 };
-    Some(Event { kind, vector, error })
+    // Of #BP and #OF nRIP is what is pushed, as for the instructions that raise them (15.20).
+    let software = kind == EventKind::Exception && matches!(vector, vector::BP | vector::OF);
+    Some(Event { kind: if software { EventKind::SoftwareException } else { kind }, vector, error })
 }
 
 pub fn encode(event: Event) -> u64 {
-    let kind = KINDS.iter().find(|row| row.0 == event.kind).map_or(TYPE_INTR, |row| row.1);
+    let kind = KINDS.iter().find(|row| row.0 == event.kind).map_or(TYPE_EXCEPTION, |row| row.1);
     let error = event.error.map_or(0, |code| ERROR_VALID | u64::from(code) << ERROR_SHIFT);
     VALID | kind << TYPE_SHIFT | u64::from(event.vector) | error
 }
@@ -43,17 +46,7 @@ pub fn illegal(field: u64, code64: bool) -> bool {
         None => true,
         Some(event) => {
             let vectors = if code64 { EXCEPTIONS & !NOT_IN_64_BIT } else { EXCEPTIONS };
-            event.kind == EventKind::Exception
-                && vectors.checked_shr(event.vector.into()).is_none_or(|rest| rest & 1 == 0)
+            event.is_exception() && vectors.checked_shr(event.vector.into()).is_none_or(|rest| rest & 1 == 0)
         }
-    }
-}
-
-/// Whether the event is one that an instruction raises, so that it pushes the address of the next one: nRIP.
-pub fn pushes_next(event: &Event) -> bool {
-    match event.kind {
-        EventKind::SoftwareInterrupt => true,
-        EventKind::Exception => matches!(event.vector, vector::BP | vector::OF),
-        _ => false,
     }
 }

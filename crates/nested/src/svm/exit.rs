@@ -1,8 +1,8 @@
 //! #VMEXIT (APM vol. 2, 15.6).
 
 use super::{Host, State, Vmcb, encode, event};
-use crate::core::INSTRUCTION;
-use crate::{Control, Core, Event, Exit};
+use crate::core::{INSTRUCTION, InstructionBytes};
+use crate::{Control, Core, Event, Exit, Shadow};
 use ireko_x86::Registers;
 use ireko_x86::bits::{cr0, dr7, rflags};
 use ireko_x86::exception::vector;
@@ -34,26 +34,21 @@ const TOLD: [(usize, usize); 3] = [
 /// After a refused VMRUN the guest's state and the event to inject stay as they were.
 const TOLD_INVALID: (usize, usize) = (control::EXITCODE, control::NESTED - control::EXITCODE);
 
-/// The bytes of an instruction, as many as could be had.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct InstructionBytes {
-    pub bytes: [u8; INSTRUCTION],
-    pub count: usize,
-}
-
 /// What ends a guest's run.
 #[derive(Clone, Copy, Debug)]
 pub struct Reason<'a> {
     pub why: &'a Exit,
     /// The event whose delivery the exit cut short.
     pub in_flight: Option<Event>,
-    /// Of the instruction at RIP, where [`encode::gives_bytes`] asks for it.
+    /// Address of the instruction behind the one that exits.
+    pub next_rip: u64,
+    /// Of the instruction at RIP, of a [data access](Exit::of_data_access).
     pub instruction: InstructionBytes,
 }
 
 impl<'a> Reason<'a> {
     pub fn of(why: &'a Exit) -> Self {
-        Self { why, in_flight: None, instruction: InstructionBytes::default() }
+        Self { why, in_flight: None, next_rip: 0, instruction: InstructionBytes::default() }
     }
 }
 
@@ -72,7 +67,7 @@ pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, reason: &R
     let mut bytes = [0; 8];
     core.read_physical(state.vmcb + control::VIRTUAL_INTERRUPT as u64, &mut bytes);
     image.put(control::VIRTUAL_INTERRUPT, &bytes);
-    tell(core, &mut image, state, made, reason);
+    tell(core, &mut image, made, reason);
     if matches!(why, Exit::Invalid) {
         image.store(core, state.vmcb, &[TOLD_INVALID]);
     } else {
@@ -90,11 +85,11 @@ pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, reason: &R
     if made.virtual_lbr {
         (core.regs().debugctl, core.regs().lbr) = (state.host.debugctl, state.host.lbr);
     }
-    core.set_shadow(false);
+    core.set_shadow(Shadow::None);
     core.set_gif(false);
 }
 
-fn tell<C: Core>(core: &mut C, image: &mut Vmcb, state: &State, made: &Control, reason: &Reason<'_>) {
+fn tell<C: Core>(core: &mut C, image: &mut Vmcb, made: &Control, reason: &Reason<'_>) {
     let why = reason.why;
     let record = encode::encode(why, made, core.regs());
     image.set(control::EXITCODE, record.code);
@@ -105,9 +100,9 @@ fn tell<C: Core>(core: &mut C, image: &mut Vmcb, state: &State, made: &Control, 
     }
     image.set(control::EXITINTINFO, reason.in_flight.or(made.inject).map_or(0, event::encode));
     image.set(control::VIRTUAL_INTERRUPT, image.virtual_interrupt(made));
-    image.set(control::INTERRUPT_SHADOW, core.shadow().into());
-    image.set(control::NRIP, next_rip(state, why));
-    if encode::gives_bytes(why) {
+    image.set(control::INTERRUPT_SHADOW, core.shadow().is_on().into());
+    image.set(control::NRIP, next_rip(reason));
+    if why.of_data_access() {
         let InstructionBytes { bytes, count } = reason.instruction;
         let count = count.min(INSTRUCTION);
         image.put(control::BYTES_FETCHED, &[count as u8]);
@@ -118,10 +113,10 @@ fn tell<C: Core>(core: &mut C, image: &mut Vmcb, state: &State, made: &Control, 
     image.set(control::EVENTINJ, 0);
 }
 
-fn next_rip(state: &State, why: &Exit) -> u64 {
-    match why {
+fn next_rip(reason: &Reason<'_>) -> u64 {
+    match reason.why {
         Exit::Io(access) => access.next_rip,
-        why if encode::by_instruction(why) => state.next_rip,
+        why if encode::by_instruction(why) => reason.next_rip,
         _ => 0,
     }
 }

@@ -10,13 +10,11 @@ pub mod event;
 pub mod exit;
 pub mod insn;
 mod instruments;
-pub mod interrupt;
 pub mod msr;
-pub mod permission;
 pub mod vmcb;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
@@ -47,13 +45,6 @@ pub struct Host {
     pub lbr: [u64; 4],
 }
 
-/// The PAUSE filter's counter (15.14.4).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pause {
-    pub left: u16,
-    pub last: u64,
-}
-
 /// All of a processor's AMD-V state but GIF and the controls in force. Plain data.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
@@ -65,9 +56,6 @@ pub struct State {
     /// System-physical address of the VMCB of the running (or last) guest.
     pub vmcb: u64,
     pub host: Host,
-    pub pause: Pause,
-    /// Address of the instruction after the one being done; nRIP of an exit that this instruction causes.
-    pub next_rip: u64,
     /// Name of the entry check that refused the last VMRUN, if one did.
     pub refused: Option<&'static str>,
 }
@@ -89,8 +77,6 @@ impl State {
             key: 0,
             vmcb: 0,
             host: Host::default(),
-            pause: Pause::default(),
-            next_rip: 0,
             refused: None,
         }
     }

@@ -1,8 +1,9 @@
 //! A processor of plain fields, and a VMCB that VMRUN takes.
 
-use super::exit::{InstructionBytes, Reason};
+use super::exit::Reason;
 use super::{Caps, State, enter};
-use crate::{Control, Core, Flush};
+use crate::core::InstructionBytes;
+use crate::{Control, Core, Flush, Shadow};
 use ireko_x86::bits::{cr0, cr4, efer, rflags};
 use ireko_x86::regs::{gpr, seg};
 use ireko_x86::vmcb::{control, save};
@@ -15,7 +16,7 @@ const MEMORY: usize = 0x2_0000;
 pub struct Mock {
     pub regs: Registers,
     pub memory: Vec<u8>,
-    pub shadow: bool,
+    pub shadow: Shadow,
     pub nmi_blocked: bool,
     pub tpr: u8,
     pub gif: bool,
@@ -23,6 +24,8 @@ pub struct Mock {
     /// The instruction's bytes, as far as they can be had.
     pub code: Vec<u8>,
     pub state: State,
+    /// Of the instruction behind the one that exits.
+    pub next_rip: u64,
 }
 
 impl Core for Mock {
@@ -51,11 +54,17 @@ impl Core for Mock {
     fn flush(&mut self, what: Flush) {
         self.flushes.push(what);
     }
-    fn shadow(&self) -> bool {
+    fn shadow(&self) -> Shadow {
         self.shadow
     }
-    fn set_shadow(&mut self, on: bool) {
-        self.shadow = on;
+    fn set_shadow(&mut self, shadow: Shadow) {
+        self.shadow = shadow;
+    }
+    fn read_msr(&mut self, _: u32) -> Option<u64> {
+        None
+    }
+    fn write_msr(&mut self, _: u32, _: u64) -> bool {
+        false
     }
     fn nmi_blocked(&self) -> bool {
         self.nmi_blocked
@@ -108,13 +117,14 @@ impl Mock {
         let mut mock = Self {
             regs: host(),
             memory: vec![0; MEMORY],
-            shadow: true,
+            shadow: Shadow::Sti,
             nmi_blocked: false,
             tpr: 5,
             gif: false,
             flushes: Vec::new(),
             code: Vec::new(),
             state: State::new(Caps::default()),
+            next_rip: 0,
         };
         mock.put32(control::INTERCEPTS_4, 1);
         mock.put32(control::ASID, 7);
@@ -186,7 +196,8 @@ impl Mock {
         let mut state = self.state.clone();
         let mut instruction = InstructionBytes { count: self.code.len(), ..Default::default() };
         instruction.bytes[..self.code.len()].copy_from_slice(&self.code);
-        super::exit::exit(self, &mut state, control, &Reason { why: &why, in_flight, instruction });
+        let reason = Reason { why: &why, in_flight, next_rip: self.next_rip, instruction };
+        super::exit::exit(self, &mut state, control, &reason);
         self.state = state;
     }
 

@@ -1,7 +1,8 @@
 //! A copy of the parts of a VMCB that the processor looks at, and what of it makes a [`Control`].
 
 use super::{Caps, event};
-use crate::{Control, Core, InterceptSet, Stage2, TscScale};
+use crate::control::Pause;
+use crate::{Control, Core, InterceptSet, Shadow, Stage2, Stage2Tables, TscScale};
 use ireko_x86::paging::{LINEAR_BITS, canonicalize};
 use ireko_x86::vmcb::{CONTROL_SIZE, SAVE, SAVE_SIZE, control, save, virtual_interrupt as vi};
 use ireko_x86::{Registers, Segment, Table};
@@ -128,10 +129,9 @@ impl Vmcb {
     pub fn control(&self, host: &Registers, tsc_scale: TscScale) -> Control {
         let stage2 = self.nested_paging().then(|| Stage2 {
             root: self.u64(control::N_CR3),
-            cr0: host.cr0,
-            cr4: host.cr4,
-            efer: host.efer,
+            tables: Stage2Tables::Own { cr4: host.cr4, efer: host.efer },
         });
+        let io_map = self.u64(control::IOPM_BASE) & MAP_MASK;
         let virtual_interrupt = self.u64(control::VIRTUAL_INTERRUPT);
         let has = |bit: u64| virtual_interrupt & bit != 0;
         let inject = event::decode(self.u64(control::EVENTINJ));
@@ -143,7 +143,7 @@ impl Vmcb {
             dr_read: self.u16(control::DR_INTERCEPTS),
             dr_write: self.u16(control::DR_INTERCEPTS + 2),
             cr_write_trap: self.u16(control::INTERCEPTS_4 + 2),
-            io_map: self.u64(control::IOPM_BASE) & MAP_MASK,
+            io_maps: [io_map, io_map.wrapping_add(0x1000)],
             msr_map: self.u64(control::MSRPM_BASE) & MAP_MASK,
             stage2,
             asid: self.u32(control::ASID),
@@ -161,14 +161,20 @@ impl Vmcb {
             virtual_vmload_vmsave: false,
             virtual_lbr: self.u64(control::LBR) & 1 != 0,
             inject,
-            entry_shadow: self.u64(control::INTERRUPT_SHADOW) & 1 != 0,
+            entry_shadow: if self.u64(control::INTERRUPT_SHADOW) & 1 != 0 {
+                Shadow::Sti
+            } else {
+                Shadow::None
+            },
             inject_return: None,
             pause_count: self.u16(control::PAUSE_COUNT),
             pause_threshold: self.u16(control::PAUSE_THRESHOLD),
+            pause: Pause { left: self.u16(control::PAUSE_COUNT), last: 0 },
+            ..Control::default()
         };
         // Virtual VMLOAD and VMSAVE want nested paging and a 64-bit guest (15.33.1).
         made.virtual_vmload_vmsave = self.u64(control::LBR) & 2 != 0 && made.stage2.is_some();
-        made.inject_return = inject.filter(event::pushes_next).map(|_| self.u64(control::NRIP));
+        made.inject_return = inject.filter(crate::Event::is_software).map(|_| self.u64(control::NRIP));
         made
     }
 

@@ -131,7 +131,8 @@ fn iopl_opens_all_ports_except_in_virtual_8086_mode() {
 fn the_hypervisor_hears_of_ports_in_its_map_before_memory_faults() {
     let mut cpu = flat32();
     let intercepts = InterceptSet::default().with(Intercept::Io);
-    cpu.processor.world = World::Guest(Control { intercepts, io_map: 0x9000, ..Control::default() });
+    cpu.processor.world =
+        World::Guest(Control { intercepts, io_maps: [0x9000, 0xa000], ..Control::default() });
     poke(&mut cpu, 0x9000 + 0x80 / 8, &[2]);
     cpu.processor.regs.seg[seg::ES].attr = 0xc91;
     cpu.processor.regs.gpr[RDX] = 0x81;

@@ -140,7 +140,7 @@ fn a_refused_entry_goes_on_after_vmrun_with_gif_clear() {
     mock.gif = true;
     mock.put32(control::ASID, 0);
     mock.vmrun().unwrap_err();
-    assert_eq!((mock.regs.rip, mock.gif, mock.shadow), (NEXT, false, false));
+    assert_eq!((mock.regs.rip, mock.gif, mock.shadow.is_on()), (NEXT, false, false));
     assert_eq!(mock.state.refused, Some("ASID is zero"));
 }
 

@@ -1,9 +1,10 @@
 //! EXITCODE, EXITINFO1 and EXITINFO2 of every neutral exit.
 
+use crate::exit::{Access, Found};
 use crate::svm::Vmcb;
 use crate::svm::encode::{PLAIN, encode};
 use crate::vendor::ExitRecord;
-use crate::{Control, Exit, Intercept, InterceptSet, IoExit};
+use crate::{Control, CrAccess, Exit, Intercept, InterceptSet, IoExit, Stage2, Stage2Fault, Stage2Tables};
 use ireko_x86::vmcb::exitcode;
 use ireko_x86::{Exception, Registers};
 
@@ -52,16 +53,16 @@ fn plain_exits_have_their_codes() {
 
 #[test]
 fn control_registers_tell_the_general_register_of_a_mov() {
-    assert_eq!(code(Exit::Cr { number: 3, write: false, gpr: Some(9) }), (0x03, 1 << 63 | 9, 0));
-    assert_eq!(code(Exit::Cr { number: 8, write: true, gpr: Some(0) }), (0x18, 1 << 63, 0));
-    assert_eq!(code(Exit::Cr { number: 0, write: true, gpr: None }), (0x10, 0, 0));
+    assert_eq!(code(Exit::Cr { number: 3, access: CrAccess::From(9) }), (0x03, 1 << 63 | 9, 0));
+    assert_eq!(code(Exit::Cr { number: 8, access: CrAccess::To(0) }), (0x18, 1 << 63, 0));
+    assert_eq!(code(Exit::Cr { number: 0, access: CrAccess::Clts }), (0x10, 0, 0));
 }
 
 #[test]
 fn a_selective_write_of_cr0_has_its_own_code() {
     let intercepts = InterceptSet::default().with(Intercept::Cr0SelWrite);
     let mut control = Control { intercepts, ..Control::default() };
-    let exit = Exit::Cr { number: 0, write: true, gpr: Some(2) };
+    let exit = Exit::Cr { number: 0, access: CrAccess::To(2) };
     assert_eq!(encode(&exit, &control, &Registers::reset()).code, exitcode::CR0_SEL_WRITE);
     control.cr_write = 1;
     assert_eq!(encode(&exit, &control, &Registers::reset()).code, exitcode::CR_WRITE);
@@ -103,12 +104,37 @@ fn msr_exits_tell_the_direction() {
     assert_eq!(code(Exit::Msr { write: true }), (0x7c, 1, 0));
 }
 
+fn fault(access: Access, found: Found, table: bool) -> Exit {
+    Exit::Stage2(Stage2Fault { address: 0xfee0_0030, access, found, table, linear: None })
+}
+
+/// 15.25.6: they see user accesses, and tell where in the walk it was.
 #[test]
 fn nested_page_faults_tell_address_and_error() {
-    assert_eq!(
-        code(Exit::NestedPage { gpa: 0xfee0_0030, error: 1 << 32 | 6 }),
-        (0x400, 1 << 32 | 6, 0xfee0_0030)
-    );
+    let read_only = Found::Less { read: true, write: false, execute: true };
+    let cases = [
+        (fault(Access::Write, Found::Nothing, false), 1 << 32 | 6),
+        (fault(Access::Read, Found::Nothing, true), 1 << 33 | 4),
+        (fault(Access::Write, read_only, true), 1 << 33 | 7),
+        (fault(Access::Read, Found::Malformed, false), 1 << 32 | 0xd),
+    ];
+    for (exit, error) in cases {
+        assert_eq!(code(exit), (0x400, error, 0xfee0_0030), "{exit:?}");
+    }
+}
+
+#[test]
+fn a_fetch_is_told_where_the_hypervisors_own_faults_tell_it() {
+    use ireko_x86::bits::{cr4, efer};
+    let told = |cr4, efer| {
+        let stage2 = Some(Stage2 { root: 0, tables: Stage2Tables::Own { cr4, efer } });
+        let control = Control { stage2, ..Control::default() };
+        encode(&fault(Access::Fetch, Found::Nothing, false), &control, &Registers::reset()).information[0]
+    };
+    assert_eq!(told(cr4::PAE, efer::LMA | efer::NXE), 1 << 32 | 0x14);
+    assert_eq!(told(cr4::PAE, efer::LMA), 1 << 32 | 4);
+    assert_eq!(told(cr4::SMEP, 0), 1 << 32 | 0x14);
+    assert_eq!(told(0, efer::NXE), 1 << 32 | 4);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::svm::testing::Mock;
 use crate::{Flush, Intercept, Stage2};
+use ireko_x86::Exception;
 use ireko_x86::bits::{cr0, cr4, efer, rflags};
 use ireko_x86::regs::{gpr, seg};
 use ireko_x86::vmcb::{control, save};
@@ -25,7 +26,7 @@ fn vmrun_sets_gif_and_takes_the_guests_shadow() {
         let mut mock = Mock::new();
         mock.put(control::INTERRUPT_SHADOW, shadow.into());
         mock.vmrun().unwrap();
-        assert_eq!((mock.gif, mock.shadow), (true, shadow));
+        assert_eq!((mock.gif, mock.shadow.is_on()), (true, shadow));
     }
 }
 
@@ -65,9 +66,9 @@ fn real_mode_is_cpl_0_and_virtual_8086_mode_cpl_3() {
 #[test]
 fn nested_paging_takes_the_hosts_view_of_the_format() {
     let mut mock = Mock::new();
-    let (cr0, cr4, efer) = (mock.regs.cr0, mock.regs.cr4, mock.regs.efer);
+    let (cr4, efer) = (mock.regs.cr4, mock.regs.efer);
     let made = mock.vmrun().unwrap();
-    assert_eq!(made.stage2, Some(Stage2 { root: 0xa000, cr0, cr4, efer }));
+    assert_eq!(made.stage2, Some(Stage2 { root: 0xa000, tables: crate::Stage2Tables::Own { cr4, efer } }));
 }
 
 #[test]
@@ -121,7 +122,7 @@ fn the_control_is_the_vmcbs() {
     mock.state.tsc_ratio = 3 << 31;
     let made = mock.vmrun().unwrap();
     assert_eq!((made.cr_read, made.cr_write, made.dr_read, made.dr_write), (8, 0x100, 0x10, 0xff));
-    assert!(made.exception(14) && !made.exception(13));
+    assert!(made.takes(&Exception::page_fault(0, 0)) && !made.takes(&Exception::gp(0)));
     assert!(made.has(Intercept::Hlt) && made.has(Intercept::Vmrun) && !made.has(Intercept::Cpuid));
     assert_eq!(
         (made.msr_map, made.tsc_offset, made.tsc_scale.multiplier, made.asid),

@@ -1,6 +1,6 @@
 //! EVENTINJ and EXITINTINFO.
 
-use crate::svm::event::{decode, encode, illegal, pushes_next};
+use crate::svm::event::{decode, encode, illegal};
 use crate::svm::testing::Mock;
 use crate::{Event, EventKind};
 use ireko_x86::bits::efer;
@@ -61,12 +61,12 @@ fn exceptions_that_there_are_not_are_illegal() {
 fn events_of_instructions_return_to_nrip() {
     for (event, next) in [
         (event(EventKind::SoftwareInterrupt, 0x80, None), true),
-        (event(EventKind::Exception, 3, None), true),
-        (event(EventKind::Exception, 4, None), true),
+        (event(EventKind::SoftwareException, 3, None), true),
+        (event(EventKind::SoftwareException, 4, None), true),
         (event(EventKind::Exception, 14, Some(0)), false),
         (event(EventKind::External, 3, None), false),
     ] {
-        assert_eq!(pushes_next(&event), next);
+        assert_eq!(event.is_software(), next);
         // INTO is no instruction of 64-bit mode.
         let mut mock = Mock::new();
         mock.put(save::EFER, efer::SVME);

@@ -1,13 +1,18 @@
 //! What #VMEXIT writes and restores.
 
+use crate::exit::{Access, Found};
 use crate::svm::testing::{Mock, NEXT};
-use crate::{Event, EventKind, Exit, Intercept, IoExit};
+use crate::{CrAccess, Event, EventKind, Exit, Intercept, IoExit, Stage2Fault};
 use ireko_x86::Exception;
 use ireko_x86::bits::{cr0, rflags};
 use ireko_x86::regs::{gpr, seg};
 use ireko_x86::vmcb::{control, save};
 
 const CPUID: Exit = Exit::Plain(Intercept::Cpuid);
+
+fn stage2(access: Access) -> Exit {
+    Exit::Stage2(Stage2Fault { address: 0x1000, access, found: Found::Nothing, table: false, linear: None })
+}
 
 #[test]
 fn the_host_comes_back_as_it_was() {
@@ -27,7 +32,7 @@ fn an_exit_clears_gif_and_the_shadow() {
     let mut mock = Mock::new();
     mock.put(control::INTERRUPT_SHADOW, 1);
     mock.through(CPUID);
-    assert_eq!((mock.gif, mock.shadow), (false, false));
+    assert_eq!((mock.gif, mock.shadow.is_on()), (false, false));
     assert_eq!(mock.get(control::INTERRUPT_SHADOW), 1);
 }
 
@@ -87,7 +92,7 @@ fn nrip_is_told_for_instructions_only() {
     let cases = [
         (CPUID, next),
         (Exit::Plain(Intercept::Vmmcall), next),
-        (Exit::Cr { number: 0, write: true, gpr: Some(1) }, next),
+        (Exit::Cr { number: 0, access: CrAccess::To(1) }, next),
         (Exit::Msr { write: true }, next),
         (Exit::SoftwareInterrupt { vector: 0x80 }, next),
         (exception(3), next),
@@ -95,12 +100,12 @@ fn nrip_is_told_for_instructions_only() {
         (exception(6), 0),
         (Exit::Plain(Intercept::Intr), 0),
         (Exit::Plain(Intercept::Vintr), 0),
-        (Exit::NestedPage { gpa: 0, error: 0 }, 0),
+        (stage2(Access::Read), 0),
         (Exit::Plain(Intercept::Shutdown), 0),
     ];
     for (why, nrip) in cases {
         let mut mock = Mock::new();
-        mock.state.next_rip = next;
+        mock.next_rip = next;
         mock.through(why);
         assert_eq!(mock.get(control::NRIP), nrip, "{why:?}");
     }
@@ -126,9 +131,9 @@ fn io_tells_the_next_instruction_twice() {
 #[test]
 fn data_faults_give_the_instructions_bytes() {
     let cases = [
-        (Exit::NestedPage { gpa: 0, error: 6 }, 3),
+        (stage2(Access::Write), 3),
         (Exit::Exception(Exception::page_fault(0, 2)), 3),
-        (Exit::NestedPage { gpa: 0, error: 0x14 }, 0),
+        (stage2(Access::Fetch), 0),
         (Exit::Exception(Exception::page_fault(0, 0x10)), 0),
         (CPUID, 0),
     ];
@@ -186,7 +191,7 @@ fn an_event_that_was_not_delivered_is_in_exitintinfo() {
     let mut mock = Mock::new();
     let made = mock.vmrun().unwrap();
     let event = Event { kind: EventKind::Exception, vector: 14, error: Some(2) };
-    mock.exit(&made, Exit::NestedPage { gpa: 0x1000, error: 4 }, Some(event));
+    mock.exit(&made, stage2(Access::Read), Some(event));
     assert_eq!(mock.get(control::EXITINTINFO), 2 << 32 | 1 << 31 | 1 << 11 | 3 << 8 | 14);
 }
 

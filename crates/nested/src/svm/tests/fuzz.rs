@@ -1,7 +1,8 @@
 //! VMCBs of anything: VMRUN refuses or enters, an exit comes back to the host, nothing panics.
 
+use crate::exit::{Access, Found};
 use crate::svm::testing::{Mock, VMCB};
-use crate::{Core, Exit};
+use crate::{Core, CrAccess, Exit, Stage2Fault};
 use ireko_x86::vmcb::control;
 use std::time::Duration;
 
@@ -9,9 +10,18 @@ use std::time::Duration;
 fn exit(kind: u8, value: u64) -> Exit {
     let byte = value as u8;
     match kind % 7 {
-        0 => Exit::NestedPage { gpa: value, error: value.rotate_left(32) },
+        0 => Exit::Stage2(Stage2Fault {
+            address: value,
+            access: [Access::Read, Access::Write, Access::Fetch][usize::from(byte % 3)],
+            found: if byte & 8 != 0 { Found::Nothing } else { Found::Malformed },
+            table: byte & 4 != 0,
+            linear: None,
+        }),
         1 => Exit::Invlpg { address: value },
-        2 => Exit::Cr { number: byte & 15, write: byte & 16 != 0, gpr: Some(byte >> 4) },
+        2 => Exit::Cr {
+            number: byte & 15,
+            access: if byte & 16 != 0 { CrAccess::To(byte >> 4) } else { CrAccess::From(byte >> 4) },
+        },
         3 => Exit::Dr { number: byte & 15, write: byte & 16 != 0, gpr: byte >> 4 },
         4 => Exit::SoftwareInterrupt { vector: byte },
         5 => Exit::TaskSwitch {

@@ -4,5 +4,4 @@ mod entry;
 mod events;
 mod exits;
 mod fuzz;
-mod interrupts;
 mod state;

@@ -1,0 +1,102 @@
+//! World switches: what surrounds the entry and the exit that the vendor's half does.
+
+use crate::cpu::World;
+use crate::{Cpu, inspect, svm};
+use ireko_nested::core::InstructionBytes;
+use ireko_nested::svm::exit::Reason;
+use ireko_nested::{Control, Core, Event, Exit, Flush, Shadow};
+use ireko_x86::Registers;
+
+impl Core for Cpu {
+    fn linear_bits(&self) -> u32 {
+        self.model.linear_bits()
+    }
+    fn regs(&mut self) -> &mut Registers {
+        &mut self.processor.regs
+    }
+    fn read_physical(&mut self, address: u64, data: &mut [u8]) -> bool {
+        Self::read_physical(self, address, data);
+        true
+    }
+    fn write_physical(&mut self, address: u64, data: &[u8]) -> bool {
+        Self::write_physical(self, address, data);
+        true
+    }
+    fn flush(&mut self, what: Flush) {
+        self.flush_asid(what);
+    }
+    fn shadow(&self) -> Shadow {
+        self.processor.shadow
+    }
+    fn set_shadow(&mut self, shadow: Shadow) {
+        self.processor.shadow = shadow;
+    }
+    fn read_msr(&mut self, number: u32) -> Option<u64> {
+        crate::msr::read(self, number).ok()
+    }
+    fn write_msr(&mut self, number: u32, value: u64) -> bool {
+        crate::msr::write(self, number, value).is_ok()
+    }
+    fn nmi_blocked(&self) -> bool {
+        self.processor.nmi_blocked
+    }
+    fn set_nmi_blocked(&mut self, on: bool) {
+        self.processor.nmi_blocked = on;
+    }
+    fn tpr(&mut self) -> u8 {
+        self.platform.apic.cr8() as u8
+    }
+    fn set_tpr(&mut self, tpr: u8) {
+        self.platform.apic.set_cr8(tpr.into());
+    }
+    fn set_gif(&mut self, on: bool) {
+        self.processor.gif = on;
+    }
+}
+
+impl Cpu {
+    /// Bytes of the instruction at RIP. Stops at the first page that is not there or not memory: reading a device here
+    /// would be felt.
+    pub(crate) fn instruction_bytes(&mut self) -> InstructionBytes {
+        let mut got = InstructionBytes::default();
+        got.count = self.fetch_address().map_or(0, |start| self.code_bytes(start, &mut got.bytes));
+        got
+    }
+}
+
+/// The vendor's entry is done: into the world of these controls, or (`None`) refused and back again.
+pub fn entered(cpu: &mut Cpu, control: Option<Control>) {
+    if let Some(control) = control {
+        cpu.counters.entries += 1;
+        if let Some(at) = control.preempt_at {
+            cpu.platform.preempt_at(at);
+        }
+        cpu.processor.world = World::Guest(control);
+        inspect::nesting::entered(cpu);
+    }
+    cpu.world_switched();
+    inspect::switched(cpu);
+}
+
+/// The guest gives control to its hypervisor. `in_flight` is the event whose delivery the exit cut short. Nothing happens
+/// outside a guest.
+pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) {
+    let Some(control) = cpu.control() else { return };
+    let record = cpu.processor.vendor().record(&exit, control, &cpu.processor.regs);
+    inspect::exit(cpu, &record, in_flight.as_ref());
+    inspect::nesting::left(cpu, &exit, record.code);
+    // While the guest's own tables still translate.
+    let instruction =
+        if exit.of_data_access() { cpu.instruction_bytes() } else { InstructionBytes::default() };
+    let next_rip = cpu.processor.next_rip;
+    let World::Guest(control) = std::mem::replace(&mut cpu.processor.world, World::Host) else { return };
+    svm::exit(cpu, &control, &Reason { why: &exit, in_flight, next_rip, instruction });
+    cpu.processor.monitor_trap = false;
+    cpu.processor.halted = false;
+    cpu.world_switched();
+    inspect::switched(cpu);
+}
+
+#[cfg(test)]
+#[path = "world_tests.rs"]
+mod tests;
