@@ -91,7 +91,7 @@ impl Cpu {
     /// Whether the 2 MiB around a physical address are memory from end to end.
     fn plain_chunk(&self, physical: u64) -> bool {
         let start = physical & !(LARGE - 1);
-        self.mmu.physical.is_memory(start, LARGE) && !self.platform.apic.within(start, LARGE)
+        self.mmu.physical.is_memory(start, LARGE) && !self.processor.apic.within(start, LARGE)
     }
 
     /// CR0.AM, RFLAGS.AC and CPL 3: misaligned accesses are #AC (APM vol. 2, 8.2.18).
@@ -288,7 +288,7 @@ impl Cpu {
     /// Whether an access goes to the local APIC's registers. Who moves them over the memory of system-management mode finds them there
     /// outside of it, and its handler does not.
     fn is_apic(&self, physical: u64) -> bool {
-        self.platform.apic.decode(physical).is_some() && !self.mmu.physical.manages(physical)
+        self.processor.apic.decode(physical).is_some() && !self.mmu.physical.manages(physical)
     }
 
     /// Reads memory or MMIO at a physical address within one page.
@@ -309,8 +309,8 @@ impl Cpu {
     /// Reads device registers in naturally sized and aligned pieces.
     pub fn mmio_read(&mut self, address: u64, data: &mut [u8]) {
         self.counters.mmio += 1;
-        if let Some(offset) = self.platform.apic.decode(address) {
-            return self.platform.apic.read_mmio(offset, data);
+        if let Some(offset) = self.processor.apic.decode(address) {
+            return self.apic().read_mmio(offset, data);
         }
         // Of what cannot be written, for an instruction that reads and writes.
         if self.mmu.physical.read(address, data) {
@@ -329,8 +329,8 @@ impl Cpu {
 
     pub fn mmio_write(&mut self, address: u64, data: &[u8]) {
         self.counters.mmio += 1;
-        if let Some(offset) = self.platform.apic.decode(address) {
-            self.platform.apic.write_mmio(offset, data);
+        if let Some(offset) = self.processor.apic.decode(address) {
+            self.apic().write_mmio(offset, data);
             // EOI, TPR or ICR: an interrupt may be deliverable now.
             return self.request_attention();
         }

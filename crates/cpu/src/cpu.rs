@@ -3,11 +3,13 @@
 // UNSAFETY: machine code saves x87 and vector state; `armed` points into a bank of this processor.
 
 use crate::Fault;
+use crate::apic::{Apic, Wires};
 use crate::data::xsave_area;
 use crate::mmu::Mmu;
 use crate::mmu::bank::{Root, Tag};
 use crate::platform::Platform;
 use crate::system::debug::{self, Touch};
+use crate::tsc::{Counter, Tsc};
 use crate::tuning::Tuning;
 use ireko_nested::{Control, Exit, Flush, Intercept};
 use ireko_translate::{state, thunk};
@@ -22,7 +24,6 @@ pub use crate::inspect::Counters;
 pub struct Cpu {
     /// What the processor is, as plain data.
     pub processor: Processor,
-    pub model: Arc<crate::cpuid::Model>,
     pub mmu: Mmu,
     pub(crate) code: crate::code::Code,
     pub platform: Platform,
@@ -58,8 +59,7 @@ impl Cpu {
         let woken = wake.clone();
         let alarm = spec.timers.timer(move || woken.wake());
         let mut cpu = Self {
-            processor: Processor::new(spec.model.svm_caps()),
-            model: spec.model.clone(),
+            processor: Processor::new(spec.id, spec.model.clone()),
             mmu: Mmu::new(spec.memory.clone())?,
             code: crate::code::Code::new(
                 spec.memory.size(),
@@ -69,14 +69,8 @@ impl Cpu {
             platform: Platform {
                 bus: None,
                 clock: spec.clock.clone(),
-                tsc: spec.tsc,
-                apic: crate::apic::Apic::new(
-                    &spec.apics,
-                    spec.id,
-                    spec.clock.clone(),
-                    &spec.timers,
-                    spec.tsc,
-                ),
+                counter: spec.counter,
+                apic: Wires::new(&spec.apics, spec.id, spec.clock.clone(), &spec.timers),
                 wake,
                 alarm,
                 uniprocessor: spec.model.vcpus() == 1,
@@ -276,14 +270,25 @@ impl Cpu {
 
     /// The machine's clock may have stood still since the last run; so has the processor's counter.
     pub(crate) fn follow_clock(&mut self) {
-        if self.platform.tsc.follow(self.platform.clock.counter_offset()) {
-            self.platform.apic.tsc_moved(self.platform.tsc);
+        if self.platform.counter.follow(self.platform.clock.counter_offset()) {
+            self.apic().tsc_moved();
         }
+    }
+
+    /// The time-stamp counter of the processor's own world.
+    pub fn own_tsc(&self) -> Tsc {
+        Tsc { counter: self.platform.counter, adjust: self.processor.msrs.tsc_adjust }
+    }
+
+    /// The local APIC at work.
+    pub fn apic(&mut self) -> Apic<'_> {
+        let tsc = self.own_tsc();
+        Apic { regs: &mut self.processor.apic, wires: &self.platform.apic, tsc }
     }
 
     /// The guest's time-stamp counter (offset and ratio of the current world applied).
     pub fn tsc(&self) -> u64 {
-        crate::tsc::in_world(self.control(), self.platform.tsc.read())
+        crate::tsc::in_world(self.control(), self.own_tsc().read())
     }
 }
 
@@ -295,19 +300,19 @@ pub struct CpuSpec {
     pub timers: Timers,
     pub apics: Arc<crate::apic::Apics>,
     pub model: Arc<crate::cpuid::Model>,
-    pub tsc: crate::tsc::Tsc,
+    pub counter: Counter,
 }
 
 impl CpuSpec {
     /// A lone processor with these memory ranges, for tests.
     pub fn uniprocessor(ranges: &[(u64, u64)]) -> std::io::Result<Self> {
         let clock = Clock::new();
-        let tsc = crate::tsc::Tsc::measure();
+        let counter = Counter::measure();
         let spec = crate::cpuid::ModelSpec {
             named: None,
             nested: true,
             vcpus: 1,
-            tsc_khz: tsc.khz(),
+            tsc_khz: counter.khz(),
             changes: ireko_vmcore::Changes::default(),
         };
         Ok(Self {
@@ -317,7 +322,7 @@ impl CpuSpec {
             timers: Timers::new(clock),
             apics: crate::apic::Apics::new(1),
             model: Arc::new(crate::cpuid::Model::amd(&spec)),
-            tsc,
+            counter,
         })
     }
 }

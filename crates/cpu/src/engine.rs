@@ -6,7 +6,7 @@ use crate::cpuid::{Model, ModelSpec};
 use crate::data::vector::MXCSR;
 use crate::data::xsave_area;
 use crate::inspect;
-use crate::tsc::Tsc;
+use crate::tsc::Counter;
 use crate::tuning::Tuning;
 use ireko_translate::Key;
 use ireko_vmcore::{
@@ -89,14 +89,15 @@ impl Hypervisor for SoftHypervisor {
             )));
         }
         spec.clock.follow(crate::host::rdtsc);
-        let tsc = Tsc::measure();
+        let counter = Counter::measure();
         let apics = Apics::new(spec.vcpus);
         let (named, changes) = match &spec.cpu {
             CpuModel::Named(named) => (Some(*named), Changes::default()),
             CpuModel::Changed(named, changes) => (*named, changes.clone()),
             CpuModel::Amd | CpuModel::Host => (None, Changes::default()),
         };
-        let model = ModelSpec { named, nested: spec.nested, vcpus: spec.vcpus, tsc_khz: tsc.khz(), changes };
+        let model =
+            ModelSpec { named, nested: spec.nested, vcpus: spec.vcpus, tsc_khz: counter.khz(), changes };
         let model = Model::here(&model).map_err(HvError::Unsupported)?;
         let cpu = CpuSpec {
             id: 0,
@@ -105,7 +106,7 @@ impl Hypervisor for SoftHypervisor {
             timers: spec.timers.clone(),
             apics: apics.clone(),
             model: Arc::new(model),
-            tsc,
+            counter,
         };
         let mut cpu = Cpu::new(&cpu)
             .map_err(|why| HvError::System { what: "memory for the software CPU".into(), why })?;
@@ -175,7 +176,7 @@ impl Vcpu for SoftVcpu {
     fn set_state(&mut self, state: &CpuState) -> Result<(), HvError> {
         self.cpu.processor.regs = state.regs;
         // An interrupt from before a sleep would otherwise come to firmware, which ends none: its class is blocked for good then.
-        self.cpu.platform.apic.init();
+        self.cpu.apic().init();
         let size = state.xsave.len().min(self.cpu.processor.fpu.0.len());
         self.cpu.processor.fpu.0[..size].copy_from_slice(&state.xsave[..size]);
         self.cpu.processor.fpu.0[512] |= 3;

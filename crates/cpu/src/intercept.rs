@@ -58,7 +58,7 @@ pub fn nmi_allowed(cpu: &Cpu) -> bool {
 /// The exit of a hypervisor that waits for time to pass.
 pub fn timer_exit(cpu: &Cpu) -> Option<Exit> {
     let at = cpu.control()?.preempt_at?;
-    (cpu.platform.tsc.read() >= at).then_some(Exit::PreemptionTimer)
+    (cpu.own_tsc().read() >= at).then_some(Exit::PreemptionTimer)
 }
 
 /// The exit of a hypervisor that waits for the guest to be able to take an NMI, or an interrupt.
@@ -215,7 +215,7 @@ pub fn task_switch_intercept(
 
 /// PAUSE, with filter and threshold: cycles (APM vol. 2, 15.14.4), whatever a guest takes for its time.
 pub fn pause_intercept(cpu: &mut Cpu) -> Result<(), Fault> {
-    let now = cpu.platform.tsc.read();
+    let now = cpu.own_tsc().read();
     let Some(control) = cpu.processor.control_mut() else { return Ok(()) };
     exit_if(interrupt::pause_exits(control, now), Exit::Plain(Intercept::Pause))
 }
@@ -226,7 +226,7 @@ pub fn pause_intercept(cpu: &mut Cpu) -> Result<(), Fault> {
 pub fn read_cr8(cpu: &Cpu) -> u8 {
     match cpu.control() {
         Some(control) if control.virtual_interrupts => control.v_tpr,
-        _ => cpu.platform.apic.cr8() as u8,
+        _ => cpu.processor.apic.cr8() as u8,
     }
 }
 
@@ -239,5 +239,5 @@ pub fn write_cr8(cpu: &mut Cpu, value: u8) {
             return;
         }
     }
-    cpu.platform.apic.set_cr8(value.into());
+    cpu.processor.apic.set_cr8(value.into());
 }

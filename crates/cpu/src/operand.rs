@@ -17,7 +17,7 @@ impl Cpu {
     /// Whether a base that is loaded into a register is canonical for the widest addresses that this processor has, whatever
     /// paging is on.
     pub fn implements(&self, base: u64) -> bool {
-        canonicalize(base, self.model.linear_bits()) == base
+        canonicalize(base, self.processor.model.linear_bits()) == base
     }
 
     /// A general register of any width, zero-extended.

@@ -2,8 +2,8 @@
 
 // UNSAFETY: the bus is lent by reference for the time of a run; see `BusRef`.
 
-use crate::apic::Apic;
-use crate::tsc::Tsc;
+use crate::apic::Wires;
+use crate::tsc::Counter;
 use crate::wake::Wake;
 use ireko_vmcore::{Bus, Clock};
 use std::sync::Arc;
@@ -12,9 +12,9 @@ pub struct Platform {
     /// The machine's device space, set while the vCPU runs.
     pub bus: Option<BusRef>,
     pub clock: Clock,
-    /// The time-stamp counter of the processor's own world.
-    pub tsc: Tsc,
-    pub apic: Apic,
+    pub counter: Counter,
+    /// What the local APIC is wired to.
+    pub apic: Wires,
     /// How others get this vCPU's attention.
     pub wake: Arc<Wake>,
     /// Wakes the processor when a guest's hypervisor wants to hear of the time.
@@ -24,10 +24,9 @@ pub struct Platform {
 }
 
 impl Platform {
-    /// Wakes the processor once its time-stamp counter is there.
-    pub fn preempt_at(&self, ticks: u64) {
-        let left = ticks.saturating_sub(self.tsc.read());
-        self.alarm.arm(self.clock.now().saturating_add(self.tsc.nanoseconds(left)));
+    /// Wakes the processor after so many ticks of its counter.
+    pub fn wake_after(&self, ticks: u64) {
+        self.alarm.arm(self.clock.now().saturating_add(self.counter.nanoseconds(ticks)));
     }
 }
 

@@ -100,10 +100,10 @@ impl Cpu {
             inspect::sleep(self, Duration::from_millis(50));
             return Ok(());
         }
-        self.waits = self.platform.apic.extint_pending()
-            || self.platform.apic.pending().is_some()
-            || self.platform.apic.nmi_pending()
-            || self.platform.apic.smi_pending()
+        self.waits = self.apic().extint_pending()
+            || self.apic().pending().is_some()
+            || self.apic().nmi_pending()
+            || self.apic().smi_pending()
             || self.control().is_some_and(|c| c.v_irq || c.interrupt_window || c.nmi_window);
         if self.single() {
             self.step()
@@ -120,16 +120,16 @@ impl Cpu {
             let rip = intercept::injection_rip(self, &event);
             return inspect::deliver(self, event, rip).map(|()| true);
         }
-        if self.processor.gif && self.processor.smm.is_none() && self.platform.apic.init_pending() {
+        if self.processor.gif && self.processor.smm.is_none() && self.apic().init_pending() {
             return self.init().map(|()| true);
         }
-        if self.processor.gif && self.processor.smm.is_none() && self.platform.apic.smi_pending() {
+        if self.processor.gif && self.processor.smm.is_none() && self.apic().smi_pending() {
             return self.smi().map(|()| true);
         }
         if let Some(exit) = intercept::timer_exit(self) {
             return Err(Fault::Exit(exit));
         }
-        if self.platform.apic.nmi_pending() && intercept::nmi_allowed(self) {
+        if self.apic().nmi_pending() && intercept::nmi_allowed(self) {
             return self.nmi().map(|()| true);
         }
         if let Some(exit) = intercept::window_exit(self) {
@@ -161,8 +161,8 @@ impl Cpu {
         if let Some(exit) = intercept::init_exit(self) {
             return Err(Fault::Exit(exit));
         }
-        self.platform.apic.init_take();
-        self.platform.apic.init();
+        self.apic().init_take();
+        self.apic().init();
         let kept = self.processor.regs.cr0 & (cr0::CD | cr0::NW);
         self.processor.regs = ireko_x86::Registers::reset();
         self.processor.regs.cr0 = self.processor.regs.cr0 & !(cr0::CD | cr0::NW) | kept;
@@ -175,7 +175,7 @@ impl Cpu {
         if let Some(exit) = intercept::nmi_exit(self) {
             return Err(Fault::Exit(exit));
         }
-        self.platform.apic.nmi_take();
+        self.apic().nmi_take();
         self.processor.halted = false;
         let rip = self.processor.regs.rip;
         inspect::deliver(self, Event { kind: EventKind::Nmi, vector: vector::NMI, error: None }, rip)
@@ -183,18 +183,14 @@ impl Cpu {
 
     /// The vector of a physical interrupt, acknowledged; or the exit that it causes instead.
     fn external_interrupt(&mut self) -> Result<Option<u8>, Fault> {
-        let external = self.platform.apic.extint_pending();
-        if !external && self.platform.apic.pending().is_none() {
+        let external = self.apic().extint_pending();
+        if !external && self.apic().pending().is_none() {
             return Ok(None);
         }
         if let Some(exit) = intercept::intr_exit(self) {
             return Err(Fault::Exit(exit));
         }
-        Ok(if external {
-            Some(self.platform.apic.extint_acknowledge())
-        } else {
-            self.platform.apic.acknowledge()
-        })
+        Ok(if external { Some(self.apic().extint_acknowledge()) } else { self.apic().acknowledge() })
     }
 
     /// Halted with nothing left that could wake this processor, which is alone: interrupts are off, no NMI waits.
@@ -203,8 +199,8 @@ impl Cpu {
             && self.processor.wait.is_none()
             && !intercept::physical_interrupt_allowed(self)
             && !intercept::wakes(self)
-            && !self.platform.apic.nmi_pending()
-            && !self.platform.apic.smi_pending()
+            && !self.apic().nmi_pending()
+            && !self.apic().smi_pending()
     }
 
     /// Deals with what ended an instruction.
@@ -250,7 +246,7 @@ impl Cpu {
         let regs = std::ptr::from_mut(&mut self.processor.regs) as u64;
         let fpu = self.processor.fpu.0.as_mut_ptr() as u64;
         let bases = self.processor.regs.seg.map(|s| s.base);
-        let tsc_offset = self.platform.tsc.offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
+        let tsc_offset = self.own_tsc().offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
         let nothing_waits = u64::from(!self.waits);
         let pkru_refused = u64::from(self.processor.regs.cr4 & cr4::PKE == 0);
         let jump_ids = self.jump_ids();

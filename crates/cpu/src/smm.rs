@@ -21,7 +21,7 @@ impl Cpu {
         if let Some(exit) = crate::intercept::smi_exit(self) {
             return Err(Fault::Exit(exit));
         }
-        self.platform.apic.smi_take();
+        self.apic().smi_take();
         self.enter_smm();
         Ok(())
     }
@@ -191,7 +191,7 @@ pub fn rsm(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     }
     let mut area = [0; AREA];
     cpu.read_physical(cpu.processor.regs.smbase + AREA_AT, &mut area);
-    let new = restored(&cpu.processor.regs, &area, cpu.model.cr4(), cpu.model.efer())
+    let new = restored(&cpu.processor.regs, &area, cpu.processor.model.cr4(), cpu.processor.model.efer())
         .ok_or_else(|| shutdown(cpu))?;
     let Some(outside) = cpu.processor.smm.take() else { return Err(Fault::ud()) };
     cpu.processor.regs = new;

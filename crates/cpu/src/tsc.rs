@@ -4,23 +4,22 @@ use crate::host;
 use ireko_nested::Control;
 use std::time::{Duration, Instant};
 
-/// The counter of one processor, as its own world sees it (no guest's offset and ratio). Cheap to copy; copies of
-/// one measurement stay in step until one is written.
+/// The machine's counter, which all its processors share. Cheap to copy; copies of one measurement stay in step.
 #[derive(Clone, Copy, Debug)]
-pub struct Tsc {
-    /// Ahead of the machine's own counter ([`ireko_vmcore::Clock::counter`]).
-    offset: u64,
-    /// That counter ahead of the host's, as of the last run.
-    machine: u64,
+pub struct Counter {
+    /// Ahead of the host's when the machine was made.
+    start: u64,
+    /// And since then, for the times that the machine's clock stood still ([`ireko_vmcore::Clock::counter_offset`]).
+    stood: u64,
     khz: u64,
 }
 
-impl Tsc {
+impl Counter {
     /// Starts at zero now, at the host's rate: from the hypervisor's timing leaf if that gives it, else measured in
     /// about 10 ms.
     pub fn measure() -> Self {
         let khz = hypervisor_khz().unwrap_or_else(measured_khz);
-        Self { offset: host::rdtsc().wrapping_neg(), machine: 0, khz }
+        Self { start: host::rdtsc().wrapping_neg(), stood: 0, khz }
     }
 
     #[inline]
@@ -31,12 +30,12 @@ impl Tsc {
     /// This counter minus the host's.
     #[inline]
     pub fn offset(&self) -> u64 {
-        self.offset.wrapping_add(self.machine)
+        self.start.wrapping_add(self.stood)
     }
 
     /// The machine's clock went on after it stood still: its counter is so far ahead of the host's now. Gives whether that is news.
-    pub fn follow(&mut self, machine: u64) -> bool {
-        std::mem::replace(&mut self.machine, machine) != machine
+    pub fn follow(&mut self, stood: u64) -> bool {
+        std::mem::replace(&mut self.stood, stood) != stood
     }
 
     pub fn khz(&self) -> u64 {
@@ -48,21 +47,30 @@ impl Tsc {
         (u128::from(host::thread_time()) * u128::from(self.khz) / 1_000_000) as u64
     }
 
-    /// Sets the counter (a write of the TSC MSR); gives by how much it moved.
-    pub fn write(&mut self, value: u64) -> u64 {
-        let moved = value.wrapping_sub(self.read());
-        self.move_by(moved);
-        moved
-    }
-
-    pub fn move_by(&mut self, delta: u64) {
-        self.offset = self.offset.wrapping_add(delta);
-    }
-
     /// Nanoseconds that `ticks` take, rounded up.
     pub fn nanoseconds(&self, ticks: u64) -> u64 {
         let ns = (u128::from(ticks) * 1_000_000).div_ceil(u128::from(self.khz));
         u64::try_from(ns).unwrap_or(u64::MAX)
+    }
+}
+
+/// A processor's counter, as its own world sees it (no guest's offset and ratio): the machine's, and what TSC_ADJUST has (SDM vol. 3,
+/// 18.17.3).
+#[derive(Clone, Copy, Debug)]
+pub struct Tsc {
+    pub counter: Counter,
+    pub adjust: u64,
+}
+
+impl Tsc {
+    #[inline]
+    pub fn read(&self) -> u64 {
+        self.counter.read().wrapping_add(self.adjust)
+    }
+    /// This counter minus the host's.
+    #[inline]
+    pub fn offset(&self) -> u64 {
+        self.counter.offset().wrapping_add(self.adjust)
     }
 }
 
@@ -96,15 +104,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_written_counter_goes_on_from_there() {
-        let mut tsc = Tsc { offset: 0, machine: 0, khz: 1_000_000 };
-        tsc.write(1 << 60);
-        assert!(tsc.read() >= 1 << 60 && tsc.read() < (1 << 60) + (1 << 50));
-    }
-
-    #[test]
     fn a_counter_that_stood_still_with_its_clock_goes_on_from_there() {
-        let mut tsc = Tsc { offset: 1 << 60, machine: 0, khz: 1_000_000 };
+        let mut tsc = Counter { start: 1 << 60, stood: 0, khz: 1_000_000 };
         let before = tsc.offset();
         assert!(tsc.follow(1u64.wrapping_neg()) && tsc.offset() == before - 1);
         assert!(!tsc.follow(1u64.wrapping_neg()));
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_sleeps_does_not_run() {
-        let tsc = Tsc { offset: 0, machine: 0, khz: 1_000_000 };
+        let tsc = Counter { start: 0, stood: 0, khz: 1_000_000 };
         let before = tsc.running();
         std::thread::sleep(Duration::from_millis(300));
         assert!(tsc.nanoseconds(tsc.running() - before) < 200_000_000);
@@ -120,7 +121,7 @@ mod tests {
 
     #[test]
     fn ticks_become_nanoseconds_rounded_up() {
-        let tsc = Tsc { offset: 0, machine: 0, khz: 3_000_000 };
+        let tsc = Counter { start: 0, stood: 0, khz: 3_000_000 };
         assert_eq!(tsc.nanoseconds(3001), 1001);
     }
 }

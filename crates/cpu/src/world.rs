@@ -9,7 +9,7 @@ use ireko_x86::Registers;
 
 impl Core for Cpu {
     fn linear_bits(&self) -> u32 {
-        self.model.linear_bits()
+        self.processor.model.linear_bits()
     }
     fn regs(&mut self) -> &mut Registers {
         &mut self.processor.regs
@@ -44,10 +44,10 @@ impl Core for Cpu {
         self.processor.nmi_blocked = on;
     }
     fn tpr(&mut self) -> u8 {
-        self.platform.apic.cr8() as u8
+        self.processor.apic.cr8() as u8
     }
     fn set_tpr(&mut self, tpr: u8) {
-        self.platform.apic.set_cr8(tpr.into());
+        self.processor.apic.set_cr8(tpr.into());
     }
     fn set_gif(&mut self, on: bool) {
         self.processor.gif = on;
@@ -69,7 +69,7 @@ pub fn entered(cpu: &mut Cpu, control: Option<Control>) {
     if let Some(control) = control {
         cpu.counters.entries += 1;
         if let Some(at) = control.preempt_at {
-            cpu.platform.preempt_at(at);
+            cpu.platform.wake_after(at.saturating_sub(cpu.own_tsc().read()));
         }
         cpu.processor.world = World::Guest(control);
         inspect::nesting::entered(cpu);

@@ -34,7 +34,7 @@ fn a_monitor_trap_comes_after_each_instruction() {
 /// SDM vol. 3, 26.5.1.
 #[test]
 fn a_guest_is_preempted_when_its_time_has_come() {
-    let mut cpu = guest_with(0, |cpu, control| control.preempt_at = Some(cpu.platform.tsc.read()));
+    let mut cpu = guest_with(0, |cpu, control| control.preempt_at = Some(cpu.own_tsc().read()));
     assert_eq!(cpu.round(), Err(Fault::Exit(Exit::PreemptionTimer)));
     let mut cpu = guest_with(0, |_, control| control.preempt_at = Some(u64::MAX));
     assert_eq!(cpu.round(), Ok(()));

@@ -75,7 +75,7 @@ impl Lab {
     fn having(features: &[Feature], code: &[u8]) -> Self {
         let mut spec = CpuSpec::uniprocessor(&[(0, MEMORY)]).unwrap();
         let changes = Changes { more: features.to_vec(), less: Vec::new() };
-        let tsc_khz = spec.tsc.khz();
+        let tsc_khz = spec.counter.khz();
         spec.model =
             Arc::new(Model::amd(&ModelSpec { named: None, nested: true, vcpus: 1, tsc_khz, changes }));
         Self::of(&spec, code)
@@ -295,7 +295,7 @@ fn a_move_to_cr8_sets_v_tpr_and_not_the_hosts_priority() {
     lab.put(control::VIRTUAL_INTERRUPT, V_INTR_MASKING);
     assert_eq!(lab.run().0, exitcode::VMMCALL);
     assert_eq!(lab.get(control::VIRTUAL_INTERRUPT), V_INTR_MASKING | 9);
-    assert_eq!(lab.0.platform.apic.cr8(), 0);
+    assert_eq!(lab.0.processor.apic.cr8(), 0);
 }
 
 #[test]
@@ -429,8 +429,8 @@ fn interrupt(lab: &mut Lab, vector: u8) {
     const ICR: u32 = 0x300;
     const SELF: u32 = 1 << 18;
     const ASSERT: u32 = 1 << 14;
-    lab.0.platform.apic.write(SPURIOUS, 0x1ff);
-    lab.0.platform.apic.write(ICR, SELF | ASSERT | u32::from(vector));
+    lab.0.apic().write(SPURIOUS, 0x1ff);
+    lab.0.apic().write(ICR, SELF | ASSERT | u32::from(vector));
 }
 
 #[test]
@@ -445,7 +445,7 @@ fn a_physical_interrupt_exits_by_the_hosts_flag_and_stays_pending() {
     interrupt(&mut lab, 0x61);
     assert_eq!(lab.run(), (exitcode::INTR, 0, 0));
     assert_eq!((lab.rip(), lab.get(control::EXITINTINFO)), (GUEST, 0));
-    assert_eq!(lab.0.platform.apic.pending(), Some(0x61));
+    assert_eq!(lab.0.apic().pending(), Some(0x61));
 }
 
 #[test]

@@ -47,7 +47,7 @@ const BELOW: [(&str, &[&str]); 20] = [
     ("wake", &[]),
     ("tuning", &["host"]),
     ("tsc", &["host"]),
-    ("apic", &["tsc"]),
+    ("apic", &["processor", "tsc"]),
     ("platform", &["apic", "tsc", "wake"]),
     ("mmu", &["hash", "processor", "host"]),
     ("mmu/format", &[]),

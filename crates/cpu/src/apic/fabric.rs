@@ -1,7 +1,7 @@
 //! What connects the local APICs: each has an inbox that any thread may put messages in, without a lock.
 
 use crate::apic::message::{Delivery, Destination, Message};
-use crate::apic::vectors::Vectors;
+use crate::processor::vectors::Vectors;
 use ireko_vmcore::{EoiSink, ExtInt, Msi};
 use ireko_x86::apic::base;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};

@@ -1,6 +1,7 @@
 //! The APIC's registers as software reaches them: the xAPIC page, x2APIC MSRs and IA32_APIC_BASE.
 
-use super::{Apic, Message, entry};
+use super::{Apic, Message};
+use crate::processor::apic::entry;
 use ireko_x86::apic::{SVR_ENABLE, VERSION, base, esr, lvt, offset};
 use ireko_x86::msr;
 
@@ -10,20 +11,8 @@ const LVT_BITS: [u32; entry::COUNT] = [0x7_00ff, 0x1_07ff, 0x1_07ff, 0x1_a7ff, 0
 /// ICR: delivery status and reserved bits are not written.
 const ICR_BITS: u32 = 0x000c_cfff;
 
-impl Apic {
+impl Apic<'_> {
     // ---- the xAPIC page ----
-
-    /// Offset in the xAPIC page, if `physical` is in it and the page is there (APIC on, not in x2APIC mode).
-    #[inline]
-    pub fn decode(&self, physical: u64) -> Option<u32> {
-        let there = self.enabled() && !self.x2apic() && physical & !0xfff == self.base & base::ADDRESS;
-        there.then_some(physical as u32 & 0xfff)
-    }
-
-    /// Whether the APIC's page lies in a range of physical addresses, enabled or not.
-    pub fn within(&self, start: u64, size: u64) -> bool {
-        (self.base & base::ADDRESS).wrapping_sub(start) < size
-    }
 
     /// A load of any size from the page; bytes beyond a register's four read as zero.
     pub fn read_mmio(&mut self, offset: u32, data: &mut [u8]) {
@@ -44,10 +33,10 @@ impl Apic {
     pub fn read(&mut self, offset: u32) -> u32 {
         self.sync();
         match offset {
-            offset::ID => self.id << 24,
-            offset::LDR => self.ldr,
-            offset::DFR => self.dfr,
-            offset::ICR_HIGH => (self.icr >> 32) as u32,
+            offset::ID => self.regs.id << 24,
+            offset::LDR => self.regs.ldr,
+            offset::DFR => self.regs.dfr,
+            offset::ICR_HIGH => (self.regs.icr >> 32) as u32,
             offset::APR | offset::RRD | offset::EOI => 0,
             _ => self.read_shared(offset).unwrap_or_else(|| {
                 self.error(esr::ILLEGAL_REGISTER);
@@ -61,15 +50,17 @@ impl Apic {
         match offset {
             offset::ID | offset::RRD | offset::APR => {}
             offset::LDR => {
-                self.ldr = value & 0xff00_0000;
+                self.regs.ldr = value & 0xff00_0000;
                 self.publish();
             }
             offset::DFR => {
-                self.dfr = value | 0x0fff_ffff;
+                self.regs.dfr = value | 0x0fff_ffff;
                 self.publish();
             }
-            offset::ICR_HIGH => self.icr = self.icr & 0xffff_ffff | u64::from(value & 0xff00_0000) << 32,
-            offset::ICR => self.command(u64::from(value) | self.icr & 0xff00_0000_0000_0000),
+            offset::ICR_HIGH => {
+                self.regs.icr = self.regs.icr & 0xffff_ffff | u64::from(value & 0xff00_0000) << 32
+            }
+            offset::ICR => self.command(u64::from(value) | self.regs.icr & 0xff00_0000_0000_0000),
             _ => {
                 if self.write_shared(offset, value).is_none() {
                     self.error(esr::ILLEGAL_REGISTER);
@@ -84,34 +75,34 @@ impl Apic {
         let word = |first: u32| (offset - first) / 16;
         Some(match offset {
             offset::VERSION => VERSION,
-            offset::TPR => self.tpr.into(),
-            offset::PPR => self.ppr().into(),
-            offset::SVR => self.svr,
-            offset::ISR..offset::TMR => self.isr.word(word(offset::ISR)),
-            offset::TMR..offset::IRR => self.tmr.word(word(offset::TMR)),
-            offset::IRR..offset::ESR => self.irr.word(word(offset::IRR)),
-            offset::ESR => self.esr,
-            offset::ICR => self.icr as u32,
-            offset::LVT_TIMER..=offset::LVT_ERROR => self.lvt[word(offset::LVT_TIMER) as usize],
-            offset::INITIAL_COUNT => self.timer.initial,
-            offset::CURRENT_COUNT => self.timer.current(),
-            offset::DIVIDE => self.timer.divide,
+            offset::TPR => self.regs.tpr.into(),
+            offset::PPR => self.regs.ppr().into(),
+            offset::SVR => self.regs.svr,
+            offset::ISR..offset::TMR => self.regs.isr.word(word(offset::ISR)),
+            offset::TMR..offset::IRR => self.regs.tmr.word(word(offset::TMR)),
+            offset::IRR..offset::ESR => self.regs.irr.word(word(offset::IRR)),
+            offset::ESR => self.regs.esr,
+            offset::ICR => self.regs.icr as u32,
+            offset::LVT_TIMER..=offset::LVT_ERROR => self.regs.lvt[word(offset::LVT_TIMER) as usize],
+            offset::INITIAL_COUNT => self.regs.timer.initial,
+            offset::CURRENT_COUNT => self.timer_count(),
+            offset::DIVIDE => self.regs.timer.divide,
             _ => return None,
         })
     }
 
     fn write_shared(&mut self, offset: u32, value: u32) -> Option<()> {
         match offset {
-            offset::TPR => self.set_tpr(value as u8),
+            offset::TPR => self.regs.set_tpr(value as u8),
             offset::EOI => self.end_of_interrupt(),
             offset::SVR => self.set_svr(value),
-            offset::ESR => self.esr = std::mem::take(&mut self.errors),
+            offset::ESR => self.regs.esr = std::mem::take(&mut self.regs.errors),
             offset::LVT_TIMER..=offset::LVT_ERROR => {
                 self.set_lvt(((offset - offset::LVT_TIMER) / 16) as usize, value);
             }
-            offset::INITIAL_COUNT if !self.deadline_mode() => self.timer.start(value),
+            offset::INITIAL_COUNT if !self.regs.deadline_mode() => self.start_timer(value),
             offset::INITIAL_COUNT | offset::CURRENT_COUNT => {}
-            offset::DIVIDE => self.timer.set_divide(value),
+            offset::DIVIDE => self.set_divide(value),
             _ => return None,
         }
         Some(())
@@ -119,58 +110,53 @@ impl Apic {
 
     /// Software disable masks every local entry (APM vol. 2, 16.4.7).
     fn set_svr(&mut self, value: u32) {
-        self.svr = value & 0x3ff;
-        if self.svr & SVR_ENABLE == 0 {
-            self.lvt.iter_mut().for_each(|local| *local |= lvt::MASKED);
+        self.regs.svr = value & 0x3ff;
+        if self.regs.svr & SVR_ENABLE == 0 {
+            self.regs.lvt.iter_mut().for_each(|local| *local |= lvt::MASKED);
         }
     }
 
     fn set_lvt(&mut self, n: usize, value: u32) {
-        let old = self.lvt[n];
-        self.lvt[n] = value & LVT_BITS[n];
-        if self.svr & SVR_ENABLE == 0 {
-            self.lvt[n] |= lvt::MASKED;
+        let old = self.regs.lvt[n];
+        self.regs.lvt[n] = value & LVT_BITS[n];
+        if self.regs.svr & SVR_ENABLE == 0 {
+            self.regs.lvt[n] |= lvt::MASKED;
         }
         let deadline = |local| local & lvt::TIMER_MODE == lvt::TSC_DEADLINE;
         if n == entry::TIMER && deadline(old) != deadline(value) {
-            self.timer.stop();
+            self.stop_timer();
         }
     }
 
     /// A write of the ICR's low half sends.
     fn command(&mut self, value: u64) {
-        self.icr = value & (u64::from(ICR_BITS) | 0xffff_ffff_0000_0000);
-        let x2apic = self.x2apic();
-        let target = (self.icr >> 32) as u32;
+        self.regs.icr = value & (u64::from(ICR_BITS) | 0xffff_ffff_0000_0000);
+        let x2apic = self.regs.x2apic();
+        let target = (self.regs.icr >> 32) as u32;
         let target = if x2apic { target } else { target >> 24 };
-        self.send(&Message::from_icr(value as u32, target, x2apic, self.id));
+        self.send(&Message::from_icr(value as u32, target, x2apic, self.regs.id));
     }
 
     // ---- x2APIC (APM vol. 2, 16.9 to 16.13) ----
 
-    /// Cluster in the high half, one bit in the low.
-    pub(super) fn x2apic_ldr(&self) -> u32 {
-        (self.id >> 4) << 16 | 1 << (self.id & 0xf)
-    }
-
     /// RDMSR of 800h–8FFh; `None` is #GP.
     pub fn read_msr(&mut self, number: u32) -> Option<u64> {
-        if !self.x2apic() {
+        if !self.regs.x2apic() {
             return None;
         }
         self.sync();
         let offset = number.checked_sub(msr::X2APIC_FIRST)? << 4;
         match offset {
-            offset::ID => Some(self.id.into()),
-            offset::LDR => Some(self.x2apic_ldr().into()),
-            offset::ICR => Some(self.icr),
+            offset::ID => Some(self.regs.id.into()),
+            offset::LDR => Some(self.regs.x2apic_ldr().into()),
+            offset::ICR => Some(self.regs.icr),
             _ => self.read_shared(offset).map(u64::from),
         }
     }
 
     /// WRMSR of 800h–8FFh; `None` is #GP: no such register, read-only, or reserved bits set.
     pub fn write_msr(&mut self, number: u32, value: u64) -> Option<()> {
-        if !self.x2apic() {
+        if !self.regs.x2apic() {
             return None;
         }
         self.sync();
@@ -180,7 +166,7 @@ impl Apic {
         }
         match offset {
             offset::ICR => self.command(value),
-            offset::SELF_IPI => self.send(&Message::from_icr(1 << 18 | value as u32, 0, true, self.id)),
+            offset::SELF_IPI => self.send(&Message::from_icr(1 << 18 | value as u32, 0, true, self.regs.id)),
             _ => self.write_shared(offset, value as u32)?,
         }
         Some(())
@@ -188,15 +174,11 @@ impl Apic {
 
     // ---- IA32_APIC_BASE ----
 
-    pub fn base(&self) -> u64 {
-        self.base
-    }
-
     /// Moves, turns on or off, or changes mode; `None` is #GP. From x2APIC mode the only way is off, and off cannot
     /// become x2APIC mode at once (APM vol. 2, 16.9).
     pub fn set_base(&mut self, value: u64) -> Option<()> {
         let known = base::ADDRESS | base::EN | base::EXTD | base::BSP;
-        let (old, new) = (self.base & (base::EN | base::EXTD), value & (base::EN | base::EXTD));
+        let (old, new) = (self.regs.base & (base::EN | base::EXTD), value & (base::EN | base::EXTD));
         let forbidden = match (old, new) {
             (_, base::EXTD) => true,
             (0, new) => new == base::EN | base::EXTD,
@@ -207,7 +189,7 @@ impl Apic {
             return None;
         }
         self.sync();
-        self.base = value & !base::BSP | self.base & base::BSP;
+        self.regs.base = value & !base::BSP | self.regs.base & base::BSP;
         if new == 0 && old != 0 {
             self.init();
         }

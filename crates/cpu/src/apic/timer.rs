@@ -1,7 +1,7 @@
 //! The APIC timer: one-shot, periodic and TSC-deadline (APM vol. 2, 16.4.1; SDM vol. 3, 11.5.4).
 
-use crate::tsc::Tsc;
-use ireko_vmcore::{Clock, Timer};
+use super::Apic;
+use crate::processor::apic::{ApicTimer, entry};
 use ireko_x86::apic::lvt;
 
 /// The count's rate before division, in kHz: one tick is a nanosecond.
@@ -10,76 +10,7 @@ pub const BUS_KHZ: u32 = 1_000_000;
 /// Shorter periods are stretched to this, so that a guest cannot drown itself and its host.
 const SHORTEST_PERIOD: u64 = 50_000;
 
-pub(super) struct Countdown {
-    clock: Clock,
-    pub(super) tsc: Tsc,
-    alarm: Timer,
-    pub(super) initial: u32,
-    /// The divide configuration register.
-    pub(super) divide: u32,
-    /// When the count reaches zero, in nanoseconds of the clock.
-    zero_at: Option<u64>,
-    /// IA32_TSC_DEADLINE; 0: not armed.
-    deadline: u64,
-}
-
-impl Countdown {
-    pub(super) fn new(clock: Clock, tsc: Tsc, alarm: Timer) -> Self {
-        Self { clock, tsc, alarm, initial: 0, divide: 0, zero_at: None, deadline: 0 }
-    }
-
-    pub(super) fn stop(&mut self) {
-        (self.initial, self.zero_at, self.deadline) = (0, None, 0);
-        self.alarm.cancel();
-    }
-
-    #[cfg(test)]
-    pub(super) fn zero_at(&self) -> Option<u64> {
-        self.zero_at
-    }
-
-    pub(super) fn deadline(&self) -> u64 {
-        self.deadline
-    }
-
-    /// Arms for a TSC value, or disarms with 0. Gives whether that has passed already.
-    pub(super) fn set_deadline(&mut self, deadline: u64) -> bool {
-        self.deadline = deadline;
-        if deadline == 0 {
-            self.alarm.cancel();
-        }
-        self.deadline_passed()
-    }
-
-    /// Whether the deadline has come; then it is disarmed. If not, sees to it that it is noticed.
-    fn deadline_passed(&mut self) -> bool {
-        if self.deadline == 0 {
-            return false;
-        }
-        let now = self.tsc.read();
-        if now >= self.deadline {
-            self.deadline = 0;
-            return true;
-        }
-        let wait = self.tsc.nanoseconds(self.deadline - now);
-        self.alarm.arm(self.clock.now().saturating_add(wait));
-        false
-    }
-
-    /// A write of the initial count starts counting, or with 0 stops it.
-    pub(super) fn start(&mut self, initial: u32) {
-        self.initial = initial;
-        self.zero_at = (initial != 0).then(|| self.clock.now() + self.ticks(initial));
-        self.arm();
-    }
-
-    fn arm(&self) {
-        match self.zero_at {
-            Some(at) => self.alarm.arm(at),
-            None => self.alarm.cancel(),
-        }
-    }
-
+impl ApicTimer {
     /// Nanoseconds of `count` ticks at the current division.
     fn ticks(&self, count: u32) -> u64 {
         u64::from(count) << self.divide_shift()
@@ -90,38 +21,93 @@ impl Countdown {
         ((self.divide >> 1 & 4 | self.divide & 3) + 1) & 7
     }
 
-    /// A new division takes effect at once, on what is left of the count.
-    pub(super) fn set_divide(&mut self, divide: u32) {
-        let left = self.current();
-        self.divide = divide & 0xb;
-        if self.zero_at.is_some() {
-            self.zero_at = Some(self.clock.now() + self.ticks(left));
-            self.arm();
-        }
-    }
-
-    pub(super) fn current(&self) -> u32 {
+    /// The count at this time.
+    fn count(&self, now: u64) -> u32 {
         let Some(at) = self.zero_at else { return 0 };
-        let left = at.saturating_sub(self.clock.now()) >> self.divide_shift();
-        left.min(self.initial.into()) as u32
+        (at.saturating_sub(now) >> self.divide_shift()).min(self.initial.into()) as u32
+    }
+}
+
+impl Apic<'_> {
+    pub(super) fn stop_timer(&mut self) {
+        self.regs.timer = ApicTimer { divide: self.regs.timer.divide, ..ApicTimer::default() };
+        self.wires.alarm.cancel();
     }
 
-    /// The alarm rang: whether the timer's interrupt is due, with the entry of the local vector table.
-    pub(super) fn due(&mut self, entry: u32) -> bool {
-        if entry & lvt::TIMER_MODE == lvt::TSC_DEADLINE {
-            return self.deadline_passed();
+    /// Arms for a TSC value, or disarms with 0. Gives whether that has passed already.
+    pub(super) fn arm_deadline(&mut self, deadline: u64) -> bool {
+        self.regs.timer.deadline = deadline;
+        if deadline == 0 {
+            self.wires.alarm.cancel();
         }
-        let Some(at) = self.zero_at else { return false };
-        let now = self.clock.now();
-        if now < at {
-            self.arm();
+        self.deadline_passed()
+    }
+
+    /// Whether the deadline has come; then it is disarmed. If not, sees to it that it is noticed.
+    fn deadline_passed(&mut self) -> bool {
+        let deadline = self.regs.timer.deadline;
+        if deadline == 0 {
             return false;
         }
-        let period = self.ticks(self.initial).max(SHORTEST_PERIOD);
+        let now = self.tsc.read();
+        if now >= deadline {
+            self.regs.timer.deadline = 0;
+            return true;
+        }
+        let wait = self.tsc.counter.nanoseconds(deadline - now);
+        self.wires.alarm.arm(self.wires.clock.now().saturating_add(wait));
+        false
+    }
+
+    /// A write of the initial count starts counting, or with 0 stops it.
+    pub(super) fn start_timer(&mut self, initial: u32) {
+        let now = self.wires.clock.now();
+        let timer = &mut self.regs.timer;
+        timer.initial = initial;
+        timer.zero_at = (initial != 0).then(|| now + timer.ticks(initial));
+        self.arm_count();
+    }
+
+    fn arm_count(&self) {
+        match self.regs.timer.zero_at {
+            Some(at) => self.wires.alarm.arm(at),
+            None => self.wires.alarm.cancel(),
+        }
+    }
+
+    /// A new division takes effect at once, on what is left of the count.
+    pub(super) fn set_divide(&mut self, divide: u32) {
+        let now = self.wires.clock.now();
+        let timer = &mut self.regs.timer;
+        let left = timer.count(now);
+        timer.divide = divide & 0xb;
+        if timer.zero_at.is_some() {
+            timer.zero_at = Some(now + timer.ticks(left));
+            self.arm_count();
+        }
+    }
+
+    pub(super) fn timer_count(&self) -> u32 {
+        self.regs.timer.count(self.wires.clock.now())
+    }
+
+    /// The alarm rang: whether the timer's interrupt is due.
+    pub(super) fn timer_due(&mut self) -> bool {
+        let local = self.regs.lvt[entry::TIMER];
+        if local & lvt::TIMER_MODE == lvt::TSC_DEADLINE {
+            return self.deadline_passed();
+        }
+        let Some(at) = self.regs.timer.zero_at else { return false };
+        let now = self.wires.clock.now();
+        if now < at {
+            self.arm_count();
+            return false;
+        }
+        let period = self.regs.timer.ticks(self.regs.timer.initial).max(SHORTEST_PERIOD);
         // Periods that nobody saw are gone, but the count has gone on in step.
         let next = at + ((now - at) / period + 1) * period;
-        self.zero_at = (entry & lvt::PERIODIC != 0).then_some(next);
-        self.arm();
+        self.regs.timer.zero_at = (local & lvt::PERIODIC != 0).then_some(next);
+        self.arm_count();
         true
     }
 }

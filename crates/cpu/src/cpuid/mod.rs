@@ -5,8 +5,9 @@ pub mod features;
 pub mod host;
 pub mod model;
 
+pub use crate::processor::model::Model;
 pub use host::supported;
-pub use model::{Model, ModelSpec};
+pub use model::ModelSpec;
 
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
@@ -40,16 +41,16 @@ pub fn routine(cpu: &mut Cpu, _insn: &Instruction) -> Result<Next, Fault> {
 
 /// EAX, EBX, ECX and EDX of a leaf on this processor, now.
 pub fn cpuid(cpu: &Cpu, leaf: u32, subleaf: u32) -> [u32; 4] {
-    let apic_on = cpu.platform.apic.base() & APIC_ENABLE != 0;
+    let apic_on = cpu.processor.apic.base() & APIC_ENABLE != 0;
     let monitor_on = cpu.processor.msrs.hwcr & HWCR_MONITOR_OFF == 0;
     let now = Now {
-        apic_id: cpu.platform.apic.id(),
+        apic_id: cpu.processor.apic.id(),
         apic_on,
         monitor_on,
         cr4: cpu.processor.regs.cr4,
         xcr0: cpu.processor.regs.xcr0,
     };
-    let mut registers = cpu.model.cpuid(leaf, subleaf, &now);
+    let mut registers = cpu.processor.model.cpuid(leaf, subleaf, &now);
     if let Some(n) = levelled(leaf, subleaf)
         && let Some(shown) = cpu.processor.msrs.levelling[n]
     {
@@ -77,7 +78,7 @@ impl Cpu {
         let (leaf, (low, high)) = LEVELLED[n];
         self.processor.msrs.levelling[n].unwrap_or_else(|| {
             let now = Now { apic_id: 0, apic_on: true, monitor_on: true, cr4: cr4::OSXSAVE, xcr0: 0 };
-            let registers = self.model.cpuid(leaf, 0, &now);
+            let registers = self.processor.model.cpuid(leaf, 0, &now);
             u64::from(registers[low]) | high.map_or(0, |high| u64::from(registers[high]) << 32)
         })
     }

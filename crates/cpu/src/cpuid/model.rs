@@ -3,12 +3,13 @@
 use crate::cpuid::features::{FEATURES, Need, REQUIRES};
 use crate::cpuid::host::Host;
 use crate::data::xsave_area::{self as area, AVX, AVX512, EXTENDED, PKRU};
+use crate::processor::model::{Leaf, Model};
 use ireko_nested::svm;
 use ireko_vmcore::Changes;
 use ireko_x86::bits::{cr4, efer};
 use ireko_x86::cpuid::{self as f, EAX, Feature};
 use ireko_x86::models::{self, Cache, Caches, Named};
-use ireko_x86::paging::{LINEAR_BITS, LINEAR_BITS_5, PHYSICAL_BITS};
+use ireko_x86::paging::PHYSICAL_BITS;
 
 /// What a model is made from.
 #[derive(Clone, Debug)]
@@ -19,20 +20,6 @@ pub struct ModelSpec {
     pub vcpus: u32,
     pub tsc_khz: u64,
     pub changes: Changes,
-}
-
-/// One leaf and subleaf with EAX, EBX, ECX, EDX.
-type Leaf = ((u32, u32), [u32; 4]);
-
-/// The leaves that do not depend on a processor's state, and what they imply for control registers.
-#[derive(Clone, Debug)]
-pub struct Model {
-    /// Ascending.
-    leaves: Vec<Leaf>,
-    pub(super) vcpus: u32,
-    cr4: u64,
-    efer: u64,
-    xcr0: u64,
 }
 
 /// Family 19h, model 1, stepping 1.
@@ -116,49 +103,6 @@ impl Model {
         model.efer = implied(&model, 0, EFER);
         slot(&mut model.leaves, 0x8000_0008, 0)[EAX] = model.linear_bits() << 8 | PHYSICAL_BITS;
         model
-    }
-
-    /// A leaf as it is whatever the processor's state; zeros where there is none.
-    pub fn leaf(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        match self.leaves.binary_search_by_key(&(leaf, subleaf), |(key, _)| *key) {
-            Ok(n) => self.leaves[n].1,
-            Err(_) => [0; 4],
-        }
-    }
-
-    /// Logical processors of the machine.
-    pub fn vcpus(&self) -> u32 {
-        self.vcpus
-    }
-
-    pub fn has(&self, feature: Feature) -> bool {
-        feature.is_in(&self.leaf(feature.leaf, feature.subleaf))
-    }
-
-    /// The bits of CR4 that may be set.
-    pub fn cr4(&self) -> u64 {
-        self.cr4
-    }
-    /// Bits of linear addresses, with the widest paging.
-    pub fn linear_bits(&self) -> u32 {
-        if self.cr4 & cr4::LA57 != 0 { LINEAR_BITS_5 } else { LINEAR_BITS }
-    }
-    /// The bits of EFER that may be set.
-    pub fn efer(&self) -> u64 {
-        self.efer
-    }
-    /// The bits of XCR0 that may be set.
-    pub fn xcr0(&self) -> u64 {
-        self.xcr0
-    }
-    /// What AMD-V's checks need to know of this model.
-    pub fn svm_caps(&self) -> svm::Caps {
-        svm::Caps {
-            physical_bits: PHYSICAL_BITS as u8,
-            cr4: self.cr4,
-            efer: self.efer,
-            ..svm::Caps::default()
-        }
     }
 
     /// Bytes of an XSAVE area with these components in standard form: to the end of the last.

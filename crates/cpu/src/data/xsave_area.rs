@@ -221,7 +221,7 @@ pub fn mxcsr_mask(cpu: &Cpu) -> u32 {
         0 => 0xffff,
         mask => mask,
     };
-    mask & !MM | if cpu.model.has(MISALIGNED_SSE) { MM } else { 0 }
+    mask & !MM | if cpu.processor.model.has(MISALIGNED_SSE) { MM } else { 0 }
 }
 
 /// The guest's MXCSR, of which MM is not in the area where the host lacks it.

@@ -164,7 +164,7 @@ fn trace(cpu: &mut Cpu, what: What) {
         return;
     }
     let entry = TraceEntry {
-        ticks: cpu.platform.tsc.read(),
+        ticks: cpu.own_tsc().read(),
         world: cpu.world_id(),
         asid: cpu.asid(),
         rip: cpu.processor.regs.rip,
@@ -181,7 +181,7 @@ fn trace(cpu: &mut Cpu, what: What) {
         cpu.find_kernel();
     }
     let symbol = |world, address| cpu.symbol(world, address);
-    let line = entry.line(cpu.platform.tsc.khz(), cpu.processor.vendor(), symbol);
+    let line = entry.line(cpu.platform.counter.khz(), cpu.processor.vendor(), symbol);
     if let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
         trace.write(&line);
     }

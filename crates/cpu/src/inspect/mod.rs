@@ -58,7 +58,7 @@ impl Cpu {
     /// What the instruments have to say, for the end of a dump.
     pub(crate) fn inspection(&mut self) -> String {
         let mut text = self.describe_levels();
-        let khz = self.platform.tsc.khz();
+        let khz = self.platform.counter.khz();
         let Some(inspect) = self.inspect.as_deref_mut() else { return text };
         if let Some(worlds) = &mut inspect.worlds {
             worlds.account(host::rdtsc(), &self.counters);
@@ -83,7 +83,7 @@ impl Cpu {
 
     /// The counters by world, if they are on.
     pub(crate) fn inspected_counters(&mut self) -> Option<Vec<ireko_vmcore::WorldCounters>> {
-        let khz = self.platform.tsc.khz();
+        let khz = self.platform.counter.khz();
         let worlds = self.inspect.as_deref_mut()?.worlds.as_mut()?;
         worlds.account(host::rdtsc(), &self.counters);
         Some(report::accounts(worlds, khz, self.processor.vendor()))

@@ -266,7 +266,7 @@ pub fn show(cpu: &mut Cpu) {
     if !on && !in_guest {
         cpu.nesting.forget();
     }
-    let nesting = cpu.nesting.nesting(host::rdtsc(), cpu.platform.tsc.khz(), on, vendor);
+    let nesting = cpu.nesting.nesting(host::rdtsc(), cpu.platform.counter.khz(), on, vendor);
     cpu.nesting.window.show(nesting);
 }
 

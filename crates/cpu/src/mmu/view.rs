@@ -83,11 +83,13 @@ impl Root {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::processor::model::Model;
+    use std::sync::Arc;
 
     /// A world that comes back with another of these has other translations.
     #[test]
     fn a_root_has_what_decides_on_translations() {
-        let mut processor = Processor::new(Default::default());
+        let mut processor = Processor::new(0, Arc::new(Model::default()));
         let before = Root::of(&processor);
         for bit in [cr4::PSE, cr4::PAE, cr4::PGE, cr4::LA57, cr4::SMEP, cr4::SMAP, cr4::PKE] {
             processor.regs.cr4 ^= bit;

@@ -14,9 +14,9 @@ pub fn read_tsc(cpu: &mut Cpu, _: u32) -> Option<u64> {
 
 /// A guest's write, too, sets the processor's own counter (APM vol. 2, 15.30.5).
 pub fn write_tsc(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    let moved = cpu.platform.tsc.write(value);
+    let moved = value.wrapping_sub(cpu.own_tsc().read());
     cpu.processor.msrs.tsc_adjust = cpu.processor.msrs.tsc_adjust.wrapping_add(moved);
-    cpu.platform.apic.tsc_moved(cpu.platform.tsc);
+    cpu.apic().tsc_moved();
     Some(Next::Resync)
 }
 
@@ -26,41 +26,39 @@ pub fn read_tsc_adjust(cpu: &mut Cpu, _: u32) -> Option<u64> {
 
 /// Moves the counter by as much as this register changes (SDM vol. 3, 18.17.3).
 pub fn write_tsc_adjust(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    let delta = value.wrapping_sub(cpu.processor.msrs.tsc_adjust);
     cpu.processor.msrs.tsc_adjust = value;
-    cpu.platform.tsc.move_by(delta);
-    cpu.platform.apic.tsc_moved(cpu.platform.tsc);
+    cpu.apic().tsc_moved();
     Some(Next::Resync)
 }
 
 pub fn read_deadline(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    Some(cpu.platform.apic.deadline())
+    Some(cpu.apic().deadline())
 }
 
 pub fn write_deadline(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    cpu.platform.apic.set_deadline(value);
+    cpu.apic().set_deadline(value);
     Some(Next::Resync)
 }
 
 // ---- local APIC ----
 
 pub fn read_apic_base(cpu: &mut Cpu, _: u32) -> Option<u64> {
-    Some(cpu.platform.apic.base())
+    Some(cpu.processor.apic.base())
 }
 
 /// The APIC's page may have moved, so what was translated to it or from it is forgotten.
 pub fn write_apic_base(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
-    cpu.platform.apic.set_base(value)?;
+    cpu.apic().set_base(value)?;
     cpu.flush_tlb(false);
     Some(Next::Resync)
 }
 
 pub fn read_x2apic(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    cpu.platform.apic.read_msr(number)
+    cpu.apic().read_msr(number)
 }
 
 pub fn write_x2apic(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    cpu.platform.apic.write_msr(number, value)?;
+    cpu.apic().write_msr(number, value)?;
     Some(Next::Resync)
 }
 
@@ -78,11 +76,11 @@ pub fn write_mtrr(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
 // ---- performance counters ----
 
 pub fn read_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    cpu.processor.msrs.counters.read(number, cpu.platform.tsc.running())
+    cpu.processor.msrs.counters.read(number, cpu.platform.counter.running())
 }
 
 pub fn write_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    cpu.processor.msrs.counters.write(number, value, cpu.platform.tsc.running())?;
+    cpu.processor.msrs.counters.write(number, value, cpu.platform.counter.running())?;
     Some(Next::Resync)
 }
 
@@ -97,12 +95,12 @@ pub fn read_core_counter(cpu: &mut Cpu, number: u32) -> Option<u64> {
     if control {
         cpu.processor.msrs.counters.control(index)
     } else {
-        cpu.processor.msrs.counters.count(index, cpu.platform.tsc.running())
+        cpu.processor.msrs.counters.count(index, cpu.platform.counter.running())
     }
 }
 
 pub fn write_core_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    let now = cpu.platform.tsc.running();
+    let now = cpu.platform.counter.running();
     let (index, control) = core_counter(number);
     let counters = &mut cpu.processor.msrs.counters;
     if control { counters.set_control(index, value, now) } else { counters.set(index, value, now) }?;
@@ -114,7 +112,7 @@ pub fn write_core_counter(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next
 /// The bits of SPEC_CTRL that this model has.
 fn speculation_bits(cpu: &Cpu) -> u64 {
     let table = [(IBRS, 1 << 0), (STIBP, 1 << 1), (SSBD, 1 << 2)];
-    table.iter().filter(|(feature, _)| cpu.model.has(*feature)).fold(0, |sum, (_, bit)| sum | bit)
+    table.iter().filter(|(feature, _)| cpu.processor.model.has(*feature)).fold(0, |sum, (_, bit)| sum | bit)
 }
 
 pub fn read_speculation(cpu: &mut Cpu, _: u32) -> Option<u64> {
@@ -160,7 +158,7 @@ pub fn write_efer(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
     let old = cpu.processor.regs.efer;
     let new = value & !efer::LMA | old & efer::LMA;
     let changed = old ^ new;
-    if new & !cpu.model.efer() != 0
+    if new & !cpu.processor.model.efer() != 0
         || changed & efer::LME != 0 && cpu.processor.regs.paging()
         || changed & new & efer::SVME != 0 && !cpu.processor.svm.svme_allowed()
     {
@@ -238,7 +236,7 @@ pub fn write_hwcr(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
 /// of families 17h and 19h, MSRC001_0064).
 pub fn read_pstate(cpu: &mut Cpu, _: u32) -> Option<u64> {
     const ENABLED: u64 = 1 << 63;
-    let frequency = (cpu.platform.tsc.khz() + 12_500) / 25_000;
+    let frequency = (cpu.platform.counter.khz() + 12_500) / 25_000;
     Some(ENABLED | 8 << 8 | frequency.min(255))
 }
 

@@ -36,7 +36,7 @@ fn permitted(cpu: &mut Cpu, write: bool) -> Result<u32, Fault> {
 
 /// What RDMSR gives, without asking who may.
 pub fn read(cpu: &mut Cpu, number: u32) -> Result<u64, Fault> {
-    let value = match table::kind(number, &cpu.model) {
+    let value = match table::kind(number, &cpu.processor.model) {
         Some(Kind::Field(field, _, _)) => Some(*field(cpu)),
         Some(Kind::Constant(value) | Kind::Inert(value)) => Some(*value),
         Some(Kind::Custom(read, _)) => read(cpu, number),
@@ -47,8 +47,8 @@ pub fn read(cpu: &mut Cpu, number: u32) -> Result<u64, Fault> {
 
 /// What WRMSR does, without asking who may.
 pub fn write(cpu: &mut Cpu, number: u32, value: u64) -> Result<Next, Fault> {
-    let next = match table::kind(number, &cpu.model) {
-        Some(Kind::Field(field, rule, next)) if rule.takes(value, cpu.model.linear_bits()) => {
+    let next = match table::kind(number, &cpu.processor.model) {
+        Some(Kind::Field(field, rule, next)) if rule.takes(value, cpu.processor.model.linear_bits()) => {
             *field(cpu) = rule.keeps(value);
             Some(*next)
         }

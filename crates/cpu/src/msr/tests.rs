@@ -16,8 +16,13 @@ fn cpu(nested: bool) -> Cpu {
 
 fn with(nested: bool, changes: Changes) -> Cpu {
     let mut spec = CpuSpec::uniprocessor(&[(0, 0x10000)]).unwrap();
-    spec.model =
-        Arc::new(Model::amd(&ModelSpec { named: None, nested, vcpus: 1, tsc_khz: spec.tsc.khz(), changes }));
+    spec.model = Arc::new(Model::amd(&ModelSpec {
+        named: None,
+        nested,
+        vcpus: 1,
+        tsc_khz: spec.counter.khz(),
+        changes,
+    }));
     Cpu::new(&spec).unwrap()
 }
 
@@ -166,10 +171,10 @@ fn writing_the_tsc_shows_in_tsc_adjust_and_back() {
 #[test]
 fn a_deadline_reaches_the_apics_timer() {
     let mut cpu = cpu(false);
-    cpu.platform.apic.write(0xf0, 0x1ff);
-    cpu.platform.apic.write(0x320, 2 << 17 | 0xec);
+    cpu.apic().write(0xf0, 0x1ff);
+    cpu.apic().write(0x320, 2 << 17 | 0xec);
     write(&mut cpu, m::TSC_DEADLINE, 1).unwrap();
-    assert_eq!(cpu.platform.apic.pending(), Some(0xec));
+    assert_eq!(cpu.apic().pending(), Some(0xec));
 }
 
 #[test]
@@ -179,7 +184,7 @@ fn x2apic_msrs_reach_the_apic_in_that_mode() {
     let base = read(&mut cpu, m::APIC_BASE).unwrap();
     write(&mut cpu, m::APIC_BASE, base | 1 << 10).unwrap();
     write(&mut cpu, 0x808, 0x20).unwrap();
-    assert_eq!((cpu.platform.apic.tpr(), read(&mut cpu, 0x808)), (0x20, Ok(0x20)));
+    assert_eq!((cpu.processor.apic.tpr(), read(&mut cpu, 0x808)), (0x20, Ok(0x20)));
 }
 
 #[test]
@@ -230,7 +235,7 @@ fn no_msr_and_no_value_panics() {
     let ranges = [0..0x1000, 0x4000_0000..0x4000_0100, 0xc000_0000..0xc000_2000, 0xc001_0000..0xc001_2000];
     for number in ranges.into_iter().flatten() {
         for value in [0, 1, 0xff, u64::MAX, 1 << 47, 0x0007_0406_0007_0406, 0xfee0_0900, u64::MAX >> 16] {
-            let _ = (read(&mut cpu, number), write(&mut cpu, number, value), cpu.platform.apic.pending());
+            let _ = (read(&mut cpu, number), write(&mut cpu, number, value), cpu.apic().pending());
         }
     }
 }
@@ -242,7 +247,7 @@ fn of_model(name: &str, nested: bool) -> Cpu {
         named,
         nested,
         vcpus: 1,
-        tsc_khz: spec.tsc.khz(),
+        tsc_khz: spec.counter.khz(),
         changes: Changes::default(),
     }));
     Cpu::new(&spec).unwrap()
@@ -279,7 +284,7 @@ fn so_are_bits_of_efer_cr4_and_xcr0() {
     const PKRU: u64 = 1 << 9;
     let (least, most) = (of_model("kvm64", false), with(true, Changes { more: vec![PKU], less: Vec::new() }));
     let bits = |cpu: &Cpu| {
-        let model = &cpu.model;
+        let model = &cpu.processor.model;
         [model.efer() & EFER, model.cr4() & CR4, model.xcr0() & PKRU]
     };
     assert_eq!((bits(&least), bits(&most)), ([0; 3], [EFER, CR4, PKRU]));

@@ -1,13 +1,19 @@
 //! The architectural state of one processor, as plain data: it can be copied and compared, knows no bus, no clock and no
 //! memory, and nothing in it points into a running machine. What runs it is [`crate::Cpu`].
 
+pub mod apic;
 pub mod counters;
+pub mod model;
 pub mod msrs;
 pub mod mtrr;
+pub mod vectors;
 
+use apic::LocalApic;
 use ireko_nested::{Control, Event, Shadow, Vendor};
 use ireko_x86::Registers;
+use model::Model;
 use msrs::Msrs;
+use std::sync::Arc;
 
 /// Whether this processor runs its own code or a guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -92,6 +98,9 @@ pub struct Processor {
     /// An instruction was done, or an event delivered, after which [`Control::monitor_trap`] exits.
     pub(crate) monitor_trap: bool,
     pub msrs: Msrs,
+    pub apic: LocalApic,
+    /// Shared by all that were made alike.
+    pub model: Arc<Model>,
     /// Data and port breakpoints that the current instruction has met, as bits of DR6.
     pub(crate) touched: u64,
     /// Those of a load of SS, which trap after the next instruction.
@@ -99,8 +108,8 @@ pub struct Processor {
 }
 
 impl Processor {
-    /// After RESET, with x87 and vector state all zeros.
-    pub fn new(caps: ireko_nested::svm::Caps) -> Self {
+    /// Number `id` after RESET, with x87 and vector state all zeros.
+    pub fn new(id: u32, model: Arc<Model>) -> Self {
         Self {
             regs: Registers::reset(),
             fpu: Box::new(XsaveArea([0; 4096])),
@@ -116,10 +125,12 @@ impl Processor {
             monitored: None,
             in_flight: None,
             world: World::Host,
-            svm: ireko_nested::svm::State::new(caps),
+            svm: ireko_nested::svm::State::new(model.svm_caps()),
             next_rip: 0,
             monitor_trap: false,
             msrs: Default::default(),
+            apic: LocalApic::new(id),
+            model,
             touched: 0,
             held_traps: 0,
         }

@@ -160,7 +160,7 @@ pub fn load_cr3(cpu: &mut Cpu, new: u64, no_flush: bool) -> Result<(), Fault> {
 fn write_cr4(cpu: &mut Cpu, value: u64) -> Result<(), Fault> {
     let old = cpu.processor.regs.cr4;
     let changed = old ^ value;
-    require(value & !cpu.model.cr4() == 0)?;
+    require(value & !cpu.processor.model.cr4() == 0)?;
     if cpu.processor.regs.long_mode() {
         require(value & cr4::PAE != 0 && changed & cr4::LA57 == 0)?;
     }

@@ -19,7 +19,7 @@ const MASKED_INTERRUPTS: u64 = 1;
 /// #UD where the model has no such instructions, the system has switched them off, or keeps them from programs.
 fn offered(cpu: &Cpu) -> Result<(), Fault> {
     let hwcr = cpu.processor.msrs.hwcr;
-    let there = cpu.model.has(MONITOR) && hwcr & HWCR_MONITOR_OFF == 0;
+    let there = cpu.processor.model.has(MONITOR) && hwcr & HWCR_MONITOR_OFF == 0;
     if there && (cpu.processor.regs.cpl == 0 || hwcr & HWCR_MONITOR_USER != 0) {
         Ok(())
     } else {
@@ -96,8 +96,8 @@ impl Cpu {
 
     /// Ends a wait of MWAIT's that nothing else has ended: for a write, or for an interrupt that is not taken.
     pub(crate) fn heed_monitor(&mut self) {
-        let interrupt = self.platform.apic.extint_pending()
-            || self.platform.apic.pending().is_some()
+        let interrupt = self.apic().extint_pending()
+            || self.apic().pending().is_some()
             || self.control().is_some_and(|control| control.v_irq);
         let Some(wait) = &self.processor.wait else { return };
         self.processor.halted = wait.line.is_as_it_was(self) && !(wait.masked && interrupt);

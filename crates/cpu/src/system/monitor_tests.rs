@@ -70,8 +70,8 @@ fn a_masked_interrupt_ends_the_wait_if_it_was_asked_to() {
     let after = |ecx| {
         let mut cpu = waiting(ecx);
         cpu.processor.regs.rflags &= !rflags::IF;
-        cpu.platform.apic.write(0xf0, 0x1ff);
-        cpu.platform.apic.write(0x300, 1 << 18 | 0x60);
+        cpu.apic().write(0xf0, 0x1ff);
+        cpu.apic().write(0x300, 1 << 18 | 0x60);
         still_waits(cpu)
     };
     assert_eq!([0, 1].map(after), [true, false]);

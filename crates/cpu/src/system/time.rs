@@ -47,10 +47,11 @@ pub fn rdpmc(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     }
     cpu.intercept(Intercept::Rdpmc)?;
     let index = cpu.processor.regs.gpr[gpr::RCX] as u32;
-    if index >= ALWAYS && !cpu.model.has(PERFCTR_CORE) {
+    if index >= ALWAYS && !cpu.processor.model.has(PERFCTR_CORE) {
         return Err(Fault::gp(0));
     }
-    let value = cpu.processor.msrs.counters.count(index, cpu.platform.tsc.running()).ok_or(Fault::gp(0))?;
+    let value =
+        cpu.processor.msrs.counters.count(index, cpu.platform.counter.running()).ok_or(Fault::gp(0))?;
     cpu.processor.regs.gpr[gpr::RAX] = value & 0xffff_ffff;
     cpu.processor.regs.gpr[gpr::RDX] = value >> 32;
     Ok(Next::Advance)

@@ -23,7 +23,7 @@ pub fn xsetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     let value = cpu.processor.regs.gpr[gpr::RDX] << 32 | cpu.processor.regs.gpr[gpr::RAX] & 0xffff_ffff;
     let wide = value & AVX512 == 0 || value & AVX512 == AVX512 && value & AVX != 0;
     let agrees = value & X87 != 0 && (value & AVX == 0 || value & SSE != 0) && wide;
-    if index(cpu) != 0 || !agrees || value & !cpu.model.xcr0() != 0 {
+    if index(cpu) != 0 || !agrees || value & !cpu.processor.model.xcr0() != 0 {
         return Err(Fault::gp(0));
     }
     cpu.processor.regs.xcr0 = value;
@@ -33,7 +33,7 @@ pub fn xsetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
 /// Index 1 tells which components are in use; to say all of them is always right.
 pub fn xgetbv(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     offered(cpu)?;
-    if index(cpu) > u64::from(cpu.model.has(XGETBV1)) {
+    if index(cpu) > u64::from(cpu.processor.model.has(XGETBV1)) {
         return Err(Fault::gp(0));
     }
     cpu.processor.regs.gpr[gpr::RAX] = cpu.processor.regs.xcr0 & 0xffff_ffff;

@@ -211,7 +211,7 @@ fn xcr0_has_all_of_it_or_none() {
         changes: Default::default(),
     };
     let mut cpu = flat64();
-    cpu.model = std::sync::Arc::new(crate::cpuid::Model::amd_on(&host, &spec));
+    cpu.processor.model = std::sync::Arc::new(crate::cpuid::Model::amd_on(&host, &spec));
     let mut set = |value: u64| {
         (cpu.processor.regs.gpr[RAX], cpu.processor.regs.gpr[RCX], cpu.processor.regs.gpr[RDX]) =
             (value, 0, 0);
@@ -220,6 +220,6 @@ fn xcr0_has_all_of_it_or_none() {
     assert_eq!([0xe7, 7, 0x27, 0x67, 0xe3, 0xc7].map(&mut set), [true, true, false, false, false, false]);
     let mut cpu = flat64();
     (cpu.processor.regs.gpr[RAX], cpu.processor.regs.gpr[RDX]) = (0xe7, 0);
-    let here = cpu.model.xcr0() & 0xe0 != 0;
+    let here = cpu.processor.model.xcr0() & 0xe0 != 0;
     assert_eq!(crate::system::xcr::xsetbv(&mut cpu, &Default::default()).is_ok(), here);
 }

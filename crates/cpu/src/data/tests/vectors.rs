@@ -260,7 +260,7 @@ fn fxrstor_brings_back_what_fxsave_saved_except_ymm() {
 fn fxsave_tells_the_mask_of_mxcsr() {
     let mut cpu = xsave_cpu(7);
     step(&mut cpu, &FXSAVE64_RBX).unwrap();
-    let misaligned = if cpu.model.has(ireko_x86::cpuid::MISALIGNED_SSE) { 2 } else { 0 };
+    let misaligned = if cpu.processor.model.has(ireko_x86::cpuid::MISALIGNED_SSE) { 2 } else { 0 };
     assert_eq!(peek(&mut cpu, 0x4018, 8), [0x80, 0x1f, 0, 0, 0xff, 0xff, misaligned, 0]);
 }
 
