@@ -141,7 +141,7 @@ fn line(world: &Record) -> String {
         _ => "",
     };
     format!(
-        "level {}  {:>5}%  VMCB {}, {} exits/s ({}){hypervisor}",
+        "level {}  {:>5}%  {}, {} exits/s ({}){hypervisor}",
         shown(world, "Level"),
         shown(world, "ProcessorShare"),
         shown(world, "ControlBlock"),
@@ -164,7 +164,7 @@ mod tests {
             .with("ProcessorShare", Value::Float(12.5))
             .with("ExitReasons", Value::list(["VMEXIT_NPF 3"]))
             .with("ExitsPerSecond", 7u64)
-            .with("ControlBlock", "0x1000")
+            .with("ControlBlock", "VMCB 0x1000")
     }
 
     #[test]

@@ -28,7 +28,9 @@ pub struct World {
     pub parent: Option<usize>,
     /// 1 is the VM itself.
     pub level: u32,
-    /// Where its hypervisor has its VMCB, in that hypervisor's physical memory; 0 for the VM's own world.
+    /// What the manual calls that block.
+    pub structure: Cow<'static, str>,
+    /// Where its hypervisor has its control block, in that hypervisor's physical memory; 0 for the VM's own world.
     pub control_block: u64,
     /// As of its last entry, as the VM's own hypervisor gave them to the processor.
     pub asid: u32,

@@ -230,6 +230,7 @@ impl Ledger {
             id: node.id,
             parent: node.parent,
             level: node.level,
+            structure: vendor.words().structure.into(),
             control_block: node.control_block,
             asid: node.asid,
             nested_root: node.root,

@@ -60,7 +60,10 @@ fn record(vm: &Vm, number: usize, world: &InnerWorld, hypervisor: Option<bool>) 
         .with("Exits", world.exits)
         .with("ExitsPerSecond", world.exits_per_second.round() as u64)
         .with("ExitReasons", Value::list(reasons))
-        .with("ControlBlock", (world.level > 1).then(|| hexadecimal(world.control_block)))
+        .with(
+            "ControlBlock",
+            (world.level > 1).then(|| format!("{} {:#x}", world.structure, world.control_block)),
+        )
         .with("Asid", (world.level > 1).then_some(world.asid))
         .with("NestedRoot", world.nested_root.map(hexadecimal))
         .with("LastRip", hexadecimal(world.rip))

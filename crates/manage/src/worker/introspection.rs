@@ -27,6 +27,8 @@ pub struct InnerWorld {
     pub parent: Option<usize>,
     /// 1 is the VM itself.
     pub level: u32,
+    /// What the manual calls its control block, and where that is.
+    pub structure: String,
     pub control_block: u64,
     pub asid: u32,
     pub nested_root: Option<u64>,
@@ -121,6 +123,7 @@ impl From<&World> for InnerWorld {
         Self {
             parent: None,
             level: world.level,
+            structure: world.structure.to_string(),
             control_block: world.control_block,
             asid: world.asid,
             nested_root: world.nested_root,
