@@ -526,7 +526,7 @@ fn extended(guest: Fake, leaf: impl Fn(u64) -> u64) -> Fake {
 }
 
 fn write_back(frame: u64) -> u64 {
-    0x10_0000 + (frame << 12) | RWX | 6 << 3
+    (0x10_0000 + (frame << 12)) | RWX | 6 << 3
 }
 
 fn under_ept(dirty: bool) -> Paging {
