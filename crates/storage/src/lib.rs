@@ -1,0 +1,30 @@
+//! Disk images: raw, qcow2, VHD and VHDX, and chains of them.
+//!
+//! Knows formats: what their tables say, in which order they are written so that a crash loses nothing that was flushed, and how
+//! much of them is kept in memory. Must never know a virtual machine, a device or a file's name: it is given what is open
+//! ([`Store`]), and whatever an image says of other files is no reason to open them. Start reading at [`image`], then [`qcow2`].
+
+#![forbid(unsafe_code)]
+
+mod bytes;
+pub mod check;
+mod error;
+pub mod format;
+pub mod image;
+mod pages;
+pub mod qcow2;
+mod raw;
+pub mod store;
+#[cfg(test)]
+mod tests;
+
+pub use check::Report;
+pub use error::ImageError;
+pub use format::Format;
+pub use image::{Content, Extent, Image, Opened};
+use pages::Pages;
+pub use raw::Raw;
+pub use store::Store;
+
+/// What a disk is counted in.
+pub const SECTOR: u64 = 512;
