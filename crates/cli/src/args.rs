@@ -33,6 +33,8 @@ pub enum Command {
     Bench(crate::suite::BenchArgs),
     /// Manage virtual machines that live on after the command returns.
     Vm(crate::vm::VmCommand),
+    /// Make disk images, look at them, convert, resize, check and merge them.
+    Disk(crate::vm::DiskCommand),
     /// Draw running virtual machines with the levels inside them, seen from outside.
     Tree(crate::tree::TreeArgs),
     /// A prompt of cmdlets (Get-VM, Start-VM, …), or a script of them.
@@ -166,8 +168,9 @@ pub struct RunArgs {
     /// Memory, like 512M or 2G.
     #[arg(long, default_value = "1G")]
     pub memory: String,
-    /// A raw disk image, behind virtio or the controllers `sata`, `ide`, `nvme` and `scsi`; may be given several times.
-    #[arg(long, value_name = "FILE[,bus=NAME]")]
+    /// A disk image (raw, qcow2), behind virtio or the controllers `sata`, `ide`, `nvme` and `scsi`; may be given several times.
+    /// What is behind an image is used only if `backing` names it.
+    #[arg(long, value_name = "FILE[,bus=NAME][,format=NAME][,backing=FILE]")]
     pub disk: Vec<String>,
     /// A CD's image, in a drive behind `ide`, `sata` or `scsi`; may be given several times. Disks boot before CDs.
     #[arg(long, value_name = "FILE[,bus=NAME]")]

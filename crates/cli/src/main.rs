@@ -63,6 +63,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Image(args) => image_command(args),
         Command::Bench(args) => suite::run(args),
         Command::Vm(args) => vm::run(args),
+        Command::Disk(args) => vm::run_disk(args),
         Command::Tree(args) => tree::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Serve(args) => serve::run(args),

@@ -17,7 +17,7 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ("net", &["vmcore"]),
     ("jail", &["vmcore"]),
     ("machine", &["x86", "vmcore", "cpu", "kvm", "devices", "storage"]),
-    ("manage", &["x86", "vmcore", "net", "jail", "machine"]),
+    ("manage", &["x86", "vmcore", "storage", "net", "jail", "machine"]),
     ("cli", &["vmcore", "translate", "cpu", "net", "jail", "machine", "manage"]),
     (
         "lab",

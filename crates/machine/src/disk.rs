@@ -1,34 +1,21 @@
-//! Raw disks: a file whose content is the disk's.
+//! What is in a drive: an image's files, opened and locked by name once, and the disk that they come to.
 
-use crate::{DiskSpec, MachineError};
+use crate::{DiskSpec, MachineError, lock};
+use ireko_storage::{Format, Image, ImageError, Link, Opened, Store, chain};
 use ireko_vmcore::{Disk, Throttle};
-use rustix::fs::{FallocateFlags, fallocate};
-use rustix::io::{Errno, ReadWriteFlags, preadv2};
+use rustix::fs::{FlockOperation, flock};
+use std::fmt;
 use std::fs::{File, OpenOptions};
-use std::io::{self, IoSliceMut, Seek, SeekFrom};
-use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-const SECTOR: u64 = 512;
-
-pub struct RawDisk {
-    file: Arc<File>,
-    size: u64,
-    read_only: bool,
-    throttle: Arc<Throttle>,
-}
-
-fn failed(spec: &DiskSpec, why: String) -> MachineError {
-    MachineError::Disk { name: spec.path.display().to_string(), why }
-}
-
-/// The disk's file: the one that is open, or by its name.
-pub fn open(spec: &DiskSpec) -> Result<Arc<File>, MachineError> {
-    if let Some(file) = &spec.file {
-        return Ok(file.clone());
-    }
-    open_file(&spec.path, spec.read_only).map(Arc::new).map_err(|error| failed(spec, error.to_string()))
+/// An image by its name: the one of a disk, or one behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layer {
+    pub path: PathBuf,
+    pub format: Format,
 }
 
 /// What has positions: a file or a block device. Of anything else nobody is waited for.
@@ -42,28 +29,95 @@ pub fn open_file(path: &Path, read_only: bool) -> io::Result<File> {
     }
 }
 
-impl RawDisk {
-    fn open(spec: &DiskSpec) -> Result<Self, MachineError> {
-        let file = open(spec)?;
-        // Seeking tells the size of block devices too.
-        let size = (&*file).seek(SeekFrom::End(0)).map_err(|error| failed(spec, error.to_string()))?;
-        if size == 0 || !size.is_multiple_of(SECTOR) {
-            return Err(failed(spec, format!("its size, {size} bytes, is not a multiple of {SECTOR}")));
-        }
-        Ok(Self { file, size, read_only: spec.read_only, throttle: spec.throttle.clone() })
+/// A disk's files, open: its own, and those behind it, the nearest first. What the first bytes in them say is looked at only when
+/// somebody asks for the disk.
+pub struct DiskFiles {
+    links: Vec<(Arc<File>, Format)>,
+    read_only: bool,
+    image: Mutex<Option<Arc<dyn Image>>>,
+}
+
+/// Who has a file, by the number of its layer.
+pub type Taken = (usize, lock::User);
+
+impl DiskFiles {
+    pub fn new(links: Vec<(Arc<File>, Format)>, read_only: bool) -> Self {
+        Self { links, read_only, image: Mutex::default() }
     }
 
-    /// Gives the range back to the file system: it reads as zeros then. False: it cannot do that.
-    fn punch(&self, offset: u64, len: u64) -> io::Result<bool> {
-        if self.read_only || offset.checked_add(len).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        match fallocate(&self.file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, offset, len) {
-            Ok(()) => Ok(true),
-            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV | Errno::INVAL | Errno::PERM) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+    fn held(&self) -> MutexGuard<'_, Option<Arc<dyn Image>>> {
+        self.image.lock().unwrap_or_else(|e| e.into_inner())
     }
+
+    /// Locks all files for as long as they are open: many may read, or one may write. Those behind are only read.
+    pub fn lock(&self) -> Result<(), Taken> {
+        for (number, (file, _)) in self.links.iter().enumerate() {
+            lock::lock(file, self.read_only || number > 0).map_err(|user| (number, user))?;
+        }
+        Ok(())
+    }
+
+    pub fn files(&self) -> impl Iterator<Item = &File> {
+        self.links.iter().map(|(file, _)| file.as_ref())
+    }
+
+    /// The disk that they come to: the same one for all who ask, so that nobody's tables are another's past.
+    pub fn image(&self) -> Result<Arc<dyn Image>, ImageError> {
+        let mut held = self.held();
+        if let Some(image) = &*held {
+            return Ok(image.clone());
+        }
+        let link = |(file, format): &(Arc<File>, Format)| Link {
+            store: file.clone() as Arc<dyn Store>,
+            format: *format,
+        };
+        let links: Vec<Link> = self.links.iter().map(link).collect();
+        let image = chain::open(&links, !self.read_only)?;
+        *held = Some(image.clone());
+        Ok(image)
+    }
+
+    /// Brings the tables into order and gives the files free, whoever has them open still.
+    pub fn release(&self) -> io::Result<()> {
+        let rested = self.held().take().map_or(Ok(()), |image| image.rest());
+        for file in self.files() {
+            let _ = flock(file, FlockOperation::Unlock);
+        }
+        rested
+    }
+}
+
+impl fmt::Debug for DiskFiles {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiskFiles").field("links", &self.links).field("read_only", &self.read_only).finish()
+    }
+}
+
+fn failed(spec: &DiskSpec, why: impl fmt::Display) -> MachineError {
+    MachineError::Disk { name: spec.path.display().to_string(), why: why.to_string() }
+}
+
+/// The files of a disk and what is behind it, by their names.
+pub fn open_layers(layers: &[Layer], read_only: bool) -> Result<DiskFiles, (usize, io::Error)> {
+    let open = |(number, layer): (usize, &Layer)| {
+        let file = open_file(&layer.path, read_only || number > 0).map_err(|error| (number, error))?;
+        Ok((Arc::new(file), layer.format))
+    };
+    let links = layers.iter().enumerate().map(open).collect::<Result<_, _>>()?;
+    Ok(DiskFiles::new(links, read_only))
+}
+
+/// The disk's files: those that are open, or by their names.
+pub fn open(spec: &DiskSpec) -> Result<Arc<DiskFiles>, MachineError> {
+    if let Some(files) = &spec.files {
+        return Ok(files.clone());
+    }
+    let layers = spec.layers();
+    let opened = open_layers(&layers, spec.read_only);
+    opened.map(Arc::new).map_err(|(number, why)| MachineError::Disk {
+        name: layers[number].path.display().to_string(),
+        why: why.to_string(),
+    })
 }
 
 /// What is in a CD drive without a CD.
@@ -92,44 +146,12 @@ impl Disk for Nothing {
 
 /// What a disk or a CD drive holds.
 pub fn content(spec: &DiskSpec) -> Result<Box<dyn Disk>, MachineError> {
-    match spec.empty {
-        true => Ok(Box::new(Nothing(spec.throttle.clone()))),
-        false => Ok(Box::new(RawDisk::open(spec)?)),
+    if spec.empty {
+        return Ok(Box::new(Nothing(spec.throttle.clone())));
     }
-}
-
-impl Disk for RawDisk {
-    fn size(&self) -> u64 {
-        self.size
+    let image = open(spec)?.image().map_err(|why| failed(spec, why))?;
+    if image.size() == 0 {
+        return Err(failed(spec, "its disk has no bytes; give it a size"));
     }
-    fn read_only(&self) -> bool {
-        self.read_only
-    }
-    fn throttle(&self) -> Arc<Throttle> {
-        self.throttle.clone()
-    }
-    fn read_at(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        self.file.read_exact_at(data, offset)
-    }
-    /// From the host's page cache.
-    fn try_read_at(&mut self, offset: u64, data: &mut [u8]) -> bool {
-        let len = data.len();
-        let read = preadv2(&self.file, &mut [IoSliceMut::new(data)], offset, ReadWriteFlags::NOWAIT);
-        read == Ok(len)
-    }
-    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
-        if self.read_only || offset.checked_add(data.len() as u64).is_none_or(|end| end > self.size) {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        self.file.write_all_at(data, offset)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-    fn write_zeroes(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        if self.punch(offset, len)? { Ok(()) } else { self.write_every_zero(offset, len) }
-    }
-    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
-        self.punch(offset, len).map(drop)
-    }
+    Ok(Box::new(Opened::new(image, spec.throttle.clone())))
 }

@@ -122,8 +122,14 @@ pub enum MachineError {
         "the disk `{name}` is in use by {user}; end that, or give this virtual machine a disk of its own"
     )]
     DiskInUse { name: String, user: crate::lock::User },
+    #[error("{0}")]
+    UnknownFormat(String),
     #[error("the disk `{name}` cannot be used: {why}")]
     Disk { name: String, why: String },
+    #[error(
+        "the disk `{name}` holds a {found} image and is not named like one; say whether that is the image or what a guest wrote: `,format={found}` or `,format=raw` behind the name"
+    )]
+    DiskFormat { name: String, found: ireko_storage::Format },
     #[error(
         "{what} do not fit in their {room} bytes of low memory ({size} bytes); use fewer processors or shorter strings"
     )]

@@ -1,8 +1,11 @@
 //! What a VM is made from.
 
 use crate::MachineError;
+use crate::disk::{DiskFiles, Layer};
 use crate::image::{Protocol, gzip, real_mode};
+use crate::layers::Unfit;
 use crate::layout::Layout;
+use ireko_storage::Format;
 use ireko_vmcore::{Changes, CpuModel, OnThread, Port, Throttle};
 use std::fs::File;
 use std::io::Read;
@@ -179,10 +182,14 @@ impl FromStr for DiskBus {
     }
 }
 
-/// A disk whose file is the disk's content.
+/// A disk, by the image that it is in.
 #[derive(Clone, Debug)]
 pub struct DiskSpec {
     pub path: PathBuf,
+    /// Said by whoever brings the image, and never found out again: a guest may have written to it.
+    pub format: Format,
+    /// Images behind it, the nearest first.
+    pub behind: Vec<Layer>,
     pub read_only: bool,
     pub bus: DiskBus,
     /// Which of IDE's four drives it is; otherwise the next free one.
@@ -194,15 +201,17 @@ pub struct DiskSpec {
     /// What tells it from the machine's others, and what the guest is told; empty, it is made of its number.
     pub serial: String,
     pub throttle: Arc<Throttle>,
-    /// The file, if it is open already.
-    pub file: Option<Arc<File>>,
+    /// Its files, if they are open already.
+    pub files: Option<Arc<DiskFiles>>,
 }
 
 impl DiskSpec {
     pub fn new(path: impl Into<PathBuf>, read_only: bool) -> Self {
         let (path, throttle) = (path.into(), Arc::default());
         let (bus, serial) = (DiskBus::default(), String::new());
-        Self { path, read_only, bus, drive: None, cd: false, empty: false, serial, throttle, file: None }
+        let (format, behind) = (Format::Raw, Vec::new());
+        let (drive, cd, empty, files) = (None, false, false, None);
+        Self { path, format, behind, read_only, bus, drive, cd, empty, serial, throttle, files }
     }
 
     /// A CD in a SATA drive.
@@ -210,11 +219,29 @@ impl DiskSpec {
         Self { bus: DiskBus::Sata, cd: true, ..Self::new(path, true) }
     }
 
-    /// As users write it: a file, and with `,bus=NAME` behind it the controller.
+    /// As users write it: a file, and behind it `,bus=NAME` for the controller, `,format=NAME` for what it is, and `,backing=FILE`
+    /// for each image behind it. Without a format its content and its name tell, if they agree.
     pub fn parse(text: &str) -> Result<Self, MachineError> {
-        match text.rsplit_once(",bus=") {
-            Some((path, bus)) => Ok(Self { bus: bus.parse()?, ..Self::new(path, false) }),
-            None => Ok(Self::new(text, false)),
+        let (mut path, mut format, mut parents) = (text, None, Vec::new());
+        let mut bus = DiskBus::default();
+        while let Some((before, (word, value))) = last_option(path) {
+            match word {
+                "bus" => bus = value.parse()?,
+                "format" => format = Some(value.parse().map_err(MachineError::UnknownFormat)?),
+                _ => parents.insert(0, PathBuf::from(value)),
+            }
+            path = before;
+        }
+        let spec = Self { bus, ..Self::new(path, false) };
+        match crate::layers::find(&spec.path, format, &parents) {
+            // Whoever opens it says so.
+            Err((_, Unfit::Missing(_) | Unfit::Directory | Unfit::NoFile)) if parents.is_empty() => Ok(spec),
+            Err((path, why)) => Err(unfit(&path, &why)),
+            Ok(found) if format.is_none() && !found.is_named_so() => Err(MachineError::DiskFormat {
+                name: spec.path.display().to_string(),
+                found: found.facts.format,
+            }),
+            Ok(found) => Ok(Self { format: found.facts.format, behind: found.behind, ..spec }),
         }
     }
 
@@ -237,12 +264,32 @@ impl DiskSpec {
         if self.empty {
             return Ok(self);
         }
-        let file = crate::disk::open(&self)?;
-        let name = || self.path.display().to_string();
-        crate::lock::lock(&file, self.read_only)
-            .map_err(|user| MachineError::DiskInUse { name: name(), user })?;
-        Ok(Self { file: Some(file), ..self })
+        let files = crate::disk::open(&self)?;
+        let name = |number: usize| self.layers()[number].path.display().to_string();
+        files.lock().map_err(|(number, user)| MachineError::DiskInUse { name: name(number), user })?;
+        Ok(Self { files: Some(files), ..self })
     }
+
+    /// The image and those behind it.
+    pub fn layers(&self) -> Vec<Layer> {
+        let own = Layer { path: self.path.clone(), format: self.format };
+        [own].into_iter().chain(self.behind.iter().cloned()).collect()
+    }
+}
+
+/// The last option behind a file's name, which may hold commas itself.
+fn last_option(text: &str) -> Option<(&str, (&str, &str))> {
+    let (before, option) = text.rsplit_once(',')?;
+    let (word, value) = option.split_once('=')?;
+    matches!(word, "bus" | "format" | "backing").then_some((before, (word, value)))
+}
+
+fn unfit(path: &Path, why: &Unfit) -> MachineError {
+    let why = match why {
+        Unfit::Unnamed(name) => format!("{why}; if you trust it, say so: `,backing={name}`"),
+        why => why.to_string(),
+    };
+    MachineError::Disk { name: path.display().to_string(), why }
 }
 
 /// What a machine shows pictures on.

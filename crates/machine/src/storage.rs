@@ -123,7 +123,7 @@ type Shared<T> = Vec<(DiskSpec, T)>;
 pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
     let (mut sata, mut ide, mut scsi) = (Vec::new(), Vec::new(), (0, Vec::new()));
     for ((number, disk), place) in spec.disks.iter().enumerate().zip(places(&spec.disks, room.board)) {
-        let disk = numbered(disk, number);
+        let disk = ready(disk, number)?;
         let (content, serial) = (|| crate::disk::content(&disk), disk.serial.clone());
         match place {
             Place::Virtio { slot } => {
@@ -154,12 +154,14 @@ pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
     if ide.is_empty() { Ok(()) } else { room.add_ide(ide) }
 }
 
-/// With the serial number of its number, if it has none of its own.
-fn numbered(disk: &DiskSpec, number: usize) -> DiskSpec {
-    match disk.serial.as_str() {
-        "" => DiskSpec { serial: format!("ireko{number}"), ..disk.clone() },
-        _ => disk.clone(),
-    }
+/// With the serial number of its number, if it has none of its own, and with files that all its queues have together.
+fn ready(disk: &DiskSpec, number: usize) -> Result<DiskSpec, MachineError> {
+    let serial = match disk.serial.as_str() {
+        "" => format!("ireko{number}"),
+        own => own.to_owned(),
+    };
+    let files = if disk.empty { None } else { Some(crate::disk::open(disk)?) };
+    Ok(DiskSpec { serial, files, ..disk.clone() })
 }
 
 fn media(disk: &DiskSpec, drive: Drive) -> Media {

@@ -22,6 +22,10 @@ impl Guid {
         Ok(Self(bytes))
     }
 
+    pub fn of(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
     pub fn bytes(&self) -> [u8; 16] {
         self.0
     }

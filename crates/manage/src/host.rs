@@ -303,7 +303,7 @@ impl Host {
 
     /// Asks a VM's worker for something.
     pub fn ask(&self, config: &Config, request: &Request) -> Result<(), Failure> {
-        self.ask_with(config, request, None)
+        self.ask_with(config, request, &[])
     }
 
     fn answered(&self, config: &Config, reply: io::Result<Reply>) -> Result<(), Failure> {
@@ -322,12 +322,12 @@ impl Host {
         }
     }
 
-    /// As [`Host::ask`], with a file that the worker gets.
-    pub fn ask_with(&self, config: &Config, request: &Request, file: Option<&File>) -> Result<(), Failure> {
+    /// As [`Host::ask`], with files that the worker gets.
+    pub fn ask_with(&self, config: &Config, request: &Request, files: &[&File]) -> Result<(), Failure> {
         let directory = self.store.directory(config.id);
-        let reply = Client::connect(&directory).and_then(|mut client| match file {
-            Some(file) => client.ask_with(request, file),
-            None => client.ask(request),
+        let reply = Client::connect(&directory).and_then(|mut client| match files {
+            [] => client.ask(request),
+            files => client.ask_with(request, files.iter().copied()),
         });
         self.answered(config, reply)
     }

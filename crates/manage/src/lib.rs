@@ -32,5 +32,5 @@ pub use operation::{
     Answer, Arguments, Category, Cli, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints,
     Question, Rest, Surface, Type, Verb, View, invoke,
 };
-pub use ops::{find, operations};
+pub use ops::{command, find, operations};
 pub use value::{Kind, Record, Value};

@@ -33,6 +33,7 @@ pub enum Kind {
     VMHostSupportedVersion,
     HardDiskDrive,
     DvdDrive,
+    VHD,
     VMBootSource,
     VMFirmware,
     VMScreen,

@@ -46,7 +46,8 @@ pub fn columns(record: &Record) -> &'static [Column] {
         Kind::VMMeteringReport => METERING,
         Kind::NestedWorld => WORLD,
         Kind::VMComPort => COM_PORT,
-        Kind::NetIPAddress
+        Kind::VHD
+        | Kind::NetIPAddress
         | Kind::NetNat
         | Kind::NestedVmStatus
         | Kind::VMScreen

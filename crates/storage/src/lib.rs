@@ -6,8 +6,11 @@
 
 #![forbid(unsafe_code)]
 
+#[allow(dead_code)]
 mod bytes;
+pub mod chain;
 pub mod check;
+pub mod create;
 mod error;
 pub mod format;
 pub mod image;
@@ -18,6 +21,7 @@ pub mod store;
 #[cfg(test)]
 mod tests;
 
+pub use chain::{Facts, Link};
 pub use check::Report;
 pub use error::ImageError;
 pub use format::Format;

@@ -69,8 +69,10 @@ pub(crate) fn read_padded(store: &dyn Store, offset: u64, data: &mut [u8]) -> io
 }
 
 /// Zeros, at most so many at a time.
+#[allow(dead_code)]
 const PIECE: usize = 1 << 16;
 
+#[allow(dead_code)]
 /// Makes a range zeros, by a hole if there can be one.
 pub(crate) fn zero(store: &dyn Store, offset: u64, len: u64) -> io::Result<()> {
     static ZEROS: [u8; PIECE] = [0; PIECE];

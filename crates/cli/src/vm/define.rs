@@ -5,7 +5,7 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use ireko_manage::operation::{Cli, Operation, Parameter, Prints, Type, Verb, View};
-use ireko_manage::{Arguments, Value, operations};
+use ireko_manage::{Arguments, Value, command, operations};
 
 /// What was asked for.
 pub enum VmCommand {
@@ -34,6 +34,8 @@ pub struct Log {
 const CONSOLE: &str = "console";
 const LOG: &str = "log";
 const JSON: &str = "json";
+const VM: &str = "vm";
+const DISK: &str = "disk";
 
 impl Args for VmCommand {
     fn augment_args(command: Command) -> Command {
@@ -45,7 +47,7 @@ impl Args for VmCommand {
             .subcommand_required(true)
             .arg_required_else_help(true)
             .arg(json.help("Print JSON."))
-            .subcommands(verbs().map(|(operation, verb)| subcommand(operation, verb)))
+            .subcommands(verbs(VM).map(|(operation, verb)| subcommand(operation, verb)))
             .subcommand(console)
             .subcommand(log())
     }
@@ -70,8 +72,49 @@ fn log() -> Command {
         )
 }
 
-fn verbs() -> impl Iterator<Item = (&'static Operation, &'static Verb)> {
-    operations().flat_map(|operation| operation.verbs.iter().map(move |verb| (operation, verb)))
+/// The verbs behind a word of the command line.
+fn verbs(word: &'static str) -> impl Iterator<Item = (&'static Operation, &'static Verb)> {
+    let of_word = operations().filter(move |operation| command(operation) == word);
+    of_word.flat_map(|operation| operation.verbs.iter().map(move |verb| (operation, verb)))
+}
+
+/// `ireko disk …`: what is done with images that no machine uses.
+pub struct DiskCommand(pub Box<Call>);
+
+impl Args for DiskCommand {
+    fn augment_args(command: Command) -> Command {
+        let json = Arg::new(JSON).long(JSON).global(true).action(ArgAction::SetTrue);
+        command
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .arg(json.help("Print JSON."))
+            .subcommands(verbs(DISK).map(|(operation, verb)| subcommand(operation, verb)))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+impl FromArgMatches for DiskCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        called(DISK, matches).map(|call| Self(Box::new(call)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        Self::from_arg_matches(matches).map(|new| *self = new)
+    }
+}
+
+/// The operation that a verb behind a word is of, with its arguments.
+fn called(word: &'static str, matches: &ArgMatches) -> Result<Call, Error> {
+    let (name, given) = matches.subcommand().ok_or_else(|| {
+        Error::raw(ErrorKind::MissingSubcommand, format!("say what to do; see ireko {word} --help"))
+    })?;
+    let found = verbs(word).find(|(_, verb)| verb.name == name);
+    let (operation, verb) =
+        found.ok_or_else(|| Error::raw(ErrorKind::InvalidSubcommand, format!("there is no verb {name}")))?;
+    call(operation, verb, given)
 }
 
 fn on_command_line(operation: &'static Operation) -> impl Iterator<Item = &'static Parameter> {
@@ -135,10 +178,7 @@ impl FromArgMatches for VmCommand {
                 tail: given.get_one::<usize>("Tail").copied(),
             }));
         }
-        let (operation, verb) = verbs()
-            .find(|(_, verb)| verb.name == name)
-            .ok_or_else(|| Error::raw(ErrorKind::InvalidSubcommand, format!("there is no verb {name}")))?;
-        call(operation, verb, given).map(|call| Self::Operation(Box::new(call)))
+        called(VM, matches).map(|call| Self::Operation(Box::new(call)))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
@@ -151,7 +191,8 @@ fn call(operation: &'static Operation, verb: &'static Verb, given: &ArgMatches) 
     let json = given.get_flag(JSON);
     let wrong = |failure: ireko_manage::Failure, name: &str| {
         // With the usage of this verb, not of the whole program.
-        let mut command = subcommand(operation, verb).bin_name(format!("ireko vm {}", verb.name));
+        let mut command =
+            subcommand(operation, verb).bin_name(format!("ireko {} {}", command(operation), verb.name));
         Error::raw(ErrorKind::ValueValidation, format!("{}\n", of_option(&failure.message, operation, name)))
             .format(&mut command)
     };

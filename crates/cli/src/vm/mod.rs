@@ -8,7 +8,7 @@ mod words;
 mod worker;
 
 use define::Call;
-pub use define::VmCommand;
+pub use define::{DiskCommand, VmCommand};
 pub use surface::TerminalSurface;
 pub use worker::{host_side, worker};
 
@@ -50,13 +50,21 @@ fn prepare(config: &Config) -> Result<()> {
 
 pub fn run(command: &VmCommand) -> Result<ExitCode> {
     let host = host()?;
-    let call = match command {
-        VmCommand::Console(name) => return console::attach(&host, name),
-        VmCommand::Log(log) => return log::show(&host, log),
-        VmCommand::Operation(call) => call,
-    };
+    match command {
+        VmCommand::Console(name) => console::attach(&host, name),
+        VmCommand::Log(log) => log::show(&host, log),
+        VmCommand::Operation(call) => operate(&host, call),
+    }
+}
+
+/// `ireko disk …`.
+pub fn run_disk(DiskCommand(call): &DiskCommand) -> Result<ExitCode> {
+    operate(&host()?, call)
+}
+
+fn operate(host: &Host, call: &Call) -> Result<ExitCode> {
     let mut surface = TerminalSurface { of: Some(call.operation), ..TerminalSurface::default() };
-    let answer = invoke(&host, call.operation, &call.arguments, &mut surface);
+    let answer = invoke(host, call.operation, &call.arguments, &mut surface);
     show(&answer, call)?;
     let done = answer.errors.is_empty() && !surface.declined;
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -1,7 +1,7 @@
 //! Sentences of operations as the command line has them: cmdlets become verbs and parameters options, by the table of operations.
 
 use ireko_manage::operation::{Cli, Operation, Parameter, Type};
-use ireko_manage::{find, operations};
+use ireko_manage::{command, find, operations};
 
 /// What Set-VM does for cmdlets that have no verb: the parameter, and its name there.
 const OF_SET_VM: [(&str, &str, &str); 5] = [
@@ -70,7 +70,7 @@ impl Words {
         let stands_for = OF_SET_VM.iter().any(|(cmdlet, ..)| *cmdlet == found.cmdlet);
         let verb = if stands_for { Some("set") } else { found.verbs.first().map(|verb| verb.name) };
         self.cmdlet = Some(found.cmdlet);
-        self.said.push_str(&format!("ireko vm {}", verb?));
+        self.said.push_str(&format!("ireko {} {}", command(found), verb?));
         Some(name.len())
     }
 

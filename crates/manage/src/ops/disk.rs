@@ -1,23 +1,25 @@
-//! Add-, Get-, Set- and Remove-VMHardDiskDrive, for raw images.
+//! Add-, Get-, Set- and Remove-VMHardDiskDrive.
 
 use super::drive::{self, PLACE};
+use super::image;
 use super::targets::{DRIVE, VSTD, change, only_off, runs};
 use crate::host::Host;
-use crate::operation::parameter::{boolean, bytes, int, path};
+use crate::operation::parameter::{boolean, bytes, int, one_of, path};
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
 };
 use crate::ops::records;
 use crate::rules::drives::FOR_DISKS;
 use crate::state::State;
-use crate::store::config::Place;
+use crate::store::config::{DriveFiles, Place};
 use crate::store::{Config, Disk};
 use crate::value::{Kind, Record};
 use crate::worker::disks;
 use crate::worker::protocol::Request;
+use ireko_machine::layers::Found;
+use ireko_machine::{DiskFiles, Format};
 use std::fs::File;
-use std::os::unix::fs::FileTypeExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -25,12 +27,12 @@ pub static OPERATIONS: &[Operation] = &[
         aliases: &[],
         verbs: &[Verb {
             name: "disk-add",
-            doc: "Give a virtual machine a raw disk image.",
+            doc: "Give a virtual machine a disk image.",
             view: View::Table,
             needs_name: true,
         }],
         rest: Rest { method: Method::Post, route: "/vms/{VMName}/disks" },
-        doc: "Gives a virtual machine a disk: a raw image.",
+        doc: "Gives a virtual machine a disk: an image of any format, which is found out now and kept.",
         parameters: &[&VSTD, PLACE, ADD],
         prints: Prints::Passthru,
         result: Some(Kind::HardDiskDrive),
@@ -86,11 +88,32 @@ pub static OPERATIONS: &[Operation] = &[
 ];
 
 const ADD: &[Parameter] = &[
-    path("Path", "The raw image.").at(4).required().pipe(Pipeline::ByPropertyName).positional(),
+    path("Path", "The image.").at(4).required().pipe(Pipeline::ByPropertyName).positional(),
+    FORMAT,
+    PARENT,
     boolean("ReadOnly", "The guest cannot write (Ireko's own).").flag("read-only"),
 ];
+
+/// What an image is.
+pub const FORMAT: Parameter = one_of(
+    "Format",
+    FORMATS,
+    "What the image is; without it its content tells, now and never again (Ireko's own).",
+)
+.flag("format");
+
+pub const FORMATS: &[&str] = &["raw", "qcow2", "vhd", "vhdx"];
+
+/// What is behind an image.
+pub const PARENT: Parameter =
+    path("ParentPath", "The image behind it, which it names; again for the one behind that.")
+        .many()
+        .flag("parent");
+
 const SET: &[Parameter] = &[
-    path("Path", "The raw image.").at(4).flag("path"),
+    path("Path", "The image.").at(4).flag("path"),
+    FORMAT,
+    PARENT,
     int("MaximumIOPS", 0, MOST_LIMIT, "Operations of 8 KiB in a second at most; 0 is no limit.")
         .flag("maximum-iops"),
     bytes("MaximumBytesPerSecond", "Bytes in a second at most; 0 is no limit (Ireko's own).")
@@ -113,20 +136,33 @@ fn named(call: &Call<'_>, config: &Config) -> Result<Place, Failure> {
 }
 
 fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
-    let path = existing(call.arguments.text("Path").unwrap_or_default())?;
+    let found = found(call, call.arguments.text("Path").unwrap_or_default())?;
     let place = drive::free(call, config, FOR_DISKS)?;
     only_hot(state, &config.name, place)?;
     if config.disks.len() as u32 >= MOST {
         return Err(Failure::invalid(format!("'{}' has {MOST} disks, which are the most.", config.name)));
     }
-    let disk = Disk::new(place, path, call.arguments.switch("ReadOnly"));
+    let disk = of(place, found, call.arguments.switch("ReadOnly"));
     config.disks.push(disk.clone());
     config.disks.sort_by_key(|disk| disk.place);
     if state == State::Off {
         return Ok(());
     }
-    let file = taken(call.host, config, &disk.path, disk.read_only)?;
-    call.host.ask_with(config, &Request::AddDisk { disk }, Some(&file))
+    let files = taken(call.host, config, &DriveFiles::from(&disk))?;
+    let files: Vec<&File> = files.files().collect();
+    call.host.ask_with(config, &Request::AddDisk { disk: disk.clone() }, &files)
+}
+
+fn found(call: &Call<'_>, path: &str) -> Result<Found, Failure> {
+    let parents: Vec<String> = call.arguments.items("ParentPath").iter().map(ToString::to_string).collect();
+    image::find(path, call.arguments.text("Format"), &parents)
+}
+
+/// A disk at a place, in an image.
+pub fn of(place: Place, found: Found, read_only: bool) -> Disk {
+    let behind = found.behind.into_iter().map(Into::into).collect();
+    let format = found.facts.format;
+    Disk { format, behind, ..Disk::new(place, found.path, read_only) }
 }
 
 /// Disks at controllers of these types come and go while the machine runs.
@@ -145,23 +181,27 @@ fn only_hot(state: State, name: &str, place: Place) -> Result<(), Failure> {
     }
 }
 
-/// A drive's file, open and locked for the worker that gets it. `config`: as the machine is to be.
-pub fn taken(host: &Host, config: &Config, path: &Path, read_only: bool) -> Result<File, Failure> {
-    disks::take(&host.store, config, path, read_only).map_err(|why| {
+/// A drive's files, open and locked for the worker that gets them. `config`: as the machine is to be.
+pub fn taken(host: &Host, config: &Config, drive: &DriveFiles) -> Result<DiskFiles, Failure> {
+    disks::take(&host.store, config, drive).map_err(|why| {
+        let about = drive.layers.first().map(|layer| layer.path.display().to_string());
         Failure::refused(format!("'{}' does not get it: {why}.", config.name))
-            .about(path.display().to_string())
+            .about(about.unwrap_or_default())
     })
 }
 
 fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
-    let path = call.arguments.text("Path").map(existing).transpose()?;
-    if path.is_some() {
+    let found = call.arguments.text("Path").map(|path| found(call, path)).transpose()?;
+    let new = found.map(|found| of(Place::default(), found, false));
+    if new.is_some() {
         only_off(state, &config.name, "The set of disks")?;
     }
     let place = named(call, config)?;
     let limit = |name, old| call.arguments.int(name).map_or(old, |limit| limit.unsigned_abs());
     for disk in config.disks.iter_mut().filter(|disk| disk.place == place) {
-        disk.path = path.clone().unwrap_or_else(|| disk.path.clone());
+        if let Some(Disk { path, format, behind, .. }) = new.clone() {
+            (disk.path, disk.format, disk.behind) = (path, format, behind);
+        }
         disk.maximum_iops = limit("MaximumIOPS", disk.maximum_iops);
         disk.maximum_bytes_per_second = limit("MaximumBytesPerSecond", disk.maximum_bytes_per_second);
     }
@@ -183,46 +223,20 @@ pub fn absolute(path: &str) -> Result<PathBuf, Failure> {
         .map_err(|error| Failure::invalid(format!("The path '{path}' is no path: {error}.")))
 }
 
-/// A raw image that is there.
-pub fn existing(path: &str) -> Result<PathBuf, Failure> {
-    image(path, "disk", "a raw disk image")
-}
-
 /// An image of a CD or DVD that is there.
 pub fn existing_medium(path: &str) -> Result<PathBuf, Failure> {
-    image(path, "image", "an ISO image")
-}
-
-fn image(path: &str, what: &str, wanted: &str) -> Result<PathBuf, Failure> {
-    let path = absolute(path)?;
-    check_format(&path)?;
-    let shown = path.display().to_string();
-    let refused = |why: String| Failure::invalid(why).about(&shown);
-    let meta = std::fs::metadata(&path)
-        .map_err(|error| refused(format!("The {what} '{shown}' cannot be used: {error}; check the path.")))?;
-    let kind = meta.file_type();
-    if meta.is_dir() {
-        return Err(refused(format!("'{shown}' is a directory; give {wanted}.")));
+    let opened = image::open(&absolute(path)?, None)?;
+    let shown = opened.path.display();
+    let refused = |why: String| Err(Failure::invalid(why).about(shown.to_string()));
+    if opened.link.format != Format::Raw {
+        let format = opened.link.format;
+        return refused(format!("'{shown}' is a {format} image and no ISO image; give it as a disk."));
     }
-    if !(meta.is_file() || kind.is_block_device()) {
-        return Err(refused(format!("'{shown}' is neither a file nor a block device; give {wanted}.")));
+    let length = opened.meta.len();
+    if opened.meta.is_file() && (length == 0 || length % 512 != 0) {
+        return refused(format!(
+            "The image '{shown}' has {length} bytes, no multiple of 512; give an ISO image."
+        ));
     }
-    if meta.is_file() && (meta.len() == 0 || meta.len() % 512 != 0) {
-        let length = meta.len();
-        return Err(refused(format!(
-            "The {what} '{shown}' has {length} bytes, no multiple of 512; give {wanted}."
-        )));
-    }
-    Ok(path)
-}
-
-pub fn check_format(path: &Path) -> Result<(), Failure> {
-    let extension = path.extension().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    if matches!(extension.as_str(), "vhd" | "vhdx" | "avhd" | "avhdx" | "vhds" | "qcow2" | "vmdk") {
-        return Err(Failure::later(format!(
-            "Disks of the format {extension} are not there yet; use a raw image ('{}').",
-            path.display()
-        )));
-    }
-    Ok(())
+    Ok(opened.path)
 }

@@ -11,9 +11,11 @@ use crate::ops::records;
 use crate::rules::drives::for_dvds;
 use crate::state::State;
 use crate::store::Config;
-use crate::store::config::{ControllerType, Dvd, Place};
+use crate::store::config::{ControllerType, DriveFiles, Dvd, Place};
 use crate::value::{Kind, Record};
 use crate::worker::protocol::Request;
+use ireko_machine::DiskFiles;
+use std::fs::File;
 use std::path::PathBuf;
 
 const fn verb(name: &'static str, doc: &'static str) -> Verb {
@@ -130,8 +132,10 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
     if state == State::Off {
         return Ok(());
     }
-    let file = path.as_deref().map(|path| disk::taken(call.host, config, path, true)).transpose()?;
-    call.host.ask_with(config, &Request::Medium { dvd: Dvd { place, path } }, file.as_ref())
+    let drive = path.as_deref().map(DriveFiles::medium);
+    let files = drive.map(|drive| disk::taken(call.host, config, &drive)).transpose()?;
+    let files: Vec<&File> = files.iter().flat_map(DiskFiles::files).collect();
+    call.host.ask_with(config, &Request::Medium { dvd: Dvd { place, path } }, &files)
 }
 
 fn remove(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ mod dvd;
 mod firmware;
 mod host;
 mod host_network;
+mod image;
 mod introspection;
 mod lifecycle;
 mod memory;
@@ -27,10 +28,11 @@ mod switch;
 pub(crate) mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vhd;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 17] = [
+static TABLES: [&[Operation]; 18] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -48,7 +50,14 @@ static TABLES: [&[Operation]; 17] = [
     com::OPERATIONS,
     host_network::OPERATIONS,
     nat::OPERATIONS,
+    vhd::OPERATIONS,
 ];
+
+/// The word of the command line that an operation's verbs are behind: `ireko vm`, `ireko disk`.
+pub fn command(operation: &Operation) -> &'static str {
+    let of_disks = vhd::OPERATIONS.iter().any(|own| own.cmdlet == operation.cmdlet);
+    if of_disks { "disk" } else { "vm" }
+}
 
 /// All operations.
 pub fn operations() -> impl Iterator<Item = &'static Operation> {

@@ -1,7 +1,7 @@
 //! New-VM and Get-VM.
 
-use super::set;
 use super::targets::{Ambiguity, vms};
+use super::{image, set};
 use crate::guid::Guid;
 use crate::host::now;
 use crate::operation::parameter::{bytes, guid, int, object, one_of, path, switch, text};
@@ -11,9 +11,8 @@ use crate::operation::{
 use crate::ops::records;
 use crate::rules::{self, drives};
 use crate::store::config::{Place, StartWith, Startup};
-use crate::store::{Config, ConfigVersion, Disk};
+use crate::store::{Config, ConfigVersion};
 use crate::value::{Kind, Value};
-use std::path::{Path, PathBuf};
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -73,9 +72,23 @@ const NEW: &[Parameter] = &[
     text("SwitchName", "The virtual switch for its network adapter.").flag("switch"),
     text("Version", "The configuration version, like 9.0.").flag("config-version"),
     switch("NoVHD", "Without a disk.").set("No VHD"),
-    path("NewVHDPath", "A raw disk image to be made.").set("New VHD").required().flag("new-disk"),
+    path("NewVHDPath", "A disk image to be made, of the format that its name ends in.")
+        .set("New VHD")
+        .required()
+        .flag("new-disk"),
     bytes("NewVHDSizeBytes", "Its size.").set("New VHD").required().flag("new-disk-size"),
-    path("VHDPath", "A raw disk image that is there.").set("Existing VHD").required().flag("disk"),
+    path("VHDPath", "A disk image that is there.").set("Existing VHD").required().flag("disk"),
+    one_of(
+        "VHDFormat",
+        super::disk::FORMATS,
+        "What the image is; without it its content tells, now and never again (Ireko's own).",
+    )
+    .set("Existing VHD")
+    .flag("disk-format"),
+    path("ParentPath", "The image behind it, which it names; again for the one behind that (Ireko's own).")
+        .many()
+        .set("Existing VHD")
+        .flag("disk-parent"),
     switch("Force", "Accepted; nothing is asked."),
 ];
 
@@ -133,16 +146,18 @@ fn basics(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
 
 fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
     let arguments = call.arguments;
-    let path = if let Some(path) = arguments.text("NewVHDPath") {
+    let found = if let Some(path) = arguments.text("NewVHDPath") {
         let path = super::disk::absolute(path)?;
-        make_disk(&path, arguments.int("NewVHDSizeBytes").unwrap_or(0) as u64)?;
-        path
+        let size = arguments.int("NewVHDSizeBytes").unwrap_or(0) as u64;
+        super::vhd::make(&path, &super::vhd::New::of(&path, size))?;
+        image::find(&path.to_string_lossy(), None, &[])?
     } else if let Some(path) = arguments.text("VHDPath") {
-        super::disk::existing(path)?
+        let parents: Vec<String> = arguments.items("ParentPath").iter().map(ToString::to_string).collect();
+        image::find(path, arguments.text("VHDFormat"), &parents)?
     } else {
         return Ok(());
     };
-    config.disks.push(Disk::new(Place::scsi(0), path, false));
+    config.disks.push(super::disk::of(Place::scsi(0), found, false));
     Ok(())
 }
 
@@ -171,27 +186,6 @@ fn boot_device(arguments: &Arguments, config: &mut Config) -> Result<(), Failure
         super::dvd::usual_of_a_bios(config);
     }
     Ok(())
-}
-
-/// A file of the size that takes no room yet.
-fn make_disk(path: &Path, size: u64) -> Result<PathBuf, Failure> {
-    use std::os::unix::fs::OpenOptionsExt;
-    super::disk::check_format(path)?;
-    rules::name::check_characters("path", &path.to_string_lossy()).map_err(Failure::invalid)?;
-    if size == 0 || !size.is_multiple_of(512) {
-        return Err(Failure::invalid(format!("A disk of {size} bytes cannot be; give a multiple of 512.")));
-    }
-    let wrong = |error: std::io::Error| {
-        Failure::invalid(format!("The disk '{}' cannot be made: {error}.", path.display()))
-            .about(path.display().to_string())
-    };
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(path).map_err(wrong)?;
-    if let Err(error) = file.set_len(size) {
-        let _ = std::fs::remove_file(path);
-        return Err(wrong(error));
-    }
-    Ok(path.to_owned())
 }
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {

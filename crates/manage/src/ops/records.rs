@@ -241,6 +241,8 @@ fn drive(vm: &Vm, kind: Kind, place: Place) -> Record {
 fn disk(vm: &Vm, disk: &Disk) -> Record {
     drive(vm, Kind::HardDiskDrive, disk.place)
         .with("Path", disk.path.display().to_string())
+        .with("Format", disk.format.name())
+        .with("ParentPath", Value::list(disk.behind.iter().map(|layer| layer.path.display().to_string())))
         .with("DiskNumber", Value::Null)
         .with("ReadOnly", disk.read_only)
         .with("MaximumIOPS", disk.maximum_iops)

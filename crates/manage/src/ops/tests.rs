@@ -128,7 +128,7 @@ fn no_two_operations_share_a_name_a_verb_or_a_route() {
     let mut seen = std::collections::HashSet::new();
     for operation in operations() {
         let names = operation.aliases.iter().chain([&operation.cmdlet]).map(|name| name.to_lowercase());
-        let verbs = operation.verbs.iter().map(|verb| format!("vm {}", verb.name));
+        let verbs = operation.verbs.iter().map(|verb| format!("{} {}", crate::command(operation), verb.name));
         let rest = format!("{} {}", operation.rest.method.name(), operation.rest.route);
         for name in names.chain(verbs).chain([rest]) {
             assert!(seen.insert(name.clone()), "{name}");
@@ -432,11 +432,38 @@ fn disks_come_and_go_and_their_files_stay() {
 }
 
 #[test]
-fn a_disk_that_is_not_there_or_no_raw_image_is_refused() {
+fn a_disk_that_is_not_there_is_refused() {
     let world = World::with(&["vm"]);
     let add = |path: &str| world.error("Add-VMHardDiskDrive", &[vm("vm"), ("Path", path.into())]);
     assert!(add("/no/such.raw").contains("/no/such.raw"));
-    assert!(add("/x.vhdx").contains("not there yet"));
+}
+
+#[test]
+fn what_a_disk_is_stays_what_it_was_when_it_came() {
+    let world = World::with(&["vm"]);
+    let path = world.host.store.home().join("disk.img");
+    std::fs::write(&path, vec![0; 1 << 20]).unwrap();
+    world.ok("Add-VMHardDiskDrive", &[vm("vm"), ("Path", path.display().to_string().into())]);
+    // As a guest could write it.
+    let mut header = vec![0; 4096];
+    header[..8].copy_from_slice(b"QFI\xfb\0\0\0\x03");
+    std::fs::write(&path, header).unwrap();
+    let config = &world.host.configs().unwrap()[0];
+    assert_eq!(config.disks[0].format, ireko_machine::Format::Raw);
+    assert_eq!(world.property("Get-VMHardDiskDrive", "Format"), "raw");
+}
+
+#[test]
+fn an_image_over_another_is_refused_unless_that_is_named() {
+    let world = World::with(&["vm"]);
+    let at = |name: &str| world.host.store.home().join(name).display().to_string();
+    world.ok("New-VHD", &[("Path", at("base.qcow2").into()), ("SizeBytes", Value::Int(1 << 20))]);
+    world.ok("New-VHD", &[("Path", at("top.qcow2").into()), ("ParentPath", at("base.qcow2").into())]);
+    let add = [vm("vm"), ("Path", at("top.qcow2").into())];
+    let told = world.error("Add-VMHardDiskDrive", &add);
+    assert!(told.contains("base.qcow2") && told.contains("-ParentPath"), "{told}");
+    world.ok("Add-VMHardDiskDrive", &[&add[..], &[("ParentPath", at("base.qcow2").into())]].concat());
+    assert_eq!(world.host.configs().unwrap()[0].disks[0].behind.len(), 1);
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What a VM is: its configuration file.
 
 use super::StoreError;
+use super::layer::{self, Layer};
 use crate::guid::Guid;
+use ireko_machine::Format;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -349,6 +351,12 @@ pub struct Disk {
     #[serde(flatten)]
     pub place: Place,
     pub path: PathBuf,
+    /// In files of older versions there is none, and all were raw.
+    #[serde(default, with = "layer")]
+    pub format: Format,
+    /// Images behind it, the nearest first.
+    #[serde(default)]
+    pub behind: Vec<Layer>,
     #[serde(default)]
     pub read_only: bool,
     /// Operations of 8 KiB in a second; 0: as many as can be.
@@ -360,8 +368,38 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// Of a raw image.
     pub fn new(place: Place, path: impl Into<PathBuf>, read_only: bool) -> Self {
-        Self { place, path: path.into(), read_only, maximum_iops: 0, maximum_bytes_per_second: 0 }
+        let (path, format, behind) = (path.into(), Format::Raw, Vec::new());
+        Self { place, path, format, behind, read_only, maximum_iops: 0, maximum_bytes_per_second: 0 }
+    }
+
+    /// Its image and those behind it.
+    pub fn layers(&self) -> Vec<Layer> {
+        let own = Layer { path: self.path.clone(), format: self.format };
+        [own].into_iter().chain(self.behind.iter().cloned()).collect()
+    }
+}
+
+/// What is in a drive, by names.
+#[derive(Clone, Debug)]
+pub struct DriveFiles {
+    /// The image, and those behind it.
+    pub layers: Vec<Layer>,
+    /// Those behind are only read anyway.
+    pub read_only: bool,
+}
+
+impl DriveFiles {
+    /// Of a DVD drive.
+    pub fn medium(path: &Path) -> Self {
+        Self { layers: vec![Layer { path: path.into(), format: Format::Raw }], read_only: true }
+    }
+}
+
+impl From<&Disk> for DriveFiles {
+    fn from(disk: &Disk) -> Self {
+        Self { layers: disk.layers(), read_only: disk.read_only }
     }
 }
 
@@ -419,10 +457,11 @@ impl Config {
 }
 
 impl Config {
-    /// The files of disks, then of media in drives, and whether they are only read.
-    pub fn drive_files(&self) -> impl Iterator<Item = (Place, &Path, bool)> {
-        let disks = self.disks.iter().map(|disk| (disk.place, disk.path.as_path(), disk.read_only));
-        disks.chain(self.dvds.iter().filter_map(|dvd| Some((dvd.place, dvd.path.as_deref()?, true))))
+    /// The files of disks, then of media in drives.
+    pub fn drive_files(&self) -> impl Iterator<Item = (Place, DriveFiles)> {
+        let disks = self.disks.iter().map(|disk| (disk.place, DriveFiles::from(disk)));
+        let medium = |dvd: &Dvd| Some((dvd.place, DriveFiles::medium(dvd.path.as_deref()?)));
+        disks.chain(self.dvds.iter().filter_map(medium))
     }
 
     /// What is at the controllers.

@@ -13,6 +13,7 @@
 
 pub mod atomic;
 pub mod config;
+mod layer;
 mod lock;
 pub mod run;
 pub mod switch;
@@ -20,6 +21,7 @@ pub mod switch;
 mod tests;
 
 pub use config::{Adapter, Boot, Config, ConfigVersion, Disk, Memory, Place, Processor};
+pub use layer::Layer;
 pub use lock::{VmLock, WorkerLock};
 pub use run::{Meter, Run};
 pub use switch::{Switch, SwitchType};

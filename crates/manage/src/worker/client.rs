@@ -58,13 +58,17 @@ impl Client {
         self.ask_within(request, PATIENCE)
     }
 
-    /// As [`Client::ask`], with a file that the worker gets.
-    pub fn ask_with(&mut self, request: &Request, file: &File) -> io::Result<Reply> {
+    /// As [`Client::ask`], with files that the worker gets.
+    pub fn ask_with<'a>(
+        &mut self,
+        request: &Request,
+        files: impl IntoIterator<Item = &'a File>,
+    ) -> io::Result<Reply> {
         self.send(&Request::Status)?;
         self.status_by(Instant::now() + SIGN)?;
         let mut line = serde_json::to_vec(request).map_err(io::Error::other)?;
         line.push(b'\n');
-        descriptors::send(&mut self.writer, &line, file)?;
+        descriptors::send(&mut self.writer, &line, files)?;
         self.answer(Instant::now() + PATIENCE)
     }
 

@@ -13,7 +13,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 
 /// More files than requests need nobody sends who means well: they are closed.
-const MOST: usize = 2;
+const MOST: usize = ireko_storage::chain::MOST;
 
 /// A connection's requests, and the files that came with them in the same order.
 pub struct Incoming {
@@ -26,9 +26,9 @@ impl Incoming {
         Self { stream, files: VecDeque::new() }
     }
 
-    /// The file of the request that was read last.
-    pub fn file(&mut self) -> Option<File> {
-        self.files.pop_front()
+    /// So many files of the request that was read last, if they came.
+    pub fn files(&mut self, count: usize) -> Option<Vec<File>> {
+        (self.files.len() >= count).then(|| self.files.drain(..count).collect())
     }
 
     /// A request without a file does not leave one for the next.
@@ -53,11 +53,15 @@ impl Read for Incoming {
     }
 }
 
-/// Sends a line, and a file with its first byte.
-pub fn send(stream: &mut UnixStream, line: &[u8], file: &File) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Sends a line, and files with its first byte.
+pub fn send<'a>(
+    stream: &mut UnixStream,
+    line: &[u8],
+    files: impl IntoIterator<Item = &'a File>,
+) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MOST))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let files = [file.as_fd()];
+    let files: Vec<_> = files.into_iter().map(File::as_fd).collect();
     control.push(SendAncillaryMessage::ScmRights(&files));
     let sent = sendmsg(&*stream, &[IoSlice::new(line)], &mut control, SendFlags::NOSIGNAL)?;
     stream.write_all(&line[sent..])
@@ -86,13 +90,13 @@ mod tests {
         let (mut to, from) = UnixStream::pair().unwrap();
         let mut reader = BufReader::new(Incoming::new(from));
         to.write_all(b"first\n").unwrap();
-        send(&mut to, b"second\n", &file(b"content")).unwrap();
+        send(&mut to, b"second\n", [&file(b"content")]).unwrap();
         let (mut line, mut content) = (String::new(), String::new());
         reader.read_line(&mut line).unwrap();
         reader.read_line(&mut line).unwrap();
-        reader.get_mut().file().unwrap().read_to_string(&mut content).unwrap();
+        reader.get_mut().files(1).unwrap()[0].read_to_string(&mut content).unwrap();
         assert_eq!((line.as_str(), content.as_str()), ("first\nsecond\n", "content"));
-        assert!(reader.get_mut().file().is_none());
+        assert!(reader.get_mut().files(1).is_none());
     }
 
     #[test]
@@ -100,8 +104,8 @@ mod tests {
         let (mut to, from) = UnixStream::pair().unwrap();
         let mut incoming = Incoming::new(from);
         let one = file(b"");
-        for _ in 0..64 {
-            send(&mut to, b"x", &one).unwrap();
+        for _ in 0..3 * MOST {
+            send(&mut to, b"x", [&one]).unwrap();
             incoming.read_exact(&mut [0]).unwrap();
         }
         assert!(incoming.files.len() <= MOST);

@@ -1,73 +1,77 @@
 //! A disk that two VMs write to is lost: who has it open is kept in a lock on its file.
 
-use crate::store::config::Place;
+use crate::store::config::{DriveFiles, Place};
 use crate::store::{Config, Store, WorkerLock};
-use ireko_machine::lock::{self, User};
-use ireko_machine::open_file;
-use rustix::fs::{FlockOperation, flock};
+use ireko_machine::lock::User;
+use ireko_machine::{DiskFiles, Layer, open_layers};
 use std::collections::BTreeMap;
-use std::fs::{File, metadata};
+use std::fs::metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The drives' files, open once. Locked for as long as they are in; many may read, or one may write.
 #[derive(Default)]
-pub struct DiskLocks(Mutex<BTreeMap<Place, Arc<File>>>);
+pub struct DiskLocks(Mutex<BTreeMap<Place, Arc<DiskFiles>>>);
 
 impl DiskLocks {
     /// The error is a sentence with the disk and who has it.
     pub fn take(store: &Store, config: &Config) -> Result<Self, String> {
-        let take = |(place, path, read_only)| Ok((place, Arc::new(take(store, config, path, read_only)?)));
+        let take = |(place, drive)| Ok((place, Arc::new(take(store, config, &drive)?)));
         config.drive_files().map(take).collect::<Result<_, _>>().map(|files| Self(Mutex::new(files)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Arc<File>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Arc<DiskFiles>>> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    pub fn file(&self, place: Place) -> Option<Arc<File>> {
+    pub fn of(&self, place: Place) -> Option<Arc<DiskFiles>> {
         self.lock().get(&place).cloned()
     }
 
-    /// Another file is there from now on, or none; whoever wants the one before can have it.
-    pub fn put(&self, place: Place, file: Option<Arc<File>>) {
-        let mut files = self.lock();
-        let before = match file {
-            Some(file) => files.insert(place, file),
-            None => files.remove(&place),
+    /// Other files are there from now on, or none; whoever wants those before can have them.
+    pub fn put(&self, place: Place, files: Option<Arc<DiskFiles>>) {
+        let mut all = self.lock();
+        let before = match files {
+            Some(files) => all.insert(place, files),
+            None => all.remove(&place),
         };
-        before.iter().for_each(unlock);
+        drop(all);
+        before.iter().for_each(release);
     }
 
     /// Whoever else has the files still, as the machines of a process that is about to end, holds nobody up.
     pub fn release(&self) {
-        std::mem::take(&mut *self.lock()).values().for_each(unlock);
+        std::mem::take(&mut *self.lock()).values().for_each(release);
     }
 }
 
-fn unlock(file: &Arc<File>) {
-    let _ = flock(file, FlockOperation::Unlock);
+/// What cannot be written now, the guest was never told to be there.
+fn release(files: &Arc<DiskFiles>) {
+    let _ = files.release();
 }
 
-/// A drive's file, open and locked for whoever has it open. `config`: the machine that is to have it, as it is to be then. The
+/// A drive's files, open and locked for whoever has them open. `config`: the machine that is to have them, as it is to be then. The
 /// error is a sentence with the disk and who has it.
-pub fn take(store: &Store, config: &Config, path: &Path, read_only: bool) -> Result<File, String> {
-    let shown = path.display();
-    let file = open_file(path, read_only)
-        .map_err(|error| format!("the disk '{shown}' cannot be opened: {error}; check the path"))?;
-    match lock::lock(&file, read_only) {
-        Ok(()) => Ok(file),
-        Err(other) => Err(format!(
-            "the disk '{shown}' is in use by {}; turn that off, or give this virtual machine a disk of its own",
-            user(store, config, path, &other)
+pub fn take(store: &Store, config: &Config, drive: &DriveFiles) -> Result<DiskFiles, String> {
+    let layers: Vec<Layer> = drive.layers.iter().cloned().map(Into::into).collect();
+    let files = open_layers(&layers, drive.read_only).map_err(|(number, error)| {
+        format!("the disk '{}' cannot be opened: {error}; check the path", layers[number].path.display())
+    })?;
+    match files.lock() {
+        Ok(()) => Ok(files),
+        Err((number, other)) => Err(format!(
+            "the disk '{}' is in use by {}; turn that off, or give this virtual machine a disk of its own",
+            layers[number].path.display(),
+            user(store, config, &layers[number].path, &other)
         )),
     }
 }
 
 /// Who has the disk, as far as this store and the kernel tell.
 fn user(store: &Store, config: &Config, path: &Path, listed: &User) -> String {
-    let times = |config: &Config| config.drive_files().filter(|(_, other, _)| same_file(other, path)).count();
+    let same = |drive: &DriveFiles| drive.layers.iter().filter(|layer| same_file(&layer.path, path)).count();
+    let times = |config: &Config| config.drive_files().map(|(_, drive)| same(&drive)).sum::<usize>();
     if times(config) > 1 {
         return "this virtual machine itself, which has it twice".into();
     }

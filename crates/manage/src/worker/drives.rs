@@ -1,11 +1,12 @@
 //! Drives of a running machine that change: media, and disks that come and go.
 
+use super::descriptors::Incoming;
 use super::protocol::{Reply, Request};
 use super::server::Control;
 use crate::state::State;
 use crate::store::Disk;
-use crate::store::config::{Dvd, Place};
-use std::fs::File;
+use crate::store::config::{DriveFiles, Dvd, Place};
+use ireko_machine::DiskFiles;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -14,28 +15,37 @@ const PATIENCE: Duration = Duration::from_secs(7);
 
 const NO_FILE: &str = "The file did not come with the request.";
 
+/// What came, as what it was said to be.
+fn come(drive: &DriveFiles, incoming: &mut Incoming) -> Result<Arc<DiskFiles>, String> {
+    let files = incoming.files(drive.layers.len()).ok_or(NO_FILE)?;
+    let formats = drive.layers.iter().map(|layer| layer.format);
+    let links = files.into_iter().map(Arc::new).zip(formats).collect();
+    Ok(Arc::new(DiskFiles::new(links, drive.read_only)))
+}
+
 impl Control {
     pub(super) fn driving(&self) -> MutexGuard<'_, ()> {
         self.driving.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// A request with a file.
-    pub(super) fn take_over(&self, request: &Request, file: Option<File>) -> Reply {
+    /// A request with files.
+    pub(super) fn take_over(&self, request: &Request, incoming: &mut Incoming) -> Reply {
         let done = match request {
-            Request::Medium { dvd } => self.change_medium(dvd, file.map(Arc::new)),
+            Request::Medium { dvd } => {
+                let files = dvd.path.as_deref().map(|path| come(&DriveFiles::medium(path), incoming));
+                files.transpose().and_then(|files| self.change_medium(dvd, files))
+            }
             Request::AddDisk { disk } => {
-                file.ok_or(NO_FILE.into()).and_then(|file| self.add_disk(disk, file))
+                come(&DriveFiles::from(disk), incoming).and_then(|files| self.add_disk(disk, files))
             }
             _ => Ok(()),
         };
+        incoming.forget();
         done.map_or_else(Reply::Error, |()| Reply::Done)
     }
 
-    fn change_medium(&self, dvd: &Dvd, file: Option<Arc<File>>) -> Result<(), String> {
+    fn change_medium(&self, dvd: &Dvd, file: Option<Arc<DiskFiles>>) -> Result<(), String> {
         let _alone = self.driving();
-        if dvd.path.is_some() && file.is_none() {
-            return Err(NO_FILE.into());
-        }
         let remote = {
             let inner = self.lock();
             if inner.dvds.iter().all(|own| own.place != dvd.place) {
@@ -51,7 +61,7 @@ impl Control {
         Ok(())
     }
 
-    fn add_disk(&self, disk: &Disk, file: File) -> Result<(), String> {
+    fn add_disk(&self, disk: &Disk, file: Arc<DiskFiles>) -> Result<(), String> {
         let _alone = self.driving();
         let (remote, taken) = {
             let inner = self.lock();
@@ -60,7 +70,6 @@ impl Control {
         if taken {
             return Err("The machine that runs has a disk there already.".into());
         }
-        let file = Arc::new(file);
         remote.add_disk(disk, file.clone())?;
         self.files.put(disk.place, Some(file));
         let mut inner = self.lock();

@@ -12,11 +12,11 @@ use crate::store::{Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
-    BootDevice, DiskBus, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MachineError, MemoryControl,
-    MemoryState, ModuleSpec, Motion, Nesting, Outcome, Position, Rates, Smbios, Source, Spec, Throttle, Vm,
+    BootDevice, DiskBus, DiskFiles, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MachineError,
+    MemoryControl, MemoryState, ModuleSpec, Motion, Nesting, Outcome, Position, Rates, Smbios, Source, Spec,
+    Throttle, Vm,
 };
 use ireko_vmcore::Broker;
-use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -57,13 +57,13 @@ pub trait Remote: Send + Sync {
         let _ = (serial, rates);
     }
     /// Another medium in a DVD drive, or none. The error is a sentence.
-    fn change_medium(&self, dvd: &Dvd, file: Option<Arc<File>>) -> Result<(), String> {
-        let _ = (dvd, file);
+    fn change_medium(&self, dvd: &Dvd, files: Option<Arc<DiskFiles>>) -> Result<(), String> {
+        let _ = (dvd, files);
         Err(NO_DRIVES.into())
     }
     /// A disk more. The error is a sentence.
-    fn add_disk(&self, disk: &Disk, file: Arc<File>) -> Result<(), String> {
-        let _ = (disk, file);
+    fn add_disk(&self, disk: &Disk, files: Arc<DiskFiles>) -> Result<(), String> {
+        let _ = (disk, files);
         Err(NO_DRIVES.into())
     }
     /// A disk less, once the guest has let go of it. False: it has not within the time. The error is a sentence.
@@ -285,18 +285,20 @@ pub fn rates(disk: &Disk) -> Rates {
 
 /// Disks, then DVD drives, with their files.
 fn drives(config: &Config, files: &DiskLocks) -> Vec<DiskSpec> {
-    let disks = config.disks.iter().map(|one| disk(one, files.file(one.place)));
-    disks.chain(config.dvds.iter().map(|one| dvd(one, files.file(one.place)))).collect()
+    let disks = config.disks.iter().map(|one| disk(one, files.of(one.place)));
+    disks.chain(config.dvds.iter().map(|one| dvd(one, files.of(one.place)))).collect()
 }
 
-fn disk(disk: &Disk, file: Option<Arc<File>>) -> DiskSpec {
+fn disk(disk: &Disk, files: Option<Arc<DiskFiles>>) -> DiskSpec {
     let throttle = Arc::new(Throttle::new(rates(disk)));
-    seated(disk.place, DiskSpec { throttle, file, ..DiskSpec::new(&disk.path, disk.read_only) })
+    let (format, behind) = (disk.format, disk.behind.iter().cloned().map(Into::into).collect());
+    let spec = DiskSpec::new(&disk.path, disk.read_only);
+    seated(disk.place, DiskSpec { throttle, format, behind, files, ..spec })
 }
 
-fn dvd(dvd: &Dvd, file: Option<Arc<File>>) -> DiskSpec {
+fn dvd(dvd: &Dvd, files: Option<Arc<DiskFiles>>) -> DiskSpec {
     let path = dvd.path.clone().unwrap_or_default();
-    seated(dvd.place, DiskSpec { empty: dvd.path.is_none(), file, ..DiskSpec::cd(path) })
+    seated(dvd.place, DiskSpec { empty: dvd.path.is_none(), files, ..DiskSpec::cd(path) })
 }
 
 fn seated(place: Place, spec: DiskSpec) -> DiskSpec {
@@ -447,11 +449,11 @@ impl Remote for Handle {
     fn limit_disk(&self, serial: &str, rates: Rates) {
         Handle::limit_disk(self, serial, rates);
     }
-    fn change_medium(&self, one: &Dvd, file: Option<Arc<File>>) -> Result<(), String> {
-        Handle::change_medium(self, &dvd(one, file)).map_err(|e| e.to_string())
+    fn change_medium(&self, one: &Dvd, files: Option<Arc<DiskFiles>>) -> Result<(), String> {
+        Handle::change_medium(self, &dvd(one, files)).map_err(|e| e.to_string())
     }
-    fn add_disk(&self, one: &Disk, file: Arc<File>) -> Result<(), String> {
-        Handle::plug_disk(self, &disk(one, Some(file))).map_err(|e| e.to_string())
+    fn add_disk(&self, one: &Disk, files: Arc<DiskFiles>) -> Result<(), String> {
+        Handle::plug_disk(self, &disk(one, Some(files))).map_err(|e| e.to_string())
     }
     fn remove_disk(&self, place: Place, patience: Duration) -> Result<bool, String> {
         Handle::unplug_disk(self, &place.serial(), patience).map_err(|e| e.to_string())

@@ -334,8 +334,8 @@ fn connection(control: &Control, stream: UnixStream, viewers: &AtomicUsize) -> i
     let mut reader = BufReader::new(Incoming::new(stream));
     while let Some(request) = read_line::<Request>(&mut reader)? {
         if matches!(request, Request::Medium { .. } | Request::AddDisk { .. }) {
-            let file = reader.get_mut().file();
-            write_line(&mut writer, &control.take_over(&request, file))?;
+            let reply = control.take_over(&request, reader.get_mut());
+            write_line(&mut writer, &reply)?;
             continue;
         }
         reader.get_mut().forget();

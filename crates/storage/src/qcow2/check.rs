@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// So many clusters are counted at a time, which bounds what a check takes whatever the file's length is.
 const AT_A_TIME: u64 = 4 << 20;
 
+/// More than these are walked as far as the clusters go.
+const MOST_SNAPSHOTS: u32 = 256;
+
 /// References to clusters of a window of the file.
 struct Counts {
     first: u64,
@@ -37,6 +40,8 @@ struct Walk<'a> {
     report: &'a mut Report,
     /// Damage is told once, however often tables are walked.
     tell: bool,
+    /// So many L2 tables more can be real: each is a cluster, in the disk itself and in each snapshot.
+    tables: u64,
 }
 
 impl Walk<'_> {
@@ -100,6 +105,11 @@ impl Walk<'_> {
 
     fn walk_l2(&mut self, offset: u64, counts: &mut Counts, active: bool) -> io::Result<()> {
         let cluster = self.header.cluster();
+        let Some(left) = self.tables.checked_sub(1) else {
+            self.complain("it has more L2 tables than clusters".into());
+            return Ok(());
+        };
+        self.tables = left;
         counts.add(offset / cluster, 1);
         let Some(words) = self.table(offset, cluster / 8, "an L2 table")? else { return Ok(()) };
         for word in words.chunks_exact(self.header.l2_entry() as usize / 8) {
@@ -179,11 +189,13 @@ fn run(store: &Arc<dyn Store>, repair: bool, report: &mut Report) -> Result<(), 
     let length = store.size()?;
     let clusters = length.div_ceil(header.cluster());
     let mut refcounts = Refcounts::open(store.clone(), &header)?;
+    let tables = clusters.saturating_mul(1 + u64::from(header.snapshots.min(MOST_SNAPSHOTS)));
     let mut first = 0;
     while first < clusters {
         let count = (clusters - first).min(AT_A_TIME);
         let mut counts = Counts { first, counts: vec![0; count as usize] };
-        let mut walk = Walk { store: store.as_ref(), header: &header, length, report, tell: first == 0 };
+        let mut walk =
+            Walk { store: store.as_ref(), header: &header, length, report, tell: first == 0, tables };
         walk.walk(&mut counts)?;
         if report.broken().is_some() && repair {
             return Ok(());
@@ -239,7 +251,9 @@ fn copied_flags(store: &Arc<dyn Store>, header: &Header, refcounts: &mut Refcoun
     let cluster = header.cluster();
     let mut bytes = vec![0; header.l1_entries as usize * 8];
     store.read_at(header.l1_offset, &mut bytes)?;
-    for (index, word) in bytes.chunks_exact(8).map(|entry| be64(entry, 0)).enumerate() {
+    let tables = store.size()?.div_ceil(cluster) as usize;
+    let words = bytes.chunks_exact(8).map(|entry| be64(entry, 0)).enumerate();
+    for (index, word) in words.filter(|(_, word)| word & OFFSET != 0).take(tables) {
         let table = word & OFFSET;
         if table == 0 || !table.is_multiple_of(cluster) || !whole(store.size()?, table, cluster) {
             continue;

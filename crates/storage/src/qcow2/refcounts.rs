@@ -52,6 +52,11 @@ impl Refcounts {
         })
     }
 
+    /// The first cluster behind all that the file has.
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
     pub fn is_crowded(&self) -> bool {
         self.pages.is_crowded() || self.leaving.len() >= MOST_LEAVING
     }

@@ -2,6 +2,7 @@
 
 use super::entry::{Entry, bits, compressed_range};
 use super::{Place, Qcow2, Tables};
+use crate::error::damaged;
 use crate::image;
 use std::io;
 
@@ -33,7 +34,13 @@ impl Qcow2 {
         let found =
             self.run(offset, len, |cluster| Ok(Some(self.entry(tables, cluster)?).filter(Entry::own)))?;
         match found {
-            Some((len, Place::Here(place))) => Ok(Some((len, place))),
+            Some((len, Place::Here(place))) => {
+                let end = tables.refcounts()?.end() * self.header.cluster();
+                match crate::pages::whole(end, place, len) {
+                    true => Ok(Some((len, place))),
+                    false => Err(damaged(format_args!("a cluster would be at {place:#x}"))),
+                }
+            }
             _ => Ok(None),
         }
     }

@@ -42,7 +42,7 @@ impl Change {
             }
             Self::Size(size) => bytes.resize(*size as usize, 0),
             Self::Zero(offset, len) => {
-                let end = (*offset + *len).min(bytes.len() as u64) as usize;
+                let end = offset.saturating_add(*len).min(bytes.len() as u64) as usize;
                 if (*offset as usize) < end {
                     bytes[*offset as usize..end].fill(0);
                 }
@@ -145,6 +145,9 @@ impl Store for MemoryStore {
         Ok(self.0.lock().unwrap().bytes.len() as u64)
     }
     fn set_size(&self, size: u64) -> io::Result<()> {
+        if size > 1 << 26 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         self.change(Change::Size(size));
         Ok(())
     }
@@ -156,7 +159,10 @@ impl Store for MemoryStore {
         Ok(())
     }
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        assert!(offset + (data.len() as u64) < 1 << 32, "a write at {offset:#x}");
+        // As a file system has a largest file.
+        if offset.saturating_add(data.len() as u64) > 1 << 26 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         {
             let mut inner = self.0.lock().unwrap();
             if let Some(room) = &mut inner.room {

@@ -1,6 +1,7 @@
 //! What holds for every format.
 
 mod cuts;
+mod hostile;
 mod memory;
 mod peers;
 mod same;
