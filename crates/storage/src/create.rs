@@ -6,7 +6,7 @@ use crate::{Format, ImageError, SECTOR, Store, qcow2};
 
 /// What a new image is to be.
 #[derive(Clone, Debug)]
-pub struct New {
+pub struct Plan {
     pub format: Format,
     /// Of the disk, in bytes.
     pub size: u64,
@@ -33,7 +33,7 @@ pub struct Parent {
     pub facts: crate::Facts,
 }
 
-impl New {
+impl Plan {
     pub fn new(format: Format, size: u64) -> Self {
         Self {
             format,
@@ -50,7 +50,7 @@ impl New {
 }
 
 /// Writes an empty image into an empty file.
-pub fn create(store: &dyn Store, new: &New) -> Result<(), ImageError> {
+pub fn create(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
     if new.size == 0 || !new.size.is_multiple_of(SECTOR) {
         let size = new.size;
         return Err(ImageError::wrong(format!(
@@ -66,14 +66,14 @@ pub fn create(store: &dyn Store, new: &New) -> Result<(), ImageError> {
     }
 }
 
-fn raw(store: &dyn Store, new: &New) -> Result<(), ImageError> {
+fn raw(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
     if new.behind.is_some() {
         return Err(ImageError::wrong("a raw image cannot have one behind it; use qcow2, VHD or VHDX"));
     }
     Ok(store.set_size(new.size)?)
 }
 
-fn of_qcow2(store: &dyn Store, new: &New) -> Result<(), ImageError> {
+fn of_qcow2(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
     if new.fixed {
         return Err(ImageError::wrong(
             "a qcow2 image grows as it is used; for a fixed one use raw, VHD or VHDX",

@@ -225,7 +225,10 @@ pub fn absolute(path: &str) -> Result<PathBuf, Failure> {
 
 /// An image of a CD or DVD that is there.
 pub fn existing_medium(path: &str) -> Result<PathBuf, Failure> {
-    let opened = image::open(&absolute(path)?, None)?;
+    let opened = image::open(&absolute(path)?, None).map_err(|failure| {
+        // Of a disc the same sentence names another kind of image.
+        Failure { message: failure.message.replace("give a disk image", "give an ISO image"), ..failure }
+    })?;
     let shown = opened.path.display();
     let refused = |why: String| Err(Failure::invalid(why).about(shown.to_string()));
     if opened.link.format != Format::Raw {

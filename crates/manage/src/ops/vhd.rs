@@ -91,12 +91,12 @@ fn format_of(path: &Path) -> Result<Format, Failure> {
 }
 
 /// What a new image is to be.
-pub struct New(create::New);
+pub struct New(create::Plan);
 
 impl New {
     /// By its name, and raw if that says nothing.
     pub fn of(path: &Path, size: u64) -> Self {
-        Self(create::New::new(format_of(path).unwrap_or(Format::Raw), size))
+        Self(create::Plan::new(format_of(path).unwrap_or(Format::Raw), size))
     }
 }
 
@@ -134,7 +134,7 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn wanted(call: &Call<'_>, path: &Path) -> Result<create::New, Failure> {
+fn wanted(call: &Call<'_>, path: &Path) -> Result<create::Plan, Failure> {
     let arguments = call.arguments;
     let format = match arguments.text("Format") {
         Some(format) => format.parse().map_err(Failure::invalid)?,
@@ -148,13 +148,13 @@ fn wanted(call: &Call<'_>, path: &Path) -> Result<create::New, Failure> {
     let of_parent = parent.as_ref().map(|parent| parent.facts.size);
     let size = given.or(of_parent).ok_or_else(|| Failure::invalid("How large? Give -SizeBytes."))?;
     let sector = |name, usual| arguments.text(name).and_then(|text| text.parse().ok()).unwrap_or(usual);
-    Ok(create::New {
+    Ok(create::Plan {
         fixed: arguments.switch("Fixed"),
         block: arguments.int("BlockSizeBytes").map(|block| block as u64),
         logical_sector: sector("LogicalSectorSizeBytes", 512),
         physical_sector: sector("PhysicalSectorSizeBytes", 4096),
         behind: parent,
-        ..create::New::new(format, size)
+        ..create::Plan::new(format, size)
     })
 }
 

@@ -8,8 +8,7 @@ use super::protocol::Started;
 use crate::guid::Guid;
 use crate::store::config::{Dvd, Place};
 use crate::store::{Config, Disk, Store};
-use ireko_machine::{MemoryState, Outcome};
-use std::fs::File;
+use ireko_machine::{DiskFiles, MemoryState, Outcome};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -107,13 +106,13 @@ impl Remote for FakeRemote {
         self.end(Outcome::Reset);
     }
     /// What it is told of drives it says on its console.
-    fn change_medium(&self, dvd: &Dvd, file: Option<Arc<File>>) -> Result<(), String> {
-        let length = file.map(|file| file.metadata().unwrap().len());
+    fn change_medium(&self, dvd: &Dvd, files: Option<Arc<DiskFiles>>) -> Result<(), String> {
+        let length = files.map(|files| length(&files));
         let _ = writeln!(self.console.lock().unwrap(), "medium of {} {length:?}", dvd.place.serial());
         Ok(())
     }
-    fn add_disk(&self, disk: &Disk, file: Arc<File>) -> Result<(), String> {
-        let length = file.metadata().unwrap().len();
+    fn add_disk(&self, disk: &Disk, files: Arc<DiskFiles>) -> Result<(), String> {
+        let length = length(&files);
         let _ = writeln!(self.console.lock().unwrap(), "disk {} of {length}", disk.place.serial());
         Ok(())
     }
@@ -167,4 +166,9 @@ impl Launcher for ThreadLauncher {
             Err(_) => Err("its worker ended without a word".into()),
         }
     }
+}
+
+/// Of the first file.
+fn length(files: &DiskFiles) -> u64 {
+    files.files().next().map_or(0, |file| file.metadata().unwrap().len())
 }

@@ -25,12 +25,14 @@ impl Random {
     }
 }
 
+type Open = fn(Arc<dyn Store>, Option<Arc<dyn Image>>) -> Arc<dyn Image>;
+
 /// A format, and how an image of it is made, opened and looked at.
 pub struct Kind {
     pub name: &'static str,
     /// Of a disk of so many bytes; with something behind it or not.
     pub make: fn(&dyn Store, u64, bool),
-    pub open: fn(Arc<dyn Store>, Option<Arc<dyn Image>>) -> Arc<dyn Image>,
+    pub open: Open,
     pub check: fn(&Arc<dyn Store>) -> Report,
 }
 
