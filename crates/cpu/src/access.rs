@@ -3,11 +3,12 @@
 // UNSAFETY: copies to and from guest memory by host pointer.
 #![allow(unsafe_code)]
 
+use crate::breakpoints::Touch;
 use crate::cpu::{Cpu, Privilege};
 use crate::fault::Fault;
 use crate::mmu::bank::Second;
 use crate::mmu::walk::{Kind, Page, WalkFault};
-use crate::system::debug::Touch;
+use crate::pending::Place;
 use ireko_nested::Exit;
 use ireko_translate::layout::LARGE_SHIFT;
 use ireko_vmcore::Space;
@@ -18,15 +19,6 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 /// Bytes of a large entry of the TLB's second level.
 const LARGE: u64 = 1 << LARGE_SHIFT;
-
-/// Where an access goes.
-#[derive(Clone, Copy, Debug)]
-pub enum Place {
-    /// Host address, valid to the end of the page.
-    Ram(*mut u8),
-    /// System-physical address outside memory.
-    Mmio(u64),
-}
 
 impl Cpu {
     /// Walks the tables for an access with the rights of a TLB table.

@@ -19,12 +19,6 @@ fn no_memory(physical: u64) -> Fault {
 }
 
 impl Cpu {
-    /// The host has no MXCSR.MM, or it is not to be used: it is kept here. Before the first code is translated.
-    pub(crate) fn keep_mm(&mut self) {
-        self.processor.mm = Some(false);
-        self.code.set_routines(crate::isa::has_routine_or_mxcsr);
-    }
-
     /// The mode bits that code runs under now.
     pub(crate) fn key(&self) -> Key {
         let regs = &self.processor.regs;
@@ -48,7 +42,7 @@ impl Cpu {
         set(regs.cr4 & cr4::OSFXSR != 0, Key::SSE);
         set(regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & 6 == 6, Key::AVX);
         let evex = if long { Key::EVEX64 } else { Key::EVEX32 };
-        set(crate::data::vector::evex_on(regs), evex);
+        set(crate::xstate::evex_on(regs), evex);
         set(regs.cpl == 0, Key::KERNEL);
         set(regs.cr4 & cr4::SMAP != 0, Key::SMAP);
         set(self.rdtsc_routine() || regs.cr4 & cr4::TSD != 0 && regs.cpl != 0, Key::RDTSC_ROUTINE);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::cpu::CpuSpec;
+use crate::construct::CpuSpec;
 
 const START: u64 = 0x1_0000;
 const SIZE: u64 = 0x2_0000;

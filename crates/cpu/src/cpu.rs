@@ -3,18 +3,15 @@
 // UNSAFETY: machine code saves x87 and vector state; `armed` points into a bank of this processor.
 
 use crate::Fault;
-use crate::apic::{Apic, Wires};
-use crate::data::xsave_area;
+use crate::apic::Apic;
 use crate::mmu::Mmu;
 use crate::mmu::bank::{Root, Tag};
 use crate::platform::Platform;
-use crate::system::debug::{self, Touch};
-use crate::tsc::{Counter, Tsc};
+use crate::tsc::Tsc;
 use crate::tuning::Tuning;
+use crate::xstate;
 use ireko_nested::{Control, Exit, Flush, Intercept};
 use ireko_translate::{state, thunk};
-use ireko_vmcore::{Clock, Memory, Space, Timers};
-use std::sync::Arc;
 
 pub use crate::mmu::view::Privilege;
 pub use crate::processor::{Processor, World, XsaveArea};
@@ -30,8 +27,8 @@ pub struct Cpu {
     pub(crate) tuning: Tuning,
     /// Why a routine left translated code.
     pub(crate) outcome: Option<Fault>,
-    pub(crate) pending: Option<crate::slow::Pending>,
-    pub(crate) bounce: Box<crate::slow::Bounce>,
+    pub(crate) pending: Option<crate::pending::Pending>,
+    pub(crate) bounce: Box<crate::pending::Bounce>,
     /// The bank whose `attention` others know.
     pub(crate) armed: *mut ireko_translate::Hot,
     /// An event waits for IF, GIF or the like: look around after every change of those.
@@ -47,55 +44,8 @@ pub struct Cpu {
 }
 
 impl Cpu {
-    /// A processor after RESET.
-    pub fn new(spec: &CpuSpec) -> std::io::Result<Self> {
-        let wake = Arc::new(crate::wake::Wake::default());
-        let woken = wake.clone();
-        spec.apics.on_wake(spec.id, Arc::new(move || woken.wake()));
-        let woken = wake.clone();
-        spec.memory.watch().on_write(Box::new(move || woken.wake()));
-        let woken = wake.clone();
-        let window = ireko_vmcore::Window::new(move || woken.wake());
-        let woken = wake.clone();
-        let alarm = spec.timers.timer(move || woken.wake());
-        let mut cpu = Self {
-            processor: Processor::new(spec.id, spec.model.clone()),
-            mmu: Mmu::new(spec.memory.clone())?,
-            code: crate::code::Code::new(
-                spec.memory.size(),
-                crate::isa::ENV,
-                crate::isa::lacking(&spec.model),
-            )?,
-            platform: Platform {
-                bus: None,
-                clock: spec.clock.clone(),
-                counter: spec.counter,
-                apic: Wires::new(&spec.apics, spec.id, spec.clock.clone(), &spec.timers),
-                wake,
-                alarm,
-                uniprocessor: spec.model.vcpus() == 1,
-            },
-            tuning: Tuning::default(),
-            outcome: None,
-            pending: None,
-            bounce: Box::default(),
-            armed: std::ptr::null_mut(),
-            waits: false,
-            host_xcr0: crate::host::xcr0(),
-            held: state::BASE | crate::host::xcr0() & spec.model.xcr0() & state::AVX512,
-            inspect: None,
-            nesting: crate::inspect::nesting::Ledger::new(window),
-            counters: Counters::default(),
-        };
-        cpu.fpu_reset();
-        if !crate::cpuid::host::Host::native().has(ireko_x86::cpuid::MISALIGNED_SSE) {
-            cpu.keep_mm();
-        }
-        Ok(cpu)
-    }
-
     /// x87 and MXCSR as after RESET (FNINIT and MXCSR = 1F80h).
-    fn fpu_reset(&mut self) {
+    pub(crate) fn fpu_reset(&mut self) {
         self.processor.fpu.0.fill(0);
         self.processor.fpu.0[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
         self.processor.fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
@@ -118,12 +68,12 @@ impl Cpu {
         self.fpu_sync();
         let absent = !u64::from(self.processor.fpu.0[512]) & self.held;
         let area = &mut self.processor.fpu.0;
-        if absent & xsave_area::X87 != 0 {
+        if absent & xstate::X87 != 0 {
             area[..6].fill(0);
             area[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
             area[32..160].fill(0);
         }
-        let vectors = xsave_area::vectors().into_iter().filter(|part| absent & part.component != 0);
+        let vectors = xstate::vectors().into_iter().filter(|part| absent & part.component != 0);
         vectors.for_each(|part| area[part.here()].fill(0));
         area[512] = self.held as u8;
         self.show_x87_pointers();
@@ -135,7 +85,7 @@ impl Cpu {
             guest: self.processor.regs.xcr0,
             host: self.host_xcr0,
             held: self.held,
-            moved: xsave_area::moved(),
+            moved: xstate::moved(),
         }
     }
 
@@ -169,37 +119,6 @@ impl Cpu {
         privilege: Privilege,
     ) -> Result<(), Fault> {
         self.write_linear(address, &value.to_le_bytes()[..size], privilege)
-    }
-
-    /// Tells the breakpoints of an access.
-    #[inline]
-    pub(crate) fn watch(&mut self, address: u64, size: usize, touch: Touch) {
-        if debug::armed(self) {
-            debug::touch(self, address, size as u64, touch);
-        }
-    }
-
-    // ---- ports ----
-
-    pub fn port_read(&mut self, port: u16, size: usize) -> u32 {
-        self.fpu_sync();
-        self.watch(port.into(), size, Touch::Port);
-        let mut bytes = [0xff; 4];
-        if let Some(bus) = &self.platform.bus {
-            bus.read(Space::Port, port.into(), &mut bytes[..size]);
-        }
-        u32::from_le_bytes(bytes)
-    }
-    pub fn port_write(&mut self, port: u16, size: usize, value: u32) {
-        self.fpu_sync();
-        self.watch(port.into(), size, Touch::Port);
-        if matches!(port, 0xf0 | 0xf1) {
-            self.x87_answered();
-        }
-        if let Some(bus) = &self.platform.bus {
-            bus.write(Space::Port, port.into(), &value.to_le_bytes()[..size]);
-        }
-        self.mmu.drop_unplugged();
     }
 
     // ---- translation caches ----
@@ -289,41 +208,6 @@ impl Cpu {
     /// The guest's time-stamp counter (offset and ratio of the current world applied).
     pub fn tsc(&self) -> u64 {
         crate::tsc::in_world(self.control(), self.own_tsc().read())
-    }
-}
-
-/// What a processor is made from.
-pub struct CpuSpec {
-    pub id: u32,
-    pub memory: Arc<Memory>,
-    pub clock: Clock,
-    pub timers: Timers,
-    pub apics: Arc<crate::apic::Apics>,
-    pub model: Arc<crate::cpuid::Model>,
-    pub counter: Counter,
-}
-
-impl CpuSpec {
-    /// A lone processor with these memory ranges, for tests.
-    pub fn uniprocessor(ranges: &[(u64, u64)]) -> std::io::Result<Self> {
-        let clock = Clock::new();
-        let counter = Counter::measure();
-        let spec = crate::cpuid::ModelSpec {
-            named: None,
-            nested: true,
-            vcpus: 1,
-            tsc_khz: counter.khz(),
-            changes: ireko_vmcore::Changes::default(),
-        };
-        Ok(Self {
-            id: 0,
-            memory: Arc::new(Memory::new(ranges)?),
-            clock: clock.clone(),
-            timers: Timers::new(clock),
-            apics: crate::apic::Apics::new(1),
-            model: Arc::new(crate::cpuid::Model::amd(&spec)),
-            counter,
-        })
     }
 }
 

@@ -1,13 +1,14 @@
 //! The software engine behind vmcore's traits.
 
 use crate::apic::Apics;
-use crate::cpu::{Cpu, CpuSpec};
+use crate::construct::CpuSpec;
+use crate::cpu::Cpu;
 use crate::cpuid::{Model, ModelSpec};
-use crate::data::vector::MXCSR;
 use crate::data::xsave_area;
 use crate::inspect;
 use crate::tsc::Counter;
 use crate::tuning::Tuning;
+use crate::xstate::MXCSR;
 use ireko_translate::Key;
 use ireko_vmcore::{
     Bus, Caps, Changes, CpuModel, CpuState, EoiSink, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition,

@@ -139,7 +139,7 @@ pub(crate) const ENV: Env = Env { routine: has_routine, feature: engine_has };
 
 /// Whether a routine does an instruction.
 pub fn has_routine(code: iced_x86::Code) -> bool {
-    crate::system::routine(code).is_some()
+    crate::routines::routine(code).is_some()
 }
 
 /// With those that keep MXCSR.MM by software.

@@ -9,7 +9,7 @@ use crate::intercept::Virtual;
 use crate::platform::BusRef;
 use crate::processor::counters::Retired;
 use crate::signal::guard;
-use crate::{event, inspect, intercept, signal, slow, world};
+use crate::{event, hooks, intercept, signal, slow, world};
 use iced_x86::{Decoder, FlowControl};
 use ireko_nested::core::InstructionBytes;
 use ireko_nested::{Event, EventKind, Exit, Shadow};
@@ -32,7 +32,7 @@ impl Cpu {
         self.platform.bus = Some(unsafe { BusRef::new(bus) });
         let halt = self.run_until(stop);
         self.fpu_normalise();
-        inspect::nesting::show(self);
+        hooks::nesting::show(self);
         self.report();
         self.disarm();
         halt
@@ -59,7 +59,7 @@ impl Cpu {
     fn run_until(&mut self, stop: &Stop) -> Halt {
         loop {
             if self.nesting.window.wanted() {
-                inspect::nesting::show(self);
+                hooks::nesting::show(self);
             }
             if stop.asked() {
                 return Halt::Stopped;
@@ -97,7 +97,7 @@ impl Cpu {
         }
         if self.processor.halted {
             self.fpu_sync();
-            inspect::sleep(self, Duration::from_millis(50));
+            hooks::sleep(self, Duration::from_millis(50));
             return Ok(());
         }
         self.waits = self.apic().extint_pending()
@@ -107,7 +107,7 @@ impl Cpu {
             || self.control().is_some_and(|c| c.v_irq || c.interrupt_window || c.nmi_window);
         if self.single() {
             self.step()
-        } else if inspect::lockstep_on(self) {
+        } else if hooks::lockstep_on(self) {
             self.run_in_lockstep()
         } else {
             self.run_blocks()
@@ -118,7 +118,7 @@ impl Cpu {
     fn events(&mut self) -> Result<bool, Fault> {
         if let Some(event) = intercept::take_injection(self) {
             let rip = intercept::injection_rip(self, &event);
-            return inspect::deliver(self, event, rip).map(|()| true);
+            return self.deliver(event, rip).map(|()| true);
         }
         if self.processor.gif && self.processor.smm.is_none() && self.apic().init_pending() {
             return self.init().map(|()| true);
@@ -142,7 +142,7 @@ impl Cpu {
             self.processor.halted = false;
             let rip = self.processor.regs.rip;
             let event = Event { kind: EventKind::External, vector, error: None };
-            return inspect::deliver(self, event, rip).map(|()| true);
+            return self.deliver(event, rip).map(|()| true);
         }
         match intercept::virtual_interrupt(self) {
             Some(Virtual::Exit(exit)) => Err(Fault::Exit(exit)),
@@ -150,10 +150,16 @@ impl Cpu {
                 self.processor.halted = false;
                 let rip = self.processor.regs.rip;
                 let event = Event { kind: EventKind::External, vector, error: None };
-                inspect::deliver(self, event, rip).map(|()| true)
+                self.deliver(event, rip).map(|()| true)
             }
             None => Ok(false),
         }
+    }
+
+    /// Delivers an event between instructions.
+    fn deliver(&mut self, event: Event, rip: u64) -> Result<(), Fault> {
+        hooks::interrupt(self, &event);
+        event::deliver(self, event, rip)
     }
 
     /// INIT: the guest's hypervisor hears of it, or the processor starts anew (APM vol. 2, 14.1.3 and 15.13.3).
@@ -178,7 +184,7 @@ impl Cpu {
         self.apic().nmi_take();
         self.processor.halted = false;
         let rip = self.processor.regs.rip;
-        inspect::deliver(self, Event { kind: EventKind::Nmi, vector: vector::NMI, error: None }, rip)
+        self.deliver(Event { kind: EventKind::Nmi, vector: vector::NMI, error: None }, rip)
     }
 
     /// The vector of a physical interrupt, acknowledged; or the exit that it causes instead.
@@ -236,7 +242,7 @@ impl Cpu {
             return self.x87_error();
         }
         self.counters.exceptions += 1;
-        inspect::exception(self, &exception);
+        hooks::exception(self, &exception);
         event::raise(self, exception)
     }
 
@@ -324,7 +330,7 @@ impl Cpu {
                 unsafe { ((*hot).rip, (*hot).site, (*hot).attention.load(Ordering::Relaxed)) };
             // SAFETY: as above.
             let back = unsafe { (*hot).back };
-            inspect::left(self, reason, rip);
+            hooks::left(self, reason, rip);
             match reason {
                 // Code that runs straight on through fresh blocks has no check of its own.
                 Reason::Link | Reason::Ungrouped if attention == 0 => {
@@ -467,7 +473,7 @@ impl Cpu {
             || self.control().is_some_and(|control| control.monitor_trap)
             || self.processor.msrs.counters.exact()
             || self.processor.regs.rflags & (rflags::TF | rflags::RF) != 0
-            || crate::system::debug::armed(self)
+            || crate::breakpoints::armed(self)
     }
 
     /// The guest's exception behind a host signal.
@@ -517,14 +523,14 @@ impl Cpu {
     fn step(&mut self) -> Result<(), Fault> {
         let before = self.processor.regs.rflags;
         let (shadow, start) = (self.processor.shadow, self.processor.regs.rip);
-        if crate::system::debug::armed(self)
+        if crate::breakpoints::armed(self)
             && let Some(mut exception) = crate::system::debug::instruction_breakpoint(self, start)
         {
             // What a load of SS held off comes with it, once for both.
             exception.payload |= std::mem::take(&mut self.processor.held_traps);
             return Err(exception.into());
         }
-        let seen = if crate::system::debug::data_armed(self) { Key::PLAIN } else { 0 };
+        let seen = if crate::breakpoints::data_armed(self) { Key::PLAIN } else { 0 };
         self.processor.touched = 0;
         let waiting = std::mem::take(&mut self.processor.held_traps);
         let branches = self.processor.regs.debugctl & (debugctl::LBR | debugctl::BTF) != 0
@@ -597,7 +603,7 @@ impl Cpu {
         let inspection = self.inspection();
         format!(
             "{}\ncode: {code}\nworld: {world}\n{:?}\n{inspection}",
-            describe_registers(&self.processor.regs),
+            crate::inspect::registers::describe_registers(&self.processor.regs),
             self.counters
         )
     }
@@ -613,33 +619,4 @@ fn missed(insn: &iced_x86::Instruction, start: u64, rip: u64) -> bool {
 fn is_iret(insn: Option<iced_x86::Instruction>) -> bool {
     use iced_x86::Mnemonic::{Iret, Iretd, Iretq};
     insn.is_some_and(|i| matches!(i.mnemonic(), Iret | Iretd | Iretq))
-}
-
-/// All registers as text.
-pub fn describe_registers(regs: &ireko_x86::Registers) -> String {
-    use std::fmt::Write;
-    const NAMES: [&str; 16] = [
-        "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13",
-        "r14", "r15",
-    ];
-    let mut out = String::new();
-    for (n, name) in NAMES.iter().enumerate() {
-        let end = if n % 4 == 3 { "\n" } else { " " };
-        let _ = write!(out, "{name:>3}={:016x}{end}", regs.gpr[n]);
-    }
-    let _ = writeln!(out, "rip={:016x} rflags={:08x} cpl={}", regs.rip, regs.rflags, regs.cpl);
-    for (name, s) in ["es", "cs", "ss", "ds", "fs", "gs"].iter().zip(&regs.seg) {
-        let _ = writeln!(
-            out,
-            "{name}={:04x} base={:016x} limit={:08x} attr={:03x}",
-            s.selector, s.base, s.limit, s.attr
-        );
-    }
-    let _ = writeln!(
-        out,
-        "cr0={:x} cr2={:x} cr3={:x} cr4={:x} efer={:x}",
-        regs.cr0, regs.cr2, regs.cr3, regs.cr4, regs.efer
-    );
-    let _ = write!(out, "gdtr={:x?} idtr={:x?} tr={:x?}", regs.gdtr, regs.idtr, regs.tr);
-    out
 }

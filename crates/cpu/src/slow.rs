@@ -3,14 +3,14 @@
 // UNSAFETY: called from machine code with the processor's address; hands out host addresses of guest memory.
 #![allow(unsafe_code)]
 
-use crate::access::Place;
+use crate::breakpoints::Touch;
 use crate::cpu::{Cpu, Privilege};
-use crate::data::opmask::{self, Chosen};
+use crate::data::opmask;
 use crate::data::{mxcsr, vector as registers, xsave_area};
 use crate::fault::{Fault, Next};
-use crate::inspect;
+use crate::hooks;
+use crate::pending::{Chosen, Pending, Place};
 use crate::routine::Routine;
-use crate::system::debug::Touch;
 use iced_x86::{CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, Register};
 use ireko_nested::Shadow;
 use ireko_translate::{Site, SiteKind};
@@ -19,27 +19,6 @@ use ireko_x86::exception::vector;
 use ireko_x86::regs::seg;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
-
-/// Where a device register's or a crossing access's bytes wait between routine and instruction. Aligned like the
-/// guest's address, so that alignment faults stay the guest's.
-#[repr(C, align(64))]
-pub struct Bounce([u8; 1024]);
-
-impl Default for Bounce {
-    fn default() -> Self {
-        Self([0; 1024])
-    }
-}
-
-/// What a commit has to do.
-#[derive(Clone, Copy, Debug)]
-pub enum Pending {
-    /// A write straight into a page that holds code.
-    Code { physical: u64, size: usize },
-    /// A write to the bounce buffer that belongs in one or two places; `first` bytes in the first. Of a masked one, only what is
-    /// chosen.
-    Bounced { start: usize, size: usize, first: usize, places: [Place; 2], chosen: Option<Chosen> },
-}
 
 /// Runs `body` on the processor; a panic of ours becomes a report instead of unwinding into machine code.
 fn guarded<T>(context: u64, failed: T, body: impl FnOnce(&mut Cpu) -> T) -> T {
@@ -57,7 +36,7 @@ fn guarded<T>(context: u64, failed: T, body: impl FnOnce(&mut Cpu) -> T) -> T {
 pub extern "C" fn access(context: u64, site: u64, address: u64) -> u64 {
     guarded(context, 0, |cpu| {
         let site = cpu.code.sites[site as usize];
-        match inspect::access(cpu, &site, address, Cpu::slow_access) {
+        match hooks::access(cpu, &site, address, Cpu::slow_access) {
             Ok(host) => host as u64,
             Err(fault) => {
                 cpu.processor.regs.rip = site.insn.ip();
@@ -84,7 +63,7 @@ pub extern "C" fn commit(context: u64, site: u64) -> u32 {
 pub extern "C" fn system(context: u64, site: u64) -> u32 {
     guarded(context, 1, |cpu| {
         let site = cpu.code.sites[site as usize];
-        inspect::system(cpu, &site, Cpu::system_instruction) as u32
+        hooks::system(cpu, &site, Cpu::system_instruction) as u32
     })
 }
 
@@ -93,7 +72,7 @@ fn routine(code: iced_x86::Code) -> Option<Routine> {
     static TABLE: OnceLock<Vec<Option<Routine>>> = OnceLock::new();
     let table = TABLE.get_or_init(|| {
         iced_x86::Code::values()
-            .map(|code| crate::system::routine(code).or_else(|| mxcsr::routine(code)))
+            .map(|code| crate::routines::routine(code).or_else(|| mxcsr::routine(code)))
             .collect()
     });
     table[code as usize]

@@ -2,7 +2,7 @@
 //! AVX-512 for it.
 
 use super::*;
-use crate::cpu::CpuSpec;
+use crate::construct::CpuSpec;
 use crate::data::vector as registers;
 use iced_x86::{Decoder, DecoderOptions};
 use ireko_x86::Segment;

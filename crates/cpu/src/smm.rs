@@ -1,9 +1,9 @@
 //! System-management mode: SMI, the state save area, RSM, and who sees the memory of it (APM vol. 2, chapter 10).
 
+use crate::control_registers::load_pdpte;
 use crate::cpu::World;
 use crate::event::shutdown;
 use crate::processor::OutsideSmm;
-use crate::system::control::load_pdpte;
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::{Flush, Intercept};

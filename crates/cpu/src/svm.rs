@@ -4,26 +4,9 @@
 use crate::mmu::walk::{self, Kind, Paging, WalkFault};
 use crate::{Cpu, Fault, Next, world};
 use iced_x86::{Code, Instruction, Register};
-use ireko_nested::svm::exit::Reason;
-use ireko_nested::svm::{self, State, insn, msr as svm_msr};
-use ireko_nested::{Control, Exit, Flush, Intercept};
+use ireko_nested::svm::{self, insn};
+use ireko_nested::{Exit, Flush, Intercept};
 use ireko_x86::bits::efer;
-use ireko_x86::msr::TSC_RATIO;
-
-/// #VMEXIT from the world of `control`.
-pub fn exit(cpu: &mut Cpu, control: &Control, reason: &Reason<'_>) {
-    cpu.with_svm(|cpu, state| svm::exit::exit(cpu, state, control, reason));
-}
-
-impl Cpu {
-    /// Lets the nested core work on the processor and its AMD-V state together.
-    fn with_svm<T>(&mut self, act: impl FnOnce(&mut Self, &mut State) -> T) -> T {
-        let mut state = std::mem::take(&mut self.processor.svm);
-        let result = act(self, &mut state);
-        self.processor.svm = state;
-        result
-    }
-}
 
 // ---- the instructions (APM vol. 3, chapter 4) ----
 
@@ -127,24 +110,4 @@ pub fn invlpga(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let asid = cpu.gpr(Register::ECX) as u32;
     cpu.flush_asid(Flush::Page { asid, address });
     Ok(Next::Resync)
-}
-
-// ---- MSRs and CR8 ----
-
-/// `None`: not an MSR of AMD-V.
-pub fn read_msr(cpu: &Cpu, msr: u32) -> Option<u64> {
-    svm_msr::read(&cpu.processor.svm, msr)
-}
-
-/// `None`: not an MSR of AMD-V. A guest that may write TSC_RATIO changes its own time at once.
-pub fn write_msr(cpu: &mut Cpu, msr: u32, value: u64) -> Option<Result<(), Fault>> {
-    let svme = cpu.processor.regs.efer & efer::SVME != 0;
-    let done = svm_msr::write(&mut cpu.processor.svm, msr, value, svme)?;
-    if msr == TSC_RATIO
-        && done.is_ok()
-        && let Some(control) = cpu.processor.control_mut()
-    {
-        control.tsc_scale = svm_msr::tsc_scale(value);
-    }
-    Some(done.map_err(|_| Fault::gp(0)))
 }

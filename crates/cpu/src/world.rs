@@ -1,9 +1,10 @@
 //! World switches: what surrounds the entry and the exit that the vendor's half does.
 
 use crate::cpu::World;
-use crate::{Cpu, inspect, svm};
+use crate::{Cpu, hooks};
 use ireko_nested::core::InstructionBytes;
 use ireko_nested::svm::exit::Reason;
+use ireko_nested::svm::{self, State};
 use ireko_nested::{Control, Core, Event, Exit, Flush, Shadow};
 use ireko_x86::Registers;
 
@@ -55,6 +56,14 @@ impl Core for Cpu {
 }
 
 impl Cpu {
+    /// Lets the nested core work on the processor and its AMD-V state together.
+    pub(crate) fn with_svm<T>(&mut self, act: impl FnOnce(&mut Self, &mut State) -> T) -> T {
+        let mut state = std::mem::take(&mut self.processor.svm);
+        let result = act(self, &mut state);
+        self.processor.svm = state;
+        result
+    }
+
     /// Bytes of the instruction at RIP. Stops at the first page that is not there or not memory: reading a device here
     /// would be felt.
     pub(crate) fn instruction_bytes(&mut self) -> InstructionBytes {
@@ -72,10 +81,10 @@ pub fn entered(cpu: &mut Cpu, control: Option<Control>) {
             cpu.platform.wake_after(at.saturating_sub(cpu.own_tsc().read()));
         }
         cpu.processor.world = World::Guest(control);
-        inspect::nesting::entered(cpu);
+        hooks::nesting::entered(cpu);
     }
     cpu.world_switched();
-    inspect::switched(cpu);
+    hooks::switched(cpu);
 }
 
 /// The guest gives control to its hypervisor. `in_flight` is the event whose delivery the exit cut short. Nothing happens
@@ -83,18 +92,19 @@ pub fn entered(cpu: &mut Cpu, control: Option<Control>) {
 pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) {
     let Some(control) = cpu.control() else { return };
     let record = cpu.processor.vendor().record(&exit, control, &cpu.processor.regs);
-    inspect::exit(cpu, &record, in_flight.as_ref());
-    inspect::nesting::left(cpu, &exit, record.code);
+    hooks::exit(cpu, &record, in_flight.as_ref());
+    hooks::nesting::left(cpu, &exit, record.code);
     // While the guest's own tables still translate.
     let instruction =
         if exit.of_data_access() { cpu.instruction_bytes() } else { InstructionBytes::default() };
     let next_rip = cpu.processor.next_rip;
     let World::Guest(control) = std::mem::replace(&mut cpu.processor.world, World::Host) else { return };
-    svm::exit(cpu, &control, &Reason { why: &exit, in_flight, next_rip, instruction });
+    let reason = Reason { why: &exit, in_flight, next_rip, instruction };
+    cpu.with_svm(|cpu, state| svm::exit::exit(cpu, state, &control, &reason));
     cpu.processor.monitor_trap = false;
     cpu.processor.halted = false;
     cpu.world_switched();
-    inspect::switched(cpu);
+    hooks::switched(cpu);
 }
 
 #[cfg(test)]

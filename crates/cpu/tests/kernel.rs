@@ -4,7 +4,7 @@
 mod end;
 
 use end::End;
-use ireko_cpu::cpu::{Cpu, CpuSpec};
+use ireko_cpu::{Cpu, construct::CpuSpec};
 use ireko_vmcore::Stop;
 use ireko_x86::Segment;
 use ireko_x86::bits::{cr0, cr4, efer};

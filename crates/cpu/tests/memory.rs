@@ -1,7 +1,7 @@
 //! Memory that comes and goes, as a kernel in 64-bit mode sees it: a block that is not plugged is like an address where
 //! nothing is, however the processor reaches it.
 
-use ireko_cpu::cpu::{Cpu, CpuSpec};
+use ireko_cpu::{Cpu, construct::CpuSpec};
 use ireko_vmcore::memory::BLOCK;
 use ireko_vmcore::{Bus, Halt, Memory, Space, Stop};
 use ireko_x86::Segment;

@@ -1,7 +1,7 @@
 //! AMD-V from end to end: a few instructions of a hypervisor and a few of its guest, run by the whole processor.
 
 use ireko_cpu::Cpu;
-use ireko_cpu::cpu::CpuSpec;
+use ireko_cpu::construct::CpuSpec;
 use ireko_cpu::cpuid::{Model, ModelSpec};
 use ireko_vmcore::{Bus, Changes, Halt, Space, Stop};
 use ireko_x86::bits::{cr0, cr4, efer, rflags};

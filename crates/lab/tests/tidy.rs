@@ -37,28 +37,39 @@ const ALLOWED: [(&str, &[&str]); 14] = [
     ),
 ];
 
-/// Modules of `cpu` that lie below the processor as a whole, and which others of the crate each may name; the list grows as the
-/// core comes apart (design: the core's layers).
-const BELOW: [(&str, &[&str]); 20] = [
-    ("processor", &[]),
-    ("host", &[]),
-    ("hash", &[]),
-    ("fault", &[]),
-    ("wake", &[]),
-    ("tuning", &["host"]),
-    ("tsc", &["host"]),
-    ("apic", &["processor", "tsc"]),
-    ("platform", &["apic", "tsc", "wake"]),
-    ("mmu", &["hash", "processor", "host"]),
+/// The layers of `cpu`, lowest first: a module may name modules of lower layers, and no other (design: the core's layers).
+const LAYERS: [&[&str]; 18] = [
+    &["processor", "host", "hash", "fault", "wake", "boundary", "pending"],
+    &["tsc", "tuning", "signal", "xstate", "inspect"],
+    &["mmu", "code", "apic"],
+    &["platform"],
+    &["cpu"],
+    &["breakpoints", "routine"],
+    &["operand", "access", "ports", "blocks", "intercept", "control_registers"],
+    &["segmentation", "hooks"],
+    &["event"],
+    &["data", "cpuid", "msr", "system", "smm"],
+    &["world"],
+    &["svm"],
+    &["routines"],
+    &["isa"],
+    &["slow", "construct"],
+    &["lockstep"],
+    &["run"],
+    &["engine"],
+];
+
+/// What `lib.rs` gives other names to.
+const RENAMED: [(&str, &str); 5] =
+    [("Cpu", "cpu"), ("Fault", "fault"), ("Next", "fault"), ("HostFault", "boundary"), ("guard", "signal")];
+
+/// Parts of modules that lie below the module as a whole, and which others of the crate each may name.
+const BELOW: [(&str, &[&str]); 6] = [
     ("mmu/format", &[]),
     ("mmu/walk", &["mmu::format"]),
     ("mmu/physical", &["mmu::walk"]),
     ("mmu/bank", &["hash"]),
     ("mmu/shared", &[]),
-    ("mmu/tables", &["hash", "mmu::Mmu", "mmu::walk", "host"]),
-    ("boundary", &[]),
-    ("signal", &["boundary"]),
-    ("code", &["hash", "signal"]),
     ("code/jumps", &[]),
 ];
 
@@ -167,6 +178,50 @@ fn named(text: &str) -> Vec<String> {
         rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')).collect::<String>()
     };
     lines.flat_map(|line| line.split("crate::").skip(1).map(path).collect::<Vec<_>>()).collect()
+}
+
+/// The modules that a source names of its own crate, in paths and in lists.
+fn named_modules(text: &str) -> Vec<String> {
+    let listed = text.split("use crate::{").skip(1).filter_map(|rest| rest.split('}').next());
+    let listed = listed.flat_map(|list| words(list).map(str::to_owned).collect::<Vec<_>>());
+    let paths = named(text).into_iter().map(|path| path.split("::").next().unwrap_or_default().to_owned());
+    paths.chain(listed).collect()
+}
+
+#[test]
+fn the_cores_modules_see_lower_layers_only() {
+    let layer = |module: &str| {
+        let module = RENAMED.iter().find(|row| row.0 == module).map_or(module, |row| row.1);
+        LAYERS.iter().position(|layer| layer.contains(&module)).map(|layer| (layer, module.to_owned()))
+    };
+    // Made for all of the crate: the C library's functions, and what tests stand on.
+    let aside = ["lib.rs", "memory_functions.rs"];
+    let mut complaints = Vec::new();
+    for (name, text) in sources() {
+        let Some(inside) = name.strip_prefix("crates/cpu/src/") else { continue };
+        let test =
+            inside.ends_with("tests.rs") || inside.contains("/tests/") || inside.ends_with("/bench.rs");
+        if test || aside.contains(&inside) {
+            continue;
+        }
+        let own = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
+        let Some((height, _)) = layer(own) else {
+            complaints.push(format!("{name} is in no layer of the core"));
+            continue;
+        };
+        let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
+        let code: String = code
+            .lines()
+            .filter(|line| !line.trim_start().starts_with("//"))
+            .fold(String::new(), |all, line| all + line + "\n");
+        let seen: std::collections::BTreeSet<_> = named_modules(&code).into_iter().collect();
+        for (other, module) in seen.iter().filter_map(|module| layer(module)) {
+            if module != own && other >= height {
+                complaints.push(format!("{name} must not see crate::{module}, which lies no lower"));
+            }
+        }
+    }
+    clean(complaints);
 }
 
 #[test]

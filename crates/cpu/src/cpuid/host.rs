@@ -1,8 +1,8 @@
 //! What the host's processor has.
 
 use crate::cpuid::features::BASELINE;
-use crate::data::xsave_area::AVX512;
 use crate::host;
+use crate::xstate::AVX512;
 use ireko_x86::cpuid::{EAX, Feature};
 
 /// The host's CPUID and XCR0, or a made-up host in a test.

@@ -2,8 +2,8 @@
 
 use crate::cpuid::features::{FEATURES, Need, REQUIRES};
 use crate::cpuid::host::Host;
-use crate::data::xsave_area::{self as area, AVX, AVX512, EXTENDED, PKRU};
 use crate::processor::model::{Leaf, Model};
+use crate::xstate::{self as area, AVX, AVX512, EXTENDED, PKRU};
 use ireko_nested::svm;
 use ireko_vmcore::Changes;
 use ireko_x86::bits::{cr4, efer};

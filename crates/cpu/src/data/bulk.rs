@@ -8,9 +8,9 @@
 #![allow(unsafe_code)]
 
 use super::repeat::Form;
-use crate::access::Place;
 use crate::cpu::Privilege;
 use crate::operand::mask;
+use crate::pending::Place;
 use crate::{Cpu, Fault};
 use ireko_x86::regs::{gpr, seg};
 

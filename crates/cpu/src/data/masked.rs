@@ -1,8 +1,9 @@
 //! Masked moves: only the elements that the mask chooses are accessed, and only they can fault.
 
-use super::vector::{self, ST, element, set_element, sign};
+use super::vector::{self, element, set_element, sign};
 use crate::cpu::Privilege;
 use crate::operand::{mask, segment_index};
+use crate::xstate::ST;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 use ireko_x86::exception::{Exception, vector as number};

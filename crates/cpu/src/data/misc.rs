@@ -12,7 +12,7 @@ pub fn cache_line(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let mode = cpu.processor.mmu_mode(Privilege::Current);
     cpu.place(address, false, mode)?;
     // To breakpoints it is a read (seen on family 1Ah).
-    cpu.watch(address, 1, crate::system::debug::Touch::Read);
+    cpu.watch(address, 1, crate::breakpoints::Touch::Read);
     Ok(Next::Advance)
 }
 

@@ -1,46 +1,11 @@
 //! Which bytes of its memory operand a masked instruction accesses (SDM vol. 2, 2.7.3 and 2.7.5): only these can fault.
 
+use crate::pending::Chosen;
 use iced_x86::{EncodingKind, Instruction, Mnemonic, OpKind, Register};
-use std::ops::Range;
-
-/// Bytes of an operand of up to 64 bytes, of which some are accessed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chosen {
-    /// A bit a byte.
-    pub bytes: u64,
-    /// What is accessed at once.
-    pub element: usize,
-    /// What must be accessible: the bytes, or, of instructions that suppress no fault, the whole operand.
-    pub checked: u64,
-    /// What an alignment check goes by: the element, or, of instructions that suppress no fault, the whole operand (seen on
-    /// family 1Ah).
-    pub aligned: usize,
-}
 
 /// The lowest `count` bits.
 fn ones(count: usize) -> u64 {
     if count >= 64 { u64::MAX } else { (1 << count) - 1 }
-}
-
-impl Chosen {
-    /// From the first byte that must be accessible to behind the last; `None` if there is none.
-    pub fn hull(&self) -> Option<Range<usize>> {
-        let bytes = self.checked;
-        (bytes != 0).then(|| bytes.trailing_zeros() as usize..64 - bytes.leading_zeros() as usize)
-    }
-
-    /// The bytes of an operand that begins `start` bytes into this one.
-    pub fn from(&self, start: usize) -> Self {
-        Self { bytes: self.bytes >> start, checked: self.checked >> start, ..*self }
-    }
-
-    /// The accessed elements among the first `size` bytes, each cut where `edge` is.
-    pub fn pieces(self, size: usize, edge: usize) -> impl Iterator<Item = Range<usize>> {
-        let starts = (0..size).filter(move |n| self.bytes >> n & 1 != 0 && n % self.element == 0);
-        let whole = starts.map(move |n| n..(n + self.element).min(size));
-        let cut = move |r: Range<usize>| [r.start..r.end.min(edge), r.start.max(edge)..r.end];
-        whole.flat_map(cut).filter(|r| !r.is_empty())
-    }
 }
 
 /// What is accessed with `mask` in the instruction's mask register. `None` for an instruction without one.

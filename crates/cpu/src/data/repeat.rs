@@ -53,7 +53,7 @@ impl Form {
         let address = address_size(insn.op0_kind()).or_else(|| address_size(insn.op1_kind())).unwrap_or(8);
         let repne = insn.has_repne_prefix();
         let down = cpu.processor.regs.rflags & DF != 0;
-        let looked_at = crate::system::debug::armed(cpu) || cpu.checks_alignment();
+        let looked_at = crate::breakpoints::armed(cpu) || cpu.checks_alignment();
         Self {
             size,
             address,
@@ -149,7 +149,7 @@ impl Form {
         }
         let before = cpu.processor.regs.rflags;
         // A breakpoint on data traps behind the iteration that meets it.
-        let watched = crate::system::debug::data_armed(cpu);
+        let watched = crate::breakpoints::data_armed(cpu);
         let mut single = before & TF != 0;
         let mut budget = if single { 1 } else { BUDGET };
         loop {

@@ -23,7 +23,7 @@ fn cpu(zero: [u64; 2], one: [u64; 2]) -> Cpu {
     cpu.processor.regs.cr4 |= cr4::OSFXSR;
     let words = [zero, one].concat().into_iter().flat_map(u64::to_le_bytes);
     cpu.fpu_normalise();
-    cpu.processor.fpu.0[vector::XMM..].iter_mut().zip(words).for_each(|(byte, new)| *byte = new);
+    cpu.processor.fpu.0[crate::xstate::XMM..].iter_mut().zip(words).for_each(|(byte, new)| *byte = new);
     cpu.processor.regs.gpr[gpr::RAX] = DATA;
     cpu
 }

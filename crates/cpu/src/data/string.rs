@@ -3,9 +3,9 @@
 
 use super::bulk;
 use super::repeat::{Form, Step};
-use crate::access::Place;
 use crate::cpu::Privilege;
 use crate::operand::mask;
+use crate::pending::Place;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Register};
 use ireko_x86::regs::{gpr, seg};

@@ -2,20 +2,15 @@
 
 use super::xsave_area as area;
 use crate::operand::mask;
+use crate::xstate::{XMM, YMM, evex_on};
 use crate::{Cpu, Fault};
 use iced_x86::{Instruction, Register};
+use ireko_x86::Exception;
 use ireko_x86::bits::{cr0, cr4};
-use ireko_x86::{Exception, Registers};
 use std::ops::Range;
 
-/// Offsets in the XSAVE area (APM vol. 2, 11.5.3 and figure 11-8).
-pub const MXCSR: usize = 24;
-pub const ST: usize = 32;
-pub const XMM: usize = 160;
-pub const YMM: usize = 576;
 /// XCR0 bits of SSE and AVX state, and with those of AVX-512.
 const SSE_AVX: u64 = 6;
-const SSE_AVX_512: u64 = SSE_AVX | area::AVX512;
 
 /// #UD where the operating system has not enabled AVX or the mode has no VEX encodings, #NM with CR0.TS.
 pub fn require_avx(cpu: &Cpu) -> Result<(), Fault> {
@@ -25,12 +20,6 @@ pub fn require_avx(cpu: &Cpu) -> Result<(), Fault> {
         return Err(Fault::ud());
     }
     available(cpu)
-}
-
-/// The operating system has enabled AVX-512, and the mode has EVEX encodings.
-pub fn evex_on(regs: &Registers) -> bool {
-    let enabled = regs.cr4 & cr4::OSXSAVE != 0 && regs.xcr0 & SSE_AVX_512 == SSE_AVX_512;
-    enabled && regs.protected() && !regs.v86()
 }
 
 /// #UD where that is not so, #NM with CR0.TS.

@@ -1,7 +1,8 @@
 //! The x87 environment: FNSTENV, FLDENV, FNSAVE and FRSTOR, and the pointers in it (APM vol. 1, 6.2.6; vol. 2, 11.4.3).
 
-use super::vector::{ST, require_x87};
+use super::vector::require_x87;
 use crate::cpu::Privilege;
+use crate::xstate::ST;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
 use ireko_nested::Intercept;

@@ -1,10 +1,11 @@
 //! XSAVE, XSAVEOPT, XSAVEC, XSAVES, XRSTOR, XRSTORS, FXSAVE and FXRSTOR: between `cpu.fpu` and guest memory.
 
-use super::vector::{MXCSR, XMM, available, require_mmx};
+use super::vector::{available, require_mmx};
 use super::xsave_area::{
     self as area, AVX, COMPACTED, COMPONENTS, HEADER, MXCSR_DEFAULT, PKRU, SSE, TO_END, X87, word,
 };
 use crate::cpu::Privilege;
+use crate::xstate::{MXCSR, XMM};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
 use ireko_x86::bits::{cr4, efer};

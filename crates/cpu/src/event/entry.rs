@@ -2,7 +2,7 @@
 
 use super::rules;
 use crate::cpu::Privilege;
-use crate::system::descriptor::Entry;
+use crate::segmentation::descriptor::Entry;
 use crate::{Cpu, Fault};
 use ireko_nested::{Event, EventKind, Shadow};
 use ireko_x86::Segment;

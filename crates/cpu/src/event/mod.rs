@@ -15,6 +15,7 @@ use ireko_x86::bits::{debugctl, dr6, dr7, rflags};
 use ireko_x86::exception::vector;
 pub use real::jump as jump_real;
 use rules::Outcome;
+pub use v86::virtual_image;
 
 /// Delivers one event. `return_rip` is what its handler returns to. The event itself is not offered to the exception
 /// intercepts (so this serves event injection, APM vol. 2, 15.20); exceptions on the way are.

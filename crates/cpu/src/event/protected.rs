@@ -2,9 +2,9 @@
 
 use super::entry::{self, Start};
 use super::v86;
-use crate::system::descriptor::{accessed, checked_target, fetch};
-use crate::system::stack::Stack;
-use crate::system::task::{self, Cause};
+use crate::segmentation::descriptor::{accessed, checked_target, fetch};
+use crate::segmentation::stack::Stack;
+use crate::segmentation::task::{self, Cause};
 use crate::{Cpu, Fault};
 use ireko_nested::{Event, EventKind};
 use ireko_x86::Segment;

@@ -2,7 +2,7 @@
 
 use super::entry;
 use crate::cpu::Privilege;
-use crate::system::stack::Stack;
+use crate::segmentation::stack::Stack;
 use crate::{Cpu, Fault};
 use ireko_nested::Event;
 use ireko_x86::bits::rflags;

@@ -209,7 +209,7 @@ fn an_interrupt_in_virtual_8086_mode_saves_and_clears_the_data_segments() {
     set_level(&mut cpu, 3);
     cpu.processor.regs.rflags |= rflags::VM;
     for (index, selector) in [0xe, 0x400, 0x700, 0xd, 0xf, 0x6].into_iter().enumerate() {
-        cpu.processor.regs.seg[index] = crate::system::iret::v86_segment(selector);
+        cpu.processor.regs.seg[index] = crate::segmentation::descriptor::v86_segment(selector);
     }
     deliver(&mut cpu, external(0x20), 0x12).unwrap();
     let frame: Vec<u32> = (0..9).map(|n| read32(&mut cpu, INNER - 36 + 4 * n)).collect();

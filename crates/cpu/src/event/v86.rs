@@ -3,13 +3,19 @@
 use super::entry;
 use super::real::jump;
 use crate::cpu::Privilege;
-use crate::system::flags::virtual_image;
-use crate::system::stack::Stack;
+use crate::segmentation::stack::Stack;
 use crate::{Cpu, Fault};
 use ireko_nested::Event;
 use ireko_x86::bits::{cr4, rflags};
 use ireko_x86::descriptor::tss;
 use ireko_x86::regs::{gpr, seg};
+
+/// The flags as a program without IOPL 3 sees them: IOPL 3, and VIF where IF is.
+pub fn virtual_image(cpu: &Cpu) -> u64 {
+    let flags = cpu.processor.regs.rflags;
+    let interrupt = if flags & rflags::VIF != 0 { rflags::IF } else { 0 };
+    flags & !rflags::IF | interrupt | rflags::IOPL
+}
 
 /// Bytes of the bitmap, which ends where the I/O map begins.
 const BITMAP: u64 = 32;

@@ -12,8 +12,8 @@
 //! misunderstood until that machine comes back without such an exit before it.
 
 use super::exit_counts::ExitCounts;
-use crate::{Cpu, host};
-use ireko_nested::{Control, Exit, Vendor};
+use crate::host;
+use ireko_nested::{Control, Vendor};
 use ireko_vmcore::Window;
 use ireko_vmcore::nesting::{Nesting, World};
 
@@ -130,7 +130,7 @@ impl Ledger {
     }
 
     /// The processor's own hypervisor enters a guest; it would come back at `rip`.
-    fn enter(&mut self, now: u64, control_block: u64, control: &Control, rip: u64) {
+    pub fn enter(&mut self, now: u64, control_block: u64, control: &Control, rip: u64) {
         self.account(now);
         self.nodes[OWN].rip = rip;
         self.entries += 1;
@@ -146,7 +146,7 @@ impl Ledger {
     }
 
     /// The world in which the processor is exits; `wants`: because it wants that control block entered.
-    fn exit(&mut self, now: u64, code: u64, wants: Option<u64>, rip: u64) {
+    pub fn exit(&mut self, now: u64, code: u64, wants: Option<u64>, rip: u64) {
         self.account(now);
         let node = &mut self.nodes[self.current];
         node.exits.add(code);
@@ -216,14 +216,14 @@ impl Ledger {
     }
 
     /// Forgets all guests.
-    fn forget(&mut self) {
+    pub fn forget(&mut self) {
         self.nodes.truncate(1);
         self.rows.clear();
         self.nodes[OWN].last_child = None;
         self.current = OWN;
     }
 
-    fn nesting(&mut self, now: u64, khz: u64, on: bool, vendor: &dyn Vendor) -> Nesting {
+    pub fn nesting(&mut self, now: u64, khz: u64, on: bool, vendor: &dyn Vendor) -> Nesting {
         self.account(now);
         let seconds = |ticks: u64| ticks as f64 / khz.max(1) as f64 / 1000.0;
         let world = |node: &Node| World {
@@ -243,32 +243,6 @@ impl Ledger {
         };
         Nesting { hypervisor: Some(on), sees_worlds: true, worlds: self.nodes.iter().map(world).collect() }
     }
-}
-
-/// A guest was entered.
-pub fn entered(cpu: &mut Cpu) {
-    let vendor = cpu.processor.vendor();
-    let (Some(control), Some(at)) = (cpu.processor.control(), vendor.current()) else { return };
-    cpu.nesting.enter(host::rdtsc(), at, control, vendor.return_rip());
-}
-
-/// An exit is about to be done, of this code.
-pub fn left(cpu: &mut Cpu, exit: &Exit, code: u64) {
-    let wants = cpu.processor.vendor().wants(exit, &cpu.processor.regs);
-    cpu.nesting.exit(host::rdtsc(), code, wants, cpu.processor.regs.rip);
-}
-
-/// Shows how things are, to whom asked for it.
-pub fn show(cpu: &mut Cpu) {
-    cpu.fpu_sync();
-    let in_guest = cpu.control().is_some();
-    let vendor = cpu.processor.vendor();
-    let on = vendor.switched_on(&cpu.processor.regs, in_guest);
-    if !on && !in_guest {
-        cpu.nesting.forget();
-    }
-    let nesting = cpu.nesting.nesting(host::rdtsc(), cpu.platform.counter.khz(), on, vendor);
-    cpu.nesting.window.show(nesting);
 }
 
 #[cfg(test)]

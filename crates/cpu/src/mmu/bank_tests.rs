@@ -252,7 +252,8 @@ fn address_spaces_without_end_share_a_number_of_banks() {
 /// APM vol. 3, INVLPG: of other PCIDs only global pages go, wherever they are.
 #[test]
 fn invlpg_reaches_other_pcids_for_global_pages_only() {
-    let mut cpu = crate::Cpu::new(&crate::cpu::CpuSpec::uniprocessor(&[(0, 0x10000)]).unwrap()).unwrap();
+    let mut cpu =
+        crate::Cpu::new(&crate::construct::CpuSpec::uniprocessor(&[(0, 0x10000)]).unwrap()).unwrap();
     cpu.processor.regs.cr4 |= ireko_x86::bits::cr4::PCIDE;
     let tag = |pcid| Tag { asid: 0, nested_root: 0, pcid };
     let mut kept = |address: u64, global: bool| {

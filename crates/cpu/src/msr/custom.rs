@@ -1,6 +1,6 @@
 //! The MSRs that do something. `None` is #GP(0).
 
-use crate::{Cpu, Next, svm};
+use crate::{Cpu, Next};
 use ireko_x86::bits::efer;
 use ireko_x86::cpuid::{IBRS, SSBD, STIBP};
 use ireko_x86::msr::{CPUID_7, HWCR_SMM_LOCK, PERF_CORE_FIRST, SMM_ADDR, SMM_BASE};
@@ -174,11 +174,11 @@ pub fn write_efer(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
 // ---- AMD-V (APM vol. 2, 15.30) ----
 
 pub fn read_svm(cpu: &mut Cpu, number: u32) -> Option<u64> {
-    svm::read_msr(cpu, number)
+    super::svm::read(cpu, number)
 }
 
 pub fn write_svm(cpu: &mut Cpu, number: u32, value: u64) -> Option<Next> {
-    svm::write_msr(cpu, number, value)?.ok()?;
+    super::svm::write(cpu, number, value)?.ok()?;
     Some(Next::Resync)
 }
 

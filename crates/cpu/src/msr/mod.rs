@@ -1,6 +1,7 @@
 //! RDMSR and WRMSR. Start reading at `table::ROWS`.
 
 mod custom;
+mod svm;
 mod table;
 
 use crate::{Cpu, Fault, Next};

@@ -1,7 +1,7 @@
 //! The MSRs that there are, and what each takes.
 
 use super::custom as c;
-use crate::cpuid::Model;
+use crate::processor::model::Model;
 use crate::{Cpu, Next};
 use ireko_x86::bits::debugctl;
 use ireko_x86::cpuid::{self as f, Feature};

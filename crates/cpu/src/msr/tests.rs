@@ -1,7 +1,7 @@
 //! RDMSR and WRMSR on a whole processor, one fact each.
 
 use super::*;
-use crate::cpu::CpuSpec;
+use crate::construct::CpuSpec;
 use crate::cpuid::{Model, ModelSpec};
 use ireko_vmcore::Changes;
 use ireko_x86::bits::{cr0, cr4, efer};

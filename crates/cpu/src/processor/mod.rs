@@ -159,7 +159,8 @@ impl Processor {
 
 #[cfg(test)]
 mod tests {
-    use crate::cpu::{Cpu, CpuSpec};
+    use crate::construct::CpuSpec;
+    use crate::cpu::Cpu;
 
     fn fresh() -> Cpu {
         Cpu::new(&CpuSpec::uniprocessor(&[(0, 0x1_0000)]).unwrap()).unwrap()

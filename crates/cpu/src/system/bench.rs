@@ -1,7 +1,7 @@
 //! A processor on a bench: small descriptor tables and page tables in memory, and single instructions run by their
 //! routines. For tests.
 
-use crate::cpu::CpuSpec;
+use crate::construct::CpuSpec;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Decoder, DecoderOptions, Instruction};
 use ireko_nested::{Control, Intercept, InterceptSet};
@@ -192,7 +192,7 @@ pub fn decode(cpu: &Cpu, bytes: &[u8]) -> Instruction {
 pub fn run(cpu: &mut Cpu, bytes: &[u8]) -> Result<Next, Fault> {
     let insn = decode(cpu, bytes);
     assert_eq!(insn.len(), bytes.len(), "{bytes:x?} is not one instruction");
-    let routine = super::routine(insn.code()).expect("a routine");
+    let routine = crate::routines::routine(insn.code()).expect("a routine");
     let next = routine(cpu, &insn)?;
     if next != Next::Jump {
         cpu.processor.regs.rip = cpu.following(&insn);

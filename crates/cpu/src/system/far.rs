@@ -2,10 +2,10 @@
 
 use crate::event::jump_real;
 use crate::operand::mask;
-use crate::system::descriptor::{Entry, accessed, checked_code, checked_target, fetch, upper};
+use crate::segmentation::descriptor::{Entry, accessed, checked_code, checked_target, fetch, upper};
+use crate::segmentation::stack::Stack;
+use crate::segmentation::task::{self, Cause};
 use crate::system::iret::{commit, return_code, return_stack};
-use crate::system::stack::Stack;
-use crate::system::task::{self, Cause};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction, OpKind};
 use ireko_x86::Segment;

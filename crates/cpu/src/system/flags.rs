@@ -1,6 +1,7 @@
 //! Instructions on RFLAGS: CLI, STI, PUSHF, POPF, STAC, CLAC, CLD, STD. Programs that IOPL does not let change IF have VIF
 //! instead where the system says so (APM vol. 2, 8.10: virtual-mode extensions and protected-mode virtual interrupts).
 
+use crate::event::virtual_image;
 use crate::operand::mask;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
@@ -23,13 +24,6 @@ pub fn v86_virtual(cpu: &Cpu, size: usize) -> Result<bool, Fault> {
         return Ok(false);
     }
     if cpu.processor.regs.cr4 & cr4::VME != 0 && size == 2 { Ok(true) } else { Err(Fault::gp(0)) }
-}
-
-/// The image that such a program sees: IOPL 3, and VIF where IF is.
-pub fn virtual_image(cpu: &Cpu) -> u64 {
-    let flags = cpu.processor.regs.rflags;
-    let interrupt = if flags & flag::VIF != 0 { flag::IF } else { 0 };
-    flags & !flag::IF | interrupt | flag::IOPL
 }
 
 /// Loads such an image, in which IF is VIF's. #GP if the system has to know: TF, or interrupts on while one is pending.

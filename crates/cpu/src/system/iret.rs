@@ -2,18 +2,19 @@
 
 use crate::event::jump_real;
 use crate::operand::mask;
-use crate::system::descriptor::{
+use crate::segmentation::descriptor::v86_segment;
+use crate::segmentation::descriptor::{
     Entry, accessed, checked_code, checked_stack, checked_target, fetch, null_stack,
 };
+use crate::segmentation::stack::peek_all;
+use crate::segmentation::task;
 use crate::system::flags;
-use crate::system::stack::peek_all;
-use crate::system::task;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
 use ireko_nested::Intercept;
 use ireko_x86::Segment;
 use ireko_x86::bits::rflags as flag;
-use ireko_x86::descriptor::{ATTR_V86, RPL, is_null};
+use ireko_x86::descriptor::{RPL, is_null};
 use ireko_x86::exception::vector;
 use ireko_x86::regs::{gpr, seg};
 
@@ -181,9 +182,4 @@ fn to_v86(cpu: &mut Cpu) -> Result<(), Fault> {
     cpu.processor.regs.gpr[gpr::RSP] = sp;
     cpu.processor.regs.rip = ip;
     Ok(())
-}
-
-/// A segment of virtual-8086 mode.
-pub const fn v86_segment(selector: u16) -> Segment {
-    Segment { base: (selector as u64) << 4, limit: 0xffff, attr: ATTR_V86, selector }
 }

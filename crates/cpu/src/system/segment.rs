@@ -1,9 +1,8 @@
 //! Loading and storing segment registers: MOV, POP, LDS and its like, and the FS and GS bases.
 
 use crate::operand::segment_index;
-use crate::system::descriptor::{accessed, checked_stack, fetch, null_stack};
+use crate::segmentation::descriptor::{checked_data, checked_stack, null_stack, v86_segment};
 use crate::system::far::load_pointer;
-use crate::system::iret::v86_segment;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction, Register};
 use ireko_nested::Shadow;
@@ -32,25 +31,6 @@ fn checked_ss(cpu: &mut Cpu, selector: u16) -> Result<Segment, Fault> {
     }
     let allowed = cpu.processor.regs.code64() && cpl < 3 && (selector & RPL) as u8 == cpl;
     if allowed { Ok(null_stack(cpl)) } else { Err(Fault::gp(0)) }
-}
-
-/// A data segment, or code that can be read; `vector` if the selector is of neither.
-pub fn checked_data(cpu: &mut Cpu, selector: u16, vector: u8) -> Result<Segment, Fault> {
-    if is_null(selector) {
-        return Ok(Segment { selector, ..Segment::default() });
-    }
-    let entry = fetch(cpu, selector, vector)?;
-    let data = entry.segment();
-    let rpl = (selector & RPL) as u8;
-    let kind = data.is_user() && (!data.is_code() || data.readable());
-    let open = data.is_code() && data.conforming();
-    if !kind || (!open && data.dpl() < rpl.max(cpu.processor.regs.cpl)) {
-        return Err(entry.fault(vector));
-    }
-    if !data.present() {
-        return Err(entry.fault(vector::NP));
-    }
-    accessed(cpu, entry, rpl)
 }
 
 fn target(register: Register) -> Result<usize, Fault> {

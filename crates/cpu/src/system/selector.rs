@@ -1,6 +1,6 @@
 //! LDTR and TR, and the instructions that look at descriptors: VERR, VERW, LAR, LSL, ARPL (APM vol. 2, 4.12.4 and 6).
 
-use crate::system::descriptor::{Entry, fetch, mark, upper};
+use crate::segmentation::descriptor::{Entry, fetch, mark, upper};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Mnemonic};
 use ireko_nested::Intercept;
@@ -28,7 +28,7 @@ fn system_segment(cpu: &mut Cpu, entry: &Entry) -> Result<Segment, Fault> {
 
 fn from_gdt(cpu: &mut Cpu, selector: u16, good: fn(&Cpu, u8) -> bool) -> Result<(Entry, Segment), Fault> {
     if selector & TI != 0 {
-        return Err(crate::system::descriptor::fault(vector::GP, selector));
+        return Err(crate::segmentation::descriptor::fault(vector::GP, selector));
     }
     let entry = fetch(cpu, selector, vector::GP)?;
     let descriptor = entry.segment();

@@ -218,7 +218,7 @@ fn extended_v86() -> crate::Cpu {
     cpu.processor.regs.rflags |= rflags::VM;
     cpu.processor.regs.cpl = 3;
     for (index, selector) in [0, 0x600, 0x800, 0, 0, 0].into_iter().enumerate() {
-        cpu.processor.regs.seg[index] = crate::system::iret::v86_segment(selector);
+        cpu.processor.regs.seg[index] = crate::segmentation::descriptor::v86_segment(selector);
     }
     (cpu.processor.regs.gpr[gpr::RSP], cpu.processor.regs.rip) = (0x100, 0);
     // The bitmap of interrupts, and the I/O map behind it.
@@ -584,7 +584,7 @@ fn an_instruction_breakpoint_matches_its_address_unless_resuming() {
     let mut cpu = long();
     cpu.processor.regs.dr[1] = CODE;
     cpu.processor.regs.dr7 = dr7::FIXED | 1 << 3;
-    assert!(super::debug::armed(&cpu));
+    assert!(crate::breakpoints::armed(&cpu));
     assert_eq!(super::debug::instruction_breakpoint(&cpu, CODE), Some(Exception::debug(2)));
     cpu.processor.regs.rflags |= rflags::RF;
     assert_eq!(super::debug::instruction_breakpoint(&cpu, CODE), None);

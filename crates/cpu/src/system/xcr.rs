@@ -1,6 +1,6 @@
 //! XSETBV and XGETBV (APM vol. 2, 11.5.2).
 
-use crate::data::xsave_area::{AVX, AVX512, SSE, X87};
+use crate::xstate::{AVX, AVX512, SSE, X87};
 use crate::{Cpu, Fault, Next};
 use iced_x86::Instruction;
 use ireko_nested::Intercept;

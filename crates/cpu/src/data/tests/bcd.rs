@@ -20,7 +20,7 @@ const SILICON: [(&str, &[u8], u64, u32); 8] = [
 fn digest(bytes: &[u8], defined: u64) -> u32 {
     let mut cpu = flat32();
     let insn = Decoder::new(32, bytes, DecoderOptions::NONE).decode();
-    let routine = super::super::routine(insn.code()).unwrap();
+    let routine = crate::routines::routine(insn.code()).unwrap();
     let mut digest = 0x811c_9dc5u32;
     for (flags, ax) in (0..4u64).flat_map(|flags| (0..0x10000u64).map(move |ax| (flags, ax))) {
         cpu.processor.regs.gpr[0] = ax;

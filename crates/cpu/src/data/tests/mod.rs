@@ -7,7 +7,8 @@ mod port;
 mod strings;
 mod vectors;
 
-use crate::cpu::{CpuSpec, Privilege};
+use crate::construct::CpuSpec;
+use crate::cpu::Privilege;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Decoder, DecoderOptions};
 use ireko_x86::Segment;
@@ -57,7 +58,8 @@ fn step(cpu: &mut Cpu, bytes: &[u8]) -> Result<Next, Fault> {
         _ => 16,
     };
     let insn = Decoder::with_ip(bits, bytes, cpu.processor.regs.rip, DecoderOptions::AMD).decode();
-    let routine = super::routine(insn.code()).unwrap_or_else(|| panic!("no routine for {:?}", insn.code()));
+    let routine =
+        crate::routines::routine(insn.code()).unwrap_or_else(|| panic!("no routine for {:?}", insn.code()));
     routine(cpu, &insn)
 }
 

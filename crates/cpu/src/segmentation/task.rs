@@ -1,10 +1,10 @@
 //! Hardware task switches (APM vol. 2, 12.3 and 12.4).
 
-use super::control;
-use super::descriptor::{Entry, accessed, checked_stack, clear, fault, fetch, mark};
-use super::iret::v86_segment;
-use super::segment::checked_data;
+use super::descriptor::{
+    Entry, accessed, checked_data, checked_stack, clear, fault, fetch, mark, v86_segment,
+};
 use super::stack::Stack;
+use crate::control_registers;
 use crate::cpu::Privilege;
 use crate::{Cpu, Fault};
 use ireko_nested::Shadow;
@@ -171,7 +171,7 @@ fn load(cpu: &mut Cpu, layout: Layout, bytes: &[u8; LONGEST], nested: bool) -> R
     regs.dr7 &= !dr7::LOCAL;
     cpu.processor.shadow = Shadow::None;
     if layout.word == 4 && cpu.processor.regs.cr0 & cr0::PG != 0 {
-        control::load_cr3(cpu, layout.value(bytes, CR3), false)
+        control_registers::load_cr3(cpu, layout.value(bytes, CR3), false)
             .map_err(|_| fault(vector::TS, cpu.processor.regs.tr.selector))?;
     }
     Ok(())

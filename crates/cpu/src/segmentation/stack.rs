@@ -3,7 +3,7 @@
 
 use crate::cpu::Privilege;
 use crate::operand::{mask, within};
-use crate::system::descriptor::{checked_stack, fault, null_stack};
+use crate::segmentation::descriptor::{checked_stack, fault, null_stack};
 use crate::{Cpu, Fault};
 use ireko_x86::Segment;
 use ireko_x86::descriptor::{kind, tss};

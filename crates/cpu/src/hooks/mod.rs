@@ -1,11 +1,16 @@
 //! What the engine calls at the places where an instrument may want to look. Each costs one test when all are off.
 //! When one is on, the guest's x87 and AVX state goes to memory first: instruments may use any library code.
 
-use super::lockstep;
-use super::trace::{TraceEntry, What};
-use super::worlds::{Entered, Slow};
-use crate::slow::Pending;
-use crate::{Cpu, Fault, event, host};
+mod levels;
+mod lockstep;
+pub mod nesting;
+mod report;
+mod symbols;
+
+use crate::inspect::trace::{TraceEntry, What};
+use crate::inspect::worlds::{Entered, Slow, Worlds};
+use crate::pending::Pending;
+use crate::{Cpu, Fault, host};
 use ireko_nested::vendor::ExitRecord;
 use ireko_nested::{Event, EventKind};
 use ireko_translate::thunk::Reason;
@@ -69,7 +74,7 @@ pub fn access(
     result
 }
 
-fn worlds(cpu: &mut Cpu) -> Option<&mut super::worlds::Worlds> {
+fn worlds(cpu: &mut Cpu) -> Option<&mut Worlds> {
     cpu.inspect.as_deref_mut()?.worlds.as_mut()
 }
 
@@ -111,21 +116,16 @@ pub fn exit(cpu: &mut Cpu, record: &ExitRecord, in_flight: Option<&Event>) {
 
 /// An interrupt is taken.
 pub fn interrupt(cpu: &mut Cpu, event: &Event) {
+    if cpu.inspect.is_none() {
+        return;
+    }
+    cpu.fpu_sync();
     if event.kind == EventKind::External
         && let Some(worlds) = worlds(cpu)
     {
         *worlds.current().interrupts.entry(event.vector).or_default() += 1;
     }
     trace(cpu, What::Deliver(*event));
-}
-
-/// Delivers an event between instructions.
-pub fn deliver(cpu: &mut Cpu, event: Event, rip: u64) -> Result<(), Fault> {
-    if cpu.inspect.is_some() {
-        cpu.fpu_sync();
-        interrupt(cpu, &event);
-    }
-    event::deliver(cpu, event, rip)
 }
 
 /// Whether blocks run in lockstep.

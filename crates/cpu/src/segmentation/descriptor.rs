@@ -2,7 +2,7 @@
 
 use crate::cpu::Privilege;
 use crate::{Cpu, Fault};
-use ireko_x86::descriptor::{ACCESS_BYTE, ACCESSED, RPL, TI, is_null, segment};
+use ireko_x86::descriptor::{ACCESS_BYTE, ACCESSED, ATTR_V86, RPL, TI, is_null, segment};
 use ireko_x86::exception::vector;
 use ireko_x86::{Exception, Segment};
 
@@ -118,6 +118,30 @@ pub fn checked_stack(cpu: &mut Cpu, selector: u16, dpl: u8, vector: u8) -> Resul
 /// The null stack segment of 64-bit mode at privilege `cpl`.
 pub const fn null_stack(cpl: u8) -> Segment {
     Segment { base: 0, limit: 0, attr: 0, selector: cpl as u16 }
+}
+
+/// A data segment, or code that can be read; `vector` if the selector is of neither.
+pub fn checked_data(cpu: &mut Cpu, selector: u16, vector: u8) -> Result<Segment, Fault> {
+    if is_null(selector) {
+        return Ok(Segment { selector, ..Segment::default() });
+    }
+    let entry = fetch(cpu, selector, vector)?;
+    let data = entry.segment();
+    let rpl = (selector & RPL) as u8;
+    let kind = data.is_user() && (!data.is_code() || data.readable());
+    let open = data.is_code() && data.conforming();
+    if !kind || (!open && data.dpl() < rpl.max(cpu.processor.regs.cpl)) {
+        return Err(entry.fault(vector));
+    }
+    if !data.present() {
+        return Err(entry.fault(vector::NP));
+    }
+    accessed(cpu, entry, rpl)
+}
+
+/// A segment of virtual-8086 mode.
+pub const fn v86_segment(selector: u16) -> Segment {
+    Segment { base: (selector as u64) << 4, limit: 0xffff, attr: ATTR_V86, selector }
 }
 
 impl Cpu {

@@ -1,0 +1,104 @@
+//! How a processor is made.
+
+use crate::Cpu;
+use crate::apic::Wires;
+use crate::inspect::Counters;
+use crate::inspect::nesting::Ledger;
+use crate::mmu::Mmu;
+use crate::platform::Platform;
+use crate::processor::Processor;
+use crate::tsc::Counter;
+use crate::tuning::Tuning;
+use ireko_translate::state;
+use ireko_vmcore::{Clock, Memory, Timers};
+use std::sync::Arc;
+
+/// What a processor is made from.
+pub struct CpuSpec {
+    pub id: u32,
+    pub memory: Arc<Memory>,
+    pub clock: Clock,
+    pub timers: Timers,
+    pub apics: Arc<crate::apic::Apics>,
+    pub model: Arc<crate::cpuid::Model>,
+    pub counter: Counter,
+}
+
+impl CpuSpec {
+    /// A lone processor with these memory ranges, for tests.
+    pub fn uniprocessor(ranges: &[(u64, u64)]) -> std::io::Result<Self> {
+        let clock = Clock::new();
+        let counter = Counter::measure();
+        let spec = crate::cpuid::ModelSpec {
+            named: None,
+            nested: true,
+            vcpus: 1,
+            tsc_khz: counter.khz(),
+            changes: ireko_vmcore::Changes::default(),
+        };
+        Ok(Self {
+            id: 0,
+            memory: Arc::new(Memory::new(ranges)?),
+            clock: clock.clone(),
+            timers: Timers::new(clock),
+            apics: crate::apic::Apics::new(1),
+            model: Arc::new(crate::cpuid::Model::amd(&spec)),
+            counter,
+        })
+    }
+}
+
+impl Cpu {
+    /// A processor after RESET.
+    pub fn new(spec: &CpuSpec) -> std::io::Result<Self> {
+        let wake = Arc::new(crate::wake::Wake::default());
+        let woken = wake.clone();
+        spec.apics.on_wake(spec.id, Arc::new(move || woken.wake()));
+        let woken = wake.clone();
+        spec.memory.watch().on_write(Box::new(move || woken.wake()));
+        let woken = wake.clone();
+        let window = ireko_vmcore::Window::new(move || woken.wake());
+        let woken = wake.clone();
+        let alarm = spec.timers.timer(move || woken.wake());
+        let mut cpu = Self {
+            processor: Processor::new(spec.id, spec.model.clone()),
+            mmu: Mmu::new(spec.memory.clone())?,
+            code: crate::code::Code::new(
+                spec.memory.size(),
+                crate::isa::ENV,
+                crate::isa::lacking(&spec.model),
+            )?,
+            platform: Platform {
+                bus: None,
+                clock: spec.clock.clone(),
+                counter: spec.counter,
+                apic: Wires::new(&spec.apics, spec.id, spec.clock.clone(), &spec.timers),
+                wake,
+                alarm,
+                uniprocessor: spec.model.vcpus() == 1,
+            },
+            tuning: Tuning::default(),
+            outcome: None,
+            pending: None,
+            bounce: Box::default(),
+            armed: std::ptr::null_mut(),
+            waits: false,
+            host_xcr0: crate::host::xcr0(),
+            held: state::BASE | crate::host::xcr0() & spec.model.xcr0() & state::AVX512,
+            inspect: None,
+            nesting: Ledger::new(window),
+            counters: Counters::default(),
+        };
+        cpu.fpu_reset();
+        if !crate::cpuid::host::Host::native().has(ireko_x86::cpuid::MISALIGNED_SSE) {
+            cpu.keep_mm();
+        }
+        Ok(cpu)
+    }
+
+    /// The host has no MXCSR.MM, or it is not to be used: it is kept here. Before the first code is translated.
+    pub(crate) fn keep_mm(&mut self) {
+        self.processor.mm = Some(false);
+        self.code.set_routines(crate::isa::has_routine_or_mxcsr);
+    }
+}
