@@ -47,7 +47,7 @@ impl Lockstep {
         self.spoiled |= self.recording;
     }
 
-    pub fn note(&mut self, host: *mut u8, size: usize) {
+    pub(crate) fn note(&mut self, host: *mut u8, size: usize) {
         let mut old = vec![0; size];
         // SAFETY: the slow access has just found `size` bytes of guest memory here.
         unsafe { std::ptr::copy_nonoverlapping(host, old.as_mut_ptr(), size) };
