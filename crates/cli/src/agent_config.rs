@@ -13,6 +13,8 @@ pub struct AgentConfig {
     pub bench_ms: u64,
     /// The kernel's messages are wanted, those of deeper levels too.
     pub console: bool,
+    /// Memory is to be checked all the time, at every level.
+    pub sums: bool,
     /// A shell command to run instead of everything else.
     pub exec: Option<String>,
 }
@@ -32,6 +34,9 @@ impl AgentConfig {
             words.push(format!("ireko.level={} ireko.depth={}", self.level, self.depth));
             words.push(format!("ireko.parent={} ireko.bench={}", self.parent, self.bench_ms));
             words.push(format!("ireko.console={}", u8::from(self.console)));
+            if self.sums {
+                words.push("ireko.sums=1".into());
+            }
         }
         if let Some(command) = &self.exec {
             words.push(format!("ireko.exec=\"{command}\""));
@@ -53,6 +58,7 @@ impl AgentConfig {
                 "depth" => config.depth = value.parse().unwrap_or(0),
                 "parent" => config.parent = value.to_owned(),
                 "bench" => config.bench_ms = value.parse().unwrap_or(config.bench_ms),
+                "sums" => config.sums = value == "1",
                 "console" => config.console = value == "1",
                 "exec" => config.exec = Some(value.to_owned()),
                 _ => (),
@@ -94,6 +100,7 @@ mod tests {
             parent: "a-b".into(),
             bench_ms: 50,
             console: true,
+            sums: true,
             exec: Some("ls -l /".into()),
         };
         assert_eq!(AgentConfig::parse(&config.to_command_line("quiet")), config);

@@ -51,6 +51,9 @@ pub enum Command {
     /// Be the host's side of an Internal switch; started by New-VMSwitch.
     #[command(hide = true)]
     HostSide { id: ireko_manage::Guid },
+    /// Run a nest whose first machine is saved at random moments, and each time goes on in a new one: a test.
+    #[command(hide = true)]
+    Saved(crate::saved::SavedArgs),
     /// Say what confines workers here; started by doctor.
     #[command(hide = true)]
     Jail { home: std::path::PathBuf },

@@ -20,6 +20,7 @@ mod output;
 mod progress;
 mod report;
 mod run;
+mod saved;
 mod serve;
 mod shell;
 mod size;
@@ -71,6 +72,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Man(args) => manual::man(args),
         Command::Worker { id } => vm::worker(*id),
         Command::HostSide { id } => vm::host_side(*id),
+        Command::Saved(args) => saved::run(args),
         Command::Jail { home } => jail::run(home),
     }
 }

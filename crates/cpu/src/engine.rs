@@ -13,7 +13,7 @@ use ireko_translate::Key;
 use ireko_vmcore::{
     Bus, Caps, Changes, CpuModel, CpuState, EoiSink, ExtInt, Halt, HvError, Hypervisor, Line, Msi, Partition,
 };
-use ireko_vmcore::{PartitionSpec, Stop, Vcpu};
+use ireko_vmcore::{PartitionSpec, Record, Stop, Vcpu};
 use std::sync::{Arc, Mutex};
 
 /// Makes partitions of software CPUs. Works on every x86-64-v3 Linux host, without privileges.
@@ -123,7 +123,7 @@ impl Hypervisor for SoftHypervisor {
         cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition {
             apics,
-            first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu) }))),
+            first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu), runs: false }))),
         }))
     }
 }
@@ -155,14 +155,23 @@ impl Partition for SoftPartition {
     fn extint_changed(&self) {
         self.apics.extint_changed();
     }
+    fn save(&self) -> Result<Record, HvError> {
+        Ok(Record::of(&self.apics.save()))
+    }
+    fn restore(&self, record: &Record) -> Result<(), HvError> {
+        Ok(self.apics.restore(record.get()?)?)
+    }
 }
 
 struct SoftVcpu {
     cpu: Box<Cpu>,
+    /// On the thread that it runs on.
+    runs: bool,
 }
 
 impl Vcpu for SoftVcpu {
     fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
+        self.runs = true;
         self.cpu.follow_clock();
         let wake = self.cpu.platform.wake.clone();
         stop.on_stop(Box::new(move || wake.wake()));
@@ -190,11 +199,14 @@ impl Vcpu for SoftVcpu {
         self.cpu.flush_tlb(false);
         Ok(())
     }
-    fn save(&mut self) -> Result<ireko_vmcore::Record, HvError> {
-        Err(HvError::Unsupported("the software engine cannot save a machine yet".into()))
+    fn save(&mut self) -> Result<Record, HvError> {
+        // Before its first run the thread's time is another's.
+        let running = if self.runs { self.cpu.platform.counter.running() } else { 0 };
+        Ok(Record::of(&self.cpu.save(running)))
     }
-    fn restore(&mut self, _: &ireko_vmcore::Record) -> Result<(), HvError> {
-        Err(HvError::Unsupported("the software engine cannot restore a machine yet".into()))
+    fn restore(&mut self, record: &Record) -> Result<(), HvError> {
+        self.runs = false;
+        Ok(self.cpu.restore(record.get()?)?)
     }
     fn dump(&mut self) -> String {
         crate::signal::guard(|| self.cpu.describe()).unwrap_or_else(|fault| fault.to_string())

@@ -35,6 +35,7 @@ pub mod processor;
 pub mod routine;
 mod routines;
 pub mod run;
+mod saved;
 pub mod segmentation;
 pub mod signal;
 mod slow;

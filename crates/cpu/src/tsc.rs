@@ -33,6 +33,16 @@ impl Counter {
         self.start.wrapping_add(self.stood)
     }
 
+    /// This counter when that of the machine's clock ([`ireko_vmcore::Clock::counter`]) has a value.
+    pub fn at(&self, clock: u64) -> u64 {
+        clock.wrapping_add(self.start)
+    }
+
+    /// Makes it have `value` when that of the clock has the other.
+    pub fn set(&mut self, value: u64, clock: u64) {
+        self.start = value.wrapping_sub(clock);
+    }
+
     /// The machine's clock went on after it stood still: its counter is so far ahead of the host's now. Gives whether that is news.
     pub fn follow(&mut self, stood: u64) -> bool {
         std::mem::replace(&mut self.stood, stood) != stood

@@ -6,9 +6,8 @@ use crate::hostile::{
     start_nvme,
 };
 use crate::irq::saved::OwedTicks;
-use ciborium::Value;
 use ireko_vmcore::memory::BLOCK;
-use ireko_vmcore::saved::{Record, RestoreError, SavedState};
+use ireko_vmcore::saved::{Record, RestoreError, SavedState, mutated};
 use ireko_vmcore::{Bus, Clock, ExtInt, Space};
 use vm_memory::{Bytes, GuestAddress};
 
@@ -164,61 +163,6 @@ fn every_device_goes_on_in_a_fresh_machine() {
     (1..=40).for_each(goes_on);
 }
 
-/// Puts another value into one place of a saved state; records within it are opened.
-fn change(value: &mut Value, place: &mut u64, random: &mut Random) -> bool {
-    if *place == 0 && !matches!(value, Value::Map(_) | Value::Array(_)) {
-        match value {
-            Value::Integer(old) => {
-                let old = i128::from(*old) as u64;
-                let new = match random.below(4) {
-                    0 => old.wrapping_add(1),
-                    1 => old ^ 1 << random.below(64),
-                    _ => random.value(),
-                };
-                *value = Value::Integer(new.into());
-            }
-            Value::Bool(old) => *old = !*old,
-            Value::Null => *value = Value::Integer(random.value().into()),
-            Value::Bytes(bytes) if random.below(2) == 0 => bytes.push(0),
-            Value::Bytes(bytes) => {
-                let at = random.below(bytes.len().max(1) as u64) as usize;
-                if let Some(byte) = bytes.get_mut(at) {
-                    *byte = random.next() as u8;
-                }
-            }
-            _ => {}
-        }
-        return true;
-    }
-    match value {
-        Value::Map(entries) => entries.iter_mut().any(|(key, value)| {
-            if key.as_text() != Some("body") {
-                return change(value, place, random);
-            }
-            let Some(bytes) = value.as_bytes_mut() else { return false };
-            let mut inner: Value = ciborium::from_reader(&bytes[..]).unwrap();
-            let changed = change(&mut inner, place, random);
-            bytes.clear();
-            ciborium::into_writer(&inner, bytes).unwrap();
-            changed
-        }),
-        Value::Array(values) => values.iter_mut().any(|value| change(value, place, random)),
-        _ => {
-            *place -= 1;
-            false
-        }
-    }
-}
-
-fn changed(record: &Record, random: &mut Random) -> Option<Record> {
-    let mut value: Value = ciborium::from_reader(&record.to_bytes()[..]).unwrap();
-    let mut place = random.below(64);
-    change(&mut value, &mut place, random);
-    let mut bytes = Vec::new();
-    ciborium::into_writer(&value, &mut bytes).unwrap();
-    Record::from_bytes(&bytes).ok()
-}
-
 fn survives(seed: u64) {
     let mut random = Random(seed);
     let first = driven(&mut random, 600);
@@ -229,7 +173,7 @@ fn survives(seed: u64) {
         let records = hostile.functions.iter_mut().chain(&mut hostile.devices);
         for (_, record) in records {
             if random.below(4) == 0
-                && let Some(changed) = changed(record, &mut random)
+                && let Some(changed) = mutated(record, &mut |limit| random.below(limit))
             {
                 *record = changed;
             }

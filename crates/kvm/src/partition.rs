@@ -5,7 +5,10 @@ use crate::hypervisor::KvmHypervisor;
 use crate::ioctl;
 use crate::state::{failed, write_msr};
 use crate::vcpu::KvmVcpu;
-use ireko_vmcore::{EoiSink, ExtInt, HvError, Line, LineSink, Memory, Msi, Partition, PartitionSpec, Vcpu};
+use crate::vcpu::cannot_be_saved;
+use ireko_vmcore::{
+    EoiSink, ExtInt, HvError, Line, LineSink, Memory, Msi, Partition, PartitionSpec, Record, Vcpu,
+};
 use kvm_bindings::{
     CpuId, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
     KVM_PIT_SPEAKER_DUMMY, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_msi,
@@ -98,6 +101,12 @@ impl LineSink for Pins {
 }
 
 impl Partition for KvmPartition {
+    fn save(&self) -> Result<Record, HvError> {
+        Err(cannot_be_saved())
+    }
+    fn restore(&self, _: &Record) -> Result<(), HvError> {
+        Err(cannot_be_saved())
+    }
     fn vcpu(&self, id: u32) -> Result<Box<dyn Vcpu>, HvError> {
         self.take(id)?;
         let fd = self.vm.create_vcpu(u64::from(id)).map_err(failed("KVM_CREATE_VCPU"))?;

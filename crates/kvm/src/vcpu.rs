@@ -175,7 +175,7 @@ fn internal_error(suberror: u64) -> &'static str {
 }
 
 /// Of the kernel's state only registers are read so far.
-fn cannot_be_saved() -> HvError {
+pub fn cannot_be_saved() -> HvError {
     HvError::Unsupported("the KVM engine cannot save or restore a machine yet: use --engine soft".into())
 }
 

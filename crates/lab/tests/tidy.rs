@@ -54,7 +54,7 @@ const LAYERS: [&[&str]; 18] = [
     &["routines"],
     &["isa"],
     &["slow", "construct"],
-    &["lockstep"],
+    &["lockstep", "saved"],
     &["run"],
     &["engine"],
 ];

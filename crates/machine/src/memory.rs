@@ -1,5 +1,6 @@
 //! Memory that moves while the VM runs: taken back by the balloon, added by the memory device.
 
+use crate::pause::Pause;
 pub use ireko_devices::virtio::Statistics;
 use ireko_devices::virtio::{BalloonControl, MEM_BLOCK, MemControl};
 use ireko_vmcore::memory::PAGE;
@@ -60,11 +61,17 @@ pub struct MemoryControl {
     base: u64,
     balloon: BalloonControl,
     hot: Option<MemControl>,
+    /// Of the machine, which is asked for nothing while it is paused.
+    pause: Option<Pause>,
 }
 
 impl MemoryControl {
     pub(crate) fn new(base: u64, balloon: BalloonControl, hot: Option<MemControl>) -> Self {
-        Self { base, balloon, hot }
+        Self { base, balloon, hot, pause: None }
+    }
+
+    pub(crate) fn of(self, pause: Pause) -> Self {
+        Self { pause: Some(pause), ..self }
     }
 
     pub fn state(&self) -> MemoryState {
@@ -85,20 +92,25 @@ impl MemoryControl {
     pub fn aim(&self, target: u64, insist: bool) {
         let state = self.state();
         let stuck = if insist { state.plugged } else { 0 };
-        let requested = Requested::of(self.base, target, state.room, stuck);
-        if let Some(hot) = &self.hot {
-            hot.request(requested.plugged);
+        self.request(Requested::of(self.base, target, state.room, stuck));
+    }
+
+    fn request(&self, requested: Requested) {
+        let (balloon, hot) = (self.balloon.clone(), self.hot.clone());
+        let ask = move || {
+            hot.iter().for_each(|hot| hot.request(requested.plugged));
+            balloon.want(requested.ballooned);
+        };
+        match &self.pause {
+            Some(pause) => pause.input(1, ask),
+            None => ask(),
         }
-        self.balloon.want(requested.ballooned);
     }
 
     /// Ends whatever is under way: the guest keeps what it has now.
     pub fn hold(&self) {
-        let state = self.state();
-        if let Some(hot) = &self.hot {
-            hot.request(state.plugged);
-        }
-        self.balloon.want(state.ballooned);
+        let MemoryState { plugged, ballooned, .. } = self.state();
+        self.request(Requested { plugged, ballooned });
     }
 
     /// Asks for new statistics.

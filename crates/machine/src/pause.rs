@@ -6,7 +6,7 @@ use crate::platform::Platform;
 use crate::run_state::RunState;
 use crate::saved::{self, SavedMachine};
 use ireko_devices::{Irqs, PciBus, Rtc, SystemBus};
-use ireko_vmcore::{Clock, Memory};
+use ireko_vmcore::{Clock, Memory, Partition};
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -31,6 +31,7 @@ pub struct Parts {
     /// Unless the engine has its own interrupt controllers.
     pub irqs: Option<Arc<Irqs>>,
     pub memory: Arc<Memory>,
+    pub partition: Arc<dyn Partition>,
 }
 
 struct Paused {
@@ -115,7 +116,7 @@ impl Pause {
                 "a device waits for the host in the middle of a request; resume it and try again",
             ));
         }
-        let mut saved = SavedMachine::of(&parts, self.clock.now(), paused.stopped_at);
+        let mut saved = SavedMachine::of(&parts, self.clock.now(), paused.stopped_at)?;
         // They have taken in what devices told them: last.
         vcpus(&mut saved)?;
         Ok(saved)
@@ -130,7 +131,8 @@ impl Pause {
         paused.stopped_at = saved.stopped_at;
         saved.restore_blocks(&parts.memory)?;
         saved::read_memory(&parts.memory, memory)?;
-        Ok(saved.restore_devices(&parts)?)
+        saved.restore_devices(&parts)?;
+        Ok(parts.partition.restore(&saved.partition)?)
     }
 
     /// Writes what memory holds, of a machine that is paused.

@@ -131,7 +131,13 @@ pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Res
         bus.add(shared(DebugPort::new(output)), &debug_port::PLACES)?;
     }
     let bus = Arc::new(bus);
-    let parts = Arc::new(Parts { bus: bus.clone(), pci, irqs, memory: context.memory.clone() });
+    let parts = Arc::new(Parts {
+        bus: bus.clone(),
+        pci,
+        irqs,
+        memory: context.memory.clone(),
+        partition: context.partition.clone(),
+    });
     Ok(Platform {
         bus,
         parts,

@@ -30,6 +30,8 @@ pub struct SavedMachine {
     pub devices: Vec<(String, Record)>,
     /// What the interval timer is owed.
     pub ticks: Option<Record>,
+    /// What processors share.
+    pub partition: Record,
     pub vcpus: Vec<Record>,
 }
 
@@ -48,8 +50,8 @@ fn is_controller(name: &str) -> bool {
 
 impl SavedMachine {
     /// Of a machine that rests, without its processors.
-    pub(crate) fn of(parts: &Parts, clock: u64, stopped_at: u64) -> Self {
-        Self {
+    pub(crate) fn of(parts: &Parts, clock: u64, stopped_at: u64) -> Result<Self, MachineError> {
+        Ok(Self {
             clock,
             stopped_at,
             asleep: false,
@@ -58,8 +60,9 @@ impl SavedMachine {
             functions: parts.pci.records(),
             devices: parts.bus.records(),
             ticks: parts.irqs.clone().map(|irqs| OwedTicks(irqs).record()),
+            partition: parts.partition.save()?,
             vcpus: Vec::new(),
-        }
+        })
     }
 
     /// Puts devices into this state; memory is what it was.

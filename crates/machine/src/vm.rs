@@ -151,7 +151,7 @@ impl Vm {
             keyboard: self.platform.keyboard.clone(),
             tablet: self.platform.tablet.clone(),
             acpi: self.platform.acpi.clone(),
-            memory: self.platform.memory.clone(),
+            memory: self.platform.memory.clone().map(|memory| memory.of(self.pause.clone())),
             dump: self.dump.clone(),
             counters: self.counters.clone(),
             windows: self.windows.clone(),

@@ -76,6 +76,9 @@ pub trait Partition: Send + Sync {
     fn connect(&self, pic: Arc<dyn ExtInt>, eoi: EoiSink);
     /// The PIC's INTR output changed: vCPU 0 looks at it again.
     fn extint_changed(&self);
+    /// What is to be saved of what its vCPUs share, while none runs.
+    fn save(&self) -> Result<Record, HvError>;
+    fn restore(&self, record: &Record) -> Result<(), HvError>;
 }
 
 /// One virtual processor, owned by the thread that runs it.

@@ -4,6 +4,7 @@
 mod drivers;
 mod power;
 mod shell;
+mod sums;
 mod uplink;
 
 use crate::agent_config::AgentConfig;
@@ -26,6 +27,9 @@ const OWN_MEMORY: u64 = 96 << 20;
 const LEAST_MEMORY: u64 = 128 << 20;
 /// Console lines of a child that are kept for the case that it fails.
 const KEPT_LINES: usize = 40;
+
+/// What is said of sums that were right, before their number.
+pub const SUMS: &str = "right sums: ";
 
 /// Never returns: when process 1 ends, the kernel panics.
 pub fn main() -> ! {
@@ -53,11 +57,19 @@ fn mount_all() {
 
 fn report(config: &AgentConfig) {
     let mut uplink = Uplink::open();
+    let sums = config.sums.then(sums::Sums::begin);
     let result = answer(config, &mut uplink).and_then(|own_boot_id| {
         if config.level < config.depth { descend(config, &own_boot_id, &mut uplink) } else { Ok(()) }
     });
     if let Err(error) = result {
         uplink.send(&Event::Failed { level: config.level, error: format!("{error:#}") });
+    }
+    if let Some(sums) = sums {
+        let level = config.level;
+        uplink.send(&match sums.end() {
+            Ok(count) => Event::Doing { level, what: format!("{SUMS}{count}") },
+            Err(error) => Event::Failed { level, error },
+        });
     }
     uplink.drain();
 }

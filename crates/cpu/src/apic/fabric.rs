@@ -151,7 +151,7 @@ pub struct Apics {
     pic: OnceLock<Arc<dyn ExtInt>>,
     eoi: OnceLock<EoiSink>,
     /// Whose turn it is to take a lowest-priority interrupt.
-    turn: AtomicUsize,
+    pub(super) turn: AtomicUsize,
 }
 
 impl Apics {

@@ -4,6 +4,7 @@
 mod fabric;
 mod message;
 mod registers;
+pub mod saved;
 mod timer;
 
 pub use fabric::Apics;
@@ -84,6 +85,19 @@ impl Apic<'_> {
         if events & event::TIMER != 0 && self.timer_due() {
             self.raise(entry::TIMER);
         }
+    }
+
+    /// Takes in what others sent, for who saves it.
+    pub fn settle(&mut self) {
+        self.sync();
+    }
+
+    /// The registers were restored, and the machine's clock stands: what others sent meanwhile is for nobody. A deadline is armed when the
+    /// clock goes on (`Cpu::follow_clock`).
+    pub fn restored(&mut self) {
+        let _ = (self.wires.inbox.take(), self.wires.inbox.take_requests());
+        self.publish();
+        self.arm_count();
     }
 
     fn take_requests(&mut self) {

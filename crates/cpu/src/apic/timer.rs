@@ -68,7 +68,7 @@ impl Apic<'_> {
         self.arm_count();
     }
 
-    fn arm_count(&self) {
+    pub(super) fn arm_count(&self) {
         match self.regs.timer.zero_at {
             Some(at) => self.wires.alarm.arm(at),
             None => self.wires.alarm.cancel(),

@@ -6,6 +6,7 @@ pub mod counters;
 pub mod model;
 pub mod msrs;
 pub mod mtrr;
+pub mod saved;
 pub mod vectors;
 
 use apic::LocalApic;

@@ -12,9 +12,9 @@ pub const CAP: u64 = 0x508;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mtrrs {
-    def_type: u64,
-    fixed: [u64; 11],
-    variable: [u64; 16],
+    pub(super) def_type: u64,
+    pub(super) fixed: [u64; 11],
+    pub(super) variable: [u64; 16],
 }
 
 impl Default for Mtrrs {

@@ -11,6 +11,7 @@ pub mod exit;
 pub mod insn;
 mod instruments;
 pub mod msr;
+pub mod saved;
 pub mod vmcb;
 
 #[cfg(test)]
