@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// What the host does not give back within this time is waited for no more: it cannot reach the guest.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// Of that, for what was begun to be finished.
+const FINISH: Duration = Duration::from_millis(200);
 
 #[derive(Default)]
 struct Services {
@@ -68,9 +70,10 @@ impl DeviceThreads {
     pub fn pause(&self) -> bool {
         self.all().iter().for_each(|service| service.hold());
         // Who gives requests to others may do so until it is held itself: so they are asked twice.
-        let finish = || self.rest(|service, patience| service.finishes(patience));
+        let begun = Instant::now();
+        let finish = || self.rest(begun + FINISH, |service, patience| service.finishes(patience));
         let finished = finish() && finish();
-        self.rest(|service, patience| service.pause(patience));
+        self.rest(begun + PATIENCE, |service, patience| service.pause(patience));
         finished
     }
 
@@ -90,12 +93,11 @@ impl DeviceThreads {
 
     /// Whether all that was asked of the host when it ended is done.
     pub fn rests(&self) -> bool {
-        self.rest(|service, patience| service.rests(patience))
+        self.rest(Instant::now() + PATIENCE, |service, patience| service.rests(patience))
     }
 
     /// For all of them together as long as for one.
-    fn rest(&self, one: impl Fn(&dyn Service, Duration) -> bool) -> bool {
-        let until = Instant::now() + PATIENCE;
+    fn rest(&self, until: Instant, one: impl Fn(&dyn Service, Duration) -> bool) -> bool {
         let left = || until.saturating_duration_since(Instant::now());
         // All are asked, also behind one that does not rest.
         self.all().iter().filter(|service| !one(&***service, left())).count() == 0
