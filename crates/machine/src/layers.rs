@@ -25,6 +25,8 @@ pub enum Unfit {
     /// An image from elsewhere could name any file of this host.
     #[error("it says that it is a layer over `{0}`, which may be any file of this host")]
     Unnamed(String),
+    #[error("the image behind it, `{0}`, is not there, or is not the one any more that it was made over")]
+    Unlinked(String),
     #[error("no image is behind it, and `{0}` was given")]
     NothingBehind(String),
     #[error("it would be behind itself; give another image")]
@@ -100,11 +102,10 @@ pub fn find(path: &Path, format: Option<Format>, parents: &[PathBuf]) -> Result<
     let (mut above, mut next) = (path.to_owned(), facts.behind.clone());
     let (mut behind, mut named) = (Vec::new(), parents.iter());
     while let Some(told) = next {
-        let Some(parent) = named.next() else {
-            let name = told.names.first().cloned().unwrap_or_default();
-            return Err((above, Unfit::Unnamed(printable(&name))));
+        let opened = match named.next() {
+            Some(parent) => Opened::open(parent, told.format).map_err(of(parent))?,
+            None => linked(&above, &told).map_err(of(&above))?,
         };
-        let opened = Opened::open(parent, told.format).map_err(of(parent))?;
         if seen.contains(&opened.identity()) {
             return Err((opened.path, Unfit::Circle));
         }
@@ -112,7 +113,7 @@ pub fn find(path: &Path, format: Option<Format>, parents: &[PathBuf]) -> Result<
         if seen.len() > chain::MOST {
             return Err((path.to_owned(), Unfit::TooMany));
         }
-        next = opened.facts().map_err(of(parent))?.behind;
+        next = opened.facts().map_err(of(&opened.path))?.behind;
         behind.push(Layer { path: opened.path.clone(), format: opened.link.format });
         above = opened.path;
     }
@@ -120,6 +121,22 @@ pub fn find(path: &Path, format: Option<Format>, parents: &[PathBuf]) -> Result<
         Some(more) => Err((above, Unfit::NothingBehind(more.display().to_string()))),
         None => Ok(Found { path: path.to_owned(), facts, behind }),
     }
+}
+
+/// The image behind one of VHD or VHDX, which says by a number that nobody guesses which it is: whoever made the layer had that
+/// image, so its name leads to nothing that they had not. Other formats only name files.
+fn linked(above: &Path, told: &chain::Behind) -> Result<Opened, Unfit> {
+    let directory = above.parent().unwrap_or(Path::new("/"));
+    let candidates = told.names.iter().map(|name| directory.join(name));
+    let fits = |opened: &Opened| {
+        let identity = opened.facts().ok().and_then(|facts| facts.identity);
+        identity.is_some_and(|identity| told.linkage.contains(&identity))
+    };
+    let mut opened = candidates.filter_map(|path| Opened::open(&path, told.format).ok());
+    opened.find(fits).ok_or_else(|| {
+        let name = printable(told.names.first().map_or("", String::as_str));
+        if told.linkage.is_empty() { Unfit::Unnamed(name) } else { Unfit::Unlinked(name) }
+    })
 }
 
 /// A name out of an image.

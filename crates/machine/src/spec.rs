@@ -286,6 +286,7 @@ fn last_option(text: &str) -> Option<(&str, (&str, &str))> {
 
 fn unfit(path: &Path, why: &Unfit) -> MachineError {
     let why = match why {
+        Unfit::Unlinked(_) => format!("{why}; say where it is: `,backing=FILE`"),
         Unfit::Unnamed(name) => format!("{why}; if you trust it, say so: `,backing={name}`"),
         why => why.to_string(),
     };

@@ -34,6 +34,7 @@ pub enum Kind {
     HardDiskDrive,
     DvdDrive,
     VHD,
+    VHDReport,
     VMBootSource,
     VMFirmware,
     VMScreen,

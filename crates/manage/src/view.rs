@@ -47,6 +47,7 @@ pub fn columns(record: &Record) -> &'static [Column] {
         Kind::NestedWorld => WORLD,
         Kind::VMComPort => COM_PORT,
         Kind::VHD
+        | Kind::VHDReport
         | Kind::NetIPAddress
         | Kind::NetNat
         | Kind::NestedVmStatus

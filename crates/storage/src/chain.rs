@@ -1,7 +1,10 @@
 //! An image and those behind it.
 
+use crate::guid::Guid;
 use crate::qcow2::{self, Qcow2};
-use crate::{Format, Image, ImageError, Raw, Store};
+use crate::vhd::{self, Vhd};
+use crate::vhdx::{self, Vhdx};
+use crate::{Format, Image, ImageError, Raw, Report, Store};
 use std::sync::Arc;
 
 /// One file of a chain.
@@ -38,11 +41,37 @@ fn open_one(
         }
         Format::Raw => Ok(Arc::new(Raw::open(store, writable)?)),
         Format::Qcow2 => Ok(Arc::new(Qcow2::open(store, writable, parent)?)),
-        format @ (Format::Vhd | Format::Vhdx) => Err(ImageError::Unsupported {
-            format,
-            what: "is of a format".into(),
-            instead: "convert it (`qemu-img convert -O qcow2`)",
-        }),
+        Format::Vhdx => Ok(Arc::new(Vhdx::open(store, writable, parent)?)),
+        Format::Vhd => Ok(Arc::new(Vhd::open(store, writable, parent)?)),
+    }
+}
+
+/// Looks at an image that nobody writes to. `repair`: what can be put right is.
+pub fn check(link: &Link, repair: bool) -> Result<Report, ImageError> {
+    match link.format {
+        Format::Raw => {
+            let mut report = Report::new(Format::Raw);
+            report.allocated = Raw::open(link.store.clone(), false)?.size();
+            Ok(report)
+        }
+        Format::Qcow2 => qcow2::check(&link.store, repair),
+        Format::Vhd => vhd::check(&link.store, repair),
+        Format::Vhdx => vhdx::check(&link.store, repair),
+    }
+}
+
+/// Another size for the disk of an image that nobody uses; `behind`: the images behind it. Shrinking loses what is behind the new end.
+pub fn resize(link: &Link, size: u64, behind: &[Link]) -> Result<(), ImageError> {
+    let parent = if behind.is_empty() { None } else { Some(open(behind, false)?) };
+    match link.format {
+        Format::Raw if size == 0 || !size.is_multiple_of(crate::SECTOR) => Err(ImageError::wrong(format!(
+            "a disk of {size} bytes cannot be; give a multiple of {}",
+            crate::SECTOR
+        ))),
+        Format::Raw => Ok(link.store.set_size(size)?),
+        Format::Qcow2 => qcow2::resize(&link.store, size, parent),
+        Format::Vhd => vhd::resize(&link.store, size, parent),
+        Format::Vhdx => vhdx::resize(&link.store, size, parent),
     }
 }
 
@@ -53,6 +82,8 @@ pub struct Behind {
     pub names: Vec<String>,
     /// Its format, if that is said.
     pub format: Option<Format>,
+    /// What it must say of itself; of formats that do not say that, nothing.
+    pub linkage: Vec<Guid>,
 }
 
 /// What an image says of itself.
@@ -68,6 +99,10 @@ pub struct Facts {
     pub physical_sector: u32,
     /// What tells it from all others.
     pub identifier: Option<[u8; 16]>,
+    /// What an image over this one would know it by.
+    pub identity: Option<Guid>,
+    /// It takes all its room from the beginning.
+    pub fixed: bool,
     pub behind: Option<Behind>,
     /// More about it, in words.
     pub notes: Vec<String>,
@@ -81,8 +116,33 @@ pub fn facts(link: &Link) -> Result<Facts, ImageError> {
             Ok(Facts::new(Format::Raw, size))
         }
         Format::Qcow2 => qcow2_facts(link.store.as_ref()),
-        format => open_one(&Link { format, ..link.clone() }, false, None).map(|_| unreachable!()),
+        Format::Vhdx => vhdx_facts(link.store.as_ref()),
+        Format::Vhd => vhd::facts(link.store.as_ref()),
     }
+}
+
+fn vhdx_facts(store: &dyn Store) -> Result<Facts, ImageError> {
+    let length = store.size()?;
+    let header = vhdx::header::Header::read(store, length)?;
+    let regions = vhdx::header::Regions::read(store, length)?;
+    let metadata = vhdx::metadata::Metadata::read(store, regions.metadata)?;
+    let behind = metadata.parent.as_ref().map(|locator| Behind {
+        names: locator.paths.iter().map(|path| path.replace('\\', "/")).collect(),
+        format: Some(Format::Vhdx),
+        linkage: locator.linkage.clone(),
+    });
+    let notes = if header.log == Guid::NONE { Vec::new() } else { vec!["not closed".to_owned()] };
+    Ok(Facts {
+        block: (!metadata.fixed).then_some(metadata.block),
+        logical_sector: metadata.logical_sector,
+        physical_sector: metadata.physical_sector,
+        identifier: Some(metadata.id.0),
+        identity: Some(header.data_write),
+        fixed: metadata.fixed,
+        behind,
+        notes,
+        ..Facts::new(Format::Vhdx, metadata.size)
+    })
 }
 
 fn qcow2_facts(store: &dyn Store) -> Result<Facts, ImageError> {
@@ -93,6 +153,7 @@ fn qcow2_facts(store: &dyn Store) -> Result<Facts, ImageError> {
             "vpc" => Some(Format::Vhd),
             name => name.parse().ok(),
         }),
+        linkage: Vec::new(),
     });
     let notes = [
         (header.version == 2, "version 2"),
@@ -108,8 +169,18 @@ fn qcow2_facts(store: &dyn Store) -> Result<Facts, ImageError> {
 }
 
 impl Facts {
-    fn new(format: Format, size: u64) -> Self {
-        let (block, identifier, behind, notes) = (None, None, None, Vec::new());
-        Self { format, size, block, logical_sector: 512, physical_sector: 512, identifier, behind, notes }
+    pub(crate) fn new(format: Format, size: u64) -> Self {
+        Self {
+            format,
+            size,
+            block: None,
+            logical_sector: 512,
+            physical_sector: 512,
+            identifier: None,
+            identity: None,
+            fixed: format == Format::Raw,
+            behind: None,
+            notes: Vec::new(),
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! New images of every format.
 
+use crate::guid::Guid;
 use crate::qcow2::create::Options;
 use crate::qcow2::header::Backing;
-use crate::{Format, ImageError, SECTOR, Store, qcow2};
+use crate::{Format, ImageError, SECTOR, Store, qcow2, vhd, vhdx};
 
 /// What a new image is to be.
 #[derive(Clone, Debug)]
@@ -60,9 +61,8 @@ pub fn create(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
     match new.format {
         Format::Raw => raw(store, new),
         Format::Qcow2 => of_qcow2(store, new),
-        format @ (Format::Vhd | Format::Vhdx) => {
-            Err(ImageError::wrong(format!("images of the format {format} cannot be made")))
-        }
+        Format::Vhdx => of_vhdx(store, new),
+        Format::Vhd => of_vhd(store, new),
     }
 }
 
@@ -71,6 +71,55 @@ fn raw(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
         return Err(ImageError::wrong("a raw image cannot have one behind it; use qcow2, VHD or VHDX"));
     }
     Ok(store.set_size(new.size)?)
+}
+
+fn of_vhdx(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
+    let parent = new.behind.as_ref().map(|parent| linked(parent, new)).transpose()?;
+    let usual = if parent.is_some() { 2 << 20 } else { 32 << 20 };
+    let options = vhdx::create::Options {
+        size: new.size,
+        block: new.block.unwrap_or(usual),
+        fixed: new.fixed,
+        logical_sector: new.logical_sector,
+        physical_sector: new.physical_sector,
+        parent: parent.map(|identity| vhdx::metadata::Locator {
+            linkage: vec![identity],
+            paths: new
+                .behind
+                .iter()
+                .flat_map(|one| [vhd::create::windows(&one.relative), one.absolute.clone()])
+                .collect(),
+        }),
+    };
+    vhdx::create::create(store, &options)
+}
+
+/// What a parent of the same format is known by.
+fn linked(parent: &Parent, new: &Plan) -> Result<Guid, ImageError> {
+    let format = new.format;
+    match parent.facts.identity {
+        Some(identity) if parent.facts.format == format && !new.fixed => Ok(identity),
+        Some(_) if new.fixed => Err(ImageError::wrong("a fixed image has none behind it")),
+        _ => Err(ImageError::wrong(format!(
+            "a {format} image can be over a {format} image only, and `{}` is {}; convert that, or use qcow2",
+            parent.relative, parent.facts.format
+        ))),
+    }
+}
+
+fn of_vhd(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
+    let parent = new.behind.as_ref().map(|parent| linked(parent, new)).transpose()?;
+    let options = vhd::create::Options {
+        size: new.size,
+        block: new.block.unwrap_or(2 << 20),
+        fixed: new.fixed,
+        parent: parent.zip(new.behind.as_ref()).map(|(identity, one)| vhd::create::Parent {
+            identity,
+            relative: one.relative.clone(),
+            absolute: one.absolute.clone(),
+        }),
+    };
+    vhd::create::create(store, &options)
 }
 
 fn of_qcow2(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {

@@ -2,6 +2,7 @@
 
 use crate::Format;
 use crate::error::{beyond, read_only};
+use crate::guid::Guid;
 use ireko_vmcore::{Disk, Throttle};
 use std::io;
 use std::sync::Arc;
@@ -12,6 +13,10 @@ pub trait Image: Send + Sync {
     /// Of the disk, in bytes, a multiple of 512.
     fn size(&self) -> u64;
     fn writable(&self) -> bool;
+    /// What changes when the disk does, in formats by which an image knows the one behind it.
+    fn identity(&self) -> Option<Guid> {
+        None
+    }
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()>;
     /// Reads what needs no waiting for. False: it would need some.
     fn try_read_at(&self, offset: u64, data: &mut [u8]) -> bool {

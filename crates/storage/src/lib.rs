@@ -6,13 +6,14 @@
 
 #![forbid(unsafe_code)]
 
-#[allow(dead_code)]
 mod bytes;
 pub mod chain;
 pub mod check;
+pub mod copy;
 pub mod create;
 mod error;
 pub mod format;
+pub mod guid;
 pub mod image;
 mod pages;
 pub mod qcow2;
@@ -20,6 +21,8 @@ mod raw;
 pub mod store;
 #[cfg(test)]
 mod tests;
+pub mod vhd;
+pub mod vhdx;
 
 pub use chain::{Facts, Link};
 pub use check::Report;
@@ -29,6 +32,11 @@ pub use image::{Content, Extent, Image, Opened};
 use pages::Pages;
 pub use raw::Raw;
 pub use store::Store;
+
+/// A name out of an image, for a sentence.
+pub(crate) fn printable(name: &str) -> String {
+    name.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
+}
 
 /// What a disk is counted in.
 pub const SECTOR: u64 = 512;

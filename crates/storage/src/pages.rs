@@ -107,6 +107,16 @@ impl Pages {
         self.dirty.len() >= self.most / 2
     }
 
+    /// How many pages were changed.
+    pub fn dirty(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Their owner has written them.
+    pub fn are_written(&mut self) {
+        self.dirty.clear();
+    }
+
     /// What was changed, in the order of offsets.
     pub fn changed(&self) -> impl Iterator<Item = (u64, &[u8])> {
         self.dirty.iter().filter_map(|offset| Some((*offset, &*self.slots[*self.places.get(offset)?].data)))

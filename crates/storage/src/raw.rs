@@ -58,6 +58,10 @@ impl Image for Raw {
     }
     fn extent(&self, offset: u64, len: u64) -> io::Result<Extent> {
         image::check(self.size, offset, len)?;
-        Ok(Extent { len, content: Content::Data })
+        Ok(match self.store.hole(offset) {
+            Some((true, hole)) => Extent { len: hole.clamp(1, len), content: Content::Zeros },
+            Some((false, data)) => Extent { len: data.clamp(1, len), content: Content::Data },
+            None => Extent { len, content: Content::Data },
+        })
     }
 }

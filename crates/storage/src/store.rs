@@ -20,6 +20,16 @@ pub trait Store: Send + Sync {
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
     /// Gives a range back: it reads as zeros then. False: that is not possible here, and nothing has changed.
     fn punch(&self, offset: u64, len: u64) -> io::Result<bool>;
+    /// Whether a hole is at an offset, which reads as zeros, and how far that goes. Nothing: that cannot be told here.
+    fn hole(&self, offset: u64) -> Option<(bool, u64)> {
+        let _ = offset;
+        None
+    }
+    /// Takes the room of a range now, where that is possible.
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
     /// What was written before is there after a crash of the host.
     fn flush(&self) -> io::Result<()>;
 }
@@ -50,6 +60,22 @@ impl Store for File {
             Err(error) => Err(error.into()),
         }
     }
+    fn hole(&self, offset: u64) -> Option<(bool, u64)> {
+        use rustix::fs::{SeekFrom::Data, SeekFrom::Hole, seek};
+        match seek(self, Data(offset)) {
+            // No data behind it.
+            Err(Errno::NXIO) => Some((true, u64::MAX)),
+            Ok(data) if data > offset => Some((true, data - offset)),
+            Ok(_) => seek(self, Hole(offset)).ok().map(|hole| (false, hole.saturating_sub(offset))),
+            Err(_) => None,
+        }
+    }
+    fn reserve(&self, offset: u64, len: u64) -> io::Result<()> {
+        match fallocate(self, FallocateFlags::KEEP_SIZE, offset, len) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::NODEV) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
     fn flush(&self) -> io::Result<()> {
         self.sync_data()
     }
@@ -69,10 +95,8 @@ pub(crate) fn read_padded(store: &dyn Store, offset: u64, data: &mut [u8]) -> io
 }
 
 /// Zeros, at most so many at a time.
-#[allow(dead_code)]
 const PIECE: usize = 1 << 16;
 
-#[allow(dead_code)]
 /// Makes a range zeros, by a hole if there can be one.
 pub(crate) fn zero(store: &dyn Store, offset: u64, len: u64) -> io::Result<()> {
     static ZEROS: [u8; PIECE] = [0; PIECE];

@@ -1,6 +1,7 @@
 //! The person at the terminal, as operations see one.
 
 use super::words::for_command_line;
+use crate::progress::{Progress, Step};
 use crate::say;
 use ireko_manage::operation::Operation;
 use ireko_manage::{Question, Surface};
@@ -13,6 +14,8 @@ pub struct TerminalSurface {
     pub declined: bool,
     /// The operation that a verb of the command line is of.
     pub of: Option<&'static Operation>,
+    /// What is under way.
+    pub step: Option<Step>,
 }
 
 impl TerminalSurface {
@@ -24,6 +27,15 @@ impl TerminalSurface {
 impl Surface for TerminalSurface {
     fn say(&mut self, text: &str) {
         say!("{}", self.words(text));
+    }
+
+    fn progress(&mut self, what: &str, done: u64, of: u64) {
+        if done >= of {
+            self.step = None;
+            return;
+        }
+        let step = self.step.get_or_insert_with(|| Progress::new().percent(what));
+        step.percent(done as f64 * 100.0 / of as f64);
     }
 
     fn confirm(&mut self, question: &Question) -> bool {

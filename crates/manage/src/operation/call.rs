@@ -22,6 +22,10 @@ pub struct Question {
 pub trait Surface {
     /// A line for people, now (`What if: …`, a plan).
     fn say(&mut self, text: &str);
+    /// How far something long has come, in bytes of `of`; the last time `done` is `of`.
+    fn progress(&mut self, what: &str, done: u64, of: u64) {
+        let _ = (what, done, of);
+    }
     /// Yes or no. A surface without a person says no, or yes where its user has said so beforehand.
     fn confirm(&mut self, question: &Question) -> bool;
     /// As [`Surface::confirm`], for something extra: a no takes nothing back.

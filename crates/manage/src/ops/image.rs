@@ -14,6 +14,7 @@ pub fn refused(path: &Path, why: impl std::fmt::Display) -> Failure {
 
 pub fn unfit(path: &Path, why: &Unfit) -> Failure {
     let why = match why {
+        Unfit::Unlinked(_) => format!("{why}; say where it is: -ParentPath"),
         Unfit::Unnamed(name) => format!("{why}; if you trust it, say so: -ParentPath '{name}'"),
         _ => printable(&why.to_string()).to_string(),
     };

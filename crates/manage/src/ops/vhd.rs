@@ -2,6 +2,8 @@
 
 use super::disk::{FORMATS, absolute};
 use super::image::{self, refused, unfit};
+mod work;
+
 use crate::operation::parameter::{bytes, one_of, path, switch};
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
@@ -44,7 +46,114 @@ pub static OPERATIONS: &[Operation] = &[
         impact: Impact::None,
         run: get,
     },
+    Operation {
+        cmdlet: "Test-VHD",
+        aliases: &[],
+        verbs: &[verb("check", "Look for damage in disk images, and put right what can be.", View::List)],
+        rest: Rest { method: Method::Post, route: "/vhds/check" },
+        doc: "Looks for damage in disk images that no machine uses.",
+        parameters: &[PATHS, FORMAT, REPAIR],
+        prints: Prints::Always,
+        result: Some(Kind::VHDReport),
+        impact: Impact::Change,
+        run: work::test,
+    },
+    Operation {
+        cmdlet: "Resize-VHD",
+        aliases: &[],
+        verbs: &[verb("resize", "Give the disk in an image another size.", View::List)],
+        rest: Rest { method: Method::Post, route: "/vhds/resize" },
+        doc: "Gives the disk in an image another size. What is behind a smaller one's end is lost.",
+        parameters: &[PATHS, FORMAT, RESIZE],
+        prints: Prints::Passthru,
+        result: Some(Kind::VHD),
+        impact: Impact::Change,
+        run: work::resize,
+    },
+    Operation {
+        cmdlet: "Convert-VHD",
+        aliases: &[],
+        verbs: &[verb("convert", "Copy the disk in an image to a new one of another format.", View::List)],
+        rest: Rest { method: Method::Post, route: "/vhds/convert" },
+        doc: "Copies the disk in an image, with all that is behind it, to a new image.",
+        parameters: &[CONVERT, FORMAT],
+        prints: Prints::Passthru,
+        result: Some(Kind::VHD),
+        impact: Impact::Change,
+        run: work::convert,
+    },
+    Operation {
+        cmdlet: "Merge-VHD",
+        aliases: &[],
+        verbs: &[verb("merge", "Write a layer into the image behind it.", View::List)],
+        rest: Rest { method: Method::Post, route: "/vhds/merge" },
+        doc: "Writes what a layer holds into the image behind it, or one further behind; the layers that were merged are removed.",
+        parameters: &[MERGE, FORMAT],
+        prints: Prints::Passthru,
+        result: Some(Kind::VHD),
+        impact: Impact::Change,
+        run: work::merge,
+    },
+    Operation {
+        cmdlet: "Optimize-VHD",
+        aliases: &[],
+        verbs: &[verb("compact", "Give back what an image keeps for zeros.", View::List)],
+        rest: Rest { method: Method::Post, route: "/vhds/optimize" },
+        doc: "Gives back the room that an image keeps for zeros.",
+        parameters: &[PATHS, FORMAT, OPTIMIZE],
+        prints: Prints::Passthru,
+        result: Some(Kind::VHD),
+        impact: Impact::Change,
+        run: work::optimize,
+    },
 ];
+
+const REPAIR: &[Parameter] = &[
+    switch("Repair", "Put right what can be: counts, logs, footers (Ireko's own).").flag("repair"),
+    PARENTS,
+];
+
+const RESIZE: &[Parameter] = &[
+    bytes("SizeBytes", "The new size.").at(1).required().flag("size"),
+    switch("Shrink", "The new size may be smaller, and what is behind it is lost (Ireko's own).")
+        .flag("shrink"),
+    PARENTS,
+];
+
+const CONVERT: &[Parameter] = &[
+    SOURCE,
+    path("DestinationPath", "The new image, whose name ends in its format.").required().at(1).flag("to"),
+    one_of("VHDType", &["Fixed", "Dynamic"], "Whether it takes all its room from the beginning.")
+        .flag("type"),
+    one_of("DestinationFormat", FORMATS, "The format, whatever the name ends in (Ireko's own).")
+        .flag("to-format"),
+    bytes("BlockSizeBytes", "What is given out at once.").flag("block-size"),
+    switch("DeleteSource", "Remove the image that was converted.").flag("delete-source"),
+    PARENTS,
+];
+
+const MERGE: &[Parameter] = &[
+    SOURCE,
+    path("DestinationPath", "Into which image; without it the one behind the layer.").at(1).flag("to"),
+    PARENTS,
+];
+
+const OPTIMIZE: &[Parameter] = &[
+    one_of("Mode", &["Full", "Quick", "Retrim", "Pretrimmed", "Prezeroed"], "Accepted; all is looked at."),
+    PARENTS,
+];
+
+const SOURCE: Parameter = path("Path", "The image.")
+    .alias(&["FullName"])
+    .required()
+    .at(0)
+    .pipe(Pipeline::ByValueOrPropertyName)
+    .positional();
+
+const PARENTS: Parameter =
+    path("ParentPath", "The image behind it, which it names; again for the one behind that.")
+        .many()
+        .flag("parent");
 
 const PATHS: &[Parameter] = &[path("Path", "The image.")
     .alias(&["FullName"])
@@ -194,10 +303,10 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 fn record(opened: &Opened, facts: &Facts) -> Record {
-    let kind = match (&facts.behind, facts.block) {
+    let kind = match (&facts.behind, facts.fixed) {
         (Some(_), _) => "Differencing",
-        (None, Some(_)) => "Dynamic",
-        (None, None) => "Fixed",
+        (None, false) => "Dynamic",
+        (None, true) => "Fixed",
     };
     let parent = facts.behind.as_ref().and_then(|behind| behind.names.first().cloned());
     let identifier = facts.identifier.map(|bytes| crate::Guid::of(bytes).to_string());

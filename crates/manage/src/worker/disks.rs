@@ -84,6 +84,19 @@ fn user(store: &Store, config: &Config, path: &Path, listed: &User) -> String {
     }
 }
 
+/// The same of an image that no machine is to have.
+pub fn who(store: &Store, path: &Path, listed: &User) -> String {
+    let has = |config: &Config| {
+        let mut drives = config.drive_files();
+        drives.any(|(_, drive)| drive.layers.iter().any(|layer| same_file(&layer.path, path)))
+    };
+    let runs = |config: &Config| WorkerLock::held(&store.directory(config.id));
+    match store.all().unwrap_or_default().iter().flatten().find(|config| runs(config) && has(config)) {
+        Some(config) => format!("the virtual machine '{}'; turn that off", config.name),
+        None => format!("{listed}; end that"),
+    }
+}
+
 /// By any path.
 fn same_file(one: &Path, other: &Path) -> bool {
     match (metadata(one), metadata(other)) {

@@ -88,7 +88,7 @@ impl Qcow2 {
         let mut header = Header::read(store.as_ref())?;
         match (&header.backing, &parent) {
             (Some(backing), None) => {
-                let told = format!("the image behind it, `{}`, is missing", printable(&backing.name));
+                let told = format!("the image behind it, `{}`, is missing", crate::printable(&backing.name));
                 return Err(ImageError::wrong(told));
             }
             (None, Some(_)) => return Err(ImageError::wrong("no image is behind it, and one was given")),
@@ -312,11 +312,6 @@ impl Qcow2 {
         tables.l1[number as usize] = word;
         Ok(place)
     }
-}
-
-/// A name out of an image, for a sentence.
-pub(crate) fn printable(name: &str) -> String {
-    name.chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 impl Image for Qcow2 {

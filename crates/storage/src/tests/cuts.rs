@@ -2,7 +2,7 @@
 //! flushed is there.
 
 use super::memory::MemoryStore;
-use super::{KINDS, Kind, Random, parent};
+use super::{KINDS, Kind, Random, behind};
 use crate::{Image, Store};
 use std::sync::Arc;
 
@@ -83,16 +83,16 @@ impl Model {
     }
 }
 
-fn cut_again_and_again(kind: &Kind, behind: bool, rounds: u64) {
+fn cut_again_and_again(kind: &Kind, layered: bool, rounds: u64) {
     for seed in 1..=rounds {
         let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let mut store = Arc::new(MemoryStore::new());
-        (kind.make)(store.as_ref(), SIZE, behind);
+        let behind = layered.then(|| behind(kind, SIZE / 2, &mut random));
+        (kind.make)(store.as_ref(), SIZE, behind.as_ref().map(|behind| &behind.facts));
         store.flush().unwrap();
-        let behind = behind.then(|| parent(SIZE / 2, &mut random));
         let value = |at: usize| match &behind {
-            Some((_, bytes)) if at * 512 < bytes.len() => {
-                u64::from_le_bytes(bytes[at * 512..at * 512 + 8].try_into().unwrap())
+            Some(behind) if at * 512 < behind.bytes.len() => {
+                u64::from_le_bytes(behind.bytes[at * 512..at * 512 + 8].try_into().unwrap())
             }
             _ => 0,
         };
@@ -100,7 +100,7 @@ fn cut_again_and_again(kind: &Kind, behind: bool, rounds: u64) {
         let mut model = Model { sectors, stamp: 0 };
         // Life goes on behind each cut, from what the cut left.
         for _ in 0..4 {
-            let image = (kind.open)(store.clone(), behind.as_ref().map(|(image, _)| image.clone()));
+            let image = (kind.open)(store.clone(), behind.as_ref().map(|behind| behind.image.clone()));
             store.fail_after(random.below(300), random.next());
             let left = loop {
                 let flushed = model.step(image.as_ref(), &mut random);
@@ -112,7 +112,7 @@ fn cut_again_and_again(kind: &Kind, behind: bool, rounds: u64) {
             };
             drop(image);
             store = Arc::new(left);
-            let image = (kind.open)(store.clone(), behind.as_ref().map(|(image, _)| image.clone()));
+            let image = (kind.open)(store.clone(), behind.as_ref().map(|behind| behind.image.clone()));
             let compared = model.compare(image.as_ref());
             assert_eq!(compared, Ok(()), "{} behind: {}, seed {seed}", kind.name, behind.is_some());
             for (at, sector) in model.sectors.iter_mut().enumerate() {

@@ -1,7 +1,7 @@
 //! An image is a disk: it reads as what was written to it, whatever it is in the file.
 
 use super::memory::MemoryStore;
-use super::{KINDS, Kind, Random, parent};
+use super::{KINDS, Kind, Random, behind};
 use crate::{Image, Store};
 use std::sync::Arc;
 
@@ -39,28 +39,28 @@ fn all(image: &dyn Image) -> Vec<u8> {
     bytes
 }
 
-fn lives(kind: &Kind, behind: bool) {
+fn lives(kind: &Kind, layered: bool) {
     for seed in 1..6 {
         let mut random = Random(seed * 0x9e37_79b9);
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
-        (kind.make)(store.as_ref(), SIZE, behind);
+        let behind = layered.then(|| behind(kind, SIZE / 2 + 512, &mut random));
+        (kind.make)(store.as_ref(), SIZE, behind.as_ref().map(|behind| &behind.facts));
         let mut bytes = vec![0; SIZE as usize];
-        let parent = behind.then(|| parent(SIZE / 2 + 512, &mut random));
-        if let Some((_, old)) = &parent {
-            bytes[..old.len()].copy_from_slice(old);
+        if let Some(behind) = &behind {
+            bytes[..behind.bytes.len()].copy_from_slice(&behind.bytes);
         }
-        let parent = parent.map(|(image, _)| image);
+        let parent = behind.map(|behind| behind.image);
         for round in 0..4 {
             let image = (kind.open)(store.clone(), parent.clone());
             for _ in 0..60 {
                 step(image.as_ref(), &mut bytes, &mut random, 512);
             }
-            assert!(all(image.as_ref()) == bytes, "{} {behind} seed {seed} round {round}", kind.name);
+            assert!(all(image.as_ref()) == bytes, "{} {layered} seed {seed} round {round}", kind.name);
             drop(image);
             let report = (kind.check)(&store);
             assert!(
                 report.clean(),
-                "{} {behind} seed {seed} round {round}: {report} {:?}",
+                "{} {layered} seed {seed} round {round}: {report} {:?}",
                 kind.name,
                 report.sentences
             );
@@ -82,7 +82,7 @@ fn a_layer_shows_what_is_behind_where_nothing_was_written() {
 fn what_the_host_cannot_take_is_an_error_and_the_image_stays_right() {
     for kind in KINDS {
         let store = Arc::new(MemoryStore::new());
-        (kind.make)(store.as_ref(), SIZE, false);
+        (kind.make)(store.as_ref(), SIZE, None);
         let image = (kind.open)(store.clone(), None);
         image.write_at(0, &[1; 8192]).unwrap();
         image.flush().unwrap();
