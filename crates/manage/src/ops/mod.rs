@@ -29,6 +29,8 @@ pub(crate) mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vhd;
+#[cfg(test)]
+mod vhd_tests;
 
 use crate::operation::Operation;
 

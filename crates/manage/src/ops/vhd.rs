@@ -1,9 +1,9 @@
 //! New-VHD, Get-VHD and what else is done with disk images that no machine uses: of every format.
 
-use super::disk::{FORMATS, absolute};
-use super::image::{self, refused, unfit};
 mod work;
 
+use super::disk::{FORMATS, absolute};
+use super::image::{self, refused, unfit};
 use crate::operation::parameter::{bytes, one_of, path, switch};
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
@@ -122,7 +122,7 @@ const RESIZE: &[Parameter] = &[
 
 const CONVERT: &[Parameter] = &[
     SOURCE,
-    path("DestinationPath", "The new image, whose name ends in its format.").required().at(1).flag("to"),
+    path("DestinationPath", "The new image, whose name ends in its format.").required().at(1).positional(),
     one_of("VHDType", &["Fixed", "Dynamic"], "Whether it takes all its room from the beginning.")
         .flag("type"),
     one_of("DestinationFormat", FORMATS, "The format, whatever the name ends in (Ireko's own).")
