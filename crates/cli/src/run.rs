@@ -49,6 +49,10 @@ fn start(args: &RunArgs) -> Result<ExitCode> {
     let next = || Vm::on(engine.clone(), spec.clone(), endpoints(args, &gone));
     let outcome = run_through_resets(vm, next, &current, starts_again(args));
     raw.restore();
+    let files = spec.disks.iter().filter_map(|disk| Some((disk, disk.files.as_ref()?)));
+    for (disk, error) in files.filter_map(|(disk, files)| Some((disk, files.release().err()?))) {
+        say!("\nireko: not all of the disk {} could be written: {error}", disk.path.display());
+    }
     let outcome = outcome?;
     if outcome == Outcome::Reset && args.exec.is_some() {
         say!("\nireko: {outcome} before the command had ended");

@@ -81,7 +81,18 @@ fn disks_come_and_go_while_linux_runs() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("disks");
     let disks = ["a", "b", "c"].map(|name| home.image(name, &format!("this is disk {name}")));
-    home.vm_ok(&["create", "pc", "--memory", "512M", "--engine", "soft", "--disk", &disks[0]]);
+    home.vm_ok(&[
+        "create",
+        "pc",
+        "--memory",
+        "512M",
+        "--engine",
+        "soft",
+        "--start-with",
+        "kernel",
+        "--disk",
+        &disks[0],
+    ]);
     let mut console = started(&home);
     home.vm_ok(&["disk-add", "pc", &disks[1]]);
     console.run("until [ -e /dev/vdb ]; do sleep 0.1; done; head -n 1 /dev/vdb");

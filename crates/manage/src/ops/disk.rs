@@ -19,6 +19,7 @@ use crate::worker::protocol::Request;
 use ireko_machine::layers::Found;
 use ireko_machine::{DiskFiles, Format};
 use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 pub static OPERATIONS: &[Operation] = &[
@@ -221,6 +222,18 @@ fn remove(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), 
 pub fn absolute(path: &str) -> Result<PathBuf, Failure> {
     std::path::absolute(path)
         .map_err(|error| Failure::invalid(format!("The path '{path}' is no path: {error}.")))
+}
+
+/// The same, with a file system of discs in it (ECMA-119, 8.1; ECMA-167, part 2, 9.1).
+pub fn existing_disc(path: &str) -> Result<PathBuf, Failure> {
+    let path = existing_medium(path)?;
+    let (mut word, shown) = ([0; 5], path.display());
+    let read = File::open(&path).and_then(|file| file.read_exact_at(&mut word, 0x8001));
+    if read.is_err() || !matches!(&word, b"CD001" | b"BEA01") {
+        let told = format!("'{shown}' is no ISO image: no disc's file system is in it; give an ISO image.");
+        return Err(Failure::invalid(told).about(shown.to_string()));
+    }
+    Ok(path)
 }
 
 /// An image of a CD or DVD that is there.

@@ -20,12 +20,12 @@ pub static OPERATIONS: &[Operation] = &[
         aliases: &[],
         verbs: &[Verb {
             name: "create",
-            doc: "Create a virtual machine; without --kernel it boots the built-in Debian image.",
+            doc: "Create a virtual machine; without --kernel it boots --disk or --iso, and without those the built-in Debian image.",
             view: View::Table,
             needs_name: true,
         }],
         rest: Rest { method: Method::Post, route: "/vms" },
-        doc: "Creates a virtual machine. Without a kernel it boots the built-in Debian image.",
+        doc: "Creates a virtual machine. Without a kernel it boots the disk or the ISO image that it is given, and without those the built-in Debian image.",
         parameters: &[NEW, &set::IREKO],
         prints: Prints::Always,
         result: Some(Kind::VirtualMachine),
@@ -89,6 +89,7 @@ const NEW: &[Parameter] = &[
         .many()
         .set("Existing VHD")
         .flag("disk-parent"),
+    path("ISOPath", "An ISO image for its DVD drive, which is booted first (Ireko's own).").flag("iso"),
     switch("Force", "Accepted; nothing is asked."),
 ];
 
@@ -117,7 +118,9 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     disks(call, &mut config)?;
+    starts_with_what_it_brings(call.arguments, &mut config);
     boot_device(call.arguments, &mut config)?;
+    disc(call.arguments, &mut config)?;
     call.host.store.create(&config)?;
     let record = records::vm(&call.host.vm(config), &call.host.system.host());
     call.give(record);
@@ -158,6 +161,31 @@ fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
         return Ok(());
     };
     config.disks.push(super::disk::of(Place::scsi(0), found, false));
+    Ok(())
+}
+
+/// What is on a disk that somebody brings is what starts, unless a kernel is given or something else is said.
+fn starts_with_what_it_brings(arguments: &Arguments, config: &mut Config) {
+    let brings = arguments.has("VHDPath") || arguments.has("ISOPath");
+    if brings && config.boot.kernel.is_none() && !arguments.has("StartWith") {
+        config.boot.start_with = StartWith::Firmware;
+    }
+}
+
+/// A disc in the usual drive, which firmware tries first unless something else is said.
+fn disc(arguments: &Arguments, config: &mut Config) -> Result<(), Failure> {
+    let Some(path) = arguments.text("ISOPath") else { return Ok(()) };
+    let path = super::disk::existing_disc(path)?;
+    super::dvd::usual(config);
+    if let Some(drive) = config.dvds.first_mut() {
+        drive.path = Some(path);
+    }
+    if !arguments.has("BootDevice") {
+        match config.generation {
+            1 => config.boot.startup = vec![Startup::CD],
+            _ => config.boot.order = drives::of_kind(config, Startup::CD),
+        }
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! Images that no machine uses.
 
 use super::tests::World;
+use crate::store::config::{BootEntry, StartWith};
 use crate::value::Value;
 
 fn at(world: &World, name: &str) -> Value {
@@ -101,4 +102,35 @@ fn a_damaged_image_is_told_of() {
     std::fs::write(&path, bytes).unwrap();
     let told = world.error("Test-VHD", &[("Path", at(&world, "a.qcow2"))]);
     assert!(told.contains("1 damaged"), "{told}");
+}
+
+#[test]
+fn a_machine_starts_with_the_disk_or_the_disc_that_it_brings() {
+    let world = World::with(&[]);
+    world.ok("New-VHD", &[("Path", at(&world, "a.qcow2")), size(8 * MIB)]);
+    let mut disc = vec![0; 40 << 10];
+    disc[0x8001..0x8006].copy_from_slice(b"CD001");
+    std::fs::write(world.host.store.home().join("a.iso"), disc).unwrap();
+    std::fs::write(world.host.store.home().join("no.iso"), vec![0; 40 << 10]).unwrap();
+    let new = |name: &str, more: &[(&str, Value)]| {
+        world.ok("New-VM", &[&[("Name", name.into())], more].concat());
+        world.host.configs().unwrap().into_iter().find(|config| config.name == name).unwrap()
+    };
+    let (disk, iso) = (("VHDPath", at(&world, "a.qcow2")), ("ISOPath", at(&world, "a.iso")));
+    assert_eq!(new("plain", &[]).boot.start_with, StartWith::Kernel);
+    assert_eq!(new("disk", &[disk.clone()]).boot.start_with, StartWith::Firmware);
+    let told = [disk.clone(), ("StartWith", "Kernel".into())];
+    assert_eq!(new("told", &told).boot.start_with, StartWith::Kernel);
+    for generation in [1, 2] {
+        let config = new(
+            &format!("disc {generation}"),
+            &[iso.clone(), disk.clone(), ("Generation", Value::Int(generation))],
+        );
+        assert_eq!(config.boot.start_with, StartWith::Firmware);
+        let first = crate::rules::drives::boot_order(&config)[0];
+        assert_eq!(first, BootEntry::Drive(config.dvds[0].place));
+        assert!(config.dvds[0].path.is_some());
+    }
+    let no = world.error("New-VM", &[("Name", "no".into()), ("ISOPath", at(&world, "no.iso"))]);
+    assert!(no.contains("no ISO image"), "{no}");
 }
