@@ -127,7 +127,7 @@ pub fn find(path: &Path, format: Option<Format>, parents: &[PathBuf]) -> Result<
 /// image, so its name leads to nothing that they had not. Other formats only name files.
 fn linked(above: &Path, told: &chain::Behind) -> Result<Opened, Unfit> {
     let directory = above.parent().unwrap_or(Path::new("/"));
-    let candidates = told.names.iter().map(|name| directory.join(name));
+    let candidates = told.names.iter().map(|name| directory.join(name).components().collect::<PathBuf>());
     let fits = |opened: &Opened| {
         let identity = opened.facts().ok().and_then(|facts| facts.identity);
         identity.is_some_and(|identity| told.linkage.contains(&identity))

@@ -218,17 +218,16 @@ fn position(layers: &[Named], to: &Path) -> Result<usize, Failure> {
 fn merge_layers(call: &mut Call<'_>, layers: &[Named], into: usize) -> Result<(), Failure> {
     let target = &layers[into].path;
     let mut opened = Vec::new();
-    let files = take(call, layers, true)?;
-    let all = links(&files, layers)?;
+    let above = take(call, &layers[..into], true)?;
+    let files = take(call, &layers[into..], false)?;
+    let own = links(&files, &layers[into..])?;
+    let all = [links(&above, &layers[..into])?, own.clone()].concat();
     for number in (0..into).rev() {
         let image =
             chain::open(&all[number..], false).map_err(|error| broken(&layers[number].path, error))?;
         opened.push((number, image));
     }
     let size = opened.iter().map(|(_, image)| image.size()).max().unwrap_or(0);
-    drop(files);
-    let files = take(call, &layers[into..], false)?;
-    let own = links(&files, &layers[into..])?;
     let facts = chain::facts(&own[0]).map_err(|error| broken(target, error))?;
     if facts.size < size {
         chain::resize(&own[0], size, &own[1..]).map_err(|error| broken(target, error))?;
