@@ -55,7 +55,7 @@ fn an_image_is_converted_resized_and_compacted() {
         let told = world.error("Resize-VHD", &[path.clone(), size(4 * MIB)]);
         assert!(told.contains("-Shrink"), "{told}");
         world.ok("Resize-VHD", &[path.clone(), size(4 * MIB), ("Shrink", true.into())]);
-        world.ok("Optimize-VHD", &[path.clone()]);
+        world.ok("Optimize-VHD", std::slice::from_ref(&path));
         let now = world.ok("Get-VHD", &[path]).records.remove(0);
         assert_eq!(now.property("Size"), Some(&Value::Int(4 * MIB)));
     }
@@ -118,7 +118,7 @@ fn a_machine_starts_with_the_disk_or_the_disc_that_it_brings() {
     };
     let (disk, iso) = (("VHDPath", at(&world, "a.qcow2")), ("ISOPath", at(&world, "a.iso")));
     assert_eq!(new("plain", &[]).boot.start_with, StartWith::Kernel);
-    assert_eq!(new("disk", &[disk.clone()]).boot.start_with, StartWith::Firmware);
+    assert_eq!(new("disk", std::slice::from_ref(&disk)).boot.start_with, StartWith::Firmware);
     let told = [disk.clone(), ("StartWith", "Kernel".into())];
     assert_eq!(new("told", &told).boot.start_with, StartWith::Kernel);
     for generation in [1, 2] {
