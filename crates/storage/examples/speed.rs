@@ -31,30 +31,39 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("random 4 KiB writes, a flush for 32", write_and_flush),
     ];
     let formats = [Format::Raw, Format::Qcow2, Format::Vhdx, Format::Vhd];
-    let mut medians = vec![vec![0.0; passes.len()]; formats.len()];
-    for (row, format) in formats.into_iter().enumerate() {
-        let mut all = vec![Vec::new(); passes.len()];
-        for _ in 0..rounds {
+    // Speeds of each round, and what they are of raw's in the same one.
+    let mut seen = vec![vec![(Vec::new(), Vec::new()); passes.len()]; formats.len()];
+    for _ in 0..rounds {
+        let mut raw = vec![0.0; passes.len()];
+        for (row, format) in formats.into_iter().enumerate() {
             let path = directory.join(format!("ireko-speed-{}", std::process::id()));
             let image = new_image(&path, format, size)?;
-            for (pass, times) in passes.iter().zip(&mut all) {
-                times.push((pass.1)(image.as_ref(), size));
+            for (column, (_, pass)) in passes.iter().enumerate() {
+                let speed = pass(image.as_ref(), size);
+                if format == Format::Raw {
+                    raw[column] = speed;
+                }
+                seen[row][column].0.push(speed);
+                seen[row][column].1.push(speed / raw[column]);
             }
             drop(image);
             std::fs::remove_file(&path)?;
         }
-        for (times, median) in all.iter_mut().zip(&mut medians[row]) {
-            times.sort_by(f64::total_cmp);
-            *median = times[times.len() / 2];
-        }
     }
     println!("| MB/s (of raw) | {} |", passes.map(|(name, _)| name).join(" | "));
     println!("|---|{}", "---|".repeat(passes.len()));
-    for (format, row) in formats.into_iter().zip(&medians) {
-        let cell = |(own, raw): (&f64, &f64)| format!("{:.0} ({:.2})", own / 1e6, own / raw);
-        println!("| {format} | {} |", row.iter().zip(&medians[0]).map(cell).collect::<Vec<_>>().join(" | "));
+    for (format, row) in formats.into_iter().zip(&mut seen) {
+        let cell = |(speeds, ratios): &mut (Vec<f64>, Vec<f64>)| {
+            format!("{:.0} ({:.2})", median(speeds) / 1e6, median(ratios))
+        };
+        println!("| {format} | {} |", row.iter_mut().map(cell).collect::<Vec<_>>().join(" | "));
     }
     Ok(())
+}
+
+fn median(numbers: &mut [f64]) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers[numbers.len() / 2]
 }
 
 fn new_image(path: &Path, format: Format, size: u64) -> Result<Arc<dyn Image>, Box<dyn std::error::Error>> {
