@@ -47,7 +47,7 @@ fn writer() {
             let len = SECTOR as usize * (1 + random(&mut seed) as usize % 16);
             image.write_at(place * STRIDE, &value.to_le_bytes().repeat(len / 8)).unwrap();
         }
-        if random(&mut seed) % 4 == 0 {
+        if random(&mut seed).is_multiple_of(4) {
             let whole = random(&mut seed) % (SIZE >> 24);
             image.discard((whole << 24) + STRIDE / 2, STRIDE / 4).unwrap();
         }
