@@ -1,12 +1,19 @@
 //! `ireko doctor`: what this host can do, by trying, and what to do about the rest.
 
-use crate::args::DoctorArgs;
 use crate::out;
 use crate::output::out;
 use crate::{facts, image, jail, size};
 use anyhow::Result;
+use clap::Args;
 use serde::Serialize;
 use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// Print one JSON document.
+    #[arg(long)]
+    pub json: bool,
+}
 
 /// One thing that was tried.
 #[derive(Serialize)]

@@ -10,8 +10,10 @@ mod bench;
 mod closed;
 mod cpus;
 mod doctor;
+mod engine_args;
 mod facts;
 mod image;
+mod image_command;
 mod jail;
 mod level;
 mod manual;
@@ -20,6 +22,7 @@ mod output;
 mod progress;
 mod report;
 mod run;
+mod run_args;
 mod saved;
 mod serve;
 mod shell;
@@ -33,9 +36,9 @@ mod unit;
 mod user;
 mod vm;
 
-use anyhow::{Context, Result};
-use args::{Arguments, Command, ImageArgs};
-use clap::Parser;
+use anyhow::Result;
+use args::{Arguments, Command};
+use clap::{CommandFactory, Parser};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
@@ -61,53 +64,18 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Run(args) => run::run(args),
         Command::Doctor(args) => doctor::run(args),
         Command::Cpus { features } => cpus::run(*features),
-        Command::Image(args) => image_command(args),
+        Command::Image(args) => image_command::run(args),
         Command::Bench(args) => suite::run(args),
         Command::Vm(args) => vm::run(args),
         Command::Disk(args) => vm::run_disk(args),
         Command::Tree(args) => tree::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Serve(args) => serve::run(args),
-        Command::Completions { shell } => manual::completions(*shell),
-        Command::Man(args) => manual::man(args),
+        Command::Completions { shell } => manual::completions(Arguments::command(), *shell),
+        Command::Man(args) => manual::man(Arguments::command(), args),
         Command::Worker { id } => vm::worker(*id),
         Command::HostSide { id } => vm::host_side(*id),
         Command::Saved(args) => saved::run(args),
         Command::Jail { home } => jail::run(home),
     }
-}
-
-fn image_command(args: &ImageArgs) -> Result<ExitCode> {
-    if args.xen {
-        return xen_image_command(args);
-    }
-    let parts = image::ensure(args.refresh, &progress::Progress::new())?;
-    let state = image::state()?;
-    if let Some(directory) = &args.write {
-        let archive = parts.archive(&image::own_binary()?, true);
-        for (name, data) in [("vmlinuz", &parts.kernel), ("initramfs", &archive)] {
-            let path = directory.join(name);
-            std::fs::write(&path, data).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-    }
-    out!("image    {}", state.image.unwrap_or(state.cache).display())?;
-    out!("kernel   {}", size::show(parts.kernel.len() as u64))?;
-    out!("busybox  {}", size::show(parts.busybox.len() as u64))?;
-    let modules: Vec<_> = parts.modules.iter().map(|(name, _)| name.as_str()).collect();
-    out!("modules  {}", modules.join(" "))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn xen_image_command(args: &ImageArgs) -> Result<ExitCode> {
-    let made = image::xen::ensure_made(args.refresh, &progress::Progress::new())?;
-    for name in image::xen::FILES {
-        let file = made.join(name);
-        if let Some(directory) = &args.write {
-            let path = directory.join(name);
-            std::fs::copy(&file, &path).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        out!("{name:<9}  {}", size::show(file.metadata()?.len()))?;
-    }
-    out!("kept in    {}", made.display())?;
-    Ok(ExitCode::SUCCESS)
 }

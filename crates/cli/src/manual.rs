@@ -1,8 +1,7 @@
 //! `ireko completions` and `ireko man`: what shells and man(1) want, made from the command line's definition.
 
-use crate::args::Arguments;
 use anyhow::{Context, Result, bail};
-use clap::{Args, Command, CommandFactory};
+use clap::{Args, Command};
 use clap_complete::Shell;
 use clap_mangen::Man;
 use std::path::{Path, PathBuf};
@@ -15,11 +14,11 @@ pub struct ManArgs {
     pub directory: Option<PathBuf>,
 }
 
-pub fn completions(shell: Shell) -> Result<ExitCode> {
+pub fn completions(command: Command, shell: Shell) -> Result<ExitCode> {
     if !matches!(shell, Shell::Bash | Shell::Zsh | Shell::Fish) {
         bail!("there are completions for bash, zsh and fish, and not for {shell}");
     }
-    print(&script(shell))
+    print(&script(command, shell))
 }
 
 /// Where a virtual machine is wanted, its name. A name is data: it is compared and quoted, and never expanded, as the
@@ -43,17 +42,16 @@ _ireko_with_names() {
 complete -F _ireko_with_names -o bashdefault -o default ireko
 "#;
 
-fn script(shell: Shell) -> Vec<u8> {
+fn script(mut command: Command, shell: Shell) -> Vec<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "ireko", &mut script);
+    clap_complete::generate(shell, &mut command, "ireko", &mut script);
     if shell == Shell::Bash {
         script.extend(BASH_NAMES.as_bytes());
     }
     script
 }
 
-pub fn man(args: &ManArgs) -> Result<ExitCode> {
-    let mut command = Arguments::command();
+pub fn man(mut command: Command, args: &ManArgs) -> Result<ExitCode> {
     command.build();
     let Some(directory) = &args.directory else { return print(&page(&command)?) };
     std::fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
@@ -90,6 +88,8 @@ fn print(text: &[u8]) -> Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::Arguments;
+    use clap::CommandFactory;
     use std::collections::BTreeSet;
     use std::io::Write;
     use std::process::{Command as Process, Stdio};
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn every_command_has_a_page() {
         let directory = std::env::temp_dir().join(format!("ireko-man-{}", std::process::id()));
-        man(&ManArgs { directory: Some(directory.clone()) }).unwrap();
+        man(Arguments::command(), &ManArgs { directory: Some(directory.clone()) }).unwrap();
         let mut command = Arguments::command();
         command.build();
         let wanted: BTreeSet<String> = names(&command).into_iter().map(|name| name + ".1").collect();
@@ -128,7 +128,7 @@ mod tests {
     fn bash(lines: &str) -> String {
         let mut bash = Process::new("bash").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let vms = r#"ireko() { printf '    "VMName": "%s",\n' lab 'my vm' '$(touch pwned)' 'q\"x'; }"#;
-        let mut input = script(Shell::Bash);
+        let mut input = script(Arguments::command(), Shell::Bash);
         input.extend(format!("{vms}\n{lines}\n").as_bytes());
         bash.stdin.take().unwrap().write_all(&input).unwrap();
         String::from_utf8(bash.wait_with_output().unwrap().stdout).unwrap()
@@ -156,14 +156,14 @@ mod tests {
     #[test]
     fn bash_takes_the_script() {
         let mut bash = Process::new("bash").args(["-n", "/dev/stdin"]).stdin(Stdio::piped()).spawn().unwrap();
-        bash.stdin.take().unwrap().write_all(&script(Shell::Bash)).unwrap();
+        bash.stdin.take().unwrap().write_all(&script(Arguments::command(), Shell::Bash)).unwrap();
         assert!(bash.wait().unwrap().success());
     }
 
     #[test]
     fn every_verb_is_in_every_script() {
         for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
-            let text = String::from_utf8(script(shell)).unwrap();
+            let text = String::from_utf8(script(Arguments::command(), shell)).unwrap();
             for verb in ireko_manage::operations().flat_map(|operation| operation.verbs) {
                 assert!(text.contains(verb.name), "{shell}: {}", verb.name);
             }

@@ -1,9 +1,9 @@
 //! `ireko run`: one VM in the foreground on this terminal.
 
 use crate::agent_config::AgentConfig;
-use crate::args::{Display, Reboot, RunArgs};
 use crate::output::{OutputError, out};
 use crate::progress::Progress;
+use crate::run_args::{Display, Reboot, RunArgs};
 use crate::terminal::{Key, Keys, Raw};
 use crate::{facts, image, say, sys, user};
 use anyhow::{Context, Result};

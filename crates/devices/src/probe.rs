@@ -4,6 +4,7 @@ use crate::{MsiSink, lock};
 use ireko_vmcore::{Device, Line, LineSink, Msi};
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// A sink that remembers every level set.
 #[derive(Default)]
@@ -30,6 +31,16 @@ impl Probe {
     pub fn edges(&self, pin: u32) -> usize {
         let levels: Vec<bool> = lock(&self.0).iter().filter(|(p, _)| *p == pin).map(|(_, l)| *l).collect();
         levels.first().is_some_and(|l| *l) as usize + levels.windows(2).filter(|w| !w[0] && w[1]).count()
+    }
+}
+
+/// Waits for another thread's work, which a broken device never does.
+pub fn until(what: &str, ready: impl Fn() -> bool) {
+    const EVER: Duration = Duration::from_secs(60);
+    let since = Instant::now();
+    while !ready() {
+        assert!(since.elapsed() < EVER, "{what}: not within {EVER:?}");
+        std::thread::sleep(Duration::from_micros(100));
     }
 }
 

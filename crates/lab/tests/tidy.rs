@@ -59,6 +59,20 @@ const LAYERS: [&[&str]; 18] = [
     &["engine"],
 ];
 
+/// The parts of the command, lowest first: what all use, the guests' side, the benchmark suite on the nest, managed machines with
+/// their shell, and the command line.
+const PARTS: [&[&str]; 9] = [
+    &["closed", "size", "sys", "user", "table", "agent_config", "facts", "engine_args"],
+    &["output", "terminal", "unit", "bench"],
+    &["progress", "report", "jail"],
+    &["image", "cpus"],
+    &["level", "vm", "image_command", "doctor", "run_args", "manual"],
+    &["agent", "nest", "run", "shell", "tree", "serve"],
+    &["suite"],
+    &["args"],
+    &["main"],
+];
+
 /// What `lib.rs` gives other names to.
 const RENAMED: [(&str, &str); 5] =
     [("Cpu", "cpu"), ("Fault", "fault"), ("Next", "fault"), ("HostFault", "boundary"), ("guard", "signal")];
@@ -188,17 +202,15 @@ fn named_modules(text: &str) -> Vec<String> {
     paths.chain(listed).collect()
 }
 
-#[test]
-fn the_cores_modules_see_lower_layers_only() {
+/// What of a crate does not keep to its layers. What is `aside` is made for all of the crate.
+fn upward_arrows(of: &str, layers: &[&[&str]], renamed: &[(&str, &str)], aside: &[&str]) -> Vec<String> {
     let layer = |module: &str| {
-        let module = RENAMED.iter().find(|row| row.0 == module).map_or(module, |row| row.1);
-        LAYERS.iter().position(|layer| layer.contains(&module)).map(|layer| (layer, module.to_owned()))
+        let module = renamed.iter().find(|row| row.0 == module).map_or(module, |row| row.1);
+        layers.iter().position(|layer| layer.contains(&module)).map(|layer| (layer, module.to_owned()))
     };
-    // Made for all of the crate: the C library's functions, and what tests stand on.
-    let aside = ["lib.rs", "memory_functions.rs"];
     let mut complaints = Vec::new();
     for (name, text) in sources() {
-        let Some(inside) = name.strip_prefix("crates/cpu/src/") else { continue };
+        let Some(inside) = name.strip_prefix(&format!("crates/{of}/src/")) else { continue };
         let test =
             inside.ends_with("tests.rs") || inside.contains("/tests/") || inside.ends_with("/bench.rs");
         if test || aside.contains(&inside) {
@@ -206,14 +218,12 @@ fn the_cores_modules_see_lower_layers_only() {
         }
         let own = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
         let Some((height, _)) = layer(own) else {
-            complaints.push(format!("{name} is in no layer of the core"));
+            complaints.push(format!("{name} is in no layer of its crate"));
             continue;
         };
-        let code = text.split("#[cfg(test)]").next().unwrap_or(&text);
-        let code: String = code
-            .lines()
-            .filter(|line| !line.trim_start().starts_with("//"))
-            .fold(String::new(), |all, line| all + line + "\n");
+        let code = text.split("#[cfg(test)]\nmod").next().unwrap_or(&text);
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let code = lines.collect::<Vec<_>>().join("\n");
         let seen: std::collections::BTreeSet<_> = named_modules(&code).into_iter().collect();
         for (other, module) in seen.iter().filter_map(|module| layer(module)) {
             if module != own && other >= height {
@@ -221,7 +231,17 @@ fn the_cores_modules_see_lower_layers_only() {
             }
         }
     }
-    clean(complaints);
+    complaints
+}
+
+#[test]
+fn the_cores_modules_see_lower_layers_only() {
+    clean(upward_arrows("cpu", &LAYERS, &RENAMED, &["lib.rs", "memory_functions.rs"]));
+}
+
+#[test]
+fn the_parts_of_the_command_see_lower_ones_only() {
+    clean(upward_arrows("cli", &PARTS, &[("say", "output"), ("out", "output")], &["main.rs"]));
 }
 
 #[test]

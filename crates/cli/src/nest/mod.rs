@@ -1,11 +1,11 @@
 //! `ireko nest`: boots level after level and shows what each reports.
 
+mod args;
 pub mod board;
 mod show;
 pub mod stats;
 
 use crate::agent_config::AgentConfig;
-use crate::args::NestArgs;
 use crate::image;
 use crate::level::{self, Heard, Plan, Running};
 use crate::output::out;
@@ -13,6 +13,7 @@ use crate::progress::Progress;
 use crate::{bench, facts, report};
 use crate::{out, say};
 use anyhow::{Context, Result, bail};
+pub use args::NestArgs;
 use board::{Board, LevelReport};
 use serde::Serialize;
 use std::fs::File;

@@ -1,6 +1,6 @@
 use super::reset::COMMAND_REGION;
 use super::*;
-use crate::probe::{Probe, read8, read16, read32, write8, write16};
+use crate::probe::{Probe, read8, read16, read32, until, write8, write16};
 
 const PM: usize = 0;
 
@@ -119,11 +119,11 @@ fn a_byte_write_leaves_the_other_byte() {
 
 #[test]
 fn the_pm_timer_goes_on() {
-    let (mut acpi, _, _) = acpi();
-    let first = read32(&mut acpi, PM, 8);
-    while read32(&mut acpi, PM, 8) == first {
-        std::thread::yield_now();
-    }
+    let (acpi, _, _) = acpi();
+    let acpi = std::cell::RefCell::new(acpi);
+    let now = || read32(&mut *acpi.borrow_mut(), PM, 8);
+    let first = now();
+    until("the PM timer", || now() != first);
 }
 
 #[test]

@@ -1,7 +1,6 @@
 use super::block::{Block, Interrupt, Pin};
 use super::*;
-use crate::probe::{Probe, messages};
-use std::time::Duration;
+use crate::probe::{Probe, messages, until};
 
 const T0: u64 = TIMER;
 const T2: u64 = TIMER + 2 * TIMER_SIZE;
@@ -169,12 +168,6 @@ fn device() -> (Hpet, Arc<Probe>, Timers) {
     (Hpet::new(clock.clone(), &timers, wires), probe, timers)
 }
 
-fn until(what: impl Fn() -> bool) {
-    while !what() {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-}
-
 #[test]
 fn a_periodic_timer_interrupts_again_and_again() {
     let (mut hpet, probe, _timers) = device();
@@ -182,7 +175,7 @@ fn a_periodic_timer_interrupts_again_and_again() {
     put(T0, INTERRUPTS | PERIODIC | VALUE_SET);
     put(T0 + COMPARATOR, 100_000);
     put(CONFIGURATION, ENABLE | LEGACY);
-    until(|| probe.edges(0) >= 3);
+    until("the timer", || probe.edges(0) >= 3);
 }
 
 #[test]
@@ -191,7 +184,7 @@ fn a_level_is_a_level_at_the_wire() {
     hpet.write(0, T2, &(INTERRUPTS | LEVEL | 22 << ROUTE_SHIFT).to_le_bytes());
     hpet.write(0, T2 + COMPARATOR, &1000u64.to_le_bytes());
     hpet.write(0, CONFIGURATION, &ENABLE.to_le_bytes());
-    until(|| probe.level(22));
+    until("the timer", || probe.level(22));
     hpet.write(0, STATUS, &4u64.to_le_bytes());
     assert!(!probe.level(22));
 }

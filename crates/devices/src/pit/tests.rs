@@ -1,5 +1,5 @@
 use super::*;
-use crate::probe::{Probe, write8};
+use crate::probe::{Probe, until, write8};
 
 /// Counter 2 with its gate open, programmed at tick 1000 so that it starts at 1001.
 fn counter_2(mode: u8, count: u16) -> Counters {
@@ -186,9 +186,7 @@ fn counter_0_drives_its_line_periodically() {
     write8(&mut pit, 0, CONTROL, 0x34);
     write8(&mut pit, 0, 0, 0xa9);
     write8(&mut pit, 0, 0, 0x04);
-    while probe.edges(0) < 3 {
-        std::thread::yield_now();
-    }
+    until("three periods", || probe.edges(0) >= 3);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use super::calendar::Date;
 use super::chip::SECOND;
 use super::*;
-use crate::probe::{Probe, read8, write8};
+use crate::probe::{Probe, read8, until, write8};
 
 /// 2024-02-29 13:14:15 UTC, a Thursday.
 const LEAP_DAY: u64 = 1_709_212_455;
@@ -151,9 +151,7 @@ fn the_line_is_raised_by_a_periodic_interrupt() {
     let mut rtc = Rtc::new(clock.clone(), &Timers::new(clock.clone()), probe.line(8), LEAP_DAY);
     write8(&mut rtc, 0, 0, B);
     write8(&mut rtc, 0, 1, PERIODIC | B_24_HOURS);
-    while !probe.level(8) {
-        std::thread::yield_now();
-    }
+    until("a periodic interrupt", || probe.level(8));
 }
 
 /// A chip whose periodic interrupt, 1024 times a second, nobody has served for four periods.
@@ -187,9 +185,7 @@ fn a_missed_periodic_interrupt_is_an_edge_of_its_own() {
     write8(&mut rtc, 0, 1, PERIODIC | B_24_HOURS);
     std::thread::sleep(std::time::Duration::from_millis(5));
     write8(&mut rtc, 0, 0, C);
-    while !probe.level(8) {
-        std::thread::yield_now();
-    }
+    until("a periodic interrupt", || probe.level(8));
     let before = probe.edges(8);
     read8(&mut rtc, 0, 1);
     read8(&mut rtc, 0, 1);

@@ -19,6 +19,15 @@ struct Running {
     id: Guid,
 }
 
+/// Waits for the worker, which a broken one never rewards.
+fn until(what: &str, ready: impl Fn() -> bool) {
+    let since = std::time::Instant::now();
+    while !ready() {
+        assert!(since.elapsed() < Duration::from_secs(60), "{what}: not within a minute");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
 impl Running {
     fn new() -> Self {
         Self::in_directory("")
@@ -46,9 +55,7 @@ impl Running {
         Client::connect(&self.directory()).unwrap().status().unwrap().state
     }
     fn wait(&self) -> Run {
-        while WorkerLock::held(&self.directory()) {
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        until("the worker's end", || !WorkerLock::held(&self.directory()));
         Run::read(&self.directory()).unwrap()
     }
 }
@@ -99,9 +106,7 @@ fn a_reset_is_a_new_machine_in_the_same_worker() {
     let running = Running::new();
     running.ask(&Request::Reset);
     let resets = || Client::connect(&running.directory()).unwrap().status().unwrap().resets;
-    while resets() == 0 {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("the reset", || resets() != 0);
     assert_eq!(running.state(), State::Running);
 }
 
@@ -112,9 +117,7 @@ fn a_guest_that_resets_itself_stays_paused() {
     running.ask(&Request::Pause);
     keys.write_all(b"!").unwrap();
     let resets = || Client::connect(&running.directory()).unwrap().status().unwrap().resets;
-    while resets() == 0 {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("the reset", || resets() != 0);
     assert_eq!(running.state(), State::Paused);
     assert_eq!((running.ask(&Request::Resume), running.state()), (Reply::Done, State::Running));
 }
@@ -145,9 +148,7 @@ fn a_triple_fault_is_a_reset() {
     let (_, mut keys) = Client::connect(&running.directory()).unwrap().console().unwrap();
     keys.write_all(b"!").unwrap();
     let resets = || Client::connect(&running.directory()).unwrap().status().unwrap().resets;
-    while resets() == 0 {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("the reset", || resets() != 0);
     assert_eq!(running.state(), State::Running);
 }
 
@@ -164,24 +165,18 @@ fn crashed(action: AutomaticCrash) -> Running {
 fn a_crashed_guest_is_held_until_it_is_reset() {
     let running = crashed(AutomaticCrash::Pause);
     let status = || Client::connect(&running.directory()).unwrap().status().unwrap();
-    while status().state != State::Paused {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("the guest to be held", || status().state == State::Paused);
     assert!(status().crashed.unwrap().ends_with("triple fault; its registers are in worker.log"));
     assert!(matches!(running.ask(&Request::Resume), Reply::Error(why) if why.contains("Restart-VM")));
     assert_eq!(running.ask(&Request::Reset), Reply::Done);
-    while status().resets == 0 {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("the reset", || status().resets != 0);
     assert_eq!((status().state, status().crashed), (State::Running, None));
 }
 
 #[test]
 fn a_crashed_guest_that_is_held_is_turned_off_in_order() {
     let running = crashed(AutomaticCrash::Pause);
-    while running.state() != State::Paused {
-        std::thread::sleep(Duration::from_millis(2));
-    }
+    until("the guest to be held", || running.state() == State::Paused);
     running.ask(&Request::TurnOff);
     assert!(running.wait().clean);
 }

@@ -1,0 +1,52 @@
+//! `ireko nest`'s command line.
+
+use crate::engine_args::EngineArgs;
+use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct NestArgs {
+    /// The innermost level.
+    #[arg(long, default_value_t = 2)]
+    pub depth: u32,
+    /// The first level's processor: amd, host, auto, or a name of `ireko cpus`.
+    #[arg(long, default_value = "amd")]
+    pub cpu: String,
+    /// The first level's memory, like 512M or 2G.
+    #[arg(long, default_value = "2G")]
+    pub memory: String,
+    #[command(flatten)]
+    engine: EngineArgs,
+    /// Print one JSON document instead of tables.
+    #[arg(long)]
+    pub json: bool,
+    /// Say where the first level's processor spent its time, by level: shares, exits, TLB misses. Counting costs a little.
+    #[arg(long)]
+    pub stats: bool,
+    /// Write every level's console to a file. The kernels' messages cost time.
+    #[arg(long, value_name = "FILE")]
+    pub keep_console: Option<PathBuf>,
+    /// Give up after so many seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    pub timeout: u64,
+    /// Milliseconds for one benchmark at each level.
+    #[arg(long, value_name = "MS", default_value_t = 100)]
+    pub bench_ms: u64,
+    /// More words for the first level's kernel command line.
+    #[arg(long, default_value = "", allow_hyphen_values = true)]
+    pub append: String,
+}
+
+impl std::ops::Deref for NestArgs {
+    type Target = EngineArgs;
+    fn deref(&self) -> &EngineArgs {
+        &self.engine
+    }
+}
+
+impl NestArgs {
+    pub fn memory_size(&self) -> Result<u64> {
+        Ok(ireko_machine::parse_memory(&self.memory)?)
+    }
+}
