@@ -1,4 +1,4 @@
-//! One logical processor: its state, and what routines ask of it.
+//! One logical processor at work: what it has, and what routines ask of it.
 
 // UNSAFETY: machine code saves x87 and vector state; `armed` points into a bank of this processor.
 

@@ -1,7 +1,7 @@
 //! The software CPU: state, soft MMU, exceptions and interrupts, system instructions, local APIC, run loop.
 //!
 //! Knows the architecture's system level and drives [`ireko_translate`] for everything else. Must never know a device
-//! or a file. Start reading at [`cpu`] and [`run`].
+//! or a file. Start reading at [`processor`], then [`run`].
 
 pub mod access;
 pub mod apic;

@@ -1,4 +1,4 @@
-//! AMD-V on this processor: its instructions and MSRs. What VMRUN and #VMEXIT do is in [`ireko_nested::svm`]; here is only
+//! AMD-V on this processor: its instructions. What VMRUN and #VMEXIT do is in [`ireko_nested::svm`]; here is only
 //! who calls it when.
 
 use crate::mmu::walk::{self, Kind, Paging, WalkFault};

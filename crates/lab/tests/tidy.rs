@@ -497,11 +497,13 @@ fn texts_name_the_least_rust_that_the_manifest_names() {
 
 /// Functions, types and constants that CONTRIBUTING.md sends its reader to.
 #[test]
-fn names_that_the_guide_gives_are_in_the_sources() {
-    let guide = fs::read_to_string(root().join("CONTRIBUTING.md")).unwrap_or_default();
+fn names_that_the_guides_give_are_in_the_sources() {
     let is_name = |words: &String| {
         let first = words.chars().next().is_some_and(|c| c.is_ascii_alphabetic());
-        first && words.chars().all(|c| c.is_ascii_alphanumeric() || "_:.".contains(c)) && !is_path(words)
+        // A thread with its number, as `blkN` and `blkNqM`.
+        let numbered = words.ends_with('N') && words.starts_with(|c: char| c.is_ascii_lowercase());
+        let name = words.chars().all(|c| c.is_ascii_alphanumeric() || "_:.".contains(c));
+        first && name && !is_path(words) && !numbered && !words.contains("NqM")
     };
     let known: HashSet<String> = sources()
         .iter()
@@ -509,13 +511,14 @@ fn names_that_the_guide_gives_are_in_the_sources() {
         .flat_map(|(_, text)| words(text).map(str::to_string))
         .collect();
     let mut complaints = Vec::new();
-    for name in quoted(&guide).into_iter().filter(is_name) {
-        let parts = name.split([':', '.']).filter(|part| !part.is_empty());
-        complaints.extend(
-            parts
-                .filter(|part| !known.contains(*part))
-                .map(|part| format!("CONTRIBUTING.md names {name}, and no source names {part}")),
-        );
+    for guide in ["CONTRIBUTING.md", "ARCHITECTURE.md"] {
+        let text = fs::read_to_string(root().join(guide)).unwrap_or_default();
+        for name in quoted(&text).into_iter().filter(is_name) {
+            let parts = name.split([':', '.']).filter(|part| !part.is_empty());
+            let unknown = parts.filter(|part| !known.contains(*part));
+            complaints
+                .extend(unknown.map(|part| format!("{guide} names {name}, and no source names {part}")));
+        }
     }
     clean(complaints);
 }
