@@ -34,7 +34,7 @@ pub fn run(args: &RunArgs) -> Result<ExitCode> {
 fn start(args: &RunArgs) -> Result<ExitCode> {
     facts::require_v3()?;
     // A pipe may keep us waiting: until then signals end the process.
-    let spec = with_firmware_it_needs(spec(args)?.settled().map_err(user::explained)?)?;
+    let spec = with_firmware_it_needs(spec(args)?.resolved().map_err(user::explained)?)?;
     sys::hold_ending_signals();
     let gone = Gone::default();
     let vm = Vm::new(spec.clone(), endpoints(args, &gone))?;

@@ -68,7 +68,7 @@ const PARTS: [&[&str]; 9] = [
     &["image", "cpus"],
     &["level", "vm", "image_command", "doctor", "run_args", "manual"],
     &["agent", "nest", "run", "shell", "tree", "serve"],
-    &["suite"],
+    &["suite", "saved"],
     &["args"],
     &["main"],
 ];

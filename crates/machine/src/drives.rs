@@ -186,7 +186,7 @@ impl Drives {
             return Err(MachineError::Platform(format!("the drive {} has no tray", spec.serial)));
         };
         tray.put(content);
-        service.knock();
+        service.kick();
         drive.throttle = spec.throttle.clone();
         Ok(())
     }

@@ -48,7 +48,7 @@ impl Source {
     }
 
     /// As `open`; what can be read only once, like a pipe, is read now.
-    fn settle(self, what: &'static str, memory: u64) -> Result<Self, MachineError> {
+    fn resolve(self, what: &'static str, memory: u64) -> Result<Self, MachineError> {
         match &self {
             Self::File(path) if path.metadata().is_ok_and(|meta| !meta.is_file()) => {
                 Ok(Self::Bytes { name: self.name(), data: self.read(what, memory)? })
@@ -517,13 +517,13 @@ impl Spec {
     }
 
     /// With its files open, and what can be read only once read: it does for every start after a reset, too.
-    pub fn settled(self) -> Result<Self, MachineError> {
+    pub fn resolved(self) -> Result<Self, MachineError> {
         // A file that is larger than no memory would be blamed for that.
         Layout::new(self.memory)?;
-        let settle = |source: Option<Source>, what| source.map(|s| s.settle(what, self.memory)).transpose();
-        let (kernel, initrd) = (settle(self.kernel, "kernel")?, settle(self.initrd, "initrd")?);
+        let resolve = |source: Option<Source>, what| source.map(|s| s.resolve(what, self.memory)).transpose();
+        let (kernel, initrd) = (resolve(self.kernel, "kernel")?, resolve(self.initrd, "initrd")?);
         let module = |module: ModuleSpec| {
-            Ok(ModuleSpec { source: module.source.settle("module", self.memory)?, ..module })
+            Ok(ModuleSpec { source: module.source.resolve("module", self.memory)?, ..module })
         };
         let modules = self.modules.into_iter().map(module).collect::<Result<_, MachineError>>()?;
         let disks = self.disks.into_iter().map(DiskSpec::open).collect::<Result<_, _>>()?;

@@ -72,7 +72,7 @@ fn everything(spec: Spec, buses: &[&str]) -> Spec {
         nics: vec![NicSpec { mac: [2, 0, 0, 0, 0, 1], port: Arc::new(Alone) }],
         ..spec
     };
-    let spec = spec.settled().unwrap();
+    let spec = spec.resolved().unwrap();
     files.iter().for_each(|file| std::fs::remove_file(file).unwrap());
     spec
 }

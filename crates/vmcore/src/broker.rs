@@ -11,10 +11,10 @@ type Job = Box<dyn FnOnce() + Send>;
 
 /// Jobs are done one after the other. By default on the thread that asks.
 #[derive(Clone, Debug, Default)]
-pub struct Broker(Option<Arc<Desk>>);
+pub struct Broker(Option<Arc<Queue>>);
 
 #[derive(Debug)]
-struct Desk {
+struct Queue {
     jobs: Sender<Job>,
     thread: ThreadId,
 }
@@ -24,20 +24,20 @@ impl Broker {
     pub fn start(first: OnThread) -> io::Result<Self> {
         let (jobs, come) = channel();
         let thread = Builder::new().name("broker".into()).spawn(move || serve(&first, &come))?;
-        Ok(Self(Some(Arc::new(Desk { jobs, thread: thread.thread().id() }))))
+        Ok(Self(Some(Arc::new(Queue { jobs, thread: thread.thread().id() }))))
     }
 
     /// Waits until it is done. `None`: it panicked.
     pub fn ask<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         // What the broker drops may ask, too.
-        let Some(desk) = self.0.as_ref().filter(|desk| desk.thread != current().id()) else {
+        let Some(queue) = self.0.as_ref().filter(|queue| queue.thread != current().id()) else {
             return Some(job());
         };
         let (answer, heard) = channel();
         let job = move || {
             let _ = answer.send(job());
         };
-        desk.jobs.send(Box::new(job)).ok()?;
+        queue.jobs.send(Box::new(job)).ok()?;
         heard.recv().ok()
     }
 }

@@ -199,7 +199,7 @@ impl State {
     }
 
     /// Works out the status up to now and sets SCI; gives the PM timer.
-    fn settle(&mut self) -> u64 {
+    fn update(&mut self) -> u64 {
         let ticks = self.ticks();
         self.registers.advance(ticks);
         let level = self.registers.sci();
@@ -233,7 +233,7 @@ impl AcpiPm {
             let weak = weak.clone();
             let timer = timers.timer(move || {
                 if let Some(state) = weak.upgrade() {
-                    lock(&state).settle();
+                    lock(&state).update();
                 }
             });
             Mutex::new(State { registers: Registers::default(), clock, sci, level: false, timer, smi: None })
@@ -250,7 +250,7 @@ impl AcpiPm {
         let mut state = lock(&self.state);
         state.registers.status |= status;
         let event = state.registers.wake();
-        state.settle();
+        state.update();
         drop(state);
         self.tell(event);
     }
@@ -308,7 +308,7 @@ impl AcpiPm {
     pub fn raise_gpe(&self, bit: u8) {
         let mut state = lock(&self.state);
         state.registers.gpe_status |= 1u16.checked_shl(u32::from(bit)).unwrap_or(0);
-        state.settle();
+        state.update();
     }
 }
 
@@ -332,7 +332,7 @@ impl Device for AcpiPm {
         if region == SMI_REGION {
             return copy_out(&state.registers.apm, offset, data);
         }
-        let ticks = state.settle();
+        let ticks = state.update();
         copy_out(&state.registers.image(ticks, state.smi.as_ref()), offset, data);
     }
     fn write(&mut self, region: usize, offset: u64, data: &[u8]) {
@@ -344,7 +344,7 @@ impl Device for AcpiPm {
                 _ => event = event.or(state.write(at, byte)),
             }
         }
-        state.settle();
+        state.update();
         drop(state);
         self.tell(event);
         if event == Some(PowerEvent::Suspend) {
@@ -356,7 +356,7 @@ impl Device for AcpiPm {
         let carries = state.registers.carries;
         state.registers = Registers { carries, ..Registers::default() };
         state.smi.iter_mut().for_each(|smi| smi.locked = false);
-        state.settle();
+        state.update();
     }
     fn saved(&mut self) -> Option<&mut dyn SavedState> {
         Some(self)

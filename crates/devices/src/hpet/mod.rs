@@ -47,7 +47,7 @@ impl State {
     }
 
     /// After registers were written.
-    fn settle(&mut self) {
+    fn update(&mut self) {
         let legacy = self.block.legacy();
         self.wires.legacy.iter().for_each(|wire| wire.replace(legacy));
         self.wires.legacy.iter().for_each(|wire| wire.replacement().forget_ticks());
@@ -154,12 +154,12 @@ impl Device for Hpet {
         let mut state = lock(&self.state);
         let tick = state.tick();
         state.block.write(offset, data, tick);
-        state.settle();
+        state.update();
     }
     fn reset(&mut self) {
         let mut state = lock(&self.state);
         state.block = Block::default();
-        state.settle();
+        state.update();
     }
     fn saved(&mut self) -> Option<&mut dyn SavedState> {
         Some(self)

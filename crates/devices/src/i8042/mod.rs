@@ -87,7 +87,7 @@ impl State {
     }
 
     /// Brings the next byte to port 60h, if it is free, and sets the lines.
-    fn settle(&mut self) {
+    fn update(&mut self) {
         self.feed();
         if self.output.is_none() {
             self.output = self.next();
@@ -110,7 +110,7 @@ impl State {
     fn came(&mut self) {
         match self.clock.stands() {
             true => self.timer.arm(self.clock.now()),
-            false => self.settle(),
+            false => self.update(),
         }
     }
 
@@ -258,7 +258,7 @@ impl I8042 {
             let weak = weak.clone();
             let timer = timers.timer(move || {
                 if let Some(state) = weak.upgrade() {
-                    lock(&state).settle();
+                    lock(&state).update();
                 }
             });
             let mut state = State {
@@ -311,7 +311,7 @@ impl Device for I8042 {
     fn read(&mut self, region: usize, _: u64, data: &mut [u8]) {
         let mut state = lock(&self.state);
         data.fill(if region == COMMAND_REGION { state.status() } else { state.read_data() });
-        state.settle();
+        state.update();
     }
     fn write(&mut self, region: usize, _: u64, data: &[u8]) {
         let Some(&byte) = data.first() else { return };
@@ -320,7 +320,7 @@ impl Device for I8042 {
             COMMAND_REGION => state.write_command(byte),
             _ => state.write_data(byte),
         };
-        state.settle();
+        state.update();
         drop(state);
         if resets {
             (self.power)(PowerEvent::Reset);
@@ -329,7 +329,7 @@ impl Device for I8042 {
     fn reset(&mut self) {
         let mut state = lock(&self.state);
         state.power_on();
-        state.settle();
+        state.update();
     }
     fn saved(&mut self) -> Option<&mut dyn SavedState> {
         Some(self)

@@ -33,7 +33,7 @@ impl Machine {
         let mut bytes = Vec::new();
         loop {
             lock(&self.i8042.state).next_key = 0;
-            lock(&self.i8042.state).settle();
+            lock(&self.i8042.state).update();
             if self.status() & STATUS_OUTPUT == 0 {
                 return bytes;
             }

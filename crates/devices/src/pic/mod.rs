@@ -27,7 +27,7 @@ impl Pair {
     }
 
     /// Carries the slave's INT to the master; true when the master's INTR is asserted.
-    fn settle(&mut self) -> bool {
+    fn update(&mut self) -> bool {
         self.master.follow(CASCADE, self.slave.request().is_some());
         self.master.request().is_some()
     }
@@ -37,11 +37,11 @@ impl Pair {
     }
 
     fn acknowledge(&mut self) -> u8 {
-        self.settle();
+        self.update();
         let Some(pin) = self.master.request() else { return self.master.vector(SPURIOUS) };
         self.master.acknowledge(pin);
         let vector = if pin == CASCADE { self.acknowledge_slave() } else { self.master.vector(pin) };
-        self.settle();
+        self.update();
         vector
     }
 
@@ -79,9 +79,9 @@ impl Pic {
 
     fn with<T>(&self, act: impl FnOnce(&mut Pair) -> T) -> T {
         let mut pair = lock(&self.pair);
-        let before = pair.settle();
+        let before = pair.update();
         let result = act(&mut pair);
-        let after = pair.settle();
+        let after = pair.update();
         drop(pair);
         if before != after {
             (self.changed)();
@@ -103,7 +103,7 @@ impl LineSink for Pic {
 
 impl ExtInt for Pic {
     fn pending(&self) -> bool {
-        lock(&self.pair).settle()
+        lock(&self.pair).update()
     }
     fn acknowledge(&self) -> u8 {
         lock(&self.pair).acknowledge()

@@ -31,7 +31,7 @@ impl State {
     }
 
     /// Works out flags up to now, sets the line, and arms for what comes next.
-    fn settle(&mut self) {
+    fn update(&mut self) {
         let now = self.clock.now();
         let before = self.alarm_flag();
         let level = self.chip.advance(now);
@@ -71,7 +71,7 @@ impl Rtc {
             let weak = weak.clone();
             let timer = timers.timer(move || {
                 if let Some(state) = weak.upgrade() {
-                    lock(&state).settle();
+                    lock(&state).update();
                 }
             });
             let chip = Chip::new(unix_seconds, clock.now());
@@ -115,7 +115,7 @@ impl Rtc {
         if state.alarm_flag() && !before {
             state.alarm.pulse();
         }
-        state.settle();
+        state.update();
     }
 
     fn set_word(&self, index: u8, bytes: &[u8]) {
@@ -139,7 +139,7 @@ impl Device for Rtc {
             // The index cannot be read.
             *byte = if port == INDEX { 0xff } else { state.chip.read(now) };
         }
-        state.settle();
+        state.update();
     }
     fn write(&mut self, _: usize, offset: u64, data: &[u8]) {
         let mut state = lock(&self.state);
@@ -147,14 +147,14 @@ impl Device for Rtc {
         for (port, &byte) in (offset..).zip(data) {
             if port == INDEX { state.chip.select(byte) } else { state.chip.write(byte, now) }
         }
-        state.settle();
+        state.update();
     }
     /// The battery keeps time and memory; RESET clears interrupt enables and flags (data sheet, "RESET").
     fn reset(&mut self) {
         let mut state = lock(&self.state);
         state.chip.bytes[usize::from(B)] &= !ENABLES;
         state.chip.bytes[usize::from(C)] = 0;
-        state.settle();
+        state.update();
     }
     fn saved(&mut self) -> Option<&mut dyn SavedState> {
         Some(self)

@@ -12,12 +12,12 @@ use std::time::Duration;
 
 /// What a device's thread is asked by: what rings, and whether it may touch guest memory now.
 #[derive(Default)]
-pub struct Desk {
+pub struct Mailbox {
     gate: Gate,
     doorbell: Doorbell,
 }
 
-impl Desk {
+impl Mailbox {
     /// There is something to do: each bit says what.
     pub fn ring(&self, what: usize) {
         self.doorbell.ring(what);
@@ -78,7 +78,7 @@ impl Desk {
         self.gate.finishes(Duration::ZERO)
     }
 
-    /// As [`Desk::work`], without an engine.
+    /// As [`Mailbox::work`], without an engine.
     #[cfg(test)]
     pub fn work_alone(&self, work: impl FnOnce(u64, Permit<'_>)) {
         self.work(|| Box::new(()), |(), pending, permit| work(pending, permit));
@@ -105,52 +105,52 @@ impl Desk {
 
 /// A device at work.
 pub trait Service: Send + Sync {
-    fn desk(&self) -> &Desk;
+    fn mailbox(&self) -> &Mailbox;
 
     /// Does what has rung. For threads that may wait as long as the device does: no virtual processor's.
     fn turn(&self);
 
     /// Wakes the device for something that is in no queue: it is to look around.
-    fn knock(&self) {
-        self.desk().ring(u64::BITS as usize - 1);
+    fn kick(&self) {
+        self.mailbox().ring(u64::BITS as usize - 1);
     }
 
     /// Does whatever rings until the machine's end: the body of the device's thread.
     fn run(&self) {
-        while self.desk().doorbell.wait() {
+        while self.mailbox().doorbell.wait() {
             self.turn();
         }
     }
 
     /// Nothing is begun any more, but what is under way goes on.
     fn hold(&self) {
-        self.desk().gate.hold();
+        self.mailbox().gate.hold();
     }
 
     /// Whether what was under way when it was held has been finished within the time.
     fn finishes(&self, patience: Duration) -> bool {
-        self.desk().gate.finishes(patience)
+        self.mailbox().gate.finishes(patience)
     }
 
     /// Nothing is begun any more, and nothing written to guest memory. Whether what the host was asked for has come to
     /// rest within the time, too.
     fn pause(&self, patience: Duration) -> bool {
-        self.desk().gate.pause();
+        self.mailbox().gate.pause();
         self.rests(patience)
     }
 
     fn resume(&self) {
-        self.desk().gate.resume();
+        self.mailbox().gate.resume();
     }
 
     /// As a pause that never ends; the device's thread ends.
     fn end(&self) {
-        self.desk().gate.end();
-        self.desk().doorbell.end();
+        self.mailbox().gate.end();
+        self.mailbox().doorbell.end();
     }
 
     /// Whether what was under way when it ended has come to rest.
     fn rests(&self, patience: Duration) -> bool {
-        self.desk().gate.rests(patience)
+        self.mailbox().gate.rests(patience)
     }
 }

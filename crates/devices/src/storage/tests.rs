@@ -1,5 +1,5 @@
 use super::*;
-use crate::service::Desk;
+use crate::service::Mailbox;
 use ireko_vmcore::{Disk, Memory};
 use std::io::{self, Cursor, Read};
 use std::sync::{Arc, Mutex};
@@ -66,7 +66,7 @@ fn what_is_written_is_read_again() {
 fn a_disk_to_read_is_not_written_in_any_way() {
     let mut drive = Ram { read_only: true, ..Ram::new(4) }.drive();
     assert!(matches!(drive.write(0, 512, &mut Cursor::new(vec![0; 512])), Err(Failure::ReadOnly)));
-    Desk::default().work_alone(|_, permit| {
+    Mailbox::default().work_alone(|_, permit| {
         assert!(matches!(drive.zero(Zeroing::Zero, 0, 512, permit), Err(Failure::ReadOnly)));
     });
 }
@@ -74,7 +74,7 @@ fn a_disk_to_read_is_not_written_in_any_way() {
 #[test]
 fn zeroing_zeroes_its_range_only() {
     let disk = Ram::new(4);
-    Desk::default().work_alone(|_, permit| disk.drive().zero(Zeroing::Zero, 512, 1024, permit).unwrap());
+    Mailbox::default().work_alone(|_, permit| disk.drive().zero(Zeroing::Zero, 512, 1024, permit).unwrap());
     assert_eq!(disk.sector(2), [0; 512]);
     assert_ne!(disk.sector(0), [0; 512]);
     assert_ne!(disk.sector(3), [0; 512]);
@@ -90,7 +90,7 @@ fn segments_are_one_stream() {
             Segment { address: 8, len: 5 },
         ]
     };
-    Desk::default().work_alone(|_, permit| {
+    Mailbox::default().work_alone(|_, permit| {
         std::io::Write::write_all(&mut Dma::new(&memory, permit, segments()), b"abcdefgh").unwrap();
         let mut back = Vec::new();
         Dma::new(&memory, permit, segments()).read_to_end(&mut back).unwrap();
@@ -101,7 +101,7 @@ fn segments_are_one_stream() {
 #[test]
 fn a_segment_where_no_memory_is_is_an_error() {
     let memory = Memory::new(&[(0, 1 << 16)]).unwrap();
-    Desk::default().work_alone(|_, permit| {
+    Mailbox::default().work_alone(|_, permit| {
         for address in [1 << 16, 0xfec0_0000, u64::MAX, (1 << 16) - 4] {
             let mut dma = Dma::new(&memory, permit, vec![Segment { address, len: 8 }]);
             assert!(std::io::Write::write_all(&mut dma, &[1; 8]).is_err(), "{address:#x}");
@@ -112,10 +112,10 @@ fn a_segment_where_no_memory_is_is_an_error() {
 #[test]
 fn after_a_reset_nothing_is_copied() {
     let memory = Memory::new(&[(0, 1 << 16)]).unwrap();
-    let desk = Desk::default();
-    desk.work_alone(|_, permit| {
+    let mailbox = Mailbox::default();
+    mailbox.work_alone(|_, permit| {
         let mut dma = Dma::new(&memory, permit, vec![Segment { address: 0, len: 8 }]);
-        desk.renew();
+        mailbox.renew();
         assert!(std::io::Write::write_all(&mut dma, &[1; 8]).is_err());
     });
 }

@@ -94,7 +94,7 @@ fn what_the_host_cannot_write_is_a_write_error_and_what_it_cannot_read_a_read_er
     let mut outcome = |cdb: &[u8]| {
         let action = unit.say(cdb);
         let mut outcome = Ok(());
-        crate::service::Desk::default().work_alone(|_, permit| {
+        crate::service::Mailbox::default().work_alone(|_, permit| {
             outcome = unit.carry_out(action, permit, &mut std::io::sink(), &mut std::io::repeat(1));
         });
         outcome

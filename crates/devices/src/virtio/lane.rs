@@ -7,7 +7,7 @@ use super::queue::{self, Chain};
 use super::saved::SavedVirtio;
 use super::{Broken, Buffers, VirtioPci};
 use crate::lock;
-use crate::service::{Desk, Permit, Service};
+use crate::service::{Mailbox, Permit, Service};
 use ireko_vmcore::{Memory, Record, RestoreError, SavedState};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, Weak};
@@ -90,7 +90,7 @@ struct Request {
 
 /// A disk at work.
 pub struct Lane {
-    desk: Desk,
+    mailbox: Mailbox,
     worker: Mutex<Box<dyn Worker>>,
     waiting: Mutex<VecDeque<Request>>,
     memory: Arc<Memory>,
@@ -103,8 +103,8 @@ impl Lane {
         memory: Arc<Memory>,
         function: Weak<Mutex<VirtioPci>>,
     ) -> Arc<Self> {
-        let (desk, waiting) = (Desk::default(), Mutex::default());
-        Arc::new(Self { desk, worker: Mutex::new(worker), waiting, memory, function })
+        let (mailbox, waiting) = (Mailbox::default(), Mutex::default());
+        Arc::new(Self { mailbox, worker: Mutex::new(worker), waiting, memory, function })
     }
 
     /// `permit` is that of who serves the queue: what it took before a reset goes nowhere.
@@ -113,7 +113,7 @@ impl Lane {
         // A reset that comes after this look empties the lane behind us.
         if !permit.over() {
             waiting.push_back(Request { ring, chain });
-            self.desk.ring(0);
+            self.mailbox.ring(0);
         }
     }
 
@@ -122,7 +122,7 @@ impl Lane {
     pub(super) fn reset(&self) {
         let old = std::mem::take(&mut *lock(&self.waiting));
         drop(old);
-        self.desk.renew();
+        self.mailbox.renew();
     }
 
     fn serve(&self, worker: &mut dyn Worker, request: Request, permit: Permit<'_>) -> Result<(), Broken> {
@@ -155,7 +155,7 @@ impl Lane {
     fn next(&self, permit: Permit<'_>) -> Option<Request> {
         let mut waiting = lock(&self.waiting);
         if permit.over() {
-            self.desk.ring(0);
+            self.mailbox.ring(0);
             return None;
         }
         waiting.pop_front()
@@ -163,8 +163,8 @@ impl Lane {
 }
 
 impl Service for Lane {
-    fn desk(&self) -> &Desk {
-        &self.desk
+    fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     /// What was taken from the queue is finished first, so there is nothing to hold.
@@ -174,7 +174,7 @@ impl Service for Lane {
         const LOOK: Duration = Duration::from_millis(1);
         let until = Instant::now() + patience;
         loop {
-            if lock(&self.waiting).is_empty() && self.desk.is_idle() {
+            if lock(&self.waiting).is_empty() && self.mailbox.is_idle() {
                 return true;
             }
             if Instant::now() >= until {
@@ -185,7 +185,7 @@ impl Service for Lane {
     }
 
     fn turn(&self) {
-        self.desk.work(
+        self.mailbox.work(
             || lock(&self.worker),
             |worker, _, permit| {
                 worker.look();

@@ -9,7 +9,7 @@ use super::lane::{Lane, Ring};
 use super::queue::Chain;
 use super::{Broken, VirtioDevice, VirtioPci, queue};
 use crate::lock;
-use crate::service::{Desk, Permit, Service};
+use crate::service::{Mailbox, Permit, Service};
 use ireko_vmcore::{Memory, Record, RestoreError};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use virtio_queue::Queue;
@@ -39,7 +39,7 @@ impl Engine {
 
 /// A virtio device at work.
 pub struct Queues {
-    desk: Desk,
+    mailbox: Mailbox,
     engine: Mutex<Engine>,
     lanes: Vec<Arc<Lane>>,
     memory: Arc<Memory>,
@@ -57,7 +57,7 @@ impl Queues {
         let count = device.queue_sizes().len();
         let (queues, rings) = ((0..count).map(|_| None).collect(), (0..count).map(|_| None).collect());
         let engine = Mutex::new(Engine { device, epoch: 0, queues, rings });
-        Self { desk: Desk::default(), engine, lanes, memory, function }
+        Self { mailbox: Mailbox::default(), engine, lanes, memory, function }
     }
 
     /// What works on the requests of each of the device's disks, if they have lanes.
@@ -72,26 +72,26 @@ impl Queues {
 
     /// Something happens that the driver is told of; not while the machine is paused.
     pub(super) fn happens(&self, tell: impl FnOnce()) {
-        self.desk.work_beside(|| lock(&self.engine), |_| tell());
+        self.mailbox.work_beside(|| lock(&self.engine), |_| tell());
     }
 
     /// What has rung and was not served.
     pub(super) fn rung(&self) -> u64 {
-        self.desk.rung()
+        self.mailbox.rung()
     }
 
     pub(super) fn ring_all(&self, rung: u64) {
-        self.desk.ring_all(rung);
+        self.mailbox.ring_all(rung);
     }
 
     /// There is something for a queue.
     pub(super) fn notify(&self, queue: usize) {
-        self.desk.ring(queue);
+        self.mailbox.ring(queue);
     }
 
     /// What was begun writes to guest memory no more.
     pub(super) fn reset(&self) {
-        self.desk.renew();
+        self.mailbox.renew();
         self.lanes.iter().for_each(|lane| lane.reset());
     }
 
@@ -107,7 +107,7 @@ impl Queues {
                 engine.renew(permit.epoch());
                 self.attempt_with(&mut engine, index, queue, permit)
             };
-            self.desk.try_work(attempt).flatten()
+            self.mailbox.try_work(attempt).flatten()
         });
         let (more, interrupt) = attempted.unwrap_or(Ok((true, false)))?;
         if more {
@@ -216,7 +216,7 @@ pub(super) struct AtRest<'a> {
 impl AtRest<'_> {
     /// What was served before the driver's last reset does not count.
     fn current(&self) -> bool {
-        self.engine.epoch == self.queues.desk.epoch()
+        self.engine.epoch == self.queues.mailbox.epoch()
     }
 
     /// How far a queue was served: the next index of the available ring, and of the used one.
@@ -228,7 +228,7 @@ impl AtRest<'_> {
     }
 
     pub fn serve_from(&mut self, index: usize, queue: Queue) {
-        let epoch = self.queues.desk.epoch();
+        let epoch = self.queues.mailbox.epoch();
         self.engine.renew(epoch);
         if self.queues.lanes.is_empty() {
             self.engine.queues[index] = Some(queue);
@@ -251,12 +251,12 @@ impl AtRest<'_> {
 }
 
 impl Service for Queues {
-    fn desk(&self) -> &Desk {
-        &self.desk
+    fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     fn turn(&self) {
-        self.desk.work(
+        self.mailbox.work(
             || lock(&self.engine),
             |engine, pending, permit| {
                 engine.device.look();

@@ -60,7 +60,7 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
 fn set(call: &mut Call<'_>) -> Result<(), Failure> {
     let body = |call: &mut Call<'_>, config: &mut Config, state| apply(call, config, state);
     change(call, "change the memory of", body, |vm, facts| vec![records::memory(vm, facts)])?;
-    settle(call)
+    wait_for_guests(call)
 }
 
 /// The longest that a resize is waited for.
@@ -68,7 +68,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits for guests that are on their way to another amount of memory. Who does not get there is a warning: the
 /// configuration stands, and the guest is still asked.
-pub fn settle(call: &mut Call<'_>) -> Result<(), Failure> {
+pub fn wait_for_guests(call: &mut Call<'_>) -> Result<(), Failure> {
     let since = Instant::now();
     let asked = ["StartupBytes", "MemoryStartupBytes"].iter().any(|name| call.arguments.int(name).is_some());
     if !asked || call.arguments.switch("WhatIf") {

@@ -86,7 +86,7 @@ const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(1)
 
 fn set(call: &mut Call<'_>) -> Result<(), Failure> {
     change(call, "change the virtual machine", apply, whole_vm)?;
-    super::memory::settle(call)
+    super::memory::wait_for_guests(call)
 }
 
 fn rename(call: &mut Call<'_>) -> Result<(), Failure> {

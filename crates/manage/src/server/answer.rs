@@ -1,11 +1,11 @@
 //! One request: let in, found, read, run, answered.
 
+use super::connections::Slot;
 use super::patience::Pace;
 use super::problem::{self, Problem};
 use super::reply::{self, Body, Reply};
-use super::room::Place;
 use super::route::{self, Found, Route};
-use super::{Server, gate, input, openapi};
+use super::{Server, admission, input, openapi};
 use crate::host::Host;
 use crate::operation::{Answer, Arguments, Question, Surface, invoke};
 use crate::value::{Kind, Record};
@@ -29,19 +29,19 @@ const QUEUE_PATIENCE: Duration = Duration::from_secs(60);
 
 pub async fn answer(
     server: Arc<Server>,
-    place: &Place,
+    slot: &Slot,
     pace: &Pace,
     request: Request<Incoming>,
 ) -> Result<Response<Body>, Infallible> {
     pace.busy();
     let path = request.uri().path().to_owned();
-    if let Err(problem) = server.gate.admit(&request) {
+    if let Err(problem) = server.admission.admit(&request) {
         // Nothing more is read from whoever is not let in.
         let mut response = reply::problem(&problem, &path);
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         return Ok(response);
     }
-    place.admit();
+    slot.admit();
     let response = respond(server, request).await.unwrap_or_else(|problem| reply::problem(&problem, &path));
     pace.idle();
     Ok(response)
@@ -92,7 +92,7 @@ async fn body(request: Request<Incoming>) -> Result<Bytes, Problem> {
     let bytes = match timeout(BODY_PATIENCE, limited.collect()).await {
         Ok(Ok(collected)) => collected.to_bytes(),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(gate::too_large());
+            return Err(admission::too_large());
         }
         Ok(Err(error)) => {
             let why = format!("The body did not come as announced: {error}.");

@@ -1,8 +1,8 @@
 //! Who may come in: the owner's socket, and TCP with a token.
 
-use super::gate::Gate;
+use super::admission::Admission;
+use super::connections::{ConnectionLimit, Peer, Slot};
 use super::patience::HEAD_PATIENCE;
-use super::room::{Peer, Place, Room};
 use super::{ServeError, Server, Tls, Token, connection, runtime};
 use crate::host::Host;
 use std::fs::{self, DirBuilder, File};
@@ -36,7 +36,7 @@ pub struct Bindings {
 
 struct TcpBinding {
     listener: std::net::TcpListener,
-    gate: Gate,
+    admission: Admission,
     tls: Option<TlsAcceptor>,
 }
 
@@ -59,7 +59,7 @@ impl Bindings {
     pub(super) fn open(self, host: Arc<Host>) -> Result<(), ServeError> {
         if let Some(tcp) = self.tcp {
             tcp.listener.set_nonblocking(true)?;
-            let (server, runtime) = (Server::new(host.clone(), tcp.gate), runtime()?);
+            let (server, runtime) = (Server::new(host.clone(), tcp.admission), runtime()?);
             let listener = {
                 let _inside = runtime.enter();
                 tokio::net::TcpListener::from_std(tcp.listener)?
@@ -68,7 +68,7 @@ impl Bindings {
             std::thread::Builder::new().name("tcp".into()).spawn(serve)?;
         }
         self.socket.set_nonblocking(true)?;
-        let (server, runtime) = (Server::new(host, Gate::default()), runtime()?);
+        let (server, runtime) = (Server::new(host, Admission::default()), runtime()?);
         runtime.block_on(async {
             let listener = tokio::net::UnixListener::from_std(self.socket)?;
             accept_unix(server, listener).await;
@@ -77,17 +77,17 @@ impl Bindings {
     }
 }
 
-fn room((most, most_of_a_peer): (usize, usize)) -> Arc<Room> {
+fn limit((most, most_of_a_peer): (usize, usize)) -> Arc<ConnectionLimit> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
     let quarter = limit.map_or(usize::MAX, |limit| usize::try_from(limit / 4).unwrap_or(usize::MAX)).max(1);
-    Room::new(most.min(quarter), most_of_a_peer.min(quarter))
+    ConnectionLimit::new(most.min(quarter), most_of_a_peer.min(quarter))
 }
 
 /// Out of descriptors, most likely: others must end first.
 const REST: Duration = Duration::from_millis(50);
 
 async fn accept_unix(server: Arc<Server>, listener: tokio::net::UnixListener) {
-    let (room, own) = (room(MOST_ON_SOCKET), rustix::process::geteuid().as_raw());
+    let (limit, own) = (limit(MOST_ON_SOCKET), rustix::process::geteuid().as_raw());
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             tokio::time::sleep(REST).await;
@@ -95,19 +95,19 @@ async fn accept_unix(server: Arc<Server>, listener: tokio::net::UnixListener) {
         };
         // The socket's mode keeps others out; this does, too, where somebody has changed it. Root may do anything anyway.
         let user = stream.peer_cred().ok().map(|peer| peer.uid()).filter(|&user| user == own || user == 0);
-        let Some(place) = user.and_then(|user| room.enter(Peer::User(user))) else { continue };
+        let Some(place) = user.and_then(|user| limit.enter(Peer::User(user))) else { continue };
         tokio::spawn(connection(server.clone(), stream, place, Instant::now() + HEAD_PATIENCE));
     }
 }
 
 async fn accept_tcp(server: Arc<Server>, listener: tokio::net::TcpListener, tls: Option<TlsAcceptor>) {
-    let room = room(MOST_ON_TCP);
+    let limit = limit(MOST_ON_TCP);
     loop {
         let Ok((stream, address)) = listener.accept().await else {
             tokio::time::sleep(REST).await;
             continue;
         };
-        let Some(place) = room.enter(Peer::at(address.ip())) else { continue };
+        let Some(place) = limit.enter(Peer::at(address.ip())) else { continue };
         let _ = stream.set_nodelay(true);
         let (server, until) = (server.clone(), Instant::now() + HEAD_PATIENCE);
         match tls.clone() {
@@ -118,7 +118,7 @@ async fn accept_tcp(server: Arc<Server>, listener: tokio::net::TcpListener, tls:
 }
 
 /// The handshake is part of the first head's time.
-async fn secured(server: Arc<Server>, stream: TcpStream, place: Place, until: Instant, tls: TlsAcceptor) {
+async fn secured(server: Arc<Server>, stream: TcpStream, place: Slot, until: Instant, tls: TlsAcceptor) {
     let secured = place.unless_lost(timeout_at(until, tls.accept(stream))).await;
     if let Some(Ok(Ok(stream))) = secured {
         connection(server, stream, place, until).await;
@@ -131,8 +131,8 @@ fn listen(tcp: Tcp) -> Result<TcpBinding, ServeError> {
         return Err(ServeError::Remote(address));
     }
     let listener = std::net::TcpListener::bind(address).map_err(|why| ServeError::Listen { address, why })?;
-    let gate = Gate::tcp(tcp.token, &tcp.names, tcp.tls.is_some());
-    Ok(TcpBinding { listener, gate, tls: tcp.tls.map(|tls| tls.acceptor) })
+    let admission = Admission::tcp(tcp.token, &tcp.names, tcp.tls.is_some());
+    Ok(TcpBinding { listener, admission, tls: tcp.tls.map(|tls| tls.acceptor) })
 }
 
 /// A socket that is its owner's alone from its first moment on: it is made in a directory of its own, and moved.

@@ -1,41 +1,41 @@
 //! The REST API: the operations over HTTP, on a Unix socket and, when asked for, on TCP with a token.
 //!
-//! The two bindings share nothing that could run out: each has its thread, its room, its operations and its listeners to events.
+//! The two bindings share nothing that could run out: each has its thread, its limit, its operations and its listeners to events.
 //! So nobody on TCP, let in or not, keeps the owner waiting at the socket.
 //!
 //! A request's path finds the operation (`route`), its query or JSON body become arguments (`input`), and records,
 //! warnings and errors go back as JSON (`reply`, `problem`). The server keeps nothing: VMs are in the store and run in
 //! workers, so nothing stops when it stops.
 
+mod admission;
 mod answer;
 mod bindings;
+mod connections;
 mod events;
-mod gate;
 mod input;
 pub mod openapi;
 mod patience;
 mod problem;
 mod reply;
-mod room;
 mod route;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod token;
 
+pub use admission::host_name;
 pub use bindings::{Bindings, Tcp};
-pub use gate::host_name;
 pub use tls::Tls;
 pub use token::Token;
 
 use crate::host::Host;
+use admission::Admission;
+use connections::Slot;
 use events::Events;
-use gate::Gate;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use patience::{Pace, Patient};
-use room::Place;
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -74,15 +74,15 @@ const IDLE_PATIENCE: Duration = Duration::from_secs(30);
 /// What requests at one binding share.
 struct Server {
     host: Arc<Host>,
-    gate: Gate,
+    admission: Admission,
     events: Events,
     operations: Arc<Semaphore>,
 }
 
 impl Server {
-    fn new(host: Arc<Host>, gate: Gate) -> Arc<Self> {
+    fn new(host: Arc<Host>, admission: Admission) -> Arc<Self> {
         let operations = Arc::new(Semaphore::new(MOST_OPERATIONS));
-        Arc::new(Self { events: Events::new(host.clone()), host, gate, operations })
+        Arc::new(Self { events: Events::new(host.clone()), host, admission, operations })
     }
 }
 
@@ -100,7 +100,7 @@ fn runtime() -> io::Result<Runtime> {
 async fn connection(
     server: Arc<Server>,
     stream: impl AsyncRead + AsyncWrite + Unpin,
-    place: Place,
+    place: Slot,
     head_until: Instant,
 ) {
     let pace = Arc::new(Pace::default());

@@ -4,7 +4,7 @@ use super::port::Ended;
 use super::regs::*;
 use super::{Ahci, command};
 use crate::access::value;
-use crate::service::{Desk, Permit, Service};
+use crate::service::{Mailbox, Permit, Service};
 use crate::storage::dma::{self, Dma, Segment};
 use crate::{lock, storage::Media};
 use command::{Answer, Device, Kind};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 /// The device behind a port, with a thread of its own.
 pub struct Engine {
-    desk: Desk,
+    mailbox: Mailbox,
     device: Mutex<Device>,
     /// The device was reset since its last command.
     reset: AtomicBool,
@@ -34,7 +34,7 @@ pub struct Command {
 impl Engine {
     pub fn new(media: Media, memory: Arc<Memory>, function: Weak<Mutex<Ahci>>, port: usize) -> Self {
         let device = Mutex::new(Device::new(media));
-        Self { desk: Desk::default(), device, reset: AtomicBool::new(false), memory, function, port }
+        Self { mailbox: Mailbox::default(), device, reset: AtomicBool::new(false), memory, function, port }
     }
 
     /// The device, while the machine is paused.
@@ -127,12 +127,12 @@ pub fn stream<'a>(command: &Command, memory: &'a Memory, permit: Permit<'a>) -> 
 }
 
 impl Service for Engine {
-    fn desk(&self) -> &Desk {
-        &self.desk
+    fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     fn turn(&self) {
-        self.desk.work(
+        self.mailbox.work(
             || lock(&self.device),
             |device, pending, permit| {
                 device.look();

@@ -64,7 +64,7 @@ impl Port {
     }
 
     fn stop(&mut self) {
-        self.engine.desk().renew();
+        self.engine.mailbox().renew();
         (self.issued, self.active, self.halted) = (0, 0, false);
     }
 
@@ -166,6 +166,6 @@ impl Port {
 
     fn issue(&mut self, new: u32) {
         self.issued |= new;
-        (0..32).filter(|slot| new >> slot & 1 != 0).for_each(|slot| self.engine.desk().ring(slot));
+        (0..32).filter(|slot| new >> slot & 1 != 0).for_each(|slot| self.engine.mailbox().ring(slot));
     }
 }

@@ -96,7 +96,7 @@ impl SavedPort {
         }
         port.engine.set_to_be_reset(self.reset);
         // What had rung before is not saved.
-        (0..32).filter(|slot| port.issued >> slot & 1 != 0).for_each(|slot| port.engine.desk().ring(slot));
+        (0..32).filter(|slot| port.issued >> slot & 1 != 0).for_each(|slot| port.engine.mailbox().ring(slot));
         Ok(())
     }
 }

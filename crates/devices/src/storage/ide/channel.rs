@@ -2,7 +2,7 @@
 
 use super::regs::*;
 use crate::access::{fill, value};
-use crate::service::{Desk, Permit};
+use crate::service::{Mailbox, Permit};
 use crate::storage::SECTOR;
 use crate::storage::ata::{self, Action, MULTIPLE, Taskfile, Way};
 use ireko_vmcore::Line;
@@ -139,14 +139,14 @@ impl State {
         self.job.take()
     }
 
-    pub fn reset(&mut self, desk: &Desk) {
-        desk.renew();
+    pub fn reset(&mut self, mailbox: &Mailbox) {
+        mailbox.renew();
         self.line.set(false);
         *self = Self::new(self.drives, self.line.clone());
     }
 
-    fn stop(&mut self, desk: &Desk) {
-        desk.renew();
+    fn stop(&mut self, mailbox: &Mailbox) {
+        mailbox.renew();
         (self.job, self.waits, self.phase, self.rest) = (None, None, Phase::None, (0, 0));
         self.buffer.clear();
     }
@@ -191,9 +191,9 @@ impl State {
         self.line.set(self.interrupting && self.control & CONTROL_NO_INTERRUPT == 0);
     }
 
-    pub fn read(&mut self, register: u64, data: &mut [u8], desk: &Desk) {
+    pub fn read(&mut self, register: u64, data: &mut [u8], mailbox: &Mailbox) {
         if register == DATA {
-            return self.read_data(data, desk);
+            return self.read_data(data, mailbox);
         }
         let value = self.register(register);
         if register == STATUS {
@@ -225,9 +225,9 @@ impl State {
         if self.control & CONTROL_PREVIOUS != 0 { (word >> 8) as u8 } else { word as u8 }
     }
 
-    pub fn write(&mut self, register: u64, data: &[u8], desk: &Desk) {
+    pub fn write(&mut self, register: u64, data: &[u8], mailbox: &Mailbox) {
         if register == DATA {
-            return self.write_data(data, desk);
+            return self.write_data(data, mailbox);
         }
         let byte = value(&data[..1]) as u8;
         // A busy drive takes nothing but a reset (ATA/ATAPI-6, 6.2).
@@ -248,15 +248,15 @@ impl State {
         }
         match register {
             DEVICE => self.device = byte,
-            STATUS if self.present() => self.command(byte, desk),
+            STATUS if self.present() => self.command(byte, mailbox),
             _ => {}
         }
     }
 
-    pub fn write_control(&mut self, byte: u8, desk: &Desk) {
+    pub fn write_control(&mut self, byte: u8, mailbox: &Mailbox) {
         let ends = self.control & !byte & CONTROL_RESET != 0;
         if byte & !self.control & CONTROL_RESET != 0 {
-            self.stop(desk);
+            self.stop(mailbox);
             self.interrupting = false;
             for drive in (0..2).filter(|&drive| self.drives[drive].is_some()) {
                 self.status[drive] = ata::BUSY;
@@ -280,12 +280,12 @@ impl State {
         Taskfile { features, count, lba: lba | previous << 24, device: self.device, command }
     }
 
-    fn command(&mut self, command: u8, desk: &Desk) {
+    fn command(&mut self, command: u8, mailbox: &Mailbox) {
         let drive = self.selected();
         self.interrupting = false;
         self.set_line();
         (self.error[drive], self.status[drive]) = (0, ata::READY);
-        self.stop(desk);
+        self.stop(mailbox);
         let taskfile = self.taskfile(command);
         let cd = self.drives[drive] == Some(ata::PACKET_SIGNATURE);
         let action = if cd { taskfile.packet_device() } else { taskfile.disk() };
@@ -295,7 +295,7 @@ impl State {
                 match self.block_of(way) {
                     Some(block) => {
                         (self.block, self.phase) = (block, Phase::In { packet: false });
-                        self.fetch(desk);
+                        self.fetch(mailbox);
                     }
                     None => self.end(ata::ABORT),
                 }
@@ -313,7 +313,7 @@ impl State {
             Action::Read { way: Way::Dma, .. }
             | Action::Write { way: Way::Dma, .. }
             | Action::Trim { .. } => {
-                self.wait_for_master(Job::Command(taskfile, None), desk);
+                self.wait_for_master(Job::Command(taskfile, None), mailbox);
             }
             Action::Read { .. } | Action::Write { .. } | Action::QueuedError | Action::Abort => {
                 self.end(ata::ABORT)
@@ -336,9 +336,9 @@ impl State {
             Action::Identify => {
                 self.block = SECTOR as usize;
                 self.phase = Phase::In { packet: false };
-                self.give(Job::Command(taskfile, None), desk);
+                self.give(Job::Command(taskfile, None), mailbox);
             }
-            _ => self.give(Job::Command(taskfile, None), desk),
+            _ => self.give(Job::Command(taskfile, None), mailbox),
         }
         if cd && command == 0xec {
             self.put_signature(drive, ata::PACKET_SIGNATURE);
@@ -354,39 +354,39 @@ impl State {
         (sectors > 0).then_some(usize::from(sectors) * SECTOR as usize)
     }
 
-    fn give(&mut self, job: Job, desk: &Desk) {
+    fn give(&mut self, job: Job, mailbox: &Mailbox) {
         let drive = self.selected();
         self.status[drive] = ata::BUSY;
         self.job = Some((drive, job));
-        desk.ring(0);
+        mailbox.ring(0);
     }
 
-    fn wait_for_master(&mut self, job: Job, desk: &Desk) {
+    fn wait_for_master(&mut self, job: Job, mailbox: &Mailbox) {
         let drive = self.selected();
         self.status[drive] = ata::READY | ata::DRQ;
         self.waits = Some(job);
-        self.begin_master(desk);
+        self.begin_master(mailbox);
     }
 
     /// Once a command waits and the bus master is started.
-    fn begin_master(&mut self, desk: &Desk) {
+    fn begin_master(&mut self, mailbox: &Mailbox) {
         if self.master_command & MASTER_START == 0 {
             return;
         }
         let master = Some(Master { table: self.table.into() });
         match self.waits.take() {
-            Some(Job::Command(taskfile, _)) => self.give(Job::Command(taskfile, master), desk),
-            Some(Job::Packet { cdb, .. }) => self.give(Job::Packet { cdb, master }, desk),
+            Some(Job::Command(taskfile, _)) => self.give(Job::Command(taskfile, master), mailbox),
+            Some(Job::Packet { cdb, .. }) => self.give(Job::Packet { cdb, master }, mailbox),
             _ => {}
         }
     }
 
-    fn fetch(&mut self, desk: &Desk) {
+    fn fetch(&mut self, mailbox: &Mailbox) {
         let (start, len) = self.rest;
         // Whole blocks, so that none is shown in two parts.
         let part = len.min(PART / self.block as u64 * self.block as u64).max(len.min(self.block as u64));
         self.rest = (start + part, len - part);
-        self.give(Job::Fetch { start, len: part }, desk);
+        self.give(Job::Fetch { start, len: part }, mailbox);
     }
 
     fn want_block(&mut self) {
@@ -466,7 +466,7 @@ impl State {
         }
     }
 
-    fn read_data(&mut self, data: &mut [u8], desk: &Desk) {
+    fn read_data(&mut self, data: &mut [u8], mailbox: &Mailbox) {
         data.fill(0xff);
         let drive = self.selected();
         let Phase::In { packet } = self.phase else { return };
@@ -484,7 +484,7 @@ impl State {
             (false, true) => {
                 self.buffer.clear();
                 self.at = 0;
-                self.fetch(desk);
+                self.fetch(mailbox);
             }
             (false, false) if packet => self.packet_ended(drive, 0),
             (false, false) => {
@@ -494,7 +494,7 @@ impl State {
         }
     }
 
-    fn write_data(&mut self, data: &[u8], desk: &Desk) {
+    fn write_data(&mut self, data: &[u8], mailbox: &Mailbox) {
         let drive = self.selected();
         let fua = match self.phase {
             Phase::Out { fua } => fua,
@@ -511,7 +511,7 @@ impl State {
             return;
         }
         if let Phase::Packet { dma } = self.phase {
-            return self.packet(dma, desk);
+            return self.packet(dma, mailbox);
         }
         self.rest.1 -= self.end as u64;
         let (last, full) = (self.rest.1 == 0, self.buffer.len() as u64 >= PART);
@@ -522,10 +522,10 @@ impl State {
         let start = self.rest.0;
         self.rest.0 += self.buffer.len() as u64;
         let data = std::mem::take(&mut self.buffer);
-        self.give(Job::Store { start, data, last, fua }, desk);
+        self.give(Job::Store { start, data, last, fua }, mailbox);
     }
 
-    fn packet(&mut self, dma: bool, desk: &Desk) {
+    fn packet(&mut self, dma: bool, mailbox: &Mailbox) {
         let cdb = crate::access::array(&std::mem::take(&mut self.buffer));
         let registers = self.registers[self.selected()];
         let most = usize::from(registers.middle & 0xff | registers.high << 8);
@@ -533,7 +533,7 @@ impl State {
         self.block = if most < 2 { 0xfffe } else { most & 0xfffe };
         self.phase = Phase::None;
         let job = Job::Packet { cdb, master: None };
-        if dma { self.wait_for_master(job, desk) } else { self.give(job, desk) }
+        if dma { self.wait_for_master(job, mailbox) } else { self.give(job, mailbox) }
     }
 
     pub fn read_master(&self, offset: u64) -> u8 {
@@ -545,14 +545,14 @@ impl State {
         }
     }
 
-    pub fn write_master(&mut self, offset: u64, byte: u8, desk: &Desk) {
+    pub fn write_master(&mut self, offset: u64, byte: u8, mailbox: &Mailbox) {
         match offset {
             0 => {
                 let starts = byte & !self.master_command & MASTER_START != 0;
                 self.master_command = byte & (MASTER_START | MASTER_TO_MEMORY);
                 if starts {
                     self.master_status |= MASTER_ACTIVE;
-                    self.begin_master(desk);
+                    self.begin_master(mailbox);
                 }
                 if byte & MASTER_START == 0 {
                     self.master_status &= !MASTER_ACTIVE;

@@ -4,7 +4,7 @@ use super::channel::{Job, Master, Outcome, State};
 use super::regs::*;
 use crate::access::value;
 use crate::lock;
-use crate::service::{Desk, Permit, Service};
+use crate::service::{Mailbox, Permit, Service};
 use crate::storage::ata::{self, Action, Taskfile};
 use crate::storage::dma::{self, Dma, Segment};
 use crate::storage::unit::Unit;
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// A channel with up to two drives, and a thread of its own.
 pub struct Channel {
-    desk: Desk,
+    mailbox: Mailbox,
     state: Mutex<State>,
     drives: Mutex<[Option<Media>; 2]>,
     memory: Arc<Memory>,
@@ -25,7 +25,7 @@ impl Channel {
     pub fn new(drives: [Option<Media>; 2], memory: Arc<Memory>, line: Line) -> Self {
         let signatures = [0, 1].map(|drive: usize| drives[drive].as_ref().map(Media::signature));
         let state = Mutex::new(State::new(signatures, line));
-        Self { desk: Desk::default(), state, drives: Mutex::new(drives), memory }
+        Self { mailbox: Mailbox::default(), state, drives: Mutex::new(drives), memory }
     }
 
     /// Its drives and registers, while the machine is paused.
@@ -35,29 +35,29 @@ impl Channel {
 
     /// What had rung before is not saved.
     pub(super) fn wake(&self) {
-        self.desk.ring(0);
+        self.mailbox.ring(0);
     }
 
     pub fn read(&self, register: u64, data: &mut [u8]) {
-        lock(&self.state).read(register, data, &self.desk);
+        lock(&self.state).read(register, data, &self.mailbox);
     }
     pub fn read_control(&self) -> u8 {
         lock(&self.state).read_control()
     }
     pub fn write(&self, register: u64, data: &[u8]) {
-        lock(&self.state).write(register, data, &self.desk);
+        lock(&self.state).write(register, data, &self.mailbox);
     }
     pub fn write_control(&self, byte: u8) {
-        lock(&self.state).write_control(byte, &self.desk);
+        lock(&self.state).write_control(byte, &self.mailbox);
     }
     pub fn read_master(&self, offset: u64) -> u8 {
         lock(&self.state).read_master(offset)
     }
     pub fn write_master(&self, offset: u64, byte: u8) {
-        lock(&self.state).write_master(offset, byte, &self.desk);
+        lock(&self.state).write_master(offset, byte, &self.mailbox);
     }
     pub fn reset(&self) {
-        lock(&self.state).reset(&self.desk);
+        lock(&self.state).reset(&self.mailbox);
     }
 
     /// The table of regions (82371SB, 3.3.2), up to its last entry or its end.
@@ -196,12 +196,12 @@ fn store(drive: &mut Drive, start: u64, data: &[u8], flush: bool, permit: Permit
 }
 
 impl Service for Channel {
-    fn desk(&self) -> &Desk {
-        &self.desk
+    fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     fn turn(&self) {
-        self.desk.work(
+        self.mailbox.work(
             || lock(&self.drives),
             |drives, _, permit| {
                 drives.iter_mut().flatten().for_each(Media::look);

@@ -1,7 +1,7 @@
 use super::channel::{Job, Outcome, State};
 use super::*;
 use crate::probe::Probe;
-use crate::service::Desk;
+use crate::service::Mailbox;
 use crate::storage::ata::DISK_SIGNATURE;
 use crate::storage::tests::Ram;
 use vm_memory::{Bytes, GuestAddress};
@@ -112,20 +112,20 @@ fn more_than_a_part_is_read_in_parts() {
 /// Whoever polls while the thread is at it asks for nothing.
 #[test]
 fn a_part_is_fetched_once_however_often_the_status_is_read() {
-    let (probe, desk) = (Probe::new(), Desk::default());
+    let (probe, mailbox) = (Probe::new(), Mailbox::default());
     let mut state = State::new([Some(DISK_SIGNATURE), None], probe.line(0));
     for (register, byte) in [(COUNT, 0), (LOW, 0), (DEVICE, 0xe0), (STATUS, 0x20)] {
-        state.write(register, &[byte], &desk);
+        state.write(register, &[byte], &mailbox);
     }
     let fetched = |state: &mut State| match state.take() {
         Some((0, Job::Fetch { start, len })) => Some((start, len)),
         _ => None,
     };
     assert_eq!(fetched(&mut state), Some((0, 1 << 16)));
-    desk.work_alone(|_, permit| state.finish(0, Outcome::Data(vec![0; 1 << 16]), false, permit));
-    (0..1 << 15).for_each(|_| state.read(DATA_PORT, &mut [0; 2], &desk));
+    mailbox.work_alone(|_, permit| state.finish(0, Outcome::Data(vec![0; 1 << 16]), false, permit));
+    (0..1 << 15).for_each(|_| state.read(DATA_PORT, &mut [0; 2], &mailbox));
     assert_eq!(fetched(&mut state), Some((1 << 16, 1 << 16)));
-    (0..3).for_each(|_| state.read(STATUS, &mut [0], &desk));
+    (0..3).for_each(|_| state.read(STATUS, &mut [0], &mailbox));
     assert_eq!(fetched(&mut state), None);
 }
 

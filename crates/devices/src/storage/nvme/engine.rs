@@ -4,14 +4,14 @@ use super::queue::{Command, Completion, Submission};
 use super::regs::*;
 use super::{Admin, Nvme};
 use crate::lock;
-use crate::service::{Desk, Permit, Service};
+use crate::service::{Mailbox, Permit, Service};
 use crate::storage::Drive;
 use ireko_vmcore::Memory;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 
 pub struct Engine {
-    desk: Desk,
+    mailbox: Mailbox,
     work: Mutex<Work>,
     memory: Arc<Memory>,
     function: Weak<Mutex<Nvme>>,
@@ -34,7 +34,7 @@ impl Engine {
     pub(super) fn new(drive: Drive, memory: Arc<Memory>, function: Weak<Mutex<Nvme>>) -> Self {
         let (submission, completion) = ([None; QUEUES], [None; QUEUES]);
         let work = Mutex::new(Work { drive, epoch: 0, submission, completion, events: 0 });
-        Self { desk: Desk::default(), work, memory, function }
+        Self { mailbox: Mailbox::default(), work, memory, function }
     }
 }
 
@@ -42,19 +42,19 @@ impl Engine {
     /// Its queues, while the machine is paused.
     pub(super) fn at_rest(&self, admin: Admin) -> MutexGuard<'_, Work> {
         let mut work = lock(&self.work);
-        work.renew(self.desk.epoch(), admin);
+        work.renew(self.mailbox.epoch(), admin);
         work
     }
 }
 
 impl Service for Engine {
-    fn desk(&self) -> &Desk {
-        &self.desk
+    fn mailbox(&self) -> &Mailbox {
+        &self.mailbox
     }
 
     fn turn(&self) {
         let Some(function) = self.function.upgrade() else { return };
-        self.desk.work(
+        self.mailbox.work(
             || lock(&self.work),
             |work, _, permit| {
                 let admin = lock(&function).admin;

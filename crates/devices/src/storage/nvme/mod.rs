@@ -113,7 +113,7 @@ impl Nvme {
         let was = std::mem::replace(&mut self.control, value);
         if (was ^ value) & CC_ENABLE != 0 {
             // What was begun writes nothing more, and what comes is for queues that are set up anew.
-            self.engine.desk().renew();
+            self.engine.mailbox().renew();
             self.bells = Default::default();
             self.status = if value & CC_ENABLE != 0 { CSTS_READY } else { 0 };
         }
@@ -168,12 +168,12 @@ impl Nvme {
             _ => bells.head = value,
         }
         // A completion queue with room again may be what a submission queue waits for.
-        self.engine.desk().ring(0);
+        self.engine.mailbox().ring(0);
         self.set_intx();
     }
 
     fn reset_controller(&mut self) {
-        self.engine.desk().renew();
+        self.engine.mailbox().renew();
         (self.control, self.status, self.masked) = (0, 0, 0);
         (self.admin, self.bells) = (Admin::default(), Default::default());
     }

@@ -85,7 +85,7 @@ impl NetInput {
     /// Waits out a pause of the machine. False: it has ended.
     pub fn wait_until_open(&self) -> bool {
         let service = self.function.upgrade().map(|function| lock(&function).service());
-        service.is_some_and(|service| service.desk().wait_until_open())
+        service.is_some_and(|service| service.mailbox().wait_until_open())
     }
 
     /// Whether the adapter is plugged in. Waits out a pause.

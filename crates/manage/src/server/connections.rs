@@ -1,6 +1,6 @@
 //! How many may be inside: a budget for a binding, and one for each peer.
 //!
-//! Who comes when there is no room takes the place of whoever has waited longest without a request that was let in. So
+//! Who comes when the limit is reached takes the place of whoever has waited longest without a request that was let in. So
 //! connections that say nothing keep nobody out, however many there are.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ impl Peer {
     }
 }
 
-pub struct Room {
+pub struct ConnectionLimit {
     most: usize,
     most_of_a_peer: usize,
     inside: Mutex<Inside>,
@@ -49,13 +49,13 @@ struct Visitor {
 }
 
 /// One connection's place, until it is dropped.
-pub struct Place {
-    room: Arc<Room>,
+pub struct Slot {
+    limit: Arc<ConnectionLimit>,
     number: u64,
     leave: Arc<Notify>,
 }
 
-impl Room {
+impl ConnectionLimit {
     pub fn new(most: usize, most_of_a_peer: usize) -> Arc<Self> {
         Arc::new(Self { most, most_of_a_peer, inside: Mutex::default() })
     }
@@ -65,7 +65,7 @@ impl Room {
     }
 
     /// `None`: all places are taken by those who were let in.
-    pub fn enter(self: &Arc<Self>, peer: Peer) -> Option<Place> {
+    pub fn enter(self: &Arc<Self>, peer: Peer) -> Option<Slot> {
         let mut inside = self.lock();
         if inside.all.values().filter(|visitor| visitor.peer == peer).count() >= self.most_of_a_peer {
             inside.send_away(|visitor| visitor.peer == peer)?;
@@ -75,7 +75,7 @@ impl Room {
         inside.came += 1;
         let (number, leave) = (inside.came, Arc::new(Notify::new()));
         inside.all.insert(number, Visitor { peer, admitted: false, leave: leave.clone() });
-        Some(Place { room: self.clone(), number, leave })
+        Some(Slot { limit: self.clone(), number, leave })
     }
 }
 
@@ -87,10 +87,10 @@ impl Inside {
     }
 }
 
-impl Place {
+impl Slot {
     /// A request was let in: from now on nobody takes this place.
     pub fn admit(&self) {
-        if let Some(visitor) = self.room.lock().all.get_mut(&self.number) {
+        if let Some(visitor) = self.limit.lock().all.get_mut(&self.number) {
             visitor.admitted = true;
         }
     }
@@ -106,9 +106,9 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.room.lock().all.remove(&self.number);
+        self.limit.lock().all.remove(&self.number);
     }
 }
 
@@ -118,43 +118,43 @@ mod tests {
     use std::future::pending;
     use std::task::{Context, Waker};
 
-    fn is_lost(place: &Place) -> bool {
+    fn is_lost(place: &Slot) -> bool {
         let waiting = pin!(place.unless_lost(pending::<()>()));
         waiting.poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
     #[test]
     fn the_longest_silent_one_gives_way() {
-        let room = Room::new(2, 2);
-        let places: Vec<_> = (0..3).map(|_| room.enter(Peer::User(1)).unwrap()).collect();
+        let limit = ConnectionLimit::new(2, 2);
+        let places: Vec<_> = (0..3).map(|_| limit.enter(Peer::User(1)).unwrap()).collect();
         assert_eq!(places.iter().map(is_lost).collect::<Vec<_>>(), [true, false, false]);
     }
 
     #[test]
     fn who_was_let_in_stays() {
-        let room = Room::new(2, 2);
-        let (first, _second) = (room.enter(Peer::User(1)).unwrap(), room.enter(Peer::User(1)).unwrap());
+        let limit = ConnectionLimit::new(2, 2);
+        let (first, _second) = (limit.enter(Peer::User(1)).unwrap(), limit.enter(Peer::User(1)).unwrap());
         first.admit();
-        let _third = room.enter(Peer::User(1)).unwrap();
+        let _third = limit.enter(Peer::User(1)).unwrap();
         assert!(!is_lost(&first));
     }
 
     #[test]
     fn a_full_peer_costs_only_itself() {
-        let room = Room::new(4, 2);
-        let other = room.enter(Peer::User(2)).unwrap();
-        let places: Vec<_> = (0..8).map(|_| room.enter(Peer::User(1)).unwrap()).collect();
+        let limit = ConnectionLimit::new(4, 2);
+        let other = limit.enter(Peer::User(2)).unwrap();
+        let places: Vec<_> = (0..8).map(|_| limit.enter(Peer::User(1)).unwrap()).collect();
         assert!(!is_lost(&other) && places.iter().filter(|place| !is_lost(place)).count() == 2);
     }
 
     #[test]
     fn when_all_were_let_in_nobody_else_is() {
-        let room = Room::new(1, 1);
-        let place = room.enter(Peer::User(1)).unwrap();
+        let limit = ConnectionLimit::new(1, 1);
+        let place = limit.enter(Peer::User(1)).unwrap();
         place.admit();
-        assert!(room.enter(Peer::User(1)).is_none() && room.enter(Peer::User(2)).is_none());
+        assert!(limit.enter(Peer::User(1)).is_none() && limit.enter(Peer::User(2)).is_none());
         drop(place);
-        assert!(room.enter(Peer::User(2)).is_some());
+        assert!(limit.enter(Peer::User(2)).is_some());
     }
 
     #[test]

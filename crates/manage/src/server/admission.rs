@@ -16,23 +16,23 @@ use std::net::IpAddr;
 
 /// One binding's rules.
 #[derive(Default)]
-pub struct Gate {
-    tcp: Option<TcpGate>,
+pub struct Admission {
+    tcp: Option<TcpAdmission>,
 }
 
-struct TcpGate {
+struct TcpAdmission {
     token: Token,
     /// In small letters.
     names: Vec<String>,
     scheme: &'static str,
 }
 
-impl Gate {
+impl Admission {
     /// `names` beside localhost, this machine's name, and any address.
     pub fn tcp(token: Token, names: &[String], tls: bool) -> Self {
         let names = names.iter().cloned().chain([host_name(), "localhost".into()]);
         let names = names.map(|name| name.trim_end_matches('.').to_lowercase()).collect();
-        Self { tcp: Some(TcpGate { token, names, scheme: if tls { "https" } else { "http" } }) }
+        Self { tcp: Some(TcpAdmission { token, names, scheme: if tls { "https" } else { "http" } }) }
     }
 
     pub fn admit<B>(&self, request: &Request<B>) -> Result<(), Problem> {
@@ -115,7 +115,7 @@ fn same_origin(headers: &HeaderMap, host: &str, scheme: Option<&str>) -> Result<
     Err(Problem::new(StatusCode::FORBIDDEN, "ForeignOrigin", why))
 }
 
-impl TcpGate {
+impl TcpAdmission {
     fn is_meant(&self, host: &str) -> Result<(), Problem> {
         // A name before an @ is no part of any Host header (RFC 9110, 7.2).
         let named = !host.contains('@')
@@ -154,31 +154,31 @@ mod tests {
 
     const TOKEN: &str = "Bearer 0123456789abcdef";
 
-    fn gate(tls: bool) -> Gate {
+    fn admission(tls: bool) -> Admission {
         let scratch = crate::scratch::Scratch::new();
         let file = scratch.path().join("token");
         std::fs::write(&file, &TOKEN["Bearer ".len()..]).unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
-        Gate::tcp(Token::from_file(&file).unwrap(), &["ireko.example".into()], tls)
+        Admission::tcp(Token::from_file(&file).unwrap(), &["ireko.example".into()], tls)
     }
 
-    /// What the gate says to a request with these headers: 200 is come in.
-    fn said(gate: &Gate, headers: &[(&'static str, &str)]) -> u16 {
+    /// What the admission says to a request with these headers: 200 is come in.
+    fn said(admission: &Admission, headers: &[(&'static str, &str)]) -> u16 {
         let mut request = Request::builder().uri("/vms");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        gate.admit(&request.body(()).unwrap()).map_or_else(|problem| problem.status.as_u16(), |()| 200)
+        admission.admit(&request.body(()).unwrap()).map_or_else(|problem| problem.status.as_u16(), |()| 200)
     }
 
     #[test]
     fn only_names_of_this_server_and_addresses_are_meant() {
-        let gate = gate(false);
+        let admission = admission(false);
         let own = host_name();
         for host in
             ["localhost", "LocalHost:8006", "localhost.", "ireko.example", "10.0.0.1:80", "[::1]:8006", &own]
         {
-            assert_eq!(said(&gate, &[("host", host), ("authorization", TOKEN)]), 200, "{host}");
+            assert_eq!(said(&admission, &[("host", host), ("authorization", TOKEN)]), 200, "{host}");
         }
         for host in [
             "evil.example",
@@ -188,62 +188,62 @@ mod tests {
             "x@localhost@y",
             "evil@127.0.0.1",
         ] {
-            assert_eq!(said(&gate, &[("host", host), ("authorization", TOKEN)]), 421, "{host}");
+            assert_eq!(said(&admission, &[("host", host), ("authorization", TOKEN)]), 421, "{host}");
         }
     }
 
     #[test]
     fn a_request_has_one_host() {
-        for gate in [Gate::default(), gate(false)] {
-            assert_eq!(said(&gate, &[("authorization", TOKEN)]), 400);
-            assert_eq!(said(&gate, &[("host", "localhost"), ("host", "localhost")]), 400);
+        for admission in [Admission::default(), admission(false)] {
+            assert_eq!(said(&admission, &[("authorization", TOKEN)]), 400);
+            assert_eq!(said(&admission, &[("host", "localhost"), ("host", "localhost")]), 400);
         }
     }
 
     #[test]
     fn a_whole_url_counts_more_than_the_header() {
         let request = Request::builder().uri("http://evil.example/vms").header("host", "localhost");
-        let problem = gate(false).admit(&request.body(()).unwrap()).unwrap_err();
+        let problem = admission(false).admit(&request.body(()).unwrap()).unwrap_err();
         assert_eq!(problem.status.as_u16(), 421);
     }
 
     #[test]
     fn pages_of_other_origins_are_refused_at_every_binding() {
-        for gate in [Gate::default(), gate(false)] {
+        for admission in [Admission::default(), admission(false)] {
             for foreign in ["http://evil.example", "http://localhost:1", "null", "", "localhost:8006"] {
                 let headers = [("host", "localhost:8006"), ("origin", foreign), ("authorization", TOKEN)];
-                assert_eq!(said(&gate, &headers), 403, "{foreign}");
+                assert_eq!(said(&admission, &headers), 403, "{foreign}");
             }
             for site in ["cross-site", "same-site"] {
                 let headers = [("host", "localhost"), ("sec-fetch-site", site), ("authorization", TOKEN)];
-                assert_eq!(said(&gate, &headers), 403, "{site}");
+                assert_eq!(said(&admission, &headers), 403, "{site}");
             }
             let own =
                 [("host", "localhost:8006"), ("origin", "http://localhost:8006"), ("authorization", TOKEN)];
-            assert_eq!(said(&gate, &own), 200);
+            assert_eq!(said(&admission, &own), 200);
         }
     }
 
     #[test]
     fn the_scheme_is_part_of_the_origin() {
         let headers = [("host", "localhost"), ("origin", "http://localhost"), ("authorization", TOKEN)];
-        assert_eq!((said(&gate(true), &headers), said(&gate(false), &headers)), (403, 200));
+        assert_eq!((said(&admission(true), &headers), said(&admission(false), &headers)), (403, 200));
     }
 
     #[test]
     fn host_and_origin_are_looked_at_before_the_token() {
-        let gate = gate(false);
-        assert_eq!(said(&gate, &[("host", "evil.example")]), 421);
-        assert_eq!(said(&gate, &[("host", "localhost"), ("origin", "http://evil.example")]), 403);
-        assert_eq!(said(&gate, &[("host", "localhost")]), 401);
+        let admission = admission(false);
+        assert_eq!(said(&admission, &[("host", "evil.example")]), 421);
+        assert_eq!(said(&admission, &[("host", "localhost"), ("origin", "http://evil.example")]), 403);
+        assert_eq!(said(&admission, &[("host", "localhost")]), 401);
     }
 
     #[test]
     fn a_body_that_is_announced_as_too_large_is_not_waited_for() {
-        for gate in [Gate::default(), gate(false)] {
+        for admission in [Admission::default(), admission(false)] {
             for (length, answer) in [("1073741824", 413), ("18446744073709551615", 413), ("1048576", 200)] {
                 let headers = [("host", "localhost"), ("content-length", length), ("authorization", TOKEN)];
-                assert_eq!(said(&gate, &headers), answer, "{length}");
+                assert_eq!(said(&admission, &headers), answer, "{length}");
             }
         }
     }
@@ -251,14 +251,14 @@ mod tests {
     #[test]
     fn http_1_0_has_a_host_here_too() {
         let request = Request::builder().version(hyper::Version::HTTP_10).uri("/vms").body(()).unwrap();
-        assert_eq!(Gate::default().admit(&request).unwrap_err().status.as_u16(), 400);
+        assert_eq!(Admission::default().admit(&request).unwrap_err().status.as_u16(), 400);
     }
 
     #[test]
     fn a_body_in_chunks_is_asked_for_with_its_length() {
-        for gate in [Gate::default(), gate(false)] {
+        for admission in [Admission::default(), admission(false)] {
             let headers = [("host", "localhost"), ("transfer-encoding", "chunked"), ("content-length", "3")];
-            assert_eq!(said(&gate, &headers), 411);
+            assert_eq!(said(&admission, &headers), 411);
         }
     }
 }
