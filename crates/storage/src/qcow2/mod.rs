@@ -1,7 +1,7 @@
 //! qcow2, versions 2 and 3: clusters that are somewhere in the file, or compressed there, or zeros, or in the image behind this one.
 //!
 //! What a crash may leave is clusters that nobody refers to, never a reference to what is not there: refcounts and data are in the
-//! file before an L2 table refers to them, and a cluster is free only after no table refers to it ([`Qcow2::write_back`]).
+//! file before an L2 table refers to them, and a cluster is free only after no table refers to it (`write_back`).
 
 mod check;
 mod clear;

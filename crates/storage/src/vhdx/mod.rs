@@ -1,6 +1,6 @@
 //! VHDX ([MS-VHDX]): blocks that are somewhere in the file, or zeros, or, sector by sector, in the image behind this one.
 //!
-//! Tables change by the log: pages of them are in it, whole, before they change in their places ([`Vhdx::write_back`]).
+//! Tables change by the log: pages of them are in it, whole, before they change in their places (`write_back`).
 
 mod blocks;
 mod check;
