@@ -261,6 +261,10 @@ impl Processor {
                 shadow: shadow(outside.shadow)?,
             })),
         };
+        let outside = new.smm.as_ref().map(|outside| &outside.world);
+        if [Some(&new.world), outside].into_iter().flatten().any(|world| *world != World::Host) {
+            registers::check_host(&new.svm.host, &new.regs, &new.model)?;
+        }
         new.monitor_trap = saved.monitor_trap;
         (new.touched, new.held_traps) = (saved.touched, saved.held_traps);
         Ok(new)

@@ -2,6 +2,7 @@
 
 use super::SavedProcessor;
 use crate::processor::model::Model;
+use ireko_nested::svm::Host;
 use ireko_nested::svm::saved::{SavedSegment, pair, table};
 use ireko_vmcore::saved::RestoreError;
 use ireko_x86::Registers;
@@ -133,6 +134,17 @@ impl SavedRegisters {
     }
 }
 
+/// Refuses what no #VMEXIT could bring back, in the middle of a guest whose registers these are.
+pub(super) fn check_host(host: &Host, guest: &Registers, model: &Model) -> Result<(), RestoreError> {
+    let mut regs = *guest;
+    regs.seg[..host.seg.len()].copy_from_slice(&host.seg);
+    (regs.cr0, regs.cr3, regs.cr4, regs.efer) = (host.cr0, host.cr3, host.cr4, host.efer);
+    (regs.rflags, regs.rip, regs.cpl, regs.pat) = (host.rflags, host.rip, 0, host.pat);
+    possible(&regs, model).map_or(Ok(()), |what| {
+        Err(RestoreError::invalid::<SavedProcessor>(format!("of its guest's hypervisor, {what}")))
+    })
+}
+
 /// The flags that there are; bit 1 is always set.
 const FLAGS: u64 = 0x3f_7fd7;
 /// Memory types that PAT can have: UC, WC, WT, WP, WB, UC-.
@@ -143,7 +155,8 @@ const PAT_TYPES: [u8; 6] = [0, 1, 4, 5, 6, 7];
 fn possible(regs: &Registers, model: &Model) -> Option<&'static str> {
     let caps = model.svm_caps();
     let long = regs.long_mode();
-    let bits = if regs.cr4 & cr4::LA57 != 0 { 57 } else { 48 };
+    // Addresses that wait for another world are canonical there.
+    let bits = if model.cr4() & cr4::LA57 != 0 { 57 } else { 48 };
     let canonical = |address: u64| ireko_x86::paging::canonicalize(address, bits) == address;
     let bases = [regs.seg[seg::FS].base, regs.seg[seg::GS].base, regs.ldtr.base, regs.tr.base];
     let entries = [regs.kernel_gs_base, regs.lstar, regs.cstar, regs.sysenter_esp, regs.sysenter_eip];
@@ -170,7 +183,7 @@ fn possible(regs: &Registers, model: &Model) -> Option<&'static str> {
         (long && !bases.into_iter().all(canonical), "a segment's base is not canonical"),
         (!entries.into_iter().all(canonical), "an entry point is not canonical"),
         (!regs.code64() && regs.rip >> 32 != 0, "RIP has more than 32 bits"),
-        (regs.code64() && !canonical(regs.rip), "RIP is not canonical"),
+        (regs.code64() && !regs.canonical(regs.rip), "RIP is not canonical"),
     ];
     checks.into_iter().find(|(fails, _)| *fails).map(|(_, what)| what)
 }
