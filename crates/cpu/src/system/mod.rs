@@ -1,4 +1,4 @@
-//! System instructions: one routine each, found through [`crate::routines`]. Checks come in the order of
+//! System instructions: one routine each, found through `crate::routines`. Checks come in the order of
 //! the manual: #UD, privilege, intercept (APM vol. 2, 15.7 and table 15-7), operands, and the commit last.
 
 pub mod cache;
