@@ -135,8 +135,19 @@ fn in_lists(package: &str) -> Result<bool> {
     Ok(output(command)?.0)
 }
 
-/// Downloads `packages` into `directory`; gives their files in the same order.
+/// Downloads `packages` into `directory`; gives their files in the same order. Where the lists are older than the mirror, which
+/// keeps no old versions, they are fetched anew.
 pub fn download(packages: &[&str], directory: &Path, progress: &Progress) -> Result<Vec<PathBuf>> {
+    match download_once(packages, directory, progress) {
+        Err(first) if crate::sys::is_root() => {
+            update(progress, || Ok(false)).map_err(|_| first)?;
+            download_once(packages, directory, progress)
+        }
+        result => result,
+    }
+}
+
+fn download_once(packages: &[&str], directory: &Path, progress: &Progress) -> Result<Vec<PathBuf>> {
     let bar = progress.percent(&format!("download {}", listed(packages)));
     let mut command = apt("apt-get");
     command
@@ -161,7 +172,7 @@ pub fn download(packages: &[&str], directory: &Path, progress: &Progress) -> Res
     }
     if !child.wait()?.success() {
         bail!(
-            "apt could not download {}: {}; see that this machine reaches its mirror, and try again",
+            "apt could not download {}: {}; see that this machine reaches its mirror and that its lists are new (sudo apt-get update), and try again",
             listed(packages),
             last_error(&errors)
         );
