@@ -8,12 +8,6 @@ use ireko_cpu::cpuid::host::Host;
 use ireko_cpu::isa::SETS;
 use std::sync::LazyLock;
 
-/// The host's processor is one that the rules of alignment checks were seen on.
-static FAMILY_1A: LazyLock<bool> = LazyLock::new(|| {
-    let version = ireko_cpu::host::cpuid(1, 0)[0];
-    !intel() && (version >> 8 & 0xf) + (version >> 20 & 0xff) == 0x1a
-});
-
 /// A run that disagrees, as the rows see it.
 pub struct Seen<'a> {
     pub case: &'a Case,
@@ -94,7 +88,7 @@ const ROWS: [Row; 14] = [
                     || (0..i.op_count())
                         .any(|n| i.op_register(n).is_vector_register() || i.op_register(n).is_mm())
             };
-            !*FAMILY_1A && (s.native.end.vector == 17 || s.soft.end.vector == 17) && s.has(vector)
+            !family_1a() && (s.native.end.vector == 17 || s.soft.end.vector == 17) && s.has(vector)
         },
     ),
     ("an ignored segment prefix chooses between #SS and #GP", |s| {
@@ -142,6 +136,15 @@ pub fn intel() -> bool {
     static INTEL: LazyLock<bool> =
         LazyLock::new(|| (Host::native().cpuid)(0, 0)[1] == u32::from_le_bytes(*b"Genu"));
     *INTEL
+}
+
+/// Whether the host's processor is one that the rules of alignment checks and of undefined opcodes were seen on.
+pub fn family_1a() -> bool {
+    static FAMILY_1A: LazyLock<bool> = LazyLock::new(|| {
+        let version = ireko_cpu::host::cpuid(1, 0)[0];
+        !intel() && (version >> 8 & 0xf) + (version >> 20 & 0xff) == 0x1a
+    });
+    *FAMILY_1A
 }
 
 /// The reason, if the disagreement is a known one.

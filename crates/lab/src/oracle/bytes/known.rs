@@ -13,7 +13,16 @@ use ireko_translate::block::DECODER_OPTIONS;
 type Row = (&'static str, fn(&Mismatch) -> bool);
 
 /// What silicon leaves open, or what this model does beyond the manual.
-const MODEL: [Row; 24] = [
+const MODEL: [Row; 25] = [
+    (
+        "how many bytes an undefined opcode takes is the model's (62h is EVEX here, on older ones BOUND or nothing)",
+        |m| {
+            let near = |i: &Instruction| i.is_invalid() && i.len() >= 14;
+            let pair = (m.native.end.vector, m.soft_vector());
+            let either = matches!(pair, (6, Some(13)) | (13, Some(6)));
+            !table::family_1a() && either && m.at_native_end(near)
+        },
+    ),
     ("the operand of a form that does not exist is read before its #UD", |m| {
         let formless = |i: &Instruction| (i.is_invalid() && i.len() < 15) || i.has_lock_prefix();
         matches!(m.native.end.vector, 12..=14) && m.soft_vector() == Some(6) && m.at_native_end(formless)
@@ -174,15 +183,7 @@ const MODEL: [Row; 24] = [
 ];
 
 /// Where silicon is Intel's and the guest's processor AMD's.
-const INTEL: [Row; 16] = [
-    (
-        "how many bytes an undefined opcode takes is the model's: AMD's fetch none behind one that stands for nothing",
-        |m| {
-            let near = |i: &Instruction| i.is_invalid() && i.len() >= 14;
-            let pair = (m.native.end.vector, m.soft_vector());
-            matches!(pair, (6, Some(13)) | (13, Some(6))) && m.at_native_end(near)
-        },
-    ),
+const INTEL: [Row; 15] = [
     ("a near branch of 64-bit code ignores an operand-size prefix on Intel's", |m| {
         use FlowControl::*;
         let near = |i: &Instruction| {
