@@ -6,7 +6,6 @@
 
 #![forbid(unsafe_code)]
 
-pub mod guid;
 pub mod host;
 pub mod host_network;
 pub mod host_start;
@@ -26,8 +25,8 @@ pub mod value;
 pub mod view;
 pub mod worker;
 
-pub use guid::Guid;
 pub use host::Host;
+pub use ireko_storage::guid::{self, Guid};
 pub use operation::{
     Answer, Arguments, Category, Cli, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints,
     Question, Rest, Surface, Type, Verb, View, invoke,

@@ -98,7 +98,7 @@ pub struct Facts {
     pub logical_sector: u32,
     pub physical_sector: u32,
     /// What tells it from all others.
-    pub identifier: Option<[u8; 16]>,
+    pub identifier: Option<Guid>,
     /// What an image over this one would know it by.
     pub identity: Option<Guid>,
     /// It takes all its room from the beginning.
@@ -131,12 +131,12 @@ fn vhdx_facts(store: &dyn Store) -> Result<Facts, ImageError> {
         format: Some(Format::Vhdx),
         linkage: locator.linkage.clone(),
     });
-    let notes = if header.log == Guid::NONE { Vec::new() } else { vec!["not closed".to_owned()] };
+    let notes = if header.log == Guid::NIL { Vec::new() } else { vec!["not closed".to_owned()] };
     Ok(Facts {
         block: (!metadata.fixed).then_some(metadata.block),
         logical_sector: metadata.logical_sector,
         physical_sector: metadata.physical_sector,
-        identifier: Some(metadata.id.0),
+        identifier: Some(metadata.id),
         identity: Some(header.data_write),
         fixed: metadata.fixed,
         behind,

@@ -1,14 +1,17 @@
-//! GUIDs, as VHD and VHDX have them.
+//! GUIDs: the identities of images, and of whatever else is told apart by them.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::io;
+use std::str::FromStr;
 
 /// 16 bytes in the order in which people write them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Guid(pub [u8; 16]);
 
 impl Guid {
-    pub const NONE: Self = Self([0; 16]);
+    pub const NIL: Self = Self([0; 16]);
 
     /// A random one (RFC 9562, version 4).
     pub fn random() -> io::Result<Self> {
@@ -32,17 +35,6 @@ impl Guid {
     pub fn encoded(&self) -> [u8; 16] {
         mixed(self.0)
     }
-
-    /// With or without braces.
-    pub fn parse(text: &str) -> Option<Self> {
-        let inner = text.trim().trim_start_matches('{').trim_end_matches('}');
-        let digits: String = inner.chars().filter(|c| *c != '-').collect();
-        if digits.len() != 32 || !digits.is_ascii() {
-            return None;
-        }
-        let number = u128::from_str_radix(&digits, 16).ok()?;
-        Some(Self(number.to_be_bytes()))
-    }
 }
 
 const fn mixed(bytes: [u8; 16]) -> [u8; 16] {
@@ -64,5 +56,77 @@ impl fmt::Display for Guid {
             write!(f, "{byte:02x}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Debug for Guid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is no GUID; it must look like 01234567-89ab-4cde-8f01-23456789abcd")]
+pub struct NotAGuid(String);
+
+impl FromStr for Guid {
+    type Err = NotAGuid;
+
+    /// With or without braces, in any case.
+    fn from_str(text: &str) -> Result<Self, NotAGuid> {
+        parse(text).ok_or_else(|| NotAGuid(text.chars().take(64).collect()))
+    }
+}
+
+fn parse(text: &str) -> Option<Guid> {
+    let bare = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text).as_bytes();
+    let dashes = [8, 13, 18, 23];
+    if bare.len() != 36 || dashes.iter().any(|&at| bare[at] != b'-') {
+        return None;
+    }
+    let digits = (0..36).filter(|at| !dashes.contains(at)).map(|at| char::from(bare[at]).to_digit(16));
+    let digits: Vec<u8> = digits.map(|digit| digit.map(|d| d as u8)).collect::<Option<_>>()?;
+    let mut bytes = [0; 16];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks(2)) {
+        *byte = pair[0] << 4 | pair[1];
+    }
+    Some(Guid(bytes))
+}
+
+impl TryFrom<String> for Guid {
+    type Error = NotAGuid;
+    fn try_from(text: String) -> Result<Self, NotAGuid> {
+        text.parse()
+    }
+}
+
+impl From<Guid> for String {
+    fn from(guid: Guid) -> Self {
+        guid.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guid_survives_its_text() {
+        let guid = Guid::random().unwrap();
+        assert_eq!(guid.to_string().parse::<Guid>().unwrap(), guid);
+        assert_eq!(format!("{{{}}}", guid.to_string().to_uppercase()).parse::<Guid>().unwrap(), guid);
+    }
+
+    #[test]
+    fn what_is_no_guid_is_refused() {
+        for text in [
+            "",
+            "x",
+            "01234567-89ab-4cde-8f01-23456789abc",
+            "0123456789ab-4cde-8f01-23456789abcd---",
+            "é1234567-89ab-4cde-8f01-23456789abc",
+        ] {
+            assert!(text.parse::<Guid>().is_err(), "{text}");
+        }
     }
 }

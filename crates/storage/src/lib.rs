@@ -2,7 +2,7 @@
 //!
 //! Knows formats: what their tables say, in which order they are written so that a crash loses nothing that was flushed, and how
 //! much of them is kept in memory. Must never know a virtual machine, a device or a file's name: it is given what is open
-//! ([`Store`]), and whatever an image says of other files is no reason to open them. Start reading at [`image`], then [`qcow2`].
+//! ([`Store`]), and whatever an image says of other files is no reason to open them. Start reading at [`image`], then `mapped` and [`qcow2`].
 
 #![forbid(unsafe_code)]
 
@@ -15,6 +15,7 @@ mod error;
 pub mod format;
 pub mod guid;
 pub mod image;
+mod mapped;
 mod pages;
 pub mod qcow2;
 mod raw;

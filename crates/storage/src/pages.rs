@@ -7,6 +7,13 @@ use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
+/// Whether pages that are not in memory are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    Load,
+    Known,
+}
+
 /// Pages of one size at multiples of it. What was changed is written only when its owner says so, who knows the order.
 pub struct Pages {
     store: Arc<dyn Store>,
@@ -44,8 +51,15 @@ impl Pages {
         Ok(&self.slots[slot].data[(offset - start) as usize..])
     }
 
-    /// The same, of what is in memory.
-    pub fn peek(&mut self, offset: u64) -> Option<&[u8]> {
+    /// The same, or nothing where only a page that is not in memory would tell.
+    pub fn look(&mut self, offset: u64, look: Look) -> io::Result<Option<&[u8]>> {
+        match look {
+            Look::Load => self.from(offset).map(Some),
+            Look::Known => Ok(self.peek(offset)),
+        }
+    }
+
+    fn peek(&mut self, offset: u64) -> Option<&[u8]> {
         let start = self.start(offset);
         let slot = *self.places.get(&start)?;
         self.slots[slot].used = true;

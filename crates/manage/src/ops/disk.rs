@@ -155,8 +155,7 @@ fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
 }
 
 fn found(call: &Call<'_>, path: &str) -> Result<Found, Failure> {
-    let parents: Vec<String> = call.arguments.items("ParentPath").iter().map(ToString::to_string).collect();
-    image::find(path, call.arguments.text("Format"), &parents)
+    image::find(call.arguments, &absolute(path)?, image::format(call.arguments, "Format")?)
 }
 
 /// A disk at a place, in an image.

@@ -1,7 +1,7 @@
 //! Images by name, for operations: of which format they are, and what is behind them.
 
 use super::disk::absolute;
-use crate::operation::Failure;
+use crate::operation::{Arguments, Failure};
 use crate::render::printable;
 use ireko_machine::Format;
 use ireko_machine::layers::{self, Found, Opened, Unfit};
@@ -26,9 +26,14 @@ pub fn open(path: &Path, format: Option<Format>) -> Result<Opened, Failure> {
     Opened::open(path, format).map_err(|why| unfit(path, &why))
 }
 
-/// Finds out what an image is, and those behind it, which are named in their order.
-pub fn find(path: &str, format: Option<&str>, parents: &[String]) -> Result<Found, Failure> {
-    let format = format.map(str::parse).transpose().map_err(Failure::invalid)?;
-    let parents: Vec<PathBuf> = parents.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?;
-    layers::find(&absolute(path)?, format, &parents).map_err(|(path, why)| unfit(&path, &why))
+/// A format that a parameter names.
+pub fn format(arguments: &Arguments, name: &str) -> Result<Option<Format>, Failure> {
+    arguments.text(name).map(str::parse).transpose().map_err(Failure::invalid)
+}
+
+/// Finds out what an image is, and those behind it, which -ParentPath names in their order.
+pub fn find(arguments: &Arguments, path: &Path, format: Option<Format>) -> Result<Found, Failure> {
+    let parents = arguments.items("ParentPath").iter().map(|path| absolute(&path.to_string()));
+    let parents: Vec<PathBuf> = parents.collect::<Result<_, _>>()?;
+    layers::find(path, format, &parents).map_err(|(path, why)| unfit(&path, &why))
 }

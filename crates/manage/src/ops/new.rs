@@ -153,10 +153,9 @@ fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
         let path = super::disk::absolute(path)?;
         let size = arguments.int("NewVHDSizeBytes").unwrap_or(0) as u64;
         super::vhd::make(&path, &super::vhd::New::of(&path, size))?;
-        image::find(&path.to_string_lossy(), None, &[])?
+        image::find(arguments, &path, None)?
     } else if let Some(path) = arguments.text("VHDPath") {
-        let parents: Vec<String> = arguments.items("ParentPath").iter().map(ToString::to_string).collect();
-        image::find(path, arguments.text("VHDFormat"), &parents)?
+        image::find(arguments, &super::disk::absolute(path)?, image::format(arguments, "VHDFormat")?)?
     } else {
         return Ok(());
     };

@@ -225,28 +225,42 @@ pub fn make(path: &Path, New(new): &New) -> Result<(), Failure> {
     })
 }
 
-fn new(call: &mut Call<'_>) -> Result<(), Failure> {
+/// The images of a call, each for itself.
+fn each(call: &mut Call<'_>, mut body: impl FnMut(&mut Call<'_>, PathBuf) -> Result<(), Failure>) {
     let paths: Vec<String> = call.arguments.items("Path").iter().map(ToString::to_string).collect();
-    call.each(paths, |call, path| {
-        let path = absolute(&path)?;
+    call.each(paths, |call, path| body(call, absolute(&path)?));
+}
+
+/// Gives what an image is, of the format that it is said to be.
+fn give(call: &mut Call<'_>, path: &Path, format: Option<Format>) -> Result<(), Failure> {
+    let opened = image::open(path, format)?;
+    let facts = opened.facts().map_err(|why| unfit(path, &why))?;
+    call.give(record(&opened, &facts));
+    Ok(())
+}
+
+fn new(call: &mut Call<'_>) -> Result<(), Failure> {
+    each(call, |call, path| {
         let new = wanted(call, &path)?;
         if !call.should("create the virtual hard disk", &path.to_string_lossy()) {
             return Ok(());
         }
         make(&path, &New(new))?;
-        let opened = image::open(&path, None)?;
-        let facts = opened.facts().map_err(|why| unfit(&path, &why))?;
-        let record = record(&opened, &facts);
-        call.give(record);
-        Ok(())
+        give(call, &path, None)
     });
+    Ok(())
+}
+
+fn get(call: &mut Call<'_>) -> Result<(), Failure> {
+    let format = image::format(call.arguments, "Format")?;
+    each(call, |call, path| give(call, &path, format));
     Ok(())
 }
 
 fn wanted(call: &Call<'_>, path: &Path) -> Result<create::Plan, Failure> {
     let arguments = call.arguments;
-    let format = match arguments.text("Format") {
-        Some(format) => format.parse().map_err(Failure::invalid)?,
+    let format = match image::format(arguments, "Format")? {
+        Some(format) => format,
         None => format_of(path)?,
     };
     let parent = arguments.text("ParentPath").map(|parent| parent_of(path, parent)).transpose()?;
@@ -288,20 +302,6 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
     up.chain(down).collect()
 }
 
-fn get(call: &mut Call<'_>) -> Result<(), Failure> {
-    let paths: Vec<String> = call.arguments.items("Path").iter().map(ToString::to_string).collect();
-    let format = call.arguments.text("Format").map(str::parse).transpose().map_err(Failure::invalid)?;
-    call.each(paths, |call, path| {
-        let path = absolute(&path)?;
-        let opened = image::open(&path, format)?;
-        let facts = opened.facts().map_err(|why| unfit(&path, &why))?;
-        let record = record(&opened, &facts);
-        call.give(record);
-        Ok(())
-    });
-    Ok(())
-}
-
 fn record(opened: &Opened, facts: &Facts) -> Record {
     let kind = match (&facts.behind, facts.fixed) {
         (Some(_), _) => "Differencing",
@@ -309,7 +309,7 @@ fn record(opened: &Opened, facts: &Facts) -> Record {
         (None, true) => "Fixed",
     };
     let parent = facts.behind.as_ref().and_then(|behind| behind.names.first().cloned());
-    let identifier = facts.identifier.map(|bytes| crate::Guid::of(bytes).to_string());
+    let identifier = facts.identifier.map(|id| id.to_string());
     Record::new(Kind::VHD)
         .with("Path", opened.path.display().to_string())
         .with("VhdFormat", facts.format.name().to_uppercase())

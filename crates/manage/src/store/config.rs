@@ -477,7 +477,7 @@ impl Adapter {
     }
 
     pub fn new(id: Guid, name: &str) -> Self {
-        let bytes = id.bytes();
+        let bytes = id.0;
         Self {
             name: name.to_owned(),
             id,

@@ -35,7 +35,7 @@ pub fn run(store: &Store, id: Guid, report: impl FnOnce(Started)) {
 
 /// The kernel's name of the interface, of 15 characters at most: nobody needs to know it.
 pub fn interface_name(switch: Guid) -> String {
-    let [a, b, c, d, ..] = switch.bytes();
+    let [a, b, c, d, ..] = switch.0;
     format!("veth-{a:02x}{b:02x}{c:02x}{d:02x}")
 }
 

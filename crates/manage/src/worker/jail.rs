@@ -35,7 +35,7 @@ impl Place {
             DirBuilder::new().recursive(true).mode(0o700).create(store.all_switches())?;
         }
         let plan = Plan {
-            id: config.id.bytes(),
+            id: config.id.0,
             home: store.home().to_owned(),
             files: store.run_directory(config.id),
             sockets: on_switches.then(|| store.all_switches()),

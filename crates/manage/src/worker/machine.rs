@@ -352,7 +352,7 @@ fn spec(config: &Config, opened: &Opened, files: &DiskLocks) -> Result<Spec, Str
     spec.hot_plug = true;
     spec.second_serial = config.com_ports[1].is_some();
     spec.boot_order = boot_order(config);
-    spec.smbios = Smbios { uuid: config.id.bytes(), serial: config.id.to_string(), ..Smbios::default() };
+    spec.smbios = Smbios { uuid: config.id.0, serial: config.id.to_string(), ..Smbios::default() };
     spec.on_thread = ireko_jail::thread::confining();
     Ok(spec)
 }

@@ -22,8 +22,8 @@ pub fn resize(store: &Arc<dyn Store>, size: u64, parent: Option<Arc<dyn Image>>)
         let kept = size.next_multiple_of(header.cluster()).min(image.size);
         image.discard(kept, image.size - kept)?;
     } else {
+        image.layer.check_growth(image.size, size)?;
         image.grow_l1(size)?;
-        image.hide_behind(size)?;
     }
     image.rest()?;
     store.write_at(SIZE as u64, &size.to_be_bytes())?;
@@ -45,32 +45,21 @@ impl Qcow2 {
             )));
         }
         let cluster = self.header.cluster();
-        let mut tables = self.lock();
+        let mut tables = self.layer.lock();
         let mut bytes: Vec<u8> = tables.l1.iter().flat_map(|entry| entry.to_be_bytes()).collect();
         let old = (self.header.l1_offset / cluster, (bytes.len() as u64).div_ceil(cluster));
         bytes.resize((needed * 8).next_multiple_of(cluster) as usize, 0);
         let refcounts = tables.refcounts()?;
         let place = refcounts.allocate_row(bytes.len() as u64 / cluster)? * cluster;
-        self.store.write_at(place, &bytes)?;
+        self.layer.store.write_at(place, &bytes)?;
         refcounts.pages.write_back()?;
-        self.store.flush()?;
+        self.layer.store.flush()?;
         let mut fields = (needed as u32).to_be_bytes().to_vec();
         fields.extend(place.to_be_bytes());
-        self.store.write_at(L1 as u64, &fields)?;
-        self.store.flush()?;
+        self.layer.store.write_at(L1 as u64, &fields)?;
+        self.layer.store.flush()?;
         if old.0 != 0 {
             refcounts.leaving.push(old);
-        }
-        Ok(())
-    }
-
-    /// What the image behind has beyond the old end is not to be seen in a disk that has grown.
-    fn hide_behind(&self, size: u64) -> Result<(), ImageError> {
-        let behind = self.parent.as_ref().map_or(0, |parent| parent.size());
-        if behind > self.size && size > self.size {
-            return Err(ImageError::wrong(
-                "the image behind it is larger, and what it has there would come to light; convert it to one without an image behind it first",
-            ));
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use std::io::{self, Read};
 
 impl Qcow2 {
     /// Bytes of the disk from a compressed cluster.
-    pub(super) fn unpack(
+    pub(super) fn unpack_part(
         &self,
         tables: &mut Tables,
         word: u64,
@@ -30,11 +30,11 @@ impl Qcow2 {
 
     fn unpacked(&self, word: u64) -> io::Result<Vec<u8>> {
         let (offset, len) = compressed_range(word, self.header.cluster_bits);
-        if offset >= self.store.size()? {
+        if offset >= self.layer.store.size()? {
             return Err(damaged(format_args!("a compressed cluster would be at {offset:#x}")));
         }
         let mut packed = vec![0; len as usize];
-        read_padded(self.store.as_ref(), offset, &mut packed)?;
+        read_padded(self.layer.store.as_ref(), offset, &mut packed)?;
         let mut bytes = vec![0; self.header.cluster() as usize];
         match self.header.compression {
             Compression::Deflate => inflate(&packed, &mut bytes),

@@ -1,52 +1,21 @@
 //! Writing: in place where a cluster is this image's own, otherwise to a cluster that is got for it.
 
 use super::entry::{Entry, bits, compressed_range};
-use super::{Place, Qcow2, Tables};
-use crate::error::damaged;
-use crate::image;
+use super::{Qcow2, Tables};
+use crate::mapped::{Mapped, Place, within};
 use std::io;
 
 impl Qcow2 {
-    pub(super) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        image::check_writable(self, offset, data.len() as u64)?;
-        if self.lock().refcounts()?.is_crowded() {
-            image::Image::flush(self)?;
-        }
-        let _shared = self.shared();
-        let mut done = 0;
-        while done < data.len() {
-            let (at, left) = (offset + done as u64, &data[done..]);
-            let mut tables = self.lock();
-            match self.own_run(&mut tables, at, left.len() as u64)? {
-                Some((len, place)) => {
-                    drop(tables);
-                    self.store.write_at(place, &left[..len as usize])?;
-                    done += len as usize;
-                }
-                None => done += self.write_new(&mut tables, at, left)?,
-            }
-        }
-        Ok(())
-    }
-
     /// A run that may be overwritten where it is.
-    fn own_run(&self, tables: &mut Tables, offset: u64, len: u64) -> io::Result<Option<(u64, u64)>> {
-        let found =
-            self.run(offset, len, |cluster| Ok(Some(self.entry(tables, cluster)?).filter(Entry::own)))?;
-        match found {
-            Some((len, Place::Here(place))) => {
-                let end = tables.refcounts()?.end() * self.header.cluster();
-                match crate::pages::whole(end, place, len) {
-                    true => Ok(Some((len, place))),
-                    false => Err(damaged(format_args!("a cluster would be at {place:#x}"))),
-                }
-            }
-            _ => Ok(None),
-        }
+    pub(super) fn own(&self, tables: &mut Tables, offset: u64, len: u64) -> io::Result<Option<(u64, u64)>> {
+        let own = |cluster| Ok(Some(self.entry(tables, cluster)?).filter(Entry::own));
+        let Some((len, Place::Here(place))) = self.find_by(offset, len, own)? else { return Ok(None) };
+        let end = tables.refcounts()?.end() * self.header.cluster();
+        Ok(Some((len, within(end, place, len, "cluster")?)))
     }
 
-    /// Writes what cannot be written in place: how much of it.
-    fn write_new(&self, tables: &mut Tables, offset: u64, data: &[u8]) -> io::Result<usize> {
+    /// Writes to clusters what cannot be written in place: how much of it.
+    pub(super) fn write_cluster(&self, tables: &mut Tables, offset: u64, data: &[u8]) -> io::Result<usize> {
         if tables.l2.is_crowded() || tables.refcounts()?.pages.is_crowded() {
             self.write_back(tables)?;
         }
@@ -73,7 +42,7 @@ impl Qcow2 {
         let (from, to) = (offset / unit * unit, (offset + len).next_multiple_of(unit));
         let fill = Fill { from, to, skip_zeros: false };
         let bytes = self.filled(tables, offset, &data[..len as usize], &fill)?;
-        self.store.write_at(place + (bytes.start - start), bytes.as_ref())?;
+        self.layer.store.write_at(place + (bytes.start - start), bytes.as_ref())?;
         let new = match self.header.extended() {
             true => entry.with(place, bits(((from - start) / unit) as u32, ((to - start) / unit) as u32)),
             false => Entry::whole(place, false),
@@ -152,7 +121,7 @@ impl Qcow2 {
         let (head, tail) = (whole(olds.first()), whole(olds.last()));
         let (from, to) = (offset / head * head, end.next_multiple_of(tail));
         let bytes = self.filled(tables, offset, data, &Fill { from, to, skip_zeros: clean })?;
-        self.store.write_at(place + (bytes.start - start), bytes.as_ref())?;
+        self.layer.store.write_at(place + (bytes.start - start), bytes.as_ref())?;
         Ok((from, to))
     }
 
@@ -186,9 +155,8 @@ impl Qcow2 {
         if !fill.skip_zeros {
             return Ok(true);
         }
-        let (len, place) = self.run_of(tables, from, to - from)?;
-        let zeros = place == Place::Zeros || place == Place::Behind && self.parent.is_none();
-        Ok(!(zeros && len == to - from))
+        let (len, place) = self.run(tables, from, to - from)?;
+        Ok(!(self.layer.is_zeros(place) && len == to - from))
     }
 
     /// The last cluster may go on behind the disk's end.

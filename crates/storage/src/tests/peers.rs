@@ -87,6 +87,28 @@ pub fn read_all(image: &dyn Image) -> Vec<u8> {
     bytes
 }
 
+/// Changes an image at random places, up to so many sectors at a time; `bytes` is what it holds.
+pub fn change(image: &dyn Image, bytes: &mut [u8], random: &mut Random, most: u64) {
+    for _ in 0..60 {
+        let (at, len) = (random.below(image.size() / 512 - most - 20) * 512, (1 + random.below(most)) * 512);
+        let range = at as usize..(at + len) as usize;
+        match random.below(4) {
+            0 => {
+                image.write_zeroes(at, len).unwrap();
+                bytes[range].fill(0);
+            }
+            1 => {
+                image.discard(at, len).unwrap();
+                image.read_at(at, &mut bytes[range]).unwrap();
+            }
+            _ => {
+                bytes[range.clone()].fill(random.next() as u8);
+                image.write_at(at, &bytes[range]).unwrap();
+            }
+        }
+    }
+}
+
 const SIZE: u64 = 40 << 20;
 
 #[test]
@@ -140,25 +162,7 @@ fn qcow2_images_of_qemu_are_read_and_written_here() {
         assert_eq!(Format::of(store.as_ref()).unwrap(), Format::Qcow2);
         let opened = qcow2::Qcow2::open(store, true, None).unwrap();
         assert!(read_all(&opened) == bytes, "{options:?}");
-        let mut random = Random(13);
-        for _ in 0..60 {
-            let (at, len) = (random.below(SIZE / 512 - 300) * 512, (1 + random.below(280)) * 512);
-            let range = at as usize..(at + len) as usize;
-            match random.below(4) {
-                0 => {
-                    opened.write_zeroes(at, len).unwrap();
-                    bytes[range].fill(0);
-                }
-                1 => {
-                    opened.discard(at, len).unwrap();
-                    opened.read_at(at, &mut bytes[range]).unwrap();
-                }
-                _ => {
-                    bytes[range.clone()].fill(random.next() as u8);
-                    opened.write_at(at, &bytes[range]).unwrap();
-                }
-            }
-        }
+        change(&opened, &mut bytes, &mut Random(13), 280);
         drop(opened);
         fs::write(&raw, &bytes).unwrap();
         qemu_img(&["check", "-f", "qcow2", text(&image)]);

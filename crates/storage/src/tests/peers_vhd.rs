@@ -1,7 +1,9 @@
 //! VHD and VHDX images made here are read by qemu-img, and the other way round.
 
 use super::Random;
-use super::peers::{Scratch, content, new_file, open_file, qemu_img, read_all, text, there, write_all};
+use super::peers::{
+    Scratch, change, content, new_file, open_file, qemu_img, read_all, text, there, write_all,
+};
 use crate::chain::{self, Link};
 use crate::create::{Plan, create};
 use crate::{Format, Image};
@@ -76,25 +78,7 @@ fn images_of_qemu_are_read_and_written_here() {
         assert_eq!(Format::of(open_file(&image).as_ref()).unwrap(), format);
         let opened = open(&image, format);
         assert!(read_all(opened.as_ref()) == bytes, "{format} {options}");
-        let mut random = Random(23);
-        for _ in 0..60 {
-            let (at, len) = (random.below(SIZE / 512 - 4300) * 512, (1 + random.below(4280)) * 512);
-            let range = at as usize..(at + len) as usize;
-            match random.below(4) {
-                0 => {
-                    opened.write_zeroes(at, len).unwrap();
-                    bytes[range].fill(0);
-                }
-                1 => {
-                    opened.discard(at, len).unwrap();
-                    opened.read_at(at, &mut bytes[range]).unwrap();
-                }
-                _ => {
-                    bytes[range.clone()].fill(random.next() as u8);
-                    opened.write_at(at, &bytes[range]).unwrap();
-                }
-            }
-        }
+        change(opened.as_ref(), &mut bytes, &mut Random(23), 4280);
         drop(opened);
         fs::write(&raw, &bytes).unwrap();
         compare(&raw, &image, format);

@@ -39,7 +39,7 @@ pub fn resize(store: &Arc<dyn Store>, size: u64, parent: Option<Arc<dyn Image>>)
         )));
     }
     image.rest()?;
-    let end = image.lock().end;
+    let end = image.layer.lock().end;
     drop(image);
     store.write_at(end, footer.bytes())?;
     store.flush()?;

@@ -1,37 +1,30 @@
 //! Writing: in place where sectors are here, otherwise to a block that is got for them. Zeroing and discarding.
 
 use super::footer::{FOOTER, Header};
-use super::{Place, Tables, UNUSED, Vhd};
+use super::{Tables, UNUSED, Vhd};
 use crate::SECTOR;
 use crate::bytes::{be32, put};
-use crate::error::damaged;
-use crate::image::{self, Image, write_every_zero};
+use crate::mapped::{Mapped, Place, within};
 use std::io;
 
 impl Vhd {
-    pub(super) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        image::check_writable(self, offset, data.len() as u64)?;
-        let _shared = self.shared();
-        let Some(header) = &self.header else { return self.store.write_at(offset, data) };
-        let mut done = 0;
-        while done < data.len() {
-            let (at, left) = (offset + done as u64, &data[done..]);
-            let mut tables = self.lock();
-            match self.run(&mut tables, at, left.len() as u64)? {
-                (len, Place::Here(place)) => {
-                    within(tables.end, place, len)?;
-                    drop(tables);
-                    self.store.write_at(place, &left[..len as usize])?;
-                    done += len as usize;
-                }
-                _ => done += self.write_new(&mut tables, header, at, left)?,
-            }
+    /// A run that may be overwritten where it is.
+    pub(super) fn own(&self, tables: &mut Tables, offset: u64, len: u64) -> io::Result<Option<(u64, u64)>> {
+        match self.run(tables, offset, len)? {
+            (len, Place::Here(place)) if self.header.is_none() => Ok(Some((len, place))),
+            (len, Place::Here(place)) => Ok(Some((len, within(tables.end, place, len, "block")?))),
+            _ => Ok(None),
         }
-        Ok(())
     }
 
-    /// Writes what cannot be written in place: how much of it.
-    fn write_new(&self, tables: &mut Tables, header: &Header, offset: u64, data: &[u8]) -> io::Result<usize> {
+    /// Writes to a block what cannot be written in place: how much of it.
+    pub(super) fn write_block(
+        &self,
+        tables: &mut Tables,
+        header: &Header,
+        offset: u64,
+        data: &[u8],
+    ) -> io::Result<usize> {
         if tables.pages.is_crowded() {
             self.write_back(tables)?;
         }
@@ -45,24 +38,25 @@ impl Vhd {
         let sectors = start / SECTOR..(start + len).div_ceil(SECTOR);
         if entry != UNUSED {
             let place = u64::from(entry) * SECTOR;
-            within(tables.end, place, bits + header.block)?;
-            self.store.write_at(place + bits + start, data)?;
+            within(tables.end, place, bits + header.block, "block")?;
+            self.layer.store.write_at(place + bits + start, data)?;
             Self::set_bits(tables, place, sectors)?;
             return Ok(len as usize);
         }
         let place = self.allocate(tables, header)?;
         let sector = u32::try_from(place / SECTOR).map_err(|_| io::ErrorKind::StorageFull)?;
         // Without anything behind, all that is not written is zeros, and here.
-        let fill = if self.parent.is_some() { 0 } else { 0xff };
+        let fill = if self.layer.parent.is_some() { 0 } else { 0xff };
         let written = self
+            .layer
             .store
             .write_at(place, &vec![fill; bits as usize])
-            .and_then(|()| self.store.write_at(place + bits + start, data));
+            .and_then(|()| self.layer.store.write_at(place + bits + start, data));
         if let Err(error) = written {
             tables.leaving.push(place);
             return Err(error);
         }
-        if self.parent.is_some() {
+        if self.layer.parent.is_some() {
             Self::set_bits(tables, place, sectors)?;
         }
         put(tables.pages.change(at)?, 0, &sector.to_be_bytes());
@@ -75,10 +69,10 @@ impl Vhd {
             return Ok(place);
         }
         let (place, end) = (tables.end, tables.end + Self::bits(header.block) + header.block);
-        self.store.write_at(end, self.footer.bytes())?;
+        self.layer.store.write_at(end, self.footer.bytes())?;
         if tables.ended {
             // Bits are put over the old one.
-            self.store.write_at(place, &[0; FOOTER as usize])?;
+            self.layer.store.write_at(place, &[0; FOOTER as usize])?;
         }
         (tables.end, tables.ended) = (end, true);
         Ok(place)
@@ -96,65 +90,33 @@ impl Vhd {
         Ok(())
     }
 
-    /// `zeros`: the range must read as zeros afterwards.
-    pub(super) fn clear(&self, offset: u64, len: u64, zeros: bool) -> io::Result<()> {
-        let end = image::check_writable(self, offset, len)?;
-        let header = match &self.header {
-            // What is behind shows where a block is not here; a fixed image keeps its room.
-            Some(header) if self.parent.is_none() => header,
-            _ if zeros => return write_every_zero(self as &dyn Image, offset, len),
-            _ => return Ok(()),
-        };
-        let first = offset.div_ceil(header.block);
-        let last = if end == self.size() { end.div_ceil(header.block) } else { end / header.block };
-        if first >= last {
-            return self.clear_parts(offset, end);
-        }
-        self.clear_parts(offset, first * header.block)?;
-        self.clear_blocks(header, first, last)?;
-        self.clear_parts((last * header.block).min(end), end)
-    }
-
-    fn clear_blocks(&self, header: &Header, first: u64, last: u64) -> io::Result<()> {
-        let alone = self.alone();
-        let mut tables = self.lock();
-        for number in first..last {
-            if tables.pages.is_crowded() {
-                self.write_back_alone(&mut tables, &alone)?;
-            }
-            let at = Self::entry_at(header, number);
-            let entry = be32(tables.pages.from(at)?, 0);
-            if entry != UNUSED {
-                let place = u64::from(entry) * SECTOR;
-                within(tables.end, place, Self::bits(header.block) + header.block)?;
-                put(tables.pages.change(at)?, 0, &UNUSED.to_be_bytes());
-                tables.leaving.push(place);
-            }
+    /// A block that reads as zeros without any room.
+    pub(super) fn give_up(&self, tables: &mut Tables, number: u64) -> io::Result<()> {
+        let Some(header) = &self.header else { return Ok(()) };
+        let at = Self::entry_at(header, number);
+        let entry = be32(tables.pages.from(at)?, 0);
+        if entry != UNUSED {
+            let whole = Self::bits(header.block) + header.block;
+            let place = within(tables.end, u64::from(entry) * SECTOR, whole, "block")?;
+            put(tables.pages.change(at)?, 0, &UNUSED.to_be_bytes());
+            tables.leaving.push(place);
         }
         Ok(())
     }
 
     /// Of what is here holes are made.
-    fn clear_parts(&self, mut offset: u64, end: u64) -> io::Result<()> {
+    pub(super) fn make_holes(&self, mut offset: u64, end: u64) -> io::Result<()> {
         while offset < end {
-            let _shared = self.shared();
-            let mut tables = self.lock();
+            let _shared = self.layer.shared();
+            let mut tables = self.layer.lock();
             let (len, place) = self.run(&mut tables, offset, end - offset)?;
             if let Place::Here(at) = place {
-                within(tables.end, at, len)?;
+                within(tables.end, at, len, "block")?;
                 drop(tables);
-                crate::store::zero(self.store.as_ref(), at, len)?;
+                crate::store::zero(self.layer.store.as_ref(), at, len)?;
             }
             offset += len;
         }
         Ok(())
-    }
-}
-
-/// Whether a range is in front of the footer.
-fn within(end: u64, place: u64, len: u64) -> io::Result<()> {
-    match crate::pages::whole(end, place, len) {
-        true => Ok(()),
-        false => Err(damaged(format_args!("a block would be at {place:#x}"))),
     }
 }

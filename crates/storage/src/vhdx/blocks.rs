@@ -3,7 +3,10 @@
 use super::{Tables, Vhdx};
 use crate::bytes::{le64, put};
 use crate::error::damaged;
+use crate::mapped::{Found, Place, like_the_first};
+use crate::pages::Look;
 use std::io;
+use std::ops::Range;
 
 /// States of payload blocks.
 pub const NOT_PRESENT: u64 = 0;
@@ -14,24 +17,6 @@ pub const FULLY_PRESENT: u64 = 6;
 pub const PARTIALLY_PRESENT: u64 = 7;
 /// The same of blocks of bits.
 pub const PRESENT: u64 = 6;
-
-/// Where a run of bytes is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// At this offset in the file.
-    Here(u64),
-    Zeros,
-    Behind,
-}
-
-impl Place {
-    fn goes_on(self, next: Self, bytes: u64) -> bool {
-        match (self, next) {
-            (Self::Here(here), Self::Here(next)) => here + bytes == next,
-            (this, next) => this == next,
-        }
-    }
-}
 
 /// An entry of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +30,10 @@ impl Entry {
     pub fn offset(self) -> u64 {
         self.0 & !0xf_ffff
     }
+}
+
+fn entry(tables: &mut Tables, at: u64, look: Look) -> io::Result<Option<Entry>> {
+    Ok(tables.pages.look(at, look)?.map(|bytes| Entry(le64(bytes, 0))))
 }
 
 impl Vhdx {
@@ -77,59 +66,26 @@ impl Vhdx {
         block % self.metadata.chunk() * self.sectors()
     }
 
-    /// Where the byte at an offset is, and how many behind it follow there.
-    pub(super) fn run(&self, tables: &mut Tables, offset: u64, len: u64) -> io::Result<(u64, Place)> {
-        let found = self.look(offset, len, |at| tables.pages.from(at).map(|bytes| Some(le64(bytes, 0))))?;
-        found.ok_or_else(crate::error::beyond)
-    }
-
-    /// The same, as far as the tables are in memory.
-    pub(super) fn known_run(
+    /// [`Mapped::find`](crate::mapped::Mapped::find) within one block.
+    pub(super) fn find_in_block(
         &self,
         tables: &mut Tables,
         offset: u64,
         len: u64,
-    ) -> io::Result<Option<(u64, Place)>> {
-        self.look(offset, len, |at| Ok(tables.pages.peek(at).map(|bytes| le64(bytes, 0))))
-    }
-
-    /// `word`: the 8 bytes at an offset of the file that is a multiple of 8, or nothing to stop.
-    fn look(
-        &self,
-        offset: u64,
-        len: u64,
-        mut word: impl FnMut(u64) -> io::Result<Option<u64>>,
-    ) -> io::Result<Option<(u64, Place)>> {
-        let mut found: Option<Place> = None;
-        let mut done = 0;
-        while done < len {
-            let Some((span, place)) = self.look_once(offset + done, len - done, &mut word)? else { break };
-            match found {
-                None => found = Some(place),
-                Some(first) if first.goes_on(place, done) => (),
-                Some(_) => break,
-            }
-            done += span;
-        }
-        Ok(found.map(|place| (done, place)))
-    }
-
-    /// Within one block.
-    fn look_once(
-        &self,
-        offset: u64,
-        len: u64,
-        word: &mut impl FnMut(u64) -> io::Result<Option<u64>>,
-    ) -> io::Result<Option<(u64, Place)>> {
+        look: Look,
+    ) -> io::Result<Found> {
         let (block, within) = (offset / self.metadata.block, offset % self.metadata.block);
         let span = (self.metadata.block - within).min(len);
-        let Some(entry) = word(self.entry_at(block))?.map(Entry) else { return Ok(None) };
+        let Some(entry) = entry(tables, self.entry_at(block), look)? else { return Ok(None) };
         let place = match entry.state() {
             FULLY_PRESENT if entry.offset() != 0 => Place::Here(entry.offset() + within),
             NOT_PRESENT => Place::Behind,
             UNDEFINED | ZERO | UNMAPPED => Place::Zeros,
-            PARTIALLY_PRESENT if self.parent.is_some() && entry.offset() != 0 => {
-                return self.look_at_bits(block, within, span, entry, word);
+            PARTIALLY_PRESENT if self.layer.parent.is_some() && entry.offset() != 0 => {
+                let found = self.find_by_bits(tables, block, within..within + span, look)?;
+                return Ok(found.map(|(len, here)| {
+                    (len, if here { Place::Here(entry.offset() + within) } else { Place::Behind })
+                }));
             }
             state => return Err(damaged(format_args!("block {block} would be in state {state}"))),
         };
@@ -137,42 +93,25 @@ impl Vhdx {
     }
 
     /// Of a block whose sectors are here or behind.
-    fn look_at_bits(
+    fn find_by_bits(
         &self,
+        tables: &mut Tables,
         block: u64,
-        within: u64,
-        span: u64,
-        entry: Entry,
-        word: &mut impl FnMut(u64) -> io::Result<Option<u64>>,
-    ) -> io::Result<Option<(u64, Place)>> {
-        let Some(bits) = word(self.bits_entry_at(block))?.map(Entry) else { return Ok(None) };
+        range: Range<u64>,
+        look: Look,
+    ) -> io::Result<Option<(u64, bool)>> {
+        let Some(bits) = entry(tables, self.bits_entry_at(block), look)? else { return Ok(None) };
         if bits.state() != PRESENT || bits.offset() == 0 {
             return Err(damaged(format_args!("the bits of block {block} are missing")));
         }
-        let sector = u64::from(self.metadata.logical_sector);
-        let first = self.first_bit(block) + within / sector;
-        let last = self.first_bit(block) + (within + span).div_ceil(sector);
-        let (mut known, mut here, mut number) = (None, false, first);
-        while number < last {
-            let at = number / 64;
-            if known.is_none_or(|(of, _)| of != at) {
-                let Some(value) = word(bits.offset() + at * 8)? else { break };
-                known = Some((at, value));
-            }
-            let bit = known.is_some_and(|(_, value)| value >> (number % 64) & 1 != 0);
-            if number == first {
-                here = bit;
-            } else if bit != here {
-                break;
-            }
-            number += 1;
-        }
-        if number == first {
-            return Ok(None);
-        }
-        let len = ((number - self.first_bit(block)) * sector - within).min(span);
-        let place = if here { Place::Here(entry.offset() + within) } else { Place::Behind };
-        Ok(Some((len, place)))
+        let (base, sector) = (self.first_bit(block), u64::from(self.metadata.logical_sector));
+        let first = range.start / sector;
+        let found = like_the_first(base + first..base + range.end.div_ceil(sector), |at| {
+            Ok(tables.pages.look(bits.offset() + at * 8, look)?.map(|bytes| le64(bytes, 0)))
+        })?;
+        Ok(found.map(|(count, here)| {
+            (((first + count) * sector - range.start).min(range.end - range.start), here)
+        }))
     }
 
     /// Says of sectors of a block that they are here, or are not.
@@ -180,7 +119,7 @@ impl Vhdx {
         &self,
         tables: &mut Tables,
         block: u64,
-        sectors: std::ops::Range<u64>,
+        sectors: Range<u64>,
         here: bool,
     ) -> io::Result<()> {
         let bits = self.entry(tables, self.bits_entry_at(block))?;

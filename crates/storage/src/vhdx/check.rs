@@ -38,13 +38,13 @@ impl Taken {
 pub fn check(store: &Arc<dyn Store>, repair: bool) -> Result<Report, ImageError> {
     let mut report = Report::new(Format::Vhdx);
     let mut header = Header::read(store.as_ref(), store.size()?)?;
-    if header.log != Guid::NONE {
+    if header.log != Guid::NIL {
         report.damage(Damage::Counts, "it was not closed, and its log is to be replayed".into());
         if !repair {
             return Ok(report);
         }
         log::replay(store.as_ref(), &header)?;
-        header.log = Guid::NONE;
+        header.log = Guid::NIL;
         header.write(store.as_ref())?;
         report.repaired();
     }

@@ -176,7 +176,7 @@ impl Locator {
                 return Err(damaged("what it says of its parent is cut short"));
             };
             match key.as_str() {
-                "parent_linkage" | "parent_linkage2" => found.linkage.extend(Guid::parse(&value)),
+                "parent_linkage" | "parent_linkage2" => found.linkage.extend(value.trim().parse::<Guid>()),
                 "relative_path" => paths.push((0, value)),
                 "absolute_win32_path" => paths.push((1, value)),
                 "volume_path" => paths.push((2, value)),

@@ -5,6 +5,7 @@ use super::blocks::{FULLY_PRESENT, NOT_PRESENT, PARTIALLY_PRESENT};
 use super::header::{MIB, REGIONS, Region, Regions};
 use super::metadata::MOST_SIZE;
 use crate::image::Image;
+use crate::mapped::{Mapped, within};
 use crate::{ImageError, Store};
 use std::sync::Arc;
 
@@ -17,13 +18,8 @@ pub fn resize(store: &Arc<dyn Store>, size: u64, parent: Option<Arc<dyn Image>>)
             "a disk of {size} bytes cannot be; give a multiple of {sector}, 64 TB at most"
         )));
     }
-    let behind = image.parent.as_ref().map_or(0, |parent| parent.size());
-    if size > image.size() && behind > image.size() {
-        return Err(ImageError::wrong(
-            "the image behind it is larger, and what it has there would come to light; convert it to one without an image behind it first",
-        ));
-    }
-    image.begin(&mut image.lock())?;
+    image.layer.check_growth(image.size(), size)?;
+    image.begin(&mut image.layer.lock())?;
     let old = image.size();
     match size < old {
         true => image.shrink(size)?,
@@ -44,7 +40,7 @@ pub fn resize(store: &Arc<dyn Store>, size: u64, parent: Option<Arc<dyn Image>>)
 fn fill(store: &Arc<dyn Store>, first: u64, last: u64) -> Result<(), ImageError> {
     let image = Vhdx::open(store.clone(), true, None)?;
     for block in first..last {
-        let mut tables = image.lock();
+        let mut tables = image.layer.lock();
         image.begin(&mut tables)?;
         image.write_back_if_crowded(&mut tables)?;
         let place = tables.end;
@@ -59,25 +55,24 @@ fn fill(store: &Arc<dyn Store>, first: u64, last: u64) -> Result<(), ImageError>
 impl Vhdx {
     /// Blocks behind the new end go.
     fn shrink(&self, size: u64) -> Result<(), ImageError> {
-        let alone = self.alone();
-        let mut tables = self.lock();
+        let mut tables = self.layer.alone();
         for block in self.metadata.blocks(size)..self.metadata.blocks(self.metadata.size) {
-            if tables.pages.dirty() >= tables.log.room() / 2 {
-                self.write_back_alone(&mut tables, &alone)?;
+            if self.is_crowded(&mut tables) {
+                self.write_back_alone(&mut tables)?;
             }
             let at = self.entry_at(block);
             let old = self.entry(&mut tables, at)?;
             if matches!(old.state(), FULLY_PRESENT | PARTIALLY_PRESENT) {
-                let place = super::within(tables.end, old.offset(), self.metadata.block)?;
+                let place = within(tables.end, old.offset(), self.metadata.block, "block")?;
                 tables.leaving.push(place);
             }
             self.set_entry(&mut tables, at, NOT_PRESENT, 0)?;
         }
-        self.write_back_alone(&mut tables, &alone)?;
-        drop((tables, alone));
+        self.write_back_alone(&mut tables)?;
+        drop(tables);
         // What the last block has behind the new end is not to come back.
         let end = (self.metadata.blocks(size) * self.metadata.block).min(self.metadata.size);
-        Ok(self.clear(size, end - size, true)?)
+        Ok(self.write_zeroes(size, end - size)?)
     }
 
     /// A longer table, if the size needs one, at another place.
@@ -88,22 +83,22 @@ impl Vhdx {
             return Ok(());
         }
         self.rest()?;
-        let mut tables = self.lock();
+        let mut tables = self.layer.lock();
         let offset = tables.end;
-        self.store.set_size(offset + length)?;
+        self.layer.store.set_size(offset + length)?;
         tables.end += length;
         let mut done = 0;
         let mut bytes = vec![0; MIB as usize];
         while done < old.length {
-            self.store.read_at(old.offset + done, &mut bytes)?;
-            self.store.write_at(offset + done, &bytes)?;
+            self.layer.store.read_at(old.offset + done, &mut bytes)?;
+            self.layer.store.write_at(offset + done, &bytes)?;
             done += MIB;
         }
-        self.store.flush()?;
+        self.layer.store.flush()?;
         let regions = Regions { bat: Region { offset, length }, metadata: self.regions.metadata }.encode();
         for at in [REGIONS[1], REGIONS[0]] {
-            self.store.write_at(at, &regions)?;
-            self.store.flush()?;
+            self.layer.store.write_at(at, &regions)?;
+            self.layer.store.flush()?;
         }
         tables.pages.forget(old.offset..old.offset + old.length);
         Ok(())

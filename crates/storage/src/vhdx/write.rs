@@ -1,35 +1,14 @@
-//! Writing: in place where sectors are here, otherwise to a block that is got for them.
+//! Writing to a block that is got for it, or sector by sector.
 
-use super::blocks::{FULLY_PRESENT, NOT_PRESENT, PARTIALLY_PRESENT, PRESENT, Place};
+use super::blocks::{FULLY_PRESENT, NOT_PRESENT, PARTIALLY_PRESENT, PRESENT};
 use super::header::MIB;
-use super::{Tables, Vhdx, within};
-use crate::image::{self, Image};
+use super::{Tables, Vhdx};
+use crate::mapped::{Mapped, within};
 use std::io;
 
 impl Vhdx {
-    pub(super) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        image::check_writable(self, offset, data.len() as u64)?;
-        let _shared = self.shared();
-        let mut done = 0;
-        while done < data.len() {
-            let (at, left) = (offset + done as u64, &data[done..]);
-            let mut tables = self.lock();
-            self.begin(&mut tables)?;
-            match self.run(&mut tables, at, left.len() as u64)? {
-                (len, Place::Here(place)) => {
-                    within(tables.end, place, len)?;
-                    drop(tables);
-                    self.store.write_at(place, &left[..len as usize])?;
-                    done += len as usize;
-                }
-                _ => done += self.write_new(&mut tables, at, left)?,
-            }
-        }
-        Ok(())
-    }
-
-    /// Writes what cannot be written in place: how much of it.
-    fn write_new(&self, tables: &mut Tables, offset: u64, data: &[u8]) -> io::Result<usize> {
+    /// Writes to a block what cannot be written in place: how much of it.
+    pub(super) fn write_block(&self, tables: &mut Tables, offset: u64, data: &[u8]) -> io::Result<usize> {
         self.write_back_if_crowded(tables)?;
         let size = self.metadata.block;
         let (block, start) = (offset / size, offset % size);
@@ -37,10 +16,10 @@ impl Vhdx {
         let data = &data[..len as usize];
         let at = self.entry_at(block);
         let entry = self.entry(tables, at)?;
-        let to_end = start + len == size || offset + len == self.size();
-        let layered = self.parent.is_some() && entry.state() == NOT_PRESENT && !(start == 0 && to_end);
+        let to_end = start + len == size || offset + len == self.metadata.size;
+        let layered = self.layer.parent.is_some() && entry.state() == NOT_PRESENT && !(start == 0 && to_end);
         if entry.state() == PARTIALLY_PRESENT {
-            within(tables.end, entry.offset(), size)?;
+            within(tables.end, entry.offset(), size, "block")?;
             self.write_sectors(tables, offset, data, entry.offset())?;
             return Ok(len as usize);
         }
@@ -48,7 +27,7 @@ impl Vhdx {
         let written = if layered {
             self.make_bits(tables, block).and_then(|()| self.write_sectors(tables, offset, data, place))
         } else {
-            self.store.write_at(place + start, data)
+            self.layer.store.write_at(place + start, data)
         };
         if let Err(error) = written {
             tables.leaving.push(place);
@@ -67,26 +46,14 @@ impl Vhdx {
         let end = offset + data.len() as u64;
         let (from, to) = (offset / sector * sector, end.next_multiple_of(sector));
         if (from, to) == (offset, end) {
-            self.store.write_at(place + (from - start), data)?;
+            self.layer.store.write_at(place + (from - start), data)?;
         } else {
             let mut bytes = vec![0; (to - from) as usize];
             self.read_held(tables, from, &mut bytes)?;
             bytes[(offset - from) as usize..(end - from) as usize].copy_from_slice(data);
-            self.store.write_at(place + (from - start), &bytes)?;
+            self.layer.store.write_at(place + (from - start), &bytes)?;
         }
         self.set_bits(tables, block, (from - start) / sector..(to - start) / sector, true)
-    }
-
-    /// Reads while the tables are held.
-    fn read_held(&self, tables: &mut Tables, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        let mut done = 0;
-        while done < data.len() {
-            let at = offset + done as u64;
-            let (len, place) = self.run(tables, at, (data.len() - done) as u64)?;
-            self.fetch(at, place, &mut data[done..done + len as usize])?;
-            done += len as usize;
-        }
-        Ok(())
     }
 
     /// A block of zeros.
@@ -100,7 +67,7 @@ impl Vhdx {
     fn extend(&self, tables: &mut Tables, len: u64) -> io::Result<u64> {
         let place = tables.end;
         let end = place.checked_add(len).ok_or(io::ErrorKind::StorageFull)?;
-        self.store.set_size(end)?;
+        self.layer.store.set_size(end)?;
         tables.end = end;
         Ok(place)
     }
@@ -113,7 +80,7 @@ impl Vhdx {
             let place = self.extend(tables, MIB)?;
             self.set_entry(tables, at, PRESENT, place)?;
         } else {
-            within(tables.end, bits.offset(), MIB)?;
+            within(tables.end, bits.offset(), MIB, "block")?;
         }
         let sectors = self.metadata.block / u64::from(self.metadata.logical_sector);
         self.set_bits(tables, block, 0..sectors, false)

@@ -1,25 +1,26 @@
 //! What takes its time: checking, resizing, converting, merging, compacting. Nobody else may use the images meanwhile.
 
 use super::super::disk::absolute;
-use super::super::image::{self, refused, unfit};
-use super::{New, format_of, make, record};
+use super::super::image::{self, refused};
+use super::{New, each, format_of, give, make};
 use crate::operation::{Call, Failure};
 use crate::render::printable;
 use crate::value::{Kind, Record};
 use crate::worker::disks;
-use ireko_machine::layers::{Found, Opened};
+use ireko_machine::layers::Found;
 use ireko_machine::{DiskFiles, Format, Layer as Named};
 use ireko_storage::{Image, Link, Report, Store, chain, copy, create};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-fn parents(call: &Call<'_>) -> Vec<String> {
-    call.arguments.items("ParentPath").iter().map(ToString::to_string).collect()
+fn found(call: &Call<'_>, path: &Path) -> Result<Found, Failure> {
+    image::find(call.arguments, path, image::format(call.arguments, "Format")?)
 }
 
-fn found(call: &Call<'_>, path: &str) -> Result<Found, Failure> {
-    image::find(path, call.arguments.text("Format"), &parents(call))
+/// An image that a parameter names, which must be given.
+fn named(call: &Call<'_>, name: &str) -> Result<PathBuf, Failure> {
+    absolute(call.arguments.text(name).unwrap_or_default())
 }
 
 fn layers(found: &Found) -> Vec<Named> {
@@ -55,27 +56,10 @@ fn broken(path: &Path, why: impl std::fmt::Display) -> Failure {
     refused(path, printable(&why.to_string()))
 }
 
-/// The paths of a call, each for itself.
-fn each(call: &mut Call<'_>, body: impl FnMut(&mut Call<'_>, String) -> Result<(), Failure>) {
-    let paths: Vec<String> = call.arguments.items("Path").iter().map(ToString::to_string).collect();
-    call.each(paths, body);
-}
-
-fn give(call: &mut Call<'_>, path: &Path, format: Format) -> Result<(), Failure> {
-    let opened = image::open(path, Some(format))?;
-    let facts = opened.facts().map_err(|why| unfit(path, &why))?;
-    let record = record(&opened, &facts);
-    call.give(record);
-    Ok(())
-}
-
 pub fn test(call: &mut Call<'_>) -> Result<(), Failure> {
-    let (repair, format) =
-        (call.arguments.switch("Repair"), call.arguments.text("Format").map(str::to_owned));
-    let format: Option<Format> = format.map(|text| text.parse()).transpose().map_err(Failure::invalid)?;
+    let (repair, format) = (call.arguments.switch("Repair"), image::format(call.arguments, "Format")?);
     each(call, |call, path| {
-        let path = absolute(&path)?;
-        let opened = Opened::open(&path, format).map_err(|why| unfit(&path, &why))?;
+        let opened = image::open(&path, format)?;
         let layers = [Named { path: path.clone(), format: opened.link.format }];
         if repair && !call.should("repair the virtual hard disk", &path.to_string_lossy()) {
             return Ok(());
@@ -128,16 +112,16 @@ pub fn resize(call: &mut Call<'_>) -> Result<(), Failure> {
         let files = take(call, &layers, false)?;
         let links = links(&files, &layers)?;
         chain::resize(&links[0], size, &links[1..]).map_err(|error| broken(&found.path, error))?;
-        give(call, &found.path, found.facts.format)
+        give(call, &found.path, Some(found.facts.format))
     });
     Ok(())
 }
 
 pub fn convert(call: &mut Call<'_>) -> Result<(), Failure> {
-    let source = found(call, call.arguments.text("Path").unwrap_or_default())?;
-    let to = absolute(call.arguments.text("DestinationPath").unwrap_or_default())?;
-    let format = match call.arguments.text("DestinationFormat") {
-        Some(format) => format.parse().map_err(Failure::invalid)?,
+    let source = found(call, &named(call, "Path")?)?;
+    let to = named(call, "DestinationPath")?;
+    let format = match image::format(call.arguments, "DestinationFormat")? {
+        Some(format) => format,
         None => format_of(&to)?,
     };
     if !call.should("convert the virtual hard disk", &source.path.to_string_lossy()) {
@@ -169,7 +153,7 @@ pub fn convert(call: &mut Call<'_>) -> Result<(), Failure> {
     if call.arguments.switch("DeleteSource") {
         std::fs::remove_file(&source.path).map_err(|error| refused(&source.path, error))?;
     }
-    give(call, &to, format)
+    give(call, &to, Some(format))
 }
 
 fn copied(
@@ -189,7 +173,7 @@ fn copied(
 }
 
 pub fn merge(call: &mut Call<'_>) -> Result<(), Failure> {
-    let source = found(call, call.arguments.text("Path").unwrap_or_default())?;
+    let source = found(call, &named(call, "Path")?)?;
     let layers = layers(&source);
     if layers.len() == 1 {
         return Err(refused(&source.path, "no image is behind it to merge it into"));
@@ -205,7 +189,7 @@ pub fn merge(call: &mut Call<'_>) -> Result<(), Failure> {
     for merged in &layers[..into] {
         std::fs::remove_file(&merged.path).map_err(|error| refused(&merged.path, error))?;
     }
-    give(call, &layers[into].path, layers[into].format)
+    give(call, &layers[into].path, Some(layers[into].format))
 }
 
 fn position(layers: &[Named], to: &Path) -> Result<usize, Failure> {
@@ -259,7 +243,7 @@ pub fn optimize(call: &mut Call<'_>) -> Result<(), Failure> {
         let block = found.facts.block.unwrap_or(1 << 16);
         copy::compact(image.as_ref(), block, &mut |done| surface.progress(&what, done, size))
             .map_err(|error| broken(&found.path, error))?;
-        give(call, &found.path, found.facts.format)
+        give(call, &found.path, Some(found.facts.format))
     });
     Ok(())
 }
