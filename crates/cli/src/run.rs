@@ -7,14 +7,17 @@ use crate::run_args::{Display, Reboot, RunArgs};
 use crate::terminal::{Key, Keys, Raw};
 use crate::{facts, image, say, sys, user};
 use anyhow::{Context, Result};
+use ireko_machine::disk_errors::Standing;
 use ireko_machine::{
-    DiskBus, DiskSpec, Endpoints, Firmware, Handle, MachineError, ModuleSpec, Outcome, Source, Spec, Vm,
+    DiskBus, DiskErrors, DiskSpec, Endpoints, Firmware, Handle, MachineError, ModuleSpec, Outcome, Source,
+    Spec, Vm,
 };
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
+use std::time::Duration;
 
 /// Exit code of `--exec` when the guest reset itself (a panic of its kernel) and no status of the command came back.
 const NO_END: u8 = 76;
@@ -35,6 +38,10 @@ fn start(args: &RunArgs) -> Result<ExitCode> {
     facts::require_v3()?;
     // A pipe may keep us waiting: until then signals end the process.
     let spec = with_firmware_it_needs(spec(args)?.resolved().map_err(user::explained)?)?;
+    let errors = DiskErrors::default();
+    for (disk, files) in spec.disks.iter().filter_map(|disk| Some((disk, disk.files.as_ref()?))) {
+        files.errors().tell(&disk.path.display().to_string(), &errors);
+    }
     sys::hold_ending_signals();
     let gone = Gone::default();
     let vm = Vm::new(spec.clone(), endpoints(args, &gone))?;
@@ -46,6 +53,7 @@ fn start(args: &RunArgs) -> Result<ExitCode> {
     spawn("keyboard", keyboard(current.clone(), raw.is_terminal()))?;
     spawn("signals", signals(current.clone(), raw.clone()))?;
     spawn("screen", stop_when_gone(gone.clone(), current.clone()))?;
+    spawn("disk errors", hold_for_disks(errors, current.clone()))?;
     let next = || Vm::on(engine.clone(), spec.clone(), endpoints(args, &gone));
     let outcome = run_through_resets(vm, next, &current, starts_again(args));
     raw.restore();
@@ -59,6 +67,32 @@ fn start(args: &RunArgs) -> Result<ExitCode> {
         return Ok(ExitCode::from(NO_END));
     }
     Ok(gone.error().map_or_else(|| tell(&outcome), |error| without_screen(&error)))
+}
+
+/// Says what the host cannot do with the disks, and holds the machine while a request waits for it.
+fn hold_for_disks(errors: DiskErrors, current: Current) -> impl FnOnce() + Send + 'static {
+    const AGAIN: Duration = Duration::from_secs(5);
+    move || {
+        let mut before = Standing::default();
+        let mut held = false;
+        loop {
+            let now = errors.next(before.number);
+            if now.last != before.last
+                && let Some(error) = &now.last
+            {
+                say!("\r\nireko: {error}\r");
+            }
+            if held != (now.waiting > 0) {
+                held = current.hold(now.waiting > 0);
+            }
+            if now.waiting > 0 && now.last.as_ref().is_some_and(|error| !error.full) {
+                // Nobody is there who could say when.
+                thread::sleep(AGAIN);
+                errors.try_again();
+            }
+            before = now;
+        }
+    }
 }
 
 fn endpoints(args: &RunArgs, gone: &Gone) -> Endpoints {
@@ -116,6 +150,17 @@ impl Current {
         let mut current = self.lock();
         current.1 = true;
         current.0.stop();
+    }
+    /// Whether it is held then.
+    fn hold(&self, hold: bool) -> bool {
+        let handle = self.lock().0.clone();
+        match hold {
+            true => handle.pause(),
+            false => {
+                handle.resume();
+                false
+            }
+        }
     }
     fn input(&self, bytes: &[u8]) {
         self.lock().0.serial_input(bytes);

@@ -2,7 +2,7 @@
 
 use crate::{DiskSpec, MachineError, lock};
 use ireko_storage::{Format, Image, ImageError, Link, Opened, Store, chain};
-use ireko_vmcore::{Disk, Throttle};
+use ireko_vmcore::{Disk, ErrorHandling, Throttle};
 use rustix::fs::{FlockOperation, flock};
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -35,6 +35,7 @@ pub struct DiskFiles {
     links: Vec<(Arc<File>, Format)>,
     read_only: bool,
     image: Mutex<Option<Arc<dyn Image>>>,
+    errors: Arc<ErrorHandling>,
 }
 
 /// Who has a file, by the number of its layer.
@@ -42,11 +43,16 @@ pub type Taken = (usize, lock::User);
 
 impl DiskFiles {
     pub fn new(links: Vec<(Arc<File>, Format)>, read_only: bool) -> Self {
-        Self { links, read_only, image: Mutex::default() }
+        Self { links, read_only, image: Mutex::default(), errors: Arc::default() }
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Arc<dyn Image>>> {
         self.image.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// What is done about what the host cannot do with them.
+    pub fn errors(&self) -> &Arc<ErrorHandling> {
+        &self.errors
     }
 
     /// Locks all files for as long as they are open: many may read, or one may write. Those behind are only read.
@@ -149,9 +155,11 @@ pub fn content(spec: &DiskSpec) -> Result<Box<dyn Disk>, MachineError> {
     if spec.empty {
         return Ok(Box::new(Nothing(spec.throttle.clone())));
     }
-    let image = open(spec)?.image().map_err(|why| failed(spec, why))?;
+    let files = open(spec)?;
+    files.errors.set(spec.error_policy);
+    let image = files.image().map_err(|why| failed(spec, why))?;
     if image.size() == 0 {
         return Err(failed(spec, "its disk has no bytes; give it a size"));
     }
-    Ok(Box::new(Opened::new(image, spec.throttle.clone())))
+    Ok(Box::new(Opened::new(image, spec.throttle.clone(), files.errors.clone())))
 }

@@ -124,6 +124,8 @@ pub enum MachineError {
     DiskInUse { name: String, user: crate::lock::User },
     #[error("{0}")]
     UnknownFormat(String),
+    #[error(transparent)]
+    UnknownErrorPolicy(ireko_vmcore::disk_errors::NoErrorPolicy),
     #[error("the disk `{name}` cannot be used: {why}")]
     Disk { name: String, why: String },
     #[error(

@@ -40,6 +40,7 @@ pub use image::Protocol;
 pub use ireko_devices::i8042::{Full, Key, KeyEvent, Motion};
 pub use ireko_devices::virtio::{FARTHEST, Position};
 pub use ireko_storage::Format;
+pub use ireko_vmcore::disk_errors::{self, DiskErrors, ErrorPolicy};
 pub use ireko_vmcore::nesting::{Nesting, World};
 pub use ireko_vmcore::thread::{OnThread, Work};
 pub use ireko_vmcore::throttle::{Rates, Throttle};

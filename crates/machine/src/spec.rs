@@ -6,7 +6,7 @@ use crate::image::{Protocol, gzip, real_mode};
 use crate::layers::Unfit;
 use crate::layout::Layout;
 use ireko_storage::Format;
-use ireko_vmcore::{Changes, CpuModel, OnThread, Port, Throttle};
+use ireko_vmcore::{Changes, CpuModel, ErrorPolicy, OnThread, Port, Throttle};
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::FileExt;
@@ -201,6 +201,7 @@ pub struct DiskSpec {
     /// What tells it from the machine's others, and what the guest is told; empty, it is made of its number.
     pub serial: String,
     pub throttle: Arc<Throttle>,
+    pub error_policy: ErrorPolicy,
     /// Its files, if they are open already.
     pub files: Option<Arc<DiskFiles>>,
 }
@@ -211,7 +212,8 @@ impl DiskSpec {
         let (bus, serial) = (DiskBus::default(), String::new());
         let (format, behind) = (Format::Raw, Vec::new());
         let (drive, cd, empty, files) = (None, false, false, None);
-        Self { path, format, behind, read_only, bus, drive, cd, empty, serial, throttle, files }
+        let error_policy = ErrorPolicy::default();
+        Self { path, format, behind, read_only, bus, drive, cd, empty, serial, throttle, error_policy, files }
     }
 
     /// A CD in a SATA drive.
@@ -219,20 +221,21 @@ impl DiskSpec {
         Self { bus: DiskBus::Sata, cd: true, ..Self::new(path, true) }
     }
 
-    /// As users write it: a file, and behind it `,bus=NAME` for the controller, `,format=NAME` for what it is, and `,backing=FILE`
-    /// for each image behind it. Without a format its content and its name tell, if they agree.
+    /// As users write it: a file, and behind it `,bus=NAME` for the controller, `,format=NAME` for what it is,
+    /// `,error-policy=NAME` for what is done about its errors, and `,backing=FILE` for each image behind it. Without a format its content and its name tell, if they agree.
     pub fn parse(text: &str) -> Result<Self, MachineError> {
         let (mut path, mut format, mut parents) = (text, None, Vec::new());
-        let mut bus = DiskBus::default();
+        let (mut bus, mut error_policy) = (DiskBus::default(), ErrorPolicy::default());
         while let Some((before, (word, value))) = last_option(path) {
             match word {
                 "bus" => bus = value.parse()?,
+                "error-policy" => error_policy = value.parse().map_err(MachineError::UnknownErrorPolicy)?,
                 "format" => format = Some(value.parse().map_err(MachineError::UnknownFormat)?),
                 _ => parents.insert(0, PathBuf::from(value)),
             }
             path = before;
         }
-        let spec = Self { bus, ..Self::new(path, false) };
+        let spec = Self { bus, error_policy, ..Self::new(path, false) };
         match crate::layers::find(&spec.path, format, &parents) {
             // Whoever opens it says so.
             Err((_, Unfit::Missing(_) | Unfit::Directory | Unfit::NoFile)) if parents.is_empty() => Ok(spec),
@@ -281,7 +284,7 @@ impl DiskSpec {
 fn last_option(text: &str) -> Option<(&str, (&str, &str))> {
     let (before, option) = text.rsplit_once(',')?;
     let (word, value) = option.split_once('=')?;
-    matches!(word, "bus" | "format" | "backing").then_some((before, (word, value)))
+    matches!(word, "bus" | "format" | "backing" | "error-policy").then_some((before, (word, value)))
 }
 
 fn unfit(path: &Path, why: &Unfit) -> MachineError {

@@ -8,6 +8,8 @@ pub enum State {
     Starting,
     Running,
     Paused,
+    /// Held for a disk that its host could not read or write.
+    PausedCritical,
     Stopping,
     Saved,
 }
@@ -47,8 +49,15 @@ pub const ALREADY: &str = "The virtual machine is already in the specified state
 pub const WRONG_STATE: &str =
     "The operation cannot be performed while the virtual machine is in its current state.";
 
-const STATES: [State; 6] =
-    [State::Off, State::Starting, State::Running, State::Paused, State::Stopping, State::Saved];
+const STATES: [State; 7] = [
+    State::Off,
+    State::Starting,
+    State::Running,
+    State::Paused,
+    State::PausedCritical,
+    State::Stopping,
+    State::Saved,
+];
 
 use Verdict::{Already, Go, Refused};
 const WAIT: Verdict = Refused("Wait until it is running, or use Stop-VM -TurnOff.");
@@ -58,17 +67,17 @@ const NOT_OFF: Verdict = Refused("Start it first: Start-VM.");
 const GOING_DOWN: Verdict = Refused("It is shutting down; wait until it is Off, or use Stop-VM -TurnOff.");
 const SAVED: Verdict = Refused("Saving and restoring is not there yet; remove the saved state.");
 
-/// Rows: what is wanted. Columns: Off, Starting, Running, Paused, Stopping, Saved.
+/// Rows: what is wanted. Columns: Off, Starting, Running, Paused, PausedCritical, Stopping, Saved.
 #[rustfmt::skip]
-const TABLE: [(Action, [Verdict; 6]); 8] = [
-    (Action::Start,    [Go,      Already,    Already,    RESUME_FIRST, GOING_DOWN, SAVED]),
-    (Action::ShutDown, [Already, WAIT,       Go,         RESUME_FIRST, Go,         Already]),
-    (Action::TurnOff,  [Already, Go,         Go,         Go,           Go,         SAVED]),
-    (Action::Restart,  [NOT_OFF, WAIT,       Go,         Go,           GOING_DOWN, SAVED]),
-    (Action::Suspend,  [NOT_OFF, WAIT,       Go,         Already,      GOING_DOWN, SAVED]),
-    (Action::Resume,   [NOT_OFF, Already,    Already,    Go,           GOING_DOWN, SAVED]),
-    (Action::Remove,   [Go,      STOP_FIRST, STOP_FIRST, STOP_FIRST,   GOING_DOWN, Go]),
-    (Action::Change,   [Go,      STOP_FIRST, STOP_FIRST, STOP_FIRST,   GOING_DOWN, SAVED]),
+const TABLE: [(Action, [Verdict; 7]); 8] = [
+    (Action::Start,    [Go,      Already,    Already,    RESUME_FIRST, RESUME_FIRST, GOING_DOWN, SAVED]),
+    (Action::ShutDown, [Already, WAIT,       Go,         RESUME_FIRST, RESUME_FIRST, Go,         Already]),
+    (Action::TurnOff,  [Already, Go,         Go,         Go,           Go,           Go,         SAVED]),
+    (Action::Restart,  [NOT_OFF, WAIT,       Go,         Go,           Go,           GOING_DOWN, SAVED]),
+    (Action::Suspend,  [NOT_OFF, WAIT,       Go,         Already,      Go,           GOING_DOWN, SAVED]),
+    (Action::Resume,   [NOT_OFF, Already,    Already,    Go,           Go,           GOING_DOWN, SAVED]),
+    (Action::Remove,   [Go,      STOP_FIRST, STOP_FIRST, STOP_FIRST,   STOP_FIRST,   GOING_DOWN, Go]),
+    (Action::Change,   [Go,      STOP_FIRST, STOP_FIRST, STOP_FIRST,   STOP_FIRST,   GOING_DOWN, SAVED]),
 ];
 
 /// Whether `action` may be done in `state`.
@@ -96,7 +105,8 @@ mod tests {
 
     #[test]
     fn what_runs_is_neither_removed_nor_changed() {
-        for state in [State::Starting, State::Running, State::Paused, State::Stopping] {
+        for state in [State::Starting, State::Running, State::Paused, State::PausedCritical, State::Stopping]
+        {
             assert!(matches!(verdict(Action::Remove, state), Refused(_)));
             assert!(matches!(verdict(Action::Change, state), Refused(_)));
         }
@@ -115,7 +125,8 @@ mod tests {
 
     #[test]
     fn whatever_runs_can_be_turned_off() {
-        for state in [State::Starting, State::Running, State::Paused, State::Stopping] {
+        for state in [State::Starting, State::Running, State::Paused, State::PausedCritical, State::Stopping]
+        {
             assert_eq!(verdict(Action::TurnOff, state), Go);
         }
     }

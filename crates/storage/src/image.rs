@@ -3,7 +3,7 @@
 use crate::Format;
 use crate::error::{beyond, read_only};
 use crate::guid::Guid;
-use ireko_vmcore::{Disk, Throttle};
+use ireko_vmcore::{Disk, ErrorHandling, Throttle};
 use std::io;
 use std::sync::Arc;
 
@@ -93,11 +93,12 @@ pub(crate) fn write_every_zero(image: &dyn Image, offset: u64, len: u64) -> io::
 pub struct Opened {
     image: Arc<dyn Image>,
     throttle: Arc<Throttle>,
+    errors: Arc<ErrorHandling>,
 }
 
 impl Opened {
-    pub fn new(image: Arc<dyn Image>, throttle: Arc<Throttle>) -> Self {
-        Self { image, throttle }
+    pub fn new(image: Arc<dyn Image>, throttle: Arc<Throttle>, errors: Arc<ErrorHandling>) -> Self {
+        Self { image, throttle, errors }
     }
 }
 
@@ -110,6 +111,9 @@ impl Disk for Opened {
     }
     fn throttle(&self) -> Arc<Throttle> {
         self.throttle.clone()
+    }
+    fn error_handling(&self) -> Arc<ErrorHandling> {
+        self.errors.clone()
     }
     fn read_at(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
         self.image.read_at(offset, data)

@@ -1,6 +1,6 @@
 //! What a device is to the machine.
 
-use crate::{SavedState, Throttle};
+use crate::{ErrorHandling, SavedState, Throttle};
 use std::sync::Arc;
 
 /// A device with registers in some regions of the bus. The machine decides where the regions lie; a device sees the
@@ -25,6 +25,10 @@ pub trait Disk: Send {
     fn read_only(&self) -> bool;
     /// What bounds its use.
     fn throttle(&self) -> Arc<Throttle> {
+        Arc::default()
+    }
+    /// What is done about its errors.
+    fn error_handling(&self) -> Arc<ErrorHandling> {
         Arc::default()
     }
     fn read_at(&mut self, offset: u64, data: &mut [u8]) -> std::io::Result<()>;

@@ -8,6 +8,7 @@ pub mod broker;
 pub mod bus;
 pub mod counters;
 pub mod device;
+pub mod disk_errors;
 pub mod engine;
 pub mod line;
 pub mod memory;
@@ -22,6 +23,7 @@ pub use broker::Broker;
 pub use bus::{Bus, Space};
 pub use counters::{NamedCount, WorldCounters};
 pub use device::{Device, Disk};
+pub use disk_errors::{DiskErrors, ErrorHandling, ErrorPolicy};
 pub use engine::{
     Caps, Changes, CpuModel, CpuState, EoiSink, Halt, HvError, Hypervisor, Partition, PartitionSpec, Stop,
     Vcpu,

@@ -160,6 +160,25 @@ impl<'a> Permit<'a> {
         Ok(Pass(state))
     }
 
+    /// Waits for so long while nothing is done for the guest: a pause does not wait for who stands aside, nor the other way round.
+    pub fn stand_aside(self, time: Duration) -> io::Result<()> {
+        let until = Instant::now() + time;
+        let mut state = lock(&self.gate.state);
+        state.working = false;
+        self.gate.changed.notify_all();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            if state.over(self.epoch) {
+                return Err(over());
+            }
+            if left.is_zero() {
+                return Ok(());
+            }
+            let waited = self.gate.changed.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// Takes what moves next from its limits, and waits until it may.
     pub fn pay(self, throttle: &Throttle, bytes: u64, operations: u64) -> io::Result<()> {
         // Limits may change meanwhile.

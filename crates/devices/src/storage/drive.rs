@@ -1,9 +1,11 @@
 //! What every controller asks of a disk: in pieces that a pause and a reset get between, within the disk and its limits.
 
 use crate::service::Permit;
-use ireko_vmcore::{Disk, Throttle};
+use ireko_vmcore::disk_errors::Access;
+use ireko_vmcore::{Disk, ErrorHandling, Throttle};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 pub const SECTOR: u64 = 512;
 /// What moves at a time.
@@ -12,6 +14,10 @@ const CHUNK: u64 = 1 << 17;
 const ZEROED: u64 = 1 << 24;
 /// What counts as one operation, as Hyper-V normalizes them.
 const OPERATION: u64 = 8 << 10;
+
+/// How often a request that waits looks whether it is to be tried again, and how often it is tried while the host's storage is full.
+const LOOK: Duration = Duration::from_millis(50);
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a disk did not do it.
 #[derive(Debug)]
@@ -38,18 +44,20 @@ pub enum Zeroing {
 pub struct Drive {
     disk: Box<dyn Disk>,
     throttle: Arc<Throttle>,
+    errors: Arc<ErrorHandling>,
     serial: String,
     chunk: Vec<u8>,
 }
 
 impl Drive {
     pub fn new(disk: Box<dyn Disk>, serial: &str) -> Self {
-        Self { throttle: disk.throttle(), disk, serial: serial.to_owned(), chunk: Vec::new() }
+        let (throttle, errors) = (disk.throttle(), disk.error_handling());
+        Self { disk, throttle, errors, serial: serial.to_owned(), chunk: Vec::new() }
     }
 
     /// Another medium, with limits of its own.
     pub(super) fn replace(&mut self, disk: Box<dyn Disk>) {
-        self.throttle = disk.throttle();
+        (self.throttle, self.errors) = (disk.throttle(), disk.error_handling());
         self.disk = disk;
     }
 
@@ -92,13 +100,39 @@ impl Drive {
         len
     }
 
+    /// Asks the host for something on the first `part` bytes of the buffer, again and again where its errors are not the guest's.
+    fn ask(
+        &mut self,
+        access: Access,
+        permit: Permit<'_>,
+        part: usize,
+        ask: impl Fn(&mut dyn Disk, &mut [u8]) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let mut waiting = None;
+        loop {
+            let Err(error) = ask(&mut *self.disk, &mut self.chunk[..part]) else { return Ok(()) };
+            waiting = self.errors.failed(access, &error, waiting);
+            let Some(waits) = &waiting else { return Err(Failure::Host(error)) };
+            let failed = Instant::now();
+            while !(waits.is_to_be_tried() || waits.full && failed.elapsed() >= AGAIN) {
+                permit.stand_aside(LOOK).map_err(Failure::Memory)?;
+            }
+        }
+    }
+
     /// `to` takes what is read, piece by piece; its errors are the guest's.
-    pub fn read(&mut self, start: u64, len: u64, to: &mut impl Write) -> Result<(), Failure> {
+    pub fn read(
+        &mut self,
+        start: u64,
+        len: u64,
+        to: &mut impl Write,
+        permit: Permit<'_>,
+    ) -> Result<(), Failure> {
         self.check(start, len)?;
         let mut done = 0;
         while done < len {
             let part = self.chunk(len - done);
-            self.disk.read_at(start + done, &mut self.chunk[..part]).map_err(Failure::Host)?;
+            self.ask(Access::Read, permit, part, |disk, data| disk.read_at(start + done, data))?;
             to.write_all(&self.chunk[..part]).map_err(Failure::Memory)?;
             done += part as u64;
         }
@@ -112,21 +146,27 @@ impl Drive {
         self.disk.try_read_at(start, &mut self.chunk[..part]).then_some(&self.chunk[..part])
     }
 
-    pub fn write(&mut self, start: u64, len: u64, from: &mut impl Read) -> Result<(), Failure> {
+    pub fn write(
+        &mut self,
+        start: u64,
+        len: u64,
+        from: &mut impl Read,
+        permit: Permit<'_>,
+    ) -> Result<(), Failure> {
         self.check_writable(start, len)?;
         let mut done = 0;
         while done < len {
             let part = self.chunk(len - done);
             from.read_exact(&mut self.chunk[..part]).map_err(Failure::Memory)?;
-            self.disk.write_at(start + done, &self.chunk[..part]).map_err(Failure::Host)?;
+            self.ask(Access::Write, permit, part, |disk, data| disk.write_at(start + done, data))?;
             done += part as u64;
         }
         Ok(())
     }
 
     /// What was written is in the host's storage afterwards.
-    pub fn flush(&mut self) -> Result<(), Failure> {
-        self.disk.flush().map_err(Failure::Host)
+    pub fn flush(&mut self, permit: Permit<'_>) -> Result<(), Failure> {
+        self.ask(Access::Flush, permit, 0, |disk, _| disk.flush())
     }
 
     pub fn zero(&mut self, how: Zeroing, start: u64, len: u64, permit: Permit<'_>) -> Result<(), Failure> {
@@ -135,12 +175,11 @@ impl Drive {
         while done < len {
             drop(permit.pass().map_err(Failure::Memory)?);
             let part = (len - done).min(ZEROED);
-            let (at, disk) = (start + done, &mut self.disk);
-            let zeroed = match how {
-                Zeroing::Zero => disk.write_zeroes(at, part),
-                Zeroing::Discard => disk.discard(at, part),
-            };
-            zeroed.map_err(Failure::Host)?;
+            let at = start + done;
+            match how {
+                Zeroing::Zero => self.ask(Access::Write, permit, 0, |disk, _| disk.write_zeroes(at, part)),
+                Zeroing::Discard => self.ask(Access::Discard, permit, 0, |disk, _| disk.discard(at, part)),
+            }?;
             done += part;
         }
         Ok(())

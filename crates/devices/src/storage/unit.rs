@@ -49,15 +49,15 @@ impl Unit {
             Action::Done => Ok(()),
             Action::Check(sense) => return Err(sense),
             Action::Data(data) => to.write_all(&data).map_err(Failure::Memory),
-            Action::Read { start, len } => self.drive.read(start, len, to),
+            Action::Read { start, len } => self.drive.read(start, len, to, permit),
             Action::Write { start, len, fua } => {
-                let written = self.drive.write(start, len, from);
-                if fua { written.and_then(|()| self.drive.flush()) } else { written }
+                let written = self.drive.write(start, len, from, permit);
+                if fua { written.and_then(|()| self.drive.flush(permit)) } else { written }
             }
             Action::WriteSame { start, len, discard } => self.write_same((start, len), discard, permit, from),
             Action::Unmap { len } => return self.unmap(len, permit, from),
             Action::Ignore { len } => take(from, len).map(drop),
-            Action::Flush => self.drive.flush(),
+            Action::Flush => self.drive.flush(permit),
         };
         done.map_err(|failure| self.failed_at(&failure, writes))
     }
@@ -106,7 +106,7 @@ impl Unit {
         while done < len {
             drop(permit.pass().map_err(Failure::Memory)?);
             let part = (len - done).min(PIECE);
-            self.drive.write(start + done, part, &mut &piece[..part as usize])?;
+            self.drive.write(start + done, part, &mut &piece[..part as usize], permit)?;
             done += part;
         }
         Ok(())

@@ -57,13 +57,13 @@ impl Blk {
         match header.kind {
             VIRTIO_BLK_T_IN => {
                 let len = data.writer.available_bytes() as u64;
-                self.drive.read(Self::place(header.sector, len)?, len, &mut data.writer)?;
+                self.drive.read(Self::place(header.sector, len)?, len, &mut data.writer, data.permit)?;
             }
             VIRTIO_BLK_T_OUT => {
                 let len = data.reader.available_bytes() as u64;
-                self.drive.write(Self::place(header.sector, len)?, len, &mut data.reader)?;
+                self.drive.write(Self::place(header.sector, len)?, len, &mut data.reader, data.permit)?;
             }
-            VIRTIO_BLK_T_FLUSH => self.drive.flush()?,
+            VIRTIO_BLK_T_FLUSH => self.drive.flush(data.permit)?,
             VIRTIO_BLK_T_GET_ID => {
                 let mut serial = [0; SERIAL_SIZE];
                 crate::access::copy_in(&mut serial, 0, self.drive.serial().as_bytes());

@@ -5,8 +5,9 @@ use super::tests::{AVAIL, DATA, Driver, INDIRECT, NEXT, SIZE, USED, WRITE};
 use super::*;
 use crate::Service;
 use crate::lock;
-use ireko_vmcore::{Disk, Rates, Throttle};
-use std::io;
+use crate::storage::tests::{Ram, until_one_waits};
+use ireko_vmcore::{Disk, ErrorPolicy, Rates, Throttle};
+use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{JoinHandle, sleep, spawn};
@@ -187,6 +188,54 @@ fn a_request_is_served_by_the_devices_thread() {
     threaded.request(0, WRITE);
     threaded.wait_for_used(1);
     assert_eq!(threaded.data(), 0x77);
+    threaded.end();
+}
+
+/// The status of the request that was served last.
+fn status(threaded: &Threaded) -> u8 {
+    threaded.driver.take::<1>(0x5000)[0]
+}
+
+#[test]
+fn what_the_host_cannot_write_is_ioerr() {
+    let (disk, errors) = Ram::failing(ErrorPolicy::Report, ErrorKind::StorageFull);
+    let mut threaded = Threaded::new(disk);
+    threaded.request(1, 0);
+    threaded.wait_for_used(1);
+    assert_eq!((status(&threaded), errors.standing().count), (1, 1));
+    threaded.end();
+}
+
+#[test]
+fn a_pause_does_not_wait_for_a_request_that_is_held() {
+    let (disk, errors) = Ram::failing(ErrorPolicy::Stop, ErrorKind::Other);
+    let mut threaded = Threaded::new(disk.clone());
+    threaded.request(1, 0);
+    until_one_waits(&errors);
+    assert!(threaded.service.pause(EVER));
+    disk.fail(None);
+    errors.try_again();
+    while errors.standing().waiting != 0 {
+        sleep(Duration::from_millis(1));
+    }
+    assert_eq!(threaded.used(), 0);
+    threaded.service.resume();
+    threaded.wait_for_used(1);
+    assert_eq!(status(&threaded), 0);
+    threaded.end();
+}
+
+#[test]
+fn a_request_that_is_held_is_over_with_a_reset() {
+    let (disk, errors) = Ram::failing(ErrorPolicy::Stop, ErrorKind::Other);
+    let mut threaded = Threaded::new(disk);
+    threaded.request(1, 0);
+    until_one_waits(&errors);
+    threaded.driver.set_status(0);
+    while errors.standing().waiting != 0 {
+        sleep(Duration::from_millis(1));
+    }
+    assert_eq!(threaded.used(), 0);
     threaded.end();
 }
 

@@ -16,8 +16,9 @@ use crate::store::{Config, Disk};
 use crate::value::{Kind, Record};
 use crate::worker::disks;
 use crate::worker::protocol::Request;
+use ireko_machine::disk_errors::NoErrorPolicy;
 use ireko_machine::layers::Found;
-use ireko_machine::{DiskFiles, Format};
+use ireko_machine::{DiskFiles, ErrorPolicy, Format};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -57,12 +58,12 @@ pub static OPERATIONS: &[Operation] = &[
         aliases: &[],
         verbs: &[Verb {
             name: "disk-set",
-            doc: "Limit the use of a disk, or put another image into its place.",
+            doc: "Limit the use of a disk, say what is done about its errors, or put another image into its place.",
             view: View::Table,
             needs_name: true,
         }],
         rest: Rest { method: Method::Patch, route: "/vms/{VMName}/disks" },
-        doc: "Puts another image into the place of a disk, or limits its use; limits count at once.",
+        doc: "Puts another image into the place of a disk, limits its use, or says what is done about its errors; the latter two count at once.",
         parameters: &[&VSTD, &DRIVE, PLACE, SET],
         prints: Prints::Passthru,
         result: Some(Kind::HardDiskDrive),
@@ -93,7 +94,20 @@ const ADD: &[Parameter] = &[
     FORMAT,
     PARENT,
     boolean("ReadOnly", "The guest cannot write (Ireko's own).").flag("read-only"),
+    ERROR_POLICY,
 ];
+
+const ERROR_POLICY: Parameter = one_of(
+    "ErrorPolicy",
+    ErrorPolicy::NAMES,
+    "What is done about what the host cannot read or write: Report tells the guest; Stop holds the machine until it can be done, and StopWhenFull only while the host's storage is full (Ireko's own).",
+)
+.flag("error-policy");
+
+fn error_policy(call: &Call<'_>) -> Result<Option<ErrorPolicy>, Failure> {
+    let given = call.arguments.text("ErrorPolicy").map(str::parse);
+    given.transpose().map_err(|why: NoErrorPolicy| Failure::invalid(why.to_string()))
+}
 
 /// What an image is.
 pub const FORMAT: Parameter = one_of(
@@ -119,6 +133,7 @@ const SET: &[Parameter] = &[
         .flag("maximum-iops"),
     bytes("MaximumBytesPerSecond", "Bytes in a second at most; 0 is no limit (Ireko's own).")
         .flag("maximum-bytes-per-second"),
+    ERROR_POLICY,
 ];
 
 /// More than any host can do.
@@ -143,7 +158,10 @@ fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
     if config.disks.len() as u32 >= MOST {
         return Err(Failure::invalid(format!("'{}' has {MOST} disks, which are the most.", config.name)));
     }
-    let disk = of(place, found, call.arguments.switch("ReadOnly"));
+    let disk = Disk {
+        error_policy: error_policy(call)?.unwrap_or_default(),
+        ..of(place, found, call.arguments.switch("ReadOnly"))
+    };
     config.disks.push(disk.clone());
     config.disks.sort_by_key(|disk| disk.place);
     if state == State::Off {
@@ -197,6 +215,7 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
         only_off(state, &config.name, "The set of disks")?;
     }
     let place = named(call, config)?;
+    let policy = error_policy(call)?;
     let limit = |name, old| call.arguments.int(name).map_or(old, |limit| limit.unsigned_abs());
     for disk in config.disks.iter_mut().filter(|disk| disk.place == place) {
         if let Some(Disk { path, format, behind, .. }) = new.clone() {
@@ -204,6 +223,7 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
         }
         disk.maximum_iops = limit("MaximumIOPS", disk.maximum_iops);
         disk.maximum_bytes_per_second = limit("MaximumBytesPerSecond", disk.maximum_bytes_per_second);
+        disk.error_policy = policy.unwrap_or(disk.error_policy);
     }
     if state == State::Off {
         return Ok(());

@@ -15,6 +15,18 @@ fn image(world: &World, name: &str) -> Value {
 }
 
 #[test]
+fn what_is_done_about_a_disks_errors_is_kept() {
+    let world = World::with(&["vm"]);
+    let policy = |name: &'static str| ("ErrorPolicy", Value::text(name));
+    world.ok("Add-VMHardDiskDrive", &[vm_name(), ("Path", image(&world, "disk.raw")), policy("stop")]);
+    assert_eq!(world.property("Get-VMHardDiskDrive", "ErrorPolicy"), "Stop");
+    world.ok("Set-VMHardDiskDrive", &[vm_name(), policy("StopWhenFull")]);
+    assert_eq!(world.property("Get-VMHardDiskDrive", "ErrorPolicy"), "StopWhenFull");
+    world.ok("Set-VMHardDiskDrive", &[vm_name(), ("MaximumIOPS", Value::Int(5))]);
+    assert_eq!(world.property("Get-VMHardDiskDrive", "ErrorPolicy"), "StopWhenFull");
+}
+
+#[test]
 fn disks_at_ide_have_places_of_their_own() {
     let world = World::with(&["vm"]);
     let path = || ("Path", image(&world, "disk.raw"));

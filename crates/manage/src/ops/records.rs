@@ -34,10 +34,11 @@ fn cpu_usage(vm: &Vm, host: &HostFacts) -> i64 {
 
 /// On one line, and cut. EndReason has the whole sentence.
 fn status_text(vm: &Vm) -> String {
-    let crash = crash(vm);
-    let (what, reason) = match crash.as_deref() {
-        Some(crash) => ("Crashed", Some(crash)),
-        None => ("Ended", vm.end_reason.as_deref()),
+    let (crash, error) = (crash(vm), disk_error(vm));
+    let (what, reason) = match (crash.as_deref(), error.as_deref()) {
+        (Some(crash), _) => ("Crashed", Some(crash)),
+        (None, Some(error)) => ("Disk error", Some(error)),
+        (None, None) => ("Ended", vm.end_reason.as_deref()),
     };
     match reason.and_then(|reason| reason.lines().next()) {
         _ if vm.silent => "Not responding".into(),
@@ -65,9 +66,18 @@ fn crash(vm: &Vm) -> Option<String> {
     vm.status.as_ref()?.crashed.clone()
 }
 
+/// What the host could not do with the disks of a machine that runs.
+fn disk_error(vm: &Vm) -> Option<String> {
+    vm.status.as_ref()?.disk_error.clone()
+}
+
 /// As CIM_ManagedSystemElement has them.
 fn operational_status(vm: &Vm) -> &'static str {
-    if vm.silent { "LostCommunication" } else { "Ok" }
+    match vm.status.as_ref().is_some_and(|status| status.disk_error.is_some()) {
+        _ if vm.silent => "LostCommunication",
+        true => "Degraded",
+        false => "Ok",
+    }
 }
 
 pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
@@ -120,6 +130,11 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("NestedWorlds", vm.status.as_ref().map_or(Some(0), |status| status.worlds))
         .with("WorkerProcessId", vm.status.as_ref().map(|status| status.pid))
         .with("EndReason", end_reason(vm))
+        .with(
+            "DiskError",
+            disk_error(vm).map(|error| crate::render::printable(&error).to_string()).unwrap_or_default(),
+        )
+        .with("DiskErrors", vm.status.as_ref().map_or(0, |status| status.disk_errors))
         .with("Jail", jail(vm))
 }
 
@@ -247,6 +262,7 @@ fn disk(vm: &Vm, disk: &Disk) -> Record {
         .with("ReadOnly", disk.read_only)
         .with("MaximumIOPS", disk.maximum_iops)
         .with("MaximumBytesPerSecond", disk.maximum_bytes_per_second)
+        .with("ErrorPolicy", disk.error_policy.name())
 }
 
 fn dvd(vm: &Vm, dvd: &Dvd) -> Record {

@@ -135,7 +135,7 @@ pub fn change(
 
 /// Whether a machine is there that can take a change.
 pub fn runs(state: State) -> bool {
-    matches!(state, State::Running | State::Paused | State::Stopping)
+    matches!(state, State::Running | State::Paused | State::PausedCritical | State::Stopping)
 }
 
 /// As a function for [`change`].

@@ -3,7 +3,7 @@
 use super::StoreError;
 use super::layer::{self, Layer};
 use crate::guid::Guid;
-use ireko_machine::Format;
+use ireko_machine::{ErrorPolicy, Format};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -365,13 +365,17 @@ pub struct Disk {
     /// 0: as many as can be.
     #[serde(default)]
     pub maximum_bytes_per_second: u64,
+    /// What is done about what the host cannot do with it.
+    #[serde(default)]
+    pub error_policy: ErrorPolicy,
 }
 
 impl Disk {
     /// Of a raw image.
     pub fn new(place: Place, path: impl Into<PathBuf>, read_only: bool) -> Self {
         let (path, format, behind) = (path.into(), Format::Raw, Vec::new());
-        Self { place, path, format, behind, read_only, maximum_iops: 0, maximum_bytes_per_second: 0 }
+        let (maximum_iops, maximum_bytes_per_second, error_policy) = (0, 0, ErrorPolicy::default());
+        Self { place, path, format, behind, read_only, maximum_iops, maximum_bytes_per_second, error_policy }
     }
 
     /// Its image and those behind it.

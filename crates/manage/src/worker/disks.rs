@@ -3,7 +3,7 @@
 use crate::store::config::{DriveFiles, Place};
 use crate::store::{Config, Store, WorkerLock};
 use ireko_machine::lock::User;
-use ireko_machine::{DiskFiles, Layer, open_layers};
+use ireko_machine::{DiskErrors, DiskFiles, Layer, open_layers};
 use std::collections::BTreeMap;
 use std::fs::metadata;
 use std::os::unix::fs::MetadataExt;
@@ -12,17 +12,36 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The drives' files, open once. Locked for as long as they are in; many may read, or one may write.
 #[derive(Default)]
-pub struct DiskLocks(Mutex<BTreeMap<Place, Arc<DiskFiles>>>);
+pub struct DiskLocks {
+    files: Mutex<BTreeMap<Place, Arc<DiskFiles>>>,
+    errors: DiskErrors,
+}
 
 impl DiskLocks {
     /// The error is a sentence with the disk and who has it.
     pub fn take(store: &Store, config: &Config) -> Result<Self, String> {
-        let take = |(place, drive)| Ok((place, Arc::new(take(store, config, &drive)?)));
-        config.drive_files().map(take).collect::<Result<_, _>>().map(|files| Self(Mutex::new(files)))
+        let own = Self::default();
+        for (place, drive) in config.drive_files() {
+            let files = Arc::new(take(store, config, &drive)?);
+            if let Some(layer) = drive.layers.first() {
+                own.hear_of(&layer.path, &files);
+            }
+            own.lock().insert(place, files);
+        }
+        Ok(own)
+    }
+
+    pub fn errors(&self) -> &DiskErrors {
+        &self.errors
+    }
+
+    /// What the host cannot do with these files is heard of here.
+    pub fn hear_of(&self, path: &Path, files: &DiskFiles) {
+        files.errors().tell(&path.display().to_string(), &self.errors);
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Arc<DiskFiles>>> {
-        self.0.lock().unwrap_or_else(|e| e.into_inner())
+        self.files.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     pub fn of(&self, place: Place) -> Option<Arc<DiskFiles>> {

@@ -55,6 +55,9 @@ impl Control {
             }
             inner.remote.clone()
         };
+        if let (Some(path), Some(file)) = (&dvd.path, &file) {
+            self.files.hear_of(path, file);
+        }
         remote.change_medium(dvd, file.clone())?;
         self.files.put(dvd.place, file);
         self.lock().dvds.iter_mut().filter(|own| own.place == dvd.place).for_each(|own| own.clone_from(dvd));
@@ -70,6 +73,7 @@ impl Control {
         if taken {
             return Err("The machine that runs has a disk there already.".into());
         }
+        self.files.hear_of(&disk.path, &file);
         remote.add_disk(disk, file.clone())?;
         self.files.put(disk.place, Some(file));
         let mut inner = self.lock();
@@ -82,7 +86,7 @@ impl Control {
         let _alone = self.driving();
         let remote = {
             let inner = self.lock();
-            if inner.state() == State::Paused {
+            if matches!(inner.state(), State::Paused | State::PausedCritical) {
                 return Err(
                     "Its system, which has to let go of the disk, is held; use Resume-VM first.".into()
                 );

@@ -8,7 +8,8 @@ use super::protocol::Started;
 use crate::guid::Guid;
 use crate::store::config::{Dvd, Place};
 use crate::store::{Config, Disk, Store};
-use ireko_machine::{DiskFiles, MemoryState, Outcome};
+use ireko_machine::disk_errors::{Access, ErrorHandling, Waiting};
+use ireko_machine::{DiskErrors, DiskFiles, ErrorPolicy, MemoryState, Outcome};
 use std::io::Write;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -34,6 +35,9 @@ struct FakeRemote {
     memory: Mutex<MemoryState>,
     /// Typed `h`: a hypervisor comes or goes.
     hypervisor: AtomicBool,
+    errors: DiskErrors,
+    /// A write that waits for room.
+    full: Mutex<Option<Waiting>>,
 }
 
 impl FakeRemote {
@@ -48,7 +52,7 @@ impl Factory for FakeMachines {
     fn make(
         &self,
         config: &Config,
-        _: &DiskLocks,
+        files: &DiskLocks,
         mut console: Console,
         _: Option<Console>,
     ) -> Result<Box<dyn Machine>, String> {
@@ -75,6 +79,8 @@ impl Factory for FakeMachines {
             sleeps_through: AtomicU32::new(sleeps_through),
             memory: Mutex::new(memory),
             hypervisor: AtomicBool::new(false),
+            errors: files.errors().clone(),
+            full: Mutex::default(),
         });
         Ok(Box::new(FakeMachine { ends, remote }))
     }
@@ -128,6 +134,19 @@ impl Remote for FakeRemote {
     fn input(&self, bytes: &[u8]) {
         if bytes == b"!" {
             return self.end(Outcome::Shutdown("rip 0".into()));
+        }
+        // The host is full, and has room again.
+        if bytes == b"f" {
+            let disk = ErrorHandling::default();
+            disk.set(ErrorPolicy::Stop);
+            disk.tell("full", &self.errors);
+            let full = std::io::ErrorKind::StorageFull.into();
+            *self.full.lock().unwrap() = disk.failed(Access::Write, &full, None);
+            return;
+        }
+        if bytes == b"r" {
+            *self.full.lock().unwrap() = None;
+            return;
         }
         if bytes == b"h" {
             self.hypervisor.fetch_xor(true, Ordering::SeqCst);

@@ -4,6 +4,7 @@ use super::com;
 use super::console::Console;
 use super::console_log::Log;
 use super::crash::{After, Held, after, told};
+use super::disk_errors;
 use super::disks::DiskLocks;
 use super::ends::{self, NextSignal};
 use super::introspection::Watch;
@@ -136,6 +137,7 @@ fn prepare(
         remote: machine.remote(),
         engine: machine.engine(),
         paused: false,
+        critical: false,
         turned_off: false,
         by_host: false,
         stopping_until: None,
@@ -270,6 +272,7 @@ impl Prepared {
         }
         self.serve_com_ports();
         let log = keep_log(&control);
+        disk_errors::heed(&control);
         let machine = self.machine.as_ref();
         if machine.is_some_and(|machine| machine.watched()) {
             watch(&control);
@@ -348,6 +351,7 @@ impl Prepared {
         if inner.paused {
             inner.remote.pause();
         }
+        inner.critical = false;
         self.machine = Some(machine);
         inner.started = Instant::now();
         inner.stopping_until = None;

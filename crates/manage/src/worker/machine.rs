@@ -292,8 +292,8 @@ fn drives(config: &Config, files: &DiskLocks) -> Vec<DiskSpec> {
 fn disk(disk: &Disk, files: Option<Arc<DiskFiles>>) -> DiskSpec {
     let throttle = Arc::new(Throttle::new(rates(disk)));
     let (format, behind) = (disk.format, disk.behind.iter().cloned().map(Into::into).collect());
-    let spec = DiskSpec::new(&disk.path, disk.read_only);
-    seated(disk.place, DiskSpec { throttle, format, behind, files, ..spec })
+    let (spec, error_policy) = (DiskSpec::new(&disk.path, disk.read_only), disk.error_policy);
+    seated(disk.place, DiskSpec { throttle, format, behind, error_policy, files, ..spec })
 }
 
 fn dvd(dvd: &Dvd, files: Option<Arc<DiskFiles>>) -> DiskSpec {

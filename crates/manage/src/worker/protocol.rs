@@ -120,6 +120,11 @@ pub struct Status {
     /// How its guest crashed, if it is held for a look since.
     #[serde(default)]
     pub crashed: Option<String>,
+    /// What the host could not do with its disks last, and how often there was something.
+    #[serde(default)]
+    pub disk_error: Option<String>,
+    #[serde(default)]
+    pub disk_errors: u64,
     pub console_bytes: u64,
     pub viewers: usize,
     /// What stands between the guest and the host besides its engine.

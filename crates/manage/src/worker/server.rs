@@ -66,7 +66,10 @@ pub struct Control {
 pub struct Inner {
     pub remote: Arc<dyn Remote>,
     pub engine: (String, String),
+    /// Somebody wants it to be.
     pub paused: bool,
+    /// It is held for its disks.
+    pub critical: bool,
     /// Also while there is no machine to be told, between two of them.
     pub turned_off: bool,
     /// It ends since this process was told to, as when the host shuts down.
@@ -92,6 +95,7 @@ pub struct Inner {
 impl Inner {
     pub fn state(&self) -> State {
         match self.stopping_until {
+            _ if self.critical => State::PausedCritical,
             _ if self.paused => State::Paused,
             Some(until) if Instant::now() < until => State::Stopping,
             _ => State::Running,
@@ -175,6 +179,7 @@ impl Control {
                 remote.power_button();
             }
             Request::Reset => {
+                self.lock().critical = false;
                 self.paused(false);
                 if !self.let_go(Outcome::Reset) {
                     remote.reset();
@@ -193,8 +198,10 @@ impl Control {
                 if let Some(refused) = self.resumed() {
                     return refused;
                 }
+                self.lock().critical = false;
                 remote.resume();
                 self.paused(false);
+                self.files.errors().try_again();
             }
             _ => (),
         }
@@ -215,6 +222,8 @@ impl Control {
             let Some(disk) = disks.iter().find(|disk| disk.place == own.place) else { continue };
             own.maximum_iops = disk.maximum_iops;
             own.maximum_bytes_per_second = disk.maximum_bytes_per_second;
+            own.error_policy = disk.error_policy;
+            self.files.of(own.place).iter().for_each(|files| files.errors().set(own.error_policy));
             remote.limit_disk(&own.place.serial(), super::machine::rates(own));
         }
     }
@@ -224,6 +233,7 @@ impl Control {
         let memory = inner.remote.memory();
         let assigned = memory.assigned();
         let (hypervisor, worlds) = inner.watch.last();
+        let disks = self.files.errors().standing();
         Status {
             state: inner.state(),
             pid: self.pid,
@@ -244,6 +254,8 @@ impl Control {
             limits: self.limits.as_ref().map(|limits| limits.describe()),
             resets: inner.resets,
             crashed: inner.crashed.clone(),
+            disk_error: disks.last.map(|error| error.to_string()),
+            disk_errors: disks.count,
             console_bytes: self.console.written(),
             viewers: self.console.viewers(),
             jail: self.jail.clone(),

@@ -122,6 +122,49 @@ fn a_guest_that_resets_itself_stays_paused() {
     assert_eq!((running.ask(&Request::Resume), running.state()), (Reply::Done, State::Running));
 }
 
+/// A worker whose machine's disk waits for room, and its keyboard.
+fn full() -> (Running, UnixStream) {
+    let running = Running::new();
+    let (_, mut keys) = Client::connect(&running.directory()).unwrap().console().unwrap();
+    keys.write_all(b"f").unwrap();
+    until("the machine to be held", || running.state() == State::PausedCritical);
+    (running, keys)
+}
+
+#[test]
+fn a_machine_that_is_held_for_its_disk_says_why() {
+    let (running, _keys) = full();
+    let status = Client::connect(&running.directory()).unwrap().status().unwrap();
+    let said = status.disk_error.unwrap();
+    assert!(
+        said.starts_with("the disk 'full' cannot be written: ") && said.ends_with("until there is room"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_machine_that_is_held_for_its_disk_goes_on_when_that_has_room() {
+    let (running, mut keys) = full();
+    keys.write_all(b"r").unwrap();
+    until("the machine to go on", || running.state() == State::Running);
+}
+
+#[test]
+fn a_machine_that_somebody_paused_meanwhile_stays_paused() {
+    let (running, mut keys) = full();
+    assert_eq!(running.ask(&Request::Pause), Reply::Done);
+    keys.write_all(b"r").unwrap();
+    until("the disk to be done", || running.state() == State::Paused);
+    assert_eq!((running.ask(&Request::Resume), running.state()), (Reply::Done, State::Running));
+}
+
+#[test]
+fn a_machine_that_is_held_for_its_disk_can_be_turned_off() {
+    let (running, _keys) = full();
+    assert_eq!(running.ask(&Request::TurnOff), Reply::Done);
+    assert!(running.wait().clean);
+}
+
 #[test]
 fn viewers_of_the_console_leave_room_for_whoever_asks() {
     let running = Running::new();

@@ -215,9 +215,22 @@ impl Refcounts {
         }
         let (old_offset, old) = (self.table_offset, std::mem::replace(&mut self.table, table));
         self.table_offset = table_start * self.cluster;
+        let used = fresh.iter().map(|number| start + (number - first_block)).chain(table_start..self.end);
+        if let Err(error) = self.move_table(used.collect(), clusters as u32) {
+            // The file has the old one.
+            self.pages.forget(start * self.cluster..self.end * self.cluster);
+            (self.table_offset, self.table) = (old_offset, old);
+            return Err(error);
+        }
+        self.store.flush()?;
+        self.leaving.push((old_offset / self.cluster, (old.len() as u64 * 8).div_ceil(self.cluster)));
+        Ok(())
+    }
+
+    /// Writes the table to its new place, and that it is there. `used`: the clusters of the new region that are in use.
+    fn move_table(&mut self, used: Vec<u64>, clusters: u32) -> io::Result<()> {
         // Blocks that were not needed leave holes in the region, which are found free some day.
-        let used = fresh.iter().map(|number| start + (number - first_block));
-        for cluster in used.chain(table_start..self.end).collect::<Vec<_>>() {
+        for cluster in used {
             self.set(cluster, 1)?;
         }
         let bytes: Vec<u8> = self.table.iter().flat_map(|entry| entry.to_be_bytes()).collect();
@@ -225,10 +238,16 @@ impl Refcounts {
         self.pages.write_back()?;
         self.store.flush()?;
         let mut fields = self.table_offset.to_be_bytes().to_vec();
-        fields.extend((clusters as u32).to_be_bytes());
-        self.store.write_at(REFERENCES as u64, &fields)?;
-        self.store.flush()?;
-        self.leaving.push((old_offset / self.cluster, (old.len() as u64 * 8).div_ceil(self.cluster)));
+        fields.extend(clusters.to_be_bytes());
+        self.store.write_at(REFERENCES as u64, &fields)
+    }
+
+    /// What somebody got and did not use: nothing has referred to it.
+    pub fn give_back(&mut self, run: &Run) -> io::Result<()> {
+        for cluster in run.first..run.first + run.count {
+            self.set(cluster, 0)?;
+            self.free(cluster)?;
+        }
         Ok(())
     }
 

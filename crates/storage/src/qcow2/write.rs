@@ -62,7 +62,7 @@ impl Qcow2 {
         let range = match written {
             Ok(range) => range,
             Err(error) => {
-                tables.refcounts()?.leaving.push((run.first, run.count));
+                tables.refcounts()?.give_back(&run)?;
                 return Err(error);
             }
         };

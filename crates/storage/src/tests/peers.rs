@@ -1,6 +1,7 @@
 //! Images made here are read by qemu-img, and the other way round. Without qemu-img (package qemu-utils) nothing is compared.
 
 use super::Random;
+use super::memory::MemoryStore;
 use crate::{Format, Image, Store, qcow2};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -237,4 +238,40 @@ fn what_qemu_finds_wrong_is_found_here_and_put_right() {
     drop(opened);
     assert!(qcow2::check(&store, false).unwrap().clean());
     qemu_img(&["check", "-f", "qcow2", text(&image)]);
+}
+
+/// The table of refcounts moves when it has to be larger, which a full host may stop at any write.
+#[test]
+fn a_table_of_refcounts_that_cannot_be_moved_stays_in_force() {
+    if !there() {
+        return;
+    }
+    const DISK: u64 = 12 << 20;
+    let scratch = Scratch::new("full");
+    let image = scratch.path("image");
+    // As few clusters as can be are counted in a table of one cluster: those of 8 MiB.
+    qemu_img(&["create", "-q", "-f", "qcow2", "-o", "cluster_size=512", text(&image), "12M"]);
+    let store = Arc::new(MemoryStore::of(fs::read(&image).unwrap()));
+    let opened = qcow2::Qcow2::open(store.clone(), true, None).unwrap();
+    let before = opened.header().reftable_clusters;
+    let piece = |at: u64| (at as u32).to_le_bytes().repeat(1024);
+    let mut at = 0;
+    let mut room = 7 << 20;
+    while at < DISK {
+        store.leave_room(Some(room));
+        while at < DISK && opened.write_at(at, &piece(at)).is_ok() {
+            at += 4096;
+        }
+        let _ = opened.flush();
+        room = (room + 300) % 20_000;
+    }
+    store.leave_room(None);
+    opened.flush().unwrap();
+    drop(opened);
+    let report = qcow2::check(&(store.clone() as Arc<dyn Store>), false).unwrap();
+    assert!(report.sound(), "{report} {:?}", report.sentences);
+    let opened = qcow2::Qcow2::open(store, true, None).unwrap();
+    assert!(opened.header().reftable_clusters > before);
+    let bytes = read_all(&opened);
+    assert!((0..DISK).step_by(4096).all(|at| bytes[at as usize..][..4096] == piece(at)));
 }

@@ -78,6 +78,25 @@ fn a_layer_shows_what_is_behind_where_nothing_was_written() {
     KINDS.iter().for_each(|kind| lives(kind, true));
 }
 
+/// A full host is asked again and again.
+#[test]
+fn what_the_host_cannot_take_leaves_no_room_behind_that_is_nobodys() {
+    for kind in KINDS {
+        let store = Arc::new(MemoryStore::new());
+        (kind.make)(store.as_ref(), SIZE, None);
+        let image = (kind.open)(store.clone(), None);
+        image.write_at(0, &[1; 512]).unwrap();
+        store.leave_room(Some(0));
+        let most =
+            (0..2).map(|_| image.write_at(1 << 20, &[2; 512]).map_or_else(|_| store.bytes().len(), |()| 0));
+        let most = most.max().unwrap_or(0);
+        for _ in 0..100 {
+            let _ = image.write_at(1 << 20, &[2; 512]);
+        }
+        assert!(store.bytes().len() <= most, "{}", kind.name);
+    }
+}
+
 #[test]
 fn what_the_host_cannot_take_is_an_error_and_the_image_stays_right() {
     for kind in KINDS {

@@ -53,7 +53,10 @@ impl Vhd {
             .write_at(place, &vec![fill; bits as usize])
             .and_then(|()| self.layer.store.write_at(place + bits + start, data));
         if let Err(error) = written {
-            tables.leaving.push(place);
+            match crate::store::zero(self.layer.store.as_ref(), place, bits + header.block) {
+                Ok(()) => tables.free.push(place),
+                Err(_) => tables.leaving.push(place),
+            }
             return Err(error);
         }
         if self.layer.parent.is_some() {

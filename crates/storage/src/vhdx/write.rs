@@ -30,7 +30,7 @@ impl Vhdx {
             self.layer.store.write_at(place + start, data)
         };
         if let Err(error) = written {
-            tables.leaving.push(place);
+            self.give_back(tables, place);
             return Err(error);
         }
         let state = if layered { PARTIALLY_PRESENT } else { FULLY_PRESENT };
@@ -62,6 +62,14 @@ impl Vhdx {
             return Ok(place);
         }
         self.extend(tables, self.metadata.block)
+    }
+
+    /// What was got and not used: if it cannot be made zeros now, it is when tables are written.
+    fn give_back(&self, tables: &mut Tables, place: u64) {
+        match crate::store::zero(self.layer.store.as_ref(), place, self.metadata.block) {
+            Ok(()) => tables.free.push(place),
+            Err(_) => tables.leaving.push(place),
+        }
     }
 
     fn extend(&self, tables: &mut Tables, len: u64) -> io::Result<u64> {

@@ -186,15 +186,15 @@ impl Device {
             Action::QueuedError => data.write_all(&log).map_err(Failure::Memory),
             Action::Read { start, len, .. } => {
                 drive.pay(permit, len).map_err(Failure::Memory)?;
-                drive.read(start, len, data)
+                drive.read(start, len, data, permit)
             }
             Action::Write { start, len, fua, .. } => {
                 drive.pay(permit, len).map_err(Failure::Memory)?;
-                drive.write(start, len, data)?;
-                if fua { drive.flush() } else { Ok(()) }
+                drive.write(start, len, data, permit)?;
+                if fua { drive.flush(permit) } else { Ok(()) }
             }
             Action::Verify { start, len } => drive.check(start, len),
-            Action::Flush => drive.flush(),
+            Action::Flush => drive.flush(permit),
             Action::Trim { len } => {
                 let mut list = vec![0; len as usize];
                 data.read_exact(&mut list).map_err(Failure::Memory)?;

@@ -2,6 +2,8 @@ use super::*;
 use crate::probe::Probe;
 use crate::service::Service;
 use crate::storage::tests::Ram;
+use ireko_vmcore::ErrorPolicy;
+use std::io::ErrorKind;
 use vm_memory::{Bytes, GuestAddress};
 
 const LIST: u64 = 0x1000;
@@ -154,6 +156,13 @@ fn an_error_stops_the_port_until_the_driver_starts_it_again() {
     assert_eq!(board.read(PORT + CI), 0);
     board.write(PORT + CMD, CMD_RECEIVE | CMD_START);
     assert_eq!(board.command(fis(READ_DMA, 7, 1), &[(DATA, 512)]), DONE);
+}
+
+#[test]
+fn what_the_host_cannot_write_sets_err() {
+    let board = Board::disk(&Ram::failing(ErrorPolicy::Report, ErrorKind::StorageFull).0);
+    assert_eq!(board.command(fis(WRITE_DMA, 0, 1), &[(DATA, 512)]).1, 0x51);
+    assert_eq!(board.read(PORT + PXIS), INT_ERROR | INT_REGISTER);
 }
 
 #[test]

@@ -80,7 +80,7 @@ impl Channel {
 
     fn perform(&self, media: &mut Media, job: Job, permit: Permit<'_>) -> Outcome {
         let done = match (job, media) {
-            (Job::Command(taskfile, None), media) => command(media, &taskfile),
+            (Job::Command(taskfile, None), media) => command(media, &taskfile, permit),
             (Job::Command(taskfile, Some(master)), Media::Disk(drive)) => {
                 self.by_master(drive, &taskfile, master, permit).map(|()| Outcome::Done)
             }
@@ -106,12 +106,12 @@ impl Channel {
         match taskfile.disk() {
             Action::Read { start, len, .. } => {
                 drive.pay(permit, len).map_err(Failure::Memory)?;
-                drive.read(start, len, &mut data)
+                drive.read(start, len, &mut data, permit)
             }
             Action::Write { start, len, fua, .. } => {
                 drive.pay(permit, len).map_err(Failure::Memory)?;
-                drive.write(start, len, &mut data)?;
-                if fua { drive.flush() } else { Ok(()) }
+                drive.write(start, len, &mut data, permit)?;
+                if fua { drive.flush(permit) } else { Ok(()) }
             }
             Action::Trim { len } => {
                 let mut list = vec![0; len as usize];
@@ -165,7 +165,7 @@ fn failed(sense: scsi::Sense) -> Outcome {
     Outcome::PacketFailed(sense.0 << 4 | ata::ABORT)
 }
 
-fn command(media: &mut Media, taskfile: &Taskfile) -> Result<Outcome, Failure> {
+fn command(media: &mut Media, taskfile: &Taskfile, permit: Permit<'_>) -> Result<Outcome, Failure> {
     let (action, identity) = match media {
         Media::Disk(drive) => (taskfile.disk(), ata::identify_disk(drive, false)),
         Media::Cd(unit) => (taskfile.packet_device(), ata::identify_packet_device(&unit.drive)),
@@ -174,7 +174,7 @@ fn command(media: &mut Media, taskfile: &Taskfile) -> Result<Outcome, Failure> {
     match action {
         Action::Identify => Ok(Outcome::Data(identity)),
         Action::Verify { start, len } => drive.check(start, len).map(|()| Outcome::Done),
-        Action::Flush => drive.flush().map(|()| Outcome::Done),
+        Action::Flush => drive.flush(permit).map(|()| Outcome::Done),
         Action::Signature => Ok(Outcome::Signature),
         Action::PowerMode => Ok(Outcome::Awake),
         Action::Done => Ok(Outcome::Done),
@@ -185,14 +185,14 @@ fn command(media: &mut Media, taskfile: &Taskfile) -> Result<Outcome, Failure> {
 fn fetch(drive: &mut Drive, start: u64, len: u64, permit: Permit<'_>) -> Result<Vec<u8>, Failure> {
     drive.pay(permit, len).map_err(Failure::Memory)?;
     let mut data = Vec::with_capacity(len as usize);
-    drive.read(start, len, &mut data)?;
+    drive.read(start, len, &mut data, permit)?;
     Ok(data)
 }
 
 fn store(drive: &mut Drive, start: u64, data: &[u8], flush: bool, permit: Permit<'_>) -> Result<(), Failure> {
     drive.pay(permit, data.len() as u64).map_err(Failure::Memory)?;
-    drive.write(start, data.len() as u64, &mut &*data)?;
-    if flush { drive.flush() } else { Ok(()) }
+    drive.write(start, data.len() as u64, &mut &*data, permit)?;
+    if flush { drive.flush(permit) } else { Ok(()) }
 }
 
 impl Service for Channel {

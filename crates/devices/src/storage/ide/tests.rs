@@ -2,8 +2,10 @@ use super::channel::{Job, Outcome, State};
 use super::*;
 use crate::probe::Probe;
 use crate::service::Mailbox;
-use crate::storage::ata::DISK_SIGNATURE;
+use crate::storage::ata::{DISK_SIGNATURE, ERR};
 use crate::storage::tests::Ram;
+use ireko_vmcore::ErrorPolicy;
+use std::io::ErrorKind;
 use vm_memory::{Bytes, GuestAddress};
 
 const TABLE: u64 = 0x1000;
@@ -95,6 +97,13 @@ fn sectors_are_read_one_by_one_with_an_interrupt_each() {
     assert_eq!((board.probe.edges(0), board.read(STATUS)), (2, WANTS));
     assert_eq!(board.words(512), ram.sector(3));
     assert_eq!(board.read(STATUS), READY);
+}
+
+#[test]
+fn what_the_host_cannot_read_sets_err() {
+    let mut board = Board::disk(&Ram::failing(ErrorPolicy::Report, ErrorKind::UnexpectedEof).0);
+    board.command(0x20, 2, 1);
+    assert_eq!(board.read(STATUS) & ERR, ERR);
 }
 
 #[test]

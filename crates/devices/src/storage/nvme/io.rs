@@ -20,16 +20,16 @@ impl Serving<'_> {
     fn on_namespace(&mut self, command: &Command) -> Done {
         let (start, len) = range(command);
         match command.opcode() {
-            FLUSH => self.work.drive.flush().map_err(status)?,
+            FLUSH => self.work.drive.flush(self.permit).map_err(status)?,
             READ => {
                 let regions = self.regions(command, start, len)?;
                 let mut dma = Dma::new(self.memory, self.permit, regions);
-                self.work.drive.read(start, len, &mut dma).map_err(status)?;
+                self.work.drive.read(start, len, &mut dma, self.permit).map_err(status)?;
             }
             WRITE => {
                 let regions = self.regions(command, start, len)?;
                 let mut dma = Dma::new(self.memory, self.permit, regions);
-                self.work.drive.write(start, len, &mut dma).map_err(status)?;
+                self.work.drive.write(start, len, &mut dma, self.permit).map_err(status)?;
                 self.force(command)?;
             }
             WRITE_ZEROES => {
@@ -51,7 +51,7 @@ impl Serving<'_> {
     }
 
     fn force(&mut self, command: &Command) -> Result<(), Status> {
-        if command.dword(12) & FUA != 0 { self.work.drive.flush().map_err(status) } else { Ok(()) }
+        if command.dword(12) & FUA != 0 { self.work.drive.flush(self.permit).map_err(status) } else { Ok(()) }
     }
 
     /// Dataset management (6.7): what is not needed any more.

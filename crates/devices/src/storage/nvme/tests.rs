@@ -1,7 +1,8 @@
 use super::*;
 use crate::probe::{Probe, messages};
 use crate::storage::tests::Ram;
-use ireko_vmcore::Msi;
+use ireko_vmcore::{ErrorPolicy, Msi};
+use std::io::ErrorKind;
 use vm_memory::{Bytes, GuestAddress};
 
 const ADMIN_SQ: u64 = 0x1000;
@@ -132,6 +133,12 @@ fn a_namespace_that_is_not_there_is_refused() {
     let mut driver = Driver::started(&Ram::new(8));
     assert_eq!(driver.admin(command(IDENTIFY, &[(1, 2), (6, DATA as u32)])), INVALID_NAMESPACE);
     assert_eq!(driver.io(command(READ, &[(1, 2), (6, DATA as u32)])), INVALID_NAMESPACE);
+}
+
+#[test]
+fn what_the_host_cannot_write_is_an_error_of_the_medium() {
+    let mut driver = Driver::started(&Ram::failing(ErrorPolicy::Report, ErrorKind::StorageFull).0);
+    assert_eq!(driver.io(moving(WRITE, 0, 1)), UNRECOVERED);
 }
 
 #[test]
