@@ -45,6 +45,9 @@ pub enum Command {
     /// Run one virtual machine of the store; started by `vm start`.
     #[command(hide = true)]
     Worker { id: ireko_manage::Guid },
+    /// Serve a disk that is mounted; started by Mount-VHD.
+    #[command(hide = true)]
+    Mount { id: ireko_manage::Guid },
     /// Be the host's side of an Internal switch; started by New-VMSwitch.
     #[command(hide = true)]
     HostSide { id: ireko_manage::Guid },

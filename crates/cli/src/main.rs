@@ -74,6 +74,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Completions { shell } => manual::completions(Arguments::command(), *shell),
         Command::Man(args) => manual::man(Arguments::command(), args),
         Command::Worker { id } => vm::worker(*id),
+        Command::Mount { id } => vm::mount(*id),
         Command::HostSide { id } => vm::host_side(*id),
         Command::Saved(args) => saved::run(args),
         Command::Jail { home } => jail::run(home),

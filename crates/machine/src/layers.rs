@@ -65,6 +65,11 @@ impl Opened {
         Ok(chain::facts(&self.link)?)
     }
 
+    /// Whether a machine or anybody else has it.
+    pub fn is_used(&self) -> bool {
+        crate::lock::is_held(&self.meta)
+    }
+
     fn identity(&self) -> (u64, u64) {
         (self.meta.dev(), self.meta.ino())
     }

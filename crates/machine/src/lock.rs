@@ -4,7 +4,7 @@
 use rustix::fs::{FlockOperation, flock, major, minor};
 use rustix::io::Errno;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::os::unix::fs::MetadataExt;
 
 /// Who has a file, as far as the kernel tells.
@@ -27,10 +27,21 @@ pub fn lock(file: &File, read_only: bool) -> Result<(), User> {
     }
 }
 
+/// How the kernel's list names a file.
+fn place(file: &Metadata) -> String {
+    format!("{:02x}:{:02x}:{}", major(file.dev()), minor(file.dev()), file.ino())
+}
+
+/// Whether anybody has a lock on a file, as far as the kernel tells.
+pub fn is_held(file: &Metadata) -> bool {
+    let (locks, place) = (fs::read_to_string("/proc/locks").unwrap_or_default(), place(file));
+    locks.lines().any(|line| line.contains("FLOCK") && line.split_whitespace().any(|word| word == place))
+}
+
 fn user(file: &File) -> User {
     let Ok(file) = file.metadata() else { return User::default() };
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let place = format!("{:02x}:{:02x}:{}", major(file.dev()), minor(file.dev()), file.ino());
+    let place = place(&file);
     let Some(process) = holder(&locks, &place) else { return User::default() };
     let line = fs::read(format!("/proc/{process}/cmdline")).unwrap_or_default();
     let words = String::from_utf8_lossy(&line).split_terminator('\0').map(str::to_owned).collect();

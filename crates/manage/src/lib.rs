@@ -10,6 +10,7 @@ pub mod host;
 pub mod host_network;
 pub mod host_start;
 pub mod keys;
+pub mod mount;
 pub mod operation;
 pub mod ops;
 pub mod place;

@@ -58,6 +58,9 @@ pub fn create(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
             "a disk of {size} bytes cannot be; give a multiple of {SECTOR}"
         )));
     }
+    if new.fixed && new.behind.is_some() && matches!(new.format, Format::Vhd | Format::Vhdx) {
+        return Err(ImageError::wrong("a fixed image has none behind it"));
+    }
     match new.format {
         Format::Raw => raw(store, new),
         Format::Qcow2 => of_qcow2(store, new),
@@ -74,7 +77,7 @@ fn raw(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
 }
 
 fn of_vhdx(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
-    let parent = new.behind.as_ref().map(|parent| linked(parent, new)).transpose()?;
+    let parent = new.behind.as_ref().map(|parent| linked(parent, new.format)).transpose()?;
     let usual = if parent.is_some() { 2 << 20 } else { 32 << 20 };
     let options = vhdx::create::Options {
         size: new.size,
@@ -84,22 +87,16 @@ fn of_vhdx(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
         physical_sector: new.physical_sector,
         parent: parent.map(|identity| vhdx::metadata::Locator {
             linkage: vec![identity],
-            paths: new
-                .behind
-                .iter()
-                .flat_map(|one| [vhd::create::windows(&one.relative), one.absolute.clone()])
-                .collect(),
+            paths: new.behind.as_ref().map(vhdx::metadata::paths).unwrap_or_default(),
         }),
     };
     vhdx::create::create(store, &options)
 }
 
 /// What a parent of the same format is known by.
-fn linked(parent: &Parent, new: &Plan) -> Result<Guid, ImageError> {
-    let format = new.format;
+pub(crate) fn linked(parent: &Parent, format: Format) -> Result<Guid, ImageError> {
     match parent.facts.identity {
-        Some(identity) if parent.facts.format == format && !new.fixed => Ok(identity),
-        Some(_) if new.fixed => Err(ImageError::wrong("a fixed image has none behind it")),
+        Some(identity) if parent.facts.format == format => Ok(identity),
         _ => Err(ImageError::wrong(format!(
             "a {format} image can be over a {format} image only, and `{}` is {}; convert that, or use qcow2",
             parent.relative, parent.facts.format
@@ -108,7 +105,7 @@ fn linked(parent: &Parent, new: &Plan) -> Result<Guid, ImageError> {
 }
 
 fn of_vhd(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
-    let parent = new.behind.as_ref().map(|parent| linked(parent, new)).transpose()?;
+    let parent = new.behind.as_ref().map(|parent| linked(parent, new.format)).transpose()?;
     let options = vhd::create::Options {
         size: new.size,
         block: new.block.unwrap_or(2 << 20),
@@ -122,6 +119,12 @@ fn of_vhd(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
     vhd::create::create(store, &options)
 }
 
+/// As qcow2 names an image behind another.
+pub(crate) fn backing(parent: &Parent) -> Backing {
+    let format = if parent.facts.format == Format::Vhd { "vpc" } else { parent.facts.format.name() };
+    Backing { name: parent.absolute.clone(), format: Some(format.into()) }
+}
+
 fn of_qcow2(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
     if new.fixed {
         return Err(ImageError::wrong(
@@ -132,12 +135,7 @@ fn of_qcow2(store: &dyn Store, new: &Plan) -> Result<(), ImageError> {
     if !block.is_power_of_two() {
         return Err(ImageError::wrong(format!("clusters of {block} bytes cannot be; give a power of 2")));
     }
-    let backing = new.behind.as_ref().map(|parent| Backing {
-        name: parent.absolute.clone(),
-        format: Some(
-            if parent.facts.format == Format::Vhd { "vpc" } else { parent.facts.format.name() }.into(),
-        ),
-    });
+    let backing = new.behind.as_ref().map(backing);
     let options = Options {
         size: new.size,
         cluster_bits: block.trailing_zeros(),

@@ -19,6 +19,7 @@ mod mapped;
 mod pages;
 pub mod qcow2;
 mod raw;
+pub mod set;
 pub mod store;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ mod worker;
 use define::Call;
 pub use define::{DiskCommand, VmCommand};
 pub use surface::TerminalSurface;
-pub use worker::{host_side, worker};
+pub use worker::{host_side, mount, worker};
 
 use words::for_command_line;
 

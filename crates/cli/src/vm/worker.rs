@@ -48,6 +48,19 @@ pub fn worker(id: Guid) -> Result<ExitCode> {
 /// Behind standard input, output and error.
 const FIRST: u32 = 3;
 
+/// `ireko mount ID`: the process behind a disk that is a file of this host.
+pub fn mount(id: Guid) -> Result<ExitCode> {
+    ireko_jail::close_from(FIRST);
+    let _ = ireko_manage::worker::own_session();
+    let store = Store::open(default_home()?)?;
+    ireko_manage::mount::run(&store, id, |started| {
+        if let Err(error) = protocol::write_line(&mut io::stdout(), &started) {
+            say!("nobody hears that it {started:?}: {error}");
+        }
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
 /// `ireko host-side ID`: the process of a switch's adapter of this host.
 pub fn host_side(id: Guid) -> Result<ExitCode> {
     let _ = ireko_manage::worker::own_session();

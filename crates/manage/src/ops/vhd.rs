@@ -1,5 +1,7 @@
 //! New-VHD, Get-VHD and what else is done with disk images that no machine uses: of every format.
 
+mod mount;
+mod set;
 mod work;
 
 use super::disk::{FORMATS, absolute};
@@ -106,6 +108,65 @@ pub static OPERATIONS: &[Operation] = &[
         impact: Impact::Change,
         run: work::optimize,
     },
+    Operation {
+        cmdlet: "Set-VHD",
+        aliases: &[],
+        verbs: &[verb("set", "Say anew what is behind an image, and how it is known.", View::List)],
+        rest: Rest { method: Method::Post, route: "/vhds/set" },
+        doc: "Says anew which image is behind another, how large its sectors are, or gives it another identifier.",
+        parameters: &[PATHS, FORMAT, SET],
+        prints: Prints::Passthru,
+        result: Some(Kind::VHD),
+        impact: Impact::Change,
+        run: set::set,
+    },
+    Operation {
+        cmdlet: "Mount-VHD",
+        aliases: &[],
+        verbs: &[verb(
+            "mount",
+            "Make the disk in an image a file of this host, until it is unmounted.",
+            View::List,
+        )],
+        rest: Rest { method: Method::Post, route: "/vhds/mount" },
+        doc: "Makes the disk in an image a file of this host (by FUSE, without root), until it is dismounted. No machine can have the image meanwhile.",
+        parameters: &[PATHS, FORMAT, MOUNT],
+        prints: Prints::Always,
+        result: Some(Kind::VHD),
+        impact: Impact::Change,
+        run: mount::mount,
+    },
+    Operation {
+        cmdlet: "Dismount-VHD",
+        aliases: &[],
+        verbs: &[verb("unmount", "Take the disk in an image off this host's files.", View::List)],
+        rest: Rest { method: Method::Post, route: "/vhds/dismount" },
+        doc: "Takes the disk in an image off this host's files; all that was written to it is in the image then.",
+        parameters: &[PATHS],
+        prints: Prints::Passthru,
+        result: Some(Kind::VHD),
+        impact: Impact::Change,
+        run: mount::dismount,
+    },
+];
+
+const SET: &[Parameter] = &[
+    path("ParentPath", "The image that is behind it.").at(1).flag("parent"),
+    switch("IgnoreIdMismatch", "It may be another than the one that the image was made over.")
+        .flag("ignore-id-mismatch"),
+    one_of("PhysicalSectorSizeBytes", &["512", "4096"], "Of VHDX: bytes of a sector, as they are.")
+        .flag("physical-sector-size"),
+    switch("ResetDiskIdentifier", "Another identifier. Images over a VHD know it by that.")
+        .flag("reset-identifier"),
+    switch("Force", "Accepted; nothing is asked."),
+];
+
+const MOUNT: &[Parameter] = &[
+    switch("ReadOnly", "Nobody writes to it.").flag("read-only"),
+    path("MountPoint", "The file that is the disk; without it PATH.disk, which goes again (Ireko's own).")
+        .flag("at"),
+    switch("NoDriveLetter", "Accepted; there are none."),
+    PARENTS,
 ];
 
 const REPAIR: &[Parameter] = &[
@@ -235,7 +296,8 @@ fn each(call: &mut Call<'_>, mut body: impl FnMut(&mut Call<'_>, PathBuf) -> Res
 fn give(call: &mut Call<'_>, path: &Path, format: Option<Format>) -> Result<(), Failure> {
     let opened = image::open(path, format)?;
     let facts = opened.facts().map_err(|why| unfit(path, &why))?;
-    call.give(record(&opened, &facts));
+    let mounted = crate::mount::of(&call.host.store, path).map(|(_, mounted)| mounted.point);
+    call.give(record(&opened, &facts, mounted));
     Ok(())
 }
 
@@ -302,7 +364,8 @@ fn relative(from: &Path, to: &Path) -> PathBuf {
     up.chain(down).collect()
 }
 
-fn record(opened: &Opened, facts: &Facts) -> Record {
+/// `mounted`: the file that is its disk.
+fn record(opened: &Opened, facts: &Facts, mounted: Option<PathBuf>) -> Record {
     let kind = match (&facts.behind, facts.fixed) {
         (Some(_), _) => "Differencing",
         (None, false) => "Dynamic",
@@ -323,5 +386,7 @@ fn record(opened: &Opened, facts: &Facts) -> Record {
         .with("BlockSize", facts.block)
         .with("ParentPath", parent)
         .with("DiskIdentifier", identifier)
+        .with("Attached", opened.is_used())
+        .with("MountPoint", mounted.map(|point| point.display().to_string()))
         .with("Notes", facts.notes.join(", "))
 }

@@ -1,5 +1,6 @@
 //! A disk that two VMs write to is lost: who has it open is kept in a lock on its file.
 
+use crate::mount;
 use crate::store::config::{DriveFiles, Place};
 use crate::store::{Config, Store, WorkerLock};
 use ireko_machine::lock::User;
@@ -10,7 +11,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The drives' files, open once. Locked for as long as they are in; many may read, or one may write.
+/// Who has an image that is mounted.
+const MOUNTED: &str = "Mount-VHD, which made its disk a file of this host";
+
+/// The drives' files, open once, and what the host could not do with them. Locked for as long as they are in; many may read, or one may
+/// write.
 #[derive(Default)]
 pub struct DiskLocks {
     files: Mutex<BTreeMap<Place, Arc<DiskFiles>>>,
@@ -98,9 +103,24 @@ fn user(store: &Store, config: &Config, path: &Path, listed: &User) -> String {
     let all = store.all().unwrap_or_default();
     match all.iter().flatten().find(|other| runs(other) && times(other) > 0) {
         Some(other) => format!("the virtual machine '{}'", other.name),
+        None if mount::of(store, path).is_some() => MOUNTED.into(),
         None if listed.process.is_some() => listed.to_string(),
         None => "a virtual machine of another store, or another program".into(),
     }
+}
+
+/// The same for whoever is no machine.
+pub fn take_alone(store: &Store, drive: &DriveFiles) -> Result<DiskFiles, String> {
+    let layers: Vec<Layer> = drive.layers.iter().cloned().map(Into::into).collect();
+    let name = |number: usize| layers[number].path.display().to_string();
+    let files = open_layers(&layers, drive.read_only).map_err(|(number, error)| {
+        format!("the disk '{}' cannot be opened: {error}; check the path", name(number))
+    })?;
+    files.lock().map_err(|(number, user)| {
+        let user = who(store, &layers[number].path, &user);
+        format!("the disk '{}' is in use by {user}", name(number))
+    })?;
+    Ok(files)
 }
 
 /// The same of an image that no machine is to have.
@@ -112,6 +132,7 @@ pub fn who(store: &Store, path: &Path, listed: &User) -> String {
     let runs = |config: &Config| WorkerLock::held(&store.directory(config.id));
     match store.all().unwrap_or_default().iter().flatten().find(|config| runs(config) && has(config)) {
         Some(config) => format!("the virtual machine '{}'; turn that off", config.name),
+        None if mount::of(store, path).is_some() => format!("{MOUNTED}; use Dismount-VHD"),
         None => format!("{listed}; end that"),
     }
 }

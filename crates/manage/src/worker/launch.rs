@@ -18,6 +18,11 @@ use std::time::{Duration, Instant};
 pub trait Launcher: Send + Sync {
     /// Comes back when the VM runs; the error is the worker's sentence.
     fn launch(&self, store: &Store, id: Guid) -> Result<(), String>;
+    /// Starts what serves a mount that was noted; comes back when the disk is there. The error is a sentence.
+    fn mount(&self, store: &Store, mount: Guid) -> Result<(), String> {
+        let _ = (store, mount);
+        Err("Nothing is mounted here.".into())
+    }
     /// Starts the host's side of a switch unless it is there; comes back when it is. The error is a sentence.
     fn host_side(&self, store: &Store, switch: Guid) -> Result<(), String> {
         let _ = (store, switch);
@@ -35,6 +40,10 @@ pub const LOG: &str = "worker.log";
 impl Launcher for ProcessLauncher {
     fn launch(&self, store: &Store, id: Guid) -> Result<(), String> {
         self.start(store, "worker", id, &store.directory(id).join(LOG))
+    }
+
+    fn mount(&self, store: &Store, mount: Guid) -> Result<(), String> {
+        self.start(store, "mount", mount, &crate::mount::directory(store, mount).join(LOG))
     }
 
     fn host_side(&self, store: &Store, switch: Guid) -> Result<(), String> {

@@ -262,6 +262,50 @@ fn backing(
     Ok(Some(Backing { name, format }))
 }
 
+/// The header of an image that is there, with all that it says but another backing file.
+pub fn with_backing(
+    store: &dyn Store,
+    header: &Header,
+    name: &str,
+    format: &str,
+) -> Result<Vec<u8>, ImageError> {
+    let mut old = vec![0; header.cluster().min(store.size()?) as usize];
+    store.read_at(0, &mut old)?;
+    let fixed = if header.version == 2 { OLD_LENGTH } else { be32(&old, 100) as usize };
+    let mut bytes = old.get(..fixed).ok_or_else(|| damaged("its header is cut short"))?.to_vec();
+    let mut at = fixed;
+    while let Some(head) = old.get(at..at + 8) {
+        let (kind, len) = (be32(head, 0), be32(head, 4) as usize);
+        let next = at.saturating_add(8).saturating_add(len.next_multiple_of(8));
+        match old.get(at..next) {
+            Some(extension) if kind != END => {
+                if kind != BACKING_FORMAT {
+                    bytes.extend(extension);
+                }
+                at = next;
+            }
+            _ => break,
+        }
+    }
+    put_backing(&mut bytes, name, Some(format));
+    Ok(bytes)
+}
+
+/// Behind a header and its extensions.
+fn put_backing(bytes: &mut Vec<u8>, name: &str, format: Option<&str>) {
+    if let Some(format) = format {
+        bytes.extend(BACKING_FORMAT.to_be_bytes());
+        bytes.extend((format.len() as u32).to_be_bytes());
+        bytes.extend(format.as_bytes());
+        bytes.resize(bytes.len().next_multiple_of(8), 0);
+    }
+    bytes.extend([0; 8]);
+    let at = bytes.len() as u64;
+    put(bytes, 8, &at.to_be_bytes());
+    put(bytes, 16, &(name.len() as u32).to_be_bytes());
+    bytes.extend(name.as_bytes());
+}
+
 /// A header's bytes, with what it says of a backing file behind it.
 pub fn encode(header: &Header) -> Vec<u8> {
     let mut bytes = vec![0; LENGTH + 8];
@@ -278,17 +322,7 @@ pub fn encode(header: &Header) -> Vec<u8> {
     put(&mut bytes, 96, &header.refcount_order.to_be_bytes());
     put(&mut bytes, 100, &(LENGTH as u32 + 8).to_be_bytes());
     if let Some(backing) = &header.backing {
-        if let Some(format) = &backing.format {
-            bytes.extend(BACKING_FORMAT.to_be_bytes());
-            bytes.extend((format.len() as u32).to_be_bytes());
-            bytes.extend(format.as_bytes());
-            bytes.resize(bytes.len().next_multiple_of(8), 0);
-        }
-        bytes.extend([0; 8]);
-        let at = bytes.len() as u64;
-        put(&mut bytes, 8, &at.to_be_bytes());
-        put(&mut bytes, 16, &(backing.name.len() as u32).to_be_bytes());
-        bytes.extend(backing.name.as_bytes());
+        put_backing(&mut bytes, &backing.name, backing.format.as_deref());
     }
     bytes
 }

@@ -10,11 +10,13 @@ mod entry;
 pub mod header;
 mod refcounts;
 mod resize;
+mod set;
 mod unpack;
 mod write;
 
 pub use check::check;
 pub use resize::resize;
+pub use set::set_parent;
 
 use crate::bytes::be64;
 use crate::error::damaged;

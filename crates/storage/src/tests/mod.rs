@@ -7,6 +7,7 @@ mod memory;
 mod peers;
 mod peers_vhd;
 mod same;
+mod set;
 
 use crate::chain::{self, Facts, Link};
 use crate::create::{self, Parent, Plan};

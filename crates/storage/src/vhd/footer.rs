@@ -107,6 +107,15 @@ impl Footer {
         self
     }
 
+    /// The same of an image with another number.
+    pub fn with_id(mut self, id: Guid) -> Self {
+        self.id = id;
+        put(&mut self.bytes, 68, &id.0);
+        let sum = sum(&self.bytes, 64);
+        put(&mut self.bytes, 64, &sum.to_be_bytes());
+        self
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

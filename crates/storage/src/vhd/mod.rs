@@ -7,10 +7,12 @@ mod check;
 pub mod create;
 pub mod footer;
 mod resize;
+mod set;
 mod write;
 
 pub use check::check;
 pub use resize::resize;
+pub use set::{set_identifier, set_parent};
 
 use crate::bytes::{be32, be64};
 use crate::chain::{Behind, Facts};

@@ -2,16 +2,17 @@
 
 use super::header::{MIB, Region, damaged};
 use crate::bytes::{le16, le32, le64, put};
+use crate::create::Parent;
 use crate::guid::{Guid, guid};
 use crate::pages::whole;
 use crate::{Format, ImageError, Store};
 
 const FILE_PARAMETERS: Guid = guid(0xcaa1_6737_fa36_4d43_b3b6_33f0_aa44_e76b);
 const DISK_SIZE: Guid = guid(0x2fa5_4224_cd1b_4876_b211_5dbe_d83b_f4b8);
-const DISK_ID: Guid = guid(0xbeca_12ab_b2e6_4523_93ef_c309_e000_c746);
+pub const DISK_ID: Guid = guid(0xbeca_12ab_b2e6_4523_93ef_c309_e000_c746);
 const LOGICAL_SECTOR: Guid = guid(0x8141_bf1d_a96f_4709_ba47_f233_a8fa_ab5f);
-const PHYSICAL_SECTOR: Guid = guid(0xcda3_48c7_445d_4471_9cc9_e988_5251_c556);
-const PARENT_LOCATOR: Guid = guid(0xa8d3_5f2d_b30b_454d_abf7_d3d8_4834_ab0c);
+pub const PHYSICAL_SECTOR: Guid = guid(0xcda3_48c7_445d_4471_9cc9_e988_5251_c556);
+pub const PARENT_LOCATOR: Guid = guid(0xa8d3_5f2d_b30b_454d_abf7_d3d8_4834_ab0c);
 const VHDX_PARENT: Guid = guid(0xb04a_efb7_d19e_4a81_b789_25b8_e944_5913);
 
 /// The most that a disk can be.
@@ -45,27 +46,53 @@ pub struct Locator {
 
 /// More than these items, and longer ones, nobody has.
 const MOST_ITEMS: u16 = 1023;
-const MOST_ITEM: u32 = 64 << 10;
+const MOST_ITEM: u64 = 64 << 10;
+
+/// An item of the region.
+pub struct Item {
+    pub id: Guid,
+    /// Where its entry is in the region, and it itself.
+    pub at: u64,
+    pub offset: u64,
+    pub length: u64,
+    /// An image with one that is not known is not to be used.
+    required: bool,
+}
+
+/// What the region's table lists.
+pub fn entries(store: &dyn Store, region: Region) -> Result<Vec<Item>, ImageError> {
+    let mut table = vec![0; 64 << 10];
+    store.read_at(region.offset, &mut table)?;
+    if table.get(..8) != Some(b"metadata") {
+        return Err(damaged("its metadata is not where it should be"));
+    }
+    let count = le16(&table, 10).min(MOST_ITEMS);
+    let item = |(at, entry): (u64, &[u8])| {
+        let (offset, length) = (le32(entry, 16).into(), le32(entry, 20).into());
+        match whole(region.length, offset, length) {
+            true => {
+                Ok(Item { id: Guid::read(entry, 0), at, offset, length, required: le32(entry, 24) & 4 != 0 })
+            }
+            false => Err(damaged(format!("an item of its metadata would be at {offset:#x}"))),
+        }
+    };
+    (32..).step_by(32).zip(table[32..].chunks_exact(32)).take(count.into()).map(item).collect()
+}
+
+/// The names of a parent, as a locator has them.
+pub fn paths(parent: &Parent) -> Vec<String> {
+    vec![crate::vhd::create::windows(&parent.relative), parent.absolute.clone()]
+}
 
 impl Metadata {
     pub fn read(store: &dyn Store, region: Region) -> Result<Self, ImageError> {
-        let mut table = vec![0; 64 << 10];
-        store.read_at(region.offset, &mut table)?;
-        if table.get(..8) != Some(b"metadata") {
-            return Err(damaged("its metadata is not where it should be"));
-        }
         let mut read = Self { physical_sector: 4096, ..Self::default() };
         let mut has_parent = false;
-        for entry in table[32..].chunks_exact(32).take(le16(&table, 10).min(MOST_ITEMS).into()) {
-            let (offset, length) = (u64::from(le32(entry, 16)), le32(entry, 20));
-            let id = Guid::read(entry, 0);
-            if !whole(region.length, offset, length.into()) {
-                return Err(damaged(format!("an item of its metadata would be at {offset:#x}")));
-            }
-            let at = region.offset + offset;
-            let mut item = vec![0; length.clamp(20, MOST_ITEM) as usize];
+        for entry in entries(store, region)? {
+            let at = region.offset + entry.offset;
+            let mut item = vec![0; entry.length.clamp(20, MOST_ITEM) as usize];
             crate::store::read_padded(store, at, &mut item)?;
-            match id {
+            match entry.id {
                 FILE_PARAMETERS => {
                     read.block = le32(&item, 0).into();
                     read.fixed = le32(&item, 4) & 1 != 0;
@@ -77,7 +104,7 @@ impl Metadata {
                 PHYSICAL_SECTOR => read.physical_sector = le32(&item, 0),
                 PARENT_LOCATOR => read.parent = Some(Locator::parse(&item)?),
                 // A user's, or one that can be done without.
-                _ if le32(entry, 24) & 4 == 0 => (),
+                _ if !entry.required => (),
                 other => {
                     return Err(ImageError::Unsupported {
                         format: Format::Vhdx,
@@ -188,7 +215,7 @@ impl Locator {
         Ok(found)
     }
 
-    fn encode(&self) -> Vec<u8> {
+    pub fn encode(&self) -> Vec<u8> {
         let linkage = self.linkage.first().copied().unwrap_or_default();
         let mut pairs = vec![("parent_linkage", format!("{{{linkage}}}"))];
         pairs.extend(["relative_path", "absolute_win32_path"].into_iter().zip(self.paths.iter().cloned()));

@@ -11,10 +11,12 @@ pub mod header;
 mod log;
 pub mod metadata;
 mod resize;
+mod set;
 mod write;
 
 pub use check::check;
 pub use resize::resize;
+pub use set::{set_identifier, set_parent, set_physical_sector};
 
 use crate::guid::Guid;
 use crate::image::Image;

@@ -29,7 +29,7 @@ fn layers(found: &Found) -> Vec<Named> {
 }
 
 /// The files of a chain, locked, from one of its images on.
-fn take(call: &Call<'_>, layers: &[Named], read_only: bool) -> Result<DiskFiles, Failure> {
+pub fn take(call: &Call<'_>, layers: &[Named], read_only: bool) -> Result<DiskFiles, Failure> {
     let files = ireko_machine::open_layers(layers, read_only)
         .map_err(|(number, error)| refused(&layers[number].path, error))?;
     files.lock().map_err(|(number, user)| {
@@ -39,7 +39,7 @@ fn take(call: &Call<'_>, layers: &[Named], read_only: bool) -> Result<DiskFiles,
     Ok(files)
 }
 
-fn links(files: &DiskFiles, layers: &[Named]) -> Result<Vec<Link>, Failure> {
+pub fn links(files: &DiskFiles, layers: &[Named]) -> Result<Vec<Link>, Failure> {
     let link = |(file, layer): (&std::fs::File, &Named)| -> io::Result<Link> {
         let store: Arc<dyn Store> = Arc::new(file.try_clone()?);
         Ok(Link { store, format: layer.format })
@@ -52,7 +52,7 @@ fn links(files: &DiskFiles, layers: &[Named]) -> Result<Vec<Link>, Failure> {
         .map_err(|error| Failure::failed(error.to_string()))
 }
 
-fn broken(path: &Path, why: impl std::fmt::Display) -> Failure {
+pub fn broken(path: &Path, why: impl std::fmt::Display) -> Failure {
     refused(path, printable(&why.to_string()))
 }
 
