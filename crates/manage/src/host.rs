@@ -17,7 +17,7 @@ use ireko_machine::EngineChoice;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Seconds since 1970.
@@ -142,6 +142,30 @@ fn kilobytes(text: &str, name: &str) -> u64 {
 /// Makes ready what a VM's start needs, where a person can see it happen.
 pub type Preparation = dyn Fn(&Config) -> Result<(), String> + Send + Sync;
 
+/// The disk of a system by its name, in the directory where they are kept; made or got first, where a person can see it happen.
+pub type Systems = dyn Fn(&str, &Path) -> Result<SystemDisk, NoSystem> + Send + Sync;
+
+/// A disk with a system, which nobody changes.
+#[derive(Clone, Debug)]
+pub struct SystemDisk {
+    pub path: PathBuf,
+    /// Whom its makers let in, if nobody else is named.
+    pub user: String,
+}
+
+/// Why there is no disk of a system, in a sentence.
+#[derive(Clone, Debug)]
+pub enum NoSystem {
+    /// Nobody knows the name.
+    Unknown(String),
+    Failed(String),
+}
+
+/// Of who makes none.
+pub fn no_systems(name: &str, _: &Path) -> Result<SystemDisk, NoSystem> {
+    Err(NoSystem::Unknown(format!("There is no system '{}' here.", name.escape_debug())))
+}
+
 /// Workers that are asked at the same time: each takes two descriptors.
 const AT_ONCE: usize = 128;
 /// To hear that it is to end.
@@ -160,6 +184,7 @@ pub struct Host {
     pub system: Box<dyn HostSystem>,
     /// Called before a worker is started.
     pub prepare: Box<Preparation>,
+    pub systems: Box<Systems>,
 }
 
 impl Host {
@@ -239,7 +264,13 @@ impl Asked {
 
 impl Host {
     pub fn new(store: Store, launcher: Box<dyn Launcher>) -> Self {
-        Self { store, launcher, system: Box::new(RealHostSystem), prepare: Box::new(|_| Ok(())) }
+        Self {
+            store,
+            launcher,
+            system: Box::new(RealHostSystem),
+            prepare: Box::new(|_| Ok(())),
+            systems: Box::new(no_systems),
+        }
     }
 
     /// The VMs that can be read. What cannot be read is told by [`Host::damaged`].

@@ -18,6 +18,7 @@ pub mod render;
 pub mod rules;
 #[cfg(test)]
 mod scratch;
+pub mod seed;
 pub mod select;
 pub mod server;
 pub mod state;

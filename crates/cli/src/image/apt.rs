@@ -6,7 +6,7 @@ use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 const META_PACKAGE: &str = "linux-image-cloud-amd64";
 pub const BUSYBOX: &str = "busybox-static";
@@ -87,6 +87,54 @@ pub fn dependencies(packages: &[&str]) -> Result<Vec<String>> {
     let (ok, listing, errors) = output(command)?;
     anyhow::ensure!(ok, "apt does not know what {} need: {}", packages.join(" and "), last_error(&errors));
     Ok(named_first(&listing))
+}
+
+/// What apt would install on an empty machine to have `packages` there, with versions. Fetches the lists first when they do not
+/// have them all and we may.
+pub fn installation(packages: &[&str], progress: &Progress) -> Result<Vec<(String, String)>> {
+    match installation_by_lists(packages, progress) {
+        Err(_) if crate::sys::is_root() => {
+            update(progress, || Ok(true))?;
+            installation_by_lists(packages, progress)
+        }
+        Err(error) => Err(error.context("run this once, then try again: sudo apt-get update")),
+        known => known,
+    }
+}
+
+fn installation_by_lists(packages: &[&str], progress: &Progress) -> Result<Vec<(String, String)>> {
+    const ALL_THAT_MUST_BE: &str = "?essential";
+    let step = progress.step("resolve packages");
+    let mut command = apt("apt-get");
+    command.args(["install", "--simulate", "-q", "-o", "APT::Install-Recommends=false"]);
+    command.arg(ALL_THAT_MUST_BE).args(packages);
+    let (ok, listing, errors) = output(command)?;
+    anyhow::ensure!(ok, "apt cannot resolve what a system needs: {}", last_error(&errors));
+    step.done();
+    Ok(installed(&listing))
+}
+
+/// `Inst NAME (VERSION …` of a simulation.
+fn installed(listing: &str) -> Vec<(String, String)> {
+    let package = |line: &str| {
+        let (name, rest) = line.strip_prefix("Inst ")?.split_once(" (")?;
+        let version = rest.split([' ', ')']).next()?;
+        Some((name.to_owned(), version.to_owned()))
+    };
+    listing.lines().filter_map(package).collect()
+}
+
+/// The archives of a distribution that apt has lists of, as lines of a sources.list.
+pub fn sources(origin: &str) -> Result<Vec<String>> {
+    let mut command = apt("apt-get");
+    command.args(["indextargets", "--format", "$(ORIGIN) deb $(REPO_URI) $(RELEASE) $(COMPONENT)"]);
+    command.arg("Created-By: Packages");
+    let (_, listing, _) = output(command)?;
+    let of_origin = listing.lines().filter_map(|line| line.strip_prefix(origin)?.strip_prefix(' '));
+    let mut sources: Vec<String> = of_origin.map(str::to_owned).collect();
+    sources.sort();
+    sources.dedup();
+    Ok(sources)
 }
 
 /// Each package's lines begin with its name; those of virtual ones with `<`.
@@ -222,14 +270,22 @@ pub fn unpack(
     wanted: impl Fn(&str) -> bool,
     keep: impl FnMut(String, Vec<u8>) -> Result<()>,
 ) -> Result<()> {
+    tarfile(file, "--fsys-tarfile", |stream| tar::read(stream, wanted, keep))
+}
+
+/// Reads one of a package's archives: its files (`--fsys-tarfile`) or its control files (`--ctrl-tarfile`).
+pub fn tarfile(file: &Path, which: &str, read: impl FnOnce(&mut dyn Read) -> Result<()>) -> Result<()> {
     let mut child = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
+        .arg(which)
         .arg(file)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .context("dpkg-deb is not there: Ireko needs Debian's dpkg to unpack packages")?;
-    let result = read_stream(&mut child, wanted, keep);
+    let result = match child.stdout.take() {
+        Some(stdout) => read(&mut BufReader::with_capacity(1 << 20, stdout)),
+        None => Err(anyhow::anyhow!("dpkg-deb has no output")),
+    };
     if result.is_err() {
         let _ = child.kill();
     }
@@ -237,15 +293,6 @@ pub fn unpack(
     result.with_context(|| format!("cannot unpack {}", file.display()))?;
     anyhow::ensure!(status.success(), "dpkg-deb could not unpack {}", file.display());
     Ok(())
-}
-
-fn read_stream(
-    child: &mut Child,
-    wanted: impl Fn(&str) -> bool,
-    keep: impl FnMut(String, Vec<u8>) -> Result<()>,
-) -> Result<()> {
-    let stdout = child.stdout.take().context("dpkg-deb has no output")?;
-    tar::read(&mut BufReader::with_capacity(1 << 20, stdout), wanted, keep)
 }
 
 #[cfg(test)]
@@ -267,6 +314,13 @@ mod tests {
     fn virtual_packages_and_what_a_package_depends_on_are_not_its_line() {
         let listing = "xen-utils\n  Depends: libc6\n    libc6\nlibc6\n<python3:any>\n  python3\n";
         assert_eq!(named_first(listing), ["xen-utils", "libc6"]);
+    }
+
+    #[test]
+    fn a_simulation_names_what_it_would_install() {
+        let listing =
+            "Reading lists\nInst base-files (12.4+deb12u14 Debian:12.14 [amd64])\nConf base-files (12)\n";
+        assert_eq!(installed(listing), [("base-files".to_owned(), "12.4+deb12u14".to_owned())]);
     }
 
     #[test]

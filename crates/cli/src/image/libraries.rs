@@ -22,6 +22,10 @@ impl Libraries {
         }
     }
 
+    pub fn extend(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
     /// What programs (with their names, for errors) need, and what that needs.
     pub fn needed_by<'a>(
         &'a self,

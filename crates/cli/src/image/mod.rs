@@ -8,6 +8,8 @@ pub mod firmware;
 mod initramfs;
 mod libraries;
 pub mod modules;
+pub mod os;
+mod root;
 mod tar;
 pub mod xen;
 

@@ -1,4 +1,4 @@
-//! Reads the tar stream of a Debian package (GNU tar with long names).
+//! Reads and writes tar archives, as Debian packages have them (GNU tar with long names).
 
 use anyhow::{Context, Result, bail};
 use std::io::Read;
@@ -13,23 +13,112 @@ pub fn read(
     wanted: impl Fn(&str) -> bool,
     mut keep: impl FnMut(String, Vec<u8>) -> Result<()>,
 ) -> Result<()> {
-    let mut long_name = None;
+    while let Some(entry) = next(stream)? {
+        if entry.kind == FILE && wanted(&entry.path) {
+            let data = body(stream, entry.size)?;
+            keep(entry.path, data)?;
+        } else {
+            skip(stream, entry.size)?;
+        }
+    }
+    Ok(())
+}
+
+pub const FILE: u8 = b'0';
+pub const HARD_LINK: u8 = b'1';
+pub const SYMBOLIC_LINK: u8 = b'2';
+pub const DIRECTORY: u8 = b'5';
+const LONG_LINK: u8 = b'K';
+const LONG_NAME: u8 = b'L';
+
+/// What is in an archive; its contents, if it has any, come next in the stream.
+pub struct Entry {
+    /// As it is there, with owner, mode and time.
+    header: [u8; BLOCK],
+    /// Without a leading `./`.
+    pub path: String,
+    /// Where a link leads.
+    pub link: String,
+    pub kind: u8,
+    pub size: u64,
+}
+
+/// The next entry; none at the end, to which the stream is read.
+pub fn next(stream: &mut dyn Read) -> Result<Option<Entry>> {
+    let (mut long_name, mut long_link) = (None, None);
     loop {
         let mut header = [0; BLOCK];
         stream.read_exact(&mut header).context("the package's archive is cut short")?;
         if header.iter().all(|&byte| byte == 0) {
             std::io::copy(stream, &mut std::io::sink())?;
-            return Ok(());
+            return Ok(None);
         }
         let size = octal(&header[124..136]).context("the package's archive has a bad size field")?;
-        let name = long_name.take().unwrap_or_else(|| short_name(&header));
-        let path = name.trim_start_matches("./").to_owned();
         match header[156] {
-            b'L' => long_name = Some(text(&body(stream, size)?)),
-            b'0' | 0 if wanted(&path) => keep(path, body(stream, size)?)?,
-            _ => skip(stream, size)?,
+            LONG_NAME => long_name = Some(text(&body(stream, size)?)),
+            LONG_LINK => long_link = Some(text(&body(stream, size)?)),
+            kind => {
+                let name = long_name.take().unwrap_or_else(|| short_name(&header));
+                let link = long_link.take().unwrap_or_else(|| text(&header[157..257]));
+                let path = name.trim_start_matches("./").to_owned();
+                let kind = if kind == 0 { FILE } else { kind };
+                return Ok(Some(Entry { header, path, link, kind, size }));
+            }
         }
     }
+}
+
+/// Writes an entry as it was, but for its path and where it leads; its contents are to follow.
+pub fn write_entry(archive: &mut Vec<u8>, entry: &Entry) {
+    let mut header = entry.header;
+    // Of the ustar format it may be the beginning of the name; GNU's own has times there.
+    header[345..500].fill(0);
+    header[156] = entry.kind;
+    put_header(archive, header, &entry.path, &entry.link, entry.size);
+}
+
+/// Writes a file, or with `kind` something else, that belongs to root.
+pub fn write(archive: &mut Vec<u8>, kind: u8, path: &str, link: &str, mode: u32, data: &[u8]) {
+    let mut header = [0; BLOCK];
+    header[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
+    header[108..115].copy_from_slice(b"0000000");
+    header[116..123].copy_from_slice(b"0000000");
+    header[136..147].copy_from_slice(b"00000000000");
+    header[156] = kind;
+    header[257..265].copy_from_slice(b"ustar  \0");
+    put_header(archive, header, path, link, data.len() as u64);
+    archive.extend_from_slice(data);
+    pad(archive);
+}
+
+/// What an archive ends with.
+pub fn finish(archive: &mut Vec<u8>) {
+    archive.resize(archive.len() + 2 * BLOCK, 0);
+}
+
+pub fn pad(archive: &mut Vec<u8>) {
+    archive.resize(archive.len().next_multiple_of(BLOCK), 0);
+}
+
+/// What does not fit into a header comes before it.
+fn put_header(archive: &mut Vec<u8>, mut header: [u8; BLOCK], path: &str, link: &str, size: u64) {
+    const NAME: usize = 100;
+    for (text, kind) in [(link, LONG_LINK), (path, LONG_NAME)] {
+        if text.len() > NAME {
+            let data = [text.as_bytes(), &[0]].concat();
+            write(archive, kind, "././@LongLink", "", 0, &data);
+        }
+    }
+    for (field, text) in [(0, path), (157, link)] {
+        let text = &text.as_bytes()[..text.len().min(NAME)];
+        header[field..field + NAME].fill(0);
+        header[field..field + text.len()].copy_from_slice(text);
+    }
+    header[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+    header[148..156].fill(b' ');
+    let sum: u32 = header.iter().map(|&byte| u32::from(byte)).sum();
+    header[148..155].copy_from_slice(format!("{sum:06o}\0").as_bytes());
+    archive.extend_from_slice(&header);
 }
 
 fn text(field: &[u8]) -> String {
@@ -49,7 +138,7 @@ fn octal(field: &[u8]) -> Option<u64> {
     u64::from_str_radix(text(field).trim(), 8).ok()
 }
 
-fn body(stream: &mut dyn Read, size: u64) -> Result<Vec<u8>> {
+pub fn body(stream: &mut dyn Read, size: u64) -> Result<Vec<u8>> {
     if size > LARGEST {
         bail!("the package's archive has a file of {size} bytes");
     }
@@ -60,7 +149,7 @@ fn body(stream: &mut dyn Read, size: u64) -> Result<Vec<u8>> {
     Ok(data)
 }
 
-fn skip(stream: &mut dyn Read, size: u64) -> Result<()> {
+pub fn skip(stream: &mut dyn Read, size: u64) -> Result<()> {
     skip_exactly(stream, size + padding(size))
 }
 
@@ -124,6 +213,36 @@ mod tests {
         let archive =
             [entry("././@LongLink", b'L', long.as_bytes()), entry("x", b'0', b"!"), vec![0; 1024]].concat();
         assert_eq!(files(&archive).unwrap()[0].0, long[2..]);
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let long = "d/".repeat(100) + "file";
+        let mut archive = Vec::new();
+        write(&mut archive, FILE, &long, "", 0o644, b"data");
+        write(&mut archive, SYMBOLIC_LINK, "l", &long, 0o777, b"");
+        finish(&mut archive);
+        let stream = &mut &archive[..];
+        let file = next(stream).unwrap().unwrap();
+        assert_eq!((file.path, file.size), (long.clone(), 4));
+        skip(stream, file.size).unwrap();
+        let link = next(stream).unwrap().unwrap();
+        assert_eq!((link.path, link.link, link.kind), ("l".into(), long, SYMBOLIC_LINK));
+        assert!(next(stream).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_entry_of_another_name_keeps_its_mode() {
+        let mut archive = Vec::new();
+        write(&mut archive, FILE, "before", "", 0o4755, b"");
+        finish(&mut archive);
+        let mut entry = next(&mut &archive[..]).unwrap().unwrap();
+        entry.path = "after".into();
+        let mut copy = Vec::new();
+        write_entry(&mut copy, &entry);
+        finish(&mut copy);
+        let entry = next(&mut &copy[..]).unwrap().unwrap();
+        assert_eq!((entry.path.as_str(), &entry.header[100..107]), ("after", &b"0004755"[..]));
     }
 
     #[test]

@@ -70,6 +70,7 @@ pub fn start(plan: &Plan, parts: &Parts, init: &[u8], parent_boot_id: &str) -> R
         launcher: Box::new(Threads { levels: levels.clone() }),
         system: Box::new(levels.system()),
         prepare: Box::new(|_| Ok(())),
+        systems: Box::new(ireko_manage::host::no_systems),
     };
     let name = || Value::text(format!("level {}", plan.config.level));
     let new = [

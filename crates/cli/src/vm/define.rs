@@ -21,6 +21,8 @@ pub struct Call {
     pub arguments: Arguments,
     pub view: View,
     pub json: bool,
+    /// What was created is started, and its console attached to.
+    pub console: bool,
 }
 
 /// What a VM has printed on its console.
@@ -34,6 +36,9 @@ pub struct Log {
 const CONSOLE: &str = "console";
 const LOG: &str = "log";
 const JSON: &str = "json";
+const ATTACH: &str = "console";
+/// The cmdlet whose verb can go on to the console.
+const CREATES: &str = "New-VM";
 const VM: &str = "vm";
 const DISK: &str = "disk";
 
@@ -124,10 +129,16 @@ fn on_command_line(operation: &'static Operation) -> impl Iterator<Item = &'stat
 fn subcommand(operation: &'static Operation, verb: &'static Verb) -> Command {
     let positionals = on_command_line(operation).filter(|p| p.cli == Cli::Positional).count();
     let arguments = on_command_line(operation).map(|p| argument(p, operation, verb, positionals == 1));
+    let attach = Arg::new(ATTACH)
+        .long(ATTACH)
+        .action(ArgAction::SetTrue)
+        .conflicts_with(JSON)
+        .help("Start it, too, and attach to its console (Ctrl-A X detaches).");
     Command::new(verb.name)
         .about(verb.doc)
         .after_help(format!("The cmdlet is {}.", operation.cmdlet))
         .args(arguments)
+        .args((operation.cmdlet == CREATES).then_some(attach))
 }
 
 /// `alone`: it is the only positional one, so it may take several values.
@@ -205,7 +216,11 @@ fn call(operation: &'static Operation, verb: &'static Verb, given: &ArgMatches) 
     if json && operation.prints == Prints::Passthru {
         arguments.set(operation, "Passthru", true).map_err(|failure| wrong(failure, "Passthru"))?;
     }
-    Ok(Call { operation, arguments, view: verb.view, json })
+    let console = operation.cmdlet == CREATES && given.get_flag(ATTACH);
+    if console {
+        arguments.set(operation, "Start", true).map_err(|failure| wrong(failure, "Start"))?;
+    }
+    Ok(Call { operation, arguments, view: verb.view, json, console })
 }
 
 /// What is said of a parameter, with its option.

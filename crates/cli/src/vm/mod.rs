@@ -33,6 +33,7 @@ pub fn host() -> Result<Host> {
     let mut host = Host::new(Store::open(default_home()?)?, Box::new(ProcessLauncher { program }));
     // Where the person can see it: the worker would download in silence.
     host.prepare = Box::new(|config| prepare(config).map_err(|error| format!("{error:#}")));
+    host.systems = Box::new(|name, directory| image::os::ensure(name, directory, &Progress::new()));
     Ok(host)
 }
 
@@ -67,6 +68,10 @@ fn operate(host: &Host, call: &Call) -> Result<ExitCode> {
     let answer = invoke(host, call.operation, &call.arguments, &mut surface);
     show(&answer, call)?;
     let done = answer.errors.is_empty() && !surface.declined;
+    if done && call.console {
+        let id = answer.records.first().and_then(|record| record.property("Id"));
+        return console::attach(host, &id.map(ToString::to_string).unwrap_or_default());
+    }
     Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

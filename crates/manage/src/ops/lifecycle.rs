@@ -165,7 +165,7 @@ fn start(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 /// Under the VM's lock, so that of two starts one finds it running.
-fn start_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
+pub fn start_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     let failed = |why: String| {
         let id = config.id.to_string().to_uppercase();
         let message = format!("'{}' failed to start. (Virtual machine ID {id})\n{why}", config.name);

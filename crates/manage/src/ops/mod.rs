@@ -25,6 +25,9 @@ pub(crate) mod records;
 mod screen;
 mod set;
 mod switch;
+mod system;
+#[cfg(test)]
+mod system_tests;
 pub(crate) mod targets;
 #[cfg(test)]
 pub(crate) mod tests;

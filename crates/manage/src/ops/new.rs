@@ -26,7 +26,7 @@ pub static OPERATIONS: &[Operation] = &[
         }],
         rest: Rest { method: Method::Post, route: "/vms" },
         doc: "Creates a virtual machine. Without a kernel it boots the disk or the ISO image that it is given, and without those the built-in Debian image.",
-        parameters: &[NEW, &set::IREKO],
+        parameters: &[NEW, &super::system::PARAMETERS, &set::IREKO],
         prints: Prints::Always,
         result: Some(Kind::VirtualMachine),
         impact: Impact::Change,
@@ -118,10 +118,17 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
         return Ok(());
     }
     disks(call, &mut config)?;
+    let begun = super::system::bring(call, &mut config)?;
     starts_with_what_it_brings(call.arguments, &mut config);
     boot_device(call.arguments, &mut config)?;
     disc(call.arguments, &mut config)?;
-    call.host.store.create(&config)?;
+    match begun {
+        Some(begun) => begun.keep(&config)?,
+        None => call.host.store.create(&config)?,
+    }
+    if call.arguments.switch("Start") {
+        super::lifecycle::start_one(call, &config)?;
+    }
     let record = records::vm(&call.host.vm(config), &call.host.system.host());
     call.give(record);
     Ok(())

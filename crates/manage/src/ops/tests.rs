@@ -45,9 +45,9 @@ impl HostSystem for Here {
 }
 
 #[derive(Default)]
-struct Person {
+pub(crate) struct Person {
     says_yes: bool,
-    heard: Vec<String>,
+    pub(crate) heard: Vec<String>,
     asked: Vec<String>,
 }
 
@@ -76,7 +76,7 @@ impl World {
         }
         world
     }
-    fn asking(&self, person: &mut Person, cmdlet: &str, given: &[(&str, Value)]) -> Answer {
+    pub(crate) fn asking(&self, person: &mut Person, cmdlet: &str, given: &[(&str, Value)]) -> Answer {
         let operation = find(cmdlet).unwrap();
         let mut arguments = Arguments::default();
         for (name, value) in given {

@@ -268,6 +268,19 @@ impl New {
     pub fn of(path: &Path, size: u64) -> Self {
         Self(create::Plan::new(format_of(path).unwrap_or(Format::Raw), size))
     }
+
+    /// One that holds what differs from a parent, of its parent's size or a larger one.
+    pub fn over(path: &Path, parent: &Path, size: Option<u64>) -> Result<Self, Failure> {
+        let parent = parent_of(path, &parent.to_string_lossy())?;
+        let least = parent.facts.size;
+        let size = size.unwrap_or(least);
+        if size < least {
+            let why = format!("its disk has {least} bytes already, and {size} are fewer; give more");
+            return Err(refused(Path::new(&parent.absolute), why));
+        }
+        let format = format_of(path)?;
+        Ok(Self(create::Plan { behind: Some(parent), ..create::Plan::new(format, size) }))
+    }
 }
 
 /// Makes an image; what was begun and not finished is gone again.

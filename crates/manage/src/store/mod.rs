@@ -9,6 +9,9 @@
 //!                 run.json      the last run: when, which process, how it ended
 //!                 meter.json    resource metering
 //!                 control.sock  the worker's socket
+//!               disk.qcow2    of one that was made with a system: a layer over the system's disk
+//!               seed.iso      what that system is told at its first start
+//! HOME/systems/<name>/disk.img   disks of systems, which nobody changes
 //! ```
 
 pub mod atomic;
@@ -65,6 +68,31 @@ impl StoreError {
     }
 }
 
+/// The directory of a VM that is there as a whole when it is kept, and otherwise gone.
+pub struct Begun {
+    draft: PathBuf,
+    target: PathBuf,
+    vms: PathBuf,
+}
+
+impl Begun {
+    pub fn path(&self) -> &Path {
+        &self.draft
+    }
+
+    pub fn keep(self, config: &Config) -> Result<(), StoreError> {
+        write_config(&self.draft, config)?;
+        fs::rename(&self.draft, &self.target).map_err(StoreError::io(&self.target))?;
+        atomic::sync_directory(&self.vms).map_err(StoreError::io(&self.vms))
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.draft);
+    }
+}
+
 /// The directory of all VMs.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -110,6 +138,10 @@ impl Store {
     pub fn home(&self) -> &Path {
         &self.home
     }
+    /// Disks of systems, over which those of VMs are layers.
+    pub fn systems(&self) -> PathBuf {
+        self.home.join("systems")
+    }
     fn vms(&self) -> PathBuf {
         self.home.join("vms")
     }
@@ -154,18 +186,16 @@ impl Store {
 
     /// A new VM: it is there as a whole or not at all.
     pub fn create(&self, config: &Config) -> Result<(), StoreError> {
+        self.begin(config.id)?.keep(config)
+    }
+
+    /// A directory of a new VM, for files that it is to have from the beginning.
+    pub fn begin(&self, id: Guid) -> Result<Begun, StoreError> {
         let vms = self.vms();
         self.sweep();
-        let draft = vms.join(format!(".new-{}-{}", std::process::id(), config.id));
+        let draft = vms.join(format!(".new-{}-{id}", std::process::id()));
         DirBuilder::new().mode(0o700).create(&draft).map_err(StoreError::io(&draft))?;
-        let target = self.directory(config.id);
-        let made = write_config(&draft, config)
-            .and_then(|()| fs::rename(&draft, &target).map_err(StoreError::io(&target)))
-            .and_then(|()| atomic::sync_directory(&vms).map_err(StoreError::io(&vms)));
-        if made.is_err() {
-            let _ = fs::remove_dir_all(&draft);
-        }
-        made
+        Ok(Begun { draft, target: self.directory(id), vms })
     }
 
     /// Waits until nobody else changes this VM, and reads it.

@@ -1,7 +1,7 @@
 //! Debian's Xen with a dom0 of Debian's packages, made on first use and kept in the cache: the hypervisor, the kernel of dom0 and
 //! of its guests, and a root file system with `xl`, QEMU as device model, and three guests to start.
 
-use super::cpio::Cpio;
+use super::root::Root;
 use super::{apt, cache, libraries, modules};
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail, ensure};
@@ -266,57 +266,6 @@ fn configuration(kind: &str, console: &str, more: &str) -> String {
     )
 }
 
-/// A root file system under construction, with the directories above what is in it.
-struct Root {
-    cpio: Cpio,
-    directories: Vec<String>,
-}
-
-impl Root {
-    fn new() -> Self {
-        let mut root = Self { cpio: Cpio::with_capacity(64 << 20), directories: Vec::new() };
-        for directory in ["dev", "proc", "sys", "tmp", "root", "bin", "run", "var/lib"] {
-            root.directory(directory);
-        }
-        // The kernel opens it as init's standard input and output before anything is mounted.
-        root.cpio.character_device("dev/console", 5, 1);
-        root
-    }
-
-    fn directory(&mut self, path: &str) {
-        if path.is_empty() || self.directories.iter().any(|made| made == path) {
-            return;
-        }
-        self.above(path);
-        self.cpio.directory(path);
-        self.directories.push(path.to_owned());
-    }
-
-    fn above(&mut self, path: &str) {
-        let (above, _) = path.rsplit_once('/').unwrap_or_default();
-        self.directory(above);
-    }
-
-    fn program(&mut self, path: &str, data: &[u8]) {
-        self.above(path);
-        self.cpio.file(path, 0o755, data);
-    }
-
-    fn data(&mut self, path: &str, data: &[u8]) {
-        self.above(path);
-        self.cpio.file(path, 0o644, data);
-    }
-
-    fn link(&mut self, path: &str, target: &str) {
-        self.above(path);
-        self.cpio.link(path, target);
-    }
-
-    fn finish(self) -> Vec<u8> {
-        self.cpio.finish()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,15 +282,6 @@ mod tests {
     fn only_the_programs_of_xens_version_are_taken() {
         assert!(is_file("usr/lib/xen-4.17/bin/xl") && is_file("usr/lib/xen-4.17/boot/hvmloader"));
         assert!(!is_file("usr/sbin/xl") && !is_file("usr/share/bash-completion/completions/xl"));
-    }
-
-    #[test]
-    fn directories_are_above_their_files_and_there_once() {
-        let mut root = Root::new();
-        root.data("a/b/c", b"1");
-        root.data("a/b/d", b"2");
-        let made = root.directories.iter().filter(|path| path.starts_with('a')).collect::<Vec<_>>();
-        assert_eq!(made, ["a", "a/b"]);
     }
 
     #[test]

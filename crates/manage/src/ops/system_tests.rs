@@ -1,0 +1,56 @@
+//! New-VM with a system, and with what cloud-init is to be told.
+
+use super::tests::{Person, World};
+use crate::value::Value;
+
+/// A system whose disk is there.
+fn with_a_system(world: &mut World) {
+    world.host.systems = Box::new(|name, directory| {
+        std::fs::create_dir_all(directory).unwrap();
+        let path = directory.join(format!("{name}.img"));
+        std::fs::File::create(&path).unwrap().set_len(4 << 20).unwrap();
+        Ok(crate::host::SystemDisk { path, user: "somebody".into() })
+    });
+}
+
+#[test]
+fn a_system_is_a_layer_over_its_disk_that_the_configuration_names() {
+    let mut world = World::new();
+    with_a_system(&mut world);
+    world.ok("New-VM", &[("Name", "web".into()), ("System", "debian".into())]);
+    let config = world.host.configs().unwrap().remove(0);
+    let disk = &config.disks[0];
+    assert_eq!(disk.path, world.host.store.directory(config.id).join("disk.qcow2"));
+    assert_eq!(disk.behind[0].path, world.host.store.systems().join("debian.img"));
+    assert!(disk.path.exists() && config.disks[1].path.exists());
+}
+
+#[test]
+fn who_names_nobody_is_told_how_to_log_in() {
+    let mut world = World::new();
+    with_a_system(&mut world);
+    let mut person = Person::default();
+    world.asking(&mut person, "New-VM", &[("Name", "web".into()), ("System", "debian".into())]);
+    assert!(person.heard[0].contains("as 'somebody' with the password '"), "{:?}", person.heard);
+}
+
+#[test]
+fn a_system_that_does_not_fit_leaves_no_machine() {
+    let mut world = World::new();
+    with_a_system(&mut world);
+    let given = [("Name", "web".into()), ("System", "debian".into()), ("SystemSizeBytes", 1048576u64.into())];
+    let said = world.error("New-VM", &given);
+    assert!(said.contains("4194304 bytes already"), "{said}");
+    let left = std::fs::read_dir(world.host.store.home().join("vms")).unwrap().count();
+    assert_eq!((world.host.configs().unwrap().len(), left), (0, 0));
+}
+
+#[test]
+fn a_private_key_is_no_key_to_let_in() {
+    let world = World::new();
+    let key = world.host.store.home().join("key");
+    std::fs::write(&key, "-----BEGIN OPENSSH PRIVATE KEY-----\n").unwrap();
+    let key = Value::list([key.to_str().unwrap()]);
+    let said = world.error("New-VM", &[("Name", "web".into()), ("SshKey", key)]);
+    assert!(said.contains("no public keys of SSH"), "{said}");
+}
