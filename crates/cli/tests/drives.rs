@@ -149,3 +149,40 @@ fn disks_come_to_machines_that_firmware_started_and_go() {
         }
     }
 }
+
+/// What a disk's file has lost is an error for the guest, or, with another policy, waits until the file has it again.
+#[test]
+fn a_file_that_was_cut_fails_its_guest_or_holds_its_machine() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("cut");
+    let disk = home.image("disk", "this is a disk");
+    let create =
+        ["create", "pc", "--memory", "512M", "--engine", "soft", "--start-with", "kernel", "--disk", &disk];
+    home.vm_ok(&create);
+    let mut console = started(&home);
+    let cut = |len| fs::File::options().write(true).open(&disk).unwrap().set_len(len).unwrap();
+    let read = |word| {
+        format!(
+            "dd if=/dev/vda of=/dev/null bs=1M iflag=direct && echo {word}-$((1 + 1)) || echo failed-$((1 + 1))"
+        )
+    };
+    cut(4096);
+    console.ask(&read("read"), "failed-2");
+    let shown = home.vm_ok(&["show", "pc"]);
+    assert!(
+        shown.contains("cannot be read: its file ends before its disk does; its guest was told"),
+        "{shown}"
+    );
+    home.vm_ok(&["disk-set", "pc", "--error-policy", "stop"]);
+    console.type_in(&read("again"));
+    let since = std::time::Instant::now();
+    while !home.vm_ok(&["show", "pc"]).contains("PausedCritical") {
+        assert!(since.elapsed().as_secs() < 60, "it is not held: {}", console.seen());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    cut(1 << 20);
+    home.vm_ok(&["resume", "pc"]);
+    console.until("again-2");
+    assert!(!home.vm_ok(&["show", "pc"]).contains("its file ends before its disk does"));
+    home.vm_ok(&["stop", "pc", "--turn-off"]);
+}
