@@ -23,7 +23,7 @@ const LARGE: u64 = 1 << LARGE_SHIFT;
 impl Cpu {
     /// Walks the tables for an access with the rights of a TLB table.
     pub fn walk(&mut self, address: u64, kind: Kind, mode: usize) -> Result<Page, Fault> {
-        self.counters.walks += 1;
+        self.instruments.counters.walks += 1;
         self.mmu.walk(&self.processor, address, kind, mode).map_err(|fault| match fault {
             WalkFault::Page { error } => Exception::page_fault(address, error).into(),
             WalkFault::Stage2(fault) => Fault::Exit(Exit::Stage2(fault)),
@@ -55,7 +55,7 @@ impl Cpu {
             self.mmu.banks.current().mark_key(mode, address, key);
         }
         // The second level has no pages with a key: they are few, and what PKRU allows of them may change often.
-        if self.tuning.second_level && page.key.unwrap_or(0) == 0 {
+        if self.platform.tuning.second_level && page.key.unwrap_or(0) == 0 {
             self.fill_second(mode, address, &page);
         }
         Ok(Place::Ram(host))
@@ -300,7 +300,7 @@ impl Cpu {
 
     /// Reads device registers in naturally sized and aligned pieces.
     pub fn mmio_read(&mut self, address: u64, data: &mut [u8]) {
-        self.counters.mmio += 1;
+        self.instruments.counters.mmio += 1;
         if let Some(offset) = self.processor.apic.decode(address) {
             return self.apic().read_mmio(offset, data);
         }
@@ -320,7 +320,7 @@ impl Cpu {
     }
 
     pub fn mmio_write(&mut self, address: u64, data: &[u8]) {
-        self.counters.mmio += 1;
+        self.instruments.counters.mmio += 1;
         if let Some(offset) = self.processor.apic.decode(address) {
             self.apic().write_mmio(offset, data);
             // EOI, TPR or ICR: an interrupt may be deliverable now.

@@ -31,7 +31,7 @@ impl Cpu {
         set(self.checks_alignment() || self.processor.mm == Some(true), Key::PLAIN);
         set(long && self.control().is_none(), Key::OWN);
         set(long && regs.cr4 & cr4::FSGSBASE != 0, Key::BASES);
-        set(long && self.tuning.far_links && self.control().is_none(), Key::FAR);
+        set(long && self.platform.tuning.far_links && self.control().is_none(), Key::FAR);
         set(!long && regs.seg[seg::CS].big(), Key::CODE32);
         set(regs.cpl == 3, Key::USER);
         set(!long && regs.seg[seg::SS].big(), Key::STACK32);
@@ -149,7 +149,7 @@ impl Cpu {
     }
 
     fn translate(&mut self, linear: u64, id: BlockId) -> Result<u32, Fault> {
-        self.counters.blocks += 1;
+        self.instruments.counters.blocks += 1;
         if self.code.is_full() {
             self.clear_code();
         }
@@ -210,7 +210,7 @@ impl Cpu {
         if numbers.is_empty() {
             return;
         }
-        self.counters.invalidations += 1;
+        self.instruments.counters.invalidations += 1;
         self.code.undo(numbers);
         self.forget_jumps();
     }
@@ -276,7 +276,7 @@ impl Cpu {
         let user = self.processor.regs.cpl == 3;
         let global = self.shared_code(rip);
         self.mmu.banks.current().local_kernel |= !global && !user;
-        if slot == LAST || !self.tuning.jump_cache {
+        if slot == LAST || !self.platform.tuning.jump_cache {
             return;
         }
         let ids = self.jump_ids();
@@ -290,7 +290,10 @@ impl Cpu {
     pub(crate) fn remember_page(&mut self, slot: usize, block: u32) {
         let program = self.processor.regs.cpl == 3 && self.control().is_none();
         let rip = self.processor.regs.rip;
-        if !program || slot == LAST || !self.tuning.jump_cache || !self.mmu.banks.current().first_jump_to(rip)
+        if !program
+            || slot == LAST
+            || !self.platform.tuning.jump_cache
+            || !self.mmu.banks.current().first_jump_to(rip)
         {
             return;
         }

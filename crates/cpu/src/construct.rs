@@ -3,12 +3,15 @@
 use crate::Cpu;
 use crate::apic::Wires;
 use crate::inspect::Counters;
+use crate::inspect::Instruments;
 use crate::inspect::nesting::Ledger;
 use crate::mmu::Mmu;
+use crate::pending::Handoff;
 use crate::platform::Platform;
 use crate::processor::Processor;
 use crate::tsc::Counter;
 use crate::tuning::Tuning;
+use crate::xstate::Vectors;
 use ireko_translate::state;
 use ireko_vmcore::{Clock, Memory, Timers};
 use std::sync::Arc;
@@ -76,18 +79,19 @@ impl Cpu {
                 wake,
                 alarm,
                 uniprocessor: spec.model.vcpus() == 1,
+                tuning: Tuning::default(),
+                armed: std::ptr::null_mut(),
             },
-            tuning: Tuning::default(),
-            outcome: None,
-            pending: None,
-            bounce: Box::default(),
-            armed: std::ptr::null_mut(),
-            waits: false,
-            host_xcr0: crate::host::xcr0(),
-            held: state::BASE | crate::host::xcr0() & spec.model.xcr0() & state::AVX512,
-            inspect: None,
-            nesting: Ledger::new(window),
-            counters: Counters::default(),
+            handoff: Handoff::default(),
+            vectors: Vectors {
+                host_xcr0: crate::host::xcr0(),
+                held: state::BASE | crate::host::xcr0() & spec.model.xcr0() & state::AVX512,
+            },
+            instruments: Instruments {
+                inspect: None,
+                ledger: Ledger::new(window),
+                counters: Counters::default(),
+            },
         };
         cpu.fpu_reset();
         if !crate::cpuid::host::Host::native().has(ireko_x86::cpuid::MISALIGNED_SSE) {

@@ -1,22 +1,21 @@
 //! One logical processor at work: what it has, and what routines ask of it.
 
-// UNSAFETY: machine code saves x87 and vector state; `armed` points into a bank of this processor.
+// UNSAFETY: machine code saves x87 and vector state; what `Platform::armed` points to is a bank of this processor.
 
 use crate::Fault;
 use crate::apic::Apic;
+use crate::inspect::Instruments;
 use crate::mmu::Mmu;
 use crate::mmu::bank::{Root, Tag};
+use crate::pending::Handoff;
 use crate::platform::Platform;
 use crate::tsc::Tsc;
-use crate::tuning::Tuning;
-use crate::xstate;
+use crate::xstate::{self, Vectors};
 use ireko_nested::{Control, Exit, Flush, Intercept};
 use ireko_translate::{state, thunk};
 
 pub use crate::mmu::view::Privilege;
 pub use crate::processor::{Processor, World, XsaveArea};
-
-pub use crate::inspect::Counters;
 
 pub struct Cpu {
     /// What the processor is, as plain data.
@@ -24,23 +23,9 @@ pub struct Cpu {
     pub mmu: Mmu,
     pub(crate) code: crate::code::Code,
     pub platform: Platform,
-    pub(crate) tuning: Tuning,
-    /// Why a routine left translated code.
-    pub(crate) outcome: Option<Fault>,
-    pub(crate) pending: Option<crate::pending::Pending>,
-    pub(crate) bounce: Box<crate::pending::Bounce>,
-    /// The bank whose `attention` others know.
-    pub(crate) armed: *mut ireko_translate::Hot,
-    /// An event waits for IF, GIF or the like: look around after every change of those.
-    pub(crate) waits: bool,
-    pub(crate) host_xcr0: u64,
-    /// Components that are in the host's registers while translated code runs, as bits of XCR0.
-    pub(crate) held: u64,
-    /// The instruments that are on.
-    pub inspect: Option<Box<crate::inspect::Inspect>>,
-    /// Who runs in guest worlds.
-    pub(crate) nesting: crate::inspect::nesting::Ledger,
-    pub counters: Counters,
+    pub(crate) handoff: Handoff,
+    pub(crate) vectors: Vectors,
+    pub instruments: Instruments,
 }
 
 impl Cpu {
@@ -59,14 +44,14 @@ impl Cpu {
         let in_memory = &self.processor.fpu.0[thunk::IN_MEMORY..][..8];
         if in_memory == [0; 8] {
             // SAFETY: the word says that this thread holds the rest in its registers.
-            unsafe { thunk::save_rest(self.processor.fpu.0.as_mut_ptr(), self.held) };
+            unsafe { thunk::save_rest(self.processor.fpu.0.as_mut_ptr(), self.vectors.held) };
         }
     }
 
     /// Brings all state into `fpu`, and makes the bytes of components in their initial state say so.
     pub fn fpu_normalise(&mut self) {
         self.fpu_sync();
-        let absent = !u64::from(self.processor.fpu.0[512]) & self.held;
+        let absent = !u64::from(self.processor.fpu.0[512]) & self.vectors.held;
         let area = &mut self.processor.fpu.0;
         if absent & xstate::X87 != 0 {
             area[..6].fill(0);
@@ -75,7 +60,7 @@ impl Cpu {
         }
         let vectors = xstate::vectors().into_iter().filter(|part| absent & part.component != 0);
         vectors.for_each(|part| area[part.here()].fill(0));
-        area[512] = self.held as u8;
+        area[512] = self.vectors.held as u8;
         self.show_x87_pointers();
     }
 
@@ -83,8 +68,8 @@ impl Cpu {
     pub(crate) fn components(&self) -> state::Components {
         state::Components {
             guest: self.processor.regs.xcr0,
-            host: self.host_xcr0,
-            held: self.held,
+            host: self.vectors.host_xcr0,
+            held: self.vectors.held,
             moved: xstate::moved(),
         }
     }
@@ -125,7 +110,7 @@ impl Cpu {
 
     /// After CR0, CR4 or EFER changes: forgets translations of this world. `keep_global` keeps global pages.
     pub fn flush_tlb(&mut self, keep_global: bool) {
-        self.counters.flushes += 1;
+        self.instruments.counters.flushes += 1;
         let asid = self.asid();
         if !keep_global {
             self.forget_shared(asid);
@@ -140,12 +125,12 @@ impl Cpu {
     }
     /// MOV to CR3 has set `regs.cr3` to a new value; `no_flush` is bit 63 of the operand with PCIDs on.
     pub fn cr3_loaded(&mut self, no_flush: bool) {
-        self.counters.flushes += u64::from(!no_flush);
+        self.instruments.counters.flushes += u64::from(!no_flush);
         self.mmu.load_root(&self.processor, no_flush);
     }
     /// INVPCID of one PCID (`None`: all), optionally sparing global pages.
     pub fn flush_pcid(&mut self, pcid: Option<u16>, keep_global: bool) {
-        self.counters.flushes += 1;
+        self.instruments.counters.flushes += 1;
         let asid = self.asid();
         if !keep_global {
             self.forget_shared(asid);
@@ -154,15 +139,15 @@ impl Cpu {
     }
     /// What a hypervisor asks to forget.
     pub fn flush_asid(&mut self, what: Flush) {
-        self.counters.flushes += 1;
+        self.instruments.counters.flushes += 1;
         match what {
             Flush::All => {
                 self.forget_shared(0);
                 self.mmu.flush_all();
             }
             Flush::Asid { asid, keep_global } => {
-                let spare = self.tuning.spare_flushes;
-                self.counters.spared_flushes += self.mmu.flush_asid(asid, keep_global, spare);
+                let spare = self.platform.tuning.spare_flushes;
+                self.instruments.counters.spared_flushes += self.mmu.flush_asid(asid, keep_global, spare);
             }
             Flush::Page { asid, address } => {
                 self.forget_shared_at(asid, address);
@@ -173,7 +158,7 @@ impl Cpu {
     /// The world changed (VMRUN, #VMEXIT), and with it the address space. Nothing is flushed, unless the bank's
     /// translations were made with other roots or modes.
     pub fn world_switched(&mut self) {
-        self.waits = true;
+        self.handoff.waits = true;
         self.processor.monitored = None;
         self.mmu.select(&self.processor);
         if self.mmu.banks.current().root != Root::of(&self.processor) {
@@ -212,5 +197,5 @@ impl Cpu {
 }
 
 #[allow(unsafe_code)]
-// SAFETY: `armed` points into a bank that the processor owns; everything else is Send.
+// SAFETY: `Platform::armed` points into a bank that the processor owns; everything else is Send.
 unsafe impl Send for Cpu {}

@@ -116,11 +116,11 @@ impl Hypervisor for SoftHypervisor {
             (options.ungrouped, Key::UNGROUPED),
             (options.routines, Key::ROUTINES | Key::RDTSC_ROUTINE | Key::PUSHF_ROUTINE),
         ]);
-        cpu.tuning = options.tuning;
+        cpu.platform.tuning = options.tuning;
         if options.keep_mm {
             cpu.keep_mm();
         }
-        cpu.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
+        cpu.instruments.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         Ok(Arc::new(SoftPartition {
             apics,
             first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu), runs: false }))),
@@ -215,6 +215,6 @@ impl Vcpu for SoftVcpu {
         self.cpu.inspected_counters()
     }
     fn window(&self) -> Option<ireko_vmcore::Window> {
-        Some(self.cpu.nesting.window.clone())
+        Some(self.cpu.instruments.ledger.window.clone())
     }
 }

@@ -54,7 +54,7 @@ fn is_plain(insn: &Instruction) -> bool {
 
 impl Cpu {
     fn lockstep(&mut self) -> Option<&mut Lockstep> {
-        self.inspect.as_deref_mut()?.lockstep.as_mut()
+        self.instruments.inspect.as_deref_mut()?.lockstep.as_mut()
     }
 
     /// As `run_blocks`, one block after the other, some of them compared.
@@ -119,7 +119,7 @@ impl Cpu {
             // SAFETY: code has left; the bank is ours again.
             let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
             match reason {
-                Reason::Routine => return self.outcome.take().map_or(Ok(()), Err),
+                Reason::Routine => return self.handoff.outcome.take().map_or(Ok(()), Err),
                 Reason::Signal => return Err(self.signalled(rip, site)),
                 Reason::Ungrouped => {
                     self.processor.regs.rip = rip;
@@ -187,13 +187,13 @@ impl Cpu {
     }
 
     fn run_plain(&mut self, instructions: &[Instruction]) -> Ran {
-        let invalidations = self.counters.invalidations;
+        let invalidations = self.instruments.counters.invalidations;
         if let Some(lockstep) = self.lockstep() {
             lockstep.journal.clear();
             (lockstep.recording, lockstep.spoiled) = (true, false);
         }
         let end = self.one_by_one(instructions);
-        let undone = self.counters.invalidations != invalidations;
+        let undone = self.instruments.counters.invalidations != invalidations;
         let mut memory = Vec::new();
         if let Some(lockstep) = self.lockstep() {
             lockstep.recording = false;
@@ -215,7 +215,7 @@ impl Cpu {
         self.processor.shadow = state.shadow;
         self.processor.fpu.0[..XSAVE].copy_from_slice(&state.fpu);
         self.take_x87_pointers();
-        self.outcome = None;
+        self.handoff.outcome = None;
         self.forget_pending();
     }
 

@@ -1,6 +1,19 @@
-//! What a slow access leaves for its commit: where bytes wait, and where they belong.
+//! What routines leave for the instruction that called them, for its commit and for the run loop: where bytes wait, where they
+//! belong, and how it ended.
 
+use crate::fault::Fault;
 use std::ops::Range;
+
+/// What routines and translated code hand to each other.
+#[derive(Default)]
+pub struct Handoff {
+    /// Why a routine left translated code.
+    pub outcome: Option<Fault>,
+    pub pending: Option<Pending>,
+    pub bounce: Box<Bounce>,
+    /// An event waits for IF, GIF or the like: look around after every change of those.
+    pub waits: bool,
+}
 
 /// Where an access goes.
 #[derive(Clone, Copy, Debug)]

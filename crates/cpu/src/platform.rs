@@ -4,6 +4,7 @@
 
 use crate::apic::Wires;
 use crate::tsc::Counter;
+use crate::tuning::Tuning;
 use crate::wake::Wake;
 use ireko_vmcore::{Bus, Clock};
 use std::sync::Arc;
@@ -21,6 +22,10 @@ pub struct Platform {
     pub(crate) alarm: ireko_vmcore::Timer,
     /// The only vCPU of its partition.
     pub(crate) uniprocessor: bool,
+    /// Which short cuts the engine takes.
+    pub(crate) tuning: Tuning,
+    /// The bank whose `attention` others know.
+    pub(crate) armed: *mut ireko_translate::Hot,
 }
 
 impl Platform {

@@ -42,7 +42,7 @@ impl Cpu {
     fn disarm(&mut self) {
         self.platform.bus = None;
         self.platform.wake.attach(std::ptr::null());
-        self.armed = std::ptr::null_mut();
+        self.platform.armed = std::ptr::null_mut();
         signal::arm(std::ptr::null_mut());
     }
 
@@ -58,7 +58,7 @@ impl Cpu {
 
     fn run_until(&mut self, stop: &Stop) -> Halt {
         loop {
-            if self.nesting.window.wanted() {
+            if self.instruments.ledger.window.wanted() {
                 hooks::nesting::show(self);
             }
             if stop.asked() {
@@ -100,7 +100,7 @@ impl Cpu {
             hooks::sleep(self, Duration::from_millis(50));
             return Ok(());
         }
-        self.waits = self.apic().extint_pending()
+        self.handoff.waits = self.apic().extint_pending()
             || self.apic().pending().is_some()
             || self.apic().nmi_pending()
             || self.apic().smi_pending()
@@ -138,7 +138,7 @@ impl Cpu {
         if intercept::physical_interrupt_allowed(self)
             && let Some(vector) = self.external_interrupt()?
         {
-            self.counters.interrupts += 1;
+            self.instruments.counters.interrupts += 1;
             self.processor.halted = false;
             let rip = self.processor.regs.rip;
             let event = Event { kind: EventKind::External, vector, error: None };
@@ -214,7 +214,7 @@ impl Cpu {
         let again = match fault {
             Fault::Exception(exception) => self.raise(exception),
             Fault::Exit(exit) => {
-                self.counters.exits += 1;
+                self.instruments.counters.exits += 1;
                 let in_flight = self.processor.in_flight.take();
                 world::exit(self, exit, in_flight);
                 self.trap_of_vmrun()
@@ -241,7 +241,7 @@ impl Cpu {
         if exception.vector == vector::MF && self.processor.regs.cr0 & cr0::NE == 0 {
             return self.x87_error();
         }
-        self.counters.exceptions += 1;
+        self.instruments.counters.exceptions += 1;
         hooks::exception(self, &exception);
         event::raise(self, exception)
     }
@@ -253,15 +253,15 @@ impl Cpu {
         let fpu = self.processor.fpu.0.as_mut_ptr() as u64;
         let bases = self.processor.regs.seg.map(|s| s.base);
         let tsc_offset = self.own_tsc().offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
-        let nothing_waits = u64::from(!self.waits);
+        let nothing_waits = u64::from(!self.handoff.waits);
         let pkru_refused = u64::from(self.processor.regs.cr4 & cr4::PKE == 0);
         let jump_ids = self.jump_ids();
         let components = self.components();
         let (entries, code_base) = (self.code.jumps.address(), self.code.base());
-        let (second_level, jump_cache) = (self.tuning.second_level, self.tuning.jump_cache);
-        let (own, xsavec) = (self.inspect.is_none(), self.tuning.xsavec);
+        let (second_level, jump_cache) = (self.platform.tuning.second_level, self.platform.tuning.jump_cache);
+        let (own, xsavec) = (self.instruments.inspect.is_none(), self.platform.tuning.xsavec);
         let (syscalls, xsavec, strings) =
-            (self.tuning.syscalls && own, xsavec && own, self.tuning.strings && own);
+            (self.platform.tuning.syscalls && own, xsavec && own, self.platform.tuning.strings && own);
         let hot = self.mmu.banks.current().hot_mut();
         if hot.access_thunk == 0 {
             thunk::prepare(hot, slow::access, slow::commit, slow::system);
@@ -285,8 +285,8 @@ impl Cpu {
         // puts the 0 back.
         hot.attention.swap(1, Ordering::SeqCst);
         let hot = std::ptr::from_mut(hot);
-        if self.armed != hot {
-            self.armed = hot;
+        if self.platform.armed != hot {
+            self.platform.armed = hot;
             signal::arm(hot);
             // SAFETY: `hot` is the current bank.
             self.platform.wake.attach(unsafe { &raw const (*hot).attention });
@@ -304,7 +304,7 @@ impl Cpu {
         self.processor.nmi_blocked = false;
         self.processor.monitor_trap = false;
         self.processor.in_flight = None;
-        self.outcome = None;
+        self.handoff.outcome = None;
         self.processor.held_traps = 0;
         self.processor.smm = None;
         self.see_smram();
@@ -321,7 +321,7 @@ impl Cpu {
         let mut code = self.find()?;
         let mut hot = self.arm();
         loop {
-            self.counters.leaves += 1;
+            self.instruments.counters.leaves += 1;
             self.code.synchronize();
             // SAFETY: the bank is armed and the block is for the current key.
             let reason = unsafe { thunk::enter(hot, code) };
@@ -366,9 +366,9 @@ impl Cpu {
                     return Ok(());
                 }
                 Reason::Routine => {
-                    match self.outcome.take() {
+                    match self.handoff.outcome.take() {
                         // On into the handler, without a look around if nobody asks for one.
-                        Some(Fault::Exception(exception)) if self.tuning.direct_exceptions => {
+                        Some(Fault::Exception(exception)) if self.platform.tuning.direct_exceptions => {
                             self.raise(exception)?
                         }
                         Some(fault) => return Err(fault),
@@ -462,7 +462,7 @@ impl Cpu {
 
     /// Something keeps translated code from just going on after a routine.
     pub(crate) fn must_look(&self) -> bool {
-        self.waits || self.single() || self.processor.halted || self.platform.wake.wanted()
+        self.handoff.waits || self.single() || self.processor.halted || self.platform.wake.wanted()
     }
 
     /// The next instruction must be done alone.
@@ -509,7 +509,7 @@ impl Cpu {
         let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
         match reason {
             Reason::Routine => {
-                if let Some(fault) = self.outcome.take() {
+                if let Some(fault) = self.handoff.outcome.take() {
                     return Err(fault);
                 }
             }
@@ -604,7 +604,7 @@ impl Cpu {
         format!(
             "{}\ncode: {code}\nworld: {world}\n{:?}\n{inspection}",
             crate::inspect::registers::describe_registers(&self.processor.regs),
-            self.counters
+            self.instruments.counters
         )
     }
 }

@@ -47,7 +47,7 @@ impl Cpu {
         let (vectors, counter, ignne) = (saved.vectors.clone(), saved.counter, saved.ignne);
         self.processor = self.processor.restored(saved)?;
         self.platform.counter.set(counter, self.platform.clock.counter());
-        self.outcome = None;
+        self.handoff.outcome = None;
         self.forget_pending();
         self.see_smram();
         self.flush_asid(ireko_nested::Flush::All);
@@ -78,12 +78,12 @@ impl Cpu {
         area[ST..ST + ST_SIZE].copy_from_slice(&saved.st.0);
         for (component, Blob(bytes)) in &saved.components {
             let part = xsave_area::vectors().into_iter().find(|part| part.component == *component);
-            let there = part.filter(|part| part.size == bytes.len() && (component & self.held != 0));
+            let there = part.filter(|part| part.size == bytes.len() && (component & self.vectors.held != 0));
             let what = format!("it has {} bytes of component {component:#x}", bytes.len());
             let part = there.ok_or_else(|| RestoreError::invalid::<SavedProcessor>(what))?;
             area[part.here()].copy_from_slice(bytes);
         }
-        area[512] = self.held as u8;
+        area[512] = self.vectors.held as u8;
         area[thunk::IN_MEMORY] = 1;
         let known = saved.mxcsr & !xsave_area::mxcsr_mask(self) == 0;
         ensure::<SavedProcessor>(known, format!("MXCSR is {:#x}", saved.mxcsr))?;

@@ -98,8 +98,8 @@ fn busy() -> Cpu {
     processor.msrs.tsc_adjust = 12345;
     processor.msrs.counters.set_control(2, 0x43_0076, 0).unwrap();
     processor.msrs.counters.set(2, 777, 0).unwrap();
-    processor.svm.vmcb = 0x9000;
-    (processor.svm.host.rip, processor.svm.host.rflags) = (0x1234, 2);
+    processor.virtualization.vmcb = 0x9000;
+    (processor.virtualization.host.rip, processor.virtualization.host.rflags) = (0x1234, 2);
     processor.apic.svr = 0x1ff;
     processor.apic.irr.insert(0x31);
     processor.apic.timer.initial = 1000;

@@ -27,7 +27,7 @@ fn guarded<T>(context: u64, failed: T, body: impl FnOnce(&mut Cpu) -> T) -> T {
     match catch_unwind(AssertUnwindSafe(|| body(cpu))) {
         Ok(value) => value,
         Err(_) => {
-            cpu.outcome = Some(Fault::Engine("a routine panicked".into()));
+            cpu.handoff.outcome = Some(Fault::Engine("a routine panicked".into()));
             failed
         }
     }
@@ -40,7 +40,7 @@ pub extern "C" fn access(context: u64, site: u64, address: u64) -> u64 {
             Ok(host) => host as u64,
             Err(fault) => {
                 cpu.processor.regs.rip = site.insn.ip();
-                cpu.outcome = Some(fault);
+                cpu.handoff.outcome = Some(fault);
                 0
             }
         }
@@ -143,7 +143,7 @@ impl Cpu {
     }
 
     fn slow_access(&mut self, site: &Site, address: u64) -> Result<*mut u8, Fault> {
-        self.counters.slow_accesses += 1;
+        self.instruments.counters.slow_accesses += 1;
         let SiteKind::Access { read, write, offset } = site.kind else { return Err(Fault::ud()) };
         if let Some(chosen) = self.chosen(&site.insn) {
             return self.masked_access(site, address, chosen);
@@ -193,7 +193,7 @@ impl Cpu {
         let base = if offset { self.processor.regs.seg[usize::from(site.segment)].base } else { 0 };
         let start = (base.wrapping_add(address) & 63) as usize;
         // Nothing chosen, nothing misaligned: silicon faults if one element is chosen, whichever it is.
-        let Some(hull) = chosen.hull() else { return Ok(self.bounce.0[start..].as_mut_ptr()) };
+        let Some(hull) = chosen.hull() else { return Ok(self.handoff.bounce.0[start..].as_mut_ptr()) };
         if start & (whole - 1) != 0 && demands_alignment(&site.insn) {
             return Err(Fault::gp(0));
         }
@@ -220,7 +220,7 @@ impl Cpu {
             if first < size { self.place(linear.wrapping_add(first as u64), write, mode)? } else { place };
         let places = [place, next];
         self.bounce_chosen(start + low, size, first, places, chosen.from(low), write);
-        Ok(self.bounce.0[start..].as_mut_ptr())
+        Ok(self.handoff.bounce.0[start..].as_mut_ptr())
     }
 
     /// Outside of 64-bit mode addresses are of 32 bits.
@@ -246,7 +246,7 @@ impl Cpu {
             let mut bytes = [0; 64];
             let bytes = &mut bytes[..piece.len()];
             self.read_place(within(places, first, piece.start), bytes);
-            self.bounce.0[start + piece.start..][..bytes.len()].copy_from_slice(bytes);
+            self.handoff.bounce.0[start + piece.start..][..bytes.len()].copy_from_slice(bytes);
         }
     }
 
@@ -288,7 +288,7 @@ impl Cpu {
     }
 
     fn set_pending(&mut self, pending: Pending) {
-        self.pending = Some(pending);
+        self.handoff.pending = Some(pending);
         self.mmu.banks.current().hot_mut().pending = 1;
     }
 
@@ -307,12 +307,12 @@ impl Cpu {
             let mut bytes = [0; 512];
             self.read_place(places[0], &mut bytes[..first]);
             self.read_place(places[1], &mut bytes[first..size]);
-            self.bounce.0[start..start + size].copy_from_slice(&bytes[..size]);
+            self.handoff.bounce.0[start..start + size].copy_from_slice(&bytes[..size]);
         }
         if write {
             self.set_pending(Pending::Bounced { start, size, first, places, chosen: None });
         }
-        self.bounce.0[start..].as_mut_ptr()
+        self.handoff.bounce.0[start..].as_mut_ptr()
     }
 
     fn read_place(&mut self, place: Place, data: &mut [u8]) {
@@ -339,17 +339,17 @@ impl Cpu {
 
     fn commit(&mut self) {
         self.mmu.banks.current().hot_mut().pending = 0;
-        match self.pending.take() {
+        match self.handoff.pending.take() {
             Some(Pending::Code { physical, size }) => self.wrote_physical(physical, size),
             Some(Pending::Bounced { start, size, first, places, chosen: None }) => {
                 let mut bytes = [0; 512];
-                bytes[..size].copy_from_slice(&self.bounce.0[start..start + size]);
+                bytes[..size].copy_from_slice(&self.handoff.bounce.0[start..start + size]);
                 self.write_place(places[0], &bytes[..first]);
                 self.write_place(places[1], &bytes[first..size]);
             }
             Some(Pending::Bounced { start, size, first, places, chosen: Some(chosen) }) => {
                 let mut bytes = [0; 64];
-                bytes[..size].copy_from_slice(&self.bounce.0[start..start + size]);
+                bytes[..size].copy_from_slice(&self.handoff.bounce.0[start..start + size]);
                 for piece in chosen.pieces(size, first) {
                     self.write_place(within(places, first, piece.start), &bytes[piece]);
                 }
@@ -360,13 +360,13 @@ impl Cpu {
 
     /// Drops a commit whose instruction did not happen.
     pub(crate) fn forget_pending(&mut self) {
-        self.pending = None;
+        self.handoff.pending = None;
         self.mmu.banks.current().hot_mut().pending = 0;
     }
 
     /// Does a system instruction; `true` if translated code must be left.
     fn system_instruction(&mut self, site: &Site) -> bool {
-        self.counters.system += 1;
+        self.instruments.counters.system += 1;
         let insn = &site.insn;
         self.processor.regs.rip = insn.ip();
         let result = match site.kind {
@@ -402,7 +402,7 @@ impl Cpu {
                 next == Next::Resync || !flows || self.code.undone
             }
             Err(fault) => {
-                self.outcome = Some(fault);
+                self.handoff.outcome = Some(fault);
                 true
             }
         }

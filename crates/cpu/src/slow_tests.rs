@@ -61,8 +61,8 @@ fn peek(cpu: &mut Cpu, address: u64) -> [u8; 32] {
 /// Does a slow access as the copied instruction would find it, in the bounce buffer: `write` is what that stores.
 fn access(cpu: &mut Cpu, bytes: &[u8], address: u64, write: Option<[u8; 64]>) -> Result<[u8; 64], Fault> {
     let host = cpu.slow_access(&site(bytes), address)?;
-    let at = host as usize - cpu.bounce.0.as_ptr() as usize;
-    let place = &mut cpu.bounce.0[at..at + 64];
+    let at = host as usize - cpu.handoff.bounce.0.as_ptr() as usize;
+    let place = &mut cpu.handoff.bounce.0[at..at + 64];
     let mut seen = [0; 64];
     seen.copy_from_slice(place);
     if let Some(bytes) = write {
@@ -78,7 +78,7 @@ fn a_load_reads_only_what_it_wants() {
     poke(&mut cpu, EDGE, &[0x77; 32]);
     let seen = access(&mut cpu, LOAD, EDGE, None).unwrap();
     assert_eq!(
-        (seen[4..8].to_vec(), seen[28..32].to_vec(), cpu.counters.mmio),
+        (seen[4..8].to_vec(), seen[28..32].to_vec(), cpu.instruments.counters.mmio),
         (vec![0x77; 4], vec![0x77; 4], 0)
     );
 }
@@ -87,7 +87,7 @@ fn a_load_reads_only_what_it_wants() {
 fn an_element_of_a_device_is_read_alone() {
     let mut cpu = cpu(1 << 8 | 1 << 15);
     access(&mut cpu, LOAD, EDGE, None).unwrap();
-    assert_eq!(cpu.counters.mmio, 2);
+    assert_eq!(cpu.instruments.counters.mmio, 2);
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn a_store_writes_only_what_it_wants() {
     let mut expected = [0x11; 32];
     expected[..4].fill(0x99);
     expected[24..28].fill(0x99);
-    assert_eq!((peek(&mut cpu, EDGE), cpu.counters.mmio), (expected, 0));
+    assert_eq!((peek(&mut cpu, EDGE), cpu.instruments.counters.mmio), (expected, 0));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn compressed_elements_are_written_from_the_start() {
     access(&mut cpu, COMPRESS, EDGE, Some([0x99; 64])).unwrap();
     let mut expected = [0; 32];
     expected[..20].fill(0x99);
-    assert_eq!((peek(&mut cpu, EDGE), cpu.counters.mmio), (expected, 0));
+    assert_eq!((peek(&mut cpu, EDGE), cpu.instruments.counters.mmio), (expected, 0));
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn rax(cpu: &Cpu, insn: &Instruction) -> u64 {
 /// rAX as the address of a VMCB, else #GP.
 fn vmcb_address(cpu: &Cpu, insn: &Instruction) -> Result<u64, Fault> {
     let address = rax(cpu, insn);
-    if cpu.processor.svm.caps.vmcb_address(address) { Ok(address) } else { Err(Fault::gp(0)) }
+    if cpu.processor.virtualization.caps.vmcb_address(address) { Ok(address) } else { Err(Fault::gp(0)) }
 }
 
 /// VMRUN. In a guest without the VMRUN intercept there is none: entry refuses such a guest (15.5.1).
@@ -45,8 +45,8 @@ pub fn vmrun(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     permitted(cpu, Intercept::Vmrun)?;
     let address = vmcb_address(cpu, insn)?;
     let next = cpu.following(insn);
-    let entered = cpu.with_svm(|cpu, state| svm::enter::enter(cpu, state, address, next));
-    world::entered(cpu, entered.ok());
+    let entered = cpu.with_virtualization(|cpu, state| svm::enter::enter(cpu, state, address, next));
+    world::entered(cpu, entered);
     Ok(Next::Jump)
 }
 

@@ -1,11 +1,9 @@
 //! World switches: what surrounds the entry and the exit that the vendor's half does.
 
 use crate::cpu::World;
-use crate::{Cpu, hooks};
+use crate::{Cpu, hooks, processor};
 use ireko_nested::core::InstructionBytes;
-use ireko_nested::svm::exit::Reason;
-use ireko_nested::svm::{self, State};
-use ireko_nested::{Control, Core, Event, Exit, Flush, Shadow};
+use ireko_nested::{Control, Core, Event, Exit, ExitContext, Flush, Shadow, Virtualization};
 use ireko_x86::Registers;
 
 impl Core for Cpu {
@@ -56,11 +54,14 @@ impl Core for Cpu {
 }
 
 impl Cpu {
-    /// Lets the nested core work on the processor and its AMD-V state together.
-    pub(crate) fn with_svm<T>(&mut self, act: impl FnOnce(&mut Self, &mut State) -> T) -> T {
-        let mut state = std::mem::take(&mut self.processor.svm);
-        let result = act(self, &mut state);
-        self.processor.svm = state;
+    /// Lets the vendor's half work on the processor around it.
+    pub(crate) fn with_virtualization<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self, &mut processor::Virtualization) -> T,
+    ) -> T {
+        let mut half = std::mem::take(&mut self.processor.virtualization);
+        let result = act(self, &mut half);
+        self.processor.virtualization = half;
         result
     }
 
@@ -76,7 +77,7 @@ impl Cpu {
 /// The vendor's entry is done: into the world of these controls, or (`None`) refused and back again.
 pub fn entered(cpu: &mut Cpu, control: Option<Control>) {
     if let Some(control) = control {
-        cpu.counters.entries += 1;
+        cpu.instruments.counters.entries += 1;
         if let Some(at) = control.preempt_at {
             cpu.platform.wake_after(at.saturating_sub(cpu.own_tsc().read()));
         }
@@ -99,8 +100,8 @@ pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) {
         if exit.of_data_access() { cpu.instruction_bytes() } else { InstructionBytes::default() };
     let next_rip = cpu.processor.next_rip;
     let World::Guest(control) = std::mem::replace(&mut cpu.processor.world, World::Host) else { return };
-    let reason = Reason { why: &exit, in_flight, next_rip, instruction };
-    cpu.with_svm(|cpu, state| svm::exit::exit(cpu, state, &control, &reason));
+    let context = ExitContext { why: &exit, in_flight, next_rip, instruction };
+    cpu.with_virtualization(|cpu, half| half.exit(cpu, &control, &context));
     cpu.processor.monitor_trap = false;
     cpu.processor.halted = false;
     cpu.world_switched();

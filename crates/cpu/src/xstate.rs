@@ -61,6 +61,13 @@ pub fn place(component: u64, format: u64) -> usize {
     YMM + before.map(|e| e.size).sum::<usize>()
 }
 
+/// Whose registers x87 and vector state is in.
+pub struct Vectors {
+    pub(crate) host_xcr0: u64,
+    /// Components that are in the host's registers while translated code runs, as bits of XCR0.
+    pub(crate) held: u64,
+}
+
 /// Bytes to the end of the last of the components, at least to that of the header.
 pub fn size(components: u64, format: u64) -> usize {
     let there = EXTENDED.iter().filter(|e| components & e.component != 0);

@@ -411,7 +411,7 @@ fn a_refused_vmcb_is_an_invalid_exit() {
     let mut lab = Lab::new(&[NOP]);
     lab.put32(control::ASID, 0);
     assert_eq!(lab.run().0, exitcode::INVALID);
-    assert_eq!(lab.0.processor.svm.refused, Some("ASID is zero"));
+    assert_eq!(lab.0.processor.vendor().refused(), Some("ASID is zero"));
 }
 
 #[test]

@@ -39,8 +39,8 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 
 /// The layers of `cpu`, lowest first: a module may name modules of lower layers, and no other (design: the core's layers).
 const LAYERS: [&[&str]; 18] = [
-    &["processor", "host", "hash", "fault", "wake", "boundary", "pending"],
-    &["tsc", "tuning", "signal", "xstate", "inspect"],
+    &["processor", "host", "hash", "fault", "wake", "boundary"],
+    &["tsc", "tuning", "signal", "xstate", "inspect", "pending"],
     &["mmu", "code", "apic"],
     &["platform"],
     &["cpu"],
@@ -288,6 +288,25 @@ fn only_svm_knows_what_a_vmcb_is() {
         let wrong = lines
             .filter(|line| words(line).any(|word| WORDS.contains(&word)) && !line.contains("pub mod vmcb;"));
         complaints.extend(wrong.map(|line| format!("{name} must not know a VMCB: {}", line.trim())));
+    }
+    clean(complaints);
+}
+
+/// Modules of the core that choose a vendor: what a processor is, its table of routines, its MSRs and leaves.
+const CHOOSERS: [&str; 6] = ["lib.rs", "svm.rs", "routines.rs", "processor/", "msr/", "cpuid/"];
+
+#[test]
+fn what_runs_a_guest_names_no_vendor() {
+    let mut complaints = Vec::new();
+    for (name, text) in sources() {
+        let Some(own) = name.strip_prefix("crates/cpu/src/") else { continue };
+        if CHOOSERS.iter().any(|place| own.starts_with(place)) || own.ends_with("tests.rs") {
+            continue;
+        }
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
+        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+        let wrong = lines.filter(|line| words(line).any(|word| word == "svm"));
+        complaints.extend(wrong.map(|line| format!("{name} must not name a vendor: {}", line.trim())));
     }
     clean(complaints);
 }

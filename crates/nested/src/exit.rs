@@ -1,9 +1,28 @@
 //! Why a guest gave control to its hypervisor, in neutral words.
 
-use crate::Intercept;
+use crate::core::InstructionBytes;
+use crate::{Event, Intercept};
 use ireko_x86::Exception;
 use ireko_x86::bits::pf;
 use ireko_x86::exception::vector;
+
+/// What ends a guest's run: why, and what the processor knows of the moment.
+#[derive(Clone, Copy, Debug)]
+pub struct ExitContext<'a> {
+    pub why: &'a Exit,
+    /// The event whose delivery the exit cut short.
+    pub in_flight: Option<Event>,
+    /// Address of the instruction behind the one that exits.
+    pub next_rip: u64,
+    /// Of the instruction at RIP, of a [data access](Exit::of_data_access).
+    pub instruction: InstructionBytes,
+}
+
+impl<'a> ExitContext<'a> {
+    pub fn of(why: &'a Exit) -> Self {
+        Self { why, in_flight: None, next_rip: 0, instruction: InstructionBytes::default() }
+    }
+}
 
 /// A neutral exit reason with its payload. `svm` turns it into EXITCODE, EXITINFO1 and EXITINFO2 by table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

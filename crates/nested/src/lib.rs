@@ -18,6 +18,6 @@ pub mod vendor;
 pub use control::{Control, Shadow, Stage2, Stage2Tables, TscScale};
 pub use core::{Core, Flush};
 pub use event::{Event, EventKind};
-pub use exit::{CrAccess, Exit, IoExit, Stage2Fault};
+pub use exit::{CrAccess, Exit, ExitContext, IoExit, Stage2Fault};
 pub use intercept::{Intercept, InterceptSet};
-pub use vendor::Vendor;
+pub use vendor::{Vendor, Virtualization};

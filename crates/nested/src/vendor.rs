@@ -1,7 +1,7 @@
-//! The seam for instruments: what they ask of the vendor's half that owns the control structures, which answers in its
-//! manual's words. A trace, a dump and a ledger of worlds know no VMCB.
+//! The seam for what knows no vendor: what instruments ask of the half that owns the control structures, which answers in its
+//! manual's words, and how a guest's run ends. A trace, a dump, a ledger of worlds and the switch between worlds know no VMCB.
 
-use crate::{Control, Exit};
+use crate::{Control, Core, Exit, ExitContext};
 use ireko_x86::Registers;
 use std::borrow::Cow;
 
@@ -35,6 +35,13 @@ pub struct ExitRecord {
 pub type Read<'a> = dyn Fn(u64, &mut [u8]) -> bool + 'a;
 /// ` <name>` of an address of the guest's, or nothing.
 pub type Symbol<'a> = dyn Fn(u64) -> String + 'a;
+
+/// One vendor's virtualization at work. Entries are its own instructions' business.
+pub trait Virtualization: Vendor {
+    /// Leaves the guest: tells its hypervisor why, and makes the processor its own again. RIP is the instruction's, or where
+    /// the guest goes on.
+    fn exit<C: Core>(&mut self, core: &mut C, control: &Control, context: &ExitContext<'_>);
+}
 
 /// One vendor's virtualization as instruments see it.
 pub trait Vendor {

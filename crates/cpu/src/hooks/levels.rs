@@ -43,7 +43,7 @@ impl Cpu {
 
     /// Where control structures are that were seen.
     fn known_structures(&self) -> Vec<u64> {
-        let worlds = self.inspect.as_deref().and_then(|i| i.worlds.as_ref());
+        let worlds = self.instruments.inspect.as_deref().and_then(|i| i.worlds.as_ref());
         let mut all: Vec<u64> =
             worlds.into_iter().flat_map(|w| w.list.iter().filter_map(|w| w.control_block)).collect();
         all.extend(self.processor.vendor().current().filter(|at| !all.contains(at)));

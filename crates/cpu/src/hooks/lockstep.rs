@@ -8,8 +8,10 @@ use ireko_translate::{Site, SiteKind};
 /// A system instruction of the plain path: it is kept, unless all that it changes is the processor's own state, as of those that
 /// the fast path does in place.
 pub fn record_system(cpu: &mut Cpu, insn: &Instruction) {
-    let own_state = moves_state(insn) && !cpu.waits;
-    let Some(lockstep) = cpu.inspect.as_deref_mut().and_then(|i| i.lockstep.as_mut()) else { return };
+    let own_state = moves_state(insn) && !cpu.handoff.waits;
+    let Some(lockstep) = cpu.instruments.inspect.as_deref_mut().and_then(|i| i.lockstep.as_mut()) else {
+        return;
+    };
     if !own_state {
         lockstep.spoil();
     }
@@ -27,9 +29,11 @@ fn moves_state(insn: &Instruction) -> bool {
 
 /// A slow access of the plain path: its writes go to the journal before they happen.
 pub fn record(cpu: &mut Cpu, site: &Site, host: *mut u8, devices: u64) {
-    let touched_device = cpu.counters.mmio != devices;
-    let pending = cpu.pending;
-    let Some(lockstep) = cpu.inspect.as_deref_mut().and_then(|i| i.lockstep.as_mut()) else { return };
+    let touched_device = cpu.instruments.counters.mmio != devices;
+    let pending = cpu.handoff.pending;
+    let Some(lockstep) = cpu.instruments.inspect.as_deref_mut().and_then(|i| i.lockstep.as_mut()) else {
+        return;
+    };
     if !lockstep.recording {
         return;
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 /// Does a system instruction by `act`.
 #[inline]
 pub fn system(cpu: &mut Cpu, site: &Site, act: impl FnOnce(&mut Cpu, &Site) -> bool) -> bool {
-    if cpu.inspect.is_none() {
+    if cpu.instruments.inspect.is_none() {
         return act(cpu, site);
     }
     cpu.fpu_sync();
@@ -48,24 +48,25 @@ pub fn access(
     address: u64,
     act: impl FnOnce(&mut Cpu, &Site, u64) -> Result<*mut u8, Fault>,
 ) -> Result<*mut u8, Fault> {
-    if cpu.inspect.is_none() {
+    if cpu.instruments.inspect.is_none() {
         return act(cpu, site, address);
     }
     cpu.fpu_sync();
-    let (start, walks, devices) = (host::rdtsc(), cpu.counters.walks, cpu.counters.mmio);
+    let (start, walks, devices) =
+        (host::rdtsc(), cpu.instruments.counters.walks, cpu.instruments.counters.mmio);
     let result = act(cpu, site, address);
     let ticks = host::rdtsc().wrapping_sub(start);
     if let Ok(host) = result {
         lockstep::record(cpu, site, host, devices);
     }
     let crossing = (address & 0xfff) + u64::from(site.size) > 4096;
-    let bounce = std::ptr::from_ref(&*cpu.bounce) as u64;
-    let why = match (&result, &cpu.pending) {
+    let bounce = std::ptr::from_ref(&*cpu.handoff.bounce) as u64;
+    let why = match (&result, &cpu.handoff.pending) {
         (Err(_), _) => Slow::Fault,
         _ if crossing => Slow::Crossing,
         (_, Some(Pending::Code { .. })) => Slow::CodePage,
         (Ok(host), _) if (*host as u64).wrapping_sub(bounce) < 1024 => Slow::Device,
-        _ if cpu.counters.walks != walks => Slow::Miss,
+        _ if cpu.instruments.counters.walks != walks => Slow::Miss,
         _ => Slow::Plain,
     };
     if let Some(worlds) = worlds(cpu) {
@@ -75,13 +76,13 @@ pub fn access(
 }
 
 fn worlds(cpu: &mut Cpu) -> Option<&mut Worlds> {
-    cpu.inspect.as_deref_mut()?.worlds.as_mut()
+    cpu.instruments.inspect.as_deref_mut()?.worlds.as_mut()
 }
 
 /// Translated code was left.
 #[inline]
 pub fn left(cpu: &mut Cpu, reason: Reason, target: u64) {
-    if cpu.inspect.is_none() {
+    if cpu.instruments.inspect.is_none() {
         return;
     }
     cpu.fpu_sync();
@@ -92,7 +93,7 @@ pub fn left(cpu: &mut Cpu, reason: Reason, target: u64) {
 
 /// An exception is about to be raised.
 pub fn exception(cpu: &mut Cpu, exception: &Exception) {
-    if cpu.inspect.is_none() {
+    if cpu.instruments.inspect.is_none() {
         return;
     }
     cpu.fpu_sync();
@@ -104,7 +105,7 @@ pub fn exception(cpu: &mut Cpu, exception: &Exception) {
 
 /// An exit is about to be done.
 pub fn exit(cpu: &mut Cpu, record: &ExitRecord, in_flight: Option<&Event>) {
-    if cpu.inspect.is_none() {
+    if cpu.instruments.inspect.is_none() {
         return;
     }
     cpu.fpu_sync();
@@ -116,7 +117,7 @@ pub fn exit(cpu: &mut Cpu, record: &ExitRecord, in_flight: Option<&Event>) {
 
 /// An interrupt is taken.
 pub fn interrupt(cpu: &mut Cpu, event: &Event) {
-    if cpu.inspect.is_none() {
+    if cpu.instruments.inspect.is_none() {
         return;
     }
     cpu.fpu_sync();
@@ -131,17 +132,17 @@ pub fn interrupt(cpu: &mut Cpu, event: &Event) {
 /// Whether blocks run in lockstep.
 #[inline]
 pub fn lockstep_on(cpu: &Cpu) -> bool {
-    cpu.inspect.as_deref().is_some_and(|inspect| inspect.lockstep.is_some())
+    cpu.instruments.inspect.as_deref().is_some_and(|inspect| inspect.lockstep.is_some())
 }
 
 /// The world changed.
 pub fn switched(cpu: &mut Cpu) {
-    if cpu.inspect.is_none() {
+    if cpu.instruments.inspect.is_none() {
         return;
     }
     cpu.fpu_sync();
-    let Some(inspect) = cpu.inspect.as_deref_mut() else { return };
-    let (id, level) = cpu.nesting.current();
+    let Some(inspect) = cpu.instruments.inspect.as_deref_mut() else { return };
+    let (id, level) = cpu.instruments.ledger.current();
     let control_block = cpu.processor.vendor().current().unwrap_or(0);
     let guest = cpu.processor.control().map(|control| Entered { id, level, control_block, control });
     let what = match guest {
@@ -152,7 +153,7 @@ pub fn switched(cpu: &mut Cpu) {
         None => cpu.processor.vendor().refused().map(What::Refused),
     };
     if let Some(worlds) = &mut inspect.worlds {
-        worlds.switch(host::rdtsc(), &cpu.counters, guest);
+        worlds.switch(host::rdtsc(), &cpu.instruments.counters, guest);
     }
     if let Some(what) = what {
         trace(cpu, what);
@@ -160,7 +161,7 @@ pub fn switched(cpu: &mut Cpu) {
 }
 
 fn trace(cpu: &mut Cpu, what: What) {
-    if cpu.inspect.as_deref().is_none_or(|inspect| inspect.trace.is_none()) {
+    if cpu.instruments.inspect.as_deref().is_none_or(|inspect| inspect.trace.is_none()) {
         return;
     }
     let entry = TraceEntry {
@@ -171,7 +172,7 @@ fn trace(cpu: &mut Cpu, what: What) {
         cpl: cpu.processor.regs.cpl,
         what,
     };
-    let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) else { return };
+    let Some(trace) = cpu.instruments.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) else { return };
     trace.keep(entry);
     if !trace.writes(&what) {
         return;
@@ -182,7 +183,7 @@ fn trace(cpu: &mut Cpu, what: What) {
     }
     let symbol = |world, address| cpu.symbol(world, address);
     let line = entry.line(cpu.platform.counter.khz(), cpu.processor.vendor(), symbol);
-    if let Some(trace) = cpu.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
+    if let Some(trace) = cpu.instruments.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
         trace.write(&line);
     }
 }
@@ -192,7 +193,7 @@ pub fn sleep(cpu: &mut Cpu, most: Duration) {
     let start = host::rdtsc();
     cpu.platform.wake.sleep(most);
     let ticks = host::rdtsc().wrapping_sub(start);
-    cpu.nesting.slept(ticks);
+    cpu.instruments.ledger.slept(ticks);
     if let Some(worlds) = worlds(cpu) {
         worlds.current().idle += ticks;
     }

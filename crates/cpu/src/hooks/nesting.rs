@@ -7,13 +7,13 @@ use ireko_nested::Exit;
 pub fn entered(cpu: &mut Cpu) {
     let vendor = cpu.processor.vendor();
     let (Some(control), Some(at)) = (cpu.processor.control(), vendor.current()) else { return };
-    cpu.nesting.enter(host::rdtsc(), at, control, vendor.return_rip());
+    cpu.instruments.ledger.enter(host::rdtsc(), at, control, vendor.return_rip());
 }
 
 /// An exit is about to be done, of this code.
 pub fn left(cpu: &mut Cpu, exit: &Exit, code: u64) {
     let wants = cpu.processor.vendor().wants(exit, &cpu.processor.regs);
-    cpu.nesting.exit(host::rdtsc(), code, wants, cpu.processor.regs.rip);
+    cpu.instruments.ledger.exit(host::rdtsc(), code, wants, cpu.processor.regs.rip);
 }
 
 /// Shows how things are, to whom asked for it.
@@ -23,8 +23,8 @@ pub fn show(cpu: &mut Cpu) {
     let vendor = cpu.processor.vendor();
     let on = vendor.switched_on(&cpu.processor.regs, in_guest);
     if !on && !in_guest {
-        cpu.nesting.forget();
+        cpu.instruments.ledger.forget();
     }
-    let nesting = cpu.nesting.nesting(host::rdtsc(), cpu.platform.counter.khz(), on, vendor);
-    cpu.nesting.window.show(nesting);
+    let nesting = cpu.instruments.ledger.nesting(host::rdtsc(), cpu.platform.counter.khz(), on, vendor);
+    cpu.instruments.ledger.window.show(nesting);
 }

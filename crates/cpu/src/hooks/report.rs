@@ -10,11 +10,11 @@ impl Cpu {
     pub(crate) fn inspection(&mut self) -> String {
         let mut text = self.describe_levels();
         let khz = self.platform.counter.khz();
-        let Some(inspect) = self.inspect.as_deref_mut() else { return text };
+        let Some(inspect) = self.instruments.inspect.as_deref_mut() else { return text };
         if let Some(worlds) = &mut inspect.worlds {
-            worlds.account(host::rdtsc(), &self.counters);
+            worlds.account(host::rdtsc(), &self.instruments.counters);
         }
-        let Some(inspect) = self.inspect.as_deref() else { return text };
+        let Some(inspect) = self.instruments.inspect.as_deref() else { return text };
         let symbol = |world, address| self.symbol(world, address);
         let vendor = self.processor.vendor();
         if let Some(worlds) = &inspect.worlds {
@@ -35,21 +35,23 @@ impl Cpu {
     /// The counters by world, if they are on.
     pub(crate) fn inspected_counters(&mut self) -> Option<Vec<ireko_vmcore::WorldCounters>> {
         let khz = self.platform.counter.khz();
-        let worlds = self.inspect.as_deref_mut()?.worlds.as_mut()?;
-        worlds.account(host::rdtsc(), &self.counters);
+        let worlds = self.instruments.inspect.as_deref_mut()?.worlds.as_mut()?;
+        worlds.account(host::rdtsc(), &self.instruments.counters);
         Some(report::accounts(worlds, khz, self.processor.vendor()))
     }
 
     /// Writes the dump where the options want it; called when a run ends.
     pub(crate) fn report(&mut self) {
-        if let Some(trace) = self.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
+        if let Some(trace) = self.instruments.inspect.as_deref_mut().and_then(|i| i.trace.as_mut()) {
             trace.flush();
         }
-        if self.inspect.as_deref().is_none_or(|i| i.report.is_none()) {
+        if self.instruments.inspect.as_deref().is_none_or(|i| i.report.is_none()) {
             return;
         }
         let text = self.describe();
-        let Some(mut file) = self.inspect.as_deref().and_then(|i| i.report.as_ref()) else { return };
+        let Some(mut file) = self.instruments.inspect.as_deref().and_then(|i| i.report.as_ref()) else {
+            return;
+        };
         if let Err(error) = file.write_all(text.as_bytes()) {
             // If not even that can be said, the VM's end matters more.
             let _ = writeln!(std::io::stderr(), "the report cannot be written: {error}");

@@ -15,11 +15,11 @@ impl Cpu {
     pub(crate) fn find_kernel(&mut self) {
         let world = self.world_id();
         let unknown = |symbols: &&Symbols| symbols.slide(world).is_none();
-        if self.inspect.as_deref().and_then(|i| i.symbols.as_ref()).filter(unknown).is_none() {
+        if self.instruments.inspect.as_deref().and_then(|i| i.symbols.as_ref()).filter(unknown).is_none() {
             return;
         }
         let Some(handler) = self.idt_handler(vector::PF) else { return };
-        if let Some(symbols) = self.inspect.as_deref_mut().and_then(|i| i.symbols.as_mut()) {
+        if let Some(symbols) = self.instruments.inspect.as_deref_mut().and_then(|i| i.symbols.as_mut()) {
             symbols.learn(world, handler);
         }
     }
@@ -40,7 +40,7 @@ impl Cpu {
 
     /// ` <name+0x12>`, or nothing.
     pub(crate) fn symbol(&self, world: Option<u64>, address: u64) -> String {
-        let symbols = self.inspect.as_deref().and_then(|i| i.symbols.as_ref());
+        let symbols = self.instruments.inspect.as_deref().and_then(|i| i.symbols.as_ref());
         symbols.and_then(|s| s.name(world, address)).map_or(String::new(), |name| format!(" <{name}>"))
     }
 }

@@ -1,5 +1,5 @@
 //! Instruments: counters by world, a trace, state dumps, symbols and the lockstep mode. All are off unless an
-//! engine option asks for them; then [`crate::Cpu::inspect`] is there, and [`crate::hooks`] give to it. Here is what they keep: it knows no
+//! engine option asks for them; then [`Instruments::inspect`] is there, and [`crate::hooks`] give to it. Here is what they keep: it knows no
 //! processor.
 //!
 //! How to use them is in `docs/debugging.md`.
@@ -22,7 +22,16 @@ use crate::host;
 use std::fs::File;
 use std::path::Path;
 
-/// The instruments that are on.
+/// What is counted always, and what is looked at when somebody asks.
+pub struct Instruments {
+    /// Those that are on.
+    pub inspect: Option<Box<Inspect>>,
+    /// Who runs in guest worlds.
+    pub(crate) ledger: nesting::Ledger,
+    pub counters: Counters,
+}
+
+/// The instruments that an engine option turns on.
 pub struct Inspect {
     pub worlds: Option<worlds::Worlds>,
     pub trace: Option<trace::Trace>,

@@ -160,7 +160,7 @@ pub fn write_efer(cpu: &mut Cpu, _: u32, value: u64) -> Option<Next> {
     let changed = old ^ new;
     if new & !cpu.processor.model.efer() != 0
         || changed & efer::LME != 0 && cpu.processor.regs.paging()
-        || changed & new & efer::SVME != 0 && !cpu.processor.svm.svme_allowed()
+        || changed & new & efer::SVME != 0 && !cpu.processor.virtualization.svme_allowed()
     {
         return None;
     }

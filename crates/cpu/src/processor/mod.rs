@@ -16,6 +16,9 @@ use model::Model;
 use msrs::Msrs;
 use std::sync::Arc;
 
+/// What a processor has for guests of its own: there is one vendor's half so far.
+pub type Virtualization = ireko_nested::svm::State;
+
 /// Whether this processor runs its own code or a guest's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(clippy::large_enum_variant, reason = "entered and left too often for an allocation")]
@@ -93,7 +96,7 @@ pub struct Processor {
     /// The event whose delivery an exit cut short (EXITINTINFO); the run loop takes it at every exit.
     pub in_flight: Option<Event>,
     pub world: World,
-    pub svm: ireko_nested::svm::State,
+    pub virtualization: Virtualization,
     /// Address of the instruction behind the one that is being done by a routine: what an exit that it causes tells.
     pub(crate) next_rip: u64,
     /// An instruction was done, or an event delivered, after which [`Control::monitor_trap`] exits.
@@ -126,7 +129,7 @@ impl Processor {
             monitored: None,
             in_flight: None,
             world: World::Host,
-            svm: ireko_nested::svm::State::new(model.svm_caps()),
+            virtualization: Virtualization::new(model.svm_caps()),
             next_rip: 0,
             monitor_trap: false,
             msrs: Default::default(),
@@ -139,7 +142,7 @@ impl Processor {
 
     /// Whose control structures this processor's guests have.
     pub fn vendor(&self) -> &dyn Vendor {
-        &self.svm
+        &self.virtualization
     }
 
     pub(crate) fn control_mut(&mut self) -> Option<&mut Control> {

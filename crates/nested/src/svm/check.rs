@@ -119,6 +119,6 @@ impl Subject<'_> {
 }
 
 /// The first check that fails.
-pub fn refusal(subject: &Subject) -> Option<&'static Check> {
-    CHECKS.iter().find(|check| (check.fails)(subject))
+pub fn refusal(subject: &Subject) -> Option<usize> {
+    CHECKS.iter().position(|check| (check.fails)(subject))
 }

@@ -1,9 +1,9 @@
 //! VMRUN (APM vol. 2, 15.5).
 
-use super::check::{self, Check, Subject};
+use super::check::{self, Subject};
 use super::vmcb::guest_efer;
 use super::{Host, State, Vmcb, exit, msr};
-use crate::{Control, Core, Exit, Flush};
+use crate::{Control, Core, Exit, ExitContext, Flush};
 use ireko_x86::Registers;
 use ireko_x86::bits::{cr0, cr4, debugctl, efer, rflags};
 use ireko_x86::regs::gpr::{RAX, RSP};
@@ -11,26 +11,20 @@ use ireko_x86::regs::seg;
 use ireko_x86::vmcb::{control, save, tlb_control};
 
 /// Enters the guest of the VMCB at `address`, which [`super::Caps::vmcb_address`] allows; the processor goes on at
-/// `next_rip` when it comes back. With an `Err` the #VMEXIT has been done and the processor is still (again) its own.
+/// `next_rip` when it comes back. With `None` the #VMEXIT has been done and the processor is still (again) its own.
 /// The caller puts the control into force, and does what [`Control::inject`] asks before the first instruction.
-pub fn enter<C: Core>(
-    core: &mut C,
-    state: &mut State,
-    address: u64,
-    next_rip: u64,
-) -> Result<Control, &'static Check> {
+pub fn enter<C: Core>(core: &mut C, state: &mut State, address: u64, next_rip: u64) -> Option<Control> {
     let vmcb = Vmcb::load(core, address);
     state.vmcb = address;
     state.host = save_host(core.regs(), next_rip);
     let host = *core.regs();
     let pdpte = own_pdptes(core, &vmcb);
     let made = vmcb.control(&host, msr::tsc_scale(state.tsc_ratio));
-    if let Some(check) = check::refusal(&Subject { vmcb: &vmcb, caps: &state.caps, host: &host, pdpte }) {
-        state.refused = Some(check.name);
-        exit::exit(core, state, &made, &exit::Reason::of(&Exit::Invalid));
-        return Err(check);
+    state.refused = check::refusal(&Subject { vmcb: &vmcb, caps: &state.caps, host: &host, pdpte });
+    if state.refused.is_some() {
+        exit::exit(core, state, &made, &ExitContext::of(&Exit::Invalid));
+        return None;
     }
-    state.refused = None;
     if let Some(what) = flush(&vmcb) {
         core.flush(what);
     }
@@ -41,7 +35,7 @@ pub fn enter<C: Core>(
     core.regs().pdpte = pdpte;
     core.set_shadow(made.entry_shadow);
     core.set_gif(true);
-    Ok(made)
+    Some(made)
 }
 
 fn save_host(regs: &Registers, rip: u64) -> Host {

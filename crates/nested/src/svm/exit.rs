@@ -2,7 +2,7 @@
 
 use super::{Host, State, Vmcb, encode, event};
 use crate::core::{INSTRUCTION, InstructionBytes};
-use crate::{Control, Core, Event, Exit, Shadow};
+use crate::{Control, Core, Exit, ExitContext, Shadow, Virtualization};
 use ireko_x86::Registers;
 use ireko_x86::bits::{cr0, dr7, rflags};
 use ireko_x86::exception::vector;
@@ -34,28 +34,16 @@ const TOLD: [(usize, usize); 3] = [
 /// After a refused VMRUN the guest's state and the event to inject stay as they were.
 const TOLD_INVALID: (usize, usize) = (control::EXITCODE, control::NESTED - control::EXITCODE);
 
-/// What ends a guest's run.
-#[derive(Clone, Copy, Debug)]
-pub struct Reason<'a> {
-    pub why: &'a Exit,
-    /// The event whose delivery the exit cut short.
-    pub in_flight: Option<Event>,
-    /// Address of the instruction behind the one that exits.
-    pub next_rip: u64,
-    /// Of the instruction at RIP, of a [data access](Exit::of_data_access).
-    pub instruction: InstructionBytes,
-}
-
-impl<'a> Reason<'a> {
-    pub fn of(why: &'a Exit) -> Self {
-        Self { why, in_flight: None, next_rip: 0, instruction: InstructionBytes::default() }
+impl Virtualization for State {
+    /// GIF is clear afterwards.
+    fn exit<C: Core>(&mut self, core: &mut C, control: &Control, context: &ExitContext<'_>) {
+        exit(core, self, control, context);
     }
 }
 
-/// Leaves the guest: tells its hypervisor why, and makes the processor its own again, with GIF clear. RIP is the
-/// instruction's, or where the guest goes on.
-pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, reason: &Reason<'_>) {
-    let why = reason.why;
+/// #VMEXIT.
+pub(super) fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, context: &ExitContext<'_>) {
+    let why = context.why;
     // DR6 is as a handler of the intercepted exception would find it (15.12.2).
     if let Exit::Exception(exception) = why
         && exception.vector == vector::DB
@@ -67,7 +55,7 @@ pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, reason: &R
     let mut bytes = [0; 8];
     core.read_physical(state.vmcb + control::VIRTUAL_INTERRUPT as u64, &mut bytes);
     image.put(control::VIRTUAL_INTERRUPT, &bytes);
-    tell(core, &mut image, made, reason);
+    tell(core, &mut image, made, context);
     if matches!(why, Exit::Invalid) {
         image.store(core, state.vmcb, &[TOLD_INVALID]);
     } else {
@@ -89,8 +77,8 @@ pub fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, reason: &R
     core.set_gif(false);
 }
 
-fn tell<C: Core>(core: &mut C, image: &mut Vmcb, made: &Control, reason: &Reason<'_>) {
-    let why = reason.why;
+fn tell<C: Core>(core: &mut C, image: &mut Vmcb, made: &Control, context: &ExitContext<'_>) {
+    let why = context.why;
     let record = encode::encode(why, made, core.regs());
     image.set(control::EXITCODE, record.code);
     image.set(control::EXITINFO1, record.information[0]);
@@ -98,12 +86,12 @@ fn tell<C: Core>(core: &mut C, image: &mut Vmcb, made: &Control, reason: &Reason
     if matches!(why, Exit::Invalid) {
         return;
     }
-    image.set(control::EXITINTINFO, reason.in_flight.or(made.inject).map_or(0, event::encode));
+    image.set(control::EXITINTINFO, context.in_flight.or(made.inject).map_or(0, event::encode));
     image.set(control::VIRTUAL_INTERRUPT, image.virtual_interrupt(made));
     image.set(control::INTERRUPT_SHADOW, core.shadow().is_on().into());
-    image.set(control::NRIP, next_rip(reason));
+    image.set(control::NRIP, next_rip(context));
     if why.of_data_access() {
-        let InstructionBytes { bytes, count } = reason.instruction;
+        let InstructionBytes { bytes, count } = context.instruction;
         let count = count.min(INSTRUCTION);
         image.put(control::BYTES_FETCHED, &[count as u8]);
         image.put(control::BYTES, &bytes[..count]);
@@ -113,10 +101,10 @@ fn tell<C: Core>(core: &mut C, image: &mut Vmcb, made: &Control, reason: &Reason
     image.set(control::EVENTINJ, 0);
 }
 
-fn next_rip(reason: &Reason<'_>) -> u64 {
-    match reason.why {
+fn next_rip(context: &ExitContext<'_>) -> u64 {
+    match context.why {
         Exit::Io(access) => access.next_rip,
-        why if encode::by_instruction(why) => reason.next_rip,
+        why if encode::by_instruction(why) => context.next_rip,
         _ => 0,
     }
 }

@@ -1,5 +1,6 @@
 //! AMD-V for instruments, in the words of the APM.
 
+use super::check::CHECKS;
 use super::{State, encode, event};
 use crate::vendor::{ExitRecord, Read, Symbol, Vendor, Words};
 use crate::{Control, Exit, Intercept};
@@ -29,7 +30,7 @@ impl Vendor for State {
         (self.vmcb != 0).then_some(self.vmcb)
     }
     fn refused(&self) -> Option<&'static str> {
-        self.refused
+        self.refused.and_then(|number| CHECKS.get(number)).map(|check| check.name)
     }
     /// In a guest, VMRUN saved the hypervisor's own EFER.
     fn switched_on(&self, regs: &Registers, in_guest: bool) -> bool {

@@ -57,8 +57,8 @@ pub struct State {
     /// System-physical address of the VMCB of the running (or last) guest.
     pub vmcb: u64,
     pub host: Host,
-    /// Name of the entry check that refused the last VMRUN, if one did.
-    pub refused: Option<&'static str>,
+    /// Number of the entry check ([`check::CHECKS`]) that refused the last VMRUN, if one did.
+    pub refused: Option<usize>,
 }
 
 impl Default for State {

@@ -1,9 +1,8 @@
 //! A processor of plain fields, and a VMCB that VMRUN takes.
 
-use super::exit::Reason;
 use super::{Caps, State, enter};
 use crate::core::InstructionBytes;
-use crate::{Control, Core, Flush, Shadow};
+use crate::{Control, Core, ExitContext, Flush, Shadow, Vendor};
 use ireko_x86::bits::{cr0, cr4, efer, rflags};
 use ireko_x86::regs::{gpr, seg};
 use ireko_x86::vmcb::{control, save};
@@ -189,15 +188,15 @@ impl Mock {
         let mut state = self.state.clone();
         let result = enter::enter(self, &mut state, VMCB, NEXT);
         self.state = state;
-        result.map_err(|check| check.name)
+        result.ok_or_else(|| self.state.refused().unwrap())
     }
 
     pub fn exit(&mut self, control: &Control, why: crate::Exit, in_flight: Option<crate::Event>) {
         let mut state = self.state.clone();
         let mut instruction = InstructionBytes { count: self.code.len(), ..Default::default() };
         instruction.bytes[..self.code.len()].copy_from_slice(&self.code);
-        let reason = Reason { why: &why, in_flight, next_rip: self.next_rip, instruction };
-        super::exit::exit(self, &mut state, control, &reason);
+        let context = ExitContext { why: &why, in_flight, next_rip: self.next_rip, instruction };
+        super::exit::exit(self, &mut state, control, &context);
         self.state = state;
     }
 

@@ -213,7 +213,7 @@ impl Processor {
             vectors: beside.vectors,
             apic: SavedApic::of(&self.apic),
             msrs: SavedMsrs::of(&self.msrs, beside.running),
-            svm: self.svm.save(),
+            svm: self.virtualization.save(),
             counter: beside.counter,
             shadow: number(self.shadow),
             nmi_blocked: self.nmi_blocked,
@@ -244,7 +244,7 @@ impl Processor {
         new.regs = saved.registers.registers(&self.model)?;
         new.apic = saved.apic.apic(new.apic)?;
         new.msrs = saved.msrs.msrs()?;
-        new.svm.restore(saved.svm);
+        new.virtualization.restore(saved.svm);
         new.shadow = shadow(saved.shadow)?;
         (new.nmi_blocked, new.gif, new.halted) = (saved.nmi_blocked, saved.gif, saved.halted);
         new.ferr = saved.ferr;
@@ -263,7 +263,7 @@ impl Processor {
         };
         let outside = new.smm.as_ref().map(|outside| &outside.world);
         if [Some(&new.world), outside].into_iter().flatten().any(|world| *world != World::Host) {
-            registers::check_host(&new.svm.host, &new.regs, &new.model)?;
+            registers::check_host(&new.virtualization.host, &new.regs, &new.model)?;
         }
         new.monitor_trap = saved.monitor_trap;
         (new.touched, new.held_traps) = (saved.touched, saved.held_traps);
