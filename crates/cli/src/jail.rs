@@ -7,7 +7,7 @@ use ireko_jail::attempt::ATTEMPTS;
 use ireko_jail::{Kind, Layers};
 use ireko_manage::Guid;
 use ireko_manage::store::{Config, Store, run};
-use ireko_manage::worker::jail::Place;
+use ireko_manage::worker::jail::Opened;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
@@ -34,7 +34,7 @@ pub fn run(home: &Path) -> Result<ExitCode> {
     let config = Config::new(Guid::random()?, "nothing", 0);
     store.create(&config)?;
     run::make_directory(&store.directory(config.id))?;
-    let place = Place::behind_walls(&store, &config, layers)?;
+    let place = Opened::behind_walls(&store, &config, layers)?;
     let process_can = possible();
     let found = Found {
         layers: place.layers,

@@ -13,13 +13,13 @@ use std::process::{Child, Output, Stdio};
 /// Prints a letter and runs for ever: mov dx,0x3f8; mov al,'x'; out dx,al; jmp self
 const RUNS: &[u8] = &[0x66, 0xba, 0xf8, 0x03, 0xb0, b'x', 0xee, 0xeb, 0xfe];
 
-struct Place {
+struct Scene {
     home: Home,
     kernel: PathBuf,
     disk: String,
 }
 
-impl Place {
+impl Scene {
     fn new(name: &str) -> Self {
         let home = Home::new(name);
         fs::create_dir_all(&home.0).unwrap();
@@ -65,7 +65,7 @@ impl Drop for Running {
 
 #[test]
 fn a_disk_that_a_machine_writes_is_refused_to_another_that_runs_here() {
-    let place = Place::new("run-run");
+    let place = Scene::new("run-run");
     let running = place.run(&["--disk", &place.disk]);
     let said = place.refused(&["--disk", &place.disk]);
     assert!(said.contains(&format!("{}` is in use by process {}", place.disk, running.0.id())), "{said}");
@@ -73,7 +73,7 @@ fn a_disk_that_a_machine_writes_is_refused_to_another_that_runs_here() {
 
 #[test]
 fn a_disk_that_a_machine_writes_is_refused_to_a_managed_one() {
-    let place = Place::new("run-vm");
+    let place = Scene::new("run-vm");
     place.create();
     let running = place.run(&["--disk", &place.disk]);
     let started = place.home.run(&["vm", "start", "web"]);
@@ -83,7 +83,7 @@ fn a_disk_that_a_machine_writes_is_refused_to_a_managed_one() {
 
 #[test]
 fn a_disk_that_a_managed_machine_has_is_refused_with_its_name() {
-    let place = Place::new("vm-run");
+    let place = Scene::new("vm-run");
     place.create();
     let started = place.home.run(&["vm", "start", "web"]);
     assert!(started.status.success(), "{}", String::from_utf8_lossy(&started.stderr));
@@ -93,21 +93,21 @@ fn a_disk_that_a_managed_machine_has_is_refused_with_its_name() {
 
 #[test]
 fn a_disk_that_is_given_twice_is_refused() {
-    let place = Place::new("twice");
+    let place = Scene::new("twice");
     let said = place.refused(&["--disk", &place.disk, "--disk", &place.disk]);
     assert!(said.contains("this virtual machine itself, which has it twice"), "{said}");
 }
 
 #[test]
 fn a_cd_may_be_in_the_drives_of_many() {
-    let place = Place::new("cd");
+    let place = Scene::new("cd");
     let _one = place.run(&["--cdrom", &place.disk]);
     let _other = place.run(&["--cdrom", &place.disk]);
 }
 
 #[test]
 fn variables_that_a_machine_keeps_are_refused_to_another() {
-    let place = Place::new("variables");
+    let place = Scene::new("variables");
     let variables = place.home.0.join("variables").display().to_string();
     let arguments =
         ["run", "--engine", "soft", "--memory", "256M", "--firmware", "uefi", "--variables", &variables];
@@ -122,7 +122,7 @@ fn variables_that_a_machine_keeps_are_refused_to_another() {
 
 #[test]
 fn a_machine_that_firmware_starts_needs_no_guest_image() {
-    let place = Place::new("no-image");
+    let place = Scene::new("no-image");
     let cache = place.home.0.join("cache");
     fs::create_dir_all(&cache).unwrap();
     let run = |arguments: &[&str]| {
@@ -138,7 +138,7 @@ fn a_machine_that_firmware_starts_needs_no_guest_image() {
 
 #[test]
 fn a_console_of_a_machine_that_is_off_is_refused_in_a_sentence() {
-    let place = Place::new("off");
+    let place = Scene::new("off");
     place.create();
     let said = String::from_utf8_lossy(&place.home.run(&["vm", "console", "web"]).stderr).into_owned();
     assert_eq!(said, "ireko: 'web' is not running; start it first\n");
@@ -146,7 +146,7 @@ fn a_console_of_a_machine_that_is_off_is_refused_in_a_sentence() {
 
 #[test]
 fn too_little_memory_is_told_before_any_file_is_too_large_for_it() {
-    let place = Place::new("memory");
+    let place = Scene::new("memory");
     let mut command = place.home.command(&["run", "--engine", "soft", "--memory", "5", "--kernel"]);
     let said = String::from_utf8_lossy(&command.arg(&place.kernel).output().unwrap().stderr).into_owned();
     assert!(said.contains("5 bytes of memory are too few"), "{said}");

@@ -8,7 +8,7 @@ use crate::cpu::{Cpu, Privilege};
 use crate::fault::Fault;
 use crate::mmu::bank::Second;
 use crate::mmu::walk::{Kind, Page, WalkFault};
-use crate::pending::Place;
+use crate::pending::Target;
 use ireko_nested::Exit;
 use ireko_translate::layout::LARGE_SHIFT;
 use ireko_vmcore::Space;
@@ -31,9 +31,9 @@ impl Cpu {
     }
 
     /// Finds the place of a byte for reading or writing, and remembers it in the TLB.
-    pub fn place(&mut self, address: u64, write: bool, mode: usize) -> Result<Place, Fault> {
+    pub fn target(&mut self, address: u64, write: bool, mode: usize) -> Result<Target, Fault> {
         if let Some(host) = self.mmu.find(mode, address, write) {
-            return Ok(Place::Ram(host));
+            return Ok(Target::Ram(host));
         }
         // Whoever makes an address checks it; this is so that no table can be filled for one that was forgotten.
         if self.processor.regs.long_mode() && !self.processor.regs.canonical(address) {
@@ -42,11 +42,11 @@ impl Cpu {
         let page = self.walk(address, if write { Kind::Write } else { Kind::Read }, mode)?;
         let physical = page.physical;
         if self.is_apic(physical) {
-            return Ok(Place::Mmio(physical));
+            return Ok(Target::Mmio(physical));
         }
         let writable = self.mmu.physical.writable(physical);
         let Some(host) = self.mmu.physical.host(physical).filter(|_| !write || writable) else {
-            return Ok(Place::Mmio(physical));
+            return Ok(Target::Mmio(physical));
         };
         let start = host.wrapping_sub((physical & 0xfff) as usize);
         let may_write = page.write && writable;
@@ -58,7 +58,7 @@ impl Cpu {
         if self.platform.tuning.second_level && page.key.unwrap_or(0) == 0 {
             self.fill_second(mode, address, &page);
         }
-        Ok(Place::Ram(host))
+        Ok(Target::Ram(host))
     }
 
     /// Sets PKRU. Translations that it makes wrong are forgotten.
@@ -126,7 +126,7 @@ impl Cpu {
         let checked = self.check_alignment(address, size);
         if checked.is_err() {
             let mode = self.processor.mmu_mode(Privilege::Current);
-            self.place(self.wrap(address), write, mode)?;
+            self.target(self.wrap(address), write, mode)?;
         }
         checked
     }
@@ -147,10 +147,10 @@ impl Cpu {
             let at = self.wrap(address.wrapping_add(done as u64));
             let count = (4096 - (at & 0xfff) as usize).min(data.len() - done);
             let part = &mut data[done..done + count];
-            match self.place(at, false, mode)? {
+            match self.target(at, false, mode)? {
                 // SAFETY: a RAM place is valid to the end of its page.
-                Place::Ram(host) => unsafe { std::ptr::copy_nonoverlapping(host, part.as_mut_ptr(), count) },
-                Place::Mmio(physical) => self.mmio_read(physical, part),
+                Target::Ram(host) => unsafe { std::ptr::copy_nonoverlapping(host, part.as_mut_ptr(), count) },
+                Target::Mmio(physical) => self.mmio_read(physical, part),
             }
             done += count;
         }
@@ -200,13 +200,13 @@ impl Cpu {
             let at = self.wrap(address.wrapping_add(done as u64));
             let count = (4096 - (at & 0xfff) as usize).min(data.len() - done);
             let part = &data[done..done + count];
-            match self.place(at, true, mode)? {
-                Place::Ram(host) => {
+            match self.target(at, true, mode)? {
+                Target::Ram(host) => {
                     // SAFETY: a RAM place is valid to the end of its page.
                     unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), host, count) };
                     self.wrote_code(host, count);
                 }
-                Place::Mmio(physical) => self.mmio_write(physical, part),
+                Target::Mmio(physical) => self.mmio_write(physical, part),
             }
             done += count;
         }
@@ -217,8 +217,8 @@ impl Cpu {
     /// Locking").
     pub(crate) fn change_byte(&mut self, address: u64, set: u8, clear: u8) -> Result<(), Fault> {
         let mode = self.processor.mmu_mode(Privilege::System);
-        match self.place(address, true, mode)? {
-            Place::Ram(host) => {
+        match self.target(address, true, mode)? {
+            Target::Ram(host) => {
                 // SAFETY: a RAM place is valid to the end of its page; others write it at any time, so it is an atomic.
                 let byte = unsafe { &*host.cast::<AtomicU8>() };
                 if set != 0 {
@@ -229,7 +229,7 @@ impl Cpu {
                 }
                 self.wrote_code(host, 1);
             }
-            Place::Mmio(physical) => {
+            Target::Mmio(physical) => {
                 let mut byte = [0];
                 self.mmio_read(physical, &mut byte);
                 self.mmio_write(physical, &[(byte[0] | set) & !clear]);
@@ -245,7 +245,7 @@ impl Cpu {
         let mut page = address & !0xfff;
         loop {
             let at = self.wrap(page.max(address.min(page | 0xfff)));
-            self.place(at, true, mode)?;
+            self.target(at, true, mode)?;
             if page == last & !0xfff {
                 return Ok(());
             }
@@ -267,13 +267,13 @@ impl Cpu {
         privilege: Privilege,
     ) -> Result<Option<*mut u8>, Fault> {
         let mode = self.processor.mmu_mode(privilege);
-        let place = self.place(address, write, mode)?;
+        let place = self.target(address, write, mode)?;
         if write {
             return Ok(self.mmu.banks.current().lookup(mode, address, true));
         }
         Ok(match place {
-            Place::Ram(host) => Some(host),
-            Place::Mmio(_) => None,
+            Target::Ram(host) => Some(host),
+            Target::Mmio(_) => None,
         })
     }
 

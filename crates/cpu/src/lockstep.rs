@@ -33,7 +33,7 @@ const ARITHMETIC: u64 = 0x8d5;
 
 /// Everything that a block may change, apart from memory.
 #[derive(Clone)]
-struct State {
+struct Snapshot {
     regs: Registers,
     fpu: [u8; XSAVE],
     shadow: Shadow,
@@ -42,7 +42,7 @@ struct State {
 /// How a run ended, and in what state.
 struct Ran {
     end: Result<(), Fault>,
-    state: State,
+    state: Snapshot,
     memory: Vec<Vec<u8>>,
 }
 
@@ -203,14 +203,14 @@ impl Cpu {
         Ran { end, state: self.now(), memory }
     }
 
-    fn now(&mut self) -> State {
+    fn now(&mut self) -> Snapshot {
         self.fpu_normalise();
         let mut fpu = [0; XSAVE];
         fpu.copy_from_slice(&self.processor.fpu.0[..XSAVE]);
-        State { regs: self.processor.regs, fpu, shadow: self.processor.shadow }
+        Snapshot { regs: self.processor.regs, fpu, shadow: self.processor.shadow }
     }
 
-    fn put_back(&mut self, state: &State) {
+    fn put_back(&mut self, state: &Snapshot) {
         self.processor.regs = state.regs;
         self.processor.shadow = state.shadow;
         self.processor.fpu.0[..XSAVE].copy_from_slice(&state.fpu);
@@ -284,7 +284,13 @@ fn undefined(instructions: &[Instruction]) -> u64 {
     FLAGS.iter().filter(|(bit, _)| bits & u32::from(*bit) != 0).map(|(_, flag)| flag).sum()
 }
 
-fn report(instructions: &[Instruction], before: &State, plain: &Ran, fast: &Ran, found: &[String]) -> String {
+fn report(
+    instructions: &[Instruction],
+    before: &Snapshot,
+    plain: &Ran,
+    fast: &Ran,
+    found: &[String],
+) -> String {
     let mut out = String::from("lockstep: the fast path differs from the plain path\n");
     for insn in instructions {
         let _ = writeln!(out, "  {:#x}: {:?} {insn:?}", insn.ip(), insn.code());

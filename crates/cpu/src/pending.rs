@@ -17,7 +17,7 @@ pub struct Handoff {
 
 /// Where an access goes.
 #[derive(Clone, Copy, Debug)]
-pub enum Place {
+pub enum Target {
     /// Host address, valid to the end of the page.
     Ram(*mut u8),
     /// System-physical address outside memory.
@@ -77,5 +77,5 @@ pub enum Pending {
     Code { physical: u64, size: usize },
     /// A write to the bounce buffer that belongs in one or two places; `first` bytes in the first. Of a masked one, only what is
     /// chosen.
-    Bounced { start: usize, size: usize, first: usize, places: [Place; 2], chosen: Option<Chosen> },
+    Bounced { start: usize, size: usize, first: usize, places: [Target; 2], chosen: Option<Chosen> },
 }

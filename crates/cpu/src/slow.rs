@@ -9,7 +9,7 @@ use crate::data::opmask;
 use crate::data::{mxcsr, vector as registers, xsave_area};
 use crate::fault::{Fault, Next};
 use crate::hooks;
-use crate::pending::{Chosen, Pending, Place};
+use crate::pending::{Chosen, Pending, Target};
 use crate::routine::Routine;
 use iced_x86::{CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, Register};
 use ireko_nested::Shadow;
@@ -79,11 +79,11 @@ fn routine(code: iced_x86::Code) -> Option<Routine> {
 }
 
 /// Where byte `n` of two places is, the first of which has `first` bytes.
-fn within(places: [Place; 2], first: usize, n: usize) -> Place {
+fn within(places: [Target; 2], first: usize, n: usize) -> Target {
     let (place, offset) = if n < first { (places[0], n) } else { (places[1], n - first) };
     match place {
-        Place::Ram(host) => Place::Ram(host.wrapping_add(offset)),
-        Place::Mmio(physical) => Place::Mmio(physical + offset as u64),
+        Target::Ram(host) => Target::Ram(host.wrapping_add(offset)),
+        Target::Mmio(physical) => Target::Mmio(physical + offset as u64),
     }
 }
 
@@ -165,15 +165,15 @@ impl Cpu {
         self.watch(linear, size, if write { Touch::Write } else { Touch::Read });
         let mode = self.processor.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
-        let place = self.place(linear, write, mode)?;
+        let place = self.target(linear, write, mode)?;
         self.check_vector_alignment(linear, size)?;
         if first == size && direct {
-            return Ok(self.one_place(place, start, size, read, write));
+            return Ok(self.one_target(place, start, size, read, write));
         }
         if first == size {
             return Ok(self.bounce(start, size, size, [place, place], read, write));
         }
-        let next = self.place(linear.wrapping_add(first as u64), write, mode)?;
+        let next = self.target(linear.wrapping_add(first as u64), write, mode)?;
         Ok(self.bounce(start, size, first, [place, next], read, write))
     }
 
@@ -207,17 +207,17 @@ impl Cpu {
         self.watch(linear, size, if write { Touch::Write } else { Touch::Read });
         let mode = self.processor.mmu_mode(Privilege::Current);
         let first = size.min(4096 - (linear & 0xfff) as usize);
-        let place = self.place(linear, write, mode)?;
+        let place = self.target(linear, write, mode)?;
         self.check_vector_alignment(base.wrapping_add(address), chosen.aligned)?;
         let in_page = (low..=4096 - (whole - low)).contains(&((linear & 0xfff) as usize));
-        if let (Place::Ram(host), true) = (place, in_page) {
+        if let (Target::Ram(host), true) = (place, in_page) {
             if write {
                 self.note_code_write(host, size);
             }
             return Ok(host.wrapping_sub(low));
         }
         let next =
-            if first < size { self.place(linear.wrapping_add(first as u64), write, mode)? } else { place };
+            if first < size { self.target(linear.wrapping_add(first as u64), write, mode)? } else { place };
         let places = [place, next];
         self.bounce_chosen(start + low, size, first, places, chosen.from(low), write);
         Ok(self.handoff.bounce.0[start..].as_mut_ptr())
@@ -234,7 +234,7 @@ impl Cpu {
         start: usize,
         size: usize,
         first: usize,
-        places: [Place; 2],
+        places: [Target; 2],
         chosen: Chosen,
         write: bool,
     ) {
@@ -245,7 +245,7 @@ impl Cpu {
         for piece in chosen.pieces(size, first) {
             let mut bytes = [0; 64];
             let bytes = &mut bytes[..piece.len()];
-            self.read_place(within(places, first, piece.start), bytes);
+            self.read_target(within(places, first, piece.start), bytes);
             self.handoff.bounce.0[start + piece.start..][..bytes.len()].copy_from_slice(bytes);
         }
     }
@@ -268,15 +268,15 @@ impl Cpu {
         Err(Exception::with_error(if stack { vector::SS } else { vector::GP }, 0).into())
     }
 
-    fn one_place(&mut self, place: Place, start: usize, size: usize, read: bool, write: bool) -> *mut u8 {
+    fn one_target(&mut self, place: Target, start: usize, size: usize, read: bool, write: bool) -> *mut u8 {
         match place {
-            Place::Ram(host) => {
+            Target::Ram(host) => {
                 if write {
                     self.note_code_write(host, size);
                 }
                 host
             }
-            Place::Mmio(_) => self.bounce(start, size, size, [place, place], read, write),
+            Target::Mmio(_) => self.bounce(start, size, size, [place, place], read, write),
         }
     }
 
@@ -297,16 +297,16 @@ impl Cpu {
         start: usize,
         size: usize,
         first: usize,
-        places: [Place; 2],
+        places: [Target; 2],
         read: bool,
         write: bool,
     ) -> *mut u8 {
         // A store that does not happen after all (x87, with an unmasked exception) must leave what was there.
-        let memory = places.iter().all(|p| matches!(p, Place::Ram(_)));
+        let memory = places.iter().all(|p| matches!(p, Target::Ram(_)));
         if read || !write || memory {
             let mut bytes = [0; 512];
-            self.read_place(places[0], &mut bytes[..first]);
-            self.read_place(places[1], &mut bytes[first..size]);
+            self.read_target(places[0], &mut bytes[..first]);
+            self.read_target(places[1], &mut bytes[first..size]);
             self.handoff.bounce.0[start..start + size].copy_from_slice(&bytes[..size]);
         }
         if write {
@@ -315,25 +315,27 @@ impl Cpu {
         self.handoff.bounce.0[start..].as_mut_ptr()
     }
 
-    fn read_place(&mut self, place: Place, data: &mut [u8]) {
+    fn read_target(&mut self, place: Target, data: &mut [u8]) {
         match place {
             // SAFETY: a RAM place is valid to the end of its page, and `data` does not reach beyond.
-            Place::Ram(host) => unsafe { std::ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len()) },
-            Place::Mmio(physical) if !data.is_empty() => self.mmio_read(physical, data),
-            Place::Mmio(_) => {}
+            Target::Ram(host) => unsafe {
+                std::ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len())
+            },
+            Target::Mmio(physical) if !data.is_empty() => self.mmio_read(physical, data),
+            Target::Mmio(_) => {}
         }
     }
 
-    fn write_place(&mut self, place: Place, data: &[u8]) {
+    fn write_target(&mut self, place: Target, data: &[u8]) {
         match place {
             // What was written before, to a device, may have made the memory go.
-            Place::Ram(host) if !data.is_empty() && self.mmu.physical.holds(host) => {
-                // SAFETY: as in `read_place`.
+            Target::Ram(host) if !data.is_empty() && self.mmu.physical.holds(host) => {
+                // SAFETY: as in `read_target`.
                 unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
                 self.wrote_code(host, data.len());
             }
-            Place::Mmio(physical) if !data.is_empty() => self.mmio_write(physical, data),
-            Place::Ram(_) | Place::Mmio(_) => {}
+            Target::Mmio(physical) if !data.is_empty() => self.mmio_write(physical, data),
+            Target::Ram(_) | Target::Mmio(_) => {}
         }
     }
 
@@ -344,14 +346,14 @@ impl Cpu {
             Some(Pending::Bounced { start, size, first, places, chosen: None }) => {
                 let mut bytes = [0; 512];
                 bytes[..size].copy_from_slice(&self.handoff.bounce.0[start..start + size]);
-                self.write_place(places[0], &bytes[..first]);
-                self.write_place(places[1], &bytes[first..size]);
+                self.write_target(places[0], &bytes[..first]);
+                self.write_target(places[1], &bytes[first..size]);
             }
             Some(Pending::Bounced { start, size, first, places, chosen: Some(chosen) }) => {
                 let mut bytes = [0; 64];
                 bytes[..size].copy_from_slice(&self.handoff.bounce.0[start..start + size]);
                 for piece in chosen.pieces(size, first) {
-                    self.write_place(within(places, first, piece.start), &bytes[piece]);
+                    self.write_target(within(places, first, piece.start), &bytes[piece]);
                 }
             }
             None => {}

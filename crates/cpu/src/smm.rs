@@ -96,9 +96,9 @@ fn segment(area: &[u8; AREA], at: u64) -> Segment {
 }
 
 /// A register, and where it is in the area.
-type Place<T> = (u64, fn(&mut Registers) -> &mut T);
+type Field<T> = (u64, fn(&mut Registers) -> &mut T);
 
-const SEGMENTS: [Place<Segment>; 8] = [
+const SEGMENTS: [Field<Segment>; 8] = [
     (smram::ES, |r| &mut r.seg[seg::ES]),
     (smram::CS, |r| &mut r.seg[seg::CS]),
     (smram::SS, |r| &mut r.seg[seg::SS]),
@@ -109,7 +109,7 @@ const SEGMENTS: [Place<Segment>; 8] = [
     (smram::TR, |r| &mut r.tr),
 ];
 
-const WORDS: [Place<u64>; 8] = [
+const WORDS: [Field<u64>; 8] = [
     (smram::EFER, |r| &mut r.efer),
     (smram::CR4, |r| &mut r.cr4),
     (smram::CR3, |r| &mut r.cr3),

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// Where a disk is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Attachment {
     Virtio { slot: u8 },
     Sata { slot: u8, function: u8, port: usize },
     Ide { slot: u8, function: u8, drive: usize },
@@ -42,25 +42,29 @@ fn ide_slot(board: Board) -> (u8, u8) {
 }
 
 /// The place of each disk.
-fn places(disks: &[DiskSpec], board: Board) -> Vec<Place> {
+fn places(disks: &[DiskSpec], board: Board) -> Vec<Attachment> {
     let (mut slots, mut ports) = (FIRST.., 0..);
     let (mut scsi, mut targets) = (None, 0..);
     let taken = |drive: &usize| disks.iter().any(|disk| disk.drive == Some(*drive));
     let mut drives = (0..).filter(|drive| !taken(drive));
     let place = |disk: &DiskSpec| match disk.bus {
-        DiskBus::Virtio => Place::Virtio { slot: slots.next().unwrap_or(u8::MAX) },
-        DiskBus::Nvme => Place::Nvme { slot: slots.next().unwrap_or(u8::MAX) },
+        DiskBus::Virtio => Attachment::Virtio { slot: slots.next().unwrap_or(u8::MAX) },
+        DiskBus::Nvme => Attachment::Nvme { slot: slots.next().unwrap_or(u8::MAX) },
         DiskBus::Scsi => {
             let slot = *scsi.get_or_insert_with(|| slots.next().unwrap_or(u8::MAX));
-            Place::Scsi { slot, target: targets.next().unwrap_or(usize::MAX) }
+            Attachment::Scsi { slot, target: targets.next().unwrap_or(usize::MAX) }
         }
         DiskBus::Sata => {
             let (slot, function) = sata_slot(board);
-            Place::Sata { slot, function, port: ports.next().unwrap_or(usize::MAX) }
+            Attachment::Sata { slot, function, port: ports.next().unwrap_or(usize::MAX) }
         }
         DiskBus::Ide => {
             let (slot, function) = ide_slot(board);
-            Place::Ide { slot, function, drive: disk.drive.or_else(|| drives.next()).unwrap_or(usize::MAX) }
+            Attachment::Ide {
+                slot,
+                function,
+                drive: disk.drive.or_else(|| drives.next()).unwrap_or(usize::MAX),
+            }
         }
     };
     disks.iter().map(place).collect()
@@ -69,13 +73,13 @@ fn places(disks: &[DiskSpec], board: Board) -> Vec<Place> {
 /// How firmware names each disk (Open Firmware's paths as SeaBIOS and OVMF compare them), in the order of booting.
 pub fn boot_paths(spec: &Spec, board: Board) -> Vec<String> {
     let name = |place| match place {
-        Place::Virtio { slot } => format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0"),
-        Place::Nvme { slot } => format!("/pci@i0cf8/pci1b36,10@{slot:x}/namespace@1,0"),
-        Place::Scsi { slot, target } => format!("/pci@i0cf8/scsi@{slot:x}/channel@0/disk@{target:x},0"),
-        Place::Sata { slot, function, port } => {
+        Attachment::Virtio { slot } => format!("/pci@i0cf8/scsi@{slot:x}/disk@0,0"),
+        Attachment::Nvme { slot } => format!("/pci@i0cf8/pci1b36,10@{slot:x}/namespace@1,0"),
+        Attachment::Scsi { slot, target } => format!("/pci@i0cf8/scsi@{slot:x}/channel@0/disk@{target:x},0"),
+        Attachment::Sata { slot, function, port } => {
             format!("/pci@i0cf8/pci8086,2922@{}/drive@{port:x}/disk@0", unit(slot, function))
         }
-        Place::Ide { slot, function, drive } => {
+        Attachment::Ide { slot, function, drive } => {
             format!("/pci@i0cf8/ide@{}/drive@{:x}/disk@{:x}", unit(slot, function), drive / 2, drive % 2)
         }
     };
@@ -126,21 +130,23 @@ pub fn add(spec: &Spec, mut room: Room<'_>) -> Result<(), MachineError> {
         let disk = ready(disk, number)?;
         let (content, serial) = (|| crate::disk::content(&disk), disk.serial.clone());
         match place {
-            Place::Virtio { slot } => {
+            Attachment::Virtio { slot } => {
                 let services = room.sockets.add_blk(slot, &format!("blk{number}"), &disk)?;
                 room.note(&disk, At::Slot { slot, services });
             }
-            Place::Nvme { slot } => {
+            Attachment::Nvme { slot } => {
                 let services = room.sockets.add_nvme(slot, &format!("nvme{number}"), content()?, &serial)?;
                 room.note(&disk, At::Slot { slot, services });
             }
-            Place::Sata { .. } => sata.push((disk.clone(), media(&disk, Drive::new(content()?, &serial)))),
-            Place::Scsi { slot, .. } => {
+            Attachment::Sata { .. } => {
+                sata.push((disk.clone(), media(&disk, Drive::new(content()?, &serial))))
+            }
+            Attachment::Scsi { slot, .. } => {
                 scsi.0 = slot;
                 let kind = if disk.cd { Kind::Cd } else { Kind::Disk };
                 scsi.1.push((disk.clone(), Unit::new(kind, Drive::new(content()?, &serial))));
             }
-            Place::Ide { drive, .. } => {
+            Attachment::Ide { drive, .. } => {
                 ide.push((drive, disk.clone(), media(&disk, Drive::new(content()?, &serial))));
             }
         }

@@ -51,7 +51,7 @@ pub fn clear(ports: &Path, label: &str) {
 
 /// Where a port has its name, and who else has one there. Whoever uses the names is the broker.
 #[derive(Debug)]
-struct Place {
+struct PortDirectory {
     /// Names in it are reached through this descriptor: a socket's path may have 107 bytes only.
     directory: File,
     ports: PathBuf,
@@ -59,7 +59,7 @@ struct Place {
     peers: Mutex<Peers>,
 }
 
-impl Place {
+impl PortDirectory {
     fn peers(&self) -> MutexGuard<'_, Peers> {
         self.peers.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -68,7 +68,7 @@ impl Place {
 #[derive(Debug)]
 pub struct Socket {
     socket: UnixDatagram,
-    at: Arc<Place>,
+    at: Arc<PortDirectory>,
     broker: Broker,
     id: Id,
     learned: Mutex<Learned>,
@@ -100,7 +100,7 @@ impl Socket {
         let (learned, slow) = Default::default();
         let closed = AtomicBool::new(false);
         let (id, peers) = (Id::of(&name), Mutex::new(Peers::new(ports)));
-        let at = Arc::new(Place { directory, ports: ports.into(), name, peers });
+        let at = Arc::new(PortDirectory { directory, ports: ports.into(), name, peers });
         Ok(Self { socket, at, broker, id, learned, slow, closed, patience: Mutex::default() })
     }
 
@@ -117,7 +117,7 @@ impl Socket {
         self.at.peers()
     }
 
-    fn at_place(&self, job: impl FnOnce(&Place) + Send + 'static) {
+    fn at_place(&self, job: impl FnOnce(&PortDirectory) + Send + 'static) {
         let place = self.at.clone();
         self.broker.ask(move || job(&place));
     }

@@ -29,7 +29,7 @@ pub struct Lead {
 
 /// The address of one access: registers and displacement, in 64-bit mode with a segment of base 0.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct AccessAddress {
     base: Register,
     index: Register,
     scale: u32,
@@ -40,7 +40,7 @@ struct Place {
 
 /// Finds groups among a block's steps; `members[n]` is what step n's access is part of.
 pub fn find(steps: &[Step]) -> Vec<Option<Member>> {
-    let places: Vec<Option<Place>> = steps.iter().map(place).collect();
+    let places: Vec<Option<AccessAddress>> = steps.iter().map(place).collect();
     let mut members: Vec<Option<Member>> = vec![None; steps.len()];
     let mut group = 0;
     for first in 0..steps.len() {
@@ -73,10 +73,10 @@ struct Found {
 /// Follows the block from the leader on while base and index only move by constants.
 fn follow(
     steps: &[Step],
-    places: &[Option<Place>],
+    places: &[Option<AccessAddress>],
     members: &[Option<Member>],
     first: usize,
-    lead: Place,
+    lead: AccessAddress,
 ) -> Found {
     let mut found = Found {
         members: vec![first],
@@ -119,10 +119,17 @@ fn interrupts(step: &Step) -> bool {
 }
 
 /// The access of a step that may be in a group.
-fn place(step: &Step) -> Option<Place> {
+fn place(step: &Step) -> Option<AccessAddress> {
     let insn = &step.insn;
     let stack = |displacement, write| {
-        Some(Place { base: Register::RSP, index: Register::None, scale: 1, displacement, size: 8, write })
+        Some(AccessAddress {
+            base: Register::RSP,
+            index: Register::None,
+            scale: 1,
+            displacement,
+            size: 8,
+            write,
+        })
     };
     match step.class {
         Class::Push if insn.op0_kind() != OpKind::Memory => stack(-8, true),
@@ -134,7 +141,7 @@ fn place(step: &Step) -> Option<Place> {
     }
 }
 
-fn operand(step: &Step) -> Option<Place> {
+fn operand(step: &Step) -> Option<AccessAddress> {
     let insn = &step.insn;
     let memory = (0..insn.op_count()).any(|n| insn.op_kind(n) == OpKind::Memory);
     let (base, index) = (insn.memory_base(), insn.memory_index());
@@ -149,7 +156,7 @@ fn operand(step: &Step) -> Option<Place> {
     let write = step.stores;
     let displacement = insn.memory_displacement64() as i64;
     let near = i32::try_from(displacement).is_ok() && size > 0 && size <= 64;
-    near.then_some(Place { base, index, scale: insn.memory_index_scale(), displacement, size, write })
+    near.then_some(AccessAddress { base, index, scale: insn.memory_index_scale(), displacement, size, write })
 }
 
 /// By how much a step moves the base; `None` if base or index change otherwise.

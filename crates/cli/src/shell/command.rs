@@ -6,7 +6,7 @@ use super::fault::{Fault, Flow};
 use super::item::{Item, NULL};
 use super::session::{ErrorAction, Output, Preferences, Session};
 use super::surface::Asking;
-use super::syntax::{Argument, Block, Command, Name, Place};
+use super::syntax::{Argument, Block, Command, Name, Position};
 use ireko_manage::{Answer, Arguments, Impact, Operation, Parameter, find, invoke};
 use std::rc::Rc;
 
@@ -136,7 +136,7 @@ impl Session<'_> {
         builtin: &'static Builtin,
         given: Vec<Given>,
         input: Option<Vec<Item>>,
-        place: &Place,
+        place: &Position,
     ) -> Items {
         if builtin.words == builtin::Words::Program {
             let bound = Bound { values: Vec::new(), help: false };
@@ -159,7 +159,7 @@ impl Session<'_> {
         name: &str,
         given: Vec<Given>,
         input: Option<Vec<Item>>,
-        place: &Place,
+        place: &Position,
     ) -> Items {
         let signature = Signature::called(operation, name);
         let mut bound = signature.bind(given)?;
@@ -180,7 +180,7 @@ impl Session<'_> {
         signature: &Signature,
         bound: &Bound,
         input: Option<Vec<Item>>,
-        place: &Place,
+        place: &Position,
     ) -> Items {
         let mut arguments = Arguments::default();
         for (parameter, item) in &bound.values {
@@ -210,7 +210,7 @@ impl Session<'_> {
         signature: &Signature,
         arguments: &Arguments,
         asking: &mut Asking,
-        place: &Place,
+        place: &Position,
     ) -> Items {
         let Answer { records, warnings, errors } =
             invoke(self.host, operation, arguments, &mut asking.on(self.terminal.as_mut()));
@@ -364,7 +364,7 @@ fn variables(bound: &Bound) -> Variables {
 }
 
 /// Says where it was, unless somebody knows better.
-fn at(flow: Flow, place: &Place) -> Flow {
+fn at(flow: Flow, place: &Position) -> Flow {
     match flow {
         Flow::Error(mut fault) => {
             fault.place.get_or_insert_with(|| Box::new(place.clone()));

@@ -1,7 +1,7 @@
 //! Errors as PowerShell records and prints them.
 
 use super::parse::ParseError;
-use super::syntax::Place;
+use super::syntax::Position;
 use ireko_manage::{Failure, Kind, Record, render};
 
 /// Why a statement ends before its end.
@@ -29,7 +29,7 @@ pub struct Fault {
     pub exception: &'static str,
     /// Fully qualified.
     pub id: String,
-    pub place: Option<Box<Place>>,
+    pub place: Option<Box<Position>>,
     /// Ends the script, not only the statement.
     pub ends_script: bool,
 }
@@ -149,7 +149,7 @@ pub fn qualified(id: &str, cmdlet: &str) -> String {
     format!("{id},Microsoft.PowerShell.Commands.{}Command", cmdlet.replace('-', ""))
 }
 
-fn position(place: &Place, source: &str) -> String {
+fn position(place: &Position, source: &str) -> String {
     let at = if source.is_empty() { "At line".to_owned() } else { format!("At {source}") };
     let indent = " ".repeat(place.column - 1);
     format!(

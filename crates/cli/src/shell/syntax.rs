@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 /// Where something stands, for messages: its line and column from 1, that line, and how much of it is meant.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Place {
+pub struct Position {
     pub line: usize,
     pub column: usize,
     pub text: Rc<str>,
@@ -96,7 +96,7 @@ pub struct Command {
     pub name: Name,
     pub arguments: Vec<Argument>,
     pub redirections: Vec<Redirection>,
-    pub place: Place,
+    pub place: Position,
 }
 
 #[derive(Debug, PartialEq)]

@@ -131,7 +131,7 @@ fn tell(args: &BenchArgs, results: &Results) -> Result<ExitCode> {
 }
 
 /// One place where kernels run, and what it gave so far.
-struct Place {
+struct Subject {
     column: Column,
     /// Which process, and how many levels below it.
     engine: usize,
@@ -142,7 +142,7 @@ struct Place {
 
 const ALL: &[Group] = &[Group::Compute, Group::System, Group::Nesting];
 
-impl Place {
+impl Subject {
     fn new(name: String, what: &str, engine: usize, depth: u32, groups: &'static [Group]) -> Self {
         let column = Column {
             name,
@@ -203,7 +203,7 @@ impl Place {
 /// All places and the processes that serve them.
 struct Field {
     engines: Vec<Option<Conversation>>,
-    places: Vec<Place>,
+    places: Vec<Subject>,
     notes: Vec<String>,
 }
 
@@ -228,7 +228,7 @@ fn measure(args: &BenchArgs) -> Result<Results> {
 
 impl Field {
     fn natively(&mut self) -> Result<()> {
-        let mut place = Place::new("native".into(), "this machine", 0, 0, ALL);
+        let mut place = Subject::new("native".into(), "this machine", 0, 0, ALL);
         let engine = Conversation::start(&Setting::native(), BOOT_PATIENCE)?;
         place.meet(engine.ready(), engine.boot);
         self.engines.push(Some(engine));
@@ -287,7 +287,7 @@ impl Field {
         let mut running = None;
         let mut trouble: Option<String> = None;
         for (depth, (name, what, groups)) in (0..).zip(names) {
-            let mut place = Place::new(name, &what, engine, depth, groups);
+            let mut place = Subject::new(name, &what, engine, depth, groups);
             let step = progress.step(&format!("start {}", place.column.name));
             let patience = BOOT_PATIENCE * (depth + 1) * (depth + 1);
             let met = match (&trouble, running.as_mut()) {

@@ -10,7 +10,7 @@
 use super::repeat::Form;
 use crate::cpu::Privilege;
 use crate::operand::mask;
-use crate::pending::Place;
+use crate::pending::Target;
 use crate::{Cpu, Fault};
 use ireko_x86::regs::{gpr, seg};
 
@@ -37,9 +37,9 @@ fn writable(cpu: &mut Cpu, address: u64, mode: usize) -> Result<Option<(*mut u8,
     if let Some(host) = cpu.mmu.banks.current().lookup(mode, address, true) {
         return Ok(Some((host, false)));
     }
-    Ok(match cpu.place(address, true, mode)? {
-        Place::Ram(host) => Some((host, true)),
-        Place::Mmio(_) => None,
+    Ok(match cpu.target(address, true, mode)? {
+        Target::Ram(host) => Some((host, true)),
+        Target::Mmio(_) => None,
     })
 }
 
@@ -78,7 +78,7 @@ pub fn copy(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
     if elements == 0 {
         return Ok(0);
     }
-    let Place::Ram(from) = cpu.place(source, false, mode)? else { return Ok(0) };
+    let Target::Ram(from) = cpu.target(source, false, mode)? else { return Ok(0) };
     let Some((to, code)) = writable(cpu, destination, mode)? else { return Ok(0) };
     // SAFETY: places are valid to the end of their pages, and `room` keeps both runs inside.
     unsafe { move_run(form, from, to, elements) };
@@ -189,7 +189,7 @@ pub fn element(cpu: &mut Cpu, form: &Form) -> Result<Option<u64>, Fault> {
         return Ok(None);
     }
     let mode = cpu.processor.mmu_mode(Privilege::Current);
-    let Place::Ram(from) = cpu.place(source, false, mode)? else { return Ok(None) };
+    let Target::Ram(from) = cpu.target(source, false, mode)? else { return Ok(None) };
     // SAFETY: a place is valid to the end of its page, and there is room for an element.
     Ok(Some(unsafe {
         match form.size {

@@ -10,7 +10,7 @@ use ireko_x86::regs::{gpr, seg};
 pub fn cache_line(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let address = cpu.operand_address(insn, 1, false)?;
     let mode = cpu.processor.mmu_mode(Privilege::Current);
-    cpu.place(address, false, mode)?;
+    cpu.target(address, false, mode)?;
     // To breakpoints it is a read (seen on family 1Ah).
     cpu.watch(address, 1, crate::breakpoints::Touch::Read);
     Ok(Next::Advance)

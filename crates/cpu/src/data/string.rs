@@ -5,7 +5,7 @@ use super::bulk;
 use super::repeat::{Form, Step};
 use crate::cpu::Privilege;
 use crate::operand::mask;
-use crate::pending::Place;
+use crate::pending::Target;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Register};
 use ireko_x86::regs::{gpr, seg};
@@ -20,9 +20,9 @@ fn form(cpu: &Cpu, insn: &Instruction) -> Form {
 /// The host address of a byte of memory; `None` for a device register.
 fn ram(cpu: &mut Cpu, address: u64, write: bool) -> Result<Option<usize>, Fault> {
     let mode = cpu.processor.mmu_mode(Privilege::Current);
-    Ok(match cpu.place(address, write, mode)? {
-        Place::Ram(host) => Some(host as usize),
-        Place::Mmio(_) => None,
+    Ok(match cpu.target(address, write, mode)? {
+        Target::Ram(host) => Some(host as usize),
+        Target::Mmio(_) => None,
     })
 }
 

@@ -1,7 +1,7 @@
 //! What the plain run of the lockstep mode does that must be taken back, or cannot be.
 
 use crate::Cpu;
-use crate::pending::{Pending, Place};
+use crate::pending::{Pending, Target};
 use iced_x86::{Instruction, Mnemonic, OpKind};
 use ireko_translate::{Site, SiteKind};
 
@@ -45,9 +45,9 @@ pub fn record(cpu: &mut Cpu, site: &Site, host: *mut u8, devices: u64) {
         Some(Pending::Bounced { size, first, places: [one, two], .. }) => {
             for (place, size) in [(one, first), (two, size - first)] {
                 match place {
-                    Place::Ram(host) if size > 0 => lockstep.note(host, size),
-                    Place::Ram(_) => {}
-                    Place::Mmio(_) => lockstep.spoiled = true,
+                    Target::Ram(host) if size > 0 => lockstep.note(host, size),
+                    Target::Ram(_) => {}
+                    Target::Mmio(_) => lockstep.spoiled = true,
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! Counters as text for people.
 
-use super::worlds::{Count, World, Worlds};
+use super::worlds::{Count, WorldCounts, Worlds};
 use ireko_nested::Vendor;
 use ireko_translate::thunk::Reason;
 use ireko_vmcore::{NamedCount, WorldCounters};
@@ -26,7 +26,7 @@ pub fn accounts(worlds: &Worlds, khz: u64, vendor: &dyn Vendor) -> Vec<WorldCoun
     worlds.list.iter().enumerate().map(|(number, world)| account(number, world, khz, vendor)).collect()
 }
 
-fn account(number: usize, world: &World, khz: u64, vendor: &dyn Vendor) -> WorldCounters {
+fn account(number: usize, world: &WorldCounts, khz: u64, vendor: &dyn Vendor) -> WorldCounters {
     let words = vendor.words();
     let seconds = |ticks| milliseconds(ticks, khz) / 1000.0;
     let named =
@@ -57,7 +57,7 @@ fn milliseconds(ticks: u64, khz: u64) -> f64 {
 fn world_report(
     out: &mut String,
     number: usize,
-    world: &World,
+    world: &WorldCounts,
     khz: u64,
     vendor: &dyn Vendor,
     symbol: &Symbol,

@@ -49,7 +49,7 @@ pub enum Slow {
 }
 
 /// What one world did.
-pub struct World {
+pub struct WorldCounts {
     /// Its number in the ledger of [`super::nesting`], and its level.
     pub id: u64,
     pub level: u32,
@@ -78,7 +78,7 @@ pub struct World {
     pub exits: BTreeMap<u64, Count>,
 }
 
-impl World {
+impl WorldCounts {
     fn new(id: u64, level: u32, control_block: Option<u64>) -> Self {
         Self {
             id,
@@ -129,7 +129,7 @@ pub struct Entered<'a> {
 
 /// All worlds, and where the clock stands.
 pub struct Worlds {
-    pub list: Vec<World>,
+    pub list: Vec<WorldCounts>,
     current: usize,
     since: u64,
     then: Counters,
@@ -141,7 +141,7 @@ impl Worlds {
     pub fn new(now: u64) -> Self {
         let last_exit = None;
         Self {
-            list: vec![World::new(0, 1, None)],
+            list: vec![WorldCounts::new(0, 1, None)],
             current: 0,
             since: now,
             then: Counters::default(),
@@ -153,7 +153,7 @@ impl Worlds {
         self.current
     }
 
-    pub fn current(&mut self) -> &mut World {
+    pub fn current(&mut self) -> &mut WorldCounts {
         &mut self.list[self.current]
     }
 
@@ -188,7 +188,7 @@ impl Worlds {
             return found;
         }
         if self.list.len() < MOST_WORLDS {
-            self.list.push(World::new(id, level, Some(control_block)));
+            self.list.push(WorldCounts::new(id, level, Some(control_block)));
         }
         self.list.len() - 1
     }

@@ -72,7 +72,7 @@ impl MonitoredLine {
     /// Nothing but memory can be monitored.
     fn at(cpu: &mut Cpu, address: u64) -> Result<Option<Self>, Fault> {
         let mode = cpu.processor.mmu_mode(Privilege::Current);
-        let crate::pending::Place::Ram(host) = cpu.place(address, false, mode)? else { return Ok(None) };
+        let crate::pending::Target::Ram(host) = cpu.target(address, false, mode)? else { return Ok(None) };
         let mut line = Self {
             physical: cpu.mmu.physical.guest(host).unwrap_or(0) & !(LINE as u64 - 1),
             bytes: [0; LINE],

@@ -12,7 +12,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt, chown, lchown};
 use std::path::Path;
 
 /// What a worker has after it has opened everything.
-pub struct Place {
+pub struct Opened {
     /// The store, as far as it is left and by its name from now on.
     pub store: Store,
     /// The process, as the host sees it.
@@ -21,7 +21,7 @@ pub struct Place {
     pub gauges: Gauges,
 }
 
-impl Place {
+impl Opened {
     /// Without walls: a thread of somebody else's process.
     pub fn open(store: &Store) -> Self {
         let gauges = Gauges::open();

@@ -8,7 +8,7 @@ use super::disk_errors;
 use super::disks::DiskLocks;
 use super::ends::{self, NextSignal};
 use super::introspection::Watch;
-use super::jail::Place;
+use super::jail::Opened;
 use super::machine::{Factory, Machine};
 use super::memory::{self, Balancer};
 use super::protocol::{SOCKET, Started};
@@ -211,7 +211,7 @@ fn com_ports(config: &Config) -> Result<[Option<UnixListener>; 2], String> {
 }
 
 /// From the thread that may do what it does: it inherits that thread's walls.
-fn broker(place: &Place) -> Result<Broker, String> {
+fn broker(place: &Opened) -> Result<Broker, String> {
     if place.layers.0.is_empty() {
         return Ok(Broker::default());
     }
@@ -224,11 +224,11 @@ fn enter(
     confinement: Option<Confinement>,
     lock: &WorkerLock,
     listener: &UnixListener,
-) -> Result<(Place, Option<NextSignal>), String> {
+) -> Result<(Opened, Option<NextSignal>), String> {
     let Some(Confinement { layers, next_signal }) = confinement else {
-        return Ok((Place::open(store), None));
+        return Ok((Opened::open(store), None));
     };
-    let place = Place::behind_walls(store, config, layers)
+    let place = Opened::behind_walls(store, config, layers)
         .map_err(|error| format!("the worker cannot be confined: {error}"))?;
     // It may be another process by now: who asks the kernel for the holder and the listener is to find this one.
     if !lock.inherit().map_err(|error| format!("the worker's lock cannot be kept: {error}"))? {

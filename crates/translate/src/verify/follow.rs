@@ -1,7 +1,7 @@
 //! One instruction: whether it keeps to the rules, and what is known after it on each way on.
 
 use super::place::{self, Field, Thunk};
-use super::value::{self, Reach, State, Sum, Value, mix};
+use super::value::{self, AbstractState, Reach, Sum, Value, mix};
 use crate::block::{Site, SiteKind, Translated};
 use crate::layout::{GROUPS, Hot, TLB_ENTRIES, tlb_index};
 use core::mem::offset_of;
@@ -15,7 +15,7 @@ const RSP: usize = 4;
 const R13: usize = 13;
 const R14: usize = 14;
 
-pub type Ways = Vec<(usize, State)>;
+pub type Ways = Vec<(usize, AbstractState)>;
 
 pub struct Walk<'a> {
     pub at: usize,
@@ -23,7 +23,7 @@ pub struct Walk<'a> {
     pub made: &'a Translated,
     pub first_site: u32,
     pub info: &'a mut InstructionInfoFactory,
-    pub state: State,
+    pub state: AbstractState,
 }
 
 /// A memory operand, relative to host registers.

@@ -16,7 +16,7 @@ use crate::block::{Request, Translated};
 use follow::Walk;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction, InstructionInfoFactory};
 use std::collections::{BTreeMap, BTreeSet};
-use value::State;
+use value::AbstractState;
 
 /// Steps per instruction after which the ways through a block must have become stable.
 const PATIENCE: usize = 64;
@@ -27,7 +27,7 @@ pub fn verify(request: &Request, made: &Translated) -> Result<(), String> {
     structure(made, &code)?;
     let mut info = InstructionInfoFactory::new();
     // What comes to each instruction, by where it comes from.
-    let start = BTreeMap::from([(usize::MAX, State::new())]);
+    let start = BTreeMap::from([(usize::MAX, AbstractState::new())]);
     let mut incoming = BTreeMap::from([(0, start)]);
     let order = order(&code);
     let mut open = BTreeSet::from([(0, 0)]);
@@ -77,9 +77,9 @@ fn ways(at: usize, insn: &Instruction) -> impl Iterator<Item = usize> {
 }
 
 /// What all ways to an instruction agree on.
-fn joined(ways: &BTreeMap<usize, State>, at: usize) -> State {
+fn joined(ways: &BTreeMap<usize, AbstractState>, at: usize) -> AbstractState {
     let mut ways = ways.values();
-    let first = ways.next().cloned().unwrap_or_else(State::new);
+    let first = ways.next().cloned().unwrap_or_else(AbstractState::new);
     ways.fold(first, |state, other| state.join(other, at))
 }
 

@@ -111,7 +111,7 @@ pub fn delta(offset: i64) -> Option<usize> {
 
 /// Everything that is known before one host instruction.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct State {
+pub struct AbstractState {
     pub registers: [Value; 16],
     pub slots: [Value; SLOTS],
     pub deltas: [Option<Value>; GROUPS],
@@ -126,7 +126,7 @@ pub struct State {
 const R14: usize = 14;
 const RCX: usize = 1;
 
-impl State {
+impl AbstractState {
     /// At a block's start.
     pub fn new() -> Self {
         let fresh = |n: usize| Value::Number(Sum { name: mix(&[n as u64]), plus: 0 });

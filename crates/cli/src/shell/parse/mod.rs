@@ -13,14 +13,14 @@ mod tests;
 
 pub use characters::{is_dash, is_double_quote, is_single_quote, number};
 
-use super::syntax::{Block, Place};
+use super::syntax::{Block, Position};
 use std::rc::Rc;
 
 /// Why text is no script.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParseError {
     pub message: String,
-    pub place: Place,
+    pub place: Position,
     /// More text could make it one.
     pub incomplete: bool,
 }
@@ -140,12 +140,12 @@ impl Parser {
         })
     }
 
-    fn place(&self, from: usize, to: usize) -> Place {
+    fn place(&self, from: usize, to: usize) -> Position {
         let from = from.min(self.text.len());
         let start = self.text[..from].iter().rposition(|&c| c == '\n').map_or(0, |at| at + 1);
         let end = self.text[from..].iter().position(|&c| c == '\n').map_or(self.text.len(), |at| from + at);
         let line: String = self.text[start..end].iter().collect();
-        Place {
+        Position {
             line: self.text[..start].iter().filter(|&&c| c == '\n').count() + 1,
             column: from - start + 1,
             text: Rc::from(line.trim_end()),

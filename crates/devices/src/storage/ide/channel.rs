@@ -76,7 +76,7 @@ pub(super) enum Phase {
     },
 }
 
-pub struct State {
+pub struct ChannelState {
     /// What the drives show after a reset.
     pub(super) drives: [Option<[u8; 4]>; 2],
     pub(super) registers: [Registers; 2],
@@ -107,7 +107,7 @@ pub struct State {
 /// What is fetched or stored at a time by programmed I/O.
 pub(super) const PART: u64 = 1 << 16;
 
-impl State {
+impl ChannelState {
     pub fn new(drives: [Option<[u8; 4]>; 2], line: Line) -> Self {
         let mut state = Self {
             drives,

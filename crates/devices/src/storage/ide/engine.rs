@@ -1,6 +1,6 @@
 //! A channel's drives at work.
 
-use super::channel::{Job, Master, Outcome, State};
+use super::channel::{ChannelState, Job, Master, Outcome};
 use super::regs::*;
 use crate::access::value;
 use crate::lock;
@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// A channel with up to two drives, and a thread of its own.
 pub struct Channel {
     mailbox: Mailbox,
-    state: Mutex<State>,
+    state: Mutex<ChannelState>,
     drives: Mutex<[Option<Media>; 2]>,
     memory: Arc<Memory>,
 }
@@ -24,12 +24,12 @@ pub struct Channel {
 impl Channel {
     pub fn new(drives: [Option<Media>; 2], memory: Arc<Memory>, line: Line) -> Self {
         let signatures = [0, 1].map(|drive: usize| drives[drive].as_ref().map(Media::signature));
-        let state = Mutex::new(State::new(signatures, line));
+        let state = Mutex::new(ChannelState::new(signatures, line));
         Self { mailbox: Mailbox::default(), state, drives: Mutex::new(drives), memory }
     }
 
     /// Its drives and registers, while the machine is paused.
-    pub(super) fn at_rest(&self) -> (MutexGuard<'_, [Option<Media>; 2]>, MutexGuard<'_, State>) {
+    pub(super) fn at_rest(&self) -> (MutexGuard<'_, [Option<Media>; 2]>, MutexGuard<'_, ChannelState>) {
         (lock(&self.drives), lock(&self.state))
     }
 

@@ -1,4 +1,4 @@
-use super::channel::{Job, Outcome, State};
+use super::channel::{ChannelState, Job, Outcome};
 use super::*;
 use crate::probe::Probe;
 use crate::service::Mailbox;
@@ -122,11 +122,11 @@ fn more_than_a_part_is_read_in_parts() {
 #[test]
 fn a_part_is_fetched_once_however_often_the_status_is_read() {
     let (probe, mailbox) = (Probe::new(), Mailbox::default());
-    let mut state = State::new([Some(DISK_SIGNATURE), None], probe.line(0));
+    let mut state = ChannelState::new([Some(DISK_SIGNATURE), None], probe.line(0));
     for (register, byte) in [(COUNT, 0), (LOW, 0), (DEVICE, 0xe0), (STATUS, 0x20)] {
         state.write(register, &[byte], &mailbox);
     }
-    let fetched = |state: &mut State| match state.take() {
+    let fetched = |state: &mut ChannelState| match state.take() {
         Some((0, Job::Fetch { start, len })) => Some((start, len)),
         _ => None,
     };
