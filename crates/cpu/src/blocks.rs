@@ -34,6 +34,7 @@ impl Cpu {
         set(long && self.platform.tuning.far_links && self.control().is_none(), Key::FAR);
         set(!long && regs.seg[seg::CS].big(), Key::CODE32);
         set(regs.cpl == 3, Key::USER);
+        set(long && regs.cpl == 3, Key::RELATIVE);
         set(!long && regs.seg[seg::SS].big(), Key::STACK32);
         set(regs.rflags & rflags::DF != 0, Key::BACKWARD);
         set(regs.cr0 & cr0::TS != 0, Key::TASK_SWITCHED);
@@ -134,7 +135,8 @@ impl Cpu {
         if self.mmu.physical.hides_code(physical) {
             return Err(no_memory(physical));
         }
-        let id = BlockId { physical, rip: self.processor.regs.rip, key };
+        let rip = self.processor.regs.rip;
+        let id = BlockId { physical, rip: if key.relative() { rip & 0xfff } else { rip }, key };
         match self.code.known(&id) {
             Some((number, None)) => Ok(number),
             Some((number, Some(second))) => {
@@ -149,10 +151,16 @@ impl Cpu {
     }
 
     fn translate(&mut self, linear: u64, id: BlockId) -> Result<u32, Fault> {
-        self.instruments.counters.blocks += 1;
         if self.code.is_full() {
-            self.clear_code();
+            self.make_room();
         }
+        if let Some((of, second)) = self.code.to_copy(&id)
+            && second.is_none_or(|second| self.fetch((linear | 0xfff).wrapping_add(1)) == Ok(second))
+        {
+            self.instruments.counters.copied_blocks += 1;
+            return Ok(self.code.enter_copy(of));
+        }
+        self.instruments.counters.blocks += 1;
         let mut bytes = std::mem::take(&mut self.code.buffer);
         let made = self.translate_bytes(linear, id, &mut bytes);
         self.code.buffer = bytes;
@@ -243,11 +251,10 @@ impl Cpu {
         }
     }
 
-    /// Forgets all translated code.
-    pub(crate) fn clear_code(&mut self) {
-        let watch = self.mmu.physical.memory().watch().clone();
-        self.code.frames().for_each(|frame| watch.set(frame, Reason::Code, false));
-        self.code.clear();
+    /// Forgets the code that was wanted least lately.
+    fn make_room(&mut self) {
+        self.instruments.counters.regions += 1;
+        self.code.next_region().into_iter().for_each(|frame| self.unwatch_code(frame));
         self.forget_jumps();
     }
 
@@ -280,7 +287,7 @@ impl Cpu {
             return;
         }
         let ids = self.jump_ids();
-        let code = self.code.blocks[block as usize].code;
+        let code = self.code.offset(block);
         self.code.jumps.insert(JumpEntry { rip, id: ids[slot][usize::from(global)], code });
         self.mmu.banks.current().hot_mut().jump_ids = ids;
     }
@@ -298,7 +305,7 @@ impl Cpu {
             return;
         }
         let ids = self.jump_ids()[slot];
-        self.code.offer_beside(block, ids[0], ids.map(owner));
+        self.code.offer_beside(block, rip & !0xfff, ids[0], ids.map(owner));
     }
 
     /// The numbers of the entries that the current bank may use: its own, and the shared ones.

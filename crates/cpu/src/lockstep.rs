@@ -14,7 +14,7 @@ use crate::inspect::registers::describe_registers;
 use crate::{Cpu, Fault};
 use iced_x86::{Decoder, FlowControl, Instruction, Mnemonic};
 use ireko_nested::Shadow;
-use ireko_translate::thunk::{self, Reason};
+use ireko_translate::thunk::Reason;
 use ireko_translate::{Key, liveness};
 use ireko_x86::Registers;
 use std::fmt::Write;
@@ -115,7 +115,7 @@ impl Cpu {
             let hot = self.arm();
             self.code.synchronize();
             // SAFETY: as in `run_blocks`: the bank is armed and the block is for the current key.
-            let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
+            let reason = unsafe { self.enter(hot, self.code.entry(block)) };
             // SAFETY: code has left; the bank is ours again.
             let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
             match reason {

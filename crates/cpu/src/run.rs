@@ -324,7 +324,7 @@ impl Cpu {
             self.instruments.counters.leaves += 1;
             self.code.synchronize();
             // SAFETY: the bank is armed and the block is for the current key.
-            let reason = unsafe { thunk::enter(hot, code) };
+            let reason = unsafe { self.enter(hot, code) };
             // SAFETY: code has left; the bank is ours again.
             let (rip, site, attention) =
                 unsafe { ((*hot).rip, (*hot).site, (*hot).attention.load(Ordering::Relaxed)) };
@@ -386,12 +386,35 @@ impl Cpu {
         }
     }
 
+    /// Enters code at RIP, and gives why it left.
+    ///
+    /// # Safety
+    /// The bank at `hot` is armed, and the code is that of RIP for the current key.
+    pub(crate) unsafe fn enter(&self, hot: *mut ireko_translate::Hot, code: *const u8) -> Reason {
+        // SAFETY: the caller keeps to it; nobody else uses the bank now.
+        unsafe {
+            (*hot).rip = self.processor.regs.rip;
+            thunk::enter(hot, code)
+        }
+    }
+
+    /// The page that relative code is run at, or was.
+    pub(crate) fn code_page(&mut self) -> u64 {
+        self.mmu.banks.current().hot_mut().page
+    }
+
+    /// The guest's RIP of an instruction in translated code.
+    fn locate(&mut self, host: u64) -> Option<u64> {
+        let page = self.code_page();
+        self.code.locate(host as usize, page)
+    }
+
     /// Whether a host fault came from a block of memory that went while a translation led there. It leads there no more, and
     /// the instruction is done again.
     fn was_unplugged(&mut self, host: u64, trap: u64) -> bool {
         let address = self.mmu.banks.current().hot_mut().temp[0] as *const u8;
         let gone = self.mmu.physical.guest(address).is_some() && !self.mmu.physical.holds(address);
-        let found = self.code.locate(host as usize).filter(|_| gone && trap == u64::from(vector::PF));
+        let found = self.locate(host).filter(|_| gone && trap == u64::from(vector::PF));
         let Some(rip) = found else { return false };
         self.forget_pending();
         self.processor.regs.rip = rip;
@@ -406,7 +429,7 @@ impl Cpu {
         if !self.processor.regs.code64() || self.processor.regs.canonical(rip) {
             return Ok(());
         }
-        let Some(from) = self.code.locate((back as usize).wrapping_sub(1)) else { return Ok(()) };
+        let Some(from) = self.locate(back.wrapping_sub(1)) else { return Ok(()) };
         let mut bytes = [0; 15];
         let count = self.code_bytes(from, &mut bytes);
         let insn = Decoder::with_ip(64, &bytes[..count], from, DECODER_OPTIONS).decode();
@@ -479,7 +502,7 @@ impl Cpu {
     /// The guest's exception behind a host signal.
     pub(crate) fn signalled(&mut self, host: u64, trap: u64) -> Fault {
         self.forget_pending();
-        let Some(rip) = self.code.locate(host as usize) else {
+        let Some(rip) = self.locate(host) else {
             return Fault::Engine(format!("a host fault at {host:#x}, outside all blocks"));
         };
         self.processor.regs.rip = rip;
@@ -504,7 +527,7 @@ impl Cpu {
         let hot = self.arm();
         self.code.synchronize();
         // SAFETY: as in `run_blocks`.
-        let reason = unsafe { thunk::enter(hot, self.code.entry(block)) };
+        let reason = unsafe { self.enter(hot, self.code.entry(block)) };
         // SAFETY: as in `run_blocks`.
         let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
         match reason {
@@ -541,7 +564,8 @@ impl Cpu {
         if shadow.is_on() && !self.code.stepped_routine(block) {
             self.processor.shadow = Shadow::None;
         }
-        let insn = decoded.or_else(|| self.code.first_instruction(block));
+        let page = self.code_page();
+        let insn = decoded.or_else(|| self.code.first_instruction(block, page));
         if let Some(retired) = retired {
             let branch = insn.is_some_and(|i| i.flow_control() != FlowControl::Next);
             let missed = insn.is_some_and(|i| missed(&i, start, self.processor.regs.rip));

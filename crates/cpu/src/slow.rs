@@ -35,7 +35,7 @@ fn guarded<T>(context: u64, failed: T, body: impl FnOnce(&mut Cpu) -> T) -> T {
 
 pub extern "C" fn access(context: u64, site: u64, address: u64) -> u64 {
     guarded(context, 0, |cpu| {
-        let site = cpu.code.sites[site as usize];
+        let site = cpu.site(site);
         match hooks::access(cpu, &site, address, Cpu::slow_access) {
             Ok(host) => host as u64,
             Err(fault) => {
@@ -49,7 +49,7 @@ pub extern "C" fn access(context: u64, site: u64, address: u64) -> u64 {
 
 pub extern "C" fn commit(context: u64, site: u64) -> u32 {
     guarded(context, 1, |cpu| {
-        let site = cpu.code.sites[site as usize];
+        let site = cpu.site(site);
         cpu.code.undone = false;
         cpu.commit();
         let leave = cpu.code.undone && site.may_leave;
@@ -62,9 +62,17 @@ pub extern "C" fn commit(context: u64, site: u64) -> u32 {
 
 pub extern "C" fn system(context: u64, site: u64) -> u32 {
     guarded(context, 1, |cpu| {
-        let site = cpu.code.sites[site as usize];
+        let site = cpu.site(site);
         hooks::system(cpu, &site, Cpu::system_instruction) as u32
     })
+}
+
+impl Cpu {
+    /// The site that code which is running now calls from.
+    fn site(&mut self, site: u64) -> Site {
+        let page = self.code_page();
+        self.code.site(site as u32, page)
+    }
 }
 
 /// Routines by iced's code number.

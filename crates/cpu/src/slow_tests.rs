@@ -43,6 +43,7 @@ fn site(bytes: &[u8]) -> Site {
         kind,
         size: insn.memory_size().size() as u16,
         segment: seg::DS as u8,
+        relative: false,
         may_leave: true,
         block: 0,
     }

@@ -6,6 +6,7 @@ use ireko_lab::oracle::generate::Generator;
 use ireko_lab::rng::Rng;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
+use ireko_translate::relocate::at_page;
 use ireko_translate::verify::verify;
 use ireko_translate::{Key, Translator};
 
@@ -33,7 +34,7 @@ fn judge(translator: &mut Translator, bytes: &[u8], key: Key, rip: u64) {
     let page_offset = rip as usize & 0xfff;
     let request = Request {
         bytes,
-        rip,
+        rip: if key.relative() { page_offset as u64 } else { rip },
         in_page: bytes.len().min(0x1000 - page_offset),
         page_offset,
         key,
@@ -48,6 +49,43 @@ fn judge(translator: &mut Translator, bytes: &[u8], key: Key, rip: u64) {
         }
         panic!("{wrong}\nkey {:#x} rip {rip:#x} bytes {bytes:02x?}", key.0);
     }
+}
+
+/// What the sites of relative code tell of an instruction is what it is where the page is.
+#[test]
+fn instructions_of_relative_code_are_those_of_their_page() {
+    const PAGE: u64 = 0x7f12_9876_5000;
+    let (mut generator, mut translators) = (Generator::with(engine_could), translators());
+    let mut sites = 0;
+    for n in cases(12_000) {
+        let mut rng = Rng::new(n ^ 0x3333);
+        let bytes: Vec<u8> = (0..1 + rng.below(6) as u64)
+            .flat_map(|part| sample(&mut generator, n * 8 + part).bytes)
+            .collect();
+        let page_offset = rng.below(0x1000);
+        let key = Key(key(&mut rng).0 & !Key::CODE32 | Key::CODE64);
+        let request = |rip: u64, relative: u32| Request {
+            bytes: &bytes,
+            rip,
+            in_page: bytes.len().min(0x1000 - page_offset),
+            page_offset,
+            key: Key(key.0 & !Key::RELATIVE | relative),
+            first_site: 100,
+            first_link: 9,
+            block: 1,
+        };
+        let translator = &mut translators[n as usize & 1];
+        let offset = page_offset as u64;
+        let Some(relative) = translator.translate(&request(offset, Key::RELATIVE)) else { continue };
+        let there = translator.translate(&request(PAGE + offset, 0)).expect("the same bytes");
+        assert_eq!(relative.sites.len(), there.sites.len());
+        for (site, wanted) in relative.sites.iter().zip(&there.sites) {
+            sites += 1;
+            let moved = at_page(&site.insn, PAGE);
+            assert!(moved.eq_all_bits(&wanted.insn), "{moved} {}", wanted.insn);
+        }
+    }
+    assert!(sites > cases(12_000).end, "only {sites}");
 }
 
 /// With routines for everything that may have one, and for nothing. AVX-512 is judged though the host may not have it.

@@ -1,5 +1,7 @@
 //! A small assembler for the instructions that the translator adds around the guest's own.
 
+use crate::relocate::Kind;
+
 /// Host registers by encoding number.
 pub mod reg {
     pub const RAX: u8 = 0;
@@ -44,6 +46,8 @@ pub mod cond {
 #[derive(Default)]
 pub struct Asm {
     pub bytes: Vec<u8>,
+    /// Places of numbers of sites and links.
+    pub numbers: Vec<(usize, Kind)>,
     labels: Vec<Option<usize>>,
     /// Place of a displacement, its size, and the label that it goes to.
     fixups: Vec<(usize, u8, Label)>,
@@ -52,6 +56,7 @@ pub struct Asm {
 impl Asm {
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.numbers.clear();
         self.labels.clear();
         self.fixups.clear();
     }
@@ -217,6 +222,11 @@ impl Asm {
             self.byte(0xb8 | reg & 7);
             self.put(&value.to_le_bytes());
         }
+    }
+    /// MOV of the number of a site or link.
+    pub fn store_number(&mut self, mem: Mem, kind: Kind, number: u32) {
+        self.store_imm32(mem, number as i32);
+        self.numbers.push((self.here() - 4, kind));
     }
     pub fn store_imm32(&mut self, mem: Mem, value: i32) {
         self.rm(false, &[0xc7], 0, mem);

@@ -13,6 +13,7 @@ use crate::layout::{Hot, PINNED};
 use crate::length::{self, LONGEST};
 use crate::liveness::{self, ALL};
 use crate::memory::{Access, GroupPlace, SlowAccess};
+use crate::relocate::{Kind, Number};
 use crate::thunk::Reason;
 use core::mem::offset_of;
 use iced_x86::{
@@ -49,6 +50,8 @@ pub struct Site {
     pub segment: u8,
     /// After a write that changed code, the block may be left at the next instruction.
     pub may_leave: bool,
+    /// The instruction's addresses are as if its page were at 0.
+    pub relative: bool,
     pub block: u32,
 }
 
@@ -66,6 +69,7 @@ pub struct Link {
 pub struct Request<'a> {
     /// Guest bytes from `rip`, up to the end of the page; one instruction more if that crosses the page's end.
     pub bytes: &'a [u8],
+    /// Of relative code, the offset in its page.
     pub rip: u64,
     /// Bytes that lie in `rip`'s page.
     pub in_page: usize,
@@ -87,6 +91,10 @@ pub struct Translated {
     pub instructions: u32,
     pub sites: Vec<Site>,
     pub links: Vec<Link>,
+    /// Where in the code there are numbers of its sites and links.
+    pub numbers: Vec<Number>,
+    /// Where links to it lead: they come from the same page.
+    pub linked_at: u32,
     /// Host offset of each copied instruction, ascending, and the guest instruction's offset from the block's start.
     pub faults: Vec<(u32, u16)>,
 }
@@ -170,6 +178,10 @@ impl Translator {
             exits: Vec::new(),
             stubs: Vec::new(),
         };
+        if request.key.relative() {
+            emitter.note_page();
+        }
+        let linked_at = emitter.asm.here() as u32;
         let mut sti = false;
         for (step, member) in steps.iter().zip(members) {
             emitter.member = member;
@@ -192,6 +204,8 @@ impl Translator {
             instructions: steps.len() as u32,
             sites,
             links,
+            numbers: self.asm.numbers.iter().map(|&(at, kind)| Number::new(at, kind)).collect(),
+            linked_at,
             faults,
         })
     }
@@ -402,7 +416,8 @@ impl Emitter<'_> {
     pub(crate) fn push_site(&mut self, kind: SiteKind, size: u16, segment: u8) -> u32 {
         let may_leave = self.may_leave;
         let block = self.request.block;
-        self.sites.push(Site { insn: self.insn, kind, size, segment, may_leave, block });
+        let relative = self.key.relative();
+        self.sites.push(Site { insn: self.insn, kind, size, segment, may_leave, relative, block });
         self.request.first_site + self.sites.len() as u32 - 1
     }
 
@@ -422,7 +437,7 @@ impl Emitter<'_> {
 
     pub(crate) fn call_system(&mut self, kind: SiteKind) {
         let site = self.push_site(kind, 0, 0);
-        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
+        self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Site, site);
         self.asm.call_mem(Mem::state(offset_of!(Hot, system_thunk)));
     }
 
@@ -595,7 +610,7 @@ impl Emitter<'_> {
             self.asm.bind(label);
             self.links[number].stub = self.asm.here() as u32;
             let link = self.request.first_link + number as u32;
-            self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), link as i32);
+            self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Link, link);
             self.set_rip(self.links[number].target);
             self.emit_exit(reason);
             if self.links[number].far.is_some() {

@@ -10,7 +10,7 @@ use std::mem::offset_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
-/// A run of memory for code, filled from the start; emptied as a whole.
+/// Memory for code, in regions that are filled one after the other; each is written over as a whole.
 ///
 /// Code that is written at another linear address than it is executed at needs a serializing instruction in between (SDM vol. 3,
 /// "Handling self- and cross-modifying code"): [`CodeCache::synchronize`], which whoever enters code calls first.
@@ -19,9 +19,14 @@ pub struct CodeCache {
     write: View,
     /// Readable and executable.
     execute: View,
-    used: usize,
+    /// Bytes of one region, the one that is filled, and where the next code goes.
+    region: usize,
+    current: usize,
+    next: usize,
     /// Something was written since the last serializing instruction.
     written: bool,
+    /// A buffer.
+    copy: Vec<u8>,
 }
 
 /// One mapping of the memory.
@@ -32,64 +37,114 @@ struct View {
 
 /// CALL [RSP + the last slot's look-up thunk]: leaves for the address in R14.
 const LEAVE: [u8; 3] = [0xff, 0x94, 0x24];
-const LEAVE_BYTES: usize = LEAVE.len() + 4;
+/// What is in front of the regions: the code at [`NOWHERE`].
+const FIRST: usize = 64;
 const _: () = assert!(NOWHERE == 0);
 
 // SAFETY: the memory belongs to this value alone.
 unsafe impl Send for CodeCache {}
 
 impl CodeCache {
-    pub fn new(size: usize) -> io::Result<Self> {
+    /// Of `size` bytes, in so many regions.
+    pub fn new(size: usize, regions: usize) -> io::Result<Self> {
         let file = memory_file(size)?;
         let mut cache = Self {
             write: View::new(&file, size, libc::PROT_READ | libc::PROT_WRITE)?,
             execute: View::new(&file, size, libc::PROT_READ | libc::PROT_EXEC)?,
-            used: 0,
+            region: (size - FIRST) / regions & !0xf,
+            current: 0,
+            next: 0,
             written: false,
+            copy: Vec::new(),
         };
-        cache.clear();
+        let slot = offset_of!(Hot, lookup_thunk) + 8 * (JUMP_SLOTS - 1);
+        cache.add(&LEAVE);
+        cache.next = LEAVE.len();
+        cache.add_bytes(&(slot as u32).to_le_bytes());
+        cache.fill(0);
         Ok(cache)
     }
 
-    pub fn used(&self) -> usize {
-        self.used
+    /// Goes on with code in a region, over what was there.
+    pub fn fill(&mut self, region: usize) {
+        assert!(FIRST + (region + 1) * self.region <= self.write.size);
+        self.current = region;
+        self.next = FIRST + region * self.region;
+    }
+    /// Bytes that are left in the region.
+    pub fn room(&self) -> usize {
+        FIRST + (self.current + 1) * self.region - self.next
+    }
+    /// Bytes of a region.
+    pub fn region_size(&self) -> usize {
+        self.region
+    }
+    /// The region that is filled.
+    pub fn current(&self) -> usize {
+        self.current
+    }
+    /// The region that an offset lies in.
+    pub fn region_of(&self, offset: usize) -> Option<usize> {
+        Some(offset.checked_sub(FIRST)? / self.region)
     }
     /// Host addresses of the whole cache, where it is executed.
     pub fn range(&self) -> (usize, usize) {
         (self.execute.memory as usize, self.execute.memory as usize + self.execute.size)
-    }
-    /// Empties the cache, but for the code at [`NOWHERE`].
-    pub fn clear(&mut self) {
-        let slot = offset_of!(Hot, lookup_thunk) + 8 * (JUMP_SLOTS - 1);
-        let mut code = [0; LEAVE_BYTES];
-        code[..LEAVE.len()].copy_from_slice(&LEAVE);
-        code[LEAVE.len()..].copy_from_slice(&(slot as u32).to_le_bytes());
-        self.used = 0;
-        self.add(&code).expect("a cache has room for a jump");
     }
     /// Host address of an offset, where it is executed.
     pub fn address(&self, offset: usize) -> *const u8 {
         self.execute.memory.wrapping_add(offset)
     }
 
-    /// Adds code, 16-byte aligned; gives its offset, or `None` if there is no room.
+    /// Adds code, 16-byte aligned; gives its offset, or `None` if the region has no room.
     pub fn add(&mut self, code: &[u8]) -> Option<usize> {
-        let start = self.used.next_multiple_of(16);
-        let end = start.checked_add(code.len()).filter(|&end| end <= self.write.size)?;
-        // SAFETY: start..end lies in the mapping.
+        let end = FIRST + (self.current + 1) * self.region;
+        let start = self.next.next_multiple_of(16);
+        start.checked_add(code.len()).filter(|&last| last <= end)?;
+        self.next = start;
+        Some(self.add_bytes(code))
+    }
+
+    /// Adds bytes, which have room.
+    fn add_bytes(&mut self, code: &[u8]) -> usize {
+        let start = self.next;
+        assert!(start + code.len() <= self.write.size);
+        // SAFETY: the bytes lie in the mapping.
         unsafe { ptr::copy_nonoverlapping(code.as_ptr(), self.write.memory.add(start), code.len()) };
         self.written = true;
-        self.used = end;
-        Some(start)
+        self.next = start + code.len();
+        start
+    }
+
+    /// Adds a copy of what is there, as `change` makes it; `None` if the region has no room.
+    pub fn add_copy(&mut self, from: usize, length: usize, change: impl FnOnce(&mut [u8])) -> Option<usize> {
+        assert!(from + length <= self.write.size);
+        // SAFETY: the bytes lie in the writable view, and nothing writes to that while this refers to it.
+        let bytes = unsafe { std::slice::from_raw_parts(self.write.memory.add(from), length) };
+        let mut copy = std::mem::take(&mut self.copy);
+        copy.clear();
+        copy.extend_from_slice(bytes);
+        change(&mut copy);
+        let at = self.add(&copy);
+        self.copy = copy;
+        at
     }
 
     /// Points the 32-bit displacement at `at` to `target` (both offsets). Whoever enters code next settles first.
     pub fn patch(&mut self, at: usize, target: usize) {
-        assert!(at + 4 <= self.used && target <= self.used);
+        assert!(at + 4 <= self.write.size && target <= self.write.size);
         let delta = target as i64 - (at as i64 + 4);
-        // SAFETY: at..at+4 lies in the used part; this thread is the only one that runs this code.
+        // SAFETY: at..at+4 lies in the mapping; this thread is the only one that runs this code.
         unsafe { self.write.memory.add(at).cast::<i32>().write_unaligned(delta as i32) };
         self.written = true;
+    }
+
+    /// Where the displacement at `at` points.
+    pub fn target(&self, at: usize) -> usize {
+        assert!(at + 4 <= self.write.size);
+        // SAFETY: at..at+4 lies in the mapping.
+        let delta = unsafe { self.write.memory.add(at).cast::<i32>().read_unaligned() };
+        (at + 4).wrapping_add_signed(delta as isize)
     }
 
     /// The same of many, and at once: code that called the routine that does this goes on.
@@ -184,26 +239,38 @@ mod tests {
 
     #[test]
     fn no_view_is_both_writable_and_executable() {
-        let cache = CodeCache::new(1 << 16).unwrap();
+        let cache = CodeCache::new(1 << 16, 2).unwrap();
         let views = [cache.write.memory, cache.execute.memory].map(|view| rights(view as usize));
         assert_eq!(views, ["rw-s", "r-xs"]);
     }
 
     #[test]
     fn what_is_written_is_there_to_be_executed() {
-        let mut cache = CodeCache::new(1 << 16).unwrap();
+        let mut cache = CodeCache::new(1 << 16, 2).unwrap();
         let at = cache.add(&[0x90, 0xc3]).unwrap();
         // SAFETY: the code was just added there.
         assert_eq!(unsafe { cache.address(at).cast::<[u8; 2]>().read() }, [0x90, 0xc3]);
     }
 
     #[test]
-    fn the_code_of_empty_entries_outlives_a_clear() {
-        let mut cache = CodeCache::new(1 << 16).unwrap();
-        cache.add(&[0x90; 100]).unwrap();
-        cache.clear();
-        assert_ne!(cache.add(&[0x90]), Some(NOWHERE as usize));
+    fn the_code_of_empty_entries_is_in_no_region() {
+        let mut cache = CodeCache::new(1 << 16, 2).unwrap();
+        for region in [0, 1, 0] {
+            cache.fill(region);
+            assert_ne!(cache.add(&[0x90; 100]), Some(NOWHERE as usize));
+        }
         // SAFETY: the start of the cache.
         assert_eq!(unsafe { cache.address(NOWHERE as usize).cast::<[u8; 3]>().read() }, LEAVE);
+    }
+
+    #[test]
+    fn a_region_takes_no_more_than_its_own() {
+        let mut cache = CodeCache::new(1 << 16, 2).unwrap();
+        let size = cache.region_size();
+        assert!(cache.add(&vec![0x90; size]).is_some() && cache.room() == 0);
+        assert_eq!(cache.add(&[0x90]), None);
+        cache.fill(1);
+        let at = cache.add(&[0x90]).unwrap();
+        assert_eq!((cache.region_of(at), cache.region_of(at - 1)), (Some(1), Some(0)));
     }
 }

@@ -83,7 +83,14 @@ pub fn offset(asm: &mut Asm, insn: &Instruction, key: Key) -> Address {
     let (base, index) = (insn.memory_base(), insn.memory_index());
     let displacement = insn.memory_displacement64();
     if !present(base) && index == Register::None {
-        return Address::Constant(displacement);
+        if base == Register::None || !key.relative() {
+            return Address::Constant(displacement);
+        }
+        of_page(asm, reg::R14, displacement);
+        if base == Register::EIP {
+            asm.mov32(reg::R14, reg::R14);
+        }
+        return Address::InR14;
     }
     let index = (index != Register::None).then(|| {
         let host = register_in(asm, index, reg::RCX);
@@ -100,6 +107,19 @@ pub fn offset(asm: &mut Asm, insn: &Instruction, key: Key) -> Address {
         }
     }
     Address::InR14
+}
+
+/// An address in relative code, which is `offset` from its page, in a register. One that is 2 GiB away costs RCX, or R13.
+pub fn of_page(asm: &mut Asm, to: u8, offset: u64) {
+    asm.load(to, Mem::state(offset_of!(Hot, page)));
+    match i32::try_from(offset as i64) {
+        Ok(near) => asm.lea(to, Mem::base(to, near)),
+        Err(_) => {
+            let scratch = if to == reg::RCX { reg::R13 } else { reg::RCX };
+            asm.imm(scratch, offset);
+            asm.lea(to, Mem { base: Some(to), index: Some((scratch, 1)), disp: 0 });
+        }
+    }
 }
 
 /// Adds the segment's base to an offset: the linear address.

@@ -45,7 +45,10 @@ impl Emitter<'_> {
     pub(crate) fn push_return(&mut self, size: usize, live: u8) {
         let back = self.insn.next_ip();
         self.may_leave = false;
-        self.push_value(size, live, |e| e.constant(back));
+        self.push_value(size, live, |e| {
+            e.address(reg::R13, back);
+            reg::R13
+        });
     }
 
     pub(crate) fn call_indirect(&mut self, insn: &Instruction) {
@@ -188,8 +191,19 @@ impl Emitter<'_> {
         self.stubs.push((stub, number, reason));
     }
 
+    /// An address in the code's own address space, in a register.
+    pub(crate) fn address(&mut self, to: u8, address: u64) {
+        if self.key.relative() { ea::of_page(self.asm, to, address) } else { self.asm.imm(to, address) }
+    }
+
+    /// The beginning of relative code, which is entered with its address in R14.
+    pub(crate) fn note_page(&mut self) {
+        self.asm.lea(reg::RCX, Mem::base(reg::R14, -(self.request.page_offset as i32)));
+        self.asm.store(Mem::state(offset_of!(Hot, page)), reg::RCX);
+    }
+
     pub(crate) fn set_rip(&mut self, target: u64) {
-        self.asm.imm(reg::RCX, target);
+        self.address(reg::RCX, target);
         self.asm.store(Mem::state(offset_of!(Hot, rip)), reg::RCX);
     }
 
@@ -224,6 +238,10 @@ impl Emitter<'_> {
     }
 
     pub(crate) fn jump_by_table(&mut self, target: u64) {
+        if self.key.relative() {
+            self.address(reg::R14, target);
+            return self.jump_to_r14();
+        }
         let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
         let entry = table + 16 * jump_index(target);
         let hit = self.asm.label();
@@ -256,15 +274,24 @@ impl Emitter<'_> {
 
     /// Goes on at the address in R14.
     pub(crate) fn exit_indirect(&mut self) {
+        let wanted = self.asm.label();
+        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
+        self.asm.jrcxz(wanted);
+        self.jump_to_r14();
+        self.asm.bind(wanted);
+        self.mark();
+        self.asm.call_mem(Mem::state(offset_of!(Hot, attention_thunk)));
+    }
+
+    /// Goes on at the address in R14 by the jump table.
+    fn jump_to_r14(&mut self) {
         let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
-        let (wanted, hit) = (self.asm.label(), self.asm.label());
+        let hit = self.asm.label();
         let at = |offset: usize, index: u8| Mem {
             base: Some(reg::RSP),
             index: Some((index, 8)),
             disp: offset as i32,
         };
-        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
-        self.asm.jrcxz(wanted);
         self.asm.put(&[0xc4, 0x43, 0xfb, 0xf0, 0xee, JUMP_ROTATE]); // RORX R13, R14, JUMP_ROTATE
         self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
         self.asm.pdep(reg::R13, reg::R13, Mem::state(offset_of!(Hot, jump_mask)));
@@ -274,8 +301,5 @@ impl Emitter<'_> {
         self.look_up();
         self.asm.bind(hit);
         self.asm.jmp_mem(at(table + JUMP_CODES, reg::R13));
-        self.asm.bind(wanted);
-        self.mark();
-        self.asm.call_mem(Mem::state(offset_of!(Hot, attention_thunk)));
     }
 }

@@ -6,6 +6,7 @@ use crate::ea::{self, Address};
 use crate::layout::Hot;
 use crate::liveness::ALL;
 use crate::memory::Access;
+use crate::relocate::Kind;
 use crate::thunk::Reason;
 use core::mem::offset_of;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
@@ -170,8 +171,8 @@ impl Emitter<'_> {
     /// SYSCALL, SYSRET: a thunk does them, or hands on to their routine.
     pub(crate) fn jump_by(&mut self, thunk: usize) {
         let site = self.push_site(SiteKind::System, 0, 0);
-        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
-        self.asm.imm(reg::R14, self.insn.next_ip());
+        self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Site, site);
+        self.address(reg::R14, self.insn.next_ip());
         self.asm.jmp_mem(Mem::state(thunk));
     }
 

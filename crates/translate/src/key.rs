@@ -26,6 +26,8 @@ impl Key {
     /// In 64-bit mode, too: the processor's own world, where nothing is intercepted; CR4.FSGSBASE.
     pub const OWN: u32 = 1 << 13;
     pub const BASES: u32 = 1 << 14;
+    /// In 64-bit mode, too: code is translated as if its page were at 0, for wherever programs have it.
+    pub const RELATIVE: u32 = 1 << 16;
     /// CR4.OSXSAVE with XCR0's components of AVX-512 and all below: in 64-bit mode, and elsewhere in place of PUSHF_ROUTINE.
     /// See [`Key::evex`].
     pub const EVEX64: u32 = 1 << 15;
@@ -103,6 +105,12 @@ impl Key {
 
     /// What the keys of all slots but the last have in common, but for RDTSC_ROUTINE.
     pub const fn family(self) -> u32 {
-        self.0 & !(Self::USER | Self::KERNEL | 3 << Self::MMU_SHIFT | Self::RDTSC_ROUTINE)
+        let own = Self::USER | Self::KERNEL | 3 << Self::MMU_SHIFT | Self::RDTSC_ROUTINE;
+        self.0 & !(own | if self.has(Self::CODE64) { Self::RELATIVE } else { 0 })
+    }
+
+    /// Whether code takes the address of its page from [`crate::Hot::page`].
+    pub const fn relative(self) -> bool {
+        self.has(Self::CODE64) && self.has(Self::RELATIVE)
     }
 }

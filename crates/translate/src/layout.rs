@@ -229,6 +229,8 @@ pub struct Hot {
     pub repeat_thunk: [[u64; crate::repeat::KINDS]; TLB_MODES],
     /// Of the last x87 instruction: see `crate::x87`.
     pub x87: X87Pointers,
+    /// Linear address of the page that relative code is run at ([`crate::Key::RELATIVE`]).
+    pub page: u64,
 }
 
 /// Where the last x87 instruction was and what it accessed (APM vol. 1, 6.2.6). The processor's own registers for this hold

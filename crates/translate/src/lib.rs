@@ -22,6 +22,7 @@ mod memory;
 mod operation;
 pub mod privilege;
 pub mod refill;
+pub mod relocate;
 pub mod repeat;
 mod stack;
 pub mod state;

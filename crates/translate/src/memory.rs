@@ -7,6 +7,7 @@ use crate::ea::{self, Address};
 use crate::key::Key;
 use crate::layout::{Hot, TLB, TLB_MODE_BYTES, tlb_index};
 use crate::liveness::OF;
+use crate::relocate::Kind;
 use core::mem::offset_of;
 
 /// What an access does and to how much.
@@ -276,7 +277,7 @@ impl Emitter<'_> {
     }
 
     fn call_access(&mut self, site: u32) {
-        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
+        self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Site, site);
         self.asm.call_mem(Mem::state(offset_of!(Hot, access_thunk)));
     }
 
@@ -285,7 +286,7 @@ impl Emitter<'_> {
         let skip = self.asm.label();
         self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, pending)));
         self.asm.jrcxz(skip);
-        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), site as i32);
+        self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Site, site);
         self.asm.call_mem(Mem::state(offset_of!(Hot, commit_thunk)));
         self.asm.bind(skip);
     }
@@ -298,7 +299,7 @@ impl Emitter<'_> {
             None => self.asm.sub(reg::R14, indexed(slow.tag)),
         }
         self.restore_flags(slow.live);
-        self.asm.store_imm32(Mem::state(offset_of!(Hot, site)), slow.site as i32);
+        self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Site, slow.site);
         self.asm.imm(reg::RCX, 4096 - slow.access.size as u64);
         self.asm.call_mem(self.miss_thunk(slow.access.write));
         self.perform(&slow, slow.site);

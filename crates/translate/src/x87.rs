@@ -59,7 +59,12 @@ impl Emitter<'_> {
             self.asm.store(DATA, reg::R14);
             self.asm.store_imm32(SEGMENT, ea::segment(insn) as i32);
         }
-        self.place_x87(insn.ip() & !0xfff);
+        if self.key.relative() {
+            self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, page)));
+            self.asm.store(PAGE, reg::RCX);
+        } else {
+            self.place_x87(insn.ip() & !0xfff);
+        }
         self.asm.store_imm32(CODE, ((insn.ip() & 0xfff) as u32 | opcode << 12) as i32);
     }
 

@@ -69,7 +69,7 @@ fn run(code: &[u8], regs: &mut Registers) -> (Reason, u64) {
         block: 0,
     };
     let made = translator.translate(&request).expect("whole instructions");
-    let mut cache = CodeCache::new(1 << 20).unwrap();
+    let mut cache = CodeCache::new(1 << 20, 1).unwrap();
     let at = cache.add(&made.code).unwrap();
     cache.synchronize();
     let mut bank = bank();

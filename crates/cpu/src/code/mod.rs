@@ -1,12 +1,15 @@
 //! The block cache: which guest code is translated where, and what a write to it undoes.
 
 pub mod jumps;
+pub(crate) mod region;
 
 use crate::hash::FastHash;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
 use ireko_translate::layout::JumpEntry;
-use ireko_translate::{CodeCache, Key, Lacking, Link, Site, Translated, Translator};
+use ireko_translate::relocate::{Renumber, at_page, unlink};
+use ireko_translate::{CodeCache, Key, Lacking, Site, SiteKind, Translated, Translator};
+use region::{Block, Linked, REGIONS, Region, Regions, number, region_of};
 use std::collections::HashMap;
 
 /// Bytes of translated code that a vCPU keeps for a machine of so much memory. What is noted of the code takes as much again;
@@ -19,6 +22,7 @@ fn cache_size(memory: u64) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct BlockId {
     pub physical: u64,
+    /// Of relative code, the offset in its page.
     pub rip: u64,
     pub key: Key,
 }
@@ -26,40 +30,11 @@ pub(crate) struct BlockId {
 const NEAR: usize = 1 << 14;
 
 fn near(id: &BlockId) -> usize {
-    let mixed = id.rip ^ id.physical >> 12 ^ u64::from(id.key.0) << 5;
-    (mixed ^ mixed >> 14) as usize % NEAR
+    let mixed = id.rip ^ id.physical >> 12 << 7 ^ u64::from(id.key.0) << 5;
+    (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % NEAR
 }
 
 type Map<K, V> = HashMap<K, V, FastHash>;
-
-pub(crate) struct Block {
-    id: BlockId,
-    /// Offset of the entry in the cache.
-    pub code: u32,
-    length: u16,
-    /// Physical page of the bytes beyond the first page.
-    second: Option<u64>,
-    valid: bool,
-    incoming: Vec<u32>,
-    faults: Box<[(u32, u16)]>,
-    /// The first site of the block, if it has one.
-    first_site: Option<u32>,
-}
-
-/// A link with absolute offsets in the cache.
-struct Linked {
-    patch: usize,
-    stub: usize,
-    /// For a jump to another page: where it goes if that page may not be linked.
-    far: Option<usize>,
-}
-
-impl Linked {
-    /// Where its jump is, and where that leads while nothing is linked.
-    fn unlinked(&self) -> (usize, usize) {
-        (self.patch, self.stub)
-    }
-}
 
 /// Code in one physical page: blocks, and which 64-byte granules they cover.
 #[derive(Default)]
@@ -68,15 +43,23 @@ struct PageCode {
     granules: u64,
 }
 
+/// How many of a page's blocks are looked at for those beside one.
+const BESIDE: usize = 256;
+
+/// What one block takes at the most, and more.
+const MOST: usize = 128 << 10;
+
 /// Everything translated for one vCPU.
+///
+/// Code fills one region of the cache after the other. When one is full, the next is emptied: its blocks were *retired* one region
+/// before. Nothing leads to a retired block any more; when it is wanted it is copied to the region that is filled. So what runs
+/// stays, and what does not run goes.
 pub struct Code {
     pub(crate) cache: CodeCache,
     translator: Translator,
-    pub(crate) sites: Vec<Site>,
-    links: Vec<Linked>,
+    regions: Regions,
     /// Links to other pages that are in force, and to which block.
     far: Vec<(u32, u32)>,
-    pub(crate) blocks: Vec<Block>,
     map: Map<BlockId, u32>,
     /// The map's most wanted, found without hashing much.
     near: Vec<Option<(BlockId, u32)>>,
@@ -86,12 +69,10 @@ pub struct Code {
     pub(crate) undone: bool,
     /// Key bits that are always on: optimizations that are switched off.
     pub(crate) always: Key,
-    /// Grows when all code is forgotten.
+    /// Grows when code is forgotten: numbers of blocks, sites and links may mean others.
     pub(crate) generation: u64,
     _registration: Option<crate::signal::Registration>,
     pub(crate) buffer: Vec<u8>,
-    /// Bytes of blocks' lists.
-    listed: usize,
 }
 
 fn granules(offset: u64, length: u64) -> u64 {
@@ -100,20 +81,22 @@ fn granules(offset: u64, length: u64) -> u64 {
     (u64::MAX >> (63 - last)) & (u64::MAX << first)
 }
 
+/// Bytes that a block takes in the map, which has room for twice what is in it, at most, and a byte for each place.
+const IN_MAP: usize = 2 * (size_of::<(BlockId, u32)>() + 1);
+const PAGE_IN_MAP: usize = 2 * (size_of::<(u64, PageCode)>() + 1);
+
 impl Code {
     /// For a machine with `memory` bytes, whose processor lacks something.
     pub fn new(memory: u64, env: Env, lacking: Lacking) -> std::io::Result<Self> {
-        let cache = CodeCache::new(cache_size(memory))?;
+        let cache = CodeCache::new(cache_size(memory), REGIONS)?;
         let mut translator = Translator::new(env);
         translator.lacking = lacking;
         let registration = crate::signal::Registration::new(cache.range());
         Ok(Self {
             cache,
             translator,
-            sites: Vec::new(),
-            links: Vec::new(),
+            regions: Regions::default(),
             far: Vec::new(),
-            blocks: Vec::new(),
             map: Map::default(),
             near: vec![None; NEAR],
             pages: Map::default(),
@@ -123,19 +106,29 @@ impl Code {
             generation: 0,
             _registration: registration,
             buffer: Vec::with_capacity(4096 + 16),
-            listed: 0,
         })
     }
 
-    /// The block and guest offset in it that a host address in the cache stands for.
-    pub(crate) fn locate(&self, host: usize) -> Option<u64> {
+    fn region(&mut self) -> &mut Region {
+        &mut self.regions.0[self.cache.current()]
+    }
+
+    /// The region whose blocks nothing leads to: the next one to be filled.
+    fn retired(&self) -> usize {
+        (self.cache.current() + 1) % REGIONS
+    }
+
+    /// The guest's RIP of the instruction that a host address in the cache stands for, while `page` is that of relative code.
+    pub(crate) fn locate(&self, host: usize, page: u64) -> Option<u64> {
         let (start, end) = self.cache.range();
-        let offset = host.checked_sub(start).filter(|_| host < end)? as u32;
-        let at = self.blocks.partition_point(|b| b.code <= offset).checked_sub(1)?;
-        let block = &self.blocks[at];
-        let within = offset - block.code;
+        let offset = host.checked_sub(start).filter(|_| host < end)?;
+        let blocks = &self.regions.0.get(self.cache.region_of(offset)?)?.blocks;
+        let at = blocks.partition_point(|b| b.code as usize <= offset).checked_sub(1)?;
+        let block = &blocks[at];
+        let within = offset as u32 - block.code;
         let fault = block.faults.partition_point(|f| f.0 <= within).checked_sub(1)?;
-        Some(block.id.rip.wrapping_add(block.faults[fault].1.into()))
+        let page = if block.id.key.relative() { page } else { 0 };
+        Some(page.wrapping_add(block.id.rip).wrapping_add(block.faults[fault].1.into()))
     }
 
     /// What was translated and linked is executed from here on.
@@ -143,8 +136,19 @@ impl Code {
         self.cache.synchronize();
     }
 
+    /// Offset of a block's code.
+    pub(crate) fn offset(&self, block: u32) -> u32 {
+        self.regions.block(block).code
+    }
+
     pub(crate) fn entry(&self, block: u32) -> *const u8 {
-        self.cache.address(self.blocks[block as usize].code as usize)
+        self.cache.address(self.offset(block) as usize)
+    }
+
+    /// A site, while `page` is that of relative code.
+    pub(crate) fn site(&self, number: u32, page: u64) -> Site {
+        let site = *self.regions.site(number);
+        if site.relative { Site { insn: at_page(&site.insn, page), ..site } } else { site }
     }
 
     /// Host address that blocks' offsets are relative to.
@@ -154,45 +158,60 @@ impl Code {
 
     /// Guest bytes of a block.
     pub(crate) fn block_length(&self, block: u32) -> usize {
-        self.blocks[block as usize].length.into()
+        self.regions.block(block).length.into()
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> usize {
+        self.regions.0.iter().map(|region| region.blocks.len()).sum()
+    }
+
+    fn first_site(&self, block: u32) -> Option<&Site> {
+        let region = &self.regions.0[region_of(block)];
+        let sites = self.regions.block(block).sites.clone();
+        region.sites.get(sites.start as usize..sites.end as usize)?.first()
     }
 
     /// The instruction of a single-instruction block, if a routine did it.
-    pub(crate) fn first_instruction(&self, block: u32) -> Option<iced_x86::Instruction> {
-        let site = self.blocks.get(block as usize)?.first_site?;
-        Some(self.sites[site as usize].insn)
+    pub(crate) fn first_instruction(&self, block: u32, page: u64) -> Option<iced_x86::Instruction> {
+        let site = self.first_site(block)?;
+        Some(if site.relative { at_page(&site.insn, page) } else { site.insn })
     }
 
     /// Whether a routine did the instruction of a single-instruction block (it has seen to the shadow itself).
     pub(crate) fn stepped_routine(&self, block: u32) -> bool {
-        let site = self.blocks.get(block as usize).and_then(|b| b.first_site);
-        site.is_some_and(|s| self.sites[s as usize].kind == ireko_translate::SiteKind::System)
+        self.first_site(block).is_some_and(|site| site.kind == SiteKind::System)
     }
 
-    /// Offers the jump tables all blocks of a block's page that are run as it is, at the addresses beside it, under a number of
-    /// one of `owners`. Those that go on in the next page are left out.
-    pub(crate) fn offer_beside(&mut self, block: u32, number: u32, owners: [u32; 2]) {
-        let id = self.blocks[block as usize].id;
-        let beside = self.pages.get(&(id.physical >> 12)).map_or(&[][..], |page| &page.blocks);
-        for other in beside.iter().map(|&other| &self.blocks[other as usize]) {
+    /// Offers the jump tables all blocks of a block's page that are run as it is, at the addresses beside it in the page at `page`,
+    /// under a number of one of `owners`. Those that go on in the next page are left out.
+    pub(crate) fn offer_beside(&mut self, block: u32, page: u64, number: u32, owners: [u32; 2]) {
+        let (id, retired) = (self.regions.block(block).id, self.retired());
+        let all = self.pages.get(&(id.physical >> 12)).map_or(&[][..], |page| &page.blocks);
+        for &other in all.iter().rev().take(BESIDE).filter(|&&other| region_of(other) != retired) {
+            let other = self.regions.block(other);
             let alike = other.id.key == id.key && other.id.rip >> 12 == id.rip >> 12;
             if other.valid && other.second.is_none() && alike {
-                self.jumps.offer(JumpEntry { rip: other.id.rip, id: number, code: other.code }, owners);
+                let rip = page | other.id.rip & 0xfff;
+                self.jumps.offer(JumpEntry { rip, id: number, code: other.code }, owners);
             }
         }
     }
 
     /// Points a link at a block.
     pub(crate) fn link(&mut self, link: u32, to: u32) {
-        let Some(linked) = self.links.get(link as usize) else { return };
-        self.cache.patch(linked.patch, self.blocks[to as usize].code as usize);
-        self.blocks[to as usize].incoming.push(link);
-        self.listed += size_of::<u32>();
+        let Some(patch) = self.regions.link(link).map(|linked| linked.patch) else { return };
+        let block = self.regions.block_mut(to);
+        block.incoming.push(link);
+        let target = (block.code + block.linked_at) as usize;
+        self.regions.0[region_of(to)].listed += size_of::<u32>();
+        self.cache.patch(patch, target);
     }
 
     /// Whether a link leads to another page than it comes from.
     pub(crate) fn is_far(&self, link: u32) -> bool {
-        self.links.get(link as usize).is_some_and(|linked| linked.far.is_some())
+        self.regions.link(link).is_some_and(|linked| linked.far.is_some())
     }
 
     /// Points such a link at a block, until [`Code::unlink_far`].
@@ -203,12 +222,12 @@ impl Code {
 
     /// Whether a block goes on in another page.
     pub(crate) fn crosses(&self, block: u32) -> bool {
-        self.blocks[block as usize].second.is_some()
+        self.regions.block(block).second.is_some()
     }
 
     /// Points a link at what it does without a block: the jump table.
     pub(crate) fn link_to_table(&mut self, link: u32) {
-        if let Some(Linked { patch, far: Some(far), .. }) = self.links.get(link as usize) {
+        if let Some(Linked { patch, far: Some(far), .. }) = self.regions.link(link) {
             self.cache.patch(*patch, *far);
         }
     }
@@ -216,50 +235,105 @@ impl Code {
     /// Undoes the links to other pages.
     pub(crate) fn unlink_far(&mut self) {
         let far = std::mem::take(&mut self.far);
-        let links = &self.links;
-        self.cache.patch_all(far.iter().map(|&(link, _)| links[link as usize].unlinked()));
+        let regions = &self.regions;
+        self.cache.patch_all(far.iter().filter_map(|&(link, _)| regions.link(link)).map(Linked::unlinked));
         let mut targets: Vec<u32> = far.into_iter().map(|(_, to)| to).collect();
         targets.sort_unstable();
         targets.dedup();
         for to in targets {
-            let links = &self.links;
-            self.blocks[to as usize].incoming.retain(|&link| links[link as usize].far.is_none());
+            let mut incoming = std::mem::take(&mut self.regions.block_mut(to).incoming);
+            incoming.retain(|&link| !self.is_far(link));
+            self.regions.block_mut(to).incoming = incoming;
         }
     }
 
     /// Bytes that are noted of the code. They go with it.
+    #[cfg(test)]
     pub(crate) fn noted(&self) -> usize {
-        // A map has room for twice what is in it, at most, and a byte for each place.
-        let map = 2 * (size_of::<(BlockId, u32)>() + 1);
-        let page = 2 * (size_of::<(u64, PageCode)>() + 1);
-        size_of_val(&*self.sites)
-            + size_of_val(&*self.links)
-            + size_of_val(&*self.far)
-            + self.blocks.len() * (size_of::<Block>() + map)
-            + self.pages.len() * page
-            + self.listed
+        let regions = self.regions.0.iter().map(|region| region.noted(IN_MAP)).sum::<usize>();
+        regions + size_of_val(&*self.far) + self.pages.len() * PAGE_IN_MAP
     }
 
-    /// There is no room for another block, in the cache or beside it: notes take as much as the code may at most.
+    /// There is no room for another block in the region, or beside it: notes take as much as the code may at most.
     pub(crate) fn is_full(&self) -> bool {
-        let (start, end) = self.cache.range();
-        end - start - self.cache.used() < 1 << 20 || self.noted() > end - start
+        let region = &self.regions.0[self.cache.current()];
+        let each = IN_MAP + PAGE_IN_MAP;
+        let noted = region.noted(each) + size_of_val(&*self.far) + 2 * MOST;
+        self.cache.room() < MOST || noted > self.cache.region_size()
+    }
+
+    /// Empties the next region and goes on there, and retires the one behind it. Gives the pages that no code is of any more;
+    /// jumps must be forgotten.
+    pub(crate) fn next_region(&mut self) -> Vec<u64> {
+        self.unlink_far();
+        let emptied = self.retired();
+        self.cache.fill(emptied);
+        let gone = self.empty(emptied);
+        self.retire((emptied + 1) % REGIONS);
+        self.near.fill(None);
+        self.undone = true;
+        self.generation += 1;
+        gone
+    }
+
+    /// Forgets a region's blocks, to which nothing leads.
+    fn empty(&mut self, region: usize) -> Vec<u64> {
+        let old = std::mem::take(&mut self.regions.0[region]);
+        let mut frames = Vec::with_capacity(old.blocks.len());
+        for (index, block) in old.blocks.iter().enumerate().filter(|(_, block)| block.valid) {
+            self.forget(number(region, index), &block.id);
+            frames.push(block.id.physical >> 12);
+            frames.extend(block.second.map(|second| second >> 12));
+        }
+        frames.sort_unstable();
+        frames.dedup();
+        frames.retain(|frame| {
+            let Some(page) = self.pages.get_mut(frame) else { return true };
+            page.blocks.retain(|&block| region_of(block) != region);
+            page.blocks.is_empty()
+        });
+        frames.iter().for_each(|frame| drop(self.pages.remove(frame)));
+        // Their numbers will be others'.
+        for block in self.regions.0.iter_mut().flat_map(|region| &mut region.blocks) {
+            block.incoming.retain(|&link| region_of(link) != region);
+        }
+        // Its memory is used again.
+        self.regions.0[region] = Region { ..old };
+        self.regions.0[region].clear();
+        frames
+    }
+
+    /// Nothing leads to a region's blocks any more, but for the maps.
+    fn retire(&mut self, region: usize) {
+        let mut incoming = Vec::new();
+        for block in &mut self.regions.0[region].blocks {
+            incoming.append(&mut block.incoming);
+        }
+        let regions = &self.regions;
+        self.cache
+            .patch_all(incoming.into_iter().filter_map(|link| regions.link(link)).map(Linked::unlinked));
+    }
+
+    /// A block is in no map any more.
+    fn forget(&mut self, number: u32, id: &BlockId) {
+        if self.map.get(id) == Some(&number) {
+            self.map.remove(id);
+        }
     }
 
     fn remove(&mut self, number: u32) {
-        let block = &mut self.blocks[number as usize];
+        let block = self.regions.block_mut(number);
         if !block.valid {
             return;
         }
         block.valid = false;
         let incoming = std::mem::take(&mut block.incoming);
         let id = block.id;
-        if self.map.get(&id) == Some(&number) {
-            self.map.remove(&id);
-        }
+        self.forget(number, &id);
         self.near[near(&id)] = None;
-        let links = &self.links;
-        self.cache.patch_all(incoming.into_iter().map(|link| links[link as usize].unlinked()));
+        let regions = &self.regions;
+        self.cache
+            .patch_all(incoming.into_iter().filter_map(|link| regions.link(link)).map(Linked::unlinked));
     }
 
     /// What else has a routine, besides what the translator was told at first.
@@ -274,7 +348,10 @@ impl Code {
             return Some((number, None));
         }
         let number = *self.map.get(id)?;
-        let second = self.blocks[number as usize].second;
+        if region_of(number) == self.retired() {
+            return None;
+        }
+        let second = self.regions.block(number).second;
         if second.is_none() {
             self.near[slot] = Some((*id, number));
         }
@@ -283,15 +360,17 @@ impl Code {
 
     /// `None` where the bytes end within an instruction.
     pub(crate) fn translate(&mut self, bytes: &[u8], in_page: usize, id: BlockId) -> Option<Translated> {
+        let current = self.cache.current();
+        let region = &self.regions.0[current];
         self.translator.translate(&Request {
             bytes,
             rip: id.rip,
             in_page,
             page_offset: 4096 - in_page,
             key: id.key,
-            first_site: self.sites.len() as u32,
-            first_link: self.links.len() as u32,
-            block: self.blocks.len() as u32,
+            first_site: number(current, region.sites.len()),
+            first_link: number(current, region.links.len()),
+            block: number(current, region.blocks.len()),
         })
     }
 
@@ -303,32 +382,97 @@ impl Code {
         in_page: usize,
         made: Translated,
     ) -> u32 {
-        let number = self.blocks.len() as u32;
         let at = self.cache.add(&made.code).expect("room was made before");
-        let first_site = (!made.sites.is_empty()).then_some(self.sites.len() as u32);
-        self.sites.extend(made.sites);
-        self.links.extend(made.links.iter().map(|l: &Link| Linked {
-            patch: at + l.patch as usize,
-            stub: at + l.stub as usize,
-            far: l.far.map(|far| at + far as usize),
+        let region = self.region();
+        let first = (region.sites.len(), region.links.len());
+        region.sites.extend(made.sites);
+        region.links.extend(made.links.iter().map(|link| Linked {
+            patch: at + link.patch as usize,
+            stub: at + link.stub as usize,
+            far: link.far.map(|far| at + far as usize),
         }));
-        // In the lists of at most two pages, and with the rows that lead from the host's instructions to the guest's.
-        self.listed += 2 * size_of::<u32>() + size_of_val(&*made.faults);
-        self.blocks.push(Block {
+        // Copies share them.
+        region.listed += size_of_val(&*made.faults) + size_of_val(&*made.numbers);
+        let block = Block {
             id,
             code: at as u32,
+            code_length: made.code.len() as u32,
+            linked_at: made.linked_at,
             length: made.length as u16,
             second,
             valid: true,
             incoming: Vec::new(),
-            faults: made.faults.into_boxed_slice(),
-            first_site,
+            faults: made.faults.into(),
+            numbers: made.numbers.into(),
+            sites: first.0 as u32..region.sites.len() as u32,
+            links: first.1 as u32..region.links.len() as u32,
+        };
+        self.keep(block, in_page)
+    }
+
+    /// A retired block that can be copied to be this one, and its second page.
+    pub(crate) fn to_copy(&self, id: &BlockId) -> Option<(u32, Option<u64>)> {
+        let number = *self.map.get(id)?;
+        Some((number, self.regions.block(number).second))
+    }
+
+    /// Keeps a copy of a block that [`Code::to_copy`] gave, and gives its number.
+    pub(crate) fn enter_copy(&mut self, of: u32) -> u32 {
+        let current = self.cache.current();
+        let old = self.regions.block(of);
+        let from = old.code as usize;
+        let (sites, links) = (old.sites.clone(), old.links.clone());
+        let (first_site, first_link) =
+            (self.regions.0[current].sites.len(), self.regions.0[current].links.len());
+        let old_number = |first: u32| number(region_of(of), first as usize);
+        let renumber = Renumber {
+            sites: number(current, first_site).wrapping_sub(old_number(sites.start)),
+            links: number(current, first_link).wrapping_sub(old_number(links.start)),
+        };
+        let its_links = &self.regions.0[region_of(of)].links[links.start as usize..links.end as usize];
+        let numbers = &old.numbers;
+        let added = self.cache.add_copy(from, old.code_length as usize, |code| {
+            renumber.code(code, numbers);
+            its_links.iter().for_each(|link| unlink(code, link.patch - from, link.stub - from));
         });
+        let at = added.expect("room was made before");
+        let id = old.id;
+        let block = Block {
+            code: at as u32,
+            incoming: Vec::new(),
+            faults: old.faults.clone(),
+            numbers: old.numbers.clone(),
+            sites: first_site as u32..first_site as u32 + sites.len() as u32,
+            links: first_link as u32..first_link as u32 + links.len() as u32,
+            ..*old
+        };
+        let own = number(current, self.regions.0[current].blocks.len());
+        for index in sites {
+            let site = self.regions.0[region_of(of)].sites[index as usize];
+            self.regions.0[current].sites.push(Site { block: own, ..site });
+        }
+        for index in links {
+            let Linked { patch, stub, far } = self.regions.0[region_of(of)].links[index as usize];
+            let there = |place: usize| place - from + at;
+            let link = Linked { patch: there(patch), stub: there(stub), far: far.map(there) };
+            self.regions.0[current].links.push(link);
+        }
+        self.keep(block, 4096 - (id.physical & 0xfff) as usize)
+    }
+
+    fn keep(&mut self, block: Block, in_page: usize) -> u32 {
+        let Block { id, second, length, .. } = block;
+        let current = self.cache.current();
+        let region = &mut self.regions.0[current];
+        let number = number(current, region.blocks.len());
+        // In the lists of at most two pages.
+        region.listed += 2 * size_of::<u32>();
+        region.blocks.push(block);
         self.map.insert(id, number);
-        let first = made.length.min(in_page);
+        let first = usize::from(length).min(in_page);
         self.note(id.physical, first as u64, number);
         if let Some(second) = second {
-            self.note(second & !0xfff, (made.length - first) as u64, number);
+            self.note(second & !0xfff, (usize::from(length) - first) as u64, number);
         }
         number
     }
@@ -340,12 +484,9 @@ impl Code {
         page.granules |= granules(physical & 0xfff, length);
     }
 
-    /// Whether something is translated of a page; and all such pages.
+    /// Whether something is translated of a page.
     pub(crate) fn is_in(&self, frame: u64) -> bool {
         self.pages.contains_key(&frame)
-    }
-    pub(crate) fn frames(&self) -> impl Iterator<Item = u64> {
-        self.pages.keys().copied()
     }
 
     /// The blocks that bytes within a page are of, which were written: the page has them no more.
@@ -356,9 +497,9 @@ impl Code {
             return Vec::new();
         }
         let (low, high) = (physical, physical + count);
-        let blocks = &self.blocks;
+        let regions = &self.regions;
         let touched = |n: u32| {
-            let block = &blocks[n as usize];
+            let block = regions.block(n);
             let start = block.id.physical;
             let in_first = start < high && low < start + u64::from(block.length);
             in_first || block.second.is_some_and(|s| s >> 12 == frame)
@@ -366,7 +507,7 @@ impl Code {
         let (gone, kept): (Vec<u32>, Vec<u32>) = page.blocks.iter().partition(|&&n| touched(n));
         page.granules = 0;
         for &n in &kept {
-            let block = &blocks[n as usize];
+            let block = regions.block(n);
             let start = if block.id.physical >> 12 == frame { block.id.physical & 0xfff } else { 0 };
             page.granules |= granules(start, block.length.into());
         }
@@ -383,39 +524,8 @@ impl Code {
         self.undone = true;
         numbers.iter().for_each(|&number| self.remove(number));
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.pages.clear();
-        self.map.clear();
-        self.near.fill(None);
-        self.blocks.clear();
-        self.links.clear();
-        self.far.clear();
-        self.sites.clear();
-        self.cache.clear();
-        self.listed = 0;
-        self.undone = true;
-        self.generation += 1;
-    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_that_are_made_and_undone_for_ever_are_listed_no_more() {
-        let env = Env { routine: |_| false, feature: |_| true };
-        let mut code = Code::new(1 << 20, env, Lacking::default()).unwrap();
-        // jmp $+2
-        let id = BlockId { physical: 0, rip: 0, key: Key(Key::CODE64) };
-        let made = code.translate(&[0xeb, 0].repeat(2048), 4096, id).unwrap();
-        let block = code.enter(id, None, 4096, made);
-        code.links.insert(0, Linked { patch: 0, stub: 0, far: Some(0) });
-        for _ in 0..10_000 {
-            code.link_far(0, block);
-            code.unlink_far();
-        }
-        assert_eq!((code.blocks[block as usize].incoming.len(), code.far.len()), (0, 0));
-    }
-}
+#[path = "tests.rs"]
+mod tests;

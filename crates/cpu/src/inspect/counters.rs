@@ -27,6 +27,8 @@ counters! {
     walks,
     mmio,
     blocks,
+    copied_blocks,
+    regions,
     leaves,
     system,
     slow_accesses,

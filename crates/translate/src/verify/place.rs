@@ -47,8 +47,9 @@ fn within(offset: i64, size: i64, start: usize, bytes: usize) -> bool {
 
 /// Words of `Hot` that translated code may write.
 pub fn may_write(offset: i64, size: i64) -> bool {
-    const WORDS: [usize; 6] = [
+    const WORDS: [usize; 7] = [
         offset_of!(Hot, rip),
+        offset_of!(Hot, page),
         offset_of!(Hot, site),
         offset_of!(Hot, reason),
         offset_of!(Hot, interrupt_flag),

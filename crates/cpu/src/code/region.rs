@@ -1,0 +1,107 @@
+//! What a region of the code cache holds besides code: its blocks, and what is noted of their sites and links.
+
+use super::BlockId;
+use ireko_translate::Site;
+use ireko_translate::relocate::Number;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Numbers of blocks, sites and links say their region from this bit on.
+const SHIFT: u32 = 28;
+
+/// Regions of a cache: the one that is filled, the one whose blocks are on their way out, and the others.
+pub(crate) const REGIONS: usize = 8;
+
+/// The region that a block, site or link is in.
+pub(crate) fn region_of(number: u32) -> usize {
+    (number >> SHIFT) as usize % REGIONS
+}
+
+fn place(number: u32) -> usize {
+    (number & ((1 << SHIFT) - 1)) as usize
+}
+
+/// The `index`th of a region.
+pub(crate) fn number(region: usize, index: usize) -> u32 {
+    (region as u32) << SHIFT | index as u32
+}
+
+pub(crate) struct Block {
+    pub id: BlockId,
+    /// Offset of the entry in the cache, and bytes.
+    pub code: u32,
+    pub code_length: u32,
+    /// Where links lead.
+    pub linked_at: u32,
+    /// Guest bytes.
+    pub length: u16,
+    /// Physical page of the bytes beyond the first page.
+    pub second: Option<u64>,
+    pub valid: bool,
+    pub incoming: Vec<u32>,
+    pub faults: Arc<[(u32, u16)]>,
+    pub numbers: Arc<[Number]>,
+    /// Places of its sites and links in its region.
+    pub sites: Range<u32>,
+    pub links: Range<u32>,
+}
+
+/// A link with absolute offsets in the cache.
+pub(crate) struct Linked {
+    pub patch: usize,
+    pub stub: usize,
+    /// For a jump to another page: where it goes if that page may not be linked.
+    pub far: Option<usize>,
+}
+
+impl Linked {
+    /// Where its jump is, and where that leads while nothing is linked.
+    pub fn unlinked(&self) -> (usize, usize) {
+        (self.patch, self.stub)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Region {
+    pub blocks: Vec<Block>,
+    pub sites: Vec<Site>,
+    pub links: Vec<Linked>,
+    /// Bytes of blocks' lists.
+    pub listed: usize,
+}
+
+impl Region {
+    pub fn clear(&mut self) {
+        self.blocks.clear();
+        self.sites.clear();
+        self.links.clear();
+        self.listed = 0;
+    }
+
+    /// Bytes that are noted, where each block takes `each` in maps.
+    pub fn noted(&self, each: usize) -> usize {
+        size_of_val(&*self.sites)
+            + size_of_val(&*self.links)
+            + self.blocks.len() * (size_of::<Block>() + each)
+            + self.listed
+    }
+}
+
+/// All of them, by numbers.
+#[derive(Default)]
+pub(crate) struct Regions(pub [Region; REGIONS]);
+
+impl Regions {
+    pub fn block(&self, number: u32) -> &Block {
+        &self.0[region_of(number)].blocks[place(number)]
+    }
+    pub fn block_mut(&mut self, number: u32) -> &mut Block {
+        &mut self.0[region_of(number)].blocks[place(number)]
+    }
+    pub fn site(&self, number: u32) -> &Site {
+        &self.0[region_of(number)].sites[place(number)]
+    }
+    pub fn link(&self, number: u32) -> Option<&Linked> {
+        self.0[region_of(number)].links.get(place(number))
+    }
+}
