@@ -6,7 +6,7 @@ use ireko_lab::oracle::generate::Generator;
 use ireko_lab::rng::Rng;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
-use ireko_translate::relocate::at_page;
+use ireko_translate::relocate::move_to;
 use ireko_translate::verify::verify;
 use ireko_translate::{Key, Translator};
 
@@ -81,7 +81,8 @@ fn instructions_of_relative_code_are_those_of_their_page() {
         assert_eq!(relative.sites.len(), there.sites.len());
         for (site, wanted) in relative.sites.iter().zip(&there.sites) {
             sites += 1;
-            let moved = at_page(&site.insn, PAGE);
+            let mut moved = site.insn;
+            move_to(&mut moved, PAGE);
             assert!(moved.eq_all_bits(&wanted.insn), "{moved} {}", wanted.insn);
         }
     }

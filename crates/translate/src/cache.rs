@@ -51,7 +51,7 @@ impl CodeCache {
         let mut cache = Self {
             write: View::new(&file, size, libc::PROT_READ | libc::PROT_WRITE)?,
             execute: View::new(&file, size, libc::PROT_READ | libc::PROT_EXEC)?,
-            region: (size - FIRST) / regions & !0xf,
+            region: ((size - FIRST) / regions) & !0xf,
             current: 0,
             next: 0,
             written: false,

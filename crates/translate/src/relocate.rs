@@ -2,7 +2,7 @@
 //! [`crate::Hot::page`], so that one translation does for all processes that have the page somewhere. What is left is numbers of sites and links,
 //! for a copy.
 
-use iced_x86::{Instruction, OpKind};
+use iced_x86::{Instruction, OpKind, Register};
 
 /// Whose number a place in translated code holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,8 @@ const LINK: u32 = 1 << 31;
 
 impl Number {
     pub(crate) fn new(at: usize, kind: Kind) -> Self {
-        Self(at as u32 | if kind == Kind::Link { LINK } else { 0 })
+        let link = if kind == Kind::Link { LINK } else { 0 };
+        Self(at as u32 | link)
     }
 }
 
@@ -48,20 +49,22 @@ pub fn unlink(code: &mut [u8], patch: usize, stub: usize) {
     code[patch..patch + 4].copy_from_slice(&delta.to_le_bytes());
 }
 
-/// An instruction of relative code, which was decoded as if its page were at 0, where it is.
-pub fn at_page(insn: &Instruction, page: u64) -> Instruction {
-    let mut moved = *insn;
-    moved.set_next_ip(insn.next_ip().wrapping_add(page));
+/// Moves an instruction of relative code, which was decoded as if its page were at 0, to where that is.
+#[inline]
+pub fn move_to(insn: &mut Instruction, page: u64) {
+    insn.set_next_ip(insn.next_ip().wrapping_add(page));
     if insn.is_ip_rel_memory_operand() {
-        let cut = if insn.memory_base() == iced_x86::Register::EIP { u64::from(u32::MAX) } else { u64::MAX };
-        moved.set_memory_displacement64(insn.memory_displacement64().wrapping_add(page) & cut);
+        let cut = if insn.memory_base() == Register::EIP { u64::from(u32::MAX) } else { u64::MAX };
+        insn.set_memory_displacement64(insn.memory_displacement64().wrapping_add(page) & cut);
     }
-    let target = insn.near_branch_target().wrapping_add(page);
-    match if insn.op_count() > 0 { insn.op0_kind() } else { OpKind::Register } {
-        OpKind::NearBranch16 => moved.set_near_branch16(target as u16),
-        OpKind::NearBranch32 => moved.set_near_branch32(target as u32),
-        OpKind::NearBranch64 => moved.set_near_branch64(target),
-        _ => {}
+    let branches =
+        matches!(insn.op0_kind(), OpKind::NearBranch16 | OpKind::NearBranch32 | OpKind::NearBranch64);
+    if branches && insn.op_count() > 0 {
+        let target = insn.near_branch_target().wrapping_add(page);
+        match insn.op0_kind() {
+            OpKind::NearBranch16 => insn.set_near_branch16(target as u16),
+            OpKind::NearBranch32 => insn.set_near_branch32(target as u32),
+            _ => insn.set_near_branch64(target),
+        }
     }
-    moved
 }

@@ -7,7 +7,7 @@ use crate::hash::FastHash;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
 use ireko_translate::layout::JumpEntry;
-use ireko_translate::relocate::{Renumber, at_page, unlink};
+use ireko_translate::relocate::{Renumber, move_to, unlink};
 use ireko_translate::{CodeCache, Key, Lacking, Site, SiteKind, Translated, Translator};
 use region::{Block, Linked, REGIONS, Region, Regions, number, region_of};
 use std::collections::HashMap;
@@ -30,7 +30,7 @@ pub(crate) struct BlockId {
 const NEAR: usize = 1 << 14;
 
 fn near(id: &BlockId) -> usize {
-    let mixed = id.rip ^ id.physical >> 12 << 7 ^ u64::from(id.key.0) << 5;
+    let mixed = id.rip ^ (id.physical >> 12) << 7 ^ u64::from(id.key.0) << 5;
     (mixed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40) as usize % NEAR
 }
 
@@ -73,6 +73,14 @@ pub struct Code {
     pub(crate) generation: u64,
     _registration: Option<crate::signal::Registration>,
     pub(crate) buffer: Vec<u8>,
+}
+
+/// A site where its page is.
+fn at_page(mut site: Site, page: u64) -> Site {
+    if site.relative {
+        move_to(&mut site.insn, page);
+    }
+    site
 }
 
 fn granules(offset: u64, length: u64) -> u64 {
@@ -147,8 +155,7 @@ impl Code {
 
     /// A site, while `page` is that of relative code.
     pub(crate) fn site(&self, number: u32, page: u64) -> Site {
-        let site = *self.regions.site(number);
-        if site.relative { Site { insn: at_page(&site.insn, page), ..site } } else { site }
+        at_page(*self.regions.site(number), page)
     }
 
     /// Host address that blocks' offsets are relative to.
@@ -175,8 +182,7 @@ impl Code {
 
     /// The instruction of a single-instruction block, if a routine did it.
     pub(crate) fn first_instruction(&self, block: u32, page: u64) -> Option<iced_x86::Instruction> {
-        let site = self.first_site(block)?;
-        Some(if site.relative { at_page(&site.insn, page) } else { site.insn })
+        Some(at_page(*self.first_site(block)?, page).insn)
     }
 
     /// Whether a routine did the instruction of a single-instruction block (it has seen to the shadow itself).
