@@ -1,6 +1,6 @@
 //! A small assembler for the instructions that the translator adds around the guest's own.
 
-use crate::relocate::Kind;
+use crate::relocate::{Kind, Number};
 
 /// Host registers by encoding number.
 pub mod reg {
@@ -47,7 +47,7 @@ pub mod cond {
 pub struct Asm {
     pub bytes: Vec<u8>,
     /// Places of numbers of sites and links.
-    pub numbers: Vec<(usize, Kind)>,
+    pub numbers: Vec<Number>,
     labels: Vec<Option<usize>>,
     /// Place of a displacement, its size, and the label that it goes to.
     fixups: Vec<(usize, u8, Label)>,
@@ -226,7 +226,7 @@ impl Asm {
     /// MOV of the number of a site or link.
     pub fn store_number(&mut self, mem: Mem, kind: Kind, number: u32) {
         self.store_imm32(mem, number as i32);
-        self.numbers.push((self.here() - 4, kind));
+        self.numbers.push(Number::new(self.here() - 4, kind));
     }
     pub fn store_imm32(&mut self, mem: Mem, value: i32) {
         self.rm(false, &[0xc7], 0, mem);

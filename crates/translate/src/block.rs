@@ -204,7 +204,7 @@ impl Translator {
             instructions: steps.len() as u32,
             sites,
             links,
-            numbers: self.asm.numbers.iter().map(|&(at, kind)| Number::new(at, kind)).collect(),
+            numbers: self.asm.numbers.clone(),
             linked_at,
             faults,
         })

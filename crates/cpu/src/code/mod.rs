@@ -9,7 +9,7 @@ use ireko_translate::classify::Env;
 use ireko_translate::layout::JumpEntry;
 use ireko_translate::relocate::{Renumber, move_to, unlink};
 use ireko_translate::{CodeCache, Key, Lacking, Site, SiteKind, Translated, Translator};
-use region::{Block, Linked, REGIONS, Region, Regions, number, region_of};
+use region::{Block, Linked, REGIONS, Region, Regions, append, number, part, region_of};
 use std::collections::HashMap;
 
 /// Bytes of translated code that a vCPU keeps for a machine of so much memory. What is noted of the code takes as much again;
@@ -130,13 +130,14 @@ impl Code {
     pub(crate) fn locate(&self, host: usize, page: u64) -> Option<u64> {
         let (start, end) = self.cache.range();
         let offset = host.checked_sub(start).filter(|_| host < end)?;
-        let blocks = &self.regions.0.get(self.cache.region_of(offset)?)?.blocks;
-        let at = blocks.partition_point(|b| b.code as usize <= offset).checked_sub(1)?;
-        let block = &blocks[at];
+        let region = self.regions.0.get(self.cache.region_of(offset)?)?;
+        let at = region.blocks.partition_point(|b| b.code as usize <= offset).checked_sub(1)?;
+        let block = &region.blocks[at];
         let within = offset as u32 - block.code;
-        let fault = block.faults.partition_point(|f| f.0 <= within).checked_sub(1)?;
+        let faults = part(&region.faults, &block.faults);
+        let fault = faults.partition_point(|f| f.0 <= within).checked_sub(1)?;
         let page = if block.id.key.relative() { page } else { 0 };
-        Some(page.wrapping_add(block.id.rip).wrapping_add(block.faults[fault].1.into()))
+        Some(page.wrapping_add(block.id.rip).wrapping_add(faults[fault].1.into()))
     }
 
     /// What was translated and linked is executed from here on.
@@ -390,15 +391,11 @@ impl Code {
     ) -> u32 {
         let at = self.cache.add(&made.code).expect("room was made before");
         let region = self.region();
-        let first = (region.sites.len(), region.links.len());
-        region.sites.extend(made.sites);
-        region.links.extend(made.links.iter().map(|link| Linked {
+        let links = made.links.iter().map(|link| Linked {
             patch: at + link.patch as usize,
             stub: at + link.stub as usize,
             far: link.far.map(|far| at + far as usize),
-        }));
-        // Copies share them.
-        region.listed += size_of_val(&*made.faults) + size_of_val(&*made.numbers);
+        });
         let block = Block {
             id,
             code: at as u32,
@@ -408,10 +405,10 @@ impl Code {
             second,
             valid: true,
             incoming: Vec::new(),
-            faults: made.faults.into(),
-            numbers: made.numbers.into(),
-            sites: first.0 as u32..region.sites.len() as u32,
-            links: first.1 as u32..region.links.len() as u32,
+            sites: append(&mut region.sites, made.sites),
+            links: append(&mut region.links, links),
+            faults: append(&mut region.faults, made.faults),
+            numbers: append(&mut region.numbers, made.numbers),
         };
         self.keep(block, in_page)
     }
@@ -425,44 +422,42 @@ impl Code {
     /// Keeps a copy of a block that [`Code::to_copy`] gave, and gives its number.
     pub(crate) fn enter_copy(&mut self, of: u32) -> u32 {
         let current = self.cache.current();
-        let old = self.regions.block(of);
+        // One region is read while the other is written; a retired one is never that which is filled.
+        let mut source = std::mem::take(&mut self.regions.0[region_of(of)]);
+        let region = &mut self.regions.0[current];
+        let old = &source.blocks[region::place(of)];
         let from = old.code as usize;
-        let (sites, links) = (old.sites.clone(), old.links.clone());
-        let (first_site, first_link) =
-            (self.regions.0[current].sites.len(), self.regions.0[current].links.len());
-        let old_number = |first: u32| number(region_of(of), first as usize);
         let renumber = Renumber {
-            sites: number(current, first_site).wrapping_sub(old_number(sites.start)),
-            links: number(current, first_link).wrapping_sub(old_number(links.start)),
+            sites: number(current, region.sites.len())
+                .wrapping_sub(number(region_of(of), old.sites.start as usize)),
+            links: number(current, region.links.len())
+                .wrapping_sub(number(region_of(of), old.links.start as usize)),
         };
-        let its_links = &self.regions.0[region_of(of)].links[links.start as usize..links.end as usize];
-        let numbers = &old.numbers;
+        let (numbers, links) = (part(&source.numbers, &old.numbers), part(&source.links, &old.links));
         let added = self.cache.add_copy(from, old.code_length as usize, |code| {
             renumber.code(code, numbers);
-            its_links.iter().for_each(|link| unlink(code, link.patch - from, link.stub - from));
+            links.iter().for_each(|link| unlink(code, link.patch - from, link.stub - from));
         });
         let at = added.expect("room was made before");
+        let there = |place: usize| place - from + at;
+        let links = links.iter().map(|link| Linked {
+            patch: there(link.patch),
+            stub: there(link.stub),
+            far: link.far.map(there),
+        });
+        let own = number(current, region.blocks.len());
+        let sites = part(&source.sites, &old.sites).iter().map(|site| Site { block: own, ..*site });
         let id = old.id;
         let block = Block {
             code: at as u32,
             incoming: Vec::new(),
-            faults: old.faults.clone(),
-            numbers: old.numbers.clone(),
-            sites: first_site as u32..first_site as u32 + sites.len() as u32,
-            links: first_link as u32..first_link as u32 + links.len() as u32,
+            sites: append(&mut region.sites, sites),
+            links: append(&mut region.links, links),
+            faults: append(&mut region.faults, part(&source.faults, &old.faults).iter().copied()),
+            numbers: append(&mut region.numbers, numbers.iter().copied()),
             ..*old
         };
-        let own = number(current, self.regions.0[current].blocks.len());
-        for index in sites {
-            let site = self.regions.0[region_of(of)].sites[index as usize];
-            self.regions.0[current].sites.push(Site { block: own, ..site });
-        }
-        for index in links {
-            let Linked { patch, stub, far } = self.regions.0[region_of(of)].links[index as usize];
-            let there = |place: usize| place - from + at;
-            let link = Linked { patch: there(patch), stub: there(stub), far: far.map(there) };
-            self.regions.0[current].links.push(link);
-        }
+        std::mem::swap(&mut self.regions.0[region_of(of)], &mut source);
         self.keep(block, 4096 - (id.physical & 0xfff) as usize)
     }
 

@@ -4,7 +4,6 @@ use super::BlockId;
 use ireko_translate::Site;
 use ireko_translate::relocate::Number;
 use std::ops::Range;
-use std::sync::Arc;
 
 /// Numbers of blocks, sites and links say their region from this bit on.
 const SHIFT: u32 = 28;
@@ -17,7 +16,7 @@ pub(crate) fn region_of(number: u32) -> usize {
     (number >> SHIFT) as usize % REGIONS
 }
 
-fn place(number: u32) -> usize {
+pub(crate) fn place(number: u32) -> usize {
     (number & ((1 << SHIFT) - 1)) as usize
 }
 
@@ -39,11 +38,12 @@ pub(crate) struct Block {
     pub second: Option<u64>,
     pub valid: bool,
     pub incoming: Vec<u32>,
-    pub faults: Arc<[(u32, u16)]>,
-    pub numbers: Arc<[Number]>,
-    /// Places of its sites and links in its region.
+    /// Places in its region of its sites and links, of what leads from the host's instructions to the guest's, and of numbers in
+    /// its code.
     pub sites: Range<u32>,
     pub links: Range<u32>,
+    pub faults: Range<u32>,
+    pub numbers: Range<u32>,
 }
 
 /// A link with absolute offsets in the cache.
@@ -66,8 +66,23 @@ pub(crate) struct Region {
     pub blocks: Vec<Block>,
     pub sites: Vec<Site>,
     pub links: Vec<Linked>,
+    /// Host offset of each copied instruction of a block, ascending, and the guest instruction's offset from its start.
+    pub faults: Vec<(u32, u16)>,
+    pub numbers: Vec<Number>,
     /// Bytes of blocks' lists.
     pub listed: usize,
+}
+
+/// A block's part of its region's list.
+pub(crate) fn part<'a, T>(list: &'a [T], places: &Range<u32>) -> &'a [T] {
+    &list[places.start as usize..places.end as usize]
+}
+
+/// Adds to a list, and gives where.
+pub(crate) fn append<T>(list: &mut Vec<T>, what: impl IntoIterator<Item = T>) -> Range<u32> {
+    let start = list.len() as u32;
+    list.extend(what);
+    start..list.len() as u32
 }
 
 impl Region {
@@ -75,6 +90,8 @@ impl Region {
         self.blocks.clear();
         self.sites.clear();
         self.links.clear();
+        self.faults.clear();
+        self.numbers.clear();
         self.listed = 0;
     }
 
@@ -82,6 +99,8 @@ impl Region {
     pub fn noted(&self, each: usize) -> usize {
         size_of_val(&*self.sites)
             + size_of_val(&*self.links)
+            + size_of_val(&*self.faults)
+            + size_of_val(&*self.numbers)
             + self.blocks.len() * (size_of::<Block>() + each)
             + self.listed
     }

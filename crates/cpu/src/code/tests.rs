@@ -39,7 +39,7 @@ fn relative_code_is_where_its_page_is() {
     let mut code = code();
     let relative = BlockId { key: Key(Key::CODE64 | Key::RELATIVE), ..id(0, 0) };
     let block = enter(&mut code, relative, &RELATIVE);
-    let fault = code.regions.block(block).faults[1];
+    let fault = code.regions.0[0].faults[1];
     let host = code.entry(block) as usize + fault.0 as usize;
     assert_eq!(code.locate(host, HIGH + 0x5000), Some(HIGH + 0x5000 + u64::from(fault.1)));
     let site = code.site(number(0, 0), HIGH + 0x5000);
