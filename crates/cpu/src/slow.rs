@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use crate::breakpoints::Touch;
+use crate::code::at_page;
 use crate::cpu::{Cpu, Privilege};
 use crate::data::opmask;
 use crate::data::{mxcsr, vector as registers, xsave_area};
@@ -69,9 +70,10 @@ pub extern "C" fn system(context: u64, site: u64) -> u32 {
 
 impl Cpu {
     /// The site that code which is running now calls from.
+    #[inline]
     fn site(&mut self, site: u64) -> Site {
-        let page = self.code_page();
-        self.code.site(site as u32, page)
+        let site = self.code.site(site as u32);
+        if site.relative { at_page(*site, self.code_page()) } else { *site }
     }
 }
 

@@ -75,8 +75,8 @@ pub struct Code {
     pub(crate) buffer: Vec<u8>,
 }
 
-/// A site where its page is.
-fn at_page(mut site: Site, page: u64) -> Site {
+/// A site where its page is, if it is relative.
+pub(crate) fn at_page(mut site: Site, page: u64) -> Site {
     if site.relative {
         move_to(&mut site.insn, page);
     }
@@ -154,9 +154,8 @@ impl Code {
         self.cache.address(self.offset(block) as usize)
     }
 
-    /// A site, while `page` is that of relative code.
-    pub(crate) fn site(&self, number: u32, page: u64) -> Site {
-        at_page(*self.regions.site(number), page)
+    pub(crate) fn site(&self, number: u32) -> &Site {
+        self.regions.site(number)
     }
 
     /// Host address that blocks' offsets are relative to.

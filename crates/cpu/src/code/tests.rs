@@ -42,7 +42,7 @@ fn relative_code_is_where_its_page_is() {
     let fault = code.regions.0[0].faults[1];
     let host = code.entry(block) as usize + fault.0 as usize;
     assert_eq!(code.locate(host, HIGH + 0x5000), Some(HIGH + 0x5000 + u64::from(fault.1)));
-    let site = code.site(number(0, 0), HIGH + 0x5000);
+    let site = at_page(*code.site(number(0, 0)), HIGH + 0x5000);
     assert_eq!((site.insn.ip(), site.insn.ip_rel_memory_address()), (HIGH + 0x5000, HIGH + 0x5007));
 }
 
