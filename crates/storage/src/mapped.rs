@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuar
 
 /// Where a run of bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Mapping {
     /// At this offset in the file.
     Here(u64),
     Zeros,
@@ -21,7 +21,7 @@ pub enum Place {
     Compressed(u64),
 }
 
-impl Place {
+impl Mapping {
     /// Whether `next` is what comes `bytes` after this.
     fn goes_on(self, next: Self, bytes: u64) -> bool {
         match (self, next) {
@@ -33,7 +33,7 @@ impl Place {
 }
 
 /// How many bytes, and where they are. Nothing: tables that are not in memory would have to be read.
-pub type Found = Option<(u64, Place)>;
+pub type Found = Option<(u64, Mapping)>;
 
 /// One file of a chain with its tables, and what is behind it.
 pub struct Layer<T> {
@@ -81,8 +81,8 @@ impl<T> Layer<T> {
     }
 
     /// Whether a run reads as zeros without a look at what is behind.
-    pub fn is_zeros(&self, place: Place) -> bool {
-        place == Place::Zeros || place == Place::Behind && self.parent.is_none()
+    pub fn is_zeros(&self, place: Mapping) -> bool {
+        place == Mapping::Zeros || place == Mapping::Behind && self.parent.is_none()
     }
 
     /// Of the disk behind; without one 0.
@@ -160,7 +160,7 @@ pub trait Mapped: Send + Sync {
     fn settle(&self) -> io::Result<()>;
 
     /// [`Self::find`], as far as it takes.
-    fn run(&self, tables: &mut Self::Tables, offset: u64, len: u64) -> io::Result<(u64, Place)> {
+    fn run(&self, tables: &mut Self::Tables, offset: u64, len: u64) -> io::Result<(u64, Mapping)> {
         self.find(tables, offset, len, Look::Load)?.ok_or_else(beyond)
     }
 
@@ -172,7 +172,7 @@ pub trait Mapped: Send + Sync {
             let (len, place) = self.run(tables, at, (data.len() - done) as u64)?;
             let part = &mut data[done..done + len as usize];
             match place {
-                Place::Compressed(word) => self.unpack(tables, word, at, part)?,
+                Mapping::Compressed(word) => self.unpack(tables, word, at, part)?,
                 place => fetch(self, at, place, part)?,
             }
             done += len as usize;
@@ -188,11 +188,11 @@ pub trait Mapped: Send + Sync {
 }
 
 /// Reads a run that is no compressed cluster's.
-fn fetch<M: Mapped + ?Sized>(image: &M, offset: u64, place: Place, data: &mut [u8]) -> io::Result<()> {
+fn fetch<M: Mapped + ?Sized>(image: &M, offset: u64, place: Mapping, data: &mut [u8]) -> io::Result<()> {
     match place {
-        Place::Here(at) => image.fetch_here(at, data),
-        Place::Behind => read_behind(image.layer().parent.as_deref(), offset, data),
-        Place::Zeros | Place::Compressed(_) => {
+        Mapping::Here(at) => image.fetch_here(at, data),
+        Mapping::Behind => read_behind(image.layer().parent.as_deref(), offset, data),
+        Mapping::Zeros | Mapping::Compressed(_) => {
             data.fill(0);
             Ok(())
         }
@@ -252,7 +252,7 @@ impl<M: Mapped> Image for M {
             let mut tables = self.layer().lock();
             let (len, place) = self.run(&mut tables, at, (data.len() - done) as u64)?;
             let part = &mut data[done..done + len as usize];
-            if let Place::Compressed(word) = place {
+            if let Mapping::Compressed(word) = place {
                 self.unpack(&mut tables, word, at, part)?;
             } else {
                 drop(tables);
@@ -275,13 +275,13 @@ impl<M: Mapped> Image for M {
         drop(tables);
         match run {
             Ok(Some((found, place))) if found == len => match (place, &layer.parent) {
-                (Place::Here(at), _) => layer.store.try_read_at(at, data),
-                (Place::Zeros, _) | (Place::Behind, None) => {
+                (Mapping::Here(at), _) => layer.store.try_read_at(at, data),
+                (Mapping::Zeros, _) | (Mapping::Behind, None) => {
                     data.fill(0);
                     true
                 }
-                (Place::Behind, Some(parent)) => parent.try_read_at(offset, data),
-                (Place::Compressed(_), _) => false,
+                (Mapping::Behind, Some(parent)) => parent.try_read_at(offset, data),
+                (Mapping::Compressed(_), _) => false,
             },
             _ => false,
         }
@@ -342,9 +342,9 @@ impl<M: Mapped> Image for M {
         image::check(self.size(), offset, len)?;
         let (len, place) = self.run(&mut self.layer().lock(), offset, len)?;
         let content = match place {
-            Place::Here(_) | Place::Compressed(_) => Content::Data,
-            Place::Zeros => Content::Zeros,
-            Place::Behind => Content::Behind,
+            Mapping::Here(_) | Mapping::Compressed(_) => Content::Data,
+            Mapping::Zeros => Content::Zeros,
+            Mapping::Behind => Content::Behind,
         };
         Ok(Extent { len, content })
     }
@@ -356,7 +356,7 @@ pub fn joined(
     len: u64,
     mut next: impl FnMut(u64, u64) -> io::Result<Found>,
 ) -> io::Result<Found> {
-    let mut found: Option<Place> = None;
+    let mut found: Option<Mapping> = None;
     let mut done = 0;
     while done < len {
         let Some((span, place)) = next(offset + done, len - done)? else { break };

@@ -11,7 +11,7 @@ use crate::operation::{
 use crate::ops::records;
 use crate::rules::drives::FOR_DISKS;
 use crate::state::State;
-use crate::store::config::{DriveFiles, Place};
+use crate::store::config::{DriveAddress, DriveFiles};
 use crate::store::{Config, Disk};
 use crate::value::{Kind, Record};
 use crate::worker::disks;
@@ -146,8 +146,8 @@ fn drives(vm: &crate::host::Vm, _: &crate::host::HostFacts) -> Vec<Record> {
     records::disks(vm)
 }
 
-fn named(call: &Call<'_>, config: &Config) -> Result<Place, Failure> {
-    let places: Vec<Place> = config.disks.iter().map(|disk| disk.place).collect();
+fn named(call: &Call<'_>, config: &Config) -> Result<DriveAddress, Failure> {
+    let places: Vec<DriveAddress> = config.disks.iter().map(|disk| disk.place).collect();
     drive::named(call, config, ("disk", "VMHardDiskDrive"), &places)
 }
 
@@ -177,14 +177,14 @@ fn found(call: &Call<'_>, path: &str) -> Result<Found, Failure> {
 }
 
 /// A disk at a place, in an image.
-pub fn of(place: Place, found: Found, read_only: bool) -> Disk {
+pub fn of(place: DriveAddress, found: Found, read_only: bool) -> Disk {
     let behind = found.behind.into_iter().map(Into::into).collect();
     let format = found.facts.format;
     Disk { format, behind, ..Disk::new(place, found.path, read_only) }
 }
 
 /// Disks at controllers of these types come and go while the machine runs.
-fn only_hot(state: State, name: &str, place: Place) -> Result<(), Failure> {
+fn only_hot(state: State, name: &str, place: DriveAddress) -> Result<(), Failure> {
     match (runs(state), place.hot()) {
         (true, true) => Ok(()),
         (_, true) => only_off(state, name, "The set of disks"),
@@ -210,7 +210,7 @@ pub fn taken(host: &Host, config: &Config, drive: &DriveFiles) -> Result<DiskFil
 
 fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
     let found = call.arguments.text("Path").map(|path| found(call, path)).transpose()?;
-    let new = found.map(|found| of(Place::default(), found, false));
+    let new = found.map(|found| of(DriveAddress::default(), found, false));
     if new.is_some() {
         only_off(state, &config.name, "The set of disks")?;
     }

@@ -6,7 +6,7 @@ use crate::operation::parameter::{int, one_of};
 use crate::operation::{Call, Failure, Parameter, Pipeline};
 use crate::rules::drives::{self, Wanted};
 use crate::store::Config;
-use crate::store::config::{ControllerType, Place};
+use crate::store::config::{ControllerType, DriveAddress};
 use crate::value::{Record, Value};
 
 /// Of a disk.
@@ -69,12 +69,12 @@ pub fn get(call: &mut Call<'_>, records: fn(&Vm) -> Vec<Record>) -> Result<(), F
 }
 
 /// The place in a record of a drive of this VM.
-pub fn place_of(record: &Record, config: &Config) -> Option<Place> {
+pub fn place_of(record: &Record, config: &Config) -> Option<DriveAddress> {
     if record.guid("VMId") != Some(config.id) {
         return None;
     }
     let number = |name| record.property(name).and_then(Value::as_int).map(|number| number as u32);
-    Some(Place {
+    Some(DriveAddress {
         controller: ControllerType::named(record.property("ControllerType")?.as_text()?)?,
         number: number("ControllerNumber")?,
         location: number("ControllerLocation")?,
@@ -86,8 +86,8 @@ pub fn named(
     call: &Call<'_>,
     config: &Config,
     (what, object): (&str, &str),
-    places: &[Place],
-) -> Result<Place, Failure> {
+    places: &[DriveAddress],
+) -> Result<DriveAddress, Failure> {
     let of_object = |value: &Value| match value {
         Value::Record(record) => place_of(record, config),
         _ => None,
@@ -120,6 +120,6 @@ fn none_there(config: &Config, what: &str, wanted: &Wanted) -> Failure {
 }
 
 /// A free place for a new drive.
-pub fn free(call: &Call<'_>, config: &Config, types: &[ControllerType]) -> Result<Place, Failure> {
+pub fn free(call: &Call<'_>, config: &Config, types: &[ControllerType]) -> Result<DriveAddress, Failure> {
     drives::free(config, &wanted(call), types).map_err(|why| Failure::invalid(why).about(&config.name))
 }

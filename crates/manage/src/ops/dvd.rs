@@ -11,7 +11,7 @@ use crate::ops::records;
 use crate::rules::drives::for_dvds;
 use crate::state::State;
 use crate::store::Config;
-use crate::store::config::{ControllerType, DriveFiles, Dvd, Place};
+use crate::store::config::{ControllerType, DriveAddress, DriveFiles, Dvd};
 use crate::value::{Kind, Record};
 use crate::worker::protocol::Request;
 use ireko_machine::DiskFiles;
@@ -102,8 +102,8 @@ fn put(config: &mut Config, dvd: Dvd) {
 
 /// Gives a machine that has no DVD drive the usual one of its generation, empty; of generation 1 where Hyper-V has it.
 pub fn usual(config: &mut Config) {
-    const OF_A_BIOS: Place = Place { controller: ControllerType::Ide, number: 1, location: 0 };
-    const OF_UEFI: Place = Place { controller: ControllerType::Sata, number: 0, location: 0 };
+    const OF_A_BIOS: DriveAddress = DriveAddress { controller: ControllerType::Ide, number: 1, location: 0 };
+    const OF_UEFI: DriveAddress = DriveAddress { controller: ControllerType::Sata, number: 0, location: 0 };
     let place = if config.generation == 1 { OF_A_BIOS } else { OF_UEFI };
     if config.dvds.is_empty() && config.places().all(|taken| taken != place) {
         put(config, Dvd { place, path: None });
@@ -145,7 +145,7 @@ fn remove(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), 
     Ok(())
 }
 
-fn named(call: &Call<'_>, config: &Config) -> Result<Place, Failure> {
-    let places: Vec<Place> = config.dvds.iter().map(|dvd| dvd.place).collect();
+fn named(call: &Call<'_>, config: &Config) -> Result<DriveAddress, Failure> {
+    let places: Vec<DriveAddress> = config.dvds.iter().map(|dvd| dvd.place).collect();
     drive::named(call, config, WHAT, &places)
 }

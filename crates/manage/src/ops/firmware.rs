@@ -9,7 +9,7 @@ use crate::operation::{
 use crate::ops::records;
 use crate::rules::drives;
 use crate::state::State;
-use crate::store::config::{BootEntry, ControllerType, Module, Place, StartWith, Startup};
+use crate::store::config::{BootEntry, ControllerType, DriveAddress, Module, StartWith, Startup};
 use crate::store::{Boot, Config};
 use crate::value::{Kind, Record, Value};
 use std::path::PathBuf;
@@ -348,9 +348,9 @@ fn by_words(config: &Config, words: &str) -> Vec<BootEntry> {
 }
 
 /// `TYPE:NUMBER:LOCATION`.
-fn place(words: &str) -> Option<Place> {
+fn place(words: &str) -> Option<DriveAddress> {
     let mut parts = words.split(':');
     let controller = ControllerType::named(parts.next()?)?;
     let (number, location) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    parts.next().is_none().then_some(Place { controller, number, location })
+    parts.next().is_none().then_some(DriveAddress { controller, number, location })
 }

@@ -10,7 +10,7 @@ use crate::operation::{
 };
 use crate::ops::records;
 use crate::rules::{self, drives};
-use crate::store::config::{Place, StartWith, Startup};
+use crate::store::config::{DriveAddress, StartWith, Startup};
 use crate::store::{Config, ConfigVersion};
 use crate::value::{Kind, Value};
 
@@ -166,7 +166,7 @@ fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
     } else {
         return Ok(());
     };
-    config.disks.push(super::disk::of(Place::scsi(0), found, false));
+    config.disks.push(super::disk::of(DriveAddress::scsi(0), found, false));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use crate::host::{HostFacts, Vm};
 use crate::operation::parameter::Type;
 use crate::rules::drives;
 use crate::state::State;
-use crate::store::config::{BootEntry, Dvd, MIB, Module, Place, StartWith};
+use crate::store::config::{BootEntry, DriveAddress, Dvd, MIB, Module, StartWith};
 use crate::store::{Adapter, Disk, Switch, SwitchType};
 use crate::value::{Kind, Record, Value};
 use crate::worker::{self, protocol::Status};
@@ -241,7 +241,7 @@ pub fn memory(vm: &Vm, host: &HostFacts) -> Record {
 }
 
 /// A record of a drive, with its place.
-fn drive(vm: &Vm, kind: Kind, place: Place) -> Record {
+fn drive(vm: &Vm, kind: Kind, place: DriveAddress) -> Record {
     let what = if kind == Kind::DvdDrive { "DVD Drive" } else { "Hard Drive" };
     let (controller, number, location) = (place.controller.name(), place.number, place.location);
     Record::new(kind)
@@ -322,7 +322,7 @@ fn protocol(name: &str) -> &str {
 
 /// Something that firmware tries, with the object that it is.
 fn boot_source(vm: &Vm, entry: BootEntry) -> Option<Record> {
-    let at = |place: Place| move |own: &Place| *own == place;
+    let at = |place: DriveAddress| move |own: &DriveAddress| *own == place;
     let device = match entry {
         BootEntry::Drive(place) => {
             let own = vm.config.disks.iter().find(|own| at(place)(&own.place)).map(|own| disk(vm, own));

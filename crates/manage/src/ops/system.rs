@@ -7,7 +7,7 @@ use crate::operation::parameter::{bytes, path, switch, text};
 use crate::operation::{Call, Failure, Parameter};
 use crate::rules::drives::{FOR_DISKS, Wanted, free};
 use crate::seed::{self, Seed};
-use crate::store::config::{Place, StartWith};
+use crate::store::config::{DriveAddress, StartWith};
 use crate::store::{Begun, Config, Disk};
 use ireko_machine::Format;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -65,7 +65,7 @@ pub fn bring(call: &mut Call<'_>, config: &mut Config) -> Result<Option<Begun>, 
         let found = image::find(arguments, &system.path, None)?;
         let layer = ireko_machine::Layer { path: found.path, format: found.facts.format };
         let behind = [layer].into_iter().chain(found.behind).map(Into::into).collect();
-        let own = Disk::new(Place::scsi(0), later.join(DISK), false);
+        let own = Disk::new(DriveAddress::scsi(0), later.join(DISK), false);
         config.disks.push(Disk { format: Format::Qcow2, behind, ..own });
         config.boot.start_with = StartWith::Firmware;
     }

@@ -1,6 +1,6 @@
 //! Where drives can be, and in which order firmware tries what it can load from.
 
-use crate::store::config::{BootEntry, Config, ControllerType, Place, Startup};
+use crate::store::config::{BootEntry, Config, ControllerType, DriveAddress, Startup};
 
 /// What somebody says of a place; what is left open may be anything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,8 +10,8 @@ pub struct Wanted {
     pub location: Option<u32>,
 }
 
-impl From<Place> for Wanted {
-    fn from(place: Place) -> Self {
+impl From<DriveAddress> for Wanted {
+    fn from(place: DriveAddress) -> Self {
         Self {
             controller: Some(place.controller),
             number: Some(place.number),
@@ -21,7 +21,7 @@ impl From<Place> for Wanted {
 }
 
 impl Wanted {
-    pub fn fits(&self, place: &Place) -> bool {
+    pub fn fits(&self, place: &DriveAddress) -> bool {
         self.controller.is_none_or(|kind| kind == place.controller)
             && self.number.is_none_or(|number| number == place.number)
             && self.location.is_none_or(|location| location == place.location)
@@ -41,10 +41,11 @@ const fn extent(controller: ControllerType, generation: u8) -> (u32, u32) {
 }
 
 /// All places at controllers of a type, in order.
-fn all(controller: ControllerType, generation: u8) -> impl Iterator<Item = Place> {
+fn all(controller: ControllerType, generation: u8) -> impl Iterator<Item = DriveAddress> {
     let (numbers, locations) = extent(controller, generation);
-    (0..numbers)
-        .flat_map(move |number| (0..locations).map(move |location| Place { controller, number, location }))
+    (0..numbers).flat_map(move |number| {
+        (0..locations).map(move |location| DriveAddress { controller, number, location })
+    })
 }
 
 /// Whether such a place can be. Without a controller's type nothing is known of it.
@@ -74,13 +75,13 @@ fn upto(most: u32) -> String {
 }
 
 /// A place where nothing is yet, at the first type of controller that has one; if somebody says a type, at that.
-pub fn free(config: &Config, wanted: &Wanted, types: &[ControllerType]) -> Result<Place, String> {
+pub fn free(config: &Config, wanted: &Wanted, types: &[ControllerType]) -> Result<DriveAddress, String> {
     let named = wanted.controller.map(|kind| [kind]);
     let types = named.as_ref().map_or(types, |one| &one[..]);
     for &controller in types {
         check(&Wanted { controller: Some(controller), ..*wanted }, config.generation)?;
     }
-    let taken = |place: &Place| config.places().any(|other| other == *place);
+    let taken = |place: &DriveAddress| config.places().any(|other| other == *place);
     let mut fitting = types.iter().flat_map(|kind| all(*kind, config.generation)).filter(|p| wanted.fits(p));
     fitting.find(|place| !taken(place)).ok_or_else(|| {
         let (name, kind) = (&config.name, types.first().map_or("", |kind| kind.name()));
@@ -147,14 +148,14 @@ mod tests {
     use crate::store::Disk;
     use crate::store::config::Dvd;
 
-    fn place(controller: ControllerType, number: u32, location: u32) -> Place {
-        Place { controller, number, location }
+    fn place(controller: ControllerType, number: u32, location: u32) -> DriveAddress {
+        DriveAddress { controller, number, location }
     }
 
     fn config(generation: u8) -> Config {
         let mut config = Config::new(Guid::NIL, "vm", 0);
         config.generation = generation;
-        config.disks.push(Disk::new(Place::scsi(0), "/a", false));
+        config.disks.push(Disk::new(DriveAddress::scsi(0), "/a", false));
         config.dvds.push(Dvd { place: place(ControllerType::Sata, 0, 0), path: None });
         config
     }
@@ -178,7 +179,7 @@ mod tests {
         let mut config = config(2);
         let [disk, dvd, network] = entries(&config);
         assert_eq!(boot_order(&config), [disk, dvd, network]);
-        config.boot.order = vec![network, BootEntry::Drive(Place::scsi(7))];
+        config.boot.order = vec![network, BootEntry::Drive(DriveAddress::scsi(7))];
         assert_eq!(boot_order(&config), [network, disk, dvd]);
     }
 

@@ -8,7 +8,7 @@ use crate::operation::{Impact, Parameter, Type};
 use crate::ops::records;
 use crate::state::State;
 use crate::store::config::Dvd;
-use crate::store::{Config, Disk, Place};
+use crate::store::{Config, Disk, DriveAddress};
 use crate::value::{Kind, Record, Value};
 use serde_json::{Map, Value as Json, json};
 
@@ -304,8 +304,8 @@ fn type_of(value: &Value) -> Json {
 
 fn sample() -> (Vm, HostFacts) {
     let mut config = Config::new(crate::Guid::NIL, "sample", 0);
-    config.disks.push(Disk::new(Place::scsi(0), "/disk.raw", false));
-    config.dvds.push(Dvd { place: Place::scsi(1), path: Some("/cd.iso".into()) });
+    config.disks.push(Disk::new(DriveAddress::scsi(0), "/disk.raw", false));
+    config.dvds.push(Dvd { place: DriveAddress::scsi(1), path: Some("/cd.iso".into()) });
     let host = HostFacts {
         name: String::new(),
         logical_processors: 1,

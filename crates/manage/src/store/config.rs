@@ -256,7 +256,7 @@ pub struct Module {
 /// Something that firmware can load from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum BootEntry {
-    Drive(Place),
+    Drive(DriveAddress),
     /// The adapter's id.
     Network(Guid),
 }
@@ -309,7 +309,7 @@ impl ControllerType {
 
 /// Where a drive is. In files of older versions it is at SCSI controller 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Place {
+pub struct DriveAddress {
     #[serde(default)]
     pub controller: ControllerType,
     #[serde(default)]
@@ -317,7 +317,7 @@ pub struct Place {
     pub location: u32,
 }
 
-impl Place {
+impl DriveAddress {
     pub const fn scsi(location: u32) -> Self {
         Self { controller: ControllerType::Scsi, number: 0, location }
     }
@@ -341,7 +341,7 @@ impl Place {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Dvd {
     #[serde(flatten)]
-    pub place: Place,
+    pub place: DriveAddress,
     /// The image in it.
     pub path: Option<PathBuf>,
 }
@@ -349,7 +349,7 @@ pub struct Dvd {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     #[serde(flatten)]
-    pub place: Place,
+    pub place: DriveAddress,
     pub path: PathBuf,
     /// In files of older versions there is none, and all were raw.
     #[serde(default, with = "layer")]
@@ -372,7 +372,7 @@ pub struct Disk {
 
 impl Disk {
     /// Of a raw image.
-    pub fn new(place: Place, path: impl Into<PathBuf>, read_only: bool) -> Self {
+    pub fn new(place: DriveAddress, path: impl Into<PathBuf>, read_only: bool) -> Self {
         let (path, format, behind) = (path.into(), Format::Raw, Vec::new());
         let (maximum_iops, maximum_bytes_per_second, error_policy) = (0, 0, ErrorPolicy::default());
         Self { place, path, format, behind, read_only, maximum_iops, maximum_bytes_per_second, error_policy }
@@ -462,14 +462,14 @@ impl Config {
 
 impl Config {
     /// The files of disks, then of media in drives.
-    pub fn drive_files(&self) -> impl Iterator<Item = (Place, DriveFiles)> {
+    pub fn drive_files(&self) -> impl Iterator<Item = (DriveAddress, DriveFiles)> {
         let disks = self.disks.iter().map(|disk| (disk.place, DriveFiles::from(disk)));
         let medium = |dvd: &Dvd| Some((dvd.place, DriveFiles::medium(dvd.path.as_deref()?)));
         disks.chain(self.dvds.iter().filter_map(medium))
     }
 
     /// What is at the controllers.
-    pub fn places(&self) -> impl Iterator<Item = Place> {
+    pub fn places(&self) -> impl Iterator<Item = DriveAddress> {
         self.disks.iter().map(|disk| disk.place).chain(self.dvds.iter().map(|dvd| dvd.place))
     }
 }

@@ -23,7 +23,7 @@ pub mod switch;
 #[cfg(test)]
 mod tests;
 
-pub use config::{Adapter, Boot, Config, ConfigVersion, Disk, Memory, Place, Processor};
+pub use config::{Adapter, Boot, Config, ConfigVersion, Disk, DriveAddress, Memory, Processor};
 pub use layer::Layer;
 pub use lock::{VmLock, WorkerLock};
 pub use run::{Meter, Run};

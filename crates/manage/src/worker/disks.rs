@@ -1,7 +1,7 @@
 //! A disk that two VMs write to is lost: who has it open is kept in a lock on its file.
 
 use crate::mount;
-use crate::store::config::{DriveFiles, Place};
+use crate::store::config::{DriveAddress, DriveFiles};
 use crate::store::{Config, Store, WorkerLock};
 use ireko_machine::lock::User;
 use ireko_machine::{DiskErrors, DiskFiles, Layer, open_layers};
@@ -18,7 +18,7 @@ const MOUNTED: &str = "Mount-VHD, which made its disk a file of this host";
 /// write.
 #[derive(Default)]
 pub struct DiskLocks {
-    files: Mutex<BTreeMap<Place, Arc<DiskFiles>>>,
+    files: Mutex<BTreeMap<DriveAddress, Arc<DiskFiles>>>,
     errors: DiskErrors,
 }
 
@@ -45,16 +45,16 @@ impl DiskLocks {
         files.errors().tell(&path.display().to_string(), &self.errors);
     }
 
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<Place, Arc<DiskFiles>>> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<DriveAddress, Arc<DiskFiles>>> {
         self.files.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    pub fn of(&self, place: Place) -> Option<Arc<DiskFiles>> {
+    pub fn of(&self, place: DriveAddress) -> Option<Arc<DiskFiles>> {
         self.lock().get(&place).cloned()
     }
 
     /// Other files are there from now on, or none; whoever wants those before can have them.
-    pub fn put(&self, place: Place, files: Option<Arc<DiskFiles>>) {
+    pub fn put(&self, place: DriveAddress, files: Option<Arc<DiskFiles>>) {
         let mut all = self.lock();
         let before = match files {
             Some(files) => all.insert(place, files),

@@ -5,7 +5,7 @@ use super::protocol::{Reply, Request};
 use super::server::Control;
 use crate::state::State;
 use crate::store::Disk;
-use crate::store::config::{DriveFiles, Dvd, Place};
+use crate::store::config::{DriveAddress, DriveFiles, Dvd};
 use ireko_machine::DiskFiles;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl Control {
         Ok(())
     }
 
-    pub(super) fn remove_disk(&self, place: Place) -> Result<(), String> {
+    pub(super) fn remove_disk(&self, place: DriveAddress) -> Result<(), String> {
         let _alone = self.driving();
         let remote = {
             let inner = self.lock();

@@ -6,7 +6,7 @@ use super::launch::Launcher;
 use super::machine::{Factory, Machine, Remote};
 use super::protocol::Started;
 use crate::guid::Guid;
-use crate::store::config::{Dvd, Place};
+use crate::store::config::{DriveAddress, Dvd};
 use crate::store::{Config, Disk, Store};
 use ireko_machine::disk_errors::{Access, ErrorHandling, Waiting};
 use ireko_machine::{DiskErrors, DiskFiles, ErrorPolicy, MemoryState, Outcome};
@@ -122,7 +122,7 @@ impl Remote for FakeRemote {
         let _ = writeln!(self.console.lock().unwrap(), "disk {} of {length}", disk.place.serial());
         Ok(())
     }
-    fn remove_disk(&self, place: Place, _: Duration) -> Result<bool, String> {
+    fn remove_disk(&self, place: DriveAddress, _: Duration) -> Result<bool, String> {
         let _ = writeln!(self.console.lock().unwrap(), "no disk {}", place.serial());
         Ok(self.sleeps_through.load(Ordering::SeqCst) == 0)
     }

@@ -7,7 +7,7 @@ use super::network::Network;
 use super::screen::Shown;
 use super::server::NO_DISPLAY;
 use crate::rules;
-use crate::store::config::{BootEntry, ControllerType, DisplayAdapter, Dvd, Module, Place, StartWith};
+use crate::store::config::{BootEntry, ControllerType, DisplayAdapter, DriveAddress, Dvd, Module, StartWith};
 use crate::store::{Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
@@ -67,7 +67,7 @@ pub trait Remote: Send + Sync {
         Err(NO_DRIVES.into())
     }
     /// A disk less, once the guest has let go of it. False: it has not within the time. The error is a sentence.
-    fn remove_disk(&self, place: Place, patience: Duration) -> Result<bool, String> {
+    fn remove_disk(&self, place: DriveAddress, patience: Duration) -> Result<bool, String> {
         let _ = (place, patience);
         Err(NO_DRIVES.into())
     }
@@ -301,7 +301,7 @@ fn dvd(dvd: &Dvd, files: Option<Arc<DiskFiles>>) -> DiskSpec {
     seated(dvd.place, DiskSpec { empty: dvd.path.is_none(), files, ..DiskSpec::cd(path) })
 }
 
-fn seated(place: Place, spec: DiskSpec) -> DiskSpec {
+fn seated(place: DriveAddress, spec: DiskSpec) -> DiskSpec {
     let drive =
         (place.controller == ControllerType::Ide).then_some((place.number * 2 + place.location) as usize);
     DiskSpec { drive, bus: bus(place.controller, spec.cd), serial: place.serial(), ..spec }
@@ -455,7 +455,7 @@ impl Remote for Handle {
     fn add_disk(&self, one: &Disk, files: Arc<DiskFiles>) -> Result<(), String> {
         Handle::plug_disk(self, &disk(one, Some(files))).map_err(|e| e.to_string())
     }
-    fn remove_disk(&self, place: Place, patience: Duration) -> Result<bool, String> {
+    fn remove_disk(&self, place: DriveAddress, patience: Duration) -> Result<bool, String> {
         Handle::unplug_disk(self, &place.serial(), patience).map_err(|e| e.to_string())
     }
     fn screen(&self) -> Option<Shown> {

@@ -51,7 +51,7 @@ pub enum Request {
     },
     /// A disk less.
     RemoveDisk {
-        place: crate::store::config::Place,
+        place: crate::store::config::DriveAddress,
     },
     /// What becomes of a guest that crashes.
     Crash {

@@ -290,7 +290,7 @@ fn sharing(read_only: bool) -> (Running, Guid) {
     first.ask(&Request::TurnOff);
     first.wait();
     let (lock, mut config) = first.store.lock(first.id).unwrap();
-    config.disks.push(Disk::new(crate::store::Place::scsi(0), path, read_only));
+    config.disks.push(Disk::new(crate::store::DriveAddress::scsi(0), path, read_only));
     first.store.save(&lock, &config).unwrap();
     let second = Config { id: Guid::random().unwrap(), name: "other".into(), ..config };
     first.store.create(&second).unwrap();

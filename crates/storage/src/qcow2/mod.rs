@@ -21,7 +21,7 @@ pub use set::set_parent;
 use crate::bytes::be64;
 use crate::error::damaged;
 use crate::image::Image;
-use crate::mapped::{Alone, Found, Layer, Mapped, Place, check_parent, joined};
+use crate::mapped::{Alone, Found, Layer, Mapped, Mapping, check_parent, joined};
 use crate::pages::Look;
 use crate::store::read_padded;
 use crate::{Format, ImageError, Pages, SECTOR, Store};
@@ -121,14 +121,14 @@ impl Qcow2 {
         Ok(bytes.map(|bytes| Entry::read(bytes, self.header.extended())))
     }
 
-    fn place(&self, entry: &Entry, offset: u64) -> io::Result<Place> {
+    fn place(&self, entry: &Entry, offset: u64) -> io::Result<Mapping> {
         let within = offset % self.header.cluster();
         let unit = entry.unit(self.header.extended(), (within / self.unit()) as u32);
         Ok(match (unit, entry.place(self.header.cluster())?) {
-            (Unit::Here, Some(place)) => Place::Here(place + within),
-            (Unit::Zeros, _) => Place::Zeros,
-            (Unit::Compressed, _) => Place::Compressed(entry.word),
-            (Unit::Here | Unit::Behind, _) => Place::Behind,
+            (Unit::Here, Some(place)) => Mapping::Here(place + within),
+            (Unit::Zeros, _) => Mapping::Zeros,
+            (Unit::Compressed, _) => Mapping::Compressed(entry.word),
+            (Unit::Here | Unit::Behind, _) => Mapping::Behind,
         })
     }
 

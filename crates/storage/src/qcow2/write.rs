@@ -2,14 +2,14 @@
 
 use super::entry::{Entry, bits, compressed_range};
 use super::{Qcow2, Tables};
-use crate::mapped::{Mapped, Place, within};
+use crate::mapped::{Mapped, Mapping, within};
 use std::io;
 
 impl Qcow2 {
     /// A run that may be overwritten where it is.
     pub(super) fn own(&self, tables: &mut Tables, offset: u64, len: u64) -> io::Result<Option<(u64, u64)>> {
         let own = |cluster| Ok(Some(self.entry(tables, cluster)?).filter(Entry::own));
-        let Some((len, Place::Here(place))) = self.find_by(offset, len, own)? else { return Ok(None) };
+        let Some((len, Mapping::Here(place))) = self.find_by(offset, len, own)? else { return Ok(None) };
         let end = tables.refcounts()?.end() * self.header.cluster();
         Ok(Some((len, within(end, place, len, "cluster")?)))
     }

@@ -19,7 +19,7 @@ use crate::chain::{Behind, Facts};
 use crate::error::damaged;
 use crate::guid::Guid;
 use crate::image::{Image, write_every_zero};
-use crate::mapped::{Alone, Found, Layer, Mapped, Place, check_parent, like_the_first};
+use crate::mapped::{Alone, Found, Layer, Mapped, Mapping, check_parent, like_the_first};
 use crate::pages::Look;
 use crate::{Format, ImageError, Pages, SECTOR, Store};
 use footer::{FOOTER, Footer, Header, Kind};
@@ -149,12 +149,14 @@ impl Mapped for Vhd {
     }
 
     fn find(&self, tables: &mut Tables, offset: u64, len: u64, look: Look) -> io::Result<Found> {
-        let Some(header) = &self.header else { return Ok(Some((len, Place::Here(offset)))) };
+        let Some(header) = &self.header else { return Ok(Some((len, Mapping::Here(offset)))) };
         let (number, within) = (offset / header.block, offset % header.block);
         let span = (header.block - within).min(len);
         let entry = tables.pages.look(Self::entry_at(header, number), look)?.map(|bytes| be32(bytes, 0));
         let Some(entry) = entry else { return Ok(None) };
-        let Some(block) = Self::place(header, number, entry)? else { return Ok(Some((span, Place::Behind))) };
+        let Some(block) = Self::place(header, number, entry)? else {
+            return Ok(Some((span, Mapping::Behind)));
+        };
         let first = within / SECTOR;
         let found = like_the_first(first..(within + span).div_ceil(SECTOR), |at| {
             // The first sector has the highest bit of the first byte.
@@ -162,8 +164,8 @@ impl Mapped for Vhd {
         })?;
         Ok(found.map(|(count, here)| {
             let len = ((first + count) * SECTOR - within).min(span);
-            let here = here.then_some(Place::Here(block + Self::bits(header.block) + within));
-            (len, here.unwrap_or(Place::Behind))
+            let here = here.then_some(Mapping::Here(block + Self::bits(header.block) + within));
+            (len, here.unwrap_or(Mapping::Behind))
         }))
     }
 

@@ -4,15 +4,15 @@ use super::footer::{FOOTER, Header};
 use super::{Tables, UNUSED, Vhd};
 use crate::SECTOR;
 use crate::bytes::{be32, put};
-use crate::mapped::{Mapped, Place, within};
+use crate::mapped::{Mapped, Mapping, within};
 use std::io;
 
 impl Vhd {
     /// A run that may be overwritten where it is.
     pub(super) fn own(&self, tables: &mut Tables, offset: u64, len: u64) -> io::Result<Option<(u64, u64)>> {
         match self.run(tables, offset, len)? {
-            (len, Place::Here(place)) if self.header.is_none() => Ok(Some((len, place))),
-            (len, Place::Here(place)) => Ok(Some((len, within(tables.end, place, len, "block")?))),
+            (len, Mapping::Here(place)) if self.header.is_none() => Ok(Some((len, place))),
+            (len, Mapping::Here(place)) => Ok(Some((len, within(tables.end, place, len, "block")?))),
             _ => Ok(None),
         }
     }
@@ -113,7 +113,7 @@ impl Vhd {
             let _shared = self.layer.shared();
             let mut tables = self.layer.lock();
             let (len, place) = self.run(&mut tables, offset, end - offset)?;
-            if let Place::Here(at) = place {
+            if let Mapping::Here(at) = place {
                 within(tables.end, at, len, "block")?;
                 drop(tables);
                 crate::store::zero(self.layer.store.as_ref(), at, len)?;

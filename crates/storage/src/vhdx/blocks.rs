@@ -3,7 +3,7 @@
 use super::{Tables, Vhdx};
 use crate::bytes::{le64, put};
 use crate::error::damaged;
-use crate::mapped::{Found, Place, like_the_first};
+use crate::mapped::{Found, Mapping, like_the_first};
 use crate::pages::Look;
 use std::io;
 use std::ops::Range;
@@ -78,13 +78,13 @@ impl Vhdx {
         let span = (self.metadata.block - within).min(len);
         let Some(entry) = entry(tables, self.entry_at(block), look)? else { return Ok(None) };
         let place = match entry.state() {
-            FULLY_PRESENT if entry.offset() != 0 => Place::Here(entry.offset() + within),
-            NOT_PRESENT => Place::Behind,
-            UNDEFINED | ZERO | UNMAPPED => Place::Zeros,
+            FULLY_PRESENT if entry.offset() != 0 => Mapping::Here(entry.offset() + within),
+            NOT_PRESENT => Mapping::Behind,
+            UNDEFINED | ZERO | UNMAPPED => Mapping::Zeros,
             PARTIALLY_PRESENT if self.layer.parent.is_some() && entry.offset() != 0 => {
                 let found = self.find_by_bits(tables, block, within..within + span, look)?;
                 return Ok(found.map(|(len, here)| {
-                    (len, if here { Place::Here(entry.offset() + within) } else { Place::Behind })
+                    (len, if here { Mapping::Here(entry.offset() + within) } else { Mapping::Behind })
                 }));
             }
             state => return Err(damaged(format_args!("block {block} would be in state {state}"))),

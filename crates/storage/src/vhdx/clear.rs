@@ -3,7 +3,7 @@
 use super::blocks::{FULLY_PRESENT, NOT_PRESENT, PARTIALLY_PRESENT, ZERO};
 use super::{Tables, Vhdx};
 use crate::image::write_every_zero;
-use crate::mapped::{Mapped, Place, within};
+use crate::mapped::{Mapped, Mapping, within};
 use std::io;
 
 impl Vhdx {
@@ -27,19 +27,19 @@ impl Vhdx {
             let mut tables = self.layer.lock();
             self.begin(&mut tables)?;
             let (len, place) = self.run(&mut tables, offset, end - offset)?;
-            if let Place::Here(at) = place {
+            if let Mapping::Here(at) = place {
                 within(tables.end, at, len, "block")?;
             }
             drop(tables);
             match place {
-                Place::Here(at) if self.metadata.fixed && zeros => {
+                Mapping::Here(at) if self.metadata.fixed && zeros => {
                     drop((shared, at));
                     write_every_zero(self, offset, len)?;
                 }
-                Place::Here(at) if !self.metadata.fixed => {
+                Mapping::Here(at) if !self.metadata.fixed => {
                     crate::store::zero(self.layer.store.as_ref(), at, len)?;
                 }
-                Place::Behind if zeros && self.layer.parent.is_some() => {
+                Mapping::Behind if zeros && self.layer.parent.is_some() => {
                     drop(shared);
                     write_every_zero(self, offset, len)?;
                 }

@@ -20,7 +20,7 @@ pub use set::{set_identifier, set_parent, set_physical_sector};
 
 use crate::guid::Guid;
 use crate::image::Image;
-use crate::mapped::{Alone, Found, Layer, Mapped, Place, check_parent, joined, within};
+use crate::mapped::{Alone, Found, Layer, Mapped, Mapping, check_parent, joined, within};
 use crate::pages::Look;
 use crate::{Format, ImageError, Pages, Store};
 use header::{Header, Regions};
@@ -156,7 +156,7 @@ impl Mapped for Vhdx {
     }
     fn own_run(&self, tables: &mut Tables, offset: u64, len: u64) -> io::Result<Option<(u64, u64)>> {
         match self.run(tables, offset, len)? {
-            (len, Place::Here(place)) => Ok(Some((len, within(tables.end, place, len, "block")?))),
+            (len, Mapping::Here(place)) => Ok(Some((len, within(tables.end, place, len, "block")?))),
             _ => Ok(None),
         }
     }

@@ -84,7 +84,7 @@ fn damaged(config: &Config, damage: &[Damage]) -> Vec<u8> {
 fn whatever_a_configuration_file_holds_nothing_breaks_and_the_others_are_there() {
     let live = Live::with(&["other"]);
     let mut config = Config::new(Guid::random().unwrap(), "vm", 0);
-    config.disks.push(crate::store::Disk::new(crate::store::Place::scsi(0), "/dev/null", true));
+    config.disks.push(crate::store::Disk::new(crate::store::DriveAddress::scsi(0), "/dev/null", true));
     live.store().create(&config).unwrap();
     let file = live.store().directory(config.id).join(config::FILE);
     let id = config.id.to_string();
