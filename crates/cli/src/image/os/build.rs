@@ -56,9 +56,8 @@ fn spec(taken: &Taken, disk: &Path, payload: &Path) -> Result<Spec> {
     let kernel = taken.kernel.clone().context("the packages have no kernel")?;
     let mut spec = Spec::new(bytes("the system's kernel", kernel));
     spec.initrd = Some(bytes("what installs the system", root(taken)?));
-    // Programs are where they were the last time: what was translated of them is used again by each process.
     spec.command_line =
-        "console=ttyS0 panic=-1 quiet loglevel=3 random.trust_cpu=on no_timer_check mitigations=off norandmaps".into();
+        "console=ttyS0 panic=-1 quiet loglevel=3 random.trust_cpu=on no_timer_check mitigations=off".into();
     spec.memory = MEMORY;
     spec.vcpus = processors()?;
     spec.disks = vec![DiskSpec::new(disk, false), DiskSpec::new(payload, true)];
