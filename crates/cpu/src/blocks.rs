@@ -18,6 +18,12 @@ fn no_memory(physical: u64) -> Fault {
     ))
 }
 
+/// Up to here no direct jump leads to an address that is not canonical, so code need not know where it is.
+const RELATIVE_END: u64 = (1 << 47) - (1 << 31) - 0x2000;
+
+/// The longest instruction.
+const LONGEST: usize = 15;
+
 impl Cpu {
     /// The mode bits that code runs under now.
     pub(crate) fn key(&self) -> Key {
@@ -34,7 +40,7 @@ impl Cpu {
         set(long && self.platform.tuning.far_links && self.control().is_none(), Key::FAR);
         set(!long && regs.seg[seg::CS].big(), Key::CODE32);
         set(regs.cpl == 3, Key::USER);
-        set(long && regs.cpl == 3, Key::RELATIVE);
+        set(long && regs.cpl == 3 && regs.rip < RELATIVE_END, Key::RELATIVE);
         set(!long && regs.seg[seg::SS].big(), Key::STACK32);
         set(regs.rflags & rflags::DF != 0, Key::BACKWARD);
         set(regs.cr0 & cr0::TS != 0, Key::TASK_SWITCHED);
@@ -86,7 +92,7 @@ impl Cpu {
     /// in all address spaces; [`Cpu::forget_shared`] undoes it.
     pub(crate) fn link(&mut self, link: u32, block: u32) {
         if !self.code.is_far(link) {
-            return self.code.link(link, block);
+            return self.code.link_in_page(link, block);
         }
         if self.code.crosses(block) || !self.shared_code(self.processor.regs.rip) {
             return self.code.link_to_table(link);
@@ -138,23 +144,37 @@ impl Cpu {
         let rip = self.processor.regs.rip;
         let id = BlockId { physical, rip: if key.relative() { rip & 0xfff } else { rip }, key };
         match self.code.known(&id) {
-            Some((number, None)) => Ok(number),
+            Some((number, None)) => return Ok(number),
             Some((number, Some(second))) => {
                 if second == self.fetch((linear | 0xfff).wrapping_add(1))? {
                     return Ok(number);
                 }
-                self.undo(&[number]);
-                self.translate(linear, id)
+                self.undo(&[number], None);
             }
+            None => {}
+        }
+        match self.with_next_page(linear, &id).and_then(|id| self.code.known(&id)) {
+            Some((number, _)) => Ok(number),
             None => self.translate(linear, id),
         }
+    }
+
+    /// What a block of relative code is called if it goes on in the next page, as far as that is there: with the same page behind it
+    /// in two address spaces it is one block, else it is not.
+    fn with_next_page(&mut self, linear: u64, id: &BlockId) -> Option<BlockId> {
+        if !id.key.relative() || id.rip as usize <= 4096 - LONGEST {
+            return None;
+        }
+        let second = self.fetch((linear | 0xfff).wrapping_add(1)).ok()?;
+        Some(BlockId { rip: second & !0xfff | id.rip, ..*id })
     }
 
     fn translate(&mut self, linear: u64, id: BlockId) -> Result<u32, Fault> {
         if self.code.is_full() {
             self.make_room();
         }
-        if let Some((of, second)) = self.code.to_copy(&id)
+        let crossing = self.with_next_page(linear, &id);
+        if let Some((of, second)) = self.code.to_copy(&id).or_else(|| self.code.to_copy(crossing.as_ref()?))
             && second.is_none_or(|second| self.fetch((linear | 0xfff).wrapping_add(1)) == Ok(second))
         {
             self.instruments.counters.copied_blocks += 1;
@@ -187,7 +207,10 @@ impl Cpu {
         self.watch_code(second >> 12);
         self.mmu.physical.read_code(second, &mut bytes[in_page..]);
         match self.code.translate(bytes, in_page, id) {
-            Some(made) => Ok(self.code.enter(id, Some(second), in_page, made)),
+            Some(made) => {
+                let id = self.with_next_page(linear, &id).unwrap_or(id);
+                Ok(self.code.enter(id, Some(second), in_page, made))
+            }
             None => {
                 self.unwatch_code(second >> 12);
                 // Fifteen bytes and still no end of the instruction.
@@ -214,12 +237,13 @@ impl Cpu {
         }
     }
 
-    fn undo(&mut self, numbers: &[u32]) {
+    /// Blocks are no more: those that were written of a page, if one is given.
+    fn undo(&mut self, numbers: &[u32], written: Option<u64>) {
         if numbers.is_empty() {
             return;
         }
         self.instruments.counters.invalidations += 1;
-        self.code.undo(numbers);
+        self.code.undo(numbers, written).into_iter().for_each(|frame| self.unwatch_code(frame));
         self.forget_jumps();
     }
 
@@ -230,7 +254,7 @@ impl Cpu {
         let gone = self.code.written(physical, count as u64);
         if !gone.is_empty() {
             self.unwatch_code(frame);
-            self.undo(&gone);
+            self.undo(&gone, Some(frame));
         }
     }
 

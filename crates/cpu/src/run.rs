@@ -352,7 +352,7 @@ impl Cpu {
                     self.processor.regs.rip = rip;
                     let block = self.block(Key(self.key().0 | Key::UNGROUPED))?;
                     if generation == self.code.generation {
-                        self.code.link(site as u32, block);
+                        self.code.link_in_page(site as u32, block);
                     }
                     code = self.code.entry(block);
                 }
@@ -479,8 +479,11 @@ impl Cpu {
 
     /// Whose a slot of the jump table is: code of one key, in one code segment.
     fn slot_owner(&self, key: Key) -> u64 {
-        let base = if key.has(Key::CODE64) { 0 } else { self.processor.regs.seg[seg::CS].base };
-        u64::from(key.0) | base << 32
+        if key.has(Key::CODE64) {
+            // Relative code and other is entered alike.
+            return (key.0 & !Key::RELATIVE).into();
+        }
+        u64::from(key.0) | self.processor.regs.seg[seg::CS].base << 32
     }
 
     /// Something keeps translated code from just going on after a routine.

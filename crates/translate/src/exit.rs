@@ -5,6 +5,7 @@ use crate::block::{Emitter, Link, SiteKind};
 use crate::ea;
 use crate::key::Key;
 use crate::layout::{Hot, JUMP_CODES, JUMP_ROTATE, JUMP_SLOT_BYTES, JUMP_TAGS, jump_index};
+use crate::length::LONGEST;
 use crate::liveness::ALL;
 use crate::thunk::Reason;
 use core::mem::offset_of;
@@ -168,11 +169,13 @@ impl Emitter<'_> {
         self.exits.push((exit, insn.near_branch_target()));
     }
 
-    /// A target in the same page is at the same physical page as this block.
+    /// A target in the same page is at the same physical page as this block. An instruction that begins near the page's end may go on
+    /// in the next page, which is another for each address space: who jumps there looks it up.
     pub(crate) fn linkable(&self, target: u64) -> bool {
+        const LAST: u64 = (4096 - LONGEST) as u64;
         let start = self.request.rip.wrapping_sub(self.request.page_offset as u64);
         let crosses = self.request.bytes.len() > self.request.in_page;
-        !self.key.has(Key::SINGLE) && !crosses && target.wrapping_sub(start) < 4096
+        !self.key.has(Key::SINGLE) && !crosses && target.wrapping_sub(start) <= LAST
     }
 
     pub(crate) fn note_link(&mut self, stub: Label, target: u64) {
@@ -234,7 +237,8 @@ impl Emitter<'_> {
     fn far(&self, target: u64) -> bool {
         let not = Key::SINGLE | Key::PLAIN | Key::BACKWARD;
         let may = self.key.has(Key::CODE64) && self.key.has(Key::KERNEL) && self.key.has(Key::FAR);
-        may && self.key.0 & not == 0 && !self.linkable(target)
+        let start = self.request.rip.wrapping_sub(self.request.page_offset as u64);
+        may && self.key.0 & not == 0 && target.wrapping_sub(start) >= 4096
     }
 
     pub(crate) fn jump_by_table(&mut self, target: u64) {

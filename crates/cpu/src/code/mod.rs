@@ -22,7 +22,7 @@ fn cache_size(memory: u64) -> usize {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct BlockId {
     pub physical: u64,
-    /// Of relative code, the offset in its page.
+    /// Of relative code, the offset in its page; and in its high bits the physical page of what comes next, if it goes on there.
     pub rip: u64,
     pub key: Key,
 }
@@ -130,14 +130,13 @@ impl Code {
     pub(crate) fn locate(&self, host: usize, page: u64) -> Option<u64> {
         let (start, end) = self.cache.range();
         let offset = host.checked_sub(start).filter(|_| host < end)?;
-        let region = self.regions.0.get(self.cache.region_of(offset)?)?;
-        let at = region.blocks.partition_point(|b| b.code as usize <= offset).checked_sub(1)?;
-        let block = &region.blocks[at];
+        let (region, block) = self.block_at(offset)?;
         let within = offset as u32 - block.code;
         let faults = part(&region.faults, &block.faults);
         let fault = faults.partition_point(|f| f.0 <= within).checked_sub(1)?;
-        let page = if block.id.key.relative() { page } else { 0 };
-        Some(page.wrapping_add(block.id.rip).wrapping_add(faults[fault].1.into()))
+        let (page, rip) =
+            if block.id.key.relative() { (page, block.id.rip & 0xfff) } else { (0, block.id.rip) };
+        Some(page.wrapping_add(rip).wrapping_add(faults[fault].1.into()))
     }
 
     /// What was translated and linked is executed from here on.
@@ -197,7 +196,8 @@ impl Code {
         let all = self.pages.get(&(id.physical >> 12)).map_or(&[][..], |page| &page.blocks);
         for &other in all.iter().rev().take(BESIDE).filter(|&&other| region_of(other) != retired) {
             let other = self.regions.block(other);
-            let alike = other.id.key == id.key && other.id.rip >> 12 == id.rip >> 12;
+            let at = |id: &BlockId| (id.physical >> 12, id.rip >> 12);
+            let alike = other.id.key == id.key && at(&other.id) == at(&id);
             if other.valid && other.second.is_none() && alike {
                 let rip = page | other.id.rip & 0xfff;
                 self.jumps.offer(JumpEntry { rip, id: number, code: other.code }, owners);
@@ -205,8 +205,26 @@ impl Code {
         }
     }
 
+    /// The block that a place in the cache belongs to.
+    fn block_at(&self, offset: usize) -> Option<(&Region, &Block)> {
+        let region = self.regions.0.get(self.cache.region_of(offset)?)?;
+        let at = region.blocks.partition_point(|b| b.code as usize <= offset).checked_sub(1)?;
+        Some((region, &region.blocks[at]))
+    }
+
+    /// Points a link at a block of the same physical page, which ends in it: what it leads to is then the same wherever the page
+    /// is. (A page's translation may be another by now than when the jump's block was found.)
+    pub(crate) fn link_in_page(&mut self, link: u32, to: u32) {
+        let target = self.regions.block(to);
+        let from = self.regions.link(link).and_then(|linked| self.block_at(linked.patch));
+        let same = from.is_some_and(|(_, from)| from.id.physical >> 12 == target.id.physical >> 12);
+        if same && target.second.is_none() {
+            self.link(link, to);
+        }
+    }
+
     /// Points a link at a block.
-    pub(crate) fn link(&mut self, link: u32, to: u32) {
+    fn link(&mut self, link: u32, to: u32) {
         let Some(patch) = self.regions.link(link).map(|linked| linked.patch) else { return };
         let block = self.regions.block_mut(to);
         block.incoming.push(link);
@@ -327,7 +345,9 @@ impl Code {
         }
     }
 
-    fn remove(&mut self, number: u32) {
+    /// Nothing leads to a block, and no list has it but that of the page `written`, which has it no more. Notes pages that no code is of
+    /// any more.
+    fn remove(&mut self, number: u32, written: Option<u64>, empty: &mut Vec<u64>) {
         let block = self.regions.block_mut(number);
         if !block.valid {
             return;
@@ -335,6 +355,15 @@ impl Code {
         block.valid = false;
         let incoming = std::mem::take(&mut block.incoming);
         let id = block.id;
+        let frames = [Some(id.physical >> 12), block.second.map(|second| second >> 12)];
+        for frame in frames.into_iter().flatten().filter(|&frame| Some(frame) != written) {
+            let Some(page) = self.pages.get_mut(&frame) else { continue };
+            page.blocks.retain(|&block| block != number);
+            if page.blocks.is_empty() {
+                self.pages.remove(&frame);
+                empty.push(frame);
+            }
+        }
         self.forget(number, &id);
         self.near[near(&id)] = None;
         let regions = &self.regions;
@@ -519,10 +548,13 @@ impl Code {
         gone
     }
 
-    /// These blocks are no more: nothing leads to them.
-    pub(crate) fn undo(&mut self, numbers: &[u32]) {
+    /// These blocks are no more: nothing leads to them. They are what was written of a page, if one is given. Gives the other pages
+    /// that no code is of any more.
+    pub(crate) fn undo(&mut self, numbers: &[u32], written: Option<u64>) -> Vec<u64> {
         self.undone = true;
-        numbers.iter().for_each(|&number| self.remove(number));
+        let mut empty = Vec::new();
+        numbers.iter().for_each(|&number| self.remove(number, written, &mut empty));
+        empty
     }
 }
 

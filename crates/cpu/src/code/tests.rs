@@ -110,6 +110,34 @@ fn a_write_undoes_retired_blocks_too() {
         code.next_region();
     }
     let gone = code.written(0x3000, 1);
-    code.undo(&gone);
+    code.undo(&gone, Some(3));
     assert!(gone.len() == 1 && code.to_copy(&id(0x3000, HIGH)).is_none());
+}
+
+#[test]
+fn a_block_that_is_no_more_is_in_no_list_of_its_pages() {
+    let mut code = code();
+    // MOV EAX, imm32 with three bytes in the next page.
+    let crossing = [0xb8, 0, 0, 0, 0];
+    let made = code.translate(&crossing, 2, id(0xffe, HIGH + 0xffe)).unwrap();
+    let block = code.enter(id(0xffe, HIGH + 0xffe), Some(0x7000), 2, made);
+    assert!(code.is_in(0) && code.is_in(7));
+    assert_eq!(code.undo(&[block], None), [0, 7]);
+    assert!(!code.is_in(0) && !code.is_in(7));
+    let made = code.translate(&crossing, 2, id(0xffe, HIGH + 0xffe)).unwrap();
+    code.enter(id(0xffe, HIGH + 0xffe), Some(0x7000), 2, made);
+    let gone = code.written(0x7000, 1);
+    assert_eq!(code.undo(&gone, Some(7)), [0]);
+}
+
+#[test]
+fn no_link_leads_to_another_page_or_to_what_goes_on_in_one() {
+    let mut code = code();
+    enter(&mut code, id(0, HIGH), &NEXT);
+    let other = enter(&mut code, id(0x1000, HIGH + 0x1000), &NEXT);
+    let made = code.translate(&[0xb8, 0, 0, 0, 0], 2, id(0xffe, HIGH + 0xffe)).unwrap();
+    let crossing = code.enter(id(0xffe, HIGH + 0xffe), Some(0x7000), 2, made);
+    code.link_in_page(number(0, 0), other);
+    code.link_in_page(number(0, 0), crossing);
+    assert!([other, crossing].iter().all(|&block| code.regions.block(block).incoming.is_empty()));
 }
