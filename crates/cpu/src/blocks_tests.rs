@@ -89,3 +89,18 @@ fn a_new_program_knows_all_of_a_page_that_it_jumps_to() {
     let knows = |rip| cpu.code.jumps.knows(rip, id);
     assert_eq!([0x1000, 0x1010, 0x1ffe, 0x2000].map(knows), [true, true, true, false]);
 }
+
+#[test]
+fn a_programs_code_is_relative_but_where_a_jump_may_leave_the_canonical_addresses() {
+    let mut cpu = cpu(&[0x90]);
+    let regs = &mut cpu.processor.regs;
+    (regs.cr0, regs.cr4) = (cr0::PE | cr0::PG, cr4::PAE);
+    regs.efer = ireko_x86::bits::efer::LME | ireko_x86::bits::efer::LMA;
+    (regs.seg[seg::CS].attr, regs.cpl) = (0xafb, 3);
+    let mut relative = |rip: u64, cpl: u8| {
+        (cpu.processor.regs.rip, cpu.processor.regs.cpl) = (rip, cpl);
+        cpu.key().relative()
+    };
+    assert!(relative(RELATIVE_END - 1, 3) && !relative(RELATIVE_END - 1, 0));
+    assert!(!relative(RELATIVE_END, 3) && !relative(0xffff_8000_0000_0000, 3));
+}
