@@ -216,9 +216,8 @@ impl Code {
     /// is. (A page's translation may be another by now than when the jump's block was found.)
     pub(crate) fn link_in_page(&mut self, link: u32, to: u32) {
         let target = self.regions.block(to);
-        let from = self.regions.link(link).and_then(|linked| self.block_at(linked.patch));
-        let same = from.is_some_and(|(_, from)| from.id.physical >> 12 == target.id.physical >> 12);
-        if same && target.second.is_none() {
+        let frame = self.regions.link(link).map(|linked| linked.frame);
+        if frame == Some(target.id.physical >> 12) && target.second.is_none() {
             self.link(link, to);
         }
     }
@@ -420,6 +419,7 @@ impl Code {
         let at = self.cache.add(&made.code).expect("room was made before");
         let region = self.region();
         let links = made.links.iter().map(|link| Linked {
+            frame: id.physical >> 12,
             patch: at + link.patch as usize,
             stub: at + link.stub as usize,
             far: link.far.map(|far| at + far as usize),
@@ -469,6 +469,7 @@ impl Code {
         let at = added.expect("room was made before");
         let there = |place: usize| place - from + at;
         let links = links.iter().map(|link| Linked {
+            frame: link.frame,
             patch: there(link.patch),
             stub: there(link.stub),
             far: link.far.map(there),

@@ -48,6 +48,8 @@ pub(crate) struct Block {
 
 /// A link with absolute offsets in the cache.
 pub(crate) struct Linked {
+    /// Physical page that the jump is in.
+    pub frame: u64,
     pub patch: usize,
     pub stub: usize,
     /// For a jump to another page: where it goes if that page may not be linked.
