@@ -153,9 +153,10 @@ impl Cpu {
             }
             None => {}
         }
-        match self.with_next_page(linear, &id).and_then(|id| self.code.known(&id)) {
+        let crossing = self.with_next_page(linear, &id);
+        match crossing.and_then(|id| self.code.known(&id)) {
             Some((number, _)) => Ok(number),
-            None => self.translate(linear, id),
+            None => self.translate(linear, id, crossing),
         }
     }
 
@@ -169,11 +170,11 @@ impl Cpu {
         Some(BlockId { rip: second & !0xfff | id.rip, ..*id })
     }
 
-    fn translate(&mut self, linear: u64, id: BlockId) -> Result<u32, Fault> {
+    /// `crossing`: what it is called if it goes on in the next page, if that is another name.
+    fn translate(&mut self, linear: u64, id: BlockId, crossing: Option<BlockId>) -> Result<u32, Fault> {
         if self.code.is_full() {
             self.make_room();
         }
-        let crossing = self.with_next_page(linear, &id);
         if let Some((of, second)) = self.code.to_copy(&id).or_else(|| self.code.to_copy(crossing.as_ref()?))
             && second.is_none_or(|second| self.fetch((linear | 0xfff).wrapping_add(1)) == Ok(second))
         {
@@ -182,7 +183,7 @@ impl Cpu {
         }
         self.instruments.counters.blocks += 1;
         let mut bytes = std::mem::take(&mut self.code.buffer);
-        let made = self.translate_bytes(linear, id, &mut bytes);
+        let made = self.translate_bytes(linear, id, crossing, &mut bytes);
         self.code.buffer = bytes;
         if made.is_err() {
             self.unwatch_code(id.physical >> 12);
@@ -191,7 +192,13 @@ impl Cpu {
     }
 
     /// `bytes` is a buffer.
-    fn translate_bytes(&mut self, linear: u64, id: BlockId, bytes: &mut Vec<u8>) -> Result<u32, Fault> {
+    fn translate_bytes(
+        &mut self,
+        linear: u64,
+        id: BlockId,
+        crossing: Option<BlockId>,
+        bytes: &mut Vec<u8>,
+    ) -> Result<u32, Fault> {
         let in_page = 4096 - (id.physical & 0xfff) as usize;
         bytes.clear();
         bytes.resize(in_page, 0);
@@ -207,10 +214,7 @@ impl Cpu {
         self.watch_code(second >> 12);
         self.mmu.physical.read_code(second, &mut bytes[in_page..]);
         match self.code.translate(bytes, in_page, id) {
-            Some(made) => {
-                let id = self.with_next_page(linear, &id).unwrap_or(id);
-                Ok(self.code.enter(id, Some(second), in_page, made))
-            }
+            Some(made) => Ok(self.code.enter(crossing.unwrap_or(id), Some(second), in_page, made)),
             None => {
                 self.unwatch_code(second >> 12);
                 // Fifteen bytes and still no end of the instruction.

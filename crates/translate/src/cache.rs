@@ -25,8 +25,6 @@ pub struct CodeCache {
     next: usize,
     /// Something was written since the last serializing instruction.
     written: bool,
-    /// A buffer.
-    copy: Vec<u8>,
 }
 
 /// One mapping of the memory.
@@ -55,7 +53,6 @@ impl CodeCache {
             current: 0,
             next: 0,
             written: false,
-            copy: Vec::new(),
         };
         let slot = offset_of!(Hot, lookup_thunk) + 8 * (JUMP_SLOTS - 1);
         cache.add(&LEAVE);
@@ -121,13 +118,9 @@ impl CodeCache {
         assert!(from + length <= self.write.size);
         // SAFETY: the bytes lie in the writable view, and nothing writes to that while this refers to it.
         let bytes = unsafe { std::slice::from_raw_parts(self.write.memory.add(from), length) };
-        let mut copy = std::mem::take(&mut self.copy);
-        copy.clear();
-        copy.extend_from_slice(bytes);
+        let mut copy = bytes.to_vec();
         change(&mut copy);
-        let at = self.add(&copy);
-        self.copy = copy;
-        at
+        self.add(&copy)
     }
 
     /// Points the 32-bit displacement at `at` to `target` (both offsets). Whoever enters code next settles first.
@@ -137,14 +130,6 @@ impl CodeCache {
         // SAFETY: at..at+4 lies in the mapping; this thread is the only one that runs this code.
         unsafe { self.write.memory.add(at).cast::<i32>().write_unaligned(delta as i32) };
         self.written = true;
-    }
-
-    /// Where the displacement at `at` points.
-    pub fn target(&self, at: usize) -> usize {
-        assert!(at + 4 <= self.write.size);
-        // SAFETY: at..at+4 lies in the mapping.
-        let delta = unsafe { self.write.memory.add(at).cast::<i32>().read_unaligned() };
-        (at + 4).wrapping_add_signed(delta as isize)
     }
 
     /// The same of many, and at once: code that called the routine that does this goes on.

@@ -174,9 +174,7 @@ impl Code {
     }
 
     fn first_site(&self, block: u32) -> Option<&Site> {
-        let region = &self.regions.0[region_of(block)];
-        let sites = self.regions.block(block).sites.clone();
-        region.sites.get(sites.start as usize..sites.end as usize)?.first()
+        part(&self.regions.0[region_of(block)].sites, &self.regions.block(block).sites).first()
     }
 
     /// The instruction of a single-instruction block, if a routine did it.
@@ -255,11 +253,16 @@ impl Code {
         }
     }
 
+    /// These links lead to their stubs again.
+    fn unlink(&mut self, links: impl IntoIterator<Item = u32>) {
+        let linked = links.into_iter().filter_map(|link| self.regions.link(link));
+        self.cache.patch_all(linked.map(Linked::unlinked));
+    }
+
     /// Undoes the links to other pages.
     pub(crate) fn unlink_far(&mut self) {
         let far = std::mem::take(&mut self.far);
-        let regions = &self.regions;
-        self.cache.patch_all(far.iter().filter_map(|&(link, _)| regions.link(link)).map(Linked::unlinked));
+        self.unlink(far.iter().map(|&(link, _)| link));
         let mut targets: Vec<u32> = far.into_iter().map(|(_, to)| to).collect();
         targets.sort_unstable();
         targets.dedup();
@@ -301,7 +304,7 @@ impl Code {
 
     /// Forgets a region's blocks, to which nothing leads.
     fn empty(&mut self, region: usize) -> Vec<u64> {
-        let old = std::mem::take(&mut self.regions.0[region]);
+        let mut old = std::mem::take(&mut self.regions.0[region]);
         let mut frames = Vec::with_capacity(old.blocks.len());
         for (index, block) in old.blocks.iter().enumerate().filter(|(_, block)| block.valid) {
             self.forget(number(region, index), &block.id);
@@ -321,8 +324,8 @@ impl Code {
             block.incoming.retain(|&link| region_of(link) != region);
         }
         // Its memory is used again.
-        self.regions.0[region] = Region { ..old };
-        self.regions.0[region].clear();
+        old.clear();
+        self.regions.0[region] = old;
         frames
     }
 
@@ -332,9 +335,7 @@ impl Code {
         for block in &mut self.regions.0[region].blocks {
             incoming.append(&mut block.incoming);
         }
-        let regions = &self.regions;
-        self.cache
-            .patch_all(incoming.into_iter().filter_map(|link| regions.link(link)).map(Linked::unlinked));
+        self.unlink(incoming);
     }
 
     /// A block is in no map any more.
@@ -365,9 +366,7 @@ impl Code {
         }
         self.forget(number, &id);
         self.near[near(&id)] = None;
-        let regions = &self.regions;
-        self.cache
-            .patch_all(incoming.into_iter().filter_map(|link| regions.link(link)).map(Linked::unlinked));
+        self.unlink(incoming);
     }
 
     /// What else has a routine, besides what the translator was told at first.
