@@ -93,6 +93,11 @@ fn debian_starts_by_both_kinds_of_firmware_with_its_user_key_name_and_size() {
     log_in(&mut console, "debian", password.unwrap_or_else(|| panic!("{told}")));
     let said = say(&mut console, "hostname; ls -d /sys/firmware/efi");
     assert!(said.contains("two\r\n/sys/firmware/efi"), "{said}");
+    // With the machine's own key, and without a network.
+    let done = home.run(&["vm", "ssh", "two", "--wait", "60", "--", "hostname; exit 7"]);
+    assert_eq!((&*done.stdout, done.status.code()), (&b"two\n"[..], Some(7)), "{done:?}");
+    let said = home.vm_error(&["vsock", "two", "9"]);
+    assert!(said.contains("nobody in 'two' listens at port 9"), "{said}");
 }
 
 #[test]

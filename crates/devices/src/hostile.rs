@@ -74,6 +74,8 @@ pub struct Machine {
     pub services: Vec<Arc<dyn Service>>,
     pub screen: Screen,
     pub tablet: TabletInput,
+    pub sockets: VsockHost,
+    pub channel: ChannelHost,
     pub trays: Vec<storage::Tray>,
     pub hot: pci::HotPlug,
     pub disks: Box<dyn Fn() -> Arc<Mutex<VirtioPci>>>,
@@ -104,6 +106,9 @@ impl Machine {
         assert!(picture.pixels.len() <= 16 << 20);
         self.screen.text();
         self.tablet.moved(virtio::Position { x: 1, y: 2, wheel: 3, buttons: 4 });
+        drop(self.sockets.offer(std::time::Duration::ZERO));
+        self.channel.send(b"asked");
+        self.channel.receive(std::time::Instant::now());
     }
 }
 
@@ -124,7 +129,8 @@ fn media() -> [storage::Media; 2] {
 /// Where the display's registers are: behind its framebuffer.
 const DISPLAY: u64 = 0xe200_0000;
 /// Where the virtio devices' structures are from the window's start on.
-pub const VIRTIO: [u64; 8] = [0, 0x8000, 0x1_0000, 0x1_8000, 0x2_0000, 0x2_8000, 0x200_8000, 0x201_0000];
+pub const VIRTIO: [u64; 10] =
+    [0, 0x8000, 0x1_0000, 0x1_8000, 0x2_0000, 0x2_8000, 0x200_8000, 0x201_0000, 0x201_8000, 0x202_0000];
 /// Where the SATA controller's registers are from the window's start on.
 const AHCI: u64 = 0x34000;
 
@@ -195,6 +201,12 @@ pub fn machine_on(clock: Clock) -> Machine {
     let (tablet, input) = virtio::tablet(memory.clone(), sink.clone(), pci.intx(11));
     services.push(lock(&tablet).service());
     pci.add_function(11, 1, tablet).unwrap();
+    let (vsock, sockets) = virtio::vsock(memory.clone(), sink.clone(), pci.intx(13));
+    services.push(lock(&vsock).service());
+    pci.add(13, vsock).unwrap();
+    let (serial, channel) = virtio::channel(memory.clone(), sink.clone(), pci.intx(14), "org.example.0");
+    services.push(lock(&serial).service());
+    pci.add(14, serial).unwrap();
     let (for_disks, messages, wire) = (memory.clone(), sink.clone(), pci.intx(HOT_SLOT));
     let disks = Box::new(move || {
         let disk = Box::new(virtio::Blk::new(Box::new(Zeros), "x"));
@@ -241,7 +253,23 @@ pub fn machine_on(clock: Clock) -> Machine {
     add(&mut bus).unwrap();
     bus.add(shared(ide_ports), &storage::ide::PLACES).unwrap();
     bus.set_rest(pci.clone());
-    Machine { bus, memory, pci, pic, ioapic, services, screen, tablet: input, trays, hot, disks, clock, irqs }
+    Machine {
+        bus,
+        memory,
+        pci,
+        pic,
+        ioapic,
+        services,
+        screen,
+        tablet: input,
+        sockets,
+        channel,
+        trays,
+        hot,
+        disks,
+        clock,
+        irqs,
+    }
 }
 
 /// A space and an address where something is, or nearly.

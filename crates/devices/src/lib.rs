@@ -50,7 +50,10 @@ pub use rtc::Rtc;
 pub use serial::Serial;
 pub use service::Service;
 pub use testdev::{DebugExit, TestDevice};
-pub use virtio::{ConsoleInput, NetInput, TabletInput, VirtioDevice, VirtioPci};
+pub use virtio::{
+    ChannelHost, ConsoleInput, NetInput, NoStream, TabletInput, VirtioDevice, VirtioPci, VsockHost,
+    VsockStream,
+};
 
 use ireko_vmcore::Msi;
 use std::sync::{Arc, Mutex, MutexGuard};

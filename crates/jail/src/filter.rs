@@ -199,8 +199,9 @@ impl Kind {
             rules.extend([(libc::SYS_mmap, no_code()), (libc::SYS_mprotect, no_code())]);
         }
         if matches!(self, Self::Main | Self::Broker) {
-            let (unix, datagram) = (libc::AF_UNIX as u64, libc::SOCK_DGRAM as u64);
-            rules.push((libc::SYS_socket, vec![vec![is(0, unix), masked(1, 0xf, datagram)]]));
+            // Ports of switches, and what a guest connects to.
+            let unix = |kind: i32| vec![is(0, libc::AF_UNIX as u64), masked(1, 0xf, kind as u64)];
+            rules.push((libc::SYS_socket, [libc::SOCK_DGRAM, libc::SOCK_STREAM].map(unix).to_vec()));
         }
         if self.starts_threads() {
             rules.push((libc::SYS_clone, vec![vec![masked(0, CLONES, THREAD)]]));

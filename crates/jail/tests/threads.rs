@@ -28,14 +28,15 @@ fn nothing_is_possible_for_threads_that_serve_guests() {
 
 #[test]
 fn one_kind_of_thread_uses_names() {
-    assert_eq!(possible(Kind::Broker), ["open a file", "make a file", "make a port"]);
+    assert_eq!(possible(Kind::Broker), ["open a file", "make a file", "make a local socket", "make a port"]);
 }
 
 /// What is left of the file system, and memory for translated code, are other layers' business.
 #[test]
 fn who_makes_machines_executes_and_signals_nothing() {
+    let names = ["open a file", "make a file", "make a local socket", "make a port"];
     let code = ["map executable memory", "make memory executable"];
-    assert_eq!(possible(Kind::Main), [&["open a file", "make a file", "make a port"][..], &code].concat());
+    assert_eq!(possible(Kind::Main), [&names[..], &code].concat());
 }
 
 #[test]

@@ -38,7 +38,7 @@ pub use engine::{features, processors};
 pub use error::MachineError;
 pub use image::Protocol;
 pub use ireko_devices::i8042::{Full, Key, KeyEvent, Motion};
-pub use ireko_devices::virtio::{FARTHEST, Position};
+pub use ireko_devices::virtio::{ChannelHost, FARTHEST, NoStream, Position, VsockHost, VsockStream};
 pub use ireko_storage::Format;
 pub use ireko_vmcore::disk_errors::{self, DiskErrors, ErrorPolicy};
 pub use ireko_vmcore::nesting::{Nesting, World};

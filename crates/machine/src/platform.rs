@@ -10,10 +10,10 @@ use crate::pause::Parts;
 use crate::run_state::RunState;
 use crate::{Display, Endpoints, MachineError, Spec, firmware, pirq, storage};
 use ireko_devices::{
-    AcpiPm, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, Hpet, I8042, IoApic, Irqs, MsiSink,
-    PciBus, Pic, Pit, Port92, Power, ResetPulse, Rtc, Screen, Serial, SharedLine, SystemBus, TabletInput,
-    TestDevice, VirtioPci, Windows, acpi, both, chipset, debug_port, display, fw_cfg, hpet, i8042, ioapic,
-    pci, pic, pit, rtc, serial, shared, testdev, virtio,
+    AcpiPm, ChannelHost, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, Hpet, I8042, IoApic, Irqs,
+    MsiSink, PciBus, Pic, Pit, Port92, Power, ResetPulse, Rtc, Screen, Serial, SharedLine, SystemBus,
+    TabletInput, TestDevice, VirtioPci, VsockHost, Windows, acpi, both, chipset, debug_port, display, fw_cfg,
+    hpet, i8042, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
 };
 use ireko_vmcore::{Bus, Clock, Line, Memory, Msi, Partition, Space, Timers, Work};
 use std::io::Write;
@@ -47,6 +47,8 @@ pub struct Platform {
     pub screen: Option<Screen>,
     pub keyboard: Option<I8042>,
     pub tablet: Option<TabletInput>,
+    pub vsock: Option<VsockHost>,
+    pub agent: Option<ChannelHost>,
     pub memory: Option<MemoryControl>,
     pub threads: DeviceThreads,
     pub drives: Drives,
@@ -100,7 +102,7 @@ pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Res
     let keyboard = add_keyboard(context, &mut bus, &wire)?;
     bus.add(shared(Port92::new(context.power.clone())), &acpi::PORT92_PLACES)?;
     let mut threads = DeviceThreads::new(context.run_state.clone(), context.spec.on_thread.clone());
-    let OnPci { pci, console, memory, screen, tablet, drives } =
+    let OnPci { pci, console, memory, screen, tablet, vsock, agent, drives } =
         add_pci(context, &mut bus, &wire, endpoints.console, &acpi, &mut threads)?;
     if let Some(legacy) = ticks {
         // Of the interrupts that it can be routed to, each is a slot's too.
@@ -149,6 +151,8 @@ pub fn build(context: &BuildContext, endpoints: Endpoints, files: &Files) -> Res
         screen,
         keyboard,
         tablet,
+        vsock,
+        agent,
         memory,
         threads,
         drives,
@@ -266,6 +270,8 @@ struct OnPci {
     memory: Option<MemoryControl>,
     screen: Option<Screen>,
     tablet: Option<TabletInput>,
+    vsock: Option<VsockHost>,
+    agent: Option<ChannelHost>,
     drives: Drives,
 }
 
@@ -307,8 +313,10 @@ fn add_pci(
     crate::network::add(context.spec, &pci, &memory, &msi, threads)?;
     let control = context.spec.most_memory.map(|_| add_memory(context, &pci, threads)).transpose()?;
     let (screen, tablet) = add_display(context, bus, &pci, threads)?.unzip();
+    let vsock = context.spec.vsock.then(|| add_vsock(context, &pci, threads)).transpose()?;
+    let agent = context.spec.guest_agent.then(|| add_agent(context, &pci, threads)).transpose()?;
     place_pci(context, bus, &pci)?;
-    Ok(OnPci { pci, console: input, memory: control, screen, tablet, drives })
+    Ok(OnPci { pci, console: input, memory: control, screen, tablet, vsock, agent, drives })
 }
 
 /// The display, where memory has room for it, and a tablet beside it.
@@ -342,6 +350,37 @@ fn add_display(
     threads.start("tablet0".into(), Work::Device, virtio::service(&function))?;
     pci.add_function(SLOT, TABLET, function)?;
     Ok(Some((screen, tablet)))
+}
+
+/// Where what serves the guest's own services is, behind the display.
+const SERVICES: u8 = 20;
+
+/// The socket device.
+fn add_vsock(
+    context: &BuildContext,
+    pci: &Arc<PciBus>,
+    threads: &mut DeviceThreads,
+) -> Result<VsockHost, MachineError> {
+    let (memory, msi) = (context.memory.clone(), msi_sink(&context.partition));
+    let (function, vsock) = virtio::vsock(memory, msi, pci.intx(SERVICES));
+    threads.start("vsock0".into(), Work::Device, virtio::service(&function))?;
+    pci.add(SERVICES, function)?;
+    Ok(vsock)
+}
+
+/// The channel that QEMU's guest agent looks for, beside the socket device.
+fn add_agent(
+    context: &BuildContext,
+    pci: &Arc<PciBus>,
+    threads: &mut DeviceThreads,
+) -> Result<ChannelHost, MachineError> {
+    const NAME: &str = "org.qemu.guest_agent.0";
+    const FUNCTION: u8 = 1;
+    let (memory, msi) = (context.memory.clone(), msi_sink(&context.partition));
+    let (function, agent) = virtio::channel(memory, msi, pci.intx(SERVICES), NAME);
+    threads.start("agent0".into(), Work::Device, virtio::service(&function))?;
+    pci.add_function(SERVICES, FUNCTION, function)?;
+    Ok(agent)
 }
 
 /// Keyboard and mouse; on a machine that has none, their controller's reset.

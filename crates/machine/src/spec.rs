@@ -497,6 +497,10 @@ pub struct Spec {
     pub second_serial: bool,
     /// A virtio console beside the serial one.
     pub virtio_console: bool,
+    /// A socket device, for streams between the guest and its host.
+    pub vsock: bool,
+    /// A channel to QEMU's guest agent.
+    pub guest_agent: bool,
     pub smbios: Smbios,
     /// Engine debugging options, `name=value`.
     pub options: Vec<String>,
@@ -555,6 +559,8 @@ impl Spec {
             display: None,
             second_serial: false,
             virtio_console: false,
+            vsock: false,
+            guest_agent: false,
             smbios: Smbios::default(),
             options: Vec::new(),
             on_thread: OnThread::default(),

@@ -11,7 +11,9 @@ use crate::platform::{self, BuildContext, Platform};
 use crate::run_state::{Next, RunState};
 use crate::sleep::Waker;
 use crate::{DiskSpec, MachineError, Outcome, SavedMachine, Spec};
-use ireko_devices::{AcpiPm, ConsoleInput, I8042, PowerEvent, Screen, Serial, TabletInput, display};
+use ireko_devices::{
+    AcpiPm, ChannelHost, ConsoleInput, I8042, PowerEvent, Screen, Serial, TabletInput, VsockHost, display,
+};
 use ireko_vmcore::{
     Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates, Timers,
     Vcpu, Work,
@@ -150,6 +152,8 @@ impl Vm {
             screen: self.platform.screen.clone(),
             keyboard: self.platform.keyboard.clone(),
             tablet: self.platform.tablet.clone(),
+            vsock: self.platform.vsock.clone(),
+            agent: self.platform.agent.clone(),
             acpi: self.platform.acpi.clone(),
             memory: self.platform.memory.clone().map(|memory| memory.of(self.pause.clone())),
             dump: self.dump.clone(),
@@ -346,6 +350,8 @@ pub struct Handle {
     screen: Option<Screen>,
     keyboard: Option<I8042>,
     tablet: Option<TabletInput>,
+    vsock: Option<VsockHost>,
+    agent: Option<ChannelHost>,
     acpi: AcpiPm,
     memory: Option<MemoryControl>,
     dump: Arc<Mutex<String>>,
@@ -448,6 +454,14 @@ impl Handle {
     /// A pointer that says where it is; `None` where there is none.
     pub fn tablet(&self) -> Option<&TabletInput> {
         self.tablet.as_ref()
+    }
+    /// The host's side of the socket device; `None` where there is none.
+    pub fn vsock(&self) -> Option<&VsockHost> {
+        self.vsock.as_ref()
+    }
+    /// The channel to QEMU's guest agent; `None` where there is none.
+    pub fn guest_agent(&self) -> Option<&ChannelHost> {
+        self.agent.as_ref()
     }
     /// To the virtio console, or to the serial one where there is none.
     pub fn console_input(&self, bytes: &[u8]) {

@@ -149,8 +149,11 @@ pub type Systems = dyn Fn(&str, &Path) -> Result<SystemDisk, NoSystem> + Send + 
 #[derive(Clone, Debug)]
 pub struct SystemDisk {
     pub path: PathBuf,
-    /// Whom its makers let in, if nobody else is named.
+    /// Whom its makers let in, if nobody else is named: in words, and the name if it is known.
     pub user: String,
+    pub login: Option<String>,
+    /// It listens for SSH at its socket device.
+    pub listens: bool,
 }
 
 /// Why there is no disk of a system, in a sentence.

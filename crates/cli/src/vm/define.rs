@@ -1,11 +1,14 @@
 //! The command line of `ireko vm`, made from the table of operations.
 
+use super::ssh::Session;
+use super::vsock::Port;
 use super::words::for_command_line;
 use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use ireko_manage::operation::{Cli, Operation, Parameter, Prints, Type, Verb, View};
 use ireko_manage::{Arguments, Value, command, operations};
+use std::ffi::OsString;
 
 /// What was asked for.
 pub enum VmCommand {
@@ -13,6 +16,16 @@ pub enum VmCommand {
     /// Attach to the console of the VM of this name.
     Console(String),
     Log(Log),
+    Ssh(Session),
+    /// A port of a VM's.
+    Vsock(Port),
+}
+
+/// What follows once it is created and started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Then {
+    Console,
+    Ssh,
 }
 
 /// One operation with its arguments.
@@ -21,8 +34,7 @@ pub struct Call {
     pub arguments: Arguments,
     pub view: View,
     pub json: bool,
-    /// What was created is started, and its console attached to.
-    pub console: bool,
+    pub then: Option<Then>,
 }
 
 /// What a VM has printed on its console.
@@ -37,6 +49,9 @@ const CONSOLE: &str = "console";
 const LOG: &str = "log";
 const JSON: &str = "json";
 const ATTACH: &str = "console";
+const SSH: &str = "ssh";
+const VSOCK: &str = "vsock";
+const WAIT: &str = "wait";
 /// The cmdlet whose verb can go on to the console.
 const CREATES: &str = "New-VM";
 const VM: &str = "vm";
@@ -55,6 +70,8 @@ impl Args for VmCommand {
             .subcommands(verbs(VM).map(|(operation, verb)| subcommand(operation, verb)))
             .subcommand(console)
             .subcommand(log())
+            .subcommand(ssh())
+            .subcommand(vsock())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -75,6 +92,50 @@ fn log() -> Command {
                 .value_parser(clap::value_parser!(usize))
                 .help("Only so many lines, the last."),
         )
+}
+
+fn wait(seconds: &'static str) -> Arg {
+    Arg::new(WAIT)
+        .long(WAIT)
+        .value_name("SECONDS")
+        .value_parser(clap::value_parser!(u64))
+        .default_value(seconds)
+        .help("For somebody to listen there.")
+}
+
+fn ssh() -> Command {
+    Command::new(SSH)
+        .about("A shell in it, or a command, by this host's client for SSH and without a network.")
+        .after_help("The exit status is the command's. Its system must listen for SSH at its socket device (vsock), as those of --os do.")
+        .arg(Arg::new("Name").required(true).help("A name or id."))
+        .arg(
+            Arg::new("User")
+                .long("user")
+                .short('l')
+                .allow_hyphen_values(true)
+                .help("Who logs in; without it who was named when it was created."),
+        )
+        .arg(wait("0"))
+        .arg(
+            Arg::new("Command")
+                .num_args(0..)
+                .last(true)
+                .value_parser(clap::value_parser!(OsString))
+                .help("What to do there, instead of a shell."),
+        )
+}
+
+fn vsock() -> Command {
+    Command::new(VSOCK)
+        .about("Connect standard input and output with a port of its socket device (vsock).")
+        .arg(Arg::new("Name").required(true).help("A name or id."))
+        .arg(
+            Arg::new("Port")
+                .required(true)
+                .value_parser(clap::value_parser!(u32))
+                .help("The port that somebody listens at in the machine."),
+        )
+        .arg(wait("0"))
 }
 
 /// The verbs behind a word of the command line.
@@ -134,11 +195,16 @@ fn subcommand(operation: &'static Operation, verb: &'static Verb) -> Command {
         .action(ArgAction::SetTrue)
         .conflicts_with(JSON)
         .help("Start it, too, and attach to its console (Ctrl-A X detaches).");
+    let shell = Arg::new(SSH)
+        .long(SSH)
+        .action(ArgAction::SetTrue)
+        .conflicts_with_all([JSON, ATTACH])
+        .help("Start it, too, and open a shell in it (as ireko vm ssh) once its system listens.");
     Command::new(verb.name)
         .about(verb.doc)
         .after_help(format!("The cmdlet is {}.", operation.cmdlet))
         .args(arguments)
-        .args((operation.cmdlet == CREATES).then_some(attach))
+        .args((operation.cmdlet == CREATES).then_some([attach, shell]).into_iter().flatten())
 }
 
 /// `alone`: it is the only positional one, so it may take several values.
@@ -189,6 +255,21 @@ impl FromArgMatches for VmCommand {
                 tail: given.get_one::<usize>("Tail").copied(),
             }));
         }
+        if name == SSH {
+            return Ok(Self::Ssh(Session {
+                name: given.get_one::<String>("Name").cloned().unwrap_or_default(),
+                user: given.get_one::<String>("User").cloned(),
+                wait: given.get_one::<u64>(WAIT).copied().unwrap_or_default(),
+                command: given.get_many::<OsString>("Command").into_iter().flatten().cloned().collect(),
+            }));
+        }
+        if name == VSOCK {
+            return Ok(Self::Vsock(Port {
+                name: given.get_one::<String>("Name").cloned().unwrap_or_default(),
+                port: given.get_one::<u32>("Port").copied().unwrap_or_default(),
+                wait: given.get_one::<u64>(WAIT).copied().unwrap_or_default(),
+            }));
+        }
         called(VM, matches).map(|call| Self::Operation(Box::new(call)))
     }
 
@@ -216,11 +297,12 @@ fn call(operation: &'static Operation, verb: &'static Verb, given: &ArgMatches) 
     if json && operation.prints == Prints::Passthru {
         arguments.set(operation, "Passthru", true).map_err(|failure| wrong(failure, "Passthru"))?;
     }
-    let console = operation.cmdlet == CREATES && given.get_flag(ATTACH);
-    if console {
+    let asked = |flag| operation.cmdlet == CREATES && given.get_flag(flag);
+    let then = if asked(ATTACH) { Some(Then::Console) } else { asked(SSH).then_some(Then::Ssh) };
+    if then.is_some() {
         arguments.set(operation, "Start", true).map_err(|failure| wrong(failure, "Start"))?;
     }
-    Ok(Call { operation, arguments, view: verb.view, json, console })
+    Ok(Call { operation, arguments, view: verb.view, json, then })
 }
 
 /// What is said of a parameter, with its option.

@@ -3,11 +3,13 @@
 pub mod console;
 mod define;
 mod log;
+mod ssh;
 mod surface;
+mod vsock;
 mod words;
 mod worker;
 
-use define::Call;
+use define::{Call, Then};
 pub use define::{DiskCommand, VmCommand};
 pub use surface::TerminalSurface;
 pub use worker::{host_side, mount, worker};
@@ -54,6 +56,8 @@ pub fn run(command: &VmCommand) -> Result<ExitCode> {
     match command {
         VmCommand::Console(name) => console::attach(&host, name),
         VmCommand::Log(log) => log::show(&host, log),
+        VmCommand::Ssh(session) => ssh::begin(&host, session),
+        VmCommand::Vsock(port) => vsock::join(&host, port),
         VmCommand::Operation(call) => operate(&host, call),
     }
 }
@@ -68,13 +72,22 @@ fn operate(host: &Host, call: &Call) -> Result<ExitCode> {
     let answer = invoke(host, call.operation, &call.arguments, &mut surface);
     show(&answer, call)?;
     let done = answer.errors.is_empty() && !surface.declined;
-    if done && call.console {
-        let id = answer.records.first().and_then(|record| record.property("Id"));
-        return console::attach(host, &id.map(ToString::to_string).unwrap_or_default());
+    let id = answer.records.first().and_then(|record| record.property("Id"));
+    let id = id.map(ToString::to_string).unwrap_or_default();
+    match call.then {
+        Some(Then::Console) if done => console::attach(host, &id),
+        Some(Then::Ssh) if done => {
+            say!("ireko: waiting for its system to listen; Ctrl-C ends the wait, and not the machine");
+            let (user, command) = (None, Vec::new());
+            ssh::begin(host, &ssh::Session { name: id, user, wait: TO_START, command })
+        }
+        _ if done => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::FAILURE),
     }
-    Ok(if done { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Seconds for a new system to listen: it does much at its first start, on whatever host.
+const TO_START: u64 = 900;
 fn show(answer: &Answer, &Call { operation, view, json, .. }: &Call) -> Result<()> {
     for warning in &answer.warnings {
         say!("ireko: warning: {}", lines(&for_command_line(warning, operation)));

@@ -2,6 +2,7 @@
 
 mod balloon;
 mod blk;
+mod channel;
 mod common;
 mod console;
 mod gpu;
@@ -26,10 +27,12 @@ mod service;
 mod service_tests;
 #[cfg(test)]
 mod tests;
+mod vsock;
 
 pub use crate::service::{Pass, Permit};
 pub use balloon::{BalloonControl, Statistics, balloon};
 pub use blk::{Blk, MOST_QUEUES};
+pub use channel::{ChannelHost, channel};
 pub use console::{Console, ConsoleInput, console};
 pub use gpu::gpu;
 pub use input::{FARTHEST, Position, TabletInput, tablet};
@@ -41,6 +44,7 @@ pub use queue::{Broken, Buffers, Input, Output};
 pub use rng::Rng;
 pub use scsi::Scsi;
 pub use service::Queues;
+pub use vsock::{NoStream, Offer, VsockHost, VsockStream, vsock};
 
 use ireko_vmcore::SavedState;
 use std::sync::Arc;
@@ -93,6 +97,11 @@ pub trait VirtioDevice: Send {
     fn look(&mut self) {}
     /// Serves one chain of buffers and gives the number of bytes written to it. An error breaks the device.
     fn serve(&mut self, queue: usize, buffers: Buffers<'_>) -> Result<u32, Broken>;
+    /// Which other queue may have something for the driver once this one has been served.
+    fn then(&self, queue: usize) -> Option<usize> {
+        let _ = queue;
+        None
+    }
     /// What is to be saved of the type beside queues and registers; `None`: nothing.
     fn saved(&mut self) -> Option<&mut dyn SavedState>;
     /// What serves each of the device's disks, if that is to have a thread for each. Asked for once.

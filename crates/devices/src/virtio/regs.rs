@@ -80,4 +80,5 @@ pub const TYPE_ENTROPY: u16 = 4;
 pub const TYPE_BALLOON: u16 = 5;
 pub const TYPE_GPU: u16 = 16;
 pub const TYPE_INPUT: u16 = 18;
+pub const TYPE_SOCKET: u16 = 19;
 pub const TYPE_MEMORY: u16 = 24;

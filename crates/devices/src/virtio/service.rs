@@ -150,7 +150,10 @@ impl Queues {
         let Some(queue) = slot.take().or_else(|| lock(&function).queue(index)) else { return };
         let interrupt = || lock(&function).used(index, permit);
         match queue::process(&mut **device, (index, queue), self.memory.ram(), permit, interrupt) {
-            Ok(queue) => *slot = Some(queue),
+            Ok(queue) => {
+                *slot = Some(queue);
+                device.then(index).into_iter().for_each(|next| self.mailbox.ring(next));
+            }
             Err(broken) => self.broken(engine, &function, permit, broken),
         }
     }

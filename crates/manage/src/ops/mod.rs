@@ -35,6 +35,8 @@ mod vhd;
 #[cfg(test)]
 mod vhd_tests;
 
+pub use system::SSH_KEY;
+
 use crate::operation::Operation;
 
 static TABLES: [&[Operation]; 18] = [

@@ -6,7 +6,7 @@ use crate::host::NoSystem;
 use crate::operation::parameter::{bytes, path, switch, text};
 use crate::operation::{Call, Failure, Parameter};
 use crate::rules::drives::{FOR_DISKS, Wanted, free};
-use crate::seed::{self, Seed};
+use crate::seed::{self, Seed, SshKey};
 use crate::store::config::{DriveAddress, StartWith};
 use crate::store::{Begun, Config, Disk};
 use ireko_machine::Format;
@@ -16,6 +16,8 @@ use std::path::Path;
 const SET: &str = "System";
 const DISK: &str = "disk.qcow2";
 const SEED: &str = "seed.iso";
+/// In the VM's directory: with which `ireko vm ssh` logs in where no other key was given.
+pub const SSH_KEY: &str = "ssh_key";
 
 /// Of New-VM.
 pub const PARAMETERS: [Parameter; 7] = [
@@ -50,12 +52,16 @@ pub fn bring(call: &mut Call<'_>, config: &mut Config) -> Result<Option<Begun>, 
         return Ok(None);
     }
     // What is wrong is said before anything long.
-    let (seed, random) = seed(call, config)?;
+    let (mut seed, random) = seed(call, config)?;
+    let key = seed.keys.is_empty().then(|| own_key(&config.name)).transpose()?;
     let system = system.map(|name| (call.host.systems)(&name, &call.host.store.systems()));
     let system = system.transpose().map_err(|why| match why {
         NoSystem::Unknown(why) => Failure::invalid(why),
         NoSystem::Failed(why) => Failure::failed(why),
     })?;
+    seed.keys.extend(key.iter().map(|key| key.public.clone()));
+    seed.listens = !system.as_ref().is_some_and(|system| system.listens);
+    config.user = seed.user.clone().or_else(|| system.as_ref().and_then(|system| system.login.clone()));
     let begun = call.host.store.begin(config.id)?;
     let later = call.host.store.directory(config.id);
     if let Some(system) = &system {
@@ -73,6 +79,9 @@ pub fn bring(call: &mut Call<'_>, config: &mut Config) -> Result<Option<Begun>, 
         Failure::failed(format!("The seed for cloud-init cannot be written: {error}."))
     };
     write_secret(&begun.path().join(SEED), &seed.image()).map_err(cannot)?;
+    if let Some(key) = key {
+        write_secret(&begun.path().join(SSH_KEY), key.private.as_bytes()).map_err(cannot)?;
+    }
     let place = free(config, &Wanted::default(), FOR_DISKS).map_err(Failure::invalid)?;
     config.disks.push(Disk::new(place, later.join(SEED), true));
     if let Some(password) = random {
@@ -105,7 +114,7 @@ fn seed(call: &Call<'_>, config: &Config) -> Result<(Seed, Option<String>), Fail
     let hash = |password: String| Ok::<_, Failure>(seed::hashed(&password, random_bytes()?));
     let password = password.map(hash).transpose()?;
     let (name, instance) = (config.name.clone(), config.id.to_string());
-    Ok((Seed { name, instance, user, password, keys, own }, random))
+    Ok((Seed { name, instance, user, password, keys, own, listens: false }, random))
 }
 
 /// More than this is no file of keys, and cloud-init takes no more.
@@ -153,6 +162,12 @@ fn random_bytes<const N: usize>() -> Result<[u8; N], Failure> {
     let filled = SystemRandom::new().fill(&mut bytes);
     filled.map_err(|_| Failure::failed("This host gives no random numbers."))?;
     Ok(bytes)
+}
+
+/// For who is to log in from this host.
+fn own_key(name: &str) -> Result<SshKey, Failure> {
+    let key = seed::ssh_key(random_bytes()?, random_bytes()?, &format!("ireko-{}", seed::host_name(name)));
+    key.ok_or_else(|| Failure::failed("No key for SSH can be made."))
 }
 
 /// Without letters that look like others.

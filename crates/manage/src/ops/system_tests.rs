@@ -9,7 +9,8 @@ fn with_a_system(world: &mut World) {
         std::fs::create_dir_all(directory).unwrap();
         let path = directory.join(format!("{name}.img"));
         std::fs::File::create(&path).unwrap().set_len(4 << 20).unwrap();
-        Ok(crate::host::SystemDisk { path, user: "somebody".into() })
+        let user = String::from("somebody");
+        Ok(crate::host::SystemDisk { path, login: Some(user.clone()), user, listens: true })
     });
 }
 
@@ -23,6 +24,21 @@ fn a_system_is_a_layer_over_its_disk_that_the_configuration_names() {
     assert_eq!(disk.path, world.host.store.directory(config.id).join("disk.qcow2"));
     assert_eq!(disk.behind[0].path, world.host.store.systems().join("debian.img"));
     assert!(disk.path.exists() && config.disks[1].path.exists());
+}
+
+#[test]
+fn a_machine_has_a_key_of_its_own_where_none_is_given() {
+    let mut world = World::new();
+    with_a_system(&mut world);
+    let key = world.host.store.home().join("key.pub");
+    std::fs::write(&key, format!("ssh-ed25519 AAAA{} me", "C3".repeat(30))).unwrap();
+    world.ok("New-VM", &[("Name", "own".into()), ("System", "debian".into())]);
+    let given = Value::list([key.to_str().unwrap()]);
+    world.ok("New-VM", &[("Name", "given".into()), ("System", "debian".into()), ("SshKey", given)]);
+    for config in world.host.configs().unwrap() {
+        let key = world.host.store.directory(config.id).join(super::SSH_KEY);
+        assert_eq!((key.exists(), config.user.as_deref()), (config.name == "own", Some("somebody")));
+    }
 }
 
 #[test]

@@ -3,8 +3,12 @@
 
 mod hash;
 mod iso;
+mod key;
+mod listening;
 
 pub use hash::hashed;
+pub use key::{SshKey, ssh_key};
+pub use listening::{LISTENING, PORT as SSH_PORT};
 
 use serde_json::{Value, json};
 
@@ -20,6 +24,8 @@ pub struct Seed {
     /// Hashed, as crypt(3) has it.
     pub password: Option<String>,
     pub keys: Vec<String>,
+    /// It is to be made to listen for SSH at its socket device.
+    pub listens: bool,
     /// What somebody wrote for cloud-init, and what is said here comes before.
     pub own: Option<Vec<u8>>,
 }
@@ -53,6 +59,9 @@ impl Seed {
                     config["password"] = json!(password);
                 }
             }
+        }
+        if self.listens {
+            listening::add(&mut config);
         }
         if self.password.is_some() {
             config["chpasswd"] = json!({ "expire": false });
@@ -138,6 +147,14 @@ mod tests {
     fn without_a_user_it_is_the_systems_own() {
         let config = config(&Seed { password: Some("$6$x".into()), ..seed() });
         assert_eq!((config.get("users"), &config["password"]), (None, &json!("$6$x")));
+    }
+
+    #[test]
+    fn a_system_that_others_made_is_made_to_listen() {
+        let listens = |listens| config(&Seed { listens, ..seed() });
+        assert_eq!(listens(false).get("write_files"), None);
+        assert_eq!(listens(true)["write_files"][0]["path"], json!("/etc/systemd/system/ireko-ssh.socket"));
+        assert_eq!(listens(true)["runcmd"][1][3], json!("ireko-ssh.socket"));
     }
 
     #[test]

@@ -98,6 +98,9 @@ pub struct Config {
     /// What it shows pictures on.
     #[serde(default)]
     pub display: DisplayAdapter,
+    /// Who is to log in, as far as it was said when it was made.
+    #[serde(default)]
+    pub user: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -456,6 +459,7 @@ impl Config {
             com_ports: [None, None],
             screen: None,
             display: DisplayAdapter::default(),
+            user: None,
         }
     }
 }

@@ -4,7 +4,7 @@ use super::descriptors;
 use super::protocol::{LONGEST, Reply, Request, SOCKET, Status, write_line};
 use super::screen::Shown;
 use rustix::fs::{Mode, OFlags};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with, sockopt};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with, sockopt};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::os::fd::AsRawFd;
@@ -24,6 +24,20 @@ pub fn is_silence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock)
 }
 
+/// Connects to a socket in a VM's directory. An error: nobody listens there, or more wait than there is room for (`WouldBlock`).
+pub(super) fn connect(directory: &Path, name: &str) -> io::Result<UnixStream> {
+    // Not by its path, which may be too long for a socket's, and never through a link that the worker has made.
+    let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let place = rustix::fs::open(directory.join(name), place, Mode::empty())?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(format!("/proc/self/fd/{}", place.as_raw_fd()))?)?;
+    let stream = UnixStream::from(socket);
+    stream.set_nonblocking(false)?;
+    stream.set_write_timeout(Some(LOOK))?;
+    Ok(stream)
+}
+
 /// One connection to a worker.
 pub struct Client {
     reader: BufReader<UnixStream>,
@@ -33,15 +47,7 @@ pub struct Client {
 impl Client {
     /// An error: nobody listens in this VM's directory, or more wait for an answer than there is room for (`WouldBlock`).
     pub fn connect(directory: &Path) -> io::Result<Self> {
-        // Not by its path, which may be too long for a socket's, and never through a link that the worker has made.
-        let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let place = rustix::fs::open(directory.join(SOCKET), place, Mode::empty())?;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&socket, &SocketAddrUnix::new(format!("/proc/self/fd/{}", place.as_raw_fd()))?)?;
-        let writer = UnixStream::from(socket);
-        writer.set_nonblocking(false)?;
-        writer.set_write_timeout(Some(LOOK))?;
+        let writer = self::connect(directory, SOCKET)?;
         Ok(Self { reader: BufReader::new(writer.try_clone()?), writer })
     }
 

@@ -15,6 +15,7 @@ use super::protocol::{SOCKET, Started};
 use super::screen::VNC;
 use super::server::{self, Control, Inner, serve};
 use super::vnc;
+use super::vsock;
 use crate::guid::Guid;
 use crate::host::now;
 use crate::state::State;
@@ -85,6 +86,8 @@ struct Prepared {
     viewers: Option<UnixListener>,
     /// The same on loopback, with the password.
     at_port: Option<(TcpListener, String)>,
+    /// Of who connects to ports of the guest's.
+    sockets: UnixListener,
     /// Of serial ports that have sockets.
     com_ports: [Option<UnixListener>; 2],
     // Dropped in this order: who sees the worker gone finds its disks free.
@@ -121,6 +124,8 @@ fn prepare(
     let meter = config.metering.then(|| Meter::read(&directory).unwrap_or_default());
     let listener =
         listen(&directory, SOCKET).map_err(|error| format!("the control socket cannot be made: {error}"))?;
+    let sockets = listen(&directory, vsock::SOCKET)
+        .map_err(|error| format!("the socket for its ports cannot be made: {error}"))?;
     let viewers = has_screen(&config)
         .then(|| listen(&directory, VNC))
         .transpose()
@@ -181,6 +186,7 @@ fn prepare(
         listener,
         viewers,
         at_port,
+        sockets,
         com_ports,
         _lock: lock,
         _disks: disks,
@@ -271,6 +277,7 @@ impl Prepared {
             spawn("screen", move || vnc::serve_with_password(served, &listener, &password));
         }
         self.serve_com_ports();
+        self.serve_sockets();
         let log = keep_log(&control);
         disk_errors::heed(&control);
         let machine = self.machine.as_ref();
@@ -293,8 +300,15 @@ impl Prepared {
         control.console.close();
         control.second.iter().for_each(Console::close);
         let _ = log.recv_timeout(LAST_WORDS);
-        [SOCKET, VNC].iter().for_each(|name| drop(fs::remove_file(directory.join(name))));
+        [SOCKET, VNC, vsock::SOCKET].iter().for_each(|name| drop(fs::remove_file(directory.join(name))));
         control.limits.iter().for_each(|limits| limits.leave());
+    }
+
+    fn serve_sockets(&self) {
+        let (served, listener) = (self.control.clone(), self.sockets.try_clone());
+        spawn("vsock", move || listener.iter().for_each(|listener| vsock::serve(&served, listener)));
+        let heeded = self.control.clone();
+        spawn("vsock offers", move || vsock::heed(&heeded));
     }
 
     fn serve_com_ports(&mut self) {

@@ -12,9 +12,9 @@ use crate::store::{Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
-    BootDevice, DiskBus, DiskFiles, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent, MachineError,
-    MemoryControl, MemoryState, ModuleSpec, Motion, Nesting, Outcome, Position, Rates, Smbios, Source, Spec,
-    Throttle, Vm,
+    BootDevice, ChannelHost, DiskBus, DiskFiles, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent,
+    MachineError, MemoryControl, MemoryState, ModuleSpec, Motion, Nesting, Outcome, Position, Rates, Smbios,
+    Source, Spec, Throttle, Vm, VsockHost,
 };
 use ireko_vmcore::Broker;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -70,6 +70,14 @@ pub trait Remote: Send + Sync {
     fn remove_disk(&self, place: DriveAddress, patience: Duration) -> Result<bool, String> {
         let _ = (place, patience);
         Err(NO_DRIVES.into())
+    }
+    /// The host's side of its socket device, if it has one.
+    fn vsock(&self) -> Option<VsockHost> {
+        None
+    }
+    /// The channel to a guest agent, if it has one.
+    fn guest_agent(&self) -> Option<ChannelHost> {
+        None
     }
     /// What its display shows, if it has one.
     fn screen(&self) -> Option<Shown> {
@@ -350,6 +358,7 @@ fn spec(config: &Config, opened: &Opened, files: &DiskLocks) -> Result<Spec, Str
     spec.nested = config.processor.expose_virtualization_extensions;
     spec.disks = drives(config, files);
     spec.hot_plug = true;
+    (spec.vsock, spec.guest_agent) = (true, true);
     spec.second_serial = config.com_ports[1].is_some();
     spec.boot_order = boot_order(config);
     spec.smbios = Smbios { uuid: config.id.0, serial: config.id.to_string(), ..Smbios::default() };
@@ -457,6 +466,12 @@ impl Remote for Handle {
     }
     fn remove_disk(&self, place: DriveAddress, patience: Duration) -> Result<bool, String> {
         Handle::unplug_disk(self, &place.serial(), patience).map_err(|e| e.to_string())
+    }
+    fn vsock(&self) -> Option<VsockHost> {
+        Handle::vsock(self).cloned()
+    }
+    fn guest_agent(&self) -> Option<ChannelHost> {
+        Handle::guest_agent(self).cloned()
     }
     fn screen(&self) -> Option<Shown> {
         let screen = Handle::screen(self)?;

@@ -30,6 +30,7 @@ mod server;
 mod tests;
 pub mod usage;
 pub mod vnc;
+pub mod vsock;
 
 pub use client::Client;
 pub use ends::NextSignal;

@@ -7,7 +7,8 @@ info=/var/lib/dpkg/info
 cd /
 
 fail() {
-    [ -s /run/log ] && tail -n 25 /run/log
+    [ -s /run/log ] && tail -n 12 /run/log
+    grep -a -m 3 -B 4 'error processing' /run/log
     echo "ireko: failed: $*"
     exit 1
 }

@@ -13,6 +13,7 @@ use crate::progress::Progress;
 use anyhow::{Context, Result, ensure};
 use catalogue::{Entry, Sum};
 use ireko_manage::host::{NoSystem, SystemDisk};
+use ireko_manage::seed;
 use payload::{Taken, Unpacked};
 use std::fs::{self, File};
 use std::io::Write;
@@ -56,7 +57,7 @@ const DEBIAN: &str = "Debian";
 const RELEASE: &str = "base-files";
 
 /// How it is put together; another whenever that changes.
-const RECIPE: &str = "o1";
+const RECIPE: &str = "o2";
 /// Ends the names of images that were got.
 const PUBLISHED: &str = "p1";
 const DISK: &str = "disk.img";
@@ -116,7 +117,11 @@ pub fn ensure(name: &str, directory: &Path, progress: &Progress) -> Result<Syste
 /// One that a distribution publishes.
 fn published(name: &str, entry: &Entry, directory: &Path, progress: &Progress) -> Result<SystemDisk> {
     let user = entry.user.clone().unwrap_or_else(|| "the system's own user".into());
-    let disk = |directory: PathBuf| SystemDisk { path: directory.join(DISK), user: user.clone() };
+    let login = entry.user.clone();
+    let disk = |directory: PathBuf| {
+        let (path, user, login) = (directory.join(DISK), user.clone(), login.clone());
+        SystemDisk { path, user, login, listens: false }
+    };
     // Without a sum on the list any that was got is it.
     let pinned = entry.sha256.as_deref().or(entry.sha512.as_deref()).and_then(Sum::parse);
     let start = pinned.map_or_else(|| format!("{name}+"), |sum| stem(name, &sum));
@@ -145,7 +150,8 @@ fn packaged(system: &System, directory: &Path, progress: &Progress) -> Result<Sy
         Some(made) => made,
         None => make(system, directory, progress)?,
     };
-    Ok(SystemDisk { path: made.join(DISK), user: USER.into() })
+    let path = made.join(DISK);
+    Ok(SystemDisk { path, user: USER.into(), login: Some(USER.into()), listens: true })
 }
 
 fn make(system: &System, directory: &Path, progress: &Progress) -> Result<PathBuf> {
@@ -256,6 +262,15 @@ fn beginning() -> Result<Vec<u8>> {
     for (path, text) in FILES {
         write(&mut archive, FILE, path, "", 0o644, text.as_bytes());
     }
+    for directory in ["etc/systemd/system", "etc/systemd/system/sockets.target.wants"] {
+        write(&mut archive, DIRECTORY, directory, "", 0o755, b"");
+    }
+    for (unit, text) in seed::LISTENING {
+        write(&mut archive, FILE, &format!("etc/systemd/system/{unit}"), "", 0o644, text.as_bytes());
+    }
+    let (socket, _) = seed::LISTENING[0];
+    let wanted = format!("etc/systemd/system/sockets.target.wants/{socket}");
+    write(&mut archive, SYMBOLIC_LINK, &wanted, &format!("../{socket}"), 0o777, b"");
     write(&mut archive, FILE, "etc/apt/sources.list", "", 0o644, sources.as_bytes());
     Ok(archive)
 }
