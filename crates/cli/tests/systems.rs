@@ -52,6 +52,16 @@ fn log_in(console: &mut Console, user: &str, password: &str) {
     console.until("$ ");
 }
 
+fn wait_until(is_so: impl Fn() -> bool) {
+    const TIMES: u32 = 240;
+    let waited = (0..TIMES).any(|_| {
+        let done = is_so();
+        std::thread::sleep(std::time::Duration::from_millis(if done { 0 } else { 500 }));
+        done
+    });
+    assert!(waited);
+}
+
 /// What a line prints, between words that are not in it.
 fn say(console: &mut Console, line: &str) -> String {
     console.type_in(&format!("echo be\"gi\"n; {line}; echo e\"n\"d"));
@@ -96,6 +106,9 @@ fn debian_starts_by_both_kinds_of_firmware_with_its_user_key_name_and_size() {
     // With the machine's own key, and without a network.
     let done = home.run(&["vm", "ssh", "two", "--wait", "60", "--", "hostname; exit 7"]);
     assert_eq!((&*done.stdout, done.status.code()), (&b"two\n"[..], Some(7)), "{done:?}");
+    // QEMU's guest agent starts with the system.
+    wait_until(|| home.vm_ok(&["services", "two", "--name", "Heartbeat"]).contains("OK"));
+    wait_until(|| home.vm_ok(&["guest", "two"]).contains("Debian GNU/Linux"));
     let said = home.vm_error(&["vsock", "two", "9"]);
     assert!(said.contains("nobody in 'two' listens at port 9"), "{said}");
 }

@@ -40,6 +40,8 @@ pub enum Kind {
     VMScreen,
     VMComPort,
     VMConsoleLog,
+    VMIntegrationService,
+    VMKeyValuePair,
     VMNetworkAdapter,
     VMSwitch,
     NetAdapter,

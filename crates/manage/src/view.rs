@@ -46,6 +46,8 @@ pub fn columns(record: &Record) -> &'static [Column] {
         Kind::VMMeteringReport => METERING,
         Kind::NestedWorld => WORLD,
         Kind::VMComPort => COM_PORT,
+        Kind::VMIntegrationService => SERVICE,
+        Kind::VMKeyValuePair => PAIR,
         Kind::VHD
         | Kind::VHDReport
         | Kind::NetIPAddress
@@ -66,6 +68,14 @@ const VM: &[Column] = &[
     column("Status"),
     column("Version"),
 ];
+const SERVICE: &[Column] = &[
+    column("VMName"),
+    column("Name"),
+    column("Enabled"),
+    column("PrimaryStatusDescription"),
+    column("SecondaryStatusDescription"),
+];
+const PAIR: &[Column] = &[column("VMName"), column("Name"), column("Data")];
 const COM_PORT: &[Column] = &[column("VMName"), column("Name"), column("Path")];
 const PROCESSOR: &[Column] = &[
     column("VMName"),

@@ -10,6 +10,7 @@ mod firmware;
 mod host;
 mod host_network;
 mod image;
+pub(crate) mod integration;
 mod introspection;
 mod lifecycle;
 mod memory;
@@ -39,7 +40,7 @@ pub use system::SSH_KEY;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 18] = [
+static TABLES: [&[Operation]; 19] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -55,6 +56,7 @@ static TABLES: [&[Operation]; 18] = [
     host::OPERATIONS,
     screen::OPERATIONS,
     com::OPERATIONS,
+    integration::OPERATIONS,
     host_network::OPERATIONS,
     nat::OPERATIONS,
     vhd::OPERATIONS,

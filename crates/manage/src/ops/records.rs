@@ -8,6 +8,7 @@ use crate::state::State;
 use crate::store::config::{BootEntry, DriveAddress, Dvd, MIB, Module, StartWith};
 use crate::store::{Adapter, Disk, Switch, SwitchType};
 use crate::value::{Kind, Record, Value};
+use crate::worker::guest::Contact;
 use crate::worker::{self, protocol::Status};
 use std::time::Duration;
 
@@ -99,6 +100,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("MemoryAssigned", assigned)
         .with("MemoryDemand", demand)
         .with("MemoryStatus", vm.status.as_ref().map_or("", short))
+        .with("Heartbeat", heartbeat(vm))
         .with("Uptime", uptime(vm))
         .with("OperationalStatus", Value::list([operational_status(vm)]))
         .with("PrimaryOperationalStatus", operational_status(vm))
@@ -111,6 +113,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("State", vm.state.to_string())
         .with("DVDDrives", list(dvds(vm)))
         .with("HardDrives", list(disks(vm)))
+        .with("VMIntegrationService", list(super::integration::records(vm)))
         .with("DynamicMemoryEnabled", config.memory.dynamic)
         .with("MemoryMaximum", config.memory.maximum)
         .with("MemoryMinimum", config.memory.minimum)
@@ -361,7 +364,26 @@ fn adapter(vm: &Vm, own: &Adapter) -> Record {
         .with("MaximumBandwidth", own.maximum_bandwidth)
         .with("MaximumFramesPerSecond", own.maximum_frames_per_second)
         .with("Status", Value::list(if vm.state == State::Off { &[][..] } else { &["Ok"] }.iter().copied()))
-        .with("IPAddresses", Value::List(Vec::new()))
+        .with("IPAddresses", Value::list(addresses(vm, own).iter().map(ToString::to_string)))
+}
+
+/// As its guest tells.
+fn addresses(vm: &Vm, own: &Adapter) -> Vec<std::net::IpAddr> {
+    let facts = vm.status.as_ref().and_then(|status| status.guest.facts.as_ref());
+    facts.map(|facts| facts.addresses(&own.mac)).unwrap_or_default()
+}
+
+/// As Hyper-V calls what is known of a guest's heartbeat.
+fn heartbeat(vm: &Vm) -> &'static str {
+    let contact = vm.status.as_ref().map(|status| status.guest.contact);
+    match (contact, vm.state) {
+        (None, _) => "",
+        _ if !vm.config.integration.heartbeat => "Disabled",
+        (_, State::Paused | State::PausedCritical) => "Paused",
+        (Some(Contact::Never), _) => "NoContact",
+        (Some(Contact::There), _) => "OkApplicationsUnknown",
+        (Some(Contact::Lost), _) => "LostCommunication",
+    }
 }
 
 /// This host's adapter in an Internal switch.

@@ -25,6 +25,8 @@ const VM: Parameter = of_vm(Kind::VirtualMachine, "VM");
 pub static STD: [Parameter; 2] = [names("Name").alias(&["VMName"]), VM];
 /// For what is done with parts of VMs, whose own name is `-Name`.
 pub static VSTD: [Parameter; 2] = [names("VMName"), VM];
+/// The same behind the part's name.
+pub static VSTD_SECOND: [Parameter; 2] = [names("VMName").at(1), VM.at(1)];
 pub static PROCESSOR: [Parameter; 1] = [of_vm(Kind::VMProcessor, "VMProcessor")];
 pub static MEMORY: [Parameter; 1] = [of_vm(Kind::VMMemory, "VMMemory")];
 pub static FIRMWARE: [Parameter; 1] = [of_vm(Kind::VMFirmware, "VMFirmware")];

@@ -265,6 +265,7 @@ fn schemas() -> Json {
         first(records::dvds(&vm)),
         Some(records::firmware(&vm)),
         first(records::network_adapters(&vm)),
+        first(crate::ops::integration::records(&vm)),
     ];
     let mut schemas = Map::new();
     for route in routes() {

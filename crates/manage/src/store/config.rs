@@ -98,9 +98,36 @@ pub struct Config {
     /// What it shows pictures on.
     #[serde(default)]
     pub display: DisplayAdapter,
+    #[serde(default)]
+    pub integration: Integration,
     /// Who is to log in, as far as it was said when it was made.
     #[serde(default)]
     pub user: Option<String>,
+}
+
+/// Which integration services are on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Integration {
+    pub guest_service_interface: bool,
+    pub heartbeat: bool,
+    pub key_value_pairs: bool,
+    pub shutdown: bool,
+    pub time_synchronization: bool,
+    pub vss: bool,
+}
+
+impl Default for Integration {
+    fn default() -> Self {
+        Self {
+            guest_service_interface: false,
+            heartbeat: true,
+            key_value_pairs: true,
+            shutdown: true,
+            time_synchronization: true,
+            vss: true,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -459,6 +486,7 @@ impl Config {
             com_ports: [None, None],
             screen: None,
             display: DisplayAdapter::default(),
+            integration: Integration::default(),
             user: None,
         }
     }

@@ -7,6 +7,7 @@ use super::crash::{After, Held, after, told};
 use super::disk_errors;
 use super::disks::DiskLocks;
 use super::ends::{self, NextSignal};
+use super::guest::{self, Attended};
 use super::introspection::Watch;
 use super::jail::Opened;
 use super::machine::{Factory, Machine};
@@ -153,6 +154,7 @@ fn prepare(
         load: 0.0,
         watch: Watch::default(),
         memory: Balancer::new(config.memory.clone()),
+        attended: Attended::new(config.integration.clone()),
         disks: config.disks.clone(),
         dvds: config.dvds.clone(),
         meter,
@@ -372,6 +374,7 @@ impl Prepared {
         inner.resets += 1;
         inner.watch = Watch::default();
         inner.memory.restart();
+        inner.attended.restart();
         if inner.turned_off { Err(Outcome::Stopped) } else { Ok(()) }
     }
 }
@@ -404,13 +407,19 @@ fn keep_log(control: &Arc<Control>) -> Receiver<()> {
     heard
 }
 
-/// Looks at load, meter and memory for as long as the VM is there.
+/// Looks at load, meter, memory and the guest's agent for as long as the VM is there.
 fn watch(control: &Arc<Control>) {
     let sampled = Arc::downgrade(control);
     let first = control.jail.clone();
     spawn("usage", move || {
         server::confine(&first);
         sample(&sampled);
+    });
+    let attended = Arc::downgrade(control);
+    let first = control.jail.clone();
+    spawn("guest", move || {
+        server::confine(&first);
+        guest::attend(&attended);
     });
     let kept = Arc::downgrade(control);
     let first = control.jail.clone();
@@ -441,7 +450,7 @@ fn sample(control: &std::sync::Weak<Control>) {
         let cpu = usage.cpu_seconds - before.cpu_seconds;
         let mut inner = control.lock();
         inner.load = cpu / seconds;
-        if round.is_multiple_of(2) && inner.state() == State::Stopping {
+        if round.is_multiple_of(2) && inner.state() == State::Stopping && inner.attended.needs_button() {
             // A system that has just begun to start hears no button: it is pressed until somebody heeds it.
             inner.remote.power_button();
         }

@@ -13,6 +13,7 @@ mod ends;
 #[cfg(test)]
 pub mod fake;
 pub mod gauges;
+pub mod guest;
 pub mod host_side;
 pub mod introspection;
 pub mod jail;

@@ -57,6 +57,10 @@ pub enum Request {
     Crash {
         action: crate::store::config::AutomaticCrash,
     },
+    /// Other integration services.
+    Integration {
+        settings: crate::store::config::Integration,
+    },
     /// What runs inside.
     Introspection,
     /// What the screen shows: the reply is followed by its pixels.
@@ -127,6 +131,9 @@ pub struct Status {
     pub disk_errors: u64,
     pub console_bytes: u64,
     pub viewers: usize,
+    /// What its guest's agent tells.
+    #[serde(default)]
+    pub guest: super::guest::Guest,
     /// What stands between the guest and the host besides its engine.
     #[serde(default)]
     pub jail: Layers,

@@ -5,6 +5,7 @@ use super::crash::Held;
 use super::descriptors::Incoming;
 use super::disks::DiskLocks;
 use super::gauges::Gauges;
+use super::guest::Attended;
 use super::introspection::{Introspection, Watch};
 use super::limits::Limits;
 use super::machine::Remote;
@@ -36,6 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is asked of a screen or keyboard that is not there.
 pub const NO_DISPLAY: &str = "It has no display and no keyboard, as kernels that are started directly have none if nothing is said; Set-VMScreen -Adapter Vga gives it both.";
+const NO_SHUTDOWN: &str = "Its integration service Shutdown is off; switch it on with Enable-VMIntegrationService, or use Stop-VM -TurnOff.";
 const RESTLESS: &str = "Its processors did not come to rest; try again, or turn it off.";
 
 /// The running VM, shared by the connections and the thread that runs it.
@@ -86,6 +88,8 @@ pub struct Inner {
     pub watch: Watch,
     pub meter: Option<Meter>,
     pub memory: Balancer,
+    /// Its guest's agent.
+    pub attended: Attended,
     /// As they are limited now.
     pub disks: Vec<Disk>,
     /// With what is in them now.
@@ -127,6 +131,10 @@ impl Control {
             self.lock().crash = *action;
             return Reply::Done;
         }
+        if let Request::Integration { settings } = request {
+            self.lock().attended.change(settings.clone());
+            return Reply::Done;
+        }
         if *request == Request::Introspection {
             return Reply::Introspection(Box::new(self.inside()));
         }
@@ -136,6 +144,7 @@ impl Control {
             Request::Console
             | Request::Screen
             | Request::Introspection
+            | Request::Integration { .. }
             | Request::Crash { .. }
             | Request::Disks { .. }
             | Request::Medium { .. }
@@ -165,6 +174,9 @@ impl Control {
         match state::verdict(action, state) {
             Verdict::Already => Reply::Done,
             Verdict::Refused(what) => Reply::Error(format!("{} {what}", state::WRONG_STATE)),
+            Verdict::Go if action == Action::ShutDown && !self.lock().attended.services.shutdown => {
+                Reply::Error(NO_SHUTDOWN.into())
+            }
             Verdict::Go => self.act(request),
         }
     }
@@ -176,7 +188,10 @@ impl Control {
             Request::ShutDown { seconds } => {
                 let wait = Duration::from_secs((*seconds).min(86_400));
                 self.lock().stopping_until = Some(Instant::now() + wait);
-                remote.power_button();
+                match remote.guest_agent().is_some_and(|channel| channel.is_open()) {
+                    true => self.lock().attended.want_shut_down(),
+                    false => remote.power_button(),
+                }
             }
             Request::Reset => {
                 self.lock().critical = false;
@@ -200,6 +215,7 @@ impl Control {
                 }
                 self.lock().critical = false;
                 remote.resume();
+                self.lock().attended.late = true;
                 self.paused(false);
                 self.files.errors().try_again();
             }
@@ -258,6 +274,7 @@ impl Control {
             disk_errors: disks.count,
             console_bytes: self.console.written(),
             viewers: self.console.viewers(),
+            guest: inner.attended.guest.clone(),
             jail: self.jail.clone(),
         }
     }
