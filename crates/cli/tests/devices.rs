@@ -72,7 +72,7 @@ impl Debian {
         self.files.iter().find_map(|(name, path)| named((name.as_str(), path))).unwrap()
     }
 
-    /// An archive in which process 1 loads the modules, does what the script says, and turns the machine off.
+    /// An archive in which process 1 loads the modules (behind a name may be parameters), does what the script says, and turns the machine off.
     fn initramfs(&self, modules: &[&str], script: &str) -> Vec<u8> {
         let mut archive = Archive::default();
         for directory in ["bin", "dev", "proc", "sys", "lib", "lib64", "modules"] {
@@ -84,7 +84,7 @@ impl Debian {
             archive.add(&format!("lib/{name}"), 0o100_755, &self.file(name));
         });
         archive.add("lib64/ld-linux-x86-64.so.2", 0o100_755, &self.file(TOOLS[3]));
-        for name in modules {
+        for name in modules.iter().filter_map(|module| module.split(' ').next()) {
             archive.add(&format!("modules/{name}"), 0o100_644, &self.file(&format!("{name}.ko")));
         }
         let load: String = modules.iter().map(|name| format!("insmod /modules/{name}\n")).collect();
@@ -187,6 +187,26 @@ fn viewer(socket: &str) -> UnixStream {
     read(2, &[1]);
     read(4, &[1]);
     viewer
+}
+
+/// Who opens it and does not go on is taken for dead; here the machine is then off.
+#[test]
+fn a_watchdog_that_nobody_feeds_ends_the_machine() {
+    let (debian, home) = (Debian::new(), Home::new("watchdog"));
+    fs::create_dir_all(&home.0).unwrap();
+    let script = "cat /sys/class/watchdog/watchdog0/identity; exec 3> /dev/watchdog; echo w >&3; sleep 600\n";
+    let initrd = home.0.join("initrd");
+    fs::write(&initrd, debian.initramfs(&["watchdog", "i6300esb heartbeat=2"], script)).unwrap();
+    let ok = |arguments: &[&str]| home.vm_ok(arguments);
+    let (kernel, initrd) = (debian.kernel().to_str().unwrap(), initrd.to_str().unwrap());
+    let create = ["create", "pc", "--memory", "512M", "--engine", "soft", "--kernel", kernel];
+    ok(&[&create[..], &["--initrd", initrd, "--command-line", "console=ttyS0"]].concat());
+    ok(&["set", "pc", "--automatic-crash", "TurnOff"]);
+    ok(&["start", "pc"]);
+    until("it does not end", || ok(&["list", "pc"]).contains("Off"));
+    assert!(ok(&["log", "pc"]).contains("i6300ESB timer"), "{}", ok(&["log", "pc"]));
+    let shown = ok(&["show", "pc"]);
+    assert!(shown.contains("did not begin its watchdog timer anew in time"), "{shown}");
 }
 
 #[test]

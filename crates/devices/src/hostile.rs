@@ -207,6 +207,7 @@ pub fn machine_on(clock: Clock) -> Machine {
     let (serial, channel) = virtio::channel(memory.clone(), sink.clone(), pci.intx(14), "org.example.0");
     services.push(lock(&serial).service());
     pci.add(14, serial).unwrap();
+    pci.add(15, Watchdog::new(clock.clone(), &timers, pci.intx(15), Arc::new(|| {}))).unwrap();
     let (for_disks, messages, wire) = (memory.clone(), sink.clone(), pci.intx(HOT_SLOT));
     let disks = Box::new(move || {
         let disk = Box::new(virtio::Blk::new(Box::new(Zeros), "x"));

@@ -32,6 +32,7 @@ pub mod service;
 pub mod storage;
 pub mod testdev;
 pub mod virtio;
+pub mod watchdog;
 
 pub use acpi::{AcpiPm, Port92, ResetPulse};
 pub use bus::{BusError, Counter, SystemBus};
@@ -54,6 +55,7 @@ pub use virtio::{
     ChannelHost, ConsoleInput, NetInput, NoStream, TabletInput, VirtioDevice, VirtioPci, VsockHost,
     VsockStream,
 };
+pub use watchdog::Watchdog;
 
 use ireko_vmcore::Msi;
 use std::sync::{Arc, Mutex, MutexGuard};

@@ -12,6 +12,8 @@ pub enum Outcome {
     DebugExit(u32),
     /// Triple fault, with registers.
     Shutdown(String),
+    /// Its watchdog timer ran out.
+    Watchdog,
     /// HLT with interrupts off: nothing can happen any more. With registers.
     Idle(String),
     /// The guest did what the engine does not do, with registers.
@@ -29,6 +31,7 @@ impl Outcome {
             Self::PowerOff | Self::Reset | Self::Stopped => 0,
             Self::DebugExit(value) => (value << 1 | 1) as u8,
             Self::Shutdown(_) => 70,
+            Self::Watchdog => 78,
             Self::Idle(_) => 74,
             Self::Failed(_) => 72,
             Self::Unsupported(_) => 76,
@@ -62,6 +65,7 @@ impl std::fmt::Display for Outcome {
             Self::Reset => write!(f, "the guest asked for a reset"),
             Self::DebugExit(value) => write!(f, "the guest ended with debug exit value {value}"),
             Self::Shutdown(text) => write!(f, "the guest shut down by a triple fault\n{text}"),
+            Self::Watchdog => write!(f, "the guest did not begin its watchdog timer anew in time"),
             Self::Idle(text) => write!(f, "the guest halted with interrupts off for good: {text}"),
             Self::Unsupported(text) => write!(f, "the guest did what this engine does not do: {text}"),
             Self::Failed(text) => {

@@ -8,12 +8,12 @@ use crate::layout::{self, Board, Layout};
 use crate::memory::MemoryControl;
 use crate::pause::Parts;
 use crate::run_state::RunState;
-use crate::{Display, Endpoints, MachineError, Spec, firmware, pirq, storage};
+use crate::{Display, Endpoints, MachineError, Outcome, Spec, firmware, pirq, storage};
 use ireko_devices::{
     AcpiPm, ChannelHost, ConfigPorts, ConsoleInput, DebugExit, DebugPort, Ecam, Hpet, I8042, IoApic, Irqs,
     MsiSink, PciBus, Pic, Pit, Port92, Power, ResetPulse, Rtc, Screen, Serial, SharedLine, SystemBus,
-    TabletInput, TestDevice, VirtioPci, VsockHost, Windows, acpi, both, chipset, debug_port, display, fw_cfg,
-    hpet, i8042, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
+    TabletInput, TestDevice, VirtioPci, VsockHost, Watchdog, Windows, acpi, both, chipset, debug_port,
+    display, fw_cfg, hpet, i8042, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
 };
 use ireko_vmcore::{Bus, Clock, Line, Memory, Msi, Partition, Space, Timers, Work};
 use std::io::Write;
@@ -314,6 +314,9 @@ fn add_pci(
     let control = context.spec.most_memory.map(|_| add_memory(context, &pci, threads)).transpose()?;
     let (screen, tablet) = add_display(context, bus, &pci, threads)?.unzip();
     let vsock = context.spec.vsock.then(|| add_vsock(context, &pci, threads)).transpose()?;
+    if context.spec.watchdog {
+        add_watchdog(context, &pci)?;
+    }
     let agent = context.spec.guest_agent.then(|| add_agent(context, &pci, threads)).transpose()?;
     place_pci(context, bus, &pci)?;
     Ok(OnPci { pci, console: input, memory: control, screen, tablet, vsock, agent, drives })
@@ -366,6 +369,15 @@ fn add_vsock(
     threads.start("vsock0".into(), Work::Device, virtio::service(&function))?;
     pci.add(SERVICES, function)?;
     Ok(vsock)
+}
+
+/// The watchdog timer: a machine whose system does not begin it anew in time ends.
+fn add_watchdog(context: &BuildContext, pci: &Arc<PciBus>) -> Result<(), MachineError> {
+    const SLOT: u8 = 21;
+    let run_state = context.run_state.clone();
+    let bite = Arc::new(move || run_state.end(Outcome::Watchdog));
+    let watchdog = Watchdog::new(context.clock.clone(), &context.timers, pci.intx(SLOT), bite);
+    Ok(pci.add(SLOT, watchdog)?)
 }
 
 /// The channel that QEMU's guest agent looks for, beside the socket device.

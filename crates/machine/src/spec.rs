@@ -501,6 +501,8 @@ pub struct Spec {
     pub vsock: bool,
     /// A channel to QEMU's guest agent.
     pub guest_agent: bool,
+    /// A watchdog timer.
+    pub watchdog: bool,
     pub smbios: Smbios,
     /// Engine debugging options, `name=value`.
     pub options: Vec<String>,
@@ -561,6 +563,7 @@ impl Spec {
             virtio_console: false,
             vsock: false,
             guest_agent: false,
+            watchdog: false,
             smbios: Smbios::default(),
             options: Vec::new(),
             on_thread: OnThread::default(),

@@ -124,6 +124,7 @@ fn kind(outcome: &Outcome) -> Result<&'static str> {
         Outcome::Reset => "reset",
         Outcome::DebugExit(_) => "debug exit",
         Outcome::Shutdown(_) => "shutdown",
+        Outcome::Watchdog => "watchdog",
         Outcome::Idle(_) => "halted for good",
         Outcome::Unsupported(_) => "not supported",
         Outcome::Failed(text) => bail!("{text}"),

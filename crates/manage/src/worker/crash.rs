@@ -30,9 +30,15 @@ pub fn told(outcome: &Outcome) -> String {
 /// PC, too.
 pub fn after(outcome: &Outcome, action: AutomaticCrash) -> After {
     match (outcome, action) {
-        (Outcome::Reset, _) | (Outcome::Shutdown(_), AutomaticCrash::Restart) => After::Again,
+        (Outcome::Reset, _) | (Outcome::Shutdown(_) | Outcome::Watchdog, AutomaticCrash::Restart) => {
+            After::Again
+        }
         (
-            Outcome::Shutdown(_) | Outcome::Idle(_) | Outcome::Unsupported(_) | Outcome::Failed(_),
+            Outcome::Shutdown(_)
+            | Outcome::Watchdog
+            | Outcome::Idle(_)
+            | Outcome::Unsupported(_)
+            | Outcome::Failed(_),
             AutomaticCrash::Pause,
         ) => After::Hold,
         _ => After::End,
@@ -109,10 +115,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_triple_fault_is_a_reset_unless_somebody_wants_to_hear_of_it() {
-        let fault = Outcome::Shutdown("rip 0".into());
+    fn a_triple_fault_or_a_watchdog_is_a_reset_unless_somebody_wants_to_hear_of_it() {
         let all = [AutomaticCrash::Restart, AutomaticCrash::TurnOff, AutomaticCrash::Pause];
-        assert_eq!(all.map(|action| after(&fault, action)), [After::Again, After::End, After::Hold]);
+        for crash in [Outcome::Shutdown("rip 0".into()), Outcome::Watchdog] {
+            assert_eq!(all.map(|action| after(&crash, action)), [After::Again, After::End, After::Hold]);
+        }
     }
 
     #[test]

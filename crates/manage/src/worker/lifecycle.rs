@@ -339,7 +339,8 @@ impl Prepared {
                 After::Again => {}
                 After::Hold | After::End => return outcome,
             }
-            if matches!(outcome, Outcome::Shutdown(_)) && !std::mem::replace(&mut faulted, true) {
+            let crashed = matches!(outcome, Outcome::Shutdown(_) | Outcome::Watchdog);
+            if crashed && !std::mem::replace(&mut faulted, true) {
                 crate::worker::log(&format!("{outcome}; it starts again"));
             }
             if let Err(outcome) = self.again(factory) {

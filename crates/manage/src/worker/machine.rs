@@ -358,7 +358,7 @@ fn spec(config: &Config, opened: &Opened, files: &DiskLocks) -> Result<Spec, Str
     spec.nested = config.processor.expose_virtualization_extensions;
     spec.disks = drives(config, files);
     spec.hot_plug = true;
-    (spec.vsock, spec.guest_agent) = (true, true);
+    (spec.vsock, spec.guest_agent, spec.watchdog) = (true, true, true);
     spec.second_serial = config.com_ports[1].is_some();
     spec.boot_order = boot_order(config);
     spec.smbios = Smbios { uuid: config.id.0, serial: config.id.to_string(), ..Smbios::default() };
