@@ -4,7 +4,9 @@ use super::console::find;
 use crate::output::out;
 use anyhow::{Context, Result, anyhow, bail};
 use ireko_manage::Host;
+use ireko_manage::state::State;
 use ireko_manage::store::Config;
+use ireko_manage::worker::Client;
 use ireko_manage::worker::vsock::reach;
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
@@ -68,9 +70,12 @@ fn connected(host: &Host, config: &Config, port: u32, patience: Duration) -> Res
         match reach(&host.store.directory(config.id), port) {
             Ok(Some(stream)) => return Ok(stream),
             Ok(None) if Instant::now() < until => std::thread::sleep(AGAIN),
-            Ok(None) => bail!(
-                "nobody in '{name}' listens at port {port} of its socket device, or its system is not that far yet"
-            ),
+            Ok(None) => {
+                runs(host, config)?;
+                bail!(
+                    "nobody in '{name}' listens at port {port} of its socket device, or its system is not that far yet"
+                )
+            }
             Err(error) => return Err(not_there(name, error)),
         }
     }
@@ -90,6 +95,10 @@ fn not_there(name: &str, error: io::Error) -> anyhow::Error {
 
 /// Whether it runs, or why not.
 pub fn runs(host: &Host, config: &Config) -> Result<()> {
-    let connected = ireko_manage::worker::Client::connect(&host.store.directory(config.id));
-    connected.map(drop).map_err(|error| not_there(&config.name, error))
+    let connected = Client::connect(&host.store.directory(config.id));
+    let status = connected.and_then(|mut client| client.status());
+    match status.map_err(|error| not_there(&config.name, error))?.state {
+        State::Paused | State::PausedCritical => bail!("'{}' is held; resume it first", config.name),
+        _ => Ok(()),
+    }
 }

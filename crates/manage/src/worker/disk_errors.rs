@@ -49,6 +49,7 @@ impl Control {
             false => {
                 super::log("it goes on: its disk has done what it was asked for");
                 remote.resume();
+                self.lock().attended.late = true;
             }
         }
     }

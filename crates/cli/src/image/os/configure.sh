@@ -115,4 +115,6 @@ rm -f /var/lib/dpkg/*-old /var/cache/debconf/*-old /var/cache/ldconfig/aux-cache
 rm -f /var/lib/dbus/machine-id
 systemctl enable systemd-networkd systemd-resolved > /dev/null 2>&1
 systemctl mask systemd-networkd-wait-online > /dev/null 2>&1
+# Of snapshots of LVM, which is not here.
+systemctl disable e2scrub_reap e2scrub_all.timer > /dev/null 2>&1
 exit 0

@@ -57,7 +57,7 @@ const DEBIAN: &str = "Debian";
 const RELEASE: &str = "base-files";
 
 /// How it is put together; another whenever that changes.
-const RECIPE: &str = "o2";
+const RECIPE: &str = "o3";
 /// Ends the names of images that were got.
 const PUBLISHED: &str = "p1";
 const DISK: &str = "disk.img";
