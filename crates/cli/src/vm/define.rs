@@ -54,6 +54,8 @@ const VSOCK: &str = "vsock";
 const WAIT: &str = "wait";
 /// The cmdlet whose verb can go on to the console.
 const CREATES: &str = "New-VM";
+/// What a machine brings that more than our own image is on.
+const BRINGS: [&str; 3] = ["System", "VHDPath", "ISOPath"];
 const VM: &str = "vm";
 const DISK: &str = "disk";
 
@@ -299,6 +301,12 @@ fn call(operation: &'static Operation, verb: &'static Verb, given: &ArgMatches) 
     }
     let asked = |flag| operation.cmdlet == CREATES && given.get_flag(flag);
     let then = if asked(ATTACH) { Some(Then::Console) } else { asked(SSH).then_some(Then::Ssh) };
+    if then == Some(Then::Ssh) && !BRINGS.iter().any(|name| arguments.has(name)) {
+        let why = format!(
+            "--{SSH} is for a machine with a system that listens for SSH; give --os, --disk or --iso"
+        );
+        return Err(Error::raw(ErrorKind::MissingRequiredArgument, format!("{why}\n")));
+    }
     if then.is_some() {
         arguments.set(operation, "Start", true).map_err(|failure| wrong(failure, "Start"))?;
     }
