@@ -283,13 +283,14 @@ impl FromArgMatches for VmCommand {
 fn call(operation: &'static Operation, verb: &'static Verb, given: &ArgMatches) -> Result<Call, Error> {
     let mut arguments = Arguments::default();
     let json = given.get_flag(JSON);
-    let wrong = |failure: ireko_manage::Failure, name: &str| {
-        // With the usage of this verb, not of the whole program.
-        let mut command =
-            subcommand(operation, verb).bin_name(format!("ireko {} {}", command(operation), verb.name));
-        Error::raw(ErrorKind::ValueValidation, format!("{}\n", of_option(&failure.message, operation, name)))
-            .format(&mut command)
+    // With the usage of this verb, not of the whole program.
+    let refused = |why: &str| {
+        let name = format!("ireko {} {}", command(operation), verb.name);
+        let mut command = subcommand(operation, verb).bin_name(name);
+        Error::raw(ErrorKind::ValueValidation, format!("{why}\n")).format(&mut command)
     };
+    let wrong =
+        |failure: ireko_manage::Failure, name: &str| refused(&of_option(&failure.message, operation, name));
     for parameter in on_command_line(operation) {
         if let Some(value) = value(parameter, given) {
             let failed = |failure| wrong(failure, parameter.name);
@@ -302,10 +303,9 @@ fn call(operation: &'static Operation, verb: &'static Verb, given: &ArgMatches) 
     let asked = |flag| operation.cmdlet == CREATES && given.get_flag(flag);
     let then = if asked(ATTACH) { Some(Then::Console) } else { asked(SSH).then_some(Then::Ssh) };
     if then == Some(Then::Ssh) && !BRINGS.iter().any(|name| arguments.has(name)) {
-        let why = format!(
-            "--{SSH} is for a machine with a system that listens for SSH; give --os, --disk or --iso"
-        );
-        return Err(Error::raw(ErrorKind::MissingRequiredArgument, format!("{why}\n")));
+        return Err(refused(
+            "--ssh is for a machine with a system that listens for SSH; give --os, --disk or --iso",
+        ));
     }
     if then.is_some() {
         arguments.set(operation, "Start", true).map_err(|failure| wrong(failure, "Start"))?;
