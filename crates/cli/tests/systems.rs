@@ -5,8 +5,10 @@ mod viewer;
 
 use home::Home;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -109,6 +111,27 @@ fn debian_starts_by_both_kinds_of_firmware_with_its_user_key_name_and_size() {
     // QEMU's guest agent starts with the system.
     wait_until(|| home.vm_ok(&["services", "two", "--name", "Heartbeat"]).contains("OK"));
     wait_until(|| home.vm_ok(&["guest", "two"]).contains("Debian GNU/Linux"));
+    // What the guest connects to must be there, and the machine's user must be let in.
+    let shown = home.vm_ok(&["show", "two"]);
+    let id = shown.lines().find_map(|line| line.strip_prefix("VMId")).unwrap().trim_matches([' ', ':']);
+    let socket = home.0.join("vms").join(id).join("run/vsock.sock_5000");
+    let listener = UnixListener::bind(&socket).unwrap();
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o666)).unwrap();
+    let connect = |port: u32| {
+        let line = format!("s.connect((2, {port})); s.sendall(b'from the guest'); print(s.recv(99))");
+        let script = format!("import socket; s = socket.socket(socket.AF_VSOCK); {line}");
+        home.command(&["vm", "ssh", "two", "--", &format!("python3 -c \"{script}\"")]).output().unwrap()
+    };
+    let served = std::thread::spawn(move || {
+        let (mut stream, mut bytes) = (listener.accept().unwrap().0, [0; 14]);
+        stream.read_exact(&mut bytes).unwrap();
+        stream.write_all(b"from the host").unwrap();
+        bytes
+    });
+    let done = connect(5000);
+    assert!(String::from_utf8_lossy(&done.stdout).contains("from the host"), "{done:?}");
+    assert_eq!(&served.join().unwrap(), b"from the guest");
+    assert!(!connect(5001).status.success());
     let said = home.vm_error(&["vsock", "two", "9"]);
     assert!(said.contains("nobody in 'two' listens at port 9"), "{said}");
 }
