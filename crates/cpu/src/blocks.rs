@@ -2,12 +2,12 @@
 
 use crate::Cpu;
 use crate::code::BlockId;
-use crate::code::jumps::{LAST, owner};
+use crate::code::jumps::LAST;
 use crate::fault::Fault;
 use crate::mmu::walk::Kind;
 use ireko_nested::Intercept;
 use ireko_translate::Key;
-use ireko_translate::layout::{JUMP_SLOTS, JumpEntry};
+use ireko_translate::layout::{JUMP_SLOTS, JumpEntry, RELATIVE_END};
 use ireko_vmcore::memory::Reason;
 use ireko_x86::bits::{cr0, cr4, rflags};
 use ireko_x86::regs::seg;
@@ -17,9 +17,6 @@ fn no_memory(physical: u64) -> Fault {
         "code at physical address {physical:#x}, where there is no memory, cannot be executed"
     ))
 }
-
-/// Up to here no direct jump leads to an address that is not canonical, so code need not know where it is.
-const RELATIVE_END: u64 = (1 << 47) - (1 << 31) - 0x2000;
 
 /// The longest instruction.
 const LONGEST: usize = 15;
@@ -248,7 +245,10 @@ impl Cpu {
         }
         self.instruments.counters.invalidations += 1;
         self.code.undo(numbers, written).into_iter().for_each(|frame| self.unwatch_code(frame));
-        self.forget_jumps();
+        if std::mem::take(&mut self.code.unknown_jumps) {
+            return self.mmu.banks.all().for_each(|bank| bank.flush_jumps());
+        }
+        self.mmu.banks.all().for_each(|bank| bank.flush_jump_tables());
     }
 
     /// `count` bytes at a physical address were written: forgets what was translated from them.
@@ -283,7 +283,9 @@ impl Cpu {
     fn make_room(&mut self) {
         self.instruments.counters.regions += 1;
         self.code.next_region().into_iter().for_each(|frame| self.unwatch_code(frame));
-        self.forget_jumps();
+        self.code.jumps.forget_placed();
+        self.code.jumps.forget_shared();
+        self.mmu.banks.all().for_each(|bank| bank.flush_jumps());
     }
 
     /// What the keys of all slots but the last have in common; RDTSC's differs by privilege where CR4.TSD is on.
@@ -306,7 +308,7 @@ impl Cpu {
         }
     }
 
-    /// Enters the block at `rip` in the second level.
+    /// Enters the block at `rip` in the second level: relative code by where it lies, if it is all in one page, other code by its address.
     pub(crate) fn remember_jump(&mut self, slot: usize, rip: u64, block: u32) {
         let user = self.processor.regs.cpl == 3;
         let global = self.shared_code(rip);
@@ -315,25 +317,13 @@ impl Cpu {
             return;
         }
         let ids = self.jump_ids();
-        let code = self.code.offset(block);
-        self.code.jumps.insert(JumpEntry { rip, id: ids[slot][usize::from(global)], code });
         self.mmu.banks.current().hot_mut().jump_ids = ids;
-    }
-
-    /// Once for each page that a program of the processor's own world jumps to: what was translated of it in other address spaces, by the
-    /// same address, is known here, too. (Guests' address spaces are flushed too often for that.)
-    pub(crate) fn remember_page(&mut self, slot: usize, block: u32) {
-        let program = self.processor.regs.cpl == 3 && self.control().is_none();
-        let rip = self.processor.regs.rip;
-        if !program
-            || slot == LAST
-            || !self.platform.tuning.jump_cache
-            || !self.mmu.banks.current().first_jump_to(rip)
-        {
-            return;
-        }
-        let ids = self.jump_ids()[slot];
-        self.code.offer_beside(block, rip & !0xfff, ids[0], ids.map(owner));
+        let [own, shared] = ids[slot];
+        let (rip, id) = match self.code.placed(block) {
+            Some(physical) => (physical, shared),
+            None => (rip, if global && !user { shared } else { own }),
+        };
+        self.code.jumps.insert(JumpEntry { rip, id, code: self.code.offset(block) });
     }
 
     /// The numbers of the entries that the current bank may use: its own, and the shared ones.
@@ -345,12 +335,6 @@ impl Cpu {
         let bank = self.mmu.banks.current();
         let own_world = bank.tag.is_some_and(|t| t.asid == 0);
         self.code.jumps.numbers(&mut bank.jump_id, own_world, bank.family)
-    }
-
-    /// All that is known of jumps goes.
-    pub(crate) fn forget_jumps(&mut self) {
-        self.mmu.banks.all().for_each(|bank| bank.flush_jumps());
-        self.code.jumps.forget_shared();
     }
 
     /// Whether the code at an address, which was just fetched, is the same in all address spaces of the processor's own

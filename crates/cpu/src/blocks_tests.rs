@@ -69,25 +69,20 @@ fn code_that_only_goes_straight_on_is_left_when_somebody_wants_attention() {
 }
 
 #[test]
-fn a_new_program_knows_all_of_a_page_that_it_jumps_to() {
+fn code_of_a_program_is_known_by_where_it_lies_if_it_ends_in_its_page() {
     let mut cpu = Cpu::new(&CpuSpec::uniprocessor(&[(0, 1 << 20)]).unwrap()).unwrap();
     cpu.processor.regs.efer = ireko_x86::bits::efer::LME | ireko_x86::bits::efer::LMA;
     cpu.processor.regs.seg[ireko_x86::regs::seg::CS].attr = 0xa9b;
-    cpu.processor.regs.cpl = 3;
-    let key = cpu.key();
-    let block = |cpu: &mut Cpu, rip| {
-        cpu.write_physical(rip, &[0xeb, 0xfe]);
+    let placed = |cpu: &mut Cpu, rip: u64, cpl: u8| {
+        cpu.processor.regs.cpl = cpl;
+        [0xe9, 0, 0, 0, 0].iter().zip(rip..).for_each(|(byte, at)| cpu.write_physical(at, &[*byte]));
         cpu.processor.regs.rip = rip;
-        cpu.block(key).unwrap()
+        let key = cpu.key();
+        let block = cpu.block(key).unwrap();
+        cpu.code.placed(block)
     };
-    let blocks = [0x1ffe, 0x1010, 0x1000, 0x2000].map(|rip| block(&mut cpu, rip));
-    cpu.join_family(key);
-    cpu.mmu.banks.current().flush_jumps();
-    cpu.processor.regs.rip = 0x1000;
-    cpu.remember_page(key.slot(), blocks[2]);
-    let id = cpu.jump_ids()[key.slot()][0];
-    let knows = |rip| cpu.code.jumps.knows(rip, id);
-    assert_eq!([0x1000, 0x1010, 0x1ffe, 0x2000].map(knows), [true, true, true, false]);
+    let places = [(0x1010, 3), (0x1ffe, 3), (0x1010, 0)].map(|(rip, cpl)| placed(&mut cpu, rip, cpl));
+    assert_eq!(places, [Some(0x1010), None, None]);
 }
 
 #[test]

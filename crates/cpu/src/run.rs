@@ -257,7 +257,7 @@ impl Cpu {
         let pkru_refused = u64::from(self.processor.regs.cr4 & cr4::PKE == 0);
         let jump_ids = self.jump_ids();
         let components = self.components();
-        let (entries, code_base) = (self.code.jumps.address(), self.code.base());
+        let ((jump_table, jump_buckets), code_base) = (self.code.jumps.table(), self.code.base());
         let (second_level, jump_cache) = (self.platform.tuning.second_level, self.platform.tuning.jump_cache);
         let (own, xsavec) = (self.instruments.inspect.is_none(), self.platform.tuning.xsavec);
         let (syscalls, xsavec, strings) =
@@ -280,7 +280,8 @@ impl Cpu {
         state::components(hot, &components);
         hot.pkru_refused = pkru_refused;
         hot.pending = 0;
-        (hot.jump_ids, hot.jump_cache, hot.code_base) = (jump_ids, entries, code_base);
+        (hot.jump_ids, hot.code_base) = (jump_ids, code_base);
+        (hot.jump_cache, hot.jump_buckets) = (jump_table, jump_buckets);
         // The exchange orders it before the look at `wanted` below: a wake that comes between the two is either seen there or
         // puts the 0 back.
         hot.attention.swap(1, Ordering::SeqCst);
@@ -470,7 +471,6 @@ impl Cpu {
             return Ok(code);
         }
         let block = self.block(key)?;
-        self.remember_page(slot, block);
         let code = self.code.entry(block);
         self.mmu.banks.current().set_jump(slot, owner, rip, code as u64);
         self.remember_jump(slot, rip, block);

@@ -110,8 +110,39 @@ pub const SECOND_READ_ONLY: u64 = 1;
 /// The page is global.
 pub const SECOND_GLOBAL: u64 = 2;
 
-/// Buckets of two entries in the second level of the jump tables. A power of two.
-pub const JUMP_BUCKETS: usize = 8192;
+/// Below this no direct jump leads to an address that is not canonical, so programs' code need not know where it is.
+pub const RELATIVE_END: u64 = (1 << 47) - (1 << 31) - 0x2000;
+
+/// Pages that code was fetched from lately: supervisor code's, then user code's. A power of two.
+pub const FETCH_ENTRIES: usize = 2048;
+
+/// One of them. `ireko_lookup_2` reads those of user code.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct FetchEntry {
+    /// Linear page, and what [`FetchEntry::tag`] adds.
+    pub tag: u64,
+    /// Physical page | whether it is global.
+    pub physical: u64,
+}
+
+impl FetchEntry {
+    /// For no page: its tag belongs at another entry.
+    pub const fn empty(index: usize) -> Self {
+        Self { tag: if index == 0 { 1 << 12 } else { 0 }, physical: 0 }
+    }
+
+    /// The tag of an address's page: with bit 0 on where 64-bit code is relative.
+    pub const fn tag(address: u64, user: bool) -> u64 {
+        address & !0xfff | (user && address < RELATIVE_END) as u64
+    }
+
+    /// Index in its table.
+    pub const fn index(address: u64) -> usize {
+        (address >> 12) as usize & (FETCH_ENTRIES - 1)
+    }
+}
+
 /// Multiplied with an address, gives its bucket in bits 32 and up.
 pub const JUMP_HASH: i32 = 0x9e37_79b1_u32 as i32;
 
@@ -125,6 +156,7 @@ pub const NOWHERE: u32 = 0;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JumpEntry {
+    /// Address of the code: linear, or physical where code is relative.
     pub rip: u64,
     /// Whose it is: valid while [`Hot::jump_ids`] has it.
     pub id: u32,
@@ -139,9 +171,9 @@ impl JumpEntry {
     }
 }
 
-/// Number of the bucket of an address.
-pub const fn jump_bucket(address: u64) -> usize {
-    (address.wrapping_mul(JUMP_HASH as i64 as u64) >> 32) as usize & (JUMP_BUCKETS - 1)
+/// Number of the bucket of an address, where there are `buckets` (a power of two), of two entries each.
+pub const fn jump_bucket(address: u64, buckets: usize) -> usize {
+    (address.wrapping_mul(JUMP_HASH as i64 as u64) >> 32) as usize & (buckets - 1)
 }
 
 /// Hot processor state at RSP. The first 16 words are in reach of one-byte displacements.
@@ -202,10 +234,12 @@ pub struct Hot {
     pub attention_thunk: u64,
     /// Called where a jump table does not know the address in R14, by slot: [`crate::lookup`], or out.
     pub lookup_thunk: [u64; JUMP_SLOTS],
-    /// The entries of [`Hot::jump_cache`] that are valid now, by slot: those of this address space, and those of all.
+    /// The entries of [`Hot::jump_cache`] that are valid now, by slot: those of this address space, and those of all. Of user code, the latter are
+    /// by physical addresses.
     pub jump_ids: [[u32; 2]; JUMP_SLOTS],
-    /// The second level of the jump tables.
+    /// The second level of the jump tables: where its buckets are, and the highest number of one.
     pub jump_cache: u64,
+    pub jump_buckets: u64,
     /// What the code addresses in it are relative to.
     pub code_base: u64,
     /// SYSCALL and SYSRET: [`crate::privilege`], or their routines.
@@ -281,7 +315,10 @@ pub const FILLED_MODE_BYTES: usize = TLB_ENTRIES / 8;
 /// The low half of each TLB entry's host address, close together: where a page may be found without a look at every entry.
 pub const HOSTS: usize = FILLED + (TLB_MODES * FILLED_MODE_BYTES).next_multiple_of(64);
 pub const HOSTS_MODE_BYTES: usize = TLB_ENTRIES * 4;
-pub const LARGE: usize = HOSTS + TLB_MODES * HOSTS_MODE_BYTES;
+/// Pages that code was fetched from: supervisor code's, then user code's.
+pub const FETCH: usize = HOSTS + TLB_MODES * HOSTS_MODE_BYTES;
+pub const FETCH_BYTES: usize = FETCH_ENTRIES * size_of::<FetchEntry>();
+pub const LARGE: usize = FETCH + 2 * FETCH_BYTES;
 pub const SMALL: usize = LARGE + LARGE_ENTRIES * size_of::<SecondEntry>();
 /// A bit for each jump-table entry that may be valid.
 pub const JUMP_FILLED: usize = SMALL + SMALL_ENTRIES * size_of::<SecondEntry>();

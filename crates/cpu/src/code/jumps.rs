@@ -3,16 +3,22 @@
 //! Translated code asks it when its bank's table does not know ([`ireko_translate::lookup`]). Code of global pages is
 //! there once for all address spaces of the processor's own world, so that a new process finds the kernel's code.
 
-use ireko_translate::layout::{JUMP_BUCKETS, JUMP_SLOTS, JumpEntry, jump_bucket};
+use ireko_translate::layout::{JUMP_SLOTS, JumpEntry, jump_bucket};
 
 /// The slot that has no second level: it changes its key too often.
 pub(crate) const LAST: usize = JUMP_SLOTS - 1;
+/// That of user code.
+const USER: usize = 2;
+/// Families of keys whose code is known by where it lies; the oldest goes.
+const FAMILIES: usize = 16;
 
 pub struct Jumps {
     buckets: Box<[[JumpEntry; 2]]>,
     /// The highest number given out so far: one for each slot of an owner, from [`JUMP_SLOTS`] on.
     given: u32,
     shared: Shared,
+    /// The numbers of relative code's entries, by the families of its keys.
+    placed: Vec<(u64, u32)>,
 }
 
 /// Code of global pages.
@@ -34,32 +40,30 @@ fn chunk(address: u64) -> (usize, u64) {
     (bit / 64, 1 << (bit % 64))
 }
 
-/// Whose a number is, of whatever slot.
-pub(crate) fn owner(id: u32) -> u32 {
-    id / JUMP_SLOTS as u32
-}
-
 fn empty(bucket: usize) -> [JumpEntry; 2] {
     [JumpEntry::empty(bucket); 2]
 }
 
-impl Default for Jumps {
-    fn default() -> Self {
-        let buckets = (0..JUMP_BUCKETS).map(empty).collect();
-        let shared = Shared { id: 0, family: u64::MAX, chunks: [0; CHUNKS / 64] };
-        Self { buckets, given: 0, shared }
-    }
-}
-
 impl Jumps {
-    /// For translated code.
-    pub fn address(&self) -> u64 {
-        self.buckets.as_ptr() as u64
+    /// With room for two entries in each of `buckets`, of which there are a power of two.
+    pub fn new(buckets: usize) -> Self {
+        assert!(buckets.is_power_of_two() && buckets > 1);
+        let shared = Shared { id: 0, family: u64::MAX, chunks: [0; CHUNKS / 64] };
+        Self { buckets: (0..buckets).map(empty).collect(), given: 0, shared, placed: Vec::new() }
     }
 
-    /// Less than two numbers are left.
+    /// For translated code: where the buckets are, and the highest number of one.
+    pub fn table(&self) -> (u64, u64) {
+        (self.buckets.as_ptr() as u64, self.buckets.len() as u64 - 1)
+    }
+
+    fn bucket(&self, address: u64) -> usize {
+        jump_bucket(address, self.buckets.len())
+    }
+
+    /// Less than three numbers are left.
     pub(crate) fn spent(&self) -> bool {
-        self.given > u32::MAX - 3 * JUMP_SLOTS as u32
+        self.given > u32::MAX - 4 * JUMP_SLOTS as u32
     }
 
     /// A number that no entry has.
@@ -70,25 +74,19 @@ impl Jumps {
 
     /// The newest entry of a bucket comes first, the older one of the two goes.
     pub(crate) fn insert(&mut self, entry: JumpEntry) {
-        let bucket = &mut self.buckets[jump_bucket(entry.rip)];
+        let number = self.bucket(entry.rip);
+        let bucket = &mut self.buckets[number];
         if (bucket[0].rip, bucket[0].id) != (entry.rip, entry.id) {
             bucket[1] = bucket[0];
         }
         bucket[0] = entry;
     }
 
-    #[cfg(test)]
-    pub(crate) fn knows(&self, rip: u64, id: u32) -> bool {
-        self.buckets[jump_bucket(rip)].iter().any(|entry| (entry.rip, entry.id) == (rip, id))
-    }
-
-    /// Enters what may be asked for soon, in place of what none of `owners` has.
-    pub(crate) fn offer(&mut self, entry: JumpEntry, owners: [u32; 2]) {
-        let bucket = &mut self.buckets[jump_bucket(entry.rip)];
-        if bucket.iter().all(|known| (known.rip, known.id) != (entry.rip, entry.id))
-            && let Some(place) = bucket.iter_mut().rev().find(|known| !owners.contains(&owner(known.id)))
-        {
-            *place = entry;
+    /// Forgets the code at an address.
+    pub(crate) fn remove(&mut self, address: u64) {
+        let number = self.bucket(address);
+        for entry in self.buckets[number].iter_mut().filter(|entry| entry.rip == address) {
+            *entry = JumpEntry::empty(number);
         }
     }
 
@@ -96,6 +94,7 @@ impl Jumps {
         self.buckets.iter_mut().enumerate().for_each(|(n, bucket)| *bucket = empty(n));
         self.given = 0;
         self.forget_shared();
+        self.forget_placed();
     }
 
     /// No entry is that of all address spaces any more.
@@ -103,8 +102,26 @@ impl Jumps {
         self.shared.id = 0;
     }
 
+    /// Relative code is known nowhere any more.
+    pub(crate) fn forget_placed(&mut self) {
+        self.placed.clear();
+    }
+
+    /// The number of entries of relative code under keys of a family.
+    fn placed(&mut self, family: u64) -> u32 {
+        if let Some(known) = self.placed.iter().find(|known| known.0 == family) {
+            return known.1;
+        }
+        if self.placed.len() == FAMILIES {
+            self.placed.remove(0);
+        }
+        let id = self.give();
+        self.placed.push((family, id));
+        id
+    }
+
     /// The numbers of entries that a bank may use in each slot: its own, and (in the processor's own world) the shared ones, or its own once
-    /// more. `bank` is the bank's number, 0 while it has none.
+    /// more; of user code its own, and those of all by where they lie. `bank` is the bank's number, 0 while it has none.
     pub(crate) fn numbers(&mut self, bank: &mut u32, own_world: bool, family: u64) -> [[u32; 2]; JUMP_SLOTS] {
         if own_world && self.shared.family != family {
             self.forget_shared();
@@ -117,7 +134,10 @@ impl Jumps {
             self.shared.id = self.give();
         }
         let (own, shared) = (*bank, if own_world { self.shared.id } else { *bank });
-        std::array::from_fn(|slot| [own + slot as u32, shared + slot as u32])
+        let placed = self.placed(family);
+        std::array::from_fn(|slot| {
+            [own, if slot == USER { placed } else { shared }].map(|id| id + slot as u32)
+        })
     }
 
     /// Code at an address is known to be the same in all address spaces.
@@ -157,48 +177,53 @@ mod tests {
 
     #[test]
     fn a_bucket_keeps_the_two_newest() {
-        let mut jumps = Jumps::default();
+        let mut jumps = Jumps::new(64);
         let rip = 0x1000;
         (4..7).for_each(|id| jumps.insert(entry(rip, id)));
-        assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 6), entry(rip, 5)]);
+        assert_eq!(jumps.buckets[jumps.bucket(rip)], [entry(rip, 6), entry(rip, 5)]);
     }
 
     #[test]
-    fn what_is_offered_drives_nothing_out_that_is_in_use() {
-        let mut jumps = Jumps::default();
-        let rip = 0x1000;
-        let owners = [owner(4), owner(8)];
-        [8, 12].into_iter().for_each(|id| jumps.insert(entry(rip, id)));
-        jumps.offer(entry(rip, 4), owners);
-        assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 4), entry(rip, 8)]);
-        jumps.offer(entry(rip, 5), owners);
-        assert_eq!(jumps.buckets[jump_bucket(rip)], [entry(rip, 4), entry(rip, 8)]);
+    fn what_lies_somewhere_is_known_to_all_banks_of_a_family() {
+        let mut jumps = Jumps::new(64);
+        let mut user =
+            |bank: u32, own_world, family| jumps.numbers(&mut { bank }, own_world, family)[USER][1];
+        assert_eq!(user(4, true, 7), user(8, false, 7));
+        assert_ne!(user(4, true, 7), user(4, true, 9));
+    }
+
+    #[test]
+    fn code_that_is_removed_is_not_found_by_where_it_lay() {
+        let mut jumps = Jumps::new(64);
+        jumps.insert(entry(0x1010, 6));
+        jumps.remove(0x1010);
+        assert!(jumps.buckets[jumps.bucket(0x1010)].iter().all(|known| known.rip != 0x1010));
     }
 
     #[test]
     fn an_empty_entry_is_for_no_address_of_its_bucket() {
-        assert_eq!(
-            (0..JUMP_BUCKETS).find(|&bucket| jump_bucket(JumpEntry::empty(bucket).rip) == bucket),
-            None
-        );
+        for count in [2, 64, 1 << 17] {
+            let own = |&bucket: &usize| jump_bucket(JumpEntry::empty(bucket).rip, count) == bucket;
+            assert_eq!((0..count).find(own), None);
+        }
     }
 
     #[test]
     fn the_number_of_empty_entries_is_never_given() {
-        let mut jumps = Jumps::default();
+        let mut jumps = Jumps::new(64);
         let given = jumps.give();
         assert!(given > NOBODY && NOBODY != 0);
     }
 
     #[test]
     fn numbers_leave_room_for_the_slots() {
-        let mut jumps = Jumps::default();
+        let mut jumps = Jumps::new(64);
         assert_eq!((jumps.give(), jumps.give()), (4, 8));
     }
 
     #[test]
     fn numbers_end_before_they_come_again() {
-        let mut jumps = Jumps { given: u32::MAX / 4 * 4 - 8, ..Jumps::default() };
+        let mut jumps = Jumps { given: u32::MAX / 4 * 4 - 12, ..Jumps::new(64) };
         assert!(jumps.spent() && jumps.give().checked_add(4).is_some());
     }
 }

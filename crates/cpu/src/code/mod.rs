@@ -6,7 +6,6 @@ pub(crate) mod region;
 use crate::hash::FastHash;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
-use ireko_translate::layout::JumpEntry;
 use ireko_translate::relocate::{Renumber, move_to, unlink};
 use ireko_translate::{CodeCache, Key, Lacking, Site, SiteKind, Translated, Translator};
 use region::{Block, Linked, REGIONS, Region, Regions, append, number, part, region_of};
@@ -27,6 +26,9 @@ pub(crate) struct BlockId {
     pub key: Key,
 }
 
+/// Bytes of code for which the second level of the jump tables has a bucket: what a block or two take.
+const BUCKET_FOR: usize = 1 << 10;
+
 const NEAR: usize = 1 << 14;
 
 fn near(id: &BlockId) -> usize {
@@ -42,9 +44,6 @@ struct PageCode {
     blocks: Vec<u32>,
     granules: u64,
 }
-
-/// How many of a page's blocks are looked at for those beside one.
-const BESIDE: usize = 256;
 
 /// What one block takes at the most, and more.
 const MOST: usize = 128 << 10;
@@ -67,6 +66,8 @@ pub struct Code {
     pub(crate) jumps: jumps::Jumps,
     /// Code was undone since this was last cleared: the running block may be stale.
     pub(crate) undone: bool,
+    /// The second level of the jump tables may lead to code that was undone, by addresses that nobody noted.
+    pub(crate) unknown_jumps: bool,
     /// Key bits that are always on: optimizations that are switched off.
     pub(crate) always: Key,
     /// Grows when code is forgotten: numbers of blocks, sites and links may mean others.
@@ -108,8 +109,9 @@ impl Code {
             map: Map::default(),
             near: vec![None; NEAR],
             pages: Map::default(),
-            jumps: Default::default(),
+            jumps: jumps::Jumps::new((cache_size(memory) / BUCKET_FOR).next_power_of_two()),
             undone: false,
+            unknown_jumps: false,
             always: Key::default(),
             generation: 0,
             _registration: registration,
@@ -187,20 +189,10 @@ impl Code {
         self.first_site(block).is_some_and(|site| site.kind == SiteKind::System)
     }
 
-    /// Offers the jump tables all blocks of a block's page that are run as it is, at the addresses beside it in the page at `page`,
-    /// under a number of one of `owners`. Those that go on in the next page are left out.
-    pub(crate) fn offer_beside(&mut self, block: u32, page: u64, number: u32, owners: [u32; 2]) {
-        let (id, retired) = (self.regions.block(block).id, self.retired());
-        let all = self.pages.get(&(id.physical >> 12)).map_or(&[][..], |page| &page.blocks);
-        for &other in all.iter().rev().take(BESIDE).filter(|&&other| region_of(other) != retired) {
-            let other = self.regions.block(other);
-            let at = |id: &BlockId| (id.physical >> 12, id.rip >> 12);
-            let alike = other.id.key == id.key && at(&other.id) == at(&id);
-            if other.valid && other.second.is_none() && alike {
-                let rip = page | other.id.rip & 0xfff;
-                self.jumps.offer(JumpEntry { rip, id: number, code: other.code }, owners);
-            }
-        }
+    /// Where a block lies, if that is all that there is to know of it: it is relative, and ends in its page.
+    pub(crate) fn placed(&self, block: u32) -> Option<u64> {
+        let block = self.regions.block(block);
+        (block.id.key.relative() && block.second.is_none()).then_some(block.id.physical)
     }
 
     /// The block that a place in the cache belongs to.
@@ -355,6 +347,12 @@ impl Code {
         block.valid = false;
         let incoming = std::mem::take(&mut block.incoming);
         let id = block.id;
+        match (id.key.relative(), block.second) {
+            (false, _) => self.jumps.remove(id.rip),
+            (true, None) => self.jumps.remove(id.physical),
+            // Entered by addresses that nobody noted.
+            (true, Some(_)) => self.unknown_jumps = true,
+        }
         let frames = [Some(id.physical >> 12), block.second.map(|second| second >> 12)];
         for frame in frames.into_iter().flatten().filter(|&frame| Some(frame) != written) {
             let Some(page) = self.pages.get_mut(&frame) else { continue };

@@ -6,10 +6,10 @@
 use crate::hash::FastHash;
 use ireko_nested::Stage2;
 use ireko_translate::layout::{
-    self, BANK, FILLED, FILLED_MODE_BYTES, HOSTS, HOSTS_MODE_BYTES, JUMP_CODES, JUMP_ENTRIES, JUMP_FILLED,
-    JUMP_FILLED_BYTES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, LARGE, LARGE_ENTRIES, LARGE_SHIFT,
-    SECOND_GLOBAL, SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, STACK, SecondEntry, TLB, TLB_ENTRIES,
-    TLB_MODE_BYTES, TLB_MODES, jump_no_tag, tlb_no_tag,
+    self, BANK, FETCH, FETCH_BYTES, FETCH_ENTRIES, FILLED, FILLED_MODE_BYTES, FetchEntry, HOSTS,
+    HOSTS_MODE_BYTES, JUMP_CODES, JUMP_ENTRIES, JUMP_FILLED, JUMP_FILLED_BYTES, JUMP_SLOT_BYTES, JUMP_SLOTS,
+    JUMP_TAGS, LARGE, LARGE_ENTRIES, LARGE_SHIFT, SECOND_GLOBAL, SECOND_READ_ONLY, SMALL, SMALL_ENTRIES,
+    STACK, SecondEntry, TLB, TLB_ENTRIES, TLB_MODE_BYTES, TLB_MODES, jump_no_tag, tlb_no_tag,
 };
 use ireko_translate::{Hot, TlbEntry, lookup};
 use std::collections::HashSet;
@@ -34,7 +34,6 @@ pub struct Root {
     pub nested: Option<Stage2>,
 }
 
-const FETCH_ENTRIES: usize = 512;
 const FETCHED_WORDS: usize = 128;
 
 /// The first jump-table slots are supervisor code's.
@@ -46,16 +45,6 @@ fn fetched_bit(address: u64) -> (usize, u64) {
     let hash = (address >> 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52 | address >> 63 << 12;
     ((hash >> 6) as usize % FETCHED_WORDS, 1 << (hash & 63))
 }
-
-/// A fetch translation: linear page (with the user bit in bit 0) to physical page.
-#[derive(Clone, Copy)]
-struct Fetch {
-    page: u64,
-    physical: u64,
-    global: bool,
-}
-
-const NO_FETCH: Fetch = Fetch { page: u64::MAX, physical: 0, global: false };
 
 /// One bank. `memory` points at its mapping.
 pub struct Bank {
@@ -75,11 +64,8 @@ pub struct Bank {
     /// Numbers of the 2 MiB and 1 GiB of address space of which something is here that the guest maps by one page.
     large: HashSet<u64, FastHash>,
     giant: HashSet<u64, FastHash>,
-    fetch: Vec<Fetch>,
     /// A bit for each page (hashed) that code was fetched from since the jumps were last forgotten.
     fetched: [u64; FETCHED_WORDS],
-    /// A bit for each page (hashed) that was jumped to since then.
-    jumped_to: [u64; FETCHED_WORDS],
     pub root: Root,
     /// Page-table frames behind the translations are watched, so that a flush may find nothing changed.
     pub tracked: bool,
@@ -168,9 +154,7 @@ impl Bank {
             generations: [1; 2],
             large: HashSet::default(),
             giant: HashSet::default(),
-            fetch: vec![NO_FETCH; FETCH_ENTRIES],
             fetched: [0; FETCHED_WORDS],
-            jumped_to: [0; FETCHED_WORDS],
             root: Root::default(),
             tracked: false,
             dirty: false,
@@ -195,6 +179,7 @@ impl Bank {
                 self.clear_jump(slot, index);
             }
         }
+        self.clear_fetch();
         self.want();
     }
 
@@ -528,7 +513,16 @@ impl Bank {
     }
 
     fn flush_fetch(&mut self) {
-        self.fetch.fill(NO_FETCH);
+        if self.fetched == [0; FETCHED_WORDS] {
+            return;
+        }
+        self.clear_fetch();
+    }
+
+    fn clear_fetch(&mut self) {
+        for user in [false, true] {
+            (0..FETCH_ENTRIES).for_each(|index| *self.fetch_at(user, index) = FetchEntry::empty(index));
+        }
         self.fetched = [0; FETCHED_WORDS];
     }
 
@@ -536,11 +530,15 @@ impl Bank {
         self.flush_jumps_from(0);
     }
 
+    /// Empties the tables; the second level keeps what is this bank's.
+    pub fn flush_jump_tables(&mut self) {
+        (0..JUMP_SLOTS).for_each(|slot| self.flush_slot(slot));
+    }
+
     /// Empties the jump tables from slot `first` on.
     fn flush_jumps_from(&mut self, first: usize) {
         (first..JUMP_SLOTS).for_each(|slot| self.flush_slot(slot));
         self.local_kernel &= first != 0;
-        self.jumped_to = [0; FETCHED_WORDS];
         self.jump_id = 0;
         self.hot_mut().jump_ids = Default::default();
     }
@@ -612,34 +610,38 @@ impl Bank {
         self.flush_slot(slot);
     }
 
-    /// Whether nobody has asked this of the address's page (or one that shares its bit) since the jumps were last forgotten.
-    pub fn first_jump_to(&mut self, address: u64) -> bool {
-        let (word, bit) = fetched_bit(address);
-        let before = self.jumped_to[word];
-        self.jumped_to[word] |= bit;
-        before & bit == 0
+    fn fetch_at(&mut self, user: bool, index: usize) -> &mut FetchEntry {
+        assert!(index < FETCH_ENTRIES);
+        let offset = STACK + FETCH + usize::from(user) * FETCH_BYTES + index * size_of::<FetchEntry>();
+        // SAFETY: in the mapping by the assertion; as for `hot_mut`.
+        unsafe { &mut *self.memory.add(offset).cast() }
     }
 
-    pub fn fetch(&self, address: u64, user: bool) -> Option<u64> {
-        let page = address & !0xfff | user as u64;
-        let entry = self.fetch[layout::tlb_index(address) % FETCH_ENTRIES];
-        (entry.page == page).then_some(entry.physical | address & 0xfff)
+    fn fetched_from(&mut self, address: u64, user: bool) -> Option<FetchEntry> {
+        let tag = FetchEntry::tag(address, user);
+        let entry = *self.fetch_at(user, FetchEntry::index(address));
+        (entry.tag == tag).then_some(entry)
+    }
+
+    /// Physical address of a byte that may be fetched, if its page was lately.
+    pub fn fetch(&mut self, address: u64, user: bool) -> Option<u64> {
+        let entry = self.fetched_from(address, user)?;
+        Some(entry.physical & !0xfff | address & 0xfff)
     }
 
     /// Whether the page that code was fetched from is known to be global.
-    pub fn fetch_global(&self, address: u64, user: bool) -> bool {
-        let page = address & !0xfff | user as u64;
-        let entry = self.fetch[layout::tlb_index(address) % FETCH_ENTRIES];
-        entry.page == page && entry.global
+    pub fn fetch_global(&mut self, address: u64, user: bool) -> bool {
+        self.fetched_from(address, user).is_some_and(|entry| entry.physical & 1 != 0)
     }
 
     pub fn set_fetch(&mut self, address: u64, user: bool, physical: u64, global: bool) {
         self.note_global(address, global);
         let (word, bit) = fetched_bit(address);
         self.fetched[word] |= bit;
-        let page = address & !0xfff | user as u64;
-        let physical = physical & !0xfff;
-        self.fetch[layout::tlb_index(address) % FETCH_ENTRIES] = Fetch { page, physical, global };
+        *self.fetch_at(user, FetchEntry::index(address)) = FetchEntry {
+            tag: FetchEntry::tag(address, user),
+            physical: physical & !0xfff | u64::from(global),
+        };
     }
 }
 

@@ -222,7 +222,7 @@ fn no_address_hits_an_empty_jump() {
 
 #[test]
 fn no_address_hits_an_empty_fetch() {
-    let bank = Bank::new().unwrap();
+    let mut bank = Bank::new().unwrap();
     let shared = crate::mmu::shared::SharedFetch::default();
     let taken = all_suspects().find(|&rip| {
         [false, true].into_iter().any(|user| bank.fetch(rip, user).or(shared.find(0, rip, user)).is_some())
