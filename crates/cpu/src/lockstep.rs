@@ -118,6 +118,7 @@ impl Cpu {
             let reason = unsafe { self.enter(hot, self.code.entry(block)) };
             // SAFETY: code has left; the bank is ours again.
             let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
+            let rip = self.goes_on_at(reason, rip, site);
             match reason {
                 Reason::Routine => return self.handoff.outcome.take().map_or(Ok(()), Err),
                 Reason::Signal => return Err(self.signalled(rip, site)),

@@ -331,6 +331,7 @@ impl Cpu {
                 unsafe { ((*hot).rip, (*hot).site, (*hot).attention.load(Ordering::Relaxed)) };
             // SAFETY: as above.
             let back = unsafe { (*hot).back };
+            let rip = self.goes_on_at(reason, rip, site);
             hooks::left(self, reason, rip);
             match reason {
                 // Code that runs straight on through fresh blocks has no check of its own.
@@ -362,7 +363,7 @@ impl Cpu {
                     code = self.find()?;
                 }
                 Reason::IndirectAttention => return self.arrive(rip, back),
-                Reason::Attention => {
+                Reason::Attention | Reason::LinkAttention => {
                     self.processor.regs.rip = rip;
                     return Ok(());
                 }
@@ -396,6 +397,17 @@ impl Cpu {
         unsafe {
             (*hot).rip = self.processor.regs.rip;
             thunk::enter(hot, code)
+        }
+    }
+
+    /// Where code goes on that has left with `rip` and `site`.
+    pub(crate) fn goes_on_at(&mut self, reason: Reason, rip: u64, site: u64) -> u64 {
+        match reason {
+            Reason::Link | Reason::Ungrouped | Reason::LinkAttention => {
+                let page = self.code_page();
+                self.code.target(site as u32, page)
+            }
+            _ => rip,
         }
     }
 

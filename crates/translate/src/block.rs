@@ -609,13 +609,12 @@ impl Emitter<'_> {
         for (label, number, reason) in std::mem::take(&mut self.stubs) {
             self.asm.bind(label);
             self.links[number].stub = self.asm.here() as u32;
-            let link = self.request.first_link + number as u32;
-            self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Link, link);
-            self.set_rip(self.links[number].target);
-            self.emit_exit(reason);
+            self.leave_by(number, reason);
             if self.links[number].far.is_some() {
                 self.links[number].far = Some(self.asm.here() as u32);
-                self.jump_by_table(self.links[number].target);
+                let target = self.links[number].target;
+                self.address(reg::R14, target);
+                self.jump_by_table(target);
             }
         }
         self.asm.resolve();

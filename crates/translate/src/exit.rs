@@ -7,6 +7,7 @@ use crate::key::Key;
 use crate::layout::{Hot, JUMP_CODES, JUMP_ROTATE, JUMP_SLOT_BYTES, JUMP_TAGS, jump_index};
 use crate::length::LONGEST;
 use crate::liveness::ALL;
+use crate::relocate::Kind;
 use crate::thunk::Reason;
 use core::mem::offset_of;
 use iced_x86::{Code, FlowControl, Instruction, OpKind, Register};
@@ -221,16 +222,31 @@ impl Emitter<'_> {
             self.set_rip(target);
             return self.emit_exit(Reason::Lookup);
         }
-        let linkable = self.linkable(target) || self.far(target);
-        if target <= self.insn.ip() || !linkable {
-            self.check_attention(target);
+        if !self.linkable(target) && !self.far(target) {
+            self.address(reg::R14, target);
+            return self.unless_wanted(|e| e.jump_by_table(target));
         }
-        if linkable {
-            let stub = self.asm.label();
-            self.asm.jmp(stub);
-            return self.note_link(stub, target);
+        let stub = self.asm.label();
+        let wanted = (target <= self.insn.ip()).then(|| self.look_for_attention());
+        let number = self.links.len();
+        self.asm.jmp(stub);
+        self.note_link(stub, target);
+        if let Some(wanted) = wanted {
+            self.asm.bind(wanted);
+            self.leave_by(number, Reason::LinkAttention);
         }
-        self.jump_by_table(target);
+    }
+
+    /// Leaves by a link, whose target it goes on at.
+    pub(crate) fn leave_by(&mut self, link: usize, reason: Reason) {
+        let number = self.request.first_link + link as u32;
+        self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Link, number);
+        let thunk = match reason {
+            Reason::Link => 0,
+            Reason::Ungrouped => 1,
+            _ => 2,
+        };
+        self.asm.jmp_mem(Mem::state(offset_of!(Hot, link_thunk) + 8 * thunk));
     }
 
     /// A jump to another page that the user may link after all.
@@ -241,15 +257,14 @@ impl Emitter<'_> {
         may && self.key.0 & not == 0 && target.wrapping_sub(start) >= 4096
     }
 
+    /// Goes on at `target`, which is in R14, by the jump table.
     pub(crate) fn jump_by_table(&mut self, target: u64) {
         if self.key.relative() {
-            self.address(reg::R14, target);
             return self.jump_to_r14();
         }
         let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
         let entry = table + 16 * jump_index(target);
         let hit = self.asm.label();
-        self.asm.imm(reg::R14, target);
         self.asm.load(reg::RCX, Mem::state(entry));
         self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
         self.asm.jrcxz(hit);
@@ -264,24 +279,23 @@ impl Emitter<'_> {
         self.asm.call_mem(Mem::state(offset_of!(Hot, lookup_thunk) + 8 * self.key.slot()));
     }
 
-    /// Leaves for `target` if somebody wants attention. Keeps flags.
-    pub(crate) fn check_attention(&mut self, target: u64) {
-        let (wanted, on) = (self.asm.label(), self.asm.label());
+    /// Goes to a label nearby, which is given, if somebody wants attention. Keeps flags.
+    fn look_for_attention(&mut self) -> Label {
+        let wanted = self.asm.label();
         self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
         self.asm.jrcxz(wanted);
-        self.asm.jmp_short(on);
-        self.asm.bind(wanted);
-        self.set_rip(target);
-        self.emit_exit(Reason::Attention);
-        self.asm.bind(on);
+        wanted
     }
 
     /// Goes on at the address in R14.
     pub(crate) fn exit_indirect(&mut self) {
-        let wanted = self.asm.label();
-        self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, attention)));
-        self.asm.jrcxz(wanted);
-        self.jump_to_r14();
+        self.unless_wanted(Self::jump_to_r14);
+    }
+
+    /// Jumps to the address in R14, or leaves for it if somebody wants attention.
+    fn unless_wanted(&mut self, jump: impl FnOnce(&mut Self)) {
+        let wanted = self.look_for_attention();
+        jump(self);
         self.asm.bind(wanted);
         self.mark();
         self.asm.call_mem(Mem::state(offset_of!(Hot, attention_thunk)));

@@ -184,13 +184,20 @@ pub struct Hot {
     /// Guest R11, R13, R14, R15.
     pub parked: [u64; 4],
     pub temp: [u64; 4],
-    pub segment_base: [u64; 6],
     pub jump_mask: u64,
-    // ---- end of the one-byte reach ----
-    /// Guest RIP when code leaves.
-    pub rip: u64,
     /// Which site called, which link left.
     pub site: u64,
+    /// Linear address of the page that relative code is run at ([`crate::Key::RELATIVE`]).
+    pub page: u64,
+    /// A bounce buffer or a code page was written: commit is due.
+    pub pending: u64,
+    /// Where links leave that lead nowhere yet, those whose target is to be without shared checks, and jumps back because somebody wants
+    /// attention.
+    pub link_thunk: [u64; 3],
+    // ---- end of the one-byte reach ----
+    pub segment_base: [u64; 6],
+    /// Guest RIP when code leaves.
+    pub rip: u64,
     /// What `enter` gives back: why code left ([`crate::thunk::Reason`]).
     pub reason: u64,
     /// Return address of a thunk call.
@@ -203,8 +210,6 @@ pub struct Hot {
     pub fpu: u64,
     /// Handed to Rust routines.
     pub context: u64,
-    /// A bounce buffer or a code page was written: commit is due.
-    pub pending: u64,
     /// Thunks.
     pub access_thunk: u64,
     pub commit_thunk: u64,
@@ -263,8 +268,6 @@ pub struct Hot {
     pub repeat_thunk: [[u64; crate::repeat::KINDS]; TLB_MODES],
     /// Of the last x87 instruction: see `crate::x87`.
     pub x87: X87Pointers,
-    /// Linear address of the page that relative code is run at ([`crate::Key::RELATIVE`]).
-    pub page: u64,
 }
 
 /// Where the last x87 instruction was and what it accessed (APM vol. 1, 6.2.6). The processor's own registers for this hold
@@ -327,6 +330,7 @@ pub const JUMP_FILLED_BYTES: usize = JUMP_ENTRIES / 8;
 pub const BANK: usize = (STACK + JUMP_FILLED + JUMP_SLOTS * JUMP_FILLED_BYTES).next_multiple_of(4096);
 
 const _: () = assert!(size_of::<Hot>() <= JUMP_TAGS);
+const _: () = assert!(std::mem::offset_of!(Hot, segment_base) == 128);
 
 /// Index of the TLB entry of a linear address.
 pub const fn tlb_index(address: u64) -> usize {

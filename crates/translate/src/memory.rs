@@ -50,6 +50,14 @@ pub enum GroupPlace {
 const HOST: i32 = 8;
 const WRITE: i32 = 16;
 
+/// Where RAX waits while AX holds flags.
+#[derive(Clone, Copy)]
+enum Rax {
+    InR13,
+    /// Where R13 has another use.
+    InTemporary,
+}
+
 impl Emitter<'_> {
     /// Emits one access of the current instruction's own group, or a lone one.
     pub(crate) fn grouped_access(
@@ -103,7 +111,7 @@ impl Emitter<'_> {
             }
         }
         let ungrouped = self.asm.label();
-        self.save_flags(live);
+        self.save_flags(live, Rax::InTemporary);
         let table = (TLB + self.key.mmu() * TLB_MODE_BYTES) as i32;
         let tag = table + if lead.write { WRITE } else { 0 };
         self.asm.mov32(reg::RCX, reg::R14);
@@ -122,7 +130,7 @@ impl Emitter<'_> {
         } else {
             self.asm.mov(reg::RCX, reg::R13);
         }
-        self.restore_flags(live);
+        self.restore_flags(live, Rax::InTemporary);
         self.pointer = match place {
             GroupPlace::Host(base, displacement) => (base, displacement),
             GroupPlace::Computed => (reg::R14, 0),
@@ -133,7 +141,7 @@ impl Emitter<'_> {
     /// Where a failed shared check goes: to the block without them, at the instruction that made the check.
     pub(crate) fn emit_ungrouped(&mut self, (label, live, ip): (Label, u8, u64)) {
         self.asm.bind(label);
-        self.restore_flags(live);
+        self.restore_flags(live, Rax::InTemporary);
         let stub = self.asm.label();
         self.asm.jmp(stub);
         self.note_ungrouped(stub, ip);
@@ -148,13 +156,13 @@ impl Emitter<'_> {
         let kind = |offset| SiteKind::Access { read: access.read, write: access.write, offset };
         let site = self.site(kind(false), &access);
         let (entry, resume) = (self.asm.label(), self.asm.label());
-        self.save_flags(access.live);
+        self.save_flags(access.live, Rax::InR13);
         let beyond = (self.key.bitness() == 16).then(|| (self.asm.label(), self.site(kind(true), &access)));
         let offset =
             if let Some((label, _)) = beyond { self.within_64k(offset, access, label) } else { offset };
         let address = ea::linear(self.asm, offset, access.segment, self.key);
         let tag = self.check(address, access, entry);
-        self.restore_flags(access.live);
+        self.restore_flags(access.live, Rax::InR13);
         self.host_page(address);
         if !access.write {
             self.asm.bind(resume);
@@ -217,19 +225,22 @@ impl Emitter<'_> {
         }
     }
 
-    /// LAHF and SETO into AX; RAX waits in a temporary.
-    fn save_flags(&mut self, live: u8) {
+    /// LAHF and SETO into AX; RAX waits.
+    fn save_flags(&mut self, live: u8, rax: Rax) {
         if live == 0 {
             return;
         }
-        self.asm.store(ea::temp(0), reg::RAX);
+        match rax {
+            Rax::InR13 => self.asm.mov(reg::R13, reg::RAX),
+            Rax::InTemporary => self.asm.store(ea::temp(0), reg::RAX),
+        }
         self.asm.lahf();
         if live & OF != 0 {
             self.asm.seto_al();
         }
     }
 
-    fn restore_flags(&mut self, live: u8) {
+    fn restore_flags(&mut self, live: u8, rax: Rax) {
         if live == 0 {
             return;
         }
@@ -237,7 +248,10 @@ impl Emitter<'_> {
             self.asm.restore_of();
         }
         self.asm.sahf();
-        self.asm.load(reg::RAX, ea::temp(0));
+        match rax {
+            Rax::InR13 => self.asm.mov(reg::RAX, reg::R13),
+            Rax::InTemporary => self.asm.load(reg::RAX, ea::temp(0)),
+        }
     }
 
     /// Compares the tag: jumps to `slow`, or leaves the page offset in R14 (and the index in RCX). Clobbers flags.
@@ -298,14 +312,14 @@ impl Emitter<'_> {
             Some(value) => self.asm.imm(reg::R14, value),
             None => self.asm.sub(reg::R14, indexed(slow.tag)),
         }
-        self.restore_flags(slow.live);
+        self.restore_flags(slow.live, Rax::InR13);
         self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Site, slow.site);
         self.asm.imm(reg::RCX, 4096 - slow.access.size as u64);
         self.asm.call_mem(self.miss_thunk(slow.access.write));
         self.perform(&slow, slow.site);
         if let Some((label, site)) = slow.beyond {
             self.asm.bind(label);
-            self.restore_flags(slow.live);
+            self.restore_flags(slow.live, Rax::InR13);
             self.call_access(site);
             self.perform(&slow, site);
         }

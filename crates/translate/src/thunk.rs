@@ -19,7 +19,7 @@ pub const IN_MEMORY: usize = 4088;
 #[repr(u64)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// A direct jump that is not linked yet: link in `Hot::site`, target in `Hot::rip`.
+    /// A direct jump that is not linked yet: link in `Hot::site`.
     Link = 0,
     /// A jump that the jump table does not know: target in `Hot::rip`, host address behind the jump in `Hot::back`.
     Lookup = 1,
@@ -33,6 +33,8 @@ pub enum Reason {
     Ungrouped = 5,
     /// As `Attention`, from an indirect jump; as with `Lookup`, `Hot::back` is where from.
     IndirectAttention = 6,
+    /// As `Attention`, from a direct jump: link in `Hot::site`.
+    LinkAttention = 7,
 }
 
 impl Reason {
@@ -44,6 +46,7 @@ impl Reason {
             3 => Self::Routine,
             5 => Self::Ungrouped,
             6 => Self::IndirectAttention,
+            7 => Self::LinkAttention,
             _ => Self::Signal,
         }
     }
@@ -191,6 +194,17 @@ global_asm!(
     "mov r13, r14",
     "mov r14, [rsp + {rip}]",
     "jmp r13",
+    ".globl ireko_link",
+    "ireko_link:",
+    "mov qword ptr [rsp + {reason}], 0",
+    "jmp ireko_leave",
+    ".globl ireko_ungrouped",
+    "ireko_ungrouped:",
+    "mov qword ptr [rsp + {reason}], 5",
+    "jmp ireko_leave",
+    ".globl ireko_link_attention",
+    "ireko_link_attention:",
+    "mov qword ptr [rsp + {reason}], 7",
     ".globl ireko_leave",
     "ireko_leave:",
     "ireko_save",
@@ -269,6 +283,9 @@ global_asm!(
 unsafe extern "C" {
     fn ireko_enter(hot: *mut Hot, code: *const u8) -> u64;
     fn ireko_leave();
+    fn ireko_link();
+    fn ireko_ungrouped();
+    fn ireko_link_attention();
     fn ireko_access();
     fn ireko_commit();
     fn ireko_system();
@@ -290,6 +307,8 @@ pub fn prepare(hot: &mut Hot, access: AccessRoutine, commit: SiteRoutine, system
     hot.commit_thunk = ireko_commit as *const () as u64;
     hot.system_thunk = ireko_system as *const () as u64;
     hot.leave_thunk = ireko_leave as *const () as u64;
+    hot.link_thunk = [ireko_link, ireko_ungrouped, ireko_link_attention]
+        .map(|thunk: unsafe extern "C" fn()| thunk as usize as u64);
     hot.access_routine = access as *const () as u64;
     hot.commit_routine = commit as *const () as u64;
     hot.system_routine = system as *const () as u64;

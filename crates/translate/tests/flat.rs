@@ -86,7 +86,8 @@ fn run(code: &[u8], regs: &mut Registers) -> (Reason, u64) {
     *hot.attention.get_mut() = 1;
     // SAFETY: the bank is complete and the code was made for it.
     let reason = unsafe { thunk::enter(hot, cache.address(at)) };
-    (reason, hot.rip)
+    let rip = if reason == Reason::Link { made.links[hot.site as usize].target } else { hot.rip };
+    (reason, rip)
 }
 
 #[test]

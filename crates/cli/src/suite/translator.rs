@@ -88,7 +88,8 @@ fn key() -> Key {
 }
 
 fn translate(parts: &[Part<'_>]) -> Measured {
-    let mut translator = Translator::new(Env { routine: ireko_cpu::isa::has_routine, feature: ireko_cpu::isa::engine_has });
+    let mut translator =
+        Translator::new(Env { routine: ireko_cpu::isa::has_routine, feature: ireko_cpu::isa::engine_has });
     let mut measured = Measured::default();
     let mut taken = Duration::ZERO;
     for &(address, bytes) in parts {

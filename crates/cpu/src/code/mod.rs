@@ -222,6 +222,12 @@ impl Code {
         self.cache.patch(patch, target);
     }
 
+    /// Address that a link leads to, while relative code is run at `page`.
+    pub(crate) fn target(&self, link: u32, page: u64) -> u64 {
+        let linked = self.regions.link(link).expect("the link of code that just ran");
+        linked.target.wrapping_add(if linked.relative { page } else { 0 })
+    }
+
     /// Whether a link leads to another page than it comes from.
     pub(crate) fn is_far(&self, link: u32) -> bool {
         self.regions.link(link).is_some_and(|linked| linked.far.is_some())
@@ -417,6 +423,8 @@ impl Code {
         let region = self.region();
         let links = made.links.iter().map(|link| Linked {
             frame: id.physical >> 12,
+            target: link.target,
+            relative: id.key.relative(),
             patch: at + link.patch as usize,
             stub: at + link.stub as usize,
             far: link.far.map(|far| at + far as usize),
@@ -466,10 +474,10 @@ impl Code {
         let at = added.expect("room was made before");
         let there = |place: usize| place - from + at;
         let links = links.iter().map(|link| Linked {
-            frame: link.frame,
             patch: there(link.patch),
             stub: there(link.stub),
             far: link.far.map(there),
+            ..*link
         });
         let own = number(current, region.blocks.len());
         let sites = part(&source.sites, &old.sites).iter().map(|site| Site { block: own, ..*site });

@@ -50,6 +50,9 @@ pub(crate) struct Block {
 pub(crate) struct Linked {
     /// Physical page that the jump is in.
     pub frame: u64,
+    /// Where it leads: of relative code, from its page.
+    pub target: u64,
+    pub relative: bool,
     pub patch: usize,
     pub stub: usize,
     /// For a jump to another page: where it goes if that page may not be linked.

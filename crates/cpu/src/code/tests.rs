@@ -26,7 +26,9 @@ fn enter(code: &mut Code, id: BlockId, bytes: &[u8]) -> u32 {
 fn links_that_are_made_and_undone_for_ever_are_listed_no_more() {
     let mut code = code();
     let block = enter(&mut code, id(0, 0), &NEXT);
-    code.regions.0[0].links.insert(0, Linked { frame: 0, patch: 64, stub: 64, far: Some(64) });
+    code.regions.0[0]
+        .links
+        .insert(0, Linked { frame: 0, target: 0, relative: false, patch: 64, stub: 64, far: Some(64) });
     for _ in 0..10_000 {
         code.link_far(0, block);
         code.unlink_far();

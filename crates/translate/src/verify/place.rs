@@ -120,6 +120,7 @@ pub fn thunk(offset: i64) -> Option<Thunk> {
     } else if at(offset_of!(Hot, lookup_thunk), 8 * JUMP_SLOTS) || at(offset_of!(Hot, attention_thunk), 8) {
         Thunk::Called
     } else if at(offset_of!(Hot, leave_thunk), 8)
+        || at(offset_of!(Hot, link_thunk), 24)
         || at(offset_of!(Hot, syscall_thunk), 8)
         || at(offset_of!(Hot, sysret_thunk), 8)
     {
