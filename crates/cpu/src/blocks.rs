@@ -197,20 +197,19 @@ impl Cpu {
         bytes: &mut Vec<u8>,
     ) -> Result<u32, Fault> {
         let in_page = 4096 - (id.physical & 0xfff) as usize;
-        bytes.clear();
-        bytes.resize(in_page, 0);
+        bytes.resize(4096, 0);
         self.watch_code(id.physical >> 12);
-        if !self.mmu.physical.read_code(id.physical, bytes) {
+        if !self.mmu.physical.read_code(id.physical & !0xfff, bytes) {
             return Err(no_memory(id.physical));
         }
-        if let Some(made) = self.code.translate(bytes, in_page, id) {
+        if let Some(made) = self.code.translate(bytes, id) {
             return Ok(self.code.enter(id, None, in_page, made));
         }
         let second = self.fetch((linear | 0xfff).wrapping_add(1))?;
-        bytes.resize(in_page + 15, 0);
+        bytes.resize(4096 + LONGEST, 0);
         self.watch_code(second >> 12);
-        self.mmu.physical.read_code(second, &mut bytes[in_page..]);
-        match self.code.translate(bytes, in_page, id) {
+        self.mmu.physical.read_code(second, &mut bytes[4096..]);
+        match self.code.translate(bytes, id) {
             Some(made) => Ok(self.code.enter(crossing.unwrap_or(id), Some(second), in_page, made)),
             None => {
                 self.unwatch_code(second >> 12);

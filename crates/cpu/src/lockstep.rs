@@ -268,7 +268,7 @@ impl Cpu {
         if self.read_linear(rip, &mut bytes[..size], Privilege::Current).is_err() {
             return ARITHMETIC;
         }
-        let needed = liveness::needed_at(&bytes[..size], 64, rip);
+        let (needed, _) = liveness::needed_at(&bytes[..size], 64, rip);
         FLAGS.iter().filter(|(bit, _)| needed & bit != 0).map(|(_, flag)| flag).sum()
     }
 }

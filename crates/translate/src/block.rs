@@ -75,6 +75,8 @@ pub struct Request<'a> {
     pub in_page: usize,
     /// Offset of `rip` in its linear page.
     pub page_offset: usize,
+    /// All bytes of that page, where it is known what flags jumps back need; or none.
+    pub page: &'a [u8],
     pub key: Key,
     /// Numbers that the first site and link of this block get.
     pub first_site: u32,
@@ -88,6 +90,8 @@ pub struct Translated {
     pub code: Vec<u8>,
     /// Guest bytes that it stands for.
     pub length: usize,
+    /// Which 64 bytes of its page were looked at beyond those, a bit each: where it goes on, flags may be needed.
+    pub looked_at: u64,
     pub instructions: u32,
     pub sites: Vec<Site>,
     pub links: Vec<Link>,
@@ -117,6 +121,7 @@ pub struct Translator {
     info: InstructionInfoFactory,
     encoder: Encoder,
     asm: Asm,
+    looked_at: u64,
 }
 
 pub(crate) struct Emitter<'a> {
@@ -148,6 +153,7 @@ impl Translator {
             info: InstructionInfoFactory::new(),
             encoder: Encoder::new(64),
             asm: Asm::default(),
+            looked_at: 0,
         }
     }
 
@@ -201,6 +207,7 @@ impl Translator {
         Some(Translated {
             code: self.asm.bytes.clone(),
             length: (last.next_ip().wrapping_sub(request.rip)) as usize,
+            looked_at: self.looked_at,
             instructions: steps.len() as u32,
             sites,
             links,
@@ -253,6 +260,7 @@ impl Translator {
     }
 
     fn find_live(&mut self, request: &Request, steps: &mut [Step]) {
+        self.looked_at = 0;
         // A single step ends in a trap, which shows all flags.
         if request.key.0 & (Key::PLAIN | Key::SINGLE) != 0 {
             return;
@@ -260,8 +268,8 @@ impl Translator {
         let mut live = ALL;
         if let Some(last) = steps.last() {
             match last.class {
-                Class::Jump | Class::Call => live = needed(request, last.insn.near_branch_target()),
-                _ if !ends_flow(last) => live = needed(request, last.insn.next_ip()),
+                Class::Jump | Class::Call => live = self.needed(request, last.insn.near_branch_target()),
+                _ if !ends_flow(last) => live = self.needed(request, last.insn.next_ip()),
                 _ => {}
             }
         }
@@ -269,7 +277,7 @@ impl Translator {
             let effect = liveness::effect(&step.insn);
             match step.class {
                 Class::Branch | Class::Loop | Class::JumpIfZero => {
-                    live |= needed(request, step.insn.near_branch_target());
+                    live |= self.needed(request, step.insn.near_branch_target());
                     live |= effect.reads;
                 }
                 Class::System
@@ -287,6 +295,30 @@ impl Translator {
             step.live = live;
         }
     }
+}
+
+impl Translator {
+    /// Flags that a jump's target needs, as far as it can be seen from here.
+    fn needed(&mut self, request: &Request, target: u64) -> u8 {
+        let (offset, known) = match target.wrapping_sub(request.rip) {
+            forward if forward < request.in_page as u64 => (forward, &request.bytes[..request.in_page]),
+            forward => (forward.wrapping_add(request.page_offset as u64), request.page),
+        };
+        let Some(bytes) = usize::try_from(offset).ok().and_then(|offset| known.get(offset..)) else {
+            return ALL;
+        };
+        let (needed, looked_at) = liveness::needed_at(bytes, request.key.bitness(), target);
+        let start = target.wrapping_sub(request.rip).wrapping_add(request.page_offset as u64);
+        self.looked_at |= granules(start, looked_at as u64);
+        needed
+    }
+}
+
+/// The 64 bytes of a page that a part of it touches, a bit each.
+pub fn granules(offset: u64, length: u64) -> u64 {
+    let first = offset.min(4095) / 64;
+    let last = (offset + length.max(1) - 1).min(4095) / 64;
+    (u64::MAX >> (63 - last)) & (u64::MAX << first)
 }
 
 /// F3 90 is PAUSE, but with REX.B it is XCHG of R8 and RAX, whose F3 means nothing. The decoder calls both PAUSE.
@@ -321,15 +353,6 @@ fn flat(mut insn: Instruction) -> Instruction {
         insn.set_segment_prefix(Register::None);
     }
     insn
-}
-
-/// Flags that a jump's target needs, as far as it can be seen from here.
-fn needed(request: &Request, target: u64) -> u8 {
-    let offset = target.wrapping_sub(request.rip);
-    if offset >= request.in_page as u64 {
-        return ALL;
-    }
-    liveness::needed_at(&request.bytes[offset as usize..request.in_page], request.key.bitness(), target)
 }
 
 /// STI holds interrupts off for one more instruction: in place only if that one is plain and in the same block, else by

@@ -30,8 +30,8 @@ pub fn shifts_by_cl(insn: &Instruction) -> bool {
         && insn.op_register(insn.op_count() - 1) == Register::CL
 }
 
-/// Flags that code at `bytes` may read before it writes them, looking a few instructions ahead.
-pub fn needed_at(bytes: &[u8], bitness: u32, ip: u64) -> u8 {
+/// Flags that code at `bytes` may read before it writes them, looking a few instructions ahead; and how many bytes were looked at.
+pub fn needed_at(bytes: &[u8], bitness: u32, ip: u64) -> (u8, usize) {
     let mut decoder = iced_x86::Decoder::with_ip(bitness, bytes, ip, crate::block::DECODER_OPTIONS);
     let (mut needed, mut written) = (0, 0);
     for _ in 0..10 {
@@ -40,15 +40,15 @@ pub fn needed_at(bytes: &[u8], bitness: u32, ip: u64) -> u8 {
             // A conditional branch reads its own; whatever is not written yet may be read where it leads.
             break;
         }
-        let effect = effect(&insn);
         if insn.mnemonic() == Mnemonic::Pushfq || insn.mnemonic() == Mnemonic::Pushfd {
             break;
         }
+        let effect = effect(&insn);
         needed |= effect.reads & !written;
         written |= effect.writes;
         if written | needed == ALL {
-            return needed;
+            return (needed, decoder.position());
         }
     }
-    needed | !written & ALL
+    (needed | !written & ALL, decoder.position())
 }

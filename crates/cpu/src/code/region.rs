@@ -34,6 +34,8 @@ pub(crate) struct Block {
     pub linked_at: u32,
     /// Guest bytes.
     pub length: u16,
+    /// Which 64 bytes of its page it depends on besides, a bit each.
+    pub looked_at: u64,
     /// Physical page of the bytes beyond the first page.
     pub second: Option<u64>,
     pub valid: bool,
