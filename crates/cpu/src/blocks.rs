@@ -110,6 +110,10 @@ impl Cpu {
         }
         let mode = if user { crate::mmu::view::USER } else { crate::mmu::view::SUPERVISOR };
         let page = self.walk(linear, Kind::Fetch, mode)?;
+        // What system-management mode alone has is no code outside. Whatever changes that empties all banks.
+        if self.mmu.physical.hides_code(page.physical) {
+            return Err(no_memory(page.physical));
+        }
         let shared = page.global && page.linear_size <= 2 << 20 && asid == 0;
         self.mmu.banks.current().set_fetch(linear, user, page.physical, shared);
         if shared {
@@ -134,10 +138,6 @@ impl Cpu {
     pub(crate) fn block(&mut self, key: Key) -> Result<u32, Fault> {
         let linear = self.fetch_address()?;
         let physical = self.fetch(linear)?;
-        // What was translated in system-management mode is no code outside.
-        if self.mmu.physical.hides_code(physical) {
-            return Err(no_memory(physical));
-        }
         let rip = self.processor.regs.rip;
         let id = BlockId { physical, rip: if key.relative() { rip & 0xfff } else { rip }, key };
         match self.code.known(&id) {
@@ -208,7 +208,10 @@ impl Cpu {
         let second = self.fetch((linear | 0xfff).wrapping_add(1))?;
         bytes.resize(4096 + LONGEST, 0);
         self.watch_code(second >> 12);
-        self.mmu.physical.read_code(second, &mut bytes[4096..]);
+        if !self.mmu.physical.read_code(second, &mut bytes[4096..]) {
+            self.unwatch_code(second >> 12);
+            return Err(no_memory(second));
+        }
         match self.code.translate(bytes, id) {
             Some(made) => Ok(self.code.enter(crossing.unwrap_or(id), Some(second), in_page, made)),
             None => {
@@ -310,7 +313,8 @@ impl Cpu {
     /// Enters the block at `rip` in the second level: relative code by where it lies, if it is all in one page, other code by its address.
     pub(crate) fn remember_jump(&mut self, slot: usize, rip: u64, block: u32) {
         let user = self.processor.regs.cpl == 3;
-        let global = self.shared_code(rip);
+        // What goes on in the next page is another in each address space that has another page there.
+        let global = self.shared_code(rip) && !self.code.crosses(block);
         self.mmu.banks.current().local_kernel |= !global && !user;
         if slot == LAST || !self.platform.tuning.jump_cache {
             return;
@@ -358,7 +362,7 @@ impl Cpu {
     pub(crate) fn forget_shared(&mut self, asid: u32) {
         if asid == 0 {
             self.mmu.shared_fetch.forget();
-            self.mmu.banks.of(0).for_each(|bank| bank.flush_jumps());
+            self.mmu.banks.of(0).for_each(|bank| bank.flush_code());
             self.code.jumps.share_none();
             self.code.unlink_far();
         }
@@ -375,3 +379,7 @@ impl Cpu {
 #[cfg(test)]
 #[path = "blocks_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "other_code_tests.rs"]
+mod other_code;

@@ -196,6 +196,7 @@ impl Vcpu for SoftVcpu {
         self.cpu.take_x87_pointers();
         self.cpu.forget_run();
         self.cpu.see_smram();
+        self.cpu.flush_asid(ireko_nested::Flush::All);
         self.cpu.flush_tlb(false);
         Ok(())
     }

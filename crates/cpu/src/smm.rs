@@ -26,7 +26,7 @@ impl Cpu {
         Ok(())
     }
 
-    fn enter_smm(&mut self) {
+    pub(crate) fn enter_smm(&mut self) {
         // MWAIT's wait is over (APM vol. 3, MWAIT).
         let halted = std::mem::take(&mut self.processor.halted) && self.processor.wait.is_none();
         let area = saved(&self.processor.regs, halted, self.control().is_some());
