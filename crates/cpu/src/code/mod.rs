@@ -26,8 +26,10 @@ pub(crate) struct BlockId {
     pub key: Key,
 }
 
-/// Bytes of code for which the second level of the jump tables has a bucket: what a block or two take.
-const BUCKET_FOR: usize = 1 << 10;
+/// Bytes of code for which the second level of the jump tables has a bucket: what a block or two take. And how many there are at most, as a
+/// power of two: 4 MiB.
+const BUCKET_FOR: usize = 768;
+const MOST_BUCKETS: u32 = 17;
 
 const NEAR: usize = 1 << 14;
 
@@ -103,7 +105,7 @@ impl Code {
             map: Map::default(),
             near: vec![None; NEAR],
             pages: Map::default(),
-            jumps: jumps::Jumps::new((cache_size(memory) / BUCKET_FOR).next_power_of_two()),
+            jumps: jumps::Jumps::new(1 << (cache_size(memory) / BUCKET_FOR).ilog2().min(MOST_BUCKETS)),
             undone: false,
             unknown_jumps: false,
             always: Key::default(),

@@ -13,7 +13,7 @@ use ireko_translate::block::DECODER_OPTIONS;
 type Row = (&'static str, fn(&Mismatch) -> bool);
 
 /// What silicon leaves open, or what this model does beyond the manual.
-const MODEL: [Row; 25] = [
+const MODEL: [Row; 26] = [
     (
         "how many bytes an undefined opcode takes is the model's (62h is EVEX here, on older ones BOUND or nothing)",
         |m| {
@@ -21,6 +21,23 @@ const MODEL: [Row; 25] = [
             let pair = (m.native.end.vector, m.soft_vector());
             let either = matches!(pair, (6, Some(13)) | (13, Some(6)));
             !table::family_1a() && either && m.at_native_end(near)
+        },
+    ),
+    (
+        "bits of an EVEX or VEX prefix that mean nothing are #UD here, and ignored by family 19h (broadcast between registers, say)",
+        |m| {
+            let begins = |bytes: &[u8]| {
+                let mut opcode = bytes
+                    .iter()
+                    .skip_while(|byte| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x64 | 0x65 | 0x67));
+                opcode.next().is_some_and(|byte| matches!(byte, 0x62 | 0xc4 | 0xc5))
+            };
+            let extended = |at: u64| {
+                m.case.pieces.iter().any(|p| p.insn.ip() == at && p.insn.is_invalid() && begins(&p.bytes))
+            };
+            let beyond =
+                m.soft.as_ref().is_some_and(|s| extended(s.state.rip) && s.state.rip != m.native.state.rip);
+            !table::family_1a() && !table::intel() && m.soft_vector() == Some(6) && beyond
         },
     ),
     ("the operand of a form that does not exist is read before its #UD", |m| {
