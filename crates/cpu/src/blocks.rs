@@ -197,22 +197,23 @@ impl Cpu {
         bytes: &mut Vec<u8>,
     ) -> Result<u32, Fault> {
         let in_page = 4096 - (id.physical & 0xfff) as usize;
-        bytes.resize(4096, 0);
+        bytes.clear();
+        bytes.resize(in_page, 0);
         self.watch_code(id.physical >> 12);
-        if !self.mmu.physical.read_code(id.physical & !0xfff, bytes) {
+        if !self.mmu.physical.read_code(id.physical, bytes) {
             return Err(no_memory(id.physical));
         }
-        if let Some(made) = self.code.translate(bytes, id) {
+        if let Some(made) = self.code.translate(bytes, in_page, id) {
             return Ok(self.code.enter(id, None, in_page, made));
         }
         let second = self.fetch((linear | 0xfff).wrapping_add(1))?;
-        bytes.resize(4096 + LONGEST, 0);
+        bytes.resize(in_page + LONGEST, 0);
         self.watch_code(second >> 12);
-        if !self.mmu.physical.read_code(second, &mut bytes[4096..]) {
+        if !self.mmu.physical.read_code(second, &mut bytes[in_page..]) {
             self.unwatch_code(second >> 12);
             return Err(no_memory(second));
         }
-        match self.code.translate(bytes, id) {
+        match self.code.translate(bytes, in_page, id) {
             Some(made) => Ok(self.code.enter(crossing.unwrap_or(id), Some(second), in_page, made)),
             None => {
                 self.unwatch_code(second >> 12);

@@ -263,7 +263,8 @@ impl Cpu {
     /// Arithmetic flags that code at RIP may read, as RFLAGS bits.
     fn flags_needed(&mut self) -> u64 {
         let rip = self.processor.regs.rip;
-        let mut bytes = [0; 64];
+        // As many as the translator looks at.
+        let mut bytes = [0; 160];
         let size = (4096 - (rip & 0xfff) as usize).min(bytes.len());
         if self.read_linear(rip, &mut bytes[..size], Privilege::Current).is_err() {
             return ARITHMETIC;

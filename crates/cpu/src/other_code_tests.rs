@@ -129,3 +129,31 @@ fn code_of_a_large_global_page_is_forgotten_by_any_of_its_addresses() {
     cpu.flush_page(0x20_5000);
     assert_eq!([first, second, rax(&mut cpu, 0x27_0100, 3)], [1, 1, 2]);
 }
+
+/// The last instruction of a page is CLAC or STAC, and the next page is not global, so that the way there is by table.
+#[test]
+fn behind_clac_at_a_pages_end_no_page_of_programs_is_reached() {
+    let mut cpu = machine(KERNEL);
+    write64(&mut cpu, SMALL + 8 * 0x70, 0x7_0000 | USER);
+    cpu.processor.regs.cr4 |= cr4::SMAP;
+    cpu.flush_tlb(false);
+    write(&mut cpu, 0x7_0000, &[0x77, 0, 0, 0]);
+    // CLAC or STAC; MOV EAX, [0x70000]; HLT
+    let load = [0x8b, 0x04, 0x25, 0, 0, 7, 0, 0xf4];
+    for (page, last) in [(0x6_0000, 0xca), (0x6_3000, 0xcb)] {
+        write(&mut cpu, page + 0xffd, &[0x0f, 0x01, last]);
+        write(&mut cpu, page + 0x1000, &load);
+    }
+    let mut seen = |rip: u64, allowed: bool| {
+        set_level(&mut cpu, 0);
+        let regs = &mut cpu.processor.regs;
+        (regs.rip, regs.rflags) = (rip, 2 | if allowed { 0x4_0000 } else { 0 });
+        (regs.gpr[gpr::RAX], regs.gpr[gpr::RSP]) = (0, STACK);
+        cpu.processor.halted = false;
+        let _ = cpu.run_blocks();
+        cpu.processor.regs.gpr[gpr::RAX]
+    };
+    assert_eq!((seen(0x6_1000, true), seen(0x6_4000, false)), (0x77, 0));
+    assert_eq!([(); 3].map(|()| seen(0x6_0ffd, true)), [0; 3]);
+    assert_eq!([(); 3].map(|()| seen(0x6_3ffd, false)), [0x77; 3]);
+}

@@ -75,8 +75,6 @@ pub struct Request<'a> {
     pub in_page: usize,
     /// Offset of `rip` in its linear page.
     pub page_offset: usize,
-    /// All bytes of that page, where it is known what flags jumps back need; or none.
-    pub page: &'a [u8],
     pub key: Key,
     /// Numbers that the first site and link of this block get.
     pub first_site: u32,
@@ -90,8 +88,8 @@ pub struct Translated {
     pub code: Vec<u8>,
     /// Guest bytes that it stands for.
     pub length: usize,
-    /// Which 64 bytes of its page were looked at beyond those, a bit each: where it goes on, flags may be needed.
-    pub looked_at: u64,
+    /// Bytes of its page that were looked at besides, from `rip`: whether flags are needed where it goes on. Offset and number.
+    pub looked_at: Vec<(u16, u16)>,
     pub instructions: u32,
     pub sites: Vec<Site>,
     pub links: Vec<Link>,
@@ -121,7 +119,7 @@ pub struct Translator {
     info: InstructionInfoFactory,
     encoder: Encoder,
     asm: Asm,
-    looked_at: u64,
+    looked_at: Vec<(u16, u16)>,
 }
 
 pub(crate) struct Emitter<'a> {
@@ -142,7 +140,7 @@ pub(crate) struct Emitter<'a> {
     pub(crate) sites: Vec<Site>,
     pub(crate) links: Vec<Link>,
     pub(crate) exits: Vec<(Label, u64)>,
-    pub(crate) stubs: Vec<(Label, usize, Reason)>,
+    pub(crate) stubs: Vec<(Label, usize, Reason, Key)>,
 }
 
 impl Translator {
@@ -153,7 +151,7 @@ impl Translator {
             info: InstructionInfoFactory::new(),
             encoder: Encoder::new(64),
             asm: Asm::default(),
-            looked_at: 0,
+            looked_at: Vec::new(),
         }
     }
 
@@ -207,7 +205,7 @@ impl Translator {
         Some(Translated {
             code: self.asm.bytes.clone(),
             length: (last.next_ip().wrapping_sub(request.rip)) as usize,
-            looked_at: self.looked_at,
+            looked_at: self.looked_at.clone(),
             instructions: steps.len() as u32,
             sites,
             links,
@@ -260,7 +258,7 @@ impl Translator {
     }
 
     fn find_live(&mut self, request: &Request, steps: &mut [Step]) {
-        self.looked_at = 0;
+        self.looked_at.clear();
         // A single step ends in a trap, which shows all flags.
         if request.key.0 & (Key::PLAIN | Key::SINGLE) != 0 {
             return;
@@ -268,8 +266,10 @@ impl Translator {
         let mut live = ALL;
         if let Some(last) = steps.last() {
             match last.class {
-                Class::Jump | Class::Call => live = self.needed(request, last.insn.near_branch_target()),
-                _ if !ends_flow(last) => live = self.needed(request, last.insn.next_ip()),
+                Class::Jump | Class::Call => {
+                    live = self.needed(request, last.insn.ip(), last.insn.near_branch_target())
+                }
+                _ if !ends_flow(last) => live = self.needed(request, last.insn.ip(), last.insn.next_ip()),
                 _ => {}
             }
         }
@@ -277,7 +277,7 @@ impl Translator {
             let effect = liveness::effect(&step.insn);
             match step.class {
                 Class::Branch | Class::Loop | Class::JumpIfZero => {
-                    live |= self.needed(request, step.insn.near_branch_target());
+                    live |= self.needed(request, step.insn.ip(), step.insn.near_branch_target());
                     live |= effect.reads;
                 }
                 Class::System
@@ -298,27 +298,17 @@ impl Translator {
 }
 
 impl Translator {
-    /// Flags that a jump's target needs, as far as it can be seen from here.
-    fn needed(&mut self, request: &Request, target: u64) -> u8 {
-        let (offset, known) = match target.wrapping_sub(request.rip) {
-            forward if forward < request.in_page as u64 => (forward, &request.bytes[..request.in_page]),
-            forward => (forward.wrapping_add(request.page_offset as u64), request.page),
-        };
-        let Some(bytes) = usize::try_from(offset).ok().and_then(|offset| known.get(offset..)) else {
+    /// Flags that a jump's target needs, as far as it can be seen from here. Where a jump leads back somebody may interrupt, who sees all.
+    fn needed(&mut self, request: &Request, from: u64, target: u64) -> u8 {
+        let offset = target.wrapping_sub(request.rip) as usize;
+        if target <= from || offset >= request.in_page {
             return ALL;
-        };
+        }
+        let bytes = &request.bytes[offset..request.in_page];
         let (needed, looked_at) = liveness::needed_at(bytes, request.key.bitness(), target);
-        let start = target.wrapping_sub(request.rip).wrapping_add(request.page_offset as u64);
-        self.looked_at |= granules(start, looked_at as u64);
+        self.looked_at.push((offset as u16, looked_at as u16));
         needed
     }
-}
-
-/// The 64 bytes of a page that a part of it touches, a bit each.
-pub fn granules(offset: u64, length: u64) -> u64 {
-    let first = offset.min(4095) / 64;
-    let last = (offset + length.max(1) - 1).min(4095) / 64;
-    (u64::MAX >> (63 - last)) & (u64::MAX << first)
 }
 
 /// F3 90 is PAUSE, but with REX.B it is XCHG of R8 and RAX, whose F3 means nothing. The decoder calls both PAUSE.
@@ -629,7 +619,9 @@ impl Emitter<'_> {
         for ungrouped in std::mem::take(&mut self.ungrouped) {
             self.emit_ungrouped(ungrouped);
         }
-        for (label, number, reason) in std::mem::take(&mut self.stubs) {
+        for (label, number, reason, key) in std::mem::take(&mut self.stubs) {
+            // What follows STAC or CLAC runs under another key.
+            self.key = key;
             self.asm.bind(label);
             self.links[number].stub = self.asm.here() as u32;
             self.leave_by(number, reason);

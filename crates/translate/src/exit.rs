@@ -192,7 +192,7 @@ impl Emitter<'_> {
         let number = self.links.len();
         let far = self.far(target).then_some(0);
         self.links.push(Link { patch, stub: 0, target, far });
-        self.stubs.push((stub, number, reason));
+        self.stubs.push((stub, number, reason, self.key));
     }
 
     /// An address in the code's own address space, in a register.

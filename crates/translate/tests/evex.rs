@@ -26,7 +26,6 @@ fn request(bytes: &[u8], key: u32) -> Request<'_> {
         rip: 0x1000,
         in_page: bytes.len(),
         page_offset: 0,
-        page: &[],
         key: Key(key),
         first_site: 0,
         first_link: 0,

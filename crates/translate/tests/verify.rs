@@ -13,7 +13,6 @@ fn request(bytes: &[u8], key: Key) -> Request<'_> {
         rip: 0x1000,
         in_page: bytes.len(),
         page_offset: 0,
-        page: &[],
         key,
         first_site: 40,
         first_link: 7,

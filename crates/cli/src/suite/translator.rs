@@ -129,7 +129,6 @@ fn request(address: u64, bytes: &[u8], at: usize) -> Request<'_> {
         rip,
         in_page,
         page_offset,
-        page: bytes.get(at.wrapping_sub(page_offset)..at + in_page).unwrap_or_default(),
         key: key(),
         first_site: 0,
         first_link: 0,

@@ -4,7 +4,7 @@ pub mod jumps;
 pub(crate) mod region;
 
 use crate::hash::FastHash;
-use ireko_translate::block::{Request, granules};
+use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
 use ireko_translate::relocate::{Renumber, move_to, unlink};
 use ireko_translate::{CodeCache, Key, Lacking, Site, SiteKind, Translated, Translator};
@@ -84,6 +84,12 @@ pub(crate) fn at_page(mut site: Site, page: u64) -> Site {
         move_to(&mut site.insn, page);
     }
     site
+}
+
+fn granules(offset: u64, length: u64) -> u64 {
+    let first = offset / 64;
+    let last = (offset + length.max(1) - 1).min(4095) / 64;
+    (u64::MAX >> (63 - last)) & (u64::MAX << first)
 }
 
 /// Bytes that a block takes in the map, which has room for twice what is in it, at most, and a byte for each place.
@@ -391,18 +397,15 @@ impl Code {
         Some((number, second))
     }
 
-    /// `bytes` are those of a page, and of the next one if need be. `None` where they end within an instruction.
-    pub(crate) fn translate(&mut self, bytes: &[u8], id: BlockId) -> Option<Translated> {
+    /// `None` where the bytes end within an instruction.
+    pub(crate) fn translate(&mut self, bytes: &[u8], in_page: usize, id: BlockId) -> Option<Translated> {
         let current = self.cache.current();
         let region = &self.regions.0[current];
-        let page_offset = (id.physical & 0xfff) as usize;
-        let in_page = 4096 - page_offset;
         self.translator.translate(&Request {
-            bytes: &bytes[page_offset..],
+            bytes,
             rip: id.rip,
             in_page,
-            page_offset,
-            page: &bytes[..4096],
+            page_offset: 4096 - in_page,
             key: id.key,
             first_site: number(current, region.sites.len()),
             first_link: number(current, region.links.len()),
@@ -434,7 +437,7 @@ impl Code {
             code_length: made.code.len() as u32,
             linked_at: made.linked_at,
             length: made.length as u16,
-            looked_at: made.looked_at,
+            looked_at: append(&mut region.looked_at, made.looked_at),
             second,
             valid: true,
             incoming: Vec::new(),
@@ -488,6 +491,7 @@ impl Code {
             sites: append(&mut region.sites, sites),
             links: append(&mut region.links, links),
             faults: append(&mut region.faults, part(&source.faults, &old.faults).iter().copied()),
+            looked_at: append(&mut region.looked_at, part(&source.looked_at, &old.looked_at).iter().copied()),
             numbers: append(&mut region.numbers, numbers.iter().copied()),
             ..*old
         };
@@ -496,7 +500,8 @@ impl Code {
     }
 
     fn keep(&mut self, block: Block, in_page: usize) -> u32 {
-        let Block { id, second, length, looked_at, .. } = block;
+        let Block { id, second, length, .. } = block;
+        let looked_at = block.looked_at.clone();
         let current = self.cache.current();
         let region = &mut self.regions.0[current];
         let number = number(current, region.blocks.len());
@@ -506,6 +511,10 @@ impl Code {
         self.map.insert(id, number);
         let first = usize::from(length).min(in_page);
         self.note(id.physical, first as u64, number);
+        let offset = id.physical & 0xfff;
+        let looked_at = part(&self.regions.0[current].looked_at, &looked_at).iter();
+        let looked_at =
+            looked_at.fold(0, |all, &(at, count)| all | granules(offset + u64::from(at), count.into()));
         self.pages.entry(id.physical >> 12).or_default().granules |= looked_at;
         if let Some(second) = second {
             self.note(second & !0xfff, (usize::from(length) - first) as u64, number);
@@ -538,8 +547,13 @@ impl Code {
             let block = regions.block(n);
             let start = block.id.physical;
             let in_first = start < high && low < start + u64::from(block.length);
-            let looked_at = start >> 12 == frame && block.looked_at & granules(low & 0xfff, count) != 0;
-            in_first || looked_at || block.second.is_some_and(|s| s >> 12 == frame)
+            let overlaps = |&(at, count): &(u16, u16)| {
+                let first = start + u64::from(at);
+                first < high && low < first + u64::from(count)
+            };
+            in_first
+                || regions.looked_at(n).iter().any(overlaps)
+                || block.second.is_some_and(|s| s >> 12 == frame)
         };
         let (gone, kept): (Vec<u32>, Vec<u32>) = page.blocks.iter().partition(|&&n| touched(n));
         page.granules = 0;
@@ -548,7 +562,9 @@ impl Code {
             let start = if block.id.physical >> 12 == frame { block.id.physical & 0xfff } else { 0 };
             page.granules |= granules(start, block.length.into());
             if block.id.physical >> 12 == frame {
-                page.granules |= block.looked_at;
+                for &(at, count) in regions.looked_at(n) {
+                    page.granules |= granules(start + u64::from(at), count.into());
+                }
             }
         }
         let empty = kept.is_empty();

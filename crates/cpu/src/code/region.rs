@@ -34,8 +34,8 @@ pub(crate) struct Block {
     pub linked_at: u32,
     /// Guest bytes.
     pub length: u16,
-    /// Which 64 bytes of its page it depends on besides, a bit each.
-    pub looked_at: u64,
+    /// Place in its region of the bytes that it depends on besides.
+    pub looked_at: Range<u32>,
     /// Physical page of the bytes beyond the first page.
     pub second: Option<u64>,
     pub valid: bool,
@@ -76,6 +76,8 @@ pub(crate) struct Region {
     /// Host offset of each copied instruction of a block, ascending, and the guest instruction's offset from its start.
     pub faults: Vec<(u32, u16)>,
     pub numbers: Vec<Number>,
+    /// Bytes behind a block's first that were looked at for it: offset and number.
+    pub looked_at: Vec<(u16, u16)>,
     /// Bytes of blocks' lists.
     pub listed: usize,
 }
@@ -99,6 +101,7 @@ impl Region {
         self.links.clear();
         self.faults.clear();
         self.numbers.clear();
+        self.looked_at.clear();
         self.listed = 0;
     }
 
@@ -108,6 +111,7 @@ impl Region {
             + size_of_val(&*self.links)
             + size_of_val(&*self.faults)
             + size_of_val(&*self.numbers)
+            + size_of_val(&*self.looked_at)
             + self.blocks.len() * (size_of::<Block>() + each)
             + self.listed
     }
@@ -126,6 +130,9 @@ impl Regions {
     }
     pub fn site(&self, number: u32) -> &Site {
         &self.0[region_of(number)].sites[place(number)]
+    }
+    pub fn looked_at(&self, block: u32) -> &[(u16, u16)] {
+        part(&self.0[region_of(block)].looked_at, &self.block(block).looked_at)
     }
     pub fn link(&self, number: u32) -> Option<&Linked> {
         self.0[region_of(number)].links.get(place(number))

@@ -17,17 +17,9 @@ fn id(physical: u64, rip: u64) -> BlockId {
 }
 
 fn enter(code: &mut Code, id: BlockId, bytes: &[u8]) -> u32 {
-    let in_page = 4096 - (id.physical & 0xfff) as usize;
-    let code_bytes = bytes.iter().copied().cycle().take(in_page);
-    let made = code.translate(&page(id, code_bytes), id).unwrap();
-    code.enter(id, None, in_page, made)
-}
-
-/// A page with code where `id` has it.
-fn page(id: BlockId, code: impl IntoIterator<Item = u8>) -> Vec<u8> {
-    let mut page = vec![0x90; (id.physical & 0xfff) as usize];
-    page.extend(code);
-    page
+    let page: Vec<u8> = bytes.iter().copied().cycle().take(4096).collect();
+    let made = code.translate(&page, 4096, id).unwrap();
+    code.enter(id, None, 4096, made)
 }
 
 #[test]
@@ -128,13 +120,13 @@ fn a_write_undoes_retired_blocks_too() {
 fn a_block_that_is_no_more_is_in_no_list_of_its_pages() {
     let mut code = code();
     // MOV EAX, imm32 with three bytes in the next page.
-    let crossing = page(id(0xffe, 0), [0xb8, 0, 0, 0, 0]);
-    let made = code.translate(&crossing, id(0xffe, HIGH + 0xffe)).unwrap();
+    let crossing = [0xb8, 0, 0, 0, 0];
+    let made = code.translate(&crossing, 2, id(0xffe, HIGH + 0xffe)).unwrap();
     let block = code.enter(id(0xffe, HIGH + 0xffe), Some(0x7000), 2, made);
     assert!(code.is_in(0) && code.is_in(7));
     assert_eq!(code.undo(&[block], None), [0, 7]);
     assert!(!code.is_in(0) && !code.is_in(7));
-    let made = code.translate(&crossing, id(0xffe, HIGH + 0xffe)).unwrap();
+    let made = code.translate(&crossing, 2, id(0xffe, HIGH + 0xffe)).unwrap();
     code.enter(id(0xffe, HIGH + 0xffe), Some(0x7000), 2, made);
     let gone = code.written(0x7000, 1);
     assert_eq!(code.undo(&gone, Some(7)), [0]);
@@ -145,24 +137,23 @@ fn no_link_leads_to_another_page_or_to_what_goes_on_in_one() {
     let mut code = code();
     enter(&mut code, id(0, HIGH), &NEXT);
     let other = enter(&mut code, id(0x1000, HIGH + 0x1000), &NEXT);
-    let at = id(0xffe, HIGH + 0xffe);
-    let made = code.translate(&page(at, [0xb8, 0, 0, 0, 0]), at).unwrap();
+    let made = code.translate(&[0xb8, 0, 0, 0, 0], 2, id(0xffe, HIGH + 0xffe)).unwrap();
     let crossing = code.enter(id(0xffe, HIGH + 0xffe), Some(0x7000), 2, made);
     code.link_in_page(number(0, 0), other);
     code.link_in_page(number(0, 0), crossing);
     assert!([other, crossing].iter().all(|&block| code.regions.block(block).incoming.is_empty()));
 }
 
-/// Jumps to what writes all flags, which then reads them.
 #[test]
 fn a_block_goes_with_the_bytes_that_told_what_flags_it_must_keep() {
     let mut code = code();
     let at = id(0x3100, HIGH + 0x3100);
-    // XOR EAX, EAX far before it in the page; JMP there.
-    let mut bytes = page(at, [0xeb, 0x80].into_iter().chain([0x90; 0x1000 - 0x102]));
-    bytes[0x82..0x84].copy_from_slice(&[0x31, 0xc0]);
-    let made = code.translate(&bytes, at).unwrap();
-    let block = code.enter(at, None, 4096 - 0x100, made);
-    assert!(code.written(0x30c0, 0x40).is_empty());
-    assert_eq!(code.written(0x3082, 1), [block]);
+    // JMP far behind it, to XOR EAX, EAX.
+    let mut bytes = [0x90; 0x100];
+    bytes[..2].copy_from_slice(&[0xeb, 0x7e]);
+    bytes[0x80..0x82].copy_from_slice(&[0x31, 0xc0]);
+    let made = code.translate(&bytes, 0x100, at).unwrap();
+    let block = code.enter(at, None, 0x100, made);
+    assert!(code.written(0x3102, 0x7e).is_empty() && code.written(0x3182, 0x40).is_empty());
+    assert_eq!(code.written(0x3181, 1), [block]);
 }

@@ -22,6 +22,7 @@ pub struct Walk<'a> {
     pub insn: &'a Instruction,
     pub made: &'a Translated,
     pub first_site: u32,
+    pub first_link: u32,
     pub info: &'a mut InstructionInfoFactory,
     pub state: AbstractState,
 }
@@ -139,6 +140,9 @@ impl Walk<'_> {
             _ => false,
         };
         let by_table = place::jump_tag(entry) && self.state.hit == Some(entry);
+        if operand.index.is_none() && place::is_link(operand.disp) && !self.leaves_by_link() {
+            return Err("leaves by a link that is not the block's".into());
+        }
         let thunk = operand.index.is_none() && known;
         let table = by_table && (operand.index.is_none() || known);
         if thunk || table { Ok(Vec::new()) } else { Err("jumps to what nobody checked".into()) }
@@ -174,6 +178,12 @@ impl Walk<'_> {
         let site = self.site()?;
         let jumps = !matches!(site.insn.flow_control(), FlowControl::Next | FlowControl::Exception);
         Ok(matches!(site.kind, SiteKind::Raise(_)) || jumps)
+    }
+
+    /// The link that the thunk is told is the block's.
+    fn leaves_by_link(&self) -> bool {
+        let link = self.state.site.and_then(|number| number.checked_sub(self.first_link));
+        link.is_some_and(|link| (link as usize) < self.made.links.len())
     }
 
     /// The site that the thunk is told.

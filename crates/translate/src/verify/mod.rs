@@ -36,7 +36,8 @@ pub fn verify(request: &Request, made: &Translated) -> Result<(), String> {
         steps = steps.checked_sub(1).ok_or("the ways through the block do not become stable")?;
         let insn = code.get(&at).ok_or_else(|| format!("{at:#x}: no instruction begins there"))?;
         let state = joined(&incoming[&at], at);
-        let mut walk = Walk { at, insn, made, first_site: request.first_site, info: &mut info, state };
+        let (first_site, first_link) = (request.first_site, request.first_link);
+        let mut walk = Walk { at, insn, made, first_site, first_link, info: &mut info, state };
         let ways = walk.step().map_err(|wrong| format!("{at:#x}: {insn}: {wrong}"))?;
         for (target, state) in ways {
             let known = incoming.entry(target).or_default();

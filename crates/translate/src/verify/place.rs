@@ -97,6 +97,11 @@ pub enum Thunk {
     Called,
 }
 
+/// A thunk that is told a link.
+pub fn is_link(offset: i64) -> bool {
+    within(offset, 8, offset_of!(Hot, link_thunk), 24)
+}
+
 /// The thunk of system instructions, which is told a site.
 pub fn is_system(offset: i64) -> bool {
     offset == offset_of!(Hot, system_thunk) as i64
