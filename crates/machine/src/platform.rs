@@ -355,8 +355,10 @@ fn add_display(
     Ok(Some((screen, tablet)))
 }
 
-/// Where what serves the guest's own services is, behind the display.
-const SERVICES: u8 = 20;
+/// What serves the guest's own services is beside the random source, in functions of its slot: disks, adapters and controllers take all others.
+const VSOCK: u8 = 1;
+const AGENT: u8 = 2;
+const WATCHDOG: u8 = 3;
 
 /// The socket device.
 fn add_vsock(
@@ -365,19 +367,20 @@ fn add_vsock(
     threads: &mut DeviceThreads,
 ) -> Result<VsockHost, MachineError> {
     let (memory, msi) = (context.memory.clone(), msi_sink(&context.partition));
-    let (function, vsock) = virtio::vsock(memory, msi, pci.intx(SERVICES));
+    let slot = rng_slot(context.layout.board);
+    let (function, vsock) = virtio::vsock(memory, msi, pci.intx(slot));
     threads.start("vsock0".into(), Work::Device, virtio::service(&function))?;
-    pci.add(SERVICES, function)?;
+    pci.add_function(slot, VSOCK, function)?;
     Ok(vsock)
 }
 
 /// The watchdog timer: a machine whose system does not begin it anew in time ends.
 fn add_watchdog(context: &BuildContext, pci: &Arc<PciBus>) -> Result<(), MachineError> {
-    const SLOT: u8 = 21;
+    let slot = rng_slot(context.layout.board);
     let run_state = context.run_state.clone();
     let bite = Arc::new(move || run_state.end(Outcome::Watchdog));
-    let watchdog = Watchdog::new(context.clock.clone(), &context.timers, pci.intx(SLOT), bite);
-    Ok(pci.add(SLOT, watchdog)?)
+    let watchdog = Watchdog::new(context.clock.clone(), &context.timers, pci.intx(slot), bite);
+    Ok(pci.add_function(slot, WATCHDOG, watchdog)?)
 }
 
 /// The channel that QEMU's guest agent looks for, beside the socket device.
@@ -387,11 +390,11 @@ fn add_agent(
     threads: &mut DeviceThreads,
 ) -> Result<ChannelHost, MachineError> {
     const NAME: &str = "org.qemu.guest_agent.0";
-    const FUNCTION: u8 = 1;
+    let slot = rng_slot(context.layout.board);
     let (memory, msi) = (context.memory.clone(), msi_sink(&context.partition));
-    let (function, agent) = virtio::channel(memory, msi, pci.intx(SERVICES), NAME);
+    let (function, agent) = virtio::channel(memory, msi, pci.intx(slot), NAME);
     threads.start("agent0".into(), Work::Device, virtio::service(&function))?;
-    pci.add_function(SERVICES, FUNCTION, function)?;
+    pci.add_function(slot, AGENT, function)?;
     Ok(agent)
 }
 
