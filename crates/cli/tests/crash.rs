@@ -69,8 +69,9 @@ impl Drop for Home {
     }
 }
 
-/// sti; again: hlt; jmp again. With interrupts off the machine would see that it never wakes, and end.
-const SLEEPS: &[u8] = &[0xfb, 0xf4, 0xeb, 0xfd];
+/// mov al,0xff; out 0x21,al; out 0xa1,al; sti; again: hlt; jmp again. The timer ticks for kernels that a BIOS would have started, and this one has
+/// no handlers. With interrupts off the machine would see that it never wakes, and end.
+const SLEEPS: &[u8] = &[0xb0, 0xff, 0xe6, 0x21, 0xe6, 0xa1, 0xfb, 0xf4, 0xeb, 0xfd];
 /// mov dx,0x600; again: in ax,dx; test ah,1; jz again; mov dx,0x604; mov ax,0x3400; out dx,ax; jmp self
 const HEEDS_THE_BUTTON: &[u8] = &[
     0x66, 0xba, 0x00, 0x06, 0x66, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xf9, 0x66, 0xba, 0x04, 0x06, 0x66, 0xb8,
