@@ -32,18 +32,18 @@ const PIECE: usize = 64 << 10;
 
 /// How many are connected.
 #[derive(Clone, Default)]
-struct Places(Arc<AtomicUsize>);
+struct ConnectionLimit(Arc<AtomicUsize>);
 
-struct Place(Places);
+struct ConnectionSlot(ConnectionLimit);
 
-impl Places {
-    fn take(&self) -> Option<Place> {
-        let place = Place(self.clone());
+impl ConnectionLimit {
+    fn take(&self) -> Option<ConnectionSlot> {
+        let place = ConnectionSlot(self.clone());
         (self.0.fetch_add(1, Ordering::SeqCst) < MOST).then_some(place)
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.0.0.fetch_sub(1, Ordering::SeqCst);
     }
@@ -52,7 +52,7 @@ impl Drop for Place {
 /// Serves who connects here until the process ends.
 pub fn serve(control: &Arc<Control>, listener: &UnixListener) {
     confine(&control.jail);
-    let places = Places::default();
+    let places = ConnectionLimit::default();
     for stream in listener.incoming() {
         match stream {
             Ok(stream) => {
@@ -72,7 +72,7 @@ pub fn serve(control: &Arc<Control>, listener: &UnixListener) {
 /// Looks for what the guest asks for, until the process ends.
 pub fn heed(control: &Arc<Control>) {
     confine(&control.jail);
-    let places = Places::default();
+    let places = ConnectionLimit::default();
     loop {
         let Some(host) = host(control) else {
             std::thread::sleep(LOOK);
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_free_again() {
-        let places = Places::default();
+        let places = ConnectionLimit::default();
         let taken: Vec<_> = std::iter::from_fn(|| places.take()).collect();
         assert_eq!(taken.len(), MOST);
         drop(taken);
