@@ -2,12 +2,11 @@
 
 use crate::Cpu;
 use crate::code::BlockId;
-use crate::code::jumps::LAST;
 use crate::fault::Fault;
 use crate::mmu::walk::Kind;
 use ireko_nested::Intercept;
 use ireko_translate::Key;
-use ireko_translate::layout::{JUMP_SLOTS, JumpEntry, RELATIVE_END};
+use ireko_translate::layout::{JUMP_SLOTS, JumpEntry, LAST_SLOT, RELATIVE_END};
 use ireko_vmcore::memory::Reason;
 use ireko_x86::bits::{cr0, cr4, rflags};
 use ireko_x86::regs::seg;
@@ -300,7 +299,7 @@ impl Cpu {
 
     /// Code of one slot jumps to another without a look at keys, so the tables of a bank are of one family.
     pub(crate) fn join_family(&mut self, key: Key) {
-        if key.slot() == LAST {
+        if key.slot() == LAST_SLOT {
             return;
         }
         let family = self.family(key);
@@ -317,7 +316,8 @@ impl Cpu {
         // What goes on in the next page is another in each address space that has another page there.
         let global = self.shared_code(rip) && !self.code.crosses(block);
         self.mmu.banks.current().local_kernel |= !global && !user;
-        if slot == LAST || !self.platform.tuning.jump_cache {
+        // The last slot changes its key too often for a second level.
+        if slot == LAST_SLOT || !self.platform.tuning.jump_cache {
             return;
         }
         let ids = self.jump_ids();

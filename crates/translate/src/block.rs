@@ -205,7 +205,7 @@ impl Translator {
         Some(Translated {
             code: self.asm.bytes.clone(),
             length: (last.next_ip().wrapping_sub(request.rip)) as usize,
-            looked_at: self.looked_at.clone(),
+            looked_at: std::mem::take(&mut self.looked_at),
             instructions: steps.len() as u32,
             sites,
             links,

@@ -4,7 +4,7 @@
 // UNSAFETY: executable memory that is written, by its other view, while other code in it runs on the same thread.
 #![allow(unsafe_code)]
 
-use crate::layout::{Hot, JUMP_SLOTS, NOWHERE};
+use crate::layout::{Hot, LAST_SLOT, NOWHERE};
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -54,7 +54,7 @@ impl CodeCache {
             next: 0,
             written: false,
         };
-        let slot = offset_of!(Hot, lookup_thunk) + 8 * (JUMP_SLOTS - 1);
+        let slot = offset_of!(Hot, lookup_thunk) + 8 * LAST_SLOT;
         cache.add(&LEAVE);
         cache.next = LEAVE.len();
         cache.add_bytes(&(slot as u32).to_le_bytes());

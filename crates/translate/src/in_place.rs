@@ -3,7 +3,7 @@
 use crate::asm::{Mem, reg};
 use crate::block::{Emitter, SiteKind};
 use crate::ea::{self, Address};
-use crate::layout::{Hot, JUMP_SLOTS};
+use crate::layout::{Hot, LAST_SLOT};
 use crate::liveness::ALL;
 use crate::memory::Access;
 use crate::relocate::Kind;
@@ -42,7 +42,7 @@ impl Emitter<'_> {
         let value = if on { 0x40000 } else { 0 };
         self.asm.store_imm64(Mem::state(offset_of!(Hot, alignment_check)), value);
         let key = self.key;
-        if key.slot() == JUMP_SLOTS - 1 {
+        if key.slot() == LAST_SLOT {
             // The last slot's table is that of one key, which is another from here on.
             self.set_rip(self.insn.next_ip());
             return self.emit_exit(Reason::Attention);

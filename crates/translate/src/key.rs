@@ -1,5 +1,7 @@
 //! What besides its bytes and address a block of code depends on.
 
+use crate::layout::{LAST_SLOT, USER_SLOT};
+
 /// Mode bits under which code was translated. Two runs with equal keys may share code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Key(pub u32);
@@ -94,12 +96,12 @@ impl Key {
     /// Which jump table: supervisor, supervisor reaching user pages, user, the rest.
     pub const fn slot(self) -> usize {
         if self.0 & (Self::SINGLE | Self::PLAIN | Self::BACKWARD) != 0 || !self.has(Self::CODE64) {
-            return 3;
+            return LAST_SLOT;
         }
         match (self.has(Self::USER), self.has(Self::KERNEL)) {
-            (true, _) => 2,
+            (true, _) => USER_SLOT,
             (_, true) => self.mmu().saturating_sub(1),
-            _ => 3,
+            _ => LAST_SLOT,
         }
     }
 

@@ -37,6 +37,9 @@ pub const TLB_MODES: usize = 3;
 pub const JUMP_ENTRIES: usize = 4096;
 /// Jump tables: one for each kind of code that alternates often, the last for all the rest.
 pub const JUMP_SLOTS: usize = 4;
+/// That of user code, and that of all the rest.
+pub const USER_SLOT: usize = 2;
+pub const LAST_SLOT: usize = JUMP_SLOTS - 1;
 /// Where PDEP puts the low bits of an address's hash: entries are of two words, an index counts one.
 pub const JUMP_MASK: u64 = (JUMP_ENTRIES as u64 - 1) << 1;
 /// The hash is the address plus itself rotated right by this: function entries differ above the page offset, return

@@ -3,12 +3,8 @@
 //! Translated code asks it when its bank's table does not know ([`ireko_translate::lookup`]). Code of global pages is
 //! there once for all address spaces of the processor's own world, so that a new process finds the kernel's code.
 
-use ireko_translate::layout::{JUMP_SLOTS, JumpEntry, jump_bucket};
+use ireko_translate::layout::{JUMP_SLOTS, JumpEntry, USER_SLOT, jump_bucket};
 
-/// The slot that has no second level: it changes its key too often.
-pub(crate) const LAST: usize = JUMP_SLOTS - 1;
-/// That of user code.
-const USER: usize = 2;
 /// Families of keys whose code is known by where it lies; the oldest goes.
 const FAMILIES: usize = 16;
 
@@ -136,7 +132,7 @@ impl Jumps {
         let (own, shared) = (*bank, if own_world { self.shared.id } else { *bank });
         let placed = self.placed(family);
         std::array::from_fn(|slot| {
-            [own, if slot == USER { placed } else { shared }].map(|id| id + slot as u32)
+            [own, if slot == USER_SLOT { placed } else { shared }].map(|id| id + slot as u32)
         })
     }
 
@@ -187,7 +183,7 @@ mod tests {
     fn what_lies_somewhere_is_known_to_all_banks_of_a_family() {
         let mut jumps = Jumps::new(64);
         let mut user =
-            |bank: u32, own_world, family| jumps.numbers(&mut { bank }, own_world, family)[USER][1];
+            |bank: u32, own_world, family| jumps.numbers(&mut { bank }, own_world, family)[USER_SLOT][1];
         assert_eq!(user(4, true, 7), user(8, false, 7));
         assert_ne!(user(4, true, 7), user(4, true, 9));
     }

@@ -501,7 +501,6 @@ impl Code {
 
     fn keep(&mut self, block: Block, in_page: usize) -> u32 {
         let Block { id, second, length, .. } = block;
-        let looked_at = block.looked_at.clone();
         let current = self.cache.current();
         let region = &mut self.regions.0[current];
         let number = number(current, region.blocks.len());
@@ -510,23 +509,19 @@ impl Code {
         region.blocks.push(block);
         self.map.insert(id, number);
         let first = usize::from(length).min(in_page);
-        self.note(id.physical, first as u64, number);
-        let offset = id.physical & 0xfff;
-        let looked_at = part(&self.regions.0[current].looked_at, &looked_at).iter();
-        let looked_at =
-            looked_at.fold(0, |all, &(at, count)| all | granules(offset + u64::from(at), count.into()));
-        self.pages.entry(id.physical >> 12).or_default().granules |= looked_at;
+        let looked_at = self.regions.granules_looked_at(number);
+        self.note(id.physical, first as u64, number, looked_at);
         if let Some(second) = second {
-            self.note(second & !0xfff, (usize::from(length) - first) as u64, number);
+            self.note(second & !0xfff, (usize::from(length) - first) as u64, number, 0);
         }
         number
     }
 
-    /// A block has bytes here.
-    fn note(&mut self, physical: u64, length: u64, block: u32) {
+    /// A block has bytes here, and looked at these granules of the page besides.
+    fn note(&mut self, physical: u64, length: u64, block: u32, looked_at: u64) {
         let page = self.pages.entry(physical >> 12).or_default();
         page.blocks.push(block);
-        page.granules |= granules(physical & 0xfff, length);
+        page.granules |= granules(physical & 0xfff, length) | looked_at;
     }
 
     /// Whether something is translated of a page.
@@ -562,9 +557,7 @@ impl Code {
             let start = if block.id.physical >> 12 == frame { block.id.physical & 0xfff } else { 0 };
             page.granules |= granules(start, block.length.into());
             if block.id.physical >> 12 == frame {
-                for &(at, count) in regions.looked_at(n) {
-                    page.granules |= granules(start + u64::from(at), count.into());
-                }
+                page.granules |= regions.granules_looked_at(n);
             }
         }
         let empty = kept.is_empty();

@@ -1,6 +1,6 @@
 //! What a region of the code cache holds besides code: its blocks, and what is noted of their sites and links.
 
-use super::BlockId;
+use super::{BlockId, granules};
 use ireko_translate::Site;
 use ireko_translate::relocate::Number;
 use std::ops::Range;
@@ -133,6 +133,12 @@ impl Regions {
     }
     pub fn looked_at(&self, block: u32) -> &[(u16, u16)] {
         part(&self.0[region_of(block)].looked_at, &self.block(block).looked_at)
+    }
+    /// Those bytes' granules of the block's first page.
+    pub fn granules_looked_at(&self, block: u32) -> u64 {
+        let offset = self.block(block).id.physical & 0xfff;
+        let each = self.looked_at(block).iter();
+        each.fold(0, |all, &(at, count)| all | granules(offset + u64::from(at), count.into()))
     }
     pub fn link(&self, number: u32) -> Option<&Linked> {
         self.0[region_of(number)].links.get(place(number))
