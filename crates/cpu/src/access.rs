@@ -238,6 +238,24 @@ impl Cpu {
         Ok(())
     }
 
+    /// Reads 1, 2, 4 or 8 bytes, zero-extended.
+    pub fn load(&mut self, address: u64, size: usize, privilege: Privilege) -> Result<u64, Fault> {
+        let mut bytes = [0; 8];
+        self.read_linear(address, &mut bytes[..size], privilege)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// Writes the low 1, 2, 4 or 8 bytes of `value`.
+    pub fn store(
+        &mut self,
+        address: u64,
+        size: usize,
+        value: u64,
+        privilege: Privilege,
+    ) -> Result<(), Fault> {
+        self.write_linear(address, &value.to_le_bytes()[..size], privilege)
+    }
+
     /// Raises what a write of `size` bytes would raise, and sets A and D bits, without writing.
     pub fn probe_write(&mut self, address: u64, size: usize, privilege: Privilege) -> Result<(), Fault> {
         let mode = self.processor.mmu_mode(privilege);

@@ -5,9 +5,9 @@ use crate::code::BlockId;
 use crate::fault::Fault;
 use crate::mmu::walk::Kind;
 use ireko_nested::Intercept;
+use ireko_nested::core::InstructionBytes;
 use ireko_translate::Key;
 use ireko_translate::layout::{JUMP_SLOTS, JumpEntry, LAST_SLOT, RELATIVE_END};
-use ireko_vmcore::memory::Reason;
 use ireko_x86::bits::{cr0, cr4, rflags};
 use ireko_x86::regs::seg;
 
@@ -133,6 +133,29 @@ impl Cpu {
         Ok(self.processor.regs.seg[seg::CS].base.wrapping_add(rip) & 0xffff_ffff)
     }
 
+    /// The bytes of code at a linear address, as a fetch gets them: those in front of the first page that it may not have.
+    pub(crate) fn code_bytes(&mut self, linear: u64, bytes: &mut [u8]) -> usize {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = linear.wrapping_add(done as u64);
+            let end = bytes.len().min(done + 4096 - (at & 0xfff) as usize);
+            let Ok(physical) = self.fetch(at) else { break };
+            if !self.mmu.physical.read_code(physical, &mut bytes[done..end]) {
+                break;
+            }
+            done = end;
+        }
+        done
+    }
+
+    /// Bytes of the instruction at RIP. Stops at the first page that is not there or not memory: reading a device here
+    /// would be felt.
+    pub(crate) fn instruction_bytes(&mut self) -> InstructionBytes {
+        let mut got = InstructionBytes::default();
+        got.count = self.fetch_address().map_or(0, |start| self.code_bytes(start, &mut got.bytes));
+        got
+    }
+
     /// The block at RIP under `key`, translated if need be.
     pub(crate) fn block(&mut self, key: Key) -> Result<u32, Fault> {
         let linear = self.fetch_address()?;
@@ -222,74 +245,6 @@ impl Cpu {
         }
     }
 
-    /// Writes to a page are heard of from here on. Before its bytes are read: what a device writes in between is known then.
-    fn watch_code(&mut self, frame: u64) {
-        if self.code.is_in(frame) {
-            return;
-        }
-        self.mmu.physical.memory().watch().set(frame, Reason::Code, true);
-        if let Some(host) = self.mmu.physical.host(frame << 12) {
-            self.mmu.banks.all().for_each(|bank| bank.protect(host));
-        }
-    }
-
-    /// If there is no code of it.
-    fn unwatch_code(&mut self, frame: u64) {
-        if !self.code.is_in(frame) {
-            self.mmu.physical.memory().watch().set(frame, Reason::Code, false);
-        }
-    }
-
-    /// Blocks are no more: those that were written of a page, if one is given.
-    fn undo(&mut self, numbers: &[u32], written: Option<u64>) {
-        if numbers.is_empty() {
-            return;
-        }
-        self.instruments.counters.invalidations += 1;
-        self.code.undo(numbers, written).into_iter().for_each(|frame| self.unwatch_code(frame));
-        if std::mem::take(&mut self.code.unknown_jumps) {
-            return self.mmu.banks.all().for_each(|bank| bank.flush_jumps());
-        }
-        self.mmu.banks.all().for_each(|bank| bank.flush_jump_tables());
-    }
-
-    /// `count` bytes at a physical address were written: forgets what was translated from them.
-    pub(crate) fn wrote_physical(&mut self, physical: u64, count: usize) {
-        let frame = physical >> 12;
-        self.mmu.wrote_table(frame);
-        let gone = self.code.written(physical, count as u64);
-        if !gone.is_empty() {
-            self.unwatch_code(frame);
-            self.undo(&gone, Some(frame));
-        }
-    }
-
-    /// Guest memory at `host` was written by a routine.
-    pub(crate) fn wrote_code(&mut self, host: *mut u8, count: usize) {
-        if let Some(physical) = self.mmu.physical.guest(host)
-            && self.mmu.physical.memory().watch().watched(physical >> 12)
-        {
-            self.wrote_physical(physical, count);
-        }
-    }
-
-    /// Devices wrote to pages that hold translated code.
-    pub(crate) fn take_device_writes(&mut self) {
-        let watch = self.mmu.physical.memory().watch().clone();
-        for frame in watch.take() {
-            self.wrote_physical(frame << 12, 4096);
-        }
-    }
-
-    /// Forgets the code that was wanted least lately.
-    fn make_room(&mut self) {
-        self.instruments.counters.regions += 1;
-        self.code.next_region().into_iter().for_each(|frame| self.unwatch_code(frame));
-        self.code.jumps.forget_placed();
-        self.code.jumps.forget_shared();
-        self.mmu.banks.all().for_each(|bank| bank.flush_jumps());
-    }
-
     /// What the keys of all slots but the last have in common; RDTSC's differs by privilege where CR4.TSD is on.
     fn family(&self, key: Key) -> u64 {
         let disabled = self.processor.regs.cr4 & cr4::TSD != 0;
@@ -357,23 +312,6 @@ impl Cpu {
     pub(crate) fn share_fetch(&mut self, asid: u32, address: u64, user: bool, physical: u64) {
         self.mmu.shared_fetch.keep(asid, address, user, physical);
         self.code.jumps.share(address);
-    }
-
-    /// Global pages of a world are flushed.
-    pub(crate) fn forget_shared(&mut self, asid: u32) {
-        if asid == 0 {
-            self.mmu.shared_fetch.forget();
-            self.mmu.banks.of(0).for_each(|bank| bank.flush_code());
-            self.code.jumps.share_none();
-            self.code.unlink_far();
-        }
-    }
-
-    /// One page of a world is flushed, of up to 2 MiB.
-    pub(crate) fn forget_shared_at(&mut self, asid: u32, address: u64) {
-        if self.code.jumps.may_share(address) {
-            self.forget_shared(asid);
-        }
     }
 }
 

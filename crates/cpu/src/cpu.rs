@@ -6,16 +6,24 @@ use crate::Fault;
 use crate::apic::Apic;
 use crate::inspect::Instruments;
 use crate::mmu::Mmu;
-use crate::mmu::bank::{Root, Tag};
 use crate::pending::Handoff;
 use crate::platform::Platform;
+use crate::processor::MwaitWait;
+use crate::processor::x87::Pointers;
 use crate::tsc::Tsc;
 use crate::xstate::{self, Vectors};
-use ireko_nested::{Control, Exit, Flush, Intercept};
+use ireko_nested::{Control, Exit, Intercept};
+use ireko_translate::layout::X87Pointers;
 use ireko_translate::{state, thunk};
+use ireko_x86::regs::seg;
+use ireko_x86::smram;
+use std::sync::atomic::Ordering;
 
 pub use crate::mmu::view::Privilege;
 pub use crate::processor::{Processor, World, XsaveArea};
+
+/// In the bank: a selector came with a loaded image, and is in [`Pointers`].
+const LOADED: u32 = 1 << 31;
 
 pub struct Cpu {
     /// What the processor is, as plain data.
@@ -36,16 +44,71 @@ impl Cpu {
         self.processor.fpu.0[24..28].copy_from_slice(&0x1f80u32.to_le_bytes());
         self.processor.fpu.0[thunk::IN_MEMORY] = 1;
         self.processor.mm = self.processor.mm.map(|_| false);
+        self.set_x87(Pointers::default());
     }
 
     /// Brings all x87, SSE and AVX state into `fpu`; what runs next may use those registers.
     #[allow(unsafe_code)]
     pub(crate) fn fpu_sync(&mut self) {
-        let in_memory = &self.processor.fpu.0[thunk::IN_MEMORY..][..8];
-        if in_memory == [0; 8] {
+        if !self.fpu_is_home() {
             // SAFETY: the word says that this thread holds the rest in its registers.
             unsafe { thunk::save_rest(self.processor.fpu.0.as_mut_ptr(), self.vectors.held) };
+            self.fetch_x87();
         }
+    }
+
+    /// Whether x87 and vector state are all in `processor`.
+    pub(crate) fn fpu_is_home(&self) -> bool {
+        self.processor.fpu.0[thunk::IN_MEMORY..][..8] != [0; 8]
+    }
+
+    /// x87's pointers and IGNNE#, as translated code has left them in its bank.
+    fn fetch_x87(&mut self) {
+        let bank = self.mmu.banks.current().hot_mut().x87;
+        self.processor.ignne = bank.ignores != 0;
+        if (X87Pointers { ignores: bank.ignores, ..X87Pointers::default() }) == bank {
+            self.processor.x87 = Pointers::default();
+            return;
+        }
+        let Pointers { code, segment, .. } = self.processor.x87;
+        let selector = |from: u32, number: usize, loaded: u16| match from & LOADED {
+            0 => self.processor.regs.seg[number].selector,
+            _ => loaded,
+        };
+        self.processor.x87 = Pointers {
+            opcode: (bank.code >> 12) as u16 & 0x7ff,
+            instruction: bank.page | u64::from(bank.code & 0xfff),
+            code: selector(bank.code, seg::CS, code),
+            data: bank.data,
+            segment: selector(bank.segment, (bank.segment as usize).min(seg::GS), segment),
+        };
+    }
+
+    /// Translated code goes on from what `processor` has of x87's pointers and IGNNE#.
+    pub(crate) fn lend_x87(&mut self) {
+        let Pointers { opcode, instruction, data, .. } = self.processor.x87;
+        let loaded = if self.processor.x87 == Pointers::default() { 0 } else { LOADED };
+        self.mmu.banks.current().hot_mut().x87 = X87Pointers {
+            ignores: self.processor.ignne.into(),
+            page: instruction & !0xfff,
+            code: (instruction & 0xfff) as u32 | u32::from(opcode & 0x7ff) << 12 | loaded,
+            segment: loaded,
+            data,
+        };
+    }
+
+    /// x87's pointers are these from here on. The rest of its state is home.
+    pub(crate) fn set_x87(&mut self, pointers: Pointers) {
+        self.processor.x87 = pointers;
+        self.lend_x87();
+    }
+
+    /// The bytes of the pointers in `fpu` say what they are, in the 64-bit form: without selectors.
+    fn show_x87_pointers(&mut self) {
+        let Pointers { opcode, instruction, data, .. } = self.processor.x87;
+        self.processor.fpu.0[6..8].copy_from_slice(&opcode.to_le_bytes());
+        self.processor.fpu.0[8..16].copy_from_slice(&instruction.to_le_bytes());
+        self.processor.fpu.0[16..24].copy_from_slice(&data.to_le_bytes());
     }
 
     /// Brings all state into `fpu`, and makes the bytes of components in their initial state say so.
@@ -87,89 +150,42 @@ impl Cpu {
         }
     }
 
-    // ---- memory by linear address: see access.rs; faults are #PF or a nested page fault exit ----
-
-    /// Reads 1, 2, 4 or 8 bytes, zero-extended.
-    pub fn load(&mut self, address: u64, size: usize, privilege: Privilege) -> Result<u64, Fault> {
-        let mut bytes = [0; 8];
-        self.read_linear(address, &mut bytes[..size], privilege)?;
-        Ok(u64::from_le_bytes(bytes))
-    }
-    /// Writes the low 1, 2, 4 or 8 bytes of `value`.
-    pub fn store(
-        &mut self,
-        address: u64,
-        size: usize,
-        value: u64,
-        privilege: Privilege,
-    ) -> Result<(), Fault> {
-        self.write_linear(address, &value.to_le_bytes()[..size], privilege)
-    }
-
-    // ---- translation caches ----
-
-    /// After CR0, CR4 or EFER changes: forgets translations of this world. `keep_global` keeps global pages.
-    pub fn flush_tlb(&mut self, keep_global: bool) {
-        self.instruments.counters.flushes += 1;
-        let asid = self.asid();
-        if !keep_global {
-            self.forget_shared(asid);
-        }
-        self.mmu.flush_world(&self.processor, asid, keep_global);
-    }
-    /// INVLPG: forgets one page of the current world, of other PCIDs only if it is global (APM vol. 3, INVLPG).
-    pub fn flush_page(&mut self, address: u64) {
-        let Tag { asid, pcid, .. } = Tag::of(&self.processor);
-        self.forget_shared_at(asid, address);
-        self.mmu.flush_page(asid, Some(pcid), address);
-    }
-    /// MOV to CR3 has set `regs.cr3` to a new value; `no_flush` is bit 63 of the operand with PCIDs on.
-    pub fn cr3_loaded(&mut self, no_flush: bool) {
-        self.instruments.counters.flushes += u64::from(!no_flush);
-        self.mmu.load_root(&self.processor, no_flush);
-    }
-    /// INVPCID of one PCID (`None`: all), optionally sparing global pages.
-    pub fn flush_pcid(&mut self, pcid: Option<u16>, keep_global: bool) {
-        self.instruments.counters.flushes += 1;
-        let asid = self.asid();
-        if !keep_global {
-            self.forget_shared(asid);
-        }
-        self.mmu.flush_pcid(asid, pcid, keep_global);
-    }
-    /// What a hypervisor asks to forget.
-    pub fn flush_asid(&mut self, what: Flush) {
-        self.instruments.counters.flushes += 1;
-        match what {
-            Flush::All => {
-                self.forget_shared(0);
-                self.mmu.flush_all();
-            }
-            Flush::Asid { asid, keep_global } => {
-                let spare = self.platform.tuning.spare_flushes;
-                self.instruments.counters.spared_flushes += self.mmu.flush_asid(asid, keep_global, spare);
-            }
-            Flush::Page { asid, address } => {
-                self.forget_shared_at(asid, address);
-                self.mmu.flush_page(asid, None, address);
-            }
-        }
-    }
-    /// The world changed (VMRUN, #VMEXIT), and with it the address space. Nothing is flushed, unless the bank's
-    /// translations were made with other roots or modes.
-    pub fn world_switched(&mut self) {
-        self.handoff.waits = true;
-        self.processor.monitored = None;
-        self.mmu.select(&self.processor);
-        if self.mmu.banks.current().root != Root::of(&self.processor) {
-            self.forget_shared(self.asid());
-            self.mmu.renew(&self.processor);
-        }
-    }
-
     /// Number of the current world's address spaces; 0 is the processor's own.
     pub(crate) fn asid(&self) -> u32 {
         self.control().map_or(0, |control| control.asid)
+    }
+
+    /// This vCPU's own wish to look around soon.
+    pub(crate) fn request_attention(&mut self) {
+        self.mmu.banks.current().hot_mut().attention.store(0, Ordering::Relaxed);
+    }
+
+    /// The page that relative code is run at, or was.
+    pub(crate) fn code_page(&mut self) -> u64 {
+        self.mmu.banks.current().hot_mut().page
+    }
+
+    /// Drops a commit whose instruction did not happen.
+    pub(crate) fn forget_pending(&mut self) {
+        self.handoff.pending = None;
+        self.mmu.banks.current().hot_mut().pending = 0;
+    }
+
+    /// Waits for an interrupt, after MWAIT for other things as well.
+    pub(crate) fn halt(&mut self, wait: Option<MwaitWait>) {
+        self.processor.halted = true;
+        self.processor.wait = wait;
+    }
+
+    /// Memory for the mode alone is there in it only (APM vol. 2, 10.2.5).
+    pub(crate) fn see_smram(&mut self) {
+        self.mmu.physical.manage(self.processor.smm.is_some());
+        let (addr, mask) = (self.processor.regs.smm_addr, self.processor.regs.smm_mask);
+        self.mmu.physical.close(
+            if self.processor.smm.is_some() { 0 } else { mask & smram::VALID },
+            addr,
+            mask & !0x1_ffff,
+        );
     }
 
     /// The machine's clock may have stood still since the last run; so has the processor's counter.

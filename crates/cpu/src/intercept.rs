@@ -2,7 +2,7 @@
 
 use crate::{Cpu, Fault};
 use ireko_nested::interrupt::{self, Masks};
-use ireko_nested::{Control, CrAccess, Event, Exit, Intercept, IoExit, permission};
+use ireko_nested::{Control, CrAccess, Event, EventKind, Exit, Intercept, IoExit, permission};
 use ireko_x86::Exception;
 use ireko_x86::bits::{cr0, rflags};
 
@@ -122,9 +122,9 @@ pub fn shutdown_intercept(cpu: &Cpu) -> Option<Exit> {
     event_exit(cpu, Intercept::Shutdown)
 }
 /// An exception is about to be delivered: to the hypervisor?
-pub fn exception_intercept(cpu: &Cpu, exception: &Exception) -> Option<Exit> {
+pub fn exception_intercept(cpu: &Cpu, exception: &Exception, kind: EventKind) -> Option<Exit> {
     let intercepted = |control: &&Control| control.takes(exception);
-    cpu.control().filter(intercepted).map(|_| Exit::Exception(*exception))
+    cpu.control().filter(intercepted).map(|_| Exit::Exception { exception: *exception, kind })
 }
 
 // ---- instructions with an operand that the hypervisor is told of ----

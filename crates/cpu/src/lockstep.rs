@@ -11,6 +11,7 @@
 use crate::cpu::Privilege;
 use crate::inspect::lockstep::Lockstep;
 use crate::inspect::registers::describe_registers;
+use crate::processor::x87::Pointers;
 use crate::{Cpu, Fault};
 use iced_x86::{Decoder, FlowControl, Instruction, Mnemonic};
 use ireko_nested::Shadow;
@@ -36,6 +37,7 @@ const ARITHMETIC: u64 = 0x8d5;
 struct Snapshot {
     regs: Registers,
     fpu: [u8; XSAVE],
+    x87: (Pointers, bool),
     shadow: Shadow,
 }
 
@@ -208,14 +210,16 @@ impl Cpu {
         self.fpu_normalise();
         let mut fpu = [0; XSAVE];
         fpu.copy_from_slice(&self.processor.fpu.0[..XSAVE]);
-        Snapshot { regs: self.processor.regs, fpu, shadow: self.processor.shadow }
+        let x87 = (self.processor.x87, self.processor.ignne);
+        Snapshot { regs: self.processor.regs, fpu, x87, shadow: self.processor.shadow }
     }
 
     fn put_back(&mut self, state: &Snapshot) {
         self.processor.regs = state.regs;
         self.processor.shadow = state.shadow;
         self.processor.fpu.0[..XSAVE].copy_from_slice(&state.fpu);
-        self.take_x87_pointers();
+        self.processor.ignne = state.x87.1;
+        self.set_x87(state.x87.0);
         self.handoff.outcome = None;
         self.forget_pending();
     }
@@ -242,6 +246,12 @@ impl Cpu {
             found.push(format!(
                 "interrupt shadow: plain {:?}, fast {:?}",
                 plain.state.shadow, fast.state.shadow
+            ));
+        }
+        if plain.state.x87 != fast.state.x87 {
+            found.push(format!(
+                "x87 pointers and IGNNE#: plain {:?}, fast {:?}",
+                plain.state.x87, fast.state.x87
             ));
         }
         for at in 0..XSAVE {

@@ -14,6 +14,11 @@ pub fn segment_index(register: Register) -> usize {
 }
 
 impl Cpu {
+    /// The offset of the next instruction, cut to the code's size.
+    pub fn following(&self, insn: &Instruction) -> u64 {
+        self.processor.regs.behind(self.processor.regs.rip, insn.len())
+    }
+
     /// Whether a base that is loaded into a register is canonical for the widest addresses that this processor has, whatever
     /// paging is on.
     pub fn implements(&self, base: u64) -> bool {

@@ -25,4 +25,15 @@ impl Cpu {
         }
         self.mmu.drop_unplugged();
     }
+
+    /// A write to port F0h is the answer: FERR# ends, IGNNE# begins.
+    fn x87_answered(&mut self) {
+        if std::mem::take(&mut self.processor.ferr) {
+            if let Some(bus) = &self.platform.bus {
+                bus.x87_error(false);
+            }
+            self.processor.ignne = true;
+            self.lend_x87();
+        }
+    }
 }

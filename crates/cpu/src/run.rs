@@ -3,22 +3,21 @@
 // UNSAFETY: enters translated code, which works on this processor through raw pointers.
 #![allow(unsafe_code)]
 
-use crate::cpu::{Cpu, Privilege};
+use crate::cpu::Cpu;
 use crate::fault::Fault;
 use crate::intercept::Virtual;
 use crate::platform::BusRef;
 use crate::processor::counters::Retired;
 use crate::signal::guard;
-use crate::{event, hooks, intercept, signal, slow, world};
+use crate::{event, hooks, intercept, signal, world};
 use iced_x86::{Decoder, FlowControl};
 use ireko_nested::core::InstructionBytes;
 use ireko_nested::{Event, EventKind, Exit, Shadow};
 use ireko_translate::Key;
 use ireko_translate::block::DECODER_OPTIONS;
-use ireko_translate::thunk::{self, Reason};
-use ireko_translate::{lookup, privilege, refill, repeat, state};
+use ireko_translate::thunk::Reason;
 use ireko_vmcore::{Bus, Halt, Stop};
-use ireko_x86::bits::{cr0, cr4, debugctl, dr6, efer, rflags};
+use ireko_x86::bits::{cr0, debugctl, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
 use ireko_x86::regs::{gpr, seg};
 use std::sync::atomic::Ordering;
@@ -216,8 +215,7 @@ impl Cpu {
             Fault::Exit(exit) => {
                 self.instruments.counters.exits += 1;
                 let in_flight = self.processor.in_flight.take();
-                world::exit(self, exit, in_flight);
-                self.trap_of_vmrun()
+                world::exit(self, exit, in_flight).and_then(|()| self.trap_behind_exit())
             }
             Fault::Shutdown => return Err(Halt::Shutdown(self.describe())),
             Fault::Unsupported(what) => {
@@ -228,8 +226,8 @@ impl Cpu {
         again.or_else(|next| self.handle(next))
     }
 
-    /// VMRUN under RFLAGS.TF traps once the guest has been left.
-    fn trap_of_vmrun(&mut self) -> Result<(), Fault> {
+    /// The instruction that entered the guest traps once it has been left, if its own world is under RFLAGS.TF.
+    fn trap_behind_exit(&mut self) -> Result<(), Fault> {
         if self.processor.regs.rflags & rflags::TF != 0 {
             self.raise(Exception::debug(dr6::BS))
         } else {
@@ -246,58 +244,6 @@ impl Cpu {
         event::raise(self, exception)
     }
 
-    /// Readies the current bank for translated code of the current mode.
-    pub(crate) fn arm(&mut self) -> *mut ireko_translate::Hot {
-        let context = std::ptr::from_mut(self) as u64;
-        let regs = std::ptr::from_mut(&mut self.processor.regs) as u64;
-        let fpu = self.processor.fpu.0.as_mut_ptr() as u64;
-        let bases = self.processor.regs.seg.map(|s| s.base);
-        let tsc_offset = self.own_tsc().offset().wrapping_add(self.control().map_or(0, |c| c.tsc_offset));
-        let nothing_waits = u64::from(!self.handoff.waits);
-        let pkru_refused = u64::from(self.processor.regs.cr4 & cr4::PKE == 0);
-        let jump_ids = self.jump_ids();
-        let components = self.components();
-        let ((jump_table, jump_buckets), code_base) = (self.code.jumps.table(), self.code.base());
-        let (second_level, jump_cache) = (self.platform.tuning.second_level, self.platform.tuning.jump_cache);
-        let (own, xsavec) = (self.instruments.inspect.is_none(), self.platform.tuning.xsavec);
-        let (syscalls, xsavec, strings) =
-            (self.platform.tuning.syscalls && own, xsavec && own, self.platform.tuning.strings && own);
-        let hot = self.mmu.banks.current().hot_mut();
-        if hot.access_thunk == 0 {
-            thunk::prepare(hot, slow::access, slow::commit, slow::system);
-            refill::prepare(hot, second_level);
-            lookup::prepare(hot, jump_cache);
-            privilege::prepare(hot, syscalls);
-            state::prepare(hot, xsavec);
-            repeat::prepare(hot, strings);
-        }
-        hot.context = context;
-        hot.regs = regs;
-        hot.fpu = fpu;
-        hot.segment_base = bases;
-        hot.tsc_offset = tsc_offset;
-        hot.nothing_waits = nothing_waits;
-        state::components(hot, &components);
-        hot.pkru_refused = pkru_refused;
-        hot.pending = 0;
-        (hot.jump_ids, hot.code_base) = (jump_ids, code_base);
-        (hot.jump_cache, hot.jump_buckets) = (jump_table, jump_buckets);
-        // The exchange orders it before the look at `wanted` below: a wake that comes between the two is either seen there or
-        // puts the 0 back.
-        hot.attention.swap(1, Ordering::SeqCst);
-        let hot = std::ptr::from_mut(hot);
-        if self.platform.armed != hot {
-            self.platform.armed = hot;
-            signal::arm(hot);
-            // SAFETY: `hot` is the current bank.
-            self.platform.wake.attach(unsafe { &raw const (*hot).attention });
-        }
-        if self.platform.wake.wanted() {
-            self.request_attention();
-        }
-        hot
-    }
-
     /// Forgets what an earlier run left: the state is about to be another.
     pub(crate) fn forget_run(&mut self) {
         self.processor.halted = false;
@@ -310,11 +256,6 @@ impl Cpu {
         self.processor.smm = None;
         self.see_smram();
         self.forget_pending();
-    }
-
-    /// This vCPU's own wish to look around soon.
-    pub(crate) fn request_attention(&mut self) {
-        self.mmu.banks.current().hot_mut().attention.store(0, Ordering::Relaxed);
     }
 
     /// Translated code, block after block, until there is something to look at.
@@ -388,40 +329,6 @@ impl Cpu {
         }
     }
 
-    /// Enters code at RIP, and gives why it left.
-    ///
-    /// # Safety
-    /// The bank at `hot` is armed, and the code is that of RIP for the current key.
-    pub(crate) unsafe fn enter(&self, hot: *mut ireko_translate::Hot, code: *const u8) -> Reason {
-        // SAFETY: the caller keeps to it; nobody else uses the bank now.
-        unsafe {
-            (*hot).rip = self.processor.regs.rip;
-            thunk::enter(hot, code)
-        }
-    }
-
-    /// Where code goes on that has left with `rip` and `site`.
-    pub(crate) fn goes_on_at(&mut self, reason: Reason, rip: u64, site: u64) -> u64 {
-        match reason {
-            Reason::Link | Reason::Ungrouped | Reason::LinkAttention => {
-                let page = self.code_page();
-                self.code.target(site as u32, page)
-            }
-            _ => rip,
-        }
-    }
-
-    /// The page that relative code is run at, or was.
-    pub(crate) fn code_page(&mut self) -> u64 {
-        self.mmu.banks.current().hot_mut().page
-    }
-
-    /// The guest's RIP of an instruction in translated code.
-    fn locate(&mut self, host: u64) -> Option<u64> {
-        let page = self.code_page();
-        self.code.locate(host as usize, page)
-    }
-
     /// Whether a host fault came from a block of memory that went while a translation led there. It leads there no more, and
     /// the instruction is done again.
     fn was_unplugged(&mut self, host: u64, trap: u64) -> bool {
@@ -458,21 +365,6 @@ impl Cpu {
         Err(Fault::gp(0))
     }
 
-    /// The bytes of code at a linear address, as a fetch gets them: those in front of the first page that it may not have.
-    pub(crate) fn code_bytes(&mut self, linear: u64, bytes: &mut [u8]) -> usize {
-        let mut done = 0;
-        while done < bytes.len() {
-            let at = linear.wrapping_add(done as u64);
-            let end = bytes.len().min(done + 4096 - (at & 0xfff) as usize);
-            let Ok(physical) = self.fetch(at) else { break };
-            if !self.mmu.physical.read_code(physical, &mut bytes[done..end]) {
-                break;
-            }
-            done = end;
-        }
-        done
-    }
-
     /// Entry of the code at RIP for the current key, which the jump table knows afterwards.
     fn find(&mut self) -> Result<*const u8, Fault> {
         let key = self.key();
@@ -496,65 +388,6 @@ impl Cpu {
             return (key.0 & !Key::RELATIVE).into();
         }
         u64::from(key.0) | self.processor.regs.seg[seg::CS].base << 32
-    }
-
-    /// Something keeps translated code from just going on after a routine.
-    pub(crate) fn must_look(&self) -> bool {
-        self.handoff.waits || self.single() || self.processor.halted || self.platform.wake.wanted()
-    }
-
-    /// The next instruction must be done alone.
-    fn single(&self) -> bool {
-        let recorded = self.processor.regs.debugctl & debugctl::LBR != 0;
-        self.processor.shadow.is_on()
-            || recorded
-            || self.control().is_some_and(|control| control.monitor_trap)
-            || self.processor.msrs.counters.exact()
-            || self.processor.regs.rflags & (rflags::TF | rflags::RF) != 0
-            || crate::breakpoints::armed(self)
-    }
-
-    /// The guest's exception behind a host signal.
-    pub(crate) fn signalled(&mut self, host: u64, trap: u64) -> Fault {
-        self.forget_pending();
-        let Some(rip) = self.locate(host) else {
-            return Fault::Engine(format!("a host fault at {host:#x}, outside all blocks"));
-        };
-        self.processor.regs.rip = rip;
-        match trap as u8 {
-            vector::GP => Fault::gp(0),
-            trap @ (vector::DE | vector::UD | vector::MF) => Exception::new(trap).into(),
-            vector::XM if self.processor.regs.cr4 & cr4::OSXMMEXCPT == 0 => Fault::ud(),
-            vector::XM => Exception::new(vector::XM).into(),
-            trap => {
-                let address = self.mmu.banks.current().hot_mut().temp[0];
-                Fault::Engine(format!(
-                    "host exception {trap} in translated code at host address {host:#x}, accessing {address:#x}"
-                ))
-            }
-        }
-    }
-
-    /// Runs the instruction at RIP alone, under the current key with `bits` on, and gives its block.
-    pub(crate) fn run_alone(&mut self, bits: u32) -> Result<u32, Fault> {
-        let key = Key(self.key().0 | Key::SINGLE | bits);
-        let block = self.block(key)?;
-        let hot = self.arm();
-        self.code.synchronize();
-        // SAFETY: as in `run_blocks`.
-        let reason = unsafe { self.enter(hot, self.code.entry(block)) };
-        // SAFETY: as in `run_blocks`.
-        let (rip, site) = unsafe { ((*hot).rip, (*hot).site) };
-        match reason {
-            Reason::Routine => {
-                if let Some(fault) = self.handoff.outcome.take() {
-                    return Err(fault);
-                }
-            }
-            Reason::Signal => return Err(self.signalled(rip, site)),
-            _ => self.processor.regs.rip = rip,
-        }
-        Ok(block)
     }
 
     /// One instruction alone: after STI, under TF, RF or breakpoints.
@@ -607,7 +440,9 @@ impl Cpu {
 
     /// What the counters have to know of the instruction at RIP before it is done.
     fn to_retire(&self) -> Retired {
-        let guest = (self.processor.regs.efer & efer::SVME != 0).then(|| self.control().is_some());
+        let in_guest = self.control().is_some();
+        let virtualizes = self.processor.vendor().switched_on(&self.processor.regs, in_guest);
+        let guest = virtualizes.then_some(in_guest);
         Retired { user: self.processor.regs.cpl == 3, guest, branch: false, missed: false }
     }
 
@@ -628,23 +463,6 @@ impl Cpu {
             return 0;
         }
         debug::step(self, before, start, insn) | met
-    }
-
-    /// Registers and the bytes at RIP, for reports.
-    pub fn describe(&mut self) -> String {
-        self.fpu_sync();
-        let mut bytes = [0; 16];
-        let code = match self.read_linear(self.processor.regs.rip, &mut bytes, Privilege::System) {
-            Ok(()) => bytes.iter().map(|b| format!("{b:02x} ")).collect(),
-            Err(_) => "not readable".to_string(),
-        };
-        let world = if self.control().is_some() { "guest" } else { "host" };
-        let inspection = self.inspection();
-        format!(
-            "{}\ncode: {code}\nworld: {world}\n{:?}\n{inspection}",
-            crate::inspect::registers::describe_registers(&self.processor.regs),
-            self.instruments.counters
-        )
     }
 }
 

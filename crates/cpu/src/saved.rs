@@ -1,9 +1,9 @@
 //! Saving and restoring a whole vCPU: the processor, and what lies beside it while it is at rest.
 
 use crate::Cpu;
-use crate::data::x87::Pointers;
 use crate::data::xsave_area;
 use crate::processor::saved::{Beside, SavedProcessor, SavedVectors};
+use crate::processor::x87::Pointers;
 use crate::xstate::{MXCSR, ST};
 use ireko_translate::thunk;
 use ireko_vmcore::saved::{Blob, Bytes, RestoreError, ensure};
@@ -18,12 +18,11 @@ impl Cpu {
         self.fpu_normalise();
         let vectors = self.save_vectors();
         let counter = self.platform.counter.at(self.platform.clock.counter());
-        let ignne = self.mmu.banks.current().hot_mut().x87.ignores != 0;
-        self.processor.save(Beside { vectors, counter, ignne, running })
+        self.processor.save(Beside { vectors, counter, running })
     }
 
     fn save_vectors(&mut self) -> SavedVectors {
-        let Pointers { opcode, instruction, code, data, segment } = self.x87_pointers();
+        let Pointers { opcode, instruction, code, data, segment } = self.processor.x87;
         let area = &self.processor.fpu.0;
         let component = |part: &xsave_area::Part| {
             let bytes = &area[part.here()];
@@ -44,7 +43,7 @@ impl Cpu {
 
     /// The machine's clock stands, and memory is what it was.
     pub(crate) fn restore(&mut self, saved: SavedProcessor) -> Result<(), RestoreError> {
-        let (vectors, counter, ignne) = (saved.vectors.clone(), saved.counter, saved.ignne);
+        let (vectors, counter) = (saved.vectors.clone(), saved.counter);
         self.processor = self.processor.restored(saved)?;
         self.platform.counter.set(counter, self.platform.clock.counter());
         self.handoff.outcome = None;
@@ -57,7 +56,6 @@ impl Cpu {
         self.processor.monitored = monitored;
         self.flush_tlb(false);
         self.restore_vectors(vectors)?;
-        self.mmu.banks.current().hot_mut().x87.ignores = ignne.into();
         self.apic().restored();
         if let Some(at) = self.control().and_then(|control| control.preempt_at) {
             self.platform.wake_after(at.saturating_sub(self.own_tsc().read()));
@@ -91,7 +89,7 @@ impl Cpu {
         xsave_area::set_mxcsr(self, saved.mxcsr);
         let (opcode, instruction, data) = (saved.opcode, saved.instruction, saved.data);
         let (code, segment) = (saved.code_selector, saved.data_selector);
-        self.set_x87_pointers(Pointers { opcode, instruction, code, data, segment });
+        self.set_x87(Pointers { opcode, instruction, code, data, segment });
         Ok(())
     }
 }

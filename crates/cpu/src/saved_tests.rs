@@ -44,12 +44,10 @@ fn carry(cpu: &mut Cpu, to: &mut Cpu) -> Vec<u8> {
     bytes
 }
 
-/// But for what only says how the rest is to be read: which selectors of x87 pointers are still those of the segments, and the instruction that a
-/// routine did last.
+/// But for the instruction that a routine did last.
 fn same(one: &Cpu, other: &Cpu) -> bool {
     let mut plain = one.processor.clone();
     plain.next_rip = other.processor.next_rip;
-    plain.x87_selectors = other.processor.x87_selectors;
     // MXCSR_MASK is the host's, and not there before it has run.
     plain.fpu.0[28..32].copy_from_slice(&other.processor.fpu.0[28..32]);
     plain == other.processor

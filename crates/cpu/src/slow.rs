@@ -370,12 +370,6 @@ impl Cpu {
         }
     }
 
-    /// Drops a commit whose instruction did not happen.
-    pub(crate) fn forget_pending(&mut self) {
-        self.handoff.pending = None;
-        self.mmu.banks.current().hot_mut().pending = 0;
-    }
-
     /// Does a system instruction; `true` if translated code must be left.
     fn system_instruction(&mut self, site: &Site) -> bool {
         self.instruments.counters.system += 1;

@@ -47,17 +47,6 @@ impl Cpu {
         self.world_switched();
         self.flush_tlb(false);
     }
-
-    /// Memory for the mode alone is there in it only (APM vol. 2, 10.2.5).
-    pub(crate) fn see_smram(&mut self) {
-        self.mmu.physical.manage(self.processor.smm.is_some());
-        let (addr, mask) = (self.processor.regs.smm_addr, self.processor.regs.smm_mask);
-        self.mmu.physical.close(
-            if self.processor.smm.is_some() { 0 } else { mask & smram::VALID },
-            addr,
-            mask & !0x1_ffff,
-        );
-    }
 }
 
 /// The state at the handler's first instruction (APM vol. 2, table 10-3).

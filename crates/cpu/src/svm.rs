@@ -46,7 +46,7 @@ pub fn vmrun(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let address = vmcb_address(cpu, insn)?;
     let next = cpu.following(insn);
     let entered = cpu.with_virtualization(|cpu, state| svm::enter::enter(cpu, state, address, next));
-    world::entered(cpu, entered);
+    world::entered(cpu, entered)?;
     Ok(Next::Jump)
 }
 

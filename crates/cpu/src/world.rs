@@ -1,8 +1,9 @@
 //! World switches: what surrounds the entry and the exit that the vendor's half does.
 
 use crate::cpu::World;
-use crate::{Cpu, hooks, processor};
+use crate::{Cpu, Fault, hooks, processor};
 use ireko_nested::core::InstructionBytes;
+use ireko_nested::msr_list::{self, MsrLists, Refused};
 use ireko_nested::{Control, Core, Event, Exit, ExitContext, Flush, Shadow, Virtualization};
 use ireko_x86::Registers;
 
@@ -64,18 +65,11 @@ impl Cpu {
         self.processor.virtualization = half;
         result
     }
-
-    /// Bytes of the instruction at RIP. Stops at the first page that is not there or not memory: reading a device here
-    /// would be felt.
-    pub(crate) fn instruction_bytes(&mut self) -> InstructionBytes {
-        let mut got = InstructionBytes::default();
-        got.count = self.fetch_address().map_or(0, |start| self.code_bytes(start, &mut got.bytes));
-        got
-    }
 }
 
 /// The vendor's entry is done: into the world of these controls, or (`None`) refused and back again.
-pub fn entered(cpu: &mut Cpu, control: Option<Control>) {
+pub fn entered(cpu: &mut Cpu, control: Option<Control>) -> Result<(), Fault> {
+    let lists = control.as_ref().map_or(MsrLists::default(), |control| control.msr_lists);
     if let Some(control) = control {
         cpu.instruments.counters.entries += 1;
         if let Some(at) = control.preempt_at {
@@ -86,12 +80,14 @@ pub fn entered(cpu: &mut Cpu, control: Option<Control>) {
     }
     cpu.world_switched();
     hooks::switched(cpu);
+    msr_list::load(cpu, &lists.entry_load).map_err(|Refused(entry)| Fault::Exit(Exit::MsrLoad { entry }))
 }
 
 /// The guest gives control to its hypervisor. `in_flight` is the event whose delivery the exit cut short. Nothing happens
-/// outside a guest.
-pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) {
-    let Some(control) = cpu.control() else { return };
+/// outside a guest. An MSR that cannot be stored or loaded is the end of the processor's run (SDM vol. 3, 28.7).
+pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) -> Result<(), Fault> {
+    let Some(control) = cpu.control() else { return Ok(()) };
+    let lists = control.msr_lists;
     let record = cpu.processor.vendor().record(&exit, control, &cpu.processor.regs);
     hooks::exit(cpu, &record, in_flight.as_ref());
     hooks::nesting::left(cpu, &exit, record.code);
@@ -99,13 +95,20 @@ pub fn exit(cpu: &mut Cpu, exit: Exit, in_flight: Option<Event>) {
     let instruction =
         if exit.of_data_access() { cpu.instruction_bytes() } else { InstructionBytes::default() };
     let next_rip = cpu.processor.next_rip;
-    let World::Guest(control) = std::mem::replace(&mut cpu.processor.world, World::Host) else { return };
+    let World::Guest(control) = std::mem::replace(&mut cpu.processor.world, World::Host) else {
+        return Ok(());
+    };
+    // A guest that was not entered has nothing to store (SDM vol. 3, 27.8).
+    let entered = !matches!(exit, Exit::Invalid | Exit::MsrLoad { .. });
+    let stored = if entered { msr_list::store(cpu, &lists.exit_store) } else { Ok(()) };
     let context = ExitContext { why: &exit, in_flight, next_rip, instruction };
     cpu.with_virtualization(|cpu, half| half.exit(cpu, &control, &context));
     cpu.processor.monitor_trap = false;
     cpu.processor.halted = false;
     cpu.world_switched();
     hooks::switched(cpu);
+    let loaded = stored.and_then(|()| msr_list::load(cpu, &lists.exit_load));
+    loaded.map_err(|Refused(_)| Fault::Shutdown)
 }
 
 #[cfg(test)]

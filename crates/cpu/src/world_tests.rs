@@ -1,10 +1,16 @@
 //! What ends a guest's run besides its instructions, by controls that only one vendor has.
 
+use super::{entered, exit};
 use crate::Cpu;
 use crate::fault::Fault;
 use crate::system::bench::{guest, long, write};
-use ireko_nested::{Control, Exit};
+use ireko_nested::msr_list::{MsrList, MsrLists};
+use ireko_nested::{Control, Exit, Intercept};
 use ireko_x86::bits::rflags;
+use ireko_x86::msr;
+
+/// Physical address of the lists of MSRs.
+const LISTS: u64 = 0x4000;
 
 /// A guest under these controls, before two NOPs and a HLT.
 fn guest_with(flags: u64, change: impl FnOnce(&mut Cpu, &mut Control)) -> Cpu {
@@ -57,4 +63,32 @@ fn a_window_for_nmis_opens_when_they_are_not_blocked() {
         cpu.processor.nmi_blocked = true;
     });
     assert_eq!(cpu.round(), Ok(()));
+}
+
+/// One MSR at an address, as a list of its own.
+fn list(cpu: &mut Cpu, address: u64, number: u32, value: u64) -> MsrList {
+    cpu.write_physical(address, &[u64::from(number).to_le_bytes(), value.to_le_bytes()].concat());
+    MsrList { address, count: 1 }
+}
+
+/// SDM vol. 3, 27.4, 28.4 and 28.6: the guest's value comes with the entry; at the exit it is stored, and the hypervisor's comes back.
+#[test]
+fn msrs_change_with_the_world_as_the_lists_say() {
+    let mut cpu = long();
+    let [guests, own] = [0x0006_0406_0007_0406, 0x0007_0406_0007_0406];
+    let mut lists = MsrLists {
+        entry_load: list(&mut cpu, LISTS, msr::PAT, guests),
+        exit_store: list(&mut cpu, LISTS + 0x10, msr::PAT, 0),
+        exit_load: list(&mut cpu, LISTS + 0x20, msr::PAT, own),
+    };
+    let control = |msr_lists| Some(Control { msr_lists, ..Control::default() });
+    assert_eq!(entered(&mut cpu, control(lists)), Ok(()));
+    assert_eq!(crate::msr::read(&mut cpu, msr::PAT), Ok(guests));
+    assert_eq!(exit(&mut cpu, Exit::Plain(Intercept::Hlt), None), Ok(()));
+    let mut stored = [0; 8];
+    cpu.read_physical(LISTS + 0x18, &mut stored);
+    assert_eq!((crate::msr::read(&mut cpu, msr::PAT), u64::from_le_bytes(stored)), (Ok(own), guests));
+    lists.entry_load = list(&mut cpu, LISTS, msr::PAT, u64::MAX);
+    let refused = Fault::Exit(Exit::MsrLoad { entry: 1 });
+    assert_eq!(entered(&mut cpu, control(lists)), Err(refused));
 }

@@ -38,23 +38,26 @@ const ALLOWED: [(&str, &[&str]); 14] = [
 ];
 
 /// The layers of `cpu`, lowest first: a module may name modules of lower layers, and no other (design: the core's layers).
-const LAYERS: [&[&str]; 18] = [
+const LAYERS: [&[&str]; 21] = [
     &["processor", "host", "hash", "fault", "wake", "boundary"],
     &["tsc", "tuning", "signal", "xstate", "inspect", "pending"],
     &["mmu", "code", "apic"],
     &["platform"],
     &["cpu"],
-    &["breakpoints", "routine"],
-    &["operand", "access", "ports", "blocks", "intercept", "control_registers"],
+    &["breakpoints", "routine", "invalidate"],
+    &["access", "ports", "intercept", "control_registers"],
+    &["operand", "blocks"],
     &["segmentation", "hooks"],
     &["event"],
-    &["data", "cpuid", "msr", "system", "smm"],
+    &["data", "cpuid", "smm"],
+    &["msr", "system"],
     &["world"],
     &["svm"],
     &["routines"],
     &["isa"],
     &["slow", "construct"],
-    &["lockstep", "saved"],
+    &["enter"],
+    &["ferr", "lockstep", "saved"],
     &["run"],
     &["engine"],
 ];
@@ -184,54 +187,192 @@ fn every_dependency_is_used() {
     clean(complaints);
 }
 
-/// What a source names of its own crate: the paths behind `crate::`, up to its tests; comments do not count.
-fn named(text: &str) -> Vec<String> {
-    let code = text.split("#[cfg(test)]").next().unwrap_or(text);
-    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    let path = |rest: &str| {
-        rest.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')).collect::<String>()
-    };
-    lines.flat_map(|line| line.split("crate::").skip(1).map(path).collect::<Vec<_>>()).collect()
-}
-
-/// The modules that a source names of its own crate, in paths and in lists.
-fn named_modules(text: &str) -> Vec<String> {
-    let listed = text.split("use crate::{").skip(1).filter_map(|rest| rest.split('}').next());
-    let listed = listed.flat_map(|list| words(list).map(str::to_owned).collect::<Vec<_>>());
-    let paths = named(text).into_iter().map(|path| path.split("::").next().unwrap_or_default().to_owned());
-    paths.chain(listed).collect()
-}
-
-/// What of a crate does not keep to its layers. What is `aside` is made for all of the crate.
-fn upward_arrows(of: &str, layers: &[&[&str]], renamed: &[(&str, &str)], aside: &[&str]) -> Vec<String> {
-    let layer = |module: &str| {
-        let module = renamed.iter().find(|row| row.0 == module).map_or(module, |row| row.1);
-        layers.iter().position(|layer| layer.contains(&module)).map(|layer| (layer, module.to_owned()))
-    };
-    let mut complaints = Vec::new();
-    for (name, text) in sources() {
-        let Some(inside) = name.strip_prefix(&format!("crates/{of}/src/")) else { continue };
-        let test =
-            inside.ends_with("tests.rs") || inside.contains("/tests/") || inside.ends_with("/bench.rs");
-        if test || aside.contains(&inside) {
+/// A source without its comments and what is compiled for tests alone.
+fn code(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+    while let Some(line) = lines.next() {
+        if line.trim_start() != "#[cfg(test)]" {
+            kept += &format!("{line}\n");
             continue;
         }
-        let own = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs");
-        let Some((height, _)) = layer(own) else {
+        let end = format!("{}}}", " ".repeat(line.len() - line.trim_start().len()));
+        let item = lines.by_ref().find(|line| !line.trim_start().starts_with("#["));
+        if item.is_some_and(|item| !item.ends_with([';', ',', '}'])) {
+            lines.by_ref().find(|line| **line == end);
+        }
+    }
+    kept
+}
+
+/// The paths that a `use` tree stands for: `a::{b, c::{d, e}}` is three.
+fn spread(tree: &str) -> Vec<String> {
+    let path: String =
+        tree.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')).collect();
+    let Some(list) = tree[path.len()..].strip_prefix('{') else { return vec![path] };
+    let mut depth = 0;
+    let mut parts = vec![String::new()];
+    for c in list.chars() {
+        match c {
+            '}' if depth == 0 => break,
+            ',' if depth == 0 => parts.push(String::new()),
+            '{' | '}' => depth += if c == '{' { 1 } else { -1 },
+            _ => {}
+        }
+        if (c != ',' || depth > 0) && !c.is_whitespace() {
+            parts.last_mut().expect("there is one").push(c);
+        }
+    }
+    parts
+        .iter()
+        .filter(|part| !part.is_empty())
+        .flat_map(|part| spread(part))
+        .map(|rest| path.clone() + &rest)
+        .collect()
+}
+
+/// The module that a file of a crate is, from the crate's root.
+fn module_of(inside: &str) -> Vec<&str> {
+    let path = inside.trim_end_matches(".rs");
+    path.split('/').filter(|part| !matches!(*part, "mod" | "lib" | "main")).collect()
+}
+
+/// What a source names of its own crate, from the crate's root: behind `crate::`, and behind `super::`.
+fn named(inside: &str, text: &str) -> Vec<String> {
+    let code = code(text);
+    let mut found = Vec::new();
+    let starts = |word: &'static str| {
+        code.match_indices(word).map(|(at, _)| at).filter(|at| {
+            let before = code[..*at].chars().next_back();
+            !before.is_some_and(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'))
+        })
+    };
+    for at in starts("crate::") {
+        found.extend(spread(&code[at + "crate::".len()..]));
+    }
+    for at in starts("super::") {
+        let mut parent = module_of(inside);
+        let mut rest = &code[at..];
+        while let Some(behind) = rest.strip_prefix("super::") {
+            parent.pop();
+            rest = behind;
+        }
+        let parent: String = parent.iter().map(|part| format!("{part}::")).collect();
+        found.extend(spread(rest).into_iter().map(|path| parent.clone() + &path));
+    }
+    found
+}
+
+/// Where a module stands in the layers of its crate.
+fn height(layers: &[&[&str]], module: &str) -> Option<usize> {
+    layers.iter().position(|layer| layer.contains(&module))
+}
+
+/// The sources of a crate that keep to its layers: path inside, module, text. What is `aside` is made for all of the crate.
+fn layered(of: &str, aside: &[&str]) -> Vec<(String, String, String)> {
+    let below = format!("crates/{of}/src/");
+    let inside = sources().into_iter().filter_map(|(name, text)| {
+        let inside = name.strip_prefix(&below)?.to_owned();
+        let test =
+            inside.ends_with("tests.rs") || inside.contains("/tests/") || inside.ends_with("/bench.rs");
+        let module = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
+        (!test && !aside.contains(&inside.as_str())).then_some((inside, module, text))
+    });
+    inside.collect()
+}
+
+/// What of a crate does not keep to its layers.
+fn upward_arrows(of: &str, layers: &[&[&str]], renamed: &[(&str, &str)], aside: &[&str]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (name, own, text) in layered(of, aside) {
+        let Some(at) = height(layers, &own) else {
             complaints.push(format!("{name} is in no layer of its crate"));
             continue;
         };
-        let code = text.split("#[cfg(test)]\nmod").next().unwrap_or(&text);
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let code = lines.collect::<Vec<_>>().join("\n");
-        let seen: std::collections::BTreeSet<_> = named_modules(&code).into_iter().collect();
-        for (other, module) in seen.iter().filter_map(|module| layer(module)) {
-            if module != own && other >= height {
-                complaints.push(format!("{name} must not see crate::{module}, which lies no lower"));
+        let seen: std::collections::BTreeSet<_> = named(&name, &text)
+            .into_iter()
+            .map(|path| path.split("::").next().unwrap_or_default().to_owned())
+            .map(|module| renamed.iter().find(|row| row.0 == module).map_or(module, |row| row.1.to_owned()))
+            .collect();
+        let above = |module: &&String| **module != own && height(layers, module).is_some_and(|h| h >= at);
+        complaints.extend(
+            seen.iter()
+                .filter(above)
+                .map(|module| format!("{name} must not see crate::{module}, which lies no lower")),
+        );
+    }
+    complaints
+}
+
+/// What stands in the `impl` blocks of `Cpu`: with `all`, those of traits, too.
+fn of_cpu(code: &str, all: bool) -> String {
+    let mut inside = false;
+    let mut kept = String::new();
+    for line in code.lines() {
+        inside |= line == "impl Cpu {" || all && line.starts_with("impl ") && line.ends_with(" for Cpu {");
+        inside &= line != "}";
+        if inside {
+            kept += &format!("{line}\n");
+        }
+    }
+    kept
+}
+
+/// The names right behind each of some words.
+fn behind<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = &'a str> {
+    let free = |at: usize| !code[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || "_.".contains(c));
+    code.match_indices(word).filter(move |(at, _)| free(*at)).map(move |(at, _)| {
+        let rest = &code[at + word.len()..];
+        &rest[..rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(rest.len())]
+    })
+}
+
+/// A method of `Cpu` can be called without a word of its module: where it is written counts, too.
+#[test]
+fn the_cores_methods_call_those_of_lower_layers_only() {
+    let modules: Vec<_> = layered("cpu", &["lib.rs", "memory_functions.rs"])
+        .into_iter()
+        .map(|(name, own, text)| (name, own, code(&text)))
+        .collect();
+    let mut written: BTreeMap<String, &str> = BTreeMap::new();
+    let mut complaints = Vec::new();
+    for (name, own, code) in &modules {
+        let methods = of_cpu(code, false);
+        for method in behind(&methods, "fn ").filter(|method| !method.is_empty()) {
+            if written.insert(method.to_owned(), own).is_some_and(|other| other != own) {
+                complaints.push(format!("{name} has a method {method} of Cpu, as another module has"));
             }
         }
     }
-    complaints
+    for (name, own, code) in &modules {
+        let chained = |code: &str| {
+            code.lines().map(|line| line.trim()).fold(String::new(), |whole, line| {
+                whole + if line.starts_with('.') { "" } else { "\n" } + line
+            })
+        };
+        let (inside, whole) = (chained(&of_cpu(code, true)), chained(code));
+        let called = [(&inside, "self."), (&inside, "Self::"), (&whole, "cpu."), (&whole, "Cpu::")]
+            .into_iter()
+            .flat_map(|(code, word)| behind(code, word));
+        let called: std::collections::BTreeSet<_> = called.collect();
+        for (method, other) in called.iter().filter_map(|method| Some((method, *written.get(*method)?))) {
+            if other != own && height(&LAYERS, other) >= height(&LAYERS, own) {
+                complaints
+                    .push(format!("{name} must not call Cpu::{method} of {other}, which lies no lower"));
+            }
+        }
+    }
+    assert!(written.len() > 100, "only {} methods of Cpu were found", written.len());
+    clean(complaints);
+}
+
+#[test]
+fn paths_are_found_in_lists_and_behind_super() {
+    let text = "use crate::{a::{b, c::{d, e}}, f};\nuse super::super::g;\nuse super::{h, i::k};\n\
+                #[cfg(test)]\nfn not() {\n    crate::x();\n}\nfn yes() {\n    crate::y::z();\n    // crate::w\n}\n\
+                #[cfg(test)]\nmod tests {\n    use crate::v;\n}\n";
+    let expected = ["a::b", "a::c::d", "a::c::e", "f", "y::z", "g", "one::h", "one::i::k"];
+    assert_eq!(named("one/two.rs", text), expected);
 }
 
 #[test]
@@ -261,7 +402,8 @@ fn the_cores_lower_modules_do_not_see_the_upper_ones() {
                     path.strip_prefix(allowed).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
                 })
             };
-            let wrong = named(&text).into_iter().filter(|path| !fine(path));
+            let own_path = name.trim_start_matches("crates/cpu/src/");
+            let wrong = named(own_path, &text).into_iter().filter(|path| !fine(path));
             complaints.extend(wrong.map(|path| format!("{name} must not see crate::{path}")));
         }
         if files == 0 {
@@ -283,9 +425,9 @@ fn only_svm_knows_what_a_vmcb_is() {
     };
     let mut complaints = Vec::new();
     for (name, text) in sources().into_iter().filter(|(name, _)| shipped(name) && !ours(name)) {
-        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let wrong = lines
+        let code = code(&text);
+        let wrong = code
+            .lines()
             .filter(|line| words(line).any(|word| WORDS.contains(&word)) && !line.contains("pub mod vmcb;"));
         complaints.extend(wrong.map(|line| format!("{name} must not know a VMCB: {}", line.trim())));
     }
@@ -293,7 +435,13 @@ fn only_svm_knows_what_a_vmcb_is() {
 }
 
 /// Modules of the core that choose a vendor: what a processor is, its table of routines, its MSRs and leaves.
-const CHOOSERS: [&str; 6] = ["lib.rs", "svm.rs", "routines.rs", "processor/", "msr/", "cpuid/"];
+const CHOOSERS: [&str; 8] =
+    ["lib.rs", "svm.rs", "routine.rs", "routines.rs", "processor/", "msr/", "cpuid/", "isa.rs"];
+/// AMD-V's words, and VT-x's.
+const OF_A_VENDOR: [&str; 12] = [
+    "svm", "SVM", "svme", "SVME", "Vmrun", "vmrun", "Vmmcall", "Vmcall", "Vmlaunch", "Vmresume", "vmx",
+    "Vmxon",
+];
 
 #[test]
 fn what_runs_a_guest_names_no_vendor() {
@@ -303,9 +451,8 @@ fn what_runs_a_guest_names_no_vendor() {
         if CHOOSERS.iter().any(|place| own.starts_with(place)) || own.ends_with("tests.rs") {
             continue;
         }
-        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(&text);
-        let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-        let wrong = lines.filter(|line| words(line).any(|word| word == "svm"));
+        let code = code(&text);
+        let wrong = code.lines().filter(|line| words(line).any(|word| OF_A_VENDOR.contains(&word)));
         complaints.extend(wrong.map(|line| format!("{name} must not name a vendor: {}", line.trim())));
     }
     clean(complaints);

@@ -1,6 +1,7 @@
 //! The neutral control structure: what the processor must heed while a guest runs. Built once at entry by copying,
 //! so that a hypervisor which changes its own (a VMCB) meanwhile changes nothing.
 
+use crate::msr_list::MsrLists;
 use crate::{Event, Intercept, InterceptSet, IoExit};
 use ireko_x86::Exception;
 use ireko_x86::exception::vector;
@@ -118,6 +119,7 @@ pub struct Control {
     pub io_maps: [u64; 2],
     pub msr_map: u64,
     pub msr_layout: MsrLayout,
+    pub msr_lists: MsrLists,
     pub stage2: Option<Stage2>,
     /// ASID; VPID. 0 is the processor's own.
     pub asid: u32,

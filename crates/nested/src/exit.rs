@@ -1,7 +1,7 @@
 //! Why a guest gave control to its hypervisor, in neutral words.
 
 use crate::core::InstructionBytes;
-use crate::{Event, Intercept};
+use crate::{Event, EventKind, Intercept};
 use ireko_x86::Exception;
 use ireko_x86::bits::pf;
 use ireko_x86::exception::vector;
@@ -43,7 +43,11 @@ pub enum Exit {
         write: bool,
         gpr: u8,
     },
-    Exception(Exception),
+    Exception {
+        exception: Exception,
+        /// Whether the processor raised it, or which kind of instruction asked for it.
+        kind: EventKind,
+    },
     SoftwareInterrupt {
         vector: u8,
     },
@@ -79,14 +83,25 @@ pub enum Exit {
     MonitorTrap,
     /// VMRUN with a control block that the entry checks refuse.
     Invalid,
+    /// This entry, counted from 1, of [`crate::msr_list::MsrLists::entry_load`] cannot be loaded.
+    MsrLoad {
+        entry: u32,
+    },
 }
 
 impl Exit {
+    /// An exception that the processor raised.
+    pub const fn exception(exception: Exception) -> Self {
+        Self::Exception { exception, kind: EventKind::Exception }
+    }
+
     /// Of a data access that the hypervisor will want to decode: a page fault, or a fault of the second stage (APM vol. 2, 15.8.4).
     pub fn of_data_access(&self) -> bool {
         match self {
             Self::Stage2(fault) => fault.access != Access::Fetch,
-            Self::Exception(e) => e.vector == vector::PF && e.error.is_some_and(|code| code & pf::FETCH == 0),
+            Self::Exception { exception, .. } => {
+                exception.vector == vector::PF && exception.error.is_some_and(|code| code & pf::FETCH == 0)
+            }
             _ => false,
         }
     }

@@ -11,6 +11,7 @@ pub mod event;
 pub mod exit;
 pub mod intercept;
 pub mod interrupt;
+pub mod msr_list;
 pub mod permission;
 pub mod svm;
 pub mod vendor;

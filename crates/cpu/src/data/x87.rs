@@ -2,14 +2,12 @@
 
 use super::vector::require_x87;
 use crate::cpu::Privilege;
+use crate::processor::x87::Pointers;
 use crate::xstate::ST;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
-use ireko_nested::Intercept;
-use ireko_translate::layout::X87Pointers;
 use ireko_x86::Exception;
 use ireko_x86::exception::vector;
-use ireko_x86::regs::seg;
 
 /// Bits of the status word: an unmasked exception is pending, and (the same, since the 387) busy.
 const ES: u16 = 1 << 7;
@@ -21,66 +19,13 @@ const CONTROL: usize = 0;
 const STATUS: usize = 2;
 const TAGS: usize = 4;
 const REGISTERS: usize = 80;
-/// A selector came with a loaded image, and is in [`crate::processor::X87Selectors`].
-const LOADED: u32 = 1 << 31;
-
-/// The pointers as programs see them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Pointers {
-    pub opcode: u16,
-    pub instruction: u64,
-    pub code: u16,
-    pub data: u64,
-    pub segment: u16,
-}
-
 impl Cpu {
-    /// Where the last x87 instruction was, and what it accessed.
-    pub fn x87_pointers(&mut self) -> Pointers {
-        let kept = self.mmu.banks.current().hot_mut().x87;
-        let selector = |from: u32, number: usize, loaded: u16| match from & LOADED {
-            0 => self.processor.regs.seg[number].selector,
-            _ => loaded,
-        };
-        let last = X87Pointers { ignores: kept.ignores, ..X87Pointers::default() } != kept;
-        let number = (kept.segment as usize).min(seg::GS);
-        Pointers {
-            opcode: (kept.code >> 12) as u16 & 0x7ff,
-            instruction: kept.page | u64::from(kept.code & 0xfff),
-            code: if last { selector(kept.code, seg::CS, self.processor.x87_selectors.code) } else { 0 },
-            data: kept.data,
-            segment: if last { selector(kept.segment, number, self.processor.x87_selectors.data) } else { 0 },
-        }
-    }
-
-    pub fn set_x87_pointers(&mut self, to: Pointers) {
-        self.processor.x87_selectors = crate::processor::X87Selectors { code: to.code, data: to.segment };
-        let loaded = if to == Pointers::default() { 0 } else { LOADED };
-        let opcode = u32::from(to.opcode & 0x7ff) << 12;
-        let kept = &mut self.mmu.banks.current().hot_mut().x87;
-        *kept = X87Pointers {
-            ignores: kept.ignores,
-            page: to.instruction & !0xfff,
-            code: (to.instruction & 0xfff) as u32 | opcode | loaded,
-            segment: loaded,
-            data: to.data,
-        };
-    }
-
-    /// The bytes of the pointers in `fpu` say what they are, in the 64-bit form: without selectors.
-    pub(crate) fn show_x87_pointers(&mut self) {
-        let at = self.x87_pointers();
-        self.processor.fpu.0[6..8].copy_from_slice(&at.opcode.to_le_bytes());
-        self.processor.fpu.0[8..16].copy_from_slice(&at.instruction.to_le_bytes());
-        self.processor.fpu.0[16..24].copy_from_slice(&at.data.to_le_bytes());
-    }
-
     /// `fpu` was written as a whole, its pointers too.
     pub(crate) fn take_x87_pointers(&mut self) {
         let quad =
             |at: usize| (0..8).rev().fold(0, |sum, n| sum << 8 | u64::from(self.processor.fpu.0[at + n]));
         let (opcode, instruction, data) = (half(&self.processor.fpu.0, 6), quad(8), quad(16));
-        self.set_x87_pointers(Pointers { opcode, instruction, data, ..Pointers::default() });
+        self.set_x87(Pointers { opcode, instruction, data, ..Pointers::default() });
     }
 
     /// Whether an unmasked x87 exception is pending.
@@ -143,7 +88,7 @@ impl Form {
     }
 
     fn write(self, cpu: &mut Cpu) -> [u8; 28] {
-        let at = cpu.x87_pointers();
+        let at = cpu.processor.x87;
         let mut bytes = [if self.wide { 0xff } else { 0 }; 28];
         let area = &cpu.processor.fpu.0;
         for (n, word) in [half(area, CONTROL), half(area, STATUS), tags(area)].into_iter().enumerate() {
@@ -189,7 +134,7 @@ impl Form {
         set_status(cpu, half(bytes, self.step()));
         cpu.processor.fpu.0[TAGS] = (0..8).fold(0, |used, n| used | u8::from(tags >> (2 * n) & 3 != 3) << n);
         recompute(cpu);
-        cpu.set_x87_pointers(self.pointers(bytes));
+        cpu.set_x87(self.pointers(bytes));
     }
 }
 
@@ -213,46 +158,19 @@ fn recompute(cpu: &mut Cpu) {
     put(&mut cpu.processor.fpu.0, STATUS, status & !(ES | B) | pending);
 }
 
-impl Cpu {
-    /// #MF with CR0.NE = 0: the processor says so by FERR#, and waits before the instruction for an interrupt; or it goes on
-    /// regardless, once the machine has answered (IGNNE#; APM vol. 2, 8.2.17).
-    pub(crate) fn x87_error(&mut self) -> Result<(), Fault> {
-        self.intercept(Intercept::FerrFreeze)?;
-        if self.mmu.banks.current().hot_mut().x87.ignores != 0 {
-            return self.x87_regardless();
-        }
-        if let Some(bus) = &self.platform.bus {
-            bus.x87_error(true);
-        }
-        self.processor.ferr = true;
-        self.halt(None);
-        Ok(())
-    }
+/// Masks all exceptions, and gives the masks as they were.
+pub fn mask_all(cpu: &mut Cpu) -> u16 {
+    let control = half(&cpu.processor.fpu.0, CONTROL);
+    put(&mut cpu.processor.fpu.0, CONTROL, control | EXCEPTIONS);
+    recompute(cpu);
+    control & EXCEPTIONS
+}
 
-    /// A write to port F0h is the answer: FERR# ends, IGNNE# begins.
-    pub(crate) fn x87_answered(&mut self) {
-        if std::mem::take(&mut self.processor.ferr) {
-            if let Some(bus) = &self.platform.bus {
-                bus.x87_error(false);
-            }
-            self.mmu.banks.current().hot_mut().x87.ignores = 1;
-        }
-    }
-
-    /// Does the instruction at RIP as if nothing were pending: with all exceptions masked meanwhile.
-    fn x87_regardless(&mut self) -> Result<(), Fault> {
-        self.fpu_normalise();
-        let control = half(&self.processor.fpu.0, CONTROL);
-        put(&mut self.processor.fpu.0, CONTROL, control | EXCEPTIONS);
-        recompute(self);
-        let done = self.run_alone(0);
-        self.fpu_normalise();
-        // What the instruction itself has loaded is in the other bits.
-        let now = half(&self.processor.fpu.0, CONTROL);
-        put(&mut self.processor.fpu.0, CONTROL, now & !EXCEPTIONS | control & EXCEPTIONS);
-        recompute(self);
-        done.map(|_| ())
-    }
+/// The masks are what they were. What else the control word has was loaded meanwhile.
+pub fn unmask(cpu: &mut Cpu, masks: u16) {
+    let control = half(&cpu.processor.fpu.0, CONTROL);
+    put(&mut cpu.processor.fpu.0, CONTROL, control & !EXCEPTIONS | masks);
+    recompute(cpu);
 }
 
 /// FLDENV and FRSTOR first take what is pending.
@@ -267,9 +185,7 @@ pub fn fnstenv(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     let address = cpu.operand_address(insn, form.size() as u64, true)?;
     let bytes = form.write(cpu);
     cpu.write_linear(address, &bytes[..form.size()], Privilege::Current)?;
-    let control = half(&cpu.processor.fpu.0, CONTROL);
-    put(&mut cpu.processor.fpu.0, CONTROL, control | EXCEPTIONS);
-    recompute(cpu);
+    mask_all(cpu);
     Ok(Next::Advance)
 }
 
@@ -302,8 +218,8 @@ pub fn fnsave(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
     set_status(cpu, 0);
     cpu.processor.fpu.0[TAGS] = 0;
     put(&mut cpu.processor.fpu.0, CONTROL, 0x37f);
-    cpu.mmu.banks.current().hot_mut().x87.ignores = 0;
-    cpu.set_x87_pointers(Pointers::default());
+    cpu.processor.ignne = false;
+    cpu.set_x87(Pointers::default());
     Ok(Next::Advance)
 }
 

@@ -1,7 +1,7 @@
 //! Which bytes of the XSAVE area an instruction of the XSAVE and FXSAVE families moves (APM vol. 2, 11.5; SDM vol. 1,
 //! chapter 13).
 
-use super::x87::Pointers;
+use crate::processor::x87::Pointers;
 use crate::{Cpu, Next};
 use ireko_x86::cpuid::MISALIGNED_SSE;
 use std::ops::Range;
@@ -38,7 +38,7 @@ pub fn mxcsr() -> Range<usize> {
 /// The first 24 bytes, x87 control words and pointers: without REX.W these are selector:offset. They are 0 while no
 /// exception is pending (APM vol. 2, 11.4.4.3).
 pub fn environment(cpu: &mut Cpu, wide: bool) -> [u8; 24] {
-    let at = if cpu.x87_pending() { cpu.x87_pointers() } else { Pointers::default() };
+    let at = if cpu.x87_pending() { cpu.processor.x87 } else { Pointers::default() };
     let mut bytes = [0; 24];
     bytes[..5].copy_from_slice(&cpu.processor.fpu.0[..5]);
     bytes[6..8].copy_from_slice(&at.opcode.to_le_bytes());
@@ -58,7 +58,7 @@ pub fn set_environment(cpu: &mut Cpu, bytes: &[u8], wide: bool) {
     let long = |at: usize| u64::from(word(bytes, at));
     let (high, selectors) =
         if wide { ((long(12), long(20)), (0, 0)) } else { ((0, 0), (long(12), long(20))) };
-    cpu.set_x87_pointers(Pointers {
+    cpu.set_x87(Pointers {
         opcode: word(bytes, 6) as u16 & 0x7ff,
         instruction: long(8) | high.0 << 32,
         code: selectors.0 as u16,
@@ -96,7 +96,7 @@ pub fn initialise(cpu: &mut Cpu, components: u64) {
         area[stack()].fill(0);
     }
     if components & X87 != 0 {
-        cpu.set_x87_pointers(Pointers::default());
+        cpu.set_x87(Pointers::default());
     }
 }
 

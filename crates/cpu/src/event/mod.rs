@@ -52,7 +52,7 @@ fn record(cpu: &mut Cpu, from: u64) {
 
 /// Raises an exception: to the hypervisor if it asked for it, else to the handler, which returns to `regs.rip`.
 pub fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), Fault> {
-    offer(cpu, &exception)?;
+    offer(cpu, &exception, EventKind::Exception)?;
     let event = Event { kind: EventKind::Exception, vector: exception.vector, error: exception.error };
     deliver(cpu, event, cpu.processor.regs.rip)
 }
@@ -61,8 +61,9 @@ pub fn raise(cpu: &mut Cpu, exception: Exception) -> Result<(), Fault> {
 pub fn ask(cpu: &mut Cpu, vector: u8, return_rip: u64) -> Result<(), Fault> {
     // The instruction is done, and RF with it.
     cpu.processor.regs.rflags &= !rflags::RF;
-    offer(cpu, &Exception::new(vector))?;
-    deliver(cpu, Event { kind: EventKind::SoftwareException, vector, error: None }, return_rip)
+    let kind = EventKind::SoftwareException;
+    offer(cpu, &Exception::new(vector), kind)?;
+    deliver(cpu, Event { kind, vector, error: None }, return_rip)
 }
 
 /// INT1, which has an intercept of its own and is not subject to that of #DB (APM vol. 2, 15.12.2).
@@ -75,8 +76,8 @@ pub fn ask_int1(cpu: &mut Cpu, return_rip: u64) -> Result<(), Fault> {
 
 /// Exception intercepts (APM vol. 2, 15.12), then what the exception leaves in CR2, DR6 and DR7. Of an intercepted
 /// exception the exit tells instead.
-fn offer(cpu: &mut Cpu, exception: &Exception) -> Result<(), Fault> {
-    if let Some(exit) = exception_intercept(cpu, exception) {
+fn offer(cpu: &mut Cpu, exception: &Exception, kind: EventKind) -> Result<(), Fault> {
+    if let Some(exit) = exception_intercept(cpu, exception, kind) {
         return Err(Fault::Exit(exit));
     }
     leave_marks(cpu, exception);
@@ -100,13 +101,13 @@ fn leave_marks(cpu: &mut Cpu, exception: &Exception) {
 /// What is delivered when delivering `first` raised `second`.
 fn following(cpu: &mut Cpu, first: Event, second: Exception) -> Result<Event, Fault> {
     let second = rules::with_ext(first, second);
-    offer(cpu, &second)?;
+    offer(cpu, &second, EventKind::Exception)?;
     let next = match rules::combine(first, second.vector) {
         Outcome::Serial => second,
         Outcome::DoubleFault => {
             cpu.processor.in_flight = None;
             let double = Exception::with_error(vector::DF, 0);
-            offer(cpu, &double)?;
+            offer(cpu, &double, EventKind::Exception)?;
             double
         }
         Outcome::Shutdown => {

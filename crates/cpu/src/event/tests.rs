@@ -1,6 +1,6 @@
 //! Delivery in every mode, and what happens when it fails.
 
-use super::{deliver, raise};
+use super::{ask, deliver, raise};
 use crate::cpu::World;
 use crate::system::bench::*;
 use crate::{Cpu, Fault};
@@ -161,8 +161,16 @@ fn an_intercepted_page_fault_leaves_cr2_alone() {
     let mut cpu = long();
     intercept_exceptions(&mut cpu, 1 << vector::PF);
     let exception = Exception::page_fault(0x1234, 0);
-    assert_eq!(raise(&mut cpu, exception), Err(Fault::Exit(Exit::Exception(exception))));
+    assert_eq!(raise(&mut cpu, exception), Err(Fault::Exit(Exit::exception(exception))));
     assert_eq!((cpu.processor.regs.cr2, cpu.processor.in_flight), (0, None));
+}
+
+#[test]
+fn an_intercepted_int3_is_told_from_an_exception_of_the_processor() {
+    let mut cpu = long();
+    intercept_exceptions(&mut cpu, 1 << vector::BP);
+    let told = Exit::Exception { exception: Exception::new(vector::BP), kind: EventKind::SoftwareException };
+    assert_eq!(ask(&mut cpu, vector::BP, CODE + 1), Err(Fault::Exit(told)));
 }
 
 #[test]
@@ -172,7 +180,7 @@ fn an_exit_in_delivery_reports_the_event_in_flight_and_commits_nothing() {
     cpu.processor.regs.gpr[gpr::RSP] = unmapped();
     let before = cpu.processor.regs;
     let result = deliver(&mut cpu, external(0x30), CODE);
-    assert!(matches!(result, Err(Fault::Exit(Exit::Exception(_)))));
+    assert!(matches!(result, Err(Fault::Exit(Exit::Exception { .. }))));
     assert_eq!((cpu.processor.in_flight, cpu.processor.regs), (Some(external(0x30)), before));
 }
 

@@ -1,6 +1,7 @@
 //! What the instruments have to say, at the end of a run and when somebody asks.
 
 use crate::Cpu;
+use crate::cpu::Privilege;
 use crate::host;
 use crate::inspect::report;
 use std::io::Write;
@@ -38,6 +39,23 @@ impl Cpu {
         let worlds = self.instruments.inspect.as_deref_mut()?.worlds.as_mut()?;
         worlds.account(host::rdtsc(), &self.instruments.counters);
         Some(report::accounts(worlds, khz, self.processor.vendor()))
+    }
+
+    /// Registers and the bytes at RIP, for reports.
+    pub fn describe(&mut self) -> String {
+        self.fpu_sync();
+        let mut bytes = [0; 16];
+        let code = match self.read_linear(self.processor.regs.rip, &mut bytes, Privilege::System) {
+            Ok(()) => bytes.iter().map(|b| format!("{b:02x} ")).collect(),
+            Err(_) => "not readable".to_string(),
+        };
+        let world = if self.control().is_some() { "guest" } else { "host" };
+        let inspection = self.inspection();
+        format!(
+            "{}\ncode: {code}\nworld: {world}\n{:?}\n{inspection}",
+            crate::inspect::registers::describe_registers(&self.processor.regs),
+            self.instruments.counters
+        )
     }
 
     /// Writes the dump where the options want it; called when a run ends.

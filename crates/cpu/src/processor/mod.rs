@@ -8,6 +8,7 @@ pub mod msrs;
 pub mod mtrr;
 pub mod saved;
 pub mod vectors;
+pub mod x87;
 
 use apic::LocalApic;
 use ireko_nested::{Control, Event, Shadow, Vendor};
@@ -58,13 +59,6 @@ pub struct OutsideSmm {
     pub(crate) shadow: Shadow,
 }
 
-/// Selectors of pointers that were loaded; those of instructions since then are where they are in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct X87Selectors {
-    pub(crate) code: u16,
-    pub(crate) data: u16,
-}
-
 /// A processor between two instructions. While translated code runs, some of it is in the host's registers and in the bank
 /// (`translate::Hot`); it is whole whenever Rust runs, but for the vector and x87 state, which [`crate::Cpu::fpu_normalise`]
 /// brings home.
@@ -76,9 +70,12 @@ pub struct Processor {
     pub fpu: Box<XsaveArea>,
     /// MXCSR.MM, where it is not in `fpu`: the host lacks it.
     pub(crate) mm: Option<bool>,
-    pub(crate) x87_selectors: X87Selectors,
+    /// Of the last x87 instruction. They come home with the registers: [`crate::Cpu::fpu_sync`].
+    pub x87: x87::Pointers,
     /// FERR# is on.
     pub(crate) ferr: bool,
+    /// IGNNE# is on: x87 instructions go on although an exception is pending. It comes home with the registers, too.
+    pub(crate) ignne: bool,
     /// In system-management mode.
     pub(crate) smm: Option<Box<OutsideSmm>>,
     /// Interrupts wait until after the next instruction.
@@ -118,8 +115,9 @@ impl Processor {
             regs: Registers::reset(),
             fpu: Box::new(XsaveArea([0; 4096])),
             mm: None,
-            x87_selectors: Default::default(),
+            x87: Default::default(),
             ferr: false,
+            ignne: false,
             smm: None,
             shadow: Shadow::None,
             nmi_blocked: false,
@@ -192,7 +190,9 @@ mod tests {
     /// Put into another processor with the same memory, it goes on as the one that it was taken from.
     #[test]
     fn what_a_processor_is_goes_on_in_another() {
-        let (mut whole, half) = (begun(4), begun(2));
+        // Half way, x87's pointers are those of FLD1.
+        let (mut whole, half) = (begun(5), begun(3));
+        assert_eq!((half.processor.x87.instruction, half.processor.x87.opcode), (0x1002, 0x1e8));
         // Each measured the rate of its counter anew, which a leaf tells.
         whole.processor.model = half.processor.model.clone();
         let mut other = fresh();

@@ -2,6 +2,7 @@
 
 use crate::breakpoints::for_instructions;
 use crate::intercept::dr_intercept;
+use crate::routine::{calls_hypervisor, enters_guest};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{FlowControl, Instruction, Mnemonic, OpKind, Register};
 use ireko_x86::Exception;
@@ -85,8 +86,7 @@ pub fn branched(cpu: &Cpu, start: u64, insn: &Instruction) -> bool {
         FlowControl::ConditionalBranch => {
             cpu.processor.regs.rip != cpu.processor.regs.behind(start, insn.len())
         }
-        FlowControl::Call => !matches!(insn.mnemonic(), Mnemonic::Vmmcall | Mnemonic::Vmcall),
-        _ => insn.mnemonic() != Mnemonic::Vmrun,
+        _ => !enters_guest(insn) && !calls_hypervisor(insn),
     }
 }
 
@@ -112,7 +112,7 @@ fn enters(insn: &Instruction) -> bool {
 /// kernel starts there without TF, and a guest begins with its own flags: the trap comes after its #VMEXIT.
 pub fn step(cpu: &Cpu, before: u64, start: u64, insn: &Instruction) -> u64 {
     let entry = enters(insn) && cpu.processor.regs.rflags & rflags::TF == 0;
-    let guest = insn.mnemonic() == Mnemonic::Vmrun && cpu.control().is_some();
+    let guest = enters_guest(insn) && cpu.control().is_some();
     let wanted = cpu.processor.regs.debugctl & debugctl::BTF == 0 || branched(cpu, start, insn);
     if before & rflags::TF != 0 && wanted && !loads_stack(insn) && !entry && !guest { dr6::BS } else { 0 }
 }

@@ -28,15 +28,9 @@ mod task_tests;
 mod tests;
 
 use crate::{Cpu, Fault};
-use iced_x86::Instruction;
 use ireko_x86::bits::cr4;
 
 impl Cpu {
-    /// The offset of the next instruction, cut to the code's size.
-    pub fn following(&self, insn: &Instruction) -> u64 {
-        self.processor.regs.behind(self.processor.regs.rip, insn.len())
-    }
-
     /// #GP(0) unless at privilege level 0.
     pub fn kernel_only(&self) -> Result<(), Fault> {
         if self.processor.regs.cpl == 0 { Ok(()) } else { Err(Fault::gp(0)) }

@@ -88,12 +88,6 @@ impl MonitoredLine {
 }
 
 impl Cpu {
-    /// Waits for an interrupt, after MWAIT for other things as well.
-    pub(crate) fn halt(&mut self, wait: Option<MwaitWait>) {
-        self.processor.halted = true;
-        self.processor.wait = wait;
-    }
-
     /// Ends a wait of MWAIT's that nothing else has ended: for a write, or for an interrupt that is not taken.
     pub(crate) fn heed_monitor(&mut self) {
         let interrupt = self.apic().extint_pending()

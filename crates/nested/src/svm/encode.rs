@@ -2,7 +2,7 @@
 
 use crate::exit::{Access, Found};
 use crate::vendor::ExitRecord;
-use crate::{Control, Exit, Intercept, IoExit, Stage2Fault, Stage2Tables};
+use crate::{Control, EventKind, Exit, Intercept, IoExit, Stage2Fault, Stage2Tables};
 use ireko_x86::Exception;
 use ireko_x86::Registers;
 use ireko_x86::bits::{cr4, efer, pf, rflags};
@@ -100,7 +100,7 @@ pub fn encode(exit: &Exit, control: &Control, regs: &Registers) -> ExitRecord {
             let first = if write { exitcode::DR_WRITE } else { exitcode::DR_READ };
             record(first + nibble(number), nibble(gpr), 0)
         }
-        Exit::Exception(exception) => exception_code(&exception),
+        Exit::Exception { exception, .. } => exception_code(&exception),
         Exit::SoftwareInterrupt { vector } => record(exitcode::SWINT, vector.into(), 0),
         Exit::Invlpg { address } => record(exitcode::INVLPG, address, 0),
         Exit::Invpcid { address, kind } => record(exitcode::INVPCID, address, kind),
@@ -111,12 +111,13 @@ pub fn encode(exit: &Exit, control: &Control, regs: &Registers) -> ExitRecord {
             record(exitcode::TASK_SWITCH, selector.into(), task_switch_info(error, iret, jump, regs))
         }
         Exit::EferWriteTrap { value } => record(exitcode::EFER_WRITE_TRAP, value, 0),
-        // The last four: no control that AMD-V has asks for them.
+        // The last five: no control that AMD-V has asks for them.
         Exit::Invalid
         | Exit::InterruptWindow
         | Exit::NmiWindow
         | Exit::PreemptionTimer
-        | Exit::MonitorTrap => record(exitcode::INVALID, 0, 0),
+        | Exit::MonitorTrap
+        | Exit::MsrLoad { .. } => record(exitcode::INVALID, 0, 0),
     }
 }
 
@@ -124,7 +125,7 @@ pub fn encode(exit: &Exit, control: &Control, regs: &Registers) -> ExitRecord {
 pub fn by_instruction(exit: &Exit) -> bool {
     match exit {
         Exit::Plain(what) => PLAIN[*what as usize].instruction,
-        Exit::Exception(exception) => matches!(exception.vector, vector::BP | vector::OF),
+        Exit::Exception { kind, .. } => *kind == EventKind::SoftwareException,
         Exit::Cr { .. }
         | Exit::Dr { .. }
         | Exit::SoftwareInterrupt { .. }
@@ -140,6 +141,7 @@ pub fn by_instruction(exit: &Exit) -> bool {
         | Exit::NmiWindow
         | Exit::PreemptionTimer
         | Exit::MonitorTrap
+        | Exit::MsrLoad { .. }
         | Exit::Invalid => false,
     }
 }

@@ -45,7 +45,7 @@ impl Virtualization for State {
 pub(super) fn exit<C: Core>(core: &mut C, state: &mut State, made: &Control, context: &ExitContext<'_>) {
     let why = context.why;
     // DR6 is as a handler of the intercepted exception would find it (15.12.2).
-    if let Exit::Exception(exception) = why
+    if let Exit::Exception { exception, .. } = why
         && exception.vector == vector::DB
     {
         core.regs().dr6 = core.regs().dr6 & !0xf | exception.payload;

@@ -7,6 +7,7 @@ use ireko_x86::bits::{cr0, cr4, efer, rflags};
 use ireko_x86::regs::{gpr, seg};
 use ireko_x86::vmcb::{control, save};
 use ireko_x86::{Registers, Segment, Table};
+use std::collections::BTreeMap;
 
 pub const VMCB: u64 = 0x3000;
 pub const NEXT: u64 = 0xffff_8000_0010_0003;
@@ -20,6 +21,8 @@ pub struct Mock {
     pub tpr: u8,
     pub gif: bool,
     pub flushes: Vec<Flush>,
+    /// Those that there are.
+    pub msrs: BTreeMap<u32, u64>,
     /// The instruction's bytes, as far as they can be had.
     pub code: Vec<u8>,
     pub state: State,
@@ -59,11 +62,11 @@ impl Core for Mock {
     fn set_shadow(&mut self, shadow: Shadow) {
         self.shadow = shadow;
     }
-    fn read_msr(&mut self, _: u32) -> Option<u64> {
-        None
+    fn read_msr(&mut self, number: u32) -> Option<u64> {
+        self.msrs.get(&number).copied()
     }
-    fn write_msr(&mut self, _: u32, _: u64) -> bool {
-        false
+    fn write_msr(&mut self, number: u32, value: u64) -> bool {
+        self.msrs.get_mut(&number).map(|msr| *msr = value).is_some()
     }
     fn nmi_blocked(&self) -> bool {
         self.nmi_blocked
@@ -121,6 +124,7 @@ impl Mock {
             tpr: 5,
             gif: false,
             flushes: Vec::new(),
+            msrs: BTreeMap::new(),
             code: Vec::new(),
             state: State::new(Caps::default()),
             next_rip: 0,

@@ -2,6 +2,7 @@
 
 use super::{SavedProcessor, number, shadow};
 use ireko_nested::control::{MsrLayout, OwnedBits, PageFaultFilter, Pause};
+use ireko_nested::msr_list::{MsrList, MsrLists};
 use ireko_nested::{Control, Event, EventKind, InterceptSet, Stage2, Stage2Tables, TscScale};
 use ireko_vmcore::saved::{RestoreError, ensure};
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,8 @@ pub struct SavedControl {
     pub msr_map: u64,
     /// The map has four bitmaps, and not pairs of bits.
     pub msr_quarters: bool,
+    /// Address and length of the lists of MSRs: loaded at entry, stored and loaded at an exit.
+    pub msr_lists: [(u64, u32); 3],
     pub stage2: Option<(u64, SavedTables)>,
     pub asid: u32,
     pub tsc_offset: u64,
@@ -109,6 +112,10 @@ pub struct SavedControl {
 
 fn owned(bits: OwnedBits) -> (u64, u64) {
     (bits.mask, bits.shadow)
+}
+
+fn lists(lists: &MsrLists) -> [MsrList; 3] {
+    [lists.entry_load, lists.exit_store, lists.exit_load]
 }
 
 fn tables(stage2: Stage2) -> (u64, SavedTables) {
@@ -144,6 +151,7 @@ impl SavedControl {
             io_maps: control.io_maps,
             msr_map: control.msr_map,
             msr_quarters: control.msr_layout == MsrLayout::Quarters,
+            msr_lists: lists(&control.msr_lists).map(|list| (list.address, list.count)),
             stage2: control.stage2.map(tables),
             asid: control.asid,
             tsc_offset: control.tsc_offset,
@@ -175,6 +183,8 @@ impl SavedControl {
 
     pub(super) fn control(self) -> Result<Control, RestoreError> {
         let owned = |(mask, shadow)| OwnedBits { mask, shadow };
+        let [entry_load, exit_store, exit_load] =
+            self.msr_lists.map(|(address, count)| MsrList { address, count });
         let (multiplier, fraction) = self.tsc_scale;
         ensure::<SavedProcessor>(fraction < 64, format!("{fraction} bits of a TSC's scale"))?;
         ensure::<SavedProcessor>(self.asid != 0, "a guest has the processor's own ASID")?;
@@ -193,6 +203,7 @@ impl SavedControl {
             io_maps: self.io_maps,
             msr_map: self.msr_map,
             msr_layout: if self.msr_quarters { MsrLayout::Quarters } else { MsrLayout::Pairs },
+            msr_lists: MsrLists { entry_load, exit_store, exit_load },
             stage2: self.stage2.map(stage2),
             asid: self.asid,
             tsc_offset: self.tsc_offset,

@@ -108,7 +108,7 @@ pub struct SavedMsrs {
 
 impl Saved for SavedProcessor {
     const NAME: &'static str = "processor";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 }
 
 fn number(shadow: Shadow) -> u8 {
@@ -201,7 +201,6 @@ impl SavedMsrs {
 pub struct Beside {
     pub vectors: SavedVectors,
     pub counter: u64,
-    pub ignne: bool,
     /// What performance counters count by.
     pub running: u64,
 }
@@ -220,7 +219,7 @@ impl Processor {
             gif: self.gif,
             halted: self.halted,
             ferr: self.ferr,
-            ignne: beside.ignne,
+            ignne: self.ignne,
             wait: self.wait.as_ref().map(|wait| (SavedLine::of(&wait.line), wait.masked)),
             monitored: self.monitored.as_ref().map(SavedLine::of),
             in_flight: self.in_flight.map(SavedEvent::of),
@@ -247,7 +246,7 @@ impl Processor {
         new.virtualization.restore(saved.svm);
         new.shadow = shadow(saved.shadow)?;
         (new.nmi_blocked, new.gif, new.halted) = (saved.nmi_blocked, saved.gif, saved.halted);
-        new.ferr = saved.ferr;
+        (new.ferr, new.ignne) = (saved.ferr, saved.ignne);
         new.wait = saved.wait.map(|(line, masked)| MwaitWait { line: line.line(), masked });
         new.monitored = saved.monitored.map(SavedLine::line);
         new.in_flight = saved.in_flight.map(SavedEvent::event).transpose()?;

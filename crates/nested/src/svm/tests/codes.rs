@@ -82,10 +82,10 @@ fn debug_registers_tell_the_general_register() {
 
 #[test]
 fn exceptions_tell_error_code_and_address() {
-    assert_eq!(code(Exit::Exception(Exception::ud())), (0x46, 0, 0));
-    assert_eq!(code(Exit::Exception(Exception::gp(0x18))), (0x4d, 0x18, 0));
-    assert_eq!(code(Exit::Exception(Exception::page_fault(0xabc, 7))), (0x4e, 7, 0xabc));
-    assert_eq!(code(Exit::Exception(Exception::debug(0x4000))), (0x41, 0, 0));
+    assert_eq!(code(Exit::exception(Exception::ud())), (0x46, 0, 0));
+    assert_eq!(code(Exit::exception(Exception::gp(0x18))), (0x4d, 0x18, 0));
+    assert_eq!(code(Exit::exception(Exception::page_fault(0xabc, 7))), (0x4e, 7, 0xabc));
+    assert_eq!(code(Exit::exception(Exception::debug(0x4000))), (0x41, 0, 0));
 }
 
 #[test]

@@ -88,15 +88,17 @@ fn a_second_vmrun_of_what_an_exit_saved_is_the_same_guest() {
 #[test]
 fn nrip_is_told_for_instructions_only() {
     let next = 0x40_0002;
-    let exception = |vector| Exit::Exception(Exception::new(vector));
+    let exception = |vector| Exit::exception(Exception::new(vector));
+    let asked =
+        |vector| Exit::Exception { exception: Exception::new(vector), kind: EventKind::SoftwareException };
     let cases = [
         (CPUID, next),
         (Exit::Plain(Intercept::Vmmcall), next),
         (Exit::Cr { number: 0, access: CrAccess::To(1) }, next),
         (Exit::Msr { write: true }, next),
         (Exit::SoftwareInterrupt { vector: 0x80 }, next),
-        (exception(3), next),
-        (exception(4), next),
+        (asked(3), next),
+        (asked(4), next),
         (exception(6), 0),
         (Exit::Plain(Intercept::Intr), 0),
         (Exit::Plain(Intercept::Vintr), 0),
@@ -132,9 +134,9 @@ fn io_tells_the_next_instruction_twice() {
 fn data_faults_give_the_instructions_bytes() {
     let cases = [
         (stage2(Access::Write), 3),
-        (Exit::Exception(Exception::page_fault(0, 2)), 3),
+        (Exit::exception(Exception::page_fault(0, 2)), 3),
         (stage2(Access::Fetch), 0),
-        (Exit::Exception(Exception::page_fault(0, 0x10)), 0),
+        (Exit::exception(Exception::page_fault(0, 0x10)), 0),
         (CPUID, 0),
     ];
     for (why, count) in cases {
@@ -152,14 +154,14 @@ fn data_faults_give_the_instructions_bytes() {
 fn an_intercepted_debug_exception_is_in_dr6() {
     let mut mock = Mock::new();
     mock.put(save::DR6, 0xffff_0ff1);
-    mock.through(Exit::Exception(Exception::debug(0x4002)));
+    mock.through(Exit::exception(Exception::debug(0x4002)));
     assert_eq!(mock.get(save::DR6), 0xffff_4ff2);
 }
 
 #[test]
 fn an_intercepted_page_fault_leaves_cr2() {
     let mut mock = Mock::new();
-    mock.through(Exit::Exception(Exception::page_fault(0xdead, 2)));
+    mock.through(Exit::exception(Exception::page_fault(0xdead, 2)));
     assert_eq!((mock.get(save::CR2), mock.get(control::EXITINFO2)), (0x1234, 0xdead));
 }
 
