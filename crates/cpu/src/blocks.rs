@@ -121,6 +121,16 @@ impl Cpu {
         Ok(page.physical)
     }
 
+    /// The page behind that of a linear address.
+    fn fetch_behind(&mut self, linear: u64) -> Result<u64, Fault> {
+        self.fetch(self.code_address((linear | 0xfff).wrapping_add(1)))
+    }
+
+    /// Outside of 64-bit mode code ends at 4 GiB, and goes on at 0.
+    fn code_address(&self, linear: u64) -> u64 {
+        if self.processor.regs.code64() { linear } else { linear & 0xffff_ffff }
+    }
+
     /// Linear address of RIP, after the checks of a fetch.
     pub(crate) fn fetch_address(&self) -> Result<u64, Fault> {
         let rip = self.processor.regs.rip;
@@ -130,7 +140,7 @@ impl Cpu {
         if rip > self.processor.regs.seg[seg::CS].limit.into() {
             return Err(Fault::gp(0));
         }
-        Ok(self.processor.regs.seg[seg::CS].base.wrapping_add(rip) & 0xffff_ffff)
+        Ok(self.code_address(self.processor.regs.seg[seg::CS].base.wrapping_add(rip)))
     }
 
     /// The bytes of code at a linear address, as a fetch gets them: those in front of the first page that it may not have.
@@ -139,7 +149,7 @@ impl Cpu {
         while done < bytes.len() {
             let at = linear.wrapping_add(done as u64);
             let end = bytes.len().min(done + 4096 - (at & 0xfff) as usize);
-            let Ok(physical) = self.fetch(at) else { break };
+            let Ok(physical) = self.fetch(self.code_address(at)) else { break };
             if !self.mmu.physical.read_code(physical, &mut bytes[done..end]) {
                 break;
             }
@@ -165,7 +175,7 @@ impl Cpu {
         match self.code.known(&id) {
             Some((number, None)) => return Ok(number),
             Some((number, Some(second))) => {
-                if second == self.fetch((linear | 0xfff).wrapping_add(1))? {
+                if second == self.fetch_behind(linear)? {
                     return Ok(number);
                 }
                 self.undo(&[number], None);
@@ -185,7 +195,7 @@ impl Cpu {
         if !id.key.relative() || id.rip as usize <= 4096 - LONGEST {
             return None;
         }
-        let second = self.fetch((linear | 0xfff).wrapping_add(1)).ok()?;
+        let second = self.fetch_behind(linear).ok()?;
         Some(BlockId { rip: second & !0xfff | id.rip, ..*id })
     }
 
@@ -195,7 +205,7 @@ impl Cpu {
             self.make_room();
         }
         if let Some((of, second)) = self.code.to_copy(&id).or_else(|| self.code.to_copy(crossing.as_ref()?))
-            && second.is_none_or(|second| self.fetch((linear | 0xfff).wrapping_add(1)) == Ok(second))
+            && second.is_none_or(|second| self.fetch_behind(linear) == Ok(second))
         {
             self.instruments.counters.copied_blocks += 1;
             return Ok(self.code.enter_copy(of));
@@ -228,7 +238,7 @@ impl Cpu {
         if let Some(made) = self.code.translate(bytes, in_page, id) {
             return Ok(self.code.enter(id, None, in_page, made));
         }
-        let second = self.fetch((linear | 0xfff).wrapping_add(1))?;
+        let second = self.fetch_behind(linear)?;
         bytes.resize(in_page + LONGEST, 0);
         self.watch_code(second >> 12);
         if !self.mmu.physical.read_code(second, &mut bytes[in_page..]) {

@@ -1,6 +1,7 @@
 use super::*;
 use crate::code::region::REGIONS;
 use crate::construct::CpuSpec;
+use ireko_x86::Segment;
 
 const START: u64 = 0x1_0000;
 const SIZE: u64 = 0x2_0000;
@@ -98,4 +99,36 @@ fn a_programs_code_is_relative_but_where_a_jump_may_leave_the_canonical_addresse
     };
     assert!(relative(RELATIVE_END - 1, 3) && !relative(RELATIVE_END - 1, 0));
     assert!(!relative(RELATIVE_END, 3) && !relative(0xffff_8000_0000_0000, 3));
+}
+
+/// Two pages of 32-bit code without paging: the last one below 4 GiB, and the first one.
+fn around_4gib(start: u64, code: &[u8]) -> Cpu {
+    let spec = CpuSpec::uniprocessor(&[(0, 0x1000), (0xffff_f000, 0x1000)]).unwrap();
+    let mut cpu = Cpu::new(&spec).unwrap();
+    cpu.processor.regs.cr0 |= cr0::PE;
+    for segment in &mut cpu.processor.regs.seg {
+        *segment = Segment { selector: 8, base: 0, limit: u32::MAX, attr: 0xc93 };
+    }
+    cpu.processor.regs.seg[seg::CS].attr = 0xc9b;
+    for (n, byte) in (0..).zip(code) {
+        cpu.write_physical((start + n) & 0xffff_ffff, &[*byte]);
+    }
+    cpu.processor.regs.rip = start;
+    cpu
+}
+
+#[test]
+fn code_of_32_bits_goes_on_at_0_behind_4_gib() {
+    // Three times INC EAX, HLT; behind the last byte or in the middle of MOV EBX, 1.
+    for (start, code, bx) in [
+        (0xffff_fffe, &[0x40, 0x40, 0x40, 0xf4][..], 0),
+        (0xffff_fffd, &[0xbb, 1, 0, 0, 0, 0x40, 0x40, 0x40, 0xf4], 1),
+    ] {
+        let mut cpu = around_4gib(start, code);
+        cpu.processor.regs.gpr = [0; 16];
+        cpu.round().unwrap();
+        let behind = (start + code.len() as u64) & 0xffff_ffff;
+        let found = (cpu.processor.regs.rip, cpu.processor.regs.gpr[0], cpu.processor.regs.gpr[3]);
+        assert_eq!((found, cpu.processor.halted), ((behind, 3, bx), true), "{start:#x}");
+    }
 }

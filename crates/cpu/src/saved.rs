@@ -14,7 +14,7 @@ const ST_SIZE: usize = 128;
 impl Cpu {
     /// `running`: for how many ticks the host has run this processor's thread.
     pub(crate) fn save(&mut self, running: u64) -> SavedProcessor {
-        self.apic().settle();
+        self.apic().drain_inbox();
         self.fpu_normalise();
         let vectors = self.save_vectors();
         let counter = self.platform.counter.at(self.platform.clock.counter());

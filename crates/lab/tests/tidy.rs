@@ -554,6 +554,34 @@ fn names_are_the_manuals_words() {
     clean(complaints);
 }
 
+/// Names of our own that decision 0007 has replaced everywhere: first cells of its table that say nothing besides.
+fn replaced_names() -> HashSet<String> {
+    let text = fs::read_to_string(root().join("docs/decisions/0007-names.md")).unwrap_or_default();
+    let cells = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" | ").next());
+    let everywhere = cells.filter(|cell| {
+        let besides: String = cell.split('`').step_by(2).collect();
+        besides.chars().all(|c| " ,".contains(c))
+    });
+    everywhere.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+}
+
+#[test]
+fn no_name_that_was_replaced_comes_back() {
+    let replaced = replaced_names();
+    assert!(replaced.len() > 20, "{replaced:?}");
+    let kinds = ["struct ", "enum ", "trait ", "type ", "fn ", "mod ", "const ", "static "];
+    let mut complaints = Vec::new();
+    for (name, text) in sources().iter().filter(|(name, _)| !name.ends_with("tests/tidy.rs")) {
+        if let Some(file) = replaced.iter().find(|old| name.ends_with(&format!("/{old}"))) {
+            complaints.push(format!("{name}: decision 0007 replaced {file}"));
+        }
+        let defined: HashSet<&str> = kinds.iter().flat_map(|kind| behind(text, kind)).collect();
+        let again = replaced.iter().filter(|old| defined.contains(old.as_str()));
+        complaints.extend(again.map(|old| format!("{name}: decision 0007 replaced {old}")));
+    }
+    clean(complaints);
+}
+
 /// Methods of other libraries' traits: `vm_memory::GuestMemory`'s.
 const FOREIGN: &[&str] = &["get_slices"];
 

@@ -41,7 +41,7 @@ pub use ireko_devices::i8042::{Full, Key, KeyEvent, Motion};
 pub use ireko_devices::virtio::{ChannelHost, FARTHEST, NoStream, Position, VsockHost, VsockStream};
 pub use ireko_storage::Format;
 pub use ireko_vmcore::disk_errors::{self, DiskErrors, ErrorPolicy};
-pub use ireko_vmcore::nesting::{Nesting, World};
+pub use ireko_vmcore::nesting::{NestedWorld, Nesting};
 pub use ireko_vmcore::thread::{OnThread, Work};
 pub use ireko_vmcore::throttle::{Rates, Throttle};
 pub use memory::{MemoryControl, MemoryState, overhead};

@@ -157,7 +157,7 @@ pub trait Mapped: Send + Sync {
     /// What no table of the file refers to any more is free.
     fn let_go(&self, tables: &mut Alone<'_, Self::Tables>) -> io::Result<()>;
     /// See [`Image::rest`].
-    fn settle(&self) -> io::Result<()>;
+    fn inactivate(&self) -> io::Result<()>;
 
     /// [`Self::find`], as far as it takes.
     fn run(&self, tables: &mut Self::Tables, offset: u64, len: u64) -> io::Result<(u64, Mapping)> {
@@ -335,7 +335,7 @@ impl<M: Mapped> Image for M {
     }
 
     fn rest(&self) -> io::Result<()> {
-        if self.layer().writable { self.settle() } else { Ok(()) }
+        if self.layer().writable { self.inactivate() } else { Ok(()) }
     }
 
     fn extent(&self, offset: u64, len: u64) -> io::Result<Extent> {

@@ -409,9 +409,9 @@ fn leaves(insn: &Instruction) -> bool {
 /// How a group member's address is formed: off a pinned base alone, or by LEA.
 fn group_place(insn: &Instruction) -> GroupPlace {
     let base = insn.memory_base();
-    let lone = base.is_gpr64() && insn.memory_index() == Register::None;
+    let base_only = base.is_gpr64() && insn.memory_index() == Register::None;
     match PINNED.get(base.full_register().number()).copied().flatten() {
-        Some(host) if lone => GroupPlace::Host(host, insn.memory_displacement64() as i32),
+        Some(host) if base_only => GroupPlace::Host(host, insn.memory_displacement64() as i32),
         _ => GroupPlace::Computed,
     }
 }

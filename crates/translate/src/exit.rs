@@ -195,8 +195,14 @@ impl Emitter<'_> {
         self.stubs.push((stub, number, reason, self.key));
     }
 
+    /// Outside of 64-bit mode code goes on at 0 behind 4 GiB.
+    fn in_mode(&self, address: u64) -> u64 {
+        if self.key.has(Key::CODE64) { address } else { address & 0xffff_ffff }
+    }
+
     /// An address in the code's own address space, in a register.
     pub(crate) fn address(&mut self, to: u8, address: u64) {
+        let address = self.in_mode(address);
         if self.key.relative() { ea::of_page(self.asm, to, address) } else { self.asm.imm(to, address) }
     }
 
@@ -218,6 +224,7 @@ impl Emitter<'_> {
 
     /// Goes on at `target`.
     pub(crate) fn exit(&mut self, target: u64) {
+        let target = self.in_mode(target);
         if self.key.has(Key::SINGLE) {
             self.set_rip(target);
             return self.emit_exit(Reason::Lookup);

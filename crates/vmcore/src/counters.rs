@@ -3,7 +3,7 @@
 /// One world's account.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct WorldCounters {
-    /// As [`crate::nesting::World::id`] and its level.
+    /// As [`crate::nesting::NestedWorld::id`] and its level.
     pub id: u64,
     pub level: u32,
     /// `host`, or the guest's name.

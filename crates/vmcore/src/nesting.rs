@@ -16,12 +16,12 @@ pub struct Nesting {
     /// The engine tells worlds apart. Without that, `worlds` is empty whatever runs.
     pub sees_worlds: bool,
     /// The first is the VM's own; every other comes after its parent.
-    pub worlds: Vec<World>,
+    pub worlds: Vec<NestedWorld>,
 }
 
 /// One world: the VM's own processors, or one virtual processor of a machine below, told apart by its control block.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct World {
+pub struct NestedWorld {
     /// No other world of its processor ever has it; 0 is the VM's own.
     pub id: u64,
     /// In [`Nesting::worlds`].
@@ -47,7 +47,7 @@ pub struct World {
     pub exits: Vec<(Cow<'static, str>, u64)>,
 }
 
-impl World {
+impl NestedWorld {
     /// What tells it from its siblings, from the outermost in.
     fn path(worlds: &[Self], mut number: usize) -> Vec<u64> {
         let mut path = vec![worlds[number].control_block];
@@ -88,14 +88,14 @@ impl Nesting {
         self.sees_worlds |= other.sees_worlds;
         let mut places = Vec::new();
         for (number, world) in other.worlds.iter().enumerate() {
-            let path = World::path(&other.worlds, number);
-            let place = (0..self.worlds.len()).find(|&own| World::path(&self.worlds, own) == path);
+            let path = NestedWorld::path(&other.worlds, number);
+            let place = (0..self.worlds.len()).find(|&own| NestedWorld::path(&self.worlds, own) == path);
             places.push(place.unwrap_or(self.worlds.len()));
             match place {
                 Some(place) => self.worlds[place].add(world),
                 None => {
                     let parent = world.parent.and_then(|parent| places.get(parent).copied());
-                    self.worlds.push(World { parent, ..world.clone() });
+                    self.worlds.push(NestedWorld { parent, ..world.clone() });
                 }
             }
         }
@@ -172,9 +172,9 @@ impl Window {
 mod tests {
     use super::*;
 
-    fn world(parent: Option<usize>, control_block: u64, seconds: f64) -> World {
+    fn world(parent: Option<usize>, control_block: u64, seconds: f64) -> NestedWorld {
         let level = if parent.is_some() { 2 } else { 1 };
-        World { parent, level, control_block, seconds, ..World::default() }
+        NestedWorld { parent, level, control_block, seconds, ..NestedWorld::default() }
     }
 
     #[test]

@@ -96,8 +96,8 @@ const NEEDED_SPACE: u64 = 160 << 20;
 /// The parts of the image; made first if there are none, or `refresh` asks for the newest packages.
 pub fn ensure(refresh: bool, progress: &Progress) -> Result<Parts> {
     let directory = match state()? {
-        State { image: Some(image), .. } if !refresh => image,
-        State { cache, .. } => make(&cache, progress)?,
+        ImageCache { image: Some(image), .. } if !refresh => image,
+        ImageCache { cache, .. } => make(&cache, progress)?,
     };
     Parts::read(&directory).with_context(|| damaged(&directory))
 }
@@ -111,8 +111,8 @@ pub struct Open {
 /// Opens the image; made first if there is none.
 pub fn open(progress: &Progress) -> Result<Open> {
     let directory = match state()? {
-        State { image: Some(image), .. } => image,
-        State { cache, .. } => make(&cache, progress)?,
+        ImageCache { image: Some(image), .. } => image,
+        ImageCache { cache, .. } => make(&cache, progress)?,
     };
     let init = File::open(OWN_BINARY).with_context(|| format!("cannot open {OWN_BINARY}"))?;
     Ok(Open { files: initramfs::Files::open(&directory).with_context(|| damaged(&directory))?, init })
@@ -132,22 +132,22 @@ fn damaged(directory: &Path) -> String {
 }
 
 /// Where images are kept, and the one that would be used.
-pub struct State {
+pub struct ImageCache {
     pub cache: PathBuf,
     pub image: Option<PathBuf>,
 }
 
-pub fn state() -> Result<State> {
+pub fn state() -> Result<ImageCache> {
     let root = Path::new("/");
     if root.join(ORDER).exists() && root.join(KERNEL).exists() {
         // We run in a guest of our own: its root file system is the image.
-        return Ok(State { cache: root.to_owned(), image: Some(root.to_owned()) });
+        return Ok(ImageCache { cache: root.to_owned(), image: Some(root.to_owned()) });
     }
     let cache = cache::directory()?;
     place::check(&cache)
         .context("the cache of the guest image is not used; IREKO_CACHE can name another place")?;
     let image = cache::newest(&cache, "image-", &recipe());
-    Ok(State { cache, image })
+    Ok(ImageCache { cache, image })
 }
 
 /// Whether the image's kernel can be found by apt now, for `doctor`.

@@ -163,11 +163,11 @@ fn exits(levels: &[LevelStats]) -> Vec<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ireko_machine::World;
+    use ireko_machine::NestedWorld;
     use ireko_vmcore::NamedCount;
 
-    fn world(level: u32, seconds: f64, idle_seconds: f64) -> World {
-        World { level, seconds, idle_seconds, entries: 1, ..World::default() }
+    fn world(level: u32, seconds: f64, idle_seconds: f64) -> NestedWorld {
+        NestedWorld { level, seconds, idle_seconds, entries: 1, ..NestedWorld::default() }
     }
 
     fn counted(level: u32, times: u64, walks: u64) -> WorldCounters {

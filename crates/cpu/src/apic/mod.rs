@@ -88,7 +88,7 @@ impl Apic<'_> {
     }
 
     /// Takes in what others sent, for who saves it.
-    pub fn settle(&mut self) {
+    pub fn drain_inbox(&mut self) {
         self.sync();
     }
 

@@ -15,7 +15,7 @@ use super::exit_counts::ExitCounts;
 use crate::host;
 use ireko_nested::{Control, Vendor};
 use ireko_vmcore::Window;
-use ireko_vmcore::nesting::{Nesting, World};
+use ireko_vmcore::nesting::{NestedWorld, Nesting};
 
 /// Worlds, and control blocks, that are told apart; when there are more, everything is learned anew.
 const MOST: usize = 64;
@@ -226,7 +226,7 @@ impl Ledger {
     pub fn nesting(&mut self, now: u64, khz: u64, on: bool, vendor: &dyn Vendor) -> Nesting {
         self.account(now);
         let seconds = |ticks: u64| ticks as f64 / khz.max(1) as f64 / 1000.0;
-        let world = |node: &Node| World {
+        let world = |node: &Node| NestedWorld {
             id: node.id,
             parent: node.parent,
             level: node.level,

@@ -50,11 +50,11 @@ impl Serial {
     pub fn input(&mut self, data: &[u8]) {
         let room = BACKLOG.saturating_sub(self.backlog.len());
         self.backlog.extend(data.iter().take(room));
-        self.settle();
+        self.update();
     }
 
     /// Fills the FIFO from the backlog and sets the interrupt line by what is pending and enabled.
-    fn settle(&mut self) {
+    fn update(&mut self) {
         while !self.backlog.is_empty() && self.uart.fifo_capacity() > 0 {
             let (front, _) = self.backlog.as_slices();
             match self.uart.enqueue_raw_bytes(front) {
@@ -135,18 +135,18 @@ impl Device for Serial {
         for (i, byte) in (offset..).zip(data) {
             *byte = if i < PORTS { self.read_register(i) } else { 0xff };
         }
-        self.settle();
+        self.update();
     }
     fn write(&mut self, _: usize, offset: u64, data: &[u8]) {
         for (i, byte) in (offset..PORTS).zip(data) {
             self.write_register(i, *byte);
         }
-        self.settle();
+        self.update();
     }
     fn reset(&mut self) {
         let out = std::mem::replace(self.uart.writer_mut(), Box::new(std::io::sink()));
         self.uart = Uart::new(NoTrigger, out);
-        self.settle();
+        self.update();
     }
     fn saved(&mut self) -> Option<&mut dyn SavedState> {
         Some(self)

@@ -41,7 +41,7 @@ impl Doorbell {
         self.wake.notify_all();
     }
 
-    pub fn rung(&self) -> u64 {
+    pub fn pending(&self) -> u64 {
         lock(&self.pending).what
     }
 

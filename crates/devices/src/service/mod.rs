@@ -37,13 +37,13 @@ impl Mailbox {
     }
 
     /// What has rung and was not worked on.
-    pub fn rung(&self) -> u64 {
-        self.doorbell.rung()
+    pub fn pending(&self) -> u64 {
+        self.doorbell.pending()
     }
 
     /// Rings for all of this.
-    pub fn ring_all(&self, rung: u64) {
-        self.doorbell.ring_all(rung);
+    pub fn ring_all(&self, what: u64) {
+        self.doorbell.ring_all(what);
     }
 
     /// What was begun writes to guest memory no more.

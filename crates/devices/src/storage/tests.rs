@@ -3,6 +3,7 @@ use crate::service::Mailbox;
 use ireko_vmcore::{Disk, DiskErrors, ErrorHandling, ErrorPolicy, Memory};
 use std::io::{self, Cursor, ErrorKind, Read};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 /// A disk in memory that can be looked at.
 #[derive(Clone)]
@@ -92,7 +93,9 @@ fn write(disk: &Ram) -> Result<(), Failure> {
 
 /// Waits for a request that waits.
 pub fn until_one_waits(errors: &DiskErrors) {
+    let begun = Instant::now();
     while errors.standing().waiting == 0 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no request waits");
         std::thread::yield_now();
     }
 }

@@ -25,7 +25,7 @@ pub struct SavedVirtio {
     pub queue_select: u16,
     pub queues: Vec<SavedQueue>,
     /// What had rung and was not served, of each thread that serves queues: a bit for each queue.
-    pub rung: Vec<u64>,
+    pub pending: Vec<u64>,
     /// What the driver did that stopped the device.
     pub broken: Option<String>,
     /// What the type has besides, its disks each have, and the BARs beside this one.
@@ -50,7 +50,7 @@ pub struct SavedQueue {
 
 impl Saved for SavedVirtio {
     const NAME: &'static str = "virtio";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 }
 
 impl SaveRestore for VirtioPci {
@@ -89,7 +89,7 @@ impl SaveRestore for VirtioPci {
             config_vector: common.config_vector,
             queue_select: common.select,
             queues,
-            rung: self.services().iter().map(|service| service.rung()).collect(),
+            pending: self.services().iter().map(|service| service.pending()).collect(),
             broken: self.broken.as_ref().map(|broken| broken.0.clone()),
             device: engine.device(),
             lanes: service.lanes().iter().map(|lane| lane.record()).collect(),
@@ -132,8 +132,8 @@ impl SaveRestore for VirtioPci {
         self.isr = saved.isr;
         self.show_intx();
         let threads = self.services().len();
-        ensure::<SavedVirtio>(saved.rung.len() == threads, format!("{} threads", saved.rung.len()))?;
-        self.services().iter().zip(saved.rung).for_each(|(service, rung)| service.ring_all(rung));
+        ensure::<SavedVirtio>(saved.pending.len() == threads, format!("{} threads", saved.pending.len()))?;
+        self.services().iter().zip(saved.pending).for_each(|(service, what)| service.ring_all(what));
         Ok(())
     }
 }

@@ -75,13 +75,19 @@ impl Queues {
         self.mailbox.work_beside(|| lock(&self.engine), |_| tell());
     }
 
-    /// What has rung and was not served.
-    pub(super) fn rung(&self) -> u64 {
-        self.mailbox.rung()
+    /// As [`Queues::happens`], for who waits for no pause to end. Whether it happened.
+    pub(super) fn happens_now(&self, tell: impl FnOnce()) -> bool {
+        let _engine = lock(&self.engine);
+        self.mailbox.try_work(|_| tell()).is_some()
     }
 
-    pub(super) fn ring_all(&self, rung: u64) {
-        self.mailbox.ring_all(rung);
+    /// What has rung and was not served.
+    pub(super) fn pending(&self) -> u64 {
+        self.mailbox.pending()
+    }
+
+    pub(super) fn ring_all(&self, what: u64) {
+        self.mailbox.ring_all(what);
     }
 
     /// There is something for a queue.

@@ -1,7 +1,7 @@
 //! One case: a string of instructions, the state and memory that it starts from, and what of the result counts.
 
 use super::arena;
-use super::state::State;
+use super::state::ArchitecturalState;
 use iced_x86::{Instruction, Mnemonic, OpKind, Register};
 
 /// One instruction of the string.
@@ -19,7 +19,7 @@ pub struct Case {
     /// 64 or 32.
     pub bits: u32,
     pub pieces: Vec<Piece>,
-    pub start: State,
+    pub start: ArchitecturalState,
     /// The arena without the string.
     pub memory: Vec<u8>,
 }

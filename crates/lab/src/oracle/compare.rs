@@ -3,7 +3,7 @@
 use super::arena;
 use super::case::Case;
 use super::quirks::{self, Counts};
-use super::state::{self, Outcome, State};
+use super::state::{self, ArchitecturalState, Outcome};
 use ireko_cpu::data::xsave_area as area;
 
 /// Which arithmetic flags count at a fault.
@@ -82,14 +82,20 @@ fn flags(case: &Case, native: &Outcome, soft: &Outcome, which: Flags, found: &mu
     differ(found, "rflags", native.state.rflags & mask, soft.state.rflags & mask);
 }
 
-fn bytes(native: &State, soft: &State, name: &str, range: std::ops::Range<usize>, found: &mut Vec<String>) {
+fn bytes(
+    native: &ArchitecturalState,
+    soft: &ArchitecturalState,
+    name: &str,
+    range: std::ops::Range<usize>,
+    found: &mut Vec<String>,
+) {
     let (n, s) = (&native.xsave[range.clone()], &soft.xsave[range]);
     if n != s {
         found.push(format!("{name}: native {}, soft {}", hex(n), hex(s)));
     }
 }
 
-fn x87(native: &State, soft: &State, counts: Counts, found: &mut Vec<String>) {
+fn x87(native: &ArchitecturalState, soft: &ArchitecturalState, counts: Counts, found: &mut Vec<String>) {
     if counts.mxcsr {
         differ(found, "mxcsr", native.mxcsr().into(), soft.mxcsr().into());
     }
@@ -104,7 +110,7 @@ fn x87(native: &State, soft: &State, counts: Counts, found: &mut Vec<String>) {
     }
 }
 
-fn vectors(native: &State, soft: &State, found: &mut Vec<String>) {
+fn vectors(native: &ArchitecturalState, soft: &ArchitecturalState, found: &mut Vec<String>) {
     for n in 0..16 {
         bytes(native, soft, &format!("xmm{n}"), 160 + 16 * n..176 + 16 * n, found);
         bytes(native, soft, &format!("ymm{n} high"), 576 + 16 * n..592 + 16 * n, found);
@@ -115,7 +121,7 @@ fn vectors(native: &State, soft: &State, found: &mut Vec<String>) {
 }
 
 /// What AVX-512 adds.
-fn masks(native: &State, soft: &State, found: &mut Vec<String>) {
+fn masks(native: &ArchitecturalState, soft: &ArchitecturalState, found: &mut Vec<String>) {
     let at = area::here();
     let part = |name: String, start, size, found: &mut Vec<String>| {
         bytes(native, soft, &name, start..start + size, found)

@@ -3,7 +3,7 @@
 use super::arena::{self, BEFORE_READ_ONLY, CODE, DATA, DEVICE, HIGH, READ_ONLY};
 use super::case::{Case, Piece};
 use super::operands::Operands;
-use super::state::{State, has_avx512};
+use super::state::{ArchitecturalState, has_avx512};
 use crate::rng::Rng;
 use iced_x86::{
     Code, CpuidFeature, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfoFactory,
@@ -357,14 +357,14 @@ impl Draft<'_> {
     }
 }
 
-fn start(rng: &mut Rng, bits: u32) -> (State, u16, Vec<u8>) {
+fn start(rng: &mut Rng, bits: u32) -> (ArchitecturalState, u16, Vec<u8>) {
     let (state, fixed) = registers(rng, bits);
     (state, fixed, memory(rng))
 }
 
 /// A state to start from, and which of its registers should stay as they are.
-pub fn registers(rng: &mut Rng, bits: u32) -> (State, u16) {
-    let mut state = State::default();
+pub fn registers(rng: &mut Rng, bits: u32) -> (ArchitecturalState, u16) {
+    let mut state = ArchitecturalState::default();
     let mut fixed = 0u16;
     let count = if bits == 64 { 16 } else { 8 };
     for n in 0..count {
@@ -401,7 +401,7 @@ pub fn pointer(rng: &mut Rng, bits: u32) -> u64 {
     base + rng.pick(&[0, 0x10, 0x40, 0x7f8, 0xfe0, 0xffc, 0xabd, 0x123])
 }
 
-fn fill_vectors(rng: &mut Rng, state: &mut State) {
+fn fill_vectors(rng: &mut Rng, state: &mut ArchitecturalState) {
     for n in 0..16 {
         let lane = lane(rng);
         state.xsave[160 + 16 * n..176 + 16 * n].copy_from_slice(&lane);
@@ -436,7 +436,7 @@ fn fill_vectors(rng: &mut Rng, state: &mut State) {
 }
 
 /// Masks with few, some, or all bits set, and registers.
-fn fill_avx512(rng: &mut Rng, state: &mut State) {
+fn fill_avx512(rng: &mut Rng, state: &mut ArchitecturalState) {
     let at = area::here();
     for n in 0..8 {
         let mask = match rng.below(6) {

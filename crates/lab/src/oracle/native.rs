@@ -8,7 +8,7 @@
 
 use super::arena;
 use super::child;
-use super::state::{self, End, Outcome, State, XSAVE};
+use super::state::{self, ArchitecturalState, End, Outcome, XSAVE};
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -43,21 +43,21 @@ pub(super) struct Shared {
 /// One job and its outcome.
 #[repr(C)]
 pub(super) struct Slot {
-    pub start: State,
+    pub start: ArchitecturalState,
     /// 64 or 32.
     pub bits: u64,
     pub patch_at: u64,
     pub patch_length: u64,
     pub patch: [u8; PATCH],
     pub end: End,
-    pub state: State,
+    pub state: ArchitecturalState,
     pub memory: [u8; arena::SIZE],
 }
 
 /// One string to run: where it starts from, and what it changes in the image.
 #[derive(Clone)]
 pub struct Job {
-    pub start: State,
+    pub start: ArchitecturalState,
     pub bits: u32,
     /// Offset in the image, and at most [`PATCH`] bytes.
     pub patch_at: usize,
@@ -102,7 +102,7 @@ impl Native {
     }
 
     /// Runs one string from `start`; `None` if the child did not survive or did not come back.
-    pub fn run(&mut self, start: &State, bits: u32, memory: &[u8]) -> Result<Option<Outcome>> {
+    pub fn run(&mut self, start: &ArchitecturalState, bits: u32, memory: &[u8]) -> Result<Option<Outcome>> {
         let job = Job { start: start.clone(), bits, patch_at: 0, patch: Vec::new() };
         let outcome = self.run_batch(memory, &[job])?.pop().flatten();
         Ok(outcome.filter(|o| o.end.vector < SYSTEM_CALL))

@@ -1,7 +1,7 @@
 //! Random operands for a form.
 
 use super::arena::{BEFORE_READ_ONLY, CODE, DATA, DEVICE, HIGH, READ_ONLY};
-use super::state::State;
+use super::state::ArchitecturalState;
 use crate::rng::Rng;
 use iced_x86::{
     Code, EncodingKind, Instruction, Mnemonic, OpCodeOperandKind as Operand, OpKind, Register,
@@ -11,7 +11,7 @@ use iced_x86::{
 pub struct Operands<'a> {
     pub rng: &'a mut Rng,
     pub bits: u32,
-    pub start: &'a State,
+    pub start: &'a ArchitecturalState,
     /// Registers that still have their starting values.
     pub fixed: u16,
     pub ip: u64,

@@ -3,7 +3,7 @@
 use super::Mismatch;
 use super::case::Piece;
 use super::compare::hex;
-use super::state::{Outcome, State};
+use super::state::{ArchitecturalState, Outcome};
 use iced_x86::{Formatter, IntelFormatter};
 use std::fmt::Write;
 
@@ -36,7 +36,7 @@ fn instruction(piece: &Piece) -> String {
     format!("{bytes:<30} {name}  ({:?})", piece.insn.code())
 }
 
-fn start(state: &State) -> String {
+fn start(state: &ArchitecturalState) -> String {
     let mut out = String::new();
     for (n, value) in state.gpr.iter().enumerate() {
         let _ = write!(

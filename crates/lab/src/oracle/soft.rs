@@ -2,7 +2,7 @@
 
 use super::arena::{self, Kind, PAGE, PAGES};
 use super::native::Job;
-use super::state::{End, Outcome, State, XSAVE};
+use super::state::{ArchitecturalState, End, Outcome, XSAVE};
 use crate::board::{self, Board};
 use anyhow::Result;
 use ireko_vmcore::CpuState;
@@ -44,7 +44,12 @@ impl Soft {
     }
 
     /// Runs one string; `Err` is the engine's own failure, in its words.
-    pub fn run(&mut self, start: &State, bits: u32, memory: &[u8]) -> Result<Result<Outcome, String>> {
+    pub fn run(
+        &mut self,
+        start: &ArchitecturalState,
+        bits: u32,
+        memory: &[u8],
+    ) -> Result<Result<Outcome, String>> {
         self.load(memory);
         self.go(start, bits)
     }
@@ -62,7 +67,7 @@ impl Soft {
         self.go(&job.start, job.bits)
     }
 
-    fn go(&mut self, start: &State, bits: u32) -> Result<Result<Outcome, String>> {
+    fn go(&mut self, start: &ArchitecturalState, bits: u32) -> Result<Result<Outcome, String>> {
         let mut regs = self.board.registers(3);
         regs.gpr = start.gpr;
         regs.rip = start.rip;
@@ -80,7 +85,8 @@ impl Soft {
         xsave[..XSAVE].copy_from_slice(&start.xsave);
         let (halt, caught, after) = self.board.run(&CpuState { regs, xsave })?;
         let Some(caught) = caught else { return Ok(Err(format!("{halt:?}"))) };
-        let mut state = State { rip: caught.rip, rflags: caught.rflags & !rflags::TF, ..start.clone() };
+        let mut state =
+            ArchitecturalState { rip: caught.rip, rflags: caught.rflags & !rflags::TF, ..start.clone() };
         state.gpr = after.regs.gpr;
         state.gpr[4] = caught.rsp;
         state.xsave.copy_from_slice(&after.xsave[..XSAVE]);

@@ -21,7 +21,7 @@ pub fn used() -> usize {
 /// User-visible state at the start and at the end of a string.
 #[repr(C)]
 #[derive(Clone)]
-pub struct State {
+pub struct ArchitecturalState {
     /// In encoding order.
     pub gpr: [u64; 16],
     pub rip: u64,
@@ -31,7 +31,7 @@ pub struct State {
     pub xsave: [u8; XSAVE],
 }
 
-impl Default for State {
+impl Default for ArchitecturalState {
     fn default() -> Self {
         let mut xsave = [0; XSAVE];
         xsave[0..2].copy_from_slice(&0x37fu16.to_le_bytes());
@@ -41,7 +41,7 @@ impl Default for State {
     }
 }
 
-impl State {
+impl ArchitecturalState {
     /// Gives components in their initial state (XSTATE_BV clear) the bytes of that state.
     pub fn normalise(&mut self) {
         let present = self.xsave[512];
@@ -76,7 +76,7 @@ pub struct End {
 #[derive(Clone)]
 pub struct Outcome {
     pub end: End,
-    pub state: State,
+    pub state: ArchitecturalState,
     /// All of the arena.
     pub memory: Vec<u8>,
 }

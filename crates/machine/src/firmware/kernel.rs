@@ -99,33 +99,33 @@ impl Loadable {
     /// A BIOS runs an option ROM, which fetches the parts and enters the kernel in real mode.
     pub fn for_bios(&self, layout: &Layout) -> Result<Items, MachineError> {
         let kernel = RealMode::parse(&self.name, &self.bytes)?;
-        let places = Places::of(&kernel);
-        let limit = kernel.command_line_max.min(places.command_line_room);
+        let addresses = LoadAddresses::of(&kernel);
+        let limit = kernel.command_line_max.min(addresses.command_line_room);
         if self.command_line.len() > limit {
             return Err(MachineError::CommandLineTooLong { length: self.command_line.len(), limit });
         }
         let (setup, body) = self.bytes.split_at(kernel.setup_size);
-        let end = self.body_end(&kernel, &places, body, layout)?;
+        let end = self.body_end(&kernel, &addresses, body, layout)?;
         let initrd = self.initrd_place(&kernel, end, layout)?;
-        let setup = told(setup.to_vec(), &kernel, &places, initrd);
+        let setup = told(setup.to_vec(), &kernel, &addresses, initrd);
         let mut items = Items::default();
         let mut transfers = Vec::new();
         let mut load = |size, data, address, content: &[u8]| {
             items.add(size, data, content);
             transfers.push(Transfer { key: data, address, length: content.len() as u32 });
         };
-        load(key::SETUP_SIZE, key::SETUP_DATA, places.setup, &setup);
+        load(key::SETUP_SIZE, key::SETUP_DATA, addresses.setup, &setup);
         load(
             key::COMMAND_LINE_SIZE,
             key::COMMAND_LINE_DATA,
-            places.command_line,
+            addresses.command_line,
             &zero_ended(&self.command_line),
         );
-        load(key::KERNEL_SIZE, key::KERNEL_DATA, places.body, body);
+        load(key::KERNEL_SIZE, key::KERNEL_DATA, addresses.body, body);
         if let (Some((_, data)), Some((address, _))) = (&self.initrd, initrd) {
             load(key::INITRD_SIZE, key::INITRD_DATA, address, data);
         }
-        let entry = Entry { segment: (places.setup >> 4) as u16, stack: places.stack };
+        let entry = Entry { segment: (addresses.setup >> 4) as u16, stack: addresses.stack };
         items.option_rom = Some(option_rom::make(&transfers, &entry));
         Ok(items)
     }
@@ -138,12 +138,12 @@ impl Loadable {
     fn body_end(
         &self,
         kernel: &RealMode,
-        places: &Places,
+        addresses: &LoadAddresses,
         body: &[u8],
         layout: &Layout,
     ) -> Result<u64, MachineError> {
-        let end = places.body + body.len() as u64;
-        if !kernel.high && end > places.setup {
+        let end = addresses.body + body.len() as u64;
+        if !kernel.high && end > addresses.setup {
             return Err(self.bad("it is too large for the memory below 576 KiB, where its kind is loaded"));
         }
         if end + OF_THE_BIOS > layout.low_end {
@@ -191,7 +191,7 @@ fn zero_ended(text: &str) -> Vec<u8> {
 }
 
 /// Where a kernel's parts go (boot protocol, "Memory Layout").
-struct Places {
+struct LoadAddresses {
     setup: u64,
     body: u64,
     command_line: u64,
@@ -200,7 +200,7 @@ struct Places {
     stack: u16,
 }
 
-impl Places {
+impl LoadAddresses {
     fn of(kernel: &RealMode) -> Self {
         const OLD_COMMAND_LINE: u64 = 0xa000;
         if kernel.high && kernel.version >= since::COMMAND_LINE {
@@ -219,7 +219,12 @@ impl Places {
 }
 
 /// The setup with what a loader writes into its header (boot protocol, "Details of Header Fields").
-fn told(mut setup: Vec<u8>, kernel: &RealMode, places: &Places, initrd: Option<(u64, u64)>) -> Vec<u8> {
+fn told(
+    mut setup: Vec<u8>,
+    kernel: &RealMode,
+    addresses: &LoadAddresses,
+    initrd: Option<(u64, u64)>,
+) -> Vec<u8> {
     const CAN_USE_HEAP: u8 = 1 << 7;
     const OLD_MAGIC: u32 = 0xa33f;
     /// The heap's end counts from the setup's second sector.
@@ -233,14 +238,14 @@ fn told(mut setup: Vec<u8>, kernel: &RealMode, places: &Places, initrd: Option<(
         put(field::RAMDISK_SIZE, size as u32, 4);
     }
     if kernel.version >= since::COMMAND_LINE {
-        put(field::CMD_LINE_PTR, places.command_line as u32, 4);
+        put(field::CMD_LINE_PTR, addresses.command_line as u32, 4);
     } else {
         // Magic number, and the offset from the setup's start.
-        put(0x20, OLD_MAGIC | ((places.command_line - places.setup) as u32) << 16, 4);
-        put(field::SETUP_MOVE_SIZE, places.stack.into(), 2);
+        put(0x20, OLD_MAGIC | ((addresses.command_line - addresses.setup) as u32) << 16, 4);
+        put(field::SETUP_MOVE_SIZE, addresses.stack.into(), 2);
     }
     if kernel.version >= since::HEAP {
-        put(field::HEAP_END_PTR, (places.stack - HEAP_BASE).into(), 2);
+        put(field::HEAP_END_PTR, (addresses.stack - HEAP_BASE).into(), 2);
         let flags = u8_at(&setup, field::LOADFLAGS).unwrap_or(0) | CAN_USE_HEAP;
         setup[field::LOADFLAGS] = flags;
     }

@@ -1,6 +1,6 @@
 //! What runs inside a VM that is a hypervisor itself: what its engine sees, with rates.
 
-use ireko_machine::{Nesting, World};
+use ireko_machine::{NestedWorld, Nesting};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -92,7 +92,7 @@ impl Watch {
 }
 
 /// The worlds that ran lately, and those above them.
-fn kept(worlds: &[World]) -> Vec<usize> {
+fn kept(worlds: &[NestedWorld]) -> Vec<usize> {
     let mut keep = vec![false; worlds.len()];
     for (number, world) in worlds.iter().enumerate().rev() {
         keep[number] |= world.parent.is_none() || world.quiet_seconds < LATELY;
@@ -104,22 +104,22 @@ fn kept(worlds: &[World]) -> Vec<usize> {
 }
 
 /// Time awake and exits since the look before. A world that was not there then has begun since.
-fn recent(before: Option<&(Instant, Nesting)>, world: &World) -> (f64, u64) {
-    let same = |then: &&World| {
+fn recent(before: Option<&(Instant, Nesting)>, world: &NestedWorld) -> (f64, u64) {
+    let same = |then: &&NestedWorld| {
         (then.id, then.control_block, then.level) == (world.id, world.control_block, world.level)
     };
     let then = before.and_then(|(_, nesting)| nesting.worlds.iter().find(same));
-    let awake = |world: &World| world.seconds - world.idle_seconds;
+    let awake = |world: &NestedWorld| world.seconds - world.idle_seconds;
     let (time, exits) = then.map_or((0.0, 0), |then| (awake(then), exits(then)));
     ((awake(world) - time).max(0.0), self::exits(world).saturating_sub(exits))
 }
 
-fn exits(world: &World) -> u64 {
+fn exits(world: &NestedWorld) -> u64 {
     world.exits.iter().map(|exit| exit.1).sum()
 }
 
-impl From<&World> for InnerWorld {
-    fn from(world: &World) -> Self {
+impl From<&NestedWorld> for InnerWorld {
+    fn from(world: &NestedWorld) -> Self {
         Self {
             parent: None,
             level: world.level,
@@ -145,18 +145,18 @@ mod tests {
     use super::*;
     use std::time::Duration;
 
-    fn world(id: u64, parent: Option<usize>, seconds: f64, exits: u64, quiet_seconds: f64) -> World {
-        World {
+    fn world(id: u64, parent: Option<usize>, seconds: f64, exits: u64, quiet_seconds: f64) -> NestedWorld {
+        NestedWorld {
             id,
             parent,
             level: if parent.is_some() { 2 } else { 1 },
             seconds,
             quiet_seconds,
             exits: vec![("VMEXIT_CPUID".into(), exits)],
-            ..World::default()
+            ..NestedWorld::default()
         }
     }
-    fn nesting(worlds: Vec<World>) -> Nesting {
+    fn nesting(worlds: Vec<NestedWorld>) -> Nesting {
         Nesting { hypervisor: Some(true), sees_worlds: true, worlds }
     }
 

@@ -420,7 +420,7 @@ fn watch(control: &Arc<Control>) {
     let first = control.jail.clone();
     spawn("guest", move || {
         server::confine(&first);
-        guest::attend(&attended);
+        guest::serve(&attended);
     });
     let kept = Arc::downgrade(control);
     let first = control.jail.clone();

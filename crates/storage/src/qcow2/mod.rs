@@ -274,7 +274,7 @@ impl Mapped for Qcow2 {
         }
         Ok(())
     }
-    fn settle(&self) -> io::Result<()> {
+    fn inactivate(&self) -> io::Result<()> {
         self.flush()?;
         self.layer.store.flush()
     }

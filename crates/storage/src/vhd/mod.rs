@@ -222,7 +222,7 @@ impl Mapped for Vhd {
         }
         Ok(())
     }
-    fn settle(&self) -> io::Result<()> {
+    fn inactivate(&self) -> io::Result<()> {
         self.flush()?;
         let mut tables = self.layer.lock();
         if !tables.ended && self.header.is_some() {

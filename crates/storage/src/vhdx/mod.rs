@@ -210,7 +210,7 @@ impl Mapped for Vhdx {
         Ok(())
     }
     /// The log is empty then, and nothing has to be done before the image is read.
-    fn settle(&self) -> io::Result<()> {
+    fn inactivate(&self) -> io::Result<()> {
         self.flush()?;
         let mut tables = self.layer.lock();
         self.write_back(&mut tables)?;

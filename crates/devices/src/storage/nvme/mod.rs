@@ -32,7 +32,7 @@ pub struct Nvme {
     status: u32,
     masked: u32,
     admin: Admin,
-    bells: [Bells; QUEUES],
+    doorbells: [Doorbells; QUEUES],
     engine: Arc<Engine>,
     intx: Line,
 }
@@ -47,7 +47,7 @@ struct Admin {
 
 /// Of a submission queue the tail, of a completion queue the head and how far it was posted to.
 #[derive(Clone, Copy, Default)]
-struct Bells {
+struct Doorbells {
     tail: u16,
     head: u16,
     posted: u16,
@@ -70,8 +70,18 @@ impl Nvme {
         let msix = Msix::new(&mut config, QUEUES as u16, BAR as u8, table, pending, msi);
         Arc::new_cyclic(|own| {
             let engine = Arc::new(Engine::new(drive, memory, own.clone()));
-            let (admin, bells) = (Admin::default(), [Bells::default(); QUEUES]);
-            Mutex::new(Self { config, msix, control: 0, status: 0, masked: 0, admin, bells, engine, intx })
+            let (admin, doorbells) = (Admin::default(), [Doorbells::default(); QUEUES]);
+            Mutex::new(Self {
+                config,
+                msix,
+                control: 0,
+                status: 0,
+                masked: 0,
+                admin,
+                doorbells,
+                engine,
+                intx,
+            })
         })
     }
 
@@ -82,11 +92,11 @@ impl Nvme {
 
     /// How far a submission queue is filled, and its completion queue emptied.
     fn doorbells(&self, submission: usize, completion: usize) -> (u16, u16) {
-        (self.bells[submission].tail, self.bells[completion].head)
+        (self.doorbells[submission].tail, self.doorbells[completion].head)
     }
 
     fn forget(&mut self, queue: usize) {
-        self.bells[queue] = Bells::default();
+        self.doorbells[queue] = Doorbells::default();
     }
 
     /// A completion is in memory.
@@ -94,7 +104,7 @@ impl Nvme {
         if permit.over() {
             return;
         }
-        (self.bells[queue].posted, self.bells[queue].interrupts) = (tail, vector.is_some());
+        (self.doorbells[queue].posted, self.doorbells[queue].interrupts) = (tail, vector.is_some());
         match vector {
             Some(vector) if self.msix.enabled() => self.msix.notify(vector),
             _ => self.set_intx(),
@@ -103,7 +113,8 @@ impl Nvme {
 
     /// Without MSI-X every queue has vector 0 (7.5.1): asserted while something posted was not taken.
     fn set_intx(&mut self) {
-        let waits = self.bells.iter().any(|bells| bells.interrupts && bells.head != bells.posted);
+        let waits =
+            self.doorbells.iter().any(|doorbells| doorbells.interrupts && doorbells.head != doorbells.posted);
         let asserted = waits && self.masked & 1 == 0 && !self.msix.enabled();
         self.config.set_interrupt_status(asserted);
         self.intx.set(asserted && self.config.command() & COMMAND_INTX_DISABLE == 0);
@@ -114,7 +125,7 @@ impl Nvme {
         if (was ^ value) & CC_ENABLE != 0 {
             // What was begun writes nothing more, and what comes is for queues that are set up anew.
             self.engine.mailbox().renew();
-            self.bells = Default::default();
+            self.doorbells = Default::default();
             self.status = if value & CC_ENABLE != 0 { CSTS_READY } else { 0 };
         }
         self.status &= !CSTS_SHUT;
@@ -160,12 +171,13 @@ impl Nvme {
     }
 
     fn write_doorbell(&mut self, doorbell: usize, value: u16) {
-        let Some(bells) = self.bells.get_mut(doorbell / 2).filter(|_| self.status & CSTS_READY != 0) else {
+        let Some(doorbells) = self.doorbells.get_mut(doorbell / 2).filter(|_| self.status & CSTS_READY != 0)
+        else {
             return;
         };
         match doorbell % 2 {
-            0 => bells.tail = value,
-            _ => bells.head = value,
+            0 => doorbells.tail = value,
+            _ => doorbells.head = value,
         }
         // A completion queue with room again may be what a submission queue waits for.
         self.engine.mailbox().ring(0);
@@ -175,7 +187,7 @@ impl Nvme {
     fn reset_controller(&mut self) {
         self.engine.mailbox().renew();
         (self.control, self.status, self.masked) = (0, 0, 0);
-        (self.admin, self.bells) = (Admin::default(), Default::default());
+        (self.admin, self.doorbells) = (Admin::default(), Default::default());
     }
 }
 

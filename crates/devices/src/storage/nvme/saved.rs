@@ -2,7 +2,7 @@
 
 use super::queue::{Completion, Submission};
 use super::regs::QUEUES;
-use super::{Admin, Bells, Nvme};
+use super::{Admin, Doorbells, Nvme};
 use crate::pci::saved::{SavedConfig, SavedMsix};
 use crate::service::Service as _;
 use ireko_vmcore::saved::{RestoreError, SaveRestore, Saved, ensure};
@@ -93,8 +93,8 @@ impl SaveRestore for Nvme {
 
     fn save(&self) -> SavedNvme {
         let work = self.engine.at_rest(self.admin);
-        let doorbells = self.bells.map(|bells| {
-            let Bells { tail, head, posted, interrupts } = bells;
+        let doorbells = self.doorbells.map(|doorbells| {
+            let Doorbells { tail, head, posted, interrupts } = doorbells;
             SavedDoorbells { tail, head, posted, interrupts }
         });
         let submission = work.submission.map(|queue| {
@@ -133,9 +133,9 @@ impl SaveRestore for Nvme {
         (self.control, self.status, self.masked) = (saved.control, saved.status, saved.masked);
         let (sizes, first, second) = saved.admin;
         self.admin = Admin { sizes: sizes & 0x0fff_0fff, submission: first, completion: second };
-        self.bells = saved.doorbells.map(|bells| {
-            let SavedDoorbells { tail, head, posted, interrupts } = bells;
-            Bells { tail, head, posted, interrupts }
+        self.doorbells = saved.doorbells.map(|doorbells| {
+            let SavedDoorbells { tail, head, posted, interrupts } = doorbells;
+            Doorbells { tail, head, posted, interrupts }
         });
         {
             let mut work = self.engine.at_rest(self.admin);

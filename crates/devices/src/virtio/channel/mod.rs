@@ -63,10 +63,16 @@ pub fn channel(
 }
 
 impl ChannelHost {
-    fn kick(&self, queue: usize) {
-        if let Some(function) = self.function.upgrade() {
+    /// Changes what is on the way, and wakes the device for it. Not while the machine is paused.
+    fn change<T: Default>(&self, queue: usize, change: impl FnOnce(&mut State) -> T) -> T {
+        // Of a device that is no more nothing is paused.
+        let Some(function) = self.function.upgrade() else { return change(&mut lock(&self.shared.state)) };
+        let mut changed = T::default();
+        let service = lock(&function).service();
+        if service.happens_now(|| changed = change(&mut lock(&self.shared.state))) {
             lock(&function).kick(queue);
         }
+        changed
     }
 
     /// Whether a program of the guest's has it open.
@@ -74,20 +80,18 @@ impl ChannelHost {
         lock(&self.shared.state).opened
     }
 
-    /// Bytes for the guest. False: nobody has it open, or does not take what came before.
+    /// Bytes for the guest. False: nobody has it open, does not take what came before, or is paused.
     pub fn send(&self, data: &[u8]) -> bool {
-        {
-            let mut state = lock(&self.shared.state);
-            if !state.opened || state.to_guest.len() + data.len() > BUFFER {
-                return false;
+        self.change(RECEIVE, |state| {
+            let taken = state.opened && state.to_guest.len() + data.len() <= BUFFER;
+            if taken {
+                state.to_guest.extend(data);
             }
-            state.to_guest.extend(data);
-        }
-        self.kick(RECEIVE);
-        true
+            taken
+        })
     }
 
-    /// What has come, or comes until then.
+    /// What has come, or comes until then. Nothing, if the machine is paused.
     pub fn receive(&self, until: Instant) -> Vec<u8> {
         let mut state = lock(&self.shared.state);
         while state.to_host.is_empty() {
@@ -97,10 +101,8 @@ impl ChannelHost {
             }
             state = self.shared.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let come = std::mem::take(&mut state.to_host).into();
         drop(state);
-        self.kick(TRANSMIT);
-        come
+        self.change(TRANSMIT, |state| std::mem::take(&mut state.to_host).into())
     }
 
     /// Waits so long, or until a program opens or closes it.

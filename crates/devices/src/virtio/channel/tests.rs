@@ -1,4 +1,5 @@
 use super::*;
+use crate::service::Service;
 use crate::virtio::regs::*;
 use crate::virtio::tests::{DATA, Driver, WRITE};
 
@@ -97,6 +98,19 @@ fn bytes_come_from_the_program_and_wait_where_nobody_takes_them() {
     assert_eq!(host.receive(now).len(), 2 * (BUFFER - 1));
     driver.turn();
     assert_eq!((driver.used(), host.receive(now).len(), host.receive(now).len()), (3, BUFFER - 1, 0));
+}
+
+#[test]
+fn nothing_moves_while_the_machine_is_paused() {
+    let (_driver, host) = on(TRANSMIT);
+    hear(&host, PORT_OPEN, 1);
+    lock(&host.shared.state).to_host.extend(b"from the guest");
+    let function = host.function.upgrade().expect("a device");
+    let service = lock(&function).service();
+    service.pause(Duration::ZERO);
+    assert!(!host.send(b"x") && host.receive(Instant::now()).is_empty());
+    service.resume();
+    assert!(host.send(b"x") && host.receive(Instant::now()) == b"from the guest");
 }
 
 #[test]

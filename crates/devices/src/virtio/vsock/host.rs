@@ -2,8 +2,8 @@
 
 use super::connection::{BUFFER, Connection, Stage};
 use super::regs::{EVENT, NO_SEND, RECEIVE};
-use super::state::State;
-use super::{Shared, VirtioPci};
+use super::state::Transport;
+use super::{Queues, Shared, VirtioPci};
 use crate::lock;
 use std::io::{self, Read, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -48,6 +48,22 @@ impl VsockHost {
         }
     }
 
+    pub(super) fn service(&self) -> Option<Arc<Queues>> {
+        let function = self.function.upgrade()?;
+        let service = lock(&function).service();
+        Some(service)
+    }
+
+    /// Changes what is on the way, after a pause if there is one. Nothing, if the machine has ended.
+    fn change<T>(&self, change: impl FnOnce(&mut Transport) -> T) -> Option<T> {
+        // Of a device that is no more nothing is paused.
+        let Some(service) = self.service() else { return Some(change(&mut lock(&self.shared.state))) };
+        let mut changed = None;
+        service.happens(|| changed = Some(change(&mut lock(&self.shared.state))));
+        self.kick(RECEIVE);
+        changed
+    }
+
     fn driven(&self) -> bool {
         self.function.upgrade().is_some_and(|function| lock(&function).driven())
     }
@@ -57,7 +73,14 @@ impl VsockHost {
         if !self.driven() {
             return Err(NoStream::NoDriver);
         }
-        let (id, own) = lock(&self.shared.state).want(port).ok_or(NoStream::Full)?;
+        let mut wanted = None;
+        if !self
+            .service()
+            .is_some_and(|service| service.happens_now(|| wanted = Some(lock(&self.shared.state).want(port))))
+        {
+            return Err(NoStream::Silent);
+        }
+        let (id, own) = wanted.flatten().ok_or(NoStream::Full)?;
         let stream = VsockStream { host: self.clone(), id, port: own };
         self.kick(RECEIVE);
         let until = Instant::now() + patience;
@@ -113,9 +136,8 @@ impl Offer {
 
 impl VsockStream {
     fn change<T: Default>(&self, change: impl FnOnce(&mut Connection) -> T) -> T {
-        let done = lock(&self.host.shared.state).connections.get_mut(&self.id).map(change);
-        self.host.kick(RECEIVE);
-        done.unwrap_or_default()
+        let done = self.host.change(|state| state.connections.get_mut(&self.id).map(change));
+        done.flatten().unwrap_or_default()
     }
 
     /// Until that is so, or it has ended, or the time is over; what it has come to.
@@ -123,7 +145,7 @@ impl VsockStream {
         &self,
         until: Option<Instant>,
         is_so: impl Fn(&Connection) -> bool,
-    ) -> (MutexGuard<'_, State>, Option<Stage>) {
+    ) -> (MutexGuard<'_, Transport>, Option<Stage>) {
         let mut state = lock(&self.host.shared.state);
         loop {
             let Some(one) = state.connections.get(&self.id) else { return (state, None) };
@@ -162,25 +184,20 @@ impl VsockStream {
 /// Waits for something to come; nothing: the guest sends nothing more.
 impl Read for &VsockStream {
     fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
-        let (mut state, _) = self.wait(None, |one| !one.to_host.is_empty() || !one.guest_sends());
-        let count = state.connections.get_mut(&self.id).map_or(0, |one| one.take(room));
-        drop(state);
-        self.host.kick(RECEIVE);
-        Ok(count)
+        drop(self.wait(None, |one| !one.to_host.is_empty() || !one.guest_sends()));
+        Ok(self.change(|one| one.take(room)))
     }
 }
 
 /// Waits for room on the way.
 impl Write for &VsockStream {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let (mut state, _) = self.wait(None, |one| one.to_guest.len() < BUFFER || !one.guest_takes());
-        let one = state.connections.get_mut(&self.id).filter(|one| one.guest_takes());
-        let Some(one) = one else { return Err(io::ErrorKind::BrokenPipe.into()) };
-        let count = data.len().min(BUFFER.saturating_sub(one.to_guest.len()));
-        one.to_guest.extend(&data[..count]);
-        drop(state);
-        self.host.kick(RECEIVE);
-        Ok(count)
+        drop(self.wait(None, |one| one.to_guest.len() < BUFFER || !one.guest_takes()));
+        let count = self.change(|one| {
+            let count = data.len().min(BUFFER.saturating_sub(one.to_guest.len()));
+            one.guest_takes().then(|| one.to_guest.extend(&data[..count])).map(|()| count)
+        });
+        count.ok_or(io::ErrorKind::BrokenPipe.into())
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
@@ -189,7 +206,6 @@ impl Write for &VsockStream {
 
 impl Drop for VsockStream {
     fn drop(&mut self) {
-        lock(&self.host.shared.state).leave(self.id);
-        self.host.kick(RECEIVE);
+        let _ = self.host.change(|state| state.leave(self.id));
     }
 }

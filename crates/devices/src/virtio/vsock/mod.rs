@@ -12,9 +12,9 @@ pub use host::{NoStream, Offer, VsockHost, VsockStream};
 
 use self::connection::BUFFER;
 use self::regs::*;
-use self::state::State;
+use self::state::Transport;
 use super::regs::TYPE_SOCKET;
-use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
+use super::{Broken, Buffers, Queues, Registers, VirtioDevice, VirtioPci};
 use crate::{MsiSink, lock};
 use ireko_vmcore::{Line, Memory, SavedState};
 use std::io::{Read, Write};
@@ -23,7 +23,7 @@ use std::sync::{Arc, Condvar, Mutex};
 /// What the device and the host's side have in common.
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<Transport>,
     offered: Condvar,
 }
 

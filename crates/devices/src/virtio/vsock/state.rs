@@ -12,7 +12,7 @@ pub const MOST_RESETS: usize = 256;
 const FIRST_PORT: u32 = 1 << 30;
 
 #[derive(Default)]
-pub struct State {
+pub struct Transport {
     /// By numbers that none has had before.
     pub connections: BTreeMap<u64, Connection>,
     next: u64,
@@ -37,7 +37,7 @@ pub struct Heard {
     pub offered: bool,
 }
 
-impl State {
+impl Transport {
     fn find(&mut self, ports: Ports) -> Option<u64> {
         let live = |one: &Connection| one.ports == ports && one.stage != Stage::Gone;
         self.connections.iter().find(|(_, one)| live(one)).map(|(id, _)| *id)

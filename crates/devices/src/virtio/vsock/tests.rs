@@ -3,6 +3,7 @@ use super::saved::SavedVsock;
 use super::state::{MOST, MOST_RESETS};
 use super::*;
 use crate::hostile::Random;
+use crate::service::Service;
 use crate::virtio::regs::*;
 use crate::virtio::tests::{DATA, Driver, WRITE};
 use ireko_vmcore::saved::SaveRestore;
@@ -404,4 +405,32 @@ fn fuzz_vsock_packets() {
         (0..10_000).take_while(|_| lock(&host.shared.state).packet(4096).is_some()).count();
         assert!(!lock(&host.shared.state).has_packet());
     });
+}
+
+/// What the host does waits for the end of a pause; a connection that it wants is not there meanwhile.
+#[test]
+fn nothing_moves_while_the_machine_is_paused() {
+    let mut end = None;
+    let driver = Driver::with(|memory, msi, line| {
+        let (function, host) = vsock(memory, msi, line);
+        end = Some(host);
+        function
+    });
+    let (_driver, host) = (driver.negotiated(RECEIVE as u16, F_VERSION_1), end.expect("made"));
+    assert!(host.offer(Duration::ZERO).is_none());
+    hear(&host, packet(REQUEST, PORT));
+    let stream = host.offer(Duration::ZERO).expect("asked for").accept();
+    let service = host.service().expect("a device");
+    service.pause(Duration::ZERO);
+    assert_eq!(host.connect(PORT, Duration::ZERO).err(), Some(NoStream::Silent));
+    let sent = std::thread::spawn(move || (&stream).write(b"hello").map(|sent| (sent, stream)));
+    // However long it has had, it has not sent.
+    std::thread::sleep(Duration::from_millis(20));
+    let waiting = |host: &VsockHost| {
+        lock(&host.shared.state).connections.values().map(|one| one.to_guest.len()).sum::<usize>()
+    };
+    assert_eq!(waiting(&host), 0);
+    service.resume();
+    let (sent, _stream) = sent.join().expect("a thread").expect("a connection");
+    assert_eq!((sent, waiting(&host)), (5, 5));
 }

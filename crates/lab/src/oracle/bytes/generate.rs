@@ -5,7 +5,7 @@ use super::super::arena::{self, CODE, DATA, PAGE};
 use super::super::case::{Case, INT3, Piece};
 use super::super::generate::{Generator, memory, pointer, registers};
 use super::super::native::{Job, PATCH};
-use super::super::state::{State, has_avx512};
+use super::super::state::{ArchitecturalState, has_avx512};
 use crate::rng::Rng;
 use iced_x86::{Decoder, DecoderOptions, FlowControl, Instruction};
 
@@ -24,7 +24,7 @@ const LEGACY_PREFIXES: [u8; 11] = [0x66, 0x67, 0xf2, 0xf3, 0xf0, 0x26, 0x2e, 0x3
 pub struct Sample {
     pub number: u64,
     pub bits: u32,
-    pub start: State,
+    pub start: ArchitecturalState,
     pub bytes: Vec<u8>,
 }
 
@@ -50,7 +50,7 @@ pub fn sample(generator: &mut Generator, number: u64) -> Sample {
 }
 
 /// Mostly pointers and small numbers.
-fn start(rng: &mut Rng, bits: u32) -> State {
+fn start(rng: &mut Rng, bits: u32) -> ArchitecturalState {
     let (mut start, _) = registers(rng, bits);
     let count = if bits == 64 { 16 } else { 8 };
     for n in (0..count).filter(|&n| n != 4) {
@@ -70,7 +70,7 @@ fn start(rng: &mut Rng, bits: u32) -> State {
 }
 
 /// Anywhere, across the end of a page, or right up to the end of a page, with another behind it or none.
-fn place(rng: &mut Rng, start: &mut State, length: usize) {
+fn place(rng: &mut Rng, start: &mut ArchitecturalState, length: usize) {
     let length = length as u64;
     start.rip = match rng.below(10) {
         0 => CODE + 0x1000 - length,

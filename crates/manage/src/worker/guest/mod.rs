@@ -257,7 +257,7 @@ impl Visit {
 }
 
 /// For as long as the VM is there.
-pub fn attend(control: &Weak<Control>) {
+pub fn serve(control: &Weak<Control>) {
     let mut visit = Visit::default();
     loop {
         std::thread::sleep(TICK);

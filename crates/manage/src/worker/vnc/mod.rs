@@ -50,7 +50,7 @@ impl Looks {
 
 /// A connection of either kind.
 pub trait Stream: Read + Write + Send + Sized + 'static {
-    fn twin(&self) -> io::Result<Self>;
+    fn try_clone(&self) -> io::Result<Self>;
     fn patience(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()>;
     fn close(&self);
 }
@@ -58,7 +58,7 @@ pub trait Stream: Read + Write + Send + Sized + 'static {
 macro_rules! stream {
     ($kind:ty) => {
         impl Stream for $kind {
-            fn twin(&self) -> io::Result<Self> {
+            fn try_clone(&self) -> io::Result<Self> {
                 self.try_clone()
             }
             fn patience(&self, read: Option<Duration>, write: Option<Duration>) -> io::Result<()> {
@@ -155,8 +155,8 @@ impl UpdateRequests {
 
 fn view<S: Stream>(control: &Control, looks: &Looks, stream: S, password: Option<&str>) -> io::Result<()> {
     stream.patience(Some(GREETING), Some(PATIENCE))?;
-    let closer = stream.twin()?;
-    let mut reader = BufReader::new(stream.twin()?);
+    let closer = stream.try_clone()?;
+    let mut reader = BufReader::new(stream.try_clone()?);
     let mut writer = BufWriter::new(stream);
     let Some(first) = looks.look(control) else { return Ok(()) };
     greet(&mut reader, &mut writer, (first.width, first.height), password)?;

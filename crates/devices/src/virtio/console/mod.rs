@@ -1,11 +1,11 @@
 //! The console device with a single port (5.3).
 
+pub mod saved;
+
 use super::regs::TYPE_CONSOLE;
 use super::{Broken, Buffers, Registers, VirtioDevice, VirtioPci};
 use crate::{MsiSink, lock};
-use ireko_vmcore::saved::{Blob, RestoreError, SaveRestore, Saved, ensure};
 use ireko_vmcore::{Line, Memory, SavedState};
-use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, Weak};
@@ -109,33 +109,5 @@ impl VirtioDevice for Console {
     }
     fn saved(&mut self) -> Option<&mut dyn SavedState> {
         Some(self)
-    }
-}
-
-/// What is saved of the console.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SavedConsole {
-    /// Input that waits for the driver's buffers.
-    pub input: Blob,
-}
-
-impl Saved for SavedConsole {
-    const NAME: &'static str = "virtio-console";
-    const VERSION: u32 = 1;
-}
-
-impl SaveRestore for Console {
-    type Saved = SavedConsole;
-
-    fn save(&self) -> SavedConsole {
-        SavedConsole { input: Blob(lock(&self.input).iter().copied().collect()) }
-    }
-
-    fn restore(&mut self, saved: SavedConsole) -> Result<(), RestoreError> {
-        let Blob(input) = saved.input;
-        ensure::<SavedConsole>(input.len() <= BACKLOG, format!("{} bytes wait", input.len()))?;
-        *lock(&self.input) = input.into();
-        Ok(())
     }
 }
