@@ -9,7 +9,7 @@ use crate::mmu::Mmu;
 use crate::pending::Handoff;
 use crate::platform::Platform;
 use crate::processor::MwaitWait;
-use crate::processor::x87::Pointers;
+use crate::processor::x87::{Pointers, Selector};
 use crate::tsc::Tsc;
 use crate::xstate::{self, Vectors};
 use ireko_nested::{Control, Exit, Intercept};
@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering;
 pub use crate::mmu::view::Privilege;
 pub use crate::processor::{Processor, World, XsaveArea};
 
-/// In the bank: a selector came with a loaded image, and is in [`Pointers`].
+/// In the bank: a selector is that of [`Selector::Loaded`].
 const LOADED: u32 = 1 << 31;
 
 pub struct Cpu {
@@ -71,8 +71,8 @@ impl Cpu {
             return;
         }
         let Pointers { code, segment, .. } = self.processor.x87;
-        let selector = |from: u32, number: usize, loaded: u16| match from & LOADED {
-            0 => self.processor.regs.seg[number].selector,
+        let selector = |from: u32, number: usize, loaded: Selector| match from & LOADED {
+            0 => Selector::Of(number as u8),
             _ => loaded,
         };
         self.processor.x87 = Pointers {
@@ -86,13 +86,18 @@ impl Cpu {
 
     /// Translated code goes on from what `processor` has of x87's pointers and IGNNE#.
     pub(crate) fn lend_x87(&mut self) {
-        let Pointers { opcode, instruction, data, .. } = self.processor.x87;
-        let loaded = if self.processor.x87 == Pointers::default() { 0 } else { LOADED };
+        let Pointers { opcode, instruction, code, data, segment } = self.processor.x87;
+        let none = self.processor.x87 == Pointers::default();
+        let selector = |from: Selector| match from {
+            Selector::Of(number) => number.into(),
+            Selector::Loaded(_) if none => 0,
+            Selector::Loaded(_) => LOADED,
+        };
         self.mmu.banks.current().hot_mut().x87 = X87Pointers {
             ignores: self.processor.ignne.into(),
             page: instruction & !0xfff,
-            code: (instruction & 0xfff) as u32 | u32::from(opcode & 0x7ff) << 12 | loaded,
-            segment: loaded,
+            code: (instruction & 0xfff) as u32 | u32::from(opcode & 0x7ff) << 12 | selector(code) & LOADED,
+            segment: selector(segment),
             data,
         };
     }

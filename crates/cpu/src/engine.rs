@@ -193,6 +193,7 @@ impl Vcpu for SoftVcpu {
         let mxcsr = xsave_area::word(&self.cpu.processor.fpu.0, MXCSR);
         xsave_area::set_mxcsr(&mut self.cpu, mxcsr);
         self.cpu.processor.fpu.0[ireko_translate::thunk::IN_MEMORY] = 1;
+        (self.cpu.processor.ferr, self.cpu.processor.ignne) = (false, false);
         self.cpu.take_x87_pointers();
         self.cpu.forget_run();
         self.cpu.see_smram();

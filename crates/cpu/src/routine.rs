@@ -3,7 +3,8 @@
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Mnemonic};
 
-/// Does one instruction. `cpu.processor.regs.rip` is the instruction's address; on `Err` nothing may have been committed.
+/// Does one instruction. `cpu.processor.regs.rip` is the instruction's address; on `Err` nothing may have been committed, but that an exit may
+/// come from a world that was just entered.
 pub type Routine = fn(&mut Cpu, &Instruction) -> Result<Next, Fault>;
 
 /// The instructions that enter guests, of whichever vendor.

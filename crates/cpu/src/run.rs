@@ -247,12 +247,13 @@ impl Cpu {
     /// Forgets what an earlier run left: the state is about to be another.
     pub(crate) fn forget_run(&mut self) {
         self.processor.halted = false;
+        (self.processor.wait, self.processor.monitored) = (None, None);
         self.processor.shadow = Shadow::None;
         self.processor.nmi_blocked = false;
         self.processor.monitor_trap = false;
         self.processor.in_flight = None;
         self.handoff.outcome = None;
-        self.processor.held_traps = 0;
+        (self.processor.touched, self.processor.held_traps) = (0, 0);
         self.processor.smm = None;
         self.see_smram();
         self.forget_pending();

@@ -2,7 +2,7 @@
 
 use crate::Cpu;
 use crate::data::xsave_area;
-use crate::processor::saved::{Beside, SavedProcessor, SavedVectors};
+use crate::processor::saved::{Beside, SavedProcessor, SavedSelector, SavedVectors};
 use crate::processor::x87::Pointers;
 use crate::xstate::{MXCSR, ST};
 use ireko_translate::thunk;
@@ -36,8 +36,8 @@ impl Cpu {
             opcode,
             instruction,
             data,
-            code_selector: code,
-            data_selector: segment,
+            code_selector: SavedSelector::of(code),
+            data_selector: SavedSelector::of(segment),
         }
     }
 
@@ -88,7 +88,7 @@ impl Cpu {
         self.processor.fpu.0[MXCSR..MXCSR + 4].copy_from_slice(&0x1f80u32.to_le_bytes());
         xsave_area::set_mxcsr(self, saved.mxcsr);
         let (opcode, instruction, data) = (saved.opcode, saved.instruction, saved.data);
-        let (code, segment) = (saved.code_selector, saved.data_selector);
+        let (code, segment) = (saved.code_selector.selector()?, saved.data_selector.selector()?);
         self.set_x87(Pointers { opcode, instruction, code, data, segment });
         Ok(())
     }

@@ -155,26 +155,35 @@ impl Drives {
         Ok(())
     }
 
-    /// Asks the guest to let go of a disk, and waits until it has. False: it has not within the time, and the disk stays.
-    pub fn unplug(&self, serial: &str, patience: Duration) -> Result<bool, MachineError> {
+    /// Asks the guest to let go of a disk, and gives the slot that it is in; `None`: it is not there.
+    pub fn ask_for(&self, serial: &str) -> Result<Option<u8>, MachineError> {
         let hot = self.hot()?;
         let slot = match lock(&self.0.drives).get(serial) {
-            None => return Ok(true),
+            None => return Ok(None),
             Some(Drive { at: At::Slot { slot, .. }, .. }) => *slot,
             Some(_) => return Err(MachineError::Platform(COLD.into())),
         };
         hot.slots.ask(slot);
         hot.acpi.raise_gpe(EVENT);
+        Ok(Some(slot))
+    }
+
+    /// Waits until the guest has let go of a disk. False: it has not within the time, and the disk stays.
+    pub fn wait_for(&self, serial: &str, patience: Duration) -> bool {
+        let Ok(hot) = self.hot() else { return false };
         let until = Instant::now() + patience;
         let there = || lock(&self.0.drives).contains_key(serial);
         while there() && !hot.run_state.ended() && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(5));
         }
-        let gone = !there() || hot.run_state.ended();
-        if !gone {
+        !there() || hot.run_state.ended()
+    }
+
+    /// The guest is asked for the disk in a slot no more.
+    pub fn withdraw(&self, slot: u8) {
+        if let Ok(hot) = self.hot() {
             hot.slots.withdraw(slot);
         }
-        Ok(gone)
     }
 
     /// Another medium in a drive, or none. What the guest has locked comes out all the same.

@@ -8,6 +8,8 @@ pub enum MachineError {
     Restore(#[from] ireko_vmcore::RestoreError),
     #[error("the machine cannot be saved: {0}")]
     Save(String),
+    #[error("the machine is paused; resume it first")]
+    Paused,
     #[error("the {what} `{name}` does not exist; check the path")]
     Missing { what: &'static str, name: String },
     #[error("the {what} `{name}` cannot be read: {why}")]

@@ -102,7 +102,7 @@ impl MemoryControl {
             balloon.want(requested.ballooned);
         };
         match &self.pause {
-            Some(pause) => pause.input(1, ask),
+            Some(pause) => drop(pause.input(1, ask)),
             None => ask(),
         }
     }

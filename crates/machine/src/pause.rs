@@ -70,7 +70,9 @@ impl Pause {
 
     /// Lets them go on, before the processors do.
     pub fn leave(&self) {
-        let Some(paused) = self.lock().take() else { return };
+        // What comes meanwhile comes after what waits.
+        let mut state = self.lock();
+        let Some(paused) = state.take() else { return };
         self.rtc.pass(now().saturating_sub(paused.stopped_at));
         self.clock.go();
         self.threads.resume();
@@ -84,22 +86,23 @@ impl Pause {
         }
     }
 
-    /// What comes from outside happens now, or after the pause.
-    pub fn input(&self, size: usize, input: impl FnOnce() + Send + 'static) {
+    /// What comes from outside happens now, or (`None`) after the pause.
+    pub fn input<T>(&self, size: usize, input: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         match &mut *self.lock() {
-            None => input(),
+            None => return Some(input()),
             Some(paused) if paused.size + size <= MOST_WAITING => {
                 paused.size += size;
-                paused.waiting.push(Box::new(input));
+                paused.waiting.push(Box::new(move || drop(input())));
             }
             Some(_) => {}
         }
+        None
     }
 
-    /// What is changed from outside is not in the middle of a machine that is being saved.
-    pub fn apart_from_saves<T>(&self, change: impl FnOnce() -> T) -> T {
-        let _state = self.lock();
-        change()
+    /// What somebody changes at a machine, who is told what came of it: not while it is paused.
+    pub fn change<T>(&self, change: impl FnOnce() -> Result<T, MachineError>) -> Result<T, MachineError> {
+        let state = self.lock();
+        if state.is_some() { Err(MachineError::Paused) } else { change() }
     }
 
     /// What is to be saved of a machine that is paused; `vcpus` gives its processors.

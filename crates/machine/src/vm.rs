@@ -11,6 +11,8 @@ use crate::platform::{self, BuildContext, Platform};
 use crate::run_state::{Next, RunState};
 use crate::sleep::Waker;
 use crate::{DiskSpec, MachineError, Outcome, SavedMachine, Spec};
+use ireko_devices::i8042::{Full, KeyEvent, Motion};
+use ireko_devices::virtio::Position;
 use ireko_devices::{
     AcpiPm, ChannelHost, ConsoleInput, I8042, PowerEvent, Screen, Serial, TabletInput, VsockHost, display,
 };
@@ -369,15 +371,25 @@ impl Handle {
     /// Another medium in the drive with its serial number, or none; its file must be open. What the guest has locked comes
     /// out all the same.
     pub fn change_medium(&self, drive: &DiskSpec) -> Result<(), MachineError> {
-        self.pause.apart_from_saves(|| self.drives.change_medium(drive))
+        self.pause.change(|| self.drives.change_medium(drive))
     }
     /// A disk more, behind virtio or NVMe; its file must be open. The guest hears of it by ACPI.
     pub fn plug_disk(&self, disk: &DiskSpec) -> Result<(), MachineError> {
-        self.pause.apart_from_saves(|| self.drives.plug(disk))
+        self.pause.change(|| self.drives.plug(disk))
     }
     /// Asks the guest to let go of a disk, and waits until it has. False: it has not within the time, and the disk stays.
     pub fn unplug_disk(&self, serial: &str, patience: Duration) -> Result<bool, MachineError> {
-        self.drives.unplug(serial, patience)
+        match self.pause.change(|| self.drives.ask_for(serial))? {
+            Some(slot) => {
+                let gone = self.drives.wait_for(serial, patience);
+                if !gone {
+                    let drives = self.drives.clone();
+                    self.pause.input(1, move || drives.withdraw(slot));
+                }
+                Ok(gone)
+            }
+            None => Ok(true),
+        }
     }
     /// Takes and gives memory; `None` where the spec does not ask for it.
     pub fn memory(&self) -> Option<&MemoryControl> {
@@ -447,13 +459,19 @@ impl Handle {
     pub fn screen(&self) -> Option<&Screen> {
         self.screen.as_ref()
     }
-    /// Keyboard and mouse; `None` where there are none.
-    pub fn keyboard(&self) -> Option<&I8042> {
-        self.keyboard.as_ref()
+    /// Types keys; `None` where there is no keyboard. What is typed in a pause comes after it.
+    pub fn key_events(&self, events: &[KeyEvent]) -> Option<Result<(), Full>> {
+        let (keyboard, events) = (self.keyboard.clone()?, events.to_vec());
+        Some(self.pause.input(events.len(), move || keyboard.key_events(&events)).unwrap_or(Ok(())))
     }
-    /// A pointer that says where it is; `None` where there is none.
-    pub fn tablet(&self) -> Option<&TabletInput> {
-        self.tablet.as_ref()
+    /// Moves the pointer: that which says where it is, if the guest has a driver for it, else the mouse.
+    pub fn pointer(&self, motion: Motion, position: Position) {
+        let (tablet, keyboard) = (self.tablet.clone(), self.keyboard.clone());
+        self.pause.input(1, move || {
+            if !tablet.is_some_and(|tablet| tablet.moved(position)) {
+                keyboard.iter().for_each(|keyboard| keyboard.pointer(motion));
+            }
+        });
     }
     /// The host's side of the socket device; `None` where there is none.
     pub fn vsock(&self) -> Option<&VsockHost> {

@@ -2,7 +2,7 @@
 
 use super::vector::require_x87;
 use crate::cpu::Privilege;
-use crate::processor::x87::Pointers;
+use crate::processor::x87::{Pointers, Selector};
 use crate::xstate::ST;
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Code, Instruction};
@@ -89,6 +89,7 @@ impl Form {
 
     fn write(self, cpu: &mut Cpu) -> [u8; 28] {
         let at = cpu.processor.x87;
+        let [code, segment] = [at.code, at.segment].map(|selector| selector.value(&cpu.processor.regs));
         let mut bytes = [if self.wide { 0xff } else { 0 }; 28];
         let area = &cpu.processor.fpu.0;
         for (n, word) in [half(area, CONTROL), half(area, STATUS), tags(area)].into_iter().enumerate() {
@@ -105,8 +106,8 @@ impl Form {
             bytes[n * step..][..step].copy_from_slice(&low.to_le_bytes()[..step]);
             bytes[(n + 1) * step..][..step].copy_from_slice(&high.to_le_bytes()[..step]);
         };
-        pointer(3, at.instruction, at.code, at.opcode);
-        pointer(5, at.data, at.segment, 0);
+        pointer(3, at.instruction, code, at.opcode);
+        pointer(5, at.data, segment, 0);
         if self.wide && self.protected {
             put(&mut bytes, 26, 0xffff);
         }
@@ -125,7 +126,8 @@ impl Form {
         }
         let (code, opcode) = (field(4) as u16, (field(4) >> 16) as u16 & 0x7ff);
         let (instruction, data) = (field(3).into(), field(5).into());
-        Pointers { opcode, instruction, code, data, segment: field(6) as u16 }
+        let [code, segment] = [code, field(6) as u16].map(Selector::Loaded);
+        Pointers { opcode, instruction, code, data, segment }
     }
 
     fn load(self, cpu: &mut Cpu, bytes: &[u8]) {
@@ -166,7 +168,7 @@ pub fn mask_all(cpu: &mut Cpu) -> u16 {
     control & EXCEPTIONS
 }
 
-/// The masks are what they were. What else the control word has was loaded meanwhile.
+/// The masks are what they were.
 pub fn unmask(cpu: &mut Cpu, masks: u16) {
     let control = half(&cpu.processor.fpu.0, CONTROL);
     put(&mut cpu.processor.fpu.0, CONTROL, control & !EXCEPTIONS | masks);

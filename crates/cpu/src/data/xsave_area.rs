@@ -1,7 +1,7 @@
 //! Which bytes of the XSAVE area an instruction of the XSAVE and FXSAVE families moves (APM vol. 2, 11.5; SDM vol. 1,
 //! chapter 13).
 
-use crate::processor::x87::Pointers;
+use crate::processor::x87::{Pointers, Selector};
 use crate::{Cpu, Next};
 use ireko_x86::cpuid::MISALIGNED_SSE;
 use std::ops::Range;
@@ -45,8 +45,8 @@ pub fn environment(cpu: &mut Cpu, wide: bool) -> [u8; 24] {
     bytes[8..16].copy_from_slice(&at.instruction.to_le_bytes());
     bytes[16..24].copy_from_slice(&at.data.to_le_bytes());
     if !wide {
-        bytes[12..16].copy_from_slice(&u32::from(at.code).to_le_bytes());
-        bytes[20..24].copy_from_slice(&u32::from(at.segment).to_le_bytes());
+        bytes[12..16].copy_from_slice(&u32::from(at.code.value(&cpu.processor.regs)).to_le_bytes());
+        bytes[20..24].copy_from_slice(&u32::from(at.segment.value(&cpu.processor.regs)).to_le_bytes());
     }
     bytes
 }
@@ -61,9 +61,9 @@ pub fn set_environment(cpu: &mut Cpu, bytes: &[u8], wide: bool) {
     cpu.set_x87(Pointers {
         opcode: word(bytes, 6) as u16 & 0x7ff,
         instruction: long(8) | high.0 << 32,
-        code: selectors.0 as u16,
+        code: Selector::Loaded(selectors.0 as u16),
         data: long(16) | high.1 << 32,
-        segment: selectors.1 as u16,
+        segment: Selector::Loaded(selectors.1 as u16),
     });
 }
 

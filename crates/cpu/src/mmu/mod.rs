@@ -47,11 +47,7 @@ impl Mmu {
         let access = Access { kind, user: mode == view::USER, smap_override: mode == view::SUPERVISOR_ALL };
         let paging = Paging::of(processor);
         let walked = if self.banks.current().tracked {
-            let recorder = tables::Recorder::new(&self.physical);
-            let walked = walk::walk(&recorder, &paging, address, access);
-            let frames = recorder.frames.into_inner();
-            self.track(&frames);
-            walked
+            self.walk_tracked(&paging, address, access)
         } else {
             walk::walk(&self.physical, &paging, address, access)
         };
@@ -59,6 +55,19 @@ impl Mmu {
             self.banks.current().mark_size(address, page.linear_size);
         }
         walked
+    }
+
+    /// Of frames that nobody watched before, entries may have been written since they were read: they are read again.
+    fn walk_tracked(&mut self, paging: &Paging, address: u64, access: Access) -> Result<Page, WalkFault> {
+        loop {
+            let recorder = tables::Recorder::new(&self.physical);
+            let walked = walk::walk(&recorder, paging, address, access);
+            let frames = recorder.frames.into_inner();
+            // Frames are finite, and a bank that depends on too many is tracked no more.
+            if !self.track(&frames) || !self.banks.current().tracked {
+                return walked;
+            }
+        }
     }
 
     /// Host address of a byte, if one of the TLB's levels has its page for this access. The first has it then.

@@ -43,8 +43,9 @@ impl<T: Tables> Tables for Recorder<'_, T> {
 }
 
 impl Mmu {
-    /// The current bank's translations depend on these frames from now on.
-    pub(crate) fn track(&mut self, frames: &[u64]) {
+    /// The current bank's translations depend on these frames from now on. Whether one was watched by nobody before.
+    pub(crate) fn track(&mut self, frames: &[u64]) -> bool {
+        let mut found = false;
         let number = self.banks.number();
         let bit = 1 << number;
         for &frame in frames {
@@ -56,6 +57,7 @@ impl Mmu {
             *dependents |= bit;
             self.banks.current().frames.insert(frame);
             if fresh {
+                found = true;
                 self.physical.memory().watch().set(frame, Reason::Tables, true);
                 if let Some(host) = self.physical.host(frame << 12) {
                     self.banks.all().for_each(|bank| bank.protect(host));
@@ -65,6 +67,7 @@ impl Mmu {
         if self.banks.current().frames.len() > MOST_FRAMES {
             self.empty_bank(number);
         }
+        found
     }
 
     /// A page that may hold tables was written.
@@ -159,7 +162,9 @@ mod tests {
     #[test]
     fn more_tables_than_are_noted_end_the_tracking() {
         let mut mmu = tracked();
-        (0..=MOST_FRAMES as u64).for_each(|frame| mmu.track(&[frame]));
+        (0..=MOST_FRAMES as u64).for_each(|frame| {
+            mmu.track(&[frame]);
+        });
         assert!(!mmu.banks.current().tracked);
         assert_eq!((mmu.banks.current().frames.len(), mmu.dependents.len()), (0, 0));
         assert!(!mmu.physical.memory().watch().watched(7));

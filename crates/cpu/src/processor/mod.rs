@@ -200,4 +200,16 @@ mod tests {
         run(&mut other, 2);
         assert!(other.processor == whole.processor && half.processor != whole.processor);
     }
+
+    /// What comes between an x87 instruction and the one that stores its pointers has segments of its own.
+    #[test]
+    fn the_selector_of_an_x87_pointer_is_that_of_who_stores_it() {
+        let mut cpu = begun(2);
+        cpu.run_alone(0).unwrap();
+        let code = &mut cpu.processor.regs.seg[ireko_x86::regs::seg::CS].selector;
+        let own = std::mem::replace(code, 0x10);
+        cpu.fpu_sync();
+        cpu.processor.regs.seg[ireko_x86::regs::seg::CS].selector = own;
+        assert_eq!(cpu.processor.x87.code.value(&cpu.processor.regs), own);
+    }
 }

@@ -56,6 +56,11 @@ impl Gate {
         !state.ended
     }
 
+    pub fn is_open(&self) -> bool {
+        let state = lock(&self.state);
+        !state.paused && !state.held && !state.ended
+    }
+
     /// As [`Gate::enter`] without waiting.
     pub fn try_enter(&self) -> Option<Permit<'_>> {
         let mut state = lock(&self.state);

@@ -94,6 +94,11 @@ impl Mailbox {
         self.gate.wait_until_open()
     }
 
+    /// Whether the machine is neither paused nor about to be.
+    pub fn is_open(&self) -> bool {
+        self.gate.is_open()
+    }
+
     /// Works at once, for who may not wait. `None`: not now.
     pub fn try_work<T>(&self, work: impl FnOnce(Permit<'_>) -> T) -> Option<T> {
         let permit = self.gate.try_enter()?;

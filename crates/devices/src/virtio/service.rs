@@ -12,6 +12,7 @@ use crate::lock;
 use crate::service::{Mailbox, Permit, Service};
 use ireko_vmcore::{Memory, Record, RestoreError};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
+use std::time::Duration;
 use virtio_queue::Queue;
 
 /// What works on the queues. The function has its registers; this has how far the queues were served.
@@ -77,8 +78,16 @@ impl Queues {
 
     /// As [`Queues::happens`], for who waits for no pause to end. Whether it happened.
     pub(super) fn happens_now(&self, tell: impl FnOnce()) -> bool {
-        let _engine = lock(&self.engine);
-        self.mailbox.try_work(|_| tell()).is_some()
+        /// As long as the device takes for one piece.
+        const SHORT: Duration = Duration::from_micros(50);
+        loop {
+            match self.engine.try_lock() {
+                // Who waits for a pause's end in the middle of something has it till then.
+                Err(TryLockError::WouldBlock) if !self.mailbox.is_open() => return false,
+                Err(TryLockError::WouldBlock) => std::thread::sleep(SHORT),
+                _engine => return self.mailbox.try_work(|_| tell()).is_some(),
+            }
+        }
     }
 
     /// What has rung and was not served.

@@ -484,15 +484,12 @@ impl Remote for Handle {
         })
     }
     fn keys(&self, events: &[KeyEvent]) -> Result<(), String> {
-        let keyboard = Handle::keyboard(self).ok_or(NO_DISPLAY)?;
-        keyboard.key_events(events).map_err(|Full| {
+        Handle::key_events(self, events).ok_or(NO_DISPLAY)?.map_err(|Full| {
             "Its system does not take what was typed before; wait until it does, or type less.".into()
         })
     }
     fn pointer(&self, motion: Motion, position: Position) {
-        if !Handle::tablet(self).is_some_and(|tablet| tablet.moved(position)) {
-            Handle::keyboard(self).iter().for_each(|keyboard| keyboard.pointer(motion));
-        }
+        Handle::pointer(self, motion, position);
     }
     fn memory(&self) -> MemoryState {
         Handle::memory(self).map(MemoryControl::state).unwrap_or_default()

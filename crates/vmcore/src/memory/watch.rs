@@ -4,7 +4,7 @@
 
 use super::PAGE;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering, fence};
 
 /// Why an engine watches a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +92,8 @@ impl Watch {
     }
 
     pub(super) fn wrote(&self, address: u64, size: u64) {
+        // The bytes before the look: a load may overtake an older store, and who begins to watch a page now would read what was there.
+        fence(Ordering::SeqCst);
         for frame in address / PAGE..=(address + size.max(1) - 1) / PAGE {
             if self.watched(frame) {
                 self.list(frame);

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data::vector;
-use crate::processor::x87::Pointers;
+use crate::processor::x87::{Pointers, Selector};
 use iced_x86::Register;
 use ireko_x86::Exception;
 use ireko_x86::bits::cr0;
@@ -238,7 +238,8 @@ fn the_32_bit_form_cuts_pointers_and_registers() {
     // A pending exception, for without one there are no pointers.
     cpu.processor.fpu.0[2] = 0x84;
     let (instruction, data) = (u64::MAX, u64::MAX);
-    cpu.set_x87(Pointers { instruction, data, code: 8, segment: 0x10, opcode: 0x7ff });
+    let [code, segment] = [8, 0x10].map(Selector::Loaded);
+    cpu.set_x87(Pointers { instruction, data, code, segment, opcode: 0x7ff });
     step(&mut cpu, &[0x0f, 0xae, 0x03]).unwrap();
     let pointers = [0xff, 0xff, 0xff, 0xff, 8, 0, 0, 0, 0xff, 0xff, 0xff, 0xff, 0x10, 0, 0, 0];
     assert_eq!(peek(&mut cpu, 0x4008, 16), pointers);

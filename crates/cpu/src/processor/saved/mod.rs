@@ -11,6 +11,7 @@ pub use registers::SavedRegisters;
 use super::counters::Counters;
 use super::msrs::Msrs;
 use super::mtrr::Mtrrs;
+use super::x87::Selector;
 use super::{LINE, MonitoredLine, MwaitWait, OutsideSmm, Processor, World};
 use ireko_nested::Shadow;
 use ireko_nested::svm::saved::SavedSvm;
@@ -66,8 +67,35 @@ pub struct SavedVectors {
     pub opcode: u16,
     pub instruction: u64,
     pub data: u64,
-    pub code_selector: u16,
-    pub data_selector: u16,
+    pub code_selector: SavedSelector,
+    pub data_selector: SavedSelector,
+}
+
+/// A selector of an x87 pointer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SavedSelector {
+    /// That of a segment register.
+    Of(u8),
+    Loaded(u16),
+}
+
+impl SavedSelector {
+    pub fn of(selector: Selector) -> Self {
+        match selector {
+            Selector::Of(number) => Self::Of(number),
+            Selector::Loaded(value) => Self::Loaded(value),
+        }
+    }
+
+    pub fn selector(self) -> Result<Selector, RestoreError> {
+        match self {
+            Self::Of(number) => {
+                ensure::<SavedProcessor>(number < 6, format!("segment register {number}"))?;
+                Ok(Selector::Of(number))
+            }
+            Self::Loaded(value) => Ok(Selector::Loaded(value)),
+        }
+    }
 }
 
 /// Where a line is, and what was there.

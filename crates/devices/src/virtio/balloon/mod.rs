@@ -162,16 +162,18 @@ impl BalloonControl {
     pub fn size(&self) -> u64 {
         lock(&self.state).inside.count * PAGE
     }
-    /// Asks the driver for statistics; [`BalloonControl::statistics`] has them soon.
+    /// Asks the driver for statistics, unless the machine is paused; [`BalloonControl::statistics`] has them soon.
     pub fn poll(&self) {
-        {
+        let Some(function) = self.function.upgrade() else { return };
+        let service = lock(&function).service();
+        let asked = service.happens_now(|| {
             let mut state = lock(&self.state);
             // A question that is still open is answered first.
             if state.exchanges == 0 {
                 state.exchanges = EXCHANGES;
             }
-        }
-        if let Some(function) = self.function.upgrade() {
+        });
+        if asked {
             lock(&function).kick(STATS);
         }
     }

@@ -62,22 +62,15 @@ impl NetInput {
             return;
         }
         let Some(function) = self.function.upgrade() else { return };
+        let service = lock(&function).service();
         // What comes after this one waits where it came from.
-        if !self.wait_until_open() {
-            return;
-        }
-        {
+        service.happens(|| {
             let mut state = lock(&self.state);
-            if state.frames.len() == BACKLOG {
-                return;
+            if state.frames.len() < BACKLOG {
+                state.frames.push_back(frame.to_owned());
             }
-            state.frames.push_back(frame.to_owned());
-        }
-        let service = {
-            let function = lock(&function);
-            function.kick(RECEIVE);
-            function.service()
-        };
+        });
+        lock(&function).kick(RECEIVE);
         // Here and now: waking the device's thread for it would take longer.
         service.turn();
     }
