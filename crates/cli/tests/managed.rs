@@ -9,7 +9,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Prints the command line of its first module (Multiboot 0.6.96, 3.3 and 3.4) at COM 1, and turns the machine off.
 #[rustfmt::skip]
@@ -50,7 +50,9 @@ impl Home {
     }
 
     fn until_off(&self) {
+        let begun = Instant::now();
         while !self.vm_ok(&["list"]).contains("Off") {
+            assert!(begun.elapsed() < Duration::from_secs(300), "it runs on");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

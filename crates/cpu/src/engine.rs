@@ -67,7 +67,7 @@ impl Options {
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, straight, mm, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, direct-exceptions, mm, {known}"
                 ));
             }
         }
@@ -218,5 +218,20 @@ impl Vcpu for SoftVcpu {
     }
     fn window(&self) -> Option<ireko_vmcore::Window> {
         Some(self.cpu.instruments.ledger.window.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Options;
+
+    #[test]
+    fn each_option_that_is_named_to_who_gives_a_wrong_one_is_there() {
+        let told = Options::default().take("none", "on").unwrap_err();
+        let known = told.split("it has ").nth(1).expect("a list").split(", ");
+        for name in known.map(|name| name.split('=').next().unwrap_or_default()) {
+            let taken = Options::default().take(name, "on");
+            assert!(taken.is_ok() || !taken.unwrap_err().contains("has no option"), "{name}");
+        }
     }
 }

@@ -50,16 +50,16 @@ fn a_handler_changes_what_it_goes_back_to() {
 
 #[test]
 fn a_halted_processor_halts_again_unless_the_handler_says_no() {
-    for wish in [true, false] {
+    for asked in [true, false] {
         let mut cpu = protected();
         cpu.processor.halted = true;
         cpu.enter_smm();
         assert!(!cpu.processor.halted);
-        if !wish {
+        if !asked {
             write(&mut cpu, BASE + smram::AUTO_HALT, &[0]);
         }
         run(&mut cpu, &RSM).unwrap();
-        assert_eq!(cpu.processor.halted, wish);
+        assert_eq!(cpu.processor.halted, asked);
     }
 }
 

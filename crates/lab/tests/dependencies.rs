@@ -10,7 +10,15 @@ fn root() -> &'static Path {
 }
 
 fn packages() -> Vec<Value> {
-    let arguments = ["metadata", "--format-version", "1", "--filter-platform", "x86_64-unknown-linux-gnu"];
+    let arguments = [
+        "metadata",
+        "--locked",
+        "--all-features",
+        "--format-version",
+        "1",
+        "--filter-platform",
+        "x86_64-unknown-linux-gnu",
+    ];
     let told =
         Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("cargo metadata");
     assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));

@@ -37,7 +37,7 @@ impl Bucket {
 }
 
 #[derive(Debug)]
-struct State {
+struct ThrottleState {
     limits: Rates,
     bytes: Bucket,
     operations: Bucket,
@@ -45,7 +45,7 @@ struct State {
 
 /// Shared by what moves and by who sets the limits.
 #[derive(Debug)]
-pub struct Throttle(Mutex<State>);
+pub struct Throttle(Mutex<ThrottleState>);
 
 impl Default for Throttle {
     fn default() -> Self {
@@ -56,7 +56,7 @@ impl Default for Throttle {
 impl Throttle {
     pub fn new(limits: Rates) -> Self {
         let empty = || Bucket { tokens: 0.0, filled: Instant::now() };
-        Self(Mutex::new(State { limits, bytes: empty(), operations: empty() }))
+        Self(Mutex::new(ThrottleState { limits, bytes: empty(), operations: empty() }))
     }
 
     /// Counts from now on; what was taken in advance is forgiven.

@@ -167,7 +167,7 @@ impl Registers {
     }
 }
 
-struct State {
+struct AcpiState {
     registers: Registers,
     clock: Clock,
     sci: Line,
@@ -176,7 +176,7 @@ struct State {
     smi: Option<SmiControl>,
 }
 
-impl State {
+impl AcpiState {
     /// Writes a byte to the PM block; what the write asks of the power supply.
     fn write(&mut self, offset: u64, byte: u8) -> Option<PowerEvent> {
         self.smi.iter().for_each(|smi| self.registers.write_smi(offset as usize, byte, smi));
@@ -223,20 +223,27 @@ impl State {
 /// A handle to the fixed hardware. Starts in legacy mode; the guest enables ACPI through the SMI command port.
 #[derive(Clone)]
 pub struct AcpiPm {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<AcpiState>>,
     power: Power,
 }
 
 impl AcpiPm {
     pub fn new(clock: Clock, timers: &Timers, sci: Line, power: Power) -> Self {
-        let state = Arc::new_cyclic(|weak: &Weak<Mutex<State>>| {
+        let state = Arc::new_cyclic(|weak: &Weak<Mutex<AcpiState>>| {
             let weak = weak.clone();
             let timer = timers.timer(move || {
                 if let Some(state) = weak.upgrade() {
                     lock(&state).update();
                 }
             });
-            Mutex::new(State { registers: Registers::default(), clock, sci, level: false, timer, smi: None })
+            Mutex::new(AcpiState {
+                registers: Registers::default(),
+                clock,
+                sci,
+                level: false,
+                timer,
+                smi: None,
+            })
         });
         Self { state, power }
     }

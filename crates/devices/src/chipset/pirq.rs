@@ -5,12 +5,12 @@ use crate::lock;
 use ireko_vmcore::{Line, LineSink};
 use std::sync::{Arc, Mutex};
 
-struct State {
+struct PirqState {
     levels: [bool; PIRQS],
     routes: [u8; PIRQS],
 }
 
-impl State {
+impl PirqState {
     /// The ISA interrupt of a PIRQ, if it is routed to one that can be.
     fn irq(&self, pirq: usize) -> Option<u32> {
         let route = self.routes[pirq];
@@ -25,14 +25,14 @@ impl State {
 
 /// Routes PIRQA# to PIRQD# (82371SB, 4.1.10). Interrupts that share an ISA line are its wired OR.
 pub struct PirqRouter {
-    state: Mutex<State>,
+    state: Mutex<PirqState>,
     isa: Vec<Line>,
 }
 
 impl PirqRouter {
     /// `isa` are the sixteen ISA wires.
     pub fn new(isa: Vec<Line>) -> Arc<Self> {
-        let state = State { levels: [false; PIRQS], routes: [PIRQ_OFF; PIRQS] };
+        let state = PirqState { levels: [false; PIRQS], routes: [PIRQ_OFF; PIRQS] };
         Arc::new(Self { state: Mutex::new(state), isa })
     }
 
@@ -46,7 +46,7 @@ impl PirqRouter {
         self.change(|state| state.routes.get_mut(pirq).map(|route| *route = value));
     }
 
-    fn change(&self, change: impl FnOnce(&mut State) -> Option<()>) {
+    fn change(&self, change: impl FnOnce(&mut PirqState) -> Option<()>) {
         // The lock is held over the wires so that an older level cannot come last.
         let mut state = lock(&self.state);
         let before: Vec<Option<u32>> = (0..PIRQS).map(|pirq| state.irq(pirq)).collect();

@@ -9,16 +9,16 @@ const REPLACEMENT: u32 = 1;
 
 pub struct Legacy {
     out: Line,
-    state: Mutex<State>,
+    state: Mutex<LegacyState>,
 }
 
 #[derive(Default)]
-struct State {
+struct LegacyState {
     levels: [bool; 2],
     replaced: bool,
 }
 
-impl State {
+impl LegacyState {
     fn level(&self) -> bool {
         self.levels[usize::from(self.replaced)]
     }
@@ -55,11 +55,11 @@ impl Legacy {
 
     /// What the wire's end has of it is restored by that end.
     pub(super) fn restore(&self, levels: [bool; 2], replaced: bool) {
-        *lock(&self.state) = State { levels, replaced };
+        *lock(&self.state) = LegacyState { levels, replaced };
     }
 
     /// Takes note of an end's level. Whether that end counts.
-    fn note(state: &mut State, pin: u32, level: bool) -> bool {
+    fn note(state: &mut LegacyState, pin: u32, level: bool) -> bool {
         state.levels[usize::from(pin == REPLACEMENT)] = level;
         state.replaced == (pin == REPLACEMENT)
     }

@@ -30,7 +30,7 @@ pub struct Wires {
     pub msi: MsiSink,
 }
 
-struct State {
+struct HpetState {
     block: Block,
     clock: Clock,
     wires: Wires,
@@ -41,7 +41,7 @@ struct State {
     shown: Vec<Pin>,
 }
 
-impl State {
+impl HpetState {
     fn tick(&self) -> u64 {
         self.clock.now() / NANOSECONDS
     }
@@ -111,12 +111,12 @@ impl State {
 /// A handle to the timers.
 #[derive(Clone)]
 pub struct Hpet {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<HpetState>>,
 }
 
 impl Hpet {
     pub fn new(clock: Clock, timers: &Timers, wires: Wires) -> Self {
-        let state = Arc::new_cyclic(|weak: &std::sync::Weak<Mutex<State>>| {
+        let state = Arc::new_cyclic(|weak: &std::sync::Weak<Mutex<HpetState>>| {
             let timer = |number| {
                 let weak = weak.clone();
                 timers.timer(move || {
@@ -126,7 +126,7 @@ impl Hpet {
                 })
             };
             let timers = (0..TIMERS).map(timer).collect();
-            Mutex::new(State {
+            Mutex::new(HpetState {
                 block: Block::default(),
                 clock,
                 wires,

@@ -47,7 +47,7 @@ impl From {
     }
 }
 
-struct State {
+struct I8042State {
     keyboard: Keyboard,
     mouse: Mouse,
     /// Byte 0 is the command byte.
@@ -71,7 +71,7 @@ struct State {
     timer: Timer,
 }
 
-impl State {
+impl I8042State {
     fn control(&self) -> u8 {
         self.memory[0]
     }
@@ -243,7 +243,7 @@ impl State {
 /// The controller. A20 is always on, as on processors that have no A20M# any more. Cheap to clone.
 #[derive(Clone)]
 pub struct I8042 {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<I8042State>>,
     power: Power,
 }
 
@@ -254,14 +254,14 @@ pub struct Full;
 impl I8042 {
     /// `lines` are those of [`IRQS`].
     pub fn new(clock: Clock, timers: &Timers, lines: [Line; 2], power: Power) -> Self {
-        let state = Arc::new_cyclic(|weak: &Weak<Mutex<State>>| {
+        let state = Arc::new_cyclic(|weak: &Weak<Mutex<I8042State>>| {
             let weak = weak.clone();
             let timer = timers.timer(move || {
                 if let Some(state) = weak.upgrade() {
                     lock(&state).update();
                 }
             });
-            let mut state = State {
+            let mut state = I8042State {
                 keyboard: Keyboard::new(),
                 mouse: Mouse::new(),
                 memory: [0; MEMORY],

@@ -13,14 +13,14 @@ use std::sync::{Arc, Mutex};
 
 pub const PLACES: [u64; 1] = [0xfec0_0000];
 
-struct State {
+struct IoApicState {
     id: u32,
     select: u8,
     entries: [u64; PINS],
     lines: u32,
 }
 
-impl State {
+impl IoApicState {
     fn new(id: u8) -> Self {
         Self { id: u32::from(id & 0xf) << 24, select: 0, entries: [MASKED; PINS], lines: 0 }
     }
@@ -114,14 +114,14 @@ fn message(entry: u64, level: bool) -> Msi {
 /// A handle to the I/O APIC. Lines carry logical levels, so an entry's polarity is kept but means nothing.
 #[derive(Clone)]
 pub struct IoApic {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<IoApicState>>,
     deliver: MsiSink,
 }
 
 impl IoApic {
     /// `deliver` is called without a lock of this device.
     pub fn new(id: u8, deliver: MsiSink) -> Self {
-        Self { state: Arc::new(Mutex::new(State::new(id))), deliver }
+        Self { state: Arc::new(Mutex::new(IoApicState::new(id))), deliver }
     }
 
     /// A processor ended a level-triggered interrupt with this vector.
@@ -188,7 +188,7 @@ impl Device for IoApic {
     }
     fn reset(&mut self) {
         let mut state = lock(&self.state);
-        *state = State { id: state.id, lines: state.lines, ..State::new(0) };
+        *state = IoApicState { id: state.id, lines: state.lines, ..IoApicState::new(0) };
     }
     fn saved(&mut self) -> Option<&mut dyn SavedState> {
         Some(self)

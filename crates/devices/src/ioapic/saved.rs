@@ -1,7 +1,7 @@
 //! What is saved of the I/O APIC.
 
 use super::regs::{PINS, SAVED_ENTRY, SAVED_ID};
-use super::{IoApic, State};
+use super::{IoApic, IoApicState};
 use crate::lock;
 use ireko_vmcore::saved::{RestoreError, SaveRestore, Saved, ensure};
 use serde::{Deserialize, Serialize};
@@ -29,7 +29,7 @@ impl SaveRestore for IoApic {
 
     fn save(&self) -> SavedIoApic {
         let state = lock(&self.state);
-        let State { id, select, entries, lines } = *state;
+        let IoApicState { id, select, entries, lines } = *state;
         SavedIoApic { id, select, entries, lines }
     }
 
@@ -39,7 +39,7 @@ impl SaveRestore for IoApic {
         ensure::<SavedIoApic>(lines >> PINS == 0, format!("pins of {lines:#x}"))?;
         let wrong = entries.iter().find(|entry| **entry & !SAVED_ENTRY != 0);
         ensure::<SavedIoApic>(wrong.is_none(), format!("a redirection entry of {wrong:x?}"))?;
-        *lock(&self.state) = State { id, select, entries, lines };
+        *lock(&self.state) = IoApicState { id, select, entries, lines };
         Ok(())
     }
 }

@@ -78,7 +78,7 @@ impl Counters {
     }
 }
 
-struct State {
+struct PitState {
     counters: Counters,
     clock: Clock,
     line: Line,
@@ -87,7 +87,7 @@ struct State {
     next_rise: Option<u64>,
 }
 
-impl State {
+impl PitState {
     fn tick(&self) -> u64 {
         (u128::from(self.clock.now()) * u128::from(FREQUENCY) / SECOND) as u64
     }
@@ -127,19 +127,19 @@ impl State {
 /// A handle to the timer. Its line is counter 0's OUT.
 #[derive(Clone)]
 pub struct Pit {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<PitState>>,
 }
 
 impl Pit {
     pub fn new(clock: Clock, timers: &Timers, line: Line) -> Self {
-        let state = Arc::new_cyclic(|weak: &std::sync::Weak<Mutex<State>>| {
+        let state = Arc::new_cyclic(|weak: &std::sync::Weak<Mutex<PitState>>| {
             let weak = weak.clone();
             let timer = timers.timer(move || {
                 if let Some(state) = weak.upgrade() {
                     lock(&state).fired();
                 }
             });
-            Mutex::new(State { counters: Counters::new(), clock, line, timer, next_rise: None })
+            Mutex::new(PitState { counters: Counters::new(), clock, line, timer, next_rise: None })
         });
         Self { state }
     }

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, Weak};
 
 pub const PLACES: [u64; 1] = [0x70];
 
-struct State {
+struct RtcState {
     chip: Chip,
     clock: Clock,
     line: Line,
@@ -25,7 +25,7 @@ struct State {
     level: bool,
 }
 
-impl State {
+impl RtcState {
     fn alarm_flag(&self) -> bool {
         self.chip.bytes[usize::from(C)] & ALARM != 0
     }
@@ -61,13 +61,13 @@ impl State {
 /// A handle to the clock.
 #[derive(Clone)]
 pub struct Rtc {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<RtcState>>,
 }
 
 impl Rtc {
     /// `unix_seconds` is the present time in UTC.
     pub fn new(clock: Clock, timers: &Timers, line: Line, unix_seconds: u64) -> Self {
-        let state = Arc::new_cyclic(|weak: &Weak<Mutex<State>>| {
+        let state = Arc::new_cyclic(|weak: &Weak<Mutex<RtcState>>| {
             let weak = weak.clone();
             let timer = timers.timer(move || {
                 if let Some(state) = weak.upgrade() {
@@ -75,7 +75,7 @@ impl Rtc {
                 }
             });
             let chip = Chip::new(unix_seconds, clock.now());
-            Mutex::new(State { chip, clock, line, alarm: Line::unconnected(), timer, level: false })
+            Mutex::new(RtcState { chip, clock, line, alarm: Line::unconnected(), timer, level: false })
         });
         Self { state }
     }

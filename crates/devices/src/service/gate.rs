@@ -11,7 +11,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 #[derive(Default)]
-struct State {
+struct GateState {
     /// Counts resets.
     epoch: u64,
     /// Nothing is begun; what is under way goes on.
@@ -24,7 +24,7 @@ struct State {
     working: bool,
 }
 
-impl State {
+impl GateState {
     fn over(&self, epoch: u64) -> bool {
         self.ended || self.epoch != epoch
     }
@@ -32,7 +32,7 @@ impl State {
 
 #[derive(Default)]
 pub(super) struct Gate {
-    state: Mutex<State>,
+    state: Mutex<GateState>,
     changed: Condvar,
 }
 
@@ -44,7 +44,7 @@ pub struct Permit<'a> {
 }
 
 /// Guest memory may be written for as long as this is held.
-pub struct Pass<'a>(#[allow(dead_code)] MutexGuard<'a, State>);
+pub struct Pass<'a>(#[allow(dead_code)] MutexGuard<'a, GateState>);
 
 impl Gate {
     /// Waits out a pause. False: the machine has ended.
@@ -79,17 +79,17 @@ impl Gate {
     }
 
     /// Only who pauses or ends waits for somebody to rest.
-    fn tell(&self, state: MutexGuard<'_, State>) {
+    fn tell(&self, state: MutexGuard<'_, GateState>) {
         if state.held || state.paused || state.ended {
             self.changed.notify_all();
         }
     }
 
-    fn wait<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
+    fn wait<'a>(&self, state: MutexGuard<'a, GateState>) -> MutexGuard<'a, GateState> {
         self.changed.wait(state).unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut State)) {
+    fn change(&self, change: impl FnOnce(&mut GateState)) {
         change(&mut lock(&self.state));
         self.changed.notify_all();
     }
@@ -165,8 +165,8 @@ impl<'a> Permit<'a> {
         Ok(Pass(state))
     }
 
-    /// Waits for so long while nothing is done for the guest: a pause does not wait for who stands aside, nor the other way round.
-    pub fn stand_aside(self, time: Duration) -> io::Result<()> {
+    /// Waits for so long while nothing is done for the guest: a pause does not wait for who is idle, nor the other way round.
+    pub fn wait_idle(self, time: Duration) -> io::Result<()> {
         let until = Instant::now() + time;
         let mut state = lock(&self.gate.state);
         state.working = false;

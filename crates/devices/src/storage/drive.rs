@@ -115,7 +115,7 @@ impl Drive {
             let Some(waits) = &waiting else { return Err(Failure::Host(error)) };
             let failed = Instant::now();
             while !(waits.is_to_be_tried() || waits.full && failed.elapsed() >= AGAIN) {
-                permit.stand_aside(LOOK).map_err(Failure::Memory)?;
+                permit.wait_idle(LOOK).map_err(Failure::Memory)?;
             }
         }
     }

@@ -27,10 +27,10 @@ pub trait Worker: Send {
 /// A queue that several take part in.
 pub(super) struct Ring {
     pub index: usize,
-    state: Mutex<State>,
+    state: Mutex<LaneState>,
 }
 
-struct State {
+struct LaneState {
     queue: Queue,
     /// Chains that were taken and not given back. A driver that takes them for free all the same would have no end of them.
     under_way: u16,
@@ -38,7 +38,7 @@ struct State {
 
 impl Ring {
     pub fn new(index: usize, queue: Queue) -> Arc<Self> {
-        Arc::new(Self { index, state: Mutex::new(State { queue, under_way: 0 }) })
+        Arc::new(Self { index, state: Mutex::new(LaneState { queue, under_way: 0 }) })
     }
 
     /// As served up to now, if all that was taken was given back.

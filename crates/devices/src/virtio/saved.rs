@@ -2,8 +2,10 @@
 
 use super::common::Common;
 use super::regs::NO_VECTOR;
+use super::scsi::Target;
 use super::{Broken, VirtioPci, queue};
 use crate::pci::saved::{SavedConfig, SavedMsix};
+use crate::storage::saved::SavedUnit;
 use ireko_vmcore::Record;
 use ireko_vmcore::saved::{RestoreError, SaveRestore, Saved, ensure};
 use serde::{Deserialize, Serialize};
@@ -194,5 +196,18 @@ impl Common {
         (self.status, self.generation, self.select) = (head.status, head.generation, head.select);
         self.config_vector = self.vector(head.config_vector.into());
         debug_assert!(self.rings.iter().all(|ring| ring.vector == NO_VECTOR));
+    }
+}
+
+/// A lane of the SCSI host.
+impl SaveRestore for Target {
+    type Saved = SavedUnit;
+
+    fn save(&self) -> SavedUnit {
+        self.0.save()
+    }
+
+    fn restore(&mut self, saved: SavedUnit) -> Result<(), RestoreError> {
+        self.0.restore::<SavedUnit>(&saved)
     }
 }

@@ -4,9 +4,8 @@ use super::regs::TYPE_SCSI;
 use super::{Broken, Buffers, Registers, VirtioDevice, Worker};
 use crate::service::Permit;
 use crate::storage::Unit;
-use crate::storage::saved::SavedUnit;
 use crate::storage::scsi::{Action, Sense};
-use ireko_vmcore::saved::{RestoreError, SaveRestore, SavedState};
+use ireko_vmcore::saved::SavedState;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -39,7 +38,7 @@ pub struct Scsi {
 }
 
 /// A target with its unit.
-struct Target(Unit);
+pub(super) struct Target(pub(super) Unit);
 
 impl Scsi {
     /// Whoever drives it needs somebody to run each of its lanes, too.
@@ -101,18 +100,6 @@ impl Target {
         let written = data.bytes_written();
         buffers.writer.write_all(&response)?;
         Ok((RESPONSE + written) as u32)
-    }
-}
-
-impl SaveRestore for Target {
-    type Saved = SavedUnit;
-
-    fn save(&self) -> SavedUnit {
-        self.0.save()
-    }
-
-    fn restore(&mut self, saved: SavedUnit) -> Result<(), RestoreError> {
-        self.0.restore::<SavedUnit>(&saved)
     }
 }
 

@@ -5,6 +5,7 @@ use super::tests::{AVAIL, DATA, Driver, INDIRECT, NEXT, SIZE, USED, WRITE};
 use super::*;
 use crate::Service;
 use crate::lock;
+use crate::probe::until;
 use crate::storage::tests::{Ram, until_one_waits};
 use ireko_vmcore::{Disk, ErrorPolicy, Rates, Throttle};
 use std::io::{self, ErrorKind};
@@ -215,9 +216,7 @@ fn a_pause_does_not_wait_for_a_request_that_is_held() {
     assert!(threaded.service.pause(EVER));
     disk.fail(None);
     errors.try_again();
-    while errors.standing().waiting != 0 {
-        sleep(Duration::from_millis(1));
-    }
+    until("no request waits", || errors.standing().waiting == 0);
     assert_eq!(threaded.used(), 0);
     threaded.service.resume();
     threaded.wait_for_used(1);
@@ -232,9 +231,7 @@ fn a_request_that_is_held_is_over_with_a_reset() {
     threaded.request(1, 0);
     until_one_waits(&errors);
     threaded.driver.set_status(0);
-    while errors.standing().waiting != 0 {
-        sleep(Duration::from_millis(1));
-    }
+    until("no request waits", || errors.standing().waiting == 0);
     assert_eq!(threaded.used(), 0);
     threaded.end();
 }
@@ -365,10 +362,10 @@ fn a_ring_that_never_empties_is_paused_and_ended() {
             memory.ram().write_obj(used.wrapping_add(4), GuestAddress(AVAIL + 2)).unwrap();
         }
     });
-    while threaded.used() < 100 {
+    until("a hundred requests are done", || {
         threaded.notify();
-        sleep(Duration::from_millis(1));
-    }
+        threaded.used() >= 100
+    });
     assert!(threaded.service.pause(EVER));
     let before = threaded.used();
     sleep(Duration::from_millis(5));

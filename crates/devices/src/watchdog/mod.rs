@@ -27,7 +27,7 @@ enum Stage {
 
 /// What a system can tell of it, beside its configuration space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct State {
+struct WatchdogState {
     lengths: [u32; 2],
     /// Keys that have been written of those that let a write through.
     keys: usize,
@@ -40,7 +40,7 @@ struct State {
 /// The watchdog as a PCI function.
 pub struct Watchdog {
     config: ConfigSpace,
-    state: State,
+    state: WatchdogState,
     clock: Clock,
     timer: Timer,
     intx: Line,
@@ -65,7 +65,7 @@ impl Watchdog {
             let own = own.clone();
             let fired = move || own.upgrade().iter().for_each(|own| lock(own).fired());
             let timer = timers.timer(fired);
-            Mutex::new(Self { config, state: State::default(), clock, timer, intx, bite })
+            Mutex::new(Self { config, state: WatchdogState::default(), clock, timer, intx, bite })
         })
     }
 
@@ -201,7 +201,7 @@ impl Function for Watchdog {
         }
     }
     fn reset(&mut self) {
-        self.state = State::default();
+        self.state = WatchdogState::default();
         self.arm();
         self.show();
     }

@@ -1,7 +1,7 @@
 //! What is saved of the watchdog.
 
 use super::regs::*;
-use super::{Stage, State, Watchdog};
+use super::{Stage, Watchdog, WatchdogState};
 use crate::pci::saved::SavedConfig;
 use ireko_vmcore::saved::{RestoreError, SaveRestore, Saved, ensure};
 use serde::{Deserialize, Serialize};
@@ -28,7 +28,7 @@ impl SaveRestore for Watchdog {
     type Saved = SavedWatchdog;
 
     fn save(&self) -> SavedWatchdog {
-        let State { lengths, keys, running, interrupts, timed_out } = self.state.clone();
+        let WatchdogState { lengths, keys, running, interrupts, timed_out } = self.state.clone();
         let running = running.map(|(stage, due)| (stage == Stage::Second, due));
         SavedWatchdog {
             config: self.config.save(),
@@ -49,7 +49,7 @@ impl SaveRestore for Watchdog {
         let running = running.map(|(second, due)| (stage(second), due));
         // One that is not enabled does not run.
         let running = running.filter(|_| self.locks() & ENABLED != 0);
-        self.state = State { lengths, keys: keys.into(), running, interrupts, timed_out };
+        self.state = WatchdogState { lengths, keys: keys.into(), running, interrupts, timed_out };
         self.arm();
         self.show();
         Ok(())

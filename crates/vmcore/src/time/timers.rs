@@ -221,6 +221,9 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Duration;
 
+    /// Longer than anything here takes.
+    const LONG: Duration = Duration::from_secs(60);
+
     #[test]
     fn a_timer_fires_once_at_its_deadline() {
         let clock = Clock::new();
@@ -229,7 +232,7 @@ mod tests {
         let timer = timers.timer(move || sent.send(()).unwrap());
         let at = clock.now() + 2_000_000;
         timer.arm(at);
-        fired.recv().unwrap();
+        fired.recv_timeout(LONG).unwrap();
         assert!(clock.now() >= at);
         assert!(fired.recv_timeout(Duration::from_millis(5)).is_err());
     }
@@ -279,7 +282,7 @@ mod tests {
         timers[2].arm(0);
         assert!(fired.recv_timeout(Duration::from_millis(5)).is_err());
         clock.go();
-        assert_eq!(fired.recv().unwrap(), (2, 4));
+        assert_eq!(fired.recv_timeout(LONG).unwrap(), (2, 4));
         clock.advance(6);
         assert_eq!(fired.try_iter().collect::<Vec<_>>(), [(0, 10)]);
         clock.advance(10);
@@ -317,7 +320,7 @@ mod tests {
         clock.stop();
         assert!(fired.recv_timeout(Duration::from_millis(20)).is_err());
         clock.go();
-        fired.recv().unwrap();
+        fired.recv_timeout(LONG).unwrap();
     }
 
     #[test]

@@ -79,7 +79,7 @@ impl Statistics {
 }
 
 #[derive(Default)]
-struct State {
+struct BalloonState {
     /// Pages that the device wants.
     target: u32,
     /// What the driver says it gave; shown back to it and not believed.
@@ -126,19 +126,19 @@ impl Pages {
 /// The device.
 struct Balloon {
     memory: Arc<Memory>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<BalloonState>>,
 }
 
 /// The host's end of a balloon.
 #[derive(Clone)]
 pub struct BalloonControl {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<BalloonState>>,
     function: Weak<Mutex<VirtioPci>>,
 }
 
 /// A balloon function and the end that blows it up.
 pub fn balloon(memory: Arc<Memory>, msi: MsiSink, intx: Line) -> (Arc<Mutex<VirtioPci>>, BalloonControl) {
-    let state = Arc::<Mutex<State>>::default();
+    let state = Arc::<Mutex<BalloonState>>::default();
     let device = Balloon { memory: memory.clone(), state: state.clone() };
     let function = VirtioPci::new(Box::new(device), memory, msi, intx);
     let control = BalloonControl { state, function: Arc::downgrade(&function) };
@@ -306,7 +306,7 @@ impl VirtioDevice for Balloon {
     }
 }
 
-impl Registers for Mutex<State> {
+impl Registers for Mutex<BalloonState> {
     fn read(&self) -> Vec<u8> {
         let state = lock(self);
         [state.target.to_le_bytes(), state.actual].concat()
@@ -319,6 +319,6 @@ impl Registers for Mutex<State> {
     /// A driver that starts anew has all pages (5.5.5); what is wanted stands.
     fn reset(&self) {
         let mut state = lock(self);
-        *state = State { target: state.target, answers: state.answers, ..State::default() };
+        *state = BalloonState { target: state.target, answers: state.answers, ..BalloonState::default() };
     }
 }

@@ -1,6 +1,6 @@
 //! What is saved of the balloon.
 
-use super::{Balloon, EXCHANGES, Pages, State, Statistics};
+use super::{Balloon, BalloonState, EXCHANGES, Pages, Statistics};
 use crate::lock;
 use ireko_vmcore::saved::{Bytes, RestoreError, SaveRestore, Saved, ensure};
 use serde::{Deserialize, Serialize};
@@ -50,7 +50,7 @@ impl SaveRestore for Balloon {
         )?;
         ensure::<SavedBalloon>(saved.exchanges <= EXCHANGES, format!("{} exchanges", saved.exchanges))?;
         let count = saved.inside.iter().map(|word| u64::from(word.count_ones())).sum();
-        *lock(&self.state) = State {
+        *lock(&self.state) = BalloonState {
             target: saved.target,
             actual: saved.actual.0,
             inside: Pages { words: saved.inside, count },

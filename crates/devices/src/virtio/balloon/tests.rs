@@ -34,7 +34,7 @@ fn what_is_wanted_is_in_the_configuration_in_pages() {
 }
 
 #[test]
-fn a_new_wish_interrupts_once() {
+fn a_new_request_interrupts_once() {
     let (driver, control) = device(INFLATE);
     driver.open_msix();
     control.want(1 << 20);
@@ -90,7 +90,7 @@ fn deflated_pages_count_no_more() {
 }
 
 #[test]
-fn a_new_driver_has_all_pages_and_the_wish_stands() {
+fn a_new_driver_has_all_pages_and_the_request_stands() {
     let (mut driver, control) = device(INFLATE);
     control.want(1 << 20);
     pages(&mut driver, &[0x20]);

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const BUFFER: usize = 64 << 10;
 
 #[derive(Default)]
-struct State {
+struct PortState {
     /// What the driver is to be told next.
     add: bool,
     name: bool,
@@ -32,7 +32,7 @@ struct State {
 
 #[derive(Default)]
 struct Shared {
-    state: Mutex<State>,
+    state: Mutex<PortState>,
     changed: Condvar,
 }
 
@@ -64,7 +64,7 @@ pub fn channel(
 
 impl ChannelHost {
     /// Changes what is on the way, and wakes the device for it. Not while the machine is paused.
-    fn change<T: Default>(&self, queue: usize, change: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T: Default>(&self, queue: usize, change: impl FnOnce(&mut PortState) -> T) -> T {
         // Of a device that is no more nothing is paused.
         let Some(function) = self.function.upgrade() else { return change(&mut lock(&self.shared.state)) };
         let mut changed = T::default();
@@ -113,7 +113,7 @@ impl ChannelHost {
     }
 }
 
-impl State {
+impl PortState {
     fn due(&self) -> Option<u16> {
         let events = [(self.add, PORT_ADD), (self.name, PORT_NAME), (self.open, PORT_OPEN)];
         events.into_iter().find(|(due, _)| *due).map(|(_, event)| event)
@@ -252,7 +252,7 @@ impl Registers for Configuration {
     }
     /// A driver that starts anew knows no port.
     fn reset(&self) {
-        *lock(&self.0.state) = State::default();
+        *lock(&self.0.state) = PortState::default();
         self.0.changed.notify_all();
     }
 }

@@ -1,6 +1,6 @@
 //! What is saved of a channel.
 
-use super::{BUFFER, Channel, State};
+use super::{BUFFER, Channel, PortState};
 use crate::lock;
 use ireko_vmcore::saved::{Blob, RestoreError, SaveRestore, Saved, ensure};
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ impl SaveRestore for Channel {
         ensure::<SavedChannel>(fit, format!("{} and {} bytes wait", to_guest.len(), to_host.len()))?;
         let (add, name, open, opened) = (saved.add, saved.name, saved.open, saved.opened);
         *lock(&self.shared.state) =
-            State { add, name, open, opened, to_guest: to_guest.into(), to_host: to_host.into() };
+            PortState { add, name, open, opened, to_guest: to_guest.into(), to_host: to_host.into() };
         self.shared.changed.notify_all();
         Ok(())
     }

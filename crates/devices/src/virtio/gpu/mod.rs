@@ -40,7 +40,7 @@ struct Cursor {
 }
 
 #[derive(Default)]
-struct State {
+struct GpuState {
     resources: Resources,
     scanout: Option<Scanout>,
     cursor: Cursor,
@@ -48,7 +48,7 @@ struct State {
     driven: bool,
 }
 
-type Shared = Arc<Mutex<State>>;
+type Shared = Arc<Mutex<GpuState>>;
 
 /// The device.
 struct Gpu {
@@ -111,7 +111,7 @@ impl Gpu {
     fn change<T>(
         &self,
         permit: Permit<'_>,
-        change: impl FnOnce(&mut State) -> Result<T, u32>,
+        change: impl FnOnce(&mut GpuState) -> Result<T, u32>,
     ) -> Result<T, u32> {
         let mut state = lock(&self.state);
         // A reset that comes after this look clears the state behind us.
@@ -220,7 +220,7 @@ fn edid_answer() -> Vec<u8> {
     answer
 }
 
-impl State {
+impl GpuState {
     fn remove(&mut self, id: u32) -> Result<(), u32> {
         self.scanout = self.scanout.filter(|scanout| scanout.resource != id);
         self.resources.remove(id)

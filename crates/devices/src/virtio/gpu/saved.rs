@@ -2,7 +2,7 @@
 
 use super::regs::{CURSOR, FORMATS};
 use super::resource::{MOST_SEGMENTS, MOST_SEGMENTS_IN_ALL, Rectangle, Resource, Resources};
-use super::{Cursor, Gpu, Scanout, State};
+use super::{Cursor, Gpu, GpuState, Scanout};
 use crate::display::regs::{MOST_HEIGHT, MOST_WIDTH};
 use crate::lock;
 use crate::storage::Segment;
@@ -104,7 +104,7 @@ impl SaveRestore for Gpu {
         let whole = pixels.as_ref().is_none_or(|pixels| pixels.len() == (CURSOR * CURSOR) as usize);
         ensure::<SavedGpu>(whole, "its cursor is of another size")?;
         *lock(&self.state) =
-            State { resources, scanout, cursor: Cursor { x, y, pixels }, driven: saved.driven };
+            GpuState { resources, scanout, cursor: Cursor { x, y, pixels }, driven: saved.driven };
         Ok(())
     }
 }

@@ -35,7 +35,7 @@ pub struct Position {
 type Event = [u8; EVENT];
 
 #[derive(Default)]
-struct State {
+struct InputState {
     select: [u8; 2],
     reports: VecDeque<Position>,
     /// Of the report that is being told.
@@ -44,7 +44,7 @@ struct State {
     told: Option<Position>,
 }
 
-type Shared = Arc<Mutex<State>>;
+type Shared = Arc<Mutex<InputState>>;
 
 /// The device.
 struct Tablet {
@@ -87,7 +87,7 @@ fn event(kind: u16, code: u16, value: i32) -> Event {
     [k, l, c, d, v, w, x, y]
 }
 
-impl State {
+impl InputState {
     fn moved(&mut self, position: Position) {
         let full = self.reports.len() >= BACKLOG;
         // Of movements alone the last one is enough.
@@ -211,6 +211,6 @@ impl Registers for Configuration {
     }
     /// A driver that starts anew has no use for what came before it.
     fn reset(&self) {
-        *lock(&self.0) = State::default();
+        *lock(&self.0) = InputState::default();
     }
 }

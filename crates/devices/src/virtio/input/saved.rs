@@ -1,6 +1,6 @@
 //! What is saved of the tablet.
 
-use super::{BACKLOG, EVENT, Position, State, Tablet};
+use super::{BACKLOG, EVENT, InputState, Position, Tablet};
 use crate::lock;
 use ireko_vmcore::saved::{Bytes, RestoreError, SaveRestore, Saved, ensure};
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ impl SaveRestore for Tablet {
         let (reports, events) = (saved.reports.len(), saved.events.len());
         let fit = reports <= BACKLOG && events <= MOST_EVENTS;
         ensure::<SavedTablet>(fit, format!("{reports} reports and {events} events wait"))?;
-        *lock(&self.state) = State {
+        *lock(&self.state) = InputState {
             select: saved.select,
             reports: saved.reports.into_iter().map(position).collect::<Result<_, _>>()?,
             events: saved.events.into_iter().map(|event| event.0).collect(),

@@ -30,7 +30,7 @@ pub struct Plugged {
     pub region: u64,
 }
 
-struct State {
+struct MemState {
     requested: u64,
     usable: u64,
 }
@@ -39,21 +39,21 @@ struct State {
 struct Mem {
     memory: Arc<Memory>,
     blocks: Arc<Blocks>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<MemState>>,
 }
 
 /// The host's end of the memory device.
 #[derive(Clone)]
 pub struct MemControl {
     blocks: Arc<Blocks>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<MemState>>,
     function: Weak<Mutex<VirtioPci>>,
 }
 
 /// A memory function for the room of `memory`, and the end that asks it for more or less; `None` where there is no room.
 pub fn mem(memory: Arc<Memory>, msi: MsiSink, intx: Line) -> Option<(Arc<Mutex<VirtioPci>>, MemControl)> {
     let blocks = memory.blocks()?.clone();
-    let state = shared(State { requested: 0, usable: 0 });
+    let state = shared(MemState { requested: 0, usable: 0 });
     let device = Mem { memory: memory.clone(), blocks: blocks.clone(), state: state.clone() };
     let function = VirtioPci::new(Box::new(device), memory, msi, intx);
     let control = MemControl { blocks, state, function: Arc::downgrade(&function) };
@@ -91,7 +91,7 @@ impl MemControl {
 
 impl Mem {
     /// Whether the driver may use the blocks from `address` on.
-    fn usable(&self, state: &State, address: u64, size: u64) -> bool {
+    fn usable(&self, state: &MemState, address: u64, size: u64) -> bool {
         let end = address.checked_sub(self.blocks.range().start).and_then(|offset| offset.checked_add(size));
         address.is_multiple_of(BLOCK) && size > 0 && end.is_some_and(|end| end <= state.usable)
     }
@@ -118,14 +118,14 @@ impl Mem {
         }
     }
 
-    fn plug(&self, state: &State, address: u64, size: u64) -> u16 {
+    fn plug(&self, state: &MemState, address: u64, size: u64) -> u16 {
         if self.blocks.all(address, size) == Some(false) && self.blocks.plugged() + size > state.requested {
             return NACK;
         }
         answer(self.memory.plug(address, size))
     }
 
-    fn unplug_all(&self, state: &mut State) -> u16 {
+    fn unplug_all(&self, state: &mut MemState) -> u16 {
         let all =
             self.blocks.runs().into_iter().try_for_each(|(start, size)| self.memory.unplug(start, size));
         if all.is_ok() {
@@ -185,7 +185,7 @@ impl VirtioDevice for Mem {
 
 struct Sizes {
     blocks: Arc<Blocks>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<MemState>>,
 }
 
 /// A reset leaves plugged what is plugged (5.15.5): a new driver asks for the state.

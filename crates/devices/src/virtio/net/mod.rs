@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, Weak};
 /// Frames that wait for the driver's buffers; what comes beyond this is lost.
 const BACKLOG: usize = 256;
 
-struct State {
+struct NetState {
     frames: VecDeque<Vec<u8>>,
     connected: bool,
 }
@@ -29,13 +29,13 @@ struct Net {
     mac: [u8; 6],
     port: Arc<dyn Port>,
     throttle: Arc<Throttle>,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<NetState>>,
 }
 
 /// Where what the network has for the guest goes in.
 #[derive(Clone)]
 pub struct NetInput {
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<NetState>>,
     function: Weak<Mutex<VirtioPci>>,
 }
 
@@ -48,7 +48,7 @@ pub fn net(
     port: Arc<dyn Port>,
 ) -> (Arc<Mutex<VirtioPci>>, NetInput) {
     let connected = port.connected();
-    let state = shared(State { frames: VecDeque::new(), connected });
+    let state = shared(NetState { frames: VecDeque::new(), connected });
     let device = Net { mac, throttle: port.throttle(), port, state: state.clone() };
     let function = VirtioPci::new(Box::new(device), memory, msi, intx);
     let input = NetInput { state, function: Arc::downgrade(&function) };
@@ -173,7 +173,7 @@ impl VirtioDevice for Net {
 
 struct Status {
     mac: [u8; 6],
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<NetState>>,
 }
 
 impl Registers for Status {

@@ -3,6 +3,7 @@ use super::saved::SavedVsock;
 use super::state::{MOST, MOST_RESETS};
 use super::*;
 use crate::hostile::Random;
+use crate::probe::until;
 use crate::service::Service;
 use crate::virtio::regs::*;
 use crate::virtio::tests::{DATA, Driver, WRITE};
@@ -275,9 +276,7 @@ fn the_host_connects_to_a_port_of_the_guests() {
     driver.submit(&[(DATA, 4096, WRITE)]);
     let own = host.clone();
     let asked = std::thread::spawn(move || own.connect(PORT, LONG).map(|_| ()));
-    while driver.used() == 0 {
-        std::thread::yield_now();
-    }
+    until("the guest is asked", || driver.used() != 0);
     let header = Header::read(&mut driver.take::<HEADER>(DATA).as_slice()).unwrap();
     assert_eq!((header.operation, header.destination, header.destination_port), (REQUEST, GUEST, PORT));
     let answer = Header { source_port: PORT, ..packet(RESPONSE, header.source_port) };
@@ -423,7 +422,12 @@ fn nothing_moves_while_the_machine_is_paused() {
     let service = host.service().expect("a device");
     service.pause(Duration::ZERO);
     assert_eq!(host.connect(PORT, Duration::ZERO).err(), Some(NoStream::Silent));
-    let sent = std::thread::spawn(move || (&stream).write(b"hello").map(|sent| (sent, stream)));
+    let (begins, begun) = std::sync::mpsc::channel();
+    let sent = std::thread::spawn(move || {
+        let _ = begins.send(());
+        (&stream).write(b"hello").map(|sent| (sent, stream))
+    });
+    begun.recv_timeout(LONG).expect("a thread that writes");
     // However long it has had, it has not sent.
     std::thread::sleep(Duration::from_millis(20));
     let waiting = |host: &VsockHost| {

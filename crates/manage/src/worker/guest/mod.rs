@@ -216,7 +216,8 @@ impl Visit {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let found = self.pay(&channel, &duties, known, now);
         let mut inner = control.lock();
-        if inner.resets != self.resets {
+        // Who was paused meanwhile could not answer.
+        if inner.resets != self.resets || !matches!(inner.state(), State::Running | State::Stopping) {
             return;
         }
         if found.shut_down == Some(false) {
