@@ -39,7 +39,7 @@ impl Policy {
 }
 
 #[derive(Debug)]
-struct State {
+struct AdapterState {
     policy: Policy,
     socket: Option<Arc<Socket>>,
     /// The switch that it should be plugged into.
@@ -52,7 +52,7 @@ pub struct Adapter {
     label: String,
     broker: Broker,
     throttle: Arc<Throttle>,
-    state: Mutex<State>,
+    state: Mutex<AdapterState>,
     plugged: Condvar,
 }
 
@@ -63,11 +63,11 @@ impl Adapter {
 
     /// One whose threads need no names: the broker makes ports and finds others.
     pub fn with(broker: Broker, label: &str, policy: Policy) -> Self {
-        let state = Mutex::new(State { policy, socket: None, ports: None });
+        let state = Mutex::new(AdapterState { policy, socket: None, ports: None });
         Self { label: label.to_owned(), broker, throttle: Arc::default(), state, plugged: Condvar::new() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, AdapterState> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
