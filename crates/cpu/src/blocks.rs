@@ -332,3 +332,7 @@ mod tests;
 #[cfg(test)]
 #[path = "other_code_tests.rs"]
 mod other_code;
+
+#[cfg(test)]
+#[path = "unroll_tests.rs"]
+mod unroll;

@@ -7,7 +7,7 @@ use crate::cpuid::{Model, ModelSpec};
 use crate::data::xsave_area;
 use crate::inspect;
 use crate::tsc::Counter;
-use crate::tuning::Tuning;
+use crate::tuning::{Tuning, Unroll};
 use crate::xstate::MXCSR;
 use ireko_translate::Key;
 use ireko_vmcore::{
@@ -63,11 +63,12 @@ impl Options {
             "xsave" => self.tuning.xsavec &= on()?,
             "strings" => self.tuning.strings = on()?,
             "direct-exceptions" => self.tuning.direct_exceptions = on()?,
+            "unroll" => self.tuning.unroll = Unroll::parse(value)?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, direct-exceptions, mm, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, direct-exceptions, unroll, mm, {known}"
                 ));
             }
         }
@@ -121,6 +122,9 @@ impl Hypervisor for SoftHypervisor {
             cpu.keep_mm();
         }
         cpu.instruments.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
+        // In lockstep a block is what the plain path does of it: one turn of a loop.
+        let lockstep = cpu.instruments.inspect.as_ref().is_some_and(|inspect| inspect.lockstep.is_some());
+        cpu.code.unrolls = if lockstep { Unroll::None } else { options.tuning.unroll };
         Ok(Arc::new(SoftPartition {
             apics,
             first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu), runs: false }))),
@@ -193,7 +197,6 @@ impl Vcpu for SoftVcpu {
         let mxcsr = xsave_area::word(&self.cpu.processor.fpu.0, MXCSR);
         xsave_area::set_mxcsr(&mut self.cpu, mxcsr);
         self.cpu.processor.fpu.0[ireko_translate::thunk::IN_MEMORY] = 1;
-        (self.cpu.processor.ferr, self.cpu.processor.ignne) = (false, false);
         self.cpu.take_x87_pointers();
         self.cpu.forget_run();
         self.cpu.see_smram();
@@ -228,8 +231,8 @@ mod tests {
     #[test]
     fn each_option_that_is_named_to_who_gives_a_wrong_one_is_there() {
         let told = Options::default().take("none", "on").unwrap_err();
-        let known = told.split("it has ").nth(1).expect("a list").split(", ");
-        for name in known.map(|name| name.split('=').next().unwrap_or_default()) {
+        let known = told.split("it has ").nth(1).expect("a list").replace(" and ", ", ");
+        for name in known.split(", ").map(|name| name.split('=').next().unwrap_or_default()) {
             let taken = Options::default().take(name, "on");
             assert!(taken.is_ok() || !taken.unwrap_err().contains("has no option"), "{name}");
         }

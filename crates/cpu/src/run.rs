@@ -305,7 +305,14 @@ impl Cpu {
                     code = self.find()?;
                 }
                 Reason::IndirectAttention => return self.arrive(rip, back),
-                Reason::Attention | Reason::LinkAttention => {
+                Reason::LinkAttention => {
+                    self.processor.regs.rip = rip;
+                    if let Some(block) = self.code.found_running(site as u32) {
+                        self.undo(&[block], None);
+                    }
+                    return Ok(());
+                }
+                Reason::Attention => {
                     self.processor.regs.rip = rip;
                     return Ok(());
                 }

@@ -1,6 +1,27 @@
 //! The switches of the software CPU's short cuts: each leads to what a slower way does, too, and can be taken away to find
 //! out whose a fault is.
 
+/// Which loops are translated several turns in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unroll {
+    None,
+    /// Those that are found running.
+    #[default]
+    Running,
+    All,
+}
+
+impl Unroll {
+    pub fn parse(value: &str) -> Result<Self, String> {
+        match value {
+            "off" => Ok(Self::None),
+            "on" => Ok(Self::Running),
+            "all" => Ok(Self::All),
+            _ => Err(format!("option unroll={value} is not among on, off and all")),
+        }
+    }
+}
+
 /// All on, but where the host lacks something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuning {
@@ -20,6 +41,7 @@ pub struct Tuning {
     pub direct_exceptions: bool,
     /// SYSCALL and SYSRET are done in assembly.
     pub syscalls: bool,
+    pub unroll: Unroll,
 }
 
 impl Default for Tuning {
@@ -33,6 +55,7 @@ impl Default for Tuning {
             strings: true,
             direct_exceptions: true,
             syscalls: true,
+            unroll: Unroll::Running,
         }
     }
 }

@@ -140,3 +140,33 @@ fn fuzz_emitted_code_of_noise() {
         judge(&mut translators[n as usize & 1], &bytes, key(&mut rng), 0x1000 + rng.below(0x1000) as u64);
     }
 }
+
+/// Loops to the start of their block, whose turns are translated in a row.
+#[test]
+fn fuzz_emitted_code_of_loops() {
+    let (mut generator, mut translators) = (Generator::with(engine_could), translators());
+    for n in cases(8000) {
+        let mut rng = Rng::new(n ^ 0x7777);
+        let mut bytes = Vec::new();
+        for part in 0..1 + rng.below(4) as u64 {
+            bytes.extend(sample(&mut generator, n * 8 + part).bytes);
+        }
+        // Accesses off bases that move: a group goes over turns.
+        let moves: [&[u8]; 6] = [
+            &[0x48, 0x8b, 0x06, 0x48, 0x83, 0xc6, 8],
+            &[0x48, 0x89, 0x04, 0xcf, 0x48, 0xff, 0xc1],
+            &[0x53, 0x5a],
+            &[0x4a, 0x8b, 0x54, 0xc3, 0x10, 0x49, 0x83, 0xe8, 1],
+            &[0x48, 0x01, 0x47, 0xf8, 0x48, 0x8d, 0x7f, 0xf8],
+            &[0x72, 0x02, 0x50, 0x58],
+        ];
+        for _ in 0..rng.below(3) {
+            bytes.extend(rng.pick(&moves));
+        }
+        let back = -(bytes.len() as i64 + 2);
+        let Ok(back) = i8::try_from(back) else { continue };
+        bytes.extend([rng.pick(&[0x75, 0x72, 0x7f, 0xeb]), back as u8, 0x0f, 0x0b]);
+        let key = Key(key(&mut rng).0 & !(Key::CODE32 | Key::SINGLE | Key::PLAIN) | Key::CODE64);
+        judge(&mut translators[n as usize & 1], &bytes, key, 0x1000 + rng.below(0xf00) as u64);
+    }
+}

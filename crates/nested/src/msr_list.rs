@@ -32,7 +32,8 @@ pub struct Refused(pub u32);
 fn entry<C: Core>(core: &mut C, list: &MsrList, n: u32) -> Option<(u64, u32, u64)> {
     let at = list.address.wrapping_add(u64::from(n) * ENTRY as u64);
     let mut bytes = [0; ENTRY];
-    if n >= MOST || !core.read_physical(at, &mut bytes) {
+    // An entry lies in one page: the list is aligned (SDM vol. 3, 27.2.1.1).
+    if n >= MOST || !at.is_multiple_of(ENTRY as u64) || !core.read_physical(at, &mut bytes) {
         return None;
     }
     let [number, value] =
@@ -119,9 +120,16 @@ mod tests {
     }
 
     #[test]
+    fn a_list_that_is_not_aligned_is_refused() {
+        let (mut mock, list) = mock(&[PAT, PAT]);
+        let moved = MsrList { address: list.address + 8, count: 1 };
+        assert_eq!((load(&mut mock, &moved), store(&mut mock, &moved)), (Err(Refused(1)), Err(Refused(1))));
+    }
+
+    #[test]
     fn a_list_where_there_is_no_memory_is_refused_at_its_first_entry() {
         let (mut mock, _) = mock(&[]);
-        let nowhere = MsrList { address: u64::MAX - 8, count: 1 };
+        let nowhere = MsrList { address: u64::MAX - 15, count: 1 };
         assert_eq!(
             (load(&mut mock, &nowhere), store(&mut mock, &nowhere)),
             (Err(Refused(1)), Err(Refused(1)))

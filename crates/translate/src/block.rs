@@ -15,6 +15,7 @@ use crate::liveness::{self, ALL};
 use crate::memory::{Access, GroupPlace, SlowAccess};
 use crate::relocate::{Kind, Number};
 use crate::thunk::Reason;
+use crate::unroll::unroll;
 use core::mem::offset_of;
 use iced_x86::{
     Code, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo,
@@ -101,6 +102,7 @@ pub struct Translated {
     pub faults: Vec<(u32, u16)>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Step {
     pub(crate) insn: Instruction,
     pub(crate) class: Class,
@@ -109,6 +111,8 @@ pub(crate) struct Step {
     /// General registers that it writes, whole or in part, a bit each; and whether it may write its memory operand.
     pub written: u16,
     pub stores: bool,
+    /// A jump to the block's start that goes on into the next turn instead.
+    pub again: bool,
 }
 
 /// Turns blocks into code. Keeps its buffers.
@@ -116,6 +120,8 @@ pub struct Translator {
     pub env: Env,
     /// Beyond what `env` says.
     pub lacking: Lacking,
+    /// Loops are unrolled.
+    pub unrolls: bool,
     info: InstructionInfoFactory,
     encoder: Encoder,
     asm: Asm,
@@ -135,6 +141,9 @@ pub(crate) struct Emitter<'a> {
     /// Where operations find the host address: this register + RCX + displacement.
     pub(crate) pointer: (u8, i32),
     pub(crate) ungrouped: Vec<(Label, u8, u64)>,
+    /// The group whose difference is in RCX, and whether the current instruction leaves it there.
+    pub(crate) difference: Option<usize>,
+    pub(crate) keeps_rcx: bool,
     pub(crate) insn: Instruction,
     pub(crate) may_leave: bool,
     pub(crate) sites: Vec<Site>,
@@ -148,6 +157,7 @@ impl Translator {
         Self {
             env,
             lacking: Lacking::default(),
+            unrolls: true,
             info: InstructionInfoFactory::new(),
             encoder: Encoder::new(64),
             asm: Asm::default(),
@@ -158,9 +168,12 @@ impl Translator {
     /// Translates the block at `request.rip`. `None` if not one whole instruction is among the bytes.
     pub fn translate(&mut self, request: &Request) -> Option<Translated> {
         let mut steps = self.decode(request)?;
-        self.find_live(request, &mut steps);
         let alone = Key::UNGROUPED | Key::PLAIN | Key::SINGLE;
         let grouped = request.key.has(Key::CODE64) && request.key.0 & alone == 0;
+        if grouped && self.unrolls {
+            unroll(&mut steps, request.rip);
+        }
+        self.find_live(request, &mut steps);
         let members = if grouped { group::find(&steps) } else { vec![None; steps.len()] };
         let Self { info, encoder, asm, .. } = self;
         asm.clear();
@@ -175,6 +188,8 @@ impl Translator {
             member: None,
             pointer: (reg::R14, 0),
             ungrouped: Vec::new(),
+            difference: None,
+            keeps_rcx: false,
             insn: Instruction::default(),
             may_leave: true,
             sites: Vec::new(),
@@ -246,7 +261,7 @@ impl Translator {
             } else {
                 classify(&insn, info, request.key, &self.env)
             };
-            let step = Step { insn, class, live: ALL, written, stores };
+            let step = Step { insn, class, live: ALL, written, stores, again: false };
             let ends = ends_block(&step);
             steps.push(step);
             hold_sti(&mut steps, ends);
@@ -276,6 +291,9 @@ impl Translator {
         for step in steps.iter_mut().rev() {
             let effect = liveness::effect(&step.insn);
             match step.class {
+                Class::Branch if step.again => {
+                    live |= self.needed(request, step.insn.ip(), step.insn.next_ip()) | effect.reads;
+                }
                 Class::Branch | Class::Loop | Class::JumpIfZero => {
                     live |= self.needed(request, step.insn.ip(), step.insn.near_branch_target());
                     live |= effect.reads;
@@ -459,12 +477,24 @@ impl Emitter<'_> {
         self.insn = *insn;
         self.current = insn.ip().wrapping_sub(self.request.rip) as u16;
         self.may_leave = true;
+        let stack = match step.class {
+            Class::Push => !matches!(insn.op0_kind(), OpKind::Memory),
+            Class::Pop => insn.op0_kind() == OpKind::Register,
+            Class::Call | Class::Return => true,
+            _ => false,
+        };
+        self.keeps_rcx = stack && self.key.has(Key::CODE64);
+        if !self.keeps_rcx {
+            self.difference = None;
+        }
         match step.class {
             Class::Nothing => {}
             Class::Plain => self.plain(step, info),
             Class::BitTest => self.bit_test(step, info),
             Class::Lea => self.lea(insn),
+            Class::Jump if step.again => {}
             Class::Jump => self.exit(insn.near_branch_target()),
+            Class::Branch if step.again => self.branch_unless(insn),
             Class::Branch => self.branch(insn),
             Class::Call => self.call(insn, step.live),
             Class::CallIndirect => self.call_indirect(insn),
@@ -601,10 +631,17 @@ impl Emitter<'_> {
     }
 
     pub(crate) fn lea(&mut self, insn: &Instruction) {
+        let target = insn.op0_register();
+        if let (8, Some(host)) = (target.size(), PINNED[target.full_register().number()]) {
+            if let Address::Constant(value) = ea::offset_in(self.asm, insn, self.key, host) {
+                self.asm.imm(host, value);
+            }
+            return;
+        }
         if let Address::Constant(value) = ea::offset(self.asm, insn, self.key) {
             self.asm.imm(reg::R14, value);
         }
-        self.store_sized_guest(insn.op0_register(), reg::R14);
+        self.store_sized_guest(target, reg::R14);
     }
 
     /// What lies behind the main line: taken sides, slow accesses, link stubs.

@@ -80,15 +80,20 @@ pub fn address_size(insn: &Instruction, key: Key) -> usize {
 
 /// Puts the offset of the memory operand, cut to the address size, into R14 (or finds it constant).
 pub fn offset(asm: &mut Asm, insn: &Instruction, key: Key) -> Address {
+    offset_in(asm, insn, key, reg::R14)
+}
+
+/// The same, into another register.
+pub fn offset_in(asm: &mut Asm, insn: &Instruction, key: Key, to: u8) -> Address {
     let (base, index) = (insn.memory_base(), insn.memory_index());
     let displacement = insn.memory_displacement64();
     if !present(base) && index == Register::None {
         if base == Register::None || !key.relative() {
             return Address::Constant(displacement);
         }
-        of_page(asm, reg::R14, displacement);
+        of_page(asm, to, displacement);
         if base == Register::EIP {
-            asm.mov32(reg::R14, reg::R14);
+            asm.mov32(to, to);
         }
         return Address::InR14;
     }
@@ -99,11 +104,11 @@ pub fn offset(asm: &mut Asm, insn: &Instruction, key: Key) -> Address {
     let base = present(base).then(|| register_in(asm, base, reg::R14));
     let mem = Mem { base, index, disp: displacement as i32 };
     match address_size(insn, key) {
-        8 => asm.lea(reg::R14, mem),
-        4 => asm.lea32(reg::R14, mem),
+        8 => asm.lea(to, mem),
+        4 => asm.lea32(to, mem),
         _ => {
-            asm.lea32(reg::R14, mem);
-            asm.movzx16(reg::R14, reg::R14);
+            asm.lea32(to, mem);
+            asm.movzx16(to, to);
         }
     }
     Address::InR14

@@ -106,19 +106,32 @@ impl Emitter<'_> {
 
     pub(crate) fn ret(&mut self, insn: &Instruction) {
         let size = branch_bytes(insn);
-        self.top(reg::R10, size, ALL);
+        if self.key.has(Key::CODE64) && size == 8 {
+            self.top_in(reg::R14, reg::R10, size, ALL);
+        } else {
+            self.top(reg::R10, size, ALL);
+        }
         self.reach(size);
         let extra = if insn.op_count() > 0 { i32::from(insn.immediate16()) } else { 0 };
         self.move_stack(reg::R10, size as i32 + extra);
-        self.asm.mov(reg::R14, reg::R13);
+        if !(self.key.has(Key::CODE64) && size == 8) {
+            self.asm.mov(reg::R14, reg::R13);
+        }
         self.exit_indirect();
     }
 
     /// Jcc: the taken side leaves the main line, the other goes on.
     pub(crate) fn branch(&mut self, insn: &Instruction) {
         // iced numbers the conditions from 1 in encoding order.
-        let code = insn.condition_code() as u8 - 1;
-        let target = insn.near_branch_target();
+        self.branch_to(insn.condition_code() as u8 - 1, insn.near_branch_target(), insn);
+    }
+
+    /// Jcc whose taken side goes on here: the other leaves.
+    pub(crate) fn branch_unless(&mut self, insn: &Instruction) {
+        self.branch_to((insn.condition_code() as u8 - 1) ^ 1, insn.next_ip(), insn);
+    }
+
+    fn branch_to(&mut self, code: u8, target: u64, insn: &Instruction) {
         if (self.linkable(target) || self.far(target)) && target > insn.ip() {
             let stub = self.asm.label();
             self.asm.jcc(code, stub);

@@ -103,7 +103,7 @@ fn follow(
                 }
             }
         }
-        match moved(step, lead.base, lead.index) {
+        match moved(step, &lead) {
             Some(by) => shift += by,
             None => break,
         }
@@ -159,8 +159,9 @@ fn operand(step: &Step) -> Option<AccessAddress> {
     near.then_some(AccessAddress { base, index, scale: insn.memory_index_scale(), displacement, size, write })
 }
 
-/// By how much a step moves the base; `None` if base or index change otherwise.
-fn moved(step: &Step, base: Register, index: Register) -> Option<i64> {
+/// By how much a step moves the address of an access; `None` if base or index change in another way.
+fn moved(step: &Step, access: &AccessAddress) -> Option<i64> {
+    let AccessAddress { base, index, scale, .. } = *access;
     let insn = &step.insn;
     let rsp = base == Register::RSP;
     match step.class {
@@ -176,9 +177,10 @@ fn moved(step: &Step, base: Register, index: Register) -> Option<i64> {
         _ => {}
     }
     match (writes(step, base), writes(step, index)) {
-        (_, true) => None,
-        (true, _) => constant_move(insn, base),
-        _ => Some(0),
+        (true, true) => None,
+        (true, false) => constant_move(insn, base),
+        (false, true) => constant_move(insn, index).map(|by| by * i64::from(scale)),
+        (false, false) => Some(0),
     }
 }
 

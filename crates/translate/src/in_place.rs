@@ -219,6 +219,7 @@ impl Emitter<'_> {
 
     /// Behind the instruction after STI: leaves if an interrupt has been waiting for IF, or has come since.
     pub(crate) fn check_waiting(&mut self, next: u64) {
+        self.difference = None;
         let (waits, on) = (self.asm.label(), self.asm.label());
         self.asm.load(reg::RCX, Mem::state(offset_of!(Hot, nothing_waits)));
         self.asm.jrcxz(waits);

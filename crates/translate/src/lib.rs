@@ -28,6 +28,7 @@ mod stack;
 pub mod state;
 mod string;
 pub mod thunk;
+mod unroll;
 pub mod verify;
 mod x87;
 

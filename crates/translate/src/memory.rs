@@ -82,12 +82,17 @@ impl Emitter<'_> {
                         (reg::R14, 0)
                     }
                 };
-                self.asm.load(reg::RCX, delta);
+                if self.difference != Some(member.group) {
+                    self.asm.load(reg::RCX, delta);
+                }
             }
         }
         self.mark();
         operation(self);
         self.pointer = (reg::R14, 0);
+        // At a lead that computes its address RCX is another.
+        let there = matches!((member.leads, place), (None, _) | (_, GroupPlace::Host(..)));
+        self.difference = (there && self.keeps_rcx).then_some(member.group);
     }
 
     /// The check of a whole group; its page's difference is in RCX afterwards.
@@ -150,6 +155,7 @@ impl Emitter<'_> {
     /// Emits one access: `operation` finds the host address as R14 + RCX, and may clobber both and R13.
     /// The address is an offset in the segment.
     pub(crate) fn access(&mut self, offset: Address, access: Access, operation: impl FnOnce(&mut Self)) {
+        self.difference = None;
         if self.key.has(Key::PLAIN) || !self.flat(access.segment) || self.through_code(access) {
             return self.access_by_routine(offset, access, operation);
         }

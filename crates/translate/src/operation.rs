@@ -31,8 +31,17 @@ struct Plan {
     pointer: Pointer,
     /// Guest RSP is in RSI for this instruction, whose own value waits in a temporary: beside AH..BH, R10 cannot be encoded.
     rsp_in_rsi: bool,
-    /// Parked guest registers and the scratch registers that they take.
-    parked: Vec<(usize, u8, bool)>,
+    parked: Vec<Parked>,
+}
+
+/// A parked guest register, and the scratch register that it takes.
+#[derive(Debug)]
+struct Parked {
+    gpr: usize,
+    host: u8,
+    /// What it was matters.
+    read: bool,
+    written: bool,
 }
 
 fn is_high_byte(register: Register) -> bool {
@@ -62,16 +71,19 @@ impl Plan {
         let implicit = implicit || implicit_rcx(insn);
         let rcx_real = implicit || shifts_by_cl(insn) || high && explicit_rcx;
         let rcx_written = used.clone().any(|u| writes(u.access()));
-        let mut parked: Vec<(usize, bool)> = Vec::new();
+        let mut parked: Vec<Parked> = Vec::new();
         for (n, register) in register_operands(insn) {
             let gpr = register.full_register().number();
             if PINNED[gpr].is_some() {
                 continue;
             }
-            let written = writes(info.op_access(n));
-            match parked.iter_mut().find(|p| p.0 == gpr) {
-                Some(found) => found.1 |= written,
-                None => parked.push((gpr, written)),
+            let access = info.op_access(n);
+            // A write of 32 bits clears those above.
+            let whole = register.size() >= 4 && matches!(access, OpAccess::Write | OpAccess::None);
+            let (read, written) = (!whole, writes(access));
+            match parked.iter_mut().find(|p| p.gpr == gpr) {
+                Some(found) => (found.read, found.written) = (found.read | read, found.written | written),
+                None => parked.push(Parked { gpr, host: reg::R13, read, written }),
             }
         }
         let pointer = match (has_memory, rcx_real, high) {
@@ -90,7 +102,7 @@ impl Plan {
         if parked.len() > pool.len() {
             return None;
         }
-        let parked = parked.iter().zip(pool).map(|(&(gpr, written), &host)| (gpr, host, written)).collect();
+        parked.iter_mut().zip(pool).for_each(|(parked, &host)| parked.host = host);
         Some(Self { rcx_real, rcx_written, pointer, rsp_in_rsi: high && explicit_rsp, parked })
     }
 
@@ -102,7 +114,7 @@ impl Plan {
         if gpr == RSP && self.rsp_in_rsi {
             return reg::RSI;
         }
-        PINNED[gpr].unwrap_or_else(|| self.parked.iter().find(|p| p.0 == gpr).map_or(reg::R13, |p| p.1))
+        PINNED[gpr].unwrap_or_else(|| self.parked.iter().find(|p| p.gpr == gpr).map_or(reg::R13, |p| p.host))
     }
 }
 
@@ -136,8 +148,8 @@ impl Emitter<'_> {
         if plan.rcx_real {
             self.asm.mov(reg::RCX, reg::R11);
         }
-        for &(gpr, host, _) in &plan.parked {
-            self.asm.load(host, ea::parked(gpr));
+        for parked in plan.parked.iter().filter(|parked| parked.read) {
+            self.asm.load(parked.host, ea::parked(parked.gpr));
         }
         if plan.rsp_in_rsi {
             self.asm.store(ea::temp(2), reg::RSI);
@@ -151,10 +163,8 @@ impl Emitter<'_> {
         if plan.rcx_real && plan.rcx_written {
             self.asm.mov(reg::R11, reg::RCX);
         }
-        for &(gpr, host, written) in &plan.parked {
-            if written {
-                self.asm.store(ea::parked(gpr), host);
-            }
+        for parked in plan.parked.iter().filter(|parked| parked.written) {
+            self.asm.store(ea::parked(parked.gpr), parked.host);
         }
         if plan.rsp_in_rsi {
             self.asm.mov(reg::R10, reg::RSI);

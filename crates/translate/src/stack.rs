@@ -16,6 +16,13 @@ fn stack_bytes(insn: &Instruction) -> usize {
     insn.stack_pointer_increment().unsigned_abs() as usize
 }
 
+/// The host register of a POP of 64 bits, unless it is the stack pointer's.
+fn whole_register(insn: &Instruction) -> Option<u8> {
+    let register = insn.op0_register();
+    let whole = insn.op0_kind() == OpKind::Register && register.is_gpr64() && register != Register::RSP;
+    if whole { PINNED[register.number()] } else { None }
+}
+
 impl Emitter<'_> {
     pub(crate) fn stack_access(&self, size: usize, write: bool, live: u8) -> Access {
         Access { read: !write, write, size, segment: ireko_x86::regs::seg::SS, live }
@@ -136,6 +143,11 @@ impl Emitter<'_> {
 
     /// Reads the top of the stack into R13; the stack pointer does not move yet.
     pub(crate) fn top(&mut self, base: u8, size: usize, live: u8) {
+        self.top_in(reg::R13, base, size, live);
+    }
+
+    /// The same, into another register.
+    pub(crate) fn top_in(&mut self, to: u8, base: u8, size: usize, live: u8) {
         let access = self.stack_access(size, false, live);
         let address = |e: &mut Self| {
             e.stack_offset(base, 0);
@@ -143,12 +155,16 @@ impl Emitter<'_> {
         };
         self.grouped_access(GroupPlace::Host(base, 0), access, address, |e| {
             let host = e.host();
-            e.asm.load_sized(size, reg::R13, host);
+            e.asm.load_sized(size, to, host);
         });
     }
 
     pub(crate) fn pop(&mut self, insn: &Instruction, live: u8) {
         let size = stack_bytes(insn);
+        if let Some(host) = whole_register(insn) {
+            self.top_in(host, reg::R10, size, live);
+            return self.move_stack(reg::R10, size as i32);
+        }
         self.top(reg::R10, size, live);
         if insn.op0_kind() == OpKind::Register {
             self.move_stack(reg::R10, size as i32);

@@ -4,12 +4,13 @@ pub mod jumps;
 pub(crate) mod region;
 
 use crate::hash::FastHash;
+use crate::tuning::Unroll;
 use ireko_translate::block::Request;
 use ireko_translate::classify::Env;
 use ireko_translate::relocate::{Renumber, move_to, unlink};
 use ireko_translate::{CodeCache, Key, Lacking, Site, SiteKind, Translated, Translator};
 use region::{Block, Linked, REGIONS, Region, Regions, append, number, part, region_of};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Bytes of translated code that a vCPU keeps for a machine of so much memory. What is noted of the code takes as much again;
 /// banks and the rest 40 MiB. All of it stays below a tenth of the guest's memory and 64 MiB.
@@ -32,6 +33,9 @@ const BUCKET_FOR: usize = 768;
 const MOST_BUCKETS: u32 = 17;
 
 const NEAR: usize = 1 << 14;
+
+/// Loops that are known to run. When there are more, all are to be found anew.
+const MOST_LOOPS: usize = 4096;
 
 fn near(id: &BlockId) -> usize {
     let mixed = id.rip ^ (id.physical >> 12) << 7 ^ u64::from(id.key.0) << 5;
@@ -72,6 +76,9 @@ pub struct Code {
     pub(crate) unknown_jumps: bool,
     /// Key bits that are always on: optimizations that are switched off.
     pub(crate) always: Key,
+    /// Which loops are unrolled; and those that were found running.
+    pub(crate) unrolls: Unroll,
+    loops: HashSet<BlockId, FastHash>,
     /// Grows when code is forgotten: numbers of blocks, sites and links may mean others.
     pub(crate) generation: u64,
     _registration: Option<crate::signal::Registration>,
@@ -115,6 +122,8 @@ impl Code {
             undone: false,
             unknown_jumps: false,
             always: Key::default(),
+            unrolls: Unroll::default(),
+            loops: HashSet::default(),
             generation: 0,
             _registration: registration,
             buffer: Vec::with_capacity(4096 + 16),
@@ -375,6 +384,22 @@ impl Code {
         self.unlink(incoming);
     }
 
+    /// The loop that a link closes was left for somebody's attention, so it is worth several turns in a row: of those that turn often enough, one is
+    /// found so sooner or later. Gives the block that is to be translated anew, if it is one whose start the link leads to.
+    pub(crate) fn found_running(&mut self, link: u32) -> Option<u32> {
+        let linked = self.regions.link(link)?;
+        let (target, patch) = (linked.target, linked.patch);
+        let id = self.block_at(patch)?.1.id;
+        let fast = id.key.has(Key::CODE64) && !id.key.has(Key::UNGROUPED) && !id.key.has(Key::PLAIN);
+        if self.unrolls != Unroll::Running || !fast || target != id.rip {
+            return None;
+        }
+        if self.loops.len() == MOST_LOOPS {
+            self.loops.clear();
+        }
+        if self.loops.insert(id) { self.map.get(&id).copied() } else { None }
+    }
+
     /// What else has a routine, besides what the translator was told at first.
     pub(crate) fn set_routines(&mut self, routine: fn(iced_x86::Code) -> bool) {
         self.translator.env.routine = routine;
@@ -401,6 +426,11 @@ impl Code {
     pub(crate) fn translate(&mut self, bytes: &[u8], in_page: usize, id: BlockId) -> Option<Translated> {
         let current = self.cache.current();
         let region = &self.regions.0[current];
+        self.translator.unrolls = match self.unrolls {
+            Unroll::None => false,
+            Unroll::Running => self.loops.contains(&id),
+            Unroll::All => true,
+        };
         self.translator.translate(&Request {
             bytes,
             rip: id.rip,

@@ -1,0 +1,201 @@
+//! A loop whose turns are translated in a row does what it does turn by turn.
+
+use crate::Cpu;
+use crate::fault::Fault;
+use crate::system::bench::{CODE, long, set_level, write, write64};
+use crate::tuning::Unroll;
+use ireko_x86::Registers;
+use ireko_x86::regs::gpr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+/// Level-1 table, and the first page of data. Of the sixteen pages from there on the last is not there, and the one before is only read.
+const TABLE: u64 = 0x2_0000;
+const DATA: u64 = 0x4_0000;
+const PAGES: u64 = 16;
+
+fn cpu(cpl: u8) -> Cpu {
+    let mut cpu = long();
+    write64(&mut cpu, 0x1_2000, TABLE | 7);
+    for page in 0..256 {
+        let flags = match page {
+            _ if page == (DATA >> 12) + PAGES - 1 => 0,
+            _ if page == (DATA >> 12) + PAGES - 2 => 5,
+            _ => 7,
+        };
+        write64(&mut cpu, TABLE + 8 * page, page << 12 | flags);
+    }
+    for at in (0..PAGES << 12).step_by(8) {
+        write64(&mut cpu, DATA + at, at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    }
+    cpu.flush_tlb(false);
+    set_level(&mut cpu, cpl);
+    cpu.platform.tuning.direct_exceptions = false;
+    cpu
+}
+
+/// What a loop leaves: how it ended, the registers, and the data.
+#[derive(Debug, PartialEq)]
+struct Left {
+    end: Result<(), Fault>,
+    regs: Registers,
+    data: Vec<u8>,
+}
+
+fn run(code: &[u8], cpl: u8, unrolls: Unroll, ready: impl Fn(&mut Registers)) -> Left {
+    let mut cpu = cpu(cpl);
+    cpu.code.unrolls = unrolls;
+    write(&mut cpu, CODE, code);
+    let regs = &mut cpu.processor.regs;
+    (regs.rip, regs.gpr[gpr::RSP]) = (CODE, DATA + 0x2000);
+    ready(regs);
+    let end = cpu.round();
+    let mut data = vec![0; ((PAGES - 1) << 12) as usize];
+    data.chunks_mut(4096).zip((DATA..).step_by(4096)).for_each(|(page, at)| cpu.read_physical(at, page));
+    Left { end, regs: cpu.processor.regs, data }
+}
+
+/// The same of both ways, given once.
+fn both(code: &[u8], cpl: u8, ready: impl Fn(&mut Registers)) -> Left {
+    let [one, row] = [Unroll::None, Unroll::All].map(|unrolls| run(code, cpl, unrolls, &ready));
+    assert!(one == row, "{code:02x?}\n{:?} {:x?}\n{:?} {:x?}", one.end, one.regs, row.end, row.regs);
+    row
+}
+
+/// mov rax, [rsi]; lea rcx, [rsi+r12]; mov [rdi], rax; add rsi, 8; add rdi, 8; dec r13; jnz; ud2.
+const COPY: [u8; 25] = [
+    0x48, 0x8b, 0x06, 0x4a, 0x8d, 0x0c, 0x26, 0x48, 0x89, 0x07, 0x48, 0x83, 0xc6, 8, 0x48, 0x83, 0xc7, 8,
+    0x49, 0xff, 0xcd, 0x75, 0xe9, 0x0f, 0x0b,
+];
+
+fn copies(from: u64, to: u64, count: u64) -> impl Fn(&mut Registers) {
+    move |regs| {
+        (regs.gpr[6], regs.gpr[7], regs.gpr[13]) = (from, to, count);
+    }
+}
+
+#[test]
+fn it_turns_as_often_as_it_should() {
+    for cpl in [0, 3] {
+        for count in 1..20 {
+            let left = both(&COPY, cpl, copies(DATA, DATA + 0x3000, count));
+            let copied = (count * 8) as usize;
+            assert_eq!((left.end, left.regs.rip, left.regs.gpr[13]), (Err(Fault::ud()), CODE + 23, 0));
+            assert_eq!(left.data[0x3000..0x3000 + copied], left.data[..copied]);
+        }
+    }
+}
+
+/// The fault is that of the turn that it comes in, with all turns before it done.
+#[test]
+fn a_fault_is_in_its_turn() {
+    let missing = DATA + ((PAGES - 1) << 12);
+    for before in 0..20 {
+        let left = both(&COPY, 3, copies(missing - before * 8, DATA + 0x3000, 100));
+        assert_eq!((left.regs.rip, left.regs.gpr[6]), (CODE, missing));
+        let read_only = missing - 0x1000;
+        let left = both(&COPY, 3, copies(DATA, read_only - before * 8, 100));
+        assert_eq!((left.regs.rip, left.regs.gpr[7], left.regs.gpr[13]), (CODE + 7, read_only, 100 - before));
+    }
+}
+
+#[test]
+fn pages_are_crossed_in_the_middle_of_a_turn() {
+    for offset in 0..16 {
+        both(&COPY, 3, copies(DATA + 0xfc1 + offset, DATA + 0x4fb3 + offset, 40));
+    }
+}
+
+/// The loop writes into itself: `add eax, 1` becomes `add eax, 2` and so on, each turn the next.
+#[test]
+fn a_loop_that_rewrites_itself_sees_it_in_the_next_turn() {
+    // add eax, 1; inc byte [rip-9]; dec r13; jnz; ud2.
+    let code = [0x83, 0xc0, 1, 0xfe, 0x05, 0xf9, 0xff, 0xff, 0xff, 0x49, 0xff, 0xcd, 0x75, 0xf2, 0x0f, 0x0b];
+    for cpl in [0, 3] {
+        let left = both(&code, cpl, |regs| (regs.gpr[0], regs.gpr[13]) = (0, 10));
+        assert_eq!(left.regs.gpr[0], (1..=10).sum::<u64>());
+    }
+}
+
+/// A jump back without a condition, and a way out of the middle; flags go from turn to turn.
+#[test]
+fn flags_go_from_turn_to_turn() {
+    // cmp rsi, r13; jae +12; adc rax, [rsi]; lea rsi, [rsi+8]; rcr rbx, 1; jmp; ud2.
+    let code = [
+        0x4c, 0x39, 0xee, 0x73, 0x0c, 0x48, 0x13, 0x06, 0x48, 0x8d, 0x76, 8, 0x48, 0xd1, 0xdb, 0xeb, 0xef,
+        0x0f, 0x0b,
+    ];
+    let left = both(&code, 3, |regs| {
+        (regs.gpr[6], regs.gpr[13], regs.gpr[0], regs.gpr[3]) = (DATA, DATA + 31 * 8, u64::MAX, 0);
+    });
+    assert_eq!((left.end, left.regs.gpr[6]), (Err(Fault::ud()), DATA + 31 * 8));
+}
+
+/// Loops of instructions by chance.
+#[test]
+fn loops_by_chance() {
+    let mut random = 0x1234_5678_9abc_def1u64;
+    let mut next = |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 20) % below
+    };
+    let body: [&[u8]; 18] = [
+        &[0x48, 0x8b, 0x06],             // mov rax, [rsi]
+        &[0x48, 0x8b, 0x46, 0x18],       // mov rax, [rsi+18h]
+        &[0x48, 0x89, 0x07],             // mov [rdi], rax
+        &[0x48, 0x01, 0x47, 0xf8],       // add [rdi-8], rax
+        &[0x48, 0x83, 0xc6, 8],          // add rsi, 8
+        &[0x48, 0x8d, 0x7f, 0xf0],       // lea rdi, [rdi-10h]
+        &[0x48, 0x83, 0xc7, 4],          // add rdi, 4
+        &[0x4a, 0x8b, 0x14, 0xc3],       // mov rdx, [rbx+r8*8]
+        &[0x4a, 0x89, 0x54, 0xc3, 0x10], // mov [rbx+r8*8+10h], rdx
+        &[0x49, 0xff, 0xc0],             // inc r8
+        &[0x49, 0x83, 0xe8, 2],          // sub r8, 2
+        &[0x53],                         // push rbx
+        &[0x59],                         // pop rcx
+        &[0x48, 0x11, 0xc2],             // adc rdx, rax
+        &[0x48, 0x39, 0xd0],             // cmp rax, rdx
+        &[0x72, 0x03, 0x49, 0xff, 0xc1], // jb +3; inc r9
+        &[0x0f, 0x92, 0xc1],             // setb cl
+        &[0x8a, 0x4e, 0x3f],             // mov cl, [rsi+3fh]
+    ];
+    for _ in 0..200 {
+        let mut code: Vec<u8> = (0..1 + next(9)).flat_map(|_| body[next(18) as usize].to_vec()).collect();
+        code.extend([0x49, 0xff, 0xcd]); // dec r13
+        let back = -(code.len() as i64 + 2) as u8;
+        code.extend([0x75, back, 0x0f, 0x0b]); // jnz; ud2
+        let places = [next(15 << 12), next(15 << 12), next(14 << 12), next(40), 1 + next(60)];
+        both(&code, if next(2) == 0 { 0 } else { 3 }, |regs| {
+            (regs.gpr[6], regs.gpr[7], regs.gpr[3]) = (DATA + places[0], DATA + places[1], DATA + places[2]);
+            (regs.gpr[8], regs.gpr[13]) = (places[3], places[4]);
+        });
+    }
+}
+
+/// One that turns on is found by whoever asks for attention, and is another block then, once.
+#[test]
+fn a_loop_that_is_found_running_is_translated_anew() {
+    let mut cpu = cpu(3);
+    cpu.code.unrolls = Unroll::Running;
+    write(&mut cpu, CODE, &[0xff, 0xc0, 0xeb, 0xfc]); // inc eax; jmp
+    let (wake, enough) = (cpu.platform.wake.clone(), Arc::new(AtomicBool::new(false)));
+    let stop = enough.clone();
+    let asks = std::thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            wake.wake();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let made: Vec<u64> = (0..5)
+        .map(|_| {
+            cpu.round().unwrap();
+            cpu.instruments.counters.blocks
+        })
+        .collect();
+    enough.store(true, Ordering::Relaxed);
+    asks.join().unwrap();
+    assert_eq!((made[0], made[4]), (1, 2));
+}
