@@ -142,7 +142,12 @@ fn loops_by_chance() {
         random ^= random << 17;
         (random >> 20) % below
     };
-    let body: [&[u8]; 18] = [
+    let body: [&[u8]; 23] = [
+        &[0x48, 0x89, 0xf9],             // mov rcx, rdi
+        &[0x48, 0x8b, 0x41, 0x08],       // mov rax, [rcx+8]
+        &[0x4a, 0x8d, 0x0c, 0xc3],       // lea rcx, [rbx+r8*8]
+        &[0x48, 0x89, 0x11],             // mov [rcx], rdx
+        &[0x0f, 0x42, 0xce],             // cmovb ecx, esi
         &[0x48, 0x8b, 0x06],             // mov rax, [rsi]
         &[0x48, 0x8b, 0x46, 0x18],       // mov rax, [rsi+18h]
         &[0x48, 0x89, 0x07],             // mov [rdi], rax
@@ -163,7 +168,7 @@ fn loops_by_chance() {
         &[0x8a, 0x4e, 0x3f],             // mov cl, [rsi+3fh]
     ];
     for _ in 0..200 {
-        let mut code: Vec<u8> = (0..1 + next(9)).flat_map(|_| body[next(18) as usize].to_vec()).collect();
+        let mut code: Vec<u8> = (0..1 + next(9)).flat_map(|_| body[next(23) as usize].to_vec()).collect();
         code.extend([0x49, 0xff, 0xcd]); // dec r13
         let back = -(code.len() as i64 + 2) as u8;
         code.extend([0x75, back, 0x0f, 0x0b]); // jnz; ud2

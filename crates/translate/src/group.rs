@@ -1,4 +1,4 @@
-//! Shared checks: accesses off one unchanged base within a few hundred bytes are checked together.
+//! Shared checks: accesses whose addresses differ by constants, within a few hundred bytes, are checked together.
 //!
 //! The first one of a group checks the whole span and keeps the page's host-minus-guest difference; the others only add
 //! it. A check that fails raises nothing: control goes to the block without them, which checks each access by itself.
@@ -27,7 +27,7 @@ pub struct Lead {
     pub write: bool,
 }
 
-/// The address of one access: registers and displacement, in 64-bit mode with a segment of base 0.
+/// The registers of one access, in 64-bit mode with a segment of base 0.
 #[derive(Clone, Copy, Debug)]
 struct AccessAddress {
     base: Register,
@@ -38,9 +38,149 @@ struct AccessAddress {
     write: bool,
 }
 
+/// A number by name, plus a constant: equal names are equal numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Sum {
+    name: u32,
+    plus: i64,
+}
+
+/// What is known of the general registers from one instruction to the next.
+struct Values {
+    registers: [Sum; 16],
+    /// Names of a base plus an index times a scale.
+    sums: Vec<((u32, u32, u32), u32)>,
+    names: u32,
+}
+
+impl Values {
+    fn new() -> Self {
+        let registers = std::array::from_fn(|n| Sum { name: n as u32, plus: 0 });
+        Self { registers, sums: Vec::new(), names: 16 }
+    }
+
+    fn fresh(&mut self) -> Sum {
+        self.names += 1;
+        Sum { name: self.names - 1, plus: 0 }
+    }
+
+    fn of(&self, register: Register) -> Sum {
+        self.registers[register.number()]
+    }
+
+    fn set(&mut self, register: Register, value: Sum) {
+        self.registers[register.number()] = value;
+    }
+
+    fn moved(&mut self, register: Register, by: i64) {
+        let Sum { name, plus } = self.of(register);
+        self.set(register, Sum { name, plus: plus.wrapping_add(by) });
+    }
+
+    fn address(&mut self, base: Register, index: Register, scale: u32, displacement: i64) -> Sum {
+        let Sum { name, plus } = self.of(base);
+        if index == Register::None {
+            return Sum { name, plus: plus.wrapping_add(displacement) };
+        }
+        let with = self.of(index);
+        let parts = (name, with.name, scale);
+        let known = self.sums.iter().find(|(known, _)| *known == parts).map(|(_, name)| *name);
+        let name = known.unwrap_or_else(|| {
+            let name = self.fresh().name;
+            self.sums.push((parts, name));
+            name
+        });
+        let plus = plus.wrapping_add(with.plus.wrapping_mul(scale.into())).wrapping_add(displacement);
+        Sum { name, plus }
+    }
+
+    /// What a step leaves in the registers.
+    fn follow(&mut self, step: &Step) {
+        let insn = &step.insn;
+        let known = match step.class {
+            Class::Push => return self.moved(Register::RSP, -8),
+            Class::Pop if insn.op0_kind() == OpKind::Register => {
+                self.moved(Register::RSP, 8);
+                let value = self.fresh();
+                return self.set(insn.op0_register(), value);
+            }
+            Class::Pop | Class::Leave | Class::Call | Class::CallIndirect | Class::Return => {
+                let [stack, frame] = [self.fresh(), self.fresh()];
+                self.set(Register::RSP, stack);
+                self.set(Register::RBP, frame);
+                None
+            }
+            Class::Lea => self.lea(insn),
+            Class::Plain => self.plain(insn),
+            _ => None,
+        };
+        if let Some(value) = known {
+            return self.set(insn.op0_register(), value);
+        }
+        for number in (0..16).filter(|number| step.written >> number & 1 != 0) {
+            self.registers[number] = self.fresh();
+        }
+    }
+
+    fn lea(&mut self, insn: &Instruction) -> Option<Sum> {
+        let (base, index) = (insn.memory_base(), insn.memory_index());
+        let whole = insn.op0_register().is_gpr64() && base.is_gpr64();
+        let simple = whole && (index == Register::None || index.is_gpr64());
+        let displacement = insn.memory_displacement64() as i64;
+        simple.then(|| self.address(base, index, insn.memory_index_scale(), displacement))
+    }
+
+    /// MOV of a register, and ADD, SUB, INC and DEC of a constant.
+    fn plain(&mut self, insn: &Instruction) -> Option<Sum> {
+        let target = insn.op0_register();
+        if insn.op0_kind() != OpKind::Register || !target.is_gpr64() {
+            return None;
+        }
+        let from = insn.op1_kind();
+        let constant = !matches!(from, OpKind::Register | OpKind::Memory);
+        let by = match insn.mnemonic() {
+            Mnemonic::Mov if from == OpKind::Register && insn.op1_register().is_gpr64() => {
+                return Some(self.of(insn.op1_register()));
+            }
+            Mnemonic::Add if constant => insn.immediate(1) as i64,
+            Mnemonic::Sub if constant => (insn.immediate(1) as i64).wrapping_neg(),
+            Mnemonic::Inc => 1,
+            Mnemonic::Dec => -1,
+            _ => return None,
+        };
+        let Sum { name, plus } = self.of(target);
+        Some(Sum { name, plus: plus.wrapping_add(by) })
+    }
+}
+
+/// An access: where it is, and between which changes of the TLB.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    epoch: u32,
+    at: Sum,
+    size: i64,
+    write: bool,
+}
+
+fn places(steps: &[Step]) -> Vec<Option<Place>> {
+    let (mut values, mut epoch) = (Values::new(), 0);
+    steps
+        .iter()
+        .map(|step| {
+            epoch += u32::from(interrupts(step));
+            let found = place(step).map(|access| {
+                let AccessAddress { base, index, scale, displacement, size, write } = access;
+                Place { epoch, at: values.address(base, index, scale, displacement), size, write }
+            });
+            values.follow(step);
+            found
+        })
+        .collect()
+}
+
 /// Finds groups among a block's steps; `members[n]` is what step n's access is part of.
 pub fn find(steps: &[Step]) -> Vec<Option<Member>> {
-    let places: Vec<Option<AccessAddress>> = steps.iter().map(place).collect();
+    let places = places(steps);
     let mut members: Vec<Option<Member>> = vec![None; steps.len()];
     let mut group = 0;
     for first in 0..steps.len() {
@@ -48,67 +188,25 @@ pub fn find(steps: &[Step]) -> Vec<Option<Member>> {
             break;
         }
         let Some(lead) = places[first].filter(|_| members[first].is_none()) else { continue };
-        let found = follow(steps, &places, &members, first, lead);
-        if found.members.len() < 2 {
-            continue;
+        let (mut low, mut high, mut write, mut count) =
+            (lead.at.plus, lead.at.plus + lead.size, lead.write, 1);
+        let from = Member { group, leads: None };
+        for n in first + 1..steps.len() {
+            let same = |place: &Place| place.epoch == lead.epoch && place.at.name == lead.at.name;
+            let Some(place) = places[n].filter(same).filter(|_| members[n].is_none()) else { continue };
+            let (lower, upper) = (low.min(place.at.plus), high.max(place.at.plus.saturating_add(place.size)));
+            if upper.checked_sub(lower).is_some_and(|span| span <= SPAN) {
+                (low, high, write, count) = (lower, upper, write | place.write, count + 1);
+                members[n] = Some(from);
+            }
         }
-        for &n in &found.members {
-            members[n] = Some(Member { group, leads: None });
+        if count > 1 {
+            let (low, span) = ((low - lead.at.plus) as i32, (high - low) as i32);
+            members[first] = Some(Member { group, leads: Some(Lead { low, span, write }) });
+            group += 1;
         }
-        let low = (found.low - lead.displacement) as i32;
-        let span = (found.high - found.low) as i32;
-        members[first] = Some(Member { group, leads: Some(Lead { low, span, write: found.write }) });
-        group += 1;
     }
     members
-}
-
-struct Found {
-    members: Vec<usize>,
-    low: i64,
-    high: i64,
-    write: bool,
-}
-
-/// Follows the block from the leader on while base and index only move by constants.
-fn follow(
-    steps: &[Step],
-    places: &[Option<AccessAddress>],
-    members: &[Option<Member>],
-    first: usize,
-    lead: AccessAddress,
-) -> Found {
-    let mut found = Found {
-        members: vec![first],
-        low: lead.displacement,
-        high: lead.displacement + lead.size,
-        write: lead.write,
-    };
-    let mut shift = 0;
-    for (n, step) in steps.iter().enumerate().skip(first) {
-        if n > first {
-            if interrupts(step) {
-                break;
-            }
-            let same = places[n].filter(|p| {
-                members[n].is_none() && p.base == lead.base && p.index == lead.index && p.scale == lead.scale
-            });
-            if let Some(place) = same {
-                let low = found.low.min(place.displacement + shift);
-                let high = found.high.max(place.displacement + shift + place.size);
-                if high - low <= SPAN {
-                    found.members.push(n);
-                    (found.low, found.high) = (low, high);
-                    found.write |= place.write;
-                }
-            }
-        }
-        match moved(step, &lead) {
-            Some(by) => shift += by,
-            None => break,
-        }
-    }
-    found
 }
 
 /// After these the TLB may be another.
@@ -159,35 +257,6 @@ fn operand(step: &Step) -> Option<AccessAddress> {
     near.then_some(AccessAddress { base, index, scale: insn.memory_index_scale(), displacement, size, write })
 }
 
-/// By how much a step moves the address of an access; `None` if base or index change in another way.
-fn moved(step: &Step, access: &AccessAddress) -> Option<i64> {
-    let AccessAddress { base, index, scale, .. } = *access;
-    let insn = &step.insn;
-    let rsp = base == Register::RSP;
-    match step.class {
-        Class::Push if index == Register::None => return Some(if rsp { -8 } else { 0 }),
-        Class::Pop if insn.op0_kind() == OpKind::Register => {
-            let target = insn.op0_register();
-            let clobbers = target == base || target == index;
-            return (!clobbers).then_some(if rsp { 8 } else { 0 });
-        }
-        Class::Call | Class::CallIndirect | Class::Return | Class::Pop | Class::Leave | Class::Loop => {
-            return None;
-        }
-        _ => {}
-    }
-    match (writes(step, base), writes(step, index)) {
-        (true, true) => None,
-        (true, false) => constant_move(insn, base),
-        (false, true) => constant_move(insn, index).map(|by| by * i64::from(scale)),
-        (false, false) => Some(0),
-    }
-}
-
-fn writes(step: &Step, register: Register) -> bool {
-    register.is_gpr64() && step.written >> register.number() & 1 != 0
-}
-
 /// What [`Step`] keeps of an instruction's effects: asking the decoder's tables again for each group would cost more than all else.
 pub fn effects(info: &InstructionInfo) -> (u16, bool) {
     let reads = |access| matches!(access, OpAccess::Read | OpAccess::CondRead);
@@ -195,26 +264,4 @@ pub fn effects(info: &InstructionInfo) -> (u16, bool) {
         info.used_registers().iter().filter(|used| used.register().is_gpr() && !reads(used.access()));
     let written = general.fold(0, |all, used| all | 1 << used.register().full_register().number());
     (written, info.used_memory().iter().any(|used| !reads(used.access())))
-}
-
-/// ADD, SUB, INC, DEC and LEA of the whole base by a constant.
-fn constant_move(insn: &Instruction, base: Register) -> Option<i64> {
-    if insn.op0_kind() != OpKind::Register || insn.op0_register() != base {
-        return None;
-    }
-    let constant = || {
-        (insn.op1_kind() != OpKind::Register && insn.op1_kind() != OpKind::Memory)
-            .then(|| insn.immediate(1) as i64)
-    };
-    let by = match insn.mnemonic() {
-        Mnemonic::Add => constant()?,
-        Mnemonic::Sub => -constant()?,
-        Mnemonic::Inc => 1,
-        Mnemonic::Dec => -1,
-        Mnemonic::Lea if insn.memory_base() == base && insn.memory_index() == Register::None => {
-            insn.memory_displacement64() as i64
-        }
-        _ => return None,
-    };
-    (by.abs() <= SPAN * 8).then_some(by)
 }
