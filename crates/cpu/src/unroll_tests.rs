@@ -5,9 +5,11 @@ use crate::fault::Fault;
 use crate::system::bench::{CODE, long, set_level, write, write64};
 use crate::tuning::Unroll;
 use ireko_x86::Registers;
+use ireko_x86::bits::rflags;
 use ireko_x86::regs::gpr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Level-1 table, and the first page of data. Of the sixteen pages from there on the last is not there, and the one before is only read.
@@ -132,6 +134,59 @@ fn flags_go_from_turn_to_turn() {
     assert_eq!((left.end, left.regs.gpr[6]), (Err(Fault::ud()), DATA + 31 * 8));
 }
 
+/// `add` becomes `adc` in the turn behind the one that writes it, and takes the carry of the comparison in front of the write.
+#[test]
+fn flags_are_there_for_an_instruction_that_is_written_meanwhile() {
+    // add rax, rbx; lea r13, [r13-1]; test r13, r13; jz +11; cmp rbx, rdx; mov [rip-23], cl; jmp; ud2.
+    let code = [
+        0x48, 0x01, 0xd8, 0x4d, 0x8d, 0x6d, 0xff, 0x4d, 0x85, 0xed, 0x74, 0x0b, 0x48, 0x39, 0xd3, 0x88, 0x0d,
+        0xec, 0xff, 0xff, 0xff, 0xeb, 0xe9, 0x0f, 0x0b,
+    ];
+    for cpl in [0, 3] {
+        let left = both(&code, cpl, |regs| {
+            (regs.gpr[0], regs.gpr[3], regs.gpr[2], regs.gpr[13], regs.gpr[1]) = (0, 1, 2, 3, 0x11);
+        });
+        assert_eq!(left.regs.gpr[0], 5);
+    }
+}
+
+/// Whoever interrupts a loop at its start finds the flags of its last turn.
+#[test]
+fn flags_are_there_for_who_interrupts() {
+    // add rsi, rbx; mov [rdi], rsi; jmp. The store lies over a page's end.
+    let code = [0x48, 0x01, 0xde, 0x48, 0x89, 0x37, 0xeb, 0xf8];
+    let mut cpu = cpu(3);
+    cpu.code.unrolls = Unroll::All;
+    write(&mut cpu, CODE, &code);
+    let regs = &mut cpu.processor.regs;
+    (regs.rip, regs.gpr[3], regs.gpr[6], regs.gpr[7]) = (CODE, 7, 0, DATA + 0xffc);
+    let asks = Asks::of(&cpu);
+    for _ in 0..50 {
+        cpu.round().unwrap();
+        let regs = &cpu.processor.regs;
+        let even = (regs.gpr[6] as u8).count_ones().is_multiple_of(2);
+        if regs.rip == CODE && regs.gpr[6] != 0 {
+            assert_eq!(regs.rflags & rflags::PF != 0, even, "{:x?}", regs);
+        }
+    }
+    drop(asks);
+}
+
+/// The address of a group's first access is that of its instruction, moved: it may be moved no further than a displacement can be.
+#[test]
+fn displacements_at_their_ends_are_not_moved_beyond() {
+    // mov rbx, [rdi]; jmp +0; mov rax, [rsi-80000000h]; sub rsi, 8; dec r13; jnz; ud2.
+    let code = [
+        0x48, 0x8b, 0x1f, 0xeb, 0, 0x48, 0x8b, 0x86, 0, 0, 0, 0x80, 0x48, 0x83, 0xee, 8, 0x49, 0xff, 0xcd,
+        0x75, 0xf0, 0x0f, 0x0b,
+    ];
+    // 2 GiB below the data there is nothing.
+    let below = both(&code, 3, copies((DATA + 0x800).wrapping_sub(0x8000_0000), DATA, 9));
+    assert_ne!(below.end, Err(Fault::ud()));
+    let there = both(&code, 3, copies(DATA + 0x800 + 0x8000_0000, DATA, 9));
+    assert_eq!((there.end, there.regs.gpr[6]), (Err(Fault::ud()), DATA + 0x800 + 0x8000_0000 - 72));
+}
+
 /// Loops of instructions by chance.
 #[test]
 fn loops_by_chance() {
@@ -185,22 +240,48 @@ fn loops_by_chance() {
 fn a_loop_that_is_found_running_is_translated_anew() {
     let mut cpu = cpu(3);
     cpu.code.unrolls = Unroll::Running;
-    write(&mut cpu, CODE, &[0xff, 0xc0, 0xeb, 0xfc]); // inc eax; jmp
-    let (wake, enough) = (cpu.platform.wake.clone(), Arc::new(AtomicBool::new(false)));
-    let stop = enough.clone();
-    let asks = std::thread::spawn(move || {
-        while !stop.load(Ordering::Relaxed) {
-            wake.wake();
-            std::thread::sleep(Duration::from_millis(1));
-        }
-    });
+    write(&mut cpu, CODE, &[0x48, 0x8b, 0x06, 0x48, 0x89, 0x07, 0xeb, 0xf8]); // mov rax, [rsi]; mov [rdi], rax; jmp
+    (cpu.processor.regs.gpr[6], cpu.processor.regs.gpr[7]) = (DATA, DATA + 0x100);
+    let key = cpu.key();
+    let block = cpu.block(key).unwrap();
+    let first = cpu.code.code_length(block);
+    let asks = Asks::of(&cpu);
     let made: Vec<u64> = (0..5)
         .map(|_| {
             cpu.round().unwrap();
             cpu.instruments.counters.blocks
         })
         .collect();
-    enough.store(true, Ordering::Relaxed);
-    asks.join().unwrap();
+    drop(asks);
     assert_eq!((made[0], made[4]), (1, 2));
+    let key = cpu.key();
+    let block = cpu.block(key).unwrap();
+    assert_ne!(cpu.code.code_length(block), first);
+}
+
+/// Asks a processor to look around, again and again.
+struct Asks {
+    enough: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Asks {
+    fn of(cpu: &Cpu) -> Self {
+        let (wake, enough) = (cpu.platform.wake.clone(), Arc::new(AtomicBool::new(false)));
+        let stop = enough.clone();
+        let thread = std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                wake.wake();
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        });
+        Self { enough, thread: Some(thread) }
+    }
+}
+
+impl Drop for Asks {
+    fn drop(&mut self) {
+        self.enough.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(JoinHandle::join);
+    }
 }

@@ -92,7 +92,9 @@ fn instructions_of_relative_code_are_those_of_their_page() {
 /// With routines for everything that may have one, and for nothing. AVX-512 is judged though the host may not have it.
 fn translators() -> [Translator; 2] {
     let env = |routine| Env { routine, feature: engine_could };
-    [Translator::new(env(ireko_cpu::isa::has_routine)), Translator::new(env(|_| false))]
+    let mut both = [Translator::new(env(ireko_cpu::isa::has_routine)), Translator::new(env(|_| false))];
+    both.iter_mut().for_each(|translator| translator.unrolls = true);
+    both
 }
 
 /// `cases` of them, times `IREKO_LAB_TIMES` for a longer run.
@@ -152,7 +154,10 @@ fn fuzz_emitted_code_of_loops() {
             bytes.extend(sample(&mut generator, n * 8 + part).bytes);
         }
         // Accesses off bases that move: a group goes over turns.
-        let moves: [&[u8]; 8] = [
+        let moves: [&[u8]; 10] = [
+            // mov rax, [rsi-80000000h]; sub rsi, 8, and at the other end of what a displacement can be
+            &[0x48, 0x8b, 0x86, 0, 0, 0, 0x80, 0x48, 0x83, 0xee, 8],
+            &[0x48, 0x89, 0x86, 0xf8, 0xff, 0xff, 0x7f, 0x48, 0x83, 0xc6, 8],
             // mov rbx, rdi; mov rax, [rbx]; mov rdx, [rdi+8]
             &[0x48, 0x89, 0xfb, 0x48, 0x8b, 0x03, 0x48, 0x8b, 0x57, 8],
             // lea rcx, [rsi+rdi]; mov [rcx+10h], rax; mov rdx, [rsi+rdi]

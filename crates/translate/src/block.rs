@@ -15,7 +15,7 @@ use crate::liveness::{self, ALL};
 use crate::memory::{Access, GroupPlace, SlowAccess};
 use crate::relocate::{Kind, Number};
 use crate::thunk::Reason;
-use crate::unroll::unroll;
+use crate::unroll;
 use core::mem::offset_of;
 use iced_x86::{
     Code, Decoder, DecoderOptions, Encoder, FlowControl, Instruction, InstructionInfo,
@@ -92,6 +92,8 @@ pub struct Translated {
     /// Bytes of its page that were looked at besides, from `rip`: whether flags are needed where it goes on. Offset and number.
     pub looked_at: Vec<(u16, u16)>,
     pub instructions: u32,
+    /// A loop that could be translated several turns in a row, and is not.
+    pub could_unroll: bool,
     pub sites: Vec<Site>,
     pub links: Vec<Link>,
     /// Where in the code there are numbers of its sites and links.
@@ -157,7 +159,7 @@ impl Translator {
         Self {
             env,
             lacking: Lacking::default(),
-            unrolls: true,
+            unrolls: false,
             info: InstructionInfoFactory::new(),
             encoder: Encoder::new(64),
             asm: Asm::default(),
@@ -170,8 +172,10 @@ impl Translator {
         let mut steps = self.decode(request)?;
         let alone = Key::UNGROUPED | Key::PLAIN | Key::SINGLE;
         let grouped = request.key.has(Key::CODE64) && request.key.0 & alone == 0;
-        if grouped && self.unrolls {
-            unroll(&mut steps, request.rip);
+        let turns = if grouped { unroll::turns(&steps, request.rip) } else { None };
+        let unrolled = turns.filter(|_| self.unrolls);
+        if let Some(turns) = unrolled {
+            unroll::unroll(&mut steps, turns);
         }
         self.find_live(request, &mut steps);
         let members = if grouped { group::find(&steps) } else { vec![None; steps.len()] };
@@ -222,6 +226,7 @@ impl Translator {
             length: (last.next_ip().wrapping_sub(request.rip)) as usize,
             looked_at: std::mem::take(&mut self.looked_at),
             instructions: steps.len() as u32,
+            could_unroll: turns.is_some() && unrolled.is_none(),
             sites,
             links,
             numbers: self.asm.numbers.clone(),
@@ -291,9 +296,8 @@ impl Translator {
         for step in steps.iter_mut().rev() {
             let effect = liveness::effect(&step.insn);
             match step.class {
-                Class::Branch if step.again => {
-                    live |= self.needed(request, step.insn.ip(), step.insn.next_ip()) | effect.reads;
-                }
+                // The way out of a group leads to a jump back that somebody may interrupt; and what comes behind may be written.
+                Class::Branch | Class::Jump if step.again => live = ALL,
                 Class::Branch | Class::Loop | Class::JumpIfZero => {
                     live |= self.needed(request, step.insn.ip(), step.insn.near_branch_target());
                     live |= effect.reads;

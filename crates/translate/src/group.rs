@@ -158,6 +158,7 @@ impl Values {
 struct Place {
     epoch: u32,
     at: Sum,
+    displacement: i64,
     size: i64,
     write: bool,
 }
@@ -170,7 +171,8 @@ fn places(steps: &[Step]) -> Vec<Option<Place>> {
             epoch += u32::from(interrupts(step));
             let found = place(step).map(|access| {
                 let AccessAddress { base, index, scale, displacement, size, write } = access;
-                Place { epoch, at: values.address(base, index, scale, displacement), size, write }
+                let at = values.address(base, index, scale, displacement);
+                Place { epoch, at, displacement, size, write }
             });
             values.follow(step);
             found
@@ -195,7 +197,9 @@ pub fn find(steps: &[Step]) -> Vec<Option<Member>> {
             let same = |place: &Place| place.epoch == lead.epoch && place.at.name == lead.at.name;
             let Some(place) = places[n].filter(same).filter(|_| members[n].is_none()) else { continue };
             let (lower, upper) = (low.min(place.at.plus), high.max(place.at.plus.saturating_add(place.size)));
-            if upper.checked_sub(lower).is_some_and(|span| span <= SPAN) {
+            // The check is encoded as the lead's own operand, moved.
+            let encoded = lead.displacement + (lower - lead.at.plus);
+            if upper.checked_sub(lower).is_some_and(|span| span <= SPAN) && i32::try_from(encoded).is_ok() {
                 (low, high, write, count) = (lower, upper, write | place.write, count + 1);
                 members[n] = Some(from);
             }

@@ -180,6 +180,12 @@ impl Code {
         self.regions.block(block).length.into()
     }
 
+    /// Bytes of a block's code.
+    #[cfg(test)]
+    pub(crate) fn code_length(&self, block: u32) -> u32 {
+        self.regions.block(block).code_length
+    }
+
     /// How many there are.
     #[cfg(test)]
     pub(crate) fn count(&self) -> usize {
@@ -384,20 +390,21 @@ impl Code {
         self.unlink(incoming);
     }
 
-    /// The loop that a link closes was left for somebody's attention, so it is worth several turns in a row: of those that turn often enough, one is
-    /// found so sooner or later. Gives the block that is to be translated anew, if it is one whose start the link leads to.
+    /// A loop was left at its jump back, which is a link, for somebody's attention: so it is worth several turns in a row. (Of those that turn often, one is found so
+    /// sooner or later.) Gives the block that is to be translated anew for it, if one is.
     pub(crate) fn found_running(&mut self, link: u32) -> Option<u32> {
         let linked = self.regions.link(link)?;
         let (target, patch) = (linked.target, linked.patch);
-        let id = self.block_at(patch)?.1.id;
-        let fast = id.key.has(Key::CODE64) && !id.key.has(Key::UNGROUPED) && !id.key.has(Key::PLAIN);
-        if self.unrolls != Unroll::Running || !fast || target != id.rip {
+        let block = self.block_at(patch)?.1;
+        let id = block.id;
+        if self.unrolls != Unroll::Running || !block.could_unroll || target != id.rip {
             return None;
         }
         if self.loops.len() == MOST_LOOPS {
             self.loops.clear();
         }
-        if self.loops.insert(id) { self.map.get(&id).copied() } else { None }
+        self.loops.insert(id);
+        self.map.get(&id).copied()
     }
 
     /// What else has a routine, besides what the translator was told at first.
@@ -467,6 +474,7 @@ impl Code {
             code_length: made.code.len() as u32,
             linked_at: made.linked_at,
             length: made.length as u16,
+            could_unroll: made.could_unroll,
             looked_at: append(&mut region.looked_at, made.looked_at),
             second,
             valid: true,
@@ -603,6 +611,12 @@ impl Code {
     pub(crate) fn undo(&mut self, numbers: &[u32], written: Option<u64>) -> Vec<u64> {
         self.undone = true;
         let mut empty = Vec::new();
+        if written.is_some() {
+            // What comes in its place is to be found again.
+            for number in numbers {
+                self.loops.remove(&self.regions.block(*number).id);
+            }
+        }
         numbers.iter().for_each(|&number| self.remove(number, written, &mut empty));
         empty
     }

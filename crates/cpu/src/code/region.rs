@@ -34,6 +34,8 @@ pub(crate) struct Block {
     pub linked_at: u32,
     /// Guest bytes.
     pub length: u16,
+    /// A loop that is there once and could be there several times.
+    pub could_unroll: bool,
     /// Place in its region of the bytes that it depends on besides.
     pub looked_at: Range<u32>,
     /// Physical page of the bytes beyond the first page.
