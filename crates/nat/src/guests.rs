@@ -1,0 +1,167 @@
+//! Who is on the wire: an adapter's address, what it is called at, and how much of the router it uses.
+
+use crate::packet::Mac;
+use crate::table::{Id, Order};
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// More adapters than this are not served at a time.
+pub const MOST: usize = 256;
+/// Addresses that are known of one adapter.
+const ADDRESSES: usize = 16;
+/// An address that was not seen for so long is not its any more.
+const AGE: Duration = Duration::from_secs(2 * 3600);
+
+#[derive(Debug)]
+pub struct Guest {
+    pub mac: Mac,
+    /// Newest last.
+    addresses: Vec<(IpAddr, Instant)>,
+    /// What it calls itself.
+    pub host_name: String,
+    pub order: Order,
+    pub flows: usize,
+    /// Connections that do not stand yet, in the order in which they were begun; some are over.
+    pub half_open: VecDeque<Id>,
+    pub half_open_count: usize,
+    seen: Instant,
+}
+
+#[derive(Debug, Default)]
+pub struct Guests {
+    guests: HashMap<Mac, Guest>,
+    by_address: HashMap<IpAddr, Mac>,
+}
+
+impl Guests {
+    pub fn get(&self, mac: Mac) -> Option<&Guest> {
+        self.guests.get(&mac)
+    }
+    pub fn get_mut(&mut self, mac: Mac) -> Option<&mut Guest> {
+        self.guests.get_mut(&mac)
+    }
+    pub fn all(&self) -> impl Iterator<Item = &Guest> {
+        self.guests.values()
+    }
+
+    /// The guest with this adapter. `None`: there are too many. One without flows that was quiet for longest gives way.
+    pub fn enter(&mut self, mac: Mac, now: Instant) -> Option<&mut Guest> {
+        if !self.guests.contains_key(&mac) {
+            if self.guests.len() >= MOST {
+                let idle = self.guests.values().filter(|guest| guest.flows == 0);
+                let gone = idle.min_by_key(|guest| guest.seen)?.mac;
+                self.guests.remove(&gone);
+                self.by_address.retain(|_, mac| *mac != gone);
+            }
+            let (order, half_open) = Default::default();
+            let (addresses, host_name) = Default::default();
+            let guest = Guest { mac, addresses, host_name, order, flows: 0, half_open, half_open_count: 0, seen: now };
+            self.guests.insert(mac, guest);
+        }
+        let guest = self.guests.get_mut(&mac)?;
+        guest.seen = now;
+        Some(guest)
+    }
+
+    /// It sent from this address.
+    pub fn see(&mut self, mac: Mac, address: IpAddr, now: Instant) {
+        if self.by_address.get(&address) == Some(&mac)
+            && let Some(guest) = self.guests.get_mut(&mac)
+            && let Some(at) = guest.addresses.iter().position(|(known, _)| *known == address)
+        {
+            guest.addresses[at].1 = now;
+            guest.seen = now;
+            return;
+        }
+        if self.enter(mac, now).is_none() {
+            return;
+        }
+        // Who speaks last has it.
+        if let Some(other) = self.by_address.insert(address, mac)
+            && let Some(guest) = self.guests.get_mut(&other)
+        {
+            guest.addresses.retain(|(known, _)| *known != address);
+        }
+        if let Some(guest) = self.guests.get_mut(&mac) {
+            guest.addresses.push((address, now));
+            if guest.addresses.len() > ADDRESSES {
+                let oldest = guest.addresses.iter().enumerate().min_by_key(|(_, (_, seen))| *seen);
+                if let Some(at) = oldest.map(|(at, _)| at) {
+                    let (gone, _) = guest.addresses.remove(at);
+                    self.by_address.remove(&gone);
+                }
+            }
+        }
+    }
+
+    /// Somebody else may have it now.
+    pub fn forget(&mut self, address: IpAddr) {
+        if let Some(mac) = self.by_address.remove(&address)
+            && let Some(guest) = self.guests.get_mut(&mac)
+        {
+            guest.addresses.retain(|(known, _)| *known != address);
+        }
+    }
+
+    pub fn mac(&self, address: IpAddr) -> Option<Mac> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// Its addresses, IPv4 first, those of its own wire last.
+    pub fn addresses(&self, mac: Mac, now: Instant) -> Vec<IpAddr> {
+        let known = self.guests.get(&mac).map_or(&[][..], |guest| &guest.addresses);
+        let fresh = known.iter().filter(|(_, seen)| now.saturating_duration_since(*seen) < AGE);
+        let mut addresses: Vec<IpAddr> = fresh.map(|(address, _)| *address).collect();
+        let local = |six: std::net::Ipv6Addr| six.segments()[0] & 0xffc0 == 0xfe80;
+        addresses.sort_by_key(|address| match address {
+            IpAddr::V4(_) => (0, *address),
+            IpAddr::V6(six) => (1 + u8::from(local(*six)), *address),
+        });
+        addresses
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mac(n: usize) -> Mac {
+        let [.., a, b, c, d] = n.to_be_bytes();
+        [2, 0, a, b, c, d]
+    }
+
+    #[test]
+    fn made_up_adapters_do_not_fill_the_memory() {
+        let (mut guests, now) = (Guests::default(), Instant::now());
+        for n in 0..100_000usize {
+            guests.see(mac(n), IpAddr::from([10, 0, (n >> 8) as u8, n as u8]), now);
+        }
+        assert_eq!((guests.guests.len(), guests.by_address.len() <= MOST * ADDRESSES), (MOST, true));
+    }
+
+    #[test]
+    fn one_with_flows_gives_way_to_nobody() {
+        let (mut guests, now) = (Guests::default(), Instant::now());
+        guests.enter(mac(7), now).unwrap().flows = 1;
+        (100..100 + 2 * MOST).for_each(|n| drop(guests.enter(mac(n), now + Duration::from_secs(1)).map(|_| ())));
+        assert!(guests.get(mac(7)).is_some());
+    }
+
+    #[test]
+    fn one_adapter_has_a_bounded_number_of_addresses() {
+        let (mut guests, now) = (Guests::default(), Instant::now());
+        (0..1000u16).for_each(|n| guests.see(mac(1), IpAddr::from([10, 0, (n >> 8) as u8, n as u8]), now));
+        assert_eq!(guests.addresses(mac(1), now).len(), ADDRESSES);
+        assert_eq!(guests.by_address.len(), ADDRESSES);
+    }
+
+    #[test]
+    fn an_address_is_whose_it_was_last() {
+        let (mut guests, now) = (Guests::default(), Instant::now());
+        let address = IpAddr::from([10, 0, 0, 2]);
+        guests.see(mac(1), address, now);
+        guests.see(mac(2), address, now);
+        assert_eq!((guests.mac(address), guests.addresses(mac(1), now)), (Some(mac(2)), Vec::new()));
+    }
+}
