@@ -51,6 +51,12 @@ pub enum Command {
     /// Be the host's side of an Internal switch; started by New-VMSwitch.
     #[command(hide = true)]
     HostSide { id: ireko_manage::Guid },
+    /// Look after the router of a switch; started with the first machine on it.
+    #[command(hide = true)]
+    Router { id: ireko_manage::Guid },
+    /// Be that router; started by who looks after it.
+    #[command(hide = true)]
+    RouterInside { id: ireko_manage::Guid },
     /// Run a nest whose first machine is saved at random moments, and each time goes on in a new one: a test.
     #[command(hide = true)]
     Saved(crate::saved::SavedArgs),

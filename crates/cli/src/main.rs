@@ -23,6 +23,7 @@ mod progress;
 mod report;
 mod run;
 mod run_args;
+mod run_network;
 mod saved;
 mod serve;
 mod shell;
@@ -76,6 +77,8 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Worker { id } => vm::worker(*id),
         Command::Mount { id } => vm::mount(*id),
         Command::HostSide { id } => vm::host_side(*id),
+        Command::Router { id } => vm::router(*id),
+        Command::RouterInside { id } => vm::router_inside(*id),
         Command::Saved(args) => saved::run(args),
         Command::Jail { home } => jail::run(home),
     }

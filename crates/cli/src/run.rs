@@ -3,9 +3,9 @@
 use crate::agent_config::AgentConfig;
 use crate::output::{OutputError, out};
 use crate::progress::Progress;
-use crate::run_args::{Display, Reboot, RunArgs};
+use crate::run_args::{Display, NetworkChoice, Reboot, RunArgs};
 use crate::terminal::{Key, Keys, Raw};
-use crate::{facts, image, say, sys, user};
+use crate::{facts, image, run_network, say, sys, user};
 use anyhow::{Context, Result};
 use ireko_machine::disk_errors::Standing;
 use ireko_machine::{
@@ -199,6 +199,7 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     for disc in &args.cdrom {
         spec.disks.push(DiskSpec::parse_cd(disc, bus)?);
     }
+    spec.nics.extend(nic(args)?);
     spec.engine = args.engine()?;
     spec.nested = args.nested;
     spec.cpu = ireko_machine::cpu_model(&args.cpu)?;
@@ -206,6 +207,18 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     spec.options = args.options.clone();
     spec.on_thread = ireko_jail::thread::confining();
     Ok(spec)
+}
+
+/// The adapter that is asked for.
+fn nic(args: &RunArgs) -> Result<Option<ireko_machine::NicSpec>> {
+    if args.network == NetworkChoice::User {
+        return run_network::user(&args.publish, &args.host_loopback).map(Some);
+    }
+    anyhow::ensure!(
+        args.publish.is_empty() && args.host_loopback.is_empty(),
+        "--publish and --host-loopback are for a guest with a network: add --network user"
+    );
+    Ok(None)
 }
 
 /// The oldest kernels are started by a BIOS.

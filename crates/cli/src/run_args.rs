@@ -20,6 +20,13 @@ pub enum Display {
     None,
 }
 
+/// What a network adapter is plugged into.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum NetworkChoice {
+    User,
+    None,
+}
+
 #[derive(Args)]
 #[command(group = ArgGroup::new("start").args(["kernel", "image", "xen", "firmware"]).multiple(true).required(true))]
 pub struct RunArgs {
@@ -80,6 +87,18 @@ pub struct RunArgs {
     /// A CD's image, in a drive behind `ide`, `sata` or `scsi`; may be given several times. Disks boot before CDs.
     #[arg(long, value_name = "FILE[,bus=NAME]")]
     pub cdrom: Vec<String>,
+    /// A network adapter: `user` has a router in this process behind it, with DHCP, names and ways out over the host's own
+    /// sockets; it needs no rights.
+    #[arg(long, value_name = "user|none", default_value = "none")]
+    pub network: NetworkChoice,
+    /// With --network user: a port of this host that leads to one of the guest's, of 127.0.0.1 if no address is said; may be
+    /// given several times.
+    #[arg(long, value_name = "[ADDRESS:]HOSTPORT:GUESTPORT[/udp]")]
+    pub publish: Vec<String>,
+    /// With --network user: a port of this host's loopback that the guest reaches at the router's address; may be given several
+    /// times.
+    #[arg(long, value_name = "PORT")]
+    pub host_loopback: Vec<u16>,
     #[command(flatten)]
     engine: EngineArgs,
     /// Give the guest virtualization extensions.

@@ -17,10 +17,12 @@ pub struct Plan {
     pub id: [u8; 16],
     /// All that is kept lies below it.
     pub home: PathBuf,
-    /// Below the home: where files of its own are written.
-    pub files: PathBuf,
+    /// Below the home: where files of its own are written, if it writes any.
+    pub files: Option<PathBuf>,
     /// Below the home: where sockets of switches lie, if it uses any.
     pub sockets: Option<PathBuf>,
+    /// It speaks to the host's network, and keeps it.
+    pub network: bool,
 }
 
 /// What came out.
@@ -55,7 +57,7 @@ pub fn enter<T>(
         become_user(&one, plan, &mut layers);
         identity = None;
     }
-    let separated = namespaces::separate(&proc, identity.as_ref(), &mut layers);
+    let separated = namespaces::separate(&proc, identity.as_ref(), plan.network, &mut layers);
     let opened = open();
     let home = change_root(plan, &separated, identity.as_ref(), lend, &mut layers);
     if let Some(identity) = identity {
@@ -97,7 +99,7 @@ fn change_root(
 ) -> PathBuf {
     const NAME: &str = "empty root";
     let inside = |path: &Path| path.strip_prefix(&plan.home).unwrap_or(path).to_owned();
-    let kept: Vec<Kept> = [Some(&plan.files), plan.sockets.as_ref()]
+    let kept: Vec<Kept> = [plan.files.as_ref(), plan.sockets.as_ref()]
         .into_iter()
         .flatten()
         .map(|path| Kept { outside: path.clone(), inside: inside(path) })
@@ -155,12 +157,13 @@ fn drop_rights(layers: &mut Layers) {
 
 fn seal(plan: &Plan, home: &Path, layers: &mut Layers) {
     let moved = |path: &PathBuf| home.join(path.strip_prefix(&plan.home).unwrap_or(path));
-    let files = moved(&plan.files);
+    let files = plan.files.as_ref().map(moved);
     let sockets = plan.sockets.as_ref().map(moved);
-    let kept: Vec<(&Path, Use)> = std::iter::once((files.as_path(), Use::Files))
+    let kept: Vec<(&Path, Use)> = (files.as_deref().map(|path| (path, Use::Files)).into_iter())
         .chain(sockets.as_deref().map(|path| (path, Use::Sockets)))
         .collect();
-    layers.tried("Landlock", rules::restrict(&kept));
-    let filtered = filter::confine(Kind::Main).map(|()| "a filter for each kind of thread".to_owned());
+    layers.tried("Landlock", rules::restrict(&kept, plan.network));
+    let kind = if plan.network { Kind::Router } else { Kind::Main };
+    let filtered = filter::confine(kind).map(|()| "a filter for each kind of thread".to_owned());
     layers.tried("seccomp", filtered);
 }

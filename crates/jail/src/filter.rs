@@ -27,6 +27,8 @@ pub enum Kind {
     Broker,
     /// Waits for its child and ends as that does.
     Waiting,
+    /// Carries frames to the host's network, and back.
+    Router,
 }
 
 /// What every thread does: memory, locks, time, signals, descriptors that are open, its end.
@@ -157,6 +159,19 @@ const PROCESS: &[c_long] = &[
     libc::SYS_seccomp,
 ];
 
+/// What a router does besides: it waits for many sockets, and takes connections.
+const ROUTER: &[c_long] = &[
+    libc::SYS_accept4,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_epoll_wait,
+    libc::SYS_getsockname,
+    libc::SYS_listen,
+    libc::SYS_sendmmsg,
+];
+
 impl Kind {
     fn calls(self) -> Vec<c_long> {
         let more: &[&[c_long]] = match self {
@@ -171,6 +186,7 @@ impl Kind {
             Self::Network => &[SOCKET],
             Self::Disk => &[FILE],
             Self::Waiting => &[&[libc::SYS_wait4]],
+            Self::Router => &[SOCKET, NAMES, NAMED_SOCKET, ROUTER],
         };
         [EVERY].iter().chain(more).flat_map(|calls| calls.iter().copied()).collect()
     }
@@ -202,6 +218,13 @@ impl Kind {
             // Ports of switches, and what a guest connects to.
             let unix = |kind: i32| vec![is(0, libc::AF_UNIX as u64), masked(1, 0xf, kind as u64)];
             rules.push((libc::SYS_socket, [libc::SOCK_DGRAM, libc::SOCK_STREAM].map(unix).to_vec()));
+        }
+        if self == Self::Router {
+            let domains = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX];
+            let kinds = [libc::SOCK_STREAM, libc::SOCK_DGRAM];
+            let sockets = domains.into_iter().flat_map(|domain| kinds.map(|kind| (domain, kind)));
+            let rule = |(domain, kind)| vec![is(0, domain as u64), masked(1, 0xf, kind as u64)];
+            rules.push((libc::SYS_socket, sockets.map(rule).collect()));
         }
         if self.starts_threads() {
             rules.push((libc::SYS_clone, vec![vec![masked(0, CLONES, THREAD)]]));

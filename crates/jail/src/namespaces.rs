@@ -28,14 +28,20 @@ const OTHERS: [(&str, UnshareFlags); 4] = [
 ];
 
 /// Leaves the host's namespaces as far as that can be had. What comes back is a child of the process that called, if it has
-/// processes of its own: the caller then waits for it, and ends as it does. `identity`: who both will be.
-pub fn separate(proc: &OwnedFd, identity: Option<&Identity>, layers: &mut Layers) -> Separated {
+/// processes of its own: the caller then waits for it, and ends as it does. `identity`: who both will be. `network`: it stays in the
+/// host's.
+pub fn separate(
+    proc: &OwnedFd,
+    identity: Option<&Identity>,
+    network: bool,
+    layers: &mut Layers,
+) -> Separated {
     let alone = wait_until_alone();
     if !sys::may_administer() {
         layers.tried("user namespace", alone.and_then(|()| own_users(proc)));
     }
     let (mut mounts, mut processes) = (false, false);
-    for (name, flag) in OTHERS {
+    for (name, flag) in OTHERS.into_iter().filter(|(_, flag)| !network || *flag != UnshareFlags::NEWNET) {
         let result = sys::unshare(flag);
         mounts |= flag == UnshareFlags::NEWNS && result.is_ok();
         processes |= flag == UnshareFlags::NEWPID && result.is_ok();

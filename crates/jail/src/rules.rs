@@ -34,23 +34,26 @@ impl Use {
     }
 }
 
-/// Nothing but this, for this thread and those that it starts.
-pub fn restrict(kept: &[(&Path, Use)]) -> Result<String, String> {
-    let status = build(kept).map_err(|error| format!("the rules cannot be made: {error}"))?;
+/// Nothing but this, for this thread and those that it starts. `network`: streams to and from the host's network stay possible.
+pub fn restrict(kept: &[(&Path, Use)], network: bool) -> Result<String, String> {
+    let status = build(kept, network).map_err(|error| format!("the rules cannot be made: {error}"))?;
     match status {
+        RulesetStatus::FullyEnforced if network => Ok("files, signals and abstract sockets".into()),
         RulesetStatus::FullyEnforced => Ok("files, networks, signals and abstract sockets".into()),
         RulesetStatus::PartiallyEnforced => Ok("files, as far as this kernel's version of it goes".into()),
         RulesetStatus::NotEnforced => Err("the kernel is built or started without it".into()),
     }
 }
 
-fn build(kept: &[(&Path, Use)]) -> Result<RulesetStatus, landlock::RulesetError> {
+fn build(kept: &[(&Path, Use)], network: bool) -> Result<RulesetStatus, landlock::RulesetError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
-        .handle_access(AccessNet::from_all(KNOWN))?
-        .scope(Scope::from_all(KNOWN))?
-        .create()?;
+        .scope(Scope::from_all(KNOWN))?;
+    if !network {
+        rules = rules.handle_access(AccessNet::from_all(KNOWN))?;
+    }
+    let mut rules = rules.create()?;
     for (path, what) in kept {
         // What is not there is not used either.
         if let Ok(place) = PathFd::new(path) {

@@ -5,11 +5,13 @@ use crate::host_network::{HostNetwork, NoNetwork, RealNetwork};
 use crate::operation::{Category, Failure};
 use crate::state::State;
 use crate::store::run::Kept;
+use crate::store::switch::DEFAULT;
 use crate::store::{Config, Run, Store, StoreError, WorkerLock};
 use crate::worker::client::{LOOK, is_silence};
 use crate::worker::introspection::Introspection;
 use crate::worker::kill::{Outer, kill};
 use crate::worker::launch::{LOG, last_words};
+use crate::worker::router::state::Seen;
 use crate::worker::protocol::{Reply, Request, SOCKET, Status};
 use crate::worker::screen::Shown;
 use crate::worker::{self, Client, Launcher};
@@ -222,6 +224,8 @@ pub struct Vm {
     pub run: Option<Run>,
     /// Names of virtual switches.
     pub switches: BTreeMap<Guid, String>,
+    /// Where the router of its switch has seen its adapters.
+    pub routed: Vec<Seen>,
     /// Its worker lives and does not answer: the state is the last one known.
     pub silent: bool,
     /// Why it is Off, if its last end was not in order.
@@ -324,7 +328,19 @@ impl Host {
         let run = Run::read(&directory).or(run);
         let end_reason =
             run.as_ref().filter(|_| state == State::Off).and_then(|run| end_reason(run, &directory));
-        Vm { config, state, status, run, switches, silent, end_reason }
+        let routed = self.routed(&config, state);
+        Vm { config, state, status, run, switches, routed, silent, end_reason }
+    }
+
+    /// What is off has no addresses.
+    fn routed(&self, config: &Config, state: State) -> Vec<Seen> {
+        let on = config.adapters.iter().filter(|adapter| adapter.switch == Some(DEFAULT));
+        let own: Vec<&str> = on.map(|adapter| adapter.mac.as_str()).collect();
+        if own.is_empty() || state == State::Off {
+            return Vec::new();
+        }
+        let router = worker::router::state::read(&self.store, DEFAULT).unwrap_or_default();
+        router.guests.into_iter().filter(|seen| own.iter().any(|mac| seen.mac.eq_ignore_ascii_case(mac))).collect()
     }
 
     fn switches_of(&self, config: &Config) -> BTreeMap<Guid, String> {

@@ -47,6 +47,7 @@ pub enum Kind {
     NetAdapter,
     NetIPAddress,
     NetNat,
+    NetNatStaticMapping,
     VMMeteringReport,
     NestedVmStatus,
     NestedWorld,

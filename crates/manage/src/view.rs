@@ -52,6 +52,7 @@ pub fn columns(record: &Record) -> &'static [Column] {
         | Kind::VHDReport
         | Kind::NetIPAddress
         | Kind::NetNat
+        | Kind::NetNatStaticMapping
         | Kind::NestedVmStatus
         | Kind::VMScreen
         | Kind::VMConsoleLog

@@ -1,7 +1,6 @@
 //! The host's own sockets, watched by epoll(7).
 
 use crate::host::{Host, Ready, Token};
-use rustix::buffer::spare_capacity;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -10,6 +9,7 @@ use rustix::net::{
     ipproto, listen, recv, recvfrom, send, sendto, shutdown, socket_with, sockopt,
 };
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -18,8 +18,10 @@ const BACKLOG: i32 = 128;
 
 pub struct Sockets {
     epoll: OwnedFd,
-    events: Vec<Event>,
 }
+
+/// Events that are taken at a time.
+const EVENTS: usize = 128;
 
 fn family(address: SocketAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
@@ -27,7 +29,7 @@ fn family(address: SocketAddr) -> AddressFamily {
 
 impl Sockets {
     pub fn new() -> io::Result<Self> {
-        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)?, events: Vec::with_capacity(256) })
+        Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)? })
     }
 
     /// Something else that wakes who waits here.
@@ -46,21 +48,21 @@ impl Sockets {
 
     /// Waits at most so long.
     pub fn wait(&mut self, patience: Duration, events: &mut Vec<(Token, Ready)>) -> io::Result<()> {
-        // Up to the next millisecond: a timer that is a little early would be asked for again at once.
         let patience = rustix::event::Timespec::try_from(patience).ok();
-        self.events.clear();
-        match epoll::wait(&self.epoll, spare_capacity(&mut self.events), patience.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => (),
+        let mut room = [const { MaybeUninit::<Event>::uninit() }; EVENTS];
+        let found = match epoll::wait(&self.epoll, &mut room, patience.as_ref()) {
+            Ok((found, _)) => found,
+            Err(Errno::INTR) => return Ok(()),
             Err(error) => return Err(error.into()),
-        }
-        events.extend(self.events.drain(..).map(|event| {
-            let flags = event.flags;
+        };
+        events.extend(found.iter().map(|event| {
+            let flags = { event.flags };
             let ready = Ready {
                 read: flags.intersects(EventFlags::IN | EventFlags::RDHUP),
                 write: flags.contains(EventFlags::OUT),
                 error: flags.intersects(EventFlags::ERR | EventFlags::HUP),
             };
-            (event.data.u64(), ready)
+            ({ event.data }.u64(), ready)
         }));
         Ok(())
     }

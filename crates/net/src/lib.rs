@@ -12,7 +12,7 @@ pub mod host;
 mod learned;
 pub mod nat;
 mod netlink;
-mod peers;
+pub mod peers;
 pub mod switch;
 pub mod tap;
 #[cfg(test)]

@@ -4,9 +4,10 @@
 use crate::switch::path;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
+use rustix::net::SendFlags;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::sync::Arc;
@@ -55,6 +56,16 @@ impl Peer {
 
     pub fn send(&self, datagram: &[u8]) -> io::Result<usize> {
         self.socket.send(datagram)
+    }
+
+    /// The same, without a wait for room.
+    pub fn try_send(&self, datagram: &[u8]) -> io::Result<usize> {
+        Ok(rustix::net::send(&self.socket, datagram, SendFlags::DONTWAIT)?)
+    }
+
+    /// Writable when there is room.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -5,10 +5,11 @@ use crate::learned::Learned;
 use crate::peers::{Id, Peer, Peers};
 use ireko_vmcore::Broker;
 use ireko_vmcore::port::LONGEST_FRAME;
+use rustix::net::RecvFlags;
 use rustix::rand::{GetRandomFlags, getrandom};
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -138,6 +139,47 @@ impl Socket {
         }
     }
 
+    /// The same, without a wait: the port that has no room now, if the frame is for one port alone.
+    pub fn try_send(&self, frame: Frame<'_>) -> Result<(), Arc<Peer>> {
+        let mut datagram = [0; DATAGRAM];
+        let len = Id::SIZE + frame.bytes().len();
+        datagram[..Id::SIZE].copy_from_slice(&self.id.bytes());
+        datagram[Id::SIZE..len].copy_from_slice(frame.bytes());
+        let datagram = &datagram[..len];
+        if let Some(peer) = self.place(frame) {
+            match peer.try_send(datagram) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(peer),
+                Err(_) => self.lost(&peer),
+            }
+        }
+        let all = self.peers().all();
+        for peer in all.iter() {
+            match peer.try_send(datagram) {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => self.lost(peer),
+                _ => (),
+            }
+        }
+        Ok(())
+    }
+
+    /// That port's process is gone.
+    fn lost(&self, peer: &Peer) {
+        self.learned().forget(peer.id);
+        let gone = peer.id;
+        self.at_place(move |place| place.peers().bury(&place.ports, &place.directory, gone));
+    }
+
+    /// Whether somebody else is plugged in.
+    pub fn has_company(&self) -> bool {
+        !self.peers().all().is_empty()
+    }
+
+    /// Readable when there is a frame.
+    pub fn descriptor(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
     /// Behind which port the destination was seen.
     fn place(&self, frame: Frame<'_>) -> Option<Arc<Peer>> {
         let destination = frame.destination();
@@ -165,9 +207,7 @@ impl Socket {
                 true
             }
             Err(_) => {
-                self.learned().forget(peer.id);
-                let gone = peer.id;
-                self.at_place(move |place| place.peers().bury(&place.ports, &place.directory, gone));
+                self.lost(peer);
                 false
             }
             Ok(_) => true,
@@ -179,7 +219,18 @@ impl Socket {
         let mut datagram = [0; DATAGRAM];
         self.wait_at_most(patience)?;
         let count = self.socket.recv(&mut datagram).ok()?;
-        let (from, bytes) = datagram[..count].split_first_chunk()?;
+        self.came(&datagram[..count], room)
+    }
+
+    /// The same, without a wait: an error of the kind `WouldBlock` if nothing is there.
+    pub fn try_receive(&self, room: &mut [u8]) -> io::Result<Option<usize>> {
+        let mut datagram = [0; DATAGRAM];
+        let (count, _) = rustix::net::recv(&self.socket, &mut datagram[..], RecvFlags::DONTWAIT)?;
+        Ok(self.came(&datagram[..count], room))
+    }
+
+    fn came(&self, datagram: &[u8], room: &mut [u8]) -> Option<usize> {
+        let (from, bytes) = datagram.split_first_chunk()?;
         let frame = Frame::new(bytes)?;
         if !is_group(&frame.source()) {
             self.learned().see(frame.source(), Id::read(*from), Instant::now());

@@ -1,5 +1,6 @@
 //! The command line of `ireko vm`, made from the table of operations.
 
+use super::ip::Asked;
 use super::ssh::Session;
 use super::vsock::Port;
 use super::words::for_command_line;
@@ -17,6 +18,8 @@ pub enum VmCommand {
     Console(String),
     Log(Log),
     Ssh(Session),
+    /// At which addresses it is.
+    Ip(Asked),
     /// A port of a VM's.
     Vsock(Port),
 }
@@ -50,6 +53,7 @@ const LOG: &str = "log";
 const JSON: &str = "json";
 const ATTACH: &str = "console";
 const SSH: &str = "ssh";
+const IP: &str = "ip";
 const VSOCK: &str = "vsock";
 const WAIT: &str = "wait";
 /// The cmdlet whose verb can go on to the console.
@@ -73,6 +77,7 @@ impl Args for VmCommand {
             .subcommand(console)
             .subcommand(log())
             .subcommand(ssh())
+            .subcommand(ip())
             .subcommand(vsock())
     }
 
@@ -125,6 +130,13 @@ fn ssh() -> Command {
                 .value_parser(clap::value_parser!(OsString))
                 .help("What to do there, instead of a shell."),
         )
+}
+
+fn ip() -> Command {
+    Command::new(IP)
+        .about("Show its addresses, one a line: as its guest's agent tells them, or as the router of its switch has seen them.")
+        .arg(Arg::new("Name").required(true).help("A name or id."))
+        .arg(wait("0").help("For it to have one."))
 }
 
 fn vsock() -> Command {
@@ -263,6 +275,12 @@ impl FromArgMatches for VmCommand {
                 user: given.get_one::<String>("User").cloned(),
                 wait: given.get_one::<u64>(WAIT).copied().unwrap_or_default(),
                 command: given.get_many::<OsString>("Command").into_iter().flatten().cloned().collect(),
+            }));
+        }
+        if name == IP {
+            return Ok(Self::Ip(Asked {
+                name: given.get_one::<String>("Name").cloned().unwrap_or_default(),
+                wait: given.get_one::<u64>(WAIT).copied().unwrap_or_default(),
             }));
         }
         if name == VSOCK {

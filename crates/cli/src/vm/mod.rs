@@ -3,6 +3,7 @@
 pub mod console;
 mod define;
 mod log;
+mod ip;
 mod ssh;
 mod surface;
 mod vsock;
@@ -12,7 +13,7 @@ mod worker;
 use define::{Call, Then};
 pub use define::{DiskCommand, VmCommand};
 pub use surface::TerminalSurface;
-pub use worker::{host_side, mount, worker};
+pub use worker::{host_side, mount, router, router_inside, worker};
 
 use words::for_command_line;
 
@@ -57,6 +58,7 @@ pub fn run(command: &VmCommand) -> Result<ExitCode> {
         VmCommand::Console(name) => console::attach(&host, name),
         VmCommand::Log(log) => log::show(&host, log),
         VmCommand::Ssh(session) => ssh::begin(&host, session),
+        VmCommand::Ip(asked) => ip::show(&host, asked),
         VmCommand::Vsock(port) => vsock::join(&host, port),
         VmCommand::Operation(call) => operate(&host, call),
     }

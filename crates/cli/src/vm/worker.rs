@@ -9,6 +9,7 @@ use anyhow::Result;
 use ireko_jail::Layers;
 use ireko_machine::{Firmware, Source};
 use ireko_manage::Guid;
+use ireko_manage::store::switch::DEFAULT;
 use ireko_manage::store::{Config, Store, default_home};
 use ireko_manage::worker::machine::{Image, ImageReader, RealMachines};
 use ireko_manage::worker::{self, Confinement, Network, limits, protocol};
@@ -74,6 +75,29 @@ pub fn host_side(id: Guid) -> Result<ExitCode> {
     std::process::exit(0)
 }
 
+/// `ireko router ID`: the process that looks after a switch's router.
+pub fn router(id: Guid) -> Result<ExitCode> {
+    ireko_jail::close_from(FIRST);
+    let _ = ireko_manage::worker::own_session();
+    let store = Store::open(default_home()?)?;
+    worker::router::run(&store, id, |started| {
+        if let Err(error) = protocol::write_line(&mut io::stdout(), &started) {
+            say!("nobody hears that it {started:?}: {error}");
+        }
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `ireko router-inside ID`: the router itself, behind walls.
+pub fn router_inside(id: Guid) -> Result<ExitCode> {
+    let mut layers = Layers::default();
+    ireko_jail::close_from(FIRST);
+    layers.stands("own descriptors only", "all others were closed at the start");
+    let store = Store::open(default_home()?)?;
+    worker::router::inside::run(&store, id, layers);
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The firmware of its generation. What UEFI keeps is in the VM's directory.
 fn firmware(config: &Config, directory: &Path) -> Result<Firmware> {
     match config.generation {
@@ -86,9 +110,9 @@ fn firmware(config: &Config, directory: &Path) -> Result<Firmware> {
     }
 }
 
-/// An adapter without a switch has nothing to start from.
+/// An adapter without a switch has nothing to start from; nor is there anything to start at the router of the Default Switch.
 pub fn starts_from_network(config: &Config) -> bool {
-    config.adapters.iter().any(|adapter| adapter.switch.is_some())
+    config.adapters.iter().any(|adapter| adapter.switch.is_some_and(|switch| switch != DEFAULT))
 }
 
 /// The image of Debian's packages, with a shell.

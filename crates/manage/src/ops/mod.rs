@@ -22,6 +22,7 @@ mod network;
 pub(crate) mod network_tests;
 mod new;
 mod processor;
+mod publish;
 pub(crate) mod records;
 mod screen;
 mod set;
@@ -36,11 +37,13 @@ mod vhd;
 #[cfg(test)]
 mod vhd_tests;
 
+pub use publish::parse as published;
+pub use records::addresses;
 pub use system::SSH_KEY;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 19] = [
+static TABLES: [&[Operation]; 20] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -51,6 +54,7 @@ static TABLES: [&[Operation]; 19] = [
     firmware::OPERATIONS,
     network::OPERATIONS,
     switch::OPERATIONS,
+    publish::OPERATIONS,
     nested::OPERATIONS,
     metering::OPERATIONS,
     host::OPERATIONS,

@@ -11,6 +11,7 @@ use crate::operation::{
 use crate::ops::records;
 use crate::rules::{self, drives};
 use crate::store::config::{DriveAddress, StartWith, Startup};
+use crate::store::switch::DEFAULT;
 use crate::store::{Config, ConfigVersion};
 use crate::value::{Kind, Value};
 
@@ -69,7 +70,8 @@ const NEW: &[Parameter] = &[
         &["Floppy", "CD", "IDE", "LegacyNetworkAdapter", "NetworkAdapter", "VHD"],
         "What firmware tries first; the machine then starts with firmware. No floppy.",
     ),
-    text("SwitchName", "The virtual switch for its network adapter.").flag("switch"),
+    text("SwitchName", "The virtual switch for its network adapter; without this 'Default Switch', empty: none.")
+        .flag("switch"),
     text("Version", "The configuration version, like 9.0.").flag("config-version"),
     switch("NoVHD", "Without a disk.").set("No VHD"),
     path("NewVHDPath", "A disk image to be made, of the format that its name ends in.")
@@ -136,10 +138,12 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
 
 fn basics(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
     let arguments = call.arguments;
-    if let Some(name) = arguments.text("SwitchName") {
-        let switch = super::switch::by_name(call, name)?.id;
-        config.adapters.iter_mut().for_each(|adapter| adapter.switch = Some(switch));
-    }
+    let switch = match arguments.text("SwitchName") {
+        None => Some(DEFAULT),
+        Some("") => None,
+        Some(name) => Some(super::switch::by_name(call, name)?.id),
+    };
+    config.adapters.iter_mut().for_each(|adapter| adapter.switch = switch);
     if let Some(generation) = arguments.int("Generation") {
         config.generation = generation as u8;
     }

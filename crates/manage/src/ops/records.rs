@@ -367,10 +367,15 @@ fn adapter(vm: &Vm, own: &Adapter) -> Record {
         .with("IPAddresses", Value::list(addresses(vm, own).iter().map(ToString::to_string)))
 }
 
-/// As its guest tells.
-fn addresses(vm: &Vm, own: &Adapter) -> Vec<std::net::IpAddr> {
+/// As its guest tells, or as its switch's router has seen it.
+pub fn addresses(vm: &Vm, own: &Adapter) -> Vec<std::net::IpAddr> {
     let facts = vm.status.as_ref().and_then(|status| status.guest.facts.as_ref());
-    facts.map(|facts| facts.addresses(&own.mac)).unwrap_or_default()
+    let told = facts.map(|facts| facts.addresses(&own.mac)).unwrap_or_default();
+    if !told.is_empty() {
+        return told;
+    }
+    let seen = vm.routed.iter().filter(|seen| seen.mac.eq_ignore_ascii_case(&own.mac));
+    seen.flat_map(|seen| seen.addresses.iter().copied()).collect()
 }
 
 /// As Hyper-V calls what is known of a guest's heartbeat.

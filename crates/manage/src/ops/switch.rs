@@ -3,15 +3,17 @@
 use super::targets::SWITCH;
 use crate::guid::Guid;
 use crate::host::now;
-use crate::operation::parameter::{boolean, guid, one_of, text};
+use crate::operation::parameter::{boolean, guid, int, one_of, text};
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
 };
 use crate::ops::records;
 use crate::rules;
 use crate::select;
+use crate::store::switch::{DEFAULT_NAME, RouterNetwork};
 use crate::store::{Config, Switch, SwitchType};
 use crate::value::{Kind, Value};
+use std::net::IpAddr;
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -119,6 +121,13 @@ const SET: &[Parameter] = &[
     one_of("SwitchType", TYPES, "Another type."),
     text("NetAdapterName", "For an External switch, which is not there yet.").alias(&["InterfaceAlias"]),
     text("Notes", "Words for people."),
+    int(
+        "HostLoopbackPort",
+        0,
+        65535,
+        "Ports of this host's loopback that guests reach at the router's address; 0 is none (Ireko's own).",
+    )
+    .many(),
 ];
 const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(1).positional()];
 const REMOVE: &[Parameter] = &[crate::operation::parameter::switch("Force", "Do not ask.").flag("force")];
@@ -191,7 +200,10 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
     };
     let id = Guid::random().map_err(|error| Failure::failed(format!("No random id: {error}")))?;
     let notes = arguments.text("Notes").unwrap_or_default().to_owned();
-    let switch = Switch { schema: 1, id, name, kind: kind(word), notes, created: now() };
+    let (network, mappings, host_loopback) = Default::default();
+    let kind = kind(word);
+    let switch =
+        Switch { schema: 1, id, name, kind, notes, created: now(), network, mappings, host_loopback };
     if !call.should("create the virtual switch", &switch.name) {
         return Ok(());
     }
@@ -208,6 +220,9 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
 
 /// Starts the process of the host's side where there is to be one.
 pub fn host_side(call: &Call<'_>, switch: &Switch) -> Result<(), Failure> {
+    if switch.has_router() {
+        return router(call, switch.id).map(drop);
+    }
     if switch.kind == SwitchType::Private {
         return Ok(());
     }
@@ -218,12 +233,48 @@ pub fn host_side(call: &Call<'_>, switch: &Switch) -> Result<(), Failure> {
     })
 }
 
+/// Starts a switch's router unless it is there. Before that it gets a network that none of the host's own addresses is in.
+pub fn router(call: &Call<'_>, id: Guid) -> Result<Switch, Failure> {
+    let store = &call.host.store;
+    let (lock, mut switch) = store.lock_switch(id)?;
+    let addresses = call.host.system.network().addresses().unwrap_or_default();
+    let taken: Vec<IpAddr> = addresses.iter().map(|one| one.address).collect();
+    let stands = switch.network.is_some_and(|own| !taken.iter().any(|address| own.overlaps(*address)));
+    if !stands {
+        let home = store.home().as_os_str().as_encoded_bytes();
+        let seed = home.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+        });
+        switch.network = RouterNetwork::choose(seed, &taken);
+        if switch.network.is_none() {
+            return Err(Failure::refused(format!(
+                "The switch '{}' has no network: this host has an address in each part of 172.16.0.0/12.",
+                switch.name
+            )));
+        }
+        store.save_switch(&lock, &switch)?;
+    }
+    drop(lock);
+    call.host.share_switches();
+    let started = call.host.launcher.router(store, id);
+    started.map(|()| switch.clone()).map_err(|why| {
+        Failure::refused(format!("The switch '{}' has no router: {why}.", switch.name)).about(&switch.name)
+    })
+}
+
 /// Those of the switches that a VM's adapters are plugged into: they are gone after the host has restarted.
-pub fn host_sides(call: &Call<'_>, config: &Config) -> Result<(), Failure> {
+pub fn host_sides(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     let switches = config.adapters.iter().filter_map(|adapter| adapter.switch);
     // A switch that has been removed is no obstacle.
-    let mut there = switches.filter_map(|id| call.host.store.switch(id).ok());
-    there.try_for_each(|switch| host_side(call, &switch))
+    let there: Vec<Switch> = switches.filter_map(|id| call.host.store.switch(id).ok()).collect();
+    for switch in there {
+        match host_side(call, &switch) {
+            // Nobody asked for this one.
+            Err(failure) if switch.has_router() => call.warn(failure.message),
+            other => other?,
+        }
+    }
+    Ok(())
 }
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -259,6 +310,11 @@ fn change(
         let (lock, before) = call.host.store.lock_switch(switch.id)?;
         let mut after = before.clone();
         body(call, &mut after)?;
+        if after.has_router() && (after.kind, &after.name) != (before.kind, &before.name) {
+            return Err(Failure::refused(format!(
+                "The virtual switch '{DEFAULT_NAME}' keeps its name and its type; make another with New-VMSwitch."
+            )));
+        }
         if after != before {
             call.host.store.save_switch(&lock, &after)?;
         }
@@ -281,6 +337,17 @@ fn set(call: &mut Call<'_>) -> Result<(), Failure> {
         if let Some(notes) = call.arguments.text("Notes") {
             notes.clone_into(&mut switch.notes);
         }
+        if call.arguments.has("HostLoopbackPort") {
+            if !switch.has_router() {
+                return Err(Failure::invalid(format!(
+                    "The virtual switch '{}' has no router; only '{DEFAULT_NAME}' leads to this host's loopback.",
+                    switch.name
+                )));
+            }
+            let ports = call.arguments.items("HostLoopbackPort").iter();
+            switch.host_loopback = ports.filter_map(|port| port.to_string().parse().ok()).collect();
+            switch.host_loopback.retain(|port| *port > 0);
+        }
         Ok(())
     })
 }
@@ -300,6 +367,12 @@ fn remove(call: &mut Call<'_>) -> Result<(), Failure> {
         let question = format!("Are you sure you want to remove the virtual switch \"{}\"?", switch.name);
         if !call.should_ask("remove the virtual switch", &switch.name, &question) {
             return Ok(());
+        }
+        if switch.has_router() {
+            return Err(Failure::refused(format!(
+                "The virtual switch '{DEFAULT_NAME}' is always there and cannot be removed; take a virtual machine off it \
+                 with Disconnect-VMNetworkAdapter."
+            )));
         }
         let (lock, _) = call.host.store.lock_switch(switch.id)?;
         call.host.store.remove_switch(lock)?;

@@ -323,6 +323,7 @@ fn sample() -> (Vm, HostFacts) {
             status: None,
             run: None,
             switches: Default::default(),
+            routed: Vec::new(),
             silent: false,
             end_reason: None,
         },

@@ -459,6 +459,9 @@ pub struct Adapter {
     /// Of what it sends; 0: as many as can be.
     #[serde(default)]
     pub maximum_frames_per_second: u64,
+    /// Ports of the host that lead to it, as long as it is on a switch with a router.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub published: Vec<super::switch::Published>,
 }
 
 impl Config {
@@ -525,6 +528,7 @@ impl Adapter {
             router_guard: false,
             maximum_bandwidth: 0,
             maximum_frames_per_second: 0,
+            published: Vec::new(),
         }
     }
 

@@ -4,14 +4,16 @@
 //! HOME/switches/<id>/config.json   what the switch is
 //!                    lock          held by whoever changes it
 //!                    ports/        the sockets of those who are plugged in
-//!                    worker.lock   held by the process of the host's side for as long as it lives
+//!                    worker.lock   held by the process of the host's side, or of the router, for as long as it lives
+//!                    router.json   what the router says of itself
 //! ```
 
-use super::{Adapter, Store, StoreError, VmLock, atomic, config};
+use super::{Adapter, Config, Store, StoreError, VmLock, atomic, config};
 use crate::guid::Guid;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, DirBuilder};
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
@@ -33,9 +35,102 @@ pub struct Switch {
     pub notes: String,
     /// Seconds since 1970.
     pub created: u64,
+    /// What its router gives addresses of, once it has been there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<RouterNetwork>,
+    /// What its router forwards from the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mappings: Vec<Mapping>,
+    /// Ports of the host's loopback that guests reach at the router's address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub host_loopback: Vec<u16>,
+}
+
+/// The router's addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouterNetwork {
+    pub router: Ipv4Addr,
+    pub length: u8,
+    pub six: Option<Ipv6Addr>,
+}
+
+/// A port of the host that leads to one of an adapter's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Published {
+    #[serde(default)]
+    pub udp: bool,
+    pub address: IpAddr,
+    pub host_port: u16,
+    pub guest_port: u16,
+}
+
+/// A port of the host that leads to an address of a guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    pub id: u32,
+    #[serde(default)]
+    pub udp: bool,
+    pub external_address: IpAddr,
+    pub external_port: u16,
+    pub internal_address: IpAddr,
+    pub internal_port: u16,
+}
+
+/// The switch that is always there, with a router: as Windows calls it, and with its id there.
+pub const DEFAULT: Guid = crate::guid::guid(0xc08c_b7b8_9b3c_408e_8e30_5e16_a3ae_b444);
+pub const DEFAULT_NAME: &str = "Default Switch";
+/// What names of its guests end in.
+pub const DOMAIN: &str = "ireko";
+
+/// The networks that the router may have: 172.16.0.0/12 in pieces of 4096 addresses, as Windows takes them.
+const FIRST: u32 = 0xac10_0000;
+const PIECES: u32 = 256;
+const LENGTH: u8 = 20;
+
+impl RouterNetwork {
+    /// The first that overlaps none of these addresses, from a place on that `seed` says. `None`: all do.
+    pub fn choose(seed: u64, taken: &[IpAddr]) -> Option<Self> {
+        let [_, a, b, c, d, e, ..] = seed.to_be_bytes();
+        let mut six = [0; 16];
+        six[..6].copy_from_slice(&[0xfd, a, b, c, d, e]);
+        six[15] = 1;
+        let number = |n: u32| FIRST | ((seed as u32).wrapping_add(n) % PIECES) << (32 - LENGTH);
+        let router = (0..PIECES).map(|n| Ipv4Addr::from(number(n) | 1));
+        let all = router.map(|router| Self { router, length: LENGTH, six: Some(six.into()) });
+        all.into_iter().find(|one| !taken.iter().any(|address| one.overlaps(*address)))
+    }
+
+    /// Whether an address of the host's is in it.
+    pub fn overlaps(&self, address: IpAddr) -> bool {
+        let shift = 32 - u32::from(self.length.min(31));
+        match address {
+            IpAddr::V4(four) => u32::from(four) >> shift == u32::from(self.router) >> shift,
+            IpAddr::V6(six) => self.six.is_some_and(|own| own.segments()[..4] == six.segments()[..4]),
+        }
+    }
 }
 
 impl Switch {
+    /// The one that is always there, as it is before anybody has used it.
+    fn default_one() -> Self {
+        Self {
+            schema: 1,
+            id: DEFAULT,
+            name: DEFAULT_NAME.into(),
+            kind: SwitchType::Internal,
+            notes: String::new(),
+            created: 0,
+            network: None,
+            mappings: Vec::new(),
+            host_loopback: Vec::new(),
+        }
+    }
+
+    /// Its router is a process of its own, and needs no rights.
+    pub fn has_router(&self) -> bool {
+        self.id == DEFAULT
+    }
+
     /// The host's adapter has an address of the same range as those of virtual machines.
     pub fn mac_address(&self) -> String {
         Adapter::new(self.id, "").mac
@@ -61,10 +156,11 @@ impl Store {
     pub fn switches(&self) -> Result<Vec<Switch>, StoreError> {
         let directory = self.all_switches();
         let entries = match fs::read_dir(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![Switch::default_one()]),
             other => other.map_err(StoreError::io(&directory))?,
         };
         let ids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let ids = ids.filter(|id| *id != DEFAULT).chain([DEFAULT]);
         let mut all: Vec<Switch> = ids.filter_map(|id| self.switch(id).ok()).collect();
         all.sort_by_cached_key(|switch| (switch.name.to_lowercase(), switch.created));
         Ok(all)
@@ -73,6 +169,9 @@ impl Store {
     pub fn switch(&self, id: Guid) -> Result<Switch, StoreError> {
         let path = self.switch_directory(id).join(config::FILE);
         let text = match atomic::read_own(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && id == DEFAULT => {
+                return Ok(Switch::default_one());
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Gone(id)),
             other => other.map_err(StoreError::io(&path))?,
         };
@@ -98,8 +197,38 @@ impl Store {
         made
     }
 
+    /// Makes the switch that is always there, if nobody has yet.
+    pub fn make_default_switch(&self) -> Result<(), StoreError> {
+        if self.switch_directory(DEFAULT).join(config::FILE).is_file() {
+            return Ok(());
+        }
+        match self.create_switch(&Switch::default_one()) {
+            Err(_) if self.switch_directory(DEFAULT).join(config::FILE).is_file() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// The files that say what virtual machines are.
+    pub fn configuration_files(&self) -> Vec<PathBuf> {
+        let ids = self.ids().unwrap_or_default().into_iter();
+        ids.map(|id| self.directory(id).join(config::FILE)).collect()
+    }
+
+    /// Who has published this port of the host: the names of virtual machines.
+    pub fn publishers(&self, configs: &[Config], udp: bool, address: IpAddr, port: u16) -> Vec<String> {
+        let same = |one: &Published| {
+            let both = one.address == address || one.address.is_unspecified() || address.is_unspecified();
+            one.udp == udp && one.host_port == port && both && one.address.is_ipv4() == address.is_ipv4()
+        };
+        let has = |config: &&Config| config.adapters.iter().flat_map(|a| &a.published).any(same);
+        configs.iter().filter(has).map(|config| config.name.clone()).collect()
+    }
+
     /// Waits until nobody else changes this switch, and reads it.
     pub fn lock_switch(&self, id: Guid) -> Result<(VmLock, Switch), StoreError> {
+        if id == DEFAULT {
+            self.make_default_switch()?;
+        }
         let lock = VmLock::take(&self.switch_directory(id), id)?;
         let switch = self.switch(id)?;
         Ok((lock, switch))

@@ -37,8 +37,9 @@ impl Opened {
         let plan = Plan {
             id: config.id.0,
             home: store.home().to_owned(),
-            files: store.run_directory(config.id),
+            files: Some(store.run_directory(config.id)),
             sockets: on_switches.then(|| store.all_switches()),
+            network: false,
         };
         tell_environment(&mut layers);
         let lend = |identity: &Identity, by_names: bool| lend(store, config.id, identity, by_names);
@@ -55,7 +56,7 @@ impl Opened {
 /// What a worker may know of its starter's environment.
 pub const ENVIRONMENT: [&str; 5] = ["IREKO_HOME", "IREKO_CACHE", "XDG_CACHE_HOME", "HOME", "PATH"];
 
-fn tell_environment(layers: &mut Layers) {
+pub fn tell_environment(layers: &mut Layers) {
     let strange = std::env::vars_os().find(|(name, _)| !ENVIRONMENT.iter().any(|known| name == known));
     match strange {
         None => layers.stands("clean environment", "paths only"),

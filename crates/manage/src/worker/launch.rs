@@ -28,7 +28,15 @@ pub trait Launcher: Send + Sync {
         let _ = (store, switch);
         Ok(())
     }
+    /// The same of a switch's router.
+    fn router(&self, store: &Store, switch: Guid) -> Result<(), String> {
+        let _ = (store, switch);
+        Ok(())
+    }
 }
+
+/// What a switch's router starts as.
+const ROUTER: &str = "router";
 
 /// `PROGRAM worker ID`, in a session of its own, with its log in the VM's directory.
 pub struct ProcessLauncher {
@@ -52,6 +60,15 @@ impl Launcher for ProcessLauncher {
             return Ok(());
         }
         self.start(store, "host-side", switch, &directory.join(LOG))
+    }
+
+    fn router(&self, store: &Store, switch: Guid) -> Result<(), String> {
+        let directory = store.switch_directory(switch);
+        super::router::want(store, switch);
+        if WorkerLock::held(&directory) {
+            return Ok(());
+        }
+        self.start(store, ROUTER, switch, &directory.join(LOG))
     }
 }
 

@@ -25,6 +25,7 @@ pub mod machine;
 pub mod memory;
 pub mod network;
 pub mod protocol;
+pub mod router;
 pub mod screen;
 mod server;
 #[cfg(test)]

@@ -95,10 +95,6 @@ impl Sender {
     pub fn first(&self) -> u32 {
         self.first
     }
-    /// The next number.
-    pub fn next(&self) -> u32 {
-        self.next
-    }
     /// The number behind all that was ever sent.
     pub fn last(&self) -> u32 {
         self.last
@@ -355,7 +351,7 @@ mod tests {
         let (mut sender, now) = open(2500);
         sender.give(&[1; 10_000]);
         send_all(&mut sender, now);
-        assert_eq!(sender.next().wrapping_sub(sender.first()), 2000);
+        assert_eq!(sender.flight(), 2000);
     }
 
     #[test]
