@@ -8,7 +8,7 @@ use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prin
 use crate::ops::records;
 use crate::select;
 use crate::state::State;
-use crate::store::{Adapter, Config, SwitchType};
+use crate::store::{Adapter, Config, Switch, SwitchType};
 use crate::value::{Kind, Record, Value};
 use crate::worker::protocol::Request;
 
@@ -178,7 +178,9 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let configs = if all { call.host.configs()? } else { vms(call, Ambiguity::Allowed)? };
     let mut found: Vec<Record> = call.host.vms(configs).iter().flat_map(records::network_adapters).collect();
     if all || arguments.switch("ManagementOS") {
-        let internal = call.host.store.switches()?.into_iter().filter(|s| s.kind == SwitchType::Internal);
+        // Where a router is, the host has none.
+        let has_one = |switch: &Switch| switch.kind == SwitchType::Internal && !switch.has_router();
+        let internal = call.host.store.switches()?.into_iter().filter(has_one);
         found.extend(internal.map(|switch| records::host_adapter(&switch)));
     } else if !["VMName", "VM"].iter().any(|name| arguments.has(name)) {
         return Err(Failure::invalid("Whose? Give -VMName, -ManagementOS or -All."));

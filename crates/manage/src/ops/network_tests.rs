@@ -91,7 +91,8 @@ fn a_switch_is_created_found_in_any_case_renamed_and_removed() {
     world.ok("Rename-VMSwitch", &[("VMSwitch", switch.into()), ("NewName", "Line".into())]);
     assert!(world.error("Get-VMSwitch", &[("Name", "Wire".into())]).contains("with name \"Wire\""));
     world.ok("Remove-VMSwitch", &[("Name", "Line".into()), ("Force", true.into())]);
-    assert!(world.ok("Get-VMSwitch", &[]).records.is_empty());
+    let left = world.ok("Get-VMSwitch", &[]).records;
+    assert_eq!((left.len(), left[0].property("Name")), (1, Some(&"Default Switch".into())));
 }
 
 #[test]
@@ -160,7 +161,8 @@ fn an_internal_switch_is_an_adapter_of_the_host() {
     world.ok("New-VMSwitch", &[("Name", "VmNAT".into()), ("SwitchType", "Internal".into())]);
     let found = world.ok("Get-VMNetworkAdapter", &[("ManagementOS", true.into())]).records;
     assert_eq!(found[0].property("SwitchName"), Some(&"VmNAT".into()));
-    assert_eq!(world.host.store.switches().unwrap()[0].kind, SwitchType::Internal);
+    let all = world.host.store.switches().unwrap();
+    assert_eq!(all.iter().find(|one| one.name == "VmNAT").map(|one| one.kind), Some(SwitchType::Internal));
 }
 
 #[test]
@@ -229,4 +231,102 @@ fn dns_servers_come_behind_those_that_are_there() {
     }
     let host: &Host = &world.host;
     assert_eq!(host.system.network().resolv(), "nameserver 10.0.0.1\nnameserver 10.0.0.2\n");
+}
+
+#[test]
+fn a_new_vm_is_on_the_default_switch_unless_it_says_otherwise() {
+    let world = with_switch();
+    let switch = |given: &[(&str, Value)]| {
+        let record = world.ok("New-VM", given).records.remove(0);
+        let name = record.property("Name").unwrap().to_string();
+        let adapters = world.ok("Get-VMNetworkAdapter", &[("VMName", name.as_str().into())]).records;
+        adapters[0].property("SwitchName").map(ToString::to_string).unwrap_or_default()
+    };
+    assert_eq!(switch(&[("Name", "a".into())]), "Default Switch");
+    assert_eq!(switch(&[("Name", "b".into()), ("SwitchName", "wire".into())]), "Wire");
+    assert_eq!(switch(&[("Name", "c".into()), ("SwitchName", "".into())]), "");
+}
+
+#[test]
+fn the_default_switch_stays_as_it_is_but_for_its_notes() {
+    let world = World::new();
+    let name = ("Name", Value::from("Default Switch"));
+    for refused in [
+        world.error("Remove-VMSwitch", &[name.clone(), ("Force", true.into())]),
+        world.error("Rename-VMSwitch", &[name.clone(), ("NewName", "x".into())]),
+        world.error("Set-VMSwitch", &[name.clone(), ("SwitchType", "Private".into())]),
+    ] {
+        assert!(refused.contains("'Default Switch'"), "{refused}");
+    }
+    world.ok("Set-VMSwitch", &[name.clone(), ("Notes", "mine".into()), ("HostLoopbackPort", 8000.into())]);
+    let found = world.host.store.switch(crate::store::switch::DEFAULT).unwrap();
+    assert_eq!((found.notes.as_str(), &found.host_loopback[..]), ("mine", &[8000][..]));
+}
+
+#[test]
+fn what_is_published_is_kept_with_the_adapter_and_taken_once() {
+    let world = World::new();
+    let name = |name: &str| ("Name", Value::from(name));
+    // Of the ports above those that are given by themselves.
+    let publish = |text: &str| ("Publish", Value::list([text]));
+    world.ok("New-VM", &[name("a"), publish("64222:22")]);
+    let config = world.host.configs().unwrap().remove(0);
+    assert_eq!(config.adapters[0].published.len(), 1);
+    assert!(world.error("New-VM", &[name("b"), publish("64222:80")]).contains("taken by the virtual machine 'a'"));
+    assert!(world.error("New-VM", &[name("b"), publish("22")]).contains("HOSTPORT:GUESTPORT"));
+    let unplugged = world.error("New-VM", &[name("b"), ("SwitchName", "".into()), publish("64223:80")]);
+    assert!(unplugged.contains("no adapter on a switch with a router"), "{unplugged}");
+    world.ok("Set-VM", &[name("a"), publish("64222:22")]);
+    world.ok("Set-VM", &[name("a"), publish("")]);
+    assert!(world.host.configs().unwrap()[0].adapters[0].published.is_empty());
+}
+
+#[test]
+fn a_port_that_a_program_has_is_told_of() {
+    let world = World::new();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = format!("{}:22", taken.local_addr().unwrap().port());
+    let told = world.error("New-VM", &[("Name", "a".into()), ("Publish", Value::list([text.as_str()]))]);
+    assert!(told.contains("is taken by another program; choose another"), "{told}");
+}
+
+fn mapping(port: i64, internal: &str) -> Vec<(&'static str, Value)> {
+    vec![
+        ("NatName", "default switch".into()),
+        ("Protocol", "TCP".into()),
+        ("ExternalIPAddress", "0.0.0.0/0".into()),
+        ("ExternalPort", port.into()),
+        ("InternalIPAddress", internal.into()),
+        ("InternalPort", 22.into()),
+    ]
+}
+
+#[test]
+fn static_mappings_come_go_and_have_numbers() {
+    let world = World::new();
+    let router = world.host.store.lock_switch(crate::store::switch::DEFAULT).map(drop);
+    router.unwrap();
+    let told = world.error("Add-NetNatStaticMapping", &mapping(64224, "8.8.8.8"));
+    assert!(told.contains("is not one of 'Default Switch'"), "{told}");
+    let network = world.host.store.switch(crate::store::switch::DEFAULT).unwrap().network.unwrap();
+    let guest = std::net::Ipv4Addr::from(u32::from(network.router) + 8).to_string();
+    let made = world.ok("Add-NetNatStaticMapping", &mapping(64224, &guest)).records.remove(0);
+    assert_eq!(made.property("StaticMappingID"), Some(&0.into()));
+    let told = world.error("Add-NetNatStaticMapping", &mapping(64224, &guest));
+    assert!(told.contains("taken by the static mapping 0"), "{told}");
+    let missing = world.error("Get-NetNatStaticMapping", &[("StaticMappingID", Value::list([7]))]);
+    assert!(missing.contains("'StaticMappingID' equal to '7'"), "{missing}");
+    world.ok("Remove-NetNatStaticMapping", &[("StaticMappingID", Value::list([0])), ("Confirm", false.into())]);
+    assert!(world.ok("Get-NetNatStaticMapping", &[]).records.is_empty());
+}
+
+#[test]
+fn the_routers_network_holds_no_address_of_the_hosts() {
+    use crate::store::switch::RouterNetwork;
+    let first = RouterNetwork::choose(7, &[]).unwrap();
+    let own: IpAddr = first.router.into();
+    let second = RouterNetwork::choose(7, &[own]).unwrap();
+    assert!(first.overlaps(own) && !second.overlaps(own));
+    let all: Vec<IpAddr> = (0..256u32).map(|n| std::net::Ipv4Addr::from(0xac10_0005 | n << 12).into()).collect();
+    assert_eq!(RouterNetwork::choose(7, &all), None);
 }

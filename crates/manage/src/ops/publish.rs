@@ -122,8 +122,8 @@ pub fn apply(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
     let name = config.name.clone();
     let Some(adapter) = config.adapters.iter_mut().find(|adapter| adapter.switch == Some(DEFAULT)) else {
         return Err(Failure::invalid(format!(
-            "'{name}' has no adapter on a switch with a router, so no port can lead to it; use \
-             Connect-VMNetworkAdapter -VMName '{name}' -SwitchName '{DEFAULT_NAME}' first."
+            "'{name}' has no adapter on a switch with a router, so no port can lead to it; plug it into \
+             '{DEFAULT_NAME}' with Connect-VMNetworkAdapter first."
         ))
         .about(name));
     };

@@ -412,7 +412,7 @@ pub fn switch(switch: &Switch, host: &HostFacts) -> Record {
         .with("Id", switch.id)
         .with("Notes", switch.notes.as_str())
         .with("SwitchType", format!("{:?}", switch.kind))
-        .with("AllowManagementOS", switch.kind == SwitchType::Internal)
+        .with("AllowManagementOS", switch.kind == SwitchType::Internal && !switch.has_router())
         .with("NetAdapterInterfaceDescription", "")
         .with("NetAdapterInterfaceDescriptions", Value::Null)
         .with("BandwidthReservationMode", "None")

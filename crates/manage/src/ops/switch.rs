@@ -318,6 +318,7 @@ fn change(
         if after != before {
             call.host.store.save_switch(&lock, &after)?;
         }
+        drop(lock);
         // Its host's side reads what it is to be when it starts, and ends when it is to be none.
         host_side(call, &after)?;
         call.give(records::switch(&after, &call.host.system.host()));

@@ -12,6 +12,7 @@ use crate::packet::udp::{self, Udp};
 use crate::packet::{Mac, ethernet, put};
 use crate::table::Id;
 use crate::tcp::Over;
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -31,8 +32,8 @@ pub struct Datagrams<S> {
     /// `None`: it is the listener's.
     pub socket: Option<S>,
     pub via: Via,
-    /// A frame for which the wire had no room.
-    pub waiting: Option<Vec<u8>>,
+    /// Frames for which the wire had no room: one, or the parts of one packet.
+    pub waiting: VecDeque<Vec<u8>>,
 }
 
 /// Datagrams that a flow gives before others have their turn.
@@ -41,15 +42,25 @@ const TURN: usize = 64;
 const NEXT_RESOLVER: Duration = Duration::from_secs(2);
 const TRIES: usize = 4;
 
-/// Sends what follows IP's header, in parts if it is too long. False: the wire had no room, and the frame is as it was.
-fn send<H: Host>(cx: &mut Context<'_, H>, mac: Mac, head: &Head, bytes: &[u8], parts: &mut u32) -> bool {
+/// Sends what follows IP's header, in parts if it is too long. Gives the frames for which the wire had no room.
+fn send<H: Host>(
+    cx: &mut Context<'_, H>,
+    mac: Mac,
+    head: &Head,
+    bytes: &[u8],
+    parts: &mut u32,
+) -> VecDeque<Vec<u8>> {
+    let mut left = VecDeque::new();
     let kind = if head.source.is_ipv4() { ethernet::IPV4 } else { ethernet::IPV6 };
     let header = ip::header(head.source);
     if header + bytes.len() <= cx.mtu {
         ethernet::start(cx.frame, mac, cx.own, kind);
         head.write(cx.frame, bytes.len());
         cx.frame.extend_from_slice(bytes);
-        return cx.emit();
+        if !cx.emit() {
+            left.push_back(cx.frame.clone());
+        }
+        return left;
     }
     *parts = parts.wrapping_add(1);
     let part_header = if head.source.is_ipv4() { 0 } else { 8 };
@@ -60,12 +71,11 @@ fn send<H: Host>(cx: &mut Context<'_, H>, mac: Mac, head: &Head, bytes: &[u8], p
         ethernet::start(cx.frame, mac, cx.own, kind);
         head.write_part(cx.frame, piece.len(), Some(part));
         cx.frame.extend_from_slice(piece);
-        if !cx.emit() {
-            cx.counters.wire_full += 1;
-            break;
+        if !left.is_empty() || !cx.emit() {
+            left.push_back(cx.frame.clone());
         }
     }
-    true
+    left
 }
 
 impl<H: Host> Router<H> {
@@ -102,7 +112,7 @@ impl<H: Host> Router<H> {
         let token = self.flows.next().number();
         match self.core.host.datagrams(to, token) {
             Ok(socket) => {
-                let datagrams = Datagrams { socket: Some(socket), via: Via::Plain, waiting: None };
+                let datagrams = Datagrams { socket: Some(socket), via: Via::Plain, waiting: VecDeque::new() };
                 if let Some(id) = self.insert(Flow::new(key, Kind::Datagrams(datagrams), now)) {
                     self.pass_on(id, message.payload, packet, now, wire);
                 }
@@ -170,7 +180,7 @@ impl<H: Host> Router<H> {
         }
         let ours = self.core.random() as u16;
         let asked = Asked { id: question.id, ours, message: message.to_vec(), tries: 0, again: now + NEXT_RESOLVER };
-        let datagrams = Datagrams { socket: None, via: Via::Name(asked), waiting: None };
+        let datagrams = Datagrams { socket: None, via: Via::Name(asked), waiting: VecDeque::new() };
         if let Some(id) = self.insert(Flow::new(key, Kind::Datagrams(datagrams), now)) {
             self.ask_next(id, now, wire);
         }
@@ -223,10 +233,26 @@ impl<H: Host> Router<H> {
         let head = Head::new(key.remote.ip(), key.guest.ip(), ip::UDP);
         let mut parts = self.core.parts;
         let mut cx = self.core.context(&self.config, wire, now, true);
-        if !send(&mut cx, key.mac, &head, &bytes, &mut parts) {
-            cx.counters.wire_full += 1;
-        }
+        let left = send(&mut cx, key.mac, &head, &bytes, &mut parts);
         self.core.parts = parts;
+        if !left.is_empty() {
+            self.wait_with(key, left);
+        }
+    }
+
+    /// Frames that wait for the wire with their flow, if that has none yet; else they are lost.
+    fn wait_with(&mut self, key: &Key, left: VecDeque<Vec<u8>>) {
+        if let Some(id) = self.find(key)
+            && let Some(flow) = self.flows.get_mut(id)
+            && let Kind::Datagrams(datagrams) = &mut flow.kind
+            && datagrams.waiting.is_empty()
+        {
+            datagrams.waiting = left;
+            flow.waits = true;
+            self.blocked.push(id);
+        } else {
+            self.core.counters.wire_full += 1;
+        }
     }
 
     /// A message of ICMP to somebody else, or to the router.
@@ -263,7 +289,7 @@ impl<H: Host> Router<H> {
                 let token = self.flows.next().number();
                 match self.core.host.echo(packet.destination, token) {
                     Ok(socket) => {
-                        let datagrams = Datagrams { socket: Some(socket), via: Via::Echo, waiting: None };
+                        let datagrams = Datagrams { socket: Some(socket), via: Via::Echo, waiting: VecDeque::new() };
                         self.insert(Flow::new(key, Kind::Datagrams(datagrams), now))?
                     }
                     Err(error) => {
@@ -292,9 +318,8 @@ impl<H: Host> Router<H> {
         let protocol = if from.is_ipv4() { ip::ICMP } else { ip::ICMPV6 };
         let mut parts = self.core.parts;
         let mut cx = self.core.context(&self.config, wire, now, true);
-        if !send(&mut cx, mac, &Head::new(from, to, protocol), message, &mut parts) {
-            cx.counters.wire_full += 1;
-        }
+        let left = send(&mut cx, mac, &Head::new(from, to, protocol), message, &mut parts);
+        cx.counters.wire_full += u64::from(!left.is_empty());
         self.core.parts = parts;
     }
 
@@ -320,11 +345,11 @@ impl<H: Host> Router<H> {
         let mut parts = self.core.parts;
         let mut cx = self.core.context(&self.config, wire, now, true);
         flow.waits = false;
-        if let Some(frame) = datagrams.waiting.take() {
+        while let Some(frame) = datagrams.waiting.pop_front() {
             cx.frame.clear();
             cx.frame.extend_from_slice(&frame);
             if !cx.emit() {
-                datagrams.waiting = Some(frame);
+                datagrams.waiting.push_front(frame);
                 flow.waits = true;
                 self.blocked.push(id);
                 return Some(false);
@@ -363,8 +388,8 @@ impl<H: Host> Router<H> {
         }
         let head = Head::new(key.remote.ip(), key.guest.ip(), key.protocol);
         let is_name = matches!(datagrams.via, Via::Name(_));
-        if !send(&mut cx, key.mac, &head, &bytes, &mut parts) {
-            datagrams.waiting = Some(cx.frame.clone());
+        datagrams.waiting = send(&mut cx, key.mac, &head, &bytes, &mut parts);
+        if !datagrams.waiting.is_empty() {
             flow.waits = true;
             self.blocked.push(id);
         }

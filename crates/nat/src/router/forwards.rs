@@ -248,7 +248,7 @@ impl<H: Host> Router<H> {
         }
         let key = self.free_port(mac, ip::UDP, to)?;
         let via = Via::Forwarded { listener: number, peer };
-        let datagrams = Datagrams { socket: None, via, waiting: None };
+        let datagrams = Datagrams { socket: None, via, waiting: Default::default() };
         let id = self.insert(Flow::new(key, Kind::Datagrams(datagrams), now))?;
         self.listeners.all.get_mut(&number)?.clients.insert(peer, id);
         Some(key)
