@@ -15,7 +15,7 @@ pub enum Command {
     /// Boot Debian inside Debian, level after level, and let each level report.
     Nest(crate::nest::NestArgs),
     /// Run one virtual machine on this terminal (Ctrl-A X ends it).
-    Run(crate::run_args::RunArgs),
+    Run(Box<crate::run_args::RunArgs>),
     /// Say what this host can do, by trying, and what is missing.
     Doctor(crate::doctor::DoctorArgs),
     /// List the processors that a VM can be given with --cpu, and what this machine lacks for each.

@@ -78,7 +78,7 @@ fn a_jailed_worker_has_a_group_is_given_memory_paused_and_turned_off_on_both_eng
 /// Firmware's words on the screen, which is memory that KVM maps where the guest has it: what is typed changes the picture.
 const FIRMWARE: &str = r#"
 tar xf /dev/vdb -C /tmp; export IREKO_CACHE=/tmp/cache
-start() { ireko vm create v --memory 256M --engine kvm --generation $1 --start-with firmware >/dev/null && ireko vm start v; }
+start() { ireko vm create v --memory 256M --engine kvm --generation $1 --start-with firmware --switch '' >/dev/null && ireko vm start v; }
 until_there() { tries=0; until ireko vm $1 v | grep -q "$2" || [ $tries = 200 ]; do tries=$((tries + 1)); sleep 0.2; done; }
 start 1 || exit 1
 until_there screenshot "No bootable device"

@@ -4,7 +4,10 @@ mod home;
 mod viewer;
 
 use home::Home;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use viewer::Console;
 
 /// The published lines.
@@ -138,4 +141,143 @@ fn a_machine_of_generation_1_starts_from_the_network() {
     ));
     home.vm_ok(&["start", "pc"]);
     home.console("pc").until("hello from the script");
+}
+
+/// What udhcpc is to do with a lease: what busybox's own script does.
+const LEASE: &str = r#"mkdir -p /etc; ip link set eth0 up; cat >/lease <<'END'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add $ip/$mask dev $interface
+ip route add default via $router
+echo nameserver $dns >/etc/resolv.conf
+echo $router >/router
+END
+chmod +x /lease; udhcpc -i eth0 -s /lease -n -q"#;
+
+/// Bytes that tell their place, and their SHA-256.
+fn content() -> (Vec<u8>, String) {
+    let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let digest = ring::digest::digest(&ring::digest::SHA256, &bytes);
+    (bytes, digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A server on loopback that gives these bytes to whoever asks for anything by HTTP.
+fn serve(bytes: Vec<u8>) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut question = [0; 4096];
+            let _ = stream.read(&mut question);
+            let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len());
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&bytes));
+        }
+    });
+    port
+}
+
+/// A port of loopback that nobody has.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// What the guest says at a port of the host's, as soon as it listens.
+fn said_at(port: u16) -> String {
+    for _ in 0..100 {
+        let mut said = String::new();
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(10)));
+            if stream.read_to_string(&mut said).is_ok() && !said.is_empty() {
+                return said;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    String::new()
+}
+
+#[test]
+fn a_vm_that_asks_for_nothing_has_a_network_with_addresses_names_and_ways_out_and_in() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("default");
+    let (bytes, sum) = content();
+    let (server, published) = (serve(bytes), free_port());
+    home.shell(&format!(
+        "Set-VMSwitch 'Default Switch' -HostLoopbackPort {server}
+         New-VM web -MemoryStartupBytes 256MB -Engine soft -Publish {published}:80 | Out-Null
+         New-VM other -MemoryStartupBytes 256MB -Engine soft | Out-Null; Start-VM web, other"
+    ));
+    let (mut web, mut other) = (home.at_prompt("web"), home.at_prompt("other"));
+    web.ok(LEASE);
+    other.ok(LEASE);
+    let address = home.vm_ok(&["ip", "web", "--wait", "30"]).lines().next().unwrap_or_default().to_owned();
+    assert!(web.ok("ip -4 addr show eth0").contains(&format!("{address}/")), "{address}");
+    let fetched = web.ok(&format!("wget -q -O - http://$(cat /router):{server}/ | sha256sum"));
+    assert!(fetched.contains(&sum), "{fetched}");
+    // The other by its name, over the switch.
+    let found = other.ok("nslookup web.ireko $(cat /router); ping -c 1 -W 5 web.ireko");
+    assert!(found.contains(&address), "{found}");
+    web.ok("(while true; do echo from the guest | nc -l -p 80; done) >/dev/null 2>&1 &");
+    assert_eq!(said_at(published), "from the guest\n");
+    // Another port of the host's loopback is nobody's.
+    let (bytes, _) = content();
+    let closed = serve(bytes);
+    assert!(!web.run(&format!("wget -T 5 -q -O - http://$(cat /router):{closed}/ | grep -q .")).0);
+}
+
+#[test]
+fn a_port_is_published_while_the_vm_runs_and_taken_back() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("publish");
+    let published = free_port();
+    home.shell("New-VM web -MemoryStartupBytes 256MB -Engine soft | Out-Null; Start-VM web");
+    let mut web = home.at_prompt("web");
+    web.ok(LEASE);
+    web.ok("(while true; do echo from the guest | nc -l -p 80; done) >/dev/null 2>&1 &");
+    home.vm_ok(&["set", "web", "--publish", &format!("{published}:80")]);
+    assert_eq!(said_at(published), "from the guest\n");
+    let told = home.vm_error(&["create", "second", "--publish", &format!("{published}:80")]);
+    assert!(told.contains("is taken by the virtual machine 'web'"), "{told}");
+    home.vm_ok(&["set", "web", "--publish", ""]);
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        TcpStream::connect(("127.0.0.1", published)).is_err()
+    });
+    assert!(gone);
+}
+
+#[test]
+fn a_vm_of_run_has_a_network_if_asked() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("run");
+    let (bytes, sum) = content();
+    let server = serve(bytes).to_string();
+    let fetch = "ip link set eth0 up; ip addr add 172.31.240.9/24 dev eth0; \
+                 ip route add default via 172.31.240.1; wget -q -O - http://172.31.240.1:PORT/ | sha256sum";
+    let output = home.run(&[
+        "run",
+        "--image",
+        "--engine",
+        "soft",
+        "--network",
+        "user",
+        "--host-loopback",
+        &server,
+        "--exec",
+        &fetch.replace("PORT", &server),
+    ]);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        output.status.success() && said.contains(&sum),
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+#[test]
+fn what_is_published_without_a_network_is_refused() {
+    let home = Home::new("refused");
+    let output = home.run(&["run", "--image", "--publish", "2222:22"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("add --network user"), "{told}");
 }

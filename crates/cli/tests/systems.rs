@@ -93,6 +93,8 @@ fn debian_starts_by_both_kinds_of_firmware_with_its_user_key_name_and_size() {
     keep_systems(&home);
     let mut console = home.console("one");
     log_in(&mut console, "eve", "a b");
+    // It says on the console when it is done.
+    say(&mut console, "cloud-init status --wait");
     let said = say(&mut console, "hostname; sudo id -un; cat .ssh/authorized_keys; df -h / --output=size");
     assert!(said.contains("one\r\nroot\r\n") && said.contains(KEY) && said.contains("5."), "{said}");
     let said = say(&mut console, "systemctl is-active ssh qemu-guest-agent cloud-final; dpkg --audit");

@@ -11,8 +11,8 @@ use crate::worker::client::{LOOK, is_silence};
 use crate::worker::introspection::Introspection;
 use crate::worker::kill::{Outer, kill};
 use crate::worker::launch::{LOG, last_words};
-use crate::worker::router::state::Seen;
 use crate::worker::protocol::{Reply, Request, SOCKET, Status};
+use crate::worker::router::state::Seen;
 use crate::worker::screen::Shown;
 use crate::worker::{self, Client, Launcher};
 use ireko_machine::EngineChoice;
@@ -340,7 +340,11 @@ impl Host {
             return Vec::new();
         }
         let router = worker::router::state::read(&self.store, DEFAULT).unwrap_or_default();
-        router.guests.into_iter().filter(|seen| own.iter().any(|mac| seen.mac.eq_ignore_ascii_case(mac))).collect()
+        router
+            .guests
+            .into_iter()
+            .filter(|seen| own.iter().any(|mac| seen.mac.eq_ignore_ascii_case(mac)))
+            .collect()
     }
 
     fn switches_of(&self, config: &Config) -> BTreeMap<Guid, String> {

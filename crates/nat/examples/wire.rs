@@ -1,4 +1,5 @@
 //! A router at the end of a Unix datagram socket, for whatever puts frames into it: `wire OWN PEER [PORT=GUESTPORT …]`.
+//! LOOPBACK=PORT,… are ports of the host's loopback that are reached at the router's address.
 
 use ireko_nat::event::{Datagrams, Nobody};
 use ireko_nat::{Config, Forward, Limits, Network, Protocol, Router, Sockets, Target, config, serve};
@@ -24,10 +25,16 @@ fn main() -> std::io::Result<()> {
         let (Ok(port), Ok(guest)) = (port.parse(), guest.parse()) else { continue };
         for protocol in [Protocol::Tcp, Protocol::Udp] {
             let to = Target::Adapter([2, 0, 0, 0, 0, 9]);
-            config.forwards.push(Forward { protocol, at: (Ipv4Addr::LOCALHOST, port).into(), to, port: guest });
+            config.forwards.push(Forward {
+                protocol,
+                at: (Ipv4Addr::LOCALHOST, port).into(),
+                to,
+                port: guest,
+            });
         }
     }
-    config.host_loopback = vec![5201, 8000];
+    let allowed = std::env::var("LOOPBACK").unwrap_or_default();
+    config.host_loopback = allowed.split(',').filter_map(|port| port.parse().ok()).collect();
     let mut router = Router::new(Sockets::new()?, config, Limits::default());
     serve(&mut router, &mut Datagrams::new(socket)?, &mut Nobody)
 }

@@ -26,10 +26,7 @@ impl Network {
     /// One that a guest may have.
     pub fn is_guest(self, address: Ipv4Addr) -> bool {
         let number = u32::from(address);
-        self.has(address)
-            && address != self.router
-            && number != self.first()
-            && address != self.broadcast()
+        self.has(address) && address != self.router && number != self.first() && address != self.broadcast()
     }
 }
 
@@ -177,7 +174,9 @@ mod tests {
     #[test]
     fn a_guest_has_neither_the_routers_nor_an_end_of_the_network() {
         let network = Network { router: Ipv4Addr::new(10, 0, 0, 1), length: 24 };
-        for (address, is) in [("10.0.0.0", false), ("10.0.0.1", false), ("10.0.0.2", true), ("10.0.0.255", false)] {
+        for (address, is) in
+            [("10.0.0.0", false), ("10.0.0.1", false), ("10.0.0.2", true), ("10.0.0.255", false)]
+        {
             assert_eq!(network.is_guest(address.parse().unwrap()), is, "{address}");
         }
         assert!(!network.is_guest("10.0.1.2".parse().unwrap()));

@@ -71,7 +71,8 @@ impl Fragments {
         });
         let held: usize = self.packets.iter().map(Packet::bytes).sum();
         let packet = &mut self.packets[place];
-        let ends_twice = !part.more && (packet.total.is_some() || packet.parts.iter().any(|(at, _)| *at >= end));
+        let ends_twice =
+            !part.more && (packet.total.is_some() || packet.parts.iter().any(|(at, _)| *at >= end));
         if held + ip.payload.len() > BYTES || !packet.fits(start, end) || ends_twice {
             self.drop_at(Some(place));
             return None;

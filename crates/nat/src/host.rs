@@ -11,6 +11,8 @@ pub type Token = u64;
 pub struct Ready {
     pub read: bool,
     pub write: bool,
+    /// The other end sends no more: behind what can be read is the end.
+    pub end: bool,
     /// The connection is over, one way or another.
     pub error: bool,
 }

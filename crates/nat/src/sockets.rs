@@ -5,8 +5,8 @@ use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, accept_with, bind, connect,
-    ipproto, listen, recv, recvfrom, send, sendto, shutdown, socket_with, sockopt,
+    AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, accept_with, bind,
+    connect, ipproto, listen, recv, recvfrom, send, sendto, shutdown, socket_with, sockopt,
 };
 use std::io;
 use std::mem::MaybeUninit;
@@ -60,6 +60,7 @@ impl Sockets {
             let ready = Ready {
                 read: flags.intersects(EventFlags::IN | EventFlags::RDHUP),
                 write: flags.contains(EventFlags::OUT),
+                end: flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR),
                 error: flags.intersects(EventFlags::ERR | EventFlags::HUP),
             };
             ({ event.data }.u64(), ready)
@@ -67,7 +68,12 @@ impl Sockets {
         Ok(())
     }
 
-    fn open(&self, family: AddressFamily, kind: SocketType, protocol: Option<Protocol>) -> io::Result<OwnedFd> {
+    fn open(
+        &self,
+        family: AddressFamily,
+        kind: SocketType,
+        protocol: Option<Protocol>,
+    ) -> io::Result<OwnedFd> {
         Ok(socket_with(family, kind, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC, protocol)?)
     }
 

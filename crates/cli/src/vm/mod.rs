@@ -2,8 +2,8 @@
 
 pub mod console;
 mod define;
-mod log;
 mod ip;
+mod log;
 mod ssh;
 mod surface;
 mod vsock;

@@ -272,7 +272,9 @@ fn what_is_published_is_kept_with_the_adapter_and_taken_once() {
     world.ok("New-VM", &[name("a"), publish("64222:22")]);
     let config = world.host.configs().unwrap().remove(0);
     assert_eq!(config.adapters[0].published.len(), 1);
-    assert!(world.error("New-VM", &[name("b"), publish("64222:80")]).contains("taken by the virtual machine 'a'"));
+    assert!(
+        world.error("New-VM", &[name("b"), publish("64222:80")]).contains("taken by the virtual machine 'a'")
+    );
     assert!(world.error("New-VM", &[name("b"), publish("22")]).contains("HOSTPORT:GUESTPORT"));
     let unplugged = world.error("New-VM", &[name("b"), ("SwitchName", "".into()), publish("64223:80")]);
     assert!(unplugged.contains("no adapter on a switch with a router"), "{unplugged}");
@@ -316,7 +318,10 @@ fn static_mappings_come_go_and_have_numbers() {
     assert!(told.contains("taken by the static mapping 0"), "{told}");
     let missing = world.error("Get-NetNatStaticMapping", &[("StaticMappingID", Value::list([7]))]);
     assert!(missing.contains("'StaticMappingID' equal to '7'"), "{missing}");
-    world.ok("Remove-NetNatStaticMapping", &[("StaticMappingID", Value::list([0])), ("Confirm", false.into())]);
+    world.ok(
+        "Remove-NetNatStaticMapping",
+        &[("StaticMappingID", Value::list([0])), ("Confirm", false.into())],
+    );
     assert!(world.ok("Get-NetNatStaticMapping", &[]).records.is_empty());
 }
 
@@ -327,6 +332,7 @@ fn the_routers_network_holds_no_address_of_the_hosts() {
     let own: IpAddr = first.router.into();
     let second = RouterNetwork::choose(7, &[own]).unwrap();
     assert!(first.overlaps(own) && !second.overlaps(own));
-    let all: Vec<IpAddr> = (0..256u32).map(|n| std::net::Ipv4Addr::from(0xac10_0005 | n << 12).into()).collect();
+    let all: Vec<IpAddr> =
+        (0..256u32).map(|n| std::net::Ipv4Addr::from(0xac10_0005 | n << 12).into()).collect();
     assert_eq!(RouterNetwork::choose(7, &all), None);
 }

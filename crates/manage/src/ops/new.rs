@@ -70,8 +70,11 @@ const NEW: &[Parameter] = &[
         &["Floppy", "CD", "IDE", "LegacyNetworkAdapter", "NetworkAdapter", "VHD"],
         "What firmware tries first; the machine then starts with firmware. No floppy.",
     ),
-    text("SwitchName", "The virtual switch for its network adapter; without this 'Default Switch', empty: none.")
-        .flag("switch"),
+    text(
+        "SwitchName",
+        "The virtual switch for its network adapter; without this 'Default Switch', empty: none.",
+    )
+    .flag("switch"),
     text("Version", "The configuration version, like 9.0.").flag("config-version"),
     switch("NoVHD", "Without a disk.").set("No VHD"),
     path("NewVHDPath", "A disk image to be made, of the format that its name ends in.")

@@ -3,14 +3,12 @@
 
 use super::switch;
 use crate::operation::parameter::{int, one_of, text};
-use crate::operation::{
-    Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest,
-};
+use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest};
 use crate::store::switch::{DEFAULT, DEFAULT_NAME, Mapping, Published};
 use crate::store::{Config, Switch};
 use crate::value::{Kind, Record, Value};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::io::ErrorKind;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -75,7 +73,9 @@ const WHICH: &[Parameter] = &[
 /// `[ADDRESS:]HOSTPORT:GUESTPORT[/udp]`; an IPv6 address is in brackets.
 pub fn parse(text: &str) -> Result<Published, String> {
     let wrong = || {
-        format!("'{text}' publishes nothing; write HOSTPORT:GUESTPORT like 2222:22, 0.0.0.0:8080:80 or [::1]:5353:53/udp.")
+        format!(
+            "'{text}' publishes nothing; write HOSTPORT:GUESTPORT like 2222:22, 0.0.0.0:8080:80 or [::1]:5353:53/udp."
+        )
     };
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
     let udp = match protocol {
@@ -164,7 +164,9 @@ fn free(
     let both = |one: &Mapping| {
         one.external_address == address || one.external_address.is_unspecified() || address.is_unspecified()
     };
-    if let Some(one) = switch.mappings.iter().find(|one| one.udp == udp && one.external_port == port && both(one)) {
+    if let Some(one) =
+        switch.mappings.iter().find(|one| one.udp == udp && one.external_port == port && both(one))
+    {
         return Err(taken(&format!("the static mapping {}", one.id)));
     }
     let tried = if udp { UdpSocket::bind(at).map(drop) } else { TcpListener::bind(at).map(drop) };
@@ -177,7 +179,9 @@ fn free(
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure::invalid(format!(
             "Port {protocol} {at} of this host is for root alone; choose one from 1024 on."
         ))),
-        Err(error) => Err(Failure::failed(format!("Port {protocol} {at} of this host cannot be had: {error}."))),
+        Err(error) => {
+            Err(Failure::failed(format!("Port {protocol} {at} of this host cannot be had: {error}.")))
+        }
     }
 }
 
@@ -185,7 +189,8 @@ fn address(call: &Call<'_>, name: &str) -> Result<IpAddr, Failure> {
     let text = call.arguments.text(name).unwrap_or_default();
     // As the documentation writes "any": with a prefix of no length.
     let text = text.strip_suffix("/0").unwrap_or(text);
-    text.parse().map_err(|_| Failure::invalid(format!("'{text}' is no IP address; write one like 172.20.16.5.")))
+    text.parse()
+        .map_err(|_| Failure::invalid(format!("'{text}' is no IP address; write one like 172.20.16.5.")))
 }
 
 fn add(call: &mut Call<'_>) -> Result<(), Failure> {
@@ -193,12 +198,12 @@ fn add(call: &mut Call<'_>) -> Result<(), Failure> {
     let nat = arguments.text("NatName").unwrap_or_default();
     if !nat.eq_ignore_ascii_case(DEFAULT_NAME) {
         return Err(Failure::invalid(format!(
-            "No NAT '{nat}' has static mappings here; use -NatName '{DEFAULT_NAME}', whose router forwards ports."
+            "No NAT '{nat}' has static mappings here; name '{DEFAULT_NAME}', whose router forwards ports."
         ))
         .about(nat));
     }
     if arguments.text("RemoteExternalIPAddressPrefix").is_some_and(|prefix| prefix != "0.0.0.0/0") {
-        return Err(Failure::later("Only -RemoteExternalIPAddressPrefix 0.0.0.0/0 is there; leave it out."));
+        return Err(Failure::later("Whoever comes is let in (0.0.0.0/0); other prefixes are not there yet."));
     }
     let (external, internal) = (address(call, "ExternalIPAddress")?, address(call, "InternalIPAddress")?);
     let udp = arguments.text("Protocol").is_some_and(|word| word.eq_ignore_ascii_case("UDP"));
@@ -311,7 +316,9 @@ mod tests {
 
     #[test]
     fn what_publishes_nothing_says_how_it_is_written() {
-        for text in ["22", "x:22", "0:22", "22:0", "1:2:3", "70000:22", "::1:80:80", "[::1:80:80", "80:80/sctp", ":"] {
+        for text in
+            ["22", "x:22", "0:22", "22:0", "1:2:3", "70000:22", "::1:80:80", "[::1:80:80", "80:80/sctp", ":"]
+        {
             assert!(parse(text).unwrap_err().contains("HOSTPORT:GUESTPORT"), "{text}");
         }
     }

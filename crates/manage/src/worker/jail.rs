@@ -87,7 +87,9 @@ pub fn share_switches(store: &Store, group: u32) -> io::Result<()> {
         return Ok(());
     }
     share(&all, group, 0o710)?;
-    for switch in store.switches().map_err(io::Error::other)? {
+    // The one that is always there may not have been used yet.
+    let switches = store.switches().map_err(io::Error::other)?;
+    for switch in switches.into_iter().filter(|switch| store.switch_directory(switch.id).is_dir()) {
         share(&store.switch_directory(switch.id), group, 0o710)?;
         let ports = store.ports(switch.id);
         if ports.is_dir() {

@@ -8,7 +8,8 @@ use super::screen::Shown;
 use super::server::NO_DISPLAY;
 use crate::rules;
 use crate::store::config::{BootEntry, ControllerType, DisplayAdapter, DriveAddress, Dvd, Module, StartWith};
-use crate::store::{Config, Disk, Store};
+use crate::store::switch::DEFAULT;
+use crate::store::{Adapter, Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
@@ -325,8 +326,10 @@ fn bus(controller: ControllerType, cd: bool) -> DiskBus {
     }
 }
 
-/// What firmware tries, by the numbers that [`drives`] and the adapters have.
+/// What firmware tries, by the numbers that [`drives`] and the adapters have. An adapter on the Default Switch, whose router has
+/// nothing to start, only if somebody has put it there: firmware would wait for it for minutes.
 fn boot_order(config: &Config) -> Vec<BootDevice> {
+    let named = |id| config.boot.order.contains(&BootEntry::Network(id));
     let device = |entry| match entry {
         BootEntry::Drive(place) => {
             let empty = |dvd: &Dvd| dvd.place == place && dvd.path.is_none();
@@ -334,7 +337,9 @@ fn boot_order(config: &Config) -> Vec<BootDevice> {
             (!config.dvds.iter().any(empty)).then_some(BootDevice::Disk(number))
         }
         BootEntry::Network(id) => {
-            config.adapters.iter().position(|adapter| adapter.id == id).map(BootDevice::Nic)
+            let may = |adapter: &Adapter| adapter.switch != Some(DEFAULT) || named(id);
+            let own = config.adapters.iter().position(|adapter| adapter.id == id && may(adapter));
+            own.map(BootDevice::Nic)
         }
     };
     rules::drives::boot_order(config).into_iter().filter_map(device).collect()

@@ -54,12 +54,12 @@ impl Leases {
         let wishes = own.into_iter().chain(wish).find(|address| is_free(*address));
         wishes.or_else(|| {
             let size = (!network.mask()).saturating_add(1).max(1);
-            let hash = mac.iter().fold(0x811c_9dc5u32, |hash, byte| {
-                (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
-            });
+            let hash = mac
+                .iter()
+                .fold(0x811c_9dc5u32, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193));
             // More would only be full, too.
             let tries = size.min(4 * MOST as u32);
-            let place = |n: u32| Ipv4Addr::from(network.first() | (hash % size).wrapping_add(n) % size);
+            let place = |n: u32| Ipv4Addr::from(network.first() | ((hash % size).wrapping_add(n) % size));
             (0..tries).map(place).find(|address| is_free(*address))
         })
     }
@@ -161,7 +161,9 @@ mod tests {
     fn a_reserved_address_is_nobody_elses() {
         let (mut leases, now) = (Leases::default(), Instant::now());
         let reserved = [(mac(1), Ipv4Addr::new(10, 0, 0, 9))];
-        let one = |leases: &mut Leases, mac| leases.choose(NETWORK, &reserved, mac, Some(reserved[0].1), |_| false, now);
+        let one = |leases: &mut Leases, mac| {
+            leases.choose(NETWORK, &reserved, mac, Some(reserved[0].1), |_| false, now)
+        };
         assert_eq!(one(&mut leases, mac(1)), Some(reserved[0].1));
         assert_ne!(one(&mut leases, mac(2)), Some(reserved[0].1));
     }

@@ -82,7 +82,8 @@ impl Message {
 
 /// The part of a name that may be shown: RFC 952's letters.
 fn name(value: &[u8]) -> String {
-    let letters = value.iter().take(63).copied().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+    let letters =
+        value.iter().take(63).copied().take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
     letters.map(char::from).collect()
 }
 

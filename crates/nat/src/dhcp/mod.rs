@@ -98,7 +98,8 @@ fn reply(config: &Config, message: &Message, kind: u8, yours: Ipv4Addr) -> Reply
         options.push((15, config.domain.clone().into_bytes()));
         options.push((28, config.network.broadcast().octets().to_vec()));
         options.push((26, config.mtu.to_be_bytes().to_vec()));
-        let names: Vec<String> = std::iter::once(config.domain.clone()).chain(config.search.clone()).collect();
+        let names: Vec<String> =
+            std::iter::once(config.domain.clone()).chain(config.search.clone()).collect();
         options.push((119, search_list(&names)));
         let name = config.names.iter().find(|(_, mac)| *mac == message.hardware);
         options.extend(name.map(|(name, _)| (12, name.clone().into_bytes())));

@@ -195,7 +195,8 @@ mod tests {
     use super::*;
 
     fn addresses() -> [(IpAddr, IpAddr); 2] {
-        [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")].map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()))
+        [("10.0.0.1", "10.0.0.2"), ("fd00::1", "fd00::2")]
+            .map(|(a, b)| (a.parse().unwrap(), b.parse().unwrap()))
     }
 
     fn parse(packet: &[u8]) -> Option<Ip<'_>> {
@@ -243,9 +244,16 @@ mod tests {
 
     #[test]
     fn nothing_goes_to_the_hosts_own_wire_or_machine() {
-        for text in
-            ["127.0.0.1", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1"]
-        {
+        for text in [
+            "127.0.0.1",
+            "0.0.0.0",
+            "169.254.169.254",
+            "224.0.0.1",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::ffff:127.0.0.1",
+        ] {
             assert!(!may_forward(text.parse().unwrap()), "{text}");
         }
         for text in ["fe80::1", "ff02::1", "::127.0.0.1"] {

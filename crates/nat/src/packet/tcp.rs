@@ -104,7 +104,7 @@ impl Words {
         put(&mut header, 2, &self.to.port().to_be_bytes());
         put(&mut header, 4, &self.sequence.to_be_bytes());
         put(&mut header, 8, &self.acknowledgment.to_be_bytes());
-        header[12] = ((HEADER + options) / 4 << 4) as u8;
+        header[12] = (((HEADER + options) / 4) << 4) as u8;
         header[13] = self.flags;
         put(&mut header, 14, &self.window.to_be_bytes());
         frame.extend_from_slice(&header);

@@ -24,7 +24,10 @@ pub enum Via {
     Echo,
     Name(Asked),
     /// Somebody came to a listener.
-    Forwarded { listener: u64, peer: SocketAddr },
+    Forwarded {
+        listener: u64,
+        peer: SocketAddr,
+    },
 }
 
 #[derive(Debug)]
@@ -179,7 +182,8 @@ impl<H: Host> Router<H> {
             return Some(());
         }
         let ours = self.core.random() as u16;
-        let asked = Asked { id: question.id, ours, message: message.to_vec(), tries: 0, again: now + NEXT_RESOLVER };
+        let asked =
+            Asked { id: question.id, ours, message: message.to_vec(), tries: 0, again: now + NEXT_RESOLVER };
         let datagrams = Datagrams { socket: None, via: Via::Name(asked), waiting: VecDeque::new() };
         if let Some(id) = self.insert(Flow::new(key, Kind::Datagrams(datagrams), now)) {
             self.ask_next(id, now, wire);
@@ -289,7 +293,8 @@ impl<H: Host> Router<H> {
                 let token = self.flows.next().number();
                 match self.core.host.echo(packet.destination, token) {
                     Ok(socket) => {
-                        let datagrams = Datagrams { socket: Some(socket), via: Via::Echo, waiting: VecDeque::new() };
+                        let datagrams =
+                            Datagrams { socket: Some(socket), via: Via::Echo, waiting: VecDeque::new() };
                         self.insert(Flow::new(key, Kind::Datagrams(datagrams), now))?
                     }
                     Err(error) => {

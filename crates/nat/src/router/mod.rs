@@ -192,7 +192,13 @@ impl<H: Host> Router<H> {
             .collect();
         guests.sort_by_key(|guest| guest.mac);
         let counters = Counters { fragments_lost: self.fragments.lost, ..self.core.counters };
-        Report { guests, counters, flows: self.flows.len(), held: self.held, problems: self.listeners.problems() }
+        Report {
+            guests,
+            counters,
+            flows: self.flows.len(),
+            held: self.held,
+            problems: self.listeners.problems(),
+        }
     }
 
     /// A frame from the wire.

@@ -75,9 +75,7 @@ impl<H: Host> Router<H> {
         if segment.has(RST) {
             return;
         }
-        let len = segment.payload.len() as u32
-            + u32::from(segment.has(SYN))
-            + u32::from(segment.has(FIN));
+        let len = segment.payload.len() as u32 + u32::from(segment.has(SYN)) + u32::from(segment.has(FIN));
         let (flags, sequence, acknowledgment) = match segment.has(ACK) {
             true => (RST, segment.acknowledgment, 0),
             false => (RST | ACK, 0, segment.sequence.wrapping_add(len)),
@@ -130,10 +128,7 @@ impl<H: Host> Router<H> {
         if let Some(flow) = self.flows.get_mut(id) {
             flow.owes = false;
         }
-        self.serve(id, now, wire, |stream, cx, key| {
-            stream.flush(cx, key);
-            None
-        });
+        self.serve(id, now, wire, |stream, cx, key| stream.pay(cx, key));
     }
 
     /// Does something with a stream, and what follows from it.
@@ -151,7 +146,8 @@ impl<H: Host> Router<H> {
         let (was_open, held) = (stream.is_open(), stream.held());
         let over = job(stream, &mut cx, &flow.key);
         self.held = self.held + stream.held() - held;
-        if !was_open && stream.is_open()
+        if !was_open
+            && stream.is_open()
             && let Some(guest) = self.guests.get_mut(flow.key.mac)
         {
             guest.half_open_count -= 1;

@@ -22,6 +22,9 @@ enum Stage {
     Open,
 }
 
+/// Bytes that are worth a system call.
+const GATHERED: usize = 64 * 1024;
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Over {
@@ -44,6 +47,8 @@ pub struct Connection<S> {
     window: u16,
     readable: bool,
     writable: bool,
+    /// Behind what can be read is the end.
+    ending: bool,
     /// The host was told that the guest's stream has ended.
     told_end: bool,
     owes: bool,
@@ -70,6 +75,7 @@ impl<S> Connection<S> {
             window: 0,
             readable: false,
             writable: false,
+            ending: false,
             told_end: false,
             owes: false,
             blocked: false,
@@ -88,7 +94,7 @@ impl<S> Connection<S> {
     /// Somebody came to the host, and wants this guest.
     pub fn asked_by_host(socket: S, sequence: u32) -> Self {
         let mut one = Self::new(socket, Stage::SynSent, sequence);
-        (one.readable, one.writable) = (true, true);
+        (one.readable, one.writable, one.ending) = (true, true, true);
         one
     }
 
@@ -127,6 +133,7 @@ impl<S> Connection<S> {
 
     pub fn shrink(&mut self) {
         self.sender.shrink();
+        self.receiver.shrink();
     }
 
     /// The number of the SYN with which the guest asked.
@@ -187,8 +194,17 @@ impl<S> Connection<S> {
         sent
     }
 
-    /// What is owed: an acknowledgment, for which no data was under way.
-    pub fn flush<H: Host>(&mut self, cx: &mut Context<'_, H>, key: &Key) {
+    /// What is owed behind a batch of frames: to the host what has gathered, to the guest an acknowledgment, if no data that went
+    /// out has brought it.
+    pub fn pay<H: Host<Socket = S>>(&mut self, cx: &mut Context<'_, H>, key: &Key) -> Option<Over> {
+        let over = self.drive(cx, key);
+        if over.is_none() {
+            self.flush(cx, key);
+        }
+        over
+    }
+
+    fn flush<H: Host>(&mut self, cx: &mut Context<'_, H>, key: &Key) {
         if self.owes && self.stage == Stage::Open {
             let last = self.sender.last();
             self.say(cx, key, ACK, last, None);
@@ -247,7 +263,7 @@ impl<S> Connection<S> {
         }
         self.sender.established(segment.window, true);
         self.stage = Stage::Open;
-        (self.readable, self.writable) = (true, true);
+        (self.readable, self.writable, self.ending) = (true, true, true);
         self.moved(cx, key, segment)
     }
 
@@ -304,6 +320,10 @@ impl<S> Connection<S> {
         if len > 0 {
             self.owes = true;
             self.take(cx, key, segment);
+            // The rest behind the batch: see `pay`.
+            if !segment.has(FIN) && !self.broken {
+                return None;
+            }
         }
         self.drive(cx, key)
     }
@@ -331,17 +351,17 @@ impl<S> Connection<S> {
         }
     }
 
-    /// The guest's next bytes, to the host as far as it takes them.
+    /// The guest's next bytes. They go to the host behind the batch of frames that they are in, or when they are many.
     fn give<H: Host<Socket = S>>(&mut self, cx: &mut Context<'_, H>, fresh: &[u8]) {
-        let mut taken = 0;
-        if self.writable && self.receiver.nothing_waits() {
-            match cx.host.send(&self.socket, fresh) {
-                Ok(count) => taken = count.min(fresh.len()),
-                Err(error) => self.failed(&error),
-            }
-            self.writable &= taken == fresh.len();
+        if !cx.may_hold {
+            self.empty(cx);
         }
-        self.receiver.came(fresh, taken, cx.may_hold || self.held() == 0);
+        if cx.may_hold || self.held() == 0 {
+            self.receiver.came(fresh);
+        }
+        if self.receiver.held() >= GATHERED {
+            self.empty(cx);
+        }
     }
 
     fn failed(&mut self, error: &io::Error) {
@@ -360,6 +380,7 @@ impl<S> Connection<S> {
     ) -> Option<Over> {
         self.readable |= ready.read || ready.error;
         self.writable |= ready.write || ready.error;
+        self.ending |= ready.end || ready.error;
         match self.stage {
             Stage::Connecting => match cx.host.error(&self.socket) {
                 Some(error) => Some(Over::Refused(why(&error))),
@@ -431,9 +452,14 @@ impl<S> Connection<S> {
                 self.sender.end();
                 self.readable = false;
             }
-            Ok(count) => self.sender.give(&cx.room[..count.min(room)]),
+            Ok(count) => {
+                self.sender.give(&cx.room[..count.min(room)]);
+                // epoll(7): less than there was room for is all that there was.
+                self.readable = count >= room || self.ending;
+            }
             Err(error) => {
-                self.readable = false;
+                // What comes from now on is told.
+                (self.readable, self.ending) = (false, false);
                 self.failed(&error);
                 return false;
             }

@@ -77,12 +77,11 @@ impl Receiver {
         payload.get(known..).filter(|fresh| !fresh.is_empty())
     }
 
-    /// The next bytes, of which the host has taken so many already. What there is no room for did not come.
-    pub fn came(&mut self, fresh: &[u8], taken: usize, may_wait: bool) {
-        let rest = &fresh[taken..];
-        let kept = if may_wait { rest.len().min(self.room()) } else { 0 };
-        self.waiting.extend(&rest[..kept]);
-        self.next = self.next.wrapping_add((taken + kept) as u32);
+    /// The next bytes. What there is no room for did not come.
+    pub fn came(&mut self, fresh: &[u8]) {
+        let kept = fresh.len().min(self.room());
+        self.waiting.extend(&fresh[..kept]);
+        self.next = self.next.wrapping_add(kept as u32);
     }
 
     /// What came too early: kept as long as there is room for it.
@@ -129,6 +128,10 @@ impl Receiver {
 
     pub fn taken(&mut self, count: usize) {
         self.waiting.drain(..count.min(self.waiting.len()));
+    }
+
+    /// Memory that an idle connection does not need.
+    pub fn shrink(&mut self) {
         if self.waiting.is_empty() {
             self.waiting = VecDeque::new();
         }
@@ -152,7 +155,7 @@ mod tests {
         let mut receiver = Receiver::new(0, true);
         receiver.keep_early(4, b"efgh");
         assert_eq!(receiver.due(), None);
-        receiver.came(b"abcd", 4, true);
+        receiver.came(b"abcd");
         assert_eq!(receiver.due(), Some((4, b"efgh".to_vec())));
     }
 
@@ -169,7 +172,7 @@ mod tests {
     fn a_window_that_was_told_is_not_taken_back() {
         let mut receiver = Receiver::new(0, true);
         let before = receiver.window();
-        receiver.came(&[0; 1000], 0, true);
+        receiver.came(&[0; 1000]);
         let told = (usize::from(before) << SCALE) - 1000;
         assert!(usize::from(receiver.window()) << SCALE >= told - (1 << SCALE));
     }
@@ -177,7 +180,7 @@ mod tests {
     #[test]
     fn more_than_the_window_does_not_wait() {
         let mut receiver = Receiver::new(0, true);
-        receiver.came(&vec![0; LIMIT + 1000], 0, true);
+        receiver.came(&vec![0; LIMIT + 1000]);
         assert_eq!((receiver.held(), receiver.next()), (LIMIT, LIMIT as u32));
         receiver.window();
         assert_eq!(receiver.window(), 0);
@@ -188,7 +191,7 @@ mod tests {
         let mut receiver = Receiver::new(0, true);
         receiver.ends(4);
         assert!(!receiver.arrive_at_end());
-        receiver.came(b"abcd", 4, true);
+        receiver.came(b"abcd");
         assert!(receiver.arrive_at_end() && !receiver.arrive_at_end());
         assert_eq!(receiver.next(), 5);
     }

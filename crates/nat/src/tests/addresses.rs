@@ -13,7 +13,9 @@ fn lease(world: &mut World, mac: crate::Mac) -> Option<Ipv4Addr> {
     let handle = guest.sockets.add(dhcpv4::Socket::new());
     let mut address = None;
     guest.until(world, |guest, _| {
-        if let Some(dhcpv4::Event::Configured(found)) = guest.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll() {
+        if let Some(dhcpv4::Event::Configured(found)) =
+            guest.sockets.get_mut::<dhcpv4::Socket<'_>>(handle).poll()
+        {
             assert_eq!(found.router, Some(NETWORK.router));
             assert_eq!(found.dns_servers.first(), Some(&NETWORK.router));
             assert_eq!(found.address.prefix_len(), NETWORK.length);
@@ -95,7 +97,8 @@ fn an_address_of_another_network_is_said_no_to() {
 
 fn arp(target: Ipv4Addr) -> Vec<u8> {
     let mut frame = Vec::new();
-    Arp { operation: arp::REQUEST, sender: (GUEST, OWN), target: ([0; 6], target) }.write(&mut frame, BROADCAST);
+    Arp { operation: arp::REQUEST, sender: (GUEST, OWN), target: ([0; 6], target) }
+        .write(&mut frame, BROADCAST);
     frame
 }
 
@@ -111,11 +114,12 @@ fn the_router_says_where_its_own_address_is_and_no_other() {
 
 #[test]
 fn the_router_says_what_networks_addresses_are_made_of() {
-    use smoltcp::wire::{Icmpv6Packet, NdiscPrefixInfoFlags, NdiscOption};
+    use smoltcp::wire::{Icmpv6Packet, NdiscOption, NdiscPrefixInfoFlags};
     let mut world = World::new();
     world.pass(Duration::from_secs(1));
     let sent = world.sent();
-    let packet = sent.iter().map(|frame| ip(frame)).find(|packet| packet.protocol == packet_ip::ICMPV6).unwrap();
+    let packet =
+        sent.iter().map(|frame| ip(frame)).find(|packet| packet.protocol == packet_ip::ICMPV6).unwrap();
     assert!(Icmp::parse(&packet).is_some());
     let message = Icmpv6Packet::new_checked(packet.payload).unwrap();
     assert_eq!(message.router_lifetime(), smoltcp::time::Duration::from_secs(1800));

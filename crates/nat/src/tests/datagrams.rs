@@ -47,7 +47,9 @@ fn answer(world: &mut World, payload: &[u8]) {
 #[test]
 fn an_answer_comes_back_to_who_asked() {
     let mut world = World::new();
-    for (guest, server) in [(guest(), server(9)), ((OWN_SIX, 5000).into(), "[2001:db8::9]:9".parse().unwrap())] {
+    for (guest, server) in
+        [(guest(), server(9)), ((OWN_SIX, 5000).into(), "[2001:db8::9]:9".parse().unwrap())]
+    {
         world.frame(&udp(guest, server, b"question"));
         assert_eq!(world.router.host().last().got(), b"question");
         answer(&mut world, b"answer");
@@ -126,7 +128,8 @@ fn parts_of_the_guests_go_out_as_a_whole() {
 #[test]
 fn the_router_answers_an_echo_itself() {
     let mut world = World::new();
-    for (from, to) in [(OWN.into(), super::NETWORK.router.into()), (OWN_SIX.into(), IpAddr::from(super::SIX))] {
+    for (from, to) in [(OWN.into(), super::NETWORK.router.into()), (OWN_SIX.into(), IpAddr::from(super::SIX))]
+    {
         world.frame(&echo(from, to, 77));
         let sent = world.sent();
         let message = ip(&sent[0]);

@@ -178,9 +178,12 @@ fn fuzz_tcp() {
             .chunks(8)
             .map(|piece| {
                 let byte = |at: usize| piece.get(at).copied().unwrap_or(0);
-                let near = |base: u32, at: usize| base.wrapping_add((i32::from(port(piece, at) as i16) * 16 / 16) as u32);
+                let near = |base: u32, at: usize| {
+                    base.wrapping_add((i32::from(port(piece, at) as i16) * 16 / 16) as u32)
+                };
                 let len = usize::from(byte(6)) * 5;
-                let words = words(near(1001, 0), near(first.wrapping_add(1), 2), byte(4), u16::from(byte(5)) << 4);
+                let words =
+                    words(near(1001, 0), near(first.wrapping_add(1), 2), byte(4), u16::from(byte(5)) << 4);
                 segment(GUEST, words, &payload[..len])
             })
             .collect();
@@ -198,7 +201,8 @@ fn fuzz_tcp_headers() {
         segment.resize(segment.len().max(20), 0);
         Head::new(OWN.into(), SERVER.into(), ip::TCP).write(&mut packet, segment.len());
         put(&mut segment, 16, &[0, 0]);
-        let sum = Sum::default().pseudo(OWN.into(), SERVER.into(), ip::TCP, segment.len()).bytes(&segment).finish();
+        let sum =
+            Sum::default().pseudo(OWN.into(), SERVER.into(), ip::TCP, segment.len()).bytes(&segment).finish();
         put(&mut segment, 16, &sum);
         packet.extend(segment);
         packet

@@ -58,7 +58,7 @@ pub struct FakeHost {
     pub by_port: HashMap<u16, Peer>,
 }
 
-const ALL: Ready = Ready { read: true, write: true, error: false };
+const ALL: Ready = Ready { read: true, write: true, end: true, error: false };
 
 impl FakeHost {
     pub fn events(&mut self) -> Vec<(Token, Ready)> {

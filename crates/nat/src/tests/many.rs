@@ -40,12 +40,14 @@ fn open(world: &mut World, mac: Mac, own: Ipv4Addr, port: u16) -> Option<u32> {
 #[test]
 fn ten_thousand_connections_stand_at_once_and_each_carries() {
     let mut world = World::new();
-    let open: Vec<(u16, u32)> = (10_000..20_000).map(|port| (port, open(&mut world, GUEST, OWN, port).unwrap())).collect();
+    let open: Vec<(u16, u32)> =
+        (10_000..20_000).map(|port| (port, open(&mut world, GUEST, OWN, port).unwrap())).collect();
     assert_eq!(world.router.report(world.now).flows, 10_000);
     let to = (SERVER, 80).into();
     for (n, (port, next)) in open.iter().enumerate() {
         let words = Words { sequence: 1001, acknowledgment: *next, ..words(OWN, *port, to, ACK | PSH) };
         world.frame(&segment(GUEST, words, &port.to_be_bytes()));
+        world.settle();
         assert_eq!(world.router.host().peers[n].got(), port.to_be_bytes());
     }
     assert_eq!(world.router.report(world.now).held, 0);
@@ -123,8 +125,10 @@ fn a_reset_that_does_not_fit_exactly_ends_nothing() {
 fn another_guest_does_not_get_at_a_flow_by_its_address() {
     let mut world = World::new();
     let next = open(&mut world, GUEST, OWN, 9).unwrap();
-    let words = Words { sequence: 1001, acknowledgment: next, ..words(OWN, 9, (SERVER, 80).into(), ACK | PSH) };
+    let words =
+        Words { sequence: 1001, acknowledgment: next, ..words(OWN, 9, (SERVER, 80).into(), ACK | PSH) };
     world.frame(&segment(OTHER, words, b"forged"));
+    world.settle();
     assert!(world.router.host().last().got().is_empty());
 }
 

@@ -180,7 +180,9 @@ fn a_port_of_the_hosts_loopback_is_reached_where_it_was_allowed() {
 fn the_hosts_own_addresses_are_nowhere() {
     let mut world = World::new();
     let mut guest = Guest::usual(&world);
-    for (port, text) in (40_000..).zip(["169.254.169.254:80", "0.1.2.3:80", "240.0.0.1:80", "[::ffff:7f00:1]:80"]) {
+    for (port, text) in
+        (40_000..).zip(["169.254.169.254:80", "0.1.2.3:80", "240.0.0.1:80", "[::ffff:7f00:1]:80"])
+    {
         guest.connect(text.parse().unwrap(), port);
     }
     (0..20).for_each(|_| guest.moment(&mut world));

@@ -59,7 +59,8 @@ fn route(store: &Store, id: Guid, mut layers: Layers) -> Result<(), String> {
     let settings = lines.first().ok_or("nobody said what it is to be")?;
     let sockets = Sockets::new().map_err(|error| format!("no sockets: {error}"))?;
     let mut router = Router::new(sockets, settings.config(), limits);
-    let mut watcher = Supervisor { lines, socket: socket.clone(), layers: jailed.layers, out: io::stdout(), last: None };
+    let mut watcher =
+        Supervisor { lines, socket: socket.clone(), layers: jailed.layers, out: io::stdout(), last: None };
     watcher.say(&Told::Ready);
     serve(&mut router, &mut SwitchPort::new(socket), &mut watcher)
         .map_err(|error| format!("the wire is gone: {error}"))
@@ -143,7 +144,12 @@ impl Supervisor {
 fn is_news(last: &(Report, bool), report: &Report, company: bool) -> bool {
     last.1 != company
         || last.0.guests.len() != report.guests.len()
-        || last.0.guests.iter().zip(&report.guests).any(|(a, b)| (a.mac, &a.addresses) != (b.mac, &b.addresses))
+        || last
+            .0
+            .guests
+            .iter()
+            .zip(&report.guests)
+            .any(|(a, b)| (a.mac, &a.addresses) != (b.mac, &b.addresses))
         || last.0.problems != report.problems
         || last.0.flows != report.flows
         || last.0.counters.echoes_refused != report.counters.echoes_refused

@@ -8,8 +8,8 @@ pub mod state;
 mod wire;
 
 use super::jail::ENVIRONMENT;
-use super::protocol::{Started, read_line, write_line};
 use super::log;
+use super::protocol::{Started, read_line, write_line};
 use crate::guid::Guid;
 use crate::store::{Store, WorkerLock};
 use settings::{Settings, Watched};
@@ -82,7 +82,10 @@ fn lives(store: &Store, id: Guid, tell: &mut dyn FnMut(Started)) -> Result<(), S
         }
         short = if since.elapsed() < SHORT { short + 1 } else { 0 };
         if short >= SHORT_LIVES {
-            return Err(format!("the router ended {SHORT_LIVES} times within {} seconds each", SHORT.as_secs()));
+            return Err(format!(
+                "the router ended {SHORT_LIVES} times within {} seconds each",
+                SHORT.as_secs()
+            ));
         }
         log("the router has ended, and is started again");
     }
