@@ -35,7 +35,7 @@ pub struct Guests {
 }
 
 impl Guests {
-    pub fn get_mut(&mut self, mac: Mac) -> Option<&mut Guest> {
+    pub fn known(&mut self, mac: Mac) -> Option<&mut Guest> {
         self.guests.get_mut(&mac)
     }
     pub fn all(&self) -> impl Iterator<Item = &Guest> {
@@ -153,7 +153,7 @@ mod tests {
         for n in 100..100 + 2 * MOST {
             guests.enter(mac(n), now + Duration::from_secs(1)).unwrap();
         }
-        assert!(guests.get_mut(mac(7)).is_some());
+        assert!(guests.known(mac(7)).is_some());
     }
 
     #[test]

@@ -66,7 +66,7 @@ impl<T> Table<T> {
         self.slot(id)?.value.as_ref()
     }
 
-    pub fn get_mut(&mut self, id: Id) -> Option<&mut T> {
+    pub fn entry(&mut self, id: Id) -> Option<&mut T> {
         let slot = self.slots.get_mut(id.index as usize)?;
         slot.value.as_mut().filter(|_| slot.generation == id.generation)
     }

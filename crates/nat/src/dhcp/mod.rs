@@ -45,7 +45,7 @@ pub fn answer(
                 return Ok(Some(reply(config, message, NAK, Ipv4Addr::UNSPECIFIED)));
             }
             guests.see(mac, wanted.into(), now);
-            if let Some(guest) = guests.get_mut(mac).filter(|_| !message.host_name.is_empty()) {
+            if let Some(guest) = guests.known(mac).filter(|_| !message.host_name.is_empty()) {
                 message.host_name.clone_into(&mut guest.host_name);
             }
             Ok(Some(reply(config, message, ACK, wanted)))

@@ -192,7 +192,7 @@ impl<H: Host> Router<H> {
     }
 
     fn ask_next(&mut self, id: Id, now: Instant, wire: &mut dyn Wire) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.entry(id) else { return };
         let key = flow.key;
         let Kind::Datagrams(datagrams) = &mut flow.kind else { return };
         let Via::Name(asked) = &mut datagrams.via else { return };
@@ -247,7 +247,7 @@ impl<H: Host> Router<H> {
     /// Frames that wait for the wire with their flow, if that has none yet; else they are lost.
     fn wait_with(&mut self, key: &Key, left: VecDeque<Vec<u8>>) {
         if let Some(id) = self.find(key)
-            && let Some(flow) = self.flows.get_mut(id)
+            && let Some(flow) = self.flows.entry(id)
             && let Kind::Datagrams(datagrams) = &mut flow.kind
             && datagrams.waiting.is_empty()
         {
@@ -345,7 +345,7 @@ impl<H: Host> Router<H> {
 
     /// `None`: the flow is over. False: there is nothing more for now.
     fn one_datagram(&mut self, id: Id, now: Instant, wire: &mut dyn Wire) -> Option<bool> {
-        let Some(flow) = self.flows.get_mut(id) else { return Some(false) };
+        let Some(flow) = self.flows.entry(id) else { return Some(false) };
         let Kind::Datagrams(datagrams) = &mut flow.kind else { return Some(false) };
         let mut parts = self.core.parts;
         let mut cx = self.core.context(&self.config, wire, now, true);

@@ -98,7 +98,7 @@ impl<H: Host> Router<H> {
         let half_open = stream && guest.half_open_count >= limits.half_open;
         let oldest = self.flows.oldest(&guest.order);
         if half_open {
-            while let Some(id) = self.guests.get_mut(mac).and_then(|guest| guest.half_open.pop_front()) {
+            while let Some(id) = self.guests.known(mac).and_then(|guest| guest.half_open.pop_front()) {
                 let is_half = |flow: &Flow<H::Socket>| matches!(&flow.kind, Kind::Stream(s) if !s.is_open());
                 if self.flows.get(id).is_some_and(is_half) {
                     self.evict(id, now, wire);
@@ -124,7 +124,7 @@ impl<H: Host> Router<H> {
 
     /// Ends a flow that still stands; both ends hear of it.
     fn cut(&mut self, id: Id, now: Instant, wire: &mut dyn Wire) {
-        if let Some(flow) = self.flows.get_mut(id)
+        if let Some(flow) = self.flows.entry(id)
             && let Kind::Stream(stream) = &mut flow.kind
         {
             let mut cx = self.core.context(&self.config, wire, now, true);
@@ -135,7 +135,7 @@ impl<H: Host> Router<H> {
 
     pub(super) fn insert(&mut self, flow: Flow<H::Socket>) -> Option<Id> {
         let key = flow.key;
-        let guest = self.guests.get_mut(key.mac)?;
+        let guest = self.guests.known(key.mac)?;
         let half = matches!(&flow.kind, Kind::Stream(stream) if !stream.is_open());
         let id = self.flows.insert(flow, &mut guest.order);
         guest.flows += 1;
@@ -154,7 +154,7 @@ impl<H: Host> Router<H> {
 
     pub(super) fn remove(&mut self, id: Id, over: Over) {
         let Some(key) = self.flows.get(id).map(|flow| flow.key) else { return };
-        let Some(guest) = self.guests.get_mut(key.mac) else { return };
+        let Some(guest) = self.guests.known(key.mac) else { return };
         let Some(flow) = self.flows.remove(id, &mut guest.order) else { return };
         guest.flows -= 1;
         if self.by_key.get(&key) == Some(&id) {
@@ -173,17 +173,17 @@ impl<H: Host> Router<H> {
     }
 
     pub(super) fn touch(&mut self, id: Id, now: Instant) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.entry(id) else { return };
         flow.used = now;
         let mac = flow.key.mac;
-        if let Some(guest) = self.guests.get_mut(mac) {
+        if let Some(guest) = self.guests.known(mac) {
             self.flows.touch(id, &mut guest.order);
         }
     }
 
     /// Notes when a flow is to be woken.
     pub(super) fn arm(&mut self, id: Id) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.entry(id) else { return };
         let Some(deadline) = flow.deadline() else { return };
         if flow.timer.is_none_or(|timer| deadline < timer) {
             flow.timer = Some(deadline);
@@ -193,7 +193,7 @@ impl<H: Host> Router<H> {
 
     /// A flow's timer went off.
     pub(super) fn time(&mut self, id: Id, now: Instant, wire: &mut dyn Wire) {
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.entry(id) else { return };
         if flow.timer.is_none_or(|timer| timer > now) {
             return;
         }
@@ -210,7 +210,7 @@ impl<H: Host> Router<H> {
         self.fragments.expire(now);
         let ids: Vec<Id> = self.flows.ids().collect();
         for id in ids {
-            let Some(flow) = self.flows.get_mut(id) else { continue };
+            let Some(flow) = self.flows.entry(id) else { continue };
             let unused = now.saturating_duration_since(flow.used);
             if let (Kind::Stream(stream), true) = (&mut flow.kind, unused >= super::SWEEP) {
                 stream.shrink();

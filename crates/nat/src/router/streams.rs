@@ -114,7 +114,7 @@ impl<H: Host> Router<H> {
     }
 
     pub(super) fn stream_goes_on(&mut self, id: Id, now: Instant, wire: &mut dyn Wire) {
-        if let Some(flow) = self.flows.get_mut(id) {
+        if let Some(flow) = self.flows.entry(id) {
             flow.waits = false;
         }
         self.serve(id, now, wire, |stream, cx, key| stream.drive(cx, key));
@@ -125,7 +125,7 @@ impl<H: Host> Router<H> {
     }
 
     pub(super) fn pay(&mut self, id: Id, now: Instant, wire: &mut dyn Wire) {
-        if let Some(flow) = self.flows.get_mut(id) {
+        if let Some(flow) = self.flows.entry(id) {
             flow.owes = false;
         }
         self.serve(id, now, wire, |stream, cx, key| stream.pay(cx, key));
@@ -140,7 +140,7 @@ impl<H: Host> Router<H> {
         job: impl FnOnce(&mut Connection<H::Socket>, &mut Context<'_, H>, &Key) -> Option<Over>,
     ) {
         let may_hold = self.held < self.limits.held;
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.entry(id) else { return };
         let Kind::Stream(stream) = &mut flow.kind else { return };
         let mut cx = self.core.context(&self.config, wire, now, may_hold);
         let (was_open, held) = (stream.is_open(), stream.held());
@@ -148,7 +148,7 @@ impl<H: Host> Router<H> {
         self.held = self.held + stream.held() - held;
         if !was_open
             && stream.is_open()
-            && let Some(guest) = self.guests.get_mut(flow.key.mac)
+            && let Some(guest) = self.guests.known(flow.key.mac)
         {
             guest.half_open_count -= 1;
         }
@@ -175,7 +175,7 @@ impl<H: Host> Router<H> {
     /// The host's connection never stood: the guest hears why.
     fn refuse(&mut self, id: Id, why: Unreachable, now: Instant, wire: &mut dyn Wire) {
         self.core.counters.refused += 1;
-        let Some(flow) = self.flows.get_mut(id) else { return };
+        let Some(flow) = self.flows.entry(id) else { return };
         let key = flow.key;
         let Kind::Stream(stream) = &mut flow.kind else { return };
         if why == Unreachable::Port {
