@@ -30,13 +30,13 @@ pub struct Leases {
 }
 
 impl Leases {
-    /// The address for an adapter: its own, the one that it wishes, or any. `None`: there is none left.
+    /// The address for an adapter: its own, the one that it preferred, or any. `None`: there is none left.
     pub fn choose(
         &mut self,
         network: Network,
         reserved: &[(Mac, Ipv4Addr)],
         mac: Mac,
-        wish: Option<Ipv4Addr>,
+        requested: Option<Ipv4Addr>,
         in_use: impl Fn(Ipv4Addr) -> bool,
         now: Instant,
     ) -> Option<Ipv4Addr> {
@@ -51,8 +51,8 @@ impl Leases {
             network.is_guest(address) && !taken && !declined && !reserved && !in_use(address)
         };
         let own = self.by_mac.get(&mac).map(|lease| lease.address);
-        let wishes = own.into_iter().chain(wish).find(|address| is_free(*address));
-        wishes.or_else(|| {
+        let preferred = own.into_iter().chain(requested).find(|address| is_free(*address));
+        preferred.or_else(|| {
             let size = (!network.mask()).saturating_add(1).max(1);
             let hash = mac
                 .iter()
@@ -125,8 +125,8 @@ mod tests {
         [2, 0, a, b, c, d]
     }
 
-    fn choose(leases: &mut Leases, mac: Mac, wish: Option<Ipv4Addr>, now: Instant) -> Option<Ipv4Addr> {
-        leases.choose(NETWORK, &[], mac, wish, |_| false, now)
+    fn choose(leases: &mut Leases, mac: Mac, requested: Option<Ipv4Addr>, now: Instant) -> Option<Ipv4Addr> {
+        leases.choose(NETWORK, &[], mac, requested, |_| false, now)
     }
 
     #[test]
@@ -148,12 +148,12 @@ mod tests {
     }
 
     #[test]
-    fn a_wish_is_heeded_if_the_address_is_free() {
+    fn a_requested_address_is_given_if_the_address_is_free() {
         let (mut leases, now) = (Leases::default(), Instant::now());
-        let wish = Ipv4Addr::new(10, 0, 0, 77);
-        assert_eq!(choose(&mut leases, mac(1), Some(wish), now), Some(wish));
-        leases.give(mac(1), wish, now);
-        assert_ne!(choose(&mut leases, mac(2), Some(wish), now), Some(wish));
+        let requested = Ipv4Addr::new(10, 0, 0, 77);
+        assert_eq!(choose(&mut leases, mac(1), Some(requested), now), Some(requested));
+        leases.give(mac(1), requested, now);
+        assert_ne!(choose(&mut leases, mac(2), Some(requested), now), Some(requested));
         assert_ne!(choose(&mut leases, mac(3), Some(Ipv4Addr::new(10, 0, 0, 1)), now), Some(NETWORK.router));
     }
 

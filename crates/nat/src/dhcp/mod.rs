@@ -75,12 +75,12 @@ fn choose(
     leases: &mut Leases,
     guests: &Guests,
     message: &Message,
-    wish: Option<Ipv4Addr>,
+    requested: Option<Ipv4Addr>,
     now: Instant,
 ) -> Option<Ipv4Addr> {
     let mac = message.hardware;
     let in_use = |address: Ipv4Addr| guests.mac(address.into()).is_some_and(|owner| owner != mac);
-    leases.choose(config.network, &config.reservations, mac, wish, in_use, now)
+    leases.choose(config.network, &config.reservations, mac, requested, in_use, now)
 }
 
 fn reply(config: &Config, message: &Message, kind: u8, yours: Ipv4Addr) -> Reply {

@@ -1,7 +1,7 @@
 //! The process behind the walls: frames, sockets, and two pipes to who started it.
 
 use super::settings::Settings;
-use super::state::{State, Told};
+use super::state::{RouterState, Told};
 use super::wire::SwitchPort;
 use crate::guid::Guid;
 use crate::store::Store;
@@ -173,7 +173,7 @@ impl Watcher for Supervisor {
         if self.last.as_ref().is_some_and(|last| !is_news(last, &report, company)) {
             return true;
         }
-        let state = State::of(report.clone(), company, &self.layers);
+        let state = RouterState::of(report.clone(), company, &self.layers);
         self.last = Some((report, company));
         self.say(&Told::State(state))
     }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 pub enum Told {
     Ready,
     Error(String),
-    State(State),
+    State(RouterState),
 }
 
 /// An adapter that it has seen.
@@ -31,7 +31,7 @@ pub struct Seen {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct State {
+pub struct RouterState {
     /// Somebody is plugged in.
     pub company: bool,
     pub guests: Vec<Seen>,
@@ -48,7 +48,7 @@ pub struct State {
 
 const PING: &str = "The host lets nobody here send echo requests (net.ipv4.ping_group_range), so guests ping the router only.";
 
-impl State {
+impl RouterState {
     pub fn of(report: Report, company: bool, layers: &ireko_jail::Layers) -> Self {
         let guests = report.guests.into_iter().map(|seen| Seen {
             mac: seen.mac.iter().map(|byte| format!("{byte:02X}")).collect(),
@@ -83,7 +83,7 @@ pub fn path(store: &Store, id: Guid) -> PathBuf {
 }
 
 /// What it says is believed as far as it can be shown.
-pub fn keep(store: &Store, id: Guid, state: &State) {
+pub fn keep(store: &Store, id: Guid, state: &RouterState) {
     let mut state = state.clone();
     state.guests.iter_mut().for_each(|seen| seen.host_name = printable(&seen.host_name));
     state.problems.iter_mut().for_each(|problem| *problem = printable(problem));
@@ -94,7 +94,7 @@ pub fn keep(store: &Store, id: Guid, state: &State) {
 }
 
 /// What the router of a switch says, if there is one.
-pub fn read(store: &Store, id: Guid) -> Option<State> {
+pub fn read(store: &Store, id: Guid) -> Option<RouterState> {
     if !WorkerLock::held(&store.switch_directory(id)) {
         return None;
     }
