@@ -370,7 +370,22 @@ fn ours(directory: &Path, port: u16) -> io::Result<Candidate> {
     socket.set_nonblocking(true)?;
     let router = Ipv4Addr::new(172, 20, 16, 1);
     let guest = Guest::new(wire(Link::Datagrams(socket), 1500), Ipv4Addr::new(172, 20, 16, 9), router);
-    Ok(Candidate { name: "ireko, MTU 1500", child, guest, to: (router, port) })
+    Ok(Candidate { name: "ireko, port, 1500", child, guest, to: (router, port) })
+}
+
+/// The same with a stream for a wire, as the others have it.
+fn streamed(directory: &Path, port: u16, mtu: usize, name: &'static str) -> io::Result<Candidate> {
+    let path = directory.join(format!("router-{mtu}"));
+    let program = std::env::current_exe()?.with_file_name("wire");
+    let child = Command::new(program)
+        .arg("--stream")
+        .arg(&path)
+        .env("LOOPBACK", port.to_string())
+        .env("MTU", mtu.to_string())
+        .spawn()?;
+    let router = Ipv4Addr::new(172, 20, 16, 1);
+    let guest = Guest::new(wire(stream(&path)?, mtu), Ipv4Addr::new(172, 20, 16, 9), router);
+    Ok(Candidate { name, child, guest, to: (router, port) })
 }
 
 fn stream(path: &Path) -> io::Result<Link> {
@@ -405,7 +420,7 @@ fn slirp(directory: &Path, port: u16) -> io::Result<Candidate> {
         .spawn()?;
     let router = Ipv4Addr::new(172, 20, 16, 1);
     let guest = Guest::new(wire(stream(&path)?, 1500), Ipv4Addr::new(172, 20, 16, 9), router);
-    Ok(Candidate { name: "libslirp, MTU 1500", child, guest, to: (router, port) })
+    Ok(Candidate { name: "libslirp, stream, 1500", child, guest, to: (router, port) })
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
@@ -424,12 +439,14 @@ fn main() -> io::Result<()> {
     std::fs::create_dir_all(&directory)?;
     let started = [
         ours(&directory, port),
-        passt(&directory, port, 1500, "passt, MTU 1500"),
-        passt(&directory, port, 65520, "passt, MTU 65520"),
+        streamed(&directory, port, 1500, "ireko, stream, 1500"),
+        streamed(&directory, port, 65520, "ireko, stream, 65520"),
+        passt(&directory, port, 1500, "passt, stream, 1500"),
+        passt(&directory, port, 65520, "passt, stream, 65520"),
         slirp(&directory, port),
     ];
-    println!("{:<20} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "out", "CPU", "in", "CPU", "trip", "CPU");
-    println!("{:<20} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "MB/s", "s/GB", "MB/s", "s/GB", "us", "us");
+    println!("{:<23} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "out", "CPU", "in", "CPU", "trip", "CPU");
+    println!("{:<23} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "MB/s", "s/GB", "MB/s", "s/GB", "us", "us");
     for candidate in started {
         let mut candidate = match candidate {
             Ok(candidate) => candidate,
@@ -449,7 +466,7 @@ fn main() -> io::Result<()> {
         let of = |what: fn(&Figures) -> f64| median(all.iter().map(what).collect());
         let (size, gigabytes) = (bytes as f64 / 1e6, bytes as f64 / 1e9);
         println!(
-            "{:<20} {:>9.0} {:>9.2} {:>9.0} {:>9.2} {:>9.1} {:>9.1}",
+            "{:<23} {:>9.0} {:>9.2} {:>9.0} {:>9.2} {:>9.1} {:>9.1}",
             candidate.name,
             size / of(|f| f.out),
             of(|f| f.out_cpu) / gigabytes,

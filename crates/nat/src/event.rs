@@ -1,6 +1,6 @@
 //! The loop around a router: one thread, which waits for the wire, for the host's sockets, and for time to pass.
 
-use crate::host::Wire;
+pub use crate::host::Wire;
 use crate::router::Router;
 use crate::sockets::Sockets;
 use std::io;
@@ -15,6 +15,16 @@ pub trait Port: Wire {
     fn descriptor(&self) -> BorrowedFd<'_>;
     /// Writable when a frame that had no room may have some.
     fn full(&self) -> Option<BorrowedFd<'_>>;
+    /// Sends what has gathered.
+    fn flush(&mut self) {}
+    /// Something that has gathered waits for room.
+    fn waits(&self) -> bool {
+        false
+    }
+    /// A frame has come already, and the descriptor says nothing of it.
+    fn has_more(&self) -> bool {
+        false
+    }
 }
 
 /// Who says what else is to be done.
@@ -73,15 +83,22 @@ pub fn serve(router: &mut Router<Sockets>, port: &mut dyn Port, watcher: &mut dy
             }
         }
         let mut until = router.tick(now, port).min(now + LOOK);
-        if router.waits_for_room() && !watch_room(router, port) {
+        port.flush();
+        if (router.waits_for_room() || port.waits()) && !watch_room(router, port) {
             until = until.min(now + ROOM);
+        }
+        if port.has_more() {
+            until = now;
         }
         router.host().wait(until.saturating_duration_since(Instant::now()), &mut events)?;
         let now = Instant::now();
         for (token, ready) in events.drain(..) {
             match token {
                 WIRE => take(router, port, &mut room, now)?,
-                FULL => router.room(now, port),
+                FULL => {
+                    port.flush();
+                    router.room(now, port);
+                }
                 WATCHER => {
                     if !watcher.heard(router) {
                         return Ok(());
@@ -89,6 +106,9 @@ pub fn serve(router: &mut Router<Sockets>, port: &mut dyn Port, watcher: &mut dy
                 }
                 token => router.ready(token, ready, now, port),
             }
+        }
+        if port.has_more() {
+            take(router, port, &mut room, now)?;
         }
         if port.full().is_none() && router.waits_for_room() {
             router.room(now, port);
