@@ -170,8 +170,14 @@ impl Socket {
         self.at_place(move |place| place.peers().bury(&place.ports, &place.directory, gone));
     }
 
-    /// Whether somebody else is plugged in.
+    /// Whether somebody else is plugged in. A port whose process is gone without a word takes no datagram, not even one of nothing,
+    /// which is no frame.
     pub fn has_company(&self) -> bool {
+        let all = self.peers().all();
+        let gone = |error: io::Error| error.kind() != ErrorKind::WouldBlock;
+        for peer in all.iter().filter(|peer| peer.try_send(&[]).is_err_and(gone)) {
+            self.lost(peer);
+        }
         !self.peers().all().is_empty()
     }
 

@@ -242,3 +242,24 @@ fn a_frame_looks_up_no_path() {
     fs::rename(&elsewhere, &switch.0).unwrap();
     assert!(heard);
 }
+
+#[test]
+fn a_port_whose_process_is_gone_is_no_company() {
+    let switch = Switch::new();
+    let own = Socket::open(&switch.0, "own").unwrap();
+    assert!(!own.has_company());
+    // What a process that was killed leaves behind: a name, and nobody behind it.
+    let left = switch.0.join("left.0.00000000");
+    let other = std::os::unix::net::UnixDatagram::bind(&left).unwrap();
+    assert!(own.has_company());
+    drop(other);
+    assert!(left.exists() && !own.has_company());
+}
+
+#[test]
+fn a_datagram_of_nothing_is_no_frame() {
+    let switch = Switch::new();
+    let (a, b) = (Socket::open(&switch.0, "a").unwrap(), switch.port(B));
+    assert!(a.has_company());
+    assert!(!hears(&b, SHORT));
+}

@@ -17,7 +17,7 @@ use std::io::{self, ErrorKind, Read, Stdin, Stdout};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Descriptors that are not flows'.
 const OTHERS: u64 = 128;
@@ -59,8 +59,9 @@ fn route(store: &Store, id: Guid, mut layers: Layers) -> Result<(), String> {
     let settings = lines.first().ok_or("nobody said what it is to be")?;
     let sockets = Sockets::new().map_err(|error| format!("no sockets: {error}"))?;
     let mut router = Router::new(sockets, settings.config(), limits);
+    let (layers, out) = (jailed.layers, io::stdout());
     let mut watcher =
-        Supervisor { lines, socket: socket.clone(), layers: jailed.layers, out: io::stdout(), last: None };
+        Supervisor { lines, socket: socket.clone(), layers, out, last: None, asked: None, company: true };
     watcher.say(&Told::Ready);
     serve(&mut router, &mut SwitchPort::new(socket), &mut watcher)
         .map_err(|error| format!("the wire is gone: {error}"))
@@ -132,7 +133,13 @@ struct Supervisor {
     layers: Layers,
     out: Stdout,
     last: Option<(Report, bool)>,
+    /// When it was last looked whether somebody else is plugged in, and whether somebody was.
+    asked: Option<Instant>,
+    company: bool,
 }
+
+/// How often that is looked at: each port hears of it.
+const ASK: Duration = Duration::from_secs(10);
 
 impl Supervisor {
     fn say(&mut self, told: &Told) -> bool {
@@ -169,7 +176,10 @@ impl Watcher for Supervisor {
     }
 
     fn looked(&mut self, router: &mut Router<Sockets>, now: Instant) -> bool {
-        let (report, company) = (router.report(now), self.socket.has_company());
+        if self.asked.is_none_or(|asked| now.saturating_duration_since(asked) >= ASK) {
+            (self.asked, self.company) = (Some(now), self.socket.has_company());
+        }
+        let (report, company) = (router.report(now), self.company);
         if self.last.as_ref().is_some_and(|last| !is_news(last, &report, company)) {
             return true;
         }
