@@ -70,7 +70,7 @@ pub struct Processor {
     pub fpu: Box<XsaveArea>,
     /// MXCSR.MM, where it is not in `fpu`: the host lacks it.
     pub(crate) mm: Option<bool>,
-    /// Of the last x87 instruction. They come home with the registers: [`crate::Cpu::fpu_sync`].
+    /// Of the last x87 instruction. They come home with the registers: [`crate::Cpu::fpu_normalise`].
     pub x87: x87::Pointers,
     /// FERR# is on.
     pub(crate) ferr: bool,
