@@ -109,6 +109,16 @@ impl<'a> Question<'a> {
         Some(message)
     }
 
+    pub fn is_query(&self) -> bool {
+        self.opcode == 0
+    }
+
+    /// What is not done here.
+    pub fn refusal(&self) -> Vec<u8> {
+        const NOT_IMPLEMENTED: u16 = 4;
+        self.head(NOT_IMPLEMENTED, 0)
+    }
+
     /// Nobody could be asked.
     pub fn failure(&self) -> Vec<u8> {
         const SERVER_FAILURE: u16 = 2;

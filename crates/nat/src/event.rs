@@ -61,6 +61,8 @@ const BATCH: usize = 64;
 const LOOK: Duration = Duration::from_secs(1);
 /// Where nobody tells when there is room, it is tried again.
 const ROOM: Duration = Duration::from_millis(1);
+/// And for room in the ports that nobody watches.
+const TRY: Duration = Duration::from_millis(50);
 
 /// The longest frame that any wire has: a packet of IP's and a header.
 const LONGEST: usize = 65535 + 14;
@@ -73,7 +75,7 @@ pub fn serve(router: &mut Router<Sockets>, port: &mut dyn Port, watcher: &mut dy
         sockets.watch(descriptor, WATCHER)?;
     }
     let (mut room, mut events) = (vec![0; LONGEST], Vec::new());
-    let mut looked = None;
+    let (mut looked, mut tried) = (None, Instant::now());
     loop {
         let now = Instant::now();
         if looked.is_none_or(|looked| now.saturating_duration_since(looked) >= LOOK) {
@@ -86,6 +88,8 @@ pub fn serve(router: &mut Router<Sockets>, port: &mut dyn Port, watcher: &mut dy
         port.flush();
         if (router.waits_for_room() || port.waits()) && !watch_room(router, port) {
             until = until.min(now + ROOM);
+        } else if router.waits_for_room() {
+            until = until.min(now + TRY);
         }
         if port.has_more() {
             until = now;
@@ -110,7 +114,10 @@ pub fn serve(router: &mut Router<Sockets>, port: &mut dyn Port, watcher: &mut dy
         if port.has_more() {
             take(router, port, &mut room, now)?;
         }
-        if port.full().is_none() && router.waits_for_room() {
+        // Of several ports that were full one is watched.
+        let due = now.saturating_duration_since(tried) >= TRY;
+        if router.waits_for_room() && (port.full().is_none() || due) {
+            tried = now;
             router.room(now, port);
         }
         router.flush(now, port);

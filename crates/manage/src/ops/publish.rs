@@ -135,7 +135,9 @@ pub fn apply(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
             return Err(Failure::invalid(format!("'{}' is published twice; leave one out.", shown(one))));
         }
         if !before.contains(one) {
-            free(call, one.udp, one.address, one.host_port, Some(config.id))?;
+            // Its own router may listen there now.
+            let ours = before.iter().any(|own| (own.udp, own.host_port) == (one.udp, one.host_port));
+            free(call, one.udp, one.address, one.host_port, Some(config.id), ours)?;
         }
     }
     adapter.published = wanted;
@@ -149,6 +151,7 @@ fn free(
     address: IpAddr,
     port: u16,
     own: Option<crate::guid::Guid>,
+    ours: bool,
 ) -> Result<(), Failure> {
     let (protocol, at) = (if udp { "UDP" } else { "TCP" }, SocketAddr::new(address, port));
     let taken = |who: &str| {
@@ -168,6 +171,9 @@ fn free(
         switch.mappings.iter().find(|one| one.udp == udp && one.external_port == port && both(one))
     {
         return Err(taken(&format!("the static mapping {}", one.id)));
+    }
+    if ours {
+        return Ok(());
     }
     let tried = if udp { UdpSocket::bind(at).map(drop) } else { TcpListener::bind(at).map(drop) };
     match tried {
@@ -223,7 +229,7 @@ fn add(call: &mut Call<'_>) -> Result<(), Failure> {
     if !call.should("add a static mapping to", nat) {
         return Ok(());
     }
-    free(call, udp, external, external_port, None)?;
+    free(call, udp, external, external_port, None, false)?;
     let (lock, mut switch) = call.host.store.lock_switch(DEFAULT)?;
     let id = switch.mappings.iter().map(|one| one.id + 1).max().unwrap_or(0);
     let mapping = Mapping {

@@ -98,13 +98,27 @@ impl Leases {
         Some(lease.address)
     }
 
-    /// Somebody else was found to have it.
-    pub fn decline(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) {
+    /// The adapter that has this address now.
+    pub fn holder(&self, address: Ipv4Addr, now: Instant) -> Option<Mac> {
+        let mac = self.by_address.get(&address)?;
+        self.by_mac.get(mac).is_some_and(|lease| lease.until > now).then_some(*mac)
+    }
+
+    pub fn address(&self, mac: Mac, now: Instant) -> Option<Ipv4Addr> {
+        self.by_mac.get(&mac).filter(|lease| lease.until > now).map(|lease| lease.address)
+    }
+
+    /// Somebody else was found to have its address. False: it is not its own that the adapter tells of.
+    pub fn decline(&mut self, mac: Mac, address: Ipv4Addr, now: Instant) -> bool {
+        if self.address(mac, now) != Some(address) {
+            return false;
+        }
         self.release(mac);
         self.declined.retain(|_, until| *until > now);
         if self.declined.len() < MOST_DECLINED {
             self.declined.insert(address, now + DECLINED);
         }
+        true
     }
 
     fn expire(&mut self, now: Instant) {
@@ -189,5 +203,18 @@ mod tests {
         leases.decline(mac(1), first, now);
         assert_ne!(choose(&mut leases, mac(1), None, now), Some(first));
         assert_eq!(choose(&mut leases, mac(1), None, now + DECLINED), Some(first));
+    }
+
+    /// RFC 2131, 4.3.3: it is the client's own that is declined.
+    #[test]
+    fn nobody_declines_anothers_address() {
+        let (mut leases, now) = (Leases::default(), Instant::now());
+        let first = choose(&mut leases, mac(1), None, now).unwrap();
+        leases.give(mac(1), first, now);
+        assert!(!leases.decline(mac(2), first, now));
+        assert_eq!(
+            (choose(&mut leases, mac(1), None, now), leases.holder(first, now)),
+            (Some(first), Some(mac(1)))
+        );
     }
 }

@@ -52,8 +52,9 @@ pub fn answer(
         }
         DECLINE if !elsewhere => {
             if let Some(address) = message.requested {
-                leases.decline(mac, address, now);
-                guests.forget(address.into());
+                if leases.decline(mac, address, now) {
+                    guests.forget(address.into());
+                }
             }
             Ok(None)
         }
@@ -79,7 +80,11 @@ fn choose(
     now: Instant,
 ) -> Option<Ipv4Addr> {
     let mac = message.hardware;
-    let in_use = |address: Ipv4Addr| guests.mac(address.into()).is_some_and(|owner| owner != mac);
+    // Who speaks for another's address does not take it from who has it by lease.
+    let own = leases.address(mac, now);
+    let in_use = |address: Ipv4Addr| {
+        Some(address) != own && guests.mac(address.into()).is_some_and(|owner| owner != mac)
+    };
     leases.choose(config.network, &config.reservations, mac, requested, in_use, now)
 }
 

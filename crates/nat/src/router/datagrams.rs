@@ -93,6 +93,10 @@ impl<H: Host> Router<H> {
         let guest = SocketAddr::new(packet.source, message.source);
         let remote = SocketAddr::new(packet.destination, message.destination);
         let key = Key { mac, protocol: ip::UDP, guest, remote, tag: 0 };
+        // Questions have flows of their own, by their numbers, of which 0 is one.
+        if self.config.is_router(remote.ip()) && remote.port() == PORT {
+            return self.asked(key, message.payload, now, wire);
+        }
         if let Some(id) = self.find(&key) {
             self.touch(id, now);
             self.pass_on(id, message.payload, packet, now, wire);
@@ -100,9 +104,6 @@ impl<H: Host> Router<H> {
         }
         if remote.port() == 0 {
             return None;
-        }
-        if self.config.is_router(remote.ip()) && remote.port() == PORT {
-            return self.asked(key, message.payload, now, wire);
         }
         let Way::Host(to) = self.way(ip::UDP, remote) else {
             self.core.counters.refused += 1;
@@ -167,6 +168,11 @@ impl<H: Host> Router<H> {
         let question = Question::parse(message).filter(|question| !question.is_answer)?;
         if message.len() > LONGEST_QUESTION {
             return None;
+        }
+        // The host's resolver may let its own machine do more than ask.
+        if !question.is_query() {
+            self.say_udp(&key, &question.refusal(), now, wire);
+            return Some(());
         }
         if let Some(answer) = question.answer(&self.config, &self.guests, now) {
             self.say_udp(&key, &answer, now, wire);

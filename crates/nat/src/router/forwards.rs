@@ -114,8 +114,10 @@ impl<H: Host> Router<H> {
             Target::Adapter(mac) => {
                 let known = self.guests.addresses(mac, now);
                 let alike = |address: &&IpAddr| address.is_ipv4() == forward.at.is_ipv4();
-                let address = known.iter().find(alike).or(known.first())?;
-                Some((mac, *address))
+                let address = known.iter().find(alike).or(known.first()).copied();
+                // Who has been silent for long, or since the router began anew, still has its lease.
+                let address = address.or_else(|| self.leases.address(mac, now).map(IpAddr::V4));
+                Some((mac, address?))
             }
         }
     }

@@ -18,6 +18,17 @@ const DHCP_SERVER: u16 = 67;
 const DHCP_CLIENT: u16 = 68;
 
 impl<H: Host> Router<H> {
+    /// It sent from this address. What another has by lease does not become its own by that.
+    pub(super) fn see(&mut self, mac: Mac, address: IpAddr, now: Instant) {
+        let holder = match address {
+            IpAddr::V4(address) => self.leases.holder(address, now),
+            IpAddr::V6(_) => None,
+        };
+        if holder.is_none_or(|holder| holder == mac) {
+            self.guests.see(mac, address, now);
+        }
+    }
+
     pub(super) fn arp(&mut self, frame: &Ethernet<'_>, now: Instant, wire: &mut dyn Wire) -> Option<()> {
         let arp = Arp::parse(frame.payload)?;
         let (mac, address) = arp.sender;
@@ -26,7 +37,7 @@ impl<H: Host> Router<H> {
             return None;
         }
         if self.config.network.is_guest(address) {
-            self.guests.see(mac, address.into(), now);
+            self.see(mac, address.into(), now);
         }
         let own = self.config.network.router;
         if arp.operation == arp::REQUEST && arp.target.1 == own {
@@ -156,7 +167,7 @@ impl<H: Host> Router<H> {
         let IpAddr::V6(source) = packet.source else { return None };
         // Who looks whether an address is free has none yet.
         if self.config.is_guest(packet.source) {
-            self.guests.see(frame.source, packet.source, now);
+            self.see(frame.source, packet.source, now);
         }
         match message.kind {
             neighbours::ROUTER_SOLICITATION => self.advertise(now, wire),

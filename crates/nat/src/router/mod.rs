@@ -259,7 +259,7 @@ impl<H: Host> Router<H> {
         if !self.config.is_guest(packet.source) {
             return None;
         }
-        self.guests.see(frame.source, packet.source, now);
+        self.see(frame.source, packet.source, now);
         if frame.destination != self.config.mac {
             return Some(());
         }

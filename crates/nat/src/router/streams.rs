@@ -16,8 +16,8 @@ use std::time::Instant;
 
 /// Whether the host has no socket left for one more.
 pub(super) fn is_exhausted(error: &io::Error) -> bool {
-    // EMFILE and ENFILE have no kind of their own; ENOBUFS neither.
-    matches!(error.raw_os_error(), Some(23 | 24 | 105)) || error.kind() == ErrorKind::OutOfMemory
+    // EAGAIN (no port is left), EMFILE, ENFILE and ENOBUFS.
+    matches!(error.raw_os_error(), Some(11 | 23 | 24 | 105)) || error.kind() == ErrorKind::OutOfMemory
 }
 
 impl<H: Host> Router<H> {
@@ -163,7 +163,8 @@ impl<H: Host> Router<H> {
                     flow.waits = true;
                     self.starved.push(id);
                 }
-                if stream.owes() && !flow.owes && !flow.waits {
+                // What waits for room in somebody's port may take nothing from its own.
+                if stream.owes() && !flow.owes && !stream.blocked {
                     flow.owes = true;
                     self.owing.push(id);
                 }

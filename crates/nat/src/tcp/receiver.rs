@@ -62,7 +62,8 @@ impl Receiver {
     /// Whether the guest should hear that there is more room than it knows of.
     pub fn window_grew(&self) -> bool {
         let told = distance(self.next, self.edge).max(0) as usize;
-        told < LIMIT / 4 && self.room() >= told + LIMIT / 4
+        let most = self.room().min(usize::from(u16::MAX) << self.shift);
+        told < LIMIT / 4 && most >= told + LIMIT / 4
     }
 
     /// Whether a segment is of this connection at all (RFC 9293, 3.10.7.4).

@@ -146,3 +146,18 @@ fn what_comes_from_an_address_outside_is_dropped() {
     assert!(world.router.host().peers.is_empty());
     assert_eq!(world.router.report(world.now).counters.malformed, 4);
 }
+
+/// Somebody else says by ARP that it has the address: who has it by lease keeps it, and renews it.
+#[test]
+fn an_address_that_is_leased_is_not_taken_by_speaking_for_it() {
+    let mut world = World::new();
+    let address = lease(&mut world, GUEST).unwrap();
+    let mut claim = Vec::new();
+    Arp { operation: arp::REPLY, sender: (OTHER, address), target: (OTHER, address) }
+        .write(&mut claim, BROADCAST);
+    world.frame(&claim);
+    let report = world.router.report(world.now);
+    let of = |mac| report.guests.iter().find(|guest| guest.mac == mac).map(|guest| guest.addresses.clone());
+    assert_eq!(of(GUEST), Some(vec![IpAddr::from(address)]));
+    assert_eq!(lease(&mut world, GUEST), Some(address));
+}

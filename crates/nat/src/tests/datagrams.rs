@@ -253,3 +253,28 @@ fn no_resolver_is_a_failure_at_once() {
     let sent = world.sent();
     assert_eq!(Udp::parse(&ip(&sent[0])).unwrap().payload[3] & 15, 2);
 }
+
+/// 0 is a number as others are: asked again, it is a question still and nothing raw.
+#[test]
+fn a_question_with_number_0_is_a_question() {
+    let mut world = World::new();
+    (0..2).for_each(|_| ask(&mut world, 0));
+    let (mut message, _) = asked(&mut world);
+    message[2] |= 0x80;
+    answer(&mut world, &message);
+    let sent = world.sent();
+    let packet = ip(&sent[0]);
+    assert_eq!(Udp::parse(&packet).unwrap().payload[..2], [0, 0]);
+}
+
+#[test]
+fn what_is_no_question_is_not_passed_on() {
+    let mut world = World::new();
+    // Opcode 5: an update (RFC 2136).
+    let mut message = question(7, "example.com");
+    message[2] = 5 << 3;
+    world.frame(&udp(guest(), (super::NETWORK.router, 53).into(), &message));
+    let sent = world.sent();
+    let packet = ip(&sent[0]);
+    assert_eq!(Udp::parse(&packet).unwrap().payload[3] & 15, 4);
+}
