@@ -51,10 +51,8 @@ pub fn answer(
             Ok(Some(reply(config, message, ACK, wanted)))
         }
         DECLINE if !elsewhere => {
-            if let Some(address) = message.requested {
-                if leases.decline(mac, address, now) {
-                    guests.forget(address.into());
-                }
+            if let Some(address) = message.requested.filter(|address| leases.decline(mac, *address, now)) {
+                guests.forget(address.into());
             }
             Ok(None)
         }
