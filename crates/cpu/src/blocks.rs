@@ -123,12 +123,7 @@ impl Cpu {
 
     /// The page behind that of a linear address.
     fn fetch_behind(&mut self, linear: u64) -> Result<u64, Fault> {
-        self.fetch(self.code_address((linear | 0xfff).wrapping_add(1)))
-    }
-
-    /// Outside of 64-bit mode code ends at 4 GiB, and goes on at 0.
-    fn code_address(&self, linear: u64) -> u64 {
-        if self.processor.regs.code64() { linear } else { linear & 0xffff_ffff }
+        self.fetch(self.processor.regs.in_mode((linear | 0xfff).wrapping_add(1)))
     }
 
     /// Linear address of RIP, after the checks of a fetch.
@@ -140,7 +135,7 @@ impl Cpu {
         if rip > self.processor.regs.seg[seg::CS].limit.into() {
             return Err(Fault::gp(0));
         }
-        Ok(self.code_address(self.processor.regs.seg[seg::CS].base.wrapping_add(rip)))
+        Ok(self.processor.regs.in_mode(self.processor.regs.seg[seg::CS].base.wrapping_add(rip)))
     }
 
     /// The bytes of code at a linear address, as a fetch gets them: those in front of the first page that it may not have.
@@ -149,7 +144,7 @@ impl Cpu {
         while done < bytes.len() {
             let at = linear.wrapping_add(done as u64);
             let end = bytes.len().min(done + 4096 - (at & 0xfff) as usize);
-            let Ok(physical) = self.fetch(self.code_address(at)) else { break };
+            let Ok(physical) = self.fetch(self.processor.regs.in_mode(at)) else { break };
             if !self.mmu.physical.read_code(physical, &mut bytes[done..end]) {
                 break;
             }

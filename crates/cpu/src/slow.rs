@@ -208,7 +208,7 @@ impl Cpu {
             return Err(Fault::gp(0));
         }
         let (low, size) = (hull.start, hull.len());
-        let from = self.address_width(address.wrapping_add(low as u64));
+        let from = self.processor.regs.in_mode(address.wrapping_add(low as u64));
         let linear = if offset {
             self.linear(site.segment.into(), from, size as u64, write)?
         } else {
@@ -231,11 +231,6 @@ impl Cpu {
         let places = [place, next];
         self.bounce_chosen(start + low, size, first, places, chosen.from(low), write);
         Ok(self.handoff.bounce.0[start..].as_mut_ptr())
-    }
-
-    /// Outside of 64-bit mode addresses are of 32 bits.
-    fn address_width(&self, address: u64) -> u64 {
-        if self.processor.regs.code64() { address } else { address & 0xffff_ffff }
     }
 
     /// Readies the chosen bytes of an operand in the bounce buffer: for a load they are read, for a store they will be written.

@@ -106,17 +106,13 @@ impl Emitter<'_> {
 
     pub(crate) fn ret(&mut self, insn: &Instruction) {
         let size = branch_bytes(insn);
-        if self.key.has(Key::CODE64) && size == 8 {
-            self.top_in(reg::R14, reg::R10, size, ALL);
-        } else {
-            self.top(reg::R10, size, ALL);
-        }
+        // A routine may yet want it in R13 elsewhere.
+        let to = if self.key.has(Key::CODE64) { reg::R14 } else { reg::R13 };
+        self.top_in(to, reg::R10, size, ALL);
         self.reach(size);
         let extra = if insn.op_count() > 0 { i32::from(insn.immediate16()) } else { 0 };
         self.move_stack(reg::R10, size as i32 + extra);
-        if !(self.key.has(Key::CODE64) && size == 8) {
-            self.asm.mov(reg::R14, reg::R13);
-        }
+        self.asm.mov(reg::R14, to);
         self.exit_indirect();
     }
 

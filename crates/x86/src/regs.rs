@@ -159,8 +159,12 @@ impl Registers {
     /// Where the instruction pointer is behind an instruction of `length` bytes at `start`: no 16 bits wrap it, the code segment's limit ends
     /// what goes on there.
     pub const fn behind(&self, start: u64, length: usize) -> u64 {
-        let next = start.wrapping_add(length as u64);
-        if self.code64() { next } else { next & 0xffff_ffff }
+        self.in_mode(start.wrapping_add(length as u64))
+    }
+
+    /// Addresses of code and offsets of operands are of 32 bits outside of 64-bit mode, and wrap there.
+    pub const fn in_mode(&self, address: u64) -> u64 {
+        if self.code64() { address } else { address & 0xffff_ffff }
     }
 
     /// EFER.LMA.
