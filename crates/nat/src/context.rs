@@ -2,6 +2,7 @@
 
 use crate::host::{Host, Wire};
 use crate::packet::Mac;
+use crate::packet::ip::Ip;
 use std::net::SocketAddr;
 use std::time::Instant;
 
@@ -15,6 +16,14 @@ pub struct Key {
     pub remote: SocketAddr,
     /// Tells echoes, and questions for names, of one pair of ports apart.
     pub tag: u16,
+}
+
+impl Key {
+    /// That of a guest's packet, with its ports.
+    pub fn of(mac: Mac, packet: &Ip<'_>, [from, to]: [u16; 2], tag: u16) -> Self {
+        let (guest, remote) = ((packet.source, from).into(), (packet.destination, to).into());
+        Self { mac, protocol: packet.protocol, guest, remote, tag }
+    }
 }
 
 /// What happened, in numbers. They only grow.

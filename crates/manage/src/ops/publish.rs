@@ -135,33 +135,40 @@ pub fn apply(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
             return Err(Failure::invalid(format!("'{}' is published twice; leave one out.", shown(one))));
         }
         if !before.contains(one) {
+            unclaimed(call, one.udp, one.address, one.host_port, Some(config.id))?;
             // Its own router may listen there now.
-            let ours = before.iter().any(|own| (own.udp, own.host_port) == (one.udp, one.host_port));
-            free(call, one.udp, one.address, one.host_port, Some(config.id), ours)?;
+            if !before.iter().any(|own| (own.udp, own.host_port) == (one.udp, one.host_port)) {
+                free(one.udp, one.address, one.host_port)?;
+            }
         }
     }
     adapter.published = wanted;
     Ok(())
 }
 
-/// Whether nobody has the port of this host yet.
-fn free(
+/// A port of this host, in words.
+fn port_named(udp: bool, at: SocketAddr) -> String {
+    format!("Port {} {at} of this host", if udp { "UDP" } else { "TCP" })
+}
+
+fn taken(udp: bool, at: SocketAddr, who: &str) -> Failure {
+    Failure::invalid(format!("{} is taken by {who}; choose another.", port_named(udp, at)))
+        .about(at.to_string())
+}
+
+/// Whether no other machine and no static mapping has the port.
+fn unclaimed(
     call: &Call<'_>,
     udp: bool,
     address: IpAddr,
     port: u16,
     own: Option<crate::guid::Guid>,
-    ours: bool,
 ) -> Result<(), Failure> {
-    let (protocol, at) = (if udp { "UDP" } else { "TCP" }, SocketAddr::new(address, port));
-    let taken = |who: &str| {
-        Failure::invalid(format!("Port {protocol} {at} of this host is taken by {who}; choose another."))
-            .about(at.to_string())
-    };
+    let at = SocketAddr::new(address, port);
     let mut configs = call.host.configs()?;
     configs.retain(|config| Some(config.id) != own);
     if let Some(name) = call.host.store.publishers(&configs, udp, address, port).first() {
-        return Err(taken(&format!("the virtual machine '{name}'")));
+        return Err(taken(udp, at, &format!("the virtual machine '{name}'")));
     }
     let switch = call.host.store.switch(DEFAULT)?;
     let both = |one: &Mapping| {
@@ -170,24 +177,26 @@ fn free(
     if let Some(one) =
         switch.mappings.iter().find(|one| one.udp == udp && one.external_port == port && both(one))
     {
-        return Err(taken(&format!("the static mapping {}", one.id)));
+        return Err(taken(udp, at, &format!("the static mapping {}", one.id)));
     }
-    if ours {
-        return Ok(());
-    }
+    Ok(())
+}
+
+/// Whether no program of this host has the port.
+fn free(udp: bool, address: IpAddr, port: u16) -> Result<(), Failure> {
+    let at = SocketAddr::new(address, port);
+    let named = port_named(udp, at);
     let tried = if udp { UdpSocket::bind(at).map(drop) } else { TcpListener::bind(at).map(drop) };
     match tried {
         Ok(()) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(taken("another program")),
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Err(taken(udp, at, "another program")),
         Err(error) if error.kind() == ErrorKind::AddrNotAvailable => Err(Failure::invalid(format!(
             "This host has no address {address}; see Get-NetIPAddress for those that it has."
         ))),
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(Failure::invalid(format!(
-            "Port {protocol} {at} of this host is for root alone; choose one from 1024 on."
-        ))),
-        Err(error) => {
-            Err(Failure::failed(format!("Port {protocol} {at} of this host cannot be had: {error}.")))
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            Err(Failure::invalid(format!("{named} is for root alone; choose one from 1024 on.")))
         }
+        Err(error) => Err(Failure::failed(format!("{named} cannot be had: {error}."))),
     }
 }
 
@@ -229,7 +238,8 @@ fn add(call: &mut Call<'_>) -> Result<(), Failure> {
     if !call.should("add a static mapping to", nat) {
         return Ok(());
     }
-    free(call, udp, external, external_port, None, false)?;
+    unclaimed(call, udp, external, external_port, None)?;
+    free(udp, external, external_port)?;
     let (lock, mut switch) = call.host.store.lock_switch(DEFAULT)?;
     let id = switch.mappings.iter().map(|one| one.id + 1).max().unwrap_or(0);
     let mapping = Mapping {

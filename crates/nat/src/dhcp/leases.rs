@@ -44,8 +44,7 @@ impl Leases {
             return network.is_guest(*address).then_some(*address);
         }
         let is_free = |address: Ipv4Addr| {
-            let other = self.by_address.get(&address).filter(|owner| **owner != mac);
-            let taken = other.and_then(|owner| self.by_mac.get(owner)).is_some_and(|lease| lease.until > now);
+            let taken = self.holder(address, now).is_some_and(|holder| holder != mac);
             let declined = self.declined.get(&address).is_some_and(|until| *until > now);
             let reserved = reserved.iter().any(|(_, one)| *one == address);
             network.is_guest(address) && !taken && !declined && !reserved && !in_use(address)

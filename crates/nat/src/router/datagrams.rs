@@ -90,9 +90,8 @@ impl<H: Host> Router<H> {
         wire: &mut dyn Wire,
     ) -> Option<()> {
         let message = Udp::parse(packet)?;
-        let guest = SocketAddr::new(packet.source, message.source);
-        let remote = SocketAddr::new(packet.destination, message.destination);
-        let key = Key { mac, protocol: ip::UDP, guest, remote, tag: 0 };
+        let key = Key::of(mac, packet, [message.source, message.destination], 0);
+        let remote = key.remote;
         // Questions have flows of their own, by their numbers, of which 0 is one.
         if self.config.is_router(remote.ip()) && remote.port() == PORT {
             return self.asked(key, message.payload, now, wire);
@@ -288,8 +287,7 @@ impl<H: Host> Router<H> {
             return Some(());
         }
         let (tag, _) = message.echo()?;
-        let (guest, remote) = ((packet.source, 0).into(), (packet.destination, 0).into());
-        let key = Key { mac, protocol: packet.protocol, guest, remote, tag };
+        let key = Key::of(mac, packet, [0, 0], tag);
         let id = match self.find(&key) {
             Some(id) => id,
             None => {

@@ -11,7 +11,6 @@ use crate::packet::{Mac, ethernet};
 use crate::table::Id;
 use crate::tcp::{Connection, Over};
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
 use std::time::Instant;
 
 /// Whether the host has no socket left for one more.
@@ -29,15 +28,13 @@ impl<H: Host> Router<H> {
         wire: &mut dyn Wire,
     ) -> Option<()> {
         let segment = Segment::parse(packet)?;
-        let guest = SocketAddr::new(packet.source, segment.source);
-        let remote = SocketAddr::new(packet.destination, segment.destination);
-        let key = Key { mac, protocol: ip::TCP, guest, remote, tag: 0 };
+        let key = Key::of(mac, packet, [segment.source, segment.destination], 0);
         if let Some(id) = self.find(&key) {
             self.touch(id, now);
             self.serve(id, now, wire, |stream, cx, key| stream.segment(cx, key, &segment));
             return Some(());
         }
-        if segment.flags & (SYN | ACK | RST | FIN) != SYN || guest.port() == 0 || remote.port() == 0 {
+        if segment.flags & (SYN | ACK | RST | FIN) != SYN || key.guest.port() == 0 || key.remote.port() == 0 {
             self.reject(&key, &segment, now, wire);
             return Some(());
         }
@@ -60,7 +57,7 @@ impl<H: Host> Router<H> {
                 let stream = Connection::asked_by_guest(socket, sequence, mtu, &key, syn);
                 self.insert(Flow::new(key, Kind::Stream(stream), now));
             }
-            // The guest asks again; one that stands idle gives way to it.
+            // The guest asks again.
             Err(error) if is_exhausted(&error) => self.core.counters.sockets_refused += 1,
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => self.reject(&key, syn, now, wire),
             Err(error) => {
