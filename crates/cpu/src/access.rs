@@ -9,6 +9,7 @@ use crate::fault::Fault;
 use crate::mmu::bank::Second;
 use crate::mmu::walk::{Kind, Page, WalkFault};
 use crate::pending::Target;
+use crate::single_copy;
 use ireko_nested::Exit;
 use ireko_translate::layout::LARGE_SHIFT;
 use ireko_vmcore::Space;
@@ -138,10 +139,17 @@ impl Cpu {
             self.watch(address, data.len(), Touch::Read);
             self.check_alignment_behind_page(address, data.len(), false)?;
         }
-        self.read_places(address, data, mode)
+        self.read_places(address, None, data, mode)
     }
 
-    fn read_places(&mut self, address: u64, data: &mut [u8], mode: usize) -> Result<(), Fault> {
+    /// Reads an operand, or (if `element` is a size) elements of which none goes across pages.
+    fn read_places(
+        &mut self,
+        address: u64,
+        element: Option<usize>,
+        data: &mut [u8],
+        mode: usize,
+    ) -> Result<(), Fault> {
         let mut done = 0;
         while done < data.len() {
             let at = self.wrap(address.wrapping_add(done as u64));
@@ -149,7 +157,12 @@ impl Cpu {
             let part = &mut data[done..done + count];
             match self.target(at, false, mode)? {
                 // SAFETY: a RAM place is valid to the end of its page.
-                Target::Ram(host) => unsafe { std::ptr::copy_nonoverlapping(host, part.as_mut_ptr(), count) },
+                Target::Ram(host) => unsafe {
+                    match element {
+                        Some(size) => single_copy::copy(size, host, part.as_mut_ptr(), count / size),
+                        None => single_copy::operand(host, part.as_mut_ptr(), count),
+                    }
+                },
                 Target::Mmio(physical) => self.mmio_read(physical, part),
             }
             done += count;
@@ -163,34 +176,50 @@ impl Cpu {
             self.watch(address, data.len(), Touch::Write);
             self.check_alignment_behind_page(address, data.len(), true)?;
         }
-        self.write_places(address, data, privilege)
+        self.write_places(address, None, data, privilege)
     }
 
-    /// Reads elements whose alignment has been checked, or that a mask or an index has chosen: of those none is asked (seen on
-    /// family 1Ah).
-    pub(crate) fn read_elements(&mut self, address: u64, data: &mut [u8]) -> Result<(), Fault> {
+    /// Reads a run of elements of `size` bytes within one page, whose alignment has been checked.
+    pub(crate) fn read_elements(&mut self, address: u64, size: usize, data: &mut [u8]) -> Result<(), Fault> {
         self.watch(address, data.len(), Touch::Read);
         let mode = self.processor.mmu_mode(Privilege::Current);
-        self.read_places(address, data, mode)
+        self.read_places(address, Some(size), data, mode)
     }
 
     /// Writes them, likewise.
-    pub(crate) fn write_elements(&mut self, address: u64, data: &[u8]) -> Result<(), Fault> {
+    pub(crate) fn write_elements(&mut self, address: u64, size: usize, data: &[u8]) -> Result<(), Fault> {
         self.watch(address, data.len(), Touch::Write);
-        self.write_places(address, data, Privilege::Current)
+        self.write_places(address, Some(size), data, Privilege::Current)
     }
 
+    /// Reads an operand whose alignment has been checked, or that a mask or an index has chosen: of those none is asked (seen on
+    /// family 1Ah).
+    pub(crate) fn read_unaligned(&mut self, address: u64, data: &mut [u8]) -> Result<(), Fault> {
+        self.watch(address, data.len(), Touch::Read);
+        let mode = self.processor.mmu_mode(Privilege::Current);
+        self.read_places(address, None, data, mode)
+    }
+
+    /// One element of up to eight bytes that a mask or an index has chosen.
     pub(crate) fn load_element(&mut self, address: u64, size: usize) -> Result<u64, Fault> {
         let mut bytes = [0; 8];
-        self.read_elements(address, &mut bytes[..size])?;
+        self.read_unaligned(address, &mut bytes[..size])?;
         Ok(u64::from_le_bytes(bytes))
     }
 
     pub(crate) fn store_element(&mut self, address: u64, size: usize, value: u64) -> Result<(), Fault> {
-        self.write_elements(address, &value.to_le_bytes()[..size])
+        self.watch(address, size, Touch::Write);
+        self.write_places(address, None, &value.to_le_bytes()[..size], Privilege::Current)
     }
 
-    fn write_places(&mut self, address: u64, data: &[u8], privilege: Privilege) -> Result<(), Fault> {
+    /// Writes an operand, or elements, as [`Cpu::read_places`] reads them.
+    fn write_places(
+        &mut self,
+        address: u64,
+        element: Option<usize>,
+        data: &[u8],
+        privilege: Privilege,
+    ) -> Result<(), Fault> {
         let mode = self.processor.mmu_mode(privilege);
         if (address & 0xfff) as usize + data.len() > 4096 {
             self.probe_write(address, data.len(), privilege)?;
@@ -203,7 +232,12 @@ impl Cpu {
             match self.target(at, true, mode)? {
                 Target::Ram(host) => {
                     // SAFETY: a RAM place is valid to the end of its page.
-                    unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), host, count) };
+                    unsafe {
+                        match element {
+                            Some(size) => single_copy::copy(size, part.as_ptr(), host, count / size),
+                            None => single_copy::operand(part.as_ptr(), host, count),
+                        }
+                    };
                     self.wrote_code(host, count);
                 }
                 Target::Mmio(physical) => self.mmio_write(physical, part),
@@ -213,29 +247,29 @@ impl Cpu {
         Ok(())
     }
 
-    /// Sets some bits of a byte and clears others in one locked access, as the processor does in descriptors (SDM vol. 3, "Automatic
-    /// Locking").
-    pub(crate) fn change_byte(&mut self, address: u64, set: u8, clear: u8) -> Result<(), Fault> {
+    /// Sets some bits of a byte, or clears some, in one locked access, as the processor does in descriptors (SDM vol. 3, "Automatic
+    /// Locking"). Returns what the byte was.
+    pub(crate) fn change_byte(&mut self, address: u64, set: u8, clear: u8) -> Result<u8, Fault> {
         let mode = self.processor.mmu_mode(Privilege::System);
         match self.target(address, true, mode)? {
             Target::Ram(host) => {
                 // SAFETY: a RAM place is valid to the end of its page; others write it at any time, so it is an atomic.
                 let byte = unsafe { &*host.cast::<AtomicU8>() };
-                if set != 0 {
-                    byte.fetch_or(set, Ordering::SeqCst);
-                }
-                if clear != 0 {
-                    byte.fetch_and(!clear, Ordering::SeqCst);
-                }
+                let old = if clear == 0 {
+                    byte.fetch_or(set, Ordering::SeqCst)
+                } else {
+                    byte.fetch_and(!clear, Ordering::SeqCst)
+                };
                 self.wrote_code(host, 1);
+                Ok(old)
             }
             Target::Mmio(physical) => {
                 let mut byte = [0];
                 self.mmio_read(physical, &mut byte);
                 self.mmio_write(physical, &[(byte[0] | set) & !clear]);
+                Ok(byte[0])
             }
         }
-        Ok(())
     }
 
     /// Reads 1, 2, 4 or 8 bytes, zero-extended.

@@ -41,6 +41,7 @@ pub mod run;
 mod saved;
 pub mod segmentation;
 pub mod signal;
+mod single_copy;
 mod slow;
 mod smm;
 pub mod svm;

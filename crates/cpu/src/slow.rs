@@ -12,6 +12,7 @@ use crate::fault::{Fault, Next};
 use crate::hooks;
 use crate::pending::{Chosen, Pending, Target};
 use crate::routine::Routine;
+use crate::single_copy;
 use iced_x86::{CpuidFeature, EncodingKind, FlowControl, Instruction, Mnemonic, Register};
 use ireko_nested::Shadow;
 use ireko_translate::{Site, SiteKind};
@@ -323,9 +324,7 @@ impl Cpu {
     fn read_target(&mut self, place: Target, data: &mut [u8]) {
         match place {
             // SAFETY: a RAM place is valid to the end of its page, and `data` does not reach beyond.
-            Target::Ram(host) => unsafe {
-                std::ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len())
-            },
+            Target::Ram(host) => unsafe { single_copy::operand(host, data.as_mut_ptr(), data.len()) },
             Target::Mmio(physical) if !data.is_empty() => self.mmio_read(physical, data),
             Target::Mmio(_) => {}
         }
@@ -336,7 +335,7 @@ impl Cpu {
             // What was written before, to a device, may have made the memory go.
             Target::Ram(host) if !data.is_empty() && self.mmu.physical.holds(host) => {
                 // SAFETY: as in `read_target`.
-                unsafe { std::ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
+                unsafe { single_copy::operand(data.as_ptr(), host, data.len()) };
                 self.wrote_code(host, data.len());
             }
             Target::Mmio(physical) if !data.is_empty() => self.mmio_write(physical, data),

@@ -43,7 +43,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 
 /// The layers of `cpu`, lowest first: a module may name modules of lower layers, and no other (design: the core's layers).
 const LAYERS: [&[&str]; 21] = [
-    &["processor", "host", "hash", "fault", "wake", "boundary"],
+    &["processor", "host", "hash", "fault", "wake", "boundary", "single_copy"],
     &["tsc", "tuning", "signal", "xstate", "inspect", "pending"],
     &["mmu", "code", "apic"],
     &["platform"],
@@ -88,7 +88,7 @@ const RENAMED: [(&str, &str); 5] =
 const BELOW: [(&str, &[&str]); 6] = [
     ("mmu/format", &[]),
     ("mmu/walk", &["mmu::format"]),
-    ("mmu/physical", &["mmu::walk"]),
+    ("mmu/physical", &["mmu::walk", "single_copy"]),
     ("mmu/bank", &["hash"]),
     ("mmu/shared", &[]),
     ("code/jumps", &[]),

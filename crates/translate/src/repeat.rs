@@ -50,8 +50,14 @@ global_asm!(
     "jb 9f",
     "xchg rsi, r14",
     "xchg rdi, r13",
+    // An element is stored once and whole: by the guest's own instruction.
+    ".if \\shift",
+    "mov ecx, r11d",
+    "rep movsq",
+    ".else",
     "mov ecx, edx",
     "rep movsb",
+    ".endif",
     "lea rsi, [r14 + rdx]",
     "lea rdi, [r13 + rdx]",
     ".else",
@@ -140,4 +146,32 @@ pub fn prepare(hot: &mut Hot, on: bool) {
     let routine: Thunk = ireko_repeat_routine;
     let pick = |thunk: Thunk| (if on { thunk } else { routine }) as usize as u64;
     hot.repeat_thunk = thunks.map(|mode| mode.map(pick));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use iced_x86::{Decoder, DecoderOptions, Mnemonic};
+
+    /// The string instruction of a thunk.
+    fn string_instruction(thunk: Thunk) -> Mnemonic {
+        // SAFETY: a thunk is longer than that, or others are behind it.
+        let bytes = unsafe { std::slice::from_raw_parts(thunk as *const u8, 200) };
+        let mut decoder = Decoder::with_ip(64, bytes, 0, DecoderOptions::NONE);
+        let repeated = decoder.iter().find(|insn| insn.has_rep_prefix() && insn.is_string_instruction());
+        repeated.expect("there is one").mnemonic()
+    }
+
+    #[test]
+    fn an_element_is_stored_by_the_instruction_of_its_size() {
+        let thunks: [(Thunk, Mnemonic); KINDS] = [
+            (ireko_movsb_0, Mnemonic::Movsb),
+            (ireko_movsq_1, Mnemonic::Movsq),
+            (ireko_stosb_2, Mnemonic::Stosb),
+            (ireko_stosq_0, Mnemonic::Stosq),
+        ];
+        for (thunk, mnemonic) in thunks {
+            assert_eq!(string_instruction(thunk), mnemonic);
+        }
+    }
 }

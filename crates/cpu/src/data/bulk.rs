@@ -9,9 +9,8 @@
 
 use super::repeat::Form;
 use crate::cpu::Privilege;
-use crate::operand::mask;
 use crate::pending::Target;
-use crate::{Cpu, Fault};
+use crate::{Cpu, Fault, single_copy};
 use ireko_x86::regs::{gpr, seg};
 
 /// How many elements fit between an address and the end of its page.
@@ -72,7 +71,7 @@ pub fn copy(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
     {
         let elements = writable >> form.shift();
         // SAFETY: both runs lie in large pages, which are memory from end to end.
-        unsafe { move_run(form, from, to, elements) };
+        unsafe { single_copy::copy(form.size, from, to, elements as usize) };
         return Ok(elements);
     }
     if elements == 0 {
@@ -81,45 +80,11 @@ pub fn copy(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
     let Target::Ram(from) = cpu.target(source, false, mode)? else { return Ok(0) };
     let Some((to, code)) = writable(cpu, destination, mode)? else { return Ok(0) };
     // SAFETY: places are valid to the end of their pages, and `room` keeps both runs inside.
-    unsafe { move_run(form, from, to, elements) };
+    unsafe { single_copy::copy(form.size, from, to, elements as usize) };
     if code {
         cpu.wrote_code(to, (elements << form.shift()) as usize);
     }
     Ok(elements)
-}
-
-/// Moves a run of elements: one that an earlier one of the run wrote is read as written.
-///
-/// # Safety
-/// All of them can be read at `from` and written at `to`.
-unsafe fn move_run(form: &Form, from: *const u8, to: *mut u8, elements: u64) {
-    let bytes = (elements << form.shift()) as usize;
-    let ahead = (to as usize).wrapping_sub(from as usize);
-    // SAFETY: the caller's promise.
-    unsafe {
-        if elements == 1 || (ahead != 0 && ahead < bytes) {
-            match form.size {
-                1 => move_each::<u8>(from, to, elements as usize),
-                2 => move_each::<u16>(from, to, elements as usize),
-                4 => move_each::<u32>(from, to, elements as usize),
-                _ => move_each::<u64>(from, to, elements as usize),
-            }
-        } else {
-            std::ptr::copy(from, to, bytes);
-        }
-    }
-}
-
-/// Moves element after element.
-///
-/// # Safety
-/// `elements` elements can be read at `from` and written at `to`.
-unsafe fn move_each<T: Copy>(from: *const u8, to: *mut u8, elements: usize) {
-    let (from, to) = (from.cast::<T>(), to.cast::<T>());
-    for n in 0..elements {
-        // SAFETY: the caller's promise.
-        unsafe { to.add(n).write_unaligned(from.add(n).read_unaligned()) };
-    }
 }
 
 /// STOS: stores rAX up to `limit` times and returns how many. RDI is the caller's to advance.
@@ -127,13 +92,14 @@ pub fn fill(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
     let (true, Some(destination)) = (form.plain, destination(cpu)) else { return Ok(0) };
     let elements = limit.min(room(form, destination));
     let mode = cpu.processor.mmu_mode(Privilege::Current);
+    let value = cpu.processor.regs.gpr[gpr::RAX];
     if elements < limit
         && let Some((to, writable)) = large(cpu, mode, destination, limit << form.shift(), true)
         && writable >> form.shift() > elements
     {
         let elements = writable >> form.shift();
         // SAFETY: the run lies in a large page, which is memory from end to end.
-        unsafe { store_run(cpu, form, to, elements) };
+        unsafe { single_copy::fill(form.size, value, to, elements as usize) };
         return Ok(elements);
     }
     if elements == 0 {
@@ -141,45 +107,11 @@ pub fn fill(cpu: &mut Cpu, form: &Form, limit: u64) -> Result<u64, Fault> {
     }
     let Some((to, code)) = writable(cpu, destination, mode)? else { return Ok(0) };
     // SAFETY: a place is valid to the end of its page, and `room` keeps the run inside.
-    unsafe { store_run(cpu, form, to, elements) };
+    unsafe { single_copy::fill(form.size, value, to, elements as usize) };
     if code {
         cpu.wrote_code(to, (elements << form.shift()) as usize);
     }
     Ok(elements)
-}
-
-/// Stores rAX in a run of elements.
-///
-/// # Safety
-/// All of them can be written at `to`.
-unsafe fn store_run(cpu: &Cpu, form: &Form, to: *mut u8, elements: u64) {
-    let bytes = (elements << form.shift()) as usize;
-    let value = cpu.processor.regs.gpr[gpr::RAX];
-    // SAFETY: the caller's promise.
-    unsafe {
-        match form.size {
-            _ if elements > 1 && one_byte(value, form.size) => to.write_bytes(value as u8, bytes),
-            1 => to.write(value as u8),
-            2 => store_each(to, value as u16, elements as usize),
-            4 => store_each(to, value as u32, elements as usize),
-            _ => store_each(to, value, elements as usize),
-        }
-    }
-}
-
-/// All `size` bytes of the value are the same.
-fn one_byte(value: u64, size: usize) -> bool {
-    let cut = mask(size);
-    value & cut == (value & 0xff).wrapping_mul(0x0101_0101_0101_0101) & cut
-}
-
-/// # Safety
-/// `elements` elements can be written at `to`.
-unsafe fn store_each<T: Copy>(to: *mut u8, value: T, elements: usize) {
-    for n in 0..elements {
-        // SAFETY: the caller's promise.
-        unsafe { to.cast::<T>().add(n).write_unaligned(value) };
-    }
 }
 
 /// LODS: the element in memory. `None` where this is not for it.

@@ -72,8 +72,8 @@ fn move_run(cpu: &mut Cpu, form: &Form, source: u64, destination: u64, elements:
     let Some(target) = form.span(cpu, seg::ES, rdi, elements, true) else { return Ok(0) };
     let mut bytes = [0; 4096];
     let bytes = &mut bytes[..(elements * size) as usize];
-    cpu.read_elements(low, bytes)?;
-    cpu.write_elements(target, bytes)?;
+    cpu.read_elements(low, form.size, bytes)?;
+    cpu.write_elements(target, form.size, bytes)?;
     Ok(elements)
 }
 
@@ -112,7 +112,7 @@ fn store_run(cpu: &mut Cpu, form: &Form, destination: u64, elements: u64) -> Res
     let mut bytes = [0; 4096];
     let bytes = &mut bytes[..elements as usize * form.size];
     bytes.chunks_exact_mut(form.size).for_each(|element| element.copy_from_slice(&value[..form.size]));
-    cpu.write_elements(low, bytes)?;
+    cpu.write_elements(low, form.size, bytes)?;
     Ok(elements)
 }
 
@@ -197,7 +197,7 @@ fn read_run(
         return Ok(false);
     }
     let Some(low) = form.span(cpu, segment, offset, elements, false) else { return Ok(false) };
-    cpu.read_elements(low, &mut bytes[..elements as usize * form.size])?;
+    cpu.read_elements(low, form.size, &mut bytes[..elements as usize * form.size])?;
     Ok(true)
 }
 

@@ -5,10 +5,10 @@
 #![allow(unsafe_code)]
 
 use crate::mmu::walk::Tables;
+use crate::single_copy;
 use ireko_vmcore::Memory;
 use ireko_vmcore::memory::{PAGE, Region};
 use ireko_x86::smram::{ASEG_VALID, TSEG_VALID};
-use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
@@ -187,7 +187,7 @@ impl Physical {
         debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
         let Some(host) = self.host_of(address) else { return false };
         // SAFETY: `host` is valid to the end of the page, and the access stays within it.
-        unsafe { ptr::copy_nonoverlapping(host, data.as_mut_ptr(), data.len()) };
+        unsafe { single_copy::operand(host, data.as_mut_ptr(), data.len()) };
         true
     }
 
@@ -196,7 +196,7 @@ impl Physical {
         debug_assert!(address % PAGE + data.len() as u64 <= PAGE);
         let Some(host) = self.host_to_write(address) else { return false };
         // SAFETY: as in `read_what_is_shown`.
-        unsafe { ptr::copy_nonoverlapping(data.as_ptr(), host, data.len()) };
+        unsafe { single_copy::operand(data.as_ptr(), host, data.len()) };
         true
     }
 }

@@ -79,7 +79,7 @@ pub fn load_pointer(cpu: &mut Cpu, insn: &Instruction, size: usize) -> Result<(u
     let address = cpu.operand_address(insn, total as u64, false)?;
     let mut bytes = [0; 16];
     cpu.check_alignment(address, size)?;
-    cpu.read_elements(address, &mut bytes[..total])?;
+    cpu.read_unaligned(address, &mut bytes[..total])?;
     let whole = u128::from_le_bytes(bytes);
     Ok(((whole >> (8 * size)) as u16, whole as u64 & mask(size)))
 }

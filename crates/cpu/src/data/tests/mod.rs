@@ -4,6 +4,7 @@ mod bcd;
 mod control;
 mod evex;
 mod port;
+mod single_copy;
 mod strings;
 mod vectors;
 
