@@ -2,7 +2,7 @@
 
 use crate::cpu::Privilege;
 use crate::{Cpu, Fault};
-use ireko_x86::descriptor::{ACCESS_BYTE, ACCESSED, ATTR_V86, RPL, TI, is_null, segment};
+use ireko_x86::descriptor::{ACCESS_BYTE, ACCESSED, ATTR_V86, BUSY, RPL, TI, is_null, segment};
 use ireko_x86::exception::vector;
 use ireko_x86::{Exception, Segment};
 
@@ -60,25 +60,30 @@ pub fn upper(cpu: &mut Cpu, entry: &Entry, vector: u8) -> Result<u64, Fault> {
     cpu.load(cpu.system_linear(entry.address.wrapping_add(8)), 8, Privilege::System)
 }
 
-/// Sets bits of the access byte in memory and in `entry`.
-pub fn mark(cpu: &mut Cpu, entry: &mut Entry, bits: u8) -> Result<(), Fault> {
-    let shifted = u64::from(bits) << 40;
-    if entry.raw & shifted == shifted {
-        return Ok(());
-    }
-    entry.raw |= shifted;
+/// Sets bits of the access byte in memory and in `entry`, and returns what it was in memory.
+fn mark(cpu: &mut Cpu, entry: &mut Entry, bits: u8) -> Result<u8, Fault> {
+    entry.raw |= u64::from(bits) << 40;
     cpu.change_byte(cpu.system_linear(entry.address.wrapping_add(ACCESS_BYTE)), bits, 0)
+}
+
+/// Marks a task's descriptor busy; `vector` if another processor was first: the test is in the same locked access (SDM vol. 3, "Automatic
+/// Locking": "When setting the B (busy) flag in the TSS descriptor, the processor tests and sets").
+pub fn mark_busy(cpu: &mut Cpu, entry: &mut Entry, vector: u8) -> Result<(), Fault> {
+    let old = mark(cpu, entry, BUSY)?;
+    if old & BUSY != 0 { Err(entry.fault(vector)) } else { Ok(()) }
 }
 
 /// Clears bits of the access byte in memory and in `entry`.
 pub fn clear(cpu: &mut Cpu, entry: &mut Entry, bits: u8) -> Result<(), Fault> {
     entry.raw &= !(u64::from(bits) << 40);
-    cpu.change_byte(cpu.system_linear(entry.address.wrapping_add(ACCESS_BYTE)), 0, bits)
+    cpu.change_byte(cpu.system_linear(entry.address.wrapping_add(ACCESS_BYTE)), 0, bits).map(|_| ())
 }
 
 /// Marks a code or data descriptor accessed and gives the segment it makes, with this RPL in the selector.
 pub fn accessed(cpu: &mut Cpu, mut entry: Entry, rpl: u8) -> Result<Segment, Fault> {
-    mark(cpu, &mut entry, ACCESSED)?;
+    if entry.raw & u64::from(ACCESSED) << 40 == 0 {
+        mark(cpu, &mut entry, ACCESSED)?;
+    }
     Ok(segment(entry.selector & !RPL | u16::from(rpl), entry.raw))
 }
 

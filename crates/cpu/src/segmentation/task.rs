@@ -1,7 +1,7 @@
 //! Hardware task switches (APM vol. 2, 12.3 and 12.4).
 
 use super::descriptor::{
-    Entry, accessed, checked_data, checked_stack, clear, fault, fetch, mark, v86_segment,
+    Entry, accessed, checked_data, checked_stack, clear, fault, fetch, mark_busy, v86_segment,
 };
 use super::stack::Stack;
 use crate::control_registers;
@@ -82,18 +82,25 @@ pub fn switch(cpu: &mut Cpu, selector: u16, cause: Cause, back: u64, flags: u64)
     let mut bytes = [0; LONGEST];
     cpu.read_linear(place, &mut bytes[..layout.size], Privilege::System)?;
     cpu.probe_write(cpu.system_linear(old.base), outgoing.size, Privilege::System)?;
-    if cause.nests() {
+    let left = if cause.nests() {
         cpu.probe_write(place, layout.size, Privilege::System)?;
+        None
     } else {
-        leave_for_good(cpu, old.selector)?;
+        Some(fetch(cpu, old.selector, vector::TS)?)
+    };
+    // What another processor took meanwhile is found while nothing has changed.
+    if cause != Cause::Return {
+        mark_busy(cpu, &mut entry, cause.fault())?;
+    }
+    // A task that nobody returns to is not busy any more, unless it is the one that is jumped to.
+    let again = |left: &Entry| cause != Cause::Return && left.address == entry.address;
+    if let Some(mut left) = left.filter(|left| !again(left)) {
+        clear(cpu, &mut left, BUSY)?;
     }
     let flags = if cause == Cause::Return { flags & !rflags::NT } else { flags };
     save(cpu, outgoing, back, flags)?;
     if cause.nests() {
         cpu.store(place, 2, old.selector.into(), Privilege::System)?;
-    }
-    if cause != Cause::Return {
-        mark(cpu, &mut entry, BUSY)?;
     }
     cpu.processor.regs.tr = Segment { attr: tss.attr | u16::from(BUSY), ..tss };
     load(cpu, layout, &bytes, cause.nests())?;
@@ -123,12 +130,6 @@ fn intercepted(cpu: &Cpu, selector: u16, cause: Cause) -> Result<(), Fault> {
     let error = if let Cause::Event(error) = cause { error } else { None };
     let (iret, jump) = (cause == Cause::Return, cause == Cause::Jump);
     Err(Fault::Exit(Exit::TaskSwitch { selector, error, iret, jump }))
-}
-
-/// A task that nobody returns to is not busy any more.
-fn leave_for_good(cpu: &mut Cpu, selector: u16) -> Result<(), Fault> {
-    let mut entry = fetch(cpu, selector, vector::TS)?;
-    clear(cpu, &mut entry, BUSY)
 }
 
 /// General registers in the order of a task-state segment, which is that of their numbers.

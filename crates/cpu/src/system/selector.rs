@@ -1,6 +1,6 @@
 //! LDTR and TR, and the instructions that look at descriptors: VERR, VERW, LAR, LSL, ARPL (APM vol. 2, 4.12.4 and 6).
 
-use crate::segmentation::descriptor::{Entry, fetch, mark, upper};
+use crate::segmentation::descriptor::{Entry, fetch, mark_busy, upper};
 use crate::{Cpu, Fault, Next};
 use iced_x86::{Instruction, Mnemonic};
 use ireko_nested::Intercept;
@@ -64,7 +64,7 @@ pub fn ltr(cpu: &mut Cpu, insn: &Instruction) -> Result<Next, Fault> {
         found == kind::TSS32_AVAILABLE || (found == kind::TSS16_AVAILABLE && !cpu.processor.regs.long_mode())
     };
     let (mut entry, segment) = from_gdt(cpu, selector, available)?;
-    mark(cpu, &mut entry, BUSY)?;
+    mark_busy(cpu, &mut entry, vector::GP)?;
     cpu.processor.regs.tr = Segment { attr: segment.attr | u16::from(BUSY), ..segment };
     Ok(Next::Advance)
 }

@@ -1,11 +1,14 @@
 //! Instructions on the bench, by what the manual says of each.
 
 use super::bench::*;
+use crate::cpu::Privilege;
+use crate::segmentation::descriptor::{fetch, mark_busy};
 use crate::{Fault, Next};
 use ireko_nested::{CrAccess, Shadow};
 use ireko_nested::{Exit, Intercept};
 use ireko_x86::Exception;
 use ireko_x86::bits::{cr0, cr4, debugctl, dr6, dr7, efer, rflags};
+use ireko_x86::descriptor::{ACCESS_BYTE, BUSY};
 use ireko_x86::exception::vector;
 use ireko_x86::regs::{gpr, seg};
 
@@ -439,6 +442,16 @@ fn ltr_marks_the_task_busy_and_takes_its_64_bit_base() {
     run(&mut cpu, &[0x0f, 0x00, 0xd8]).unwrap();
     assert_eq!((cpu.processor.regs.tr.base, cpu.processor.regs.tr.kind()), (0xffff_8000_0000_3000, 11));
     assert_eq!(run(&mut cpu, &[0x0f, 0x00, 0xd8]), gp(TASK.into()), "busy now");
+}
+
+#[test]
+fn a_task_that_another_processor_took_meanwhile_is_busy() {
+    let mut cpu = long();
+    let mut entry = fetch(&mut cpu, TASK, vector::GP).unwrap();
+    let access = GDT + u64::from(TASK) + ACCESS_BYTE;
+    let other = cpu.load(access, 1, Privilege::System).unwrap() | u64::from(BUSY);
+    write(&mut cpu, access, &[other as u8]);
+    assert_eq!(mark_busy(&mut cpu, &mut entry, vector::GP), Err(Fault::gp(TASK.into())));
 }
 
 #[test]
