@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn orders_survive_the_command_line() {
+    fn the_configuration_survives_the_command_line() {
         let config = AgentConfig {
             level: 2,
             depth: 3,
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn without_orders_the_level_is_zero() {
+    fn without_a_configuration_the_level_is_zero() {
         assert_eq!(AgentConfig::parse("console=ttyS0 ireko.level=x").level, 0);
     }
 

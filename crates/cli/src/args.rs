@@ -56,7 +56,7 @@ pub enum Command {
     Router { id: ireko_manage::Guid },
     /// Be that router; started by who looks after it.
     #[command(hide = true)]
-    RouterInside { id: ireko_manage::Guid },
+    RouterSandboxed { id: ireko_manage::Guid },
     /// Run a nest whose first machine is saved at random moments, and each time goes on in a new one: a test.
     #[command(hide = true)]
     Saved(crate::saved::SavedArgs),

@@ -78,7 +78,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Mount { id } => vm::mount(*id),
         Command::HostSide { id } => vm::host_side(*id),
         Command::Router { id } => vm::router(*id),
-        Command::RouterInside { id } => vm::router_inside(*id),
+        Command::RouterSandboxed { id } => vm::router_sandboxed(*id),
         Command::Saved(args) => saved::run(args),
         Command::Jail { home } => jail::run(home),
     }

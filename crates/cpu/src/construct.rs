@@ -28,7 +28,7 @@ pub struct CpuSpec {
 }
 
 impl CpuSpec {
-    /// A lone processor with these memory ranges, for tests.
+    /// A single processor with these memory ranges, for tests.
     pub fn uniprocessor(ranges: &[(u64, u64)]) -> std::io::Result<Self> {
         let clock = Clock::new();
         let counter = Counter::measure();

@@ -160,7 +160,7 @@ impl Cpu {
         self.control().map_or(0, |control| control.asid)
     }
 
-    /// This vCPU's own wish to look around soon.
+    /// This vCPU itself wants to look around soon.
     pub(crate) fn request_attention(&mut self) {
         self.mmu.banks.current().hot_mut().attention.store(0, Ordering::Relaxed);
     }

@@ -114,10 +114,10 @@ fn dependencies_point_down_the_list() {
     clean(complaints);
 }
 
-/// The paths that a `use` tree stands for: `a::{b, c::{d, e}}` is three.
+/// The paths that a `use` tree stands for: `a::{b, c::{d, e}}` is three. A glob ends in its star.
 fn spread(tree: &str) -> Vec<String> {
     let path: String =
-        tree.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':')).collect();
+        tree.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':' | '*')).collect();
     let Some(list) = tree[path.len()..].strip_prefix('{') else { return vec![path] };
     let mut depth = 0;
     let mut parts = vec![String::new()];
@@ -177,28 +177,33 @@ fn height(layers: &[&[&str]], module: &str) -> Option<usize> {
     layers.iter().position(|layer| layer.contains(&module))
 }
 
-/// The sources of a crate that keep to its layers: path inside, module, text. What is `aside` is made for all of the crate.
-fn layered(of: &str, aside: &[&str]) -> Vec<(String, String, String)> {
+/// The sources of a crate that keep to its layers: path inside, module, text. What is `exempt` is made for all of the crate.
+fn layered(of: &str, exempt: &[&str]) -> Vec<(String, String, String)> {
     let below = format!("crates/{of}/src/");
     let inside = sources().into_iter().filter_map(|(name, text)| {
         let inside = name.strip_prefix(&below)?.to_owned();
         let test =
             inside.ends_with("tests.rs") || inside.contains("/tests/") || inside.ends_with("/bench.rs");
         let module = inside.split('/').next().unwrap_or_default().trim_end_matches(".rs").to_owned();
-        (!test && !aside.contains(&inside.as_str())).then_some((inside, module, text))
+        (!test && !exempt.contains(&inside.as_str())).then_some((inside, module, text))
     });
     inside.collect()
 }
 
 /// What of a crate does not keep to its layers.
-fn upward_arrows(of: &str, layers: &[&[&str]], renamed: &[(&str, &str)], aside: &[&str]) -> Vec<String> {
+fn upward_arrows(of: &str, layers: &[&[&str]], renamed: &[(&str, &str)], exempt: &[&str]) -> Vec<String> {
     let mut complaints = Vec::new();
-    for (name, own, text) in layered(of, aside) {
+    for (name, own, text) in layered(of, exempt) {
         let Some(at) = height(layers, &own) else {
             complaints.push(format!("{name} is in no layer of its crate"));
             continue;
         };
-        let seen: std::collections::BTreeSet<_> = named(&name, &text)
+        let paths = named(&name, &text);
+        // A glob of a module names the module; one of the crate brings in whatever there is.
+        if paths.iter().any(|path| path == "*") {
+            complaints.push(format!("{name} must say what it sees of the crate, instead of all"));
+        }
+        let seen: std::collections::BTreeSet<_> = paths
             .into_iter()
             .map(|path| path.split("::").next().unwrap_or_default().to_owned())
             .map(|module| renamed.iter().find(|row| row.0 == module).map_or(module, |row| row.1.to_owned()))
@@ -227,6 +232,38 @@ fn of_cpu(code: &str, all: bool) -> String {
     kept
 }
 
+/// What a source calls its `Cpu`: parameters, fields and bindings of that type, by reference or not.
+fn receivers(code: &str) -> std::collections::BTreeSet<&str> {
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let types = code.match_indices("Cpu").filter(|(at, _)| !code[at + 3..].starts_with(letter));
+    let named = types.filter_map(|(at, _)| {
+        let reference = code[..at].trim_end_matches(|c| letter(c) || c == ':');
+        let reference = reference.strip_suffix("mut ").unwrap_or(reference);
+        let lifetime = reference.trim_end_matches(' ').trim_end_matches(letter);
+        let reference = lifetime.strip_suffix('\'').unwrap_or(reference);
+        let name = reference.strip_suffix('&').unwrap_or(reference).strip_suffix(": ")?;
+        Some(&name[name.trim_end_matches(letter).len()..])
+    });
+    named.filter(|name| !name.is_empty()).collect()
+}
+
+/// The methods that are called of a receiver, whatever it is a field of.
+fn called_of<'a>(code: &'a str, receiver: &str) -> Vec<&'a str> {
+    let word = format!("{receiver}.");
+    let letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let calls = code.match_indices(&word).filter(|(at, _)| !code[..*at].ends_with(letter));
+    let calls = calls.map(|(at, _)| &code[at + word.len()..]);
+    calls.map(|rest| &rest[..rest.find(|c| !letter(c)).unwrap_or(rest.len())]).collect()
+}
+
+#[test]
+fn a_cpu_is_found_by_its_type() {
+    let text = "fn up(c: &mut Cpu, d: &'a crate::cpu::Cpu) {}\nstruct A<'a> {\n    e: &'a mut crate::Cpu,\n    f: Cpu,\n}\n\
+                fn not(g: &CpuSpec, h: u8) -> Cpu { self.f.above(); xf.not() }\nlet k: &Cpu = &x;";
+    assert_eq!(receivers(text).into_iter().collect::<Vec<_>>(), ["c", "d", "e", "f", "k"]);
+    assert_eq!(called_of(text, "f"), ["above"]);
+}
+
 /// A method of `Cpu` can be called without a word of its module: where it is written counts, too.
 #[test]
 fn the_cores_methods_call_those_of_lower_layers_only() {
@@ -251,10 +288,13 @@ fn the_cores_methods_call_those_of_lower_layers_only() {
             })
         };
         let (inside, whole) = (chained(&of_cpu(code, true)), chained(code));
-        let called = [(&inside, "self."), (&inside, "Self::"), (&whole, "cpu."), (&whole, "Cpu::")]
+        let called = [(&inside, "self."), (&inside, "Self::"), (&whole, "Cpu::")]
             .into_iter()
             .flat_map(|(code, word)| behind(code, word));
-        let called: std::collections::BTreeSet<_> = called.collect();
+        let mut receivers = receivers(&whole);
+        receivers.insert("cpu");
+        let named = receivers.into_iter().flat_map(|receiver| called_of(&whole, receiver));
+        let called: std::collections::BTreeSet<_> = called.chain(named).collect();
         for (method, other) in called.iter().filter_map(|method| Some((method, *written.get(*method)?))) {
             if other != own && height(&LAYERS, other) >= height(&LAYERS, own) {
                 complaints
@@ -325,10 +365,11 @@ fn methods_that_an_upper_module_gives_a_lower_type_are_its_own() {
 
 #[test]
 fn paths_are_found_in_lists_and_behind_super() {
-    let text = "use crate::{a::{b, c::{d, e}}, f};\nuse super::super::g;\nuse super::{h, i::k};\n\
+    let text = "use crate::{a::{b, c::{d, e}}, f};\nuse super::super::g;\nuse super::{h, i::k};\nuse crate::*;\nuse super::{l, m::*};\n\
                 #[cfg(test)]\nfn not() {\n    crate::x();\n}\nfn yes() {\n    crate::y::z();\n    // crate::w\n}\n\
                 #[cfg(test)]\nmod tests {\n    use crate::v;\n}\n";
-    let expected = ["a::b", "a::c::d", "a::c::e", "f", "y::z", "g", "one::h", "one::i::k"];
+    let expected =
+        ["a::b", "a::c::d", "a::c::e", "f", "*", "y::z", "g", "one::h", "one::i::k", "one::l", "one::m::*"];
     assert_eq!(named("one/two.rs", text), expected);
 }
 

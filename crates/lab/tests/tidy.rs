@@ -39,7 +39,8 @@ const OF_SVM: [&str; 3] = ["crates/x86/src/vmcb.rs", "crates/nested/src/svm/", "
 
 #[test]
 fn only_svm_knows_what_a_vmcb_is() {
-    const WORDS: [&str; 4] = ["vmcb", "Vmcb", "VMCB", "exitcode"];
+    const WORDS: [&str; 8] =
+        ["vmcb", "Vmcb", "VMCB", "exitcode", "npf", "EXITINFO1", "EXITINTINFO", "EVENTINJ"];
     let ours = |name: &str| OF_SVM.iter().any(|place| name.starts_with(place));
     let shipped = |name: &str| {
         !name.starts_with("crates/lab/") && !name.contains("/tests/") && !name.ends_with("tests.rs")
@@ -177,7 +178,7 @@ fn names_are_the_manuals_words() {
 
 /// Words of our own that name nothing any more, whatever case they are in. (What decision 0007 has replaced in one place, and what is
 /// a word of the field's in others, is not among them.)
-const REPLACED: [&str; 20] = [
+const REPLACED: [&str; 34] = [
     "bell",
     "leap",
     "depart",
@@ -198,10 +199,24 @@ const REPLACED: [&str; 20] = [
     "lone",
     "straight",
     "departures",
+    "attend",
+    "attended",
+    "settle",
+    "settles",
+    "settled",
+    "settling",
+    "memory_settling",
+    "aside",
+    "ending",
+    "ireko_system_ending",
+    "hang",
+    "rung",
+    "silicon",
+    "router_inside",
 ];
 
 /// Types that were many of one name, and how many there are.
-const ONE_THING: [(&str, usize); 3] = [("Place", 1), ("World", 1), ("State", 2)];
+const ONE_THING: [(&str, usize); 3] = [("Place", 0), ("World", 1), ("State", 2)];
 
 /// Names of our own that decision 0007 has replaced everywhere: first cells of its table that say nothing besides.
 fn replaced_names() -> HashSet<String> {

@@ -85,6 +85,17 @@ fn begin(mut vm: Vm) -> (Handle, JoinHandle<Outcome>) {
     (vm.handle(), std::thread::spawn(move || vm.run()))
 }
 
+/// How a machine ended. One that does not end is a failure, and hangs nothing.
+fn outcome(ended: JoinHandle<Outcome>) -> Outcome {
+    for _ in 0..6000 {
+        if ended.is_finished() {
+            return ended.join().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("the machine goes on");
+}
+
 fn bytes(saved: &SavedMachine) -> Vec<u8> {
     Record::of(saved).to_bytes()
 }
@@ -125,11 +136,11 @@ fn goes_on(spec: &Spec) {
         vm.save_memory(&mut memory_again).unwrap();
         assert!(bytes(&saved) == bytes(&again) && memory == memory_again);
         handle.stop();
-        assert_eq!(ended.join().unwrap(), Outcome::Stopped);
+        assert_eq!(outcome(ended), Outcome::Stopped);
         (handle, ended) = begin(vm);
     }
     handle.serial_input(b"x");
-    assert_eq!(ended.join().unwrap(), Outcome::DebugExit(7));
+    assert_eq!(outcome(ended), Outcome::DebugExit(7));
 }
 
 #[test]
@@ -192,7 +203,7 @@ fn a_machine_that_runs_is_not_saved() {
     let (handle, ended) = begin(made(&spec));
     assert!(matches!(handle.save(), Err(MachineError::Save(_))));
     handle.stop();
-    ended.join().unwrap();
+    outcome(ended);
 }
 
 /// A network that always has something to say.
@@ -243,5 +254,5 @@ fn nothing_happens_to_a_machine_that_is_paused() {
     handle.pause();
     handle.serial_input(b"x");
     handle.resume();
-    assert_eq!(ended.join().unwrap(), Outcome::DebugExit(7));
+    assert_eq!(outcome(ended), Outcome::DebugExit(7));
 }

@@ -12,7 +12,7 @@ use crate::lacking::Lacking;
 use crate::layout::{Hot, PINNED};
 use crate::length::{self, LONGEST};
 use crate::liveness::{self, ALL};
-use crate::memory::{Access, GroupPlace, SlowAccess};
+use crate::memory::{Access, GroupAddress, SlowAccess};
 use crate::relocate::{Kind, Number};
 use crate::thunk::Reason;
 use crate::unroll;
@@ -429,12 +429,12 @@ fn leaves(insn: &Instruction) -> bool {
 }
 
 /// How a group member's address is formed: off a pinned base alone, or by LEA.
-fn group_place(insn: &Instruction) -> GroupPlace {
+fn group_place(insn: &Instruction) -> GroupAddress {
     let base = insn.memory_base();
     let base_only = base.is_gpr64() && insn.memory_index() == Register::None;
     match PINNED.get(base.full_register().number()).copied().flatten() {
-        Some(host) if base_only => GroupPlace::Host(host, insn.memory_displacement64() as i32),
-        _ => GroupPlace::Computed,
+        Some(host) if base_only => GroupAddress::Host(host, insn.memory_displacement64() as i32),
+        _ => GroupAddress::Computed,
     }
 }
 

@@ -123,7 +123,7 @@ impl CodeCache {
         self.add(&copy)
     }
 
-    /// Points the 32-bit displacement at `at` to `target` (both offsets). Whoever enters code next settles first.
+    /// Points the 32-bit displacement at `at` to `target` (both offsets). Whoever enters code next synchronizes first.
     pub fn patch(&mut self, at: usize, target: usize) {
         assert!(at + 4 <= self.write.size && target <= self.write.size);
         let delta = target as i64 - (at as i64 + 4);

@@ -221,7 +221,7 @@ fn inline(insn: &Instruction, key: Key) -> Option<Class> {
         FlowControl::ConditionalBranch if insn.is_jcx_short() => counted(insn, key, Class::JumpIfZero),
         FlowControl::ConditionalBranch if insn.is_loop() => counted(insn, key, Class::Loop),
         FlowControl::Call if whole_code(key) => near_direct(insn, key, Class::Call),
-        // Where they lead is checked when they leave for a place that is not known, and a lone one always does.
+        // Where they lead is checked when they leave for a place that is not known, and a single instruction always does.
         _ if key.has(Key::SINGLE) || !whole_code(key) => None,
         // With a 16-bit operand, AMD's jump in 64-bit mode, too (APM vol. 3, JMP): a routine's.
         FlowControl::IndirectBranch if near_indirect(insn, key) => Some(Class::JumpIndirect),

@@ -155,7 +155,7 @@ impl Values {
 
 /// An access: where it is, and between which changes of the TLB.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct GroupedAccess {
     epoch: u32,
     at: Sum,
     displacement: i64,
@@ -163,7 +163,7 @@ struct Place {
     write: bool,
 }
 
-fn places(steps: &[Step]) -> Vec<Option<Place>> {
+fn places(steps: &[Step]) -> Vec<Option<GroupedAccess>> {
     let (mut values, mut epoch) = (Values::new(), 0);
     steps
         .iter()
@@ -172,7 +172,7 @@ fn places(steps: &[Step]) -> Vec<Option<Place>> {
             let found = place(step).map(|access| {
                 let AccessAddress { base, index, scale, displacement, size, write } = access;
                 let at = values.address(base, index, scale, displacement);
-                Place { epoch, at, displacement, size, write }
+                GroupedAccess { epoch, at, displacement, size, write }
             });
             values.follow(step);
             found
@@ -194,7 +194,7 @@ pub fn find(steps: &[Step]) -> Vec<Option<Member>> {
             (lead.at.plus, lead.at.plus + lead.size, lead.write, 1);
         let from = Member { group, leads: None };
         for n in first + 1..steps.len() {
-            let same = |place: &Place| place.epoch == lead.epoch && place.at.name == lead.at.name;
+            let same = |place: &GroupedAccess| place.epoch == lead.epoch && place.at.name == lead.at.name;
             let Some(place) = places[n].filter(same).filter(|_| members[n].is_none()) else { continue };
             let (lower, upper) = (low.min(place.at.plus), high.max(place.at.plus.saturating_add(place.size)));
             // The check is encoded as the lead's own operand, moved.

@@ -40,7 +40,7 @@ pub(crate) struct SlowAccess {
 
 /// How a member of a group finds its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GroupPlace {
+pub enum GroupAddress {
     /// A pinned base and a displacement.
     Host(u8, i32),
     /// By LEA into R14.
@@ -59,10 +59,10 @@ enum Rax {
 }
 
 impl Emitter<'_> {
-    /// Emits one access of the current instruction's own group, or a lone one.
+    /// Emits one access of the current instruction's own group, or of one without a group.
     pub(crate) fn grouped_access(
         &mut self,
-        place: GroupPlace,
+        place: GroupAddress,
         access: Access,
         offset: impl FnOnce(&mut Self) -> Address,
         operation: impl FnOnce(&mut Self),
@@ -76,8 +76,8 @@ impl Emitter<'_> {
             Some(lead) => self.lead(place, lead, delta, access.live, offset),
             None => {
                 self.pointer = match place {
-                    GroupPlace::Host(base, displacement) => (base, displacement),
-                    GroupPlace::Computed => {
+                    GroupAddress::Host(base, displacement) => (base, displacement),
+                    GroupAddress::Computed => {
                         offset(self);
                         (reg::R14, 0)
                     }
@@ -91,24 +91,24 @@ impl Emitter<'_> {
         operation(self);
         self.pointer = (reg::R14, 0);
         // At a lead that computes its address RCX is another.
-        let there = matches!((member.leads, place), (None, _) | (_, GroupPlace::Host(..)));
+        let there = matches!((member.leads, place), (None, _) | (_, GroupAddress::Host(..)));
         self.difference = (there && self.keeps_rcx).then_some(member.group);
     }
 
     /// The check of a whole group; its page's difference is in RCX afterwards.
     fn lead(
         &mut self,
-        place: GroupPlace,
+        place: GroupAddress,
         lead: crate::group::Lead,
         delta: Mem,
         live: u8,
         offset: impl FnOnce(&mut Self) -> Address,
     ) {
         match place {
-            GroupPlace::Host(base, displacement) => {
+            GroupAddress::Host(base, displacement) => {
                 self.asm.lea(reg::R14, Mem::base(base, displacement + lead.low))
             }
-            GroupPlace::Computed => {
+            GroupAddress::Computed => {
                 offset(self);
                 if lead.low != 0 {
                     self.asm.lea(reg::R14, Mem::base(reg::R14, lead.low));
@@ -128,7 +128,7 @@ impl Emitter<'_> {
         self.asm.jcc(cond::A, ungrouped);
         self.asm.add(reg::R13, indexed(table + HOST));
         self.asm.store(delta, reg::R13);
-        if place == GroupPlace::Computed {
+        if place == GroupAddress::Computed {
             // The member's own address again: R14 holds an offset in the page. Host = page offset - low + host page.
             self.asm.load(reg::RCX, indexed(table + HOST));
             self.asm.lea(reg::R14, Mem::base(reg::R14, -lead.low));
@@ -137,8 +137,8 @@ impl Emitter<'_> {
         }
         self.restore_flags(live, Rax::InTemporary);
         self.pointer = match place {
-            GroupPlace::Host(base, displacement) => (base, displacement),
-            GroupPlace::Computed => (reg::R14, 0),
+            GroupAddress::Host(base, displacement) => (base, displacement),
+            GroupAddress::Computed => (reg::R14, 0),
         };
         self.ungrouped.push((ungrouped, live, self.insn_ip()));
     }

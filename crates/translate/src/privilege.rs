@@ -130,7 +130,7 @@ global_asm!(
     "add al, 0x7f",
     "sahf",
     "mov rax, [rsp + {spill}]",
-    "jmp ireko_system_ending",
+    "jmp ireko_system_exit",
     ".globl ireko_sysret",
     "ireko_sysret:",
     "mov [rsp + {spill}], rax",
@@ -175,7 +175,7 @@ global_asm!(
     "add al, 0x7f",
     "sahf",
     "mov rax, [rsp + {spill}]",
-    "jmp ireko_system_ending",
+    "jmp ireko_system_exit",
     ".popsection",
     spill = const offset_of!(Hot, spill),
     attention = const offset_of!(Hot, attention),
@@ -220,12 +220,12 @@ global_asm!(
 unsafe extern "C" {
     fn ireko_syscall();
     fn ireko_sysret();
-    fn ireko_system_ending();
+    fn ireko_system_exit();
 }
 
 /// Lets SYSCALL and SYSRET be done here, or (if not `on`) by their routines.
 pub fn prepare(hot: &mut Hot, on: bool) {
-    let routine: unsafe extern "C" fn() = ireko_system_ending;
+    let routine: unsafe extern "C" fn() = ireko_system_exit;
     let pick = |thunk: unsafe extern "C" fn()| (if on { thunk } else { routine }) as usize as u64;
     hot.syscall_thunk = pick(ireko_syscall);
     hot.sysret_thunk = pick(ireko_sysret);

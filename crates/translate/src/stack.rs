@@ -5,7 +5,7 @@ use crate::block::Emitter;
 use crate::ea::{self, Address};
 use crate::key::Key;
 use crate::layout::PINNED;
-use crate::memory::{Access, GroupPlace};
+use crate::memory::{Access, GroupAddress};
 use iced_x86::{Code, Instruction, OpKind, Register};
 
 /// The address that a check leaves.
@@ -71,7 +71,7 @@ impl Emitter<'_> {
             e.stack_offset(reg::R10, below);
             Address::InR14
         };
-        self.grouped_access(GroupPlace::Host(reg::R10, below), access, address, |e| {
+        self.grouped_access(GroupAddress::Host(reg::R10, below), access, address, |e| {
             let value = value(e);
             let host = e.host();
             e.asm.store_sized(size, host, value);
@@ -153,7 +153,7 @@ impl Emitter<'_> {
             e.stack_offset(base, 0);
             Address::InR14
         };
-        self.grouped_access(GroupPlace::Host(base, 0), access, address, |e| {
+        self.grouped_access(GroupAddress::Host(base, 0), access, address, |e| {
             let host = e.host();
             e.asm.load_sized(size, to, host);
         });

@@ -238,8 +238,8 @@ global_asm!(
     "ireko_system:",
     "pop qword ptr [rsp + {back}]",
     // For instructions that never go on behind themselves: jumped to.
-    ".globl ireko_system_ending",
-    "ireko_system_ending:",
+    ".globl ireko_system_exit",
+    "ireko_system_exit:",
     "ireko_save",
     "mov rdi, [rbx + {context}]",
     "mov rsi, [rbx + {site}]",

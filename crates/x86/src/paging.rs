@@ -50,15 +50,6 @@ pub mod ept {
     pub const DIRTY: u64 = 1 << 9;
 }
 
-/// EXITINFO1 of #VMEXIT(NPF): the page-fault error code in the low half, and where in the walk it was
-/// (APM vol. 2, 15.25.6).
-pub mod npf {
-    /// While translating the guest's final physical address.
-    pub const FINAL: u64 = 1 << 32;
-    /// While translating the address of one of the guest's page tables.
-    pub const TABLE: u64 = 1 << 33;
-}
-
 #[cfg(test)]
 mod tests {
     #[test]

@@ -131,6 +131,15 @@ pub mod io {
     pub const PORT_SHIFT: u32 = 16;
 }
 
+/// EXITINFO1 of #VMEXIT(NPF): the page-fault error code in the low half, and where in the walk it was
+/// (15.25.6).
+pub mod npf {
+    /// While translating the guest's final physical address.
+    pub const FINAL: u64 = 1 << 32;
+    /// While translating the address of one of the guest's page tables.
+    pub const TABLE: u64 = 1 << 33;
+}
+
 /// EXITINFO2 of task switches (15.14.1).
 pub mod task_switch {
     pub const IRET: u64 = 1 << 36;

@@ -70,11 +70,11 @@ fn kernel_in_lists(meta: &str) -> Result<Option<String>> {
 /// The `Depends:` of the listing with the highest version numbers, of the kernel whose package `meta` is.
 fn newest_dependency(meta: &str, listing: &str) -> Option<String> {
     const KERNEL: &str = "linux-image";
-    let ending = meta.strip_prefix(KERNEL)?;
+    let suffix = meta.strip_prefix(KERNEL)?;
     let names =
         listing.lines().filter_map(|line| line.trim().trim_start_matches('|').strip_prefix("Depends: "));
     names
-        .filter(|name| name.starts_with(KERNEL) && name.ends_with(ending))
+        .filter(|name| name.starts_with(KERNEL) && name.ends_with(suffix))
         .max_by_key(|name| numbers(name))
         .map(str::to_owned)
 }

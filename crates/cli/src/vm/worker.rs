@@ -88,13 +88,13 @@ pub fn router(id: Guid) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// `ireko router-inside ID`: the router itself, behind walls.
-pub fn router_inside(id: Guid) -> Result<ExitCode> {
+/// `ireko router-sandboxed ID`: the router itself, behind walls.
+pub fn router_sandboxed(id: Guid) -> Result<ExitCode> {
     let mut layers = Layers::default();
     ireko_jail::close_from(FIRST);
     layers.stands("own descriptors only", "all others were closed at the start");
     let store = Store::open(default_home()?)?;
-    worker::router::inside::run(&store, id, layers);
+    worker::router::sandboxed::run(&store, id, layers);
     Ok(ExitCode::SUCCESS)
 }
 

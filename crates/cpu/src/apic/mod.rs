@@ -30,8 +30,8 @@ impl Wires {
     /// Those of vCPU `id`, which is less than the number that the fabric was made with.
     pub fn new(fabric: &Arc<Apics>, id: u32, clock: Clock, timers: &Timers) -> Self {
         let inbox = fabric.inbox(id);
-        let ring = inbox.clone();
-        let alarm = timers.timer(move || ring.post(event::TIMER));
+        let posted = inbox.clone();
+        let alarm = timers.timer(move || posted.post(event::TIMER));
         Self { fabric: fabric.clone(), inbox, clock, alarm }
     }
 }

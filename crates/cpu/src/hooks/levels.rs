@@ -10,7 +10,7 @@ const STACK_WORDS: u64 = 128;
 
 impl Cpu {
     /// The levels around the current registers: in a guest, its control and its hypervisor's saved state; every other
-    /// guest that was seen as its VMCB has it.
+    /// guest that was seen as its control block has it.
     pub(crate) fn describe_levels(&mut self) -> String {
         let mut out = String::new();
         self.find_kernel();

@@ -1,7 +1,7 @@
 //! Who runs below this processor's own world, at every depth: always on, because it costs a look at the time-stamp counter
 //! and a few words at a world switch.
 //!
-//! A processor sees only the control blocks (VMCBs) that its own hypervisor (level 1) runs. For a guest of its guest that
+//! A processor sees only the control blocks that its own hypervisor (level 1) runs. For a guest of its guest that
 //! hypervisor makes one on that guest's behalf, and everything deeper shares it. But every entry at every depth exits to
 //! level 1 first, which tells the block that the guest means, in its own memory. So a world is known by the path of
 //! those addresses. `Ledger::resolve` follows it: a block that its owner runs is either a guest's own, or stands for

@@ -161,7 +161,7 @@ fn attempt<T: Tables + ?Sized>(
         guest_physical: leaf.address,
         size: leaf.size.min(below.size),
         linear_size: leaf.size,
-        read: rights.read && keyed.read,
+        read: rights.read && keyed.read && below.read,
         write: rights.write && keyed.write && dirty && below.write,
         execute: rights.execute && below.execute,
         user: leaf.user(),
@@ -233,6 +233,7 @@ fn guest_entry<T: Tables + ?Sized>(
 struct Below {
     physical: u64,
     size: u64,
+    read: bool,
     write: bool,
     execute: bool,
 }
@@ -257,7 +258,7 @@ fn second<T: Tables + ?Sized>(
     way: Way,
 ) -> Result<Below, WalkFault> {
     match &paging.stage2 {
-        None => Ok(Below { physical: gpa, size: u64::MAX, write: true, execute: true }),
+        None => Ok(Below { physical: gpa, size: u64::MAX, read: true, write: true, execute: true }),
         Some(stage2) => nested(tables, stage2, gpa, kind, way),
     }
 }
@@ -308,6 +309,7 @@ fn attempt_nested<T: Tables + ?Sized>(
     Ok(dirty.map(|dirty| Below {
         physical: leaf.address,
         size: leaf.size,
+        read: leaf.read(),
         write: leaf.write() && dirty,
         execute: leaf.execute,
     }))

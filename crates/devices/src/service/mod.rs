@@ -19,7 +19,7 @@ pub struct Mailbox {
 
 impl Mailbox {
     /// There is something to do: each bit says what.
-    pub fn ring(&self, what: usize) {
+    pub fn notify(&self, what: usize) {
         self.doorbell.ring(what);
     }
 
@@ -41,8 +41,8 @@ impl Mailbox {
         self.doorbell.pending()
     }
 
-    /// Rings for all of this.
-    pub fn ring_all(&self, what: u64) {
+    /// There is all of this to do.
+    pub fn notify_all(&self, what: u64) {
         self.doorbell.ring_all(what);
     }
 
@@ -117,7 +117,7 @@ pub trait Service: Send + Sync {
 
     /// Wakes the device for something that is in no queue: it is to look around.
     fn kick(&self) {
-        self.mailbox().ring(u64::BITS as usize - 1);
+        self.mailbox().notify(u64::BITS as usize - 1);
     }
 
     /// Does whatever rings until the machine's end: the body of the device's thread.

@@ -113,7 +113,7 @@ impl Lane {
         // A reset that comes after this look empties the lane behind us.
         if !permit.over() {
             waiting.push_back(Request { ring, chain });
-            self.mailbox.ring(0);
+            self.mailbox.notify(0);
         }
     }
 
@@ -155,7 +155,7 @@ impl Lane {
     fn next(&self, permit: Permit<'_>) -> Option<Request> {
         let mut waiting = lock(&self.waiting);
         if permit.over() {
-            self.mailbox.ring(0);
+            self.mailbox.notify(0);
             return None;
         }
         waiting.pop_front()

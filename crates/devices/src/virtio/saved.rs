@@ -135,7 +135,7 @@ impl SaveRestore for VirtioPci {
         self.show_intx();
         let threads = self.services().len();
         ensure::<SavedVirtio>(saved.pending.len() == threads, format!("{} threads", saved.pending.len()))?;
-        self.services().iter().zip(saved.pending).for_each(|(service, what)| service.ring_all(what));
+        self.services().iter().zip(saved.pending).for_each(|(service, what)| service.notify_all(what));
         Ok(())
     }
 }

@@ -95,13 +95,13 @@ impl Queues {
         self.mailbox.pending()
     }
 
-    pub(super) fn ring_all(&self, what: u64) {
-        self.mailbox.ring_all(what);
+    pub(super) fn notify_all(&self, what: u64) {
+        self.mailbox.notify_all(what);
     }
 
     /// There is something for a queue.
     pub(super) fn notify(&self, queue: usize) {
-        self.mailbox.ring(queue);
+        self.mailbox.notify(queue);
     }
 
     /// What was begun writes to guest memory no more.
@@ -167,7 +167,7 @@ impl Queues {
         match queue::process(&mut **device, (index, queue), self.memory.ram(), permit, interrupt) {
             Ok(queue) => {
                 *slot = Some(queue);
-                device.then(index).into_iter().for_each(|next| self.mailbox.ring(next));
+                device.then(index).into_iter().for_each(|next| self.mailbox.notify(next));
             }
             Err(broken) => self.broken(engine, &function, permit, broken),
         }

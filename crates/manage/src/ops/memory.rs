@@ -85,7 +85,7 @@ pub fn wait_for_guests(call: &mut Call<'_>) -> Result<(), Failure> {
         }
         let status = loop {
             match call.host.vm(config.clone()).status {
-                Some(status) if status.memory_settling && since.elapsed() < PATIENCE => {
+                Some(status) if status.memory_adjusting && since.elapsed() < PATIENCE => {
                     std::thread::sleep(Duration::from_millis(50));
                 }
                 status => break status,

@@ -49,7 +49,7 @@ impl Control {
             false => {
                 super::log("it goes on: its disk has done what it was asked for");
                 remote.resume();
-                self.lock().attended.late = true;
+                self.lock().integration.late = true;
             }
         }
     }

@@ -25,7 +25,7 @@ pub fn heed_signals(next: NextSignal, control: Weak<Control>, gently: bool) {
         server::confine(&own);
         while told.send(next()).is_ok() {}
     });
-    super::lifecycle::spawn("ending", move || {
+    super::lifecycle::spawn("shutdown", move || {
         server::confine(&walls);
         if signals.recv().is_err() {
             return;

@@ -7,7 +7,7 @@ use super::crash::{After, Held, after, told};
 use super::disk_errors;
 use super::disks::DiskLocks;
 use super::ends::{self, NextSignal};
-use super::guest::{self, Attended};
+use super::guest::{self, IntegrationServices};
 use super::introspection::Watch;
 use super::jail::Opened;
 use super::machine::{Factory, Machine};
@@ -154,7 +154,7 @@ fn prepare(
         load: 0.0,
         watch: Watch::default(),
         memory: Balancer::new(config.memory.clone()),
-        attended: Attended::new(config.integration.clone()),
+        integration: IntegrationServices::new(config.integration.clone()),
         disks: config.disks.clone(),
         dvds: config.dvds.clone(),
         meter,
@@ -375,7 +375,7 @@ impl Prepared {
         inner.resets += 1;
         inner.watch = Watch::default();
         inner.memory.restart();
-        inner.attended.restart();
+        inner.integration.restart();
         if inner.turned_off { Err(Outcome::Stopped) } else { Ok(()) }
     }
 }
@@ -416,11 +416,11 @@ fn watch(control: &Arc<Control>) {
         server::confine(&first);
         sample(&sampled);
     });
-    let attended = Arc::downgrade(control);
+    let served = Arc::downgrade(control);
     let first = control.jail.clone();
     spawn("guest", move || {
         server::confine(&first);
-        guest::serve(&attended);
+        guest::serve(&served);
     });
     let kept = Arc::downgrade(control);
     let first = control.jail.clone();
@@ -451,7 +451,7 @@ fn sample(control: &std::sync::Weak<Control>) {
         let cpu = usage.cpu_seconds - before.cpu_seconds;
         let mut inner = control.lock();
         inner.load = cpu / seconds;
-        if round.is_multiple_of(2) && inner.state() == State::Stopping && inner.attended.needs_button() {
+        if round.is_multiple_of(2) && inner.state() == State::Stopping && inner.integration.needs_button() {
             // A system that has just begun to start hears no button: it is pressed until somebody heeds it.
             inner.remote.power_button();
         }

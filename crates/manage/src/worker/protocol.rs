@@ -101,7 +101,7 @@ pub struct Status {
     pub memory_target: u64,
     /// The guest is on its way there.
     #[serde(default)]
-    pub memory_settling: bool,
+    pub memory_adjusting: bool,
     /// What the guest uses, if it says so.
     #[serde(default)]
     pub memory_demand: Option<u64>,

@@ -5,7 +5,7 @@ use super::crash::Held;
 use super::descriptors::Incoming;
 use super::disks::DiskLocks;
 use super::gauges::Gauges;
-use super::guest::Attended;
+use super::guest::IntegrationServices;
 use super::introspection::{Introspection, Watch};
 use super::limits::Limits;
 use super::machine::Remote;
@@ -89,7 +89,7 @@ pub struct Inner {
     pub meter: Option<Meter>,
     pub memory: Balancer,
     /// Its guest's agent.
-    pub attended: Attended,
+    pub integration: IntegrationServices,
     /// As they are limited now.
     pub disks: Vec<Disk>,
     /// With what is in them now.
@@ -132,7 +132,7 @@ impl Control {
             return Reply::Done;
         }
         if let Request::Integration { settings } = request {
-            self.lock().attended.change(settings.clone());
+            self.lock().integration.change(settings.clone());
             return Reply::Done;
         }
         if *request == Request::Introspection {
@@ -174,7 +174,7 @@ impl Control {
         match state::verdict(action, state) {
             Verdict::Already => Reply::Done,
             Verdict::Refused(what) => Reply::Error(format!("{} {what}", state::WRONG_STATE)),
-            Verdict::Go if action == Action::ShutDown && !self.lock().attended.services.shutdown => {
+            Verdict::Go if action == Action::ShutDown && !self.lock().integration.services.shutdown => {
                 Reply::Error(NO_SHUTDOWN.into())
             }
             Verdict::Go => self.act(request),
@@ -189,7 +189,7 @@ impl Control {
                 let wait = Duration::from_secs((*seconds).min(86_400));
                 self.lock().stopping_until = Some(Instant::now() + wait);
                 match remote.guest_agent().is_some_and(|channel| channel.is_open()) {
-                    true => self.lock().attended.want_shut_down(),
+                    true => self.lock().integration.want_shut_down(),
                     false => remote.power_button(),
                 }
             }
@@ -215,7 +215,7 @@ impl Control {
                 }
                 self.lock().critical = false;
                 remote.resume();
-                self.lock().attended.late = true;
+                self.lock().integration.late = true;
                 self.paused(false);
                 self.files.errors().try_again();
             }
@@ -259,7 +259,7 @@ impl Control {
             memory_assigned: assigned,
             memory_reachable: memory.base + memory.room,
             memory_target: inner.memory.target(),
-            memory_settling: inner.memory.settling(assigned),
+            memory_adjusting: inner.memory.adjusting(assigned),
             memory_demand: inner.memory.demand(),
             memory_resident: usage.resident_bytes,
             cpu_seconds: usage.cpu_seconds,
@@ -274,7 +274,7 @@ impl Control {
             disk_errors: disks.count,
             console_bytes: self.console.written(),
             viewers: self.console.viewers(),
-            guest: inner.attended.guest.clone(),
+            guest: inner.integration.guest.clone(),
             jail: self.jail.clone(),
         }
     }

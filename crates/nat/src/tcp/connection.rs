@@ -48,7 +48,7 @@ pub struct Connection<S> {
     readable: bool,
     writable: bool,
     /// Behind what can be read is the end.
-    ending: bool,
+    peer_closed: bool,
     /// The host was told that the guest's stream has ended.
     told_end: bool,
     owes: bool,
@@ -75,7 +75,7 @@ impl<S> Connection<S> {
             window: 0,
             readable: false,
             writable: false,
-            ending: false,
+            peer_closed: false,
             told_end: false,
             owes: false,
             blocked: false,
@@ -94,7 +94,7 @@ impl<S> Connection<S> {
     /// Somebody came to the host, and wants this guest.
     pub fn asked_by_host(socket: S, sequence: u32) -> Self {
         let mut one = Self::new(socket, Stage::SynSent, sequence);
-        (one.readable, one.writable, one.ending) = (true, true, true);
+        (one.readable, one.writable, one.peer_closed) = (true, true, true);
         one
     }
 
@@ -263,7 +263,7 @@ impl<S> Connection<S> {
         }
         self.sender.established(segment.window, true);
         self.stage = Stage::Open;
-        (self.readable, self.writable, self.ending) = (true, true, true);
+        (self.readable, self.writable, self.peer_closed) = (true, true, true);
         self.moved(cx, key, segment)
     }
 
@@ -380,7 +380,7 @@ impl<S> Connection<S> {
     ) -> Option<Over> {
         self.readable |= ready.read || ready.error;
         self.writable |= ready.write || ready.error;
-        self.ending |= ready.end || ready.error;
+        self.peer_closed |= ready.end || ready.error;
         match self.stage {
             Stage::Connecting => match cx.host.error(&self.socket) {
                 Some(error) => Some(Over::Refused(why(&error))),
@@ -455,11 +455,11 @@ impl<S> Connection<S> {
             Ok(count) => {
                 self.sender.give(&cx.room[..count.min(room)]);
                 // epoll(7): less than there was room for is all that there was.
-                self.readable = count >= room || self.ending;
+                self.readable = count >= room || self.peer_closed;
             }
             Err(error) => {
                 // What comes from now on is told.
-                (self.readable, self.ending) = (false, false);
+                (self.readable, self.peer_closed) = (false, false);
                 self.failed(&error);
                 return false;
             }

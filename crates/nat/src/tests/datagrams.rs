@@ -41,7 +41,7 @@ fn answer(world: &mut World, payload: &[u8]) {
     let peer = world.router.host().last();
     peer.0.borrow_mut().datagrams.push_back((payload.to_vec(), None));
     world.router.host().tell(&peer);
-    world.settle();
+    world.run_until_idle();
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn parts_for_which_the_wire_has_no_room_wait() {
     let mut parts = 0;
     for _ in 0..10 {
         parts += world.sent().len();
-        world.settle();
+        world.run_until_idle();
     }
     assert_eq!(parts, 20_008usize.div_ceil(1480));
 }

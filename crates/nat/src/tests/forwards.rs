@@ -65,13 +65,13 @@ fn a_guest_that_refuses_is_heard_of_outside() {
 fn who_comes_before_the_guest_waits_and_is_sent_away_at_last() {
     let mut world = world(Protocol::Tcp, Target::Adapter(GUEST));
     let peer = world.router.host().come(2222);
-    world.settle();
+    world.run_until_idle();
     world.pass(Duration::from_secs(4));
     assert!(!peer.0.borrow().aborted);
     world.pass(Duration::from_secs(2));
     assert!(peer.0.borrow().aborted);
     let peer = world.router.host().come(2222);
-    world.settle();
+    world.run_until_idle();
     let (mut guest, handle) = listening(&mut world);
     assert!(guest.until(&mut world, |guest, _| guest.tcp(handle).state() == State::Established));
     assert!(!peer.0.borrow().aborted);
@@ -97,7 +97,7 @@ fn datagrams_go_to_the_guest_and_back_to_who_sent_them() {
         listener.0.borrow_mut().datagrams.push_back((b"hello".to_vec(), Some(at(client))));
     }
     world.router.host().tell(&listener);
-    world.settle();
+    world.run_until_idle();
     let sent = world.sent();
     assert_eq!(sent.len(), 2);
     for frame in &sent {
@@ -131,7 +131,7 @@ fn a_forward_that_is_taken_back_listens_no_more() {
     listening(&mut world);
     world.router.configure(config());
     let peer = world.router.host().come(2222);
-    world.settle();
+    world.run_until_idle();
     world.pass(Duration::from_secs(1));
     assert!(peer.0.borrow().token == 0 && world.router.report(world.now).flows == 0);
     let arps = world.sent().iter().filter(|frame| frame[12..14] == ethernet::IPV4.to_be_bytes()).count();

@@ -45,7 +45,7 @@ fn sound(frame: &[u8]) -> bool {
 fn feed(world: &mut World, frames: impl IntoIterator<Item = Vec<u8>>) {
     for frame in frames {
         world.frame(&frame);
-        world.settle();
+        world.run_until_idle();
         for out in world.sent() {
             assert!(out.len() <= 1514 && sound(&out), "{out:?}");
         }
@@ -168,7 +168,7 @@ fn fuzz_tcp() {
             scale: (flags & SYN != 0).then_some(window as u8 & 15),
         };
         world.frame(&segment(GUEST, words(1000, 0, SYN, 60_000), &[]));
-        world.settle();
+        world.run_until_idle();
         let first = world.sent().iter().find_map(|frame| {
             let packet = Ip::parse4(&frame[ethernet::HEADER..])?;
             Segment::parse(&packet).map(|answer| answer.sequence)

@@ -25,7 +25,7 @@ fn words(own: Ipv4Addr, port: u16, to: SocketAddr, flags: u8) -> Words {
 fn open(world: &mut World, mac: Mac, own: Ipv4Addr, port: u16) -> Option<u32> {
     let to = (SERVER, 80).into();
     world.frame(&segment(mac, words(own, port, to, SYN), &[]));
-    world.settle();
+    world.run_until_idle();
     let frames = world.sent();
     let next = frames.iter().find_map(|frame| {
         let packet = ip(frame);
@@ -47,7 +47,7 @@ fn ten_thousand_connections_stand_at_once_and_each_carries() {
     for (n, (port, next)) in open.iter().enumerate() {
         let words = Words { sequence: 1001, acknowledgment: *next, ..words(OWN, *port, to, ACK | PSH) };
         world.frame(&segment(GUEST, words, &port.to_be_bytes()));
-        world.settle();
+        world.run_until_idle();
         assert_eq!(world.router.host().peers[n].got(), port.to_be_bytes());
     }
     assert_eq!(world.router.report(world.now).held, 0);
@@ -128,7 +128,7 @@ fn another_guest_does_not_get_at_a_flow_by_its_address() {
     let words =
         Words { sequence: 1001, acknowledgment: next, ..words(OWN, 9, (SERVER, 80).into(), ACK | PSH) };
     world.frame(&segment(OTHER, words, b"forged"));
-    world.settle();
+    world.run_until_idle();
     assert!(world.router.host().last().got().is_empty());
 }
 

@@ -56,7 +56,7 @@ impl World {
     }
 
     /// What the host's sockets have to say, and what is owed.
-    pub fn settle(&mut self) {
+    pub fn run_until_idle(&mut self) {
         for _ in 0..1000 {
             let events = self.router.host().events();
             if events.is_empty() {
@@ -75,7 +75,7 @@ impl World {
     pub fn pass(&mut self, time: Duration) {
         self.now += time;
         self.router.tick(self.now, &mut self.wire);
-        self.settle();
+        self.run_until_idle();
     }
 
     pub fn sent(&mut self) -> Vec<Vec<u8>> {

@@ -7,9 +7,8 @@ use ireko_x86::Exception;
 use ireko_x86::Registers;
 use ireko_x86::bits::{cr4, efer, pf, rflags};
 use ireko_x86::exception::vector;
-use ireko_x86::paging::npf;
 use ireko_x86::regs::gpr::RAX;
-use ireko_x86::vmcb::{CR_VALID, exitcode, io, task_switch};
+use ireko_x86::vmcb::{CR_VALID, exitcode, io, npf, task_switch};
 
 const fn record(code: u64, info1: u64, info2: u64) -> ExitRecord {
     ExitRecord { code, information: [info1, info2] }

@@ -166,6 +166,6 @@ impl Port {
 
     fn issue(&mut self, new: u32) {
         self.issued |= new;
-        (0..32).filter(|slot| new >> slot & 1 != 0).for_each(|slot| self.engine.mailbox().ring(slot));
+        (0..32).filter(|slot| new >> slot & 1 != 0).for_each(|slot| self.engine.mailbox().notify(slot));
     }
 }

@@ -96,7 +96,9 @@ impl SavedPort {
         }
         port.engine.set_to_be_reset(self.reset);
         // What had rung before is not saved.
-        (0..32).filter(|slot| port.issued >> slot & 1 != 0).for_each(|slot| port.engine.mailbox().ring(slot));
+        (0..32)
+            .filter(|slot| port.issued >> slot & 1 != 0)
+            .for_each(|slot| port.engine.mailbox().notify(slot));
         Ok(())
     }
 }

@@ -358,7 +358,7 @@ impl ChannelState {
         let drive = self.selected();
         self.status[drive] = ata::BUSY;
         self.job = Some((drive, job));
-        mailbox.ring(0);
+        mailbox.notify(0);
     }
 
     fn wait_for_master(&mut self, job: Job, mailbox: &Mailbox) {

@@ -35,7 +35,7 @@ impl Channel {
 
     /// What had rung before is not saved.
     pub(super) fn wake(&self) {
-        self.mailbox.ring(0);
+        self.mailbox.notify(0);
     }
 
     pub fn read(&self, register: u64, data: &mut [u8]) {

@@ -180,7 +180,7 @@ impl Nvme {
             _ => doorbells.head = value,
         }
         // A completion queue with room again may be what a submission queue waits for.
-        self.engine.mailbox().ring(0);
+        self.engine.mailbox().notify(0);
         self.set_intx();
     }
 

@@ -144,7 +144,7 @@ impl SaveRestore for Nvme {
         }
         self.set_intx();
         // What had rung before is not saved.
-        self.engine.mailbox().ring(0);
+        self.engine.mailbox().notify(0);
         Ok(())
     }
 }

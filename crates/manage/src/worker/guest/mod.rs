@@ -43,9 +43,9 @@ pub struct Guest {
     pub facts: Option<Facts>,
 }
 
-/// What is known, and what is to be done next.
+/// The host's half of a guest's integration services: what is known of the guest, and what is to be done next.
 #[derive(Default)]
-pub struct Attended {
+pub struct IntegrationServices {
     pub guest: Guest,
     pub services: Integration,
     /// Its clock is to be set: it stood still.
@@ -59,7 +59,7 @@ enum ShutDown {
     Asked(Instant),
 }
 
-impl Attended {
+impl IntegrationServices {
     pub fn new(services: Integration) -> Self {
         Self { services, ..Self::default() }
     }
@@ -127,11 +127,11 @@ fn due(last: Option<Instant>, every: Duration) -> bool {
 }
 
 impl Visit {
-    fn duties(&self, attended: &Attended, state: State) -> Duties {
-        let services = &attended.services;
+    fn duties(&self, integration: &IntegrationServices, state: State) -> Duties {
+        let services = &integration.services;
         Duties {
-            shut_down: state == State::Stopping && matches!(attended.shut_down, Some(ShutDown::Wanted)),
-            set_time: attended.late && services.time_synchronization,
+            shut_down: state == State::Stopping && matches!(integration.shut_down, Some(ShutDown::Wanted)),
+            set_time: integration.late && services.time_synchronization,
             beat: services.heartbeat && due(self.beat, BEAT),
             often: services.key_value_pairs && due(self.often, OFTEN),
             seldom: services.key_value_pairs && due(self.seldom, SELDOM),
@@ -204,11 +204,11 @@ impl Visit {
             }
             let channel = inner.remote.guest_agent().filter(|channel| channel.is_open());
             let Some(channel) = channel else {
-                self.gone(&mut inner.attended);
+                self.gone(&mut inner.integration);
                 return;
             };
-            let duties = self.duties(&inner.attended, state);
-            (channel, duties, inner.attended.guest.facts.clone())
+            let duties = self.duties(&inner.integration, state);
+            (channel, duties, inner.integration.guest.facts.clone())
         };
         if duties == Duties::default() {
             return;
@@ -223,36 +223,36 @@ impl Visit {
         if found.shut_down == Some(false) {
             inner.remote.power_button();
         }
-        self.learn(&mut inner.attended, &duties, found);
+        self.learn(&mut inner.integration, &duties, found);
     }
 
-    fn learn(&mut self, attended: &mut Attended, duties: &Duties, found: Found) {
+    fn learn(&mut self, integration: &mut IntegrationServices, duties: &Duties, found: Found) {
         if duties.set_time {
-            attended.late = false;
+            integration.late = false;
         }
         if let Some(told) = found.shut_down {
-            attended.shut_down = told.then(|| ShutDown::Asked(Instant::now()));
+            integration.shut_down = told.then(|| ShutDown::Asked(Instant::now()));
         }
         match found.answers {
             // Its settings may have changed meanwhile.
-            Some(true) if attended.services.heartbeat => attended.guest.contact = Contact::There,
-            Some(false) => self.gone(attended),
+            Some(true) if integration.services.heartbeat => integration.guest.contact = Contact::There,
+            Some(false) => self.gone(integration),
             _ => {}
         }
-        if found.facts.is_some() && attended.services.key_value_pairs {
-            attended.guest.facts = found.facts;
+        if found.facts.is_some() && integration.services.key_value_pairs {
+            integration.guest.facts = found.facts;
         }
     }
 
     /// Nobody is there, or nobody who answers: all is asked anew when somebody is.
-    fn gone(&mut self, attended: &mut Attended) {
-        if attended.guest.contact == Contact::There {
-            attended.guest.contact = Contact::Lost;
+    fn gone(&mut self, integration: &mut IntegrationServices) {
+        if integration.guest.contact == Contact::There {
+            integration.guest.contact = Contact::Lost;
         }
-        attended.guest.facts = None;
+        integration.guest.facts = None;
         (self.often, self.seldom) = (None, None);
-        if matches!(attended.shut_down, Some(ShutDown::Wanted)) {
-            attended.shut_down = None;
+        if matches!(integration.shut_down, Some(ShutDown::Wanted)) {
+            integration.shut_down = None;
         }
     }
 }

@@ -28,22 +28,22 @@ fn silent(visit: &mut Visit, duties: &Duties) -> Found {
     visit.pay(&Fake::new(|_: &Value| Vec::new()), duties, None, NOW)
 }
 
-fn attended() -> Attended {
-    Attended::new(Integration::default())
+fn integration() -> IntegrationServices {
+    IntegrationServices::new(Integration::default())
 }
 
 fn all() -> Duties {
-    Visit::default().duties(&attended(), State::Running)
+    Visit::default().duties(&integration(), State::Running)
 }
 
 #[test]
 fn a_guest_that_answers_is_there_and_tells_of_itself() {
-    let (mut visit, mut attended) = (Visit::default(), attended());
+    let (mut visit, mut integration) = (Visit::default(), integration());
     let (found, questions) = asked(&mut visit, &all());
     assert_eq!(questions.len(), 4);
-    visit.learn(&mut attended, &all(), found);
-    let facts = attended.guest.facts.unwrap();
-    assert_eq!((attended.guest.contact, &*facts.host_name), (Contact::There, "web"));
+    visit.learn(&mut integration, &all(), found);
+    let facts = integration.guest.facts.unwrap();
+    assert_eq!((integration.guest.contact, &*facts.host_name), (Contact::There, "web"));
     assert_eq!(facts.addresses("02155D00000A").len(), 1);
 }
 
@@ -51,17 +51,17 @@ fn a_guest_that_answers_is_there_and_tells_of_itself() {
 fn nothing_is_asked_again_at_once() {
     let mut visit = Visit::default();
     asked(&mut visit, &all());
-    assert_eq!(visit.duties(&attended(), State::Running), Duties::default());
+    assert_eq!(visit.duties(&integration(), State::Running), Duties::default());
 }
 
 #[test]
 fn one_that_falls_silent_is_lost_with_what_it_told() {
-    let (mut visit, mut attended) = (Visit::default(), attended());
+    let (mut visit, mut integration) = (Visit::default(), integration());
     let (found, _) = asked(&mut visit, &all());
-    visit.learn(&mut attended, &all(), found);
+    visit.learn(&mut integration, &all(), found);
     let found = silent(&mut visit, &all());
-    visit.learn(&mut attended, &all(), found);
-    assert_eq!(attended.guest, Guest { contact: Contact::Lost, facts: None });
+    visit.learn(&mut integration, &all(), found);
+    assert_eq!(integration.guest, Guest { contact: Contact::Lost, facts: None });
 }
 
 #[test]
@@ -72,52 +72,52 @@ fn a_service_that_is_off_asks_nothing() {
         time_synchronization: false,
         ..Integration::default()
     };
-    let mut attended = Attended::new(off);
-    attended.late = true;
-    assert_eq!(Visit::default().duties(&attended, State::Running), Duties::default());
+    let mut integration = IntegrationServices::new(off);
+    integration.late = true;
+    assert_eq!(Visit::default().duties(&integration, State::Running), Duties::default());
 }
 
 #[test]
 fn what_is_switched_off_is_forgotten() {
-    let mut attended = attended();
-    attended.guest = Guest { contact: Contact::There, facts: Some(Facts::default()) };
-    attended.change(Integration { heartbeat: false, key_value_pairs: false, ..Integration::default() });
-    assert_eq!(attended.guest, Guest::default());
+    let mut integration = integration();
+    integration.guest = Guest { contact: Contact::There, facts: Some(Facts::default()) };
+    integration.change(Integration { heartbeat: false, key_value_pairs: false, ..Integration::default() });
+    assert_eq!(integration.guest, Guest::default());
 }
 
 #[test]
 fn a_guest_whose_clock_stood_still_is_told_the_time_once() {
-    let (mut visit, mut attended) = (Visit::default(), attended());
-    attended.late = true;
-    let duties = visit.duties(&attended, State::Running);
+    let (mut visit, mut integration) = (Visit::default(), integration());
+    integration.late = true;
+    let duties = visit.duties(&integration, State::Running);
     let (found, questions) = asked(&mut visit, &duties);
     assert_eq!(questions[0]["arguments"]["time"], json!(NOW.as_nanos() as i64));
-    visit.learn(&mut attended, &duties, found);
-    assert!(!attended.late);
+    visit.learn(&mut integration, &duties, found);
+    assert!(!integration.late);
 }
 
 #[test]
 fn a_guest_that_is_to_shut_down_is_asked_by_its_agent_and_has_time_before_the_button() {
-    let (mut visit, mut attended) = (Visit::default(), attended());
-    assert!(attended.needs_button());
-    attended.want_shut_down();
-    let duties = visit.duties(&attended, State::Stopping);
-    assert!(duties.shut_down && !attended.needs_button());
+    let (mut visit, mut integration) = (Visit::default(), integration());
+    assert!(integration.needs_button());
+    integration.want_shut_down();
+    let duties = visit.duties(&integration, State::Stopping);
+    assert!(duties.shut_down && !integration.needs_button());
     let (found, questions) = asked(&mut visit, &duties);
     assert_eq!(questions, [json!({ "execute": "guest-shutdown", "arguments": { "mode": "powerdown" } })]);
-    visit.learn(&mut attended, &duties, found);
-    assert!(!attended.needs_button() && !visit.duties(&attended, State::Stopping).shut_down);
+    visit.learn(&mut integration, &duties, found);
+    assert!(!integration.needs_button() && !visit.duties(&integration, State::Stopping).shut_down);
 }
 
 #[test]
 fn one_that_does_not_hear_it_gets_the_button() {
-    let (mut visit, mut attended) = (Visit::default(), attended());
-    attended.want_shut_down();
-    let duties = visit.duties(&attended, State::Stopping);
+    let (mut visit, mut integration) = (Visit::default(), integration());
+    integration.want_shut_down();
+    let duties = visit.duties(&integration, State::Stopping);
     let found = silent(&mut visit, &duties);
     assert_eq!(found.shut_down, Some(false));
-    visit.learn(&mut attended, &duties, found);
-    assert!(attended.needs_button());
+    visit.learn(&mut integration, &duties, found);
+    assert!(integration.needs_button());
 }
 
 #[test]

@@ -77,7 +77,7 @@ impl Balancer {
     }
 
     /// The guest is on its way to the target.
-    pub fn settling(&self, assigned: u64) -> bool {
+    pub fn adjusting(&self, assigned: u64) -> bool {
         assigned != self.target && self.still < GIVE_UP_AFTER && !self.held
     }
 

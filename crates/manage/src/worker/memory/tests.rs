@@ -95,9 +95,9 @@ fn a_static_vm_gets_its_new_startup_memory() {
     let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
     balancer.change(memory(2048), Some(false), EASY, &fake).unwrap();
     assert_eq!(fake.requested(), Some(2048));
-    assert!(balancer.settling(fake.memory().assigned()));
+    assert!(balancer.adjusting(fake.memory().assigned()));
     fake.obey();
-    assert!(!balancer.settling(fake.memory().assigned()));
+    assert!(!balancer.adjusting(fake.memory().assigned()));
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn a_resize_under_way_stops_for_a_hypervisor_and_goes_on_after_it() {
     fake.guest().requested = None;
     rounds(&mut balancer, 3, true, &fake);
     assert_eq!((fake.requested(), fake.guest().holds), (None, 1));
-    assert!(!balancer.settling(fake.memory().assigned()));
+    assert!(!balancer.adjusting(fake.memory().assigned()));
     rounds(&mut balancer, 1, false, &fake);
     assert_eq!(fake.requested(), Some(2048));
 }
@@ -158,7 +158,7 @@ fn nobody_waits_for_ever_for_a_guest_that_does_nothing() {
     let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
     balancer.change(memory(512), None, EASY, &fake).unwrap();
     rounds(&mut balancer, GIVE_UP_AFTER + 1, false, &fake);
-    assert!(!balancer.settling(fake.memory().assigned()));
+    assert!(!balancer.adjusting(fake.memory().assigned()));
     assert_eq!(balancer.target(), 512 * MIB);
 }
 

@@ -1,8 +1,8 @@
 //! The router of the Default Switch. Two processes: this one sees the store and the host's names, starts the other, and tells
-//! it what is to be; the other ([`inside`]) is behind walls, has the frames and the host's sockets, and tells what it
+//! it what is to be; the other ([`sandboxed`]) is behind walls, has the frames and the host's sockets, and tells what it
 //! sees. Should it die, it is started again; the guests lose frames and connections.
 
-pub mod inside;
+pub mod sandboxed;
 pub mod settings;
 pub mod state;
 mod wire;
@@ -102,7 +102,7 @@ impl Life {
         let program: PathBuf =
             std::env::current_exe().map_err(|error| format!("this program has no name: {error}"))?;
         let mut child = Command::new(&program)
-            .args(["router-inside", &id.to_string()])
+            .args(["router-sandboxed", &id.to_string()])
             .env_clear()
             .envs(std::env::vars_os().filter(|(name, _)| ENVIRONMENT.iter().any(|known| name == known)))
             .env("IREKO_HOME", store.home())
