@@ -69,6 +69,32 @@ fn code_that_only_goes_straight_on_is_left_when_somebody_wants_attention() {
     assert!(cpu.processor.regs.rip < 0x100, "{:#x}", cpu.processor.regs.rip);
 }
 
+/// Jumps by table to anywhere, also where the entries belong that are looked at while somebody wants attention.
+#[test]
+fn a_jump_by_table_that_leads_back_is_left_when_somebody_wants_attention() {
+    use crate::system::bench::{long, set_level, write};
+    use ireko_translate::layout::{JUMP_ENTRIES, jump_index};
+    let first = (0x5000..0x9000).find(|&at| jump_index(at) == 0).expect("an address at entry 0");
+    for (at, level) in
+        [first, JUMP_ENTRIES as u64 / 2, 0x4000, 0x4567].into_iter().zip([0, 3].into_iter().cycle())
+    {
+        let mut cpu = long();
+        set_level(&mut cpu, level);
+        write(&mut cpu, at, &[0xff, 0xe0]); // jmp rax
+        (cpu.processor.regs.rip, cpu.processor.regs.gpr[0]) = (at, at);
+        let wake = cpu.platform.wake.clone();
+        let asks = std::thread::spawn(move || {
+            for _ in 0..3 {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+                wake.wake();
+            }
+        });
+        cpu.run_blocks().unwrap();
+        asks.join().unwrap();
+        assert_eq!(cpu.processor.regs.rip, at);
+    }
+}
+
 #[test]
 fn code_of_a_program_is_known_by_where_it_lies_if_it_ends_in_its_page() {
     let mut cpu = Cpu::new(&CpuSpec::uniprocessor(&[(0, 1 << 20)]).unwrap()).unwrap();

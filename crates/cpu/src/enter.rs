@@ -6,6 +6,7 @@
 use crate::cpu::Cpu;
 use crate::fault::Fault;
 use crate::{signal, slow};
+use ireko_translate::layout::JUMP_MASK;
 use ireko_translate::thunk::{self, Reason};
 use ireko_translate::{Key, lookup, privilege, refill, repeat, state};
 use ireko_x86::Exception;
@@ -55,7 +56,7 @@ impl Cpu {
         (hot.jump_cache, hot.jump_buckets) = (jump_table, jump_buckets);
         // The exchange orders it before the look at `wanted` below: a wake that comes between the two is either seen there or
         // puts the 0 back.
-        hot.attention.swap(1, Ordering::SeqCst);
+        hot.attention.swap(JUMP_MASK, Ordering::SeqCst);
         let hot = std::ptr::from_mut(hot);
         if self.platform.armed != hot {
             self.platform.armed = hot;

@@ -302,6 +302,9 @@ impl Cpu {
                 }
                 Reason::Lookup => {
                     self.arrive(rip, back)?;
+                    if attention == 0 {
+                        return Ok(());
+                    }
                     code = self.find()?;
                 }
                 Reason::IndirectAttention => return self.arrive(rip, back),

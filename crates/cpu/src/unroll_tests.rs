@@ -6,6 +6,7 @@ use crate::system::bench::{CODE, long, set_level, write, write64};
 use crate::tuning::Unroll;
 use ireko_x86::Registers;
 use ireko_x86::bits::rflags;
+use ireko_x86::exception::Exception;
 use ireko_x86::regs::gpr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,9 +18,14 @@ const TABLE: u64 = 0x2_0000;
 const DATA: u64 = 0x4_0000;
 const PAGES: u64 = 16;
 
+/// At these distances all of it is there again: entries of the TLB are the same by one index, and others by the other.
+const AGAIN: [u64; 3] = [0, 8 << 20, 8 << 30];
+
 fn cpu(cpl: u8) -> Cpu {
     let mut cpu = long();
     write64(&mut cpu, 0x1_2000, TABLE | 7);
+    write64(&mut cpu, 0x1_2000 + 8 * (AGAIN[1] >> 21), TABLE | 7);
+    write64(&mut cpu, 0x1_1000 + 8 * (AGAIN[2] >> 30), 0x1_2000 | 7);
     for page in 0..256 {
         let flags = match page {
             _ if page == (DATA >> 12) + PAGES - 1 => 0,
@@ -187,6 +193,53 @@ fn displacements_at_their_ends_are_not_moved_beyond() {
     assert_eq!((there.end, there.regs.gpr[6]), (Err(Fault::ud()), DATA + 0x800 + 0x8000_0000 - 72));
 }
 
+/// A page that may only be read is at its entry, put there by the second level. A loop that writes looks up another page at that entry.
+#[test]
+fn no_page_is_written_by_another_pages_entry_for_reading() {
+    // mov al, [rsi]; mov al, [rbx]; mov al, [rsi]; jmp +0; mov [rdi], al; mov [rdi+8], al; dec r13; jnz; ud2.
+    let code = [
+        0x8a, 0x06, 0x8a, 0x03, 0x8a, 0x06, 0xeb, 0, 0x88, 0x07, 0x88, 0x47, 8, 0x49, 0xff, 0xcd, 0x75, 0xf6,
+        0x0f, 0x0b,
+    ];
+    let read_only = DATA + ((PAGES - 2) << 12);
+    for upper in [0, AGAIN[2]] {
+        for bit in 12..34 {
+            let left = both(&code, 3, |regs| {
+                (regs.gpr[6], regs.gpr[3]) = (upper + read_only, upper + read_only + AGAIN[1]);
+                (regs.gpr[7], regs.gpr[13]) = ((upper + read_only) ^ (1 << bit), 9);
+            });
+            let page = &left.data[(read_only - DATA) as usize..];
+            assert_eq!(page[0], ((PAGES - 2) << 12).wrapping_mul(0x9e37_79b9_7f4a_7c15) as u8, "bit {bit}");
+        }
+    }
+}
+
+/// Pages at the skewed index are forgotten one by one, and with the large page that they are of.
+#[test]
+fn what_a_loop_found_is_forgotten_with_the_page() {
+    // mov rax, [rsi]; mov rbx, [rsi+8]; jmp.
+    let code = [0x48, 0x8b, 0x06, 0x48, 0x8b, 0x5e, 8, 0xeb, 0xf7];
+    for large in [false, true] {
+        for again in AGAIN {
+            let mut cpu = cpu(3);
+            cpu.code.unrolls = Unroll::All;
+            write(&mut cpu, CODE, &code);
+            (cpu.processor.regs.rip, cpu.processor.regs.gpr[6]) = (CODE, DATA + again);
+            let asks = Asks::of(&cpu);
+            for _ in 0..5 {
+                cpu.round().unwrap();
+            }
+            drop(asks);
+            write64(&mut cpu, TABLE + 8 * (DATA >> 12), 0);
+            if large {
+                cpu.mmu.banks.current().mark_size(DATA + again, 2 << 20);
+            }
+            cpu.flush_page(DATA + again + if large { 0x1000 } else { 0 });
+            assert_eq!(cpu.round(), Err(Fault::Exception(Exception::page_fault(DATA + again, 4))));
+        }
+    }
+}
+
 /// Loops of instructions by chance.
 #[test]
 fn loops_by_chance() {
@@ -227,9 +280,10 @@ fn loops_by_chance() {
         code.extend([0x49, 0xff, 0xcd]); // dec r13
         let back = -(code.len() as i64 + 2) as u8;
         code.extend([0x75, back, 0x0f, 0x0b]); // jnz; ud2
-        let places = [next(15 << 12), next(15 << 12), next(14 << 12), next(40), 1 + next(60)];
+        let mut place = |end: u64| DATA + AGAIN[next(3) as usize] + next(end);
+        let places = [place(15 << 12), place(15 << 12), place(14 << 12), next(40), 1 + next(60)];
         both(&code, if next(2) == 0 { 0 } else { 3 }, |regs| {
-            (regs.gpr[6], regs.gpr[7], regs.gpr[3]) = (DATA + places[0], DATA + places[1], DATA + places[2]);
+            (regs.gpr[6], regs.gpr[7], regs.gpr[3]) = (places[0], places[1], places[2]);
             (regs.gpr[8], regs.gpr[13]) = (places[3], places[4]);
         });
     }

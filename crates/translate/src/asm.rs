@@ -246,6 +246,24 @@ impl Asm {
         self.rex(false, 0, 0, reg);
         self.put(&[0xc1, 0xe8 | reg & 7, count]);
     }
+    /// RORX: `from` rotated right; no flags.
+    pub fn rorx(&mut self, to: u8, from: u8, count: u8) {
+        self.rorx_of(0xfb, to, from, count);
+    }
+    /// The same of the low halves.
+    pub fn rorx32(&mut self, to: u8, from: u8, count: u8) {
+        self.rorx_of(0x7b, to, from, count);
+    }
+    fn rorx_of(&mut self, width: u8, to: u8, from: u8, count: u8) {
+        self.put(&[
+            0xc4,
+            0x43 | (!to & 8) << 4 | (!from & 8) << 2,
+            width,
+            0xf0,
+            0xc0 | (to & 7) << 3 | from & 7,
+            count,
+        ]);
+    }
     pub fn and32_imm(&mut self, reg: u8, value: i32) {
         self.rex(false, 0, 0, reg);
         self.put(&[0x81, 0xe0 | reg & 7]);
@@ -253,6 +271,9 @@ impl Asm {
     }
     pub fn add(&mut self, reg: u8, mem: Mem) {
         self.rm(true, &[0x03], reg, mem);
+    }
+    pub fn xor32(&mut self, to: u8, with: u8) {
+        self.rr(false, &[0x33], to, with);
     }
     pub fn sub(&mut self, reg: u8, mem: Mem) {
         self.rm(true, &[0x2b], reg, mem);

@@ -12,7 +12,7 @@ use crate::lacking::Lacking;
 use crate::layout::{Hot, PINNED};
 use crate::length::{self, LONGEST};
 use crate::liveness::{self, ALL};
-use crate::memory::{Access, GroupAddress, SlowAccess};
+use crate::memory::{Access, GroupAddress, SlowAccess, Ungrouped};
 use crate::relocate::{Kind, Number};
 use crate::thunk::Reason;
 use crate::unroll;
@@ -142,7 +142,9 @@ pub(crate) struct Emitter<'a> {
     pub(crate) member: Option<Member>,
     /// Where operations find the host address: this register + RCX + displacement.
     pub(crate) pointer: (u8, i32),
-    pub(crate) ungrouped: Vec<(Label, u8, u64)>,
+    pub(crate) ungrouped: Vec<Ungrouped>,
+    /// It is a loop, several turns in a row.
+    pub(crate) unrolled: bool,
     /// The group whose difference is in RCX, and whether the current instruction leaves it there.
     pub(crate) difference: Option<usize>,
     pub(crate) keeps_rcx: bool,
@@ -192,6 +194,7 @@ impl Translator {
             member: None,
             pointer: (reg::R14, 0),
             ungrouped: Vec::new(),
+            unrolled: unrolled.is_some(),
             difference: None,
             keeps_rcx: false,
             insn: Instruction::default(),

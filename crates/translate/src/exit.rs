@@ -54,7 +54,7 @@ impl Emitter<'_> {
     }
 
     pub(crate) fn call_indirect(&mut self, insn: &Instruction) {
-        let size = self.load_target(insn);
+        let size = self.load_target(insn, reg::R13);
         self.asm.store(ea::temp(3), reg::R13);
         self.reach(size);
         self.push_return(size, ALL);
@@ -63,32 +63,28 @@ impl Emitter<'_> {
     }
 
     pub(crate) fn jump_indirect(&mut self, insn: &Instruction) {
-        let size = self.load_target(insn);
+        // A routine may yet want it in R13 elsewhere.
+        let to = if self.key.has(Key::CODE64) { reg::R14 } else { reg::R13 };
+        let size = self.load_target(insn, to);
         self.reach(size);
-        self.asm.mov(reg::R14, reg::R13);
+        self.asm.mov(reg::R14, to);
         self.exit_indirect();
     }
 
-    /// The operand of an indirect jump or call in R13, and how many bytes it has.
-    fn load_target(&mut self, insn: &Instruction) -> usize {
+    /// Puts the operand of an indirect jump or call into a register, with zeros above it, and gives how many bytes it has.
+    fn load_target(&mut self, insn: &Instruction, to: u8) -> usize {
         let size = branch_bytes(insn);
         if insn.op0_kind() == OpKind::Memory {
-            // The slow half comes back in front of the load, so R13 is set by it, too.
-            self.load_operand(insn, size, ALL);
+            self.load_operand_in(to, insn, size, ALL);
         } else {
-            self.load_guest(reg::R13, insn.op0_register());
-            self.cut(size);
+            self.load_guest(to, insn.op0_register());
+            match size {
+                2 => self.asm.movzx16(to, to),
+                4 => self.asm.mov32(to, to),
+                _ => {}
+            }
         }
         size
-    }
-
-    /// The low bytes of R13.
-    fn cut(&mut self, size: usize) {
-        match size {
-            2 => self.asm.movzx16(reg::R13, reg::R13),
-            4 => self.asm.mov32(reg::R13, reg::R13),
-            _ => {}
-        }
     }
 
     /// 16-bit code does not reach beyond 64 KiB: if R13 does, the routine raises #GP. (Where a jump in place is in 32-bit code, it
@@ -240,7 +236,7 @@ impl Emitter<'_> {
         }
         if !self.linkable(target) && !self.far(target) {
             self.address(reg::R14, target);
-            return self.unless_wanted(|e| e.jump_by_table(target));
+            return self.jump_by_table(target);
         }
         let stub = self.asm.label();
         let wanted = (target <= self.insn.ip()).then(|| self.look_for_attention());
@@ -273,11 +269,20 @@ impl Emitter<'_> {
         may && self.key.0 & not == 0 && target.wrapping_sub(start) >= 4096
     }
 
-    /// Goes on at `target`, which is in R14, by the jump table.
+    /// Goes on at `target`, which is in R14, by the jump table, or leaves for it if somebody wants attention.
     pub(crate) fn jump_by_table(&mut self, target: u64) {
         if self.key.relative() {
-            return self.jump_to_r14();
+            return self.exit_indirect();
         }
+        let wanted = self.look_for_attention();
+        self.jump_by_entry(target);
+        self.asm.bind(wanted);
+        self.mark();
+        self.asm.call_mem(Mem::state(offset_of!(Hot, attention_thunk)));
+    }
+
+    /// Goes on at `target`, which is in R14 and known now, by its entry of the jump table.
+    fn jump_by_entry(&mut self, target: u64) {
         let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
         let entry = table + 16 * jump_index(target);
         let hit = self.asm.label();
@@ -303,22 +308,8 @@ impl Emitter<'_> {
         wanted
     }
 
-    /// Goes on at the address in R14.
+    /// Goes on at the address in R14 by the jump table. Where somebody wants attention the mask is 0, and nothing is found.
     pub(crate) fn exit_indirect(&mut self) {
-        self.unless_wanted(Self::jump_to_r14);
-    }
-
-    /// Jumps to the address in R14, or leaves for it if somebody wants attention.
-    fn unless_wanted(&mut self, jump: impl FnOnce(&mut Self)) {
-        let wanted = self.look_for_attention();
-        jump(self);
-        self.asm.bind(wanted);
-        self.mark();
-        self.asm.call_mem(Mem::state(offset_of!(Hot, attention_thunk)));
-    }
-
-    /// Goes on at the address in R14 by the jump table.
-    fn jump_to_r14(&mut self) {
         let table = JUMP_TAGS + self.key.slot() * JUMP_SLOT_BYTES;
         let hit = self.asm.label();
         let at = |offset: usize, index: u8| Mem {
@@ -326,9 +317,9 @@ impl Emitter<'_> {
             index: Some((index, 8)),
             disp: offset as i32,
         };
-        self.asm.put(&[0xc4, 0x43, 0xfb, 0xf0, 0xee, JUMP_ROTATE]); // RORX R13, R14, JUMP_ROTATE
+        self.asm.rorx(reg::R13, reg::R14, JUMP_ROTATE);
         self.asm.lea(reg::R13, Mem { base: Some(reg::R13), index: Some((reg::R14, 1)), disp: 0 });
-        self.asm.pdep(reg::R13, reg::R13, Mem::state(offset_of!(Hot, jump_mask)));
+        self.asm.pdep(reg::R13, reg::R13, Mem::state(offset_of!(Hot, attention)));
         self.asm.load(reg::RCX, at(table, reg::R13));
         self.asm.lea(reg::RCX, Mem { base: Some(reg::RCX), index: Some((reg::R14, 1)), disp: 0 });
         self.asm.jrcxz(hit);

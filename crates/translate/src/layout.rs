@@ -34,13 +34,14 @@ pub const TLB_ENTRIES: usize = 2048;
 /// Tables: user, supervisor with SMAP in force, supervisor that may reach user pages.
 pub const TLB_MODES: usize = 3;
 /// Entries of one jump table.
-pub const JUMP_ENTRIES: usize = 4096;
+pub const JUMP_ENTRIES: usize = 16384;
 /// Jump tables: one for each kind of code that alternates often, the last for all the rest.
 pub const JUMP_SLOTS: usize = 4;
 /// That of user code, and that of all the rest.
 pub const USER_SLOT: usize = 2;
 pub const LAST_SLOT: usize = JUMP_SLOTS - 1;
-/// Where PDEP puts the low bits of an address's hash: entries are of two words, an index counts one.
+/// Where PDEP puts the low bits of an address's hash: entries are of two words, an index counts one. It is the word that asks for
+/// attention while it is 0 ([`Hot::attention`]), so that jumps by table find entry 0 then, which is never filled.
 pub const JUMP_MASK: u64 = (JUMP_ENTRIES as u64 - 1) << 1;
 /// The hash is the address plus itself rotated right by this: function entries differ above the page offset, return
 /// addresses below.
@@ -53,12 +54,14 @@ pub const GROUPS: usize = 16;
 pub const OTHER_ENTRY: u64 = (TLB_ENTRIES as u64 / 2) << 12;
 
 /// The tag of TLB entry `index` while it is for no page. There is no number that fits no address, so it is the tag of a page
-/// that is looked up at another entry: whoever looks here has another address.
+/// that is looked up at another entry: whoever looks here has another address. (That page's number is below [`TLB_ENTRIES`], so
+/// [`tlb_skewed_index`] is its [`tlb_index`].)
 pub const fn tlb_no_tag(index: usize) -> u64 {
     ((index as u64) << 12 ^ OTHER_ENTRY).wrapping_neg()
 }
 
-/// As [`tlb_no_tag`], for an entry of the jump tables.
+/// As [`tlb_no_tag`], for an entry of the jump tables. (While somebody wants attention all addresses are looked up at entry 0: the one that this
+/// gives leads out from there.)
 pub const fn jump_no_tag(index: usize) -> u64 {
     (index as u64 ^ (JUMP_ENTRIES as u64 / 2)).wrapping_neg()
 }
@@ -89,9 +92,9 @@ impl TlbEntry {
 /// Entries of the second-level TLB: translations of 2 MiB, and of 4 KiB. Powers of two.
 pub const LARGE_ENTRIES: usize = 256;
 pub const SMALL_ENTRIES: usize = 8192;
-/// Address bits from here on move a small page's entry: what lies at the same place of different gigabytes (systems align their areas)
-/// is not all at one.
-pub const SMALL_MIX: u32 = 30;
+/// Address bits from here on move a small page's entry: what lies at the same place of different areas of 32 MiB or a gigabyte (systems align
+/// their areas) is not all at one.
+pub const SMALL_MIX: u32 = 25;
 /// Address bits within a page of [`LARGE_ENTRIES`].
 pub const LARGE_SHIFT: u32 = 21;
 
@@ -182,12 +185,13 @@ pub const fn jump_bucket(address: u64, buckets: usize) -> usize {
 /// Hot processor state at RSP. The first 16 words are in reach of one-byte displacements.
 #[repr(C, align(64))]
 pub struct Hot {
-    /// 0 asks translated code to leave at its next check.
+    /// [`JUMP_MASK`], or 0, which asks translated code to leave at its next check or jump by table.
     pub attention: AtomicU64,
     /// Guest R11, R13, R14, R15.
     pub parked: [u64; 4],
     pub temp: [u64; 4],
-    pub jump_mask: u64,
+    /// RFLAGS.IF in place, while translated code runs; `Registers::rflags` has it while Rust runs.
+    pub interrupt_flag: u64,
     /// Which site called, which link left.
     pub site: u64,
     /// Linear address of the page that relative code is run at ([`crate::Key::RELATIVE`]).
@@ -225,8 +229,7 @@ pub struct Hot {
     pub host_mxcsr: u64,
     /// Guest TSC minus host TSC.
     pub tsc_offset: u64,
-    /// RFLAGS.IF and RFLAGS.AC in place, while translated code runs; `Registers::rflags` has them while Rust runs.
-    pub interrupt_flag: u64,
+    /// As [`Hot::interrupt_flag`], RFLAGS.AC.
     pub alignment_check: u64,
     /// 0 if an interrupt waits for IF: STI looks at it.
     pub nothing_waits: u64,
@@ -236,6 +239,8 @@ pub struct Hot {
     pub wanted: [[u64; 2]; TLB_MODES],
     /// Where an access goes that misses the TLB: by mode, and for reading or writing.
     pub miss_thunk: [[u64; 2]; TLB_MODES],
+    /// The same for a check at the skewed index. RCX is 0 afterwards if the check is worth another try.
+    pub skewed_thunk: [[u64; 2]; TLB_MODES],
     /// What [`crate::refill`] puts spill: RAX, RDX, the flags, and one word of its own.
     pub spill: [u64; 4],
     /// Called where an indirect jump leaves because somebody wants attention.
@@ -338,6 +343,15 @@ const _: () = assert!(std::mem::offset_of!(Hot, segment_base) == 128);
 /// Index of the TLB entry of a linear address.
 pub const fn tlb_index(address: u64) -> usize {
     (address >> 12) as usize & (TLB_ENTRIES - 1)
+}
+
+/// [`tlb_skewed_index`] adds the address rotated right by this: the bits above those of [`tlb_index`].
+pub const SKEW_ROTATE: u8 = TLB_ENTRIES.trailing_zeros() as u8;
+
+/// Where the check of an unrolled loop looks: pages that share an entry by [`tlb_index`] have another each here (Seznec, "A Case for Two-Way Skewed-Associative
+/// Caches", ISCA 1993). An entry is for whichever page it was filled for last, by either index.
+pub const fn tlb_skewed_index(address: u64) -> usize {
+    tlb_index(address ^ address.rotate_right(SKEW_ROTATE as u32))
 }
 
 /// Index of the second level's entry of 4 KiB.

@@ -19,6 +19,7 @@ mod length;
 pub mod liveness;
 pub mod lookup;
 mod memory;
+mod operand_in_bank;
 mod operation;
 pub mod privilege;
 pub mod refill;

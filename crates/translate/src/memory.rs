@@ -5,7 +5,7 @@ use crate::asm::{Mem, cond, reg};
 use crate::block::{Emitter, SiteKind};
 use crate::ea::{self, Address};
 use crate::key::Key;
-use crate::layout::{Hot, TLB, TLB_MODE_BYTES, tlb_index};
+use crate::layout::{Hot, SKEW_ROTATE, TLB, TLB_ENTRIES, TLB_MODE_BYTES, tlb_index};
 use crate::liveness::OF;
 use crate::relocate::Kind;
 use core::mem::offset_of;
@@ -38,6 +38,22 @@ pub(crate) struct SlowAccess {
     beyond: Option<(Label, u32)>,
 }
 
+/// The out-of-line half of a shared check.
+pub(crate) struct Ungrouped {
+    failed: Label,
+    live: u8,
+    ip: u64,
+    retry: Option<Retry>,
+}
+
+/// Another try of a check at the skewed index: R14 and RCX still hold sum and index.
+struct Retry {
+    check: Label,
+    tag: i32,
+    span: i32,
+    write: bool,
+}
+
 /// How a member of a group finds its address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GroupAddress {
@@ -46,6 +62,10 @@ pub enum GroupAddress {
     /// By LEA into R14.
     Computed,
 }
+
+/// From an address to the index of its entry, times 4.
+const INDEX_SHIFT: u8 = 10;
+const INDEX_MASK: i32 = (TLB_ENTRIES as i32 - 1) * 4;
 
 const HOST: i32 = 8;
 const WRITE: i32 = 16;
@@ -115,17 +135,23 @@ impl Emitter<'_> {
                 }
             }
         }
-        let ungrouped = self.asm.label();
+        let (check, failed) = (self.asm.label(), self.asm.label());
+        self.asm.bind(check);
         self.save_flags(live, Rax::InTemporary);
         let table = (TLB + self.key.mmu() * TLB_MODE_BYTES) as i32;
         let tag = table + if lead.write { WRITE } else { 0 };
-        self.asm.mov32(reg::RCX, reg::R14);
-        self.asm.shr32_imm(reg::RCX, 10);
-        self.asm.and32_imm(reg::RCX, ((crate::layout::TLB_ENTRIES - 1) * 4) as i32);
+        if self.unrolled {
+            self.asm.rorx(reg::RCX, reg::R14, SKEW_ROTATE);
+            self.asm.xor32(reg::RCX, reg::R14);
+            self.asm.shr32_imm(reg::RCX, INDEX_SHIFT);
+            self.asm.and32_imm(reg::RCX, INDEX_MASK);
+        } else {
+            self.index();
+        }
         self.asm.load(reg::R13, indexed(tag));
-        self.asm.rm(true, &[0x03], reg::R14, indexed(tag)); // ADD
+        self.asm.add(reg::R14, indexed(tag));
         self.asm.cmp_imm(reg::R14, 4096 - lead.span);
-        self.asm.jcc(cond::A, ungrouped);
+        self.asm.jcc(cond::A, failed);
         self.asm.add(reg::R13, indexed(table + HOST));
         self.asm.store(delta, reg::R13);
         if place == GroupAddress::Computed {
@@ -140,16 +166,30 @@ impl Emitter<'_> {
             GroupAddress::Host(base, displacement) => (base, displacement),
             GroupAddress::Computed => (reg::R14, 0),
         };
-        self.ungrouped.push((ungrouped, live, self.insn_ip()));
+        let retry = self.unrolled.then_some(Retry { check, tag, span: lead.span, write: lead.write });
+        self.ungrouped.push(Ungrouped { failed, live, ip: self.insn_ip(), retry });
     }
 
-    /// Where a failed shared check goes: to the block without them, at the instruction that made the check.
-    pub(crate) fn emit_ungrouped(&mut self, (label, live, ip): (Label, u8, u64)) {
-        self.asm.bind(label);
+    /// Where a failed shared check goes: to the block without them, at the instruction that made the check. One at the skewed index asks the
+    /// second level first.
+    pub(crate) fn emit_ungrouped(&mut self, Ungrouped { failed, live, ip, retry }: Ungrouped) {
+        self.asm.bind(failed);
+        if let Some(retry) = &retry {
+            self.asm.sub(reg::R14, indexed(retry.tag));
+        }
         self.restore_flags(live, Rax::InTemporary);
-        let stub = self.asm.label();
+        let (stub, filled) = (self.asm.label(), self.asm.label());
+        if let Some(Retry { span, write, .. }) = retry {
+            self.asm.imm(reg::RCX, 4096 - span as u64);
+            self.asm.call_mem(self.thunk_of_mode(offset_of!(Hot, skewed_thunk), write));
+            self.asm.jrcxz(filled);
+        }
         self.asm.jmp(stub);
         self.note_ungrouped(stub, ip);
+        if let Some(Retry { check, .. }) = retry {
+            self.asm.bind(filled);
+            self.asm.jmp(check);
+        }
     }
 
     /// Emits one access: `operation` finds the host address as R14 + RCX, and may clobber both and R13.
@@ -270,15 +310,19 @@ impl Emitter<'_> {
                 self.asm.add(reg::R14, Mem::base(reg::RSP, tag + 32 * tlb_index(value) as i32));
             }
             Address::InR14 => {
-                self.asm.mov32(reg::RCX, reg::R14);
-                self.asm.shr32_imm(reg::RCX, 10);
-                self.asm.and32_imm(reg::RCX, ((crate::layout::TLB_ENTRIES - 1) * 4) as i32);
+                self.index();
                 self.asm.add(reg::R14, indexed(tag));
             }
         }
         self.asm.cmp_imm(reg::R14, 4096 - access.size as i32);
         self.asm.jcc(cond::A, slow);
         tag
+    }
+
+    /// The index of the entry of the address in R14, times 4, in RCX. Clobbers flags.
+    fn index(&mut self) {
+        self.asm.rorx32(reg::RCX, reg::R14, INDEX_SHIFT);
+        self.asm.and32_imm(reg::RCX, INDEX_MASK);
     }
 
     fn host_page(&mut self, address: Address) {
@@ -291,9 +335,9 @@ impl Emitter<'_> {
         }
     }
 
-    /// Where the thunk for misses of the current mode is.
-    fn miss_thunk(&self, write: bool) -> Mem {
-        Mem::state(offset_of!(Hot, miss_thunk) + 16 * self.key.mmu() + 8 * usize::from(write))
+    /// Where one of the thunks for misses is that lie by mode.
+    fn thunk_of_mode(&self, thunks: usize, write: bool) -> Mem {
+        Mem::state(thunks + 16 * self.key.mmu() + 8 * usize::from(write))
     }
 
     fn call_access(&mut self, site: u32) {
@@ -321,7 +365,7 @@ impl Emitter<'_> {
         self.restore_flags(slow.live, Rax::InR13);
         self.asm.store_number(Mem::state(offset_of!(Hot, site)), Kind::Site, slow.site);
         self.asm.imm(reg::RCX, 4096 - slow.access.size as u64);
-        self.asm.call_mem(self.miss_thunk(slow.access.write));
+        self.asm.call_mem(self.thunk_of_mode(offset_of!(Hot, miss_thunk), slow.access.write));
         self.perform(&slow, slow.site);
         if let Some((label, site)) = slow.beyond {
             self.asm.bind(label);

@@ -5,6 +5,7 @@ use crate::block::Emitter;
 use crate::ea;
 use crate::layout::PINNED;
 use crate::liveness::shifts_by_cl;
+use crate::operand_in_bank;
 use iced_x86::{Code, Instruction, InstructionInfo, OpAccess, OpKind, Register};
 
 /// Where the checked host address is when the instruction runs.
@@ -144,6 +145,13 @@ impl Emitter<'_> {
     /// Emits the copy. With `has_memory`, the checked address is R14 + RCX.
     pub(crate) fn copy(&mut self, insn: &Instruction, info: &InstructionInfo, has_memory: bool) {
         let Some(plan) = Plan::new(insn, info, has_memory) else { return self.give_up(insn) };
+        let simple = plan.pointer == Pointer::None && !plan.rcx_real && !plan.rsp_in_rsi;
+        if let Some(in_bank) = operand_in_bank::in_bank(insn).filter(|_| simple && !has_memory) {
+            self.mark();
+            if self.encode(&rewrite(in_bank, &plan, self.pointer)) {
+                return;
+            }
+        }
         self.place_pointer(plan.pointer);
         if plan.rcx_real {
             self.asm.mov(reg::RCX, reg::R11);
@@ -155,7 +163,7 @@ impl Emitter<'_> {
             self.asm.store(ea::temp(2), reg::RSI);
             self.asm.mov(reg::RSI, reg::R10);
         }
-        let rewritten = rewrite(insn, &plan, self.pointer);
+        let rewritten = rewrite(generic(insn), &plan, self.pointer);
         self.mark();
         if !self.encode(&rewritten) {
             return self.give_up(insn);
@@ -188,9 +196,8 @@ impl Emitter<'_> {
     }
 }
 
-/// The instruction with host registers, in a form that 64-bit mode has.
-fn rewrite(insn: &Instruction, plan: &Plan, pair: (u8, i32)) -> Instruction {
-    let mut out = generic(insn);
+/// An instruction in a form that 64-bit mode has, with host registers.
+fn rewrite(mut out: Instruction, plan: &Plan, pair: (u8, i32)) -> Instruction {
     for n in 0..out.op_count() {
         if out.op_kind(n) != OpKind::Register {
             continue;

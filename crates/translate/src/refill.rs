@@ -9,15 +9,17 @@
 
 use crate::layout::{
     FILLED, FILLED_MODE_BYTES, HOSTS, HOSTS_MODE_BYTES, Hot, LARGE, LARGE_ENTRIES, OTHER_ENTRY,
-    SECOND_READ_ONLY, SMALL, SMALL_ENTRIES, SMALL_MIX, TLB, TLB_ENTRIES, TLB_MODE_BYTES,
+    SECOND_READ_ONLY, SKEW_ROTATE, SMALL, SMALL_ENTRIES, SMALL_MIX, TLB, TLB_ENTRIES, TLB_MODE_BYTES,
+    TLB_MODES,
 };
 use core::arch::global_asm;
 use core::mem::offset_of;
 
 // At entry: R14 the linear address, RCX 4096 minus the access's size, Hot::site; all else but R13 is the guest's. As
 // `ireko_access` it gives the host address in R14, and RCX = 0. The return address lies at RSP, so the bank is 8 further up.
+// For a check at the skewed index, which names no site, R14 stays, and RCX is 1 if nothing was filled.
 global_asm!(
-    ".macro ireko_refill name, mode, write",
+    ".macro ireko_refill name, mode, write, skewed",
     ".globl \\name",
     "\\name:",
     "mov [rsp + 8 + {spill}], rax",
@@ -86,7 +88,12 @@ global_asm!(
     "shr eax, 1",
     // The first level's entry.
     "mov [rsp + 8 + {spill} + 24], rax",
+    ".if \\skewed",
+    "rorx rax, r14, {skew_rotate}",
+    "xor rax, r14",
+    ".else",
     "mov rax, r14",
+    ".endif",
     "shr rax, 12",
     "and eax, {entries} - 1",
     "bts [rsp + 8 + {filled} + {filled_mode} * \\mode], rax",
@@ -97,10 +104,13 @@ global_asm!(
     "mov [rax + 8], rcx",
     ".if \\write",
     ".else",
-    // No writing: the tag of a page that is looked up at another entry ([`crate::layout::tlb_no_tag`]).
+    // No writing: the tag of a page that is looked up at another entry ([`crate::layout::tlb_no_tag`]), from the entry's offset.
     "test dl, dl",
     "jz 5f",
+    "lea r13, [rsp + 8 + {tlb} + {tlb_mode} * \\mode]",
     "neg r13",
+    "add r13, rax",
+    "shl r13, 7",
     "xor r13, {other_entry}",
     "neg r13",
     "5:",
@@ -108,8 +118,11 @@ global_asm!(
     "mov [rax + 16], r13",
     "mov rdx, [rsp + 8 + {spill} + 24]",
     "mov [rax + 24], rdx",
+    ".if \\skewed",
+    ".else",
     "and r14d, 4095",
     "add r14, rcx",
+    ".endif",
     "mov rax, [rsp + 8 + {spill} + 16]",
     "add al, 0x7f",
     "sahf",
@@ -123,15 +136,30 @@ global_asm!(
     "sahf",
     "mov rax, [rsp + 8 + {spill}]",
     "mov rdx, [rsp + 8 + {spill} + 8]",
+    ".if \\skewed",
+    "mov ecx, 1",
+    "ret",
+    ".else",
     "jmp [rsp + 8 + {access_thunk}]",
+    ".endif",
     ".endm",
     ".pushsection .text.ireko_thunks,\"ax\",@progbits",
-    "ireko_refill ireko_refill_0_read, 0, 0",
-    "ireko_refill ireko_refill_0_write, 0, 1",
-    "ireko_refill ireko_refill_1_read, 1, 0",
-    "ireko_refill ireko_refill_1_write, 1, 1",
-    "ireko_refill ireko_refill_2_read, 2, 0",
-    "ireko_refill ireko_refill_2_write, 2, 1",
+    "ireko_refill ireko_refill_0_read, 0, 0, 0",
+    "ireko_refill ireko_refill_0_write, 0, 1, 0",
+    "ireko_refill ireko_refill_1_read, 1, 0, 0",
+    "ireko_refill ireko_refill_1_write, 1, 1, 0",
+    "ireko_refill ireko_refill_2_read, 2, 0, 0",
+    "ireko_refill ireko_refill_2_write, 2, 1, 0",
+    "ireko_refill ireko_skewed_0_read, 0, 0, 1",
+    "ireko_refill ireko_skewed_0_write, 0, 1, 1",
+    "ireko_refill ireko_skewed_1_read, 1, 0, 1",
+    "ireko_refill ireko_skewed_1_write, 1, 1, 1",
+    "ireko_refill ireko_skewed_2_read, 2, 0, 1",
+    "ireko_refill ireko_skewed_2_write, 2, 1, 1",
+    ".globl ireko_skewed_none",
+    "ireko_skewed_none:",
+    "mov ecx, 1",
+    "ret",
     ".popsection",
     spill = const offset_of!(Hot, spill),
     wanted = const offset_of!(Hot, wanted),
@@ -150,7 +178,10 @@ global_asm!(
     tlb = const TLB,
     tlb_mode = const TLB_MODE_BYTES,
     other_entry = const OTHER_ENTRY,
+    skew_rotate = const SKEW_ROTATE,
 );
+
+type Thunk = unsafe extern "C" fn();
 
 unsafe extern "C" {
     fn ireko_refill_0_read();
@@ -159,15 +190,29 @@ unsafe extern "C" {
     fn ireko_refill_1_write();
     fn ireko_refill_2_read();
     fn ireko_refill_2_write();
+    fn ireko_skewed_0_read();
+    fn ireko_skewed_0_write();
+    fn ireko_skewed_1_read();
+    fn ireko_skewed_1_write();
+    fn ireko_skewed_2_read();
+    fn ireko_skewed_2_write();
+    fn ireko_skewed_none();
 }
 
-/// Lets misses look at the second level first, or (if not `on`) go to Rust at once.
+/// Lets misses look at the second level first, or (if not `on`) go to Rust at once; those of unrolled loops then fail.
 pub fn prepare(hot: &mut Hot, on: bool) {
-    let refill: [[unsafe extern "C" fn(); 2]; 3] = [
+    let refill: [[Thunk; 2]; TLB_MODES] = [
         [ireko_refill_0_read, ireko_refill_0_write],
         [ireko_refill_1_read, ireko_refill_1_write],
         [ireko_refill_2_read, ireko_refill_2_write],
     ];
-    hot.miss_thunk =
-        if on { refill.map(|m| m.map(|f| f as usize as u64)) } else { [[hot.access_thunk; 2]; 3] };
+    let skewed: [[Thunk; 2]; TLB_MODES] = [
+        [ireko_skewed_0_read, ireko_skewed_0_write],
+        [ireko_skewed_1_read, ireko_skewed_1_write],
+        [ireko_skewed_2_read, ireko_skewed_2_write],
+    ];
+    let access = hot.access_thunk;
+    let or = |thunk: Thunk, off: u64| if on { thunk as usize as u64 } else { off };
+    hot.miss_thunk = refill.map(|mode| mode.map(|thunk| or(thunk, access)));
+    hot.skewed_thunk = skewed.map(|mode| mode.map(|thunk| or(thunk, ireko_skewed_none as *const () as u64)));
 }

@@ -133,12 +133,15 @@ impl Emitter<'_> {
 
     /// Reads the instruction's memory operand of `size` bytes into R13 and temporary 3, with zeros above it.
     pub(crate) fn load_operand(&mut self, insn: &Instruction, size: usize, live: u8) {
+        self.load_operand_in(reg::R13, insn, size, live);
+        self.asm.store(ea::temp(3), reg::R13);
+    }
+
+    /// The same, into one register. (The slow half comes back in front of the load.)
+    pub(crate) fn load_operand_in(&mut self, to: u8, insn: &Instruction, size: usize, live: u8) {
         let offset = ea::offset(self.asm, insn, self.key);
         let access = Access { read: true, write: false, size, segment: ea::segment(insn), live };
-        self.access(offset, access, |e| {
-            e.asm.load_sized(size, reg::R13, HOST);
-            e.asm.store(ea::temp(3), reg::R13);
-        });
+        self.access(offset, access, |e| e.asm.load_sized(size, to, HOST));
     }
 
     /// Reads the top of the stack into R13; the stack pointer does not move yet.

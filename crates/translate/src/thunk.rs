@@ -313,7 +313,6 @@ pub fn prepare(hot: &mut Hot, access: AccessRoutine, commit: SiteRoutine, system
     hot.commit_routine = commit as *const () as u64;
     hot.system_routine = system as *const () as u64;
     hot.host_mxcsr = 0x1f80;
-    hot.jump_mask = crate::layout::JUMP_MASK;
     hot.components = crate::state::BASE;
     crate::lookup::prepare(hot, false);
     crate::privilege::prepare(hot, false);

@@ -6,7 +6,8 @@
 use ireko_translate::block::{Request, SiteKind};
 use ireko_translate::classify::Env;
 use ireko_translate::layout::{
-    BANK, JUMP_ENTRIES, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, STACK, TLB, TLB_ENTRIES, jump_no_tag,
+    BANK, JUMP_ENTRIES, JUMP_MASK, JUMP_SLOT_BYTES, JUMP_SLOTS, JUMP_TAGS, STACK, TLB, TLB_ENTRIES,
+    jump_no_tag,
 };
 use ireko_translate::refill;
 use ireko_translate::thunk::{self, Reason};
@@ -83,7 +84,7 @@ fn run(code: &[u8], regs: &mut Registers) -> (Reason, u64) {
     refill::prepare(hot, false);
     hot.regs = std::ptr::from_mut(regs) as u64;
     hot.fpu = fpu.0.as_mut_ptr() as u64;
-    *hot.attention.get_mut() = 1;
+    *hot.attention.get_mut() = JUMP_MASK;
     // SAFETY: the bank is complete and the code was made for it.
     let reason = unsafe { thunk::enter(hot, cache.address(at)) };
     let rip = if reason == Reason::Link { made.links[hot.site as usize].target } else { hot.rip };

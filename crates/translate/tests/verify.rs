@@ -181,6 +181,18 @@ fn instructions_of_the_host_are_refused() {
     }
 }
 
+/// A prefix of a segment in front of a register means nothing, also where the register lies in memory.
+#[test]
+fn prefixes_of_segments_do_not_reach_the_bank() {
+    // add r13, rax; inc r13; mov rax, r13; cmp r13b, al
+    for insn in [[0x49, 0x01, 0xc5], [0x49, 0xff, 0xc5], [0x49, 0x8b, 0xc5], [0x41, 0x38, 0xc5]] {
+        for prefix in [0x64, 0x65] {
+            let code = [&[prefix][..], &insn, &[0xeb, 0]].concat();
+            assert_eq!(judge(&code, &translate(&code, KEY)), Ok(()));
+        }
+    }
+}
+
 #[test]
 fn a_jump_into_an_instruction_is_refused() {
     let into = |made: &mut Translated| {

@@ -441,12 +441,14 @@ impl Bank {
         }
     }
 
-    /// Empties the first level's entry of a page. Its bit among the filled stays: emptying it twice is harmless.
+    /// Empties the first level's entries of a page. Their bits among the filled stay: emptying them twice is harmless.
     fn forget(&mut self, mode: usize, address: u64) {
         let page = (address & !0xfff).wrapping_neg();
-        let entry = self.entry(mode, address);
-        if entry.read == page || entry.write == page {
-            self.clear_entry(mode, layout::tlb_index(address));
+        for index in [layout::tlb_index(address), layout::tlb_skewed_index(address)] {
+            let entry = self.at(mode, index);
+            if entry.read == page || entry.write == page {
+                self.clear_entry(mode, index);
+            }
         }
     }
 
@@ -456,10 +458,11 @@ impl Bank {
         if !self.large.remove(&(chunk >> LARGE_SHIFT)) {
             return;
         }
-        // The first level's entries of 2 MiB lie side by side.
-        let first = layout::tlb_index(chunk) / 64;
+        // The first level's entries of 2 MiB lie side by side, in another order at the skewed index.
+        let first = |index: usize| index / CHUNK_PAGES * CHUNK_PAGES / 64;
+        let words = [layout::tlb_index(chunk), layout::tlb_skewed_index(chunk)].map(first);
         for mode in 0..TLB_MODES {
-            for word in first..first + CHUNK_PAGES / 64 {
+            for word in words.into_iter().flat_map(|first| first..first + CHUNK_PAGES / 64) {
                 let mut rest = *self.filled(mode, word);
                 while rest != 0 {
                     let index = word * 64 + rest.trailing_zeros() as usize;
@@ -545,7 +548,11 @@ impl Bank {
 
     fn flush_slot(&mut self, slot: usize) {
         for word in 0..JUMP_FILLED_BYTES / 8 {
-            let mut rest = std::mem::take(self.jumps_filled(slot, word));
+            let mut rest = *self.jumps_filled(slot, word);
+            if rest == 0 {
+                continue;
+            }
+            *self.jumps_filled(slot, word) = 0;
             while rest != 0 {
                 self.clear_jump(slot, word * 64 + rest.trailing_zeros() as usize);
                 rest &= rest - 1;
@@ -575,12 +582,16 @@ impl Bank {
         self.set_jump_raw(slot, index, jump_no_tag(index), lookup::nowhere());
     }
 
-    /// Tells translated code of key `key` (in `slot`) that `rip` is at host address `code`.
+    /// Tells translated code of key `key` (in `slot`) that `rip` is at host address `code`. Entry 0 stays empty
+    /// ([`layout::JUMP_MASK`]).
     pub fn set_jump(&mut self, slot: usize, key: u64, rip: u64, code: u64) {
         if self.slot_keys[slot] != key {
             self.claim_slot(slot, key);
         }
         let index = layout::jump_index(rip);
+        if index == 0 {
+            return;
+        }
         self.set_jump_raw(slot, index, rip.wrapping_neg(), code);
         *self.jumps_filled(slot, index / 64) |= 1 << (index % 64);
     }

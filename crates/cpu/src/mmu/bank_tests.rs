@@ -119,10 +119,21 @@ fn all_suspects() -> impl Iterator<Item = u64> {
     suspects().into_iter().chain((0..TLB_ENTRIES).flat_map(suspects_at))
 }
 
-/// Suspects that the first level takes for a page that it has.
+/// Whether the entry at the skewed index has an address.
+fn skewed(bank: &mut Bank, mode: usize, address: u64, write: bool) -> bool {
+    let entry = bank.at(mode, layout::tlb_skewed_index(address));
+    address.wrapping_add(if write { entry.write } else { entry.read }) < 4096
+}
+
+/// Suspects that the first level takes for a page that it has, by one index or the other.
 fn taken(bank: &mut Bank, write: bool) -> Vec<u64> {
     let modes = (0..TLB_MODES).flat_map(|mode| all_suspects().map(move |address| (mode, address)));
-    modes.filter(|&(mode, address)| bank.lookup(mode, address, write).is_some()).map(|a| a.1).collect()
+    modes
+        .filter(|&(mode, address)| {
+            bank.lookup(mode, address, write).is_some() || skewed(bank, mode, address, write)
+        })
+        .map(|a| a.1)
+        .collect()
 }
 
 /// A page for entry `index`, away from all suspects.
@@ -182,6 +193,23 @@ fn no_address_hits_an_entry_that_was_forgotten() {
         forget(&mut bank);
         assert_eq!((taken(&mut bank, false), taken(&mut bank, true)), (vec![], vec![]));
     }
+}
+
+#[test]
+fn pages_that_share_an_entry_share_none_at_the_skewed_index() {
+    for page in [0, 0x5000, 0x7fff_f7a1_2000, 0xffff_8000_0000_0000] {
+        let sharing: HashSet<usize> = (0..1024).map(|n| layout::tlb_skewed_index(page ^ n << 23)).collect();
+        assert_eq!((sharing.len(), layout::tlb_index(page)), (1024, layout::tlb_index(page ^ 1 << 23)));
+    }
+}
+
+#[test]
+fn entry_0_of_the_jump_tables_stays_empty() {
+    let mut bank = Bank::new().unwrap();
+    let key = bank.slot_keys[0];
+    let rip = (0..).find(|&rip| rip != 0 && layout::jump_index(rip) == 0).unwrap();
+    bank.set_jump(0, key, rip, 0x1000);
+    assert_eq!(bank.jump(0, key, rip), None);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use super::place::{self, Field, Thunk};
 use super::value::{self, AbstractState, Reach, Sum, Value, mix};
 use crate::block::{Site, SiteKind, Translated};
-use crate::layout::{GROUPS, Hot, TLB_ENTRIES, tlb_index};
+use crate::layout::{GROUPS, Hot, SKEW_ROTATE, TLB_ENTRIES, TLB_MODES, tlb_index};
 use core::mem::offset_of;
 use iced_x86::{
     FlowControl, Instruction, InstructionInfoFactory, MemorySize, Mnemonic, OpAccess, OpKind, Register,
@@ -33,6 +33,11 @@ struct Operand {
     base: Option<usize>,
     index: Option<(usize, u64)>,
     disp: i64,
+}
+
+/// Number of a table of the TLB as it is looked up by one of the two indices.
+pub const fn table(mode: usize, skewed: bool) -> usize {
+    mode + if skewed { TLB_MODES } else { 0 }
 }
 
 fn general(register: Register) -> Option<usize> {
@@ -157,6 +162,10 @@ impl Walk<'_> {
         match thunk {
             Thunk::Access => self.accessed(None)?,
             Thunk::Miss { mode, write } => self.accessed(Some((mode, write)))?,
+            Thunk::Skewed => {
+                [RCX, R13].into_iter().for_each(|n| self.set(n, self.fresh(n)));
+                self.state.forget_entries(self.at);
+            }
             Thunk::Commit => {
                 (RCX..=RCX).chain([R13, R14]).for_each(|n| self.set(n, self.fresh(n)));
             }
@@ -247,6 +256,9 @@ impl Walk<'_> {
 
     fn of_bank(&self, operand: Operand, size: i64, write: bool) -> Result<(), String> {
         use Mnemonic::{Add, Mov, Movzx, Or, Pdep, Sub};
+        if self.of_parked(operand, size, write) {
+            return Ok(());
+        }
         if !matches!(self.insn.mnemonic(), Add | Mov | Movzx | Or | Pdep | Sub) {
             return Err("a guest's instruction on the bank".into());
         }
@@ -258,7 +270,7 @@ impl Walk<'_> {
             }
             (Some((RCX, 8)), false) => {
                 let first_entry = place::tlb(operand.disp).is_some_and(|f| f.1 == 0);
-                size == 8 && first_entry && matches!(self.state.registers[RCX], Value::Index(_))
+                size == 8 && first_entry && matches!(self.state.registers[RCX], Value::Index(..))
             }
             (Some((R13, 8)), false) => {
                 size == 8 && place::jump_tag(operand.disp) && self.state.registers[R13] == Value::JumpIndex
@@ -266,6 +278,49 @@ impl Walk<'_> {
             _ => false,
         };
         if good { Ok(()) } else { Err("a word of the bank that is not for this".into()) }
+    }
+
+    /// A guest's instruction on a register that lies in the bank: what it writes is the whole of it.
+    fn of_parked(&self, operand: Operand, size: i64, write: bool) -> bool {
+        use Mnemonic::*;
+        let known = matches!(
+            self.insn.mnemonic(),
+            Add | Or
+                | Adc
+                | Sbb
+                | And
+                | Sub
+                | Xor
+                | Cmp
+                | Test
+                | Mov
+                | Inc
+                | Dec
+                | Neg
+                | Not
+                | Shl
+                | Shr
+                | Sar
+                | Mul
+                | Imul
+                | Movzx
+                | Movsx
+                | Movsxd
+                | Cmove
+                | Cmovne
+                | Cmovb
+                | Cmovae
+                | Cmovbe
+                | Cmova
+                | Cmovl
+                | Cmovge
+                | Cmovle
+                | Cmovg
+                | Cmovs
+                | Cmovns
+        );
+        let whole = place::parked(operand.disp) && size <= 8 && (size == 8 || !write);
+        known && whole && operand.index.is_none()
     }
 
     fn of_guest(&self, base: usize, operand: Operand, size: i64, write: bool) -> Result<(), String> {
@@ -395,19 +450,34 @@ impl Walk<'_> {
             Inc => self.register(0).map(|n| Value::Number(self.sum(n).moved(1))),
             Dec => self.register(0).map(|n| Value::Number(self.sum(n).moved(-1))),
             Shr => match (self.half()?, self.state.registers[self.half()?]) {
-                (RCX, Value::Low(of)) if self.insn.immediate(1) == 10 => Some(Value::Shifted(of)),
+                (RCX, Value::Low(of)) if self.insn.immediate(1) == 10 => Some(Value::Shifted(of, true)),
                 _ => None,
             },
             And => match (self.half()?, self.state.registers[self.half()?]) {
-                (RCX, Value::Shifted(of))
+                (RCX, Value::Shifted(of, skewed))
                     if self.insn.immediate(1) as u32 as usize == (TLB_ENTRIES - 1) * 4 =>
                 {
-                    Some(Value::Index(of))
+                    Some(Value::Index(of, skewed))
+                }
+                _ => None,
+            },
+            Rorx => match (self.insn.op0_register(), self.insn.op1_register(), self.insn.immediate(2)) {
+                (Register::RCX, Register::R14, by) if by == u64::from(SKEW_ROTATE) => {
+                    Some(Value::Rotated(self.number(R14)?))
+                }
+                (Register::ECX, Register::R14D, 10) => Some(Value::Shifted(self.number(R14)?, false)),
+                _ => None,
+            },
+            Xor => match (self.half()?, self.state.registers[self.half()?]) {
+                (RCX, Value::Rotated(of))
+                    if self.insn.op1_register() == Register::R14D && self.number(R14) == Some(of) =>
+                {
+                    Some(Value::Low(of))
                 }
                 _ => None,
             },
             Pdep => {
-                let mask = self.operand().disp == offset_of!(Hot, jump_mask) as i64;
+                let mask = self.operand().disp == offset_of!(Hot, attention) as i64;
                 (self.register(0) == Some(R13) && mask && self.operand().base == Some(RSP))
                     .then_some(Value::JumpIndex)
             }
@@ -427,9 +497,6 @@ impl Walk<'_> {
         match self.insn.op1_kind() {
             OpKind::Register => match (self.register(1), to_half) {
                 (Some(from), _) => Some(self.state.registers[from]),
-                (None, Some(RCX)) if self.insn.op1_register() == Register::R14D => {
-                    Some(Value::Low(self.number(R14)?))
-                }
                 _ => None,
             },
             OpKind::Memory => self.loaded(),
@@ -453,7 +520,7 @@ impl Walk<'_> {
         let (mode, entry, field) = place::tlb(operand.disp).filter(|_| operand.base == Some(RSP))?;
         let of = match operand.index {
             Some((RCX, 8)) => match self.state.registers[RCX] {
-                Value::Index(of) => of,
+                Value::Index(of, skewed) => return Some((of, table(mode, skewed), field)),
                 _ => return None,
             },
             // A constant address: R14 has it, or has had it.
@@ -464,7 +531,7 @@ impl Walk<'_> {
             },
             _ => return None,
         };
-        Some((of, mode, field))
+        Some((of, table(mode, false), field))
     }
 
     fn loaded(&self) -> Option<Value> {
@@ -496,8 +563,14 @@ impl Walk<'_> {
         let adds = self.insn.mnemonic() == Mnemonic::Add;
         match self.insn.op1_kind() {
             OpKind::Memory => {
-                let (of, mode, field) = self.field().filter(|_| adds)?;
+                let (of, mode, field) = self.field()?;
                 match (field, self.state.registers[to]) {
+                    (Field::Tag { write }, Value::Offset { of: o, plus: 0, mode: m, write: w, .. })
+                        if !adds =>
+                    {
+                        (to == R14 && (o, m, w) == (of, mode, write)).then_some(Value::Number(of))
+                    }
+                    _ if !adds => None,
                     (Field::Tag { write }, Value::Number(sum)) if to == R14 && sum == of => {
                         Some(Value::Offset { of, plus: 0, mode, write, reach: None })
                     }

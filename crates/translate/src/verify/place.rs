@@ -63,6 +63,12 @@ pub fn may_write(offset: i64, size: i64) -> bool {
     WORDS.iter().any(word) || word(&gs) || pointers || whole && offset % 8 + size <= 8
 }
 
+/// A register of the guest's begins here.
+pub fn parked(offset: i64) -> bool {
+    let at = offset - offset_of!(Hot, parked) as i64;
+    (0..32).contains(&at) && at % 8 == 0
+}
+
 /// All of `Hot` may be read.
 pub fn may_read(offset: i64, size: i64) -> bool {
     within(offset, size, 0, size_of::<Hot>())
@@ -88,6 +94,8 @@ pub enum Thunk {
         mode: usize,
         write: bool,
     },
+    /// The TLB may have another page at the skewed index; registers are as they were.
+    Skewed,
     Commit,
     /// Anything may be different afterwards.
     Routine,
@@ -109,12 +117,14 @@ pub fn is_system(offset: i64) -> bool {
 
 pub fn thunk(offset: i64) -> Option<Thunk> {
     let at = |start: usize, bytes: usize| within(offset, 8, start, bytes) && (offset - start as i64) % 8 == 0;
-    let miss = offset_of!(Hot, miss_thunk);
+    let (miss, skewed) = (offset_of!(Hot, miss_thunk), offset_of!(Hot, skewed_thunk));
     let found = if at(offset_of!(Hot, access_thunk), 8) {
         Thunk::Access
     } else if at(miss, 16 * TLB_MODES) {
         let word = (offset as usize - miss) / 8;
         Thunk::Miss { mode: word / 2, write: word % 2 == 1 }
+    } else if at(skewed, 16 * TLB_MODES) {
+        Thunk::Skewed
     } else if at(offset_of!(Hot, commit_thunk), 8) {
         Thunk::Commit
     } else if at(offset_of!(Hot, system_thunk), 8)

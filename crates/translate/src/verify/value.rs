@@ -42,14 +42,19 @@ pub struct Reach {
     pub write: bool,
 }
 
+/// Whether an entry is looked up at the skewed index: a page's entries by the two indices are not one.
+pub type Skewed = bool;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
     Number(Sum),
-    /// Low half of an address; its bits from 10 on; the index of its TLB entry, times 4.
+    /// An address rotated right by [`crate::layout::SKEW_ROTATE`].
+    Rotated(Sum),
+    /// Low half of an address mixed with its rotation; the bits from 10 on of that, or of the address; the index of a TLB entry where it may be, times 4.
     Low(Sum),
-    Shifted(Sum),
-    Index(Sum),
-    /// The tag of the address's TLB entry: table, and whether it is that for writing.
+    Shifted(Sum, Skewed),
+    Index(Sum, Skewed),
+    /// The tag of the address's TLB entry: table ([`super::follow::table`]), and whether it is that for writing.
     Tag {
         of: Sum,
         mode: usize,
@@ -147,6 +152,16 @@ impl AbstractState {
         self.slots = core::array::from_fn(|n| fresh(16 + n));
         self.deltas = [None; GROUPS];
         (self.site, self.compared, self.hit) = (None, None, None);
+    }
+
+    /// The TLB may have other pages: nothing is known but numbers.
+    pub fn forget_entries(&mut self, at: usize) {
+        let fresh = |n: usize| Value::Number(Sum { name: mix(&[at as u64, 66, n as u64]), plus: 0 });
+        for (n, value) in self.registers.iter_mut().chain(&mut self.slots).enumerate() {
+            if !matches!(value, Value::Number(_)) {
+                *value = fresh(n);
+            }
+        }
     }
 
     /// What holds on both ways to the instruction at `at`.
