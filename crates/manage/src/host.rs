@@ -166,6 +166,23 @@ pub enum NoSystem {
     Failed(String),
 }
 
+/// What starts a system's installer, by the system's name, with the answers that it is to find and more of a command line; got
+/// first, where a person can see it happen.
+pub type Installers = dyn Fn(&str, Option<&[u8]>, &str) -> Result<InstallerFiles, NoSystem> + Send + Sync;
+
+/// A kernel, its first root file system, and its command line.
+#[derive(Clone, Debug)]
+pub struct InstallerFiles {
+    pub kernel: Vec<u8>,
+    pub initrd: Vec<u8>,
+    pub command_line: String,
+}
+
+/// Of who has none.
+pub fn no_installers(name: &str, _: Option<&[u8]>, _: &str) -> Result<InstallerFiles, NoSystem> {
+    Err(NoSystem::Unknown(format!("There is no installer of '{}' here.", name.escape_debug())))
+}
+
 /// Of who makes none.
 pub fn no_systems(name: &str, _: &Path) -> Result<SystemDisk, NoSystem> {
     Err(NoSystem::Unknown(format!("There is no system '{}' here.", name.escape_debug())))
@@ -190,6 +207,7 @@ pub struct Host {
     /// Called before a worker is started.
     pub prepare: Box<Preparation>,
     pub systems: Box<Systems>,
+    pub installers: Box<Installers>,
 }
 
 impl Host {
@@ -277,6 +295,7 @@ impl Host {
             system: Box::new(RealHostSystem),
             prepare: Box::new(|_| Ok(())),
             systems: Box::new(no_systems),
+            installers: Box::new(no_installers),
         }
     }
 

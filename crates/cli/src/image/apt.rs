@@ -137,6 +137,30 @@ pub fn sources(origin: &str) -> Result<Vec<String>> {
     Ok(sources)
 }
 
+/// Packages whose names begin so.
+pub fn names(start: &str) -> Result<Vec<String>> {
+    let mut command = apt("apt-cache");
+    command.args(["pkgnames", start]);
+    Ok(output(command)?.1.lines().map(str::to_owned).collect())
+}
+
+/// The version of a package that would be downloaded, as its file's name has it.
+pub fn candidate(package: &str) -> Result<Option<String>> {
+    let mut command = apt("apt-cache");
+    command.args(["show", "--no-all-versions", package]);
+    let (_, listing, _) = output(command)?;
+    Ok(listing.lines().find_map(|line| line.strip_prefix("Version: ")).map(str::to_owned))
+}
+
+/// A setting of apt's configuration, if it is set.
+pub fn setting(name: &str) -> Result<Option<String>> {
+    let mut command = apt("apt-config");
+    command.args(["shell", "value", name]);
+    let (_, said, _) = output(command)?;
+    let value = said.trim().strip_prefix("value='").and_then(|rest| rest.strip_suffix('\''));
+    Ok(value.filter(|value| !value.is_empty()).map(str::to_owned))
+}
+
 /// Each package's lines begin with its name; those of virtual ones with `<`.
 fn named_first(listing: &str) -> Vec<String> {
     let first = |line: &&str| line.starts_with(|c: char| c.is_ascii_alphanumeric());

@@ -71,6 +71,7 @@ pub fn start(plan: &Plan, parts: &Parts, init: &[u8], parent_boot_id: &str) -> R
         system: Box::new(levels.system()),
         prepare: Box::new(|_| Ok(())),
         systems: Box::new(ireko_manage::host::no_systems),
+        installers: Box::new(ireko_manage::host::no_installers),
     };
     let name = || Value::text(format!("level {}", plan.config.level));
     let new = [

@@ -171,11 +171,12 @@ pub fn start_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
         let message = format!("'{}' failed to start. (Virtual machine ID {id})\n{why}", config.name);
         Failure::new(Category::ResourceUnavailable, "OperationFailed", message).about(&config.name)
     };
-    let (lock, config) = call.host.store.lock(config.id)?;
+    let (lock, mut config) = call.host.store.lock(config.id)?;
     let state = call.host.vm(config.clone()).state;
     if !permit(call, Action::Start, state, &config.name)? {
         return Ok(());
     }
+    super::installer::leave_if_done(&call.host.store, &lock, &mut config)?;
     let system = &call.host.system;
     let engine = system.engine(&config.engine, config.processor.expose_virtualization_extensions);
     rules::start::check(&config, &system.host(), &engine).map_err(failed)?;

@@ -10,6 +10,7 @@ mod firmware;
 mod host;
 mod host_network;
 mod image;
+mod installer;
 pub(crate) mod integration;
 mod introspection;
 mod lifecycle;

@@ -27,7 +27,7 @@ pub static OPERATIONS: &[Operation] = &[
         }],
         rest: Rest { method: Method::Post, route: "/vms" },
         doc: "Creates a virtual machine. Without a kernel it boots the disk or the ISO image that it is given, and without those the built-in Debian image.",
-        parameters: &[NEW, &super::system::PARAMETERS, &set::IREKO],
+        parameters: &[NEW, &super::system::PARAMETERS, &super::installer::PARAMETERS, &set::IREKO],
         prints: Prints::Always,
         result: Some(Kind::VirtualMachine),
         impact: Impact::Change,
@@ -119,11 +119,15 @@ fn new(call: &mut Call<'_>) -> Result<(), Failure> {
     let mut config = Config::new(id, &name, now());
     basics(call, &mut config)?;
     set::apply(call, &mut config, crate::state::State::Off)?;
+    let installer = super::installer::find(call)?;
     if !call.should("create the virtual machine", &name) {
         return Ok(());
     }
     disks(call, &mut config)?;
-    let begun = super::system::bring(call, &mut config)?;
+    let begun = match installer {
+        Some(files) => Some(super::installer::bring(call, &mut config, &files)?),
+        None => super::system::bring(call, &mut config)?,
+    };
     starts_with_what_it_brings(call.arguments, &mut config);
     boot_device(call.arguments, &mut config)?;
     disc(call.arguments, &mut config)?;

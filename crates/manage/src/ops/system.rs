@@ -120,7 +120,7 @@ fn seed(call: &Call<'_>, config: &Config) -> Result<(Seed, Option<String>), Fail
 /// More than this is no file of keys, and cloud-init takes no more.
 const LARGEST: u64 = 64 << 10;
 
-fn small_file(what: &str, path: &str) -> Result<Vec<u8>, Failure> {
+pub fn small_file(what: &str, path: &str) -> Result<Vec<u8>, Failure> {
     let wrong = |why: &dyn std::fmt::Display| {
         Failure::invalid(format!("The {what} '{path}' cannot be read: {why}.")).about(path)
     };
@@ -177,7 +177,7 @@ fn random_password() -> Result<String, Failure> {
     Ok(letters.iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)])).collect())
 }
 
-fn write_secret(path: &Path, data: &[u8]) -> std::io::Result<()> {
+pub fn write_secret(path: &Path, data: &[u8]) -> std::io::Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
     let mut file = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path)?;

@@ -273,6 +273,17 @@ pub struct Boot {
     /// Of generation 1: kinds of devices, in the order in which firmware tries them.
     #[serde(default)]
     pub startup: Vec<Startup>,
+    /// What firmware starts instead, until it is done.
+    #[serde(default)]
+    pub installer: Option<Installer>,
+}
+
+/// A system that makes another on the machine's disks, and then resets the machine or turns it off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Installer {
+    pub kernel: PathBuf,
+    pub initrd: PathBuf,
+    pub command_line: String,
 }
 
 /// A file that is loaded beside a kernel, with its command line.

@@ -28,6 +28,8 @@ pub struct Run {
 
 /// There while the VM is paused, for when its worker says nothing. Nothing waits for it to reach the disk.
 const PAUSED: &str = "paused";
+/// There once the VM's installer is done, until the next start.
+const INSTALLED: &str = "installed";
 
 impl Run {
     pub fn note_paused(directory: &Path, paused: bool) {
@@ -39,6 +41,18 @@ impl Run {
     }
     pub fn noted_paused(directory: &Path) -> bool {
         directory.join(DIRECTORY).join(PAUSED).symlink_metadata().is_ok()
+    }
+
+    pub fn note_installed(directory: &Path) -> io::Result<()> {
+        let mut made = OpenOptions::new();
+        made.write(true).create(true).mode(0o600).custom_flags(atomic::NO_LINK);
+        made.open(directory.join(DIRECTORY).join(INSTALLED))?.sync_all()
+    }
+    pub fn noted_installed(directory: &Path) -> bool {
+        directory.join(DIRECTORY).join(INSTALLED).symlink_metadata().is_ok()
+    }
+    pub fn forget_installed(directory: &Path) -> io::Result<()> {
+        fs::remove_file(directory.join(DIRECTORY).join(INSTALLED))
     }
 }
 

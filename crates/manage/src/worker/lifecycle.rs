@@ -146,6 +146,7 @@ fn prepare(
         critical: false,
         turned_off: false,
         by_host: false,
+        reset_wanted: false,
         stopping_until: None,
         resets: 0,
         crash: config.automatic_crash,
@@ -335,6 +336,7 @@ impl Prepared {
                 return Outcome::Stopped;
             };
             let crash = control.lock().crash;
+            self.heed_installer(&outcome);
             match after(&outcome, crash) {
                 After::Again => {}
                 After::Hold | After::End => return outcome,
@@ -346,6 +348,25 @@ impl Prepared {
             if let Err(outcome) = self.again(factory) {
                 return outcome;
             }
+        }
+    }
+
+    /// An installer is done when it has reset the machine or turned it off itself; what it has made starts from then on.
+    fn heed_installer(&mut self, outcome: &Outcome) {
+        let mut inner = self.control.lock();
+        let wanted = std::mem::take(&mut inner.reset_wanted);
+        let own = match outcome {
+            Outcome::Reset => !wanted,
+            Outcome::PowerOff => inner.stopping_until.is_none() && !inner.by_host,
+            _ => false,
+        };
+        drop(inner);
+        if !own || self.config.boot.installer.take().is_none() {
+            return;
+        }
+        let directory = self.control.directory.clone();
+        if let Some(Err(error)) = self.control.broker.ask(move || Run::note_installed(&directory)) {
+            crate::worker::log(&format!("that the installer is done cannot be noted: {error}"));
         }
     }
 

@@ -18,6 +18,7 @@ use ireko_machine::{
     Source, Spec, Throttle, Vm, VsockHost,
 };
 use ireko_vmcore::Broker;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -178,6 +179,12 @@ enum Boot {
         firmware: Option<Firmware>,
     },
     Firmware(Firmware),
+    /// With what it starts until that is done.
+    Installer {
+        firmware: Firmware,
+        kernel: Source,
+        initrd: Source,
+    },
 }
 
 impl Factory for RealMachines {
@@ -253,7 +260,11 @@ impl RealMachines {
 
     fn boot(&self, config: &Config) -> Result<Boot, String> {
         if config.boot.start_with == StartWith::Firmware {
-            return Ok(Boot::Firmware((self.firmware)(config)?));
+            let firmware = (self.firmware)(config)?;
+            let Some(installer) = &config.boot.installer else { return Ok(Boot::Firmware(firmware)) };
+            let open = |path: &Path, what| Source::from(path).open(what).map_err(|error| error.to_string());
+            let kernel = open(&installer.kernel, "installer's kernel")?;
+            return Ok(Boot::Installer { firmware, kernel, initrd: open(&installer.initrd, "installer")? });
         }
         let Some(kernel) = &config.boot.kernel else {
             return Ok(Boot::Image((self.image)(config)?));
@@ -382,6 +393,17 @@ fn boot(config: &Config, boot: &Boot) -> Result<Spec, String> {
             Ok(spec)
         }
         Boot::Firmware(firmware) => Ok(Spec::with_firmware(firmware.clone())),
+        Boot::Installer { firmware, kernel, initrd } => {
+            // Once it is done, the configuration has none any more.
+            let Some(installer) = &config.boot.installer else {
+                return Ok(Spec::with_firmware(firmware.clone()));
+            };
+            let mut spec = Spec::new(kernel.clone());
+            spec.firmware = Some(firmware.clone());
+            spec.initrd = Some(initrd.clone());
+            spec.command_line = installer.command_line.clone();
+            Ok(spec)
+        }
         Boot::Kernel { kernel, initrd, modules, firmware } => {
             let mut spec = Spec::new(kernel.clone());
             spec.firmware = firmware.clone();

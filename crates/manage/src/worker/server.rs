@@ -76,6 +76,8 @@ pub struct Inner {
     pub turned_off: bool,
     /// It ends since this process was told to, as when the host shuts down.
     pub by_host: bool,
+    /// Somebody wanted the reset that comes next.
+    pub reset_wanted: bool,
     /// Pressed the power button: until when it counts.
     pub stopping_until: Option<Instant>,
     pub resets: u64,
@@ -194,7 +196,9 @@ impl Control {
                 }
             }
             Request::Reset => {
-                self.lock().critical = false;
+                let mut inner = self.lock();
+                (inner.critical, inner.reset_wanted) = (false, true);
+                drop(inner);
                 self.paused(false);
                 if !self.let_go(Outcome::Reset) {
                     remote.reset();

@@ -6,6 +6,7 @@ mod build;
 mod catalogue;
 mod fetch;
 mod gpt;
+pub mod installer;
 mod payload;
 
 use super::{apt, cache};
