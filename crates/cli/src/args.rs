@@ -57,12 +57,22 @@ pub enum Command {
     /// Be that router; started by who looks after it.
     #[command(hide = true)]
     RouterSandboxed { id: ireko_manage::Guid },
+    /// Serve a folder to a guest; started by who runs it.
+    #[command(hide = true)]
+    Folder { access: FolderAccess, folder: std::path::PathBuf },
     /// Run a nest whose first machine is saved at random moments, and each time goes on in a new one: a test.
     #[command(hide = true)]
     Saved(crate::saved::SavedArgs),
     /// Say what confines workers here; started by doctor.
     #[command(hide = true)]
     Jail { home: std::path::PathBuf },
+}
+
+/// What a guest may do with a folder.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum FolderAccess {
+    Read,
+    Write,
 }
 
 #[cfg(test)]

@@ -79,6 +79,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::HostSide { id } => vm::host_side(*id),
         Command::Router { id } => vm::router(*id),
         Command::RouterSandboxed { id } => vm::router_sandboxed(*id),
+        Command::Folder { access, folder } => vm::folder(folder, *access == args::FolderAccess::Read),
         Command::Saved(args) => saved::run(args),
         Command::Jail { home } => jail::run(home),
     }

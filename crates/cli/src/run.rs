@@ -8,8 +8,9 @@ use crate::terminal::{Key, Keys, Raw};
 use crate::{facts, image, run_network, say, sys, user};
 use anyhow::{Context, Result};
 use ireko_machine::disk_errors::Standing;
+use ireko_manage::folder::{Linked, Share};
 use ireko_machine::{
-    DiskBus, DiskErrors, DiskSpec, Endpoints, Firmware, Handle, MachineError, ModuleSpec, Outcome, Source,
+    DiskBus, DiskErrors, DiskSpec, Endpoints, Firmware, FolderSpec, Handle, MachineError, ModuleSpec, Outcome, Source,
     Spec, Vm,
 };
 use std::io::{self, Read, Write};
@@ -200,6 +201,7 @@ fn spec(args: &RunArgs) -> Result<Spec> {
         spec.disks.push(DiskSpec::parse_cd(disc, bus)?);
     }
     spec.nics.extend(nic(args)?);
+    spec.folders = folders(&args.share)?;
     spec.engine = args.engine()?;
     spec.nested = args.nested;
     spec.cpu = ireko_machine::cpu_model(&args.cpu)?;
@@ -207,6 +209,18 @@ fn spec(args: &RunArgs) -> Result<Spec> {
     spec.options = args.options.clone();
     spec.on_thread = ireko_jail::thread::confining();
     Ok(spec)
+}
+
+/// Each with a process that serves it.
+fn folders(shares: &[String]) -> Result<Vec<FolderSpec>> {
+    let home = ireko_manage::store::default_home()?;
+    let start = |text: &String| {
+        let share = Share::parse(text).map_err(anyhow::Error::msg)?;
+        share.check(&home).map_err(anyhow::Error::msg)?;
+        let folder = Linked::start(&share, &home).map_err(anyhow::Error::msg)?;
+        Ok(FolderSpec { tag: share.name, folder: Arc::new(folder) })
+    };
+    shares.iter().map(start).collect()
 }
 
 /// The adapter that is asked for.

@@ -99,6 +99,10 @@ pub struct RunArgs {
     /// times.
     #[arg(long, value_name = "PORT")]
     pub host_loopback: Vec<u16>,
+    /// A folder of this host that the guest mounts by `mount -t virtiofs NAME /mnt`, for reading and writing or only for reading;
+    /// may be given several times.
+    #[arg(long, value_name = "NAME=FOLDER[,ro]")]
+    pub share: Vec<String>,
     #[command(flatten)]
     engine: EngineArgs,
     /// Give the guest virtualization extensions.

@@ -51,6 +51,19 @@ impl Disk for Zeros {
     }
 }
 
+/// A folder that says too much, or that nobody has.
+#[derive(Debug)]
+struct Liar;
+
+impl ireko_vmcore::folder::Folder for Liar {
+    fn ask(&self, request: &[u8], most: usize) -> io::Result<Vec<u8>> {
+        match request.len() % 3 {
+            0 => Err(io::ErrorKind::BrokenPipe.into()),
+            more => Ok(vec![7; most + more - 1]),
+        }
+    }
+}
+
 /// A network that loses everything.
 #[derive(Debug)]
 struct Nowhere;
@@ -207,6 +220,9 @@ pub fn machine_on(clock: Clock) -> Machine {
     let (serial, channel) = virtio::channel(memory.clone(), sink.clone(), pci.intx(14), "org.example.0");
     services.push(lock(&serial).service());
     pci.add(14, serial).unwrap();
+    let fs = new(Box::new(virtio::Fs::new("folder", Arc::new(Liar))), 16);
+    services.push(lock(&fs).service());
+    pci.add(16, fs).unwrap();
     pci.add(15, Watchdog::new(clock.clone(), &timers, pci.intx(15), Arc::new(|| {}))).unwrap();
     let (for_disks, messages, wire) = (memory.clone(), sink.clone(), pci.intx(HOT_SLOT));
     let disks = Box::new(move || {

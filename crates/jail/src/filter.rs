@@ -29,6 +29,8 @@ pub enum Kind {
     Waiting,
     /// Carries frames to the host's network, and back.
     Router,
+    /// Serves a folder to a guest.
+    Folder,
 }
 
 /// What every thread does: memory, locks, time, signals, descriptors that are open, its end.
@@ -172,6 +174,28 @@ const ROUTER: &[c_long] = &[
     libc::SYS_sendmmsg,
 ];
 
+/// What is done with files, directories and links below a directory that is open.
+const FOLDER: &[c_long] = &[
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_fstatfs,
+    libc::SYS_getdents64,
+    libc::SYS_linkat,
+    libc::SYS_mkdirat,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_readlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_statx,
+    libc::SYS_symlinkat,
+    libc::SYS_syncfs,
+    libc::SYS_unlinkat,
+    libc::SYS_utimensat,
+];
+
 impl Kind {
     fn calls(self) -> Vec<c_long> {
         let more: &[&[c_long]] = match self {
@@ -187,6 +211,7 @@ impl Kind {
             Self::Disk => &[FILE],
             Self::Waiting => &[&[libc::SYS_wait4]],
             Self::Router => &[SOCKET, NAMES, NAMED_SOCKET, ROUTER],
+            Self::Folder => &[FILE, FOLDER],
         };
         [EVERY].iter().chain(more).flat_map(|calls| calls.iter().copied()).collect()
     }

@@ -23,8 +23,9 @@ const FEW_SWITCHES: u32 = FEW_FIRST + FEW;
 /// Who a worker is after it has dropped what it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Identity {
-    /// User and group.
     pub own: u32,
+    /// Its group: for a VM, the same number.
+    pub group: u32,
     /// The group that may use switches.
     pub switches: u32,
 }
@@ -39,16 +40,22 @@ impl Identity {
 
     fn within(id: &[u8; 16], exists: impl Fn(u32) -> bool) -> Option<Self> {
         let number = u32::from_le_bytes([id[0], id[1], id[2], id[3]]);
-        let many = Self { own: FIRST + number % MANY, switches: SWITCHES };
-        let few = Self { own: FEW_FIRST + number % FEW, switches: FEW_SWITCHES };
+        let new = |own, switches| Self { own, group: own, switches };
+        let many = new(FIRST + number % MANY, SWITCHES);
+        let few = new(FEW_FIRST + number % FEW, FEW_SWITCHES);
         [many, few].into_iter().find(|one| exists(one.own) && exists(one.switches))
+    }
+
+    /// Whoever owns something, with its group; on no switches.
+    pub fn owner(own: u32, group: u32) -> Self {
+        Self { own, group, switches: group }
     }
 
     pub fn uid(&self) -> Uid {
         Uid::from_raw(self.own)
     }
     pub fn gid(&self) -> Gid {
-        Gid::from_raw(self.own)
+        Gid::from_raw(self.group)
     }
     pub fn switches(&self) -> Gid {
         Gid::from_raw(self.switches)

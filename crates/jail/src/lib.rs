@@ -7,6 +7,7 @@ pub mod attempt;
 pub mod capabilities;
 pub mod enter;
 pub mod filter;
+pub mod folder;
 pub mod identity;
 pub mod layer;
 mod namespaces;

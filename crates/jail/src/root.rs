@@ -26,22 +26,32 @@ const STRICT: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV).union(Mou
 
 /// In a mount namespace of its own: makes an empty, read-only file system the root, with the kept directories in it.
 pub fn empty(kept: &[Kept]) -> io::Result<()> {
+    replace(kept, MountFlags::empty())
+}
+
+/// The same with one folder, which may be for reading only.
+pub fn with_folder(folder: &Kept, read_only: bool) -> io::Result<()> {
+    let more = if read_only { MountFlags::RDONLY } else { MountFlags::empty() };
+    replace(std::slice::from_ref(folder), more)
+}
+
+fn replace(kept: &[Kept], more: MountFlags) -> io::Result<()> {
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     mount("ireko", PLACE, "tmpfs", STRICT, c"size=64k,nr_inodes=64,mode=755")?;
-    let made = furnish(kept).and_then(|()| enter());
+    let made = furnish(kept, more).and_then(|()| enter());
     if made.is_err() {
         let _ = unmount(PLACE, UnmountFlags::DETACH);
     }
     made
 }
 
-fn furnish(kept: &[Kept]) -> io::Result<()> {
+fn furnish(kept: &[Kept], more: MountFlags) -> io::Result<()> {
     for one in kept {
         let place = Path::new(PLACE).join(&one.inside);
         fs::create_dir_all(&place)?;
         mount_bind_recursive(&one.outside, &place)?;
         // A mount from another user namespace may only become stricter.
-        mount_remount(&place, MountFlags::BIND | STRICT | flags(&one.outside)?, c"")?;
+        mount_remount(&place, MountFlags::BIND | STRICT | more | flags(&one.outside)?, c"")?;
     }
     mount_remount(PLACE, MountFlags::BIND | STRICT | MountFlags::RDONLY, c"")?;
     Ok(())

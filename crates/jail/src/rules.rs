@@ -2,8 +2,9 @@
 
 use landlock::{
     ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreatedAttr, RulesetStatus, Scope,
+    RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetStatus, Scope,
 };
+use rustix::fd::OwnedFd;
 use std::path::Path;
 
 /// What is handled: as far as this kernel knows of it.
@@ -16,6 +17,9 @@ pub enum Use {
     Files,
     /// Sockets are made, listed and removed.
     Sockets,
+    /// Whatever is done with files, directories and links.
+    Folder,
+    FolderToRead,
 }
 
 impl Use {
@@ -30,6 +34,14 @@ impl Use {
                     | AccessFs::RemoveFile
             }
             Self::Sockets => AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile,
+            Self::Folder => {
+                Self::Files.access()
+                    | AccessFs::MakeDir
+                    | AccessFs::RemoveDir
+                    | AccessFs::MakeSym
+                    | AccessFs::Refer
+            }
+            Self::FolderToRead => AccessFs::ReadFile | AccessFs::ReadDir,
         }
     }
 }
@@ -37,6 +49,10 @@ impl Use {
 /// Nothing but this, for this thread and those that it starts. `network`: streams to and from the host's network stay possible.
 pub fn restrict(kept: &[(&Path, Use)], network: bool) -> Result<String, String> {
     let status = build(kept, network).map_err(|error| format!("the rules cannot be made: {error}"))?;
+    told(status, network)
+}
+
+fn told(status: RulesetStatus, network: bool) -> Result<String, String> {
     match status {
         RulesetStatus::FullyEnforced if network => Ok("files, signals and abstract sockets".into()),
         RulesetStatus::FullyEnforced => Ok("files, networks, signals and abstract sockets".into()),
@@ -45,7 +61,16 @@ pub fn restrict(kept: &[(&Path, Use)], network: bool) -> Result<String, String> 
     }
 }
 
-fn build(kept: &[(&Path, Use)], network: bool) -> Result<RulesetStatus, landlock::RulesetError> {
+/// The same for who has one folder, open.
+pub fn restrict_to(folder: &OwnedFd, what: Use) -> Result<String, String> {
+    let status = handled(false)
+        .and_then(|rules| rules.add_rule(PathBeneath::new(folder, what.access())))
+        .and_then(RulesetCreated::restrict_self)
+        .map_err(|error| format!("the rules cannot be made: {error}"))?;
+    told(status.ruleset, false)
+}
+
+fn handled(network: bool) -> Result<RulesetCreated, landlock::RulesetError> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(KNOWN))?
@@ -53,7 +78,11 @@ fn build(kept: &[(&Path, Use)], network: bool) -> Result<RulesetStatus, landlock
     if !network {
         rules = rules.handle_access(AccessNet::from_all(KNOWN))?;
     }
-    let mut rules = rules.create()?;
+    rules.create()
+}
+
+fn build(kept: &[(&Path, Use)], network: bool) -> Result<RulesetStatus, landlock::RulesetError> {
+    let mut rules = handled(network)?;
     for (path, what) in kept {
         // What is not there is not used either.
         if let Ok(place) = PathFd::new(path) {

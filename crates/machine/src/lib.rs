@@ -46,9 +46,10 @@ pub use ireko_vmcore::thread::{OnThread, Work};
 pub use ireko_vmcore::throttle::{Rates, Throttle};
 pub use memory::{MemoryControl, MemoryState, overhead};
 pub use outcome::Outcome;
+pub use platform::MOST_FOLDERS;
 pub use saved::SavedMachine;
 pub use spec::{
-    BootDevice, DiskBus, DiskSpec, Display, EngineChoice, Firmware, ModuleSpec, NicSpec, Smbios, Source,
-    Spec, Variables, cpu_model, parse_memory,
+    BootDevice, DiskBus, DiskSpec, Display, EngineChoice, Firmware, FolderSpec, ModuleSpec, NicSpec, Smbios,
+    Source, Spec, Variables, cpu_model, parse_memory,
 };
 pub use vm::{Endpoints, Handle, Vm};

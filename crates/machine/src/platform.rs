@@ -318,6 +318,7 @@ fn add_pci(
         add_watchdog(context, &pci)?;
     }
     let agent = context.spec.guest_agent.then(|| add_agent(context, &pci, threads)).transpose()?;
+    add_folders(context, &pci, threads)?;
     place_pci(context, bus, &pci)?;
     Ok(OnPci { pci, console: input, memory: control, screen, tablet, vsock, agent, drives })
 }
@@ -359,6 +360,9 @@ fn add_display(
 const VSOCK: u8 = 1;
 const AGENT: u8 = 2;
 const WATCHDOG: u8 = 3;
+const FOLDERS: std::ops::Range<u8> = 4..8;
+/// More folders a machine has not.
+pub const MOST_FOLDERS: usize = (FOLDERS.end - FOLDERS.start) as usize;
 
 /// The socket device.
 fn add_vsock(
@@ -372,6 +376,28 @@ fn add_vsock(
     threads.start("vsock0".into(), Work::Device, virtio::service(&function))?;
     pci.add_function(slot, VSOCK, function)?;
     Ok(vsock)
+}
+
+/// Folders of the host's.
+fn add_folders(
+    context: &BuildContext,
+    pci: &Arc<PciBus>,
+    threads: &mut DeviceThreads,
+) -> Result<(), MachineError> {
+    let folders = &context.spec.folders;
+    if folders.len() > MOST_FOLDERS {
+        let told = format!("{} folders, and {MOST_FOLDERS} are the most; share fewer", folders.len());
+        return Err(MachineError::Platform(told));
+    }
+    let slot = rng_slot(context.layout.board);
+    for (place, one) in FOLDERS.zip(folders) {
+        let (memory, msi) = (context.memory.clone(), msi_sink(&context.partition));
+        let device = Box::new(virtio::Fs::new(&one.tag, one.folder.clone()));
+        let function = VirtioPci::new(device, memory, msi, pci.intx(slot));
+        threads.start(format!("fs{}", place - FOLDERS.start), Work::Device, virtio::service(&function))?;
+        pci.add_function(slot, place, function)?;
+    }
+    Ok(())
 }
 
 /// The watchdog timer: a machine whose system does not begin it anew in time ends.

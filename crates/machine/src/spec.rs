@@ -6,6 +6,7 @@ use crate::image::{Protocol, gzip, real_mode};
 use crate::layers::Unfit;
 use crate::layout::Layout;
 use ireko_storage::Format;
+use ireko_vmcore::folder::Folder;
 use ireko_vmcore::{Changes, CpuModel, ErrorPolicy, OnThread, Port, Throttle};
 use std::fs::File;
 use std::io::Read;
@@ -320,6 +321,13 @@ pub struct NicSpec {
     pub port: Arc<dyn Port>,
 }
 
+/// A folder of the host's, which the guest mounts by its tag.
+#[derive(Clone, Debug)]
+pub struct FolderSpec {
+    pub tag: String,
+    pub folder: Arc<dyn Folder>,
+}
+
 /// Which engine executes the guest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EngineChoice {
@@ -484,6 +492,7 @@ pub struct Spec {
     /// What firmware tries, in that order; empty, it is the disks as they come.
     pub boot_order: Vec<BootDevice>,
     pub nics: Vec<NicSpec>,
+    pub folders: Vec<FolderSpec>,
     pub engine: EngineChoice,
     /// Give the guest virtualization extensions.
     pub nested: bool,
@@ -554,6 +563,7 @@ impl Spec {
             hot_plug: false,
             boot_order: Vec::new(),
             nics: Vec::new(),
+            folders: Vec::new(),
             engine: EngineChoice::Auto,
             nested: false,
             cpu: None,

@@ -6,6 +6,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod folder;
+mod fuse;
 pub mod host;
 pub mod host_network;
 pub mod host_start;

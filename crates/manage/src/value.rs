@@ -31,6 +31,7 @@ pub enum Kind {
     VMMemory,
     VMHost,
     VMHostSupportedVersion,
+    VMSystem,
     HardDiskDrive,
     DvdDrive,
     VHD,

@@ -35,6 +35,7 @@ pub fn columns(record: &Record) -> &'static [Column] {
         Kind::VMMemory => MEMORY,
         Kind::VMHost => HOST,
         Kind::VMHostSupportedVersion => VERSION,
+        Kind::VMSystem => SYSTEM,
         Kind::HardDiskDrive => DISK,
         Kind::DvdDrive => DVD,
         Kind::VMBootSource => BOOT_SOURCE,
@@ -98,6 +99,7 @@ const HOST: &[Column] = &[
     column("VirtualMachineMigrationEnabled"),
 ];
 const VERSION: &[Column] = &[column("Name"), column("Version"), column("IsDefault")];
+const SYSTEM: &[Column] = &[column("Name"), column("SizeOnDisk"), column("UsedBy")];
 const DISK: &[Column] = &[
     column("VMName"),
     column("ControllerType"),

@@ -10,6 +10,7 @@ pub mod counters;
 pub mod device;
 pub mod disk_errors;
 pub mod engine;
+pub mod folder;
 pub mod line;
 pub mod memory;
 pub mod nesting;

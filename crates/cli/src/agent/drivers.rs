@@ -26,6 +26,9 @@ pub fn load_all() -> Result<()> {
     load_memory()?;
     load_storage()?;
     load_network()?;
+    if has_device(FOLDER) {
+        load(&["virtiofs"])?;
+    }
     load_variables()?;
     // A machine without virtualization extensions is no error for a shell.
     let _ = load_kvm();
@@ -35,6 +38,9 @@ pub fn load_all() -> Result<()> {
 /// PCI device ids of the balloon and the memory device (virtio 1.2, 4.1.2.1 and 5).
 const BALLOON: &str = "0x1045";
 const MEM: &str = "0x1058";
+
+/// The same of the file system device.
+const FOLDER: &str = "0x105a";
 
 /// The drivers for memory that comes and goes, where there are such devices.
 fn load_memory() -> Result<()> {

@@ -37,6 +37,8 @@ const WANTED: &[&str] = &[
     "sd_mod",
     "sr_mod",
     "isofs",
+    // Shared folders.
+    "virtiofs",
     // The host's side of an Internal switch, and NAT.
     "tun",
     "nft_chain_nat",
@@ -50,7 +52,7 @@ const WANTED: &[&str] = &[
     "evdev",
 ];
 
-/// What only networks, UEFI and other controllers than virtio's and NVMe's need, with what it depends on: levels of `nest` do without.
+/// What only networks, shared folders, UEFI and other controllers than virtio's and NVMe's need, with what it depends on: levels of `nest` do without.
 const SPARED: &[&str] = &[
     "efivarfs",
     "ata_piix",
@@ -65,6 +67,8 @@ const SPARED: &[&str] = &[
     "failover",
     "net_failover",
     "virtio_net",
+    "fuse",
+    "virtiofs",
     "tun",
     "nfnetlink",
     "libcrc32c",

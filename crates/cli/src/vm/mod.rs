@@ -13,7 +13,7 @@ mod worker;
 use define::{Call, Then};
 pub use define::{DiskCommand, VmCommand};
 pub use surface::TerminalSurface;
-pub use worker::{host_side, mount, router, router_sandboxed, worker};
+pub use worker::{folder, host_side, mount, router, router_sandboxed, worker};
 
 use words::for_command_line;
 

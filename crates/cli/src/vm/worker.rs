@@ -98,6 +98,15 @@ pub fn router_sandboxed(id: Guid) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// `ireko folder ACCESS FOLDER`: what serves a folder to a guest, behind walls.
+pub fn folder(path: &Path, read_only: bool) -> Result<ExitCode> {
+    let mut layers = Layers::default();
+    ireko_jail::close_from(FIRST);
+    layers.stands("own descriptors only", "all others were closed at the start");
+    ireko_manage::folder::run(path, read_only, layers);
+    Ok(ExitCode::SUCCESS)
+}
+
 /// The firmware of its generation. What UEFI keeps is in the VM's directory.
 fn firmware(config: &Config, directory: &Path) -> Result<Firmware> {
     match config.generation {

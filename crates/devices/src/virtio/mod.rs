@@ -5,6 +5,9 @@ mod blk;
 mod channel;
 mod common;
 mod console;
+mod fs;
+#[cfg(test)]
+mod fs_tests;
 mod gpu;
 #[cfg(test)]
 mod growth_tests;
@@ -34,6 +37,7 @@ pub use balloon::{BalloonControl, Statistics, balloon};
 pub use blk::{Blk, MOST_QUEUES};
 pub use channel::{ChannelHost, channel};
 pub use console::{Console, ConsoleInput, console};
+pub use fs::{Fs, LONGEST_TAG};
 pub use gpu::gpu;
 pub use input::{FARTHEST, Position, TabletInput, tablet};
 pub use lane::{Lane, Worker};

@@ -82,3 +82,4 @@ pub const TYPE_GPU: u16 = 16;
 pub const TYPE_INPUT: u16 = 18;
 pub const TYPE_SOCKET: u16 = 19;
 pub const TYPE_MEMORY: u16 = 24;
+pub const TYPE_FILE_SYSTEM: u16 = 26;

@@ -1,5 +1,6 @@
 //! The operations, each defined once.
 
+mod bases;
 mod com;
 mod disk;
 mod drive;
@@ -27,6 +28,7 @@ mod publish;
 pub(crate) mod records;
 mod screen;
 mod set;
+mod share;
 mod switch;
 mod system;
 #[cfg(test)]
@@ -44,7 +46,7 @@ pub use system::SSH_KEY;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 20] = [
+static TABLES: [&[Operation]; 21] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -59,6 +61,7 @@ static TABLES: [&[Operation]; 20] = [
     nested::OPERATIONS,
     metering::OPERATIONS,
     host::OPERATIONS,
+    bases::OPERATIONS,
     screen::OPERATIONS,
     com::OPERATIONS,
     integration::OPERATIONS,

@@ -1,5 +1,6 @@
 //! VMs and their parts as records, with the properties that Hyper-V shows, in its order (reference: 2.1 to 2.7).
 
+use crate::folder::Share;
 use crate::guid::Guid;
 use crate::host::{HostFacts, Vm};
 use crate::operation::parameter::Type;
@@ -124,6 +125,7 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("Id", config.id)
         .with("Name", config.name.as_str())
         .with("NetworkAdapters", adapters(vm))
+        .with("Shares", Value::list(config.shares.iter().map(Share::shown)))
         .with("ComputerName", host.name.as_str())
         .with("IsDeleted", false)
         .with("Engine", vm.status.as_ref().map_or(config.engine.clone(), |status| status.engine.clone()))

@@ -69,7 +69,7 @@ const SET: &[Parameter] = &[
 ];
 
 /// What Hyper-V does not have, or has elsewhere.
-pub static IREKO: [Parameter; 11] = [
+pub static IREKO: [Parameter; 12] = [
     int("ProcessorCount", 1, 2048, "How many virtual processors.").flag("processors"),
     boolean("ExposeVirtualizationExtensions", "Whether it may hold virtual machines itself.").flag("nested"),
     super::firmware::START_WITH,
@@ -81,6 +81,7 @@ pub static IREKO: [Parameter; 11] = [
     one_of("Engine", &["auto", "soft", "kvm"], "What executes its code.").flag("engine"),
     super::processor::MODEL.flag("cpu"),
     super::publish::PUBLISH,
+    super::share::SHARE,
 ];
 
 const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(1).positional()];
@@ -113,6 +114,7 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
     super::processor::apply(call, config, state)?;
     crash(call, config, state)?;
     super::publish::apply(call, config)?;
+    super::share::apply(call, config, state)?;
     plain(arguments, config)
 }
 

@@ -54,6 +54,8 @@ pub fn bring(call: &mut Call<'_>, config: &mut Config) -> Result<Option<Begun>, 
     // What is wrong is said before anything long.
     let (mut seed, random) = seed(call, config)?;
     let key = seed.keys.is_empty().then(|| own_key(&config.name)).transpose()?;
+    let lock = system.as_ref().map(|_| call.host.store.hold_systems(false)).transpose();
+    let lock = lock.map_err(|error| Failure::failed(format!("The systems cannot be locked: {error}.")))?;
     let system = system.map(|name| (call.host.systems)(&name, &call.host.store.systems()));
     let system = system.transpose().map_err(|why| match why {
         NoSystem::Unknown(why) => Failure::invalid(why),
@@ -62,7 +64,10 @@ pub fn bring(call: &mut Call<'_>, config: &mut Config) -> Result<Option<Begun>, 
     seed.keys.extend(key.iter().map(|key| key.public.clone()));
     seed.listens = !system.as_ref().is_some_and(|system| system.listens);
     config.user = seed.user.clone().or_else(|| system.as_ref().and_then(|system| system.login.clone()));
-    let begun = call.host.store.begin(config.id)?;
+    let mut begun = call.host.store.begin(config.id)?;
+    if let Some(lock) = lock {
+        begun.hold(lock);
+    }
     let later = call.host.store.directory(config.id);
     if let Some(system) = &system {
         let size = arguments.int("SystemSizeBytes").map(|size| size as u64);

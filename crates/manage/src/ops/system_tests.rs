@@ -42,6 +42,28 @@ fn a_machine_has_a_key_of_its_own_where_none_is_given() {
 }
 
 #[test]
+fn a_system_is_removed_once_no_machine_is_over_it() {
+    let mut world = World::new();
+    world.host.systems = Box::new(|name, directory| {
+        let path = directory.join(name).join("disk.img");
+        std::fs::create_dir_all(directory.join(name)).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(4 << 20).unwrap();
+        Ok(crate::host::SystemDisk { path, login: None, user: "somebody".into(), listens: true })
+    });
+    world.ok("New-VM", &[("Name", "web".into()), ("System", "debian".into())]);
+    let kept = |world: &World| world.ok("Get-VMSystem", &[]).records.len();
+    let said = world.error("Remove-VMSystem", &[("Name", Value::list(["deb*"]))]);
+    assert!(said.contains("is under the virtual machine 'web'"), "{said}");
+    world.ok("Remove-VMSystem", &[("Unused", true.into())]);
+    assert_eq!(kept(&world), 1);
+    world.ok("Remove-VM", &[("Name", "web".into()), ("Force", true.into())]);
+    world.ok("Remove-VMSystem", &[("Unused", true.into())]);
+    assert_eq!(kept(&world), 0);
+    assert!(world.error("Remove-VMSystem", &[]).contains("-Unused"));
+    assert!(world.error("Get-VMSystem", &[("Name", Value::list(["x"]))]).contains("no system 'x'"));
+}
+
+#[test]
 fn who_names_nobody_is_told_how_to_log_in() {
     let mut world = World::new();
     with_a_system(&mut world);

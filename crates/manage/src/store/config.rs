@@ -2,6 +2,7 @@
 
 use super::StoreError;
 use super::layer::{self, Layer};
+use crate::folder::Share;
 use crate::guid::Guid;
 use ireko_machine::{ErrorPolicy, Format};
 use serde::{Deserialize, Serialize};
@@ -78,6 +79,9 @@ pub struct Config {
     pub dvds: Vec<Dvd>,
     #[serde(default)]
     pub adapters: Vec<Adapter>,
+    /// Folders of the host's.
+    #[serde(default)]
+    pub shares: Vec<Share>,
     #[serde(default)]
     pub metering: bool,
     #[serde(default)]
@@ -492,6 +496,7 @@ impl Config {
             disks: Vec::new(),
             dvds: Vec::new(),
             adapters: vec![Adapter::first(id)],
+            shares: Vec::new(),
             metering: false,
             automatic_start: AutomaticStart::default(),
             automatic_start_delay: 0,

@@ -31,9 +31,9 @@ pub use switch::{Switch, SwitchType};
 
 use crate::guid::Guid;
 use crate::place::{self, Refused};
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -73,11 +73,18 @@ pub struct Begun {
     draft: PathBuf,
     target: PathBuf,
     vms: PathBuf,
+    /// Until its configuration names what it is over.
+    held: Option<File>,
 }
 
 impl Begun {
     pub fn path(&self) -> &Path {
         &self.draft
+    }
+
+    /// Keeps this lock until then.
+    pub fn hold(&mut self, lock: File) {
+        self.held = Some(lock);
     }
 
     pub fn keep(self, config: &Config) -> Result<(), StoreError> {
@@ -138,6 +145,14 @@ impl Store {
     pub fn home(&self) -> &Path {
         &self.home
     }
+    /// Held by who makes a machine over a system's disk, and alone by who removes some.
+    pub fn hold_systems(&self, alone: bool) -> io::Result<File> {
+        let systems = self.systems();
+        DirBuilder::new().recursive(true).mode(0o700).create(&systems)?;
+        let lock = File::options().create(true).write(true).truncate(false).mode(0o600).open(systems.join(".lock"))?;
+        if alone { lock.lock() } else { lock.lock_shared() }.map(|()| lock)
+    }
+
     /// Disks of systems, over which those of VMs are layers.
     pub fn systems(&self) -> PathBuf {
         self.home.join("systems")
@@ -195,7 +210,7 @@ impl Store {
         self.sweep();
         let draft = vms.join(format!(".new-{}-{id}", std::process::id()));
         DirBuilder::new().mode(0o700).create(&draft).map_err(StoreError::io(&draft))?;
-        Ok(Begun { draft, target: self.directory(id), vms })
+        Ok(Begun { draft, target: self.directory(id), vms, held: None })
     }
 
     /// Waits until nobody else changes this VM, and reads it.

@@ -6,6 +6,7 @@ use super::limits::Limits;
 use super::network::Network;
 use super::screen::Shown;
 use super::server::NO_DISPLAY;
+use crate::folder::{Linked, Share};
 use crate::rules;
 use crate::store::config::{BootEntry, ControllerType, DisplayAdapter, DriveAddress, Dvd, Module, StartWith};
 use crate::store::switch::DEFAULT;
@@ -13,7 +14,7 @@ use crate::store::{Adapter, Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
-    BootDevice, ChannelHost, DiskBus, DiskFiles, DiskSpec, Endpoints, Firmware, Full, Handle, KeyEvent,
+    BootDevice, ChannelHost, DiskBus, DiskFiles, DiskSpec, Endpoints, Firmware, FolderSpec, Full, Handle, KeyEvent,
     MachineError, MemoryControl, MemoryState, ModuleSpec, Motion, Nesting, Outcome, Position, Rates, Smbios,
     Source, Spec, Throttle, Vm, VsockHost,
 };
@@ -165,6 +166,7 @@ pub struct RealMachines {
 struct Opened {
     engine: Chosen,
     boot: Boot,
+    folders: Vec<FolderSpec>,
     /// What the host has in all.
     host_memory: u64,
 }
@@ -198,7 +200,8 @@ impl Factory for RealMachines {
         let secure = config.boot.start_with == StartWith::Firmware && config.boot.secure_boot;
         let choose = if secure { engine::choose_for_secure_boot } else { engine::choose };
         let engine = config.engine.parse().and_then(|engine| choose(engine, nested));
-        let opened = self.opened(config, engine.map_err(|e| e.to_string())?)?;
+        let mut opened = self.opened(config, engine.map_err(|e| e.to_string())?)?;
+        opened.folders = self.folders(config)?;
         for drive in drives(config, files) {
             drive.open().map_err(|e| e.to_string())?;
         }
@@ -255,7 +258,19 @@ impl RealMachines {
     }
 
     fn opened(&self, config: &Config, engine: Chosen) -> Result<Opened, String> {
-        Ok(Opened { engine, boot: self.boot(config)?, host_memory: super::memory::host().total })
+        let (boot, folders) = (self.boot(config)?, Vec::new());
+        Ok(Opened { engine, boot, folders, host_memory: super::memory::host().total })
+    }
+
+    /// Each with a process that serves it.
+    fn folders(&self, config: &Config) -> Result<Vec<FolderSpec>, String> {
+        let start = |share: &Share| {
+            let home = self.network.as_ref().map_or_else(Default::default, |network| network.home());
+            share.check(&home)?;
+            let folder = Arc::new(Linked::start(share, &home)?);
+            Ok(FolderSpec { tag: share.name.clone(), folder })
+        };
+        config.shares.iter().map(start).collect()
     }
 
     fn boot(&self, config: &Config) -> Result<Boot, String> {
@@ -373,6 +388,7 @@ fn spec(config: &Config, opened: &Opened, files: &DiskLocks) -> Result<Spec, Str
     spec.cpu = ireko_machine::cpu_model(model(&config.processor)).map_err(|e| e.to_string())?;
     spec.nested = config.processor.expose_virtualization_extensions;
     spec.disks = drives(config, files);
+    spec.folders = opened.folders.clone();
     spec.hot_plug = true;
     (spec.vsock, spec.guest_agent, spec.watchdog) = (true, true, true);
     spec.second_serial = config.com_ports[1].is_some();

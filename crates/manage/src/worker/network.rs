@@ -30,6 +30,11 @@ impl Network {
         *self.store.lock().unwrap_or_else(|e| e.into_inner()) = (store, broker);
     }
 
+    /// Where the store is.
+    pub fn home(&self) -> PathBuf {
+        self.place().0.home().to_owned()
+    }
+
     fn place(&self) -> (Store, Broker) {
         self.store.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
