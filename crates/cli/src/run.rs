@@ -8,11 +8,11 @@ use crate::terminal::{Key, Keys, Raw};
 use crate::{facts, image, run_network, say, sys, user};
 use anyhow::{Context, Result};
 use ireko_machine::disk_errors::Standing;
-use ireko_manage::folder::{Linked, Share};
 use ireko_machine::{
-    DiskBus, DiskErrors, DiskSpec, Endpoints, Firmware, FolderSpec, Handle, MachineError, ModuleSpec, Outcome, Source,
-    Spec, Vm,
+    DiskBus, DiskErrors, DiskSpec, Endpoints, Firmware, FolderSpec, Handle, MachineError, ModuleSpec,
+    Outcome, Source, Spec, Vm,
 };
+use ireko_manage::folder::{Linked, Share};
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::process::ExitCode;

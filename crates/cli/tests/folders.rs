@@ -35,7 +35,8 @@ impl Shared {
     /// What a shell in a guest with the folder at /mnt prints.
     fn run(&self, more: &str, line: &str) -> String {
         let share = format!("src={}{more}", self.folder.display());
-        let line = format!("mkdir -p /mnt; mount -t virtiofs src /mnt && cd /mnt && {{ {line}; }}; echo status $?");
+        let line =
+            format!("mkdir -p /mnt; mount -t virtiofs src /mnt && cd /mnt && {{ {line}; }}; echo status $?");
         let arguments =
             ["run", "--image", "--engine", "soft", "--memory", "512M", "--share", &share, "--exec", &line];
         let mut command = self.home.command(&arguments);
@@ -76,7 +77,8 @@ fn programs_of_a_guest_work_in_a_folder_of_the_hosts() {
 fn a_folder_for_reading_stays_as_it_is() {
     let shared = Shared::new("read");
     fs::write(shared.folder.join("file"), "content\n").unwrap();
-    let said = shared.run(",ro", "cat file; echo more >> file; rm file; mkdir new; mount -o remount,rw /mnt; touch x");
+    let said = shared
+        .run(",ro", "cat file; echo more >> file; rm file; mkdir new; mount -o remount,rw /mnt; touch x");
     assert!(said.contains("content\n") && said.contains("Read-only file system"), "{said}");
     assert_eq!(fs::read_to_string(shared.folder.join("file")).unwrap(), "content\n");
     assert_eq!(fs::read_dir(&shared.folder).unwrap().count(), 1);

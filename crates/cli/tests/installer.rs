@@ -57,8 +57,19 @@ fn an_installer_finds_its_answers_and_what_it_leaves_starts_once_it_has_reset_th
     let (disk, answers) = (disk(&home), answers(&home));
     let text = |path: &Path| path.to_str().unwrap().to_owned();
     home.vm_ok(&[
-        "create", "web", "--generation", "1", "--disk", &text(&disk), "--installer", "debian", "--preseed",
-        &text(&answers), "--engine", "soft", "--start",
+        "create",
+        "web",
+        "--generation",
+        "1",
+        "--disk",
+        &text(&disk),
+        "--installer",
+        "debian",
+        "--preseed",
+        &text(&answers),
+        "--engine",
+        "soft",
+        "--start",
     ]);
     let log = until_off(&home, 1);
     assert_eq!((log.matches("installed by 6").count(), log.matches("on the disk").count()), (1, 1), "{log}");

@@ -37,9 +37,8 @@ pub fn host() -> Result<Host> {
     // Where the person can see it: the worker would download in silence.
     host.prepare = Box::new(|config| prepare(config).map_err(|error| format!("{error:#}")));
     host.systems = Box::new(|name, directory| image::os::ensure(name, directory, &Progress::new()));
-    host.installers = Box::new(|name, answers, more| {
-        image::os::installer::files(name, answers, more, &Progress::new())
-    });
+    host.installers =
+        Box::new(|name, answers, more| image::os::installer::files(name, answers, more, &Progress::new()));
     Ok(host)
 }
 

@@ -1,7 +1,7 @@
+use super::VirtioPci;
 use super::fs::Fs;
 use super::regs::*;
 use super::tests::{DATA, Driver, WRITE};
-use super::VirtioPci;
 use crate::lock;
 use ireko_vmcore::folder::Folder;
 use std::io;
@@ -26,8 +26,9 @@ impl Folder for Told {
 fn device(says: Option<Vec<u8>>) -> (Driver, Arc<Told>) {
     let told = Arc::new(Told { says, ..Told::default() });
     let folder = told.clone();
-    let driver =
-        Driver::with(|memory, msi, line| VirtioPci::new(Box::new(Fs::new("home", folder)), memory, msi, line));
+    let driver = Driver::with(|memory, msi, line| {
+        VirtioPci::new(Box::new(Fs::new("home", folder)), memory, msi, line)
+    });
     (driver.negotiated(REQUESTS, F_VERSION_1 | F_INDIRECT_DESC), told)
 }
 
@@ -44,7 +45,10 @@ fn a_request_is_handed_on_and_its_answer_comes_back() {
     driver.put(DATA, 0x1122_3344_5566_7788u64);
     driver.submit(&[(DATA, 8, 0), (DATA + 64, 16, WRITE), (DATA + 128, 100, WRITE)]);
     assert_eq!(*lock(&told.asked), [(0x1122_3344_5566_7788u64.to_le_bytes().to_vec(), 116)]);
-    assert_eq!((u64::from_le_bytes(driver.take(DATA + 72)), u64::from_le_bytes(driver.take(DATA + 128))), (u64::from_le_bytes([7; 8]), u64::from_le_bytes([7; 8])));
+    assert_eq!(
+        (u64::from_le_bytes(driver.take(DATA + 72)), u64::from_le_bytes(driver.take(DATA + 128))),
+        (u64::from_le_bytes([7; 8]), u64::from_le_bytes([7; 8]))
+    );
 }
 
 #[test]
@@ -52,7 +56,10 @@ fn more_of_an_answer_than_there_is_room_is_not_written() {
     let (mut driver, _) = device(Some(vec![7; 1000]));
     driver.put(DATA + 80, 5u64);
     driver.submit(&[(DATA, 8, 0), (DATA + 64, 16, WRITE)]);
-    assert_eq!((u64::from_le_bytes(driver.take(DATA + 72)), u64::from_le_bytes(driver.take(DATA + 80))), (u64::from_le_bytes([7; 8]), 5));
+    assert_eq!(
+        (u64::from_le_bytes(driver.take(DATA + 72)), u64::from_le_bytes(driver.take(DATA + 80))),
+        (u64::from_le_bytes([7; 8]), 5)
+    );
 }
 
 #[test]
@@ -61,7 +68,10 @@ fn where_nobody_answers_programs_are_told_that_nobody_is_connected() {
     driver.put(DATA + 8, 77u64);
     driver.submit(&[(DATA, 40, 0), (DATA + 64, 16, WRITE)]);
     let said = u64::from_le_bytes(driver.take(DATA + 64));
-    assert_eq!((said as u32, (said >> 32) as i32, u64::from_le_bytes(driver.take(DATA + 72))), (16, -107, 77));
+    assert_eq!(
+        (said as u32, (said >> 32) as i32, u64::from_le_bytes(driver.take(DATA + 72))),
+        (16, -107, 77)
+    );
 }
 
 #[test]

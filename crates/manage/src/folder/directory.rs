@@ -8,7 +8,13 @@ use std::ffi::CStr;
 use std::mem::MaybeUninit;
 
 /// The answer without its header: entries from `offset` on, as many as have room in `most` bytes. With `parent` each is looked up, too.
-pub fn read(nodes: &mut Nodes, handle: u64, offset: u64, most: usize, parent: Option<u64>) -> Result<Vec<u8>, Errno> {
+pub fn read(
+    nodes: &mut Nodes,
+    handle: u64,
+    offset: u64,
+    most: usize,
+    parent: Option<u64>,
+) -> Result<Vec<u8>, Errno> {
     let names = list(nodes.handle(handle)?, offset, most)?;
     let mut answer = Vec::new();
     for one in names {
@@ -83,4 +89,3 @@ fn kind(kind: FileType) -> u32 {
         other => other.as_raw_mode() >> 12,
     }
 }
-

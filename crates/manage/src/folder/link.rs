@@ -9,6 +9,7 @@ use super::Share;
 use crate::worker::jail::ENVIRONMENT;
 use ireko_vmcore::folder::{Folder, LONGEST_MESSAGE};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -22,12 +23,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A sentence is shorter.
 const LONGEST_SENTENCE: usize = 4096;
 
-/// A machine's end.
+/// A machine's end. As a file: what serves a device may read and write what is open, and has no system calls of sockets.
 #[derive(Debug)]
 pub struct Linked {
     name: String,
     /// `None`: nobody is at the other end any more.
-    socket: Mutex<Option<UnixStream>>,
+    socket: Mutex<Option<File>>,
 }
 
 fn wrong(why: &'static str) -> io::Error {
@@ -54,7 +55,7 @@ impl Linked {
             .stdout(Stdio::null())
             .spawn()
             .map_err(|error| failed(&error))?;
-        match Self::over(&share.name, ours) {
+        match Self::over(&share.name, OwnedFd::from(ours).into()) {
             Ok(linked) => Ok(linked),
             Err(why) => {
                 let _ = child.kill().and_then(|()| child.wait());
@@ -64,7 +65,7 @@ impl Linked {
     }
 
     /// Once the other end has said that it is there.
-    pub fn over(name: &str, socket: UnixStream) -> Result<Self, String> {
+    fn over(name: &str, socket: File) -> Result<Self, String> {
         let patience = Timespec::try_from(PATIENCE).ok();
         match poll(&mut [PollFd::new(&socket, PollFlags::IN)], patience.as_ref()) {
             Ok(0) => return Err("its process says nothing".into()),
@@ -91,7 +92,7 @@ fn read(socket: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn talk(mut socket: &UnixStream, request: &[u8], most: usize) -> io::Result<Vec<u8>> {
+fn talk(mut socket: &File, request: &[u8], most: usize) -> io::Result<Vec<u8>> {
     let header = [(request.len() as u32).to_ne_bytes(), (most as u32).to_ne_bytes()].concat();
     socket.write_all(&[&header, request].concat())?;
     read(&mut socket, most)
@@ -114,10 +115,10 @@ impl Folder for Linked {
 }
 
 /// The folder's end.
-pub struct Asked(UnixStream);
+pub struct Asked(File);
 
 impl Asked {
-    pub fn new(socket: UnixStream) -> Self {
+    pub fn new(socket: File) -> Self {
         Self(socket)
     }
 

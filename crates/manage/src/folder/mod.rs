@@ -18,7 +18,6 @@ pub use serve::run;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-
 /// As virtio has it (5.11.4).
 const LONGEST_NAME: usize = 36;
 

@@ -6,15 +6,15 @@ use crate::worker::log;
 use ireko_jail::{Layers, folder};
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 /// Serves a folder to whoever is at the other end of standard input, to his end. It must have one thread.
 pub fn run(path: &Path, read_only: bool, layers: Layers) {
     let socket = match io::stdin().as_fd().try_clone_to_owned() {
-        Ok(socket) => UnixStream::from(socket),
+        Ok(socket) => File::from(socket),
         Err(error) => return log(&format!("standard input is no socket: {error}")),
     };
     let mut asked = Asked::new(socket);

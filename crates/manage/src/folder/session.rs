@@ -73,7 +73,8 @@ impl Session {
                 };
                 // What has no room would be half an answer.
                 let fits = |answer: &Vec<u8>| answer.len() <= room;
-                let answer = framed(request.unique, answer.and_then(|a| fits(&a).then_some(a).ok_or(Errno::IO)));
+                let answer =
+                    framed(request.unique, answer.and_then(|a| fits(&a).then_some(a).ok_or(Errno::IO)));
                 return if answer.len() <= most { answer } else { Vec::new() };
             }
         }
@@ -134,7 +135,9 @@ impl Session {
             CREATE => self.create(node, body),
             READ => self.read(body, room),
             WRITE => self.write(body),
-            READDIR => directory::read(&mut self.nodes, u64_at(body, 0), u64_at(body, 8), asked(body, room), None),
+            READDIR => {
+                directory::read(&mut self.nodes, u64_at(body, 0), u64_at(body, 8), asked(body, room), None)
+            }
             READDIRPLUS => {
                 let most = asked(body, room);
                 directory::read(&mut self.nodes, u64_at(body, 0), u64_at(body, 8), most, Some(node))
@@ -145,7 +148,11 @@ impl Session {
             }
             FSYNC | FSYNCDIR => {
                 let file = &self.nodes.handle(u64_at(body, 0))?.file;
-                if u32_at(body, 8) & 1 != 0 { fdatasync(file)? } else { fsync(file)? }
+                if u32_at(body, 8) & 1 != 0 {
+                    fdatasync(file)?
+                } else {
+                    fsync(file)?
+                }
                 nothing()
             }
             SYNCFS => {
@@ -340,7 +347,8 @@ impl Session {
 /// Whether it would change anything.
 fn changes(request: &Request<'_>) -> bool {
     const WRITES: [u32; 13] = [
-        SETATTR, SYMLINK, MKNOD, MKDIR, UNLINK, RMDIR, RENAME, RENAME2, LINK, CREATE, WRITE, FALLOCATE, SYNCFS,
+        SETATTR, SYMLINK, MKNOD, MKDIR, UNLINK, RMDIR, RENAME, RENAME2, LINK, CREATE, WRITE, FALLOCATE,
+        SYNCFS,
     ];
     WRITES.contains(&request.operation)
 }

@@ -202,7 +202,8 @@ fn mode_size_and_times_are_set() {
     let mut world = World::new();
     let (node, _) = world.create("file");
     let valid = 1 | 1 << 3 | 1 << 4 | 1 << 5;
-    let body = [words(&[valid, 0]), longs(&[0, 5000, 0, 11, 22, 0]), words(&[1, 2, 0, 0o600, 0, 0, 0, 0])].concat();
+    let body =
+        [words(&[valid, 0]), longs(&[0, 5000, 0, 11, 22, 0]), words(&[1, 2, 0, 0o600, 0, 0, 0, 0])].concat();
     let answer = world.ok(SETATTR, node, &body);
     let found = fs::metadata(world.path("file")).unwrap();
     assert_eq!((found.len(), found.mode() & 0o7777), (5000, 0o600));

@@ -1,7 +1,9 @@
 //! Get-VMSystem and Remove-VMSystem: the disks of systems that are kept, over which those of machines are layers.
 
 use crate::operation::parameter::{switch, text};
-use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View};
+use crate::operation::{
+    Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
+};
 use crate::select::wildcard;
 use crate::store::{Config, Store};
 use crate::value::{Kind, Record, Value};
@@ -100,7 +102,8 @@ fn wanted(call: &mut Call<'_>) -> Result<Vec<Base>, Failure> {
     let names: Vec<String> = call.arguments.items("Name").iter().map(ToString::to_string).collect();
     for name in &names {
         if !bases.iter().any(|base| wildcard(name, &base.name)) {
-            let told = format!("There is no system '{}' that is kept; see Get-VMSystem.", name.escape_debug());
+            let told =
+                format!("There is no system '{}' that is kept; see Get-VMSystem.", name.escape_debug());
             call.answer.errors.push(Failure::invalid(told).about(name.clone()));
         }
     }
@@ -116,7 +119,9 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
 fn remove(call: &mut Call<'_>) -> Result<(), Failure> {
     let unused = call.arguments.switch("Unused");
     if !unused && !call.arguments.has("Name") {
-        return Err(Failure::invalid("Which systems? Give -Name, or -Unused for all that no virtual machine is over."));
+        return Err(Failure::invalid(
+            "Which systems? Give -Name, or -Unused for all that no virtual machine is over.",
+        ));
     }
     // Who makes a machine over one meanwhile is waited for, and waits for this.
     let held = call.host.store.hold_systems(true);

@@ -24,8 +24,7 @@ pub const PARAMETERS: [Parameter; 2] = [
 ];
 
 /// Every one of them is the system's that is installed, and not of who installs it.
-const OTHERS: [&str; 8] =
-    ["System", "User", "Password", "SshKey", "UserData", "Kernel", "Initrd", "ISOPath"];
+const OTHERS: [&str; 8] = ["System", "User", "Password", "SshKey", "UserData", "Kernel", "Initrd", "ISOPath"];
 
 /// What starts it, if one is wanted; what is wrong is said before anything is made.
 pub fn find(call: &Call<'_>) -> Result<Option<InstallerFiles>, Failure> {
@@ -63,7 +62,9 @@ fn answers(path: &str) -> Result<Vec<u8>, Failure> {
     let is_answer = |line: &str| {
         let mut words = line.split_whitespace();
         // Owner, question, type, and the value, which may be empty.
-        words.next().is_some() && words.next().is_some_and(|name| name.contains('/')) && words.next().is_some()
+        words.next().is_some()
+            && words.next().is_some_and(|name| name.contains('/'))
+            && words.next().is_some()
     };
     let text = String::from_utf8_lossy(&data);
     let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));

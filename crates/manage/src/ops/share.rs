@@ -37,7 +37,10 @@ pub fn apply(call: &Call<'_>, config: &mut Config, state: State) -> Result<(), F
     }
     for (number, one) in wanted.iter().enumerate() {
         if wanted[..number].iter().any(|other| other.name == one.name) {
-            return Err(Failure::invalid(format!("'{}' names two folders; give one another name.", one.name)));
+            return Err(Failure::invalid(format!(
+                "'{}' names two folders; give one another name.",
+                one.name
+            )));
         }
         one.check(call.host.store.home()).map_err(|why| Failure::invalid(format!("{why}.")))?;
     }

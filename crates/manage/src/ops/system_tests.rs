@@ -64,6 +64,47 @@ fn a_system_is_removed_once_no_machine_is_over_it() {
 }
 
 #[test]
+fn an_installer_starts_until_it_is_done_and_its_files_go_then() {
+    let mut world = World::new();
+    world.host.installers = Box::new(|_, answers, more| {
+        let initrd = answers.unwrap_or_default().to_vec();
+        Ok(crate::host::InstallerFiles { kernel: vec![1], initrd, command_line: format!("own {more}") })
+    });
+    let home = world.host.store.home().to_owned();
+    let text = |path: std::path::PathBuf| path.to_str().unwrap().to_owned();
+    std::fs::write(home.join("answers"), "d-i netcfg/get_hostname string web\n").unwrap();
+    let (disk, answers) = (text(home.join("disk.qcow2")), text(home.join("answers")));
+    world.ok(
+        "New-VM",
+        &[
+            ("Name", "web".into()),
+            ("Installer", "debian".into()),
+            ("Preseed", answers.as_str().into()),
+            ("CommandLine", "more".into()),
+            ("NewVHDPath", disk.as_str().into()),
+            ("NewVHDSizeBytes", 67_108_864u64.into()),
+        ],
+    );
+    let config = || world.host.configs().unwrap().remove(0);
+    let installer = config().boot.installer.unwrap();
+    assert_eq!(
+        (installer.command_line.as_str(), std::fs::read(&installer.kernel).unwrap()),
+        ("own more", vec![1])
+    );
+    assert!(std::fs::read_to_string(&installer.initrd).unwrap().contains("get_hostname"));
+    let start = || world.ok("Start-VM", &[("Name", Value::list(["web"]))]);
+    start();
+    assert!(config().boot.installer.is_some());
+    world.ok("Stop-VM", &[("Name", Value::list(["web"])), ("TurnOff", true.into())]);
+    crate::store::Run::note_installed(&world.host.store.directory(config().id)).unwrap();
+    start();
+    assert_eq!(
+        (config().boot.installer, installer.kernel.exists(), installer.initrd.exists()),
+        (None, false, false)
+    );
+}
+
+#[test]
 fn who_names_nobody_is_told_how_to_log_in() {
     let mut world = World::new();
     with_a_system(&mut world);

@@ -149,7 +149,12 @@ impl Store {
     pub fn hold_systems(&self, alone: bool) -> io::Result<File> {
         let systems = self.systems();
         DirBuilder::new().recursive(true).mode(0o700).create(&systems)?;
-        let lock = File::options().create(true).write(true).truncate(false).mode(0o600).open(systems.join(".lock"))?;
+        let lock = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(systems.join(".lock"))?;
         if alone { lock.lock() } else { lock.lock_shared() }.map(|()| lock)
     }
 

@@ -130,8 +130,11 @@ impl Remote for FakeRemote {
         true
     }
     fn resume(&self) {}
-    /// `!` is a triple fault.
+    /// `!` is a triple fault, `q` a reset by the guest.
     fn input(&self, bytes: &[u8]) {
+        if bytes == b"q" {
+            return self.end(Outcome::Reset);
+        }
         if bytes == b"!" {
             return self.end(Outcome::Shutdown("rip 0".into()));
         }

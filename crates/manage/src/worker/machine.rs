@@ -14,9 +14,9 @@ use crate::store::{Adapter, Config, Disk, Store};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::layout;
 use ireko_machine::{
-    BootDevice, ChannelHost, DiskBus, DiskFiles, DiskSpec, Endpoints, Firmware, FolderSpec, Full, Handle, KeyEvent,
-    MachineError, MemoryControl, MemoryState, ModuleSpec, Motion, Nesting, Outcome, Position, Rates, Smbios,
-    Source, Spec, Throttle, Vm, VsockHost,
+    BootDevice, ChannelHost, DiskBus, DiskFiles, DiskSpec, Endpoints, Firmware, FolderSpec, Full, Handle,
+    KeyEvent, MachineError, MemoryControl, MemoryState, ModuleSpec, Motion, Nesting, Outcome, Position,
+    Rates, Smbios, Source, Spec, Throttle, Vm, VsockHost,
 };
 use ireko_vmcore::Broker;
 use std::path::Path;

@@ -4,7 +4,7 @@ use super::*;
 use crate::guid::Guid;
 use crate::scratch::Scratch;
 use crate::state::State;
-use crate::store::config::AutomaticCrash;
+use crate::store::config::{AutomaticCrash, Installer};
 use crate::store::run::Kept;
 use crate::store::{Config, Run, Store, WorkerLock};
 use std::io::{Read, Write};
@@ -36,11 +36,14 @@ impl Running {
         Self::with(below, "")
     }
     fn with(below: &str, command_line: &str) -> Self {
+        Self::of(below, |config| config.boot.command_line = command_line.into())
+    }
+    fn of(below: &str, change: impl FnOnce(&mut Config)) -> Self {
         let scratch = Scratch::new();
         let store = Store::open(scratch.path().join(below)).unwrap();
         let id = Guid::random().unwrap();
         let mut config = Config::new(id, "vm", 0);
-        config.boot.command_line = command_line.into();
+        change(&mut config);
         store.create(&config).unwrap();
         ThreadLauncher.launch(&store, id).unwrap();
         Self { _scratch: scratch, store, id }
@@ -120,6 +123,22 @@ fn a_guest_that_resets_itself_stays_paused() {
     until("the reset", || resets() != 0);
     assert_eq!(running.state(), State::Paused);
     assert_eq!((running.ask(&Request::Resume), running.state()), (Reply::Done, State::Running));
+}
+
+#[test]
+fn an_installer_is_done_when_it_has_reset_the_machine_itself() {
+    let running = Running::of("", |config| {
+        let (kernel, initrd, command_line) = ("kernel".into(), "initrd".into(), String::new());
+        config.boot.installer = Some(Installer { kernel, initrd, command_line });
+    });
+    let (_, mut keys) = Client::connect(&running.directory()).unwrap().console().unwrap();
+    let resets = || Client::connect(&running.directory()).unwrap().status().unwrap().resets;
+    running.ask(&Request::Reset);
+    until("the host's reset", || resets() == 1);
+    assert!(!Run::noted_installed(&running.directory()));
+    keys.write_all(b"q").unwrap();
+    until("the guest's reset", || resets() == 2);
+    assert!(Run::noted_installed(&running.directory()));
 }
 
 /// A worker whose machine's disk waits for room, and its keyboard.

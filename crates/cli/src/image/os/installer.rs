@@ -40,7 +40,8 @@ fn debian(
     progress: &Progress,
 ) -> Result<InstallerFiles> {
     let kept = ensure(system.version, progress)?;
-    let read = |name| fs::read(kept.join(name)).with_context(|| format!("cannot read the installer's {name}"));
+    let read =
+        |name| fs::read(kept.join(name)).with_context(|| format!("cannot read the installer's {name}"));
     let own = mirror(&apt::sources(DEBIAN)?, apt::setting("Acquire::http::Proxy")?.as_deref());
     let mut initrd = read(INITRD)?;
     initrd.resize(initrd.len().next_multiple_of(4), 0);
@@ -54,7 +55,8 @@ fn debian(
 /// It is at the serial console, and what it installs has one, too. Who has answered is asked for what is missing only.
 fn command_line(answered: bool, more: &str) -> String {
     const CONSOLES: &str = "console=tty0 console=ttyS0,115200";
-    let alone = if answered { "auto=true priority=critical TERM=dumb DEBIAN_FRONTEND=text" } else { "priority=high" };
+    let alone =
+        if answered { "auto=true priority=critical TERM=dumb DEBIAN_FRONTEND=text" } else { "priority=high" };
     let given = if more.is_empty() { String::new() } else { format!("{more} ") };
     format!("{alone} {given}{CONSOLES} --- {CONSOLES}")
 }
@@ -68,7 +70,8 @@ fn mirror(sources: &[String], proxy: Option<&str>) -> String {
     let place = |security: bool| {
         let mut of = fields.clone().filter(|(_, release)| release.ends_with("-security") == security);
         of.find_map(|(uri, _)| {
-            let (protocol, rest) = uri.split_once("://").filter(|(name, _)| matches!(*name, "http" | "https"))?;
+            let (protocol, rest) =
+                uri.split_once("://").filter(|(name, _)| matches!(*name, "http" | "https"))?;
             let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
             Some((protocol, host, format!("/{}", path.trim_end_matches('/'))))
         })
@@ -139,12 +142,17 @@ fn package(version: Option<u32>, progress: &Progress) -> Result<String> {
         return Ok(name);
     }
     let number = |name: &String| name.strip_prefix(START)?.strip_suffix(ENDING)?.parse::<u32>().ok();
-    let newest = || Ok::<_, anyhow::Error>(apt::names(START)?.into_iter().filter(|n| number(n).is_some()).max_by_key(number));
+    let newest = || {
+        Ok::<_, anyhow::Error>(
+            apt::names(START)?.into_iter().filter(|n| number(n).is_some()).max_by_key(number),
+        )
+    };
     if let Some(name) = newest()? {
         return Ok(name);
     }
     apt::know(&format!("{START}12{ENDING}"), progress)?;
-    newest()?.context("apt's lists have no installer of Debian's; add its main archive to /etc/apt/sources.list")
+    newest()?
+        .context("apt's lists have no installer of Debian's; add its main archive to /etc/apt/sources.list")
 }
 
 #[cfg(test)]
@@ -157,7 +165,8 @@ mod tests {
 
     #[test]
     fn packages_come_from_where_the_hosts_do() {
-        let said = answered(&["deb http://mirror.example/some/debian/ bookworm main"], Some("http://proxy:1"));
+        let said =
+            answered(&["deb http://mirror.example/some/debian/ bookworm main"], Some("http://proxy:1"));
         for answer in [
             "d-i mirror/http/hostname string mirror.example\n",
             "d-i mirror/http/directory string /some/debian\n",
