@@ -190,7 +190,9 @@ impl Session {
         if has(SET_USER | SET_GROUP) {
             let user = has(SET_USER).then(|| Uid::from_raw(u32_at(body, 76)));
             let group = has(SET_GROUP).then(|| Gid::from_raw(u32_at(body, 80)));
-            chownat(self.nodes.place(node)?, c"", user, group, AtFlags::EMPTY_PATH)?;
+            // A number that this process' own user namespace has not is another's, too.
+            chownat(self.nodes.place(node)?, c"", user, group, AtFlags::EMPTY_PATH)
+                .map_err(|error| if error == Errno::INVAL { Errno::PERM } else { error })?;
         }
         if has(SET_SIZE) {
             let size = u64_at(body, 16);
