@@ -41,8 +41,7 @@ impl Nodes {
     /// `descriptors`: this process' own, as places. `most`: how many this process may have.
     pub fn new(root: OwnedFd, descriptors: OwnedFd, most: u64) -> Result<Self, Errno> {
         let most = usize::try_from(most.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
-        let empty = || (HashMap::new(), HashMap::new(), HashMap::new());
-        let (nodes, by_identity, handles) = empty();
+        let (nodes, by_identity, handles) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut own = Self { nodes, by_identity, handles, next: ROOT, most, descriptors };
         own.add(root)?;
         Ok(own)
