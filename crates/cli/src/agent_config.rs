@@ -1,5 +1,7 @@
 //! What a level is told by its parent, on the kernel command line.
 
+use crate::level::network::Network;
+
 /// What the agent of a level is to do. Without any of it, a guest offers a shell.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AgentConfig {
@@ -15,6 +17,8 @@ pub struct AgentConfig {
     pub console: bool,
     /// Memory is to be checked all the time, at every level.
     pub sums: bool,
+    /// It is on a network, and fetches a file.
+    pub network: Option<Network>,
     /// A shell command to run instead of everything else.
     pub exec: Option<String>,
 }
@@ -34,6 +38,9 @@ impl AgentConfig {
             words.push(format!("ireko.level={} ireko.depth={}", self.level, self.depth));
             words.push(format!("ireko.parent={} ireko.bench={}", self.parent, self.bench_ms));
             words.push(format!("ireko.console={}", u8::from(self.console)));
+            if let Some(network) = &self.network {
+                words.push(format!("ireko.network={network}"));
+            }
             if self.sums {
                 words.push("ireko.sums=1".into());
             }
@@ -58,6 +65,7 @@ impl AgentConfig {
                 "depth" => config.depth = value.parse().unwrap_or(0),
                 "parent" => config.parent = value.to_owned(),
                 "bench" => config.bench_ms = value.parse().unwrap_or(config.bench_ms),
+                "network" => config.network = value.parse().ok(),
                 "sums" => config.sums = value == "1",
                 "console" => config.console = value == "1",
                 "exec" => config.exec = Some(value.to_owned()),
@@ -101,6 +109,7 @@ mod tests {
             bench_ms: 50,
             console: true,
             sums: true,
+            network: "mac,172.20.0.1:80".parse().ok(),
             exec: Some("ls -l /".into()),
         };
         assert_eq!(AgentConfig::parse(&config.to_command_line("quiet")), config);

@@ -32,6 +32,8 @@ pub enum Command {
     Vm(crate::vm::VmCommand),
     /// Make disk images, look at them, convert, resize, check and merge them.
     Disk(crate::vm::DiskCommand),
+    /// Show who is where on virtual switches, what is dropped and why, and capture what goes over them.
+    Switch(crate::vm::SwitchCommand),
     /// Draw running virtual machines with the levels inside them, seen from outside.
     Tree(crate::tree::TreeArgs),
     /// A prompt of cmdlets (Get-VM, Start-VM, …), or a script of them.

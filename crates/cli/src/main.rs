@@ -69,6 +69,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Bench(args) => suite::run(args),
         Command::Vm(args) => vm::run(args),
         Command::Disk(args) => vm::run_disk(args),
+        Command::Switch(args) => vm::run_switch(args),
         Command::Tree(args) => tree::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Serve(args) => serve::run(args),

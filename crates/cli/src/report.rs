@@ -19,6 +19,8 @@ pub enum Event {
     Up { level: u32, parent_boot_id: String, facts: Box<Facts> },
     /// What the level does now.
     Doing { level: u32, what: String },
+    /// What the level fetched over its network.
+    Fetched { level: u32, address: String, bytes: u64, sha256: String, seconds: f64 },
     /// The level's answer.
     Answer { level: u32, benchmarks: Times },
     /// A line of the level's console that is no event.
@@ -35,6 +37,7 @@ impl Event {
             Self::Start { level, .. }
             | Self::Up { level, .. }
             | Self::Doing { level, .. }
+            | Self::Fetched { level, .. }
             | Self::Answer { level, .. }
             | Self::Console { level, .. }
             | Self::Failed { level, .. }

@@ -42,7 +42,9 @@ pub fn columns(record: &Record) -> &'static [Column] {
         Kind::VMFirmware if record.property("StartupOrder").is_some() => BIOS,
         Kind::VMFirmware => FIRMWARE,
         Kind::VMNetworkAdapter => ADAPTER,
+        Kind::VMNetworkAdapterVlan => VLAN,
         Kind::VMSwitch => SWITCH,
+        Kind::VMSwitchPort => SWITCH_PORT,
         Kind::NetAdapter => NET_ADAPTER,
         Kind::VMMeteringReport => METERING,
         Kind::NestedWorld => WORLD,
@@ -145,6 +147,20 @@ const ADAPTER: &[Column] = &[
     column("IPAddresses"),
 ];
 const SWITCH: &[Column] = &[column("Name"), column("SwitchType"), column("NetAdapterInterfaceDescription")];
+const VLAN: &[Column] =
+    &[column("VMName"), column("VMNetworkAdapterName"), column("Mode"), column("VlanList")];
+const SWITCH_PORT: &[Column] = &[
+    column("SwitchName"),
+    column("Owner"),
+    column("Level"),
+    column("MacAddress"),
+    column("IPAddresses"),
+    column("Vlan"),
+    titled("Sent", "FramesSent"),
+    titled("Received", "FramesReceived"),
+    titled("Dropped", "FramesDropped"),
+    column("DropCauses"),
+];
 const NET_ADAPTER: &[Column] = &[
     column("Name"),
     column("InterfaceDescription"),

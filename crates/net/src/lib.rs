@@ -7,15 +7,22 @@
 //! other's frames where addresses are. So a switch cannot die, and needs no privilege.
 
 pub mod adapter;
+pub mod capture;
 pub mod frame;
 pub mod host;
 mod learned;
 pub mod nat;
 mod netlink;
+mod offload;
+mod packet;
 pub mod peers;
+pub mod role;
 pub mod switch;
 pub mod tap;
 #[cfg(test)]
 mod tests;
+pub mod traffic;
+pub mod uplink;
+pub mod vlan;
 
-pub use adapter::{Adapter, Policy};
+pub use adapter::{Adapter, Mirroring, Policy};

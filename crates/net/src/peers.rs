@@ -1,6 +1,8 @@
 //! The other ports of a switch, each with a socket that is connected to it: a frame looks up no name. The directory is looked
 //! at only when the kernel says that it has changed.
 
+use crate::frame::Mac;
+use crate::role::{self, Role};
 use crate::switch::path;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
@@ -37,11 +39,14 @@ impl Id {
     pub fn read(bytes: [u8; Self::SIZE]) -> Self {
         Self(u64::from_le_bytes(bytes))
     }
+    /// Of nobody: a copy, from which nobody learns.
+    pub const COPY: Self = Self(0);
 }
 
 #[derive(Debug)]
 pub struct Peer {
     pub id: Id,
+    pub role: Role,
     name: String,
     socket: UnixDatagram,
 }
@@ -51,7 +56,12 @@ impl Peer {
         let socket = UnixDatagram::unbound()?;
         socket.connect(path(directory, ports, name))?;
         socket.set_write_timeout(Some(SEND_PATIENCE))?;
-        Ok(Self { id: Id::of(name), name: name.to_owned(), socket })
+        Ok(Self { id: Id::of(name), role: Role::of(name), name: name.to_owned(), socket })
+    }
+
+    /// The label in its name.
+    pub fn label(&self) -> &str {
+        role::label(&self.name)
     }
 
     pub fn send(&self, datagram: &[u8]) -> io::Result<usize> {
@@ -113,19 +123,47 @@ impl News {
 pub struct Peers {
     news: News,
     known: Arc<[Arc<Peer>]>,
+    /// Those of them that hear what others hear.
+    watchers: Arc<Watchers>,
     /// Our own port is there.
     present: bool,
     looked: bool,
 }
 
+/// Ports that hear what others hear.
+#[derive(Debug, Default)]
+pub struct Watchers {
+    /// Everything on the switch.
+    pub captures: Vec<Arc<Peer>>,
+    /// What is mirrored.
+    pub mirrors: Vec<Arc<Peer>>,
+}
+
+impl Watchers {
+    fn of(peers: &[Arc<Peer>]) -> Self {
+        let all = |kind| peers.iter().filter(|peer| peer.role.kind == kind).cloned().collect();
+        Self { captures: all(role::Kind::Capture), mirrors: all(role::Kind::Mirror) }
+    }
+}
+
 impl Peers {
     pub fn new(ports: &Path) -> Self {
-        Self { news: News::of(ports), known: Arc::new([]), present: true, looked: false }
+        let (known, watchers) = (Arc::new([]), Arc::default());
+        Self { news: News::of(ports), known, watchers, present: true, looked: false }
     }
 
     /// All others, as they were when it was last looked.
     pub fn all(&self) -> Arc<[Arc<Peer>]> {
         self.known.clone()
+    }
+
+    pub fn watchers(&self) -> Arc<Watchers> {
+        self.watchers.clone()
+    }
+
+    /// Addresses that ports were given.
+    pub fn given(&self) -> impl Iterator<Item = (Mac, Id)> {
+        self.known.iter().filter_map(|peer| Some((peer.role.mac?, peer.id)))
     }
 
     /// One of those that were there when it was last looked.
@@ -156,7 +194,9 @@ impl Peers {
         let names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
         self.present = names.iter().any(|name| name == own);
         let others = names.iter().filter(|name| *name != own).take(MOST);
-        self.known = others.filter_map(|name| self.peer(ports, directory, name)).collect();
+        let known: Vec<Arc<Peer>> = others.filter_map(|name| self.peer(ports, directory, name)).collect();
+        self.watchers = Arc::new(Watchers::of(&known));
+        self.known = known.into();
     }
 
     /// Those that stay keep their sockets.
@@ -179,6 +219,7 @@ impl Peers {
         let known = self.known.clone();
         for peer in known.iter().filter(|peer| peer.id == id) {
             self.known = known.iter().filter(|other| other.id != id).cloned().collect();
+            self.watchers = Arc::new(Watchers::of(&self.known));
             self.looked = false;
             let _ = self.peer(ports, directory, &peer.name);
         }

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a switch that was renamed or removed may go unnoticed.
+/// How long a wait for a frame takes at most.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// linux/if_tun.h
@@ -61,38 +61,57 @@ fn open(name: &str) -> io::Result<File> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(file) }
 }
 
-/// Is the host's side until `alias` has no more text for it. `ready` is called when the interface is there.
-pub fn run(
-    side: &Side<'_>,
-    mut alias: impl FnMut() -> Option<String>,
-    ready: impl FnOnce(),
-) -> Result<(), String> {
-    let file = open(side.name).map_err(explain)?;
-    let all = host::interfaces(Path::new(host::SYS)).map_err(explain)?;
-    let own = all.into_iter().find(|one| one.name == side.name);
-    let index = own.ok_or_else(|| format!("the interface {} is gone again", side.name))?.index;
-    let mut written = alias().unwrap_or_default();
-    host::set_mac(index, side.mac)
-        .and_then(|()| host::set_alias(index, &written))
-        .and_then(|()| host::bring_up(index))
-        .map_err(explain)?;
-    let adapter = Arc::new(Adapter::new("host", Policy::of(side.mac)));
-    adapter.connect(Some(side.ports)).map_err(explain)?;
-    let (out, from) = (adapter.clone(), file.try_clone().map_err(explain)?);
-    std::thread::Builder::new().name("interface".into()).spawn(move || send(from, &out)).map_err(explain)?;
-    ready();
-    let mut room = [0; LONGEST_FRAME + 1];
-    let mut file = file;
-    while let Some(wanted) = alias() {
-        if wanted != written && host::set_alias(index, &wanted).is_ok() {
-            written = wanted;
-        }
-        // An interface that is switched off loses frames.
-        while let Some(len) = adapter.receive(&mut room, PATIENCE) {
-            let _ = file.write_all(&room[..len]);
+/// The interface, and the threads that carry its frames, until the process ends.
+#[derive(Debug)]
+pub struct Tap {
+    index: u32,
+    alias: String,
+    adapter: Arc<Adapter>,
+}
+
+impl Tap {
+    /// The interface is there and switched on.
+    pub fn start(side: &Side<'_>, policy: Policy, alias: &str) -> Result<Self, String> {
+        let file = open(side.name).map_err(explain)?;
+        let all = host::interfaces(Path::new(host::SYS)).map_err(explain)?;
+        let own = all.into_iter().find(|one| one.name == side.name);
+        let index = own.ok_or_else(|| format!("the interface {} is gone again", side.name))?.index;
+        host::set_mac(index, side.mac)
+            .and_then(|()| host::set_alias(index, alias))
+            .and_then(|()| host::bring_up(index))
+            .map_err(explain)?;
+        let adapter = Arc::new(Adapter::new("host", policy));
+        adapter.connect(Some(side.ports)).map_err(explain)?;
+        let (out, back) = (adapter.clone(), adapter.clone());
+        let from = file.try_clone().map_err(explain)?;
+        let spawn = |job: Box<dyn FnOnce() + Send>| {
+            std::thread::Builder::new().name("interface".into()).spawn(job).map_err(explain)
+        };
+        spawn(Box::new(move || send(from, &out)))?;
+        spawn(Box::new(move || receive(file, &back)))?;
+        Ok(Self { index, alias: alias.to_owned(), adapter })
+    }
+
+    /// What people know it by.
+    pub fn set_alias(&mut self, alias: &str) {
+        if self.alias != alias && host::set_alias(self.index, alias).is_ok() {
+            alias.clone_into(&mut self.alias);
         }
     }
-    Ok(())
+
+    pub fn adapter(&self) -> &Adapter {
+        &self.adapter
+    }
+}
+
+fn receive(mut to: File, adapter: &Adapter) {
+    let mut room = [0; LONGEST_FRAME + 1];
+    loop {
+        // An interface that is switched off loses frames.
+        if let Some(len) = adapter.receive(&mut room, PATIENCE) {
+            let _ = to.write_all(&room[..len]);
+        }
+    }
 }
 
 fn send(mut from: File, adapter: &Adapter) {
@@ -104,5 +123,13 @@ fn send(mut from: File, adapter: &Adapter) {
             Err(error) if error.kind() != ErrorKind::Interrupted => std::thread::sleep(PATIENCE),
             Err(_) => {}
         }
+    }
+}
+
+/// On a network that another interface of this machine is on, too, it answers for its own addresses alone
+/// (linux/Documentation/networking/ip-sysctl: arp_ignore, arp_announce).
+pub fn answer_for_itself(name: &str) {
+    for (setting, value) in [("arp_ignore", "1"), ("arp_announce", "2")] {
+        let _ = std::fs::write(format!("/proc/sys/net/ipv4/conf/{name}/{setting}"), value);
     }
 }

@@ -1,6 +1,10 @@
-use crate::adapter::{Adapter, Policy};
+use crate::adapter::{Adapter, Mirroring, Policy};
+use crate::capture::Capture;
 use crate::frame::{Frame, Mac};
+use crate::learned::MOST_BEHIND;
+use crate::role::Role;
 use crate::switch::{self, Socket};
+use crate::vlan::{Ids, Vlan};
 use ireko_vmcore::Port;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -62,7 +66,7 @@ fn a_frame_to_everybody_comes_to_all_others() {
 fn a_frame_to_a_learned_address_goes_to_its_port_alone() {
     let switch = Switch::new();
     let (a, c) = (switch.port(A), switch.port(C));
-    let listener = Socket::open(&switch.0, "listener").unwrap();
+    let listener = Socket::open(&switch.0, "listener", Role::default()).unwrap();
     c.send(&frame(EVERYBODY, C));
     assert!(hears(&a, LONG) && listener.receive(&mut [0; 1600], LONG).is_some());
     a.send(&frame(C, A));
@@ -246,7 +250,7 @@ fn a_frame_looks_up_no_path() {
 #[test]
 fn a_port_whose_process_is_gone_is_no_company() {
     let switch = Switch::new();
-    let own = Socket::open(&switch.0, "own").unwrap();
+    let own = Socket::open(&switch.0, "own", Role::default()).unwrap();
     assert!(!own.has_company());
     // What a process that was killed leaves behind: a name, and nobody behind it.
     let left = switch.0.join("left.0.00000000");
@@ -259,7 +263,131 @@ fn a_port_whose_process_is_gone_is_no_company() {
 #[test]
 fn a_datagram_of_nothing_is_no_frame() {
     let switch = Switch::new();
-    let (a, b) = (Socket::open(&switch.0, "a").unwrap(), switch.port(B));
+    let (a, b) = (Socket::open(&switch.0, "a", Role::default()).unwrap(), switch.port(B));
     assert!(a.has_company());
     assert!(!hears(&b, SHORT));
+}
+
+fn vlan_port(switch: &Switch, mac: Mac, vlan: Vlan) -> Adapter {
+    let adapter = Adapter::new("test", Policy { vlan, ..Policy::of(mac) });
+    adapter.connect(Some(&switch.0)).unwrap();
+    adapter
+}
+
+fn dropped(adapter: &Adapter) -> Vec<(String, u64)> {
+    adapter.report().dropped
+}
+
+#[test]
+fn vlans_are_apart_and_a_trunk_hears_both_with_their_tags() {
+    let switch = Switch::new();
+    let trunk = Vlan::Trunk { native: 0, allowed: Ids::parse("10,20").unwrap() };
+    let (ten, twenty) = (vlan_port(&switch, A, Vlan::Access(10)), vlan_port(&switch, B, Vlan::Access(20)));
+    let (other, trunk) = (vlan_port(&switch, C, Vlan::Access(10)), vlan_port(&switch, OTHER, trunk));
+    ten.send(&frame(EVERYBODY, A));
+    let mut room = [0; 1600];
+    let len = other.receive(&mut room, LONG).unwrap();
+    assert_eq!(&room[..len], frame(EVERYBODY, A));
+    let len = trunk.receive(&mut room, LONG).unwrap();
+    assert_eq!((Frame::new(&room[..len]).unwrap().tag(), len), (Some(10), frame(EVERYBODY, A).len() + 4));
+    assert!(!hears(&twenty, SHORT));
+    // And back: with the tag of the other.
+    let mut back = frame(EVERYBODY, OTHER);
+    back.splice(12..12, [0x81, 0, 0, 20]);
+    trunk.send(&back);
+    assert!(hears(&twenty, LONG) && !hears(&ten, SHORT));
+    back[15] = 30;
+    trunk.send(&back);
+    assert_eq!(dropped(&trunk), [("VLAN".to_owned(), 1)]);
+}
+
+#[test]
+fn what_is_mirrored_is_heard_both_ways_and_teaches_nobody() {
+    let switch = Switch::new();
+    let (a, b) = (switch.port(A), switch.port(B));
+    a.set_policy(Policy { mirroring: Mirroring::Source, ..Policy::of(A) });
+    let mirror = Adapter::new("mirror", Policy { mirroring: Mirroring::Destination, ..Policy::of(C) });
+    mirror.connect(Some(&switch.0)).unwrap();
+    a.send(&frame(B, A));
+    assert!(hears(&b, LONG) && hears(&mirror, LONG));
+    b.send(&frame(A, B));
+    assert!(hears(&a, LONG) && hears(&mirror, LONG));
+    // To where its own address is, although a copy came from elsewhere.
+    mirror.send(&frame(B, C));
+    assert!(hears(&b, LONG));
+}
+
+#[test]
+fn a_capture_hears_what_goes_to_one_port_alone_and_is_no_company() {
+    let switch = Switch::new();
+    let (a, b, c) = (switch.port(A), switch.port(B), switch.port(C));
+    b.send(&frame(EVERYBODY, B));
+    assert!(hears(&a, LONG) && hears(&c, LONG));
+    let mut all = Capture::open(&switch.0, None).unwrap();
+    let mut one = Capture::open(&switch.0, Some(&["none".to_owned()])).unwrap();
+    let mut room = [0; ireko_vmcore::port::LONGEST_FRAME + 1];
+    // Those that know where to send hear of it within a moment.
+    std::thread::sleep(Duration::from_millis(150));
+    a.send(&frame(B, A));
+    let heard = all.next(&mut room, LONG).unwrap();
+    assert_eq!((heard.bytes, heard.from), (&frame(B, A)[..], "test"));
+    assert!(one.next(&mut room, SHORT).is_none());
+    assert!(hears(&b, LONG) && !hears(&c, SHORT));
+    drop((a, b, c));
+    assert!(!Socket::open(&switch.0, "own", Role::default()).unwrap().has_company());
+}
+
+#[test]
+fn drops_are_counted_by_cause_with_the_foreign_address_and_what_it_says_of_itself() {
+    let switch = Switch::new();
+    let a = switch.port(A);
+    let arp = [&[0, 1, 8, 0, 6, 4, 0, 1][..], &OTHER, &[10, 0, 0, 7], &[0; 10]].concat();
+    a.send(&[&EVERYBODY[..], &OTHER, &[8, 6], &arp, &[0; 18]].concat());
+    a.send(&frame(EVERYBODY, OTHER));
+    a.send(&frame(EVERYBODY, A));
+    let report = a.report();
+    assert_eq!(report.dropped, [("foreign source address".to_owned(), 2)]);
+    let foreign = &report.foreign[0];
+    assert_eq!((foreign.mac.as_str(), foreign.frames), ("020000000001", 2));
+    assert_eq!(foreign.addresses, ["10.0.0.7".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!((report.sent, report.sources.len()), (1, 0));
+}
+
+/// With spoofing on, which is the worst.
+#[test]
+fn a_hundred_thousand_forged_addresses_push_no_one_out_and_grow_nothing() {
+    let switch = Switch::new();
+    let (a, b, c) = (switch.port(A), switch.port(B), switch.port(C));
+    let (outside, quiet) = (Socket::open(&switch.0, "uplink", Role::default()).unwrap(), [6, 0, 0, 0, 0, 9]);
+    // Somebody behind another port was seen before.
+    outside.send(Frame::new(&frame(EVERYBODY, quiet)).unwrap());
+    assert!(hears(&b, LONG) && hears(&c, LONG));
+    a.set_policy(Policy { spoofing: true, ..Policy::of(A) });
+    for n in 0..100_000u32 {
+        let [p, q, r, s] = n.to_be_bytes();
+        a.send(&frame(B, [2, 1, p, q, r, s]));
+        assert!(hears(&b, LONG));
+    }
+    assert!(b.learned_count() <= MOST_BEHIND + 1);
+    assert!(a.report().sources.len() <= 32);
+    // Who was seen is found at once, and by who was given an address all are.
+    b.send(&frame(quiet, B));
+    assert!(outside.receive(&mut [0; 1600], LONG).is_some() && !hears(&c, SHORT));
+    c.send(&frame(B, C));
+    b.send(&frame(C, B));
+    assert!(hears(&b, LONG) && hears(&c, LONG));
+}
+
+#[test]
+fn an_address_that_another_port_was_given_cannot_be_taken_even_with_spoofing() {
+    let switch = Switch::new();
+    let (a, b, c) = (switch.port(A), switch.port(B), switch.port(C));
+    a.set_policy(Policy { spoofing: true, ..Policy::of(A) });
+    a.send(&frame(EVERYBODY, OTHER));
+    assert!(hears(&b, LONG) && hears(&c, LONG));
+    a.send(&frame(EVERYBODY, B));
+    assert!(!hears(&c, SHORT));
+    assert_eq!(dropped(&a), [("source address of another port".to_owned(), 1)]);
+    c.send(&frame(B, C));
+    assert!(hears(&b, LONG));
 }

@@ -75,7 +75,7 @@ fn load_storage() -> Result<()> {
 const NETWORK: &str = "0x1041";
 
 /// The driver of network adapters, where there are any, and what the host's side of a switch needs.
-fn load_network() -> Result<()> {
+pub fn load_network() -> Result<()> {
     if has_device(NETWORK) {
         load(&["virtio_net"])?;
     }

@@ -2,6 +2,7 @@
 //! says, and turns the machine off.
 
 mod drivers;
+mod network;
 mod power;
 mod shell;
 mod sums;
@@ -81,6 +82,14 @@ fn answer(config: &AgentConfig, uplink: &mut Uplink) -> Result<String> {
     let own_boot_id = facts.boot_id.clone();
     let parent_boot_id = config.parent.clone();
     uplink.send(&Event::Up { level, parent_boot_id, facts: Box::new(facts) });
+    if let Some(network) = &config.network {
+        uplink.send(&Event::Doing { level, what: "ask for a lease".into() });
+        let address = network::join()?;
+        uplink.send(&Event::Doing { level, what: format!("fetch a file as {address}") });
+        let fetched = network::fetched(network)?;
+        let (bytes, sha256, seconds) = (fetched.bytes, fetched.sum, fetched.time.as_secs_f64());
+        uplink.send(&Event::Fetched { level, address, bytes, sha256, seconds });
+    }
     let each = Duration::from_millis(config.bench_ms.clamp(1, 10_000));
     let benchmarks = bench::run(each, |name| {
         uplink.send(&Event::Doing { level, what: format!("benchmark {name}") });

@@ -13,7 +13,7 @@ use ireko_manage::worker::console::Console;
 use ireko_manage::worker::disks::DiskLocks;
 use ireko_manage::worker::machine::{Image, ImageReader, RealMachines};
 use ireko_manage::worker::protocol::Started;
-use ireko_manage::worker::{self, Factory, Launcher, Machine, Remote};
+use ireko_manage::worker::{self, Factory, Launcher, Machine, Network, ProcessLauncher, Remote};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -24,6 +24,7 @@ pub struct Levels {
     chosen: Chosen,
     options: Vec<String>,
     level: u32,
+    network: Option<Arc<Network>>,
     memory: u64,
     parent_boot_id: String,
     inner: Mutex<Inner>,
@@ -47,12 +48,17 @@ impl Levels {
         init: &[u8],
         parent_boot_id: &str,
         sender: Sender<Heard>,
+        network: Option<Arc<Network>>,
     ) -> Result<Self> {
         let config = &plan.config;
         let source =
             |name: &str, data: Vec<u8>| Source::Bytes { name: name.to_owned(), data: Arc::new(data) };
         let kernel = source("the guest image's kernel", parts.kernel.clone());
-        let initrd = source("the guest image", parts.archive_for_levels(init, plan.deeper()));
+        let archive = match network {
+            Some(_) => parts.archive(init, plan.deeper()),
+            None => parts.archive_for_levels(init, plan.deeper()),
+        };
+        let initrd = source("the guest image", archive);
         // The VM takes it: it is large, and the level below wants the memory.
         let once = Mutex::new(Some((kernel, initrd)));
         let command_line = config.to_command_line("");
@@ -72,6 +78,7 @@ impl Levels {
             chosen: engine::choose(plan.engine.parse()?, plan.deeper())?,
             options: plan.options.clone(),
             level: config.level,
+            network,
             memory: plan.memory,
             parent_boot_id: parent_boot_id.to_owned(),
             inner: Mutex::new(Inner { sender, handle: None, outcome: None }),
@@ -98,6 +105,9 @@ impl Levels {
         spec.options = self.options.clone();
         spec.smbios =
             Smbios { uuid: spec.smbios.uuid, serial: spec.smbios.serial, ..Smbios::level(self.level) };
+        if let Some(network) = &self.network {
+            spec.nics = network.nics(&config.adapters)?;
+        }
         let sender = self.lock().sender.clone();
         let endpoints = Endpoints {
             serial: Box::new(Listener::new(self.level, &sender)),
@@ -165,6 +175,8 @@ impl Machine for Level {
 /// A worker on a thread of this process: it ends with the command.
 pub struct Threads {
     pub levels: Arc<Levels>,
+    /// For what switches need, if there are any.
+    pub processes: Option<ProcessLauncher>,
 }
 
 struct Making(Arc<Levels>);
@@ -182,6 +194,14 @@ impl Factory for Making {
 }
 
 impl Launcher for Threads {
+    fn host_side(&self, store: &Store, switch: Guid) -> Result<(), String> {
+        self.processes.as_ref().map_or(Ok(()), |processes| processes.host_side(store, switch))
+    }
+
+    fn router(&self, store: &Store, switch: Guid) -> Result<(), String> {
+        self.processes.as_ref().map_or(Ok(()), |processes| processes.router(store, switch))
+    }
+
     fn launch(&self, store: &Store, id: Guid) -> Result<(), String> {
         let (said, hear) = channel();
         let (store, levels) = (store.clone(), self.levels.clone());

@@ -2,6 +2,7 @@
 //! started by the operations that people use, in a store of its own that goes with it.
 
 mod machines;
+pub mod network;
 
 use crate::agent_config::AgentConfig;
 use crate::image::Parts;
@@ -9,6 +10,7 @@ use crate::report::{Event, Lines};
 use anyhow::{Context, Result, anyhow};
 use ireko_machine::{Handle, Outcome};
 use ireko_manage::store::Store;
+use ireko_manage::worker::{Network, ProcessLauncher};
 use ireko_manage::{Arguments, Host, Question, Surface, Value, find, invoke};
 use machines::{Levels, Threads};
 use std::io::{self, Write};
@@ -18,6 +20,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 /// The next level, as its parent wants it.
+#[derive(Clone)]
 pub struct Plan {
     pub config: AgentConfig,
     pub memory: u64,
@@ -64,10 +67,18 @@ impl Running {
 pub fn start(plan: &Plan, parts: &Parts, init: &[u8], parent_boot_id: &str) -> Result<Running> {
     let (sender, heard) = channel();
     let home = Home::new(plan.config.level)?;
-    let levels = Arc::new(Levels::new(plan, parts, init, parent_boot_id, sender)?);
+    let (store, mut config) = (Store::open(&home.0)?, plan.config.clone());
+    if config.network.is_some() {
+        let host = Host::new(store.clone(), Box::new(processes()?));
+        network::prepare(&host, &mut config).context("no network for the next level")?;
+    }
+    let plan = &Plan { config, ..plan.clone() };
+    let network = plan.config.network.map(|_| Arc::new(Network::new(store.clone())));
+    let levels = Arc::new(Levels::new(plan, parts, init, parent_boot_id, sender, network)?);
+    let processes = plan.config.network.map(|_| processes()).transpose()?;
     let host = Host {
-        store: Store::open(&home.0)?,
-        launcher: Box::new(Threads { levels: levels.clone() }),
+        store,
+        launcher: Box::new(Threads { levels: levels.clone(), processes }),
         system: Box::new(levels.system()),
         prepare: Box::new(|_| Ok(())),
         systems: Box::new(ireko_manage::host::no_systems),
@@ -80,13 +91,21 @@ pub fn start(plan: &Plan, parts: &Parts, init: &[u8], parent_boot_id: &str) -> R
         ("Engine", plan.engine.as_str().into()),
         ("ProcessorModel", plan.cpu.as_str().into()),
         ("CommandLine", plan.append.as_str().into()),
+        ("SwitchName", network::switch_of(&plan.config).into()),
     ];
     run(&host, "New-VM", &new)?;
+    network::allow(&host, &plan.config, name())?;
     let nested = ("ExposeVirtualizationExtensions", plan.deeper().into());
     run(&host, "Set-VMProcessor", &[("VMName", name()), nested])?;
     run(&host, "Start-VM", &[("Name", name())])?;
     let handle = levels.handle().with_context(|| format!("level {} has no machine", plan.config.level))?;
     Ok(Running { handle, heard, _home: home })
+}
+
+/// What switches have processes for.
+fn processes() -> Result<ProcessLauncher> {
+    let program = std::env::current_exe().context("cannot find our own binary")?;
+    Ok(ProcessLauncher { program })
 }
 
 /// Nobody is asked.

@@ -1,6 +1,7 @@
 //! `ireko nest`'s command line.
 
 use crate::engine_args::EngineArgs;
+use crate::level::network::Mode;
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -18,6 +19,10 @@ pub struct NestArgs {
     pub memory: String,
     #[command(flatten)]
     engine: EngineArgs,
+    /// Put each level on a network, and let it fetch a file from a server on this machine's loopback: bridged, with MAC address
+    /// spoofing through two switches at each level, or with a router at each level.
+    #[arg(long, value_name = "WAY")]
+    pub network: Option<Mode>,
     /// Print one JSON document instead of tables.
     #[arg(long)]
     pub json: bool,

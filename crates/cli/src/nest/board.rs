@@ -22,9 +22,19 @@ pub struct Level {
     pub parent_boot_id: String,
     pub facts: Option<Facts>,
     pub benchmarks: Option<Times>,
+    pub fetched: Option<Fetched>,
     pub doing: String,
     pub error: Option<String>,
     pub console: VecDeque<String>,
+}
+
+/// What a level fetched over its network.
+#[derive(Clone, Serialize)]
+pub struct Fetched {
+    pub address: String,
+    pub bytes: u64,
+    pub sha256: String,
+    pub seconds: f64,
 }
 
 /// All levels of a nest.
@@ -126,6 +136,11 @@ impl Level {
                 self.doing = "is up".into();
             }
             Event::Doing { what, .. } => self.doing = clean(&what),
+            Event::Fetched { address, bytes, sha256, seconds, .. } => {
+                self.doing = format!("fetched {bytes} bytes");
+                let (address, sha256) = (clean(&address), clean(&sha256));
+                self.fetched = Some(Fetched { address, bytes, sha256, seconds });
+            }
             Event::Answer { benchmarks, .. } => {
                 self.benchmarks = Some(benchmarks);
                 self.doing = "answered".into();
@@ -172,6 +187,7 @@ impl Level {
             memory_bytes: self.memory_bytes,
             dmi: facts.dmi,
             cpuid: facts.cpuid,
+            fetched: self.fetched.clone(),
             benchmarks: self.benchmarks.as_ref().map(|times| bench::compare(times, host)).unwrap_or_default(),
             error: self.error.clone(),
         }
@@ -195,6 +211,9 @@ pub struct LevelReport {
     pub memory_bytes: u64,
     pub dmi: Dmi,
     pub cpuid: Cpuid,
+    /// Over its network, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fetched: Option<Fetched>,
     pub benchmarks: BTreeMap<String, Compared>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,

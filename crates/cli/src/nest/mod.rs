@@ -7,6 +7,7 @@ pub mod stats;
 
 use crate::agent_config::AgentConfig;
 use crate::image;
+use crate::level::network::{Network, Server};
 use crate::level::{self, Heard, Plan, Running};
 use crate::output::out;
 use crate::progress::Progress;
@@ -18,6 +19,7 @@ use board::{Board, LevelReport};
 use serde::Serialize;
 use std::fs::File;
 use std::io::Write;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::ExitCode;
 use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
@@ -99,6 +101,11 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
     board.host_times = bench::run(Duration::from_millis(args.bench_ms), |_| ());
     step.done();
     let own_boot_id = board.host.boot_id.clone();
+    let server = args.network.map(|_| Server::start()).transpose()?;
+    let network = args.network.zip(server.as_ref()).map(|(mode, server)| {
+        // Where it is seen from inside is known once there is a router.
+        Network { mode, server: SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, server.port) }
+    });
     let plan = Plan {
         config: AgentConfig {
             level: 1,
@@ -107,6 +114,7 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
             bench_ms: args.bench_ms,
             console: console.is_some(),
             sums: false,
+            network,
             exec: None,
         },
         memory,
@@ -127,8 +135,29 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
     tree.update(board, Instant::now());
     tree.end();
     result?;
+    if let Some(server) = server {
+        prove_fetched(board, &server)?;
+    }
     report::prove_chain(&own_boot_id, args.depth, &board.links())
         .map_err(|error| anyhow::anyhow!("the levels' reports do not hang together: {error}"))
+}
+
+/// Each level fetched what the server has.
+fn prove_fetched(board: &Board, server: &Server) -> Result<()> {
+    for number in 1..=board.depth {
+        let fetched = board.levels.get(&number).and_then(|level| level.fetched.as_ref());
+        let Some(fetched) = fetched else { bail!("level {number} did not say what it fetched") };
+        if (fetched.bytes, &fetched.sha256) != (server.bytes as u64, &server.sum) {
+            bail!(
+                "level {number} fetched {} bytes with the SHA-256 {}; the server's {} have {}",
+                fetched.bytes,
+                board::clean(&fetched.sha256),
+                server.bytes,
+                server.sum
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Statistics want the counters of the engine that has any.

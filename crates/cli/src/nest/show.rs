@@ -58,7 +58,25 @@ fn age(level: &Level, now: Instant) -> String {
 
 /// Both tables.
 pub fn tables(board: &Board) -> String {
-    format!("{}\n{}", align(&levels(board)), align(&benchmarks(board)))
+    let (levels, network, benchmarks) = (levels(board), network(board), benchmarks(board));
+    let network = if network.len() > 1 { align(&network) + "\n" } else { String::new() };
+    format!("{}\n{network}{}", align(&levels), align(&benchmarks))
+}
+
+/// What each level fetched over its network.
+fn network(board: &Board) -> Vec<Vec<String>> {
+    let mut rows = vec![row(["network", "address", "fetched", "time", "SHA-256"])];
+    for (number, level) in &board.levels {
+        let Some(fetched) = &level.fetched else { continue };
+        rows.push(row([
+            &format!("level {number}"),
+            &fetched.address,
+            &size::show(fetched.bytes),
+            &format!("{:.2} s", fetched.seconds),
+            fetched.sha256.get(..16).unwrap_or_default(),
+        ]));
+    }
+    rows
 }
 
 fn levels(board: &Board) -> Vec<Vec<String>> {

@@ -10,6 +10,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 use ireko_manage::operation::{Cli, Operation, Parameter, Prints, Type, Verb, View};
 use ireko_manage::{Arguments, Value, command, operations};
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 /// What was asked for.
 pub enum VmCommand {
@@ -62,6 +63,8 @@ const CREATES: &str = "New-VM";
 const BRINGS: [&str; 3] = ["System", "VHDPath", "ISOPath"];
 const VM: &str = "vm";
 const DISK: &str = "disk";
+const SWITCH: &str = "switch";
+const CAPTURE: &str = "capture";
 
 impl Args for VmCommand {
     fn augment_args(command: Command) -> Command {
@@ -179,6 +182,81 @@ impl Args for DiskCommand {
 impl FromArgMatches for DiskCommand {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
         called(DISK, matches).map(|call| Self(Box::new(call)))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {
+        Self::from_arg_matches(matches).map(|new| *self = new)
+    }
+}
+
+/// `ireko switch …`: who is where on virtual switches, and what goes over them.
+pub enum SwitchCommand {
+    Operation(Box<Call>),
+    Capture(Capture),
+}
+
+/// What is to be captured, and where it goes.
+pub struct Capture {
+    pub switch: String,
+    /// Only what this machine sends and hears.
+    pub port: Option<String>,
+    pub output: PathBuf,
+    /// No longer than so many seconds.
+    pub seconds: Option<u64>,
+    /// No more than so many frames.
+    pub count: Option<u64>,
+}
+
+impl Args for SwitchCommand {
+    fn augment_args(command: Command) -> Command {
+        let json = Arg::new(JSON).long(JSON).global(true).action(ArgAction::SetTrue);
+        command
+            .subcommand_required(true)
+            .arg_required_else_help(true)
+            .arg(json.help("Print JSON."))
+            .subcommands(verbs(SWITCH).map(|(operation, verb)| subcommand(operation, verb)))
+            .subcommand(capture())
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Self::augment_args(command)
+    }
+}
+
+fn capture() -> Command {
+    let number = |name: &'static str, long: &'static str, help: &'static str| {
+        Arg::new(name).long(long).value_name("N").value_parser(clap::value_parser!(u64)).help(help)
+    };
+    Command::new(CAPTURE)
+        .about("Write the frames on a virtual switch to a file in the format pcapng, until Ctrl-C.")
+        .after_help("Tags of VLANs are in it. What a port may not send is not on the switch: ireko switch show counts it.")
+        .arg(Arg::new("Name").required(true).help("A switch's name or id."))
+        .arg(Arg::new("Port").long("port").value_name("VM").help("Only what this machine sends and hears."))
+        .arg(
+            Arg::new("Output")
+                .short('o')
+                .long("output")
+                .value_name("FILE")
+                .required(true)
+                .value_parser(clap::value_parser!(PathBuf))
+                .help("The file; - is standard output."),
+        )
+        .arg(number("Seconds", "seconds", "End after so many seconds."))
+        .arg(number("Count", "count", "End after so many frames."))
+}
+
+impl FromArgMatches for SwitchCommand {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, Error> {
+        if let Some((CAPTURE, given)) = matches.subcommand() {
+            return Ok(Self::Capture(Capture {
+                switch: given.get_one::<String>("Name").cloned().unwrap_or_default(),
+                port: given.get_one::<String>("Port").cloned(),
+                output: given.get_one::<PathBuf>("Output").cloned().unwrap_or_default(),
+                seconds: given.get_one::<u64>("Seconds").copied(),
+                count: given.get_one::<u64>("Count").copied(),
+            }));
+        }
+        called(SWITCH, matches).map(|call| Self::Operation(Box::new(call)))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), Error> {

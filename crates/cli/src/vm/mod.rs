@@ -1,5 +1,6 @@
 //! `ireko vm …`: the operations as verbs of the command line, the console, and the worker process.
 
+mod capture;
 pub mod console;
 mod define;
 mod ip;
@@ -11,7 +12,7 @@ mod words;
 mod worker;
 
 use define::{Call, Then};
-pub use define::{DiskCommand, VmCommand};
+pub use define::{DiskCommand, SwitchCommand, VmCommand};
 pub use surface::TerminalSurface;
 pub use worker::{folder, host_side, mount, router, router_sandboxed, worker};
 
@@ -69,6 +70,15 @@ pub fn run(command: &VmCommand) -> Result<ExitCode> {
 /// `ireko disk …`.
 pub fn run_disk(DiskCommand(call): &DiskCommand) -> Result<ExitCode> {
     operate(&host()?, call)
+}
+
+/// `ireko switch …`.
+pub fn run_switch(command: &SwitchCommand) -> Result<ExitCode> {
+    let host = host()?;
+    match command {
+        SwitchCommand::Operation(call) => operate(&host, call),
+        SwitchCommand::Capture(capture) => capture::run(&host, capture),
+    }
 }
 
 fn operate(host: &Host, call: &Call) -> Result<ExitCode> {

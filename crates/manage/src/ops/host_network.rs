@@ -133,9 +133,9 @@ fn network<'a>(call: &Call<'a>) -> &'a dyn HostNetwork {
 }
 
 /// An interface with the name that people know it by.
-struct Named {
-    name: String,
-    interface: Interface,
+pub struct Named {
+    pub name: String,
+    pub interface: Interface,
 }
 
 fn named(call: &Call<'_>) -> Result<Vec<Named>, Failure> {
@@ -167,7 +167,7 @@ impl Named {
     fn is_called(&self, pattern: &str) -> bool {
         select::wildcard(pattern, &self.name) || self.interface.name.eq_ignore_ascii_case(pattern)
     }
-    fn description(&self) -> String {
+    pub fn description(&self) -> String {
         match &self.interface {
             switch if switch.alias.starts_with("vEthernet (") => "Hyper-V Virtual Ethernet Adapter".into(),
             Interface { driver: Some(driver), .. } => format!("{driver} network adapter"),
@@ -264,6 +264,17 @@ fn adapter(call: &Call<'_>) -> Result<Named, Failure> {
         return Err(Failure::invalid("Which adapter? Give -InterfaceAlias or -InterfaceIndex."));
     };
     all.into_iter().find(|one| one.is_called(name)).ok_or_else(|| no_adapter("Name", name))
+}
+
+/// The adapter of this name.
+pub fn find(call: &Call<'_>, name: &str) -> Result<Named, Failure> {
+    named(call)?.into_iter().find(|one| one.is_called(name)).ok_or_else(|| no_adapter("Name", name))
+}
+
+/// The one adapter that is described so.
+pub fn described(call: &Call<'_>, words: &str) -> Result<Named, Failure> {
+    let found = named(call)?.into_iter().find(|one| select::wildcard(words, &one.description()));
+    found.ok_or_else(|| no_adapter("InterfaceDescription", words))
 }
 
 fn parse(text: &str) -> Result<IpAddr, Failure> {

@@ -29,7 +29,8 @@ pub(crate) mod records;
 mod screen;
 mod set;
 mod share;
-mod switch;
+pub(crate) mod switch;
+mod switch_port;
 mod system;
 #[cfg(test)]
 mod system_tests;
@@ -37,6 +38,7 @@ pub(crate) mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vhd;
+mod vlan;
 #[cfg(test)]
 mod vhd_tests;
 
@@ -46,7 +48,7 @@ pub use system::SSH_KEY;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 21] = [
+static TABLES: [&[Operation]; 23] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -56,7 +58,9 @@ static TABLES: [&[Operation]; 21] = [
     dvd::OPERATIONS,
     firmware::OPERATIONS,
     network::OPERATIONS,
+    vlan::OPERATIONS,
     switch::OPERATIONS,
+    switch_port::OPERATIONS,
     publish::OPERATIONS,
     nested::OPERATIONS,
     metering::OPERATIONS,
@@ -70,10 +74,16 @@ static TABLES: [&[Operation]; 21] = [
     vhd::OPERATIONS,
 ];
 
-/// The word of the command line that an operation's verbs are behind: `ireko vm`, `ireko disk`.
+/// The word of the command line that an operation's verbs are behind: `ireko vm`, `ireko disk`, `ireko switch`.
 pub fn command(operation: &Operation) -> &'static str {
-    let of_disks = vhd::OPERATIONS.iter().any(|own| own.cmdlet == operation.cmdlet);
-    if of_disks { "disk" } else { "vm" }
+    let is_in = |table: &[Operation]| table.iter().any(|own| own.cmdlet == operation.cmdlet);
+    if is_in(vhd::OPERATIONS) {
+        "disk"
+    } else if is_in(switch_port::OPERATIONS) {
+        "switch"
+    } else {
+        "vm"
+    }
 }
 
 /// All operations.

@@ -8,7 +8,8 @@ use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prin
 use crate::ops::records;
 use crate::select;
 use crate::state::State;
-use crate::store::{Adapter, Config, Switch, SwitchType};
+use crate::store::config::PortMirroring;
+use crate::store::{Adapter, Config, Switch};
 use crate::value::{Kind, Record, Value};
 use crate::worker::protocol::Request;
 
@@ -124,7 +125,7 @@ pub static OPERATIONS: &[Operation] = &[
     },
 ];
 
-const NAME_TEXT: Parameter =
+pub(super) const NAME_TEXT: Parameter =
     text("Name", "The adapter's name; wildcards count.").alias(&["VMNetworkAdapterName"]);
 const NAME: &[Parameter] = &[NAME_TEXT];
 const NAME_AT_1: &[Parameter] = &[NAME_TEXT.at(1)];
@@ -138,6 +139,8 @@ const SET: &[Parameter] = &[
     one_of("MacAddressSpoofing", ON_OFF, "Whether frames may leave with addresses of other machines."),
     one_of("DhcpGuard", ON_OFF, "Whether DHCP servers' answers from it are dropped."),
     one_of("RouterGuard", ON_OFF, "Whether router advertisements from it are dropped."),
+    one_of("PortMirroring", MIRRORING, "Whether Destination adapters of its switch hear what it sends and hears, too.")
+        .flag("port-mirroring"),
     text("StaticMacAddress", "12 hexadecimal digits."),
     flag("DynamicMacAddress", "An address of the host's range."),
     int("MaximumBandwidth", 0, MOST_LIMIT, "Bits that it sends in a second at most; 0 is no limit.")
@@ -150,6 +153,7 @@ const SET: &[Parameter] = &[
     )
     .flag("maximum-frames-per-second"),
 ];
+const MIRRORING: &[&str] = &["None", "Source", "Destination"];
 /// More than any host can do.
 const MOST_LIMIT: i64 = 1 << 40;
 const ADD: &[Parameter] = &[
@@ -179,9 +183,10 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     let mut found: Vec<Record> = call.host.vms(configs).iter().flat_map(records::network_adapters).collect();
     if all || arguments.switch("ManagementOS") {
         // Where a router is, the host has none.
-        let has_one = |switch: &Switch| switch.kind == SwitchType::Internal && !switch.has_router();
-        let internal = call.host.store.switches()?.into_iter().filter(has_one);
-        found.extend(internal.map(|switch| records::host_adapter(&switch)));
+        let store = &call.host.store;
+        let with_one = store.switches()?.into_iter().filter(Switch::has_host_adapter);
+        let side = |switch: &Switch| crate::worker::host_side::state(store, switch.id);
+        found.extend(with_one.map(|switch| records::host_adapter(&switch, side(&switch).as_ref())));
     } else if !["VMName", "VM"].iter().any(|name| arguments.has(name)) {
         return Err(Failure::invalid("Whose? Give -VMName, -ManagementOS or -All."));
     }
@@ -195,7 +200,7 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
 }
 
 /// The adapters of this VM that are meant: those of the objects from the pipeline, or those of the name.
-fn chosen<'a>(call: &Call<'_>, config: &'a mut Config) -> Result<Vec<&'a mut Adapter>, Failure> {
+pub(super) fn chosen<'a>(call: &Call<'_>, config: &'a mut Config) -> Result<Vec<&'a mut Adapter>, Failure> {
     let of_object = |value: &Value| match value {
         Value::Record(record) if record.guid("VMId") == Some(config.id) => {
             record.property("Id")?.to_string().rsplit('\\').next()?.parse::<Guid>().ok()
@@ -220,7 +225,7 @@ fn chosen<'a>(call: &Call<'_>, config: &'a mut Config) -> Result<Vec<&'a mut Ada
 }
 
 /// A running VM's worker takes over what is set now.
-fn tell(call: &Call<'_>, config: &Config, state: State) -> Result<(), Failure> {
+pub(super) fn tell(call: &Call<'_>, config: &Config, state: State) -> Result<(), Failure> {
     if state == State::Off {
         return Ok(());
     }
@@ -241,6 +246,12 @@ fn set(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
         adapter.mac_address_spoofing = flag("MacAddressSpoofing", adapter.mac_address_spoofing);
         adapter.dhcp_guard = flag("DhcpGuard", adapter.dhcp_guard);
         adapter.router_guard = flag("RouterGuard", adapter.router_guard);
+        adapter.port_mirroring = match arguments.text("PortMirroring") {
+            Some("Source") => PortMirroring::Source,
+            Some("Destination") => PortMirroring::Destination,
+            Some(_) => PortMirroring::None,
+            None => adapter.port_mirroring,
+        };
         if let Some(mac) = &mac {
             adapter.dynamic_mac = false;
             mac.clone_into(&mut adapter.mac);

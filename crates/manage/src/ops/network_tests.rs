@@ -95,11 +95,125 @@ fn a_switch_is_created_found_in_any_case_renamed_and_removed() {
     assert_eq!((left.len(), left[0].property("Name")), (1, Some(&"Default Switch".into())));
 }
 
+fn external(world: &World, name: &str, interface: &str) -> crate::Record {
+    let given = [("Name", name.into()), ("NetAdapterName", interface.into())];
+    world.ok("New-VMSwitch", &given).records.remove(0)
+}
+
+fn word(record: &crate::Record, property: &str) -> String {
+    record.property(property).map(ToString::to_string).unwrap_or_default()
+}
+
 #[test]
-fn an_external_switch_is_not_there_yet_and_says_what_is() {
-    let told =
-        World::new().error("New-VMSwitch", &[("Name", "x".into()), ("NetAdapterName", "Ethernet".into())]);
-    assert!(told.contains("not there yet") && told.contains("Internal"), "{told}");
+fn an_external_switch_has_an_interface_by_either_name_and_an_adapter_of_the_host() {
+    for interface in ["Ethernet", "eth0"] {
+        let world = World::new();
+        let switch = external(&world, "Out", interface);
+        let told = ["SwitchType", "NetAdapterInterfaceDescription", "AllowManagementOS", "NetAdapterName"];
+        let told = told.map(|property| word(&switch, property));
+        assert_eq!(told, ["External", "virtio_net network adapter", "True", "eth0"]);
+        let own = world.ok("Get-VMNetworkAdapter", &[("ManagementOS", true.into())]).records;
+        assert_eq!((own.len(), word(&own[0], "SwitchName")), (1, "Out".into()));
+    }
+}
+
+#[test]
+fn without_the_management_os_an_external_switch_has_no_adapter_of_the_host() {
+    let world = World::new();
+    let given = [("Name", "Out".into()), ("NetAdapterName", "eth0".into()), ("AllowManagementOS", false.into())];
+    world.ok("New-VMSwitch", &given);
+    assert!(world.ok("Get-VMNetworkAdapter", &[("ManagementOS", true.into())]).records.is_empty());
+    world.ok("Set-VMSwitch", &[("Name", "Out".into()), ("AllowManagementOS", true.into())]);
+    assert_eq!(world.ok("Get-VMNetworkAdapter", &[("ManagementOS", true.into())]).records.len(), 1);
+}
+
+#[test]
+fn what_cannot_be_in_an_external_switch_is_refused() {
+    let world = World::new();
+    external(&world, "Out", "eth0");
+    for (interface, why) in [
+        ("eth0", "already in the virtual switch 'Out'"),
+        ("eth7", "No MSFT_NetAdapter objects found with property 'Name' equal to 'eth7'"),
+        ("vEthernet (VmNAT)", "is a virtual switch's own adapter"),
+    ] {
+        let told = world.error("New-VMSwitch", &[("Name", "x".into()), ("NetAdapterName", interface.into())]);
+        assert!(told.contains(why), "{told}");
+    }
+    let allow = [("Name", "x".into()), ("SwitchType", "Private".into()), ("AllowManagementOS", true.into())];
+    assert!(world.error("New-VMSwitch", &allow).contains("-AllowManagementOS is for an External switch"));
+    assert!(world.error("New-VMSwitch", &[("Name", "x".into())]).contains("-NetAdapterName"));
+}
+
+#[test]
+fn a_switch_becomes_external_and_private_again() {
+    let world = with_switch();
+    world.ok("Set-VMSwitch", &[("Name", "Wire".into()), ("NetAdapterName", "Ethernet".into())]);
+    let all = world.ok("Get-VMSwitch", &[("Name", "Wire".into())]).records;
+    assert_eq!(word(&all[0], "SwitchType"), "External");
+    world.ok("Set-VMSwitch", &[("Name", "Wire".into()), ("SwitchType", "Private".into())]);
+    let switch = world.ok("Get-VMSwitch", &[("Name", "Wire".into())]).records.remove(0);
+    assert_eq!((word(&switch, "SwitchType"), word(&switch, "NetAdapterInterfaceDescription")), ("Private".into(), String::new()));
+    external(&world, "Out", "eth0");
+}
+
+fn set_vlan(world: &World, more: &[(&str, Value)]) -> crate::Record {
+    let given = [&[("VMName", "vm".into()), ("Passthru", true.into())], more].concat();
+    world.ok("Set-VMNetworkAdapterVlan", &given).records.remove(0)
+}
+
+#[test]
+fn an_adapter_is_put_into_vlans_and_taken_out() {
+    let world = World::with(&["vm"]);
+    let vlan = set_vlan(&world, &[("Access", true.into()), ("VlanId", 7.into())]);
+    assert_eq!((word(&vlan, "OperationMode"), word(&vlan, "AccessVlanId")), ("Access".into(), "7".into()));
+    let trunk = [("Trunk", true.into()), ("AllowedVlanIdList", "1-10,20".into()), ("NativeVlanId", 5.into())];
+    let vlan = set_vlan(&world, &trunk);
+    assert_eq!((word(&vlan, "Mode"), word(&vlan, "VlanList")), ("Trunk".into(), "5,1-10,20".into()));
+    assert_eq!(adapter(&world, "VlanSetting"), "Trunk 5,1-10,20");
+    let vlan = set_vlan(&world, &[("Untagged", true.into())]);
+    assert_eq!(word(&vlan, "Mode"), "Untagged");
+}
+
+#[test]
+fn what_is_no_vlan_is_refused() {
+    let world = World::with(&["vm"]);
+    let vm = ("VMName", Value::from("vm"));
+    let trunk = |list: &str| world.error("Set-VMNetworkAdapterVlan", &[vm.clone(), ("Trunk", true.into()), ("AllowedVlanIdList", list.into())]);
+    assert!(trunk("1-4095").contains("'1-4095' is no VLAN"));
+    assert!(trunk("x").contains("'x' is no VLAN"));
+    let two = [vm.clone(), ("Trunk", true.into()), ("Access", true.into())];
+    assert!(world.error("Set-VMNetworkAdapterVlan", &two).contains("Which mode?"));
+    let none = [vm.clone(), ("Access", true.into())];
+    assert!(world.error("Set-VMNetworkAdapterVlan", &none).contains("Give -VlanId"));
+    let later = [vm, ("Isolated", true.into())];
+    assert!(world.error("Set-VMNetworkAdapterVlan", &later).contains("not there yet"));
+}
+
+#[test]
+fn the_hosts_own_adapter_is_put_into_a_vlan() {
+    let world = World::new();
+    external(&world, "Out", "eth0");
+    let given = [("ManagementOS", true.into()), ("Access", true.into()), ("VlanId", 7.into())];
+    world.ok("Set-VMNetworkAdapterVlan", &given);
+    let own = world.ok("Get-VMNetworkAdapterVlan", &[("ManagementOS", true.into())]).records.remove(0);
+    assert_eq!((word(&own, "AccessVlanId"), word(&own, "IsManagementOs")), ("7".into(), "True".into()));
+}
+
+#[test]
+fn mirroring_is_set_and_shown() {
+    let world = World::with(&["vm"]);
+    world.ok("Set-VMNetworkAdapter", &[("VMName", "vm".into()), ("PortMirroring", "Source".into())]);
+    assert_eq!(adapter(&world, "PortMirroringMode"), "Source");
+}
+
+#[test]
+fn ports_of_a_switch_are_told() {
+    let world = with_switch();
+    world.ok("Connect-VMNetworkAdapter", &[("VMName", "vm".into()), ("SwitchName", "Wire".into())]);
+    assert!(world.ok("Get-VMSwitchPort", &[("Name", "Wire".into())]).records.is_empty());
+    world.ok("Start-VM", &[("Name", "vm".into())]);
+    let ports = world.ok("Get-VMSwitchPort", &[("Name", "Wire".into())]).records;
+    assert_eq!((ports.len(), word(&ports[0], "Owner"), word(&ports[0], "Level")), (1, "vm".into(), "1".into()));
 }
 
 #[test]

@@ -6,11 +6,13 @@ use crate::host::{HostFacts, Vm};
 use crate::operation::parameter::Type;
 use crate::rules::drives;
 use crate::state::State;
-use crate::store::config::{BootEntry, DriveAddress, Dvd, MIB, Module, StartWith};
-use crate::store::{Adapter, Disk, Switch, SwitchType};
+use crate::store::config::{BootEntry, DriveAddress, Dvd, MIB, Module, StartWith, Vlan};
+use crate::store::{Adapter, Disk, Switch};
 use crate::value::{Kind, Record, Value};
 use crate::worker::guest::Contact;
+use crate::worker::host_side::SideState;
 use crate::worker::{self, protocol::Status};
+use ireko_net::traffic::{Report, Source};
 use std::time::Duration;
 
 /// The class id of processor settings, as everywhere (reference: 2.2).
@@ -348,7 +350,7 @@ fn boot_source(vm: &Vm, entry: BootEntry) -> Option<Record> {
 }
 
 fn adapter(vm: &Vm, own: &Adapter) -> Record {
-    Record::new(Kind::VMNetworkAdapter)
+    let record = Record::new(Kind::VMNetworkAdapter)
         .with("Name", own.name.as_str())
         .with("Id", format!("Microsoft:{}\\{}", vm.config.id.to_string().to_uppercase(), own.id))
         .with("VMName", vm.config.name.as_str())
@@ -363,10 +365,150 @@ fn adapter(vm: &Vm, own: &Adapter) -> Record {
         .with("MacAddressSpoofing", on_off(own.mac_address_spoofing))
         .with("DhcpGuard", on_off(own.dhcp_guard))
         .with("RouterGuard", on_off(own.router_guard))
+        .with("PortMirroringMode", format!("{:?}", own.port_mirroring))
+        .with("VlanSetting", vlan_words(&own.vlan))
         .with("MaximumBandwidth", own.maximum_bandwidth)
         .with("MaximumFramesPerSecond", own.maximum_frames_per_second)
         .with("Status", Value::list(if vm.state == State::Off { &[][..] } else { &["Ok"] }.iter().copied()))
-        .with("IPAddresses", Value::list(addresses(vm, own).iter().map(ToString::to_string)))
+        .with("IPAddresses", Value::list(addresses(vm, own).iter().map(ToString::to_string)));
+    counted(record, traffic(vm, own), &own.mac)
+}
+
+/// What an adapter's port has counted, if it is there.
+pub fn traffic<'a>(vm: &'a Vm, own: &Adapter) -> Option<&'a Report> {
+    let all = &vm.status.as_ref()?.traffic;
+    all.iter().find(|(id, _)| *id == own.id).map(|(_, report)| report)
+}
+
+/// Ireko's own properties: what went through the port, what it dropped and why, and which addresses are behind it.
+fn counted(record: Record, report: Option<&Report>, own: &str) -> Record {
+    let none = Report::default();
+    let report = report.unwrap_or(&none);
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let dropped: u64 = report.dropped.iter().map(|(_, count)| count).sum();
+    let causes = report.dropped.iter().map(|(cause, count)| format!("{cause}: {count}"));
+    let behind = report.sources.iter().filter(|source| !source.mac.eq_ignore_ascii_case(own));
+    record
+        .with("FramesSent", number(report.sent))
+        .with("FramesReceived", number(report.received))
+        .with("BytesSent", number(report.sent_bytes))
+        .with("BytesReceived", number(report.received_bytes))
+        .with("FramesDropped", number(dropped))
+        .with("DropCauses", Value::list(causes))
+        .with("ForeignAddresses", Value::list(report.foreign.iter().map(source_words)))
+        .with("AddressesBehind", Value::list(behind.map(source_words)))
+}
+
+/// A port of a switch: one row for its own address, one for each machine behind it (a level deeper at least), and one for each
+/// address whose frames were dropped.
+pub fn switch_ports(
+    switch: &Switch,
+    owner: &str,
+    report: Option<&Report>,
+    own: Option<(String, &Vlan)>,
+    addresses: &[std::net::IpAddr],
+    trouble: Option<&str>,
+) -> Vec<Record> {
+    let none = Report::default();
+    let report = report.unwrap_or(&none);
+    let number = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    let outside = own.is_none();
+    let row = |owner: String, level: &str, mac: &str, told: &[std::net::IpAddr], vlan: String| {
+        Record::new(Kind::VMSwitchPort)
+            .with("SwitchName", switch.name.as_str())
+            .with("SwitchId", switch.id)
+            .with("Owner", owner)
+            .with("Level", level)
+            .with("MacAddress", mac)
+            .with("IPAddresses", Value::list(told.iter().map(ToString::to_string)))
+            .with("Vlan", vlan)
+    };
+    let level = match owner.starts_with('(') {
+        true => "0",
+        false => "1",
+    };
+    let (mac, vlan) = own.map_or_else(Default::default, |(mac, vlan)| (mac, vlan_words(vlan)));
+    let dropped: u64 = report.dropped.iter().map(|(_, count)| count).sum();
+    let causes = report.dropped.iter().map(|(cause, count)| format!("{cause}: {count}"));
+    let causes = trouble.map(str::to_owned).into_iter().chain(causes);
+    let mut rows = vec![
+        row(owner.to_owned(), level, &mac, addresses, vlan)
+            .with("FramesSent", number(report.sent))
+            .with("FramesReceived", number(report.received))
+            .with("FramesDropped", number(dropped))
+            .with("DropCauses", Value::list(causes)),
+    ];
+    let other = |word: &str, level: &str, source: &Source| {
+        row(format!("{word} {owner}"), level, &source.mac, &source.addresses, String::new())
+    };
+    let behind = report.sources.iter().filter(|source| !source.mac.eq_ignore_ascii_case(&mac));
+    let deeper = if outside { "" } else { "2+" };
+    rows.extend(behind.map(|source| {
+        other("behind", deeper, source)
+            .with("FramesSent", number(source.frames))
+            .with("FramesReceived", Value::Null)
+            .with("FramesDropped", 0i64)
+            .with("DropCauses", Value::List(Vec::new()))
+    }));
+    rows.extend(report.foreign.iter().map(|source| {
+        other("refused of", deeper, source)
+            .with("FramesSent", 0i64)
+            .with("FramesReceived", Value::Null)
+            .with("FramesDropped", number(source.frames))
+            .with("DropCauses", Value::list(["source address"]))
+    }));
+    rows
+}
+
+/// An address with how many frames came from it, and what it says of itself.
+fn source_words(source: &Source) -> String {
+    let told: Vec<String> = source.addresses.iter().map(ToString::to_string).collect();
+    match told.is_empty() {
+        true => format!("{} ({})", source.mac, source.frames),
+        false => format!("{} ({}) {}", source.mac, source.frames, told.join(" ")),
+    }
+}
+
+/// As Hyper-V shows it.
+fn vlan_words(vlan: &Vlan) -> String {
+    match vlan {
+        Vlan::Untagged => "Untagged".into(),
+        Vlan::Access(id) => format!("Access {id}"),
+        Vlan::Trunk { native, allowed } => format!("Trunk {native},{allowed}"),
+    }
+}
+
+/// What VLANs an adapter is in.
+pub fn adapter_vlan(vm: Option<&Vm>, id: Value, name: &str, vlan: &Vlan) -> Record {
+    let (mode, access, native, allowed) = match vlan {
+        Vlan::Untagged => ("Untagged", 0, 0, String::new()),
+        Vlan::Access(id) => ("Access", *id, 0, String::new()),
+        Vlan::Trunk { native, allowed } => ("Trunk", 0, *native, allowed.clone()),
+    };
+    let list = match vlan {
+        Vlan::Untagged => String::new(),
+        Vlan::Access(id) => id.to_string(),
+        Vlan::Trunk { native, allowed } => format!("{native},{allowed}"),
+    };
+    Record::new(Kind::VMNetworkAdapterVlan)
+        .with("VMName", vm.map_or("", |vm| vm.config.name.as_str()))
+        .with("VMNetworkAdapterName", name)
+        .with("Mode", mode)
+        .with("VlanList", list)
+        .with("OperationMode", mode)
+        .with("AccessVlanId", i64::from(access))
+        .with("NativeVlanId", i64::from(native))
+        .with("AllowedVlanIdListString", allowed)
+        .with("IsManagementOs", vm.is_none())
+        .with("ParentAdapterId", id)
+}
+
+pub fn adapter_vlans(vm: &Vm) -> Vec<Record> {
+    let one = |own: &Adapter| {
+        let id = format!("Microsoft:{}\\{}", vm.config.id.to_string().to_uppercase(), own.id);
+        adapter_vlan(Some(vm), id.into(), &own.name, &own.vlan)
+    };
+    vm.config.adapters.iter().map(one).collect()
 }
 
 /// As its guest tells, or as its switch's router has seen it.
@@ -377,7 +519,14 @@ pub fn addresses(vm: &Vm, own: &Adapter) -> Vec<std::net::IpAddr> {
         return told;
     }
     let seen = vm.routed.iter().filter(|seen| seen.mac.eq_ignore_ascii_case(&own.mac));
-    seen.flat_map(|seen| seen.addresses.iter().copied()).collect()
+    let routed: Vec<_> = seen.flat_map(|seen| seen.addresses.iter().copied()).collect();
+    if !routed.is_empty() {
+        return routed;
+    }
+    // As it says by ARP and neighbour discovery.
+    let sources = traffic(vm, own).map(|report| report.sources.as_slice()).unwrap_or_default();
+    let own = sources.iter().find(|source| source.mac.eq_ignore_ascii_case(&own.mac));
+    own.map(|source| source.addresses.clone()).unwrap_or_default()
 }
 
 /// As Hyper-V calls what is known of a guest's heartbeat.
@@ -394,8 +543,8 @@ fn heartbeat(vm: &Vm) -> &'static str {
 }
 
 /// This host's adapter in an Internal switch.
-pub fn host_adapter(switch: &Switch) -> Record {
-    Record::new(Kind::VMNetworkAdapter)
+pub fn host_adapter(switch: &Switch, side: Option<&SideState>) -> Record {
+    let record = Record::new(Kind::VMNetworkAdapter)
         .with("Name", switch.name.as_str())
         .with("Id", switch.id)
         .with("VMName", "")
@@ -404,8 +553,11 @@ pub fn host_adapter(switch: &Switch) -> Record {
         .with("SwitchId", switch.id)
         .with("Connected", true)
         .with("MacAddress", switch.mac_address())
+        .with("VlanSetting", vlan_words(&switch.host_vlan))
         .with("Status", Value::list(["Ok"]))
-        .with("IPAddresses", Value::List(Vec::new()))
+        .with("IPAddresses", Value::List(Vec::new()));
+    let report = side.and_then(|side| side.host.as_ref());
+    counted(record, report, &switch.mac_address())
 }
 
 pub fn switch(switch: &Switch, host: &HostFacts) -> Record {
@@ -414,9 +566,13 @@ pub fn switch(switch: &Switch, host: &HostFacts) -> Record {
         .with("Id", switch.id)
         .with("Notes", switch.notes.as_str())
         .with("SwitchType", format!("{:?}", switch.kind))
-        .with("AllowManagementOS", switch.kind == SwitchType::Internal && !switch.has_router())
-        .with("NetAdapterInterfaceDescription", "")
-        .with("NetAdapterInterfaceDescriptions", Value::Null)
+        .with("AllowManagementOS", switch.has_host_adapter())
+        .with("NetAdapterInterfaceDescription", switch.uplink_description.as_str())
+        .with("NetAdapterInterfaceDescriptions", match &switch.uplink {
+            Some(_) => Value::list([switch.uplink_description.as_str()]),
+            None => Value::Null,
+        })
+        .with("NetAdapterName", switch.uplink.as_deref())
         .with("BandwidthReservationMode", "None")
         .with("IovEnabled", false)
         .with("IovSupport", false)

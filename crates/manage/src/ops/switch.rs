@@ -7,13 +7,15 @@ use crate::operation::parameter::{boolean, guid, int, one_of, text};
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
 };
+use super::host_network::{self, Named};
 use crate::ops::records;
 use crate::rules;
 use crate::select;
 use crate::store::switch::{DEFAULT_NAME, RouterNetwork};
-use crate::store::{Config, Switch, SwitchType};
+use crate::store::{Config, Switch, SwitchType, WorkerLock};
 use crate::value::{Kind, Value};
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -26,7 +28,8 @@ pub static OPERATIONS: &[Operation] = &[
             needs_name: true,
         }],
         rest: Rest { method: Method::Post, route: "/switches" },
-        doc: "Creates a virtual switch: Private for virtual machines only, Internal with an adapter of this host.",
+        doc: "Creates a virtual switch: Private for virtual machines only, Internal with an adapter of this host, External \
+              (with -NetAdapterName) with a network interface of this host in it.",
         parameters: &[NEW],
         prints: Prints::Always,
         result: Some(Kind::VMSwitch),
@@ -55,7 +58,7 @@ pub static OPERATIONS: &[Operation] = &[
         aliases: &[],
         verbs: &[],
         rest: Rest { method: Method::Patch, route: "/switches/{Name}" },
-        doc: "Changes virtual switches: their type and their notes.",
+        doc: "Changes virtual switches: their type, the interface in them and their notes.",
         parameters: &[&SWITCH, SET],
         prints: Prints::Passthru,
         result: Some(Kind::VMSwitch),
@@ -95,21 +98,27 @@ pub static OPERATIONS: &[Operation] = &[
 
 const TYPES: &[&str] = &["Internal", "Private"];
 
+const NET_ADAPTER: &str =
+    "The network interface of this host that is in it, which makes it External: a name of Get-NetAdapter, or the kernel's.";
+const MANAGEMENT: &str =
+    "Of an External switch: whether this host gets an adapter in it, vEthernet (NAME); without a word, it does.";
+
 const NEW: &[Parameter] = &[
     text("Name", "The name.").alias(&["SwitchName"]).required().at(0).positional(),
     one_of("SwitchType", TYPES, "Private: virtual machines only; Internal: and this host.")
         .set("SwitchType")
         .flag("type"),
-    text("NetAdapterName", "For an External switch, which is not there yet.")
+    text("NetAdapterName", NET_ADAPTER)
         .alias(&["InterfaceAlias"])
         .many()
         .pipe(Pipeline::ByPropertyName)
-        .set("NetAdapterName"),
-    text("NetAdapterInterfaceDescription", "For an External switch, which is not there yet.")
+        .set("NetAdapterName")
+        .flag("interface"),
+    text("NetAdapterInterfaceDescription", NET_ADAPTER)
         .alias(&["InterfaceDescription"])
         .many()
         .set("NetAdapterInterfaceDescription"),
-    boolean("AllowManagementOS", "For an External switch, which is not there yet."),
+    boolean("AllowManagementOS", MANAGEMENT).flag("management-os"),
     text("Notes", "Words for people.").flag("notes"),
 ];
 const GET: &[Parameter] = &[
@@ -119,7 +128,9 @@ const GET: &[Parameter] = &[
 ];
 const SET: &[Parameter] = &[
     one_of("SwitchType", TYPES, "Another type."),
-    text("NetAdapterName", "For an External switch, which is not there yet.").alias(&["InterfaceAlias"]),
+    text("NetAdapterName", NET_ADAPTER).alias(&["InterfaceAlias"]).many(),
+    text("NetAdapterInterfaceDescription", NET_ADAPTER).alias(&["InterfaceDescription"]).many(),
+    boolean("AllowManagementOS", MANAGEMENT),
     text("Notes", "Words for people."),
     int(
         "HostLoopbackPort",
@@ -132,11 +143,60 @@ const SET: &[Parameter] = &[
 const RENAME: &[Parameter] = &[text("NewName", "The new name.").required().at(1).positional()];
 const REMOVE: &[Parameter] = &[crate::operation::parameter::switch("Force", "Do not ask.").flag("force")];
 
-fn external() -> Failure {
-    Failure::later(
-        "An External switch, which has a network adapter of this host in it, is not there yet; use -SwitchType \
-         Internal with New-NetNat, or -SwitchType Private.",
-    )
+/// The interface of this host that the arguments mean, for this switch.
+fn uplink(call: &mut Call<'_>, own: Option<Guid>) -> Result<Option<Named>, Failure> {
+    let names: Vec<String> = call.arguments.items("NetAdapterName").iter().map(Value::to_string).collect();
+    let described = call.arguments.items("NetAdapterInterfaceDescription").iter().map(Value::to_string);
+    let described: Vec<String> = described.collect();
+    if names.is_empty() && described.is_empty() {
+        return Ok(None);
+    }
+    if names.len() + described.len() > 1 {
+        return Err(Failure::invalid(
+            "An External switch has one network interface here; embedded teaming is not there yet.",
+        ));
+    }
+    let found = match names.first() {
+        Some(name) => host_network::find(call, name)?,
+        None => host_network::described(call, described.first().map_or("", String::as_str))?,
+    };
+    let name = found.name.clone();
+    if found.interface.loopback || found.interface.alias.starts_with("vEthernet (") {
+        let why = if found.interface.loopback { "the loopback adapter" } else { "a virtual switch's own adapter" };
+        return Err(Failure::invalid(format!("'{name}' is {why}, and cannot be in an External switch.")).about(name));
+    }
+    let taken = call.host.store.switches()?.into_iter().find(|switch| {
+        Some(switch.id) != own && switch.uplink.as_deref() == Some(found.interface.name.as_str())
+    });
+    if let Some(other) = taken {
+        return Err(Failure::refused(format!(
+            "The network adapter '{name}' is already in the virtual switch '{}'; remove that, or take another adapter.",
+            other.name
+        ))
+        .about(name));
+    }
+    if found.interface.wireless {
+        call.warn(format!(
+            "'{name}' is wireless: most access points take frames of its own address only, so virtual machines on this \
+             switch may hear nothing; the Default Switch works over any adapter."
+        ));
+    }
+    Ok(Some(found))
+}
+
+impl Switch {
+    fn goes_out(&mut self, by: &Named, allow: Option<bool>) {
+        self.kind = SwitchType::External;
+        self.uplink = Some(by.interface.name.clone());
+        self.uplink_description = by.description();
+        self.allow_management_os = allow.unwrap_or(true);
+    }
+    fn stays_inside(&mut self, kind: SwitchType) {
+        self.kind = kind;
+        self.uplink = None;
+        self.uplink_description.clear();
+        self.allow_management_os = false;
+    }
 }
 
 fn not_found(name: &str) -> Failure {
@@ -145,7 +205,11 @@ fn not_found(name: &str) -> Failure {
 
 /// The one switch that a name (or an id) means.
 pub fn by_name(call: &Call<'_>, name: &str) -> Result<Switch, Failure> {
-    let mut found = matching(&call.host.store.switches()?, name)?;
+    one_of_host(call.host, name)
+}
+
+pub fn one_of_host(host: &crate::Host, name: &str) -> Result<Switch, Failure> {
+    let mut found = matching(&host.store.switches()?, name)?;
     match found.len() {
         1 => Ok(found.remove(0)),
         many => Err(Failure::invalid(format!(
@@ -164,7 +228,7 @@ fn matching(all: &[Switch], name: &str) -> Result<Vec<Switch>, Failure> {
 }
 
 /// The switches that the arguments mean; what means none is noted as an error of its own.
-fn switches(call: &mut Call<'_>) -> Result<Vec<Switch>, Failure> {
+pub(super) fn switches(call: &mut Call<'_>) -> Result<Vec<Switch>, Failure> {
     let all = call.host.store.switches()?;
     let mut found: Vec<Switch> = Vec::new();
     let mut names: Vec<String> = call.arguments.items("Name").iter().map(Value::to_string).collect();
@@ -190,20 +254,27 @@ fn kind(word: &str) -> SwitchType {
 
 fn new(call: &mut Call<'_>) -> Result<(), Failure> {
     let arguments = call.arguments;
-    if arguments.has("NetAdapterName") || arguments.has("NetAdapterInterfaceDescription") {
-        return Err(external());
-    }
     let name = arguments.text("Name").unwrap_or_default().to_owned();
     rules::name::check(&name).map_err(Failure::invalid)?;
-    let Some(word) = arguments.text("SwitchType") else {
-        return Err(Failure::invalid("Which type? Give -SwitchType Internal or -SwitchType Private."));
-    };
+    let by = uplink(call, None)?;
+    let word = arguments.text("SwitchType");
+    let allow = arguments.bool("AllowManagementOS");
+    if by.is_none() && allow.is_some() {
+        return Err(Failure::invalid(
+            "-AllowManagementOS is for an External switch; give -NetAdapterName, too, or leave it out.",
+        ));
+    }
+    if by.is_none() && word.is_none() {
+        return Err(Failure::invalid(
+            "Which type? Give -SwitchType Internal, -SwitchType Private, or -NetAdapterName for an External one.",
+        ));
+    }
     let id = Guid::random().map_err(|error| Failure::failed(format!("No random id: {error}")))?;
-    let notes = arguments.text("Notes").unwrap_or_default().to_owned();
-    let (network, mappings, host_loopback) = Default::default();
-    let kind = kind(word);
-    let switch =
-        Switch { schema: 1, id, name, kind, notes, created: now(), network, mappings, host_loopback };
+    let mut switch = Switch::new(id, &name, kind(word.unwrap_or_default()), now());
+    arguments.text("Notes").unwrap_or_default().clone_into(&mut switch.notes);
+    if let Some(by) = &by {
+        switch.goes_out(by, allow);
+    }
     if !call.should("create the virtual switch", &switch.name) {
         return Ok(());
     }
@@ -228,10 +299,27 @@ pub fn host_side(call: &Call<'_>, switch: &Switch) -> Result<(), Failure> {
     }
     let started = call.host.launcher.host_side(&call.host.store, switch.id);
     started.map_err(|why| {
-        Failure::refused(format!("The switch '{}' has no adapter of this host: {why}.", switch.name))
+        let more = match switch.kind {
+            SwitchType::External if switch.allow_management_os && why.contains("CAP_NET_ADMIN") => {
+                "; with -AllowManagementOS $false it takes CAP_NET_RAW alone"
+            }
+            _ => "",
+        };
+        Failure::refused(format!("The switch '{}' has no adapter of this host: {why}{more}.", switch.name))
             .about(&switch.name)
     })
 }
+
+/// Its process ends by itself when it is to be another; a new one is not started before that.
+fn wait_for_end(call: &Call<'_>, id: Guid) {
+    let (directory, since) = (call.host.store.switch_directory(id), Instant::now());
+    while WorkerLock::held(&directory) && since.elapsed() < TO_END {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// For the process of a host's side to see that it is to end.
+const TO_END: Duration = Duration::from_secs(5);
 
 /// Starts a switch's router unless it is there. Before that it gets a network that none of the host's own addresses is in.
 pub fn router(call: &Call<'_>, id: Guid) -> Result<Switch, Failure> {
@@ -270,7 +358,9 @@ pub fn host_sides(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     for switch in there {
         match host_side(call, &switch) {
             // Nobody asked for this one.
-            Err(failure) if switch.has_router() => call.warn(failure.message),
+            Err(failure) if switch.has_router() || switch.kind == SwitchType::External => {
+                call.warn(failure.message);
+            }
             other => other?,
         }
     }
@@ -320,7 +410,19 @@ fn change(
         }
         drop(lock);
         // Its host's side reads what it is to be when it starts, and ends when it is to be none.
-        host_side(call, &after)?;
+        let another = after.side() != before.side();
+        if another && !after.has_router() {
+            wait_for_end(call, switch.id);
+        }
+        if let Err(failure) = host_side(call, &after) {
+            if another {
+                let (lock, _) = call.host.store.lock_switch(switch.id)?;
+                call.host.store.save_switch(&lock, &before)?;
+                drop(lock);
+                let _ = host_side(call, &before);
+            }
+            return Err(failure);
+        }
         call.give(records::switch(&after, &call.host.system.host()));
         Ok(())
     });
@@ -328,12 +430,26 @@ fn change(
 }
 
 fn set(call: &mut Call<'_>) -> Result<(), Failure> {
-    if call.arguments.has("NetAdapterName") {
-        return Err(external());
-    }
     change(call, "change the virtual switch", |call, switch| {
-        if let Some(word) = call.arguments.text("SwitchType") {
-            switch.kind = kind(word);
+        let (by, allow) = (uplink(call, Some(switch.id))?, call.arguments.bool("AllowManagementOS"));
+        match (&by, call.arguments.text("SwitchType")) {
+            (Some(_), Some(_)) => {
+                return Err(Failure::invalid(
+                    "-NetAdapterName makes the switch External; give it or -SwitchType, not both.",
+                ));
+            }
+            (Some(by), None) => switch.goes_out(by, allow),
+            (None, Some(word)) => switch.stays_inside(kind(word)),
+            (None, None) => (),
+        }
+        if let Some(allow) = allow {
+            if switch.kind != SwitchType::External {
+                return Err(Failure::invalid(format!(
+                    "The virtual switch '{}' is {:?}; -AllowManagementOS is for External ones.",
+                    switch.name, switch.kind
+                )));
+            }
+            switch.allow_management_os = allow;
         }
         if let Some(notes) = call.arguments.text("Notes") {
             notes.clone_into(&mut switch.notes);

@@ -468,6 +468,10 @@ pub struct Adapter {
     pub dhcp_guard: bool,
     #[serde(default)]
     pub router_guard: bool,
+    #[serde(default, skip_serializing_if = "Vlan::is_untagged")]
+    pub vlan: Vlan,
+    #[serde(default)]
+    pub port_mirroring: PortMirroring,
     /// Of what it sends, in bits a second; 0: as many as can be.
     #[serde(default)]
     pub maximum_bandwidth: u64,
@@ -477,6 +481,31 @@ pub struct Adapter {
     /// Ports of the host that lead to it, as long as it is on a switch with a router.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub published: Vec<super::switch::Published>,
+}
+
+/// Whose frames others hear, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum PortMirroring {
+    #[default]
+    None,
+    Source,
+    Destination,
+}
+
+/// Which VLANs an adapter is in.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Vlan {
+    #[default]
+    Untagged,
+    Access(u16),
+    /// As in `1-100,200`.
+    Trunk { native: u16, allowed: String },
+}
+
+impl Vlan {
+    pub fn is_untagged(&self) -> bool {
+        *self == Self::Untagged
+    }
 }
 
 impl Config {
@@ -542,6 +571,8 @@ impl Adapter {
             mac_address_spoofing: false,
             dhcp_guard: false,
             router_guard: false,
+            vlan: Vlan::Untagged,
+            port_mirroring: PortMirroring::None,
             maximum_bandwidth: 0,
             maximum_frames_per_second: 0,
             published: Vec::new(),

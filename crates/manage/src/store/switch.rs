@@ -5,9 +5,11 @@
 //!                    lock          held by whoever changes it
 //!                    ports/        the sockets of those who are plugged in
 //!                    worker.lock   held by the process of the host's side, or of the router, for as long as it lives
+//!                    side.json     what the host's side has counted
 //!                    router.json   what the router says of itself
 //! ```
 
+use super::config::Vlan;
 use super::{Adapter, Config, Store, StoreError, VmLock, atomic, config};
 use crate::guid::Guid;
 use serde::{Deserialize, Serialize};
@@ -23,6 +25,8 @@ pub enum SwitchType {
     Private,
     /// The host has an adapter, too.
     Internal,
+    /// An interface of the host is in it.
+    External,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,6 +39,18 @@ pub struct Switch {
     pub notes: String,
     /// Seconds since 1970.
     pub created: u64,
+    /// The host's interface that is in it, by the kernel's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<String>,
+    /// What people know that interface by.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub uplink_description: String,
+    /// Of an External one: the host has an adapter in it, too.
+    #[serde(default)]
+    pub allow_management_os: bool,
+    /// Of the host's adapter in it.
+    #[serde(default, skip_serializing_if = "Vlan::is_untagged")]
+    pub host_vlan: Vlan,
     /// What its router gives addresses of, once it has been there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network: Option<RouterNetwork>,
@@ -111,24 +127,47 @@ impl RouterNetwork {
 }
 
 impl Switch {
-    /// The one that is always there, as it is before anybody has used it.
-    fn default_one() -> Self {
+    /// With nothing but that.
+    pub fn new(id: Guid, name: &str, kind: SwitchType, created: u64) -> Self {
         Self {
             schema: 1,
-            id: DEFAULT,
-            name: DEFAULT_NAME.into(),
-            kind: SwitchType::Internal,
+            id,
+            name: name.to_owned(),
+            kind,
             notes: String::new(),
-            created: 0,
+            created,
+            uplink: None,
+            uplink_description: String::new(),
+            allow_management_os: false,
+            host_vlan: Vlan::Untagged,
             network: None,
             mappings: Vec::new(),
             host_loopback: Vec::new(),
         }
     }
 
+    /// The one that is always there, as it is before anybody has used it.
+    fn default_one() -> Self {
+        Self::new(DEFAULT, DEFAULT_NAME, SwitchType::Internal, 0)
+    }
+
     /// Its router is a process of its own, and needs no rights.
     pub fn has_router(&self) -> bool {
         self.id == DEFAULT
+    }
+
+    /// The host has an adapter in it.
+    pub fn has_host_adapter(&self) -> bool {
+        match self.kind {
+            SwitchType::Private => false,
+            SwitchType::Internal => !self.has_router(),
+            SwitchType::External => self.allow_management_os,
+        }
+    }
+
+    /// What its process is made of: another is needed when this changes.
+    pub fn side(&self) -> (SwitchType, Option<&str>, bool) {
+        (self.kind, self.uplink.as_deref(), self.has_host_adapter())
     }
 
     /// The host's adapter has an address of the same range as those of virtual machines.

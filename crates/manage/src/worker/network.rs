@@ -1,9 +1,12 @@
 //! The network adapters of a worker's VM: their plugs outlive the machine's resets, and change while it runs.
 
 use crate::guid::Guid;
+use crate::store::config::{PortMirroring, Vlan};
 use crate::store::{Adapter, Store};
 use ireko_machine::{NicSpec, Rates};
-use ireko_net::Policy;
+use ireko_net::traffic::Report;
+use ireko_net::vlan::Ids;
+use ireko_net::{Mirroring, Policy};
 use ireko_vmcore::{Broker, Port};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -50,6 +53,7 @@ impl Network {
         let mut nics = Vec::new();
         for adapter in adapters {
             let policy = policy(adapter)?;
+            let mac = policy.mac;
             let known = plugs.iter().find(|(id, _)| *id == adapter.id).map(|(_, plug)| plug.clone());
             let plug = known.unwrap_or_else(|| {
                 let plug =
@@ -57,11 +61,16 @@ impl Network {
                 plugs.push((adapter.id, plug.clone()));
                 plug
             });
-            nics.push(NicSpec { mac: policy.mac, port: plug });
+            nics.push(NicSpec { mac, port: plug });
         }
         drop(plugs);
         self.apply(adapters)?;
         Ok(nics)
+    }
+
+    /// What each adapter has counted.
+    pub fn reports(&self) -> Vec<(Guid, Report)> {
+        self.lock().iter().map(|(id, plug)| (*id, plug.report())).collect()
     }
 
     /// What counts now: what was taken over while the machine ran.
@@ -103,5 +112,23 @@ fn policy(adapter: &Adapter) -> Result<Policy, String> {
         spoofing: adapter.mac_address_spoofing,
         dhcp_guard: adapter.dhcp_guard,
         router_guard: adapter.router_guard,
+        vlan: vlan(&adapter.vlan).map_err(|why| format!("the adapter '{}': {why}", adapter.name))?,
+        mirroring: match adapter.port_mirroring {
+            PortMirroring::None => Mirroring::None,
+            PortMirroring::Source => Mirroring::Source,
+            PortMirroring::Destination => Mirroring::Destination,
+        },
+    })
+}
+
+/// As the wire has it.
+pub fn vlan(vlan: &Vlan) -> Result<ireko_net::vlan::Vlan, String> {
+    Ok(match vlan {
+        Vlan::Untagged => ireko_net::vlan::Vlan::Untagged,
+        Vlan::Access(id) => ireko_net::vlan::Vlan::Access(*id),
+        Vlan::Trunk { native, allowed } => {
+            let allowed = Ids::parse(allowed).map_err(|wrong| format!("'{wrong}' is no VLAN"))?;
+            ireko_net::vlan::Vlan::Trunk { native: *native, allowed }
+        }
     })
 }

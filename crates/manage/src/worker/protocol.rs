@@ -11,7 +11,7 @@ use std::io::{self, BufRead, Read, Write};
 /// In the VM's directory.
 pub const SOCKET: &str = "run/control.sock";
 /// A line that is longer is not ours.
-pub const LONGEST: u64 = 64 << 10;
+pub const LONGEST: u64 = 256 << 10;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "do")]
@@ -131,6 +131,9 @@ pub struct Status {
     pub disk_errors: u64,
     pub console_bytes: u64,
     pub viewers: usize,
+    /// What each network adapter has counted.
+    #[serde(default)]
+    pub traffic: Vec<(crate::guid::Guid, ireko_net::traffic::Report)>,
     /// What its guest's agent tells.
     #[serde(default)]
     pub guest: super::guest::Guest,

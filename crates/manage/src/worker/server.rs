@@ -278,6 +278,7 @@ impl Control {
             disk_errors: disks.count,
             console_bytes: self.console.written(),
             viewers: self.console.viewers(),
+            traffic: self.network.as_ref().map(|network| network.reports()).unwrap_or_default(),
             guest: inner.integration.guest.clone(),
             jail: self.jail.clone(),
         }

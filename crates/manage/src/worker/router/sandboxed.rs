@@ -10,6 +10,7 @@ use crate::worker::protocol::write_line;
 use ireko_jail::Layers;
 use ireko_jail::enter::{self, Plan};
 use ireko_nat::{Limits, Report, Router, Sockets, event::Watcher, serve};
+use ireko_net::role::Role;
 use ireko_net::switch::Socket;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, Permissions};
@@ -52,11 +53,11 @@ fn route(store: &Store, id: Guid, mut layers: Layers) -> Result<(), String> {
     let jailed =
         enter::enter(&plan, layers, &lend, || ()).map_err(|error| format!("no walls around it: {error}"))?;
     let ports = Store::at(jailed.home).ports(id);
-    let socket =
-        Socket::open(&ports, "router").map_err(|error| format!("it cannot be plugged in: {error}"))?;
-    let socket = Arc::new(socket);
     let mut lines = Lines::default();
     let settings = lines.first().ok_or("nobody said what it is to be")?;
+    let socket = Socket::open(&ports, "router", Role::given(settings.mac()))
+        .map_err(|error| format!("it cannot be plugged in: {error}"))?;
+    let socket = Arc::new(socket);
     let sockets = Sockets::new().map_err(|error| format!("no sockets: {error}"))?;
     let mut router = Router::new(sockets, settings.config(), limits);
     let (layers, out) = (jailed.layers, io::stdout());

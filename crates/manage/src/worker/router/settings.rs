@@ -35,6 +35,11 @@ struct To {
 }
 
 impl Settings {
+    /// The router's own address.
+    pub fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
     pub fn config(self) -> ireko_nat::Config {
         let network = Network { router: self.router, length: self.length };
         let mut config = ireko_nat::Config::new(self.mac, network);
