@@ -65,6 +65,8 @@ pub struct Config {
     pub domain: String,
     /// Names of guests.
     pub names: Vec<(String, Mac)>,
+    /// Adapters that are the switch's own. All others (machines behind them, and made-up ones) share half of what there is.
+    pub adapters: Vec<Mac>,
     /// Addresses that adapters always get.
     pub reservations: Vec<(Mac, Ipv4Addr)>,
     /// Whom the host asks for names, and what it appends to them.
@@ -84,6 +86,7 @@ impl Config {
             mtu: 1500,
             domain: "ireko".into(),
             names: Vec::new(),
+            adapters: Vec::new(),
             reservations: Vec::new(),
             resolvers: Vec::new(),
             search: Vec::new(),

@@ -2,12 +2,14 @@
 
 use crate::packet::Mac;
 use crate::table::{Id, Order};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 /// More adapters than this are not served at a time.
 pub const MOST: usize = 256;
+/// And of those that are none of the switch's own.
+const MOST_STRANGERS: usize = MOST / 2;
 /// Addresses that are known of one adapter.
 const ADDRESSES: usize = 16;
 /// An address that was not seen for so long is not its any more.
@@ -32,6 +34,8 @@ pub struct Guest {
 pub struct Guests {
     guests: HashMap<Mac, Guest>,
     by_address: HashMap<IpAddr, Mac>,
+    /// Adapters that are the switch's own. None: nobody is a stranger.
+    own: HashSet<Mac>,
 }
 
 impl Guests {
@@ -42,14 +46,37 @@ impl Guests {
         self.guests.values()
     }
 
-    /// The guest with this adapter. `None`: there are too many. One without flows that was quiet for longest gives way.
+    /// Which adapters are the switch's own.
+    pub fn set_own(&mut self, own: &[Mac]) {
+        self.own = own.iter().copied().collect();
+    }
+
+    fn is_stranger(&self, mac: &Mac) -> bool {
+        !self.own.is_empty() && !self.own.contains(mac)
+    }
+
+    /// Makes room for one more. False: there is none. One without flows that was quiet for longest gives way, of strangers to
+    /// strangers.
+    fn make_room(&mut self, mac: &Mac) -> bool {
+        let stranger = self.is_stranger(mac);
+        let strangers = || self.guests.keys().filter(|mac| self.is_stranger(mac)).count();
+        let crowded = stranger && self.guests.len() >= MOST_STRANGERS && strangers() >= MOST_STRANGERS;
+        if self.guests.len() < MOST && !crowded {
+            return true;
+        }
+        let may_go = |guest: &&Guest| guest.flows == 0 && (!stranger || self.is_stranger(&guest.mac));
+        let idle = self.guests.values().filter(may_go);
+        let Some(gone) = idle.min_by_key(|guest| guest.seen).map(|guest| guest.mac) else { return false };
+        self.guests.remove(&gone);
+        self.by_address.retain(|_, mac| *mac != gone);
+        true
+    }
+
+    /// The guest with this adapter. `None`: there are too many.
     pub fn enter(&mut self, mac: Mac, now: Instant) -> Option<&mut Guest> {
         if !self.guests.contains_key(&mac) {
-            if self.guests.len() >= MOST {
-                let idle = self.guests.values().filter(|guest| guest.flows == 0);
-                let gone = idle.min_by_key(|guest| guest.seen)?.mac;
-                self.guests.remove(&gone);
-                self.by_address.retain(|_, mac| *mac != gone);
+            if !self.make_room(&mac) {
+                return None;
             }
             let (order, half_open) = Default::default();
             let (addresses, host_name) = Default::default();
@@ -144,6 +171,21 @@ mod tests {
             guests.see(mac(n), IpAddr::from([10, 0, (n >> 8) as u8, n as u8]), now);
         }
         assert_eq!((guests.guests.len(), guests.by_address.len() <= MOST * ADDRESSES), (MOST, true));
+    }
+
+    #[test]
+    fn made_up_adapters_push_out_none_of_the_switchs_own() {
+        let (mut guests, now) = (Guests::default(), Instant::now());
+        let own: Vec<Mac> = (0..100).map(mac).collect();
+        guests.set_own(&own);
+        own.iter().for_each(|mac| assert!(guests.enter(*mac, now).is_some()));
+        for n in 1000..100_000usize {
+            if let Some(guest) = guests.enter(mac(n), now + Duration::from_secs(1)) {
+                guest.flows = usize::from(n % 2 == 0);
+            }
+        }
+        assert_eq!(guests.guests.len(), own.len() + MOST_STRANGERS);
+        assert!(own.iter().all(|mac| guests.known(*mac).is_some()));
     }
 
     #[test]

@@ -144,7 +144,13 @@ impl Adapter {
         }
         state.ports = ports.map(Path::to_owned);
         if let Some(ports) = ports {
-            state.socket = Some(Arc::new(Socket::open_by(&self.broker, ports, &self.label, role, self.traffic.clone())?));
+            state.socket = Some(Arc::new(Socket::open_by(
+                &self.broker,
+                ports,
+                &self.label,
+                role,
+                self.traffic.clone(),
+            )?));
         }
         self.plugged.notify_all();
         Ok(())

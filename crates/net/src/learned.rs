@@ -129,7 +129,10 @@ mod tests {
         learned.see(1, [2; 6], Id::of("a"), now);
         learned.see(2, [2; 6], Id::of("b"), now);
         assert_eq!(learned.place(1, &[2; 6], now), Some(Id::of("a")));
-        assert_eq!((learned.place(2, &[2; 6], now), learned.place(0, &[2; 6], now)), (Some(Id::of("b")), None));
+        assert_eq!(
+            (learned.place(2, &[2; 6], now), learned.place(0, &[2; 6], now)),
+            (Some(Id::of("b")), None)
+        );
     }
 
     #[test]

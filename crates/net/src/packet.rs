@@ -88,14 +88,13 @@ impl PacketSocket {
     fn set<T>(&self, level: i32, option: i32, value: &T) -> io::Result<()> {
         let length = size_of::<T>() as u32;
         // SAFETY: a value of that length that outlives the call, of the type that each option above has.
-        done(unsafe { libc::setsockopt(self.raw(), level, option, (&raw const *value).cast(), length) }).map(drop)
+        done(unsafe { libc::setsockopt(self.raw(), level, option, (&raw const *value).cast(), length) })
+            .map(drop)
     }
 
     pub fn wait_at_most(&self, patience: Duration) -> io::Result<()> {
-        let time = libc::timeval {
-            tv_sec: patience.as_secs() as i64,
-            tv_usec: i64::from(patience.subsec_micros()),
-        };
+        let time =
+            libc::timeval { tv_sec: patience.as_secs() as i64, tv_usec: i64::from(patience.subsec_micros()) };
         self.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &time)
     }
 

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn of_other_names_nothing_is_known() {
-        for name in ["", "x", "port.0", "é.éééééééééééé", "a.00155d01020\u{e9}-1", "left.0.00000000"] {
+        for name in ["", "x", "port.0", "é.éééééééééééé", "a.00155d01020\u{e9}-1", "left.0.00000000"]
+        {
             assert_eq!(Role::of(name), Role::default(), "{name}");
         }
     }

@@ -111,20 +111,7 @@ impl Socket {
         let closed = AtomicBool::new(false);
         let (id, peers) = (Id::of(&name), Mutex::new(Peers::new(ports)));
         let at = Arc::new(PortDirectory { directory, ports: ports.into(), name, peers });
-        Ok(Self {
-            socket,
-            at,
-            broker,
-            id,
-            role,
-            learned,
-            watchers,
-            missing,
-            traffic,
-            slow,
-            closed,
-            patience,
-        })
+        Ok(Self { socket, at, broker, id, role, learned, watchers, missing, traffic, slow, closed, patience })
     }
 
     /// What others know of it.
@@ -178,7 +165,9 @@ impl Socket {
             }
             match peer.send(datagram) {
                 Ok(_) => (),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => *missing = Some(Instant::now() + BACKOFF),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    *missing = Some(Instant::now() + BACKOFF)
+                }
                 Err(_) => self.lost(peer),
             }
         }

@@ -181,7 +181,8 @@ impl Traffic {
 
     pub fn report(&self) -> Report {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let dropped = Cause::ALL.iter().map(|cause| (cause.name().to_owned(), read(&self.dropped[*cause as usize])));
+        let dropped =
+            Cause::ALL.iter().map(|cause| (cause.name().to_owned(), read(&self.dropped[*cause as usize])));
         Report {
             sent: read(&self.sent),
             sent_bytes: read(&self.sent_bytes),

@@ -35,7 +35,9 @@ pub struct Uplink(Arc<Shared>);
 /// Where the sentence ends that says what is missing.
 fn explain(interface: &str, error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::NotFound => format!("there is no network interface {interface}; Get-NetAdapter lists those that are there"),
+        ErrorKind::NotFound => {
+            format!("there is no network interface {interface}; Get-NetAdapter lists those that are there")
+        }
         ErrorKind::PermissionDenied => format!(
             "frames of the interface {interface} take the capability CAP_NET_RAW; run this as root, or use -SwitchType \
              Internal or Private"
@@ -97,7 +99,10 @@ impl Uplink {
         });
         let (inward, outward) = (shared.clone(), shared.clone());
         let spawn = |name: &str, job: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new().name(name.into()).spawn(job).map_err(|error| format!("no thread: {error}"))
+            std::thread::Builder::new()
+                .name(name.into())
+                .spawn(job)
+                .map_err(|error| format!("no thread: {error}"))
         };
         spawn("inward", Box::new(move || inward.inward()))?;
         spawn("outward", Box::new(move || outward.outward()))?;
@@ -112,7 +117,9 @@ impl Uplink {
     pub fn trouble(&self) -> Option<String> {
         match found(&self.0.interface) {
             Err(_) => Some(format!("the interface {} is gone", self.0.interface)),
-            Ok(interface) if !interface.up => Some(format!("the interface {} is switched off", interface.name)),
+            Ok(interface) if !interface.up => {
+                Some(format!("the interface {} is switched off", interface.name))
+            }
             _ => None,
         }
     }
@@ -147,7 +154,9 @@ impl Shared {
                 Ok(false) => self.traffic.dropped(Cause::Malformed),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => (),
                 // Several datagrams in one, of a kind that the kernel cannot tell of (before Linux 6.2).
-                Err(error) if error.kind() == ErrorKind::InvalidInput => self.traffic.dropped(Cause::Malformed),
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    self.traffic.dropped(Cause::Malformed)
+                }
                 // Switched off, or gone.
                 Err(_) => *self.wire() = None,
             }
@@ -196,7 +205,9 @@ impl Shared {
             };
             match wire.send(frame.bytes()) {
                 Ok(()) => self.traffic.received(len),
-                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => self.traffic.dropped(Cause::Malformed),
+                Err(error) if error.raw_os_error() == Some(libc::EMSGSIZE) => {
+                    self.traffic.dropped(Cause::Malformed)
+                }
                 Err(_) => self.traffic.dropped(Cause::Congestion),
             }
         }

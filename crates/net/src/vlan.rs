@@ -141,8 +141,14 @@ mod tests {
 
     #[test]
     fn a_trunk_has_its_vlans_with_tags_and_the_native_one_without() {
-        assert_eq!((trunk(20).entering(None), trunk(20).leaving(Some(20))), (Some(Edit::Put(20)), Some(Edit::Strip)));
-        assert_eq!((trunk(0).entering(Some(11)), trunk(0).leaving(Some(11))), (Some(Edit::Keep), Some(Edit::Keep)));
+        assert_eq!(
+            (trunk(20).entering(None), trunk(20).leaving(Some(20))),
+            (Some(Edit::Put(20)), Some(Edit::Strip))
+        );
+        assert_eq!(
+            (trunk(0).entering(Some(11)), trunk(0).leaving(Some(11))),
+            (Some(Edit::Keep), Some(Edit::Keep))
+        );
         assert_eq!((trunk(0).entering(Some(13)), trunk(0).leaving(Some(13))), (None, None));
         assert_eq!((trunk(0).leaving(None), trunk(20).leaving(None)), (Some(Edit::Keep), None));
     }

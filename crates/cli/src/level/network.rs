@@ -99,7 +99,9 @@ fn choose(store: &Store, host: &Host, avoided: Option<IpAddr>) -> Result<()> {
     let addresses = host.system.network().addresses().unwrap_or_default();
     let taken: Vec<IpAddr> = addresses.iter().map(|one| one.address).chain(avoided).collect();
     let (lock, mut switch) = store.lock_switch(DEFAULT)?;
-    switch.network = RouterNetwork::choose(u64::from(std::process::id()), &taken);
+    // Another for each process (Knuth, The Art of Computer Programming, 6.4: multiplicative hashing).
+    let seed = u64::from(std::process::id()).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    switch.network = RouterNetwork::choose(seed, &taken);
     ensure!(switch.network.is_some(), "all of 172.16.0.0/12 is taken");
     Ok(store.save_switch(&lock, &switch)?)
 }
@@ -177,7 +179,8 @@ pub fn fetch(server: SocketAddrV4) -> Result<Fetched> {
     let mut body = ring::digest::Context::new(&SHA256);
     let (mut head, mut bytes, mut room) = (Some(Vec::new()), 0, vec![0; 64 << 10]);
     loop {
-        let count = stream.read(&mut room).with_context(|| format!("{bytes} bytes came from {at}, and no more"))?;
+        let count =
+            stream.read(&mut room).with_context(|| format!("{bytes} bytes came from {at}, and no more"))?;
         if count == 0 {
             break;
         }

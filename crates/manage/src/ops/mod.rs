@@ -38,9 +38,9 @@ pub(crate) mod targets;
 #[cfg(test)]
 pub(crate) mod tests;
 mod vhd;
-mod vlan;
 #[cfg(test)]
 mod vhd_tests;
+mod vlan;
 
 pub use publish::parse as published;
 pub use records::addresses;

@@ -139,8 +139,12 @@ const SET: &[Parameter] = &[
     one_of("MacAddressSpoofing", ON_OFF, "Whether frames may leave with addresses of other machines."),
     one_of("DhcpGuard", ON_OFF, "Whether DHCP servers' answers from it are dropped."),
     one_of("RouterGuard", ON_OFF, "Whether router advertisements from it are dropped."),
-    one_of("PortMirroring", MIRRORING, "Whether Destination adapters of its switch hear what it sends and hears, too.")
-        .flag("port-mirroring"),
+    one_of(
+        "PortMirroring",
+        MIRRORING,
+        "Whether Destination adapters of its switch hear what it sends and hears, too.",
+    )
+    .flag("port-mirroring"),
     text("StaticMacAddress", "12 hexadecimal digits."),
     flag("DynamicMacAddress", "An address of the host's range."),
     int("MaximumBandwidth", 0, MOST_LIMIT, "Bits that it sends in a second at most; 0 is no limit.")

@@ -120,7 +120,8 @@ fn an_external_switch_has_an_interface_by_either_name_and_an_adapter_of_the_host
 #[test]
 fn without_the_management_os_an_external_switch_has_no_adapter_of_the_host() {
     let world = World::new();
-    let given = [("Name", "Out".into()), ("NetAdapterName", "eth0".into()), ("AllowManagementOS", false.into())];
+    let given =
+        [("Name", "Out".into()), ("NetAdapterName", "eth0".into()), ("AllowManagementOS", false.into())];
     world.ok("New-VMSwitch", &given);
     assert!(world.ok("Get-VMNetworkAdapter", &[("ManagementOS", true.into())]).records.is_empty());
     world.ok("Set-VMSwitch", &[("Name", "Out".into()), ("AllowManagementOS", true.into())]);
@@ -152,7 +153,10 @@ fn a_switch_becomes_external_and_private_again() {
     assert_eq!(word(&all[0], "SwitchType"), "External");
     world.ok("Set-VMSwitch", &[("Name", "Wire".into()), ("SwitchType", "Private".into())]);
     let switch = world.ok("Get-VMSwitch", &[("Name", "Wire".into())]).records.remove(0);
-    assert_eq!((word(&switch, "SwitchType"), word(&switch, "NetAdapterInterfaceDescription")), ("Private".into(), String::new()));
+    assert_eq!(
+        (word(&switch, "SwitchType"), word(&switch, "NetAdapterInterfaceDescription")),
+        ("Private".into(), String::new())
+    );
     external(&world, "Out", "eth0");
 }
 
@@ -178,7 +182,12 @@ fn an_adapter_is_put_into_vlans_and_taken_out() {
 fn what_is_no_vlan_is_refused() {
     let world = World::with(&["vm"]);
     let vm = ("VMName", Value::from("vm"));
-    let trunk = |list: &str| world.error("Set-VMNetworkAdapterVlan", &[vm.clone(), ("Trunk", true.into()), ("AllowedVlanIdList", list.into())]);
+    let trunk = |list: &str| {
+        world.error(
+            "Set-VMNetworkAdapterVlan",
+            &[vm.clone(), ("Trunk", true.into()), ("AllowedVlanIdList", list.into())],
+        )
+    };
     assert!(trunk("1-4095").contains("'1-4095' is no VLAN"));
     assert!(trunk("x").contains("'x' is no VLAN"));
     let two = [vm.clone(), ("Trunk", true.into()), ("Access", true.into())];
@@ -213,7 +222,10 @@ fn ports_of_a_switch_are_told() {
     assert!(world.ok("Get-VMSwitchPort", &[("Name", "Wire".into())]).records.is_empty());
     world.ok("Start-VM", &[("Name", "vm".into())]);
     let ports = world.ok("Get-VMSwitchPort", &[("Name", "Wire".into())]).records;
-    assert_eq!((ports.len(), word(&ports[0], "Owner"), word(&ports[0], "Level")), (1, "vm".into(), "1".into()));
+    assert_eq!(
+        (ports.len(), word(&ports[0], "Owner"), word(&ports[0], "Level")),
+        (1, "vm".into(), "1".into())
+    );
 }
 
 #[test]

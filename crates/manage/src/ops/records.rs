@@ -568,10 +568,13 @@ pub fn switch(switch: &Switch, host: &HostFacts) -> Record {
         .with("SwitchType", format!("{:?}", switch.kind))
         .with("AllowManagementOS", switch.has_host_adapter())
         .with("NetAdapterInterfaceDescription", switch.uplink_description.as_str())
-        .with("NetAdapterInterfaceDescriptions", match &switch.uplink {
-            Some(_) => Value::list([switch.uplink_description.as_str()]),
-            None => Value::Null,
-        })
+        .with(
+            "NetAdapterInterfaceDescriptions",
+            match &switch.uplink {
+                Some(_) => Value::list([switch.uplink_description.as_str()]),
+                None => Value::Null,
+            },
+        )
         .with("NetAdapterName", switch.uplink.as_deref())
         .with("BandwidthReservationMode", "None")
         .with("IovEnabled", false)

@@ -1,5 +1,6 @@
 //! New-, Get-, Set-, Rename- and Remove-VMSwitch.
 
+use super::host_network::{self, Named};
 use super::targets::SWITCH;
 use crate::guid::Guid;
 use crate::host::now;
@@ -7,7 +8,6 @@ use crate::operation::parameter::{boolean, guid, int, one_of, text};
 use crate::operation::{
     Call, Failure, Impact, Method, Operation, Parameter, Pipeline, Prints, Rest, Verb, View,
 };
-use super::host_network::{self, Named};
 use crate::ops::records;
 use crate::rules;
 use crate::select;
@@ -98,10 +98,8 @@ pub static OPERATIONS: &[Operation] = &[
 
 const TYPES: &[&str] = &["Internal", "Private"];
 
-const NET_ADAPTER: &str =
-    "The network interface of this host that is in it, which makes it External: a name of Get-NetAdapter, or the kernel's.";
-const MANAGEMENT: &str =
-    "Of an External switch: whether this host gets an adapter in it, vEthernet (NAME); without a word, it does.";
+const NET_ADAPTER: &str = "The network interface of this host that is in it, which makes it External: a name of Get-NetAdapter, or the kernel's.";
+const MANAGEMENT: &str = "Of an External switch: whether this host gets an adapter in it, vEthernet (NAME); without a word, it does.";
 
 const NEW: &[Parameter] = &[
     text("Name", "The name.").alias(&["SwitchName"]).required().at(0).positional(),
@@ -162,8 +160,11 @@ fn uplink(call: &mut Call<'_>, own: Option<Guid>) -> Result<Option<Named>, Failu
     };
     let name = found.name.clone();
     if found.interface.loopback || found.interface.alias.starts_with("vEthernet (") {
-        let why = if found.interface.loopback { "the loopback adapter" } else { "a virtual switch's own adapter" };
-        return Err(Failure::invalid(format!("'{name}' is {why}, and cannot be in an External switch.")).about(name));
+        let why =
+            if found.interface.loopback { "the loopback adapter" } else { "a virtual switch's own adapter" };
+        return Err(
+            Failure::invalid(format!("'{name}' is {why}, and cannot be in an External switch.")).about(name)
+        );
     }
     let taken = call.host.store.switches()?.into_iter().find(|switch| {
         Some(switch.id) != own && switch.uplink.as_deref() == Some(found.interface.name.as_str())

@@ -122,14 +122,19 @@ fn mode(call: &Call<'_>) -> Result<Vlan, Failure> {
     };
     let id = |name: &str| arguments.int(name).map(|id| id as u16);
     Ok(match *mode {
-        "Access" => Vlan::Access(id("VlanId").ok_or_else(|| Failure::invalid("Which VLAN? Give -VlanId, from 1 to 4094."))?),
+        "Access" => Vlan::Access(
+            id("VlanId").ok_or_else(|| Failure::invalid("Which VLAN? Give -VlanId, from 1 to 4094."))?,
+        ),
         "Trunk" => {
-            let list: Vec<String> = arguments.items("AllowedVlanIdList").iter().map(Value::to_string).collect();
+            let list: Vec<String> =
+                arguments.items("AllowedVlanIdList").iter().map(Value::to_string).collect();
             if list.is_empty() {
                 return Err(Failure::invalid("Which VLANs? Give -AllowedVlanIdList, as in 1-100,200."));
             }
             let allowed = Ids::parse(&list.join(",")).map_err(|wrong| {
-                Failure::invalid(format!("'{wrong}' is no VLAN; ids are 1 to {MOST}, in a list as 1-100,200."))
+                Failure::invalid(format!(
+                    "'{wrong}' is no VLAN; ids are 1 to {MOST}, in a list as 1-100,200."
+                ))
             })?;
             Vlan::Trunk { native: id("NativeVlanId").unwrap_or(0), allowed: allowed.to_string() }
         }

@@ -499,7 +499,10 @@ pub enum Vlan {
     Untagged,
     Access(u16),
     /// As in `1-100,200`.
-    Trunk { native: u16, allowed: String },
+    Trunk {
+        native: u16,
+        allowed: String,
+    },
 }
 
 impl Vlan {

@@ -3,12 +3,14 @@
 
 use crate::config::Network;
 use crate::packet::Mac;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 /// More leases than this are not given.
 pub const MOST: usize = 1024;
+/// And to those that are none of the switch's own.
+const MOST_STRANGERS: usize = MOST / 2;
 /// What is given for.
 pub const TIME: Duration = Duration::from_secs(24 * 3600);
 /// How long an offer stands, and an address that somebody else was found to have is left alone.
@@ -27,9 +29,26 @@ pub struct Leases {
     by_mac: HashMap<Mac, Lease>,
     by_address: HashMap<Ipv4Addr, Mac>,
     declined: HashMap<Ipv4Addr, Instant>,
+    /// Adapters that are the switch's own. None: nobody is a stranger.
+    own: HashSet<Mac>,
 }
 
 impl Leases {
+    /// Which adapters are the switch's own.
+    pub fn set_own(&mut self, own: &[Mac]) {
+        self.own = own.iter().copied().collect();
+    }
+
+    fn is_stranger(&self, mac: &Mac) -> bool {
+        !self.own.is_empty() && !self.own.contains(mac)
+    }
+
+    fn is_full(&self, mac: &Mac) -> bool {
+        let strangers = || self.by_mac.keys().filter(|mac| self.is_stranger(mac)).count();
+        let crowded = self.by_mac.len() >= MOST_STRANGERS && self.is_stranger(mac);
+        self.by_mac.len() >= MOST || crowded && strangers() >= MOST_STRANGERS
+    }
+
     /// The address for an adapter: its own, the one that it preferred, or any. `None`: there is none left.
     pub fn choose(
         &mut self,
@@ -74,9 +93,9 @@ impl Leases {
     }
 
     fn keep(&mut self, mac: Mac, address: Ipv4Addr, until: Instant, now: Instant) -> bool {
-        if !self.by_mac.contains_key(&mac) && self.by_mac.len() >= MOST {
+        if !self.by_mac.contains_key(&mac) && self.is_full(&mac) {
             self.expire(now);
-            if self.by_mac.len() >= MOST {
+            if self.is_full(&mac) {
                 return false;
             }
         }
@@ -192,6 +211,20 @@ mod tests {
         }
         assert_eq!((given, leases.by_mac.len()), (MOST, MOST));
         assert!(leases.offer(mac(9999), Ipv4Addr::new(10, 0, 200, 1), now + OFFER));
+    }
+
+    #[test]
+    fn made_up_adapters_leave_leases_for_the_switchs_own() {
+        let (mut leases, now) = (Leases::default(), Instant::now());
+        let network = Network { router: Ipv4Addr::new(10, 0, 0, 1), length: 16 };
+        let own: Vec<Mac> = (0..100).map(mac).collect();
+        leases.set_own(&own);
+        let mut give = |mac| {
+            let address = leases.choose(network, &[], mac, None, |_| false, now);
+            address.is_some_and(|address| leases.give(mac, address, now))
+        };
+        let given = (1000..5000).filter(|n| give(mac(*n))).count();
+        assert_eq!((given, own.iter().all(|mac| give(*mac))), (MOST_STRANGERS, true));
     }
 
     #[test]

@@ -177,6 +177,8 @@ impl<H: Host> Router<H> {
 
     /// What counts from now on.
     pub fn configure(&mut self, config: Config) {
+        self.guests.set_own(&config.adapters);
+        self.leases.set_own(&config.adapters);
         self.config = config;
         self.listen();
     }

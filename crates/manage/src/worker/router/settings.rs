@@ -19,6 +19,7 @@ pub struct Settings {
     length: u8,
     six: Option<Ipv6Addr>,
     names: Vec<(String, [u8; 6])>,
+    adapters: Vec<[u8; 6]>,
     resolvers: Vec<IpAddr>,
     search: Vec<String>,
     forwards: Vec<To>,
@@ -46,6 +47,7 @@ impl Settings {
         config.six = self.six;
         config.domain = DOMAIN.into();
         config.names = self.names;
+        config.adapters = self.adapters;
         config.resolvers = self.resolvers;
         config.search = self.search;
         config.host_loopback = self.host_loopback;
@@ -132,10 +134,11 @@ fn make(switch: &Switch, configs: &[Config], resolv: &str) -> Result<Settings, S
     let adapters = |config: &Config| -> Vec<Adapter> {
         config.adapters.iter().filter(|adapter| adapter.switch == Some(switch.id)).cloned().collect()
     };
-    let (mut names, mut forwards) = (Vec::new(), Vec::new());
+    let (mut names, mut forwards, mut own) = (Vec::new(), Vec::new(), Vec::new());
     for config in configs {
         for (number, adapter) in adapters(config).iter().enumerate() {
             let Some(mac) = adapter.address() else { continue };
+            own.push(mac);
             if number == 0 && !label(&config.name).is_empty() {
                 names.push((label(&config.name), mac));
             }
@@ -150,6 +153,7 @@ fn make(switch: &Switch, configs: &[Config], resolv: &str) -> Result<Settings, S
         length: network.length,
         six: network.six,
         names,
+        adapters: own,
         resolvers,
         search,
         forwards,
