@@ -144,7 +144,14 @@ impl Server {
 fn answer(mut stream: TcpStream, bytes: &[u8]) -> std::io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    let _ = stream.read(&mut [0; 1024])?;
+    // What is not read when the connection is closed would end it for the other side, too.
+    let (mut question, mut room) = (Vec::new(), [0; 1024]);
+    while !question.ends_with(b"\r\n\r\n") && question.len() < 4096 {
+        match stream.read(&mut room)? {
+            0 => return Ok(()),
+            count => question.extend_from_slice(&room[..count]),
+        }
+    }
     let head = format!("HTTP/1.0 200 OK\r\nContent-Length: {}\r\n\r\n", bytes.len());
     stream.write_all(head.as_bytes())?;
     stream.write_all(bytes)
@@ -175,7 +182,7 @@ pub fn fetch(server: SocketAddrV4) -> Result<Fetched> {
     let mut stream =
         TcpStream::connect_timeout(&at, PATIENCE).with_context(|| format!("no connection to {at}"))?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /file HTTP/1.0\r\nHost: {at}\r\n\r\n")?;
+    stream.write_all(format!("GET /file HTTP/1.0\r\nHost: {at}\r\n\r\n").as_bytes())?;
     let mut body = ring::digest::Context::new(&SHA256);
     let (mut head, mut bytes, mut room) = (Some(Vec::new()), 0, vec![0; 64 << 10]);
     loop {
