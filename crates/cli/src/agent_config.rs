@@ -1,6 +1,7 @@
 //! What a level is told by its parent, on the kernel command line.
 
-use crate::level::network::Network;
+use std::net::SocketAddrV4;
+use std::str::FromStr;
 
 /// What the agent of a level is to do. Without any of it, a guest offers a shell.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -21,6 +22,46 @@ pub struct AgentConfig {
     pub network: Option<Network>,
     /// A shell command to run instead of everything else.
     pub exec: Option<String>,
+}
+
+/// The two ways of Hyper-V's documentation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Mode {
+    /// Each level's machine is bridged by an External switch of the level above, whose adapter may send with its address.
+    Mac,
+    /// Each level has a router of its own.
+    Nat,
+}
+
+/// What a level is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    pub mode: Mode,
+    /// Where the server is seen from inside.
+    pub server: SocketAddrV4,
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mode = match self.mode {
+            Mode::Mac => "mac",
+            Mode::Nat => "nat",
+        };
+        write!(f, "{mode},{}", self.server)
+    }
+}
+
+impl FromStr for Network {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (mode, server) = text.split_once(',').ok_or(())?;
+        let mode = match mode {
+            "mac" => Mode::Mac,
+            "nat" => Mode::Nat,
+            _ => return Err(()),
+        };
+        Ok(Self { mode, server: server.parse().map_err(drop)? })
+    }
 }
 
 /// What every guest's kernel is told: a panic ends the VM, and the processor's random numbers are trusted so that
@@ -113,6 +154,13 @@ mod tests {
             exec: Some("ls -l /".into()),
         };
         assert_eq!(AgentConfig::parse(&config.to_command_line("quiet")), config);
+    }
+
+    #[test]
+    fn what_a_level_is_told_survives_the_command_line() {
+        let network = Network { mode: Mode::Nat, server: "172.20.0.1:8080".parse().unwrap() };
+        assert_eq!(network.to_string().parse(), Ok(network));
+        assert_eq!("mac".parse::<Network>(), Err(()));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use ireko_jail::Kind;
 use ireko_machine::NicSpec;
 use ireko_manage::ops::published;
 use ireko_nat::event::{Datagrams, Watcher};
-use ireko_nat::{Config, Forward, Limits, Network, Protocol, Router, Sockets, Target, config, serve};
+use ireko_nat::{Config, Forward, Network, Protocol, Router, Sockets, Target, config, serve};
 use ireko_vmcore::Port;
 use ireko_vmcore::port::LONGEST_FRAME;
 use std::fs;
@@ -105,7 +105,7 @@ pub fn user(publish: &[String], host_loopback: &[u16]) -> Result<NicSpec> {
     let (plug, wire) = UnixDatagram::pair().context("no wire for --network user")?;
     plug.set_write_timeout(Some(SEND_PATIENCE)).context("no wire for --network user")?;
     let sockets = Sockets::new().context("no sockets for --network user")?;
-    let mut router = Router::new(sockets, config, Limits::default());
+    let mut router = Router::new(sockets, config, Sockets::limits());
     if let Some(problem) = router.report(Instant::now()).problems.first() {
         bail!("--publish: {problem}; choose another port");
     }

@@ -9,10 +9,15 @@ static NEST: Mutex<()> = Mutex::new(());
 
 /// Runs `ireko nest --json` on the software CPU and gives its document.
 fn nest(depth: u32, memory: &str) -> Value {
+    nest_with(depth, memory, &[])
+}
+
+fn nest_with(depth: u32, memory: &str, more: &[&str]) -> Value {
     let _alone = NEST.lock().unwrap_or_else(PoisonError::into_inner);
     let run = Command::new(env!("CARGO_BIN_EXE_ireko"))
         .args(["nest", "--json", "--engine", "soft", "--timeout", "600"])
         .args(["--memory", memory, "--depth", &depth.to_string()])
+        .args(more)
         .output()
         .expect("the ireko binary");
     let text = String::from_utf8_lossy(&run.stdout);
@@ -44,6 +49,27 @@ fn debian_boots_inside_the_kvm_of_debian() {
     assert_eq!(text(&levels[1], "/engine"), "kvm");
     assert_eq!(text(&levels[1], "/parent_boot_id"), text(&levels[0], "/boot_id"));
     assert_ne!(text(&levels[1], "/boot_id"), text(&levels[0], "/boot_id"));
+}
+
+/// The command itself compares the sums of what they fetched with its server's; here, with each other.
+fn each_level_fetches(way: &str) {
+    let document = nest_with(3, "2G", &["--network", way]);
+    let levels = document["levels"].as_array().expect("levels");
+    assert_eq!((document["ok"].as_bool(), levels.len()), (Some(true), 3), "{document:#}");
+    for level in levels {
+        assert_eq!(level["fetched"]["bytes"], 4 << 20, "{level:#}");
+        assert_eq!(text(level, "/fetched/sha256"), text(&levels[0], "/fetched/sha256"));
+    }
+}
+
+#[test]
+fn three_levels_fetch_through_two_switches_each_by_mac_address_spoofing() {
+    each_level_fetches("mac");
+}
+
+#[test]
+fn three_levels_fetch_through_a_router_each() {
+    each_level_fetches("nat");
 }
 
 /// Interrupts wait there while they are off, and the fast path does system instructions in place.

@@ -6,6 +6,7 @@ mod viewer;
 use home::Home;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use viewer::Console;
@@ -121,6 +122,112 @@ fn a_nested_vm_reaches_the_outside_through_nat_in_the_middle_vm() {
     // The peer knows no way to 192.168.100.0.
     assert!(middle.hears("10.0.0.1"));
     assert!(middle.ok("cat /etc/resolv.conf").contains("nameserver 192.168.100.1"));
+}
+
+/// The first way of the documentation: the innermost is bridged by an External switch of the one in the middle.
+#[test]
+fn a_nested_vm_gets_its_lease_through_two_switches_with_spoofing_only() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let home = Home::new("mac");
+    home.shell("New-VM middle -MemoryStartupBytes 1GB -Engine soft -ExposeVirtualizationExtensions $true | Out-Null; Start-VM middle");
+    let mut middle = home.at_prompt("middle");
+    middle.ok(LEASE);
+    let said = middle.script("outside.ps1", "New-VMSwitch -Name Outside -NetAdapterName eth0");
+    assert!(said.contains("External"), "{said}");
+    middle
+        .script("nested.ps1", "New-VM nested -MemoryStartupBytes 256MB -SwitchName Outside; Start-VM nested");
+    // Its own traffic does not suffer.
+    assert!(middle.run("ping -c 3 -W 2 $(cat /router)").0);
+    middle.type_in("ireko vm console nested");
+    middle.until("built-in shell");
+    let own = middle.ok("ip link set eth0 up; tr -d : </sys/class/net/eth0/address").to_uppercase();
+    let own = own.split_whitespace().find(|word| word.starts_with("00155D")).expect("an address").to_owned();
+    assert!(!middle.run("udhcpc -i eth0 -s /bin/true -n -q -t 2 -T 2").0);
+    let dropped =
+        home.shell("Get-VMNetworkAdapter middle | Format-List FramesDropped, DropCauses, ForeignAddresses");
+    assert!(dropped.contains("foreign source address: ") && dropped.contains(&own), "{dropped}");
+    let shown = String::from_utf8(home.run(&["switch", "show"]).stdout).unwrap();
+    assert!(shown.lines().any(|line| line.contains("refused of middle") && line.contains(&own)), "{shown}");
+    home.shell("Set-VMNetworkAdapter -VMName middle -MacAddressSpoofing On");
+    middle.ok(LEASE);
+    assert!(middle.hears("$(cat /router)"));
+    let shown = String::from_utf8(home.run(&["switch", "show"]).stdout).unwrap();
+    assert!(shown.lines().any(|line| line.contains("behind middle") && line.contains(&own)), "{shown}");
+    home.shell("Set-VMNetworkAdapter -VMName middle -MacAddressSpoofing Off");
+    assert!(!middle.hears("$(cat /router)"));
+}
+
+/// Runs a script as root in a network of its own; `None`, with the reason told, where that cannot be.
+fn in_own_network(home: &Home, script: &str) -> Option<String> {
+    let words = ["-n", "ip", "link", "add", "eth0", "type", "veth", "peer", "name", "out0"];
+    let able = Command::new("unshare").args(words).output();
+    if !able.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("not tried: no network namespace with interfaces can be made here: {able:?}");
+        return None;
+    }
+    let setup = "set -e; ip link set lo up; ip link add eth0 type veth peer name out0; ip link set eth0 up; ip link set out0 up";
+    let output = Command::new("unshare")
+        .args(["-n", "sh", "-c", &format!("{setup}\n{script}")])
+        .env("IREKO_HOME", &home.0)
+        .env("IREKO", env!("CARGO_BIN_EXE_ireko"))
+        .output()
+        .expect("unshare");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stdout));
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[test]
+fn what_comes_by_an_interface_is_captured_and_read_by_tshark() {
+    let home = Home::new("capture");
+    let file = std::env::temp_dir().join(format!("ireko-capture-{}.pcapng", std::process::id()));
+    let script = format!(
+        "$IREKO shell -c \"New-VMSwitch Out -NetAdapterName eth0 -AllowManagementOS \\$false | Out-Null\"
+         $IREKO switch capture Out -o {0} --seconds 60 --count 1 &
+         sleep 1
+         ip link set out0 down; ip link set out0 up; wait
+         $IREKO switch show Out; $IREKO shell -c 'Remove-VMSwitch Out -Force'",
+        file.display()
+    );
+    let Some(shown) = in_own_network(&home, &script) else { return };
+    assert!(shown.contains("(outside, by eth0)"), "{shown}");
+    match Command::new("tshark").arg("-r").arg(&file).output() {
+        Ok(output) => {
+            let read = String::from_utf8_lossy(&output.stdout);
+            assert!(output.status.success() && read.lines().count() == 1, "{read}");
+        }
+        Err(error) => eprintln!("not tried: tshark does not run here: {error}"),
+    }
+    let bytes = std::fs::read(&file).unwrap();
+    let _ = std::fs::remove_file(&file);
+    assert!(bytes.len() > 100, "{}", bytes.len());
+}
+
+#[test]
+fn an_interface_that_goes_away_is_told_and_used_again_when_it_is_back() {
+    let home = Home::new("gone");
+    let script = "$IREKO shell -c \"New-VMSwitch Out -NetAdapterName eth0 -AllowManagementOS \\$false | Out-Null\"
+         ip link del eth0; sleep 2; $IREKO switch show Out
+         ip link add eth0 type veth peer name out0; ip link set eth0 up; ip link set out0 up; sleep 3; echo back
+         $IREKO switch show Out; $IREKO shell -c 'Remove-VMSwitch Out -Force'";
+    let Some(shown) = in_own_network(&home, script) else { return };
+    let (gone, back) = shown.split_once("back").expect("both");
+    assert!(gone.contains("the interface eth0 is gone") && !back.contains("is gone"), "{shown}");
+}
+
+#[test]
+fn an_external_switch_without_rights_says_which_are_missing_and_is_not_made() {
+    let home = Home::new("rights");
+    let line = "New-VMSwitch Out -NetAdapterName lo0none; New-VMSwitch Out -NetAdapterName eth0 -AllowManagementOS $false";
+    let script = format!(
+        "setpriv --bounding-set -net_raw --inh-caps -net_raw $IREKO shell -c '{line}' 2>&1 || true; $IREKO vm switches"
+    );
+    let Some(said) = in_own_network(&home, &script) else { return };
+    assert!(
+        said.contains("No MSFT_NetAdapter objects found with property 'Name' equal to 'lo0none'"),
+        "{said}"
+    );
+    assert!(said.contains("take the capability CAP_NET_RAW") && !said.contains("External"), "{said}");
 }
 
 /// Without a disk: by the adapter, which gets an address and a script's name from the peer, and the script by HTTP.

@@ -27,6 +27,9 @@ pub struct Guest {
     /// Connections that do not stand yet, in the order in which they were begun; some are over.
     pub half_open: VecDeque<Id>,
     pub half_open_count: usize,
+    /// Flows of datagrams, each with when it had been used when it was put here; some are over.
+    pub datagrams: VecDeque<(Id, Instant)>,
+    pub datagrams_count: usize,
     seen: Instant,
 }
 
@@ -78,7 +81,7 @@ impl Guests {
             if !self.make_room(&mac) {
                 return None;
             }
-            let (order, half_open) = Default::default();
+            let (order, half_open, datagrams) = Default::default();
             let (addresses, host_name) = Default::default();
             let guest = Guest {
                 mac,
@@ -88,6 +91,8 @@ impl Guests {
                 flows: 0,
                 half_open,
                 half_open_count: 0,
+                datagrams,
+                datagrams_count: 0,
                 seen: now,
             };
             self.guests.insert(mac, guest);

@@ -1,6 +1,7 @@
 //! The host's own sockets, watched by epoll(7).
 
 use crate::host::{Host, Ready, Token};
+use crate::router::Limits;
 use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
@@ -8,6 +9,7 @@ use rustix::net::{
     AddressFamily, Protocol, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, accept_with, bind,
     connect, ipproto, listen, recv, recvfrom, send, sendto, shutdown, socket_with, sockopt,
 };
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
@@ -27,7 +29,23 @@ fn family(address: SocketAddr) -> AddressFamily {
     if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 }
 }
 
+/// Descriptors that are not flows'.
+const OTHERS: u64 = 128;
+
 impl Sockets {
+    /// As many flows as this process may have descriptors, whose limit is raised as far as it may be.
+    pub fn limits() -> Limits {
+        let mut limits = Limits::default();
+        let most = getrlimit(Resource::Nofile).maximum;
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
+        if let Some(most) = getrlimit(Resource::Nofile).current {
+            let flows = usize::try_from(most.saturating_sub(OTHERS)).unwrap_or(usize::MAX).max(16);
+            limits.flows = limits.flows.min(flows);
+            limits.guest_flows = limits.guest_flows.min(flows);
+        }
+        limits
+    }
+
     pub fn new() -> io::Result<Self> {
         Ok(Self { epoll: epoll::create(CreateFlags::CLOEXEC)? })
     }

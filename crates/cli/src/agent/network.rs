@@ -1,7 +1,8 @@
 //! A level's own address, and what it fetches.
 
 use super::drivers;
-use crate::level::network::{Fetched, INTERFACE, Network, fetch};
+use crate::agent_config::Network;
+use crate::level::network::{Fetched, INTERFACE, fetch};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;

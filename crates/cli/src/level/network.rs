@@ -2,7 +2,7 @@
 //! at each. What the levels fetch through all of that comes from a server on the host's loopback.
 
 use super::run;
-use crate::agent_config::AgentConfig;
+use crate::agent_config::{AgentConfig, Mode, Network};
 use anyhow::{Context, Result, bail, ensure};
 use ireko_manage::store::Store;
 use ireko_manage::store::switch::{DEFAULT, DEFAULT_NAME, RouterNetwork};
@@ -12,49 +12,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// The two ways of Hyper-V's documentation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Mode {
-    /// Each level's machine is bridged by an External switch of the level above, whose adapter may send with its address.
-    Mac,
-    /// Each level has a router of its own.
-    Nat,
-}
-
-/// What a level is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    pub mode: Mode,
-    /// Where the server is seen from inside.
-    pub server: SocketAddrV4,
-}
-
-impl std::fmt::Display for Network {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mode = match self.mode {
-            Mode::Mac => "mac",
-            Mode::Nat => "nat",
-        };
-        write!(f, "{mode},{}", self.server)
-    }
-}
-
-impl FromStr for Network {
-    type Err = ();
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let (mode, server) = text.split_once(',').ok_or(())?;
-        let mode = match mode {
-            "mac" => Mode::Mac,
-            "nat" => Mode::Nat,
-            _ => return Err(()),
-        };
-        Ok(Self { mode, server: server.parse().map_err(drop)? })
-    }
-}
 
 /// The External switch of a level.
 const OUTSIDE: &str = "Outside";
@@ -214,13 +173,6 @@ pub fn fetch(server: SocketAddrV4) -> Result<Fetched> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_a_level_is_told_survives_the_command_line() {
-        let network = Network { mode: Mode::Nat, server: "172.20.0.1:8080".parse().unwrap() };
-        assert_eq!(network.to_string().parse(), Ok(network));
-        assert_eq!("mac".parse::<Network>(), Err(()));
-    }
 
     #[test]
     fn what_is_fetched_is_what_was_served() {

@@ -1,7 +1,7 @@
 //! `ireko nest`'s command line.
 
+use crate::agent_config::Mode;
 use crate::engine_args::EngineArgs;
-use crate::level::network::Mode;
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;

@@ -5,9 +5,9 @@ pub mod board;
 mod show;
 pub mod stats;
 
-use crate::agent_config::AgentConfig;
+use crate::agent_config::{AgentConfig, Network};
 use crate::image;
-use crate::level::network::{Network, Server};
+use crate::level::network::Server;
 use crate::level::{self, Heard, Plan, Running};
 use crate::output::out;
 use crate::progress::Progress;

@@ -368,13 +368,17 @@ fn new_address(call: &mut Call<'_>) -> Result<(), Failure> {
         _ => denied("Adding an address", &error),
     })?;
     network(call).bring_up(one.index).map_err(|error| denied("Switching the adapter on", &error))?;
-    if let Some(gateway) = gateway {
-        network(call).add_default_route(one.index, gateway).map_err(|error| match error.kind() {
+    if let Some(gateway) = gateway
+        && let Err(error) = network(call).add_default_route(one.index, gateway)
+    {
+        // All of it, or nothing.
+        let _ = network(call).remove_address(&one);
+        return Err(match error.kind() {
             ErrorKind::AlreadyExists => {
                 Failure::invalid("Instance MSFT_NetRoute already exists: the host has a default gateway.")
             }
             _ => denied(&format!("Making {gateway} the gateway"), &error),
-        })?;
+        });
     }
     call.give(address_record(&one, &adapter.name));
     Ok(())

@@ -460,6 +460,22 @@ pub fn switch_ports(
     rows
 }
 
+/// A switch's router, with what is wrong with it.
+pub fn router_port(switch: &Switch, addresses: &[std::net::IpAddr], problems: &[String]) -> Record {
+    Record::new(Kind::VMSwitchPort)
+        .with("SwitchName", switch.name.as_str())
+        .with("SwitchId", switch.id)
+        .with("Owner", "(the router)")
+        .with("Level", "0")
+        .with("MacAddress", "")
+        .with("IPAddresses", Value::list(addresses.iter().map(ToString::to_string)))
+        .with("Vlan", "Untagged")
+        .with("FramesSent", Value::Null)
+        .with("FramesReceived", Value::Null)
+        .with("FramesDropped", Value::Null)
+        .with("DropCauses", Value::list(problems.iter().map(String::as_str)))
+}
+
 /// An address with how many frames came from it, and what it says of itself.
 fn source_words(source: &Source) -> String {
     let told: Vec<String> = source.addresses.iter().map(ToString::to_string).collect();

@@ -328,7 +328,10 @@ pub fn router(call: &Call<'_>, id: Guid) -> Result<Switch, Failure> {
     let (lock, mut switch) = store.lock_switch(id)?;
     let addresses = call.host.system.network().addresses().unwrap_or_default();
     let taken: Vec<IpAddr> = addresses.iter().map(|one| one.address).collect();
-    let stands = switch.network.is_some_and(|own| !taken.iter().any(|address| own.overlaps(*address)));
+    let overlaps = |own: RouterNetwork| taken.iter().any(|address| own.overlaps(*address));
+    // Under those that run it stays, whatever the host has got since.
+    let runs = WorkerLock::held(&store.switch_directory(id));
+    let stands = switch.network.is_some_and(|own| runs || !overlaps(own));
     if !stands {
         let home = store.home().as_os_str().as_encoded_bytes();
         let seed = home.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| {

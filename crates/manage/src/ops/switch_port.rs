@@ -8,7 +8,8 @@ use crate::ops::records;
 use crate::state::State;
 use crate::store::{Switch, SwitchType};
 use crate::value::Kind;
-use crate::worker::host_side;
+use crate::worker::{host_side, router};
+use std::net::IpAddr;
 
 pub static OPERATIONS: &[Operation] = &[Operation {
     cmdlet: "Get-VMSwitchPort",
@@ -50,6 +51,12 @@ fn of(call: &mut Call<'_>, switch: &Switch, vms: &[Vm]) {
         records::switch_ports(switch, &owner, side.uplink.as_ref(), None, &[], side.trouble.as_deref())
             .into_iter()
             .for_each(|record| call.give(record));
+    }
+    if switch.has_router() {
+        let state = router::state::read(&call.host.store, switch.id).unwrap_or_default();
+        let addresses: Vec<IpAddr> = switch.network.map(|own| own.router.into()).into_iter().collect();
+        let record = records::router_port(switch, &addresses, &state.problems);
+        call.give(record);
     }
     if switch.has_host_adapter() {
         let own = Some((switch.mac_address(), &switch.host_vlan));

@@ -94,7 +94,8 @@ impl<H: Host> Router<H> {
     pub(super) fn make_room(&mut self, mac: Mac, stream: bool, now: Instant, wire: &mut dyn Wire) -> bool {
         let limits = self.limits;
         let Some(guest) = self.guests.enter(mac, now) else { return false };
-        let full = guest.flows >= limits.guest_flows;
+        let (own, full) = (guest.flows, guest.flows >= limits.guest_flows);
+        let crowded = !stream && guest.datagrams_count >= limits.guest_datagrams;
         let half_open = stream && guest.half_open_count >= limits.half_open;
         let oldest = self.flows.oldest(&guest.order);
         if half_open {
@@ -105,16 +106,34 @@ impl<H: Host> Router<H> {
                     break;
                 }
             }
+        } else if crowded || !stream && self.datagrams >= limits.datagrams {
+            let most = self.guests.all().max_by_key(|guest| guest.datagrams_count).map(|guest| guest.mac);
+            let from = if crowded { Some(mac) } else { most };
+            let Some(victim) = from.and_then(|mac| self.unused_datagrams(mac)) else { return false };
+            self.evict(victim, now, wire);
         } else if full || self.flows.len() >= limits.flows {
-            // Who has none of its own takes from who has most.
-            let victim = oldest.or_else(|| {
-                let most = self.guests.all().max_by_key(|guest| guest.flows)?;
-                self.flows.oldest(&most.order)
-            });
+            // Who has as many as anybody gives up one of its own; who has fewer takes from who has most.
+            let most = self.guests.all().max_by_key(|guest| guest.flows);
+            let most = most.filter(|most| !full && most.flows > own + 1);
+            let victim = most.map_or(oldest, |most| self.flows.oldest(&most.order));
             let Some(victim) = victim else { return false };
             self.evict(victim, now, wire);
         }
         true
+    }
+
+    /// A flow of datagrams of this guest's that was not used since it was looked at last (Corbato's clock).
+    fn unused_datagrams(&mut self, mac: Mac) -> Option<Id> {
+        let guest = self.guests.known(mac)?;
+        for _ in 0..2 * guest.datagrams.len() {
+            let (id, seen) = guest.datagrams.pop_front()?;
+            match self.flows.get(id) {
+                None => (),
+                Some(flow) if flow.used > seen => guest.datagrams.push_back((id, flow.used)),
+                Some(_) => return Some(id),
+            }
+        }
+        None
     }
 
     fn evict(&mut self, id: Id, now: Instant, wire: &mut dyn Wire) {
@@ -137,6 +156,7 @@ impl<H: Host> Router<H> {
         let key = flow.key;
         let guest = self.guests.known(key.mac)?;
         let half = matches!(&flow.kind, Kind::Stream(stream) if !stream.is_open());
+        let (datagrams, used) = (matches!(&flow.kind, Kind::Datagrams(_)), flow.used);
         let id = self.flows.insert(flow, &mut guest.order);
         guest.flows += 1;
         if half {
@@ -145,6 +165,15 @@ impl<H: Host> Router<H> {
             if guest.half_open.len() > 4 * self.limits.half_open {
                 let flows = &self.flows;
                 guest.half_open.retain(|id| flows.get(*id).is_some());
+            }
+        }
+        if datagrams {
+            self.datagrams += 1;
+            guest.datagrams_count += 1;
+            guest.datagrams.push_back((id, used));
+            if guest.datagrams.len() > 2 * self.limits.guest_datagrams {
+                let flows = &self.flows;
+                guest.datagrams.retain(|(id, _)| flows.get(*id).is_some());
             }
         }
         self.by_key.insert(key, id);
@@ -168,7 +197,11 @@ impl<H: Host> Router<H> {
                     self.core.host.abort(stream.into_socket());
                 }
             }
-            Kind::Datagrams(datagrams) => self.listeners.forget(&datagrams.via),
+            Kind::Datagrams(datagrams) => {
+                self.datagrams -= 1;
+                guest.datagrams_count -= 1;
+                self.listeners.forget(&datagrams.via);
+            }
         }
     }
 

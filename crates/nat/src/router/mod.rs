@@ -32,13 +32,24 @@ pub struct Limits {
     pub guest_flows: usize,
     /// Connections of one guest that do not stand yet.
     pub half_open: usize,
+    /// Flows of datagrams of one guest, and of all: each takes a port of the host's.
+    pub guest_datagrams: usize,
+    pub datagrams: usize,
     /// Bytes that wait, of all flows.
     pub held: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { flows: 32 * 1024, guest_flows: 16 * 1024, half_open: 1024, held: 64 << 20 }
+        // Of Linux' 28,232 ports for whoever asks for none (net.ipv4.ip_local_port_range) some stay for others.
+        Self {
+            flows: 32 * 1024,
+            guest_flows: 16 * 1024,
+            half_open: 1024,
+            guest_datagrams: 4096,
+            datagrams: 16 * 1024,
+            held: 64 << 20,
+        }
     }
 }
 
@@ -119,6 +130,8 @@ pub struct Router<H: Host> {
     starved: Vec<Id>,
     again: Vec<Id>,
     held: usize,
+    /// Flows of datagrams.
+    datagrams: usize,
     swept: Option<Instant>,
     advertised: Option<Instant>,
 }
@@ -160,6 +173,7 @@ impl<H: Host> Router<H> {
             starved: Vec::new(),
             again: Vec::new(),
             held: 0,
+            datagrams: 0,
             swept: None,
             advertised: None,
         };

@@ -1,5 +1,6 @@
 use super::host::{NOWHERE, REFUSES};
 use super::{GUEST, OWN, OWN_SIX, ROUTER, SERVER, World, config};
+use crate::Mac;
 use crate::packet::ethernet::{self, Ethernet};
 use crate::packet::icmp::{self, Icmp};
 use crate::packet::ip::{self, Fragment, Head, Ip};
@@ -8,9 +9,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    udp_of(GUEST, from, to, payload)
+}
+
+pub fn udp_of(mac: Mac, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     let kind = if from.is_ipv4() { ethernet::IPV4 } else { ethernet::IPV6 };
-    ethernet::start(&mut frame, ROUTER, GUEST, kind);
+    ethernet::start(&mut frame, ROUTER, mac, kind);
     udp::packet(&mut frame, from, to, payload);
     frame
 }

@@ -1,8 +1,8 @@
-use super::datagrams::{ip, udp};
-use super::{GUEST, LIMITS, OTHER, OWN, ROUTER, SERVER, World};
-use crate::Mac;
+use super::datagrams::{ip, udp, udp_of};
+use super::{GUEST, LIMITS, OTHER, OWN, ROUTER, SERVER, World, config};
 use crate::packet::tcp::{ACK, PSH, RST, SYN, Segment, Words};
 use crate::packet::{ethernet, ip as packet_ip};
+use crate::{Limits, Mac};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -86,6 +86,38 @@ fn the_flow_that_was_unused_for_longest_gives_way_when_there_are_too_many() {
     assert_eq!(world.router.host().peers.len(), before, "the one that was used last is still there");
     world.frame(&udp((OWN, 1001).into(), (SERVER, 9).into(), b"x"));
     assert_eq!(world.router.host().peers.len(), before + 1);
+}
+
+#[test]
+fn who_has_fewer_takes_from_who_has_most_when_all_flows_are_taken() {
+    let limits = Limits { flows: 100, guest_flows: 100, ..LIMITS };
+    let mut world = World::with(config(), limits);
+    let flow = |world: &mut World, mac, from: Ipv4Addr, port| {
+        world.frame(&udp_of(mac, (from, port).into(), (SERVER, 9).into(), b"x"))
+    };
+    let neighbour = Ipv4Addr::new(172, 20, 16, 10);
+    (1000..1010).for_each(|port| flow(&mut world, OTHER, neighbour, port));
+    (1000..1200).for_each(|port| flow(&mut world, GUEST, OWN, port));
+    (2000..2030).for_each(|port| flow(&mut world, OTHER, neighbour, port));
+    let report = world.router.report(world.now);
+    let flows: Vec<usize> = report.guests.iter().map(|guest| guest.flows).collect();
+    assert_eq!((report.flows, flows.iter().sum::<usize>(), flows.contains(&40)), (100, 100, true));
+}
+
+#[test]
+fn flows_of_datagrams_have_a_bound_of_their_own_and_one_that_is_used_stays() {
+    let limits = Limits { guest_datagrams: 50, ..LIMITS };
+    let mut world = World::with(config(), limits);
+    open(&mut world, GUEST, OWN, 9).unwrap();
+    for port in 1000..3000 {
+        world.now += Duration::from_millis(1);
+        world.frame(&udp((OWN, 999).into(), (SERVER, 9).into(), b"x"));
+        world.frame(&udp((OWN, port).into(), (SERVER, 9).into(), b"x"));
+    }
+    assert_eq!(world.router.report(world.now).flows, 51);
+    let before = world.router.host().peers.len();
+    world.frame(&udp((OWN, 999).into(), (SERVER, 9).into(), b"x"));
+    assert_eq!(world.router.host().peers.len(), before);
 }
 
 #[test]

@@ -32,7 +32,14 @@ pub fn config() -> Config {
     config
 }
 
-pub const LIMITS: Limits = Limits { flows: 12_000, guest_flows: 11_000, half_open: 64, held: 4 << 20 };
+pub const LIMITS: Limits = Limits {
+    flows: 12_000,
+    guest_flows: 11_000,
+    half_open: 64,
+    guest_datagrams: 12_000,
+    datagrams: 12_000,
+    held: 4 << 20,
+};
 
 /// A router with its wire.
 pub struct World {

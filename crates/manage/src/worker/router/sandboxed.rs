@@ -9,10 +9,9 @@ use crate::worker::jail::{share_switches, tell_environment};
 use crate::worker::protocol::write_line;
 use ireko_jail::Layers;
 use ireko_jail::enter::{self, Plan};
-use ireko_nat::{Limits, Report, Router, Sockets, event::Watcher, serve};
+use ireko_nat::{Report, Router, Sockets, event::Watcher, serve};
 use ireko_net::role::Role;
 use ireko_net::switch::Socket;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read, Stdin, Stdout};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -20,8 +19,6 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// Descriptors that are not flows'.
-const OTHERS: u64 = 128;
 /// More of a line than this is none.
 const LONGEST_LINE: usize = 4 << 20;
 
@@ -34,13 +31,13 @@ pub fn run(store: &Store, id: Guid, layers: Layers) {
 }
 
 fn route(store: &Store, id: Guid, mut layers: Layers) -> Result<(), String> {
-    let limits = limits();
+    let limits = Sockets::limits();
     tell_environment(&mut layers);
     let plan = Plan {
         id: id.0,
         home: store.home().to_owned(),
         files: None,
-        sockets: Some(store.all_switches()),
+        sockets: Some(store.switch_directory(id)),
         network: true,
     };
     let lend = |identity: &ireko_jail::identity::Identity, by_names: bool| {
@@ -66,19 +63,6 @@ fn route(store: &Store, id: Guid, mut layers: Layers) -> Result<(), String> {
     watcher.say(&Told::Ready);
     serve(&mut router, &mut SwitchPort::new(socket), &mut watcher)
         .map_err(|error| format!("the wire is gone: {error}"))
-}
-
-/// As many flows as there may be descriptors.
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    let most = getrlimit(Resource::Nofile).maximum;
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: most, maximum: most });
-    if let Some(most) = getrlimit(Resource::Nofile).current {
-        let flows = usize::try_from(most.saturating_sub(OTHERS)).unwrap_or(usize::MAX).max(16);
-        limits.flows = limits.flows.min(flows);
-        limits.guest_flows = limits.guest_flows.min(flows);
-    }
-    limits
 }
 
 /// Settings as they come in.
