@@ -58,24 +58,31 @@ pub static OPERATIONS: &[Operation] = &[
             needs_name: true,
         }],
         rest: Rest { method: Method::Post, route: "/vms/{VMName}/adapters" },
-        doc: "Gives a virtual machine one more network adapter.",
-        parameters: &[&VSTD, ADD],
+        doc: "Gives a virtual machine one more network adapter, or with -ManagementOS this host one in an External switch.",
+        parameters: &[WHOSE, ADD],
         prints: Prints::Passthru,
         result: Some(Kind::VMNetworkAdapter),
         impact: Impact::Change,
-        run: |call| change(call, "add a network adapter to", add, adapters),
+        run: |call| match owner(call)? {
+            Owner::Host => switch::manage(call, true),
+            Owner::Machines => change(call, "add a network adapter to", add, adapters),
+        },
     },
     Operation {
         cmdlet: "Remove-VMNetworkAdapter",
         aliases: &[],
         verbs: &[],
         rest: Rest { method: Method::Delete, route: "/vms/{VMName}/adapters" },
-        doc: "Takes network adapters away: all of the virtual machine, or those of the given name.",
-        parameters: &[&VSTD, &ADAPTER, NAME],
+        doc: "Takes network adapters away: all of the virtual machine, or those of the given name; with -ManagementOS this host's \
+              in an External switch.",
+        parameters: &[WHOSE, &ADAPTER, NAME, OF_SWITCH],
         prints: Prints::Passthru,
         result: Some(Kind::VMNetworkAdapter),
         impact: Impact::Change,
-        run: |call| change(call, "remove a network adapter of", remove, adapters),
+        run: |call| match owner(call)? {
+            Owner::Host => switch::manage(call, false),
+            Owner::Machines => change(call, "remove a network adapter of", remove, adapters),
+        },
     },
     Operation {
         cmdlet: "Rename-VMNetworkAdapter",
@@ -171,6 +178,29 @@ const CONNECT: &[Parameter] = &[
     text("SwitchName", "The virtual switch.").at(1).flag("switch"),
     object("VMSwitch", Kind::VMSwitch, "The virtual switch as an object.").at(2),
 ];
+
+const OF_SWITCH: &[Parameter] = &[text("SwitchName", "With -ManagementOS: the External switch.")];
+pub(super) const WHOSE: &[Parameter] = &[
+    VSTD[0].optional(),
+    VSTD[1].optional(),
+    flag("ManagementOS", "This host's own adapters.").set("ManagementOS"),
+];
+
+/// Whose adapters are meant.
+pub(super) enum Owner {
+    Host,
+    Machines,
+}
+
+pub(super) fn owner(call: &Call<'_>) -> Result<Owner, Failure> {
+    if call.arguments.switch("ManagementOS") {
+        return Ok(Owner::Host);
+    }
+    match ["VMName", "VM", "VMNetworkAdapter"].iter().any(|name| call.arguments.has(name)) {
+        true => Ok(Owner::Machines),
+        false => Err(Failure::invalid("Whose? Give -VMName or -ManagementOS.")),
+    }
+}
 
 /// As many slots as a machine has for them.
 const MOST: usize = 8;

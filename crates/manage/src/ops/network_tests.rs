@@ -54,7 +54,11 @@ impl HostNetwork for FakeNetwork {
         Ok(())
     }
     fn add_default_route(&self, index: u32, gateway: IpAddr) -> io::Result<()> {
-        self.routes.lock().unwrap().push((index, gateway));
+        let mut routes = self.routes.lock().unwrap();
+        if !routes.is_empty() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        routes.push((index, gateway));
         Ok(())
     }
     fn resolv(&self) -> String {
@@ -206,6 +210,37 @@ fn the_hosts_own_adapter_is_put_into_a_vlan() {
     world.ok("Set-VMNetworkAdapterVlan", &given);
     let own = world.ok("Get-VMNetworkAdapterVlan", &[("ManagementOS", true.into())]).records.remove(0);
     assert_eq!((word(&own, "AccessVlanId"), word(&own, "IsManagementOs")), ("7".into(), "True".into()));
+}
+
+#[test]
+fn the_hosts_adapter_in_an_external_switch_comes_and_goes() {
+    let world = World::new();
+    external(&world, "Out", "eth0");
+    let of_host = [("ManagementOS", true.into()), ("SwitchName", "Out".into())];
+    let count = || world.ok("Get-VMNetworkAdapter", &[("ManagementOS", true.into())]).records.len();
+    world.ok("Remove-VMNetworkAdapter", &of_host);
+    assert_eq!(count(), 0);
+    world.ok("Add-VMNetworkAdapter", &of_host);
+    assert_eq!(count(), 1);
+    world.ok("New-VMSwitch", &[("Name", "In".into()), ("SwitchType", "Internal".into())]);
+    let internal = [("ManagementOS", true.into()), ("SwitchName", "In".into())];
+    assert!(world.error("Remove-VMNetworkAdapter", &internal).contains("is Internal"));
+    assert!(world.error("Add-VMNetworkAdapter", &[]).contains("Whose?"));
+}
+
+#[test]
+fn a_second_gateway_is_refused_and_leaves_no_address() {
+    let world = World::new();
+    let address = |one: &str| {
+        [
+            ("IPAddress", one.into()),
+            ("InterfaceAlias", "Ethernet".into()),
+            ("DefaultGateway", "10.0.0.1".into()),
+        ]
+    };
+    world.ok("New-NetIPAddress", &address("10.0.0.2"));
+    assert!(world.error("New-NetIPAddress", &address("10.0.0.3")).contains("already exists"));
+    assert_eq!(world.ok("Get-NetIPAddress", &[]).records.len(), 1);
 }
 
 #[test]

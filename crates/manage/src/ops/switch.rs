@@ -12,7 +12,7 @@ use crate::ops::records;
 use crate::rules;
 use crate::select;
 use crate::store::switch::{DEFAULT_NAME, RouterNetwork};
-use crate::store::{Config, Switch, SwitchType, WorkerLock};
+use crate::store::{Config, Switch, SwitchType, VmLock, WorkerLock};
 use crate::value::{Kind, Value};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -390,6 +390,55 @@ fn get(call: &mut Call<'_>) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Keeps what a switch is to be, and sees to its process; where that cannot be, all is as it was.
+fn keep(call: &Call<'_>, lock: VmLock, before: &Switch, after: &Switch) -> Result<(), Failure> {
+    let store = &call.host.store;
+    if after != before {
+        store.save_switch(&lock, after)?;
+    }
+    drop(lock);
+    // Its host's side reads what it is to be when it starts, and ends when it is to be another, or none.
+    let another = after.side() != before.side();
+    if another && !after.has_router() {
+        wait_for_end(call, after.id);
+    }
+    let started = host_side(call, after);
+    if started.is_err() && another {
+        let (lock, _) = store.lock_switch(after.id)?;
+        store.save_switch(&lock, before)?;
+        drop(lock);
+        let _ = host_side(call, before);
+    }
+    started
+}
+
+/// Gives this host an adapter in an External switch, or takes it away.
+pub fn manage(call: &mut Call<'_>, allow: bool) -> Result<(), Failure> {
+    let Some(name) = call.arguments.text("SwitchName") else {
+        return Err(Failure::invalid("In which virtual switch? Give -SwitchName."));
+    };
+    let switch = by_name(call, name)?;
+    if switch.kind != SwitchType::External {
+        return Err(Failure::refused(format!(
+            "The virtual switch '{}' is {:?}: an Internal one has an adapter of this host, a Private one has none; see \
+             Set-VMSwitch -SwitchType.",
+            switch.name, switch.kind
+        ))
+        .about(&switch.name));
+    }
+    let action = if allow { "add this host's adapter to" } else { "remove this host's adapter from" };
+    if !call.should(action, &switch.name) {
+        return Ok(());
+    }
+    let (lock, before) = call.host.store.lock_switch(switch.id)?;
+    let after = Switch { allow_management_os: allow, ..before.clone() };
+    keep(call, lock, &before, &after)?;
+    if allow {
+        call.give(records::host_adapter(&after, None));
+    }
+    Ok(())
+}
+
 /// Changes each meant switch under its lock.
 fn change(
     call: &mut Call<'_>,
@@ -409,24 +458,7 @@ fn change(
                 "The virtual switch '{DEFAULT_NAME}' keeps its name and its type; make another with New-VMSwitch."
             )));
         }
-        if after != before {
-            call.host.store.save_switch(&lock, &after)?;
-        }
-        drop(lock);
-        // Its host's side reads what it is to be when it starts, and ends when it is to be none.
-        let another = after.side() != before.side();
-        if another && !after.has_router() {
-            wait_for_end(call, switch.id);
-        }
-        if let Err(failure) = host_side(call, &after) {
-            if another {
-                let (lock, _) = call.host.store.lock_switch(switch.id)?;
-                call.host.store.save_switch(&lock, &before)?;
-                drop(lock);
-                let _ = host_side(call, &before);
-            }
-            return Err(failure);
-        }
+        keep(call, lock, &before, &after)?;
         call.give(records::switch(&after, &call.host.system.host()));
         Ok(())
     });

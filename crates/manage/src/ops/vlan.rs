@@ -1,7 +1,7 @@
 //! The VLANs of network adapters: Get- and Set-VMNetworkAdapterVlan.
 
-use super::network::{NAME_TEXT, chosen, tell};
-use super::targets::{ADAPTER, Ambiguity, VSTD, change, vms};
+use super::network::{NAME_TEXT, Owner, WHOSE, chosen, owner, tell};
+use super::targets::{ADAPTER, Ambiguity, change, vms};
 use crate::operation::parameter::{int, switch as flag, text};
 use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View};
 use crate::ops::records;
@@ -51,11 +51,6 @@ pub static OPERATIONS: &[Operation] = &[
 ];
 
 const NAME: &[Parameter] = &[NAME_TEXT];
-const WHOSE: &[Parameter] = &[
-    VSTD[0].optional(),
-    VSTD[1].optional(),
-    flag("ManagementOS", "This host's own adapters.").set("ManagementOS"),
-];
 const LARGEST: i64 = MOST as i64;
 const MODES: &[Parameter] = &[
     flag("Untagged", "In none.").alias(&["u"]).flag("untagged"),
@@ -89,12 +84,9 @@ fn own(call: &Call<'_>) -> Result<Vec<Switch>, Failure> {
 }
 
 fn get(call: &mut Call<'_>) -> Result<(), Failure> {
-    if call.arguments.switch("ManagementOS") {
+    if let Owner::Host = owner(call)? {
         own(call)?.iter().for_each(|switch| call.give(host_vlan(switch)));
         return Ok(());
-    }
-    if !["VMName", "VM"].iter().any(|name| call.arguments.has(name)) {
-        return Err(Failure::invalid("Whose? Give -VMName or -ManagementOS."));
     }
     let wanted = call.arguments.text("Name").unwrap_or("*").to_owned();
     let configs = vms(call, Ambiguity::Allowed)?;
@@ -144,10 +136,7 @@ fn mode(call: &Call<'_>) -> Result<Vlan, Failure> {
 
 fn set(call: &mut Call<'_>) -> Result<(), Failure> {
     let vlan = mode(call)?;
-    if !call.arguments.switch("ManagementOS") {
-        if !["VMName", "VM", "VMNetworkAdapter"].iter().any(|name| call.arguments.has(name)) {
-            return Err(Failure::invalid("Whose? Give -VMName or -ManagementOS."));
-        }
+    if let Owner::Machines = owner(call)? {
         return change(call, "change the VLANs of", of_vm, |vm, _| records::adapter_vlans(vm));
     }
     let found = own(call)?;
