@@ -9,6 +9,7 @@ use std::path::Path;
 /// linux/rtnetlink.h
 mod rtm {
     pub const NEWLINK: u16 = 16;
+    pub const GETLINK: u16 = 18;
     pub const NEWADDR: u16 = 20;
     pub const DELADDR: u16 = 21;
     pub const GETADDR: u16 = 22;
@@ -18,7 +19,7 @@ mod rtm {
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
 
-/// An interface as /sys/class/net shows it.
+/// An interface of this machine.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Interface {
     pub index: u32,
@@ -40,34 +41,51 @@ pub struct Interface {
     pub speed: Option<u64>,
 }
 
-/// All of them by index.
+/// Where the kernel tells more of them: drivers, speeds.
+pub const SYS: &str = "/sys/class/net";
+
+/// All of them by index. The kernel is asked, since what it shows as files may be another network namespace's.
 pub fn interfaces(sys: &Path) -> io::Result<Vec<Interface>> {
-    let entries = fs::read_dir(sys)?.flatten();
-    let mut all: Vec<Interface> = entries.filter_map(|entry| interface(&entry.path())).collect();
+    let found = Netlink::route()?.dump(rtm::GETLINK, &link(0, 0))?;
+    let mut all: Vec<Interface> = found.iter().filter_map(|content| interface(content, sys)).collect();
     all.sort_by_key(|interface| interface.index);
     Ok(all)
 }
 
-/// Where the kernel shows them.
-pub const SYS: &str = "/sys/class/net";
-
-fn interface(path: &Path) -> Option<Interface> {
-    let read = |name: &str| {
-        fs::read_to_string(path.join(name)).map(|text| text.trim().to_owned()).unwrap_or_default()
+/// `struct ifinfomsg` and its attributes.
+fn interface(content: &[u8], sys: &Path) -> Option<Interface> {
+    const FIXED: usize = 16;
+    const ADDRESS: u16 = 1;
+    const NAME: u16 = 3;
+    const ALIAS: u16 = 20;
+    const CARRIER: u16 = 33;
+    let value = |wanted| attributes(content, FIXED).find(|(kind, _)| *kind == wanted).map(|(_, value)| value);
+    let text = |wanted| {
+        let bytes = value(wanted).unwrap_or_default();
+        let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+        String::from_utf8_lossy(&bytes[..end]).into_owned()
     };
-    let flags = u32::from_str_radix(read("flags").trim_start_matches("0x"), 16).unwrap_or(0);
+    let name = text(NAME);
+    // What could lead elsewhere is no interface's name (dev_valid_name in linux/net/core/dev.c).
+    if name.is_empty() || name.contains('/') || name == "." || name == ".." {
+        return None;
+    }
+    let path = sys.join(&name);
     let driver = fs::read_link(path.join("device/driver")).ok();
+    let speed = fs::read_to_string(path.join("speed")).ok();
+    let mac = value(ADDRESS).unwrap_or_default().iter().map(|byte| format!("{byte:02x}"));
+    let flags = word(content, 8)?;
     Some(Interface {
-        index: read("ifindex").parse().ok()?,
-        name: path.file_name()?.to_str()?.to_owned(),
-        alias: read("ifalias"),
-        mac: read("address"),
+        index: word(content, 4)?,
+        alias: text(ALIAS),
+        mac: mac.collect::<Vec<_>>().join(":"),
         driver: driver.and_then(|driver| Some(driver.file_name()?.to_str()?.to_owned())),
         wireless: path.join("wireless").exists() || path.join("phy80211").exists(),
         loopback: flags & 8 != 0,
         up: flags & 1 != 0,
-        carrier: read("carrier") == "1",
-        speed: read("speed").parse().ok(),
+        carrier: value(CARRIER).is_some_and(|value| value.first() == Some(&1)),
+        speed: speed.and_then(|speed| speed.trim().parse().ok()),
+        name,
     })
 }
 
