@@ -1,8 +1,8 @@
 //! Folders of the host's that guests have: what is shared, and the process that serves each of them.
 //!
 //! A machine's process sees no files. So each folder has a process of its own ([`run`]), which is the folder's owner, has it as its root
-//! directory and nothing else, and answers what the guest's kernel asks ([`serve`], FUSE). Between the two is a socket that was
-//! open before the walls ([`link`]). Neither end believes the other.
+//! directory and nothing else, and answers what the guest's kernel asks (`serve`, FUSE). Between the two is a socket that was
+//! open before the walls (`link`). Neither end believes the other.
 
 mod directory;
 mod link;
