@@ -6,10 +6,10 @@ use crate::layer::Layers;
 use crate::rules::{self, Use};
 use crate::{capabilities, namespaces, root, sys};
 use rustix::fd::OwnedFd;
-use rustix::fs::{CWD, Mode, OFlags, open, openat};
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, open, openat, openat2};
+use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// What is left.
@@ -29,20 +29,31 @@ const NAME: &str = "folder";
 pub fn confine(folder: &Path, read_only: bool, mut layers: Layers) -> io::Result<Confined> {
     const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
     let proc = openat(CWD, "/proc", PLACE, Mode::empty())?;
-    let outside = open(folder, PLACE, Mode::empty())?;
-    let meta = folder.metadata()?;
-    let owner = rustix::process::geteuid().is_root().then(|| Identity::owner(meta.uid(), meta.gid()));
+    let straight = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let outside = openat2(CWD, folder, PLACE, Mode::empty(), straight)?;
+    let meta = fstat(&outside)?;
+    let owner = rustix::process::geteuid().is_root().then(|| Identity::owner(meta.st_uid, meta.st_gid));
     let separated = namespaces::separate(&proc, owner.as_ref(), false, &mut layers);
+    // A tree of its own, so that nothing is above it.
+    let whole = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let own_tree = separated.mounts.then(|| open_tree(CWD, "/proc/self/fd", whole).ok()).flatten();
     let place = new_root(folder, read_only, separated.mounts, &mut layers);
     let folder = place.and_then(|place| open(place, PLACE, Mode::empty()).ok()).unwrap_or(outside);
+    let served = fstat(&folder)?;
+    if (served.st_dev, served.st_ino) != (meta.st_dev, meta.st_ino) {
+        return Err(io::Error::other("its name became another folder's meanwhile"));
+    }
     if let Some(owner) = owner {
         let _ = capabilities::empty_bounding_set();
         sys::become_user(&owner, false)?;
-        layers.stands("the folder's owner", format!("user {} and group {}", meta.uid(), meta.gid()));
+        layers.stands("the folder's owner", format!("user {} and group {}", meta.st_uid, meta.st_gid));
     } else {
         layers.missing("the folder's owner", "only root can be another; it runs as the user who started it");
     }
-    let descriptors = openat(&proc, "self/fd", PLACE, Mode::empty())?;
+    let descriptors = match own_tree {
+        Some(tree) => tree,
+        None => openat(&proc, "self/fd", PLACE, Mode::empty())?,
+    };
     drop(proc);
     drop_rights(&mut layers);
     // After the change of users, which makes the kernel forget it (prctl(2)).

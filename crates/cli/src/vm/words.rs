@@ -187,7 +187,8 @@ mod tests {
         "Give -IPAddress or -InterfaceAlias",
         "Give -ServerAddresses or -ResetServerAddresses",
         "`-Confirm:$false`",
-        "with -ManagementOS this host's own",
+        // No verb has it.
+        "-ManagementOS",
     ];
 
     #[test]

@@ -45,6 +45,8 @@ impl Share {
             return Err(wrong("its folder has no name"));
         }
         let path = std::path::absolute(path).map_err(|error| wrong(&error.to_string()))?;
+        // Links on the way are followed now and never again: a guest may own the folder that they are in.
+        let path = path.canonicalize().unwrap_or(path);
         Ok(Self { name: name.into(), path, read_only })
     }
 
@@ -60,6 +62,12 @@ impl Share {
             .path
             .canonicalize()
             .map_err(|error| format!("the folder '{named}' cannot be shared: {error}; check the path"))?;
+        if real != self.path {
+            return Err(format!(
+                "'{named}' cannot be shared: it leads to '{}' by now; set the share anew",
+                real.display()
+            ));
+        }
         if !real.is_dir() {
             return Err(format!("'{named}' cannot be shared: it is no folder"));
         }

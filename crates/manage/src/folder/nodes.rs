@@ -27,6 +27,15 @@ pub struct Handle {
     pub directory: bool,
 }
 
+/// Nodes and handles at most: each is memory of the host's kernel, some 1.5 KiB.
+const MOST: usize = 1 << 16;
+
+/// One step down, and not into what else is mounted there, which has other rules.
+const RESOLVE: ResolveFlags = ResolveFlags::BENEATH
+    .union(ResolveFlags::NO_MAGICLINKS)
+    .union(ResolveFlags::NO_SYMLINKS)
+    .union(ResolveFlags::NO_XDEV);
+
 pub struct Nodes {
     nodes: HashMap<u64, Node>,
     by_identity: HashMap<(u64, u64), u64>,
@@ -40,7 +49,7 @@ pub struct Nodes {
 impl Nodes {
     /// `descriptors`: this process' own, as places. `most`: how many this process may have.
     pub fn new(root: OwnedFd, descriptors: OwnedFd, most: u64) -> Result<Self, Errno> {
-        let most = usize::try_from(most.saturating_sub(OTHERS)).unwrap_or(usize::MAX);
+        let most = usize::try_from(most.saturating_sub(OTHERS)).unwrap_or(usize::MAX).min(MOST);
         let (nodes, by_identity, handles) = (HashMap::new(), HashMap::new(), HashMap::new());
         let mut own = Self { nodes, by_identity, handles, next: ROOT, most, descriptors };
         own.add(root)?;
@@ -64,8 +73,7 @@ impl Nodes {
 
     /// What has this name in a directory: its number, which the kernel knows once more.
     pub fn look_up(&mut self, parent: u64, name: &CStr) -> Result<(u64, Stat), Errno> {
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_SYMLINKS;
-        let place = openat2(self.place(parent)?, name, PLACE, Mode::empty(), resolve)?;
+        let place = openat2(self.place(parent)?, name, PLACE, Mode::empty(), RESOLVE)?;
         let found = fstat(&place)?;
         Ok((self.add(place)?, found))
     }

@@ -238,15 +238,23 @@ impl Session {
     fn create(&mut self, parent: u64, body: &[u8]) -> Answer {
         let own = name(body.get(16..).unwrap_or_default())?.0;
         self.nodes.may_open()?;
-        let more = OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let only = OFlags::from_bits_truncate(u32_at(body, 0)) & (OFlags::EXCL | OFlags::TRUNC);
-        let flags = opening(u32_at(body, 0), self.read_only)? | only | more;
-        let file = openat(self.nodes.place(parent)?, own, flags, mode(u32_at(body, 4)))?;
-        if FileType::from_raw_mode(fstat(&file)?.st_mode) != FileType::RegularFile {
-            return Err(Errno::PERM);
-        }
+        let asked = OFlags::from_bits_truncate(u32_at(body, 0));
+        let flags = opening(u32_at(body, 0), self.read_only)?;
+        let more = OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = openat(self.nodes.place(parent)?, own, flags | more, mode(u32_at(body, 4)));
+        // What is there is looked at before it is opened.
+        let made = match made {
+            Err(Errno::EXIST) if !asked.contains(OFlags::EXCL) => None,
+            made => Some(made?),
+        };
         let entry = self.entry(parent, own)?;
-        let handle = self.nodes.keep(Handle { file, directory: false });
+        let handle = match made {
+            Some(file) => self.nodes.keep(Handle { file, directory: false }),
+            None => self.nodes.open(u64_at(&entry, 0), flags)?,
+        };
+        if asked.contains(OFlags::TRUNC) {
+            ftruncate(&self.nodes.handle(handle)?.file, 0)?;
+        }
         Ok([entry, opened(handle)].concat())
     }
 
@@ -376,8 +384,9 @@ fn name(bytes: &[u8]) -> Result<(&CStr, &[u8]), Errno> {
     }
 }
 
+/// Without set-user-ID and set-group-ID: the folder's files are programs of the host, too.
 fn mode(raw: u32) -> Mode {
-    Mode::from_raw_mode(raw & 0o7777)
+    Mode::from_raw_mode(raw & 0o1777)
 }
 
 /// How a file is opened: whether it is read or written, and whether writes wait. Where to write, the kernel says.

@@ -12,6 +12,7 @@ const MOST: usize = 1 << 16;
 const READ_ONLY: i32 = -30;
 const NO_ENTRY: i32 = -2;
 const INVALID: i32 = -22;
+const EXISTS: i32 = -17;
 const STALE: i32 = -116;
 const NOT_PERMITTED: i32 = -1;
 const TOO_MANY: i32 = -23;
@@ -228,6 +229,48 @@ fn what_could_keep_one_waiting_is_not_opened() {
     rustix::fs::mkfifoat(CWD, world.path("pipe"), Mode::RUSR).unwrap();
     let pipe = world.look_up(1, "pipe");
     assert_eq!(world.ask(OPEN, pipe, &[0; 8]).0, NOT_PERMITTED);
+}
+
+/// A host's program waits for the other end of a pipe: making a file of that name must not be it.
+#[test]
+fn what_could_keep_one_waiting_is_not_opened_by_creating_it() {
+    let mut world = World::new();
+    rustix::fs::mkfifoat(CWD, world.path("pipe"), Mode::RUSR | Mode::WUSR).unwrap();
+    let body = [words(&[0o2, 0o644, 0, 0]), text("pipe")].concat();
+    assert_eq!(world.ask(CREATE, 1, &body).0, NOT_PERMITTED);
+}
+
+#[test]
+fn a_file_that_is_there_is_opened_by_creating_it_and_cut_if_asked() {
+    let mut world = World::new();
+    fs::write(world.path("file"), "five!").unwrap();
+    let create = |flags: u32| [words(&[flags, 0o644, 0, 0]), text("file")].concat();
+    world.ok(CREATE, 1, &create(0o2));
+    assert_eq!(fs::read(world.path("file")).unwrap(), b"five!");
+    world.ok(CREATE, 1, &create(0o1002));
+    assert_eq!(fs::read(world.path("file")).unwrap(), b"");
+    assert_eq!(world.ask(CREATE, 1, &create(0o202)).0, EXISTS);
+}
+
+#[test]
+fn no_program_of_the_host_gets_its_owners_rights_from_a_guest() {
+    let mut world = World::new();
+    let (node, _) = world.create("file");
+    let body = [words(&[1, 0]), longs(&[0; 6]), words(&[0, 0, 0, 0o7755, 0, 0, 0, 0])].concat();
+    world.ok(SETATTR, node, &body);
+    world.ok(CREATE, 1, &[words(&[0o2, 0o6755, 0, 0]), text("other")].concat());
+    let modes = ["file", "other"].map(|name| fs::metadata(world.path(name)).unwrap().mode() & 0o6000);
+    assert_eq!(modes, [0, 0]);
+}
+
+#[test]
+fn a_folder_that_a_link_came_to_lead_to_is_not_shared() {
+    let scratch = Scratch::new();
+    fs::create_dir(scratch.path().join("other")).unwrap();
+    let share = Share::parse(&format!("x={}/folder", scratch.path().display())).unwrap();
+    std::os::unix::fs::symlink("other", scratch.path().join("folder")).unwrap();
+    let home = scratch.path().join("home");
+    assert!(share.check(&home).unwrap_err().contains("set the share anew"));
 }
 
 #[test]
