@@ -33,7 +33,7 @@ use crate::guid::Guid;
 use crate::place::{self, Refused};
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -149,12 +149,8 @@ impl Store {
     pub fn hold_systems(&self, alone: bool) -> io::Result<File> {
         let systems = self.systems();
         DirBuilder::new().recursive(true).mode(0o700).create(&systems)?;
-        let lock = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(systems.join(".lock"))?;
+        // The directory itself: a file for it would be one that is kept where nothing is.
+        let lock = File::open(&systems)?;
         if alone { lock.lock() } else { lock.lock_shared() }.map(|()| lock)
     }
 
