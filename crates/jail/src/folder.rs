@@ -29,8 +29,8 @@ const NAME: &str = "folder";
 pub fn confine(folder: &Path, read_only: bool, mut layers: Layers) -> io::Result<Confined> {
     const PLACE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
     let proc = openat(CWD, "/proc", PLACE, Mode::empty())?;
-    let straight = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let outside = openat2(CWD, folder, PLACE, Mode::empty(), straight)?;
+    let no_links = ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let outside = openat2(CWD, folder, PLACE, Mode::empty(), no_links)?;
     let meta = fstat(&outside)?;
     let owner = rustix::process::geteuid().is_root().then(|| Identity::owner(meta.st_uid, meta.st_gid));
     let separated = namespaces::separate(&proc, owner.as_ref(), false, &mut layers);

@@ -134,23 +134,23 @@ fn ensure(version: Option<u32>, progress: &Progress) -> Result<PathBuf> {
 
 /// The newest that the lists have, if no version is wanted.
 fn package(version: Option<u32>, progress: &Progress) -> Result<String> {
-    const START: &str = "debian-installer-";
-    const ENDING: &str = "-netboot-amd64";
+    const PREFIX: &str = "debian-installer-";
+    const SUFFIX: &str = "-netboot-amd64";
     if let Some(version) = version {
-        let name = format!("{START}{version}{ENDING}");
+        let name = format!("{PREFIX}{version}{SUFFIX}");
         apt::know(&name, progress)?;
         return Ok(name);
     }
-    let number = |name: &String| name.strip_prefix(START)?.strip_suffix(ENDING)?.parse::<u32>().ok();
+    let number = |name: &String| name.strip_prefix(PREFIX)?.strip_suffix(SUFFIX)?.parse::<u32>().ok();
     let newest = || {
         Ok::<_, anyhow::Error>(
-            apt::names(START)?.into_iter().filter(|n| number(n).is_some()).max_by_key(number),
+            apt::names(PREFIX)?.into_iter().filter(|n| number(n).is_some()).max_by_key(number),
         )
     };
     if let Some(name) = newest()? {
         return Ok(name);
     }
-    apt::know(&format!("{START}12{ENDING}"), progress)?;
+    apt::know(&format!("{PREFIX}12{SUFFIX}"), progress)?;
     newest()?
         .context("apt's lists have no installer of Debian's; add its main archive to /etc/apt/sources.list")
 }
