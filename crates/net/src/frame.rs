@@ -141,9 +141,9 @@ impl<'a> Frame<'a> {
     }
 }
 
-const IPV4: u16 = 0x0800;
+pub const IPV4: u16 = 0x0800;
 const ARP: u16 = 0x0806;
-const IPV6: u16 = 0x86dd;
+pub const IPV6: u16 = 0x86dd;
 const ICMP: u8 = 1;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;

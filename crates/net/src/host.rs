@@ -52,6 +52,11 @@ pub fn interfaces(sys: &Path) -> io::Result<Vec<Interface>> {
     Ok(all)
 }
 
+/// The one of this name, if it is there.
+pub fn named(name: &str) -> io::Result<Option<Interface>> {
+    Ok(interfaces(Path::new(SYS))?.into_iter().find(|one| one.name == name))
+}
+
 /// `struct ifinfomsg` and its attributes.
 fn interface(content: &[u8], sys: &Path) -> Option<Interface> {
     const FIXED: usize = 16;

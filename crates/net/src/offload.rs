@@ -1,6 +1,8 @@
 //! What a network card would have done: the kernel hands over packets whose checksums are not there yet, and several in one
 //! (`struct virtio_net_hdr` in front of each says so: virtio 1.2, 5.1.6). Here they become frames.
 
+use crate::frame::{IPV4, IPV6, TAG, TAG_AT, TAG_SIZE};
+
 /// `struct virtio_net_hdr`, without a number of buffers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Header {
@@ -67,17 +69,14 @@ struct Layers {
     payload: usize,
 }
 
-const ETHERTYPE: usize = 12;
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
 const FIN_PUSH: u8 = 0x09;
 const CWR: u8 = 0x80;
 
 impl Layers {
     fn of(bytes: &[u8], header: &Header) -> Option<Self> {
-        let ip = match word(bytes, ETHERTYPE)? {
-            0x8100 => ETHERTYPE + 6,
-            _ => ETHERTYPE + 2,
+        let ip = match word(bytes, TAG_AT)? {
+            TAG => TAG_AT + TAG_SIZE + 2,
+            _ => TAG_AT + 2,
         };
         let six = match word(bytes, ip - 2)? {
             IPV4 => false,

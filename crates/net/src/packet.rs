@@ -3,7 +3,7 @@
 // UNSAFETY: the library of system calls that is used elsewhere has no packet sockets.
 #![allow(unsafe_code)]
 
-use crate::frame::{TAG, TAG_AT};
+use crate::frame::{TAG, TAG_AT, TAG_SIZE};
 use crate::offload::{self, Header};
 use std::io;
 use std::mem::{size_of, zeroed};
@@ -148,8 +148,6 @@ impl PacketSocket {
         if count < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 }
-
-const TAG_SIZE: usize = crate::frame::TAG_SIZE;
 
 /// The tag that was in the frame.
 fn tag(message: &libc::msghdr) -> Option<u16> {

@@ -73,8 +73,7 @@ impl Tap {
     /// The interface is there and switched on.
     pub fn start(side: &Side<'_>, policy: Policy, alias: &str) -> Result<Self, String> {
         let file = open(side.name).map_err(explain)?;
-        let all = host::interfaces(Path::new(host::SYS)).map_err(explain)?;
-        let own = all.into_iter().find(|one| one.name == side.name);
+        let own = host::named(side.name).map_err(explain)?;
         let index = own.ok_or_else(|| format!("the interface {} is gone again", side.name))?.index;
         host::set_mac(index, side.mac)
             .and_then(|()| host::set_alias(index, alias))

@@ -47,8 +47,7 @@ fn explain(interface: &str, error: &io::Error) -> String {
 }
 
 fn found(name: &str) -> io::Result<host::Interface> {
-    let all = host::interfaces(Path::new(host::SYS))?;
-    all.into_iter().find(|one| one.name == name).ok_or_else(|| ErrorKind::NotFound.into())
+    host::named(name)?.ok_or_else(|| ErrorKind::NotFound.into())
 }
 
 fn number(mac: Mac) -> u64 {

@@ -9,7 +9,6 @@ use ireko_manage::store::switch::{DEFAULT, DEFAULT_NAME, RouterNetwork};
 use ireko_manage::{Host, Value};
 use ring::digest::{Digest, SHA256};
 use ring::rand::{SecureRandom, SystemRandom};
-use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -121,10 +120,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LONGEST: Duration = Duration::from_secs(600);
 
 fn digits(digest: &Digest) -> String {
-    digest.as_ref().iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// What came, and how long it took.

@@ -68,15 +68,10 @@ const CAPTURE: &str = "capture";
 
 impl Args for VmCommand {
     fn augment_args(command: Command) -> Command {
-        let json = Arg::new(JSON).long(JSON).global(true).action(ArgAction::SetTrue);
         let console = Command::new(CONSOLE)
             .about("Attach to the console (Ctrl-A X detaches); output from before comes first.")
             .arg(Arg::new("Name").required(true).help("A name or id."));
-        command
-            .subcommand_required(true)
-            .arg_required_else_help(true)
-            .arg(json.help("Print JSON."))
-            .subcommands(verbs(VM).map(|(operation, verb)| subcommand(operation, verb)))
+        behind(command, VM)
             .subcommand(console)
             .subcommand(log())
             .subcommand(ssh())
@@ -155,6 +150,16 @@ fn vsock() -> Command {
         .arg(wait("0"))
 }
 
+/// A word of the command line with the verbs behind it.
+fn behind(command: Command, word: &'static str) -> Command {
+    let json = Arg::new(JSON).long(JSON).global(true).action(ArgAction::SetTrue);
+    command
+        .subcommand_required(true)
+        .arg_required_else_help(true)
+        .arg(json.help("Print JSON."))
+        .subcommands(verbs(word).map(|(operation, verb)| subcommand(operation, verb)))
+}
+
 /// The verbs behind a word of the command line.
 fn verbs(word: &'static str) -> impl Iterator<Item = (&'static Operation, &'static Verb)> {
     let of_word = operations().filter(move |operation| command(operation) == word);
@@ -166,12 +171,7 @@ pub struct DiskCommand(pub Box<Call>);
 
 impl Args for DiskCommand {
     fn augment_args(command: Command) -> Command {
-        let json = Arg::new(JSON).long(JSON).global(true).action(ArgAction::SetTrue);
-        command
-            .subcommand_required(true)
-            .arg_required_else_help(true)
-            .arg(json.help("Print JSON."))
-            .subcommands(verbs(DISK).map(|(operation, verb)| subcommand(operation, verb)))
+        behind(command, DISK)
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -209,13 +209,7 @@ pub struct Capture {
 
 impl Args for SwitchCommand {
     fn augment_args(command: Command) -> Command {
-        let json = Arg::new(JSON).long(JSON).global(true).action(ArgAction::SetTrue);
-        command
-            .subcommand_required(true)
-            .arg_required_else_help(true)
-            .arg(json.help("Print JSON."))
-            .subcommands(verbs(SWITCH).map(|(operation, verb)| subcommand(operation, verb)))
-            .subcommand(capture())
+        behind(command, SWITCH).subcommand(capture())
     }
 
     fn augment_args_for_update(command: Command) -> Command {
