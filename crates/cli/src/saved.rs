@@ -8,7 +8,7 @@ use crate::progress::Progress;
 use crate::report::{Event, Lines};
 use anyhow::{Context, Result, bail, ensure};
 use ireko_machine::engine::{self, Chosen};
-use ireko_machine::{Endpoints, EngineChoice, Handle, MachineError, Outcome, SavedMachine, Source, Spec, Vm};
+use ireko_machine::{Endpoints, Handle, MachineError, Outcome, SavedMachine, Source, Spec, Vm};
 use ireko_vmcore::Record;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -23,6 +23,9 @@ pub struct SavedArgs {
     /// The innermost level.
     #[arg(long, default_value_t = 2)]
     pub depth: u32,
+    /// What runs the first level: soft or kvm.
+    #[arg(long, default_value = "soft")]
+    pub engine: String,
     /// The first level's memory.
     #[arg(long, default_value = "1G")]
     pub memory: String,
@@ -51,6 +54,9 @@ pub struct SavedArgs {
 struct Document {
     rounds: u32,
     seconds: f64,
+    /// Of these the machine ran, and its guest says that so many have passed: no more than those, as its clocks stand meanwhile.
+    running_seconds: f64,
+    guest_seconds: f64,
     /// Of the longest: until the machine was saved, until another was as it, and bytes without memory and of memory.
     longest_save_ms: u128,
     longest_restore_ms: u128,
@@ -69,6 +75,8 @@ pub fn run(args: &SavedArgs) -> Result<ExitCode> {
     let mut document = Document {
         rounds: 0,
         seconds: 0.0,
+        running_seconds: 0.0,
+        guest_seconds: 0.0,
         longest_save_ms: 0,
         longest_restore_ms: 0,
         state_bytes: 0,
@@ -79,10 +87,16 @@ pub fn run(args: &SavedArgs) -> Result<ExitCode> {
     let make = || Vm::on(chosen.clone(), spec.clone(), ports.endpoints());
     let outcome = rounds(args, &make, start, &mut document);
     document.seconds = start.elapsed().as_secs_f64();
+    document.running_seconds += document.seconds;
     listen(&heard, &mut document)?;
     out!("{}", serde_json::to_string_pretty(&document)?)?;
     let outcome = outcome?;
     ensure!(outcome == Outcome::PowerOff, "level 1 ended otherwise than it should: {outcome}");
+    // Rates of clocks are measurements.
+    ensure!(
+        document.guest_seconds <= document.running_seconds * 1.01,
+        "the guest's clock went on while it was saved"
+    );
     for level in 1..=args.depth {
         ensure!(document.answered.contains(&level), "level {level} did not answer");
         ensure!(document.sums.get(&level).is_some_and(|sums| *sums > 0), "level {level} checked no sums");
@@ -107,7 +121,7 @@ fn prepare(args: &SavedArgs) -> Result<(Spec, Chosen)> {
     spec.initrd = Some(source("the guest image", archive));
     spec.command_line = config.to_command_line("");
     spec.memory = ireko_machine::parse_memory(&args.memory)?;
-    spec.engine = EngineChoice::Soft;
+    spec.engine = args.engine.parse()?;
     spec.nested = deeper;
     spec.virtio_console = true;
     spec.options = args.options.clone();
@@ -159,27 +173,29 @@ fn rounds(
             }
             Err(RecvTimeoutError::Timeout) => {}
         }
+        if !handle.pause() {
+            continue;
+        }
+        let stood = Instant::now();
         if let Some(vm) =
             round(&handle, make, document).with_context(|| format!("round {}", document.rounds + 1))?
         {
             handle.stop();
             let _ = ended.recv();
+            document.running_seconds -= stood.elapsed().as_secs_f64();
             (handle, ended) = begin(vm)?;
             document.rounds += 1;
         }
     }
 }
 
-/// Saves the machine and makes another of that. `None`: it cannot be saved just now, or has ended.
+/// Saves a machine that is paused and makes another of that. `None`: it cannot be saved just now, or has ended.
 fn round(
     handle: &Handle,
     make: &impl Fn() -> Result<Vm, MachineError>,
     document: &mut Document,
 ) -> Result<Option<Vm>> {
     let begun = Instant::now();
-    if !handle.pause() {
-        return Ok(None);
-    }
     let saved = match handle.save() {
         Ok(saved) => saved,
         Err(MachineError::Save(_)) => {
@@ -234,8 +250,12 @@ fn listen(heard: &Receiver<Event>, document: &mut Document) -> Result<()> {
             Event::Answer { level, .. } => document.answered.push(level),
             Event::Failed { level, error } => bail!("level {level}: {error}"),
             Event::Doing { level, what } => {
-                if let Some(sums) = what.strip_prefix(crate::agent::SUMS) {
-                    document.sums.insert(level, sums.trim().parse()?);
+                let told = what.strip_prefix(crate::agent::SUMS).and_then(|told| told.split_once(" in "));
+                if let Some((sums, seconds)) = told {
+                    document.sums.insert(level, sums.parse()?);
+                    if level == 1 {
+                        document.guest_seconds = seconds.parse()?;
+                    }
                 }
             }
             _ => {}

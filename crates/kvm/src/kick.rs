@@ -42,6 +42,13 @@ impl Kick {
         }
     }
 
+    /// The next KVM_RUN ends what the last one has begun, and comes back.
+    pub fn exit_at_once(&self) {
+        if let Some(exit) = &self.target().exit {
+            exit.set(true);
+        }
+    }
+
     pub fn kick(&self) {
         let target = self.target();
         if let Some(exit) = &target.exit {

@@ -14,6 +14,11 @@ pub fn failed(what: &str) -> impl Fn(kvm_ioctls::Error) -> HvError + '_ {
     move |e| HvError::System { what: what.into(), why: std::io::Error::from_raw_os_error(e.errno()) }
 }
 
+/// The same of a request of our own.
+pub fn refused(what: &'static str) -> impl Fn(std::io::Error) -> HvError {
+    move |why| HvError::System { what: what.into(), why }
+}
+
 pub fn segment_to_kvm(segment: &Segment) -> kvm_segment {
     let attr = segment.attr;
     let bit = |n: u16| (attr >> n & 1) as u8;
@@ -48,13 +53,13 @@ pub fn segment_from_kvm(segment: &kvm_segment) -> Segment {
     Segment { base: segment.base, limit: segment.limit, attr, selector: segment.selector }
 }
 
-fn general_to_kvm(regs: &Registers) -> kvm_regs {
+pub fn general_to_kvm(regs: &Registers) -> kvm_regs {
     let [rax, rcx, rdx, rbx, rsp, rbp, rsi, rdi, r8, r9, r10, r11, r12, r13, r14, r15] = regs.gpr;
     let (rip, rflags) = (regs.rip, regs.rflags);
     kvm_regs { rax, rbx, rcx, rdx, rsi, rdi, rsp, rbp, r8, r9, r10, r11, r12, r13, r14, r15, rip, rflags }
 }
 
-fn general_from_kvm(kvm: &kvm_regs, regs: &mut Registers) {
+pub fn general_from_kvm(kvm: &kvm_regs, regs: &mut Registers) {
     regs.gpr = [
         kvm.rax, kvm.rcx, kvm.rdx, kvm.rbx, kvm.rsp, kvm.rbp, kvm.rsi, kvm.rdi, kvm.r8, kvm.r9, kvm.r10,
         kvm.r11, kvm.r12, kvm.r13, kvm.r14, kvm.r15,
@@ -107,7 +112,7 @@ const MSRS: [MsrField; 11] = [
 ];
 
 /// Reads one MSR; `None` if this KVM does not know it.
-fn read_msr(vcpu: &VcpuFd, index: u32) -> Option<u64> {
+pub fn read_msr(vcpu: &VcpuFd, index: u32) -> Option<u64> {
     let mut msrs = Msrs::from_entries(&[kvm_msr_entry { index, ..Default::default() }]).ok()?;
     (vcpu.get_msrs(&mut msrs).ok()? == 1).then(|| msrs.as_slice()[0].data)
 }

@@ -8,6 +8,10 @@ pub enum MachineError {
     Restore(#[from] ireko_vmcore::RestoreError),
     #[error("the machine cannot be saved: {0}")]
     Save(String),
+    #[error(
+        "the machine was saved on the engine {saved} and this one runs on the engine {here}, whose processor is another; use --engine {saved}"
+    )]
+    OtherEngine { saved: String, here: &'static str },
     #[error("the machine is paused; resume it first")]
     Paused,
     #[error("the {what} `{name}` does not exist; check the path")]

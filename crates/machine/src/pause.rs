@@ -17,6 +17,7 @@ const MOST_WAITING: usize = 1 << 20;
 /// Cheap to clone; keeps no device alive.
 #[derive(Clone)]
 pub struct Pause {
+    engine: &'static str,
     clock: Clock,
     threads: DeviceThreads,
     rtc: Rtc,
@@ -49,9 +50,9 @@ fn now() -> u64 {
 }
 
 impl Pause {
-    pub fn new(clock: Clock, platform: &Platform) -> Self {
+    pub fn new(engine: &'static str, clock: Clock, platform: &Platform) -> Self {
         let (threads, rtc) = (platform.threads.clone(), platform.rtc.clone());
-        Self { clock, threads, rtc, parts: Arc::downgrade(&platform.parts), state: Arc::default() }
+        Self { engine, clock, threads, rtc, parts: Arc::downgrade(&platform.parts), state: Arc::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Paused>> {
@@ -64,6 +65,7 @@ impl Pause {
         if state.is_none() {
             self.clock.stop();
             let (stopped_at, finished) = (now(), self.threads.pause());
+            self.parts.upgrade().iter().for_each(|parts| parts.partition.rest());
             *state = Some(Paused { stopped_at, finished, waiting: Vec::new(), size: 0 });
         }
     }
@@ -74,6 +76,7 @@ impl Pause {
         let mut state = self.lock();
         let Some(paused) = state.take() else { return };
         self.rtc.pass(now().saturating_sub(paused.stopped_at));
+        self.parts.upgrade().iter().for_each(|parts| parts.partition.go_on());
         self.clock.go();
         self.threads.resume();
         paused.waiting.into_iter().for_each(|input| input());
@@ -119,7 +122,7 @@ impl Pause {
                 "a device waits for the host in the middle of a request; resume it and try again",
             ));
         }
-        let mut saved = SavedMachine::of(&parts, self.clock.now(), paused.stopped_at)?;
+        let mut saved = SavedMachine::of(self.engine, &parts, self.clock.now(), paused.stopped_at)?;
         // They have taken in what devices told them: last.
         vcpus(&mut saved)?;
         Ok(saved)

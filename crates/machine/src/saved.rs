@@ -8,7 +8,7 @@ use crate::pause::Parts;
 use ireko_devices::irq::saved::OwedTicks;
 use ireko_vmcore::Memory;
 use ireko_vmcore::memory::{PAGE, Refusal};
-use ireko_vmcore::saved::{Record, RestoreError, Saved, SavedState, ensure};
+use ireko_vmcore::saved::{Record, RestoreError, Saved, SavedState, decode, ensure};
 use serde::{Deserialize, Serialize};
 use std::io::{self, Read, Write};
 
@@ -16,6 +16,8 @@ use std::io::{self, Read, Write};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SavedMachine {
+    /// The engine that ran it.
+    pub engine: String,
     /// The machine's clock, in nanoseconds.
     pub clock: u64,
     /// The host's, when that one was stopped: nanoseconds since 1970.
@@ -37,7 +39,45 @@ pub struct SavedMachine {
 
 impl Saved for SavedMachine {
     const NAME: &'static str = "machine";
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
+
+    fn earlier(_: u32, body: &[u8]) -> Result<Self, RestoreError> {
+        Ok(decode::<SavedMachine1>(Self::NAME, body)?.into())
+    }
+}
+
+/// Version 1, which only the software engine saved.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedMachine1 {
+    clock: u64,
+    stopped_at: u64,
+    asleep: bool,
+    slept: bool,
+    plugged: Vec<(u64, u64)>,
+    functions: Vec<(String, Record)>,
+    devices: Vec<(String, Record)>,
+    ticks: Option<Record>,
+    partition: Record,
+    vcpus: Vec<Record>,
+}
+
+impl From<SavedMachine1> for SavedMachine {
+    fn from(saved: SavedMachine1) -> Self {
+        Self {
+            engine: "soft".into(),
+            clock: saved.clock,
+            stopped_at: saved.stopped_at,
+            asleep: saved.asleep,
+            slept: saved.slept,
+            plugged: saved.plugged,
+            functions: saved.functions,
+            devices: saved.devices,
+            ticks: saved.ticks,
+            partition: saved.partition,
+            vcpus: saved.vcpus,
+        }
+    }
 }
 
 /// Later than any clock there is: times are added to it.
@@ -50,8 +90,9 @@ fn is_controller(name: &str) -> bool {
 
 impl SavedMachine {
     /// Of a machine that rests, without its processors.
-    pub(crate) fn of(parts: &Parts, clock: u64, stopped_at: u64) -> Result<Self, MachineError> {
+    pub(crate) fn of(engine: &str, parts: &Parts, clock: u64, stopped_at: u64) -> Result<Self, MachineError> {
         Ok(Self {
+            engine: engine.into(),
             clock,
             stopped_at,
             asleep: false,
@@ -76,16 +117,21 @@ impl SavedMachine {
         match (&self.ticks, parts.irqs.clone()) {
             (Some(ticks), Some(irqs)) => OwedTicks(irqs).restore_record(ticks)?,
             (None, None) => {}
-            _ => return Err(RestoreError::invalid::<Self>("its interrupt controllers are another engine's")),
+            _ => return Err(RestoreError::invalid::<Self>("it is another engine's")),
         }
         self.devices.iter().filter(|(name, _)| is_controller(name)).try_for_each(restore)
     }
 
     /// What the parts of a machine do not look at themselves.
-    pub(crate) fn check(&self, vcpus: usize) -> Result<(), RestoreError> {
+    pub(crate) fn check(&self, engine: &'static str, vcpus: usize) -> Result<(), MachineError> {
+        // Engines have other processors, interrupt controllers and clocks.
+        if self.engine != engine {
+            let saved = self.engine.chars().filter(char::is_ascii_alphanumeric).take(16).collect();
+            return Err(MachineError::OtherEngine { saved, here: engine });
+        }
         ensure::<Self>(self.clock < END, format!("its clock shows {} ns", self.clock))?;
         let count = self.vcpus.len();
-        ensure::<Self>(count == vcpus, format!("it has {count} processors, and this machine {vcpus}"))
+        Ok(ensure::<Self>(count == vcpus, format!("it has {count} processors, and this machine {vcpus}"))?)
     }
 
     /// Plugs and unplugs memory until the same is there; what that holds is zeros.

@@ -122,7 +122,7 @@ impl Vm {
         vcpus[0].set_state(&state)?;
         let windows = Windows::of(&vcpus);
         let facs = crate::acpi::facs(&layout, spec.vcpus);
-        let pause = Pause::new(clock, &platform);
+        let pause = Pause::new(chosen.name, clock, &platform);
         let waker = Waker::new(&layout, &memory, facs, platform.rtc.clone());
         Ok(Self {
             chosen,
@@ -206,7 +206,7 @@ impl Vm {
     /// Before it first runs: makes it what was saved of a machine with the same specification. It goes on from there when it is run. An error leaves
     /// a machine that is good for nothing.
     pub fn restore(&mut self, saved: &SavedMachine, memory: &mut impl Read) -> Result<(), MachineError> {
-        saved.check(self.vcpus.len())?;
+        saved.check(self.chosen.name, self.vcpus.len())?;
         self.pause.enter();
         self.pause.restore(saved, memory)?;
         for (vcpu, record) in self.vcpus.iter_mut().zip(&saved.vcpus) {

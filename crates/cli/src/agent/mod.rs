@@ -29,7 +29,7 @@ const LEAST_MEMORY: u64 = 128 << 20;
 /// Console lines of a child that are kept for the case that it fails.
 const KEPT_LINES: usize = 40;
 
-/// What is said of sums that were right, before their number.
+/// What is said of sums that were right, before their number and how many seconds the level is up.
 pub const SUMS: &str = "right sums: ";
 
 /// Never returns: when process 1 ends, the kernel panics.
@@ -68,7 +68,7 @@ fn report(config: &AgentConfig) {
     if let Some(sums) = sums {
         let level = config.level;
         uplink.send(&match sums.end() {
-            Ok(count) => Event::Doing { level, what: format!("{SUMS}{count}") },
+            Ok(count) => Event::Doing { level, what: format!("{SUMS}{count} in {:.2}", facts::uptime()) },
             Err(error) => Event::Failed { level, error },
         });
     }

@@ -1,23 +1,32 @@
 //! The KVM_RUN loop.
 
+mod msrs;
+mod registers;
+pub mod saved;
+
 use crate::ioctl::{self, Access, ImmediateExit};
 use crate::kick::Kick;
+use crate::shared::Shared;
 use crate::{state, text};
-use ireko_vmcore::{Bus, CpuState, Halt, HvError, Memory, Nesting, Record, Space, Stop, Vcpu, Window};
+use ireko_vmcore::{Bus, CpuState, Halt, HvError, Nesting, Record, Space, Stop, Vcpu, Window};
 use ireko_x86::bits::{cr4, efer};
 use kvm_bindings::*;
-use kvm_ioctls::{VcpuFd, VmFd};
+use kvm_ioctls::VcpuFd;
 use std::sync::Arc;
 
 pub struct KvmVcpu {
-    // Field order is drop order: the vCPU goes before its VM, and the VM before the memory it maps.
+    // Field order is drop order: the vCPU goes before its VM.
     fd: VcpuFd,
+    id: u32,
+    /// Its CPUID.
+    leaves: Vec<(u32, u32, [u32; 4])>,
     kick: Kick,
     kick_registered: bool,
     exits: Exits,
     window: Window,
-    vm: Arc<VmFd>,
-    _memory: Arc<Memory>,
+    /// The kernel waits for the next entry with the end of an access.
+    unfinished: bool,
+    shared: Arc<Shared>,
 }
 
 /// Exits that came to user space, by kind.
@@ -35,11 +44,21 @@ impl Drop for KvmVcpu {
 }
 
 impl KvmVcpu {
-    pub(crate) fn new(mut fd: VcpuFd, vm: Arc<VmFd>, memory: Arc<Memory>) -> Self {
+    pub(crate) fn new(mut fd: VcpuFd, id: u32, cpuid: &CpuId, shared: Arc<Shared>) -> Self {
         let kick = Kick::new(ImmediateExit::of(&mut fd));
         let asked = kick.clone();
         let window = Window::new(move || asked.kick());
-        Self { fd, kick, kick_registered: false, exits: Exits::default(), window, vm, _memory: memory }
+        Self {
+            fd,
+            id,
+            leaves: saved::leaves(cpuid),
+            kick,
+            kick_registered: false,
+            exits: Exits::default(),
+            window,
+            unfinished: false,
+            shared,
+        }
     }
 
     /// A vCPU is run with one `Stop` all its life, so one registration does.
@@ -56,9 +75,15 @@ impl KvmVcpu {
             if self.window.wanted() {
                 self.show();
             }
-            if stop.asked() {
+            let stops = stop.asked();
+            if stops && !self.unfinished {
                 return Halt::Stopped;
             }
+            if stops {
+                // The instruction of an access is done when it is entered again (KVM's api.rst, 5: KVM_EXIT_IO); it is no further than that.
+                self.kick.exit_at_once();
+            }
+            self.unfinished = false;
             // The exit borrows the exit page; what it says is read from the page afterwards.
             let entered = self.fd.run().map(drop);
             let halt = match entered {
@@ -122,7 +147,8 @@ impl KvmVcpu {
     }
 
     fn serve(&mut self, bus: &dyn Bus, space: Space, access: Access) {
-        let run_size = self.vm.run_size();
+        self.unfinished = true;
+        let run_size = self.shared.vm.run_size();
         let data = ioctl::access_data(self.fd.get_kvm_run(), &access, run_size);
         // A string instruction repeats at one port; the bus takes one item at a time.
         for item in data.chunks_mut(access.size.max(1)) {
@@ -174,17 +200,12 @@ fn internal_error(suberror: u64) -> &'static str {
     }
 }
 
-/// Of the kernel's state only registers are read so far.
-pub fn cannot_be_saved() -> HvError {
-    HvError::Unsupported("the KVM engine cannot save or restore a machine yet: use --engine soft".into())
-}
-
 impl Vcpu for KvmVcpu {
     fn save(&mut self) -> Result<Record, HvError> {
-        Err(cannot_be_saved())
+        Ok(Record::of(&self.saved()?))
     }
-    fn restore(&mut self, _: &Record) -> Result<(), HvError> {
-        Err(cannot_be_saved())
+    fn restore(&mut self, record: &Record) -> Result<(), HvError> {
+        self.put(&record.get()?)
     }
     fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
         self.register(stop);

@@ -1,21 +1,22 @@
 //! A KVM VM: slots, interrupt controllers and lines.
 
+mod saved;
+
 use crate::cpuid::{self, Choice};
 use crate::hypervisor::KvmHypervisor;
-use crate::ioctl;
-use crate::state::{failed, write_msr};
+use crate::shared::{self, Layout, Shared};
+use crate::state::{failed, refused, write_msr};
 use crate::vcpu::KvmVcpu;
-use crate::vcpu::cannot_be_saved;
-use ireko_vmcore::{
-    EoiSink, ExtInt, HvError, Line, LineSink, Memory, Msi, Partition, PartitionSpec, Record, Vcpu,
-};
+use crate::{ioctl, request};
+use ireko_vmcore::{EoiSink, ExtInt, HvError, Line, LineSink, Msi, Partition, PartitionSpec, Record, Vcpu};
 use kvm_bindings::{
     CpuId, KVM_IRQ_ROUTING_IRQCHIP, KVM_IRQCHIP_IOAPIC, KVM_IRQCHIP_PIC_MASTER, KVM_IRQCHIP_PIC_SLAVE,
     KVM_PIT_SPEAKER_DUMMY, KvmIrqRouting, kvm_irq_routing_entry, kvm_irq_routing_irqchip, kvm_msi,
     kvm_pit_config,
 };
 use kvm_ioctls::{Cap, VmFd};
-use std::sync::{Arc, Mutex};
+use saved::SavedPartition;
+use std::sync::Arc;
 
 /// Where KVM puts what old Intel processors need for real mode: in the 4 GiB hole, away from RAM.
 const IDENTITY_MAP: u64 = 0xfeff_c000;
@@ -24,13 +25,11 @@ const TSS: usize = 0xfeff_d000;
 const GSIS: u32 = 24;
 
 pub struct KvmPartition {
-    vm: Arc<VmFd>,
-    memory: Arc<Memory>,
+    shared: Arc<Shared>,
     supported: CpuId,
     vcpus: u32,
     nested: bool,
     tsc_deadline: bool,
-    taken: Mutex<Vec<u32>>,
 }
 
 impl KvmPartition {
@@ -42,26 +41,25 @@ impl KvmPartition {
         vm.set_gsi_routing(&routing()?).map_err(failed("KVM_SET_GSI_ROUTING"))?;
         let pit = kvm_pit_config { flags: KVM_PIT_SPEAKER_DUMMY, ..Default::default() };
         vm.create_pit2(pit).map_err(failed("KVM_CREATE_PIT2"))?;
+        shared::tell_events(&vm);
+        let layout = Layout::of(&hypervisor.kvm, &vm)?;
         let vm = Arc::new(vm);
         ioctl::map_memory(&vm, &spec.memory)
             .map_err(|why| HvError::System { what: "KVM_SET_USER_MEMORY_REGION".into(), why })?;
         Ok(Self {
             tsc_deadline: vm.check_extension(Cap::TscDeadlineTimer),
-            vm,
-            memory: spec.memory.clone(),
+            shared: Arc::new(Shared::new(layout, vm, spec.memory.clone())),
             supported: hypervisor.supported.clone(),
             vcpus: spec.vcpus,
             nested: spec.nested,
-            taken: Mutex::default(),
         })
     }
 
-    fn take(&self, id: u32) -> Result<(), HvError> {
-        let mut taken = self.taken.lock().unwrap_or_else(|e| e.into_inner());
-        if id >= self.vcpus || taken.contains(&id) {
+    /// Each can be taken once.
+    fn check(&self, id: u32) -> Result<(), HvError> {
+        if id >= self.vcpus || self.shared.vcpus().contains_key(&id) {
             return Err(HvError::Unsupported(format!("vCPU {id} does not exist or was taken already")));
         }
-        taken.push(id);
         Ok(())
     }
 }
@@ -102,25 +100,34 @@ impl LineSink for Pins {
 
 impl Partition for KvmPartition {
     fn save(&self) -> Result<Record, HvError> {
-        Err(cannot_be_saved())
+        Ok(Record::of(&SavedPartition::of(&self.shared)?))
     }
-    fn restore(&self, _: &Record) -> Result<(), HvError> {
-        Err(cannot_be_saved())
+    fn restore(&self, record: &Record) -> Result<(), HvError> {
+        let saved: SavedPartition = record.get()?;
+        saved.restore(&self.shared)
+    }
+    fn rest(&self) {
+        self.shared.stop();
+    }
+    fn go_on(&self) {
+        self.shared.go_on();
     }
     fn vcpu(&self, id: u32) -> Result<Box<dyn Vcpu>, HvError> {
-        self.take(id)?;
-        let fd = self.vm.create_vcpu(u64::from(id)).map_err(failed("KVM_CREATE_VCPU"))?;
+        self.check(id)?;
+        let fd = self.shared.vm.create_vcpu(u64::from(id)).map_err(failed("KVM_CREATE_VCPU"))?;
         let choice =
             Choice { apic_id: id, vcpus: self.vcpus, nested: self.nested, tsc_deadline: self.tsc_deadline };
         let entries = CpuId::from_entries(&cpuid::entries(&self.supported, choice))
             .map_err(|e| HvError::Unsupported(format!("CPUID for vCPU {id}: {e:?}")))?;
         fd.set_cpuid2(&entries).map_err(failed("KVM_SET_CPUID2"))?;
         write_firmware_msrs(&fd);
-        Ok(Box::new(KvmVcpu::new(fd, self.vm.clone(), self.memory.clone())))
+        let second = request::second(&self.shared.vm, &fd).map_err(refused("a vCPU's second descriptor"))?;
+        self.shared.vcpus().insert(id, second);
+        Ok(Box::new(KvmVcpu::new(fd, id, &entries, self.shared.clone())))
     }
 
     fn line(&self, gsi: u32) -> Option<Line> {
-        Some(Line::new(Arc::new(Pins(self.vm.clone())), gsi))
+        Some(Line::new(Arc::new(Pins(self.shared.vm.clone())), gsi))
     }
 
     fn msi(&self, msi: Msi) {
@@ -131,7 +138,7 @@ impl Partition for KvmPartition {
             ..Default::default()
         };
         // An interrupt that no local APIC takes is lost, as on hardware.
-        let _ = self.vm.signal_msi(message);
+        let _ = self.shared.vm.signal_msi(message);
     }
 
     fn connect(&self, _: Arc<dyn ExtInt>, _: EoiSink) {}
