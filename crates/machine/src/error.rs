@@ -11,7 +11,7 @@ pub enum MachineError {
     #[error(
         "the machine was saved on the engine {saved} and this one runs on the engine {here}, whose processor is another; use --engine {saved}"
     )]
-    OtherEngine { saved: String, here: &'static str },
+    OtherEngine { saved: &'static str, here: &'static str },
     #[error("the machine is paused; resume it first")]
     Paused,
     #[error("the {what} `{name}` does not exist; check the path")]

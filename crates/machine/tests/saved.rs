@@ -198,6 +198,16 @@ fn another_machine_is_told_what_it_lacks_or_has_too_much() {
 }
 
 #[test]
+fn a_machine_of_another_engine_is_refused_with_both_names() {
+    let spec = Spec { engine: EngineChoice::Soft, memory: 16 << 20, ..Spec::new(kernel(COUNT_32)) };
+    let (saved, memory) = (made(&spec).save().unwrap(), Vec::new());
+    let other = |engine: &str| SavedMachine { engine: engine.into(), ..saved.clone() };
+    let said = refused(&spec, &other("kvm"), &memory);
+    assert!(said.contains("the engine kvm") && said.contains("the engine soft"), "{said}");
+    assert!(refused(&spec, &other("none"), &memory).contains("no engine"));
+}
+
+#[test]
 fn a_machine_that_runs_is_not_saved() {
     let spec = Spec { engine: EngineChoice::Soft, memory: 16 << 20, ..Spec::new(kernel(&[0xeb, 0xfe])) };
     let (handle, ended) = begin(made(&spec));

@@ -1,6 +1,7 @@
 //! The KVM_RUN loop.
 
 mod msrs;
+mod nested;
 mod registers;
 pub mod saved;
 

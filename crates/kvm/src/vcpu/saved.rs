@@ -1,8 +1,8 @@
 //! What is saved of a vCPU: all that KVM keeps of it.
 
 use super::KvmVcpu;
-use super::msrs;
 use super::registers::{SavedEvents, SavedRegisters};
+use super::{msrs, nested};
 use crate::clocks::{self, Times};
 use crate::request;
 use crate::state::{failed, refused};
@@ -73,7 +73,7 @@ impl KvmVcpu {
         let xsave = request::xsave(fd, layout.xsave).map_err(refused("KVM_GET_XSAVE2"))?;
         let mut lapic = fd.get_lapic().map_err(failed("KVM_GET_LAPIC"))?;
         clocks::set_count(&mut lapic, times.count);
-        let nested = match layout.nested {
+        let guest = match layout.nested {
             0 => None,
             size => Some(request::nested_state(fd, size).map_err(refused("KVM_GET_NESTED_STATE"))?),
         };
@@ -89,7 +89,7 @@ impl KvmVcpu {
             lapic: Bytes(lapic.regs.map(|byte| byte as u8)),
             events: SavedEvents::of(&events),
             mp_state,
-            nested: nested.map(Blob),
+            nested: guest.map(|guest| Blob(nested::taken_back(guest))),
         })
     }
 

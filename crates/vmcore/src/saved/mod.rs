@@ -3,8 +3,10 @@
 //! A part has a type of its own for it (`saved.rs` beside the part) and makes and takes it by [`SaveRestore`], while the machine rests. How
 //! it is written, and how a version grows, is in docs/decisions/0008-saved-state.md. What is loaded is hostile: it may come from anybody.
 
+mod difference;
 mod mutate;
 
+pub use difference::difference;
 pub use mutate::mutated;
 
 use serde::de::{DeserializeOwned, Error as _, Visitor};

@@ -1,6 +1,8 @@
 //! `ireko saved`: a nest whose first machine is saved at random moments, and each time goes on in a new one, of the same process. What it shows
 //! is that nothing is lost: each level checks its memory and answers in the end. For tests (docs/debugging.md).
 
+mod damaged;
+
 use crate::agent_config::AgentConfig;
 use crate::image;
 use crate::out;
@@ -10,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use ireko_machine::engine::{self, Chosen};
 use ireko_machine::{Endpoints, Handle, MachineError, Outcome, SavedMachine, Source, Spec, Vm};
 use ireko_vmcore::Record;
+use ireko_vmcore::saved::difference;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -29,6 +32,12 @@ pub struct SavedArgs {
     /// The first level's memory.
     #[arg(long, default_value = "1G")]
     pub memory: String,
+    /// The first level's processors.
+    #[arg(long, default_value_t = 1)]
+    pub processors: u32,
+    /// So many damaged states are loaded besides.
+    #[arg(long, default_value_t = 0)]
+    pub damaged: u32,
     /// It is saved so often, at most.
     #[arg(long, default_value_t = 20)]
     pub rounds: u32,
@@ -57,11 +66,13 @@ struct Document {
     /// Of these the machine ran, and its guest says that so many have passed: no more than those, as its clocks stand meanwhile.
     running_seconds: f64,
     guest_seconds: f64,
-    /// Of the longest: until the machine was saved, until another was as it, and bytes without memory and of memory.
+    /// Of the longest: until the machine was saved, until another was as it; the most bytes without memory, and of memory.
     longest_save_ms: u128,
     longest_restore_ms: u128,
     state_bytes: usize,
     memory_bytes: usize,
+    /// Damaged states that were refused.
+    refused: u32,
     /// How often each level's memory was checked.
     sums: BTreeMap<u32, u64>,
     answered: Vec<u32>,
@@ -81,11 +92,12 @@ pub fn run(args: &SavedArgs) -> Result<ExitCode> {
         longest_restore_ms: 0,
         state_bytes: 0,
         memory_bytes: 0,
+        refused: 0,
         sums: BTreeMap::new(),
         answered: Vec::new(),
     };
-    let make = || Vm::on(chosen.clone(), spec.clone(), ports.endpoints());
-    let outcome = rounds(args, &make, start, &mut document);
+    let make = |endpoints| Vm::on(chosen.clone(), spec.clone(), endpoints);
+    let outcome = rounds(args, &make, &ports, start, &mut document);
     document.seconds = start.elapsed().as_secs_f64();
     document.running_seconds += document.seconds;
     listen(&heard, &mut document)?;
@@ -122,6 +134,7 @@ fn prepare(args: &SavedArgs) -> Result<(Spec, Chosen)> {
     spec.command_line = config.to_command_line("");
     spec.memory = ireko_machine::parse_memory(&args.memory)?;
     spec.engine = args.engine.parse()?;
+    spec.vcpus = args.processors;
     spec.nested = deeper;
     spec.virtio_console = true;
     spec.options = args.options.clone();
@@ -130,6 +143,9 @@ fn prepare(args: &SavedArgs) -> Result<(Spec, Chosen)> {
 }
 
 type Ended = Receiver<Outcome>;
+
+/// A pause of its own, of which a machine tells nothing.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// Runs a machine on a thread of its own, which drops it in the end.
 fn begin(mut vm: Vm) -> Result<(Handle, Ended)> {
@@ -147,13 +163,14 @@ fn begin(mut vm: Vm) -> Result<(Handle, Ended)> {
 
 fn rounds(
     args: &SavedArgs,
-    make: &impl Fn() -> Result<Vm, MachineError>,
+    make: &impl Fn(Endpoints) -> Result<Vm, MachineError>,
+    ports: &Ports,
     start: Instant,
     document: &mut Document,
 ) -> Result<Outcome> {
     let deadline = start + Duration::from_secs(args.timeout);
     let mut random = args.seed | 1;
-    let (mut handle, mut ended) = begin(make()?)?;
+    let (mut handle, mut ended) = begin(make(ports.endpoints())?)?;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let wait = match document.rounds < args.rounds {
@@ -177,8 +194,15 @@ fn rounds(
             continue;
         }
         let stood = Instant::now();
-        if let Some(vm) =
-            round(&handle, make, document).with_context(|| format!("round {}", document.rounds + 1))?
+        std::thread::sleep(PAUSE);
+        document.running_seconds -= stood.elapsed().as_secs_f64();
+        handle.resume();
+        if !handle.pause() {
+            continue;
+        }
+        let stood = Instant::now();
+        if let Some(vm) = round(args, &handle, make, ports, document)
+            .with_context(|| format!("round {}", document.rounds + 1))?
         {
             handle.stop();
             let _ = ended.recv();
@@ -191,8 +215,10 @@ fn rounds(
 
 /// Saves a machine that is paused and makes another of that. `None`: it cannot be saved just now, or has ended.
 fn round(
+    args: &SavedArgs,
     handle: &Handle,
-    make: &impl Fn() -> Result<Vm, MachineError>,
+    make: &impl Fn(Endpoints) -> Result<Vm, MachineError>,
+    ports: &Ports,
     document: &mut Document,
 ) -> Result<Option<Vm>> {
     let begun = Instant::now();
@@ -208,32 +234,29 @@ fn round(
     let mut memory = Vec::new();
     handle.save_memory(&mut memory)?;
     document.longest_save_ms = document.longest_save_ms.max(begun.elapsed().as_millis());
-    (document.state_bytes, document.memory_bytes) = (state.len(), memory.len());
+    document.state_bytes = document.state_bytes.max(state.len());
+    document.memory_bytes = document.memory_bytes.max(memory.len());
     let begun = Instant::now();
-    let mut vm = make()?;
+    let mut vm = make(ports.endpoints())?;
     let loaded: SavedMachine = Record::from_bytes(&state)?.get()?;
     vm.restore(&loaded, &mut &memory[..])?;
     document.longest_restore_ms = document.longest_restore_ms.max(begun.elapsed().as_millis());
     let again = vm.save()?;
-    let differs = differences(&saved, &again);
+    let differs = difference(&Record::of(&saved), &Record::of(&again));
     ensure!(
         Record::of(&again).to_bytes() == state,
         "what is saved again is not the same: {}",
-        differs.join(", ")
+        differs.unwrap_or_default()
     );
     let mut memory_again = Vec::new();
     vm.save_memory(&mut memory_again)?;
     ensure!(memory == memory_again, "memory that is saved again is not the same");
+    let mut random = args.seed.wrapping_add(u64::from(document.rounds)) | 1;
+    let (now, each) = (document.rounds + 1, args.damaged / args.rounds);
+    let more = u32::from(now <= args.damaged % args.rounds);
+    document.refused +=
+        damaged::try_all(each + more, &saved, make, &mut |limit| next(&mut random) % limit.max(1))?;
     Ok(Some(vm))
-}
-
-fn differences(one: &SavedMachine, other: &SavedMachine) -> Vec<String> {
-    let parts = |saved: &SavedMachine| -> Vec<(String, Record)> {
-        let vcpus = saved.vcpus.iter().enumerate().map(|(n, vcpu)| (format!("vCPU {n}"), vcpu.clone()));
-        saved.functions.iter().chain(&saved.devices).cloned().chain(vcpus).collect()
-    };
-    let pairs = parts(one).into_iter().zip(parts(other));
-    pairs.filter(|(one, other)| one != other).map(|(one, _)| one.0).collect()
 }
 
 /// xorshift64.
