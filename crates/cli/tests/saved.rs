@@ -28,7 +28,7 @@ fn a_nest_goes_on_wherever_its_first_machine_is_saved() {
 fn saved_on_kvm(name: &str, args: &str) -> Value {
     let home = Home::new(name);
     let line = format!("ireko saved --engine kvm {args} || echo {{failed}}");
-    let run = ["run", "--image", "--nested", "--memory", "1536M", "--engine", "soft", "--exec", &line];
+    let run = ["run", "--image", "--nested", "--memory", "2G", "--engine", "soft", "--exec", &line];
     let output = home.run(&run);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     let (start, end) = (said.find('{').unwrap_or(0), said.rfind('}').map_or(0, |end| end + 1));
@@ -48,6 +48,6 @@ fn machines_of_two_processors_go_on_on_kvm_and_damaged_states_harm_nobody() {
 
 #[test]
 fn a_nest_on_kvm_goes_on() {
-    let document = saved_on_kvm("nest", "--depth 2 --memory 384M --rounds 6 --most-ms 4000 --bench-ms 20");
+    let document = saved_on_kvm("nest", "--depth 2 --memory 512M --rounds 6 --most-ms 4000 --bench-ms 20");
     assert!(document["rounds"].as_u64().is_some_and(|rounds| rounds >= 3), "{document:#}");
 }

@@ -180,17 +180,6 @@ pub fn second(vm: &VmFd, vcpu: &VcpuFd) -> io::Result<VcpuFd> {
         .map_err(|e| io::Error::from_raw_os_error(e.errno()))
 }
 
-/// The host's monotonic clock in nanoseconds, which KVM's interval timer counts by.
-pub fn monotonic() -> i64 {
-    // SAFETY: the kernel fills the structure that it is given; a failure leaves it zero.
-    let time = unsafe {
-        let mut time: libc::timespec = std::mem::zeroed();
-        libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time);
-        time
-    };
-    time.tv_sec * 1_000_000_000 + time.tv_nsec
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -35,6 +35,9 @@ pub struct SavedArgs {
     /// The first level's processors.
     #[arg(long, default_value_t = 1)]
     pub processors: u32,
+    /// Added to the first level's kernel command line.
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub append: String,
     /// So many damaged states are loaded besides.
     #[arg(long, default_value_t = 0)]
     pub damaged: u32,
@@ -131,7 +134,7 @@ fn prepare(args: &SavedArgs) -> Result<(Spec, Chosen)> {
     let archive = parts.archive_for_levels(&image::own_binary()?, deeper);
     let mut spec = Spec::new(source("the guest image's kernel", parts.kernel));
     spec.initrd = Some(source("the guest image", archive));
-    spec.command_line = config.to_command_line("");
+    spec.command_line = config.to_command_line(&args.append);
     spec.memory = ireko_machine::parse_memory(&args.memory)?;
     spec.engine = args.engine.parse()?;
     spec.vcpus = args.processors;

@@ -171,7 +171,7 @@ impl SavedPartition {
             .map_err(failed("KVM_SET_IRQCHIP"))?;
         shared.stopped(|stopped| {
             stopped.clock = self.clock;
-            stopped.pit = Pit { state: self.pit.state(), over: false };
+            stopped.pit = Pit { state: self.pit.state(), goes: false };
         })
     }
 }

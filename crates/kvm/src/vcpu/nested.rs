@@ -9,7 +9,7 @@ const FORMAT: Range<usize> = 2..4;
 /// In the page, behind the controls: the registers with which the guest's hypervisor waits.
 const REGISTERS: usize = 0x400;
 /// What KVM takes back of those (svm_copy_vmrun_state), which is what #VMEXIT loads (APM vol. 2, 15.6, with the places of table B-2): ES, CS, SS, DS;
-/// GDTR; IDTR; EFER; CR4, CR3, CR0; RFLAGS, RIP; RSP; RAX. The rest is what they happened to be.
+/// GDTR; IDTR; EFER; CR4, CR3, CR0; RFLAGS, RIP; RSP, S_CET, SSP, ISST_ADDR, RAX; DEBUGCTL and last branches. The rest is what it happened to be.
 const TAKEN: [Range<usize>; 8] =
     [0..0x40, 0x60..0x70, 0x80..0x90, 0xd0..0xd8, 0x148..0x160, 0x170..0x180, 0x1d8..0x1e0, 0x1f8..0x200];
 
