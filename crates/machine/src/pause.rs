@@ -64,8 +64,8 @@ impl Pause {
         let mut state = self.lock();
         if state.is_none() {
             self.clock.stop();
-            let (stopped_at, finished) = (now(), self.threads.pause());
             self.parts.upgrade().iter().for_each(|parts| parts.partition.rest());
+            let (stopped_at, finished) = (now(), self.threads.pause());
             *state = Some(Paused { stopped_at, finished, waiting: Vec::new(), size: 0 });
         }
     }

@@ -76,9 +76,9 @@ pub trait Partition: Send + Sync {
     fn connect(&self, pic: Arc<dyn ExtInt>, eoi: EoiSink);
     /// The PIC's INTR output changed: vCPU 0 looks at it again.
     fn extint_changed(&self);
-    /// The machine is paused: no vCPU runs, time stands, and no device works. Clocks that are the engine's own stand from here on.
+    /// No vCPU runs, and the machine's clock stands: clocks that are the engine's own do, too.
     fn rest(&self) {}
-    /// They go on from there: before anything else of the machine does.
+    /// They go on from there, before anything else of the machine does.
     fn go_on(&self) {}
     /// What is to be saved of what its vCPUs share, while none runs.
     fn save(&self) -> Result<Record, HvError>;

@@ -244,22 +244,24 @@ fn round(
     let loaded: SavedMachine = Record::from_bytes(&state)?.get()?;
     vm.restore(&loaded, &mut &memory[..])?;
     document.longest_restore_ms = document.longest_restore_ms.max(begun.elapsed().as_millis());
-    let again = vm.save()?;
-    let differs = difference(&Record::of(&saved), &Record::of(&again));
-    ensure!(
-        Record::of(&again).to_bytes() == state,
-        "what is saved again is not the same: {}",
-        differs.unwrap_or_default()
-    );
-    let mut memory_again = Vec::new();
-    vm.save_memory(&mut memory_again)?;
-    ensure!(memory == memory_again, "memory that is saved again is not the same");
+    check_same(&mut vm, &saved, &memory)?;
     let mut random = args.seed.wrapping_add(u64::from(document.rounds)) | 1;
     let (now, each) = (document.rounds + 1, args.damaged / args.rounds);
     let more = u32::from(now <= args.damaged % args.rounds);
     document.refused +=
         damaged::try_all(each + more, &saved, make, &mut |limit| next(&mut random) % limit.max(1))?;
     Ok(Some(vm))
+}
+
+/// What is saved again of a machine that has not run since it was loaded is the same.
+fn check_same(vm: &mut Vm, saved: &SavedMachine, memory: &[u8]) -> Result<()> {
+    let (one, other) = (Record::of(saved), Record::of(&vm.save()?));
+    let differs = difference(&one, &other).unwrap_or_default();
+    ensure!(one.to_bytes() == other.to_bytes(), "what is saved again is not the same: {differs}");
+    let mut again = Vec::new();
+    vm.save_memory(&mut again)?;
+    ensure!(memory == again, "memory that is saved again is not the same");
+    Ok(())
 }
 
 /// xorshift64.
