@@ -7,7 +7,7 @@ use crate::mmu::walk::Kind;
 use ireko_nested::Intercept;
 use ireko_nested::core::InstructionBytes;
 use ireko_translate::Key;
-use ireko_translate::layout::{JUMP_SLOTS, JumpEntry, LAST_SLOT, RELATIVE_END};
+use ireko_translate::layout::{JUMP_SLOTS, JumpEntry, LAST_SLOT, RELATIVE_END, USER_SLOT};
 use ireko_x86::bits::{cr0, cr4, rflags};
 use ireko_x86::regs::seg;
 
@@ -298,7 +298,11 @@ impl Cpu {
         }
         let bank = self.mmu.banks.current();
         let own_world = bank.tag.is_some_and(|t| t.asid == 0);
-        self.code.jumps.numbers(&mut bank.jump_id, own_world, bank.family)
+        let mut numbers = self.code.jumps.numbers(&mut bank.jump_id, own_world, bank.family);
+        if bank.direct.on {
+            numbers[USER_SLOT] = [0; 2];
+        }
+        numbers
     }
 
     /// Whether the code at an address, which was just fetched, is the same in all address spaces of the processor's own

@@ -92,6 +92,7 @@ impl Cpu {
                 ledger: Ledger::new(window),
                 counters: Counters::default(),
             },
+            direct: None,
         };
         cpu.fpu_reset();
         if !crate::cpuid::host::Host::native().has(ireko_x86::cpuid::MISALIGNED_SSE) {

@@ -34,6 +34,8 @@ pub struct Cpu {
     pub(crate) handoff: Handoff,
     pub(crate) vectors: Vectors,
     pub instruments: Instruments,
+    /// Direct execution, where it can be had.
+    pub(crate) direct: Option<crate::direct::Direct>,
 }
 
 impl Cpu {

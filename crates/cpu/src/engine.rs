@@ -5,6 +5,7 @@ use crate::construct::CpuSpec;
 use crate::cpu::Cpu;
 use crate::cpuid::{Model, ModelSpec};
 use crate::data::xsave_area;
+use crate::direct::{self, Direct};
 use crate::inspect;
 use crate::tsc::Counter;
 use crate::tuning::{Tuning, Unroll};
@@ -35,6 +36,7 @@ struct Options {
     routines: bool,
     tuning: Tuning,
     keep_mm: bool,
+    direct: bool,
     inspect: inspect::Options,
 }
 
@@ -63,12 +65,13 @@ impl Options {
             "xsave" => self.tuning.xsavec &= on()?,
             "strings" => self.tuning.strings = on()?,
             "direct-exceptions" => self.tuning.direct_exceptions = on()?,
+            "direct" => self.direct = on()?,
             "unroll" => self.tuning.unroll = Unroll::parse(value)?,
             _ if self.inspect.take(name, value)? => {}
             _ => {
                 let known = inspect::Options::NAMES;
                 return Err(format!(
-                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, direct-exceptions, unroll, mm, {known}"
+                    "the software engine has no option {name:?}; it has plain, groups, in-place, spare-flushes, second-level, jump-cache, far-links, syscalls, xsave, strings, direct-exceptions, unroll, direct, mm, {known}"
                 ));
             }
         }
@@ -79,6 +82,10 @@ impl Options {
 impl Hypervisor for SoftHypervisor {
     fn caps(&self) -> Caps {
         Caps { engine: "soft", nested: true, irqchip: false, max_vcpus: 1, management: true }
+    }
+
+    fn wants_file(&self, options: &[String]) -> bool {
+        Options::parse(options).is_ok_and(|options| options.direct)
     }
 
     fn create(&self, spec: &PartitionSpec) -> Result<Arc<dyn Partition>, HvError> {
@@ -124,12 +131,31 @@ impl Hypervisor for SoftHypervisor {
         cpu.instruments.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
         // In lockstep a block is what the plain path does of it: one turn of a loop.
         let lockstep = cpu.instruments.inspect.as_ref().is_some_and(|inspect| inspect.lockstep.is_some());
+        if options.direct {
+            cpu.direct = Some(direct_execution(&options, spec)?);
+        }
         cpu.code.unrolls = if lockstep { Unroll::None } else { options.tuning.unroll };
         Ok(Arc::new(SoftPartition {
             apics,
             first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu), runs: false }))),
         }))
     }
+}
+
+/// The processes of direct execution.
+fn direct_execution(options: &Options, spec: &PartitionSpec) -> Result<Direct, HvError> {
+    if options.plain || options.routines || options.inspect.follows() {
+        return Err(HvError::Unsupported(
+            "option direct=on cannot be together with plain, in-place=off, trace or lockstep, which see each instruction; leave one of them out".into(),
+        ));
+    }
+    let file = spec.memory.file().ok_or_else(|| {
+        HvError::Unsupported(
+            "option direct=on wants guest memory in a file, and this machine has none".into(),
+        )
+    })?;
+    Direct::new(file, direct::PROCESSES)
+        .map_err(|why| HvError::System { what: "processes for programs (option direct=on)".into(), why })
 }
 
 struct SoftPartition {

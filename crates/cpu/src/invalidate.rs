@@ -1,6 +1,7 @@
 //! What is forgotten: translations of addresses that a guest or its hypervisor flushes, and translated code whose bytes were written.
 
 use crate::cpu::Cpu;
+use crate::direct::Runs;
 use crate::mmu::bank::{Root, Tag};
 use ireko_nested::Flush;
 use ireko_vmcore::memory::Reason;
@@ -122,6 +123,7 @@ impl Cpu {
     pub(crate) fn wrote_physical(&mut self, physical: u64, count: usize) {
         let frame = physical >> 12;
         self.mmu.wrote_table(frame);
+        self.wrote_direct(frame);
         let gone = self.code.written(physical, count as u64);
         if !gone.is_empty() {
             self.unwatch_code(frame);
@@ -143,6 +145,33 @@ impl Cpu {
         let watch = self.mmu.physical.memory().watch().clone();
         for frame in watch.take() {
             self.wrote_physical(frame << 12, 4096);
+        }
+    }
+
+    /// A page's code is to be looked at, to run as it stands: writes are heard of from here on.
+    pub(crate) fn watch_direct(&mut self, frame: u64) {
+        self.mmu.physical.memory().watch().set(frame, Reason::Direct, true);
+        if let Some(host) = self.mmu.physical.host(frame << 12) {
+            self.mmu.banks.all().for_each(|bank| bank.protect(host));
+        }
+    }
+
+    /// A page was written: what was known of its code is so no more.
+    pub(crate) fn wrote_direct(&mut self, frame: u64) {
+        let Some(direct) = &mut self.direct else { return };
+        if !self.mmu.physical.memory().watch().watched_for(frame, Reason::Direct) {
+            return;
+        }
+        self.mmu.physical.memory().watch().set(frame, Reason::Direct, false);
+        if let Some(host) = self.mmu.physical.host(frame << 12) {
+            let spaces = self.mmu.banks.all().filter_map(|bank| bank.space.as_mut());
+            spaces.for_each(|space| space.no_code(host as u64 >> 12));
+        }
+        if let Some(known) = direct.scanned.get_mut(&frame) {
+            if let Some(Runs::Patched(number)) = known.runs.take() {
+                direct.copies.drop_copy(number);
+            }
+            known.written += 1;
         }
     }
 

@@ -14,6 +14,8 @@ pub mod control_registers;
 pub mod cpu;
 pub mod cpuid;
 pub mod data;
+pub mod direct;
+mod direct_execution;
 pub mod engine;
 mod enter;
 pub mod event;

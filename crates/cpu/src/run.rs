@@ -261,6 +261,9 @@ impl Cpu {
 
     /// Translated code, block after block, until there is something to look at.
     pub(crate) fn run_blocks(&mut self) -> Result<(), Fault> {
+        if self.goes_direct() {
+            return self.run_direct();
+        }
         let mut code = self.find()?;
         let mut hot = self.arm();
         loop {
@@ -284,6 +287,9 @@ impl Cpu {
                 Reason::Link => {
                     let generation = self.code.generation;
                     self.processor.regs.rip = rip;
+                    if self.goes_direct() {
+                        return Ok(());
+                    }
                     let key = self.key();
                     let block = self.block(key)?;
                     if generation == self.code.generation {
@@ -302,13 +308,17 @@ impl Cpu {
                 }
                 Reason::Lookup => {
                     self.arrive(rip, back)?;
-                    if attention == 0 {
+                    if attention == 0 || self.goes_direct() {
                         return Ok(());
                     }
                     code = self.find()?;
                 }
-                Reason::IndirectAttention => return self.arrive(rip, back),
+                Reason::IndirectAttention => {
+                    self.found_program();
+                    return self.arrive(rip, back);
+                }
                 Reason::LinkAttention => {
+                    self.found_program();
                     self.processor.regs.rip = rip;
                     if let Some(block) = self.code.found_running(site as u32) {
                         self.undo(&[block], None);
@@ -316,6 +326,7 @@ impl Cpu {
                     return Ok(());
                 }
                 Reason::Attention => {
+                    self.found_program();
                     self.processor.regs.rip = rip;
                     return Ok(());
                 }
@@ -328,7 +339,7 @@ impl Cpu {
                         Some(fault) => return Err(fault),
                         None => {}
                     }
-                    if attention == 0 || self.must_look() {
+                    if attention == 0 || self.must_look() || self.goes_direct() {
                         return Ok(());
                     }
                     code = self.find()?;
@@ -387,6 +398,10 @@ impl Cpu {
         }
         let block = self.block(key)?;
         let code = self.code.entry(block);
+        // Whose program runs as it stands comes here with each jump, to be asked whether it may again.
+        if self.processor.regs.cpl == 3 && self.mmu.banks.current().direct.on {
+            return Ok(code);
+        }
         self.mmu.banks.current().set_jump(slot, owner, rip, code as u64);
         self.remember_jump(slot, rip, block);
         Ok(code)

@@ -8,7 +8,11 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Address of the current bank's `attention`.
-struct Attention(*const AtomicU64);
+struct Attention {
+    at: *const AtomicU64,
+    /// A descriptor of the process in which the guest's code runs as it stands; none: -1.
+    process: i32,
+}
 
 // SAFETY: the pointer is used only under the lock, while the bank exists.
 unsafe impl Send for Attention {}
@@ -23,7 +27,7 @@ impl Default for Wake {
     fn default() -> Self {
         Self {
             wanted: AtomicBool::new(false),
-            target: Mutex::new(Attention(std::ptr::null())),
+            target: Mutex::new(Attention { at: std::ptr::null(), process: -1 }),
             woken: Condvar::new(),
         }
     }
@@ -38,16 +42,25 @@ impl Wake {
     pub fn wake(&self) {
         self.wanted.store(true, Ordering::SeqCst);
         let target = self.lock();
-        if !target.0.is_null() {
+        if !target.at.is_null() {
             // SAFETY: not null means that the bank exists; `attach` takes the lock before it goes.
-            unsafe { (*target.0).store(0, Ordering::SeqCst) };
+            unsafe { (*target.at).store(0, Ordering::SeqCst) };
+        }
+        if target.process >= 0 {
+            // SAFETY: a signal to a process by a descriptor, which `signals` takes back before it is closed.
+            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, target.process, libc::SIGURG, 0, 0) };
         }
         self.woken.notify_all();
     }
 
     /// Says where the current bank's `attention` is (null: nowhere).
     pub fn attach(&self, attention: *const AtomicU64) {
-        self.lock().0 = attention;
+        self.lock().at = attention;
+    }
+
+    /// Says which process runs the guest's code from here on, by a descriptor of it: who wakes signals it. None: this one.
+    pub fn signals(&self, process: Option<i32>) {
+        self.lock().process = process.unwrap_or(-1);
     }
 
     pub fn wanted(&self) -> bool {

@@ -50,6 +50,7 @@ const EVERY: &[c_long] = &[
     libc::SYS_mremap,
     libc::SYS_munmap,
     libc::SYS_nanosleep,
+    libc::SYS_pidfd_send_signal,
     libc::SYS_poll,
     libc::SYS_ppoll,
     libc::SYS_read,

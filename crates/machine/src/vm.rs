@@ -93,7 +93,12 @@ impl Vm {
         engine::check_for(&spec, &caps)?;
         let irqchip = caps.irqchip;
         let layout = layout.with_timers_of(irqchip).with_management(caps.management);
-        let memory = Memory::with_aperture(&layout.ranges(), layout.room(), video_memory(&layout));
+        let memory = Memory::made(
+            &layout.ranges(),
+            layout.room(),
+            video_memory(&layout),
+            chosen.hypervisor.wants_file(&spec.options),
+        );
         let memory = Arc::new(memory.map_err(MachineError::Memory)?);
         let (clock, timers) = timekeeping(&spec.on_thread);
         let partition = create_partition(&chosen, &spec, &memory, &clock, &timers)?;

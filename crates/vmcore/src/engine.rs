@@ -12,6 +12,11 @@ pub type EoiSink = Arc<dyn Fn(u8, bool) + Send + Sync>;
 /// Makes partitions; one per engine.
 pub trait Hypervisor: Send + Sync {
     fn caps(&self) -> Caps;
+    /// Whether guest memory has to be in a file, for the engine with these options to show it to processes of its own.
+    fn wants_file(&self, options: &[String]) -> bool {
+        let _ = options;
+        false
+    }
     fn create(&self, spec: &PartitionSpec) -> Result<Arc<dyn Partition>, HvError>;
 }
 

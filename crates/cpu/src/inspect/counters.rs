@@ -39,6 +39,12 @@ counters! {
     invalidations,
     flushes,
     spared_flushes,
+    direct_runs,
+    direct_faults,
+    direct_pages,
+    direct_steps,
+    direct_started,
+    direct_given_up,
 }
 
 #[cfg(test)]

@@ -70,6 +70,11 @@ impl Options {
                              and lockstep-every";
     const MOST_RING: u64 = 1 << 20;
 
+    /// Whether something is wanted of each instruction, or each event.
+    pub fn follows(&self) -> bool {
+        self.trace != Kinds::default() || self.ring > 0 || self.lockstep.is_some()
+    }
+
     /// Takes one option; `false` if it is none of the instruments'.
     pub fn take(&mut self, name: &str, value: &str) -> Result<bool, String> {
         match name {

@@ -3,6 +3,7 @@
 // UNSAFETY: translated code reads and writes banks behind Rust's back, so they are raw memory with a fixed layout.
 #![allow(unsafe_code)]
 
+use crate::direct::space::Space;
 use crate::hash::FastHash;
 use ireko_nested::Stage2;
 use ireko_translate::layout::{
@@ -81,6 +82,24 @@ pub struct Bank {
     pkru: u32,
     /// Host TSC of the last flush by ASID.
     pub flushed_at: u64,
+    /// The process that has the program's pages, if its code runs there.
+    pub space: Option<Space>,
+    /// How it went there, or what says that it should.
+    pub direct: Trial,
+}
+
+/// Whether a program's code is worth a process of its own.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trial {
+    /// Its code runs there now, where it may.
+    pub on: bool,
+    /// How often the program was found running.
+    pub found: u32,
+    /// How often it must be found so; doubles with each attempt that did not pay.
+    pub wanted: u32,
+    /// Times that it was left since that was last judged, and its process' processor time then.
+    pub left: u32,
+    pub began: u64,
 }
 
 // SAFETY: a bank is plain memory that one vCPU owns; only `attention` is written by others, atomically.
@@ -163,6 +182,8 @@ impl Bank {
             keys: 0,
             pkru: 0,
             flushed_at: 0,
+            space: None,
+            direct: Trial::default(),
         };
         bank.wipe();
         Ok(bank)
@@ -388,6 +409,7 @@ impl Bank {
         self.pkru = pkru;
         let changed = (changed | changed >> 1) & self.keys & KEYS;
         if changed & KEY_0 != 0 {
+            self.forget_space();
             self.flush_first(0, 0);
             self.flush_second(false);
             self.keys = 0;
@@ -397,8 +419,15 @@ impl Bank {
         }
     }
 
+    fn forget_space(&mut self) {
+        if let Some(space) = &mut self.space {
+            space.forget_all();
+        }
+    }
+
     /// Forgets all, or all but global pages.
     pub fn flush(&mut self, keep_global: bool) {
+        self.forget_space();
         self.flush_first(if keep_global { GLOBAL } else { 0 }, 0);
         self.flush_second(keep_global);
         if !keep_global {
@@ -425,7 +454,16 @@ impl Bank {
         if self.giant.contains(&(address >> 30)) {
             return self.flush(false);
         }
-        if self.large.contains(&(address >> LARGE_SHIFT)) {
+        let large = self.large.contains(&(address >> LARGE_SHIFT));
+        match &mut self.space {
+            Some(space) if large => {
+                space.forget_chunk(address);
+                space.forget_chunk(address ^ 1 << LARGE_SHIFT);
+            }
+            Some(space) => space.forget(address),
+            None => {}
+        }
+        if large {
             // Both halves of what may be a page of 4 MiB.
             self.flush_chunk(address);
             self.flush_chunk(address ^ 1 << LARGE_SHIFT);
@@ -489,6 +527,9 @@ impl Bank {
     /// Takes the right to write `host`'s page without a check from every entry of the first level. (The second asks at every
     /// refill.)
     pub fn protect(&mut self, host: *mut u8) {
+        if let Some(space) = &mut self.space {
+            space.protect(host as u64 >> 12);
+        }
         for mode in 0..TLB_MODES {
             for word in 0..FILLED_MODE_BYTES / 8 {
                 let filled = *self.filled(mode, word);

@@ -12,8 +12,9 @@ use crate::mmu::physical::Physical;
 use crate::processor::Processor;
 use bank::{Bank, Root, Selected, Tag};
 use ireko_vmcore::Memory;
+use ireko_x86::paging::entry;
 use std::sync::Arc;
-use walk::{Access, Kind, Page, Paging, WalkFault};
+use walk::{Access, Kind, Page, Paging, Tables, WalkFault};
 
 /// Guest memory, and what is known of how linear addresses lead to it.
 pub struct Mmu {
@@ -55,6 +56,31 @@ impl Mmu {
             self.banks.current().mark_size(address, page.linear_size);
         }
         walked
+    }
+
+    /// What a walk for reading would give, if it would change nothing.
+    pub(crate) fn peek(&mut self, processor: &Processor, address: u64) -> Option<Page> {
+        let paging = Paging::of(processor);
+        let access = Access { kind: Kind::Read, user: true, smap_override: false };
+        let unchanged = walk::Unchanged::new(&self.physical);
+        let recorder = tables::Recorder::new(&unchanged);
+        let page = walk::walk(&recorder, &paging, address, access).ok()?;
+        let frames = recorder.frames.into_inner();
+        if unchanged.would_change() {
+            return None;
+        }
+        self.banks.current().mark_size(address, page.linear_size);
+        let tracked = self.banks.current().tracked;
+        (!tracked || !self.track(&frames) && self.banks.current().tracked).then_some(page)
+    }
+
+    /// The entry of the highest of four levels of tables that an address goes through. None: it cannot be read.
+    pub(crate) fn root_entry(&self, processor: &Processor, address: u64) -> Option<u64> {
+        let paging = Paging::of(processor);
+        let tables = walk::Unchanged::new(&self.physical);
+        let entry = (paging.cr3 & entry::ADDRESS) + (address >> 39 & 0x1ff) * 8;
+        let physical = walk::guest_physical(&tables, &paging, entry, Kind::Read).ok()?;
+        tables.read(physical, 8)
     }
 
     /// Of frames that nobody watched before, entries may have been written since they were read: they are read again.
@@ -127,10 +153,15 @@ impl Mmu {
     /// CR3 has a new value.
     pub(crate) fn load_root(&mut self, processor: &Processor, no_flush: bool) {
         self.select(processor);
-        if !no_flush {
-            self.banks.current().flush(true);
+        let root = Root::of(processor);
+        let bank = self.banks.current();
+        if bank.root.cr3 != root.cr3 {
+            bank.direct = Default::default();
         }
-        self.banks.current().root = Root::of(processor);
+        if !no_flush {
+            bank.flush(true);
+        }
+        bank.root = root;
     }
 
     pub(crate) fn flush_all(&mut self) {

@@ -110,6 +110,7 @@ impl Mmu {
         self.untrack(number);
         if let Some(bank) = self.banks.get(number) {
             bank.tracked = false;
+            bank.direct = Default::default();
             bank.flush(false);
         }
     }

@@ -17,6 +17,33 @@ pub trait Tables {
     fn set_bits(&self, address: u64, size: usize, old: u64, bits: u64) -> bool;
 }
 
+/// Tables that are looked at and left as they are.
+pub struct Unchanged<'a, T> {
+    tables: &'a T,
+    would_change: std::cell::Cell<bool>,
+}
+
+impl<'a, T: Tables> Unchanged<'a, T> {
+    pub fn new(tables: &'a T) -> Self {
+        Self { tables, would_change: false.into() }
+    }
+
+    /// Whether a bit would have been set.
+    pub fn would_change(&self) -> bool {
+        self.would_change.get()
+    }
+}
+
+impl<T: Tables> Tables for Unchanged<'_, T> {
+    fn read(&self, address: u64, size: usize) -> Option<u64> {
+        self.tables.read(address, size)
+    }
+    fn set_bits(&self, _: u64, _: usize, _: u64, _: u64) -> bool {
+        self.would_change.set(true);
+        true
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Read,

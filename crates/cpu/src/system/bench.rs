@@ -110,7 +110,17 @@ pub fn set_level(cpu: &mut Cpu, cpl: u8) {
 
 /// 64-bit code, the first MiB mapped to itself for everybody.
 pub fn long() -> Cpu {
-    let mut cpu = cpu();
+    long_on(cpu())
+}
+
+/// The same with memory in a file.
+pub fn long_in_file() -> Cpu {
+    let memory = ireko_vmcore::Memory::made(&[(0, 0x10_0000)], None, 0, true).expect("memory");
+    let spec = CpuSpec::uniprocessor(&[(0, 0x10_0000)]).expect("memory");
+    long_on(Cpu::new(&CpuSpec { memory: memory.into(), ..spec }).expect("a processor"))
+}
+
+fn long_on(mut cpu: Cpu) -> Cpu {
     const TABLE: u64 = 7;
     write64(&mut cpu, TABLES, (TABLES + 0x1000) | TABLE);
     write64(&mut cpu, TABLES + 0x1000, (TABLES + 0x2000) | TABLE);

@@ -5,7 +5,9 @@
 
 use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr;
+use std::sync::Arc;
 
 /// The host's large pages.
 pub const LARGE_PAGE: u64 = 2 << 20;
@@ -20,6 +22,8 @@ pub struct Mapping {
     reserved: usize,
     host: *mut u8,
     size: usize,
+    /// What it shows, if that can be shown elsewhere, too; else its memory is its own.
+    file: Option<Arc<OwnedFd>>,
 }
 
 // SAFETY: only addresses, and the calls that take them may come from any thread.
@@ -39,9 +43,25 @@ impl Mapping {
             unsafe { mm::mmap_anonymous(ptr::null_mut(), reserved, ProtFlags::empty(), flags) }?.cast();
         let first = (reservation as usize + GUARD).next_multiple_of(large) + guest as usize % large;
         let host = reservation.wrapping_add(first - reservation as usize);
-        let mapping = Self { reservation, reserved, host, size };
+        let mapping = Self { reservation, reserved, host, size, file: None };
         mapping.advise(0, size, Advice::LinuxDontDump)?;
         Ok(mapping)
+    }
+
+    /// As [`Mapping::reserve`], of what is in a file from `offset` on.
+    pub fn of_file(guest: u64, size: usize, file: &Arc<OwnedFd>, offset: u64) -> io::Result<Self> {
+        let mut mapping = Self::reserve(guest, size)?;
+        let flags = MapFlags::SHARED | MapFlags::FIXED | MapFlags::NORESERVE;
+        // SAFETY: over a part of our own fresh reservation.
+        unsafe { mm::mmap(mapping.host.cast(), size, ProtFlags::empty(), flags, file.as_fd(), offset) }?;
+        mapping.advise(0, size, Advice::LinuxDontDump)?;
+        mapping.file = Some(file.clone());
+        Ok(mapping)
+    }
+
+    /// The file that it shows.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.file.as_ref().map(|file| file.as_fd())
     }
 
     /// Host address of the first byte.
@@ -66,16 +86,24 @@ impl Mapping {
     /// Makes address space of a part again: whoever touches it gets a signal, and the host has its pages back.
     pub fn close(&self, offset: usize, size: usize) -> io::Result<()> {
         let start = self.at(offset, size)?;
+        // The pages of a file go only while they can be written.
+        self.give_back(offset, size)?;
         // SAFETY: a part of our mapping, in which nothing of Rust's lies; who still has its address gets a signal.
         unsafe { mm::mprotect(start.cast(), size, MprotectFlags::empty()) }?;
-        self.advise(offset, size, Advice::LinuxDontNeed)
+        Ok(())
+    }
+
+    /// A part that is open becomes zeros, and the host has its pages back.
+    pub fn give_back(&self, offset: usize, size: usize) -> io::Result<()> {
+        let advice = if self.file.is_some() { Advice::LinuxRemove } else { Advice::LinuxDontNeed };
+        self.advise(offset, size, advice)
     }
 
     /// Tells the kernel something about a part.
     pub fn advise(&self, offset: usize, size: usize, advice: Advice) -> io::Result<()> {
         let start = self.at(offset, size)?;
-        // SAFETY: a part of our private anonymous mapping, which stays mapped. What it holds is a guest's, and nothing in
-        // Rust refers into it, so it may become zeros (DONTNEED); the other advice changes nothing that can be seen.
+        // SAFETY: a part of our mapping, which stays mapped. What it holds is a guest's, and nothing in
+        // Rust refers into it, so it may become zeros (DONTNEED, REMOVE); the other advice changes nothing that can be seen.
         unsafe { mm::madvise(start.cast(), size, advice) }?;
         Ok(())
     }

@@ -23,6 +23,7 @@ pub use self::watch::{Kick, Reason, Watch};
 use rustix::mm::Advice;
 use std::io;
 use std::ops::Range;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use vm_memory::Bytes;
@@ -79,6 +80,13 @@ pub enum Refusal {
     Host(io::Error),
 }
 
+/// A file in memory, of so many bytes.
+fn file(size: u64) -> io::Result<Arc<OwnedFd>> {
+    let file = rustix::fs::memfd_create("guest memory", rustix::fs::MemfdFlags::CLOEXEC)?;
+    rustix::fs::ftruncate(&file, size)?;
+    Ok(Arc::new(file))
+}
+
 impl Memory {
     /// Anonymous, zeroed memory for `ranges` of (guest physical address, size); page multiples, ascending, disjoint.
     pub fn new(ranges: &[(u64, u64)]) -> io::Result<Self> {
@@ -93,13 +101,29 @@ impl Memory {
 
     /// As [`Memory::with_room`], with an aperture of so many bytes, which has no place yet; 0: without one.
     pub fn with_aperture(ranges: &[(u64, u64)], room: Option<(u64, u64)>, aperture: u64) -> io::Result<Self> {
+        Self::made(ranges, room, aperture, false)
+    }
+
+    /// As [`Memory::with_aperture`], in a file if `in_file` says so, which other processes can be shown ([`Memory::file`]).
+    pub fn made(
+        ranges: &[(u64, u64)],
+        room: Option<(u64, u64)>,
+        aperture: u64,
+        in_file: bool,
+    ) -> io::Result<Self> {
         let all: Vec<_> = ranges.iter().copied().chain(room).collect();
         check(&all, room)?;
         let ends = all.iter().map(|(start, size)| start + size);
         let pages = ends.chain((aperture > 0).then_some(APERTURE_END)).max().unwrap_or(0) / PAGE;
         let (mut regions, mut mappings) = (Vec::new(), Vec::new());
+        let file = in_file.then(|| file(all.iter().map(|range| range.1).sum())).transpose()?;
+        let mut offset = 0;
         for (number, &(guest, size)) in all.iter().enumerate() {
-            let mapping = Mapping::reserve(guest, size as usize)?;
+            let mapping = match &file {
+                Some(file) => Mapping::of_file(guest, size as usize, file, offset)?,
+                None => Mapping::reserve(guest, size as usize)?,
+            };
+            offset += size;
             // Large host pages spare host page faults and TLB misses. Only a hint: the host may refuse it.
             let _ = mapping.advise(0, size as usize, Advice::LinuxHugepage);
             let later = number >= ranges.len();
@@ -116,6 +140,24 @@ impl Memory {
         let attributes = Attributes::new();
         let ram = GuestRam { regions, blocks, watch, mappings, aperture, attributes };
         Ok(Self { ram, slots: Mutex::default(), unplugs: AtomicU64::new(0) })
+    }
+
+    /// The file that all regions show, one behind the other, if others can be given it.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.ram.mappings.first()?.file()
+    }
+
+    /// Where a byte of memory is in that file, if it is always there.
+    pub fn in_file(&self, address: u64) -> Option<u64> {
+        self.file()?;
+        let mut offset = 0;
+        for region in self.regions().iter().filter(|region| !region.later) {
+            if address.wrapping_sub(region.guest) < region.size {
+                return Some(offset + address - region.guest);
+            }
+            offset += region.size;
+        }
+        None
     }
 
     pub fn ram(&self) -> &GuestRam {
@@ -321,7 +363,7 @@ impl Memory {
     /// whole pages of one region, or the host refuses.
     pub fn give_back(&self, address: u64, size: u64) -> bool {
         let Some((mapping, offset)) = self.pages(address, size) else { return false };
-        let given = mapping.advise(offset as usize, size as usize, Advice::LinuxDontNeed).is_ok();
+        let given = mapping.give_back(offset as usize, size as usize).is_ok();
         keep_apart(mapping, offset, size);
         self.watch().wrote(address, size);
         given

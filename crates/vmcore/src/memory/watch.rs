@@ -13,6 +13,8 @@ pub enum Reason {
     Code,
     /// It holds page tables that were walked.
     Tables,
+    /// It holds code that was looked at, and runs as it stands.
+    Direct,
 }
 
 /// Called from the writer's thread.
