@@ -89,3 +89,21 @@ fn debian_boots_with_blocks_of_the_fast_path_compared_to_the_plain_path() {
         text.lines().find_map(|line| line.strip_prefix("lockstep: ")?.split(' ').next()?.parse().ok());
     assert!(compared.is_some_and(|blocks: u64| blocks > 10_000), "{text}");
 }
+
+/// `sha256sum` of 64 MiB of zeros, as Debian's own on any machine has it.
+#[test]
+fn a_program_that_runs_for_long_runs_as_it_stands_where_that_is_asked_for() {
+    let report = std::env::temp_dir().join(format!("ireko-direct-{}", std::process::id()));
+    let option = format!("report={}", report.display());
+    let run = Command::new(env!("CARGO_BIN_EXE_ireko"))
+        .args(["run", "--image", "--engine", "soft", "--exec", "dd if=/dev/zero bs=1M count=64 | sha256sum"])
+        .args(["--option", "direct=on", "--option", "counters=on", "--option", &option])
+        .output()
+        .expect("the ireko binary");
+    let text = std::fs::read_to_string(&report).unwrap_or_default();
+    let _ = std::fs::remove_file(&report);
+    let said = String::from_utf8_lossy(&run.stdout);
+    assert!(said.contains("3b6a07d0d404fab4e23b6d34bc6696a6a312dd92821332385e5af7c01c421351"), "{said}");
+    let stretches = text.split("direct_runs: ").nth(1).and_then(|rest| rest.split(',').next()?.parse().ok());
+    assert!(stretches.is_some_and(|stretches: u64| stretches > 0), "{text}");
+}

@@ -5,7 +5,7 @@
 
 use crate::Cpu;
 use crate::direct::space::Space;
-use crate::direct::stub::{self, Place, Trap};
+use crate::direct::stub::{self, Backing, Trap};
 use crate::direct::{Runs, Scanned, scan};
 use crate::fault::Fault;
 use crate::mmu::view::USER;
@@ -549,8 +549,8 @@ impl Cpu {
         }
         let execute = runs != Runs::Never;
         let place = match runs {
-            Runs::Patched(number) => Place::Copy(number),
-            _ => Place::Memory(offset),
+            Runs::Patched(number) => Backing::Copy(number),
+            _ => Backing::Memory(offset),
         };
         if kind == Kind::Fetch && !execute {
             return false;

@@ -42,8 +42,9 @@ const ALLOWED: [(&str, &[&str]); 15] = [
 ];
 
 /// The layers of `cpu`, lowest first: a module may name modules of lower layers, and no other (design: the core's layers).
-const LAYERS: [&[&str]; 21] = [
+const LAYERS: [&[&str]; 22] = [
     &["processor", "host", "hash", "fault", "wake", "boundary", "single_copy"],
+    &["direct"],
     &["tsc", "tuning", "signal", "xstate", "inspect", "pending"],
     &["mmu", "code", "apic"],
     &["platform"],
@@ -61,7 +62,7 @@ const LAYERS: [&[&str]; 21] = [
     &["isa"],
     &["slow", "construct"],
     &["enter"],
-    &["ferr", "lockstep", "saved"],
+    &["ferr", "lockstep", "saved", "direct_execution"],
     &["run"],
     &["engine"],
 ];
@@ -89,7 +90,7 @@ const BELOW: [(&str, &[&str]); 6] = [
     ("mmu/format", &[]),
     ("mmu/walk", &["mmu::format"]),
     ("mmu/physical", &["mmu::walk", "single_copy"]),
-    ("mmu/bank", &["hash"]),
+    ("mmu/bank", &["hash", "direct"]),
     ("mmu/shared", &[]),
     ("code/jumps", &[]),
 ];

@@ -1,6 +1,6 @@
 //! What of a guest's address space its process has: which pages, by which rights, and what it has to forget before it goes on.
 
-use super::stub::{Command, Place, Stub};
+use super::stub::{Backing, Command, Stub};
 use crate::hash::FastHash;
 use std::collections::HashMap;
 use std::io;
@@ -84,7 +84,7 @@ impl Space {
         }
         let chunk = page / CHUNK;
         if let Some(mapped) = self.large.remove(&chunk) {
-            self.displaced(mapped.page, page / CHUNK * CHUNK | LARGE);
+            self.displaced(mapped.page, (page / CHUNK * CHUNK) | LARGE);
             self.goes(chunk * CHUNK, CHUNK);
         }
     }
@@ -147,7 +147,7 @@ impl Space {
     }
 
     /// Maps a page to that which the engine has at `host`, and the file at `offset`.
-    pub fn map(&mut self, address: u64, host: *mut u8, place: Place, write: bool, execute: bool) {
+    pub fn map(&mut self, address: u64, host: *mut u8, place: Backing, write: bool, execute: bool) {
         self.enter(address, (host as u64 >> 12, place), write, execute, false);
     }
 
@@ -155,14 +155,21 @@ impl Space {
     pub fn map_large(&mut self, address: u64, host: *mut u8, offset: u64, write: bool) {
         self.enter(
             address & !((CHUNK << 12) - 1),
-            (host as u64 >> 12, Place::Memory(offset)),
+            (host as u64 >> 12, Backing::Memory(offset)),
             write,
             false,
             true,
         );
     }
 
-    fn enter(&mut self, address: u64, (page, there): (u64, Place), write: bool, execute: bool, large: bool) {
+    fn enter(
+        &mut self,
+        address: u64,
+        (page, there): (u64, Backing),
+        write: bool,
+        execute: bool,
+        large: bool,
+    ) {
         if self.small.len() + self.large.len() > MOST {
             self.forget_all();
         }

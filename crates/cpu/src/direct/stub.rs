@@ -58,7 +58,7 @@ pub struct Command {
 
 /// What a page is mapped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Backing {
     /// Guest memory, by its offset in the file.
     Memory(u64),
     /// A copy, by its number.
@@ -501,10 +501,10 @@ impl Stub {
     }
 
     /// Maps `bytes` of guest memory, or of copies, from `offset` on.
-    pub fn map(&self, address: u64, bytes: u64, place: Place, write: bool, execute: bool) -> Command {
+    pub fn map(&self, address: u64, bytes: u64, place: Backing, write: bool, execute: bool) -> Command {
         let (file, offset) = match place {
-            Place::Memory(offset) => (MEMORY, offset),
-            Place::Copy(number) => (COPIES, u64::from(number) << 12),
+            Backing::Memory(offset) => (MEMORY, offset),
+            Backing::Copy(number) => (COPIES, u64::from(number) << 12),
         };
         let right = |on: bool, right: i32| if on { right } else { 0 };
         let rights = libc::PROT_READ | right(write, libc::PROT_WRITE) | right(execute, libc::PROT_EXEC);
