@@ -146,6 +146,13 @@ impl Modes {
         unsafe { libc::cfmakeraw(&mut raw) };
         Self(raw)
     }
+
+    /// Lines as before, and what is typed is not shown.
+    pub fn silent(&self) -> Self {
+        let mut silent = self.0;
+        silent.c_lflag &= !libc::ECHO;
+        Self(silent)
+    }
 }
 
 /// Waits until one of two descriptors can be read or has ended, and says which; a negative one never is.

@@ -1,9 +1,11 @@
 //! What may follow at the cursor: cmdlets, parameters, names of VMs, words of a definition, variables, paths.
 
-use super::bind::Signature;
-use super::builtin;
-use super::parse::{is_dash, is_double_quote, is_single_quote};
+use super::signature::Parameters;
+use super::native;
 use ireko_manage::{Parameter, Type, find, operations};
+use ireko_script::bind::common_parameters;
+use ireko_script::characters::{is_dash, is_double_quote, is_single_quote};
+use ireko_script::cmdlet;
 
 /// What this session has.
 #[derive(Clone, Debug, Default)]
@@ -38,19 +40,47 @@ fn candidates(before: &[Word], word: &Word, known: &Known) -> Vec<String> {
     if command.text.eq_ignore_ascii_case("vmconnect") {
         return quoted(fitting(known.vms.iter().map(String::as_str), &word.text));
     }
-    let signature = match (builtin::find(&command.text), find(&command.text)) {
-        (Some(builtin), _) => builtin.signature(),
-        (None, Some(operation)) => Signature::of(operation),
-        (None, None) => return paths(&word.text),
-    };
+    let Some(takes) = takes(&command.text) else { return paths(&word.text) };
     if word.text.starts_with(is_dash) && !word.quoted {
         let name = word.text.trim_start_matches(is_dash);
-        return fitting(signature.all().map(|p| p.name), name).map(|name| format!("-{name}")).collect();
+        let names = takes.iter().map(|slot| slot.names[0].as_str());
+        return fitting(names, name).map(|name| format!("-{name}")).collect();
     }
-    match parameter(&signature, arguments) {
-        Some(parameter) => values(parameter, &signature, &word.text, known),
+    match slot(&takes, arguments) {
+        Some(slot) => values(slot, &command.text, &word.text, known),
         None => Vec::new(),
     }
+}
+
+/// A parameter, whoever has it.
+struct Slot {
+    /// Its name, then its aliases.
+    names: Vec<String>,
+    position: Option<i64>,
+    is_switch: bool,
+    of_operation: Option<&'static Parameter>,
+}
+
+/// What a command takes.
+fn takes(name: &str) -> Option<Vec<Slot>> {
+    let of_script = |parameter: &ireko_script::bind::Parameter| Slot {
+        names: parameter.names().map(|name| name.to_string()).collect(),
+        position: parameter.sets[0].position,
+        is_switch: parameter.is_switch(),
+        of_operation: None,
+    };
+    if let Some(operation) = find(name) {
+        let parameters = Parameters::of(operation);
+        let own = parameters.own.iter().chain(&parameters.risk).map(|parameter| Slot {
+            names: parameter.names().map(str::to_owned).collect(),
+            position: parameter.position.map(i64::from),
+            is_switch: parameter.kind == Type::Switch,
+            of_operation: Some(parameter),
+        });
+        return Some(own.chain(common_parameters().iter().map(of_script)).collect());
+    }
+    let cmdlet = cmdlet::find(name)?;
+    Some(cmdlet::signature(cmdlet).parameters.iter().map(of_script).collect())
 }
 
 fn fitting<'a>(all: impl Iterator<Item = &'a str>, prefix: &str) -> impl Iterator<Item = &'a str> {
@@ -59,7 +89,8 @@ fn fitting<'a>(all: impl Iterator<Item = &'a str>, prefix: &str) -> impl Iterato
 }
 
 fn commands(prefix: &str, known: &Known) -> Vec<String> {
-    let names = operations().map(|operation| operation.cmdlet).chain(builtin::builtins().map(|b| b.name));
+    let natives = native::NATIVES.iter().map(|native| native.name);
+    let names = operations().map(|operation| operation.cmdlet).chain(cmdlet::cmdlets().map(|own| own.name)).chain(natives);
     let names = names.chain(known.functions.iter().map(String::as_str));
     let mut found: Vec<String> = fitting(names, prefix).map(str::to_owned).collect();
     found.sort();
@@ -67,34 +98,39 @@ fn commands(prefix: &str, known: &Known) -> Vec<String> {
 }
 
 /// The parameter that the next word is for: the last one named, or the next by position.
-fn parameter(signature: &Signature, arguments: &[Word]) -> Option<&'static Parameter> {
+fn slot<'a>(takes: &'a [Slot], arguments: &[Word]) -> Option<&'a Slot> {
     let mut position = 0;
-    let mut pending: Option<&'static Parameter> = None;
+    let mut pending: Option<&Slot> = None;
     for argument in arguments {
         if argument.text.starts_with(is_dash) && !argument.quoted {
-            let name = argument.text.trim_start_matches(is_dash);
-            let exact = signature.all().find(|p| p.is_called(name));
-            pending = exact.or_else(|| signature.all().find(|p| p.starts_with(name)));
-            pending = pending.filter(|parameter| parameter.kind != Type::Switch);
+            let name = argument.text.trim_start_matches(is_dash).to_lowercase();
+            let exact = takes.iter().find(|slot| slot.names.iter().any(|own| own.eq_ignore_ascii_case(&name)));
+            let begins = |slot: &&Slot| slot.names.iter().any(|own| own.to_lowercase().starts_with(&name));
+            pending = exact.or_else(|| takes.iter().find(begins)).filter(|slot| !slot.is_switch);
         } else if pending.take().is_none() {
             position += 1;
         }
     }
-    pending.or_else(|| signature.own.iter().copied().find(|parameter| parameter.position == Some(position)))
+    pending.or_else(|| takes.iter().find(|slot| slot.position == Some(position)))
 }
 
-fn values(parameter: &Parameter, signature: &Signature, prefix: &str, known: &Known) -> Vec<String> {
+const ACTIONS: [&str; 6] = ["Continue", "Ignore", "Inquire", "SilentlyContinue", "Stop", "Suspend"];
+
+fn values(slot: &Slot, command: &str, prefix: &str, known: &Known) -> Vec<String> {
+    let vms = || quoted(fitting(known.vms.iter().map(String::as_str), prefix));
+    if slot.names[0].ends_with("Action") && slot.of_operation.is_none() {
+        return fitting(ACTIONS.into_iter(), prefix).map(str::to_owned).collect();
+    }
+    let Some(parameter) = slot.of_operation else {
+        let of_commands = ["Get-Help", "Get-Command", "help", "man", "gcm"].iter().any(|own| own.eq_ignore_ascii_case(command));
+        return if of_commands { commands(prefix, known) } else { paths(prefix) };
+    };
     match parameter.kind {
         Type::Enum(words) => fitting(words.iter().copied(), prefix).map(str::to_owned).collect(),
         Type::Bool => fitting(["$true", "$false"].into_iter(), prefix).map(str::to_owned).collect(),
         Type::Path => paths(prefix),
-        Type::Text if parameter.is_called("VMName") => {
-            quoted(fitting(known.vms.iter().map(String::as_str), prefix))
-        }
-        Type::Text if matches!(signature.cmdlet, "Get-Help" | "Get-Command") => commands(prefix, known),
-        Type::Text if signature.cmdlet == "Get-NestedVmStatus" => {
-            quoted(fitting(known.vms.iter().map(String::as_str), prefix))
-        }
+        Type::Text if parameter.is_called("VMName") => vms(),
+        Type::Text if command.eq_ignore_ascii_case("Get-NestedVmStatus") => vms(),
         _ => Vec::new(),
     }
 }

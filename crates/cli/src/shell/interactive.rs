@@ -1,7 +1,6 @@
 //! The prompt: editing, history in the store's directory, completion, statements over several lines.
 
 use super::complete::{Known, complete};
-use super::parse;
 use super::session::Session;
 use crate::sys;
 use rustyline::completion::Completer;
@@ -54,8 +53,8 @@ pub fn run(session: &mut Session<'_>) -> rustyline::Result<u8> {
 fn known(session: &Session<'_>) -> Known {
     Known {
         vms: session.host.names(),
-        variables: session.scopes.iter().flat_map(|scope| scope.keys().cloned()).collect(),
-        functions: session.functions.keys().cloned().collect(),
+        variables: session.context.scope.names().iter().map(|name| name.to_string()).collect(),
+        functions: session.context.scope.own_functions().iter().map(|function| function.name.to_string()).collect(),
     }
 }
 
@@ -95,7 +94,7 @@ impl Completer for Line {
 
 impl Validator for Line {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
-        Ok(match parse::script(context.input()) {
+        Ok(match ireko_script::parse::script(context.input(), "") {
             Err(error) if error.incomplete => ValidationResult::Incomplete,
             // What is wrong is told when it runs.
             _ => ValidationResult::Valid(None),

@@ -1,31 +1,28 @@
 //! `ireko shell`: PowerShell's language for the operations, at a prompt, in files, and in one line.
 //!
-//! Text becomes statements in [`parse`], statements are done in [`execute`], a command's name is found in [`command`]
-//! and its arguments go to parameters in [`bind`]. Nothing here knows a cmdlet of the table of operations by name.
+//! The language is `ireko_script`'s. Here it gets the table of operations as its commands ([`module`], [`operation`]), records as
+//! its objects ([`value`]), and a person ([`session`], [`terminal`], [`interactive`]). Nothing here knows a cmdlet of the table by
+//! name.
 
-mod bind;
-mod builtin;
-mod command;
 mod complete;
-mod evaluate;
-mod execute;
-mod fault;
+mod help;
 mod interactive;
-mod item;
-mod operate;
-mod parse;
+mod module;
+mod native;
+mod operation;
 mod session;
-mod show;
+mod signature;
 mod surface;
-mod syntax;
 mod terminal;
 #[cfg(test)]
 mod tests;
+mod value;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use ireko_script::interpret::{read_script, script_file};
 use session::Session;
-use std::io::{IsTerminal, Read};
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use terminal::Standard;
 
@@ -56,18 +53,18 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode> {
         crate::sys::hold_ending_signals();
     }
     let name = |stack| std::thread::Builder::new().name("shell".into()).stack_size(stack);
-    let body = || on_own_stack(&host, args);
     std::thread::scope(|scope| {
         // A machine with less memory than that refuses it.
-        let shell =
-            name(STACK).spawn_scoped(scope, body).or_else(|_| name(SMALL_STACK).spawn_scoped(scope, body));
+        let large = name(STACK).spawn_scoped(scope, || on_own_stack(&host, args, STACK));
+        let shell = large.or_else(|_| name(SMALL_STACK).spawn_scoped(scope, || on_own_stack(&host, args, SMALL_STACK)));
         let shell = shell.context("no thread for the shell")?;
         shell.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
 }
 
-fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs) -> Result<ExitCode> {
+fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs, stack: usize) -> Result<ExitCode> {
     let mut session = Session::new(host, Box::<Standard>::default());
+    session.allow_stack(stack / 4 * 3);
     let code = read_and_run(&mut session, args)?;
     match session.terminal.failure() {
         Some(unwritten) => Err(unwritten.into()),
@@ -81,29 +78,21 @@ fn read_and_run(session: &mut Session<'_>, args: &ShellArgs) -> Result<u8> {
         Some((first, rest)) => (Some(first), rest),
         None => (None, &[][..]),
     };
+    let mut path = String::new();
     let text = match first {
         Some(line) if args.command => line.clone(),
-        Some(path) => {
-            session.source = path.clone();
-            std::fs::File::open(path)
-                .and_then(script)
-                .with_context(|| format!("cannot read the script {path}"))?
+        Some(name) => {
+            let found = script_file(name).unwrap_or_else(|| name.into());
+            path = found.display().to_string();
+            std::fs::File::open(&found)
+                .and_then(read_script)
+                .with_context(|| format!("cannot read the script {name}"))?
         }
         None if args.command => anyhow::bail!("say what to run: ireko shell -c \"Get-VM\""),
         None if args.is_prompt() => {
             return interactive::run(session).context("the prompt cannot be shown");
         }
-        None => script(std::io::stdin()).context("cannot read the script on standard input")?,
+        None => read_script(std::io::stdin()).context("cannot read the script on standard input")?,
     };
-    Ok(session.script(&text, rest))
-}
-
-/// A script's text, of what has an end.
-pub(crate) fn script(from: impl Read) -> std::io::Result<String> {
-    const LONGEST: u64 = 16 << 20;
-    let mut text = String::new();
-    match from.take(LONGEST + 1).read_to_string(&mut text)? as u64 {
-        0..=LONGEST => Ok(text),
-        _ => Err(std::io::Error::other("it is longer than 16 MiB, which no script is")),
-    }
+    Ok(session.script_of(&path, &text, rest))
 }

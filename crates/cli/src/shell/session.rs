@@ -1,15 +1,13 @@
-//! One session: its variables, functions, errors, and the person at the other end.
+//! One session of the shell: the language, the operations as its commands, and the person at the other end.
 
-use super::fault::{Fault, Flow};
-use super::item::{Item, NULL};
-use super::show;
-use super::syntax::Block;
+use super::module::HyperV;
 use crate::output::OutputError;
-use ireko_manage::{Host, Value, render};
-use std::collections::BTreeMap;
+use ireko_manage::Host;
+use ireko_script::Interpreter;
+use ireko_script::host::{self, Progress};
+use std::cell::RefCell;
+use std::ops::{Deref, DerefMut};
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Who reads and answers.
 pub trait Terminal {
@@ -20,235 +18,113 @@ pub trait Terminal {
         None
     }
     fn error(&mut self, text: &str);
-    /// A line, or nothing where there is nobody to ask.
+    /// A person's answer, or nothing where there is nobody to ask.
     fn ask(&mut self, prompt: &str) -> Option<String>;
+    /// A line for Read-Host, from whoever writes it.
+    fn read_line(&mut self, prompt: &str) -> Option<String> {
+        self.ask(prompt)
+    }
+    fn read_secret(&mut self, prompt: &str) -> Option<String> {
+        self.read_line(prompt)
+    }
     /// Gives the terminal to a VM's console until the person leaves it.
     fn console(&mut self, host: &Host, name: &str) -> anyhow::Result<()>;
     fn clear(&mut self) {}
-}
-
-/// What is done with errors that do not end a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ErrorAction {
-    Continue,
-    Stop,
-    SilentlyContinue,
-    Ignore,
-}
-
-impl ErrorAction {
-    pub fn word(word: &str) -> Option<Self> {
-        Some(match word.to_ascii_lowercase().as_str() {
-            "continue" | "inquire" | "2" | "3" => Self::Continue,
-            "stop" | "1" => Self::Stop,
-            "silentlycontinue" | "0" => Self::SilentlyContinue,
-            "ignore" | "4" => Self::Ignore,
-            _ => return None,
-        })
+    fn set_title(&mut self, title: &str) {
+        let _ = title;
+    }
+    fn progress(&mut self, progress: &Progress<'_>) {
+        let _ = progress;
+    }
+    fn is_screen(&self) -> bool {
+        false
     }
 }
 
-/// What holds while one command runs.
-#[derive(Default)]
-pub struct Preferences {
-    pub errors: Option<ErrorAction>,
-    pub silent_warnings: bool,
-    /// Errors and warnings for `-ErrorVariable` and `-WarningVariable`.
-    pub noted: Vec<Item>,
-    pub warned: Vec<Item>,
-}
+/// The language and our own commands write to the same one.
+pub struct SharedTerminal<'h>(RefCell<Box<dyn Terminal + 'h>>);
 
-pub struct Session<'a> {
-    pub host: &'a Host,
-    pub terminal: Box<dyn Terminal + 'a>,
-    pub scopes: Vec<BTreeMap<String, Item>>,
-    pub functions: BTreeMap<String, Rc<Block>>,
-    /// The newest first.
-    pub errors: Vec<Item>,
-    /// `$?`: no error in the last pipeline.
-    pub fine: bool,
-    /// Errors that were printed.
-    pub printed: usize,
-    /// Inside `try`.
-    pub trying: usize,
-    /// Calls within calls.
-    pub depth: usize,
-    pub preferences: Vec<Preferences>,
-    /// The script's name, for messages.
-    pub source: String,
-    pub interactive: bool,
-    /// Somebody has pressed Ctrl-C.
-    pub interrupted: Arc<AtomicBool>,
-}
-
-/// Where results go.
-pub enum Output {
-    Print,
-    Collect(Vec<Item>),
-}
-
-/// How many errors `$Error` keeps.
-const KEPT: usize = 256;
-
-impl<'a> Session<'a> {
-    pub fn new(host: &'a Host, terminal: Box<dyn Terminal + 'a>) -> Self {
-        Self {
-            host,
-            terminal,
-            scopes: vec![BTreeMap::new()],
-            functions: BTreeMap::new(),
-            errors: Vec::new(),
-            fine: true,
-            printed: 0,
-            trying: 0,
-            depth: 0,
-            preferences: Vec::new(),
-            source: String::new(),
-            interactive: false,
-            interrupted: Arc::default(),
-        }
+impl SharedTerminal<'_> {
+    pub fn failure(&self) -> Option<OutputError> {
+        self.0.borrow_mut().failure()
     }
 
-    /// Whether to go on.
-    pub fn heed(&self) -> Result<(), Flow> {
-        if self.interrupted.load(Ordering::Relaxed) { Err(Flow::Interrupted) } else { Ok(()) }
+    pub fn console(&self, host: &Host, name: &str) -> anyhow::Result<()> {
+        self.0.borrow_mut().console(host, name)
     }
 
-    pub fn variable(&self, name: &str) -> Item {
-        let name = name.to_lowercase();
-        if let Some((scope, own)) = name.split_once(':') {
-            return match scope {
-                "env" => own_environment(own),
-                "global" | "script" | "local" | "private" | "variable" => self.variable(own),
-                _ => NULL,
-            };
-        }
-        match name.as_str() {
-            "true" => true.into(),
-            "false" => false.into(),
-            "null" => NULL,
-            "?" => self.fine.into(),
-            "error" => Item::List(self.errors.clone()),
-            "psitem" => self.variable("_"),
-            "home" => own_environment("home"),
-            "pid" => i64::from(std::process::id()).into(),
-            "pwd" => std::env::current_dir().map_or(NULL, |path| path.display().to_string().into()),
-            _ => {
-                let found = self.scopes.iter().rev().find_map(|scope| scope.get(&name));
-                found.cloned().unwrap_or_else(|| preset(&name))
-            }
-        }
-    }
-
-    pub fn set_variable(&mut self, name: &str, item: Item) -> Result<(), Flow> {
-        let name = name.to_lowercase();
-        let (scope, own) = name.split_once(':').unwrap_or(("", &name));
-        if matches!(own, "true" | "false" | "null" | "?" | "error" | "psitem" | "pid" | "home")
-            || scope == "env"
-        {
-            let message = format!("Cannot overwrite variable {name} because it is read-only or constant.");
-            return Err(Fault::runtime("VariableNotWritable", message).into());
-        }
-        let at = if matches!(scope, "global" | "script") { 0 } else { self.scopes.len() - 1 };
-        self.scopes[at].insert(own.to_owned(), item);
-        Ok(())
-    }
-
-    /// A variable of our own making.
-    pub fn note_variable(&mut self, name: &str, item: Item) {
-        if let Some(scope) = self.scopes.last_mut() {
-            scope.insert(name.to_lowercase(), item);
-        }
-    }
-
-    pub fn print(&mut self, text: &str) -> Result<(), Flow> {
-        if text.is_empty() || self.terminal.output(text) { Ok(()) } else { Err(Flow::Unheard) }
-    }
-
-    pub fn put(&mut self, out: &mut Output, items: Vec<Item>) -> Result<(), Flow> {
-        match out {
-            Output::Collect(all) => {
-                all.extend(items);
-                Ok(())
-            }
-            Output::Print => self.print(&show::default_view(&items)),
-        }
-    }
-
-    pub fn warn(&mut self, text: &str) {
-        let silent = self.preferences.iter().any(|preference| preference.silent_warnings)
-            || ErrorAction::word(&self.variable("WarningPreference").text())
-                .is_some_and(|action| matches!(action, ErrorAction::SilentlyContinue | ErrorAction::Ignore));
-        if let Some(preference) = self.preferences.last_mut() {
-            preference.warned.push(text.into());
-        }
-        if !silent {
-            let lines: String = text.lines().map(|line| render::printable(line) + "\n").collect();
-            self.terminal.error(&format!("WARNING: {lines}"));
-        }
-    }
-
-    pub fn preference(&self) -> ErrorAction {
-        ErrorAction::word(&self.variable("ErrorActionPreference").text()).unwrap_or(ErrorAction::Continue)
-    }
-
-    /// An error that does not end the statement, unless somebody wants that.
-    pub fn report(&mut self, fault: Fault) -> Result<(), Flow> {
-        let asked_for = self.preferences.iter().rev().find_map(|preference| preference.errors);
-        let action = asked_for.unwrap_or_else(|| self.preference());
-        if let Some(preference) = self.preferences.last_mut() {
-            preference.noted.push(fault.record().into());
-        }
-        match action {
-            ErrorAction::Stop => Err(Fault { ends_script: true, ..fault }.into()),
-            ErrorAction::Continue => {
-                self.remember(&fault);
-                self.show(&fault);
-                Ok(())
-            }
-            ErrorAction::SilentlyContinue => {
-                self.remember(&fault);
-                Ok(())
-            }
-            ErrorAction::Ignore => {
-                self.fine = false;
-                Ok(())
-            }
-        }
-    }
-
-    pub fn remember(&mut self, fault: &Fault) {
-        self.fine = false;
-        self.errors.insert(0, fault.record().into());
-        self.errors.truncate(KEPT);
-    }
-
-    pub fn show(&mut self, fault: &Fault) {
-        self.fine = false;
-        self.printed += 1;
-        let text = fault.print(&self.source);
-        self.terminal.error(&text);
+    pub fn error(&self, text: &str) {
+        self.0.borrow_mut().error(text);
     }
 }
 
-/// The environment in any case, as on Windows.
-fn own_environment(name: &str) -> Item {
-    let found = std::env::vars_os().find(|(own, _)| own.to_string_lossy().eq_ignore_ascii_case(name));
-    found.map_or(NULL, |(_, value)| value.to_string_lossy().into_owned().into())
+struct Lent<'h>(Rc<SharedTerminal<'h>>);
+
+impl host::Terminal for Lent<'_> {
+    fn output(&mut self, text: &str) -> bool {
+        self.0.0.borrow_mut().output(text)
+    }
+    fn error(&mut self, text: &str) {
+        self.0.0.borrow_mut().error(text);
+    }
+    fn ask(&mut self, prompt: &str) -> Option<String> {
+        self.0.0.borrow_mut().ask(prompt)
+    }
+    fn read_line(&mut self, prompt: &str) -> Option<String> {
+        self.0.0.borrow_mut().read_line(prompt)
+    }
+    fn read_secret(&mut self, prompt: &str) -> Option<String> {
+        self.0.0.borrow_mut().read_secret(prompt)
+    }
+    fn clear(&mut self) {
+        self.0.0.borrow_mut().clear();
+    }
+    fn set_title(&mut self, title: &str) {
+        self.0.0.borrow_mut().set_title(title);
+    }
+    fn progress(&mut self, progress: &Progress<'_>) {
+        self.0.0.borrow_mut().progress(progress);
+    }
+    fn is_screen(&self) -> bool {
+        self.0.0.borrow().is_screen()
+    }
 }
 
-/// What preference variables say before somebody sets them.
-fn preset(name: &str) -> Item {
-    match name {
-        "erroractionpreference" | "warningpreference" => "Continue".into(),
-        "confirmpreference" => "High".into(),
-        "whatifpreference" => false.into(),
-        "psversiontable" => Item::Map(vec![
-            ("PSVersion".into(), "5.1".into()),
-            ("PSEdition".into(), "Ireko".into()),
-            ("IrekoVersion".into(), env!("CARGO_PKG_VERSION").into()),
-        ]),
-        "lastexitcode" => Item::Value(Value::Int(0)),
-        _ => NULL,
+pub struct Session<'h> {
+    pub host: &'h Host,
+    pub terminal: Rc<SharedTerminal<'h>>,
+    interpreter: Interpreter<'h>,
+}
+
+impl<'h> Session<'h> {
+    pub fn new(host: &'h Host, terminal: Box<dyn Terminal + 'h>) -> Self {
+        let terminal = Rc::new(SharedTerminal(RefCell::new(terminal)));
+        let mut interpreter = Interpreter::new(Box::new(Lent(terminal.clone())));
+        interpreter.modules.push(Rc::new(HyperV { host, terminal: terminal.clone() }));
+        Self { host, terminal, interpreter }
+    }
+
+    /// A script of a file or of a line, with its arguments; gives the exit code.
+    pub fn script_of(&mut self, path: &str, text: &str, arguments: &[String]) -> u8 {
+        self.interpreter.script(text, path, arguments)
+    }
+
+    #[cfg(test)]
+    pub fn script(&mut self, text: &str, arguments: &[String]) -> u8 {
+        self.script_of("", text, arguments)
+    }
+}
+
+impl<'h> Deref for Session<'h> {
+    type Target = Interpreter<'h>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.interpreter
+    }
+}
+
+impl DerefMut for Session<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.interpreter
     }
 }

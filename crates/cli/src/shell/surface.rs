@@ -1,7 +1,7 @@
 //! The person at the prompt, as operations see one: what PowerShell's host asks and says.
 
-use super::session::Terminal;
 use ireko_manage::{Question, Surface};
+use ireko_script::host::Terminal;
 
 /// What has been answered for one command, whatever number of objects it is about.
 #[derive(Default)]

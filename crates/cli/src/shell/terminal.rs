@@ -2,16 +2,34 @@
 
 use super::session::Terminal;
 use crate::output::{OutputError, out};
+use crate::sys;
 use ireko_manage::Host;
+use ireko_script::host::Progress;
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::os::fd::AsRawFd;
 
 #[derive(Default)]
 pub struct Standard {
     failure: Option<OutputError>,
+    /// The line of a bar is not at its end.
+    bar: bool,
+}
+
+impl Standard {
+    fn say(&mut self, text: &str) {
+        let _ = io::stderr().lock().write_all(text.as_bytes());
+    }
+
+    fn end_bar(&mut self) {
+        if std::mem::take(&mut self.bar) {
+            self.say("\r\x1b[K");
+        }
+    }
 }
 
 impl Terminal for Standard {
     fn output(&mut self, text: &str) -> bool {
+        self.end_bar();
         if self.failure.is_none() {
             self.failure = out(text.as_bytes()).err();
         }
@@ -23,19 +41,33 @@ impl Terminal for Standard {
     }
 
     fn error(&mut self, text: &str) {
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        self.end_bar();
+        self.say(text);
     }
 
     fn ask(&mut self, prompt: &str) -> Option<String> {
-        if !io::stdin().is_terminal() {
-            return None;
-        }
-        let _ = io::stderr().lock().write_all(prompt.as_bytes());
+        if io::stdin().is_terminal() { self.read_line(prompt) } else { None }
+    }
+
+    fn read_line(&mut self, prompt: &str) -> Option<String> {
+        self.end_bar();
+        self.say(prompt);
         let mut line = String::new();
         match io::stdin().lock().read_line(&mut line) {
             Ok(1..) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
             _ => None,
         }
+    }
+
+    fn read_secret(&mut self, prompt: &str) -> Option<String> {
+        let stdin = io::stdin();
+        let modes = stdin.is_terminal().then(|| sys::terminal_modes(stdin.as_raw_fd()).ok()).flatten();
+        let Some(modes) = modes else { return self.read_line(prompt) };
+        let _ = sys::set_terminal_modes(stdin.as_raw_fd(), &modes.silent());
+        let line = self.read_line(prompt);
+        let _ = sys::set_terminal_modes(stdin.as_raw_fd(), &modes);
+        self.say("\n");
+        line
     }
 
     fn console(&mut self, host: &Host, name: &str) -> anyhow::Result<()> {
@@ -46,5 +78,33 @@ impl Terminal for Standard {
         if io::stdout().is_terminal() {
             self.output("\x1b[2J\x1b[H");
         }
+    }
+
+    fn set_title(&mut self, title: &str) {
+        if io::stdout().is_terminal() {
+            self.output(&format!("\x1b]0;{title}\x07"));
+        }
+    }
+
+    fn progress(&mut self, progress: &Progress<'_>) {
+        const WIDTH: usize = 30;
+        if !io::stderr().is_terminal() {
+            return;
+        }
+        self.end_bar();
+        if progress.completed {
+            return;
+        }
+        let bar = progress.percent.map_or(String::new(), |percent| {
+            let full = WIDTH * usize::from(percent) / 100;
+            format!(" [{}{}] {percent}%", "#".repeat(full), " ".repeat(WIDTH - full))
+        });
+        let text = format!("{} {}{bar}", progress.activity, progress.status);
+        self.say(&text.chars().take(100).collect::<String>());
+        self.bar = true;
+    }
+
+    fn is_screen(&self) -> bool {
+        io::stdin().is_terminal() && io::stdout().is_terminal()
     }
 }

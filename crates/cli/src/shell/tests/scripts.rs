@@ -1,7 +1,7 @@
 //! The published command lines, as typed.
 
 use super::World;
-use crate::shell::parse;
+use ireko_script::parse;
 
 const ALL: [(&str, &str); 5] = [
     ("enable-nesting", include_str!("../../../tests/scripts/enable-nesting.ps1")),
@@ -18,7 +18,7 @@ fn script(name: &str) -> &'static str {
 #[test]
 fn all_are_understood() {
     for (name, text) in ALL {
-        assert!(parse::script(text).is_ok(), "{name}: {:?}", parse::script(text));
+        assert!(parse::script(text, "").is_ok(), "{name}: {:?}", parse::script(text, "").err());
     }
 }
 

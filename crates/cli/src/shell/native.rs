@@ -1,46 +1,94 @@
 //! Commands that are programs on Windows: their arguments have no dashes.
 
-use super::{Builtin, Call, Words};
-use crate::shell::bind::Given;
-use crate::shell::fault::{Fault, Flow};
-use crate::shell::item::Item;
-use crate::shell::session::Session;
+use super::session::SharedTerminal;
 use ireko_manage::{Arguments, Failure, Host};
+use ireko_script::bind::{Argument, Bound, Signature, Words};
+use ireko_script::error::ErrorRecord;
+use ireko_script::host::Command;
+use ireko_script::interpret::{Interpreter, Sink, Stage};
+use ireko_script::types::text;
+use ireko_script::{Outcome, Value};
+use std::rc::Rc;
 
-type Items = Result<Vec<Item>, Flow>;
+pub struct Native {
+    pub name: &'static str,
+    pub aliases: &'static [&'static str],
+    pub doc: &'static str,
+    run: fn(&Host, &SharedTerminal<'_>, &[String]) -> Result<(), ErrorRecord>,
+}
 
-pub static BUILTINS: &[Builtin] = &[
-    Builtin {
+pub static NATIVES: [Native; 2] = [
+    Native {
         name: "netsh",
         aliases: &["netsh.exe"],
         doc: "netsh interface ip add dnsserver NAME address=ADDRESS: gives a network adapter a DNS server.",
-        parameters: &[],
-        words: Words::Program,
         run: netsh,
     },
-    Builtin {
+    Native {
         name: "vmconnect",
         aliases: &["vmconnect.exe"],
         doc: "vmconnect NAME, or vmconnect localhost NAME: attaches to the console; Ctrl-A X detaches.",
-        parameters: &[],
-        words: Words::Program,
         run: connect,
     },
 ];
 
+pub fn find(name: &str) -> Option<&'static Native> {
+    let fits = |native: &&Native| std::iter::once(&native.name).chain(native.aliases).any(|own| own.eq_ignore_ascii_case(name));
+    NATIVES.iter().find(fits)
+}
+
+pub struct NativeCommand<'h> {
+    pub native: &'static Native,
+    pub host: &'h Host,
+    pub terminal: Rc<SharedTerminal<'h>>,
+}
+
+impl<'h> Command<'h> for NativeCommand<'h> {
+    fn signature(&self) -> Rc<Signature> {
+        let name = self.native.name;
+        Rc::new(Signature { name: name.into(), class: "".into(), parameters: Vec::new(), default_set: None, loose: true, words: Words::Program })
+    }
+
+    fn start(&self, _: &mut Interpreter<'_>, bound: Bound) -> Outcome<Box<dyn Stage + 'h>> {
+        let (native, host, terminal) = (self.native, self.host, self.terminal.clone());
+        Ok(Box::new(Call { native, host, terminal, words: words(&bound.arguments) }))
+    }
+}
+
+struct Call<'h> {
+    native: &'static Native,
+    host: &'h Host,
+    terminal: Rc<SharedTerminal<'h>>,
+    words: Vec<String>,
+}
+
+impl Stage for Call<'_> {
+    fn process(&mut self, _: &mut Interpreter<'_>, _: Value, _: &mut dyn Sink) -> Outcome {
+        Ok(())
+    }
+
+    fn end(&mut self, _: &mut Interpreter<'_>, _: &mut dyn Sink) -> Outcome {
+        Ok((self.native.run)(self.host, &self.terminal, &self.words)?)
+    }
+}
+
 /// The arguments as words.
-fn words(given: &[Given]) -> Vec<String> {
+fn words(given: &[Argument]) -> Vec<String> {
     let mut words = Vec::new();
     for one in given {
         match one {
-            Given::Value(item) => words.extend(item.clone().elements().iter().map(Item::text)),
-            Given::Named { typed, value, .. } => {
-                let value = value.as_ref().map(|value| format!(":{}", value.text()));
-                words.push(typed.clone() + &value.unwrap_or_default());
+            Argument::Value { value: Value::Number(_), written: Some(written) } => words.push(written.to_string()),
+            Argument::Value { value, .. } => words.extend(value.elements().iter().map(text)),
+            Argument::Named { typed, value, .. } => {
+                words.push(format!("{typed}{}", value.as_ref().map(|(value, _)| text(value)).unwrap_or_default()));
             }
         }
     }
     words
+}
+
+fn refuse(name: &str, id: &str, message: impl AsRef<str>) -> ErrorRecord {
+    ErrorRecord::cmdlet(name, id, message)
 }
 
 /// What `netsh interface ip add dnsserver` is told (reference: 2.4).
@@ -89,8 +137,7 @@ fn add_dns_server(host: &Host, server: &DnsServer) -> Result<(), Failure> {
 const SYNTAX: &str =
     "netsh interface ip add dnsserver [name=]NAME [address=]ADDRESS [[index=]N] [[validate=]yes|no]";
 
-fn netsh(session: &mut Session<'_>, call: &Call) -> Items {
-    let words = words(&call.given);
+fn netsh(host: &Host, _: &SharedTerminal<'_>, words: &[String]) -> Result<(), ErrorRecord> {
     let path: Vec<String> = words.iter().take(4).map(|word| word.to_lowercase()).collect();
     let rest = words.get(4..).unwrap_or_default();
     let known = matches!(
@@ -99,30 +146,20 @@ fn netsh(session: &mut Session<'_>, call: &Call) -> Items {
     );
     let Some(server) = dns_server(rest).filter(|_| known) else {
         let message = format!("This command is not there; the one that is meant to be is: {SYNTAX}");
-        return Err(Fault { category: "NotImplemented".into(), ..call.fault("NotSupported", message) }.into());
+        return Err(refuse("netsh", "NotSupported", message).in_category("NotImplemented"));
     };
-    match add_dns_server(session.host, &server) {
-        Ok(()) => Ok(Vec::new()),
-        Err(failure) => Err(call.fault("OperationFailed", failure.message).into()),
-    }
+    add_dns_server(host, &server).map_err(|failure| refuse("netsh", "OperationFailed", failure.message))
 }
 
-fn connect(session: &mut Session<'_>, call: &Call) -> Items {
-    let words = words(&call.given);
-    let name = match words.as_slice() {
+fn connect(host: &Host, terminal: &SharedTerminal<'_>, words: &[String]) -> Result<(), ErrorRecord> {
+    let name = match words {
         [name] => name,
         [host, name, ..] if matches!(host.to_lowercase().as_str(), "localhost" | "." | "127.0.0.1") => name,
         [host, _, ..] => {
-            let message =
-                format!("The consoles of '{host}' cannot be reached from here; use ireko shell there.");
-            return Err(call.fault("RemoteNotSupported", message).into());
+            let message = format!("The consoles of '{host}' cannot be reached from here; use ireko shell there.");
+            return Err(refuse("vmconnect", "RemoteNotSupported", message));
         }
-        [] => return Err(call.fault("MissingArgument", "Say which: vmconnect NAME.").into()),
+        [] => return Err(refuse("vmconnect", "MissingArgument", "Say which: vmconnect NAME.")),
     };
-    let host = session.host;
-    session
-        .terminal
-        .console(host, name)
-        .map_err(|error| call.fault("OperationFailed", format!("{error:#}.")))?;
-    Ok(Vec::new())
+    terminal.console(host, name).map_err(|error| refuse("vmconnect", "OperationFailed", format!("{error:#}.")))
 }

@@ -1,0 +1,95 @@
+//! What the shell brings to the language: the table of operations, and commands that are programs on Windows.
+
+use super::operation::OperationCommand;
+use super::session::SharedTerminal;
+use super::{help, native, value};
+use ireko_manage::{Host, find, operations, view};
+use ireko_script::Value;
+use ireko_script::host::{Cell, Command, CommandInfo, Module};
+use ireko_script::value::EnumType;
+use std::rc::Rc;
+
+pub struct HyperV<'h> {
+    pub host: &'h Host,
+    pub terminal: Rc<SharedTerminal<'h>>,
+}
+
+/// Cmdlets of Hyper-V's module that scripts call and that are not there, and what does instead.
+const INSTEAD: [(&str, &str); 12] = [
+    ("Checkpoint-VM", "Checkpoints are not there yet: stop the virtual machine and copy its disks."),
+    ("Get-VMSnapshot", "Checkpoints are not there yet."),
+    ("Get-VMCheckpoint", "Checkpoints are not there yet."),
+    ("Restore-VMSnapshot", "Checkpoints are not there yet."),
+    ("Restore-VMCheckpoint", "Checkpoints are not there yet."),
+    ("Remove-VMSnapshot", "Checkpoints are not there yet."),
+    ("Remove-VMSavedState", "Saved states are not there yet; a virtual machine is Off, Running or Paused."),
+    ("Save-VM", "Saved states are not there yet: Suspend-VM pauses a virtual machine, Stop-VM shuts it down."),
+    ("Export-VM", "Export is not there yet: stop the virtual machine and copy its disks."),
+    ("Import-VM", "Import is not there yet: New-VM with -VHDPath takes a disk that is there."),
+    ("Wait-VM", "Waiting for a guest is not there yet: ask with Get-VM until its state is the one that is wanted."),
+    ("Copy-VMFile", "Copying into a guest is not there yet: `ireko vm ssh NAME` reaches it."),
+];
+
+impl<'h> Module<'h> for HyperV<'h> {
+    fn command(&self, name: &str) -> Option<Rc<dyn Command<'h> + 'h>> {
+        if let Some(native) = native::find(name) {
+            return Some(Rc::new(native::NativeCommand { native, host: self.host, terminal: self.terminal.clone() }));
+        }
+        let operation = find(name)?;
+        Some(Rc::new(OperationCommand { host: self.host, operation, name: name.to_owned() }))
+    }
+
+    fn commands(&self) -> Vec<CommandInfo> {
+        let of = |name: &str, aliases: &[&str], doc: &str, module: &str| CommandInfo {
+            name: name.to_owned(),
+            aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+            synopsis: doc.to_owned(),
+            module: module.to_owned(),
+        };
+        let all = operations().map(|operation| of(operation.cmdlet, operation.aliases, operation.doc, "Hyper-V"));
+        all.chain(native::NATIVES.iter().map(|native| of(native.name, native.aliases, native.doc, "Ireko"))).collect()
+    }
+
+    fn help(&self, name: &str) -> Option<String> {
+        match (find(name), native::find(name)) {
+            (Some(operation), _) => Some(help::operation(operation, operation.called(name))),
+            (None, Some(native)) => Some(help::native(native)),
+            (None, None) => None,
+        }
+    }
+
+    fn is_called(&self, name: &str) -> bool {
+        ["Hyper-V", "NetAdapter", "NetTCPIP", "NetNat", "DnsClient"].iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
+
+    fn instead_of(&self, name: &str) -> Option<String> {
+        INSTEAD.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, sentence)| (*sentence).to_owned())
+    }
+
+    fn enumeration(&self, name: &str) -> Option<Rc<EnumType>> {
+        value::enumeration(name)
+    }
+
+    fn cells(&self, object: &Value) -> Option<Vec<Cell>> {
+        let record = value::record(object)?;
+        let columns = view::columns(&record);
+        let cell = |column: &view::Column| Cell {
+            title: column.title.to_owned(),
+            text: column.cell(&record),
+            is_number: column.is_number(&record),
+        };
+        (!columns.is_empty()).then(|| columns.iter().map(cell).collect())
+    }
+
+    /// The owner of the store may do anything to its machines.
+    fn is_administrator(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let own = std::fs::metadata("/proc/self").map(|facts| facts.uid());
+        let store = std::fs::metadata(self.host.store.home()).map(|facts| facts.uid());
+        match (own, store) {
+            (Ok(own), Ok(store)) => own == store || own == 0,
+            // A store that is not there yet will be the user's.
+            _ => true,
+        }
+    }
+}
