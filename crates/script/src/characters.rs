@@ -31,3 +31,9 @@ fn is_hidden(c: char) -> bool {
 pub fn printable(text: &str) -> String {
     text.chars().map(|c| if is_hidden(c) { '\u{fffd}' } else { c }).collect()
 }
+
+/// With spaces up to a width, which may be any: before it, or behind it.
+pub fn pad(text: &str, width: usize, right: bool) -> String {
+    let missing = " ".repeat(width.saturating_sub(text.chars().count()));
+    if right { missing + text } else { text.to_owned() + &missing }
+}

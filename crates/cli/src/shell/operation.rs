@@ -52,7 +52,6 @@ struct OperationStage<'h> {
 impl OperationStage<'_> {
     /// What is given on the line, and what preference variables say.
     fn prepare(&mut self, interpreter: &mut Interpreter<'_>) -> Outcome {
-        self.remote(interpreter)?;
         for (index, value, written) in self.bound.values.clone() {
             let Some(parameter) = self.parameters.at(index).filter(|parameter| !is_remote(parameter)) else { continue };
             convert(&self.signature, &mut self.arguments, parameter, &value, written.as_deref())?;
@@ -169,6 +168,10 @@ impl OperationStage<'_> {
 }
 
 impl Stage for OperationStage<'_> {
+    fn begin(&mut self, interpreter: &mut Interpreter<'_>, _: &mut dyn Sink) -> Outcome {
+        self.remote(interpreter)
+    }
+
     fn process(&mut self, interpreter: &mut Interpreter<'_>, item: Value, out: &mut dyn Sink) -> Outcome {
         match self.of_object(interpreter, &item) {
             Ok(arguments) => self.once(interpreter, &arguments, out),

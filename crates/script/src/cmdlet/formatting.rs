@@ -94,7 +94,7 @@ InputObject:any< The objects; usually they come through the pipeline.",
                 let width = (interpreter.terminal.width() / columns).max(2);
                 let lines: Vec<String> = cells
                     .chunks(columns)
-                    .map(|row| row.iter().map(|cell| format!("{cell:<width$}")).collect::<String>().trim_end().to_owned() + "\n")
+                    .map(|row| row.iter().map(|cell| crate::characters::pad(cell, width, false)).collect::<String>().trim_end().to_owned() + "\n")
                     .collect();
                 give(interpreter, if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.concat()) }, out)
             })

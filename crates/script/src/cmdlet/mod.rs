@@ -33,7 +33,8 @@ use crate::bind::{Bound, Signature, Words, common_parameters, parameters};
 use crate::error::{Outcome, qualified};
 use crate::host::{Command, CommandInfo};
 use crate::interpret::{Interpreter, Stage};
-use std::cell::OnceCell;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 
 pub struct Cmdlet {
@@ -88,16 +89,21 @@ pub fn info() -> Vec<CommandInfo> {
 }
 
 /// A cmdlet of ours as a pipeline takes it.
-struct Own {
-    cmdlet: &'static Cmdlet,
-    signature: OnceCell<Rc<Signature>>,
-}
+struct Own(&'static Cmdlet);
 
 pub fn command<'h>(cmdlet: &'static Cmdlet) -> Rc<dyn Command<'h> + 'h> {
-    Rc::new(Own { cmdlet, signature: OnceCell::new() })
+    Rc::new(Own(cmdlet))
 }
 
+/// Made once for each cmdlet: loops call the same ones again and again.
 pub fn signature(cmdlet: &'static Cmdlet) -> Rc<Signature> {
+    thread_local! {
+        static MADE: RefCell<HashMap<&'static str, Rc<Signature>>> = RefCell::default();
+    }
+    MADE.with_borrow_mut(|all| all.entry(cmdlet.name).or_insert_with(|| make_signature(cmdlet)).clone())
+}
+
+fn make_signature(cmdlet: &'static Cmdlet) -> Rc<Signature> {
     let mut all = parameters(cmdlet.parameters);
     all.extend(common_parameters());
     let class = qualified("", cmdlet.name).trim_start_matches(',').into();
@@ -106,7 +112,7 @@ pub fn signature(cmdlet: &'static Cmdlet) -> Rc<Signature> {
 
 impl<'h> Command<'h> for Own {
     fn signature(&self) -> Rc<Signature> {
-        self.signature.get_or_init(|| signature(self.cmdlet)).clone()
+        signature(self.0)
     }
 
     fn start(&self, interpreter: &mut Interpreter<'_>, bound: Bound) -> Outcome<Box<dyn Stage + 'h>> {
@@ -117,7 +123,7 @@ impl<'h> Command<'h> for Own {
         if !must.is_empty() {
             interpreter.prompt_for(&signature, &must, &mut bound)?;
         }
-        Ok((self.cmdlet.make)(interpreter, bound)?)
+        Ok((self.0.make)(interpreter, bound)?)
     }
 }
 

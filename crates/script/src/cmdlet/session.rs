@@ -199,9 +199,18 @@ ArgumentList/Args:any[] Its arguments.
 ComputerName/Cn:string[] Only this host: localhost or a dot.
 Credential:any Accepted for this host.
 NoNewScope:switch In the scope that is there.
+VMName:string[] Not here.
+VMId:any[] Not here.
+Session:any Not here.
 InputObject:any< What is $input.",
         make: |_, bound| {
             once(bound, |interpreter, bound, out| {
+                for name in ["VMName", "VMId", "Session"] {
+                    if bound.has(name) {
+                        let message = format!("-{name} is not there yet: `ireko vm ssh NAME -- COMMAND` runs a command in a virtual machine.");
+                        return Err(bound.refuse("NotSupported", message).in_category("NotImplemented").into());
+                    }
+                }
                 let own = crate::interpret::host_name();
                 if let Some(other) = bound.texts("ComputerName").into_iter().find(|name| !["localhost", ".", "127.0.0.1", own.as_str()].iter().any(|own| own.eq_ignore_ascii_case(name))) {
                     let message = format!("Other hosts cannot be reached from here: log in to '{other}' and use its own ireko shell.");
@@ -427,7 +436,7 @@ fn module(interpreter: &mut Interpreter<'_>, path: &std::path::Path, out: &mut d
     let running = crate::scope::Running { name: path.display().to_string().into(), closure, line: "".into(), is_function: false, invocation: "".into() };
     let global = interpreter.context.scope.outermost();
     let scope = Scope::within(&global, true, Some(running));
-    let context = interpreter.context.in_scope(scope.clone());
+    let context = interpreter.context.in_scope(scope.clone()).of_source(&script.source);
     let Some(body) = script.end.clone() else { return Ok(()) };
     let result = interpreter.within(context, |interpreter| interpreter.statements(&body, out));
     for function in scope.own_functions() {

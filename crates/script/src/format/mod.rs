@@ -44,7 +44,7 @@ pub fn shape(interpreter: &Interpreter<'_>, value: &Value) -> Option<Shape> {
             if interpreter.modules.iter().any(|module| module.cells(value).is_some()) {
                 return Some(Shape::Cells(kind));
             }
-            let names: Vec<String> = property_names(value);
+            let names: Vec<String> = shown_properties(value);
             if names.is_empty() {
                 return None;
             }
@@ -55,8 +55,19 @@ pub fn shape(interpreter: &Interpreter<'_>, value: &Value) -> Option<Shape> {
     }
 }
 
+/// A host's own objects without a table of theirs are lists.
 fn fits_a_table(object: &crate::value::Object) -> bool {
-    object.is_custom() || !object.type_name.is_empty()
+    object.payload.is_none()
+}
+
+/// The properties that an object shows by itself.
+fn shown_properties(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(object) if matches!(&*object.type_name, "System.IO.FileInfo" | "System.IO.DirectoryInfo") => {
+            ["Mode", "LastWriteTime", "Length", "Name"].map(str::to_owned).to_vec()
+        }
+        other => property_names(other),
+    }
 }
 
 /// What is shown as text, with its line ends.
@@ -98,7 +109,7 @@ fn one_shape(interpreter: &mut Interpreter<'_>, shape: &Shape, run: &[Value]) ->
         Shape::List(..) => {
             let mut lists = String::from("\n");
             for item in run {
-                let names = property_names(item);
+                let names = shown_properties(item);
                 lists += &list(interpreter, item, &names)?;
                 lists.push('\n');
             }
@@ -141,7 +152,7 @@ fn rows(interpreter: &mut Interpreter<'_>, shape: &Shape, run: &[Value]) -> Outc
             }
             (_, item) => {
                 let mut row = Vec::new();
-                for name in property_names(item) {
+                for name in shown_properties(item) {
                     let value = interpreter.member(item, &name)?;
                     row.push((name, cell(&value), matches!(value, Value::Number(_))));
                 }

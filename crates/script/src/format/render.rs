@@ -1,7 +1,7 @@
 //! Tables and lists as text.
 
 use super::Shape;
-use crate::characters::printable;
+use crate::characters::{pad, printable};
 use crate::error::Outcome;
 use crate::interpret::Interpreter;
 use crate::types::cell;
@@ -32,10 +32,7 @@ fn line(cells: &[String], widths: &[usize], right: &[bool]) -> String {
     let padded: Vec<String> = cells
         .iter()
         .zip(widths.iter().zip(right))
-        .map(|(cell, (&width, &right))| {
-            let cell = printable(cell);
-            if right { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-        })
+        .map(|(cell, (&width, &right))| pad(&printable(cell), width, right))
         .collect();
     padded.join(" ").trim_end().to_owned() + "\n"
 }
@@ -82,7 +79,7 @@ pub fn list_of(pairs: &[(String, String)]) -> String {
         .iter()
         .map(|(name, value)| {
             let mut lines = value.split('\n').map(|line| printable(line.trim_end_matches('\r')));
-            let first = format!("{name:<width$} : {}", lines.next().unwrap_or_default());
+            let first = format!("{} : {}", pad(name, width, false), lines.next().unwrap_or_default());
             let rest: String = lines.map(|line| format!("\n{}{line}", " ".repeat(width + 3))).collect();
             (first + &rest).trim_end().to_owned() + "\n"
         })

@@ -18,10 +18,10 @@ impl Interpreter<'_> {
             }
         }
         let before = operator.map(|_| self.evaluate(target)).transpose()?;
+        let mut made = self.value_of(value)?;
         if only_expression(value).is_some() {
             self.fine = true;
         }
-        let mut made = self.value_of(value)?;
         if let (Some(operator), Some(before)) = (operator, before) {
             // Of nothing, the right side counts as it is.
             made = match (operator, &before) {

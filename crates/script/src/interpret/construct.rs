@@ -22,6 +22,11 @@ pub fn stopwatch(running: bool) -> Value {
     object("System.Diagnostics.Stopwatch", Rc::new(Watch(RefCell::new((Duration::ZERO, running.then(Instant::now))))))
 }
 
+pub fn builder_member(own: &Object, name: &str) -> Option<Value> {
+    let builder = own.payload.as_ref()?.downcast_ref::<Builder>()?;
+    name.eq_ignore_ascii_case("Length").then(|| builder.0.borrow().chars().count().into())
+}
+
 pub fn stopwatch_member(own: &Object, name: &str) -> Option<Value> {
     let watch = own.payload.as_ref()?.downcast_ref::<Watch>()?;
     let (before, since) = *watch.0.borrow();

@@ -4,7 +4,7 @@ use super::Interpreter;
 use crate::characters::printable;
 use crate::error::{ErrorRecord, Flow, Outcome};
 use crate::scope::Scope;
-use crate::source::Position;
+use crate::source::{Position, Source};
 use crate::syntax::Stream;
 use crate::value::{Object, Value};
 use std::cell::RefCell;
@@ -92,15 +92,21 @@ pub struct Context {
     pub position: Option<Position>,
     /// Which pipeline it is in, and which of its stages it is.
     pub stage: (u64, usize),
+    /// The text that is run.
+    pub source: Option<Rc<Source>>,
 }
 
 impl Context {
     pub fn new(scope: Rc<Scope>) -> Self {
-        Self { scope, streams: Rc::default(), preferences: Rc::default(), position: None, stage: (0, 0) }
+        Self { scope, streams: Rc::default(), preferences: Rc::default(), position: None, stage: (0, 0), source: None }
     }
 
     pub fn in_scope(&self, scope: Rc<Scope>) -> Self {
         Self { scope, ..self.clone() }
+    }
+
+    pub fn of_source(self, source: &Rc<Source>) -> Self {
+        Self { source: Some(source.clone()), ..self }
     }
 }
 

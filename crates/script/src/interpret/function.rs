@@ -170,7 +170,7 @@ impl<'h> Interpreter<'h> {
         };
         let before = scope.own("_");
         scope.note("_", item);
-        let context = self.context.in_scope(scope.clone());
+        let context = self.context.in_scope(scope.clone()).of_source(&closure.block.source);
         let body = closure.block.process.clone().or_else(|| closure.block.end.clone());
         let result = self.within(context, |interpreter| {
             interpreter.nested(|interpreter| match &body {
@@ -202,10 +202,9 @@ impl<'h> Interpreter<'h> {
     pub fn run_script(&mut self, script: Rc<ScriptBlock>, words: &[String], out: &mut dyn Sink) -> Outcome {
         self.require(&script)?;
         let name: Rc<str> = script.source.path.as_str().into();
-        let is_file = !name.is_empty();
         let closure = Rc::new(Closure { block: script, scope: None });
         let arguments = words.iter().map(|word| word_argument(word)).collect();
-        let called = Called { name, closure, is_function: false, dotted: false, is_file, line: "".into() };
+        let called = Called { name, closure, is_function: false, dotted: false, is_file: true, line: "".into() };
         self.run_block(called, arguments, out)
     }
 }
@@ -246,7 +245,7 @@ impl BlockStage {
 
     fn context(&self, interpreter: &Interpreter<'_>) -> Context {
         let scope = self.scope.clone().unwrap_or_else(|| interpreter.context.scope.clone());
-        interpreter.context.in_scope(scope)
+        interpreter.context.in_scope(scope).of_source(&self.block().source)
     }
 
     fn enter(&mut self, interpreter: &mut Interpreter<'_>) -> Outcome {

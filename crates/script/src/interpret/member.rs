@@ -60,9 +60,10 @@ impl Interpreter<'_> {
     }
 
     /// Properties that are worked out of what an object holds.
-    fn object_member(&mut self, object: &Rc<Object>, name: &str) -> Option<Value> {
+    fn object_member(&self, object: &Rc<Object>, name: &str) -> Option<Value> {
         match &*object.type_name {
             "System.Diagnostics.Stopwatch" => super::construct::stopwatch_member(object, name),
+            "System.Text.StringBuilder" => super::construct::builder_member(object, name),
             _ => None,
         }
     }

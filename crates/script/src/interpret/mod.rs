@@ -156,10 +156,9 @@ impl<'h> Interpreter<'h> {
         self.top(|interpreter, out| {
             let script = crate::parse::script(text, "").map_err(|error| ErrorRecord::parsing(&error))?;
             interpreter.require(&script)?;
-            match &script.end {
-                Some(body) => interpreter.statements(body, out),
-                None => Ok(()),
-            }
+            let Some(body) = script.end.clone() else { return Ok(()) };
+            let context = interpreter.context.clone().of_source(&script.source);
+            interpreter.within(context, |interpreter| interpreter.statements(&body, out))
         })
     }
 

@@ -4,7 +4,7 @@ use super::context::{Context, Destination, Noted};
 use super::{Collected, Interpreter, Sink};
 use crate::error::{Flow, Outcome};
 use crate::source::Position;
-use crate::syntax::{Element, Expression, ExpressionKind, PostfixKind, Redirection, Stream, Target, Unary};
+use crate::syntax::{Binary, Element, Expression, ExpressionKind, Operator, PostfixKind, Redirection, Stream, Target, Unary};
 use crate::value::Value;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -167,6 +167,11 @@ pub fn only_expression(statement: &crate::syntax::Statement) -> Option<&Expressi
     }
 }
 
+/// From one end to the other, upwards or downwards.
+pub(super) fn numbers((from, to): (i64, i64)) -> Box<dyn Iterator<Item = i64>> {
+    if from <= to { Box::new(from..=to) } else { Box::new((to..=from).rev()) }
+}
+
 /// The first stage that still has to come to its end.
 fn still_running(result: Outcome, pipeline: u64) -> Outcome<usize> {
     match result {
@@ -185,8 +190,10 @@ impl<'h> Interpreter<'h> {
         if let [Element::Expression(expression, redirections)] = elements
             && redirections.is_empty()
         {
+            // `$?` in it is still about what was before.
+            self.emit(expression, out)?;
             self.fine = true;
-            return self.emit(expression, out);
+            return Ok(());
         }
         self.pipelines += 1;
         let number = self.pipelines;
@@ -296,6 +303,9 @@ impl<'h> Interpreter<'h> {
             }
             _ => {}
         }
+        if let Some(ends) = self.range_of(expression)? {
+            return numbers(ends).try_for_each(|number| out.put(self, Value::int(number)));
+        }
         let value = self.evaluate(expression)?;
         let is_call = |kind: &ExpressionKind| {
             matches!(kind, ExpressionKind::Postfix(_, chain) if matches!(chain.last().map(|last| &last.kind), Some(PostfixKind::Invoke { .. })))
@@ -310,6 +320,24 @@ impl<'h> Interpreter<'h> {
             return out.put(self, only);
         }
         self.put_each(&value, out)
+    }
+
+    /// The ends of `from..to`, if the expression is that: its numbers need not all be there at once.
+    pub(super) fn range_of(&mut self, expression: &Expression) -> Outcome<Option<(i64, i64)>> {
+        let ExpressionKind::Chain(first, rest) = &expression.kind else { return Ok(None) };
+        let [(Operator::Binary(Binary::Range), last)] = rest.as_slice() else { return Ok(None) };
+        // An end that does something is evaluated once, with the range.
+        let plain = |end: &Expression| matches!(end.kind, ExpressionKind::Literal(_) | ExpressionKind::Variable(_));
+        if !plain(first) || !plain(last) {
+            return Ok(None);
+        }
+        let mut end = |end: &Expression| -> Outcome<Option<i64>> {
+            Ok(match self.evaluate(end)? {
+                Value::Number(crate::value::Number::Integer(value, _)) => i32::try_from(value).ok().map(i64::from),
+                _ => None,
+            })
+        };
+        Ok(end(first)?.zip(end(last)?))
     }
 
     /// An array goes element by element, everything else as one.

@@ -253,6 +253,17 @@ impl Interpreter<'_> {
                 }
             }
             LoopKind::ForEach { variable, over } => {
+                if let Some(expression) = only_expression(over)
+                    && let Some(ends) = self.range_of(expression)?
+                {
+                    for number in super::pipeline::numbers(ends) {
+                        self.set_variable(variable, Value::int(number))?;
+                        if self.turn(parts, out)? {
+                            break;
+                        }
+                    }
+                    return Ok(());
+                }
                 let over = self.value_of(over)?;
                 let items = match &over {
                     Value::Map(_) => vec![over],

@@ -10,9 +10,9 @@ use crate::value::{Closure, Value};
 use std::rc::Rc;
 
 impl<'h> Interpreter<'h> {
-    /// The text that the innermost script stands in.
+    /// The text that is run.
     pub fn source(&self) -> Option<Rc<Source>> {
-        self.context.scope.running.as_ref().map(|running| running.closure.block.source.clone()).or_else(|| self.context.position.as_ref().map(|position| position.source.clone()))
+        self.context.source.clone()
     }
 
     pub fn variable(&mut self, variable: &Variable) -> Outcome<Value> {

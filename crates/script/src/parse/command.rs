@@ -169,10 +169,9 @@ impl Parser<'_> {
                 let text = self.quoted()?;
                 self.postfix_of_argument(start, text).and_then(plain)
             }
-            Some('$') => match self.variable_argument(start)? {
-                Some(expression) => plain(expression),
-                None => self.word(),
-            },
+            Some('$') if self.peek_second().is_some_and(|c| is_name(c) || matches!(c, '(' | '{' | '?' | '$' | '^')) => {
+                self.variable_argument(start).and_then(plain)
+            }
             Some(c) if ends_word(c) => self.unexpected("an argument"),
             None => self.unexpected("an argument"),
             _ => self.word(),
@@ -198,18 +197,17 @@ impl Parser<'_> {
         }
     }
 
-    /// A variable or sub-expression as a whole argument; nothing if it is the beginning of a longer word.
-    fn variable_argument(&mut self, start: usize) -> Parsed<Option<Expression>> {
-        if !self.peek_second().is_some_and(|c| is_name(c) || matches!(c, '(' | '{' | '?' | '$' | '^')) {
-            return Ok(None);
-        }
-        let Literal::Found(expression) = self.literal()? else { return Ok(None) };
+    /// A variable or sub-expression as a whole argument, or as the beginning of a longer word.
+    fn variable_argument(&mut self, start: usize) -> Parsed<Expression> {
+        let Literal::Found(expression) = self.literal()? else { return self.unexpected("an argument") };
         let expression = self.postfix_of_argument(start, expression)?;
         if self.peek().is_none_or(|c| ends_word(c) || is_single_quote(c) || is_double_quote(c)) {
-            return Ok(Some(expression));
+            return Ok(expression);
         }
-        self.at = start;
-        Ok(None)
+        let (rest, _) = self.word_parts()?;
+        let mut parts = vec![Part::Put(expression)];
+        parts.extend(rest);
+        Ok(self.joined(start, parts))
     }
 
     /// Letters without quotes; what is a number is one.

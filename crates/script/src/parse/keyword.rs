@@ -66,7 +66,7 @@ impl Parser<'_> {
     /// `class Name …{`: a command of that name would have other arguments.
     fn names_a_construct(&self, word: &str) -> bool {
         let behind = self.rest()[word.len()..].trim_start();
-        behind.starts_with('{') || behind.contains('{') && behind.starts_with(|c: char| c.is_alphabetic())
+        behind.starts_with('{') || behind.starts_with(char::is_alphabetic) && behind.chars().take(200).any(|c| c == '{')
     }
 
     /// `:name`

@@ -127,20 +127,33 @@ impl Parser<'_> {
         self.wrong("Only 'using namespace' is supported; Import-Module takes a module in.", "UsingNotSupported")
     }
 
+    /// Whether an attribute stands here that only a `param` may follow; another one is a variable's.
+    fn at_block_attribute(&self) -> bool {
+        const NAMES: [&str; 4] = ["CmdletBinding", "OutputType", "Diagnostics.CodeAnalysis.SuppressMessage", "Alias"];
+        let Some(behind) = self.rest().strip_prefix('[') else { return false };
+        let name = behind.trim_start();
+        let name = name.get(..7).filter(|start| start.eq_ignore_ascii_case("system.")).map_or(name, |_| &name[7..]);
+        NAMES.iter().any(|own| {
+            let fits = name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(own));
+            let rest = name.get(own.len()..).unwrap_or_default();
+            let rest = rest.get(..9).filter(|end| end.eq_ignore_ascii_case("attribute")).map_or(rest, |_| &rest[9..]);
+            fits && rest.trim_start().starts_with('(')
+        })
+    }
+
     fn param_block(&mut self, body: &mut Body) -> Parsed<()> {
-        let before = self.at;
         let mut attributes = Vec::new();
-        while self.peek() == Some('[') {
-            match self.bracketed() {
-                Ok(Bracketed::Attribute(attribute)) => attributes.push(attribute),
-                // It is an expression; what is wrong with it is told where it is read as one.
-                _ => break,
+        while self.at_block_attribute() {
+            if let Bracketed::Attribute(attribute) = self.bracketed()? {
+                attributes.push(attribute);
             }
             self.lines()?;
         }
         if !self.eat_word("param") {
-            self.at = before;
-            return Ok(());
+            return match attributes.last() {
+                None => Ok(()),
+                Some(attribute) => self.wrong(format!("Unexpected attribute '{}': a param block must follow it.", attribute.name), "UnexpectedAttribute"),
+            };
         }
         self.lines()?;
         body.attributes = attributes;

@@ -74,7 +74,7 @@ fn field(date: DateTime, letter: char, run: usize) -> String {
         'M' if run <= 2 => number(parts.month),
         'M' => name(MONTHS[parts.month as usize - 1], run),
         'y' if run <= 2 => number(parts.year % 100),
-        'y' => format!("{:0run$}", parts.year),
+        'y' => format!("{:0width$}", parts.year, width = run.min(9)),
         'h' => number((parts.hour + 11) % 12 + 1),
         'H' => number(parts.hour),
         'm' => number(parts.minute),

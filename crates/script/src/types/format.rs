@@ -40,7 +40,7 @@ fn item(hole: &str, items: &[Value]) -> Result<String, ErrorRecord> {
     let width: i32 = width.trim().parse().ok().filter(|width: &i32| width.abs() <= 100_000).ok_or_else(malformed)?;
     let text = formatted(value, pattern).ok_or_else(malformed)?;
     let size = width.unsigned_abs() as usize;
-    Ok(if width < 0 { format!("{text:<size$}") } else { format!("{text:>size$}") })
+    Ok(crate::characters::pad(&text, size, width >= 0))
 }
 
 /// Nothing if the pattern does not fit; what has no patterns is as it is.

@@ -63,18 +63,40 @@ fn fixed(number: Number, places: usize) -> String {
     match number {
         Number::Integer(whole, _) if places == 0 => whole.to_string(),
         Number::Integer(whole, _) => format!("{whole}.{}", "0".repeat(places)),
-        Number::Decimal(decimal) => pad_places(&decimal.round(places as u32).to_string(), places),
-        _ => {
-            let text = format!("{:.places$}", number.as_f64());
-            if text.trim_matches(['-', '0', '.']).is_empty() { text.trim_start_matches('-').to_owned() } else { text }
-        }
+        Number::Decimal(decimal) => rounded(&decimal.to_string(), places),
+        _ => rounded(&format!("{:.*}", places + 60, number.as_f64()), places),
     }
 }
 
-fn pad_places(text: &str, places: usize) -> String {
-    let have = text.split_once('.').map_or(0, |(_, fraction)| fraction.len());
-    let point = if have == 0 && places > 0 { "." } else { "" };
-    format!("{text}{point}{}", "0".repeat(places.saturating_sub(have)))
+/// Digits to so many places; a half goes away from zero, as .NET formats.
+fn rounded(text: &str, places: usize) -> String {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let up = fraction.as_bytes().get(places).is_some_and(|digit| *digit >= b'5');
+    let kept = &fraction[..fraction.len().min(places)];
+    let mut all: Vec<u8> = format!("{whole}{kept:0<places$}").into_bytes();
+    if up {
+        let mut at = all.len();
+        loop {
+            match at.checked_sub(1) {
+                Some(before) if all[before] == b'9' => all[before] = b'0',
+                Some(before) if all[before].is_ascii_digit() => {
+                    all[before] += 1;
+                    break;
+                }
+                _ => {
+                    all.insert(0, b'1');
+                    break;
+                }
+            }
+            at -= 1;
+        }
+    }
+    let text = String::from_utf8_lossy(&all).into_owned();
+    let (whole, fraction) = text.split_at(text.len() - places);
+    let point = if places > 0 { "." } else { "" };
+    let nothing = whole.bytes().chain(fraction.bytes()).all(|digit| digit == b'0');
+    format!("{}{whole}{point}{fraction}", if nothing { "" } else { sign })
 }
 
 /// A comma after every three digits.
@@ -90,6 +112,9 @@ fn grouped(text: &str) -> String {
     }
     fraction.map_or(made.clone(), |fraction| format!("{made}.{fraction}"))
 }
+
+/// Digits of a pattern that count.
+const MOST_PLACES: usize = 300;
 
 /// `0`, `#`, `.`, `,`, `%`; up to three sections.
 fn custom(number: Number, pattern: &str) -> String {
@@ -140,12 +165,12 @@ fn one_section(number: Number, pattern: &str) -> String {
         _ => Number::Double(number.as_f64() / 1000f64.powi(scale) * if percent { 100.0 } else { 1.0 }),
     };
     let (whole_pattern, fraction_pattern) = body.split_once('.').unwrap_or((body, ""));
-    let most = fraction_pattern.chars().filter(|c| is_digit(*c)).count();
-    let least = fraction_pattern.rfind('0').map_or(0, |at| fraction_pattern[..=at].chars().filter(|c| is_digit(*c)).count());
+    let most = fraction_pattern.chars().filter(|c| is_digit(*c)).count().min(MOST_PLACES);
+    let least = fraction_pattern.rfind('0').map_or(0, |at| fraction_pattern[..=at].chars().filter(|c| is_digit(*c)).count().min(MOST_PLACES));
     let text = fixed(scaled, most);
     let (sign, text) = text.strip_prefix('-').map_or(("", text.as_str()), |text| ("-", text));
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let zeros = whole_pattern.find('0').map_or(0, |at| whole_pattern[at..].chars().filter(|c| is_digit(*c)).count());
+    let zeros = whole_pattern.find('0').map_or(0, |at| whole_pattern[at..].chars().filter(|c| is_digit(*c)).count().min(MOST_PLACES));
     let whole = whole.trim_start_matches('0');
     let mut whole = format!("{whole:0>zeros$}");
     if whole_pattern.trim_end_matches(',').contains(',') {

@@ -167,8 +167,10 @@ impl Found {
 }
 
 fn invalid(text: &str, why: &str) -> ErrorRecord {
-    let why = why.trim_end_matches('.').lines().last().unwrap_or_default().to_owned();
-    ErrorRecord::runtime("InvalidRegularExpression", format!("The regular expression pattern {text} is not valid: {why}."))
+    let why = why.trim_end_matches('.').lines().last().unwrap_or_default();
+    // Where it is, is of our own text of it.
+    let why = why.split_once(": ").filter(|(head, _)| head.starts_with("Parsing error")).map_or(why, |(_, why)| why);
+    ErrorRecord::runtime("InvalidRegularExpression", format!("The pattern '{text}' is not valid: {why}."))
 }
 
 /// What .NET writes otherwise.

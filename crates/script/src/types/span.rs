@@ -103,7 +103,7 @@ impl TimeSpan {
                 }
                 _ => return None,
             };
-            made += &format!("{number:0run$}");
+            made += &format!("{number:0width$}", width = run.min(8));
             at += run;
         }
         Some(made)

@@ -158,7 +158,7 @@ fn real(value: f64, scientific: &str, digits: i32) -> String {
     }
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific.into() };
     let exponent: i32 = exponent.parse().unwrap_or_default();
-    if (-5..digits).contains(&exponent) {
+    if (-4..digits).contains(&exponent) {
         if digits == 7 {
             return format!("{}", value as f32);
         }

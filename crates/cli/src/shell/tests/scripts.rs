@@ -63,3 +63,86 @@ fn netsh_is_understood_and_names_the_adapter_that_is_missing() {
     assert!(error.contains("property 'Name' equal to 'Ethernet'"), "{error}");
     assert!(world.error("netsh wlan show").contains("[name=]NAME [address=]ADDRESS"));
 }
+
+/// In our words what a script does that prepares a VM for nesting: asks for rights, looks, asks, and sets.
+const PREPARE: &str = r#"param([string]$machine)
+if ([string]::IsNullOrEmpty($machine)) { Write-Host "no machine"; Exit }
+$enough = 4294967296
+$me = [System.Security.Principal.WindowsIdentity]::GetCurrent();
+$principal = New-Object System.Security.Principal.WindowsPrincipal($me);
+if (-not $principal.IsInRole([System.Security.Principal.WindowsBuiltInRole]::Administrator)) { Exit 5 }
+$Host.UI.RawUI.WindowTitle = $myInvocation.MyCommand.Definition + "(Elevated)";
+Clear-Host
+$vm = Get-VM -Name $machine
+$facts = New-Object PSObject
+Add-Member -InputObject $facts NoteProperty -Name "Exposed" -Value $false
+Add-Member -InputObject $facts NoteProperty -Name "State" -Value $vm.State
+Add-Member -InputObject $facts NoteProperty -Name "Spoofing" -Value ((Get-VmNetworkAdapter -VmName $machine).MacAddressSpoofing)
+Add-Member -InputObject $facts NoteProperty -Name "Memory" -Value (Get-VMMemory -VmName $machine).Startup
+$facts.Exposed = (Get-VMProcessor -VM $vm).ExposeVirtualizationExtensions
+if ($facts.State -eq 'Saved') { Write-Host "\tsaved" }
+if ($facts.State -ne 'Off' -or $facts.State -eq 'Saved') { Write-Host "Vm State:" $facts.State }
+Write-Host "Y or N:" -NoNewline
+$answer = Read-Host
+while (-not ($answer.StartsWith('Y') -or $answer.StartsWith('N'))) {
+  Write-Host "again"
+  $answer = Read-Host
+}
+if ($answer.StartsWith('Y')) {
+  if ($facts.Exposed -eq $false) { Set-VMProcessor -VMName $machine -ExposeVirtualizationExtensions $true }
+  if ($facts.Spoofing -eq 'Off') {
+    Write-Host "no network" -ForegroundColor Yellow
+    $input = Read-Host
+    if ($input -eq 'y' -or 'Y') { Set-VMNetworkAdapter -VMName $machine -MacAddressSpoofing on }
+  }
+  if ($facts.Memory -lt $enough) { Set-VMMemory -VMName $machine -StartupBytes $enough }
+  Exit;
+}
+Write-Host 'not reached'
+"#;
+
+#[test]
+fn a_script_that_asks_prepares_a_machine() {
+    let world = World::new(&["lab"]);
+    let said = world.asked(false, &["what", "Y", "y"], PREPARE, &["-machine", "lab"]);
+    assert_eq!((said.out.as_str(), said.err.as_str(), said.code), ("Y or N:again\nno network\n", "", 0));
+    let facts = "(Get-VMProcessor lab).ExposeVirtualizationExtensions; (Get-VMNetworkAdapter lab).MacAddressSpoofing; (Get-VMMemory lab).Startup";
+    assert_eq!(world.ok(facts), "True\nOn\n4294967296\n");
+}
+
+#[test]
+fn a_script_that_asks_ends_with_the_answers() {
+    let said = World::new(&["lab"]).asked(false, &["x"], PREPARE, &["-machine", "lab"]);
+    assert!(said.err.starts_with("Read-Host : There is nobody to ask: the input has ended.\n"), "{}", said.err);
+    assert_eq!(said.code, 1);
+}
+
+#[test]
+fn states_are_enumerations_with_hyper_vs_numbers() {
+    let world = World::new(&["lab"]);
+    assert_eq!(
+        world.ok("$s = (Get-VM lab).State; [int]$s; $s -eq 'Off'; $s -ne 'Running'; \"$s\"; $s.GetType().Name; [Microsoft.HyperV.PowerShell.VMState]2"),
+        "3\nTrue\nTrue\nOff\nVMState\nRunning\n"
+    );
+}
+
+#[test]
+fn machines_are_made_by_splatting_and_passed_on() {
+    let world = World::new(&[]);
+    let script = "$names = 'a', 'b'; foreach ($name in $names) { $p = @{ Name = $name; MemoryStartupBytes = 2 * 512MB; Generation = 2 }; New-VM @p | Set-VM -ProcessorCount 2 -Passthru | % Name }; @(Get-VM).Count";
+    assert_eq!(world.ok(script), "a\nb\n2\n");
+}
+
+#[test]
+fn what_hyper_v_has_and_is_not_there_is_said_in_a_sentence() {
+    let world = World::new(&["lab"]);
+    for (script, text) in [
+        ("Checkpoint-VM -Name lab -SnapshotName \"Pre-$(Get-Date -Format yyyy-MM-dd)\"", "Checkpoint-VM : Checkpoints are not there yet"),
+        ("Get-VM | Export-VM -Path /tmp/x", "Export-VM : Export is not there yet"),
+        ("Invoke-Command -VMName lab { hostname }", "Invoke-Command : -VMName is not there yet"),
+    ] {
+        let error = world.error(script);
+        assert!(error.starts_with(text), "{script}: {error}");
+    }
+    world.ok("Import-Module Hyper-V; #Requires -Modules Hyper-V\n'x'");
+}
