@@ -24,7 +24,8 @@ pub fn is_space(c: char) -> bool {
 
 /// Moves the cursor, starts a sequence, or turns the direction of what follows.
 fn is_hidden(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// Text from users and guests must not move the cursor or start escape sequences.

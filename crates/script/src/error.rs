@@ -50,18 +50,16 @@ pub struct ErrorRecord {
     pub exception: Rc<Exception>,
     pub category: Rc<str>,
     /// What it was about.
-    pub target: Option<Value>,
+    pub target: Option<Box<Value>>,
     /// The command.
     pub activity: Rc<str>,
     /// Fully qualified.
     pub id: Rc<str>,
     pub position: RefCell<Option<Position>>,
     /// What was thrown, if it was an object of the script's.
-    pub thrown: Option<Value>,
+    pub thrown: Option<Box<Value>>,
     /// Ends the script, not only the statement.
     pub ends_script: bool,
-    /// It has been printed or noted.
-    pub noted: bool,
 }
 
 impl From<ErrorRecord> for Flow {
@@ -84,7 +82,6 @@ impl ErrorRecord {
             position: RefCell::default(),
             thrown: None,
             ends_script: false,
-            noted: false,
         }
     }
 
@@ -94,7 +91,12 @@ impl ErrorRecord {
         let shown = format!("Exception calling \"{method}\" with \"{count}\" argument(s): \"{message}\"");
         let type_name = "System.Management.Automation.MethodInvocationException".into();
         let exception = Exception { type_name, message: shown.into(), inner: Some(inner.clone()) };
-        Self { exception: Rc::new(exception), category: "NotSpecified".into(), id: inner.short_name().into(), ..Self::runtime("", "") }
+        Self {
+            exception: Rc::new(exception),
+            category: "NotSpecified".into(),
+            id: inner.short_name().into(),
+            ..Self::runtime("", "")
+        }
     }
 
     /// What a cmdlet refuses.
@@ -115,7 +117,7 @@ impl ErrorRecord {
         );
         Self {
             category: "ObjectNotFound".into(),
-            target: Some(Value::text(name)),
+            target: Some(Box::new(Value::text(name))),
             exception: Exception::new("System.Management.Automation.CommandNotFoundException", &message),
             ..Self::runtime("CommandNotFoundException", "")
         }
@@ -125,7 +127,10 @@ impl ErrorRecord {
     pub fn parsing(error: &crate::parse::ParseError) -> Self {
         Self {
             category: "ParserError".into(),
-            exception: Exception::new("System.Management.Automation.ParentContainsErrorRecordException", &error.message),
+            exception: Exception::new(
+                "System.Management.Automation.ParentContainsErrorRecordException",
+                &error.message,
+            ),
             position: RefCell::new(Some(error.position.clone())),
             ends_script: true,
             ..Self::runtime(error.id, "")
@@ -142,7 +147,7 @@ impl ErrorRecord {
     }
 
     pub fn about(self, target: Value) -> Self {
-        Self { target: Some(target), ..self }
+        Self { target: Some(Box::new(target)), ..self }
     }
 
     /// Says where it was, unless somebody knows better.
@@ -162,9 +167,10 @@ impl ErrorRecord {
 
     fn target_words(&self) -> (String, String) {
         match &self.target {
-            Some(target) if !target.is_null() => {
-                (crate::types::text(target), crate::types::type_name(target).rsplit('.').next().unwrap_or_default().to_owned())
-            }
+            Some(target) if !target.is_null() => (
+                crate::types::text(target),
+                crate::types::type_name(target).rsplit('.').next().unwrap_or_default().to_owned(),
+            ),
             _ => Default::default(),
         }
     }
@@ -227,5 +233,10 @@ pub fn position_lines(position: &Position) -> String {
         (text.to_owned(), column - 1)
     };
     let width = position.width().min(shown.chars().count().saturating_sub(before).max(1));
-    format!("{at}:{line} char:{column}\n+ {}\n+ {}{}\n", printable(&shown), " ".repeat(before), "~".repeat(width))
+    format!(
+        "{at}:{line} char:{column}\n+ {}\n+ {}{}\n",
+        printable(&shown),
+        " ".repeat(before),
+        "~".repeat(width)
+    )
 }

@@ -89,13 +89,32 @@ pub enum StatementKind {
     Pipeline(Vec<Element>),
     /// `a && b || c`
     Chain(Box<Statement>, Vec<(bool, Statement)>),
-    Assign { target: Expression, operator: Option<Binary>, coalesce: bool, value: Box<Statement> },
-    If { arms: Vec<(Statement, Block)>, otherwise: Option<Block> },
+    Assign {
+        target: Expression,
+        operator: Option<Binary>,
+        coalesce: bool,
+        value: Box<Statement>,
+    },
+    If {
+        arms: Vec<(Statement, Block)>,
+        otherwise: Option<Block>,
+    },
     Loop(Loop),
     Switch(Switch),
-    Try { body: Block, catches: Vec<Catch>, finally: Option<Block> },
-    Function { name: Rc<str>, body: Rc<ScriptBlock> },
-    Enum { name: String, flags: bool, members: Vec<(String, Option<Expression>)> },
+    Try {
+        body: Block,
+        catches: Vec<Catch>,
+        finally: Option<Block>,
+    },
+    Function {
+        name: Rc<str>,
+        body: Rc<ScriptBlock>,
+    },
+    Enum {
+        name: String,
+        flags: bool,
+        members: Vec<(String, Option<Expression>)>,
+    },
     Return(Option<Box<Statement>>),
     Break(Option<Expression>),
     Continue(Option<Expression>),
@@ -176,7 +195,11 @@ pub enum Invocation {
 #[derive(Debug)]
 pub enum Argument {
     /// `-Name`, `-Name:value`; `typed` is as it stands there.
-    Named { name: Rc<str>, value: Option<Word>, typed: Rc<str> },
+    Named {
+        name: Rc<str>,
+        value: Option<Word>,
+        typed: Rc<str>,
+    },
     Value(Word),
     /// `@name`
     Splat(Variable),
@@ -236,7 +259,11 @@ pub enum ExpressionKind {
     Chain(Box<Expression>, Vec<(Operator, Expression)>),
     Ternary(Box<[Expression; 3]>),
     Unary(Unary, Box<Expression>),
-    Step { target: Box<Expression>, by: i8, after: bool },
+    Step {
+        target: Box<Expression>,
+        by: i8,
+        after: bool,
+    },
     Cast(TypeName, Box<Expression>),
     Attributed(Box<Attribute>, Box<Expression>),
     List(Vec<Expression>),

@@ -78,7 +78,10 @@ fn run(name: &str) {
     for case in cases(text) {
         let said = said(&case);
         if said.trim_end() != case.expected.trim_end() {
-            wrong.push(format!("{name}.txt:{} ({})\n{}expected:\n{}said:\n{said}", case.line, case.source, case.script, case.expected));
+            wrong.push(format!(
+                "{name}.txt:{} ({})\n{}expected:\n{}said:\n{said}",
+                case.line, case.source, case.script, case.expected
+            ));
         }
     }
     assert!(wrong.is_empty(), "{} cases:\n{}", wrong.len(), wrong.join("\n"));

@@ -1,7 +1,7 @@
 //! What may follow at the cursor: cmdlets, parameters, names of VMs, words of a definition, variables, paths.
 
-use super::signature::Parameters;
 use super::native;
+use super::signature::Parameters;
 use ireko_manage::{Parameter, Type, find, operations};
 use ireko_script::bind::common_parameters;
 use ireko_script::characters::{is_dash, is_double_quote, is_single_quote};
@@ -90,7 +90,10 @@ fn fitting<'a>(all: impl Iterator<Item = &'a str>, prefix: &str) -> impl Iterato
 
 fn commands(prefix: &str, known: &Known) -> Vec<String> {
     let natives = native::NATIVES.iter().map(|native| native.name);
-    let names = operations().map(|operation| operation.cmdlet).chain(cmdlet::cmdlets().map(|own| own.name)).chain(natives);
+    let names = operations()
+        .map(|operation| operation.cmdlet)
+        .chain(cmdlet::cmdlets().map(|own| own.name))
+        .chain(natives);
     let names = names.chain(known.functions.iter().map(String::as_str));
     let mut found: Vec<String> = fitting(names, prefix).map(str::to_owned).collect();
     found.sort();
@@ -104,7 +107,8 @@ fn slot<'a>(takes: &'a [Slot], arguments: &[Word]) -> Option<&'a Slot> {
     for argument in arguments {
         if argument.text.starts_with(is_dash) && !argument.quoted {
             let name = argument.text.trim_start_matches(is_dash).to_lowercase();
-            let exact = takes.iter().find(|slot| slot.names.iter().any(|own| own.eq_ignore_ascii_case(&name)));
+            let exact =
+                takes.iter().find(|slot| slot.names.iter().any(|own| own.eq_ignore_ascii_case(&name)));
             let begins = |slot: &&Slot| slot.names.iter().any(|own| own.to_lowercase().starts_with(&name));
             pending = exact.or_else(|| takes.iter().find(begins)).filter(|slot| !slot.is_switch);
         } else if pending.take().is_none() {
@@ -122,7 +126,9 @@ fn values(slot: &Slot, command: &str, prefix: &str, known: &Known) -> Vec<String
         return fitting(ACTIONS.into_iter(), prefix).map(str::to_owned).collect();
     }
     let Some(parameter) = slot.of_operation else {
-        let of_commands = ["Get-Help", "Get-Command", "help", "man", "gcm"].iter().any(|own| own.eq_ignore_ascii_case(command));
+        let of_commands = ["Get-Help", "Get-Command", "help", "man", "gcm"]
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(command));
         return if of_commands { commands(prefix, known) } else { paths(prefix) };
     };
     match parameter.kind {

@@ -130,5 +130,8 @@ fn parameter(parameter: &Parameter) -> String {
 /// Of one that is a program on Windows.
 pub fn native(native: &Native) -> String {
     let aliases = if native.aliases.is_empty() { "None".into() } else { native.aliases.join(", ") };
-    section("NAME", native.name) + &section("SYNOPSIS", native.doc) + &section("SYNTAX", native.name) + &section("ALIASES", &aliases)
+    section("NAME", native.name)
+        + &section("SYNOPSIS", native.doc)
+        + &section("SYNTAX", native.name)
+        + &section("ALIASES", &aliases)
 }

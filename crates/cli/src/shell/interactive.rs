@@ -54,7 +54,13 @@ fn known(session: &Session<'_>) -> Known {
     Known {
         vms: session.host.names(),
         variables: session.context.scope.names().iter().map(|name| name.to_string()).collect(),
-        functions: session.context.scope.own_functions().iter().map(|function| function.name.to_string()).collect(),
+        functions: session
+            .context
+            .scope
+            .own_functions()
+            .iter()
+            .map(|function| function.name.to_string())
+            .collect(),
     }
 }
 

@@ -56,7 +56,8 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode> {
     std::thread::scope(|scope| {
         // A machine with less memory than that refuses it.
         let large = name(STACK).spawn_scoped(scope, || on_own_stack(&host, args, STACK));
-        let shell = large.or_else(|_| name(SMALL_STACK).spawn_scoped(scope, || on_own_stack(&host, args, SMALL_STACK)));
+        let shell = large
+            .or_else(|_| name(SMALL_STACK).spawn_scoped(scope, || on_own_stack(&host, args, SMALL_STACK)));
         let shell = shell.context("no thread for the shell")?;
         shell.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })

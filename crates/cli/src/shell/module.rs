@@ -23,17 +23,27 @@ const INSTEAD: [(&str, &str); 12] = [
     ("Restore-VMCheckpoint", "Checkpoints are not there yet."),
     ("Remove-VMSnapshot", "Checkpoints are not there yet."),
     ("Remove-VMSavedState", "Saved states are not there yet; a virtual machine is Off, Running or Paused."),
-    ("Save-VM", "Saved states are not there yet: Suspend-VM pauses a virtual machine, Stop-VM shuts it down."),
+    (
+        "Save-VM",
+        "Saved states are not there yet: Suspend-VM pauses a virtual machine, Stop-VM shuts it down.",
+    ),
     ("Export-VM", "Export is not there yet: stop the virtual machine and copy its disks."),
     ("Import-VM", "Import is not there yet: New-VM with -VHDPath takes a disk that is there."),
-    ("Wait-VM", "Waiting for a guest is not there yet: ask with Get-VM until its state is the one that is wanted."),
+    (
+        "Wait-VM",
+        "Waiting for a guest is not there yet: ask with Get-VM until its state is the one that is wanted.",
+    ),
     ("Copy-VMFile", "Copying into a guest is not there yet: `ireko vm ssh NAME` reaches it."),
 ];
 
 impl<'h> Module<'h> for HyperV<'h> {
     fn command(&self, name: &str) -> Option<Rc<dyn Command<'h> + 'h>> {
         if let Some(native) = native::find(name) {
-            return Some(Rc::new(native::NativeCommand { native, host: self.host, terminal: self.terminal.clone() }));
+            return Some(Rc::new(native::NativeCommand {
+                native,
+                host: self.host,
+                terminal: self.terminal.clone(),
+            }));
         }
         let operation = find(name)?;
         Some(Rc::new(OperationCommand { host: self.host, operation, name: name.to_owned() }))
@@ -46,8 +56,10 @@ impl<'h> Module<'h> for HyperV<'h> {
             synopsis: doc.to_owned(),
             module: module.to_owned(),
         };
-        let all = operations().map(|operation| of(operation.cmdlet, operation.aliases, operation.doc, "Hyper-V"));
-        all.chain(native::NATIVES.iter().map(|native| of(native.name, native.aliases, native.doc, "Ireko"))).collect()
+        let all =
+            operations().map(|operation| of(operation.cmdlet, operation.aliases, operation.doc, "Hyper-V"));
+        all.chain(native::NATIVES.iter().map(|native| of(native.name, native.aliases, native.doc, "Ireko")))
+            .collect()
     }
 
     fn help(&self, name: &str) -> Option<String> {
@@ -59,11 +71,16 @@ impl<'h> Module<'h> for HyperV<'h> {
     }
 
     fn is_called(&self, name: &str) -> bool {
-        ["Hyper-V", "NetAdapter", "NetTCPIP", "NetNat", "DnsClient"].iter().any(|own| own.eq_ignore_ascii_case(name))
+        ["Hyper-V", "NetAdapter", "NetTCPIP", "NetNat", "DnsClient"]
+            .iter()
+            .any(|own| own.eq_ignore_ascii_case(name))
     }
 
     fn instead_of(&self, name: &str) -> Option<String> {
-        INSTEAD.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, sentence)| (*sentence).to_owned())
+        INSTEAD
+            .iter()
+            .find(|(own, _)| own.eq_ignore_ascii_case(name))
+            .map(|(_, sentence)| (*sentence).to_owned())
     }
 
     fn enumeration(&self, name: &str) -> Option<Rc<EnumType>> {

@@ -33,7 +33,9 @@ pub static NATIVES: [Native; 2] = [
 ];
 
 pub fn find(name: &str) -> Option<&'static Native> {
-    let fits = |native: &&Native| std::iter::once(&native.name).chain(native.aliases).any(|own| own.eq_ignore_ascii_case(name));
+    let fits = |native: &&Native| {
+        std::iter::once(&native.name).chain(native.aliases).any(|own| own.eq_ignore_ascii_case(name))
+    };
     NATIVES.iter().find(fits)
 }
 
@@ -46,7 +48,14 @@ pub struct NativeCommand<'h> {
 impl<'h> Command<'h> for NativeCommand<'h> {
     fn signature(&self) -> Rc<Signature> {
         let name = self.native.name;
-        Rc::new(Signature { name: name.into(), class: "".into(), parameters: Vec::new(), default_set: None, loose: true, words: Words::Program })
+        Rc::new(Signature {
+            name: name.into(),
+            class: "".into(),
+            parameters: Vec::new(),
+            default_set: None,
+            loose: true,
+            words: Words::Program,
+        })
     }
 
     fn start(&self, _: &mut Interpreter<'_>, bound: Bound) -> Outcome<Box<dyn Stage + 'h>> {
@@ -77,10 +86,15 @@ fn words(given: &[Argument]) -> Vec<String> {
     let mut words = Vec::new();
     for one in given {
         match one {
-            Argument::Value { value: Value::Number(_), written: Some(written) } => words.push(written.to_string()),
+            Argument::Value { value: Value::Number(_), written: Some(written) } => {
+                words.push(written.to_string())
+            }
             Argument::Value { value, .. } => words.extend(value.elements().iter().map(text)),
             Argument::Named { typed, value, .. } => {
-                words.push(format!("{typed}{}", value.as_ref().map(|(value, _)| text(value)).unwrap_or_default()));
+                words.push(format!(
+                    "{typed}{}",
+                    value.as_ref().map(|(value, _)| text(value)).unwrap_or_default()
+                ));
             }
         }
     }
@@ -156,10 +170,13 @@ fn connect(host: &Host, terminal: &SharedTerminal<'_>, words: &[String]) -> Resu
         [name] => name,
         [host, name, ..] if matches!(host.to_lowercase().as_str(), "localhost" | "." | "127.0.0.1") => name,
         [host, _, ..] => {
-            let message = format!("The consoles of '{host}' cannot be reached from here; use ireko shell there.");
+            let message =
+                format!("The consoles of '{host}' cannot be reached from here; use ireko shell there.");
             return Err(refuse("vmconnect", "RemoteNotSupported", message));
         }
         [] => return Err(refuse("vmconnect", "MissingArgument", "Say which: vmconnect NAME.")),
     };
-    terminal.console(host, name).map_err(|error| refuse("vmconnect", "OperationFailed", format!("{error:#}.")))
+    terminal
+        .console(host, name)
+        .map_err(|error| refuse("vmconnect", "OperationFailed", format!("{error:#}.")))
 }

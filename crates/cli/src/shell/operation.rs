@@ -53,7 +53,9 @@ impl OperationStage<'_> {
     /// What is given on the line, and what preference variables say.
     fn prepare(&mut self, interpreter: &mut Interpreter<'_>) -> Outcome {
         for (index, value, written) in self.bound.values.clone() {
-            let Some(parameter) = self.parameters.at(index).filter(|parameter| !is_remote(parameter)) else { continue };
+            let Some(parameter) = self.parameters.at(index).filter(|parameter| !is_remote(parameter)) else {
+                continue;
+            };
             convert(&self.signature, &mut self.arguments, parameter, &value, written.as_deref())?;
         }
         if self.operation.impact == Impact::None {
@@ -62,7 +64,8 @@ impl OperationStage<'_> {
         if !self.arguments.has("WhatIf") && interpreter.named("whatifpreference").is_true() {
             let _ = self.arguments.set(self.operation, "WhatIf", true);
         }
-        let never = ireko_script::types::text(&interpreter.named("confirmpreference")).eq_ignore_ascii_case("None");
+        let never =
+            ireko_script::types::text(&interpreter.named("confirmpreference")).eq_ignore_ascii_case("None");
         if !self.arguments.has("Confirm") && never {
             let _ = self.arguments.set(self.operation, "Confirm", false);
         }
@@ -72,17 +75,29 @@ impl OperationStage<'_> {
     /// This host is the only one, and nothing runs behind the prompt.
     fn remote(&self, interpreter: &mut Interpreter<'_>) -> Outcome {
         let own = host_name();
-        let ours = |name: &String| ["localhost", ".", "127.0.0.1", "::1", own.as_str()].iter().any(|own| own.eq_ignore_ascii_case(name));
-        let given = |name: &str| self.bound.values.iter().any(|(at, ..)| self.parameters.at(*at).is_some_and(|own| own.name == name && is_remote(own)));
+        let ours = |name: &String| {
+            ["localhost", ".", "127.0.0.1", "::1", own.as_str()]
+                .iter()
+                .any(|own| own.eq_ignore_ascii_case(name))
+        };
+        let given = |name: &str| {
+            self.bound
+                .values
+                .iter()
+                .any(|(at, ..)| self.parameters.at(*at).is_some_and(|own| own.name == name && is_remote(own)))
+        };
         if given("ComputerName")
             && let Some(other) = self.bound.texts("ComputerName").into_iter().find(|name| !ours(name))
         {
-            let message = format!("Other hosts cannot be managed from here: log in to '{other}' and use its own ireko shell.");
+            let message = format!(
+                "Other hosts cannot be managed from here: log in to '{other}' and use its own ireko shell."
+            );
             return Err(self.signature.refuse("RemoteNotSupported", message).into());
         }
         for name in ["CimSession", "Credential"] {
             if given(name) {
-                let message = format!("-{name} is for other hosts, which cannot be managed from here; leave it out.");
+                let message =
+                    format!("-{name} is for other hosts, which cannot be managed from here; leave it out.");
                 return Err(self.signature.refuse("RemoteNotSupported", message).into());
             }
         }
@@ -92,18 +107,26 @@ impl OperationStage<'_> {
         Ok(())
     }
 
-    fn once(&mut self, interpreter: &mut Interpreter<'_>, arguments: &Arguments, out: &mut dyn Sink) -> Outcome {
+    fn once(
+        &mut self,
+        interpreter: &mut Interpreter<'_>,
+        arguments: &Arguments,
+        out: &mut dyn Sink,
+    ) -> Outcome {
         let Answer { records, warnings, errors } =
             invoke(self.host, self.operation, arguments, &mut self.asking.on(interpreter.terminal.as_mut()));
         for warning in &warnings {
             interpreter.warn(warning)?;
         }
         let unasked = self.asking.unasked.take().map(|question| {
-            let message = format!("{question} There is nobody to ask; use -Confirm:$false or, where there is one, -Force.");
+            let message = format!(
+                "{question} There is nobody to ask; use -Confirm:$false or, where there is one, -Force."
+            );
             let record = self.signature.refuse("InvalidOperation", message).in_category("InvalidOperation");
             record.of_type("System.Management.Automation.PSInvalidOperationException")
         });
-        let told: Vec<ErrorRecord> = errors.iter().map(|failure| of_failure(failure, &self.signature.name)).chain(unasked).collect();
+        let told: Vec<ErrorRecord> =
+            errors.iter().map(|failure| of_failure(failure, &self.signature.name)).chain(unasked).collect();
         for record in told {
             interpreter.report(record)?;
         }
@@ -124,7 +147,11 @@ impl OperationStage<'_> {
                 ))?;
                 said = true;
             }
-            let prompt = if parameter.many { format!("{}[0]: ", parameter.name) } else { format!("{}: ", parameter.name) };
+            let prompt = if parameter.many {
+                format!("{}[0]: ", parameter.name)
+            } else {
+                format!("{}: ", parameter.name)
+            };
             let Some(line) = interpreter.terminal.ask(&prompt).filter(|line| !line.is_empty()) else {
                 return Err(self.missing().into());
             };
@@ -142,7 +169,10 @@ impl OperationStage<'_> {
                 break;
             }
         }
-        let message = format!("Cannot process command because of one or more missing mandatory parameters: {}.", names.join(" "));
+        let message = format!(
+            "Cannot process command because of one or more missing mandatory parameters: {}.",
+            names.join(" ")
+        );
         self.signature.refuse("MissingMandatoryParameter", message)
     }
 
@@ -204,7 +234,9 @@ fn convert(
         let message = format!("Cannot bind argument to parameter '{}' because it is null.", parameter.name);
         return Err(invalid("ParameterArgumentValidationErrorNullNotAllowed", message));
     }
-    arguments.bind(parameter, typed(parameter, value, written)).map_err(|failure| invalid(failure.id, failure.message))
+    arguments
+        .bind(parameter, typed(parameter, value, written))
+        .map_err(|failure| invalid(failure.id, failure.message))
 }
 
 /// What an operation has to say of one object.
@@ -212,10 +244,9 @@ pub fn of_failure(failure: &Failure, cmdlet: &str) -> ErrorRecord {
     let exception = format!("Microsoft.HyperV.PowerShell.{}", failure.exception());
     ErrorRecord {
         category: format!("{:?}", failure.category).into(),
-        target: failure.target.as_deref().map(Value::text),
+        target: failure.target.as_deref().map(|target| Box::new(Value::text(target))),
         activity: cmdlet.into(),
         exception: Exception::new(&exception, &failure.message),
         ..ErrorRecord::runtime(&failure.qualified_id(cmdlet), "")
     }
 }
-

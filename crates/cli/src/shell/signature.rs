@@ -41,12 +41,20 @@ pub fn is_remote(parameter: &Parameter) -> bool {
 /// Under a name that the operation has.
 pub fn signature(operation: &'static Operation, name: &str) -> Rc<Signature> {
     let parameters = Parameters::of(operation);
-    let mut all: Vec<bind::Parameter> = parameters.own.iter().map(|parameter| of_parameter(parameter, false)).collect();
+    let mut all: Vec<bind::Parameter> =
+        parameters.own.iter().map(|parameter| of_parameter(parameter, false)).collect();
     all.extend(parameters.risk.iter().map(|parameter| of_parameter(parameter, true)));
     all.extend(common_parameters());
     let cmdlet = operation.called(name);
     let class = format!("Microsoft.HyperV.PowerShell.Commands.{}", cmdlet.replace('-', ""));
-    Rc::new(Signature { name: cmdlet.into(), class: class.into(), parameters: all, default_set: None, loose: false, words: Words::Parameters })
+    Rc::new(Signature {
+        name: cmdlet.into(),
+        class: class.into(),
+        parameters: all,
+        default_set: None,
+        loose: false,
+        words: Words::Parameters,
+    })
 }
 
 fn of_parameter(parameter: &'static Parameter, common: bool) -> bind::Parameter {

@@ -54,7 +54,10 @@ thread_local! {
 
 /// An enumeration by its whole or short name.
 pub fn enumeration(name: &str) -> Option<Rc<EnumType>> {
-    let fits = |full: &str| full.eq_ignore_ascii_case(name) || full.rsplit('.').next().is_some_and(|short| short.eq_ignore_ascii_case(name));
+    let fits = |full: &str| {
+        full.eq_ignore_ascii_case(name)
+            || full.rsplit('.').next().is_some_and(|short| short.eq_ignore_ascii_case(name))
+    };
     MADE.with(|all| all.iter().find(|kind| fits(&kind.name)).cloned())
 }
 
@@ -66,18 +69,28 @@ fn type_name(kind: Kind) -> String {
 pub fn from_record(record: Record) -> Value {
     if record.kind == Kind::Custom {
         let properties = record.properties.into_iter();
-        return properties.fold(Object::custom(), |object, (name, value)| object.with(&name, from_managed(value))).into_value();
+        return properties
+            .fold(Object::custom(), |object, (name, value)| object.with(&name, from_managed(value)))
+            .into_value();
     }
     let kind = record.kind;
     let object = Object::new(&type_name(kind)).with_payload(Rc::new(record.clone()));
     let properties = record.properties.into_iter();
-    properties.fold(object, |object, (name, value)| object.with(&name, property(kind, &name, value))).into_value()
+    properties
+        .fold(object, |object, (name, value)| object.with(&name, property(kind, &name, value)))
+        .into_value()
 }
 
 fn property(kind: Kind, name: &str, value: Managed) -> Value {
     let of_enum = OF_ENUM.iter().find(|(own, property, _)| *own == kind && *property == name);
     if let (Some((.., at)), Managed::Text(word)) = (of_enum, &value) {
-        let found = MADE.with(|all| all[*at].members.iter().find(|(own, _)| **own == **word).map(|(_, number)| EnumValue { kind: all[*at].clone(), value: *number }));
+        let found = MADE.with(|all| {
+            all[*at]
+                .members
+                .iter()
+                .find(|(own, _)| **own == **word)
+                .map(|(_, number)| EnumValue { kind: all[*at].clone(), value: *number })
+        });
         if let Some(found) = found {
             return Value::Enum(found);
         }
@@ -96,8 +109,12 @@ pub fn from_managed(value: Managed) -> Value {
             let said = guid.to_string();
             ireko_script::types::Guid::parse(&said).map_or_else(|| said.as_str().into(), Value::Guid)
         }
-        Managed::Duration(duration) => Value::Span(TimeSpan { ticks: i64::try_from(duration.as_nanos() / 100).unwrap_or(i64::MAX) }),
-        Managed::Time(seconds) => Value::Date(DateTime::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX))),
+        Managed::Duration(duration) => {
+            Value::Span(TimeSpan { ticks: i64::try_from(duration.as_nanos() / 100).unwrap_or(i64::MAX) })
+        }
+        Managed::Time(seconds) => {
+            Value::Date(DateTime::from_unix(i64::try_from(seconds).unwrap_or(i64::MAX)))
+        }
         Managed::List(items) => Value::array(items.into_iter().map(from_managed).collect()),
         Managed::Record(record) => from_record(*record),
     }
@@ -119,13 +136,19 @@ pub fn to_managed(value: &Value) -> Managed {
             Err(_) => Managed::Float(*number as f64),
         },
         Value::Number(number) => Managed::Float(number.as_f64()),
-        Value::Guid(guid) => guid.to_string().parse::<Guid>().map_or_else(|_| Managed::text(guid.to_string()), Managed::Guid),
-        Value::Span(span) => Managed::Duration(Duration::from_nanos(u64::try_from(span.ticks).unwrap_or(0).saturating_mul(100))),
+        Value::Guid(guid) => {
+            guid.to_string().parse::<Guid>().map_or_else(|_| Managed::text(guid.to_string()), Managed::Guid)
+        }
+        Value::Span(span) => Managed::Duration(Duration::from_nanos(
+            u64::try_from(span.ticks).unwrap_or(0).saturating_mul(100),
+        )),
         Value::Date(date) => Managed::Time(u64::try_from(date.unix_seconds()).unwrap_or(0)),
         Value::Array(array) => Managed::List(array.items().iter().map(to_managed).collect()),
         Value::Map(map) => {
             let pairs = map.pairs().into_iter();
-            Managed::Record(Box::new(pairs.fold(Record::new(Kind::Custom), |made, (key, value)| made.with(text(&key), to_managed(&value)))))
+            Managed::Record(Box::new(pairs.fold(Record::new(Kind::Custom), |made, (key, value)| {
+                made.with(text(&key), to_managed(&value))
+            })))
         }
         Value::Object(object) => match record(value) {
             Some(record) => Managed::Record(Box::new((*record).clone())),
@@ -145,13 +168,16 @@ pub fn to_managed(value: &Value) -> Managed {
 
 /// For one parameter: a number that is meant as text is what was typed.
 pub fn typed(parameter: &Parameter, value: &Value, written: Option<&str>) -> Managed {
-    let as_text = matches!(parameter.kind, Type::Text | Type::Path | Type::Guid | Type::Enum(_) | Type::AnyOf(_));
+    let as_text =
+        matches!(parameter.kind, Type::Text | Type::Path | Type::Guid | Type::Enum(_) | Type::AnyOf(_));
     match (value, written) {
         (Value::Number(_), Some(written)) if as_text => Managed::text(written),
         (Value::Array(array), Some(written)) if as_text => {
             let mut each = written.split('\0');
             let one = |value: &Value| match each.next() {
-                Some(written) if !written.is_empty() && matches!(value, Value::Number(_)) => Managed::text(written),
+                Some(written) if !written.is_empty() && matches!(value, Value::Number(_)) => {
+                    Managed::text(written)
+                }
                 _ => to_managed(value),
             };
             Managed::List(array.items().iter().map(one).collect())

@@ -54,10 +54,14 @@ pub struct Behaviour {
 impl Behaviour {
     pub fn of(bound: &mut Bound) -> Self {
         let signature = bound.signature.clone();
-        let is_common = |name: &str| signature.parameters.iter().any(|parameter| parameter.common && &*parameter.name == name);
+        let is_common = |name: &str| {
+            signature.parameters.iter().any(|parameter| parameter.common && &*parameter.name == name)
+        };
         let mut word = |name: &str| if is_common(name) { bound.take(name) } else { None };
-        let mut action = |name: &str| word(name).and_then(|value| ErrorAction::word(&crate::types::text(&value)));
-        let (errors, warnings, information) = (action("ErrorAction"), action("WarningAction"), action("InformationAction"));
+        let mut action =
+            |name: &str| word(name).and_then(|value| ErrorAction::word(&crate::types::text(&value)));
+        let (errors, warnings, information) =
+            (action("ErrorAction"), action("WarningAction"), action("InformationAction"));
         action("ProgressAction");
         let mut name = |name: &str| word(name).map(|value| Rc::from(crate::types::text(&value)));
         let behaviour = Self {

@@ -48,7 +48,10 @@ impl Bound {
     }
 
     pub fn item(&self, name: &str) -> Option<&Value> {
-        self.values.iter().find(|(at, ..)| self.signature.parameters[*at].name.eq_ignore_ascii_case(name)).map(|(_, value, _)| value)
+        self.values
+            .iter()
+            .find(|(at, ..)| self.signature.parameters[*at].name.eq_ignore_ascii_case(name))
+            .map(|(_, value, _)| value)
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -57,7 +60,10 @@ impl Bound {
 
     /// As it was written, if it was a number that may be meant as text.
     pub fn text(&self, name: &str) -> Option<String> {
-        let found = self.values.iter().find(|(at, ..)| self.signature.parameters[*at].name.eq_ignore_ascii_case(name))?;
+        let found = self
+            .values
+            .iter()
+            .find(|(at, ..)| self.signature.parameters[*at].name.eq_ignore_ascii_case(name))?;
         match found {
             (_, Value::Null, _) => None,
             (_, Value::Number(_), Some(written)) => Some(written.to_string()),
@@ -74,11 +80,17 @@ impl Bound {
     }
 
     pub fn texts(&self, name: &str) -> Vec<String> {
-        let found = self.values.iter().find(|(at, ..)| self.signature.parameters[*at].name.eq_ignore_ascii_case(name));
+        let found = self
+            .values
+            .iter()
+            .find(|(at, ..)| self.signature.parameters[*at].name.eq_ignore_ascii_case(name));
         let Some((_, value, written)) = found else { return Vec::new() };
-        let written: Vec<&str> = written.as_deref().map(|written| written.split('\0').collect()).unwrap_or_default();
+        let written: Vec<&str> =
+            written.as_deref().map(|written| written.split('\0').collect()).unwrap_or_default();
         let one = |(at, value): (usize, &Value)| match written.get(at) {
-            Some(written) if !written.is_empty() && matches!(value, Value::Number(_)) => (*written).to_owned(),
+            Some(written) if !written.is_empty() && matches!(value, Value::Number(_)) => {
+                (*written).to_owned()
+            }
             _ => text(value),
         };
         value.some_elements().iter().enumerate().map(one).collect()
@@ -87,7 +99,9 @@ impl Bound {
     /// A whole number that is not negative.
     pub fn count(&self, name: &str) -> Result<Option<usize>, ErrorRecord> {
         let Some(value) = self.item(name) else { return Ok(None) };
-        let number = crate::types::number(value).and_then(crate::value::Number::as_integer).and_then(|number| usize::try_from(number).ok());
+        let number = crate::types::number(value)
+            .and_then(crate::value::Number::as_integer)
+            .and_then(|number| usize::try_from(number).ok());
         match number {
             Some(number) => Ok(Some(number)),
             None => Err(self.refuse(
@@ -107,7 +121,10 @@ impl Bound {
     }
 
     pub fn take(&mut self, name: &str) -> Option<Value> {
-        let at = self.values.iter().position(|(at, ..)| self.signature.parameters[*at].name.eq_ignore_ascii_case(name))?;
+        let at = self
+            .values
+            .iter()
+            .position(|(at, ..)| self.signature.parameters[*at].name.eq_ignore_ascii_case(name))?;
         Some(self.values.remove(at).1)
     }
 
@@ -126,7 +143,9 @@ impl Bound {
     /// Whether it is free and one of its sets goes with what is bound.
     fn allows(&self, index: usize) -> bool {
         let parameter = &self.signature.parameters[index];
-        !self.has_index(index) && (parameter.in_all_sets() || self.possible().iter().any(|set| parameter.membership(set).is_some()))
+        !self.has_index(index)
+            && (parameter.in_all_sets()
+                || self.possible().iter().any(|set| parameter.membership(set).is_some()))
     }
 }
 
@@ -189,7 +208,10 @@ impl Signature {
     }
 
     fn ambiguous_set(&self) -> ErrorRecord {
-        self.refuse("AmbiguousParameterSet", "Parameter set cannot be resolved using the specified named parameters.")
+        self.refuse(
+            "AmbiguousParameterSet",
+            "Parameter set cannot be resolved using the specified named parameters.",
+        )
     }
 
     /// The parameter that a name or the beginning of one means; nothing where that may be a word for `$args`.
@@ -208,7 +230,8 @@ impl Signature {
             )),
             ([one], _) | (_, [one]) => Ok(Some(*one)),
             (several, _) => {
-                let names: String = several.iter().map(|at| format!(" -{}", self.parameters[*at].name)).collect();
+                let names: String =
+                    several.iter().map(|at| format!(" -{}", self.parameters[*at].name)).collect();
                 Err(self.refuse(
                     "AmbiguousParameter",
                     format!(
@@ -247,8 +270,9 @@ impl Signature {
     fn bind_position(&self, bound: &mut Bound, value: Value, written: Written) -> Result<(), ErrorRecord> {
         let possible = bound.possible();
         let position = |index: usize| self.parameters[index].position(&possible);
-        let mut free: Vec<usize> =
-            (0..self.parameters.len()).filter(|at| !self.parameters[*at].common && position(*at).is_some() && bound.allows(*at)).collect();
+        let mut free: Vec<usize> = (0..self.parameters.len())
+            .filter(|at| !self.parameters[*at].common && position(*at).is_some() && bound.allows(*at))
+            .collect();
         free.sort_by_key(|at| position(*at));
         let lowest = free.first().and_then(|at| position(*at));
         let candidates: Vec<usize> = free.into_iter().filter(|at| position(*at) == lowest).collect();
@@ -261,7 +285,12 @@ impl Signature {
         if let Some(rest) = self.remaining(&possible) {
             match bound.values.iter_mut().find(|(at, ..)| *at == rest) {
                 Some((_, all, own)) => {
-                    let texts = |written: &Written, value: &Value| written.as_deref().map_or_else(|| if matches!(value, Value::Number(_)) { String::new() } else { text(value) }, str::to_owned);
+                    let texts = |written: &Written, value: &Value| {
+                        written.as_deref().map_or_else(
+                            || if matches!(value, Value::Number(_)) { String::new() } else { text(value) },
+                            str::to_owned,
+                        )
+                    };
                     let joined = format!("{}\0{}", texts(own, all), texts(&written, &value));
                     let mut items = all.some_elements();
                     items.extend(value.elements());
@@ -291,22 +320,23 @@ impl Signature {
             [only] => return Ok(only.clone()),
             _ => {}
         }
-        let complete: Vec<&Rc<str>> = possible.iter().filter(|set| self.missing(bound, set).is_empty()).collect();
-        if let Some(default) = self.default_set.as_ref().and_then(|default| possible.iter().find(|set| set.eq_ignore_ascii_case(default))) {
-            if complete.is_empty() || complete.contains(&default) {
-                return Ok(default.clone());
-            }
-        }
-        match complete.as_slice() {
-            [only] => Ok((*only).clone()),
-            [] => Err(self.ambiguous_set()),
+        let complete: Vec<&Rc<str>> =
+            possible.iter().filter(|set| self.missing(bound, set).is_empty()).collect();
+        let named = self.default_set.as_ref();
+        let default = named.and_then(|named| possible.iter().find(|set| set.eq_ignore_ascii_case(named)));
+        match (default, complete.as_slice()) {
+            (Some(default), []) => Ok(default.clone()),
+            (Some(default), complete) if complete.contains(&default) => Ok(default.clone()),
+            (_, [only]) => Ok((*only).clone()),
             _ => Err(self.ambiguous_set()),
         }
     }
 
     /// Those of a set that must be given and are not.
     pub fn missing(&self, bound: &Bound, set: &str) -> Vec<usize> {
-        let must = |index: &usize| self.parameters[*index].membership(set).is_some_and(|membership| membership.mandatory);
+        let must = |index: &usize| {
+            self.parameters[*index].membership(set).is_some_and(|membership| membership.mandatory)
+        };
         (0..self.parameters.len()).filter(must).filter(|index| !bound.has_index(*index)).collect()
     }
 
@@ -314,7 +344,10 @@ impl Signature {
         let names: Vec<&str> = missing.iter().map(|at| &*self.parameters[*at].name).collect();
         self.refuse(
             "MissingMandatoryParameter",
-            format!("Cannot process command because of one or more missing mandatory parameters: {}.", names.join(" ")),
+            format!(
+                "Cannot process command because of one or more missing mandatory parameters: {}.",
+                names.join(" ")
+            ),
         )
     }
 }

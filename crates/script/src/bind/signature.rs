@@ -74,7 +74,8 @@ impl Signature {
     pub fn sets(&self) -> Vec<Rc<str>> {
         let mut sets: Vec<Rc<str>> = Vec::new();
         for membership in self.parameters.iter().flat_map(|parameter| &parameter.sets) {
-            if !membership.set.is_empty() && !sets.iter().any(|own| own.eq_ignore_ascii_case(&membership.set)) {
+            if !membership.set.is_empty() && !sets.iter().any(|own| own.eq_ignore_ascii_case(&membership.set))
+            {
                 sets.push(membership.set.clone());
             }
         }
@@ -83,14 +84,24 @@ impl Signature {
 
     pub(super) fn remaining(&self, possible: &[Rc<str>]) -> Option<usize> {
         self.parameters.iter().position(|parameter| {
-            parameter.sets.iter().any(|own| own.remaining && (own.set.is_empty() || possible.contains(&own.set)))
+            parameter
+                .sets
+                .iter()
+                .any(|own| own.remaining && (own.set.is_empty() || possible.contains(&own.set)))
         })
     }
 }
 
 impl Parameter {
     pub fn new(name: &str, accepts: Accepts) -> Self {
-        Self { name: name.into(), aliases: Vec::new(), accepts, doc: "".into(), sets: vec![Membership::default()], common: false }
+        Self {
+            name: name.into(),
+            aliases: Vec::new(),
+            accepts,
+            doc: "".into(),
+            sets: vec![Membership::default()],
+            common: false,
+        }
     }
 
     pub fn names(&self) -> impl Iterator<Item = &Rc<str>> {
@@ -102,7 +113,8 @@ impl Parameter {
     }
 
     pub fn starts_with(&self, prefix: &str) -> bool {
-        self.names().any(|own| own.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
+        self.names()
+            .any(|own| own.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix)))
     }
 
     pub fn is_switch(&self) -> bool {
@@ -134,13 +146,18 @@ impl Parameter {
     }
 
     pub fn membership(&self, set: &str) -> Option<&Membership> {
-        let own = self.sets.iter().find(|membership| !membership.set.is_empty() && membership.set.eq_ignore_ascii_case(set));
+        let own = self
+            .sets
+            .iter()
+            .find(|membership| !membership.set.is_empty() && membership.set.eq_ignore_ascii_case(set));
         own.or_else(|| self.sets.iter().find(|membership| membership.set.is_empty()))
     }
 
     /// The lowest of its positions in these sets.
     pub(super) fn position(&self, possible: &[Rc<str>]) -> Option<i64> {
-        let counts = |own: &&Membership| own.set.is_empty() || possible.iter().any(|set| set.eq_ignore_ascii_case(&own.set));
+        let counts = |own: &&Membership| {
+            own.set.is_empty() || possible.iter().any(|set| set.eq_ignore_ascii_case(&own.set))
+        };
         self.sets.iter().filter(counts).filter(|own| !own.remaining).filter_map(|own| own.position).min()
     }
 

@@ -18,7 +18,8 @@ fn parameter(line: &str) -> Parameter {
     let length = rest.find(['@', '!', '<', '+']).unwrap_or(rest.len());
     let (kind, marks) = rest.split_at(length);
     let mut names = names.split('/');
-    let digits: String = marks.split('@').nth(1).unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
+    let digits: String =
+        marks.split('@').nth(1).unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
     let membership = Membership {
         set: "".into(),
         position: digits.parse().ok(),

@@ -91,7 +91,9 @@ pub fn help_stage<'h>(interpreter: &mut Interpreter<'_>, name: &str) -> Outcome<
 }
 
 fn help(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink) -> Outcome {
-    let Some(name) = bound.text("Name") else { return out.put(interpreter, Value::Formatted(OVERVIEW.into())) };
+    let Some(name) = bound.text("Name") else {
+        return out.put(interpreter, Value::Formatted(OVERVIEW.into()));
+    };
     if let Some(wanted) = bound.text("Parameter") {
         return parameter_help(interpreter, bound, &name, &wanted, out);
     }
@@ -104,15 +106,21 @@ fn help(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink) ->
         return out.put(interpreter, Value::Formatted(text.into()));
     }
     let pattern = if name.contains(['*', '?', '[']) { name.clone() } else { format!("*{name}*") };
-    let fits = |entry: &CommandInfo| wildcard(&pattern, &entry.name, Case::Ignored) || wildcard(&pattern, &entry.synopsis, Case::Ignored);
+    let fits = |entry: &CommandInfo| {
+        wildcard(&pattern, &entry.name, Case::Ignored) || wildcard(&pattern, &entry.synopsis, Case::Ignored)
+    };
     let found: Vec<CommandInfo> = entries(interpreter).into_iter().filter(fits).collect();
     if found.is_empty() {
-        let message = format!("Get-Help could not find {name} in this session; Get-Command lists what there is.");
+        let message =
+            format!("Get-Help could not find {name} in this session; Get-Command lists what there is.");
         return interpreter.report(bound.refuse("HelpNotFound", message).in_category("ResourceUnavailable"));
     }
     for entry in found {
         let summary = entry.synopsis.split("\n\n").next().unwrap_or_default().to_owned();
-        out.put(interpreter, Object::custom().with("Name", entry.name).with("Synopsis", summary).into_value())?;
+        out.put(
+            interpreter,
+            Object::custom().with("Name", entry.name).with("Synopsis", summary).into_value(),
+        )?;
     }
     Ok(())
 }
@@ -138,7 +146,8 @@ fn section(title: &str, text: &str) -> String {
 }
 
 fn manual(cmdlet: &'static Cmdlet) -> String {
-    let own: Vec<Parameter> = signature(cmdlet).parameters.iter().filter(|parameter| !parameter.common).cloned().collect();
+    let own: Vec<Parameter> =
+        signature(cmdlet).parameters.iter().filter(|parameter| !parameter.common).cloned().collect();
     let aliases = if cmdlet.aliases.is_empty() { "None".into() } else { cmdlet.aliases.join(", ") };
     let parameters: Vec<String> = own.iter().map(paragraph).collect();
     section("NAME", cmdlet.name)
@@ -152,11 +161,19 @@ fn syntax(name: &str, parameters: &[Parameter]) -> String {
     let words = parameters.iter().map(|parameter| {
         let own = &parameter.sets[0];
         let value = placeholder(parameter);
-        let name = if own.position.is_some() { format!("[-{}]", parameter.name) } else { format!("-{}", parameter.name) };
+        let name = if own.position.is_some() {
+            format!("[-{}]", parameter.name)
+        } else {
+            format!("-{}", parameter.name)
+        };
         let whole = if value.is_empty() { name } else { format!("{name} {value}") };
         if own.mandatory { whole } else { format!("[{whole}]") }
     });
-    std::iter::once(name.to_owned()).chain(words).chain(["[<CommonParameters>]".to_owned()]).collect::<Vec<_>>().join(" ")
+    std::iter::once(name.to_owned())
+        .chain(words)
+        .chain(["[<CommonParameters>]".to_owned()])
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 fn placeholder(parameter: &Parameter) -> String {
@@ -175,7 +192,10 @@ fn paragraph(parameter: &Parameter) -> String {
     let pipeline = if own.by_value { "by value" } else { "no" };
     let mut text = format!("-{} {}", parameter.name, placeholder(parameter)).trim_end().to_owned() + "\n";
     text += &format!("    {}\n", parameter.doc);
-    text += &format!("    Required: {}; position: {position}; from the pipeline: {pipeline}\n", yes(own.mandatory));
+    text += &format!(
+        "    Required: {}; position: {position}; from the pipeline: {pipeline}\n",
+        yes(own.mandatory)
+    );
     if !parameter.aliases.is_empty() {
         let aliases: Vec<&str> = parameter.aliases.iter().map(|alias| &**alias).collect();
         text += &format!("    Aliases: {}\n", aliases.join(", "));
@@ -183,13 +203,28 @@ fn paragraph(parameter: &Parameter) -> String {
     text
 }
 
-fn parameter_help(interpreter: &mut Interpreter<'_>, bound: &Bound, name: &str, wanted: &str, out: &mut dyn Sink) -> Outcome {
-    let of_module = interpreter.modules.iter().find_map(|module| module.command(name)).map(|command| command.signature());
-    let Some(signature) = of_module.or_else(|| find(name).map(signature)) else { return Err(ErrorRecord::not_found(name).into()) };
-    let found: Vec<String> =
-        signature.parameters.iter().filter(|parameter| wildcard(wanted, &parameter.name, Case::Ignored)).map(paragraph).collect();
+fn parameter_help(
+    interpreter: &mut Interpreter<'_>,
+    bound: &Bound,
+    name: &str,
+    wanted: &str,
+    out: &mut dyn Sink,
+) -> Outcome {
+    let of_module =
+        interpreter.modules.iter().find_map(|module| module.command(name)).map(|command| command.signature());
+    let Some(signature) = of_module.or_else(|| find(name).map(signature)) else {
+        return Err(ErrorRecord::not_found(name).into());
+    };
+    let found: Vec<String> = signature
+        .parameters
+        .iter()
+        .filter(|parameter| wildcard(wanted, &parameter.name, Case::Ignored))
+        .map(paragraph)
+        .collect();
     if found.is_empty() {
-        return Err(bound.refuse("NoMatchingParameter", format!("No parameter of {name} matches '{wanted}'.")).into());
+        return Err(bound
+            .refuse("NoMatchingParameter", format!("No parameter of {name} matches '{wanted}'."))
+            .into());
     }
     out.put(interpreter, Value::Formatted(found.join("\n").into()))
 }
@@ -212,14 +247,24 @@ fn commands(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink
     let [names, verbs, nouns, modules] = ["Name", "Verb", "Noun", "Module"].map(|name| bound.texts(name));
     let fits = |entry: &CommandInfo| {
         let (verb, noun) = entry.name.split_once('-').unwrap_or(("", &entry.name));
-        let named = any_fits(&names, &entry.name) || entry.aliases.iter().any(|alias| names.iter().any(|name| name.eq_ignore_ascii_case(alias)));
+        let named = any_fits(&names, &entry.name)
+            || entry.aliases.iter().any(|alias| names.iter().any(|name| name.eq_ignore_ascii_case(alias)));
         named && any_fits(&verbs, verb) && any_fits(&nouns, noun) && any_fits(&modules, &entry.module)
     };
-    let mut found: Vec<Value> = entries(interpreter).iter().filter(|entry| fits(entry)).map(|entry| row("Cmdlet", &entry.name, &entry.module)).collect();
+    let mut found: Vec<Value> = entries(interpreter)
+        .iter()
+        .filter(|entry| fits(entry))
+        .map(|entry| row("Cmdlet", &entry.name, &entry.module))
+        .collect();
     if verbs.is_empty() && nouns.is_empty() && modules.is_empty() {
         let mut scope = Some(interpreter.context.scope.clone());
         while let Some(own) = scope {
-            found.extend(own.own_functions().iter().filter(|function| any_fits(&names, &function.name)).map(|function| row("Function", &function.name, "")));
+            found.extend(
+                own.own_functions()
+                    .iter()
+                    .filter(|function| any_fits(&names, &function.name))
+                    .map(|function| row("Function", &function.name, "")),
+            );
             scope = own.parent.clone();
         }
     }
@@ -230,7 +275,8 @@ fn commands(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink
                 found.push(row("Application", name, &path));
                 continue;
             }
-            interpreter.report(ErrorRecord { activity: "Get-Command".into(), ..ErrorRecord::not_found(name) })?;
+            interpreter
+                .report(ErrorRecord { activity: "Get-Command".into(), ..ErrorRecord::not_found(name) })?;
         }
     }
     found.into_iter().try_for_each(|row| out.put(interpreter, row))
@@ -238,13 +284,23 @@ fn commands(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink
 
 fn aliases(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink) -> Outcome {
     let (names, definitions) = (bound.texts("Name"), bound.texts("Definition"));
-    let mut all: Vec<(String, String)> = interpreter.context.scope.outermost().own_aliases().into_iter().map(|(name, to)| (name, to.to_string())).collect();
+    let mut all: Vec<(String, String)> = interpreter
+        .context
+        .scope
+        .outermost()
+        .own_aliases()
+        .into_iter()
+        .map(|(name, to)| (name, to.to_string()))
+        .collect();
     for entry in entries(interpreter) {
         all.extend(entry.aliases.into_iter().map(|alias| (alias, entry.name.clone())));
     }
     all.retain(|(alias, to)| any_fits(&names, alias) && any_fits(&definitions, to));
     for (alias, to) in all {
-        let object = Object::new("System.Management.Automation.AliasInfo").with("CommandType", "Alias").with("Name", alias.as_str()).with("Definition", to.as_str());
+        let object = Object::new("System.Management.Automation.AliasInfo")
+            .with("CommandType", "Alias")
+            .with("Name", alias.as_str())
+            .with("Definition", to.as_str());
         out.put(interpreter, object.shown_as(&alias).into_value())?;
     }
     Ok(())

@@ -36,7 +36,9 @@ NoNewline:switch Without line ends.
 Encoding:any Accepted; it is UTF-8.
 Force:switch Accepted.
 PassThru:switch Gives the lines.",
-        make: |_, bound| all(bound, "Value", |interpreter, bound, items, out| write(interpreter, bound, items, false, out)),
+        make: |_, bound| {
+            all(bound, "Value", |interpreter, bound, items, out| write(interpreter, bound, items, false, out))
+        },
     },
     Cmdlet {
         name: "Add-Content",
@@ -49,7 +51,9 @@ NoNewline:switch Without line ends.
 Encoding:any Accepted; it is UTF-8.
 Force:switch Accepted.
 PassThru:switch Gives the lines.",
-        make: |_, bound| all(bound, "Value", |interpreter, bound, items, out| write(interpreter, bound, items, true, out)),
+        make: |_, bound| {
+            all(bound, "Value", |interpreter, bound, items, out| write(interpreter, bound, items, true, out))
+        },
     },
     Cmdlet {
         name: "Clear-Content",
@@ -59,7 +63,8 @@ PassThru:switch Gives the lines.",
         make: |_, bound| {
             each(bound, "Path", |_, _, item, _| {
                 let path = files::path(&text(&item));
-                Ok(std::fs::write(&path, "").map_err(|error| files::failed("Clear-Content", &path, &error))?)
+                Ok(std::fs::write(&path, "")
+                    .map_err(|error| files::failed("Clear-Content", &path, &error))?)
             })
         },
     },
@@ -82,9 +87,12 @@ InputObject:any[]< The objects; usually they come through the pipeline.",
                 let shown = crate::format::view(interpreter, &items)?;
                 let shown = if bound.switch("NoNewline") { shown.replace('\n', "") } else { shown };
                 if bound.switch("NoClobber") && std::path::Path::new(&path).exists() {
-                    return Err(bound.refuse("NoClobber", format!("The file '{path}' already exists.")).into());
+                    return Err(bound
+                        .refuse("NoClobber", format!("The file '{path}' already exists."))
+                        .into());
                 }
-                let written = if bound.switch("Append") { append(&path, &shown) } else { std::fs::write(&path, shown) };
+                let written =
+                    if bound.switch("Append") { append(&path, &shown) } else { std::fs::write(&path, shown) };
                 Ok(written.map_err(|error| files::failed("Out-File", &path, &error))?)
             })
         },
@@ -113,8 +121,10 @@ fn read(interpreter: &mut Interpreter<'_>, bound: &Bound, item: Value, out: &mut
     }
     let paths = files::found(&said);
     if paths.is_empty() {
-        let message = format!("Cannot find path '{}' because it does not exist.", files::absolute(&files::path(&said)));
-        let record = bound.refuse("PathNotFound", message).in_category("ObjectNotFound").about(Value::text(&said));
+        let message =
+            format!("Cannot find path '{}' because it does not exist.", files::absolute(&files::path(&said)));
+        let record =
+            bound.refuse("PathNotFound", message).in_category("ObjectNotFound").about(Value::text(&said));
         return interpreter.report(record.of_type("System.Management.Automation.ItemNotFoundException"));
     }
     for path in paths {
@@ -145,7 +155,13 @@ fn read(interpreter: &mut Interpreter<'_>, bound: &Bound, item: Value, out: &mut
     Ok(())
 }
 
-fn write(interpreter: &mut Interpreter<'_>, bound: &Bound, items: Vec<Value>, behind: bool, out: &mut dyn Sink) -> Outcome {
+fn write(
+    interpreter: &mut Interpreter<'_>,
+    bound: &Bound,
+    items: Vec<Value>,
+    behind: bool,
+    out: &mut dyn Sink,
+) -> Outcome {
     let end = if bound.switch("NoNewline") { "" } else { "\n" };
     let content: String = items.iter().flat_map(Value::some_elements).map(|item| text(&item) + end).collect();
     for path in bound.texts("Path") {
@@ -183,7 +199,8 @@ impl Stage for Tee {
         let Some(path) = self.bound.text("FilePath") else { return Ok(()) };
         let path = files::path(&path);
         let shown = crate::format::view(interpreter, &self.kept)?;
-        let written = if self.bound.switch("Append") { append(&path, &shown) } else { std::fs::write(&path, shown) };
+        let written =
+            if self.bound.switch("Append") { append(&path, &shown) } else { std::fs::write(&path, shown) };
         Ok(written.map_err(|error| files::failed("Tee-Object", &path, &error))?)
     }
 }

@@ -45,8 +45,13 @@ NoEnumerate:switch An array as one object.",
         make: |_, bound| {
             all(bound, "InputObject", |interpreter, bound, items, out| {
                 let content = items.iter().map(text).collect::<Vec<_>>().join("\n");
-                let value = json::read(&content, bound.switch("AsHashtable")).map_err(|why| bound.refuse("System.ArgumentException", why))?;
-                if bound.switch("NoEnumerate") { out.put(interpreter, value) } else { interpreter.put_each(&value, out) }
+                let value = json::read(&content, bound.switch("AsHashtable"))
+                    .map_err(|why| bound.refuse("System.ArgumentException", why))?;
+                if bound.switch("NoEnumerate") {
+                    out.put(interpreter, value)
+                } else {
+                    interpreter.put_each(&value, out)
+                }
             })
         },
     },
@@ -78,7 +83,9 @@ Header:string[] The names, if the first line does not say them.",
             all(bound, "InputObject", |interpreter, bound, items, out| {
                 let content = items.iter().map(text).collect::<Vec<_>>().join("\n");
                 let between = delimiter(bound).chars().next().unwrap_or(',');
-                csv::read(&content, between, bound.texts("Header")).into_iter().try_for_each(|row| out.put(interpreter, row))
+                csv::read(&content, between, bound.texts("Header"))
+                    .into_iter()
+                    .try_for_each(|row| out.put(interpreter, row))
             })
         },
     },
@@ -101,7 +108,9 @@ InputObject:any< The objects.",
                 let path = files::path(&bound.text("Path").unwrap_or_default());
                 let behind = bound.switch("Append") && std::path::Path::new(&path).exists();
                 if bound.switch("NoClobber") && !behind && std::path::Path::new(&path).exists() {
-                    return Err(bound.refuse("NoClobber", format!("The file '{path}' already exists.")).into());
+                    return Err(bound
+                        .refuse("NoClobber", format!("The file '{path}' already exists."))
+                        .into());
                 }
                 let mut lines = csv::write(interpreter, &items, &delimiter(bound))?;
                 if behind && !lines.is_empty() {
@@ -127,7 +136,8 @@ UseCulture:switch Accepted.",
             once(bound, |interpreter, bound, out| {
                 for path in bound.texts("Path") {
                     let path = files::path(&path);
-                    let content = std::fs::read(&path).map_err(|error| files::failed("Import-Csv", &path, &error))?;
+                    let content =
+                        std::fs::read(&path).map_err(|error| files::failed("Import-Csv", &path, &error))?;
                     let between = delimiter(bound).chars().next().unwrap_or(',');
                     for row in csv::read(&decoded(content), between, bound.texts("Header")) {
                         out.put(interpreter, row)?;
@@ -149,9 +159,18 @@ Delimiter:string@1 What stands between, instead of an equals sign.",
                 let between = bound.text("Delimiter").unwrap_or_else(|| "=".into());
                 for item in items {
                     let map = Map::new(MapKind::Hashtable);
-                    for line in text(&item).lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
+                    for line in text(&item)
+                        .lines()
+                        .map(str::trim)
+                        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+                    {
                         let Some((name, value)) = line.split_once(&between) else {
-                            return Err(bound.refuse("InvalidOperation", format!("The line '{line}' is not in the form name{between}value.")).into());
+                            return Err(bound
+                                .refuse(
+                                    "InvalidOperation",
+                                    format!("The line '{line}' is not in the form name{between}value."),
+                                )
+                                .into());
                         };
                         map.set(Value::from(name.trim()), value.trim().into());
                     }
@@ -202,10 +221,12 @@ AsPlainText:switch As it is.",
 ];
 
 fn not_encrypted(bound: &Bound) -> ErrorRecord {
-    bound.refuse("NotSupported", "Windows' data protection is not there to encrypt it: only -AsPlainText is supported.")
+    bound.refuse(
+        "NotSupported",
+        "Windows' data protection is not there to encrypt it: only -AsPlainText is supported.",
+    )
 }
 
 fn delimiter(bound: &Bound) -> String {
     bound.text("Delimiter").filter(|said| !said.is_empty()).unwrap_or_else(|| ",".into())
 }
-

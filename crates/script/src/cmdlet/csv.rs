@@ -71,7 +71,10 @@ pub fn read(content: &str, between: char, header: Vec<String>) -> Vec<Value> {
     let object = |row: Vec<String>| {
         let object = Object::custom();
         for (at, name) in header.iter().enumerate() {
-            object.set(name.trim(), Property::Note(row.get(at).map_or(Value::Null, |field| field.as_str().into())));
+            object.set(
+                name.trim(),
+                Property::Note(row.get(at).map_or(Value::Null, |field| field.as_str().into())),
+            );
         }
         object.into_value()
     };

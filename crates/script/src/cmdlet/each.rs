@@ -24,6 +24,9 @@ InputObject:any< The objects; usually they come through the pipeline.",
     make: |_, bound| Ok(Box::new(ForEach { bound })),
 }];
 
+/// For the begin, for each object, for the end.
+type Blocks = (Option<Rc<Closure>>, Vec<Rc<Closure>>, Option<Rc<Closure>>);
+
 struct ForEach {
     bound: Bound,
 }
@@ -34,7 +37,7 @@ fn block(value: &Value) -> Option<Rc<Closure>> {
 
 impl ForEach {
     /// Of several blocks in a row the first is for the begin and the last for the end.
-    fn blocks(&self) -> (Option<Rc<Closure>>, Vec<Rc<Closure>>, Option<Rc<Closure>>) {
+    fn blocks(&self) -> Blocks {
         let named = |name: &str| self.bound.item(name).and_then(block);
         let (mut begin, mut end) = (named("Begin"), named("End"));
         let mut process: Vec<Rc<Closure>> = self.bound.items("Process").iter().filter_map(block).collect();
@@ -48,7 +51,12 @@ impl ForEach {
         (begin, process, end)
     }
 
-    fn run(interpreter: &mut Interpreter<'_>, closure: Option<Rc<Closure>>, item: Value, out: &mut dyn Sink) -> Outcome {
+    fn run(
+        interpreter: &mut Interpreter<'_>,
+        closure: Option<Rc<Closure>>,
+        item: Value,
+        out: &mut dyn Sink,
+    ) -> Outcome {
         match closure {
             Some(closure) => interpreter.block_for_into(&closure, item, out),
             None => Ok(()),
@@ -60,7 +68,8 @@ impl Stage for ForEach {
     fn begin(&mut self, interpreter: &mut Interpreter<'_>, out: &mut dyn Sink) -> Outcome {
         let (begin, process, end) = self.blocks();
         if process.is_empty() && begin.is_none() && end.is_none() && self.bound.items("Process").is_empty() {
-            let message = "Say what to do with each object: a script block like { $_.Name }, or a property's name.";
+            let message =
+                "Say what to do with each object: a script block like { $_.Name }, or a property's name.";
             return Err(self.bound.refuse("MissingMandatoryParameter", message).into());
         }
         Self::run(interpreter, begin, Value::Null, out)
@@ -69,7 +78,9 @@ impl Stage for ForEach {
     fn process(&mut self, interpreter: &mut Interpreter<'_>, item: Value, out: &mut dyn Sink) -> Outcome {
         let (_, process, _) = self.blocks();
         if !process.is_empty() {
-            return process.into_iter().try_for_each(|closure| interpreter.block_for_into(&closure, item.clone(), out));
+            return process
+                .into_iter()
+                .try_for_each(|closure| interpreter.block_for_into(&closure, item.clone(), out));
         }
         let words = self.bound.items("Process");
         let Some(name) = words.first() else { return Ok(()) };
@@ -78,7 +89,9 @@ impl Stage for ForEach {
         arguments.extend(words[1..].iter().cloned());
         let found = match interpreter.own_member(&item, &name)? {
             Some(found) if arguments.is_empty() => found,
-            _ if crate::types::invoke_plain(&item, &name, &arguments).is_ok_and(|found| found.is_some()) || !arguments.is_empty() => {
+            _ if crate::types::invoke_plain(&item, &name, &arguments).is_ok_and(|found| found.is_some())
+                || !arguments.is_empty() =>
+            {
                 interpreter.invoke(&item, &name, &arguments)?
             }
             _ => interpreter.member(&item, &name)?,

@@ -34,11 +34,12 @@ IsValid:switch Only whether it could be one.",
                     interpreter.context.scope.function(name.trim_start_matches(['\\', '/'])).is_some()
                 } else {
                     let kind = bound.text("PathType").unwrap_or_default().to_ascii_lowercase();
-                    bound.switch("IsValid") || found(&said).iter().any(|path| match kind.as_str() {
-                        "leaf" => path.is_file(),
-                        "container" => path.is_dir(),
-                        _ => true,
-                    })
+                    bound.switch("IsValid")
+                        || found(&said).iter().any(|path| match kind.as_str() {
+                            "leaf" => path.is_file(),
+                            "container" => path.is_dir(),
+                            _ => true,
+                        })
                 };
                 out.put(interpreter, there.into())
             })
@@ -127,7 +128,11 @@ PassThru:switch Gives what was made.",
             each(bound, "Path", |interpreter, bound, item, out| {
                 for path in existing(interpreter, bound, &said(&item))? {
                     let to = target(bound, &path);
-                    let copied = if path.is_dir() { copy_folder(&path, &to, bound.switch("Recurse")) } else { std::fs::copy(&path, &to).map(drop) };
+                    let copied = if path.is_dir() {
+                        copy_folder(&path, &to, bound.switch("Recurse"))
+                    } else {
+                        std::fs::copy(&path, &to).map(drop)
+                    };
                     done(interpreter, bound, &path, copied)?;
                     if bound.switch("PassThru") {
                         out.put(interpreter, file_object(&to))?;
@@ -224,7 +229,8 @@ Resolve:switch Accepted.",
                     Some(at) => (&trimmed[..at], &trimmed[at + 1..]),
                     None => ("", trimmed),
                 };
-                let (base, ending) = leaf.rfind('.').filter(|at| *at > 0).map_or((leaf, ""), |at| (&leaf[..at], &leaf[at..]));
+                let (base, ending) =
+                    leaf.rfind('.').filter(|at| *at > 0).map_or((leaf, ""), |at| (&leaf[..at], &leaf[at..]));
                 let drive = trimmed.find(':').map_or("", |at| &trimmed[..=at]);
                 let part: Value = match () {
                     () if bound.switch("Leaf") => leaf.into(),
@@ -232,7 +238,9 @@ Resolve:switch Accepted.",
                     () if bound.switch("Extension") => ending.into(),
                     () if bound.switch("Qualifier") => drive.into(),
                     () if bound.switch("NoQualifier") => trimmed[drive.len()..].into(),
-                    () if bound.switch("IsAbsolute") => (trimmed.starts_with(['/', '\\']) || !drive.is_empty()).into(),
+                    () if bound.switch("IsAbsolute") => {
+                        (trimmed.starts_with(['/', '\\']) || !drive.is_empty()).into()
+                    }
                     () => parent.into(),
                 };
                 out.put(interpreter, part)
@@ -250,7 +258,9 @@ Relative:switch From the current folder.",
             each(bound, "Path", |interpreter, bound, item, out| {
                 for path in existing(interpreter, bound, &text(&item))? {
                     let whole = absolute(&path.display().to_string());
-                    let object = Object::new("System.Management.Automation.PathInfo").with("Path", whole.as_str()).shown_as(&whole);
+                    let object = Object::new("System.Management.Automation.PathInfo")
+                        .with("Path", whole.as_str())
+                        .shown_as(&whole);
                     out.put(interpreter, object.into_value())?;
                 }
                 Ok(())
@@ -324,7 +334,12 @@ pub fn found(said: &str) -> Vec<PathBuf> {
             }
             let listed = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
             let entries = std::fs::read_dir(listed).into_iter().flatten().flatten();
-            next.extend(entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| wildcard(part, name, Case::Ignored)).map(|name| folder.join(name)));
+            next.extend(
+                entries
+                    .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                    .filter(|name| wildcard(part, name, Case::Ignored))
+                    .map(|name| folder.join(name)),
+            );
         }
         all = next;
     }
@@ -337,7 +352,8 @@ fn existing(interpreter: &mut Interpreter<'_>, bound: &Bound, said: &str) -> Out
     let paths = found(said);
     if paths.is_empty() && !said.contains(['*', '?']) {
         let message = format!("Cannot find path '{}' because it does not exist.", absolute(&native(said)));
-        let record = bound.refuse("PathNotFound", message).in_category("ObjectNotFound").about(Value::text(said));
+        let record =
+            bound.refuse("PathNotFound", message).in_category("ObjectNotFound").about(Value::text(said));
         interpreter.report(record.of_type("System.Management.Automation.ItemNotFoundException"))?;
     }
     Ok(paths)
@@ -389,7 +405,8 @@ fn remove(interpreter: &mut Interpreter<'_>, bound: &Bound, path: &Path) -> Outc
     let is_folder = path.symlink_metadata().is_ok_and(|facts| facts.is_dir());
     let empty = || path.read_dir().is_ok_and(|mut entries| entries.next().is_none());
     if is_folder && !bound.switch("Recurse") && !empty() {
-        let message = format!("The folder '{}' is not empty: -Recurse removes it with what is in it.", path.display());
+        let message =
+            format!("The folder '{}' is not empty: -Recurse removes it with what is in it.", path.display());
         return interpreter.report(bound.refuse("DirectoryNotEmpty", message).in_category("WriteError"));
     }
     let removed = if is_folder { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
@@ -406,16 +423,28 @@ fn new(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink) -> 
         let path = native(&name.as_ref().map_or(path.clone(), |name| format!("{path}/{name}")));
         let kind = bound.text("ItemType").unwrap_or_default().to_ascii_lowercase();
         let target = Path::new(&path);
-        let refuse = |message: String, id: &str| bound.refuse(id, message).in_category("WriteError").about(Value::text(&path)).of_type("System.IO.IOException");
+        let refuse = |message: String, id: &str| {
+            bound
+                .refuse(id, message)
+                .in_category("WriteError")
+                .about(Value::text(&path))
+                .of_type("System.IO.IOException")
+        };
         if kind.starts_with("dir") || kind.starts_with("container") {
             if target.exists() && !bound.switch("Force") {
-                interpreter.report(refuse(format!("An item with the specified name {} already exists.", absolute(&path)), "DirectoryExist"))?;
+                interpreter.report(refuse(
+                    format!("An item with the specified name {} already exists.", absolute(&path)),
+                    "DirectoryExist",
+                ))?;
                 continue;
             }
             std::fs::create_dir_all(target).map_err(|error| failed("New-Item", &path, &error))?;
         } else {
             if target.exists() && !bound.switch("Force") {
-                interpreter.report(refuse(format!("The file '{}' already exists.", absolute(&path)), "NewItemIOError"))?;
+                interpreter.report(refuse(
+                    format!("The file '{}' already exists.", absolute(&path)),
+                    "NewItemIOError",
+                ))?;
                 continue;
             }
             if let (true, Some(folder)) = (bound.switch("Force"), target.parent()) {
@@ -455,11 +484,19 @@ fn children(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink
     Ok(())
 }
 
-fn list(interpreter: &mut Interpreter<'_>, bound: &Bound, folder: &Path, depth: usize, out: &mut dyn Sink) -> Outcome {
+fn list(
+    interpreter: &mut Interpreter<'_>,
+    bound: &Bound,
+    folder: &Path,
+    depth: usize,
+    out: &mut dyn Sink,
+) -> Outcome {
     interpreter.heed()?;
     let read = match std::fs::read_dir(folder) {
         Ok(read) => read,
-        Err(error) => return interpreter.report(failed("Get-ChildItem", &folder.display().to_string(), &error)),
+        Err(error) => {
+            return interpreter.report(failed("Get-ChildItem", &folder.display().to_string(), &error));
+        }
     };
     let mut entries: Vec<PathBuf> = read.flatten().map(|entry| entry.path()).collect();
     entries.sort();
@@ -484,12 +521,17 @@ fn give(interpreter: &mut Interpreter<'_>, bound: &Bound, path: &Path, out: &mut
     let fits = |patterns: &[String]| patterns.iter().any(|pattern| wildcard(pattern, &name, Case::Ignored));
     let filter: Vec<String> = bound.text("Filter").into_iter().collect();
     let (include, exclude) = (bound.texts("Include"), bound.texts("Exclude"));
-    let wanted = (filter.is_empty() || fits(&filter)) && (include.is_empty() || fits(&include)) && !fits(&exclude);
+    let wanted =
+        (filter.is_empty() || fits(&filter)) && (include.is_empty() || fits(&include)) && !fits(&exclude);
     let kind = (!bound.switch("File") || path.is_file()) && (!bound.switch("Directory") || path.is_dir());
     if !wanted || !kind {
         return Ok(());
     }
-    if bound.switch("Name") { out.put(interpreter, name.into()) } else { out.put(interpreter, file_object(path)) }
+    if bound.switch("Name") {
+        out.put(interpreter, name.into())
+    } else {
+        out.put(interpreter, file_object(path))
+    }
 }
 
 /// System.IO.FileInfo or DirectoryInfo.
@@ -499,28 +541,45 @@ pub fn file_object(path: &Path) -> Value {
     let whole_path = Path::new(&whole);
     let facts = whole_path.symlink_metadata().ok();
     let is_folder = facts.as_ref().is_some_and(std::fs::Metadata::is_dir);
-    let name = whole_path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "/".into());
+    let name =
+        whole_path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_else(|| "/".into());
     let time = |time: io::Result<std::time::SystemTime>| {
-        let seconds = time.ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok()).map_or(0, |since| since.as_secs());
+        let seconds = time
+            .ok()
+            .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+            .map_or(0, |since| since.as_secs());
         Value::Date(DateTime::from_unix(seconds as i64))
     };
     let written = facts.as_ref().map_or(Value::Null, |facts| time(facts.modified()));
     let read_only = facts.as_ref().is_some_and(|facts| facts.permissions().mode() & 0o222 == 0);
-    let (base, ending) = name.rfind('.').filter(|at| *at > 0).map_or((name.as_str(), ""), |at| (&name[..at], &name[at..]));
+    let (base, ending) =
+        name.rfind('.').filter(|at| *at > 0).map_or((name.as_str(), ""), |at| (&name[..at], &name[at..]));
     let mode = format!("{}{}---", if is_folder { "d" } else { "-" }, if read_only { "r" } else { "-" });
     let object = Object::new(if is_folder { "System.IO.DirectoryInfo" } else { "System.IO.FileInfo" })
         .with("Mode", mode)
         .with("LastWriteTime", written.clone())
-        .with("Length", if is_folder { Value::Null } else { Value::Number(crate::value::Number::of(facts.as_ref().map_or(0, |facts| facts.len().into()))) })
+        .with(
+            "Length",
+            if is_folder {
+                Value::Null
+            } else {
+                Value::Number(crate::value::Number::of(facts.as_ref().map_or(0, |facts| facts.len().into())))
+            },
+        )
         .with("Name", name.as_str())
         .with("FullName", whole.as_str())
         .with("BaseName", base)
         .with("Extension", ending)
-        .with("DirectoryName", whole_path.parent().map(|folder| folder.display().to_string()).unwrap_or_default())
+        .with(
+            "DirectoryName",
+            whole_path.parent().map(|folder| folder.display().to_string()).unwrap_or_default(),
+        )
         .with("Exists", facts.is_some())
         .with("IsReadOnly", read_only)
         .with("PSIsContainer", is_folder)
-        .with("CreationTime", facts.as_ref().map_or(Value::Null, |facts| time(facts.created().or_else(|_| facts.modified()))));
+        .with(
+            "CreationTime",
+            facts.as_ref().map_or(Value::Null, |facts| time(facts.created().or_else(|_| facts.modified()))),
+        );
     object.shown_as(&whole).into_value()
 }
-

@@ -94,9 +94,20 @@ InputObject:any< The objects; usually they come through the pipeline.",
                 let width = (interpreter.terminal.width() / columns).max(2);
                 let lines: Vec<String> = cells
                     .chunks(columns)
-                    .map(|row| row.iter().map(|cell| crate::characters::pad(cell, width, false)).collect::<String>().trim_end().to_owned() + "\n")
+                    .map(|row| {
+                        row.iter()
+                            .map(|cell| crate::characters::pad(cell, width, false))
+                            .collect::<String>()
+                            .trim_end()
+                            .to_owned()
+                            + "\n"
+                    })
                     .collect();
-                give(interpreter, if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.concat()) }, out)
+                give(
+                    interpreter,
+                    if lines.is_empty() { String::new() } else { format!("\n{}\n", lines.concat()) },
+                    out,
+                )
             })
         },
     },
@@ -128,7 +139,16 @@ fn give(interpreter: &mut Interpreter<'_>, text: String, out: &mut dyn Sink) -> 
 
 /// What has no properties to show.
 fn plain(item: &Value) -> bool {
-    matches!(item, Value::Text(_) | Value::Number(_) | Value::Bool(_) | Value::Null | Value::Char(_) | Value::Formatted(_) | Value::Guid(_))
+    matches!(
+        item,
+        Value::Text(_)
+            | Value::Number(_)
+            | Value::Bool(_)
+            | Value::Null
+            | Value::Char(_)
+            | Value::Formatted(_)
+            | Value::Guid(_)
+    )
 }
 
 fn shown(pick: &Pick, value: &Value) -> String {
@@ -138,7 +158,12 @@ fn shown(pick: &Pick, value: &Value) -> String {
     }
 }
 
-fn grouped(interpreter: &mut Interpreter<'_>, bound: &Bound, by: Value, items: Vec<Value>) -> Outcome<String> {
+fn grouped(
+    interpreter: &mut Interpreter<'_>,
+    bound: &Bound,
+    by: Value,
+    items: Vec<Value>,
+) -> Outcome<String> {
     let wanted = picks("Format-Table", vec![by.clone()])?;
     let mut shown = String::new();
     let mut groups: Vec<(String, Vec<Value>)> = Vec::new();
@@ -150,7 +175,12 @@ fn grouped(interpreter: &mut Interpreter<'_>, bound: &Bound, by: Value, items: V
         }
     }
     for (key, members) in groups {
-        shown += &format!("\n   {}: {}\n{}", crate::characters::printable(&text(&by)), crate::characters::printable(&key), table(interpreter, bound, &members)?);
+        shown += &format!(
+            "\n   {}: {}\n{}",
+            crate::characters::printable(&text(&by)),
+            crate::characters::printable(&key),
+            table(interpreter, bound, &members)?
+        );
     }
     Ok(shown)
 }
@@ -168,7 +198,12 @@ fn table(interpreter: &mut Interpreter<'_>, bound: &Bound, items: &[Value]) -> O
         let own = interpreter.modules.iter().any(|module| module.cells(first).is_some());
         if own || matches!(first, Value::Map(_)) {
             let shown = view(interpreter, items)?;
-            return Ok(if bound.switch("HideTableHeaders") { shown.split_inclusive('\n').skip(3).collect::<String>().trim_end_matches('\n').to_owned() + "\n" } else { shown });
+            return Ok(if bound.switch("HideTableHeaders") {
+                shown.split_inclusive('\n').skip(3).collect::<String>().trim_end_matches('\n').to_owned()
+                    + "\n"
+            } else {
+                shown
+            });
         }
         titles = property_names(first);
         for item in items {
@@ -221,5 +256,9 @@ fn table(interpreter: &mut Interpreter<'_>, bound: &Bound, items: &[Value]) -> O
         }
     }
     let right: Vec<bool> = right.into_iter().map(|right| right.unwrap_or(false)).collect();
-    Ok(if bound.switch("HideTableHeaders") { bare_table(&titles, &rows, &right) } else { table_of(&titles, &rows, &right) })
+    Ok(if bound.switch("HideTableHeaders") {
+        bare_table(&titles, &rows, &right)
+    } else {
+        table_of(&titles, &rows, &right)
+    })
 }

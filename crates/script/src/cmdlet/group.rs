@@ -41,13 +41,19 @@ InputObject:any< The objects; usually they come through the pipeline.",
                 if bound.switch("AsHashTable") {
                     let map = Map::new(MapKind::Hashtable);
                     for (name, mut keys, members) in groups {
-                        let key = if bound.switch("AsString") || keys.len() != 1 { Value::from(name) } else { keys.remove(0) };
+                        let key = if bound.switch("AsString") || keys.len() != 1 {
+                            Value::from(name)
+                        } else {
+                            keys.remove(0)
+                        };
                         map.set(key, Value::array(members));
                     }
                     return out.put(interpreter, Value::Map(Rc::new(map)));
                 }
                 for (name, keys, members) in groups {
-                    let object = Object::new("Microsoft.PowerShell.Commands.GroupInfo").with("Count", members.len()).with("Name", name);
+                    let object = Object::new("Microsoft.PowerShell.Commands.GroupInfo")
+                        .with("Count", members.len())
+                        .with("Name", name);
                     if !bound.switch("NoElement") {
                         object.set("Group", Property::Note(Value::array(members)));
                     }
@@ -79,13 +85,20 @@ SyncWindow:int Accepted.",
                     items.into_iter().map(|item| Ok((interpreter.keys(&picks, &item)?, item))).collect()
                 };
                 let reference = keyed(bound.items("ReferenceObject"))?;
-                let mut difference: Vec<Option<(Vec<Value>, Value)>> = keyed(bound.items("DifferenceObject"))?.into_iter().map(Some).collect();
+                let mut difference: Vec<Option<(Vec<Value>, Value)>> =
+                    keyed(bound.items("DifferenceObject"))?.into_iter().map(Some).collect();
                 let same = |one: &[Value], other: &[Value]| {
-                    one.iter().zip(other).all(|(one, other)| one.same(other) || equal(one, other, case) || (matches!(one, Value::Object(_)) && text(one) == text(other)))
+                    one.iter().zip(other).all(|(one, other)| {
+                        one.same(other)
+                            || equal(one, other, case)
+                            || (matches!(one, Value::Object(_)) && text(one) == text(other))
+                    })
                 };
                 let (mut equal_ones, mut left) = (Vec::new(), Vec::new());
                 for (keys, item) in reference {
-                    let found = difference.iter_mut().find(|own| own.as_ref().is_some_and(|(own, _)| same(own, &keys)));
+                    let found = difference
+                        .iter_mut()
+                        .find(|own| own.as_ref().is_some_and(|(own, _)| same(own, &keys)));
                     match found {
                         Some(slot) => {
                             *slot = None;
@@ -113,7 +126,9 @@ SyncWindow:int Accepted.",
                     }
                     for (pick, key) in picks.iter().zip(keys) {
                         let name = match pick {
-                            super::pick::Pick::Name(name) | super::pick::Pick::Made { title: name, .. } => name,
+                            super::pick::Pick::Name(name) | super::pick::Pick::Made { title: name, .. } => {
+                                name
+                            }
                         };
                         object.set(name, Property::Note(key));
                     }

@@ -38,8 +38,20 @@ InitializationScript:block Accepted.
 InputObject:any< Accepted.",
         make: |_, bound| once(bound, start),
     },
-    Cmdlet { name: "Get-Job", aliases: &["gjb"], synopsis: "Lists jobs.", parameters: WHICH, make: |_, bound| once(bound, give) },
-    Cmdlet { name: "Wait-Job", aliases: &["wjb"], synopsis: "Gives jobs when they are done; they always are.", parameters: WHICH, make: |_, bound| Ok(Box::new(Jobs { bound, piped: Vec::new(), take: false, remove: false })) },
+    Cmdlet {
+        name: "Get-Job",
+        aliases: &["gjb"],
+        synopsis: "Lists jobs.",
+        parameters: WHICH,
+        make: |_, bound| once(bound, give),
+    },
+    Cmdlet {
+        name: "Wait-Job",
+        aliases: &["wjb"],
+        synopsis: "Gives jobs when they are done; they always are.",
+        parameters: WHICH,
+        make: |_, bound| Ok(Box::new(Jobs { bound, piped: Vec::new(), take: false, remove: false })),
+    },
     Cmdlet {
         name: "Receive-Job",
         aliases: &["rcjb"],
@@ -63,7 +75,11 @@ fn start(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink) -
     let id = interpreter.jobs.len() + 1;
     let name = bound.text("Name").unwrap_or_else(|| format!("Job{id}"));
     // A job has the variables of its own alone, as one in another process would.
-    let scope = crate::scope::Scope::within(&interpreter.context.scope.outermost(), false, interpreter.context.scope.running.clone());
+    let scope = crate::scope::Scope::within(
+        &interpreter.context.scope.outermost(),
+        false,
+        interpreter.context.scope.running.clone(),
+    );
     let context = interpreter.context.in_scope(scope);
     let arguments = bound.items("ArgumentList");
     let result = interpreter.within(context, |interpreter| interpreter.invoke_block(&closure, arguments));
@@ -97,7 +113,9 @@ fn wanted(interpreter: &Interpreter<'_>, bound: &Bound, piped: &[Value]) -> Vec<
     let fits = |job: &Job| {
         let own = Value::Object(job.object.clone());
         let note = |name: &str| job.object.note(name).map(|value| text(&value)).unwrap_or_default();
-        all || named.iter().any(|value| value.same(&own) || text(value) == note("Id")) || ids.contains(&note("Id")) || names.iter().any(|name| name.eq_ignore_ascii_case(&note("Name")))
+        all || named.iter().any(|value| value.same(&own) || text(value) == note("Id"))
+            || ids.contains(&note("Id"))
+            || names.iter().any(|name| name.eq_ignore_ascii_case(&note("Name")))
     };
     (0..interpreter.jobs.len()).filter(|at| fits(&interpreter.jobs[*at])).collect()
 }
@@ -134,7 +152,8 @@ impl crate::interpret::Stage for Jobs {
                 }
                 continue;
             }
-            let output = if self.bound.switch("Keep") { job.output.clone() } else { std::mem::take(&mut job.output) };
+            let output =
+                if self.bound.switch("Keep") { job.output.clone() } else { std::mem::take(&mut job.output) };
             object.set("HasMoreData", Property::Note((!job.output.is_empty()).into()));
             for value in output {
                 match value {

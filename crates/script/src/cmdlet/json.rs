@@ -9,21 +9,38 @@ use std::rc::Rc;
 const DEEPEST: usize = 200;
 
 /// `depth` levels of objects; what is deeper is its text.
-pub fn write(interpreter: &mut Interpreter<'_>, value: &Value, depth: usize, compress: bool, enums: bool) -> Outcome<String> {
+pub fn write(
+    interpreter: &mut Interpreter<'_>,
+    value: &Value,
+    depth: usize,
+    compress: bool,
+    enums: bool,
+) -> Outcome<String> {
     let mut made = String::new();
     put(interpreter, value, depth, if compress { None } else { Some(0) }, enums, &mut made)?;
     Ok(made)
 }
 
-fn put(interpreter: &mut Interpreter<'_>, value: &Value, depth: usize, indent: Option<usize>, enums: bool, made: &mut String) -> Outcome {
+fn put(
+    interpreter: &mut Interpreter<'_>,
+    value: &Value,
+    depth: usize,
+    indent: Option<usize>,
+    enums: bool,
+    made: &mut String,
+) -> Outcome {
     match value {
         Value::Null => *made += "null",
         Value::Bool(value) => *made += if *value { "true" } else { "false" },
         Value::Number(Number::Double(number)) if !number.is_finite() => *made += &quoted(&text(value)),
-        Value::Number(Number::Double(number)) if number.fract() == 0.0 && number.abs() < 1e15 => *made += &format!("{number:.1}"),
+        Value::Number(Number::Double(number)) if number.fract() == 0.0 && number.abs() < 1e15 => {
+            *made += &format!("{number:.1}")
+        }
         Value::Number(_) => *made += &text(value),
         Value::Enum(own) if !enums => *made += &own.value.to_string(),
-        Value::Date(date) => *made += &quoted(&format_date(*date, "yyyy-MM-ddTHH:mm:ss.FFFFFFFK").unwrap_or_default()),
+        Value::Date(date) => {
+            *made += &quoted(&format_date(*date, "yyyy-MM-ddTHH:mm:ss.FFFFFFFK").unwrap_or_default())
+        }
         Value::Array(array) => {
             let items = array.items().clone();
             if depth == 0 && !items.is_empty() {
@@ -161,7 +178,9 @@ impl Reader<'_> {
 
     fn number(&mut self) -> Read<Value> {
         let rest = &self.text[self.at..];
-        let length = rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E'))).unwrap_or(rest.len());
+        let length = rest
+            .find(|c: char| !(c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E')))
+            .unwrap_or(rest.len());
         let said = &rest[..length];
         self.at += length;
         if let Ok(whole) = said.parse::<i64>() {
@@ -174,7 +193,9 @@ impl Reader<'_> {
         self.at += 1;
         let mut made = String::new();
         loop {
-            let Some(c) = self.text[self.at..].chars().next() else { return Err(self.wrong("a string without an end")) };
+            let Some(c) = self.text[self.at..].chars().next() else {
+                return Err(self.wrong("a string without an end"));
+            };
             self.at += c.len_utf8();
             match c {
                 '"' => return Ok(made),
@@ -185,7 +206,9 @@ impl Reader<'_> {
     }
 
     fn escape(&mut self, made: &mut String) -> Read<()> {
-        let Some(c) = self.text[self.at..].chars().next() else { return Err(self.wrong("a string without an end")) };
+        let Some(c) = self.text[self.at..].chars().next() else {
+            return Err(self.wrong("a string without an end"));
+        };
         self.at += c.len_utf8();
         made.push(match c {
             'n' => '\n',
@@ -196,7 +219,11 @@ impl Reader<'_> {
             'u' => {
                 let high = self.unit()?;
                 let paired = (0xd800..0xdc00).contains(&high) && self.eat("\\u");
-                let code = if paired { 0x10000 + ((high - 0xd800) << 10) + (self.unit()?.wrapping_sub(0xdc00) & 0x3ff) } else { high };
+                let code = if paired {
+                    0x10000 + ((high - 0xd800) << 10) + (self.unit()?.wrapping_sub(0xdc00) & 0x3ff)
+                } else {
+                    high
+                };
                 char::from_u32(code).unwrap_or('\u{fffd}')
             }
             c => c,
@@ -205,7 +232,8 @@ impl Reader<'_> {
     }
 
     fn unit(&mut self) -> Read<u32> {
-        let digits = self.text.get(self.at..self.at + 4).ok_or_else(|| self.wrong("an escape that is none"))?;
+        let digits =
+            self.text.get(self.at..self.at + 4).ok_or_else(|| self.wrong("an escape that is none"))?;
         let code = u32::from_str_radix(digits, 16).map_err(|_| self.wrong("an escape that is none"))?;
         self.at += 4;
         Ok(code)

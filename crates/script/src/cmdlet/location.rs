@@ -17,7 +17,9 @@ pub static CMDLETS: &[Cmdlet] = &[
         make: |_, bound| {
             once(bound, |interpreter, _, out| {
                 let path = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
-                let object = Object::new("System.Management.Automation.PathInfo").with("Path", path.as_str()).shown_as(&path);
+                let object = Object::new("System.Management.Automation.PathInfo")
+                    .with("Path", path.as_str())
+                    .shown_as(&path);
                 out.put(interpreter, object.into_value())
             })
         },
@@ -77,7 +79,10 @@ fn go(interpreter: &mut Interpreter<'_>, bound: &Bound, path: PathBuf) -> Outcom
             Ok(())
         }
         Err(_) => {
-            let message = format!("Cannot find path '{}' because it does not exist.", files::absolute(&path.display().to_string()));
+            let message = format!(
+                "Cannot find path '{}' because it does not exist.",
+                files::absolute(&path.display().to_string())
+            );
             let record = bound.refuse("PathNotFound", message).in_category("ObjectNotFound");
             Err(record.of_type("System.Management.Automation.ItemNotFoundException").into())
         }

@@ -57,7 +57,13 @@ InputObject:any< The objects; usually they come through the pipeline.",
 fn of_text(bound: &Bound, items: &[Value]) -> Value {
     let all: Vec<String> = items.iter().map(text).collect();
     let shown = |name: &str, count: usize| if bound.switch(name) { Value::from(count) } else { Value::Null };
-    let count_characters = |text: &String| if bound.switch("IgnoreWhiteSpace") { text.chars().filter(|c| !c.is_whitespace()).count() } else { text.chars().count() };
+    let count_characters = |text: &String| {
+        if bound.switch("IgnoreWhiteSpace") {
+            text.chars().filter(|c| !c.is_whitespace()).count()
+        } else {
+            text.chars().count()
+        }
+    };
     Object::new("Microsoft.PowerShell.Commands.TextMeasureInfo")
         .with("Lines", shown("Line", all.iter().map(|text| text.lines().count().max(1)).sum()))
         .with("Words", shown("Word", all.iter().map(|text| text.split_whitespace().count()).sum()))
@@ -66,7 +72,12 @@ fn of_text(bound: &Bound, items: &[Value]) -> Value {
         .into_value()
 }
 
-fn measured(interpreter: &mut Interpreter<'_>, bound: &Bound, property: Option<&str>, values: Vec<Value>) -> Outcome<Value> {
+fn measured(
+    interpreter: &mut Interpreter<'_>,
+    bound: &Bound,
+    property: Option<&str>,
+    values: Vec<Value>,
+) -> Outcome<Value> {
     let wants = |name: &str| bound.switch(name) || bound.switch("AllStats");
     let needs_numbers = wants("Sum") || wants("Average") || wants("StandardDeviation");
     let mut numbers = Vec::new();
@@ -76,7 +87,8 @@ fn measured(interpreter: &mut Interpreter<'_>, bound: &Bound, property: Option<&
                 Some(number) => numbers.push(number.as_f64()),
                 None => {
                     let message = format!("Input object \"{}\" is not numeric.", text(value));
-                    interpreter.report(bound.refuse("NonNumericInputObject", message).in_category("InvalidType"))?;
+                    interpreter
+                        .report(bound.refuse("NonNumericInputObject", message).in_category("InvalidType"))?;
                 }
             }
         }
@@ -98,7 +110,11 @@ fn measured(interpreter: &mut Interpreter<'_>, bound: &Bound, property: Option<&
     };
     let shown = |name: &str, value: Value| if wants(name) { value } else { Value::Null };
     let mean = sum / count;
-    let deviation = if count > 1.0 { (numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt() } else { 0.0 };
+    let deviation = if count > 1.0 {
+        (numbers.iter().map(|number| (number - mean).powi(2)).sum::<f64>() / (count - 1.0)).sqrt()
+    } else {
+        0.0
+    };
     let mut told = Object::new("Microsoft.PowerShell.Commands.GenericMeasureInfo")
         .with("Count", values.len())
         .with("Average", shown("Average", if count > 0.0 { Value::double(mean) } else { Value::Null }))

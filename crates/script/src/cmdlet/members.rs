@@ -29,11 +29,18 @@ InputObject:any< The object; usually it comes through the pipeline.",
         make: |_, bound| {
             each(bound, "InputObject", |interpreter, bound, item, out| {
                 let mut added = Vec::new();
-                let members = bound.item("NotePropertyMembers").or_else(|| bound.item("MemberType").filter(|value| matches!(value, Value::Map(_))));
+                let members = bound
+                    .item("NotePropertyMembers")
+                    .or_else(|| bound.item("MemberType").filter(|value| matches!(value, Value::Map(_))));
                 if let Some(Value::Map(map)) = members {
-                    added.extend(map.pairs().into_iter().map(|(name, value)| (text(&name), Property::Note(value))));
+                    added.extend(
+                        map.pairs().into_iter().map(|(name, value)| (text(&name), Property::Note(value))),
+                    );
                 } else if let Some(name) = bound.text("NotePropertyName") {
-                    added.push((name, Property::Note(bound.item("NotePropertyValue").cloned().unwrap_or_default())));
+                    added.push((
+                        name,
+                        Property::Note(bound.item("NotePropertyValue").cloned().unwrap_or_default()),
+                    ));
                 } else {
                     added.extend(member(bound)?);
                 }
@@ -90,7 +97,9 @@ fn member(bound: &crate::bind::Bound) -> Outcome<Option<(String, Property)>> {
         return Ok(Some((name, Property::Note(bound.item("Name").cloned().unwrap_or_default()))));
     }
     let Some(name) = bound.text("Name") else {
-        return Err(bound.refuse("MissingMandatoryParameter", "Say which member: -Name NAME -Value VALUE.").into());
+        return Err(bound
+            .refuse("MissingMandatoryParameter", "Say which member: -Name NAME -Value VALUE.")
+            .into());
     };
     let value = bound.item("Value");
     let property = match kind.as_str() {
@@ -99,22 +108,37 @@ fn member(bound: &crate::bind::Bound) -> Outcome<Option<(String, Property)>> {
         "scriptproperty" | "scriptmethod" => match (block(value), kind.as_str()) {
             (Some(closure), "scriptproperty") => Property::Script(closure, block(bound.item("SecondValue"))),
             (Some(closure), _) => Property::Method(closure),
-            (None, _) => return Err(bound.refuse("InvalidValue", "A script block is wanted as the value.").into()),
+            (None, _) => {
+                return Err(bound.refuse("InvalidValue", "A script block is wanted as the value.").into());
+            }
         },
         _ => {
-            let message = format!("Members of the kind '{kind}' cannot be added: NoteProperty, ScriptProperty, AliasProperty and ScriptMethod can.");
+            let message = format!(
+                "Members of the kind '{kind}' cannot be added: NoteProperty, ScriptProperty, AliasProperty and ScriptMethod can."
+            );
             return Err(bound.refuse("InvalidMemberType", message).into());
         }
     };
     Ok(Some((name, property)))
 }
 
-fn add(interpreter: &mut Interpreter<'_>, bound: &crate::bind::Bound, item: &Value, name: &str, property: Property) -> Outcome {
+fn add(
+    interpreter: &mut Interpreter<'_>,
+    bound: &crate::bind::Bound,
+    item: &Value,
+    name: &str,
+    property: Property,
+) -> Outcome {
     match item {
         Value::Object(object) => {
             if object.property(name).is_some() && !bound.switch("Force") {
-                let message = format!("Cannot add a member with the name \"{name}\" because a member with that name already exists. To overwrite the member anyway, add the Force parameter to your command.");
-                let record = bound.refuse("MemberAlreadyExists", message).in_category("InvalidOperation").about(item.clone());
+                let message = format!(
+                    "Cannot add a member with the name \"{name}\" because a member with that name already exists. To overwrite the member anyway, add the Force parameter to your command."
+                );
+                let record = bound
+                    .refuse("MemberAlreadyExists", message)
+                    .in_category("InvalidOperation")
+                    .about(item.clone());
                 return interpreter.report(record.of_type("System.InvalidOperationException"));
             }
             object.set(name, property);
@@ -127,25 +151,40 @@ fn add(interpreter: &mut Interpreter<'_>, bound: &crate::bind::Bound, item: &Val
             Ok(())
         }
         other => {
-            let message = format!("Members can be added to objects with properties, and a value of the type {} has no room for them.", type_name(other));
+            let message = format!(
+                "Members can be added to objects with properties, and a value of the type {} has no room for them.",
+                type_name(other)
+            );
             interpreter.report(bound.refuse("CannotAddMember", message))
         }
     }
 }
 
-fn members(interpreter: &mut Interpreter<'_>, bound: &crate::bind::Bound, item: &Value, kind: &str) -> Outcome<Vec<Value>> {
+fn members(
+    interpreter: &mut Interpreter<'_>,
+    bound: &crate::bind::Bound,
+    item: &Value,
+    kind: &str,
+) -> Outcome<Vec<Value>> {
     let patterns = bound.texts("Name");
     let kinds = bound.texts("MemberType");
-    let fits = |name: &str| patterns.is_empty() || patterns.iter().any(|pattern| wildcard(pattern, name, Case::Ignored));
+    let fits = |name: &str| {
+        patterns.is_empty() || patterns.iter().any(|pattern| wildcard(pattern, name, Case::Ignored))
+    };
     let mut rows: Vec<(String, &str, String)> = Vec::new();
     for name in property_names(item) {
         let value = interpreter.member(item, &name)?;
         let custom = matches!(item, Value::Object(object) if object.is_custom());
         let (member_type, definition) = match item {
             Value::Object(object) => match object.property(&name) {
-                Some(Property::Script(get, _)) => ("ScriptProperty", format!("System.Object {name} {{get={};}}", get.block.text())),
+                Some(Property::Script(get, _)) => {
+                    ("ScriptProperty", format!("System.Object {name} {{get={};}}", get.block.text()))
+                }
                 Some(Property::Alias(to)) => ("AliasProperty", format!("{name} = {to}")),
-                _ if custom => ("NoteProperty", format!("{} {name}={}", short_type_name(&type_name(&value)), text(&value))),
+                _ if custom => (
+                    "NoteProperty",
+                    format!("{} {name}={}", short_type_name(&type_name(&value)), text(&value)),
+                ),
                 _ => ("Property", format!("{} {name} {{get;set;}}", short_type_name(&type_name(&value)))),
             },
             _ => ("Property", format!("{} {name} {{get;}}", short_type_name(&type_name(&value)))),
@@ -161,10 +200,14 @@ fn members(interpreter: &mut Interpreter<'_>, bound: &crate::bind::Bound, item: 
     }
     rows.sort_by_key(|row| row.0.to_lowercase());
     let wanted = |member_type: &str| {
-        kinds.is_empty() || kinds.iter().flat_map(|kind| kind.split(',')).any(|kind| {
-            let kind = kind.trim().to_ascii_lowercase();
-            kind == "all" || kind == "properties" && member_type.ends_with("Property") || kind == "methods" && member_type.ends_with("Method") || kind == member_type.to_ascii_lowercase()
-        })
+        kinds.is_empty()
+            || kinds.iter().flat_map(|kind| kind.split(',')).any(|kind| {
+                let kind = kind.trim().to_ascii_lowercase();
+                kind == "all"
+                    || kind == "properties" && member_type.ends_with("Property")
+                    || kind == "methods" && member_type.ends_with("Method")
+                    || kind == member_type.to_ascii_lowercase()
+            })
     };
     let row = |(name, member_type, definition): (String, &str, String)| {
         Object::new("Microsoft.PowerShell.Commands.MemberDefinition")

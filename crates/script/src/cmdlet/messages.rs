@@ -69,7 +69,8 @@ Tags:string[]@1 Accepted.",
                 let said = interpreter.named("informationpreference");
                 let own = interpreter.context.preferences.information;
                 let action = own.or_else(|| ErrorAction::word(&text(&said)));
-                let shown = matches!(action, Some(ErrorAction::Continue | ErrorAction::Stop | ErrorAction::Inquire));
+                let shown =
+                    matches!(action, Some(ErrorAction::Continue | ErrorAction::Stop | ErrorAction::Inquire));
                 interpreter.inform(&text(&item), "\n", shown)
             })
         },
@@ -117,11 +118,17 @@ Completed:switch It is done.",
                 if text(&interpreter.named("progresspreference")).eq_ignore_ascii_case("SilentlyContinue") {
                     return Ok(());
                 }
-                let printable = |name: &str| crate::characters::printable(&bound.text(name).unwrap_or_default());
+                let printable =
+                    |name: &str| crate::characters::printable(&bound.text(name).unwrap_or_default());
                 let (activity, status) = (printable("Activity"), printable("Status"));
                 let percent = bound.integer("PercentComplete").map(|percent| percent.clamp(0, 100) as u8);
                 let completed = bound.switch("Completed");
-                interpreter.terminal.progress(&Progress { activity: &activity, status: &status, percent, completed });
+                interpreter.terminal.progress(&Progress {
+                    activity: &activity,
+                    status: &status,
+                    percent,
+                    completed,
+                });
                 Ok(())
             })
         },
@@ -155,7 +162,9 @@ Title:string Accepted.",
                 };
                 let prompt = format!("Password for user {user}: ");
                 let password = line(interpreter, bound, &prompt, true)?;
-                let credential = crate::value::Object::new("System.Management.Automation.PSCredential").with("UserName", user).with("Password", crate::interpret::secure(password));
+                let credential = crate::value::Object::new("System.Management.Automation.PSCredential")
+                    .with("UserName", user)
+                    .with("Password", crate::interpret::secure(password));
                 out.put(interpreter, credential.into_value())
             })
         },
@@ -206,7 +215,8 @@ fn show(interpreter: &mut Interpreter<'_>, _: &Bound, items: Vec<Value>, _: &mut
 fn joined(mut bound: Bound) -> Bound {
     let words: Vec<String> = bound.texts("Message");
     if words.len() > 1
-        && let Some((_, value, written)) = bound.values.iter_mut().find(|(_, value, _)| matches!(value, Value::Array(_)))
+        && let Some((_, value, written)) =
+            bound.values.iter_mut().find(|(_, value, _)| matches!(value, Value::Array(_)))
     {
         *value = words.join(" ").into();
         *written = None;
@@ -223,7 +233,11 @@ impl Stage for Give {
 
     fn alone(&mut self, interpreter: &mut Interpreter<'_>, out: &mut dyn Sink) -> Outcome {
         let Some(value) = self.0.item("InputObject").cloned() else { return Ok(()) };
-        if self.0.switch("NoEnumerate") { out.put(interpreter, value) } else { interpreter.put_each(&value, out) }
+        if self.0.switch("NoEnumerate") {
+            out.put(interpreter, value)
+        } else {
+            interpreter.put_each(&value, out)
+        }
     }
 }
 
@@ -253,14 +267,16 @@ impl Host {
 }
 
 fn error_of(bound: &Bound, item: &Value) -> ErrorRecord {
-    let id = bound.text("ErrorId").unwrap_or_else(|| "Microsoft.PowerShell.Commands.WriteErrorException".into());
+    let id =
+        bound.text("ErrorId").unwrap_or_else(|| "Microsoft.PowerShell.Commands.WriteErrorException".into());
     let category = bound.text("Category").unwrap_or_else(|| "NotSpecified".into());
     let record = match (item, bound.item("ErrorRecord"), bound.item("Exception")) {
         (Value::Error(record), ..) | (_, Some(Value::Error(record)), _) => return (**record).clone(),
         (_, _, Some(Value::Exception(exception))) | (Value::Exception(exception), ..) => {
             ErrorRecord { exception: exception.clone(), ..ErrorRecord::runtime(&id, "") }
         }
-        (message, ..) => ErrorRecord::runtime(&id, text(message)).of_type("Microsoft.PowerShell.Commands.WriteErrorException"),
+        (message, ..) => ErrorRecord::runtime(&id, text(message))
+            .of_type("Microsoft.PowerShell.Commands.WriteErrorException"),
     };
     let record = ErrorRecord { activity: "Write-Error".into(), ..record.in_category(&category) };
     match bound.item("TargetObject") {
@@ -271,12 +287,18 @@ fn error_of(bound: &Bound, item: &Value) -> ErrorRecord {
 
 fn line(interpreter: &mut Interpreter<'_>, bound: &Bound, prompt: &str, secret: bool) -> Outcome<String> {
     let prompt = crate::characters::printable(prompt);
-    let line = if secret { interpreter.terminal.read_secret(&prompt) } else { interpreter.terminal.read_line(&prompt) };
+    let line = if secret {
+        interpreter.terminal.read_secret(&prompt)
+    } else {
+        interpreter.terminal.read_line(&prompt)
+    };
     line.ok_or_else(|| {
         // A script that asks again and again would never end.
         let message = "There is nobody to ask: the input has ended.";
         let record = bound.refuse("InvalidOperation", message).in_category("InvalidOperation");
-        ErrorRecord { ends_script: true, ..record }.of_type("System.Management.Automation.PSInvalidOperationException").into()
+        ErrorRecord { ends_script: true, ..record }
+            .of_type("System.Management.Automation.PSInvalidOperationException")
+            .into()
     })
 }
 

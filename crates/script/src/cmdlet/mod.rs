@@ -74,7 +74,8 @@ pub fn cmdlets() -> impl Iterator<Item = &'static Cmdlet> {
 /// By name or alias, in any case.
 pub fn find(name: &str) -> Option<&'static Cmdlet> {
     cmdlets().find(|cmdlet| {
-        cmdlet.name.eq_ignore_ascii_case(name) || cmdlet.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
+        cmdlet.name.eq_ignore_ascii_case(name)
+            || cmdlet.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(name))
     })
 }
 
@@ -107,7 +108,14 @@ fn make_signature(cmdlet: &'static Cmdlet) -> Rc<Signature> {
     let mut all = parameters(cmdlet.parameters);
     all.extend(common_parameters());
     let class = qualified("", cmdlet.name).trim_start_matches(',').into();
-    Rc::new(Signature { name: cmdlet.name.into(), class, parameters: all, default_set: None, loose: false, words: Words::Parameters })
+    Rc::new(Signature {
+        name: cmdlet.name.into(),
+        class,
+        parameters: all,
+        default_set: None,
+        loose: false,
+        words: Words::Parameters,
+    })
 }
 
 impl<'h> Command<'h> for Own {
@@ -119,28 +127,58 @@ impl<'h> Command<'h> for Own {
         let missing = bound.signature.missing(&bound, "");
         let mut bound = bound;
         let signature = bound.signature.clone();
-        let must: Vec<usize> = missing.into_iter().filter(|at| !signature.parameters[*at].sets.iter().any(|own| own.by_value)).collect();
+        let must: Vec<usize> = missing
+            .into_iter()
+            .filter(|at| !signature.parameters[*at].sets.iter().any(|own| own.by_value))
+            .collect();
         if !must.is_empty() {
             interpreter.prompt_for(&signature, &must, &mut bound)?;
         }
-        Ok((self.0.make)(interpreter, bound)?)
+        (self.0.make)(interpreter, bound)
     }
 }
 
 /// Why a command of other systems is not there.
 pub fn instead_of(name: &str) -> Option<String> {
     const INSTEAD: [(&str, &str); 9] = [
-        ("Get-WmiObject", "WMI is Windows' own and is not there: Get-VM, Get-VMHost and their kin give what its classes tell of virtual machines."),
-        ("Get-CimInstance", "CIM is not there: Get-VM, Get-VMHost and their kin give what its classes tell of virtual machines."),
+        (
+            "Get-WmiObject",
+            "WMI is Windows' own and is not there: Get-VM, Get-VMHost and their kin give what its classes tell of virtual machines.",
+        ),
+        (
+            "Get-CimInstance",
+            "CIM is not there: Get-VM, Get-VMHost and their kin give what its classes tell of virtual machines.",
+        ),
         ("Invoke-CimMethod", "CIM is not there: the cmdlets of the Hyper-V module do what its methods do."),
-        ("Invoke-WmiMethod", "WMI is Windows' own and is not there: the cmdlets of the Hyper-V module do what its methods do."),
-        ("New-PSSession", "Sessions on other computers are not there: log in to the other host and use its own ireko shell."),
-        ("Enter-PSSession", "Sessions on other computers are not there: `ireko vm ssh NAME` opens a shell in a virtual machine."),
+        (
+            "Invoke-WmiMethod",
+            "WMI is Windows' own and is not there: the cmdlets of the Hyper-V module do what its methods do.",
+        ),
+        (
+            "New-PSSession",
+            "Sessions on other computers are not there: log in to the other host and use its own ireko shell.",
+        ),
+        (
+            "Enter-PSSession",
+            "Sessions on other computers are not there: `ireko vm ssh NAME` opens a shell in a virtual machine.",
+        ),
         ("Out-GridView", "There are no windows here: use Format-Table, or Select-Object with Where-Object."),
         ("Add-Type", "C# and assemblies cannot be loaded: functions and [pscustomobject] do without."),
-        ("Get-EventLog", "Windows' event log is not there: `ireko vm log NAME` shows what a virtual machine's console said."),
+        (
+            "Get-EventLog",
+            "Windows' event log is not there: `ireko vm log NAME` shows what a virtual machine's console said.",
+        ),
     ];
-    let also = [("gwmi", "Get-WmiObject"), ("gcim", "Get-CimInstance"), ("ogv", "Out-GridView"), ("etsn", "Enter-PSSession")];
-    let whole = also.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map_or(name, |(_, whole)| whole);
-    INSTEAD.iter().find(|(own, _)| own.eq_ignore_ascii_case(whole)).map(|(_, sentence)| (*sentence).to_owned())
+    let also = [
+        ("gwmi", "Get-WmiObject"),
+        ("gcim", "Get-CimInstance"),
+        ("ogv", "Out-GridView"),
+        ("etsn", "Enter-PSSession"),
+    ];
+    let whole =
+        also.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map_or(name, |(_, whole)| whole);
+    INSTEAD
+        .iter()
+        .find(|(own, _)| own.eq_ignore_ascii_case(whole))
+        .map(|(_, sentence)| (*sentence).to_owned())
 }

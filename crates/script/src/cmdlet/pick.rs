@@ -40,14 +40,19 @@ fn pick(cmdlet: &str, item: Value) -> Result<Pick, ErrorRecord> {
             let from = match key("expression") {
                 Some(Value::Block(closure)) => From::Block(closure.clone()),
                 Some(other) => From::Name(text(other)),
-                None if title.is_some() && key("name").is_some() => From::Name(title.clone().unwrap_or_default()),
+                None if title.is_some() && key("name").is_some() => {
+                    From::Name(title.clone().unwrap_or_default())
+                }
                 None => {
-                    let message = "A calculated property needs an Expression: @{Name='title'; Expression={ … }}.";
+                    let message =
+                        "A calculated property needs an Expression: @{Name='title'; Expression={ … }}.";
                     return Err(ErrorRecord::cmdlet(cmdlet, "ExpressionMissing", message));
                 }
             };
             let right = key("alignment").map(|item| text(item).eq_ignore_ascii_case("right"));
-            let descending = key("descending").map(Value::is_true).or_else(|| key("ascending").map(|item| !item.is_true()));
+            let descending = key("descending")
+                .map(Value::is_true)
+                .or_else(|| key("ascending").map(|item| !item.is_true()));
             let pattern = key("formatstring").map(text);
             let title = title.unwrap_or_else(|| match &from {
                 From::Name(name) => name.clone(),
@@ -82,7 +87,9 @@ impl Interpreter<'_> {
                 let value = self.member(item, name)?;
                 Ok(vec![(own.unwrap_or_else(|| name.clone()), value)])
             }
-            Pick::Made { title, from: From::Name(name), .. } => Ok(vec![(title.clone(), self.member(item, name)?)]),
+            Pick::Made { title, from: From::Name(name), .. } => {
+                Ok(vec![(title.clone(), self.member(item, name)?)])
+            }
             Pick::Made { title, from: From::Block(closure), .. } => {
                 let found = self.block_for(closure, item.clone())?;
                 Ok(vec![(title.clone(), Value::of(found))])

@@ -53,7 +53,11 @@ impl Select {
         if picks.is_empty() && !excluded.is_empty() {
             picks.push(Pick::Name("*".into()));
         }
-        let indexes = bound.items("Index").iter().filter_map(|index| usize::try_from(crate::types::number(index)?.as_integer()?).ok()).collect();
+        let indexes = bound
+            .items("Index")
+            .iter()
+            .filter_map(|index| usize::try_from(crate::types::number(index)?.as_integer()?).ok())
+            .collect();
         Ok(Self {
             first: bound.count("First")?,
             last: bound.count("Last")?,
@@ -103,7 +107,13 @@ impl Select {
         Ok(object.into_value())
     }
 
-    fn expanded(&mut self, interpreter: &mut Interpreter<'_>, name: &str, item: &Value, out: &mut dyn Sink) -> Outcome {
+    fn expanded(
+        &mut self,
+        interpreter: &mut Interpreter<'_>,
+        name: &str,
+        item: &Value,
+        out: &mut dyn Sink,
+    ) -> Outcome {
         let known = shown_names(item).iter().any(|own| own.eq_ignore_ascii_case(name));
         if !known && interpreter.own_member(item, name)?.is_none() {
             let message = format!("Property \"{name}\" cannot be found.");

@@ -58,7 +58,10 @@ PassThru:switch Gives the variable.",
         make: |_, bound| {
             once(bound, |interpreter, bound, _| {
                 let scope = interpreter.context.scope.clone();
-                bound.texts("Name").iter().try_for_each(|name| interpreter.set_in(&scope, &name.to_lowercase(), Value::Null))
+                bound
+                    .texts("Name")
+                    .iter()
+                    .try_for_each(|name| interpreter.set_in(&scope, &name.to_lowercase(), Value::Null))
             })
         },
     },
@@ -156,7 +159,11 @@ All:switch Accepted.",
                 known.extend(interpreter.imported.clone());
                 for own in known {
                     if names.is_empty() || names.iter().any(|name| wildcard(name, &own, Case::Ignored)) {
-                        let module = Object::new("System.Management.Automation.PSModuleInfo").with("ModuleType", "Script").with("Version", env!("CARGO_PKG_VERSION")).with("Name", own.as_str()).shown_as(&own);
+                        let module = Object::new("System.Management.Automation.PSModuleInfo")
+                            .with("ModuleType", "Script")
+                            .with("Version", env!("CARGO_PKG_VERSION"))
+                            .with("Name", own.as_str())
+                            .shown_as(&own);
                         out.put(interpreter, module.into_value())?;
                     }
                 }
@@ -182,9 +189,17 @@ Cmdlet:string[] Accepted.",
         parameters: "Command:string@0!< The text.",
         make: |_, bound| {
             each(bound, "Command", |interpreter, _, item, out| {
-                let block = crate::parse::script(&text(&item), "").map_err(|error| ErrorRecord { ends_script: false, ..ErrorRecord::parsing(&error) })?;
+                let block = crate::parse::script(&text(&item), "")
+                    .map_err(|error| ErrorRecord { ends_script: false, ..ErrorRecord::parsing(&error) })?;
                 let closure = Rc::new(Closure { block, scope: None });
-                let called = Called { name: "".into(), closure, is_function: false, dotted: true, is_file: false, line: "".into() };
+                let called = Called {
+                    name: "".into(),
+                    closure,
+                    is_function: false,
+                    dotted: true,
+                    is_file: false,
+                    line: "".into(),
+                };
                 interpreter.run_block(called, Vec::new(), out)
             })
         },
@@ -207,20 +222,44 @@ InputObject:any< What is $input.",
             once(bound, |interpreter, bound, out| {
                 for name in ["VMName", "VMId", "Session"] {
                     if bound.has(name) {
-                        let message = format!("-{name} is not there yet: `ireko vm ssh NAME -- COMMAND` runs a command in a virtual machine.");
-                        return Err(bound.refuse("NotSupported", message).in_category("NotImplemented").into());
+                        let message = format!(
+                            "-{name} is not there yet: `ireko vm ssh NAME -- COMMAND` runs a command in a virtual machine."
+                        );
+                        return Err(bound
+                            .refuse("NotSupported", message)
+                            .in_category("NotImplemented")
+                            .into());
                     }
                 }
                 let own = crate::interpret::host_name();
-                if let Some(other) = bound.texts("ComputerName").into_iter().find(|name| !["localhost", ".", "127.0.0.1", own.as_str()].iter().any(|own| own.eq_ignore_ascii_case(name))) {
-                    let message = format!("Other hosts cannot be reached from here: log in to '{other}' and use its own ireko shell.");
+                if let Some(other) = bound.texts("ComputerName").into_iter().find(|name| {
+                    !["localhost", ".", "127.0.0.1", own.as_str()]
+                        .iter()
+                        .any(|own| own.eq_ignore_ascii_case(name))
+                }) {
+                    let message = format!(
+                        "Other hosts cannot be reached from here: log in to '{other}' and use its own ireko shell."
+                    );
                     return Err(bound.refuse("RemoteNotSupported", message).into());
                 }
                 let Some(Value::Block(closure)) = bound.item("ScriptBlock").cloned() else {
-                    return Err(bound.refuse("MissingMandatoryParameter", "Say what to run: -ScriptBlock { … }.").into());
+                    return Err(bound
+                        .refuse("MissingMandatoryParameter", "Say what to run: -ScriptBlock { … }.")
+                        .into());
                 };
-                let arguments = bound.items("ArgumentList").into_iter().map(|value| Argument::Value { value, written: None }).collect();
-                let called = Called { name: "".into(), closure, is_function: false, dotted: bound.switch("NoNewScope"), is_file: false, line: "".into() };
+                let arguments = bound
+                    .items("ArgumentList")
+                    .into_iter()
+                    .map(|value| Argument::Value { value, written: None })
+                    .collect();
+                let called = Called {
+                    name: "".into(),
+                    closure,
+                    is_function: false,
+                    dotted: bound.switch("NoNewScope"),
+                    is_file: false,
+                    line: "".into(),
+                };
                 interpreter.run_block(called, arguments, out)
             })
         },
@@ -293,7 +332,8 @@ List:switch Accepted.",
 
 fn unknown(bound: &Bound, name: &str) -> ErrorRecord {
     let message = format!("Cannot find a variable with the name '{name}'.");
-    let record = bound.refuse("VariableNotFound", message).in_category("ObjectNotFound").about(Value::text(name));
+    let record =
+        bound.refuse("VariableNotFound", message).in_category("ObjectNotFound").about(Value::text(name));
     record.of_type("System.Management.Automation.ItemNotFoundException")
 }
 
@@ -306,7 +346,12 @@ fn scope(interpreter: &Interpreter<'_>, bound: &Bound) -> Outcome<Rc<Scope>> {
         "local" | "private" => own,
         number => {
             let Ok(outwards) = number.parse::<usize>() else {
-                return Err(bound.refuse("InvalidScope", format!("There is no scope '{said}': it is Global, Script, Local or a number.")).into());
+                return Err(bound
+                    .refuse(
+                        "InvalidScope",
+                        format!("There is no scope '{said}': it is Global, Script, Local or a number."),
+                    )
+                    .into());
             };
             let mut scope = own;
             for _ in 0..outwards {
@@ -324,7 +369,8 @@ fn variables(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sin
     let mut at = Some(start);
     while let Some(scope) = at {
         for name in scope.names() {
-            let wanted = patterns.is_empty() || patterns.iter().any(|pattern| wildcard(pattern, &name, Case::Ignored));
+            let wanted =
+                patterns.is_empty() || patterns.iter().any(|pattern| wildcard(pattern, &name, Case::Ignored));
             if wanted && !found.iter().any(|(own, _)| **own == *name) {
                 let value = scope.own(&name).map(|slot| slot.value).unwrap_or_default();
                 found.push((name.to_string(), value));
@@ -336,7 +382,11 @@ fn variables(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sin
         if found.iter().any(|(own, _)| own.eq_ignore_ascii_case(pattern)) {
             continue;
         }
-        let variable = crate::syntax::Variable { scope: None, name: pattern.to_lowercase().into(), written: pattern.as_str().into() };
+        let variable = crate::syntax::Variable {
+            scope: None,
+            name: pattern.to_lowercase().into(),
+            written: pattern.as_str().into(),
+        };
         if interpreter.is_set(&variable) {
             let value = interpreter.named(&pattern.to_lowercase());
             found.push((pattern.clone(), value));
@@ -350,8 +400,15 @@ fn variables(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sin
             interpreter.put_each(&value, out)?;
         } else {
             // As the caller wrote it.
-            let name = patterns.iter().find(|pattern| pattern.eq_ignore_ascii_case(&name)).cloned().unwrap_or(name);
-            out.put(interpreter, Object::new("System.Management.Automation.PSVariable").with("Name", name).with("Value", value).into_value())?;
+            let name =
+                patterns.iter().find(|pattern| pattern.eq_ignore_ascii_case(&name)).cloned().unwrap_or(name);
+            out.put(
+                interpreter,
+                Object::new("System.Management.Automation.PSVariable")
+                    .with("Name", name)
+                    .with("Value", value)
+                    .into_value(),
+            )?;
         }
     }
     Ok(())
@@ -366,7 +423,12 @@ fn set(interpreter: &mut Interpreter<'_>, bound: &Bound, new: bool, out: &mut dy
         let own = scope.own(&key);
         if new && own.is_some() && !bound.switch("Force") {
             let message = format!("A variable with name '{name}' already exists.");
-            interpreter.report(bound.refuse("VariableAlreadyExists", message).in_category("ResourceExists").about(Value::text(&name)))?;
+            interpreter.report(
+                bound
+                    .refuse("VariableAlreadyExists", message)
+                    .in_category("ResourceExists")
+                    .about(Value::text(&name)),
+            )?;
             continue;
         }
         let frozen = match option.as_str() {
@@ -374,14 +436,21 @@ fn set(interpreter: &mut Interpreter<'_>, bound: &Bound, new: bool, out: &mut dy
             "readonly" => Frozen::ReadOnly,
             _ => Frozen::No,
         };
-        let forced = bound.switch("Force") && own.as_ref().is_some_and(|slot| slot.frozen == Frozen::ReadOnly);
+        let forced =
+            bound.switch("Force") && own.as_ref().is_some_and(|slot| slot.frozen == Frozen::ReadOnly);
         if frozen != Frozen::No || new || forced {
             scope.put(&key, Slot { value: value.clone(), frozen, ..Slot::default() });
         } else {
             interpreter.set_in(&scope, &key, value.clone())?;
         }
         if bound.switch("PassThru") {
-            out.put(interpreter, Object::new("System.Management.Automation.PSVariable").with("Name", name).with("Value", value.clone()).into_value())?;
+            out.put(
+                interpreter,
+                Object::new("System.Management.Automation.PSVariable")
+                    .with("Name", name)
+                    .with("Value", value.clone())
+                    .into_value(),
+            )?;
         }
     }
     Ok(())
@@ -404,8 +473,13 @@ fn import(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink) 
             .find(|path| std::path::Path::new(path).is_file())
             .map(std::path::PathBuf::from);
         let Some(path) = path else {
-            let message = format!("The specified module '{name}' was not loaded because no valid module file was found in any module directory.");
-            let record = bound.refuse("Modules_ModuleNotFound", message).in_category("ResourceUnavailable").about(Value::text(&name));
+            let message = format!(
+                "The specified module '{name}' was not loaded because no valid module file was found in any module directory."
+            );
+            let record = bound
+                .refuse("Modules_ModuleNotFound", message)
+                .in_category("ResourceUnavailable")
+                .about(Value::text(&name));
             interpreter.report(record.of_type("System.IO.FileNotFoundException"))?;
             continue;
         };
@@ -433,7 +507,13 @@ fn module(interpreter: &mut Interpreter<'_>, path: &std::path::Path, out: &mut d
     }
     interpreter.require(&script)?;
     let closure = Rc::new(Closure { block: script.clone(), scope: None });
-    let running = crate::scope::Running { name: path.display().to_string().into(), closure, line: "".into(), is_function: false, invocation: "".into() };
+    let running = crate::scope::Running {
+        name: path.display().to_string().into(),
+        closure,
+        line: "".into(),
+        is_function: false,
+        invocation: "".into(),
+    };
     let global = interpreter.context.scope.outermost();
     let scope = Scope::within(&global, true, Some(running));
     let context = interpreter.context.in_scope(scope.clone()).of_source(&script.source);
@@ -458,7 +538,8 @@ fn new_object(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Si
     }
     let name = bound.text("TypeName").unwrap_or_default();
     let Some(kind) = interpreter.type_by_text(&name) else {
-        let message = format!("Cannot find type [{name}]: verify that the assembly containing this type is loaded.");
+        let message =
+            format!("Cannot find type [{name}]: verify that the assembly containing this type is loaded.");
         return Err(bound.refuse("TypeNotFound", message).in_category("InvalidType").into());
     };
     let arguments = match bound.item("ArgumentList") {

@@ -30,13 +30,21 @@ InputObject:any< The objects; usually they come through the pipeline.",
                 let case = if bound.switch("CaseSensitive") { Case::Exact } else { Case::Ignored };
                 let directions: Vec<bool> = match picks.as_slice() {
                     [] => vec![descending],
-                    picks => picks.iter().map(|pick| matches!(pick, Pick::Made { descending: Some(own), .. } if *own) || (descending && !matches!(pick, Pick::Made { descending: Some(_), .. }))).collect(),
+                    picks => picks
+                        .iter()
+                        .map(|pick| {
+                            matches!(pick, Pick::Made { descending: Some(own), .. } if *own)
+                                || (descending && !matches!(pick, Pick::Made { descending: Some(_), .. }))
+                        })
+                        .collect(),
                 };
                 let mut keyed = Vec::new();
                 for item in items {
                     keyed.push((interpreter.keys(&picks, &item)?, item));
                 }
-                let compare = |one: &(Vec<Value>, Value), other: &(Vec<Value>, Value)| keys_order(&one.0, &other.0, &directions, case);
+                let compare = |one: &(Vec<Value>, Value), other: &(Vec<Value>, Value)| {
+                    keys_order(&one.0, &other.0, &directions, case)
+                };
                 let mut sorted = merge_sorted(keyed, &compare);
                 if bound.switch("Unique") {
                     sorted.dedup_by(|one, other| keys_order(&one.0, &other.0, &directions, case).is_eq());
@@ -60,7 +68,11 @@ InputObject:any< The objects; usually they come through the pipeline.",
             all(bound, "InputObject", |interpreter, bound, items, out| {
                 let by_type = bound.switch("OnType");
                 let same = |one: &Value, other: &Value| {
-                    if by_type { crate::types::type_name(one) == crate::types::type_name(other) } else { text(one) == text(other) }
+                    if by_type {
+                        crate::types::type_name(one) == crate::types::type_name(other)
+                    } else {
+                        text(one) == text(other)
+                    }
                 };
                 let mut before: Option<Value> = None;
                 for item in items {
@@ -78,7 +90,13 @@ InputObject:any< The objects; usually they come through the pipeline.",
 
 fn keys_order(one: &[Value], other: &[Value], descending: &[bool], case: Case) -> Ordering {
     for (at, (one, other)) in one.iter().zip(other).enumerate() {
-        let order = order(one, other, case).unwrap_or_else(|| if equal(one, other, case) { Ordering::Equal } else { text(one).to_lowercase().cmp(&text(other).to_lowercase()) });
+        let order = order(one, other, case).unwrap_or_else(|| {
+            if equal(one, other, case) {
+                Ordering::Equal
+            } else {
+                text(one).to_lowercase().cmp(&text(other).to_lowercase())
+            }
+        });
         let order = if descending.get(at).copied().unwrap_or(false) { order.reverse() } else { order };
         if order.is_ne() {
             return order;

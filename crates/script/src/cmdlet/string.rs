@@ -63,7 +63,16 @@ InputObject:any< The objects.",
                     });
                 }
                 let end = |name: &str| bound.text(name).unwrap_or_default();
-                out.put(interpreter, format!("{}{}{}", end("OutputPrefix"), parts.join(&end("Separator")), end("OutputSuffix")).into())
+                out.put(
+                    interpreter,
+                    format!(
+                        "{}{}{}",
+                        end("OutputPrefix"),
+                        parts.join(&end("Separator")),
+                        end("OutputSuffix")
+                    )
+                    .into(),
+                )
             })
         },
     },
@@ -76,7 +85,9 @@ Path:string[]@0 The files.
 Algorithm:string Which sum.",
         make: |_, bound| {
             once(bound, |_, bound, _| {
-                Err(bound.refuse("NotSupported", "Sums are not worked out here: the program sha256sum gives them.").into())
+                Err(bound
+                    .refuse("NotSupported", "Sums are not worked out here: the program sha256sum gives them.")
+                    .into())
             })
         },
     },
@@ -101,7 +112,14 @@ impl Find {
     }
 
     /// One line; whether it was found.
-    fn line(&mut self, interpreter: &mut Interpreter<'_>, line: &str, path: Option<&str>, number: usize, out: &mut dyn Sink) -> Outcome<bool> {
+    fn line(
+        &mut self,
+        interpreter: &mut Interpreter<'_>,
+        line: &str,
+        path: Option<&str>,
+        number: usize,
+        out: &mut dyn Sink,
+    ) -> Outcome<bool> {
         let mut matches = Vec::new();
         let mut shown_pattern = Value::Null;
         for pattern in self.patterns()? {
@@ -109,7 +127,11 @@ impl Find {
             let first_only = !self.bound.switch("AllMatches");
             if !all.is_empty() {
                 shown_pattern = Value::Text(pattern.text.clone());
-                matches.extend(all.iter().take(if first_only { 1 } else { usize::MAX }).map(|found| pattern.match_object(line, Some(found))));
+                matches.extend(
+                    all.iter()
+                        .take(if first_only { 1 } else { usize::MAX })
+                        .map(|found| pattern.match_object(line, Some(found))),
+                );
                 break;
             }
         }
@@ -160,7 +182,8 @@ impl Stage for Find {
             let paths = files::found(&said);
             if paths.is_empty() {
                 let message = format!("Cannot find path '{said}' because it does not exist.");
-                interpreter.report(self.bound.refuse("PathNotFound", message).in_category("ObjectNotFound"))?;
+                interpreter
+                    .report(self.bound.refuse("PathNotFound", message).in_category("ObjectNotFound"))?;
             }
             for path in paths {
                 self.file(interpreter, &path.display().to_string(), out)?;

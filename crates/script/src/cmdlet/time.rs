@@ -63,10 +63,14 @@ Milliseconds:int So many thousandths of a second.",
                 let span = match (end_of("Start")?, end_of("End")?) {
                     (None, None) => {
                         let part = |name: &str| bound.integer(name).unwrap_or(0);
-                        let span = TimeSpan::of_parts(part("Days"), part("Hours"), part("Minutes"), part("Seconds"));
+                        let span =
+                            TimeSpan::of_parts(part("Days"), part("Hours"), part("Minutes"), part("Seconds"));
                         span.map(|span| TimeSpan { ticks: span.ticks + part("Milliseconds") * 10_000 })
                     }
-                    (start, end) => Some(TimeSpan { ticks: end.unwrap_or_else(DateTime::now).ticks - start.unwrap_or_else(DateTime::now).ticks }),
+                    (start, end) => Some(TimeSpan {
+                        ticks: end.unwrap_or_else(DateTime::now).ticks
+                            - start.unwrap_or_else(DateTime::now).ticks,
+                    }),
                 };
                 out.put(interpreter, span.map_or(Value::Null, Value::Span))
             })
@@ -82,19 +86,26 @@ Milliseconds/ms:any How long, in thousandths of a second.
 Duration:any How long, as a span of time.",
         make: |_, bound| {
             once(bound, |interpreter, bound, _| {
-                let seconds = match (bound.item("Seconds"), bound.item("Milliseconds"), bound.item("Duration")) {
-                    (Some(value), ..) => real(value)?,
-                    (None, Some(value), _) => real(value)? / 1000.0,
-                    (None, None, Some(value)) => match convert(value, &Type::TimeSpan)? {
-                        Value::Span(span) => span.seconds(),
-                        _ => 0.0,
-                    },
-                    _ => return Err(bound.refuse("MissingMandatoryParameter", "Say how long: Start-Sleep 5.").into()),
-                };
+                let seconds =
+                    match (bound.item("Seconds"), bound.item("Milliseconds"), bound.item("Duration")) {
+                        (Some(value), ..) => real(value)?,
+                        (None, Some(value), _) => real(value)? / 1000.0,
+                        (None, None, Some(value)) => match convert(value, &Type::TimeSpan)? {
+                            Value::Span(span) => span.seconds(),
+                            _ => 0.0,
+                        },
+                        _ => {
+                            return Err(bound
+                                .refuse("MissingMandatoryParameter", "Say how long: Start-Sleep 5.")
+                                .into());
+                        }
+                    };
                 match Duration::try_from_secs_f64(seconds) {
                     Ok(duration) => wait(interpreter, duration),
                     Err(_) => {
-                        let message = format!("Cannot validate argument on parameter 'Seconds'. {seconds} is no time to wait.");
+                        let message = format!(
+                            "Cannot validate argument on parameter 'Seconds'. {seconds} is no time to wait."
+                        );
                         Err(bound.refuse("ParameterArgumentValidationError", message).into())
                     }
                 }
@@ -111,7 +122,9 @@ InputObject:any< What is $_.",
         make: |_, bound| {
             once(bound, |interpreter, bound, out| {
                 let Some(Value::Block(closure)) = bound.item("Expression").cloned() else {
-                    return Err(bound.refuse("MissingMandatoryParameter", "Say what to measure: Measure-Command { … }.").into());
+                    return Err(bound
+                        .refuse("MissingMandatoryParameter", "Say what to measure: Measure-Command { … }.")
+                        .into());
                 };
                 let since = Instant::now();
                 interpreter.block_for(&closure, Value::Null)?;
@@ -140,7 +153,11 @@ SetSeed:int So that the same ones come again.",
         parameters: "Empty:switch The one of zeros.",
         make: |_, bound| {
             once(bound, |interpreter, bound, out| {
-                let guid = if bound.switch("Empty") { Ok(crate::types::Guid::default()) } else { crate::types::Guid::random() };
+                let guid = if bound.switch("Empty") {
+                    Ok(crate::types::Guid::default())
+                } else {
+                    crate::types::Guid::random()
+                };
                 let guid = guid.map_err(|error| bound.refuse("NotSpecified", error.to_string()))?;
                 out.put(interpreter, Value::Guid(guid))
             })
@@ -201,14 +218,38 @@ fn date(interpreter: &mut Interpreter<'_>, bound: &Bound, own: DateTime, out: &m
     };
     match said {
         Some(said) => out.put(interpreter, said.into()),
-        None => Err(bound.refuse("FormatError", format!("Input string was not in a correct format: '{pattern}' is no pattern of a date.")).into()),
+        None => Err(bound
+            .refuse(
+                "FormatError",
+                format!("Input string was not in a correct format: '{pattern}' is no pattern of a date."),
+            )
+            .into()),
     }
 }
 
 fn unix_format(date: DateTime, pattern: &str) -> String {
     const LETTERS: [(char, &str); 21] = [
-        ('Y', "yyyy"), ('y', "yy"), ('m', "MM"), ('d', "dd"), ('H', "HH"), ('I', "hh"), ('M', "mm"), ('S', "ss"), ('p', "tt"), ('A', "dddd"), ('a', "ddd"),
-        ('B', "MMMM"), ('b', "MMM"), ('F', "yyyy-MM-dd"), ('T', "HH:mm:ss"), ('R', "HH:mm"), ('D', "MM/dd/yy"), ('Z', "zz"), ('r', "hh:mm:ss tt"), ('c', "ddd MMM dd HH:mm:ss yyyy"), ('x', "MM/dd/yy"),
+        ('Y', "yyyy"),
+        ('y', "yy"),
+        ('m', "MM"),
+        ('d', "dd"),
+        ('H', "HH"),
+        ('I', "hh"),
+        ('M', "mm"),
+        ('S', "ss"),
+        ('p', "tt"),
+        ('A', "dddd"),
+        ('a', "ddd"),
+        ('B', "MMMM"),
+        ('b', "MMM"),
+        ('F', "yyyy-MM-dd"),
+        ('T', "HH:mm:ss"),
+        ('R', "HH:mm"),
+        ('D', "MM/dd/yy"),
+        ('Z', "zz"),
+        ('r', "hh:mm:ss tt"),
+        ('c', "ddd MMM dd HH:mm:ss yyyy"),
+        ('x', "MM/dd/yy"),
     ];
     let mut made = String::new();
     let mut chars = pattern.trim_start_matches('+').chars();
@@ -228,7 +269,12 @@ fn unix_format(date: DateTime, pattern: &str) -> String {
     made
 }
 
-fn random(interpreter: &mut Interpreter<'_>, bound: &Bound, items: Vec<Value>, out: &mut dyn Sink) -> Outcome {
+fn random(
+    interpreter: &mut Interpreter<'_>,
+    bound: &Bound,
+    items: Vec<Value>,
+    out: &mut dyn Sink,
+) -> Outcome {
     if let Some(seed) = bound.integer("SetSeed") {
         interpreter.random = (seed as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     }
@@ -244,13 +290,26 @@ fn random(interpreter: &mut Interpreter<'_>, bound: &Bound, items: Vec<Value>, o
         return Ok(());
     }
     let end = |name: &str| bound.item(name).and_then(number);
-    let (least, most) = (end("Minimum").unwrap_or(Number::of(0)), end("Maximum").unwrap_or(Number::of(i128::from(i32::MAX))));
+    let (least, most) =
+        (end("Minimum").unwrap_or(Number::of(0)), end("Maximum").unwrap_or(Number::of(i128::from(i32::MAX))));
     for _ in 0..count.unwrap_or(1) {
         let drawn = interpreter.next_random();
         let value = match (least, most) {
-            (Number::Integer(least, _), Number::Integer(most, _)) if most > least => Value::Number(Number::of(least + i128::from(drawn) % (most - least))),
-            _ if most.as_f64() > least.as_f64() => Value::double(least.as_f64() + (drawn >> 11) as f64 / (1u64 << 53) as f64 * (most.as_f64() - least.as_f64())),
-            _ => return Err(bound.refuse("MinGreaterThanOrEqualMax", "The Minimum value must be less than the Maximum value.").into()),
+            (Number::Integer(least, _), Number::Integer(most, _)) if most > least => {
+                Value::Number(Number::of(least + i128::from(drawn) % (most - least)))
+            }
+            _ if most.as_f64() > least.as_f64() => Value::double(
+                least.as_f64()
+                    + (drawn >> 11) as f64 / (1u64 << 53) as f64 * (most.as_f64() - least.as_f64()),
+            ),
+            _ => {
+                return Err(bound
+                    .refuse(
+                        "MinGreaterThanOrEqualMax",
+                        "The Minimum value must be less than the Maximum value.",
+                    )
+                    .into());
+            }
         };
         out.put(interpreter, value)?;
     }

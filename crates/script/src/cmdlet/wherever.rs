@@ -1,7 +1,7 @@
 //! Where-Object.
 
-use super::stages::each;
 use super::Cmdlet;
+use super::stages::each;
 use crate::bind::Bound;
 use crate::error::Outcome;
 use crate::interpret::{Interpreter, operate};
@@ -53,7 +53,8 @@ fn fits(interpreter: &mut Interpreter<'_>, bound: &Bound, item: &Value) -> Outco
             interpreter.member(item, &name)?
         }
         None => {
-            let message = "Say which objects: a script block like { $_.State -eq 'Running' }, or State -eq Running.";
+            let message =
+                "Say which objects: a script block like { $_.State -eq 'Running' }, or State -eq Running.";
             return Err(bound.refuse("MissingMandatoryParameter", message).into());
         }
     };

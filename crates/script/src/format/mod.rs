@@ -49,7 +49,11 @@ pub fn shape(interpreter: &Interpreter<'_>, value: &Value) -> Option<Shape> {
                 return None;
             }
             let few = names.len() <= COLUMNS;
-            Some(if few && fits_a_table(object) { Shape::Table(kind, names) } else { Shape::List(kind, names) })
+            Some(if few && fits_a_table(object) {
+                Shape::Table(kind, names)
+            } else {
+                Shape::List(kind, names)
+            })
         }
         _ => None,
     }
@@ -63,7 +67,9 @@ fn fits_a_table(object: &crate::value::Object) -> bool {
 /// The properties that an object shows by itself.
 fn shown_properties(value: &Value) -> Vec<String> {
     match value {
-        Value::Object(object) if matches!(&*object.type_name, "System.IO.FileInfo" | "System.IO.DirectoryInfo") => {
+        Value::Object(object)
+            if matches!(&*object.type_name, "System.IO.FileInfo" | "System.IO.DirectoryInfo") =>
+        {
             ["Mode", "LastWriteTime", "Length", "Name"].map(str::to_owned).to_vec()
         }
         other => property_names(other),
@@ -147,7 +153,8 @@ fn rows(interpreter: &mut Interpreter<'_>, shape: &Shape, run: &[Value]) -> Outc
                 }
             }
             (Shape::Cells(_), item) => {
-                let cells = interpreter.modules.iter().find_map(|module| module.cells(item)).unwrap_or_default();
+                let cells =
+                    interpreter.modules.iter().find_map(|module| module.cells(item)).unwrap_or_default();
                 add(cells.into_iter().map(|cell| (cell.title, cell.text, cell.is_number)).collect());
             }
             (_, item) => {

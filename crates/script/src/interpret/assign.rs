@@ -10,7 +10,13 @@ use crate::value::{Property, Value};
 
 impl Interpreter<'_> {
     /// What was assigned.
-    pub(super) fn assignment(&mut self, target: &Expression, operator: Option<Binary>, coalesce: bool, value: &Statement) -> Outcome<Value> {
+    pub(super) fn assignment(
+        &mut self,
+        target: &Expression,
+        operator: Option<Binary>,
+        coalesce: bool,
+        value: &Statement,
+    ) -> Outcome<Value> {
         if coalesce {
             let before = self.evaluate(target)?;
             if !before.is_null() {
@@ -25,7 +31,9 @@ impl Interpreter<'_> {
         if let (Some(operator), Some(before)) = (operator, before) {
             // Of nothing, the right side counts as it is.
             made = match (operator, &before) {
-                (Binary::Add, Value::Array(array)) if !array.is_fixed() => self.binary(operator, &Value::array(array.items().clone()), &made)?,
+                (Binary::Add, Value::Array(array)) if !array.is_fixed() => {
+                    self.binary(operator, &Value::array(array.items().clone()), &made)?
+                }
                 _ => self.binary(operator, &before, &made)?,
             };
         }
@@ -74,7 +82,10 @@ impl Interpreter<'_> {
                     PostfixKind::Invoke { .. } => Ok(()),
                 }
             }
-            _ => Err(ErrorRecord::runtime("InvalidLeftHandSide", "The assignment expression is not valid.").into()),
+            _ => {
+                Err(ErrorRecord::runtime("InvalidLeftHandSide", "The assignment expression is not valid.")
+                    .into())
+            }
         }
     }
 
@@ -95,7 +106,9 @@ impl Interpreter<'_> {
     fn set_element(&mut self, owner: &Value, index: &Value, value: Value) -> Outcome {
         match owner {
             Value::Map(map) => {
-                let by_place = map.kind == crate::value::MapKind::Ordered && matches!(index, Value::Number(_)) && !map.contains(index);
+                let by_place = map.kind == crate::value::MapKind::Ordered
+                    && matches!(index, Value::Number(_))
+                    && !map.contains(index);
                 let place = if by_place { expression::place(index, map.len()) } else { None };
                 let key = place.map_or_else(|| index.clone(), |at| map.pairs()[at].0.clone());
                 map.set(key, value);
@@ -109,7 +122,8 @@ impl Interpreter<'_> {
                 let count = array.len();
                 let Some(at) = expression::place(index, count) else {
                     let message = "Index was outside the bounds of the array.";
-                    let record = ErrorRecord::runtime("System.IndexOutOfRangeException", message).in_category("OperationStopped");
+                    let record = ErrorRecord::runtime("System.IndexOutOfRangeException", message)
+                        .in_category("OperationStopped");
                     return Err(record.of_type("System.IndexOutOfRangeException").into());
                 };
                 array.items_mut()[at] = value;
@@ -145,7 +159,9 @@ impl Interpreter<'_> {
                     Err(ErrorRecord::runtime("SetWithoutSetterFromPSProperty", message).into())
                 }
                 Some(Property::Note(_)) => {
-                    if &*object.type_name == super::automatic::RAW_UI && name.eq_ignore_ascii_case("WindowTitle") {
+                    if &*object.type_name == super::automatic::RAW_UI
+                        && name.eq_ignore_ascii_case("WindowTitle")
+                    {
                         self.terminal.set_title(&crate::characters::printable(&text(&value)));
                     }
                     object.set(name, Property::Note(value));

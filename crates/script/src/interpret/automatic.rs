@@ -7,8 +7,20 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-const CONSTANTS: [&str; 12] =
-    ["true", "false", "null", "?", "error", "pid", "home", "host", "psversiontable", "islinux", "iswindows", "ismacos"];
+const CONSTANTS: [&str; 12] = [
+    "true",
+    "false",
+    "null",
+    "?",
+    "error",
+    "pid",
+    "home",
+    "host",
+    "psversiontable",
+    "islinux",
+    "iswindows",
+    "ismacos",
+];
 
 pub fn is_constant(name: &str) -> bool {
     CONSTANTS.contains(&name)
@@ -34,7 +46,11 @@ pub fn value(interpreter: &mut Interpreter<'_>, name: &str) -> Option<Value> {
         "pid" => Value::from(i64::from(std::process::id())),
         "pwd" => {
             let path = std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default();
-            Object::new("System.Management.Automation.PathInfo").with("Path", path.as_str()).with("ProviderPath", path.as_str()).shown_as(&path).into_value()
+            Object::new("System.Management.Automation.PathInfo")
+                .with("Path", path.as_str())
+                .with("ProviderPath", path.as_str())
+                .shown_as(&path)
+                .into_value()
         }
         "erroractionpreference" | "warningpreference" | "progresspreference" => "Continue".into(),
         "verbosepreference" | "debugpreference" | "informationpreference" => "SilentlyContinue".into(),
@@ -51,10 +67,23 @@ pub fn value(interpreter: &mut Interpreter<'_>, name: &str) -> Option<Value> {
         "psversiontable" => version_table(),
         "host" => host_object(interpreter),
         "shellid" => "Microsoft.PowerShell".into(),
-        "pshome" => std::env::current_exe().ok().and_then(|path| Some(path.parent()?.display().to_string())).unwrap_or_default().into(),
-        "profile" | "nestedpromptlevel" => if name == "profile" { "".into() } else { Value::int(0) },
+        "pshome" => std::env::current_exe()
+            .ok()
+            .and_then(|path| Some(path.parent()?.display().to_string()))
+            .unwrap_or_default()
+            .into(),
+        "profile" | "nestedpromptlevel" => {
+            if name == "profile" {
+                "".into()
+            } else {
+                Value::int(0)
+            }
+        }
         "psscriptroot" => script_path(interpreter).map_or("".into(), |path| {
-            let folder = std::path::Path::new(&path).parent().map(|folder| folder.display().to_string()).unwrap_or_default();
+            let folder = std::path::Path::new(&path)
+                .parent()
+                .map(|folder| folder.display().to_string())
+                .unwrap_or_default();
             folder.into()
         }),
         "pscommandpath" => script_path(interpreter).unwrap_or_default().into(),
@@ -73,7 +102,8 @@ fn version_table() -> Value {
     map.set("IrekoVersion".into(), env!("CARGO_PKG_VERSION").into());
     map.set("OS".into(), "Linux".into());
     map.set("Platform".into(), "Unix".into());
-    let compatible = ["3.0", "4.0", "5.0", "5.1"].into_iter().filter_map(Version::parse).map(Value::Version).collect();
+    let compatible =
+        ["3.0", "4.0", "5.0", "5.1"].into_iter().filter_map(Version::parse).map(Value::Version).collect();
     map.set("PSCompatibleVersions".into(), Value::array(compatible));
     Value::Map(Rc::new(map))
 }
@@ -86,7 +116,13 @@ fn host_object(interpreter: &mut Interpreter<'_>) -> Value {
         return host.clone();
     }
     let width = interpreter.terminal.width();
-    let size = || Object::new("System.Management.Automation.Host.Size").with("Width", width).with("Height", 50usize).shown_as(&format!("{width},50")).into_value();
+    let size = || {
+        Object::new("System.Management.Automation.Host.Size")
+            .with("Width", width)
+            .with("Height", 50usize)
+            .shown_as(&format!("{width},50"))
+            .into_value()
+    };
     let raw = Object::new(RAW_UI)
         .with("ForegroundColor", "Gray")
         .with("BackgroundColor", "Black")
@@ -95,7 +131,9 @@ fn host_object(interpreter: &mut Interpreter<'_>) -> Value {
         .with("BufferSize", size())
         .with("CursorPosition", Value::Null)
         .into_value();
-    let ui = Object::new("System.Management.Automation.Internal.Host.InternalHostUserInterface").with("RawUI", raw).into_value();
+    let ui = Object::new("System.Management.Automation.Internal.Host.InternalHostUserInterface")
+        .with("RawUI", raw)
+        .into_value();
     let host = Object::new("System.Management.Automation.Internal.Host.InternalHost")
         .with("Name", "ireko")
         .with("Version", Value::Version(Version::of(&[5, 1, 0])))
@@ -151,9 +189,15 @@ fn invocation(interpreter: &mut Interpreter<'_>) -> Value {
         .with("MyCommand", command.into_value())
         .with("BoundParameters", bound)
         .with("UnboundArguments", unbound)
-        .with("InvocationName", running.as_ref().map_or(Value::Null, |running| Value::Text(running.invocation.clone())))
+        .with(
+            "InvocationName",
+            running.as_ref().map_or(Value::Null, |running| Value::Text(running.invocation.clone())),
+        )
         .with("Line", line)
-        .with("PSScriptRoot", path.as_ref().and_then(|path| Some(path.rsplit_once('/')?.0.to_owned())).unwrap_or_default())
+        .with(
+            "PSScriptRoot",
+            path.as_ref().and_then(|path| Some(path.rsplit_once('/')?.0.to_owned())).unwrap_or_default(),
+        )
         .with("PSCommandPath", path.unwrap_or_default())
         .into_value()
 }
@@ -184,7 +228,9 @@ pub fn changed_environment() -> Vec<(String, Option<String>)> {
 
 /// All of it, in order of names.
 pub fn whole_environment() -> Vec<(String, String)> {
-    let mut all: BTreeMap<String, String> = std::env::vars_os().map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())).collect();
+    let mut all: BTreeMap<String, String> = std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
+        .collect();
     for (name, value) in changed_environment() {
         match value {
             Some(value) => all.insert(name, value),
@@ -195,12 +241,16 @@ pub fn whole_environment() -> Vec<(String, String)> {
 }
 
 pub fn host_name() -> String {
-    let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let read = |path: &str| {
+        std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+    };
     read("/proc/sys/kernel/hostname").or_else(|| read("/etc/hostname")).unwrap_or_else(|| "localhost".into())
 }
 
 pub fn user_name() -> String {
-    let named = ["USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
+    let named = ["USER", "LOGNAME"]
+        .into_iter()
+        .find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
     named.or_else(user_of_process).unwrap_or_else(|| "root".into())
 }
 

@@ -38,12 +38,21 @@ impl<'h> Interpreter<'h> {
         let line: Rc<str> = self.source().map_or("".into(), |source| source.slice(command.extent).into());
         let (stage, behaviour) = match &name {
             Value::Block(closure) => {
-                let called = Called { name: "".into(), closure: closure.clone(), is_function: false, dotted, is_file: false, line };
+                let called = Called {
+                    name: "".into(),
+                    closure: closure.clone(),
+                    is_function: false,
+                    dotted,
+                    is_file: false,
+                    line,
+                };
                 self.block_stage(called, arguments, !first)?
             }
             name => {
                 let said = match name {
-                    Value::Object(object) => object.note("Name").map_or_else(|| text(name), |name| text(&name)),
+                    Value::Object(object) => {
+                        object.note("Name").map_or_else(|| text(name), |name| text(&name))
+                    }
                     name => text(name),
                 };
                 self.named_stage(&said, arguments, first, dotted, line)?
@@ -83,8 +92,17 @@ impl<'h> Interpreter<'h> {
             noted
         });
         context.preferences = Rc::new(preferences);
-        let pipeline_variable = behaviour.pipeline_variable.as_ref().map(|name| Rc::from(name.to_lowercase()));
-        Running { stage, context, merged: None, output: Default::default(), kept, pipeline_variable, variables }
+        let pipeline_variable =
+            behaviour.pipeline_variable.as_ref().map(|name| Rc::from(name.to_lowercase()));
+        Running {
+            stage,
+            context,
+            merged: None,
+            output: Default::default(),
+            kept,
+            pipeline_variable,
+            variables,
+        }
     }
 
     /// By alias, function, cmdlet, script and program, in this order.
@@ -95,7 +113,12 @@ impl<'h> Interpreter<'h> {
             return Some(Meaning::Function(function));
         }
         // `Hyper-V\Get-VM`
-        let short = name.split_once('\\').filter(|(module, own)| own.contains('-') && !module.contains(['/', ':', '.']) || self.has_module(module)).map_or(name, |(_, own)| own);
+        let short = name
+            .split_once('\\')
+            .filter(|(module, own)| {
+                own.contains('-') && !module.contains(['/', ':', '.']) || self.has_module(module)
+            })
+            .map_or(name, |(_, own)| own);
         let own = self.modules.iter().find_map(|module| module.command(short));
         if let Some(command) = own {
             return Some(Meaning::Cmdlet(command));
@@ -103,10 +126,13 @@ impl<'h> Interpreter<'h> {
         if let Some(cmdlet) = crate::cmdlet::find(short) {
             return Some(Meaning::Cmdlet(crate::cmdlet::command(cmdlet)));
         }
-        if name.contains(['/', '\\']) || name.to_lowercase().ends_with(".ps1") {
-            if let Some(path) = super::files::script(name).filter(|path| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("ps1") || ending.eq_ignore_ascii_case("psm1"))) {
-                return Some(Meaning::Script(path));
-            }
+        let is_script = |path: &std::path::PathBuf| {
+            let ends = |own: &str| path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case(own));
+            ends("ps1") || ends("psm1")
+        };
+        let names_a_file = name.contains(['/', '\\']) || name.to_lowercase().ends_with(".ps1");
+        if let Some(path) = super::files::script(name).filter(|path| names_a_file && is_script(path)) {
+            return Some(Meaning::Script(path));
         }
         program(name).map(Meaning::Program)
     }
@@ -121,7 +147,14 @@ impl<'h> Interpreter<'h> {
     ) -> Outcome<(Box<dyn Stage + 'h>, Behaviour)> {
         match self.meaning(name) {
             Some(Meaning::Function(function)) => {
-                let called = Called { name: function.name, closure: function.closure, is_function: true, dotted, is_file: false, line };
+                let called = Called {
+                    name: function.name,
+                    closure: function.closure,
+                    is_function: true,
+                    dotted,
+                    is_file: false,
+                    line,
+                };
                 self.block_stage(called, arguments, !first)
             }
             Some(Meaning::Cmdlet(command)) => {
@@ -142,18 +175,23 @@ impl<'h> Interpreter<'h> {
                 let called = Called { name, closure, is_function: false, dotted, is_file: true, line };
                 self.block_stage(called, arguments, !first)
             }
-            Some(Meaning::Program(path)) => Ok((Box::new(Native::new(path, arguments)), Behaviour::default())),
+            Some(Meaning::Program(path)) => {
+                Ok((Box::new(Native::new(path, arguments)), Behaviour::default()))
+            }
             None => Err(self.unknown(name).into()),
         }
     }
 
     /// `$PSDefaultParameterValues`
     fn prepared(&mut self, mut bound: Bound) -> Bound {
-        let Some(Value::Map(defaults)) = self.context.scope.find("psdefaultparametervalues") else { return bound };
+        let Some(Value::Map(defaults)) = self.context.scope.find("psdefaultparametervalues") else {
+            return bound;
+        };
         for (key, value) in defaults.pairs() {
             let key = text(&key);
             let Some((command, parameter)) = key.split_once(':') else { continue };
-            if !super::wildcard(command, &bound.signature.name, syntax::Case::Ignored) || bound.has(parameter) {
+            if !super::wildcard(command, &bound.signature.name, syntax::Case::Ignored) || bound.has(parameter)
+            {
                 continue;
             }
             if let Some(at) = bound.signature.parameters.iter().position(|own| own.is_called(parameter)) {
@@ -164,12 +202,19 @@ impl<'h> Interpreter<'h> {
     }
 
     fn unknown(&self, name: &str) -> ErrorRecord {
-        let instead = self.modules.iter().find_map(|module| module.instead_of(name)).or_else(|| crate::cmdlet::instead_of(name));
+        let instead = self
+            .modules
+            .iter()
+            .find_map(|module| module.instead_of(name))
+            .or_else(|| crate::cmdlet::instead_of(name));
         match instead {
             None => ErrorRecord::not_found(name),
             Some(sentence) => {
-                let record = ErrorRecord::runtime("NotSupported", sentence).in_category("NotImplemented").about(Value::text(name));
-                ErrorRecord { activity: name.into(), ..record }.of_type("System.Management.Automation.PSNotSupportedException")
+                let record = ErrorRecord::runtime("NotSupported", sentence)
+                    .in_category("NotImplemented")
+                    .about(Value::text(name));
+                ErrorRecord { activity: name.into(), ..record }
+                    .of_type("System.Management.Automation.PSNotSupportedException")
             }
         }
     }
@@ -217,7 +262,11 @@ impl<'h> Interpreter<'h> {
             Value::Null => {}
             other => given.extend(other.elements().into_iter().map(|value| {
                 // What looks like a parameter in an array is one (about_Splatting).
-                match value.as_text().and_then(|text| text.strip_prefix('-')).filter(|name| name.starts_with(char::is_alphabetic)) {
+                match value
+                    .as_text()
+                    .and_then(|text| text.strip_prefix('-'))
+                    .filter(|name| name.starts_with(char::is_alphabetic))
+                {
                     Some(name) if value.as_text().is_some_and(|text| !text.contains(' ')) => {
                         let typed = value.as_text().unwrap_or_default().into();
                         Argument::Named { name: name.trim_end_matches(':').into(), value: None, typed }

@@ -19,7 +19,10 @@ fn object(type_name: &str, payload: Rc<dyn Any>) -> Value {
 }
 
 pub fn stopwatch(running: bool) -> Value {
-    object("System.Diagnostics.Stopwatch", Rc::new(Watch(RefCell::new((Duration::ZERO, running.then(Instant::now))))))
+    object(
+        "System.Diagnostics.Stopwatch",
+        Rc::new(Watch(RefCell::new((Duration::ZERO, running.then(Instant::now))))),
+    )
 }
 
 pub fn builder_member(own: &Object, name: &str) -> Option<Value> {
@@ -70,7 +73,7 @@ impl Interpreter<'_> {
             }
             Type::ArrayList => list(ArrayKind::ArrayList),
             Type::List(element) => match list(ArrayKind::List(element.clone())) {
-                Value::Array(array) if array.len() > 0 => convert(&Value::Array(array), kind)?,
+                Value::Array(array) if !array.is_empty() => convert(&Value::Array(array), kind)?,
                 other => other,
             },
             Type::Queue => list(ArrayKind::Queue),
@@ -86,9 +89,23 @@ impl Interpreter<'_> {
                 other => other,
             },
             Type::Array(element) => {
-                let count = crate::types::number(&first).and_then(Number::as_integer).and_then(|count| usize::try_from(count).ok()).filter(|count| *count <= 1 << 24);
-                let count = count.ok_or_else(|| ErrorRecord::method("System.OverflowException", "new", arguments.len(), "Array dimensions exceeded supported range."))?;
-                let kind = if matches!(**element, Type::Object) { ArrayKind::Fixed } else { ArrayKind::Typed(element.clone()) };
+                let count = crate::types::number(&first)
+                    .and_then(Number::as_integer)
+                    .and_then(|count| usize::try_from(count).ok())
+                    .filter(|count| *count <= 1 << 24);
+                let count = count.ok_or_else(|| {
+                    ErrorRecord::method(
+                        "System.OverflowException",
+                        "new",
+                        arguments.len(),
+                        "Array dimensions exceeded supported range.",
+                    )
+                })?;
+                let kind = if matches!(**element, Type::Object) {
+                    ArrayKind::Fixed
+                } else {
+                    ArrayKind::Typed(element.clone())
+                };
                 Value::Array(Rc::new(Array::new(vec![element.default_value(); count], kind)))
             }
             Type::Exception(name) => {
@@ -96,11 +113,26 @@ impl Interpreter<'_> {
                     Some(Value::Exception(inner)) => Some(inner.clone()),
                     _ => None,
                 };
-                let message = if arguments.is_empty() { format!("Exception of type '{name}' was thrown.") } else { text(&first) };
-                Value::Exception(Rc::new(Exception { type_name: name.clone(), message: message.into(), inner }))
+                let message = if arguments.is_empty() {
+                    format!("Exception of type '{name}' was thrown.")
+                } else {
+                    text(&first)
+                };
+                Value::Exception(Rc::new(Exception {
+                    type_name: name.clone(),
+                    message: message.into(),
+                    inner,
+                }))
             }
             Type::ErrorRecord => self.error_record(arguments),
-            Type::Version if arguments.len() > 1 => crate::types::version(arguments).ok_or_else(|| ErrorRecord::method("System.ArgumentException", "new", arguments.len(), "Version's parameters must be greater than or equal to zero."))?,
+            Type::Version if arguments.len() > 1 => crate::types::version(arguments).ok_or_else(|| {
+                ErrorRecord::method(
+                    "System.ArgumentException",
+                    "new",
+                    arguments.len(),
+                    "Version's parameters must be greater than or equal to zero.",
+                )
+            })?,
             Type::Guid if arguments.is_empty() => kind.default_value(),
             Type::Class(class) => return self.instance(class, arguments),
             Type::DateTime | Type::TimeSpan if arguments.is_empty() => match kind {
@@ -119,14 +151,18 @@ impl Interpreter<'_> {
 
     fn error_record(&mut self, arguments: &[Value]) -> Value {
         let said = |at: usize| arguments.get(at).map(text).unwrap_or_default();
-        let mut record = ErrorRecord::runtime(&said(1), said(0)).in_category(if arguments.len() > 2 { "" } else { "NotSpecified" });
+        let mut record = ErrorRecord::runtime(&said(1), said(0)).in_category(if arguments.len() > 2 {
+            ""
+        } else {
+            "NotSpecified"
+        });
         if let Some(Value::Exception(exception)) = arguments.first() {
             record.exception = exception.clone();
         }
         if arguments.len() > 2 {
             record.category = said(2).into();
         }
-        record.target = arguments.get(3).filter(|target| !target.is_null()).cloned();
+        record.target = arguments.get(3).filter(|target| !target.is_null()).cloned().map(Box::new);
         Value::Error(Rc::new(record))
     }
 
@@ -139,21 +175,31 @@ impl Interpreter<'_> {
             }
             "System.Diagnostics.Stopwatch" => return Ok(stopwatch(false)),
             "System.Random" => return Ok(Object::new(class).into_value()),
-            "System.Diagnostics.ProcessStartInfo" => Object::new(class).with("FileName", text(&first)).with("Arguments", "").with("Verb", "").with("UseShellExecute", false),
+            "System.Diagnostics.ProcessStartInfo" => Object::new(class)
+                .with("FileName", text(&first))
+                .with("Arguments", "")
+                .with("Verb", "")
+                .with("UseShellExecute", false),
             "System.Security.Principal.WindowsPrincipal" => Object::new(class).with("Identity", first),
-            "System.Management.Automation.PSCredential" => {
-                Object::new(class).with("UserName", text(&first)).with("Password", arguments.get(1).cloned().unwrap_or_default())
-            }
-            "System.Net.NetworkCredential" => Object::new(class).with("UserName", text(&first)).with("Password", arguments.get(1).map(text).unwrap_or_default()),
+            "System.Management.Automation.PSCredential" => Object::new(class)
+                .with("UserName", text(&first))
+                .with("Password", arguments.get(1).cloned().unwrap_or_default()),
+            "System.Net.NetworkCredential" => Object::new(class)
+                .with("UserName", text(&first))
+                .with("Password", arguments.get(1).map(text).unwrap_or_default()),
             "System.Uri" => return Ok(convert(&first, &Type::Class(class.into()))?),
-            "System.IO.FileInfo" | "System.IO.DirectoryInfo" => return Ok(crate::cmdlet::file_object(std::path::Path::new(&super::native(&text(&first))))),
-            "System.Text.UTF8Encoding" => Object::new("System.Text.Encoding").with("WebName", "utf-8"),
-            "System.Management.Automation.Host.ChoiceDescription" => {
-                Object::new(class).with("Label", text(&first)).with("HelpMessage", arguments.get(1).map(text).unwrap_or_default())
+            "System.IO.FileInfo" | "System.IO.DirectoryInfo" => {
+                return Ok(crate::cmdlet::file_object(std::path::Path::new(&super::native(&text(&first)))));
             }
+            "System.Text.UTF8Encoding" => Object::new("System.Text.Encoding").with("WebName", "utf-8"),
+            "System.Management.Automation.Host.ChoiceDescription" => Object::new(class)
+                .with("Label", text(&first))
+                .with("HelpMessage", arguments.get(1).map(text).unwrap_or_default()),
             _ => {
                 let message = format!("Objects of the type [{class}] cannot be made here.");
-                return Err(ErrorRecord::cmdlet("New-Object", "TypeNotSupported", message).in_category("NotImplemented").into());
+                return Err(ErrorRecord::cmdlet("New-Object", "TypeNotSupported", message)
+                    .in_category("NotImplemented")
+                    .into());
             }
         };
         Ok(made.into_value())
@@ -161,28 +207,49 @@ impl Interpreter<'_> {
 }
 
 /// Methods of the objects above; nothing if there is none of that name.
-pub fn instance_method(interpreter: &mut Interpreter<'_>, own: &Rc<Object>, name: &str, arguments: &[Value]) -> Outcome<Option<Value>> {
+pub fn instance_method(
+    interpreter: &mut Interpreter<'_>,
+    own: &Rc<Object>,
+    name: &str,
+    arguments: &[Value],
+) -> Outcome<Option<Value>> {
     match &*own.type_name {
         "System.Text.StringBuilder" => builder(own, name, arguments),
         "System.Diagnostics.Stopwatch" => Ok(watch(own, name)),
         "System.Random" => Ok(random(interpreter, name, arguments)),
         "System.Text.Encoding" => Ok(match name {
-            "getbytes" => Some(crate::types::bytes(arguments.first().map(text).unwrap_or_default().as_bytes())),
-            "getstring" => Some(String::from_utf8_lossy(&arguments.first().map(crate::types::to_bytes).unwrap_or_default()).into_owned().into()),
+            "getbytes" => {
+                Some(crate::types::bytes(arguments.first().map(text).unwrap_or_default().as_bytes()))
+            }
+            "getstring" => Some(
+                String::from_utf8_lossy(&arguments.first().map(crate::types::to_bytes).unwrap_or_default())
+                    .into_owned()
+                    .into(),
+            ),
             _ => None,
         }),
         "System.Security.Principal.WindowsPrincipal" if name == "isinrole" => {
             let wanted = arguments.first().map(text).unwrap_or_default();
-            let administrator = wanted == "Administrator" || wanted.ends_with("Administrators") || wanted == "544";
-            Ok(Some((!administrator || interpreter.modules.iter().any(|module| module.is_administrator())).into()))
+            let administrator =
+                wanted == "Administrator" || wanted.ends_with("Administrators") || wanted == "544";
+            Ok(Some(
+                (!administrator || interpreter.modules.iter().any(|module| module.is_administrator())).into(),
+            ))
         }
         "System.Management.Automation.PSCredential" if name == "getnetworkcredential" => {
             let password = own.note("Password").and_then(|password| secret(&password)).unwrap_or_default();
             let user = own.note("UserName").unwrap_or_default();
-            Ok(Some(Object::new("System.Net.NetworkCredential").with("UserName", user).with("Password", password).into_value()))
+            Ok(Some(
+                Object::new("System.Net.NetworkCredential")
+                    .with("UserName", user)
+                    .with("Password", password)
+                    .into_value(),
+            ))
         }
         "System.Management.Automation.PSScriptCmdlet" => script_cmdlet(interpreter, own, name, arguments),
-        "System.Management.Automation.Internal.Host.InternalHostUserInterface" => user_interface(interpreter, name, arguments),
+        "System.Management.Automation.Internal.Host.InternalHostUserInterface" => {
+            user_interface(interpreter, name, arguments)
+        }
         _ => Ok(None),
     }
 }
@@ -200,17 +267,24 @@ pub fn secret(value: &Value) -> Option<String> {
 }
 
 fn builder(own: &Rc<Object>, name: &str, arguments: &[Value]) -> Outcome<Option<Value>> {
-    let Some(builder) = own.payload.as_ref().and_then(|payload| payload.downcast_ref::<Builder>()) else { return Ok(None) };
+    let Some(builder) = own.payload.as_ref().and_then(|payload| payload.downcast_ref::<Builder>()) else {
+        return Ok(None);
+    };
     let said = arguments.first().map(text).unwrap_or_default();
     let mut content = builder.0.borrow_mut();
     match name {
         "append" => *content += &said,
         "appendline" => *content += &format!("{said}\n"),
-        "appendformat" => *content += &crate::types::composite(&said, arguments.get(1..).unwrap_or_default())?,
+        "appendformat" => {
+            *content += &crate::types::composite(&said, arguments.get(1..).unwrap_or_default())?
+        }
         "clear" => content.clear(),
         "replace" => *content = content.replace(&said, &arguments.get(1).map(text).unwrap_or_default()),
         "insert" => {
-            let at = crate::types::number(&arguments[0]).and_then(Number::as_integer).and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
+            let at = crate::types::number(&arguments[0])
+                .and_then(Number::as_integer)
+                .and_then(|at| usize::try_from(at).ok())
+                .unwrap_or(0);
             let at = content.char_indices().nth(at).map_or(content.len(), |(at, _)| at);
             content.insert_str(at, &arguments.get(1).map(text).unwrap_or_default());
         }
@@ -238,44 +312,74 @@ fn watch(own: &Rc<Object>, name: &str) -> Option<Value> {
 }
 
 fn random(interpreter: &mut Interpreter<'_>, name: &str, arguments: &[Value]) -> Option<Value> {
-    let bound = |at: usize| arguments.get(at).and_then(crate::types::number).and_then(Number::as_integer).map(|bound| bound as i64);
+    let bound = |at: usize| {
+        arguments
+            .get(at)
+            .and_then(crate::types::number)
+            .and_then(Number::as_integer)
+            .map(|bound| bound as i64)
+    };
     let (least, most) = match arguments.len() {
         0 => (0, i64::from(i32::MAX)),
         1 => (0, bound(0)?),
         _ => (bound(0)?, bound(1)?),
     };
     match name {
-        "next" => Some(Value::int(least + (interpreter.next_random() % u64::try_from(most - least).unwrap_or(1).max(1)) as i64)),
+        "next" => Some(Value::int(
+            least + (interpreter.next_random() % u64::try_from(most - least).unwrap_or(1).max(1)) as i64,
+        )),
         "nextdouble" => Some(Value::double((interpreter.next_random() >> 11) as f64 / (1u64 << 53) as f64)),
         _ => None,
     }
 }
 
 /// `$PSCmdlet`
-fn script_cmdlet(interpreter: &mut Interpreter<'_>, own: &Rc<Object>, name: &str, arguments: &[Value]) -> Outcome<Option<Value>> {
+fn script_cmdlet(
+    interpreter: &mut Interpreter<'_>,
+    own: &Rc<Object>,
+    name: &str,
+    arguments: &[Value],
+) -> Outcome<Option<Value>> {
     let said = |at: usize| arguments.get(at).map(text).unwrap_or_default();
     match name {
         "shouldprocess" => {
-            let (target, action) = if arguments.len() > 1 { (said(0), said(1)) } else { (said(0), own.note("CommandName").map(|name| text(&name)).unwrap_or_default()) };
-            let what_if = own.note("WhatIf").is_some_and(|on| on.is_true()) || interpreter.named("whatifpreference").is_true();
+            let (target, action) = if arguments.len() > 1 {
+                (said(0), said(1))
+            } else {
+                (said(0), own.note("CommandName").map(|name| text(&name)).unwrap_or_default())
+            };
+            let what_if = own.note("WhatIf").is_some_and(|on| on.is_true())
+                || interpreter.named("whatifpreference").is_true();
             if what_if {
-                interpreter.inform(&format!("What if: Performing the operation \"{action}\" on target \"{target}\"."), "\n", true)?;
+                interpreter.inform(
+                    &format!("What if: Performing the operation \"{action}\" on target \"{target}\"."),
+                    "\n",
+                    true,
+                )?;
                 return Ok(Some(false.into()));
             }
             if own.note("Confirm").is_some_and(|on| on.is_true()) {
                 let question = format!("Performing the operation \"{action}\" on target \"{target}\".");
-                return Ok(Some(asked(interpreter, "Are you sure you want to perform this action?", &question).into()));
+                return Ok(Some(
+                    asked(interpreter, "Are you sure you want to perform this action?", &question).into(),
+                ));
             }
             Ok(Some(true.into()))
         }
         "shouldcontinue" => Ok(Some(asked(interpreter, &said(1), &said(0)).into())),
         "throwterminatingerror" => match arguments.first() {
-            Some(Value::Error(record)) => Err(ErrorRecord { activity: own.note("CommandName").map_or_else(String::new, |name| text(&name)).into(), ..(**record).clone() }.into()),
+            Some(Value::Error(record)) => Err(ErrorRecord {
+                activity: own.note("CommandName").map_or_else(String::new, |name| text(&name)).into(),
+                ..(**record).clone()
+            }
+            .into()),
             _ => Err(ErrorRecord::runtime("NotSpecified", said(0)).into()),
         },
         "writeerror" => match arguments.first() {
             Some(Value::Error(record)) => interpreter.report((**record).clone()).map(|()| Some(Value::Null)),
-            _ => interpreter.report(ErrorRecord::runtime("NotSpecified", said(0))).map(|()| Some(Value::Null)),
+            _ => {
+                interpreter.report(ErrorRecord::runtime("NotSpecified", said(0))).map(|()| Some(Value::Null))
+            }
         },
         "writewarning" => interpreter.warn(&said(0)).map(|()| Some(Value::Null)),
         "writeverbose" => interpreter.verbose(&said(0)).map(|()| Some(Value::Null)),
@@ -286,17 +390,29 @@ fn script_cmdlet(interpreter: &mut Interpreter<'_>, own: &Rc<Object>, name: &str
 
 fn asked(interpreter: &mut Interpreter<'_>, title: &str, question: &str) -> bool {
     let printable = crate::characters::printable;
-    let prompt = format!("\nConfirm\n{}\n{}\n[Y] Yes  [N] No  (default is \"Y\"): ", printable(title), printable(question));
+    let prompt = format!(
+        "\nConfirm\n{}\n{}\n[Y] Yes  [N] No  (default is \"Y\"): ",
+        printable(title),
+        printable(question)
+    );
     let answer = interpreter.terminal.ask(&prompt);
     answer.is_some_and(|line| matches!(line.trim().to_lowercase().as_str(), "" | "y" | "yes" | "a"))
 }
 
 /// `$Host.UI`
-fn user_interface(interpreter: &mut Interpreter<'_>, name: &str, arguments: &[Value]) -> Outcome<Option<Value>> {
+fn user_interface(
+    interpreter: &mut Interpreter<'_>,
+    name: &str,
+    arguments: &[Value],
+) -> Outcome<Option<Value>> {
     let said = |at: usize| arguments.get(at).map(text).unwrap_or_default();
     match name {
-        "write" => interpreter.inform(&said(arguments.len().saturating_sub(1)), "", true).map(|()| Some(Value::Null)),
-        "writeline" => interpreter.inform(&said(arguments.len().saturating_sub(1)), "\n", true).map(|()| Some(Value::Null)),
+        "write" => {
+            interpreter.inform(&said(arguments.len().saturating_sub(1)), "", true).map(|()| Some(Value::Null))
+        }
+        "writeline" => interpreter
+            .inform(&said(arguments.len().saturating_sub(1)), "\n", true)
+            .map(|()| Some(Value::Null)),
         "writewarningline" => interpreter.warn(&said(0)).map(|()| Some(Value::Null)),
         "writeerrorline" => {
             interpreter.terminal.error(&(crate::characters::printable(&said(0)) + "\n"));
@@ -319,16 +435,28 @@ fn choice(interpreter: &mut Interpreter<'_>, arguments: &[Value]) -> Outcome<Val
         labels.push(text(&label));
     }
     let default = arguments.get(3).and_then(crate::types::number).and_then(Number::as_integer).unwrap_or(0);
-    let key = |label: &str| label.split_once('&').and_then(|(_, rest)| rest.chars().next()).or_else(|| label.chars().next()).map(|c| c.to_uppercase().to_string()).unwrap_or_default();
-    let shown: Vec<String> = labels.iter().map(|label| format!("[{}] {}", key(label), label.replace('&', ""))).collect();
+    let key = |label: &str| {
+        label
+            .split_once('&')
+            .and_then(|(_, rest)| rest.chars().next())
+            .or_else(|| label.chars().next())
+            .map(|c| c.to_uppercase().to_string())
+            .unwrap_or_default()
+    };
+    let shown: Vec<String> =
+        labels.iter().map(|label| format!("[{}] {}", key(label), label.replace('&', ""))).collect();
     let prompt = format!("\n{}\n{}\n{}: ", said(0), said(1), shown.join("  "));
     let printable: Vec<String> = prompt.split('\n').map(crate::characters::printable).collect();
     let Some(line) = interpreter.terminal.read_line(&printable.join("\n")) else {
         let message = "There is nobody to ask.";
-        return Err(ErrorRecord { ends_script: true, ..ErrorRecord::runtime("InvalidOperation", message) }.into());
+        return Err(
+            ErrorRecord { ends_script: true, ..ErrorRecord::runtime("InvalidOperation", message) }.into()
+        );
     };
     let line = line.trim();
-    let found = labels.iter().position(|label| label.replace('&', "").eq_ignore_ascii_case(line) || key(label).eq_ignore_ascii_case(line));
+    let found = labels.iter().position(|label| {
+        label.replace('&', "").eq_ignore_ascii_case(line) || key(label).eq_ignore_ascii_case(line)
+    });
     Ok(found.map_or(Value::int(default as i64), Value::from))
 }
 

@@ -98,7 +98,14 @@ pub struct Context {
 
 impl Context {
     pub fn new(scope: Rc<Scope>) -> Self {
-        Self { scope, streams: Rc::default(), preferences: Rc::default(), position: None, stage: (0, 0), source: None }
+        Self {
+            scope,
+            streams: Rc::default(),
+            preferences: Rc::default(),
+            position: None,
+            stage: (0, 0),
+            source: None,
+        }
     }
 
     pub fn in_scope(&self, scope: Rc<Scope>) -> Self {
@@ -148,7 +155,10 @@ impl Interpreter<'_> {
     }
 
     fn asked_to_go_on(&mut self, record: &ErrorRecord) -> bool {
-        let prompt = format!("\nConfirm\n{}\n[Y] Yes  [H] Halt Command  (default is \"Y\"): ", printable(record.message()));
+        let prompt = format!(
+            "\nConfirm\n{}\n[Y] Yes  [H] Halt Command  (default is \"Y\"): ",
+            printable(record.message())
+        );
         let answer = self.terminal.ask(&prompt);
         answer.is_some_and(|line| !line.trim().to_lowercase().starts_with('h'))
     }
@@ -190,17 +200,29 @@ impl Interpreter<'_> {
 
     pub fn warn(&mut self, text: &str) -> Outcome {
         let preferences = self.context.preferences.clone();
-        let record = || Object::new("System.Management.Automation.WarningRecord").with("Message", text).shown_as(text).into_value();
+        let record = || {
+            Object::new("System.Management.Automation.WarningRecord")
+                .with("Message", text)
+                .shown_as(text)
+                .into_value()
+        };
         for noted in &preferences.noted_warnings {
             noted.borrow_mut().push(record());
         }
-        let action = preferences.warnings.or_else(|| self.preference("warningpreference")).unwrap_or(ErrorAction::Continue);
+        let action = preferences
+            .warnings
+            .or_else(|| self.preference("warningpreference"))
+            .unwrap_or(ErrorAction::Continue);
         match action {
             ErrorAction::SilentlyContinue | ErrorAction::Ignore => Ok(()),
             _ => {
                 let destination = self.context.streams.warning.clone();
                 self.message(&destination, &Self::lines("WARNING: ", text), record());
-                if action == ErrorAction::Stop { Err(self.stopped("WarningPreference", text)) } else { Ok(()) }
+                if action == ErrorAction::Stop {
+                    Err(self.stopped("WarningPreference", text))
+                } else {
+                    Ok(())
+                }
             }
         }
     }
@@ -210,7 +232,11 @@ impl Interpreter<'_> {
             "The running command stopped because the preference variable \"{preference}\" or common parameter is set to Stop: {text}"
         );
         let record = ErrorRecord::runtime("ActionPreferenceStop", message).in_category("OperationStopped");
-        ErrorRecord { ends_script: true, ..record.of_type("System.Management.Automation.ActionPreferenceStopException") }.into()
+        ErrorRecord {
+            ends_script: true,
+            ..record.of_type("System.Management.Automation.ActionPreferenceStopException")
+        }
+        .into()
     }
 
     pub fn verbose(&mut self, text: &str) -> Outcome {
@@ -226,10 +252,20 @@ impl Interpreter<'_> {
     }
 
     fn says(&self, preference: &str) -> bool {
-        matches!(self.preference(preference), Some(ErrorAction::Continue | ErrorAction::Inquire | ErrorAction::Stop))
+        matches!(
+            self.preference(preference),
+            Some(ErrorAction::Continue | ErrorAction::Inquire | ErrorAction::Stop)
+        )
     }
 
-    fn quiet_message(&mut self, shown: bool, to: &Destination, prefix: &str, kind: &str, text: &str) -> Outcome {
+    fn quiet_message(
+        &mut self,
+        shown: bool,
+        to: &Destination,
+        prefix: &str,
+        kind: &str,
+        text: &str,
+    ) -> Outcome {
         if shown {
             let type_name = format!("System.Management.Automation.{kind}Record");
             let record = Object::new(&type_name).with("Message", text).shown_as(text).into_value();
@@ -240,14 +276,20 @@ impl Interpreter<'_> {
 
     /// Write-Host and Write-Information: lines that are no output.
     pub fn inform(&mut self, text: &str, end: &str, shown: bool) -> Outcome {
-        let record = || Object::new("System.Management.Automation.InformationRecord").with("MessageData", text).shown_as(text).into_value();
+        let record = || {
+            Object::new("System.Management.Automation.InformationRecord")
+                .with("MessageData", text)
+                .shown_as(text)
+                .into_value()
+        };
         for noted in &self.context.preferences.clone().noted_information {
             noted.borrow_mut().push(record());
         }
         let destination = self.context.streams.information.clone();
         match destination {
             Destination::Host if shown => {
-                let lines: Vec<String> = text.split('\n').map(|line| printable(line.trim_end_matches('\r'))).collect();
+                let lines: Vec<String> =
+                    text.split('\n').map(|line| printable(line.trim_end_matches('\r'))).collect();
                 self.print(&(lines.join("\n") + end))
             }
             Destination::Host | Destination::Nowhere => Ok(()),

@@ -3,7 +3,8 @@
 use super::{Interpreter, operator};
 use crate::error::{ErrorRecord, Outcome};
 use crate::syntax::{
-    Binary, Case, Comparison, Expression, ExpressionKind, Operator, Part, Postfix, PostfixKind, Statement, Unary,
+    Binary, Case, Comparison, Expression, ExpressionKind, Operator, Part, Postfix, PostfixKind, Statement,
+    Unary,
 };
 use crate::types::{Pattern, Type, convert, is_instance, text, type_name};
 use crate::value::{Array, ArrayKind, Closure, IntegerKind, Map, MapKind, Number, Reference, Value};
@@ -14,7 +15,9 @@ impl Interpreter<'_> {
         match &expression.kind {
             ExpressionKind::Literal(value) => Ok(value.clone()),
             ExpressionKind::Variable(variable) => self.variable(variable),
-            _ => self.nested(|interpreter| interpreter.evaluate_inside(expression)).map_err(|flow| self.placed(flow, expression)),
+            _ => self
+                .nested(|interpreter| interpreter.evaluate_inside(expression))
+                .map_err(|flow| self.placed(flow, expression)),
         }
     }
 
@@ -54,7 +57,9 @@ impl Interpreter<'_> {
                 Ok(Value::array(items))
             }
             ExpressionKind::Hash(pairs) => self.hash(pairs, MapKind::Hashtable),
-            ExpressionKind::Block(block) => Ok(Value::Block(Rc::new(Closure { block: block.clone(), scope: None }))),
+            ExpressionKind::Block(block) => {
+                Ok(Value::Block(Rc::new(Closure { block: block.clone(), scope: None })))
+            }
             ExpressionKind::Type(kind) => Ok(Value::Type(Rc::new(self.find_type(kind)?))),
             ExpressionKind::Postfix(first, chain) => {
                 let target = self.evaluate(first)?;
@@ -84,8 +89,13 @@ impl Interpreter<'_> {
             }
             PostfixKind::Invoke { name, is_static, arguments } => {
                 let name = self.member_name(name)?;
-                let arguments = arguments.iter().map(|argument| self.evaluate(argument)).collect::<Outcome<Vec<_>>>()?;
-                if *is_static { self.static_use(value, &name, Some(&arguments)) } else { self.invoke(value, &name, &arguments) }
+                let arguments =
+                    arguments.iter().map(|argument| self.evaluate(argument)).collect::<Outcome<Vec<_>>>()?;
+                if *is_static {
+                    self.static_use(value, &name, Some(&arguments))
+                } else {
+                    self.invoke(value, &name, &arguments)
+                }
             }
             PostfixKind::Index(index) => {
                 let index = self.evaluate(index)?;
@@ -161,7 +171,9 @@ impl Interpreter<'_> {
                 Value::Block(closure) => self.split_by_block(left, closure),
                 _ => Ok(operator::operate(Binary::Split(case), left, right)?),
             },
-            Binary::Compare(Comparison::Match | Comparison::NotMatch, case) if !matches!(left, Value::Array(_)) => {
+            Binary::Compare(Comparison::Match | Comparison::NotMatch, case)
+                if !matches!(left, Value::Array(_)) =>
+            {
                 let pattern = match right {
                     Value::Regex(pattern) => pattern.clone(),
                     other => Pattern::new(&text(other), case)?,
@@ -182,7 +194,8 @@ impl Interpreter<'_> {
             Value::Type(kind) => Ok(kind.clone()),
             other => {
                 let name = text(other);
-                let unknown = || ErrorRecord::runtime("TypeNotFound", format!("Unable to find type [{name}]."));
+                let unknown =
+                    || ErrorRecord::runtime("TypeNotFound", format!("Unable to find type [{name}]."));
                 self.type_by_text(&name).map(Rc::new).ok_or_else(unknown)
             }
         }
@@ -263,7 +276,10 @@ impl Interpreter<'_> {
             let lower = kind.name.to_ascii_lowercase();
             match lower.as_str() {
                 "ordered" => return self.hash(pairs, MapKind::Ordered),
-                "pscustomobject" | "psobject" | "management.automation.pscustomobject" | "system.management.automation.pscustomobject" => {
+                "pscustomobject"
+                | "psobject"
+                | "management.automation.pscustomobject"
+                | "system.management.automation.pscustomobject" => {
                     // The properties stand in the order in which they are written.
                     let map = self.hash(pairs, MapKind::Ordered)?;
                     return Ok(convert(&map, &Type::Custom)?);
@@ -274,7 +290,8 @@ impl Interpreter<'_> {
         if kind.name.eq_ignore_ascii_case("ref")
             && let ExpressionKind::Variable(variable) = &operand.kind
         {
-            let scope = self.context.scope.holder(&variable.name).unwrap_or_else(|| self.context.scope.clone());
+            let scope =
+                self.context.scope.holder(&variable.name).unwrap_or_else(|| self.context.scope.clone());
             return Ok(Value::Reference(Rc::new(Reference { scope, name: variable.name.clone() })));
         }
         let wanted = self.find_type(kind)?;
@@ -293,7 +310,9 @@ impl Interpreter<'_> {
             }
             if map.contains(&key) {
                 let message = format!("Duplicate keys '{}' are not allowed in hash literals.", text(&key));
-                return Err(ErrorRecord::runtime("DuplicateKeyInHashLiteral", message).at(self.position(at)).into());
+                return Err(ErrorRecord::runtime("DuplicateKeyInHashLiteral", message)
+                    .at(self.position(at))
+                    .into());
             }
             let value = self.value_of(value)?;
             map.set(key, value);
@@ -316,7 +335,11 @@ impl Interpreter<'_> {
                 return Err(ErrorRecord::runtime("OperatorRequiresNumber", message).into());
             }
         };
-        let changed = operator::operate(Binary::Add, &number, &Value::Number(Number::Integer(by.into(), IntegerKind::Int32)))?;
+        let changed = operator::operate(
+            Binary::Add,
+            &number,
+            &Value::Number(Number::Integer(by.into(), IntegerKind::Int32)),
+        )?;
         self.assign(target, changed.clone())?;
         Ok(if after { number } else { changed })
     }
@@ -326,9 +349,12 @@ impl Interpreter<'_> {
 pub fn indexed(value: &Value, index: &Value) -> Result<Value, ErrorRecord> {
     if let Value::Map(map) = value {
         if let (Value::Array(keys), true) = (index, !map.contains(index)) {
-            return Ok(Value::array(keys.items().iter().map(|key| map.value(key).unwrap_or_default()).collect()));
+            return Ok(Value::array(
+                keys.items().iter().map(|key| map.value(key).unwrap_or_default()).collect(),
+            ));
         }
-        let by_place = map.kind == MapKind::Ordered && matches!(index, Value::Number(_)) && !map.contains(index);
+        let by_place =
+            map.kind == MapKind::Ordered && matches!(index, Value::Number(_)) && !map.contains(index);
         if by_place {
             let pairs = map.pairs();
             return Ok(place(index, pairs.len()).map_or(Value::Null, |at| pairs[at].1.clone()));
@@ -349,7 +375,9 @@ pub fn indexed(value: &Value, index: &Value) -> Result<Value, ErrorRecord> {
     match value {
         Value::Array(array) => {
             if crate::types::number(index).is_none() {
-                return Err(crate::types::convert(index, &Type::Integer(IntegerKind::Int32)).err().unwrap_or_else(wrong));
+                return Err(crate::types::convert(index, &Type::Integer(IntegerKind::Int32))
+                    .err()
+                    .unwrap_or_else(wrong));
             }
             let items = array.items();
             Ok(place(index, items.len()).map_or(Value::Null, |at| items[at].clone()))
@@ -358,7 +386,9 @@ pub fn indexed(value: &Value, index: &Value) -> Result<Value, ErrorRecord> {
             let count = said.chars().count();
             Ok(place(index, count).and_then(|at| said.chars().nth(at)).map_or(Value::Null, Value::Char))
         }
-        Value::Object(object) if object.note(&text(index)).is_some() && !matches!(index, Value::Number(_)) => {
+        Value::Object(object)
+            if object.note(&text(index)).is_some() && !matches!(index, Value::Number(_)) =>
+        {
             Ok(object.note(&text(index)).unwrap_or_default())
         }
         one => match place(index, 1) {

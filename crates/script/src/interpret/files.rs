@@ -7,12 +7,16 @@ use std::path::PathBuf;
 
 /// A path of this system: backslashes are slashes, a drive is the root of all files, `~` is the user's home.
 pub fn native(path: &str) -> String {
-    let path = path.strip_prefix("Microsoft.PowerShell.Core\\FileSystem::").or_else(|| path.strip_prefix("FileSystem::")).unwrap_or(path);
+    let path = path
+        .strip_prefix("Microsoft.PowerShell.Core\\FileSystem::")
+        .or_else(|| path.strip_prefix("FileSystem::"))
+        .unwrap_or(path);
     let slashed = path.replace('\\', "/");
     let mut chars = slashed.chars();
     let drive = chars.next().is_some_and(|c| c.is_ascii_alphabetic()) && chars.next() == Some(':');
     let rest = if drive { &slashed[2..] } else { &slashed };
-    if let Some(behind) = rest.strip_prefix('~').filter(|behind| behind.is_empty() || behind.starts_with('/')) {
+    if let Some(behind) = rest.strip_prefix('~').filter(|behind| behind.is_empty() || behind.starts_with('/'))
+    {
         let home = crate::types::text(&super::variable::environment("home"));
         return format!("{home}{behind}");
     }
@@ -55,7 +59,8 @@ pub fn decoded(bytes: Vec<u8>) -> String {
         [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
         [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
         _ => {
-            let text = String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
+            let text = String::from_utf8(bytes)
+                .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
             text.strip_prefix('\u{feff}').map_or(text.clone(), str::to_owned)
         }
     }
@@ -80,7 +85,12 @@ pub fn failed(cmdlet: &str, path: &str, error: &io::Error) -> ErrorRecord {
             "UnauthorizedAccess",
             "PermissionDenied",
         ),
-        _ => ("System.IO.IOException", format!("Could not use the file '{path}': {error}."), "FileOpenFailure", "OpenError"),
+        _ => (
+            "System.IO.IOException",
+            format!("Could not use the file '{path}': {error}."),
+            "FileOpenFailure",
+            "OpenError",
+        ),
     };
     ErrorRecord::cmdlet(cmdlet, id, message).of_type(exception).in_category(category).about(Value::text(path))
 }

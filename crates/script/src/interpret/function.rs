@@ -2,7 +2,10 @@
 
 use super::context::{Context, ErrorAction};
 use super::{Collected, Interpreter, Sink, Stage};
-use crate::bind::{Accepts, Argument, Behaviour, Bound, Membership, Parameter, Signature, Words, common_parameters, risk_parameters};
+use crate::bind::{
+    Accepts, Argument, Behaviour, Bound, Membership, Parameter, Signature, Words, common_parameters,
+    risk_parameters,
+};
 use crate::error::{ErrorRecord, Flow, Outcome};
 use crate::scope::{Running, Scope, Slot, Validated};
 use crate::syntax::{Attribute, Expression, ScriptBlock, Statements};
@@ -34,7 +37,11 @@ fn is_set(interpreter: &mut Interpreter<'_>, attribute: &Attribute, name: &str) 
 }
 
 fn named_value<'a>(attribute: &'a Attribute, name: &str) -> Option<&'a Expression> {
-    attribute.named.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).and_then(|(_, value)| value.as_ref())
+    attribute
+        .named
+        .iter()
+        .find(|(own, _)| own.eq_ignore_ascii_case(name))
+        .and_then(|(_, value)| value.as_ref())
 }
 
 pub fn is_called(attribute: &Attribute, name: &str) -> bool {
@@ -45,7 +52,10 @@ pub fn is_called(attribute: &Attribute, name: &str) -> bool {
 impl<'h> Interpreter<'h> {
     pub(super) fn signature_of(&mut self, name: &str, block: &ScriptBlock) -> Outcome<Rc<Signature>> {
         let binding = block.attributes.iter().find(|attribute| is_called(attribute, "CmdletBinding"));
-        let advanced = binding.is_some() || block.parameters.iter().any(|parameter| parameter.attributes.iter().any(|attribute| is_called(attribute, "Parameter")));
+        let advanced = binding.is_some()
+            || block.parameters.iter().any(|parameter| {
+                parameter.attributes.iter().any(|attribute| is_called(attribute, "Parameter"))
+            });
         let mut parameters = Vec::new();
         let positional = binding.and_then(|binding| named_value(binding, "PositionalBinding"));
         let positional = match positional {
@@ -55,14 +65,14 @@ impl<'h> Interpreter<'h> {
         for parameter in &block.parameters {
             parameters.push(self.parameter(parameter)?);
         }
-        let explicit = parameters.iter().any(|parameter| parameter.sets.iter().any(|own| own.position.is_some()));
+        let explicit =
+            parameters.iter().any(|parameter| parameter.sets.iter().any(|own| own.position.is_some()));
         if positional && !explicit {
-            let mut next = 0;
-            for parameter in parameters.iter_mut().filter(|parameter| !parameter.is_switch()) {
+            let takers = parameters.iter_mut().filter(|parameter| !parameter.is_switch());
+            for (next, parameter) in takers.enumerate() {
                 for own in &mut parameter.sets {
-                    own.position = Some(next);
+                    own.position = i64::try_from(next).ok();
                 }
-                next += 1;
             }
         }
         let mut default_set = None;
@@ -75,7 +85,14 @@ impl<'h> Interpreter<'h> {
                 parameters.extend(risk_parameters());
             }
         }
-        Ok(Rc::new(Signature { name: name.into(), class: name.into(), parameters, default_set, loose: !advanced, words: Words::Parameters }))
+        Ok(Rc::new(Signature {
+            name: name.into(),
+            class: name.into(),
+            parameters,
+            default_set,
+            loose: !advanced,
+            words: Words::Parameters,
+        }))
     }
 
     fn parameter(&mut self, own: &crate::syntax::Parameter) -> Outcome<Parameter> {
@@ -91,7 +108,9 @@ impl<'h> Interpreter<'h> {
         for attribute in &own.attributes {
             if is_called(attribute, "Alias") {
                 for value in &attribute.positional {
-                    parameter.aliases.extend(self.evaluate(value)?.elements().iter().map(|alias| Rc::from(text(alias))));
+                    parameter
+                        .aliases
+                        .extend(self.evaluate(value)?.elements().iter().map(|alias| Rc::from(text(alias))));
                 }
             }
             if is_called(attribute, "Parameter") {
@@ -103,7 +122,9 @@ impl<'h> Interpreter<'h> {
                     ..Membership::default()
                 };
                 if let Some(value) = named_value(attribute, "Position") {
-                    membership.position = crate::types::number(&self.evaluate(value)?).and_then(crate::value::Number::as_integer).map(|at| at as i64);
+                    membership.position = crate::types::number(&self.evaluate(value)?)
+                        .and_then(crate::value::Number::as_integer)
+                        .map(|at| at as i64);
                 }
                 if let Some(value) = named_value(attribute, "ParameterSetName") {
                     let name = text(&self.evaluate(value)?);
@@ -124,13 +145,28 @@ impl<'h> Interpreter<'h> {
     }
 
     /// A block as a part of a pipeline.
-    pub fn block_stage(&mut self, called: Called, arguments: Vec<Argument>, piped: bool) -> Outcome<(Box<dyn Stage + 'h>, Behaviour)> {
+    pub fn block_stage(
+        &mut self,
+        called: Called,
+        arguments: Vec<Argument>,
+        piped: bool,
+    ) -> Outcome<(Box<dyn Stage + 'h>, Behaviour)> {
         let block = called.closure.block.clone();
         let signature = self.signature_of(&called.name, &block)?;
         let mut bound = signature.bind(arguments)?;
         let behaviour = Behaviour::of(&mut bound);
-        let set = signature.chosen_set(&bound).or_else(|record| if piped { Ok("".into()) } else { Err(record) })?;
-        let stage = BlockStage { called, bound, scope: None, set, piped, input: Vec::new(), behaviour: behaviour.clone(), begun: Vec::new() };
+        let set =
+            signature.chosen_set(&bound).or_else(|record| if piped { Ok("".into()) } else { Err(record) })?;
+        let stage = BlockStage {
+            called,
+            bound,
+            scope: None,
+            set,
+            piped,
+            input: Vec::new(),
+            behaviour: behaviour.clone(),
+            begun: Vec::new(),
+        };
         Ok((Box::new(stage), behaviour))
     }
 
@@ -145,7 +181,14 @@ impl<'h> Interpreter<'h> {
     }
 
     pub(super) fn anonymous(closure: &Rc<Closure>) -> Called {
-        Called { name: "".into(), closure: closure.clone(), is_function: false, dotted: false, is_file: false, line: "".into() }
+        Called {
+            name: "".into(),
+            closure: closure.clone(),
+            is_function: false,
+            dotted: false,
+            is_file: false,
+            line: "".into(),
+        }
     }
 
     /// A script block with `$args`, or its parameters.
@@ -191,7 +234,12 @@ impl<'h> Interpreter<'h> {
     }
 
     /// With `$this`.
-    pub fn method_block(&mut self, closure: &Rc<Closure>, this: Value, arguments: Vec<Value>) -> Outcome<Vec<Value>> {
+    pub fn method_block(
+        &mut self,
+        closure: &Rc<Closure>,
+        this: Value,
+        arguments: Vec<Value>,
+    ) -> Outcome<Vec<Value>> {
         let scope = Scope::within(&self.context.scope, false, self.context.scope.running.clone());
         scope.note("this", this);
         let context = self.context.in_scope(scope);
@@ -204,7 +252,8 @@ impl<'h> Interpreter<'h> {
         let name: Rc<str> = script.source.path.as_str().into();
         let closure = Rc::new(Closure { block: script, scope: None });
         let arguments = words.iter().map(|word| word_argument(word)).collect();
-        let called = Called { name, closure, is_function: false, dotted: false, is_file: true, line: "".into() };
+        let called =
+            Called { name, closure, is_function: false, dotted: false, is_file: true, line: "".into() };
         self.run_block(called, arguments, out)
     }
 }
@@ -218,8 +267,13 @@ fn word_argument(word: &str) -> Argument {
     };
     match word.strip_prefix('-').filter(|name| name.starts_with(char::is_alphabetic)) {
         Some(name) => {
-            let (name, value) = name.split_once(':').map_or((name, None), |(name, value)| (name, Some(value)));
-            Argument::Named { name: name.into(), value: value.map(|value| (constant(value), None)), typed: word.into() }
+            let (name, value) =
+                name.split_once(':').map_or((name, None), |(name, value)| (name, Some(value)));
+            Argument::Named {
+                name: name.into(),
+                value: value.map(|value| (constant(value), None)),
+                typed: word.into(),
+            }
         }
         None => Argument::Value { value: word.into(), written: None },
     }
@@ -267,7 +321,11 @@ impl BlockStage {
                 (None, false) => interpreter.context.scope.clone(),
             };
             // A script's own functions and preferences are still seen by what it calls.
-            let parent = if called.is_file && interpreter.context.scope.running.is_some() { interpreter.context.scope.clone() } else { parent };
+            let parent = if called.is_file && interpreter.context.scope.running.is_some() {
+                interpreter.context.scope.clone()
+            } else {
+                parent
+            };
             Scope::within(&parent, called.is_file, Some(running))
         };
         self.scope = Some(scope);
@@ -285,7 +343,8 @@ impl BlockStage {
         let own_missing: Vec<usize> = missing
             .into_iter()
             .filter(|at| {
-                let from_pipeline = signature.parameters[*at].sets.iter().any(|own| own.by_value || own.by_name);
+                let from_pipeline =
+                    signature.parameters[*at].sets.iter().any(|own| own.by_value || own.by_name);
                 !(self.piped && from_pipeline)
             })
             .collect();
@@ -293,7 +352,12 @@ impl BlockStage {
             interpreter.prompt_for(&signature, &own_missing, &mut self.bound)?;
         }
         for (at, parameter) in block.parameters.iter().enumerate() {
-            let given = self.bound.values.iter().find(|(index, ..)| *index == at).map(|(_, value, written)| (value.clone(), written.clone()));
+            let given = self
+                .bound
+                .values
+                .iter()
+                .find(|(index, ..)| *index == at)
+                .map(|(_, value, written)| (value.clone(), written.clone()));
             let name = parameter.name.to_lowercase();
             match given {
                 Some((value, written)) => self.put(interpreter, at, value, written.as_deref())?,
@@ -356,7 +420,8 @@ impl BlockStage {
         let map = Map::new(MapKind::Hashtable);
         for (at, value, _) in &self.bound.values {
             let parameter = &self.bound.signature.parameters[*at];
-            let value = scope.own(&parameter.name.to_lowercase()).map_or_else(|| value.clone(), |slot| slot.value);
+            let value =
+                scope.own(&parameter.name.to_lowercase()).map_or_else(|| value.clone(), |slot| slot.value);
             map.set(Value::Text(parameter.name.clone()), value);
         }
         scope.note("psboundparameters", Value::Map(Rc::new(map)));
@@ -364,7 +429,14 @@ impl BlockStage {
 
     fn cmdlet_object(&self) -> Value {
         Object::new("System.Management.Automation.PSScriptCmdlet")
-            .with("ParameterSetName", if self.set.is_empty() { Value::text("__AllParameterSets") } else { Value::Text(self.set.clone()) })
+            .with(
+                "ParameterSetName",
+                if self.set.is_empty() {
+                    Value::text("__AllParameterSets")
+                } else {
+                    Value::Text(self.set.clone())
+                },
+            )
             .with("CommandName", Value::Text(self.called.name.clone()))
             .with("WhatIf", self.bound.switch("WhatIf"))
             .with("Confirm", self.bound.item("Confirm").cloned().unwrap_or_default())
@@ -372,7 +444,13 @@ impl BlockStage {
     }
 
     /// One value into its variable, converted and checked.
-    fn put(&self, interpreter: &mut Interpreter<'_>, at: usize, value: Value, written: Option<&str>) -> Outcome {
+    fn put(
+        &self,
+        interpreter: &mut Interpreter<'_>,
+        at: usize,
+        value: Value,
+        written: Option<&str>,
+    ) -> Outcome {
         let block = self.called.closure.block.clone();
         let Some(parameter) = block.parameters.get(at) else { return Ok(()) };
         let signature = &self.bound.signature;
@@ -389,23 +467,33 @@ impl BlockStage {
                 return Err(refuse(ErrorRecord::runtime("", message)).into());
             }
             Some(Type::String) if matches!(value, Value::Array(_)) => {
-                return Err(refuse(ErrorRecord::runtime("", "Cannot convert value to type System.String.")).into());
+                return Err(
+                    refuse(ErrorRecord::runtime("", "Cannot convert value to type System.String.")).into()
+                );
             }
             Some(kind) => interpreter.converted(&value, kind).map_err(refuse)?,
             None => value,
         };
         interpreter.check_argument(signature, at, parameter, &value)?;
-        let validated = (!parameter.attributes.is_empty()).then(|| Validated { block: block.clone(), parameter: at });
+        let validated =
+            (!parameter.attributes.is_empty()).then(|| Validated { block: block.clone(), parameter: at });
         let slot = Slot { value, kind: kind.map(Rc::new), validated, ..Slot::default() };
         interpreter.put_slot(&parameter.name, slot);
         Ok(())
     }
 
-    fn run(&self, interpreter: &mut Interpreter<'_>, body: Option<&Rc<Statements>>, out: &mut dyn Sink) -> Outcome {
+    fn run(
+        &self,
+        interpreter: &mut Interpreter<'_>,
+        body: Option<&Rc<Statements>>,
+        out: &mut dyn Sink,
+    ) -> Outcome {
         let Some(body) = body else { return Ok(()) };
         let context = self.context(interpreter);
         let mut out = Around { inner: out, context: interpreter.context.clone() };
-        let result = interpreter.within(context, |interpreter| interpreter.called(|interpreter| interpreter.statements(body, &mut out)));
+        let result = interpreter.within(context, |interpreter| {
+            interpreter.called(|interpreter| interpreter.statements(body, &mut out))
+        });
         match result {
             Err(Flow::Return) => Ok(()),
             Err(Flow::Exit(code)) if self.called.is_file && self.inside_script(interpreter) => {
@@ -446,7 +534,10 @@ impl Sink for Around<'_, '_> {
     }
 }
 
-fn parameter_type(interpreter: &Interpreter<'_>, parameter: &crate::syntax::Parameter) -> Outcome<Option<Type>> {
+fn parameter_type(
+    interpreter: &Interpreter<'_>,
+    parameter: &crate::syntax::Parameter,
+) -> Outcome<Option<Type>> {
     Ok(parameter.kind.as_ref().map(|kind| interpreter.find_type(kind)).transpose()?)
 }
 
@@ -460,18 +551,23 @@ impl Stage for BlockStage {
     fn process(&mut self, interpreter: &mut Interpreter<'_>, item: Value, out: &mut dyn Sink) -> Outcome {
         let context = self.context(interpreter);
         let signature = self.bound.signature.clone();
-        let takes = signature.parameters.iter().any(|parameter| parameter.sets.iter().any(|own| own.by_value || own.by_name));
+        let takes = signature
+            .parameters
+            .iter()
+            .any(|parameter| parameter.sets.iter().any(|own| own.by_value || own.by_name));
         if takes {
             let begun = std::mem::take(&mut self.begun);
             self.bound.values.retain(|(at, ..)| !begun.contains(at));
-            let found = interpreter.within(context, |interpreter| signature.bind_object(interpreter, &self.bound, &item));
+            let found = interpreter
+                .within(context, |interpreter| signature.bind_object(interpreter, &self.bound, &item));
             match found {
                 Ok(found) => {
                     let context = self.context(interpreter);
                     for (at, value) in found {
                         self.begun.push(at);
                         self.bound.values.push((at, value.clone(), None));
-                        let put = interpreter.within(context.clone(), |interpreter| self.put(interpreter, at, value, None));
+                        let put = interpreter
+                            .within(context.clone(), |interpreter| self.put(interpreter, at, value, None));
                         if let Err(Flow::Error(record)) = put {
                             return interpreter.report(*record);
                         }
@@ -479,7 +575,8 @@ impl Stage for BlockStage {
                     }
                     let missing = signature.missing(&self.bound, &self.set);
                     if !missing.is_empty() {
-                        let names: Vec<&str> = missing.iter().map(|at| &*signature.parameters[*at].name).collect();
+                        let names: Vec<&str> =
+                            missing.iter().map(|at| &*signature.parameters[*at].name).collect();
                         let message = format!(
                             "The input object cannot be bound because it did not contain the information required to bind all mandatory parameters: {}",
                             names.join(" ")
@@ -526,9 +623,15 @@ impl Stage for BlockStage {
 impl Signature {
     /// A value that is not of a parameter's type.
     pub fn transformation(&self, parameter: &str, record: &ErrorRecord) -> ErrorRecord {
-        let message = format!("Cannot process argument transformation on parameter '{parameter}'. {}", record.message());
-        ErrorRecord { category: "InvalidData".into(), ..self.refuse("ParameterArgumentTransformationError", message) }
-            .of_type("System.Management.Automation.ParameterBindingArgumentTransformationException")
+        let message = format!(
+            "Cannot process argument transformation on parameter '{parameter}'. {}",
+            record.message()
+        );
+        ErrorRecord {
+            category: "InvalidData".into(),
+            ..self.refuse("ParameterArgumentTransformationError", message)
+        }
+        .of_type("System.Management.Automation.ParameterBindingArgumentTransformationException")
     }
 }
 

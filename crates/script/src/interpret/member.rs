@@ -118,7 +118,11 @@ impl Interpreter<'_> {
     /// `.name(arguments)`
     pub fn invoke(&mut self, value: &Value, name: &str, arguments: &[Value]) -> Outcome<Value> {
         if value.is_null() {
-            return Err(ErrorRecord::runtime("InvokeMethodOnNull", "You cannot call a method on a null-valued expression.").into());
+            return Err(ErrorRecord::runtime(
+                "InvokeMethodOnNull",
+                "You cannot call a method on a null-valued expression.",
+            )
+            .into());
         }
         if let Some(found) = self.own_method(value, name, arguments)? {
             return Ok(found);
@@ -127,10 +131,13 @@ impl Interpreter<'_> {
             && !array.items().is_empty()
         {
             let items = array.items().clone();
-            let all = items.iter().map(|item| self.invoke(item, name, arguments)).collect::<Outcome<Vec<_>>>();
+            let all =
+                items.iter().map(|item| self.invoke(item, name, arguments)).collect::<Outcome<Vec<_>>>();
             return match all {
                 Ok(all) => Ok(Value::of(all.into_iter().filter(|item| !item.is_null()).collect())),
-                Err(crate::error::Flow::Error(record)) if &*record.id == "MethodNotFound" => Err(no_method(value, name).into()),
+                Err(crate::error::Flow::Error(record)) if &*record.id == "MethodNotFound" => {
+                    Err(no_method(value, name).into())
+                }
                 Err(other) => Err(other),
             };
         }
@@ -141,7 +148,9 @@ impl Interpreter<'_> {
         let lower = name.to_ascii_lowercase();
         if let Value::Object(object) = value {
             if let Some(Property::Method(closure)) = object.property(name) {
-                return self.method_block(&closure, value.clone(), arguments.to_vec()).map(|items| Some(Value::of(items)));
+                return self
+                    .method_block(&closure, value.clone(), arguments.to_vec())
+                    .map(|items| Some(Value::of(items)));
             }
             if let Some(found) = self.object_method(object, &lower, arguments)? {
                 return Ok(Some(found));
@@ -159,14 +168,21 @@ impl Interpreter<'_> {
             ("replace", Value::Regex(pattern)) if matches!(arguments, [_, Value::Block(_), ..]) => {
                 let pattern = Value::Regex(pattern.clone());
                 let pair = Value::array(vec![pattern, arguments[1].clone()]);
-                return self.binary(crate::syntax::Binary::Replace(crate::syntax::Case::Exact), &arguments[0], &pair).map(Some);
+                return self
+                    .binary(crate::syntax::Binary::Replace(crate::syntax::Case::Exact), &arguments[0], &pair)
+                    .map(Some);
             }
             _ => {}
         }
         Ok(invoke_plain(value, name, arguments)?)
     }
 
-    fn object_method(&mut self, object: &Rc<Object>, name: &str, arguments: &[Value]) -> Outcome<Option<Value>> {
+    fn object_method(
+        &mut self,
+        object: &Rc<Object>,
+        name: &str,
+        arguments: &[Value],
+    ) -> Outcome<Option<Value>> {
         match &*object.type_name {
             "System.Management.Automation.PSObjectMirror" if name == "copy" => {
                 Ok(Some(object.note("BaseObject").map_or(Value::Null, |base| copy(&base))))
@@ -177,9 +193,16 @@ impl Interpreter<'_> {
 
     /// `.Where({ … }, mode, count)`
     fn where_method(&mut self, value: &Value, arguments: &[Value]) -> Outcome<Value> {
-        let Some(Value::Block(closure)) = arguments.first() else { return Err(no_method(value, "Where").into()) };
+        let Some(Value::Block(closure)) = arguments.first() else {
+            return Err(no_method(value, "Where").into());
+        };
         let mode = arguments.get(1).map(text).unwrap_or_default().to_ascii_lowercase();
-        let count = arguments.get(2).and_then(types::number).and_then(Number::as_integer).and_then(|count| usize::try_from(count).ok()).unwrap_or(0);
+        let count = arguments
+            .get(2)
+            .and_then(types::number)
+            .and_then(Number::as_integer)
+            .and_then(|count| usize::try_from(count).ok())
+            .unwrap_or(0);
         let items = value.elements();
         let (mut kept, mut rest) = (Vec::new(), Vec::new());
         let mut met = false;
@@ -256,8 +279,10 @@ fn no_method(value: &Value, name: &str) -> ErrorRecord {
         Value::Array(array) if array.is_fixed() => "Object[]".to_owned(),
         other => type_of(other).full_name(),
     };
-    let kind = kind.strip_prefix("System.").filter(|short| !short.contains('.')).map_or(kind.clone(), str::to_owned);
-    let message = format!("Method invocation failed because [{kind}] does not contain a method named '{name}'.");
+    let kind =
+        kind.strip_prefix("System.").filter(|short| !short.contains('.')).map_or(kind.clone(), str::to_owned);
+    let message =
+        format!("Method invocation failed because [{kind}] does not contain a method named '{name}'.");
     ErrorRecord::runtime("MethodNotFound", message)
 }
 
@@ -279,12 +304,44 @@ pub fn property_names(value: &Value) -> Vec<String> {
     match value {
         Value::Object(object) => object.names().iter().map(|name| name.to_string()).collect(),
         Value::Text(_) => vec!["Length".into()],
-        Value::Date(_) => fixed(&["Date", "Day", "DayOfWeek", "DayOfYear", "Hour", "Kind", "Millisecond", "Minute", "Month", "Second", "Ticks", "TimeOfDay", "Year"]),
+        Value::Date(_) => fixed(&[
+            "Date",
+            "Day",
+            "DayOfWeek",
+            "DayOfYear",
+            "Hour",
+            "Kind",
+            "Millisecond",
+            "Minute",
+            "Month",
+            "Second",
+            "Ticks",
+            "TimeOfDay",
+            "Year",
+        ]),
         Value::Span(_) => fixed(&[
-            "Days", "Hours", "Minutes", "Seconds", "Milliseconds", "Ticks", "TotalDays", "TotalHours", "TotalMinutes", "TotalSeconds", "TotalMilliseconds",
+            "Days",
+            "Hours",
+            "Minutes",
+            "Seconds",
+            "Milliseconds",
+            "Ticks",
+            "TotalDays",
+            "TotalHours",
+            "TotalMinutes",
+            "TotalSeconds",
+            "TotalMilliseconds",
         ]),
         Value::Version(_) => fixed(&["Major", "Minor", "Build", "Revision"]),
-        Value::Error(_) => fixed(&["Exception", "TargetObject", "CategoryInfo", "FullyQualifiedErrorId", "ErrorDetails", "InvocationInfo", "ScriptStackTrace"]),
+        Value::Error(_) => fixed(&[
+            "Exception",
+            "TargetObject",
+            "CategoryInfo",
+            "FullyQualifiedErrorId",
+            "ErrorDetails",
+            "InvocationInfo",
+            "ScriptStackTrace",
+        ]),
         Value::Exception(_) => fixed(&["Message", "Data", "InnerException", "StackTrace", "HResult"]),
         Value::Type(_) => fixed(&["Name", "FullName", "Namespace", "BaseType"]),
         Value::Address(_) => fixed(&["AddressFamily", "IPAddressToString"]),

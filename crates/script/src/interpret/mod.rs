@@ -89,7 +89,9 @@ fn stack_pointer() -> usize {
 
 impl<'h> Interpreter<'h> {
     pub fn new(terminal: Box<dyn Terminal + 'h>) -> Self {
-        let seed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |since| since.as_nanos() as u64);
+        let seed = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(1, |since| since.as_nanos() as u64);
         Self {
             terminal,
             modules: Vec::new(),
@@ -170,7 +172,8 @@ impl<'h> Interpreter<'h> {
         self.trying = 0;
         match result.and(shown) {
             Err(Flow::Exit(code)) => {
-                let usual = if self.interactive { i64::from(!self.fine) } else { i64::from(self.printed > 0) };
+                let usual =
+                    if self.interactive { i64::from(!self.fine) } else { i64::from(self.printed > 0) };
                 // As the system has it: the low eight bits.
                 Some((code.unwrap_or(usual) & 0xff) as u8)
             }

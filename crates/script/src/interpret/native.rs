@@ -13,7 +13,9 @@ use std::time::Duration;
 /// Where a program lies: by its path, or in the folders of PATH.
 pub fn program(name: &str) -> Option<PathBuf> {
     use std::os::unix::fs::PermissionsExt;
-    let runs = |path: &Path| path.metadata().is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0);
+    let runs = |path: &Path| {
+        path.metadata().is_ok_and(|facts| facts.is_file() && facts.permissions().mode() & 0o111 != 0)
+    };
     if name.contains(['/', '\\']) {
         let path = PathBuf::from(super::files::native(name));
         return runs(&path).then_some(path);
@@ -41,7 +43,10 @@ impl Native {
                 },
                 Argument::Named { typed, value, .. } => match value {
                     None => words.push(typed.to_string()),
-                    Some((value, written)) => words.push(format!("{typed}{}", written.map_or_else(|| text(&value), |written| written.to_string()))),
+                    Some((value, written)) => words.push(format!(
+                        "{typed}{}",
+                        written.map_or_else(|| text(&value), |written| written.to_string())
+                    )),
                 },
             }
         }
@@ -62,7 +67,12 @@ impl Native {
         command.spawn()
     }
 
-    fn run(&mut self, interpreter: &mut Interpreter<'_>, input: Option<Vec<String>>, out: &mut dyn Sink) -> Outcome {
+    fn run(
+        &mut self,
+        interpreter: &mut Interpreter<'_>,
+        input: Option<Vec<String>>,
+        out: &mut dyn Sink,
+    ) -> Outcome {
         let to_screen = out.is_display() && interpreter.terminal.is_screen();
         let mut child = self.start(input.is_some(), to_screen).map_err(|error| {
             let message = format!("Program '{}' failed to run: {error}.", self.path.display());

@@ -30,7 +30,9 @@ pub fn operate(operator: Binary, left: &Value, right: &Value) -> Result {
         Binary::Range => range(left, right),
         Binary::Join => Ok(join(left, &text(right)).into()),
         Binary::Split(case) => split(left, right, case),
-        Binary::BitAnd | Binary::BitOr | Binary::BitXor | Binary::ShiftLeft | Binary::ShiftRight => bits(operator, left, right),
+        Binary::BitAnd | Binary::BitOr | Binary::BitXor | Binary::ShiftLeft | Binary::ShiftRight => {
+            bits(operator, left, right)
+        }
         // These need a script's types and blocks.
         Binary::Replace(_) | Binary::Is | Binary::IsNot | Binary::As => Ok(Value::Null),
     }
@@ -102,7 +104,11 @@ fn not_comparable(left: &Value, right: &Value) -> ErrorRecord {
 /// `*`, `?` and `[a-z]`; a backtick makes the next character plain.
 pub fn wildcard(pattern: &str, text: &str, case: Case) -> bool {
     let fold = |text: &str| -> Vec<char> {
-        if case == Case::Ignored { text.chars().flat_map(char::to_lowercase).collect() } else { text.chars().collect() }
+        if case == Case::Ignored {
+            text.chars().flat_map(char::to_lowercase).collect()
+        } else {
+            text.chars().collect()
+        }
     };
     let (pattern, text) = (fold(pattern), fold(text));
     // Where to go on if what follows the last star does not fit.
@@ -167,8 +173,11 @@ fn in_set(mut set: &[char], c: char) -> bool {
 }
 
 fn too_much() -> ErrorRecord {
-    ErrorRecord::runtime("OutOfMemory", format!("The result would have more than {MOST} elements or characters."))
-        .of_type("System.OutOfMemoryException")
+    ErrorRecord::runtime(
+        "OutOfMemory",
+        format!("The result would have more than {MOST} elements or characters."),
+    )
+    .of_type("System.OutOfMemoryException")
 }
 
 fn add(left: &Value, right: &Value) -> Result {
@@ -185,8 +194,12 @@ fn add(left: &Value, right: &Value) -> Result {
             }
             for (key, value) in other.pairs() {
                 if sum.contains(&key) {
-                    let message = format!("Item has already been added. Key in dictionary: '{0}'  Key being added: '{0}'", text(&key));
-                    return Err(ErrorRecord::runtime("System.ArgumentException", message).of_type("System.ArgumentException"));
+                    let message = format!(
+                        "Item has already been added. Key in dictionary: '{0}'  Key being added: '{0}'",
+                        text(&key)
+                    );
+                    return Err(ErrorRecord::runtime("System.ArgumentException", message)
+                        .of_type("System.ArgumentException"));
                 }
                 sum.set(key, value);
             }
@@ -195,14 +208,20 @@ fn add(left: &Value, right: &Value) -> Result {
         (Value::Null, right) => Ok(right.clone()),
         (Value::Text(one), right) => joined(one, &text(right)),
         (Value::Char(one), Value::Text(_) | Value::Char(_)) => joined(&one.to_string(), &text(right)),
-        (Value::Date(date), Value::Span(span)) => date.add(*span).map(Value::Date).ok_or_else(too_much),
-        (Value::Span(one), Value::Span(other)) => one.ticks.checked_add(other.ticks).map(|ticks| Value::Span(TimeSpan { ticks })).ok_or_else(too_much),
+        (Value::Date(date), Value::Span(span)) => date.plus(*span).map(Value::Date).ok_or_else(too_much),
+        (Value::Span(one), Value::Span(other)) => one
+            .ticks
+            .checked_add(other.ticks)
+            .map(|ticks| Value::Span(TimeSpan { ticks }))
+            .ok_or_else(too_much),
         (Value::Span(_), Value::Date(_)) => add(right, left),
         (Value::Date(date), Value::Text(_)) => match convert(right, &Type::TimeSpan)? {
-            Value::Span(span) => date.add(span).map(Value::Date).ok_or_else(too_much),
+            Value::Span(span) => date.plus(span).map(Value::Date).ok_or_else(too_much),
             _ => Err(no_method(left, "op_Addition")),
         },
-        (Value::Map(_) | Value::Object(_) | Value::Block(_) | Value::Type(_) | Value::Guid(_), _) => Err(no_method(left, "op_Addition")),
+        (Value::Map(_) | Value::Object(_) | Value::Block(_) | Value::Type(_) | Value::Guid(_), _) => {
+            Err(no_method(left, "op_Addition"))
+        }
         _ => arithmetic(Binary::Add, left, right),
     }
 }
@@ -212,16 +231,27 @@ fn joined(one: &str, other: &str) -> Result {
 }
 
 fn no_method(value: &Value, method: &str) -> ErrorRecord {
-    let message = format!("Method invocation failed because [{}] does not contain a method named '{method}'.", type_name(value));
+    let message = format!(
+        "Method invocation failed because [{}] does not contain a method named '{method}'.",
+        type_name(value)
+    );
     ErrorRecord::runtime("MethodNotFound", message)
 }
 
 fn subtract(left: &Value, right: &Value) -> Result {
     match (left, right) {
-        (Value::Date(one), Value::Date(other)) => Ok(Value::Span(TimeSpan { ticks: one.ticks - other.ticks })),
-        (Value::Date(date), Value::Span(span)) => date.add(TimeSpan { ticks: -span.ticks }).map(Value::Date).ok_or_else(too_much),
+        (Value::Date(one), Value::Date(other)) => {
+            Ok(Value::Span(TimeSpan { ticks: one.ticks - other.ticks }))
+        }
+        (Value::Date(date), Value::Span(span)) => {
+            date.plus(TimeSpan { ticks: -span.ticks }).map(Value::Date).ok_or_else(too_much)
+        }
         (Value::Date(_), Value::Text(_)) => subtract(left, &convert(right, &Type::DateTime)?),
-        (Value::Span(one), Value::Span(other)) => one.ticks.checked_sub(other.ticks).map(|ticks| Value::Span(TimeSpan { ticks })).ok_or_else(too_much),
+        (Value::Span(one), Value::Span(other)) => one
+            .ticks
+            .checked_sub(other.ticks)
+            .map(|ticks| Value::Span(TimeSpan { ticks }))
+            .ok_or_else(too_much),
         (Value::Array(_) | Value::Map(_) | Value::Object(_), _) => Err(no_method(left, "op_Subtraction")),
         _ => arithmetic(Binary::Subtract, left, right),
     }
@@ -254,7 +284,9 @@ fn multiply(left: &Value, right: &Value) -> Result {
 fn not_a_number(value: &Value) -> ErrorRecord {
     match convert(value, &Type::Integer(IntegerKind::Int32)) {
         Err(record) => record,
-        Ok(_) => ErrorRecord::runtime("InvalidCast", format!("'{}' is no number that fits here.", text(value))),
+        Ok(_) => {
+            ErrorRecord::runtime("InvalidCast", format!("'{}' is no number that fits here.", text(value)))
+        }
     }
 }
 
@@ -272,12 +304,15 @@ fn rank(number: Number) -> u8 {
 fn arithmetic(operator: Binary, left: &Value, right: &Value) -> Result {
     let operand = |value: &Value| number(value).ok_or_else(|| not_a_number(value));
     if let Value::Map(_) | Value::Object(_) | Value::Block(_) = left {
-        return Err(no_method(left, match operator {
-            Binary::Multiply => "op_Multiply",
-            Binary::Divide => "op_Division",
-            Binary::Remainder => "op_Modulus",
-            _ => "op_Addition",
-        }));
+        return Err(no_method(
+            left,
+            match operator {
+                Binary::Multiply => "op_Multiply",
+                Binary::Divide => "op_Division",
+                Binary::Remainder => "op_Modulus",
+                _ => "op_Addition",
+            },
+        ));
     }
     let (one, other) = (operand(left)?, operand(right)?);
     let divides = matches!(operator, Binary::Divide | Binary::Remainder);
@@ -317,7 +352,8 @@ fn arithmetic(operator: Binary, left: &Value, right: &Value) -> Result {
 
 fn decimal(operator: Binary, one: Number, other: Number) -> Result {
     let overflow = || {
-        ErrorRecord::runtime("RuntimeException", "Value was either too large or too small for a Decimal.").of_type("System.OverflowException")
+        ErrorRecord::runtime("RuntimeException", "Value was either too large or too small for a Decimal.")
+            .of_type("System.OverflowException")
     };
     let (a, b) = one.as_decimal().zip(other.as_decimal()).ok_or_else(overflow)?;
     let made = match operator {
@@ -331,7 +367,11 @@ fn decimal(operator: Binary, one: Number, other: Number) -> Result {
 }
 
 fn bits(operator: Binary, left: &Value, right: &Value) -> Result {
-    let operand = |value: &Value| number(value).and_then(|number| Some((number.as_integer()?, rank(number)))).ok_or_else(|| not_a_number(value));
+    let operand = |value: &Value| {
+        number(value)
+            .and_then(|number| Some((number.as_integer()?, rank(number))))
+            .ok_or_else(|| not_a_number(value))
+    };
     let ((a, one), (b, other)) = (operand(left)?, operand(right)?);
     let shift = matches!(operator, Binary::ShiftLeft | Binary::ShiftRight);
     let highest = if shift { one } else { one.max(other) };
@@ -360,8 +400,13 @@ fn bits(operator: Binary, left: &Value, right: &Value) -> Result {
 
 pub fn bit_not(value: &Value) -> Result {
     match number(value).ok_or_else(|| not_a_number(value))? {
-        Number::Integer(value, kind) if kind <= IntegerKind::Int32 => Ok(Value::Number(Number::Integer(!value, IntegerKind::Int32))),
-        Number::Integer(value, kind) => Ok(Value::Number(Number::Integer(if kind == IntegerKind::UInt64 { i128::from(!(value as u64)) } else { !value }, kind))),
+        Number::Integer(value, kind) if kind <= IntegerKind::Int32 => {
+            Ok(Value::Number(Number::Integer(!value, IntegerKind::Int32)))
+        }
+        Number::Integer(value, kind) => Ok(Value::Number(Number::Integer(
+            if kind == IntegerKind::UInt64 { i128::from(!(value as u64)) } else { !value },
+            kind,
+        ))),
         other => Ok(Value::int(!(other.as_integer().unwrap_or(0) as i64))),
     }
 }
@@ -378,7 +423,8 @@ fn range(left: &Value, right: &Value) -> Result {
         return Err(too_much());
     }
     let of = |value: i128| Value::Number(Number::of(value));
-    let numbers: Vec<Value> = if from <= to { (from..=to).map(of).collect() } else { (to..=from).rev().map(of).collect() };
+    let numbers: Vec<Value> =
+        if from <= to { (from..=to).map(of).collect() } else { (to..=from).rev().map(of).collect() };
     Ok(Value::array(numbers))
 }
 
@@ -386,7 +432,9 @@ fn range(left: &Value, right: &Value) -> Result {
 fn letter(value: &Value) -> Option<char> {
     match value {
         Value::Char(c) => Some(*c),
-        Value::Text(text) if text.chars().count() == 1 && !text.starts_with(|c: char| c.is_ascii_digit()) => text.chars().next(),
+        Value::Text(text) if text.chars().count() == 1 && !text.starts_with(|c: char| c.is_ascii_digit()) => {
+            text.chars().next()
+        }
         _ => None,
     }
 }
@@ -401,7 +449,8 @@ fn split(left: &Value, right: &Value, case: Case) -> Result {
     let pattern = words.first().map(text).unwrap_or_default();
     let most = words.get(1).and_then(number).and_then(Number::as_integer).unwrap_or(0);
     let options = words.get(2).map(|value| text(value).to_ascii_lowercase()).unwrap_or_default();
-    let pattern = if options.contains("simplematch") { fancy_regex::escape(&pattern).into_owned() } else { pattern };
+    let pattern =
+        if options.contains("simplematch") { fancy_regex::escape(&pattern).into_owned() } else { pattern };
     let pattern = Pattern::new(&pattern, case)?;
     let mut parts = Vec::new();
     for item in left.elements() {
@@ -414,6 +463,10 @@ fn split(left: &Value, right: &Value, case: Case) -> Result {
 }
 
 pub fn split_words(value: &Value) -> Value {
-    let all: Vec<Value> = value.elements().iter().flat_map(|item| text(item).split_whitespace().map(Value::from).collect::<Vec<_>>()).collect();
+    let all: Vec<Value> = value
+        .elements()
+        .iter()
+        .flat_map(|item| text(item).split_whitespace().map(Value::from).collect::<Vec<_>>())
+        .collect();
     Value::Array(Rc::new(Array::new(all, ArrayKind::Typed(Rc::new(Type::String)))))
 }

@@ -14,7 +14,9 @@ pub fn order(left: &Value, right: &Value, case: Case) -> Option<Ordering> {
         (Value::Number(one), Value::Number(other)) => one.compare(*other),
         (Value::Number(one), other) => one.compare(crate::types::number(other)?),
         (Value::Bool(one), other) => Some(one.cmp(&other.is_true())),
-        (Value::Char(one), Value::Char(other)) => Some(text_order(&one.to_string(), &other.to_string(), case)),
+        (Value::Char(one), Value::Char(other)) => {
+            Some(text_order(&one.to_string(), &other.to_string(), case))
+        }
         (Value::Date(one), other) => {
             let Value::Date(other) = convert(other, &Type::DateTime).ok()? else { return None };
             Some(one.ticks.cmp(&other.ticks))
@@ -33,24 +35,41 @@ pub fn order(left: &Value, right: &Value, case: Case) -> Option<Ordering> {
         }
         (Value::Enum(one), Value::Enum(other)) => Some(one.value.cmp(&other.value)),
         (Value::Enum(one), other) => match crate::types::number(other) {
-            Some(number) if !matches!(other, Value::Text(_)) => Some(i128::from(one.value).cmp(&number.as_integer()?)),
+            Some(number) if !matches!(other, Value::Text(_)) => {
+                Some(i128::from(one.value).cmp(&number.as_integer()?))
+            }
             _ => {
                 let other = one.kind.parse(&text(other))?;
                 Some(one.value.cmp(&other.value))
             }
         },
         (Value::Text(_), Value::Enum(_)) => Some(text_order(&text(left), &text(right), case)),
-        (Value::Type(one), Value::Type(other)) => (one.full_name() == other.full_name()).then_some(Ordering::Equal),
-        (Value::Type(one), other) => one.full_name().eq_ignore_ascii_case(&text(other)).then_some(Ordering::Equal),
+        (Value::Type(one), Value::Type(other)) => {
+            (one.full_name() == other.full_name()).then_some(Ordering::Equal)
+        }
+        (Value::Type(one), other) => {
+            one.full_name().eq_ignore_ascii_case(&text(other)).then_some(Ordering::Equal)
+        }
         (Value::Array(_) | Value::Map(_) | Value::Block(_), _) => left.same(right).then_some(Ordering::Equal),
         (Value::Object(own), Value::Object(other)) => {
             if left.same(right) {
                 return Some(Ordering::Equal);
             }
             // Two pictures of the same thing of a host's.
-            let identity = |object: &crate::value::Object| object.note("Id").map(|id| text(&id)).filter(|id| !id.is_empty());
-            let alike = !own.is_custom() && own.type_name == other.type_name && identity(own).is_some() && identity(own) == identity(other);
-            if alike { Some(Ordering::Equal) } else if own.is_custom() { None } else { Some(text_order(&text(left), &text(right), case)) }
+            let identity = |object: &crate::value::Object| {
+                object.note("Id").map(|id| text(&id)).filter(|id| !id.is_empty())
+            };
+            let alike = !own.is_custom()
+                && own.type_name == other.type_name
+                && identity(own).is_some()
+                && identity(own) == identity(other);
+            if alike {
+                Some(Ordering::Equal)
+            } else if own.is_custom() {
+                None
+            } else {
+                Some(text_order(&text(left), &text(right), case))
+            }
         }
         _ => Some(text_order(&text(left), &text(right), case)),
     }

@@ -4,7 +4,9 @@ use super::context::{Context, Destination, Noted};
 use super::{Collected, Interpreter, Sink};
 use crate::error::{Flow, Outcome};
 use crate::source::Position;
-use crate::syntax::{Binary, Element, Expression, ExpressionKind, Operator, PostfixKind, Redirection, Stream, Target, Unary};
+use crate::syntax::{
+    Binary, Element, Expression, ExpressionKind, Operator, PostfixKind, Redirection, Stream, Target, Unary,
+};
 use crate::value::Value;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -70,7 +72,9 @@ impl Sink for Rest<'_, '_> {
             }
             Some((first, rest)) => {
                 let mut rest = Rest { stages: rest, last: self.last, around: self.around };
-                first.run(interpreter, &mut rest, |stage, interpreter, out| stage.process(interpreter, value, out))
+                first.run(interpreter, &mut rest, |stage, interpreter, out| {
+                    stage.process(interpreter, value, out)
+                })
             }
         }
     }
@@ -103,13 +107,17 @@ impl Sink for Out<'_, '_> {
             Output::Nowhere => Ok(()),
             Output::File(path) => {
                 let text = crate::format::view(interpreter, &[value])?;
-                super::files::append(path, &text).map_err(|error| super::files::failed("Out-File", path, &error).into())
+                super::files::append(path, &text)
+                    .map_err(|error| super::files::failed("Out-File", path, &error).into())
             }
         }
     }
 
     fn is_display(&self) -> bool {
-        matches!(self.output, Output::Down) && self.merged.is_none() && self.kept.is_none() && self.inner.is_display()
+        matches!(self.output, Output::Down)
+            && self.merged.is_none()
+            && self.kept.is_none()
+            && self.inner.is_display()
     }
 }
 
@@ -123,7 +131,8 @@ impl Out<'_, '_> {
                 Output::Nowhere => {}
                 Output::File(path) => {
                     let text = crate::format::view(interpreter, &[value])?;
-                    super::files::append(path, &text).map_err(|error| Flow::from(super::files::failed("Out-File", path, &error)))?;
+                    super::files::append(path, &text)
+                        .map_err(|error| Flow::from(super::files::failed("Out-File", path, &error)))?;
                 }
             }
         }
@@ -240,7 +249,9 @@ impl<'h> Interpreter<'h> {
             }
         }
         let fed = fed.and_then(|()| match elements.first() {
-            Some(Element::Expression(expression, redirections)) if piped => self.feed(expression, redirections, stages, around, last),
+            Some(Element::Expression(expression, redirections)) if piped => {
+                self.feed(expression, redirections, stages, around, last)
+            }
             _ => match stages.split_first_mut() {
                 Some((first, rest)) => {
                     let mut rest = Rest { stages: rest, last, around };
@@ -276,7 +287,8 @@ impl<'h> Interpreter<'h> {
             self.emit(expression, &mut collected)?;
             if let Some(path) = path {
                 let text = crate::format::view(self, &collected.0)?;
-                super::files::append(&path, &text).map_err(|error| Flow::from(super::files::failed("Out-File", &path, &error)))?;
+                super::files::append(&path, &text)
+                    .map_err(|error| Flow::from(super::files::failed("Out-File", &path, &error)))?;
             }
             return Ok(());
         }
@@ -288,7 +300,10 @@ impl<'h> Interpreter<'h> {
     pub(super) fn emit(&mut self, expression: &Expression, out: &mut dyn Sink) -> Outcome {
         match &expression.kind {
             ExpressionKind::Step { .. } => return self.evaluate(expression).map(drop),
-            ExpressionKind::Cast(kind, _) if kind.name.eq_ignore_ascii_case("void") || kind.name.eq_ignore_ascii_case("system.void") => {
+            ExpressionKind::Cast(kind, _)
+                if kind.name.eq_ignore_ascii_case("void")
+                    || kind.name.eq_ignore_ascii_case("system.void") =>
+            {
                 return self.evaluate(expression).map(drop);
             }
             // Statements in brackets put out one by one.
@@ -307,9 +322,7 @@ impl<'h> Interpreter<'h> {
             return numbers(ends).try_for_each(|number| out.put(self, Value::int(number)));
         }
         let value = self.evaluate(expression)?;
-        let is_call = |kind: &ExpressionKind| {
-            matches!(kind, ExpressionKind::Postfix(_, chain) if matches!(chain.last().map(|last| &last.kind), Some(PostfixKind::Invoke { .. })))
-        };
+        let is_call = |kind: &ExpressionKind| matches!(kind, ExpressionKind::Postfix(_, chain) if matches!(chain.last().map(|last| &last.kind), Some(PostfixKind::Invoke { .. })));
         if value.is_null() && is_call(&expression.kind) {
             return Ok(());
         }
@@ -327,13 +340,16 @@ impl<'h> Interpreter<'h> {
         let ExpressionKind::Chain(first, rest) = &expression.kind else { return Ok(None) };
         let [(Operator::Binary(Binary::Range), last)] = rest.as_slice() else { return Ok(None) };
         // An end that does something is evaluated once, with the range.
-        let plain = |end: &Expression| matches!(end.kind, ExpressionKind::Literal(_) | ExpressionKind::Variable(_));
+        let plain =
+            |end: &Expression| matches!(end.kind, ExpressionKind::Literal(_) | ExpressionKind::Variable(_));
         if !plain(first) || !plain(last) {
             return Ok(None);
         }
         let mut end = |end: &Expression| -> Outcome<Option<i64>> {
             Ok(match self.evaluate(end)? {
-                Value::Number(crate::value::Number::Integer(value, _)) => i32::try_from(value).ok().map(i64::from),
+                Value::Number(crate::value::Number::Integer(value, _)) => {
+                    i32::try_from(value).ok().map(i64::from)
+                }
                 _ => None,
             })
         };
@@ -365,7 +381,8 @@ impl<'h> Interpreter<'h> {
         }
         let path: Rc<str> = super::files::native(&crate::types::text(&target)).into();
         if !append {
-            std::fs::write(&*path, "").map_err(|error| Flow::from(super::files::failed("Out-File", &path, &error)))?;
+            std::fs::write(&*path, "")
+                .map_err(|error| Flow::from(super::files::failed("Out-File", &path, &error)))?;
         }
         Ok(Some(path))
     }
@@ -406,11 +423,16 @@ impl<'h> Interpreter<'h> {
         for (name, noted) in stages.iter().flat_map(|stage| &stage.variables) {
             // `-ErrorVariable +e` adds.
             let (name, mut all) = match name.strip_prefix('+') {
-                Some(name) => (name, self.context.scope.find(&name.to_lowercase()).unwrap_or_default().some_elements()),
+                Some(name) => {
+                    (name, self.context.scope.find(&name.to_lowercase()).unwrap_or_default().some_elements())
+                }
                 None => (&**name, Vec::new()),
             };
             all.extend(noted.borrow().iter().cloned());
-            self.context.scope.note(&name.to_lowercase(), Value::Array(Rc::new(crate::value::Array::new(all, crate::value::ArrayKind::ArrayList))));
+            self.context.scope.note(
+                &name.to_lowercase(),
+                Value::Array(Rc::new(crate::value::Array::new(all, crate::value::ArrayKind::ArrayList))),
+            );
         }
         Ok(())
     }

@@ -22,7 +22,8 @@ impl Interpreter<'_> {
                 let name = if script.source.path.is_empty() { "script" } else { &script.source.path };
                 let message = format!("The script '{name}' cannot be run because {why}");
                 let position = Position { source: script.source.clone(), extent: requirement.extent };
-                let record = ErrorRecord::runtime("ScriptRequiresUnmatched", message).in_category("PermissionDenied");
+                let record =
+                    ErrorRecord::runtime("ScriptRequiresUnmatched", message).in_category("PermissionDenied");
                 return Err(ErrorRecord { ends_script: true, ..record }
                     .of_type("System.Management.Automation.ScriptRequiresException")
                     .at(Some(position))
@@ -68,7 +69,13 @@ impl Interpreter<'_> {
     }
 
     pub fn has_module(&self, name: &str) -> bool {
-        let own = ["Microsoft.PowerShell.Utility", "Microsoft.PowerShell.Management", "Microsoft.PowerShell.Core", "Microsoft.PowerShell.Security"];
-        own.iter().any(|own| own.eq_ignore_ascii_case(name)) || self.modules.iter().any(|module| module.is_called(name))
+        let own = [
+            "Microsoft.PowerShell.Utility",
+            "Microsoft.PowerShell.Management",
+            "Microsoft.PowerShell.Core",
+            "Microsoft.PowerShell.Security",
+        ];
+        own.iter().any(|own| own.eq_ignore_ascii_case(name))
+            || self.modules.iter().any(|module| module.is_called(name))
     }
 }

@@ -61,7 +61,10 @@ impl Sink for Display {
         self.shape = shape;
         self.waiting.push(value);
         let since = *self.since.get_or_insert_with(Instant::now);
-        if self.waiting.len() >= MOST_ROWS || (self.begun.is_some() && !self.waiting.is_empty()) || since.elapsed() > LONGEST {
+        if self.waiting.len() >= MOST_ROWS
+            || (self.begun.is_some() && !self.waiting.is_empty())
+            || since.elapsed() > LONGEST
+        {
             self.begin(interpreter)?;
         }
         Ok(())

@@ -5,7 +5,9 @@ use super::pipeline::only_expression;
 use super::{Collected, Interpreter, Sink};
 use crate::error::{ErrorRecord, Exception, Flow, Outcome};
 use crate::scope::Function;
-use crate::syntax::{Catch, Expression, Loop, LoopKind, Statement, StatementKind, Statements, Trap, TypeName};
+use crate::syntax::{
+    Catch, Expression, Loop, LoopKind, Statement, StatementKind, Statements, Trap, TypeName,
+};
 use crate::types::{Type, exception_is, text};
 use crate::value::{Closure, EnumType, Value};
 use std::rc::Rc;
@@ -35,7 +37,9 @@ impl Interpreter<'_> {
         for statement in &block.all {
             self.heed()?;
             match self.statement(statement, out) {
-                Err(Flow::Error(record)) if !record.ends_script && self.trying == 0 && block.all.len() > 1 => {
+                Err(Flow::Error(record))
+                    if !record.ends_script && self.trying == 0 && block.all.len() > 1 =>
+                {
                     self.ended(record.at(self.position(statement.extent)))?;
                 }
                 other => other?,
@@ -98,7 +102,8 @@ impl Interpreter<'_> {
         let Some(trap) = chosen else { return Err(record.into()) };
         self.remember(&record);
         let before = self.context.scope.find("_");
-        let scope = crate::scope::Scope::within(&self.context.scope, false, self.context.scope.running.clone());
+        let scope =
+            crate::scope::Scope::within(&self.context.scope, false, self.context.scope.running.clone());
         scope.note("_", Value::Error(Rc::new(record.clone())));
         let context = self.context.in_scope(scope);
         let body = trap.body.clone();
@@ -155,7 +160,10 @@ impl Interpreter<'_> {
                 None => Err(Flow::Exit(None)),
                 Some(value) => {
                     let code = self.value_of(value)?;
-                    let number = crate::types::convert_or_none(&code, &Type::Integer(crate::value::IntegerKind::Int64));
+                    let number = crate::types::convert_or_none(
+                        &code,
+                        &Type::Integer(crate::value::IntegerKind::Int64),
+                    );
                     let code = match number {
                         Some(Value::Number(number)) => number.as_integer().unwrap_or(1) as i64,
                         _ => 1,
@@ -186,7 +194,9 @@ impl Interpreter<'_> {
     /// An error of one part of a chain is told, and the chain goes on by `$?`.
     fn link(&mut self, statement: &Statement, out: &mut dyn Sink) -> Outcome {
         match self.statement(statement, out) {
-            Err(Flow::Error(record)) if !record.ends_script && self.trying == 0 => self.ended(record.at(self.position(statement.extent))),
+            Err(Flow::Error(record)) if !record.ends_script && self.trying == 0 => {
+                self.ended(record.at(self.position(statement.extent)))
+            }
             other => other,
         }
     }
@@ -280,7 +290,13 @@ impl Interpreter<'_> {
         Ok(())
     }
 
-    fn attempt(&mut self, body: &Statements, catches: &[Catch], finally: Option<&Statements>, out: &mut dyn Sink) -> Outcome {
+    fn attempt(
+        &mut self,
+        body: &Statements,
+        catches: &[Catch],
+        finally: Option<&Statements>,
+        out: &mut dyn Sink,
+    ) -> Outcome {
         self.trying += usize::from(!catches.is_empty());
         let result = self.statements(body, out);
         self.trying -= usize::from(!catches.is_empty());
@@ -346,14 +362,18 @@ impl Interpreter<'_> {
             }
             Some(value) => {
                 let message = text(&value);
-                let record = ErrorRecord::runtime(&message, &message).in_category("OperationStopped").about(value.clone());
-                ErrorRecord { thrown: Some(value), ends_script: true, ..record }
+                let record = ErrorRecord::runtime(&message, &message)
+                    .in_category("OperationStopped")
+                    .about(value.clone());
+                ErrorRecord { thrown: Some(Box::new(value)), ends_script: true, ..record }
             }
             None => match self.context.scope.find("_") {
                 Some(Value::Error(record)) => ErrorRecord { ends_script: true, ..(*record).clone() },
                 _ => {
-                    let record = ErrorRecord::runtime("ScriptHalted", "ScriptHalted").in_category("OperationStopped");
-                    let exception = Exception::new("System.Management.Automation.RuntimeException", "ScriptHalted");
+                    let record =
+                        ErrorRecord::runtime("ScriptHalted", "ScriptHalted").in_category("OperationStopped");
+                    let exception =
+                        Exception::new("System.Management.Automation.RuntimeException", "ScriptHalted");
                     ErrorRecord { exception, ends_script: true, ..record }
                 }
             },
@@ -362,14 +382,22 @@ impl Interpreter<'_> {
 
     fn define(&mut self, name: &Rc<str>, body: &Rc<crate::syntax::ScriptBlock>) -> Outcome {
         let (scope, name) = match name.split_once(':') {
-            Some((scope, own)) if scope.eq_ignore_ascii_case("global") => (self.context.scope.outermost(), Rc::from(own)),
-            Some((scope, own)) if scope.eq_ignore_ascii_case("script") => (self.context.scope.script(), Rc::from(own)),
+            Some((scope, own)) if scope.eq_ignore_ascii_case("global") => {
+                (self.context.scope.outermost(), Rc::from(own))
+            }
+            Some((scope, own)) if scope.eq_ignore_ascii_case("script") => {
+                (self.context.scope.script(), Rc::from(own))
+            }
             Some((_, own)) => (self.context.scope.clone(), Rc::from(own)),
             None => (self.context.scope.clone(), name.clone()),
         };
         // A module's functions see its variables from wherever they are called.
         let module = self.context.scope.script();
-        let home = module.running.as_ref().is_some_and(|running| running.name.to_lowercase().ends_with(".psm1")).then_some(module);
+        let home = module
+            .running
+            .as_ref()
+            .is_some_and(|running| running.name.to_lowercase().ends_with(".psm1"))
+            .then_some(module);
         let closure = Rc::new(Closure { block: body.clone(), scope: home });
         scope.define(&name, Function { name: name.clone(), closure });
         self.fine = true;

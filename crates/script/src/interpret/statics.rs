@@ -9,7 +9,12 @@ use std::rc::Rc;
 
 impl Interpreter<'_> {
     /// `[type]::name` and `[type]::name(arguments)`
-    pub(super) fn static_use(&mut self, target: &Value, name: &str, arguments: Option<&[Value]>) -> Outcome<Value> {
+    pub(super) fn static_use(
+        &mut self,
+        target: &Value,
+        name: &str,
+        arguments: Option<&[Value]>,
+    ) -> Outcome<Value> {
         let kind = match target {
             Value::Type(kind) => kind.clone(),
             // `$object::Member` means its type.
@@ -28,10 +33,16 @@ impl Interpreter<'_> {
             return Ok(found);
         }
         if arguments.is_none() {
-            let message = format!("The property '{name}' cannot be found on this object: [{}] has no such static member here.", kind.name());
+            let message = format!(
+                "The property '{name}' cannot be found on this object: [{}] has no such static member here.",
+                kind.name()
+            );
             return Err(ErrorRecord::runtime("PropertyNotFoundStrict", message).into());
         }
-        let message = format!("Method invocation failed because [{}] does not contain a method named '{name}'.", kind.full_name());
+        let message = format!(
+            "Method invocation failed because [{}] does not contain a method named '{name}'.",
+            kind.full_name()
+        );
         Err(ErrorRecord::runtime("MethodNotFound", message).into())
     }
 
@@ -54,27 +65,45 @@ impl Interpreter<'_> {
             "System.Diagnostics.Process" if name == "start" => {
                 // What would start PowerShell anew, as another user.
                 let what = arguments.first().map(|value| match value {
-                    Value::Object(object) => object.note("FileName").map_or_else(String::new, |name| text(&name)),
+                    Value::Object(object) => {
+                        object.note("FileName").map_or_else(String::new, |name| text(&name))
+                    }
                     other => text(other),
                 });
                 let message = format!(
                     "'{}' cannot be started as another user from here: run ireko shell as the owner of the store instead.",
                     what.unwrap_or_default()
                 );
-                Err(ErrorRecord::method("System.ComponentModel.Win32Exception", "Start", arguments.len(), &message).into())
+                Err(ErrorRecord::method(
+                    "System.ComponentModel.Win32Exception",
+                    "Start",
+                    arguments.len(),
+                    &message,
+                )
+                .into())
             }
-            "System.Diagnostics.Process" if name == "getcurrentprocess" => {
-                Ok(Some(Object::new("System.Diagnostics.Process").with("Id", i64::from(std::process::id())).with("ProcessName", "ireko").into_value()))
+            "System.Diagnostics.Process" if name == "getcurrentprocess" => Ok(Some(
+                Object::new("System.Diagnostics.Process")
+                    .with("Id", i64::from(std::process::id()))
+                    .with("ProcessName", "ireko")
+                    .into_value(),
+            )),
+            "System.Diagnostics.Stopwatch" if name == "startnew" => {
+                Ok(Some(super::construct::stopwatch(true)))
             }
-            "System.Diagnostics.Stopwatch" if name == "startnew" => Ok(Some(super::construct::stopwatch(true))),
             "System.Net.Dns" if name == "gethostname" => Ok(Some(automatic::host_name().into())),
             "System.Threading.Thread" if name == "sleep" => {
-                let span = arguments.first().and_then(crate::types::number).map_or(0.0, |number| number.as_f64() / 1000.0);
+                let span = arguments
+                    .first()
+                    .and_then(crate::types::number)
+                    .map_or(0.0, |number| number.as_f64() / 1000.0);
                 crate::cmdlet::wait(self, std::time::Duration::try_from_secs_f64(span).unwrap_or_default())?;
                 Ok(Some(Value::Null))
             }
             "System.Runtime.InteropServices.RuntimeInformation" => Ok(match name.as_str() {
-                "isosplatform" => Some(arguments.first().is_some_and(|value| text(value).eq_ignore_ascii_case("Linux")).into()),
+                "isosplatform" => Some(
+                    arguments.first().is_some_and(|value| text(value).eq_ignore_ascii_case("Linux")).into(),
+                ),
                 "osdescription" => Some("Linux".into()),
                 "frameworkdescription" => Some("ireko".into()),
                 _ => None,
@@ -91,14 +120,19 @@ impl Interpreter<'_> {
             "userdomainname" => automatic::host_name().into(),
             "newline" => "\n".into(),
             "processorcount" => std::thread::available_parallelism().map_or(1, usize::from).into(),
-            "currentdirectory" => std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default().into(),
+            "currentdirectory" => {
+                std::env::current_dir().map(|path| path.display().to_string()).unwrap_or_default().into()
+            }
             "is64bitoperatingsystem" | "is64bitprocess" => true.into(),
             "userinteractive" => self.interactive.into(),
             "processid" => i64::from(std::process::id()).into(),
             "commandline" => std::env::args().collect::<Vec<_>>().join(" ").into(),
             "osversion" => {
                 let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-                Object::new("System.OperatingSystem").with("Platform", "Unix").with("VersionString", format!("Unix {}", kernel.trim())).into_value()
+                Object::new("System.OperatingSystem")
+                    .with("Platform", "Unix")
+                    .with("VersionString", format!("Unix {}", kernel.trim()))
+                    .into_value()
             }
             "tickcount" | "tickcount64" => {
                 let up = std::fs::read_to_string("/proc/uptime").unwrap_or_default();
@@ -123,7 +157,11 @@ impl Interpreter<'_> {
             "getcommandlineargs" => super::expression::texts(std::env::args()),
             "expandenvironmentvariables" => first.into(),
             "exit" => {
-                let code = arguments.first().and_then(crate::types::number).and_then(crate::value::Number::as_integer).unwrap_or(0);
+                let code = arguments
+                    .first()
+                    .and_then(crate::types::number)
+                    .and_then(crate::value::Number::as_integer)
+                    .unwrap_or(0);
                 return Err(crate::error::Flow::Exit(Some(code as i64)));
             }
             _ => return Ok(None),
@@ -153,7 +191,9 @@ impl Interpreter<'_> {
                 Value::Null
             }
             "beep" | "resetcolor" => Value::Null,
-            "outputencoding" | "inputencoding" => Object::new("System.Text.Encoding").with("WebName", "utf-8").into_value(),
+            "outputencoding" | "inputencoding" => {
+                Object::new("System.Text.Encoding").with("WebName", "utf-8").into_value()
+            }
             "isoutputredirected" | "isinputredirected" => (!self.terminal.is_screen()).into(),
             _ => return Ok(None),
         }))
@@ -168,11 +208,14 @@ impl Interpreter<'_> {
         match (class.as_str(), name.to_ascii_lowercase().as_str()) {
             ("System.Environment", "currentdirectory") => {
                 let path = files::native(&text(value));
-                std::env::set_current_dir(&path).map_err(|error| files::failed("Set-Location", &path, &error))?;
+                std::env::set_current_dir(&path)
+                    .map_err(|error| files::failed("Set-Location", &path, &error))?;
                 Ok(())
             }
             ("System.Environment", "exitcode") => {
-                self.last_exit_code = crate::types::number(value).and_then(crate::value::Number::as_integer).unwrap_or(0) as i64;
+                self.last_exit_code = crate::types::number(value)
+                    .and_then(crate::value::Number::as_integer)
+                    .unwrap_or(0) as i64;
                 Ok(())
             }
             ("System.Console", "title") => {
@@ -181,7 +224,9 @@ impl Interpreter<'_> {
             }
             ("System.Console", _) | ("System.Net.ServicePointManager", _) => Ok(()),
             _ => {
-                let message = format!("The property '{name}' cannot be found on this object. Verify that the property exists and can be set.");
+                let message = format!(
+                    "The property '{name}' cannot be found on this object. Verify that the property exists and can be set."
+                );
                 Err(ErrorRecord::runtime("PropertyNotFound", message).into())
             }
         }
@@ -214,7 +259,8 @@ fn file_member(call: &StaticCall<'_>, name: &str, arguments: &[Value]) -> Outcom
         let record = files::failed("", &path, &error);
         ErrorRecord::method(&record.exception.type_name, call.name, arguments.len(), record.message())
     };
-    let all_lines = |value: &Value| value.some_elements().iter().map(|line| text(line) + "\n").collect::<String>();
+    let all_lines =
+        |value: &Value| value.some_elements().iter().map(|line| text(line) + "\n").collect::<String>();
     let read = || std::fs::read(&path).map(files::decoded);
     let done = |result: io::Result<()>| result.map(|()| Some(Value::Null));
     let result = match name {
@@ -249,15 +295,22 @@ fn directory_member(call: &StaticCall<'_>, name: &str, arguments: &[Value]) -> O
         ErrorRecord::method(&record.exception.type_name, call.name, arguments.len(), record.message())
     };
     let entries = |wanted: fn(&std::path::Path) -> bool| -> io::Result<Option<Value>> {
-        let mut found: Vec<String> =
-            std::fs::read_dir(&path)?.flatten().map(|entry| entry.path()).filter(|path| wanted(path)).map(|path| path.display().to_string()).collect();
+        let mut found: Vec<String> = std::fs::read_dir(&path)?
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| wanted(path))
+            .map(|path| path.display().to_string())
+            .collect();
         found.sort();
         Ok(Some(super::expression::texts(found)))
     };
     let result = match name {
         "exists" => return Ok(Some(std::path::Path::new(&path).is_dir().into())),
-        "createdirectory" => std::fs::create_dir_all(&path).map(|()| Some(crate::cmdlet::file_object(std::path::Path::new(&path)))),
-        "delete" if arguments.get(1).is_some_and(Value::is_true) => std::fs::remove_dir_all(&path).map(|()| Some(Value::Null)),
+        "createdirectory" => std::fs::create_dir_all(&path)
+            .map(|()| Some(crate::cmdlet::file_object(std::path::Path::new(&path)))),
+        "delete" if arguments.get(1).is_some_and(Value::is_true) => {
+            std::fs::remove_dir_all(&path).map(|()| Some(Value::Null))
+        }
         "delete" => std::fs::remove_dir(&path).map(|()| Some(Value::Null)),
         "getfiles" => entries(std::path::Path::is_file),
         "getdirectories" => entries(std::path::Path::is_dir),

@@ -12,7 +12,8 @@ impl Interpreter<'_> {
         let over = self.value_of(&parts.over)?;
         let items = if parts.file {
             let path = text(&over);
-            let content = std::fs::read_to_string(super::files::native(&path)).map_err(|error| Flow::from(super::files::failed("switch", &path, &error)))?;
+            let content = std::fs::read_to_string(super::files::native(&path))
+                .map_err(|error| Flow::from(super::files::failed("switch", &path, &error)))?;
             content.lines().map(Value::from).collect()
         } else {
             match &over {

@@ -12,12 +12,19 @@ use crate::value::{Number, Value};
 
 impl Interpreter<'_> {
     /// An argument against its parameter's attributes.
-    pub(super) fn check_argument(&mut self, signature: &Signature, at: usize, parameter: &Parameter, value: &Value) -> Outcome {
+    pub(super) fn check_argument(
+        &mut self,
+        signature: &Signature,
+        at: usize,
+        parameter: &Parameter,
+        value: &Value,
+    ) -> Outcome {
         let has = |name: &str| parameter.attributes.iter().any(|attribute| is_called(attribute, name));
         let mandatory = signature.parameters[at].sets.iter().any(|own| own.mandatory);
         let is_text = |value: &Value| value.as_text().is_some_and(str::is_empty);
         let refuse = |what: &str, id: &str| {
-            let message = format!("Cannot bind argument to parameter '{}' because it is {what}.", parameter.name);
+            let message =
+                format!("Cannot bind argument to parameter '{}' because it is {what}.", parameter.name);
             ErrorRecord { category: "InvalidData".into(), ..signature.refuse(id, message) }
                 .of_type("System.Management.Automation.ParameterBindingValidationException")
         };
@@ -25,12 +32,16 @@ impl Interpreter<'_> {
             return Err(refuse("null", "ParameterArgumentValidationErrorNullNotAllowed").into());
         }
         if mandatory && !has("AllowEmptyString") && is_text(value) {
-            return Err(refuse("an empty string", "ParameterArgumentValidationErrorEmptyStringNotAllowed").into());
+            return Err(
+                refuse("an empty string", "ParameterArgumentValidationErrorEmptyStringNotAllowed").into()
+            );
         }
         if let (true, false, Value::Array(array)) = (mandatory, has("AllowEmptyCollection"), value)
             && array.items().is_empty()
         {
-            return Err(refuse("an empty array", "ParameterArgumentValidationErrorEmptyArrayNotAllowed").into());
+            return Err(
+                refuse("an empty array", "ParameterArgumentValidationErrorEmptyArrayNotAllowed").into()
+            );
         }
         for attribute in &parameter.attributes {
             if let Some(why) = self.objection(attribute, value)? {
@@ -53,7 +64,10 @@ impl Interpreter<'_> {
         match self.objection(attribute, value)? {
             None => Ok(()),
             Some(_) => {
-                let message = format!("The variable cannot be validated because the value {} is not a valid value for the {name} variable.", text(value));
+                let message = format!(
+                    "The variable cannot be validated because the value {} is not a valid value for the {name} variable.",
+                    text(value)
+                );
                 let record = ErrorRecord::runtime("ValidateSetFailure", message).in_category("MetadataError");
                 Err(record.of_type("System.Management.Automation.ValidationMetadataException").into())
             }
@@ -63,8 +77,12 @@ impl Interpreter<'_> {
     /// Why an attribute does not take a value; of an array each element counts.
     fn objection(&mut self, attribute: &Attribute, value: &Value) -> Outcome<Option<String>> {
         let is = |name: &str| is_called(attribute, name);
-        let arguments = attribute.positional.iter().map(|argument| self.evaluate(argument)).collect::<Outcome<Vec<_>>>();
-        let whole = is("ValidateCount") || is("ValidateNotNull") || is("ValidateNotNullOrEmpty") || is("ValidateNotNullOrWhiteSpace");
+        let arguments =
+            attribute.positional.iter().map(|argument| self.evaluate(argument)).collect::<Outcome<Vec<_>>>();
+        let whole = is("ValidateCount")
+            || is("ValidateNotNull")
+            || is("ValidateNotNullOrEmpty")
+            || is("ValidateNotNullOrWhiteSpace");
         if !attribute.name.to_ascii_lowercase().contains("validate") {
             return Ok(None);
         }
@@ -100,16 +118,25 @@ impl Interpreter<'_> {
         Ok(None)
     }
 
-    fn not_in_set(&mut self, attribute: &Attribute, allowed: &[Value], item: &Value) -> Outcome<Option<String>> {
+    fn not_in_set(
+        &mut self,
+        attribute: &Attribute,
+        allowed: &[Value],
+        item: &Value,
+    ) -> Outcome<Option<String>> {
         let mut exact = Case::Ignored;
-        if let Some((_, Some(value))) = attribute.named.iter().find(|(name, _)| name.eq_ignore_ascii_case("IgnoreCase"))
+        if let Some((_, Some(value))) =
+            attribute.named.iter().find(|(name, _)| name.eq_ignore_ascii_case("IgnoreCase"))
             && !self.evaluate(value)?.is_true()
         {
             exact = Case::Exact;
         }
-        let words: Vec<String> = allowed.iter().flat_map(|value| value.elements()).map(|value| text(&value)).collect();
+        let words: Vec<String> =
+            allowed.iter().flat_map(|value| value.elements()).map(|value| text(&value)).collect();
         let said = text(item);
-        let fits = words.iter().any(|word| if exact == Case::Exact { *word == said } else { word.eq_ignore_ascii_case(&said) });
+        let fits = words
+            .iter()
+            .any(|word| if exact == Case::Exact { *word == said } else { word.eq_ignore_ascii_case(&said) });
         Ok((!fits).then(|| {
             let set = words.join(",");
             format!(
@@ -118,15 +145,22 @@ impl Interpreter<'_> {
         }))
     }
 
-    fn not_by_script(&mut self, attribute: &Attribute, arguments: &[Value], item: &Value) -> Outcome<Option<String>> {
+    fn not_by_script(
+        &mut self,
+        attribute: &Attribute,
+        arguments: &[Value],
+        item: &Value,
+    ) -> Outcome<Option<String>> {
         let Some(Value::Block(closure)) = arguments.first() else { return Ok(None) };
         let found = self.block_for(closure, item.clone())?;
         if Value::of(found).is_true() {
             return Ok(None);
         }
-        if let Some((_, Some(value))) = attribute.named.iter().find(|(name, _)| name.eq_ignore_ascii_case("ErrorMessage")) {
+        if let Some((_, Some(value))) =
+            attribute.named.iter().find(|(name, _)| name.eq_ignore_ascii_case("ErrorMessage"))
+        {
             let pattern = text(&self.evaluate(value)?);
-            return Ok(Some(crate::types::composite(&pattern, &[item.clone()])?));
+            return Ok(Some(crate::types::composite(&pattern, std::slice::from_ref(item))?));
         }
         Ok(Some(format!(
             "The \"{}\" validation script for the argument with value \"{}\" did not return a result of True. Determine why the validation script failed, and then try the command again.",
@@ -140,12 +174,16 @@ impl Interpreter<'_> {
         if !self.interactive {
             return Err(signature.missing_mandatory(missing).into());
         }
-        let head = format!("\ncmdlet {} at command pipeline position 1\nSupply values for the following parameters:\n", signature.name);
+        let head = format!(
+            "\ncmdlet {} at command pipeline position 1\nSupply values for the following parameters:\n",
+            signature.name
+        );
         self.print(&head)?;
         for at in missing {
             let parameter = &signature.parameters[*at];
             let many = parameter.type_name().ends_with("[]");
-            let prompt = if many { format!("{}[0]: ", parameter.name) } else { format!("{}: ", parameter.name) };
+            let prompt =
+                if many { format!("{}[0]: ", parameter.name) } else { format!("{}: ", parameter.name) };
             let Some(line) = self.terminal.ask(&prompt).filter(|line| !line.is_empty()) else {
                 return Err(signature.missing_mandatory(missing).into());
             };
@@ -157,8 +195,11 @@ impl Interpreter<'_> {
 
 pub fn invalid(signature: &Signature, parameter: &str, why: &str) -> ErrorRecord {
     let message = format!("Cannot validate argument on parameter '{parameter}'. {why}");
-    ErrorRecord { category: "InvalidData".into(), ..signature.refuse("ParameterArgumentValidationError", message) }
-        .of_type("System.Management.Automation.ParameterBindingValidationException")
+    ErrorRecord {
+        category: "InvalidData".into(),
+        ..signature.refuse("ParameterArgumentValidationError", message)
+    }
+    .of_type("System.Management.Automation.ParameterBindingValidationException")
 }
 
 fn about_whole(attribute: &Attribute, arguments: &[Value], value: &Value) -> Option<String> {
@@ -180,10 +221,11 @@ fn about_whole(attribute: &Attribute, arguments: &[Value], value: &Value) -> Opt
         Value::Text(text) if is_called(attribute, "ValidateNotNullOrWhiteSpace") => text.trim().is_empty(),
         Value::Text(text) => or_empty && text.is_empty(),
         Value::Array(array) => or_empty && array.items().is_empty(),
-        Value::Map(map) => or_empty && map.len() == 0,
+        Value::Map(map) => or_empty && map.is_empty(),
         _ => false,
     };
-    let nothing = is_nothing(value) || matches!(value, Value::Array(array) if array.items().iter().any(is_nothing));
+    let nothing =
+        is_nothing(value) || matches!(value, Value::Array(array) if array.items().iter().any(is_nothing));
     nothing.then(|| {
         if or_empty {
             "The argument is null or empty. Provide an argument that is not null or empty, and then try the command again.".into()
@@ -204,7 +246,9 @@ fn not_in_range(arguments: &[Value], item: &Value) -> Option<String> {
             "nonpositive" => value <= 0.0,
             _ => true,
         };
-        return (!fits).then(|| format!("The argument \"{}\" cannot be validated because its value is not {said}.", text(item)));
+        return (!fits).then(|| {
+            format!("The argument \"{}\" cannot be validated because its value is not {said}.", text(item))
+        });
     }
     let (least, most) = (arguments.first()?, arguments.get(1)?);
     let above = super::order(item, most, Case::Ignored).is_none_or(std::cmp::Ordering::is_gt);

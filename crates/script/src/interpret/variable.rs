@@ -22,7 +22,13 @@ impl<'h> Interpreter<'h> {
             Some("env") => return Ok(environment(name)),
             Some("global") => return Ok(self.found_in(&self.context.scope.outermost(), name)),
             Some("script") => return Ok(self.found_in(&self.context.scope.script(), name)),
-            Some("local" | "private") => return Ok(self.context.scope.own(name).map_or_else(|| automatic::value(self, name).unwrap_or_default(), |slot| slot.value)),
+            Some("local" | "private") => {
+                return Ok(self
+                    .context
+                    .scope
+                    .own(name)
+                    .map_or_else(|| automatic::value(self, name).unwrap_or_default(), |slot| slot.value));
+            }
             Some("variable" | "using") => {}
             Some("function") => {
                 let function = self.context.scope.function(name);
@@ -63,7 +69,9 @@ impl<'h> Interpreter<'h> {
     }
 
     pub fn is_set(&mut self, variable: &Variable) -> bool {
-        automatic::constant(self, &variable.name).is_some() || self.context.scope.find(&variable.name).is_some() || automatic::value(self, &variable.name).is_some()
+        automatic::constant(self, &variable.name).is_some()
+            || self.context.scope.find(&variable.name).is_some()
+            || automatic::value(self, &variable.name).is_some()
     }
 
     fn scope_of(&self, variable: &Variable) -> Rc<Scope> {
@@ -85,7 +93,8 @@ impl<'h> Interpreter<'h> {
                 let closure = match value {
                     Value::Block(closure) => closure,
                     other => {
-                        let block = crate::parse::script(&text(&other), "").map_err(|error| ErrorRecord::parsing(&error))?;
+                        let block = crate::parse::script(&text(&other), "")
+                            .map_err(|error| ErrorRecord::parsing(&error))?;
                         Rc::new(Closure { block, scope: None })
                     }
                 };
@@ -94,7 +103,11 @@ impl<'h> Interpreter<'h> {
             }
             Some("global" | "script" | "local" | "private" | "variable") | None => {}
             Some("using") => {
-                return Err(ErrorRecord::runtime("UsingVariable", "A variable with $using: cannot be assigned to.").into());
+                return Err(ErrorRecord::runtime(
+                    "UsingVariable",
+                    "A variable with $using: cannot be assigned to.",
+                )
+                .into());
             }
             Some(_) => {
                 self.context.scope.note(&variable.written.to_lowercase(), value);
@@ -175,9 +188,14 @@ impl<'h> Interpreter<'h> {
 
     /// `name` as it is written in a string.
     pub fn type_by_text(&self, name: &str) -> Option<Type> {
-        let source = Source::new("", &format!("[{}]", name.trim().trim_start_matches('[').trim_end_matches(']')));
+        let source =
+            Source::new("", &format!("[{}]", name.trim().trim_start_matches('[').trim_end_matches(']')));
         // An array's brackets were taken off with the others.
-        let source = if name.trim().ends_with("[]") && !name.trim().starts_with('[') { Source::new("", &format!("[{}]", name.trim())) } else { source };
+        let source = if name.trim().ends_with("[]") && !name.trim().starts_with('[') {
+            Source::new("", &format!("[{}]", name.trim()))
+        } else {
+            source
+        };
         let name = crate::parse::type_name(&source)?;
         lookup(&name, &|name| self.enumeration(name))
     }
@@ -188,7 +206,13 @@ fn conversion_of(name: &str, record: ErrorRecord) -> ErrorRecord {
         "System.Management.Automation.ArgumentTransformationMetadataException",
         &record.exception.message,
     );
-    ErrorRecord { category: "MetadataError".into(), target: Some(Value::text(name)), id: "RuntimeException".into(), exception, ..record }
+    ErrorRecord {
+        category: "MetadataError".into(),
+        target: Some(Box::new(Value::text(name))),
+        id: "RuntimeException".into(),
+        exception,
+        ..record
+    }
 }
 
 pub fn not_writable(name: &str) -> ErrorRecord {

@@ -39,7 +39,10 @@ impl Parser<'_> {
                 match self.peek() {
                     None | Some('\n' | '\r' | ';' | '|' | '&' | ')' | '}') => break,
                     Some('<') => {
-                        return self.wrong("The '<' operator is reserved for future use.", "RedirectionNotSupported");
+                        return self.wrong(
+                            "The '<' operator is reserved for future use.",
+                            "RedirectionNotSupported",
+                        );
                     }
                     _ if self.rest().starts_with("--%") => self.verbatim_arguments(&mut arguments),
                     _ => {
@@ -89,7 +92,9 @@ impl Parser<'_> {
         let start = self.at;
         let second = self.peek_second();
         match self.peek() {
-            Some(c) if is_dash(c) && second.is_some_and(|c| c.is_alphabetic() || c == '_' || c == '?') => self.named_argument(),
+            Some(c) if is_dash(c) && second.is_some_and(|c| c.is_alphabetic() || c == '_' || c == '?') => {
+                self.named_argument()
+            }
             Some('@') if second.is_some_and(is_name) => {
                 self.at += 1;
                 match self.variable_name(false)? {
@@ -113,7 +118,10 @@ impl Parser<'_> {
             let typed = self.text[start..self.at].into();
             self.spaces()?;
             if matches!(self.peek(), None | Some('\n' | '\r')) {
-                return Err(self.incomplete(format!("Parameter -{name} requires an argument."), "ParameterRequiresArgument"));
+                return Err(self.incomplete(
+                    format!("Parameter -{name} requires an argument."),
+                    "ParameterRequiresArgument",
+                ));
             }
             let value = Some(self.argument_list()?);
             return Ok(Argument::Named { name, value, typed });
@@ -161,7 +169,9 @@ impl Parser<'_> {
         let plain = |expression| Ok(Word { expression, written: None });
         match self.peek() {
             Some('(' | '{') => self.bracketed_argument(start).and_then(plain),
-            Some('@') if matches!(self.peek_second(), Some('(' | '{')) => self.bracketed_argument(start).and_then(plain),
+            Some('@') if matches!(self.peek_second(), Some('(' | '{')) => {
+                self.bracketed_argument(start).and_then(plain)
+            }
             Some('@') if self.peek_second().is_some_and(|c| is_single_quote(c) || is_double_quote(c)) => {
                 self.here_string().and_then(plain)
             }
@@ -169,7 +179,11 @@ impl Parser<'_> {
                 let text = self.quoted()?;
                 self.postfix_of_argument(start, text).and_then(plain)
             }
-            Some('$') if self.peek_second().is_some_and(|c| is_name(c) || matches!(c, '(' | '{' | '?' | '$' | '^')) => {
+            Some('$')
+                if self
+                    .peek_second()
+                    .is_some_and(|c| is_name(c) || matches!(c, '(' | '{' | '?' | '$' | '^')) =>
+            {
                 self.variable_argument(start).and_then(plain)
             }
             Some(c) if ends_word(c) => self.unexpected("an argument"),
@@ -187,12 +201,15 @@ impl Parser<'_> {
 
     /// A dot with no name behind it belongs to a further word.
     fn postfix_of_argument(&mut self, start: usize, expression: Expression) -> Parsed<Expression> {
-        let name_follows = self.peek_second().is_some_and(|c| is_name(c) || matches!(c, '$' | '(' | '"' | '\''));
+        let name_follows =
+            self.peek_second().is_some_and(|c| is_name(c) || matches!(c, '$' | '(' | '"' | '\''));
         match self.peek() {
             Some('.') if name_follows => self.postfix(start, expression),
             Some('[') => self.postfix(start, expression),
             Some(':') if self.rest().starts_with("::") => self.postfix(start, expression),
-            Some('?') if self.rest().starts_with("?.") || self.rest().starts_with("?[") => self.postfix(start, expression),
+            Some('?') if self.rest().starts_with("?.") || self.rest().starts_with("?[") => {
+                self.postfix(start, expression)
+            }
             _ => Ok(expression),
         }
     }
@@ -330,14 +347,22 @@ impl Parser<'_> {
         self.spaces()?;
         if matches!(self.peek(), None | Some('\n' | '\r' | ';' | '|' | ')' | '}')) {
             return if self.rest().is_empty() {
-                Err(self.incomplete("Missing file specification after redirection operator.", "MissingFileSpecification"))
+                Err(self.incomplete(
+                    "Missing file specification after redirection operator.",
+                    "MissingFileSpecification",
+                ))
             } else {
-                self.wrong("Missing file specification after redirection operator.", "MissingFileSpecification")
+                self.wrong(
+                    "Missing file specification after redirection operator.",
+                    "MissingFileSpecification",
+                )
             };
         }
         let word = self.nested(Parser::argument_value)?;
         let file = match (&word.expression.kind, word.written) {
-            (ExpressionKind::Literal(Value::Number(_)), Some(written)) => text_expression(&written, word.expression.extent),
+            (ExpressionKind::Literal(Value::Number(_)), Some(written)) => {
+                text_expression(&written, word.expression.extent)
+            }
             _ => word.expression,
         };
         Ok(Some(Redirection { from, to: Target::File(file, append) }))

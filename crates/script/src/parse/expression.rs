@@ -161,7 +161,8 @@ impl Parser<'_> {
                 return Ok(Some((Operator::Binary(Binary::Subtract), Precedence::Additive)));
             }
             let token = format!("-{word}");
-            return self.wrong(format!("Unexpected token '{token}' in expression or statement."), "UnexpectedToken");
+            return self
+                .wrong(format!("Unexpected token '{token}' in expression or statement."), "UnexpectedToken");
         }
         for (sign, operator, precedence) in SIGNS {
             if let Some(behind) = rest.strip_prefix(sign) {
@@ -275,7 +276,9 @@ impl Parser<'_> {
             Bracketed::Attribute(attribute) => {
                 self.lines()?;
                 let operand = self.unary()?;
-                return Ok(self.made(start, ExpressionKind::Attributed(Box::new(attribute), Box::new(operand))));
+                return Ok(
+                    self.made(start, ExpressionKind::Attributed(Box::new(attribute), Box::new(operand)))
+                );
             }
             Bracketed::Type(kind) => kind,
         };
@@ -285,8 +288,11 @@ impl Parser<'_> {
             Some('$' | '@' | '(' | '[' | '{' | '+' | '!') => true,
             Some(c) if is_single_quote(c) || is_double_quote(c) || c.is_ascii_digit() => true,
             Some(c) if is_dash(c) => {
-                let behind: String = self.rest().chars().skip(1).take_while(|c| c.is_alphanumeric()).collect();
-                behind.is_empty() || behind.starts_with(|c: char| c.is_ascii_digit()) || matches!(behind.as_str(), "join" | "split" | "not" | "bnot")
+                let behind: String =
+                    self.rest().chars().skip(1).take_while(|c| c.is_alphanumeric()).collect();
+                behind.is_empty()
+                    || behind.starts_with(|c: char| c.is_ascii_digit())
+                    || matches!(behind.as_str(), "join" | "split" | "not" | "bnot")
             }
             Some('.') => self.peek_second().is_some_and(|c| c.is_ascii_digit()),
             _ => false,
@@ -313,7 +319,8 @@ impl Parser<'_> {
     /// Members, calls and indexes, without space before them.
     pub(super) fn postfix(&mut self, start: usize, first: Expression) -> Parsed<Expression> {
         let mut chain = Vec::new();
-        let braced = matches!(&first.kind, ExpressionKind::Variable(_)) && self.text[start..].starts_with("${");
+        let braced =
+            matches!(&first.kind, ExpressionKind::Variable(_)) && self.text[start..].starts_with("${");
         loop {
             let conditional = (braced || !chain.is_empty())
                 && (self.rest().starts_with("?.") || self.rest().starts_with("?["))
@@ -362,7 +369,11 @@ impl Parser<'_> {
                 Literal::Found(expression) => expression,
                 Literal::None => return self.unexpected("a member's name"),
             },
-            None => return Err(self.incomplete("Missing property name after reference operator.", "MissingPropertyName")),
+            None => {
+                return Err(
+                    self.incomplete("Missing property name after reference operator.", "MissingPropertyName")
+                );
+            }
             _ => {
                 self.at = before;
                 let message = "Missing property name after reference operator.";

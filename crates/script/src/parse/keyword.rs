@@ -3,7 +3,8 @@
 use super::{Parsed, Parser, number};
 use crate::characters::{is_dash, is_double_quote, is_name, is_single_quote};
 use crate::syntax::{
-    Block, Catch, ExpressionKind, Expression, Loop, LoopKind, Matching, Statement, StatementKind, Switch, Trap,
+    Block, Catch, Expression, ExpressionKind, Loop, LoopKind, Matching, Statement, StatementKind, Switch,
+    Trap,
 };
 use crate::value::Value;
 use std::rc::Rc;
@@ -13,7 +14,9 @@ impl Parser<'_> {
     pub(super) fn at_word(&self, word: &str) -> bool {
         let rest = self.rest();
         let there = rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-        there && !rest[word.len()..].starts_with(|c: char| is_name(c) || is_dash(c) || matches!(c, '.' | '\\' | '/' | ':'))
+        there
+            && !rest[word.len()..]
+                .starts_with(|c: char| is_name(c) || is_dash(c) || matches!(c, '.' | '\\' | '/' | ':'))
     }
 
     pub(super) fn eat_word(&mut self, word: &str) -> bool {
@@ -49,14 +52,27 @@ impl Parser<'_> {
                 let label = self.jump_label()?;
                 if word == "break" { StatementKind::Break(label) } else { StatementKind::Continue(label) }
             }
-            "class" | "workflow" | "configuration" | "inlinescript" | "parallel" | "sequence" if self.names_a_construct(&word) => {
-                let instead = if word == "class" { "; functions and [pscustomobject] do without" } else { "" };
+            "class" | "workflow" | "configuration" | "inlinescript" | "parallel" | "sequence"
+                if self.names_a_construct(&word) =>
+            {
+                let instead =
+                    if word == "class" { "; functions and [pscustomobject] do without" } else { "" };
                 let message = format!("The keyword '{word}' is not supported here{instead}.");
                 return self.wrong(message, "KeywordNotSupported");
             }
-            "param" => return self.wrong("Unexpected token 'param': it must be the first of a script or block.", "UnexpectedToken"),
-            "else" | "elseif" | "catch" | "finally" | "until" if self.rest()[word.len()..].trim_start().starts_with(['{', '(', '[']) => {
-                return self.wrong(format!("Unexpected token '{word}' in expression or statement."), "UnexpectedToken");
+            "param" => {
+                return self.wrong(
+                    "Unexpected token 'param': it must be the first of a script or block.",
+                    "UnexpectedToken",
+                );
+            }
+            "else" | "elseif" | "catch" | "finally" | "until"
+                if self.rest()[word.len()..].trim_start().starts_with(['{', '(', '[']) =>
+            {
+                return self.wrong(
+                    format!("Unexpected token '{word}' in expression or statement."),
+                    "UnexpectedToken",
+                );
             }
             _ => return Ok(None),
         };
@@ -66,7 +82,8 @@ impl Parser<'_> {
     /// `class Name …{`: a command of that name would have other arguments.
     fn names_a_construct(&self, word: &str) -> bool {
         let behind = self.rest()[word.len()..].trim_start();
-        behind.starts_with('{') || behind.starts_with(char::is_alphabetic) && behind.chars().take(200).any(|c| c == '{')
+        behind.starts_with('{')
+            || behind.starts_with(char::is_alphabetic) && behind.chars().take(200).any(|c| c == '{')
     }
 
     /// `:name`
@@ -116,7 +133,10 @@ impl Parser<'_> {
         }
         if !self.eat("{") {
             let token = self.token_here();
-            return self.wrong(format!("Missing statement block: unexpected token '{token}'."), "MissingStatementBlock");
+            return self.wrong(
+                format!("Missing statement block: unexpected token '{token}'."),
+                "MissingStatementBlock",
+            );
         }
         self.nested(|parser| parser.statements_until("}", "MissingEndCurlyBrace"))
     }
@@ -206,7 +226,9 @@ impl Parser<'_> {
         if !self.eat("$") {
             return self.unexpected("a variable's name after foreach");
         }
-        let Some(variable) = self.variable_name(false)? else { return self.unexpected("a variable's name after foreach") };
+        let Some(variable) = self.variable_name(false)? else {
+            return self.unexpected("a variable's name after foreach");
+        };
         self.lines()?;
         if !self.eat_word("in") {
             return self.unexpected("'in' after variable in foreach loop");
@@ -228,7 +250,10 @@ impl Parser<'_> {
             matching: Matching::Exact,
             exact_case: false,
             file: false,
-            over: Box::new(Statement { kind: StatementKind::Pipeline(Vec::new()), extent: self.extent_from(self.at) }),
+            over: Box::new(Statement {
+                kind: StatementKind::Pipeline(Vec::new()),
+                extent: self.extent_from(self.at),
+            }),
             cases: Vec::new(),
             default: None,
         };
@@ -248,7 +273,8 @@ impl Parser<'_> {
                     switch.file = true;
                     let start = self.at;
                     let word = self.switch_word()?;
-                    let kind = StatementKind::Pipeline(vec![crate::syntax::Element::Expression(word, Vec::new())]);
+                    let kind =
+                        StatementKind::Pipeline(vec![crate::syntax::Element::Expression(word, Vec::new())]);
                     switch.over = Box::new(Statement { kind, extent: self.extent_from(start) });
                 }
                 () => {
@@ -277,7 +303,10 @@ impl Parser<'_> {
             }
             if self.eat_word("default") {
                 if switch.default.is_some() {
-                    return self.wrong("A switch statement must have only one default clause.", "MultipleSwitchDefaultClauses");
+                    return self.wrong(
+                        "A switch statement must have only one default clause.",
+                        "MultipleSwitchDefaultClauses",
+                    );
                 }
                 switch.default = Some(self.statement_block()?);
                 continue;
@@ -295,7 +324,8 @@ impl Parser<'_> {
         if quote || matches!(self.peek(), Some('$' | '(' | '{' | '[' | '@')) {
             return self.binary_expression_without_list();
         }
-        let word = self.take_while(|c| !c.is_whitespace() && !matches!(c, '{' | '}' | '(' | ')' | ';')).to_owned();
+        let word =
+            self.take_while(|c| !c.is_whitespace() && !matches!(c, '{' | '}' | '(' | ')' | ';')).to_owned();
         if word.is_empty() {
             return self.unexpected("a condition of the switch");
         }
@@ -316,7 +346,9 @@ impl Parser<'_> {
                 while self.peek() == Some('[') {
                     match self.bracketed()? {
                         super::type_name::Bracketed::Type(kind) => kinds.push(kind),
-                        super::type_name::Bracketed::Attribute(_) => return self.unexpected("a type to catch"),
+                        super::type_name::Bracketed::Attribute(_) => {
+                            return self.unexpected("a type to catch");
+                        }
                     }
                     self.lines()?;
                     if self.eat(",") {
@@ -329,14 +361,18 @@ impl Parser<'_> {
                 break;
             } else {
                 if catches.is_empty() && self.rest().is_empty() {
-                    return Err(self.incomplete("The Try statement is missing its Catch or Finally block.", "MissingCatchOrFinally"));
+                    return Err(self.incomplete(
+                        "The Try statement is missing its Catch or Finally block.",
+                        "MissingCatchOrFinally",
+                    ));
                 }
                 self.at = before;
                 break;
             }
         }
         if catches.is_empty() && finally.is_none() {
-            return self.wrong("The Try statement is missing its Catch or Finally block.", "MissingCatchOrFinally");
+            return self
+                .wrong("The Try statement is missing its Catch or Finally block.", "MissingCatchOrFinally");
         }
         Ok(StatementKind::Try { body, catches, finally })
     }
@@ -360,7 +396,9 @@ impl Parser<'_> {
     fn function(&mut self, word: &str) -> Parsed<StatementKind> {
         self.at += word.len();
         self.lines()?;
-        let name: Rc<str> = self.take_while(|c| !c.is_whitespace() && !matches!(c, '(' | ')' | '{' | '}' | ';' | '|' | '&')).into();
+        let name: Rc<str> = self
+            .take_while(|c| !c.is_whitespace() && !matches!(c, '(' | ')' | '{' | '}' | ';' | '|' | '&'))
+            .into();
         if name.is_empty() {
             return self.unexpected(&format!("a name after the {word} keyword"));
         }

@@ -49,8 +49,13 @@ impl Parser<'_> {
         self.at += 1;
         match self.variable_name(false)? {
             Some(variable) => Ok(self.made(start, ExpressionKind::Variable(variable))),
-            None if self.rest().is_empty() => Err(self.incomplete("A variable's name must follow '$'.", "MissingVariableName")),
-            None => self.wrong("Unexpected token '$' in expression or statement: a variable's name must follow it.", "UnexpectedToken"),
+            None if self.rest().is_empty() => {
+                Err(self.incomplete("A variable's name must follow '$'.", "MissingVariableName"))
+            }
+            None => self.wrong(
+                "Unexpected token '$' in expression or statement: a variable's name must follow it.",
+                "UnexpectedToken",
+            ),
         }
     }
 
@@ -87,7 +92,9 @@ impl Parser<'_> {
             let belongs = match c {
                 '.' => !is_hex && behind.is_some_and(|c| c.is_ascii_digit()),
                 '+' => !is_hex && matches!(before, 'e' | 'E') && behind.is_some_and(|c| c.is_ascii_digit()),
-                c if is_dash(c) => !is_hex && matches!(before, 'e' | 'E') && behind.is_some_and(|c| c.is_ascii_digit()),
+                c if is_dash(c) => {
+                    !is_hex && matches!(before, 'e' | 'E') && behind.is_some_and(|c| c.is_ascii_digit())
+                }
                 c => c.is_ascii_alphanumeric(),
             };
             if !belongs {
@@ -119,14 +126,16 @@ impl Parser<'_> {
     pub(super) fn sub_expression(&mut self) -> Parsed<Expression> {
         let start = self.at;
         self.at += 2;
-        let block = self.nested(|parser| parser.statements_until(")", "MissingEndParenthesisInSubexpression"))?;
+        let block =
+            self.nested(|parser| parser.statements_until(")", "MissingEndParenthesisInSubexpression"))?;
         Ok(self.made(start, ExpressionKind::Sub(block)))
     }
 
     fn array_expression(&mut self) -> Parsed<Expression> {
         let start = self.at;
         self.at += 2;
-        let block = self.nested(|parser| parser.statements_until(")", "MissingEndParenthesisInExpression"))?;
+        let block =
+            self.nested(|parser| parser.statements_until(")", "MissingEndParenthesisInExpression"))?;
         Ok(self.made(start, ExpressionKind::Array(block)))
     }
 
@@ -143,10 +152,16 @@ impl Parser<'_> {
                 let key = parser.hash_key()?;
                 parser.lines()?;
                 if parser.rest().is_empty() {
-                    return Err(parser.incomplete("Missing '=' operator after key in hash literal.", "MissingEqualsInHashLiteral"));
+                    return Err(parser.incomplete(
+                        "Missing '=' operator after key in hash literal.",
+                        "MissingEqualsInHashLiteral",
+                    ));
                 }
                 if !parser.eat("=") {
-                    return parser.wrong("Missing '=' operator after key in hash literal.", "MissingEqualsInHashLiteral");
+                    return parser.wrong(
+                        "Missing '=' operator after key in hash literal.",
+                        "MissingEqualsInHashLiteral",
+                    );
                 }
                 parser.lines()?;
                 pairs.push((key, parser.statement_without_separator()?));

@@ -21,7 +21,7 @@ use crate::syntax::ScriptBlock;
 use std::rc::Rc;
 
 /// Brackets within brackets. Each is several frames of our own stack.
-const DEEPEST: usize = 100;
+const DEEPEST: usize = 300;
 
 /// What is wrong with a text, and where.
 #[derive(Clone, Debug)]
@@ -38,10 +38,12 @@ pub fn script(text: &str, path: &str) -> Result<Rc<ScriptBlock>, ParseError> {
     let source = Source::new(path, text);
     let mut parser = Parser::new(&source);
     let parsed = match source.text.find('\0') {
-        Some(at) => Err(Wrong::new("The script has a NUL character, which no script has.", "NulCharacter", at)),
+        Some(at) => {
+            Err(Wrong::new("The script has a NUL character, which no script has.", "NulCharacter", at))
+        }
         None => parser.whole_script(),
     };
-    parsed.map(Rc::new).map_err(|wrong| wrong.into_error(&source))
+    parsed.map(Rc::new).map_err(|wrong| (*wrong).into_error(&source))
 }
 
 /// A type's name between brackets, and nothing else.
@@ -68,7 +70,7 @@ impl Wrong {
         Box::new(Self { message: message.into(), id, extent, incomplete: false })
     }
 
-    fn into_error(self: Box<Self>, source: &Rc<Source>) -> ParseError {
+    fn into_error(self, source: &Rc<Source>) -> ParseError {
         let end = source.text.len() as u32;
         let mut extent = Extent { start: self.extent.start.min(end), end: self.extent.end.min(end) };
         // Underlined on the last line that there is.
@@ -148,7 +150,8 @@ impl<'a> Parser<'a> {
                 Some('\n' | '\r') if lines => self.at += 1,
                 Some('`') => {
                     let rest = &self.rest()[1..];
-                    let length = ["\r\n", "\n", "\r"].into_iter().find(|end| rest.starts_with(end)).map(str::len);
+                    let length =
+                        ["\r\n", "\n", "\r"].into_iter().find(|end| rest.starts_with(end)).map(str::len);
                     match length {
                         Some(length) => self.at += 1 + length,
                         None if rest.is_empty() => return Err(self.unfinished("IncompleteString")),
@@ -218,7 +221,8 @@ impl<'a> Parser<'a> {
     /// What stands here, for a message.
     fn token_here(&self) -> String {
         let rest = self.rest();
-        let word: String = rest.chars().take_while(|c| c.is_alphanumeric() || "-_.$'\"".contains(*c)).take(40).collect();
+        let word: String =
+            rest.chars().take_while(|c| c.is_alphanumeric() || "-_.$'\"".contains(*c)).take(40).collect();
         if !word.is_empty() {
             return word;
         }

@@ -3,7 +3,8 @@
 use crate::characters::is_dash;
 use crate::value::{Decimal, IntegerKind, Number};
 
-const MULTIPLIERS: [(&str, i128); 5] = [("kb", 1 << 10), ("mb", 1 << 20), ("gb", 1 << 30), ("tb", 1 << 40), ("pb", 1 << 50)];
+const MULTIPLIERS: [(&str, i128); 5] =
+    [("kb", 1 << 10), ("mb", 1 << 20), ("gb", 1 << 30), ("tb", 1 << 40), ("pb", 1 << 50)];
 
 /// The number that the whole text is.
 pub fn number(text: &str) -> Option<Number> {
@@ -30,8 +31,15 @@ pub fn number(text: &str) -> Option<Number> {
 /// Which type a suffix asks for.
 fn suffix(text: &str) -> (&str, Option<IntegerKind>) {
     use IntegerKind::{Byte, Int64, SByte, UInt16, UInt32, UInt64};
-    let kinds =
-        [("ul", UInt64), ("us", UInt16), ("uy", Byte), ("u", UInt32), ("l", Int64), ("s", IntegerKind::Int16), ("y", SByte)];
+    let kinds = [
+        ("ul", UInt64),
+        ("us", UInt16),
+        ("uy", Byte),
+        ("u", UInt32),
+        ("l", Int64),
+        ("s", IntegerKind::Int16),
+        ("y", SByte),
+    ];
     let found = kinds.into_iter().find_map(|(suffix, kind)| Some((text.strip_suffix(suffix)?, Some(kind))));
     found.unwrap_or((text, None))
 }
@@ -52,7 +60,10 @@ fn hexadecimal(text: &str, negative: bool, multiplier: i128) -> Option<Number> {
         return None;
     }
     let bits = u64::from_str_radix(digits, 16).ok()?;
-    let unsigned = matches!(kind, Some(IntegerKind::Byte | IntegerKind::UInt16 | IntegerKind::UInt32 | IntegerKind::UInt64));
+    let unsigned = matches!(
+        kind,
+        Some(IntegerKind::Byte | IntegerKind::UInt16 | IntegerKind::UInt32 | IntegerKind::UInt64)
+    );
     let value = match bits {
         _ if unsigned => i128::from(bits),
         0..=0xffff_ffff if kind.is_none() => i128::from(bits as u32 as i32),
@@ -69,7 +80,10 @@ fn decimal(text: &str, negative: bool, multiplier: i128) -> Option<Number> {
     }
     let (digits, kind) = suffix(text);
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-        let value = digits.parse::<i128>().ok().and_then(|value| (if negative { -value } else { value }).checked_mul(multiplier));
+        let value = digits
+            .parse::<i128>()
+            .ok()
+            .and_then(|value| (if negative { -value } else { value }).checked_mul(multiplier));
         let found = value.and_then(|value| whole(value, kind));
         if found.is_some() || kind.is_some() {
             return found;
@@ -90,8 +104,10 @@ fn decimal(text: &str, negative: bool, multiplier: i128) -> Option<Number> {
 
 /// Digits, with a fraction and an exponent if need be.
 fn is_real(text: &str) -> bool {
-    let (mantissa, exponent) = text.split_once('e').map_or((text, None), |(mantissa, exponent)| (mantissa, Some(exponent)));
-    let (whole, fraction) = mantissa.split_once('.').map_or((mantissa, None), |(whole, fraction)| (whole, Some(fraction)));
+    let (mantissa, exponent) =
+        text.split_once('e').map_or((text, None), |(mantissa, exponent)| (mantissa, Some(exponent)));
+    let (whole, fraction) =
+        mantissa.split_once('.').map_or((mantissa, None), |(whole, fraction)| (whole, Some(fraction)));
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let exponent_fits = exponent.is_none_or(|text| digits(text.strip_prefix(['+', '-']).unwrap_or(text)));
     let mantissa_fits = match fraction {

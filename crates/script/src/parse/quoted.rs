@@ -39,7 +39,10 @@ impl Parser<'_> {
     }
 
     fn unterminated(&self, mark: &str) -> Box<super::Wrong> {
-        self.incomplete(format!("The string is missing the terminator: {mark}."), "TerminatorExpectedAtEndOfString")
+        self.incomplete(
+            format!("The string is missing the terminator: {mark}."),
+            "TerminatorExpectedAtEndOfString",
+        )
     }
 
     /// Behind the opening quote.
@@ -70,7 +73,8 @@ impl Parser<'_> {
             return Err(self.unterminated(if single { "'@" } else { "\"@" }));
         }
         if !(self.eat("\r\n") || self.eat("\n") || self.eat("\r")) {
-            let message = "No characters are allowed after a here-string header but before the end of the line.";
+            let message =
+                "No characters are allowed after a here-string header but before the end of the line.";
             return self.wrong(message, "UnexpectedCharactersAfterHereStringHeader");
         }
         let kind = if single {
@@ -158,9 +162,13 @@ impl Parser<'_> {
         let Some(c) = self.next() else { return Err(self.unterminated("\"")) };
         if c == 'u' && self.rest().starts_with('{') {
             let code = self.rest()[1..].split_once('}').map(|(code, _)| code).filter(|code| code.len() <= 6);
-            let found = code.and_then(|code| Some((code.len(), char::from_u32(u32::from_str_radix(code, 16).ok()?)?)));
+            let found = code
+                .and_then(|code| Some((code.len(), char::from_u32(u32::from_str_radix(code, 16).ok()?)?)));
             let Some((length, c)) = found else {
-                return self.wrong("The Unicode escape sequence is not valid: `u{10FFFF} is the greatest.", "InvalidUnicodeEscapeSequence");
+                return self.wrong(
+                    "The Unicode escape sequence is not valid: `u{10FFFF} is the greatest.",
+                    "InvalidUnicodeEscapeSequence",
+                );
             };
             self.at += length + 2;
             text.push(c);
@@ -203,7 +211,12 @@ impl Parser<'_> {
                     Some('}') => break,
                     Some('`') => self.escape(&mut name)?,
                     Some(c) => name.push(c),
-                    None => return Err(self.incomplete("The variable's name is missing its '}'.", "IncompleteDollarVariableReference")),
+                    None => {
+                        return Err(self.incomplete(
+                            "The variable's name is missing its '}'.",
+                            "IncompleteDollarVariableReference",
+                        ));
+                    }
                 }
             }
             return Ok(Some(variable(&name)));
@@ -212,8 +225,11 @@ impl Parser<'_> {
             self.at += 1;
             return Ok(Some(variable(&c.to_string())));
         }
-        let mut name = self.take_while(|c| is_name(c)).to_owned();
-        if self.peek() == Some(':') && self.peek_second().is_some_and(|c| is_name(c) || (!in_text && c == '\\')) && !name.is_empty() {
+        let mut name = self.take_while(is_name).to_owned();
+        if self.peek() == Some(':')
+            && self.peek_second().is_some_and(|c| is_name(c) || (!in_text && c == '\\'))
+            && !name.is_empty()
+        {
             self.at += 1;
             name.push(':');
             name += self.take_while(is_name);

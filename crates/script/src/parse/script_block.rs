@@ -57,11 +57,25 @@ impl Parser<'_> {
     fn script_block_of(&self, body: Body, extent: Extent) -> ScriptBlock {
         let Body { attributes, parameters, has_param, begin, process, end } = body;
         let source = self.source.clone();
-        ScriptBlock { source, extent, attributes, parameters, has_param, begin, process, end, requires: Vec::new() }
+        ScriptBlock {
+            source,
+            extent,
+            attributes,
+            parameters,
+            has_param,
+            begin,
+            process,
+            end,
+            requires: Vec::new(),
+        }
     }
 
     /// The body of `function name (parameters) { … }`.
-    pub(super) fn function_body(&mut self, parameters: Option<Vec<Parameter>>, is_filter: bool) -> Parsed<Rc<ScriptBlock>> {
+    pub(super) fn function_body(
+        &mut self,
+        parameters: Option<Vec<Parameter>>,
+        is_filter: bool,
+    ) -> Parsed<Rc<ScriptBlock>> {
         let start = self.at;
         if !self.eat("{") {
             return self.unexpected("'{'");
@@ -105,7 +119,10 @@ impl Parser<'_> {
             }
             if close.is_none() && self.rest().starts_with(['}', ')']) {
                 let token = self.token_here();
-                return self.wrong(format!("Unexpected token '{token}' in expression or statement."), "UnexpectedToken");
+                return self.wrong(
+                    format!("Unexpected token '{token}' in expression or statement."),
+                    "UnexpectedToken",
+                );
             }
             self.statement_into(&mut statements)?;
         }
@@ -124,19 +141,27 @@ impl Parser<'_> {
             self.take_while(|c| c != '\n' && c != ';');
             return Ok(true);
         }
-        self.wrong("Only 'using namespace' is supported; Import-Module takes a module in.", "UsingNotSupported")
+        self.wrong(
+            "Only 'using namespace' is supported; Import-Module takes a module in.",
+            "UsingNotSupported",
+        )
     }
 
     /// Whether an attribute stands here that only a `param` may follow; another one is a variable's.
     fn at_block_attribute(&self) -> bool {
-        const NAMES: [&str; 4] = ["CmdletBinding", "OutputType", "Diagnostics.CodeAnalysis.SuppressMessage", "Alias"];
+        const NAMES: [&str; 4] =
+            ["CmdletBinding", "OutputType", "Diagnostics.CodeAnalysis.SuppressMessage", "Alias"];
         let Some(behind) = self.rest().strip_prefix('[') else { return false };
         let name = behind.trim_start();
-        let name = name.get(..7).filter(|start| start.eq_ignore_ascii_case("system.")).map_or(name, |_| &name[7..]);
+        let name =
+            name.get(..7).filter(|start| start.eq_ignore_ascii_case("system.")).map_or(name, |_| &name[7..]);
         NAMES.iter().any(|own| {
             let fits = name.get(..own.len()).is_some_and(|start| start.eq_ignore_ascii_case(own));
             let rest = name.get(own.len()..).unwrap_or_default();
-            let rest = rest.get(..9).filter(|end| end.eq_ignore_ascii_case("attribute")).map_or(rest, |_| &rest[9..]);
+            let rest = rest
+                .get(..9)
+                .filter(|end| end.eq_ignore_ascii_case("attribute"))
+                .map_or(rest, |_| &rest[9..]);
             fits && rest.trim_start().starts_with('(')
         })
     }
@@ -152,7 +177,10 @@ impl Parser<'_> {
         if !self.eat_word("param") {
             return match attributes.last() {
                 None => Ok(()),
-                Some(attribute) => self.wrong(format!("Unexpected attribute '{}': a param block must follow it.", attribute.name), "UnexpectedAttribute"),
+                Some(attribute) => self.wrong(
+                    format!("Unexpected attribute '{}': a param block must follow it.", attribute.name),
+                    "UnexpectedAttribute",
+                ),
             };
         }
         self.lines()?;
@@ -233,7 +261,10 @@ impl Parser<'_> {
                 }
             };
             if slot.is_some() {
-                return self.wrong(format!("Script block already has a '{word}' block."), "DuplicateScriptCommandClause");
+                return self.wrong(
+                    format!("Script block already has a '{word}' block."),
+                    "DuplicateScriptCommandClause",
+                );
             }
             self.at += word.len();
             self.lines()?;

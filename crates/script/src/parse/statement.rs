@@ -35,8 +35,13 @@ impl Parser<'_> {
         let statement = self.statement_without_separator()?;
         let needs_separator = !matches!(
             statement.kind,
-            StatementKind::If { .. } | StatementKind::Loop(_) | StatementKind::Switch(_) | StatementKind::Try { .. }
-                | StatementKind::Function { .. } | StatementKind::Enum { .. } | StatementKind::Block(_)
+            StatementKind::If { .. }
+                | StatementKind::Loop(_)
+                | StatementKind::Switch(_)
+                | StatementKind::Try { .. }
+                | StatementKind::Function { .. }
+                | StatementKind::Enum { .. }
+                | StatementKind::Block(_)
         );
         statements.all.push(statement);
         if needs_separator { self.end_of_statement() } else { Ok(()) }
@@ -146,13 +151,22 @@ impl Parser<'_> {
         let second = self.peek_second();
         match c {
             '$' | '(' | '[' | '{' | '!' | ',' => true,
-            '@' => second.is_some_and(|c| c == '(' || c == '{' || crate::characters::is_name(c) || is_single_quote(c) || is_double_quote(c)),
+            '@' => second.is_some_and(|c| {
+                c == '('
+                    || c == '{'
+                    || crate::characters::is_name(c)
+                    || is_single_quote(c)
+                    || is_double_quote(c)
+            }),
             '+' => true,
             '.' => second.is_some_and(|c| c.is_ascii_digit()),
             c if is_single_quote(c) || is_double_quote(c) => true,
             c if is_dash(c) => {
                 let word: String = self.rest().chars().skip(1).take_while(|c| c.is_alphanumeric()).collect();
-                let operator = matches!(word.to_ascii_lowercase().as_str(), "not" | "bnot" | "join" | "split" | "isplit" | "csplit");
+                let operator = matches!(
+                    word.to_ascii_lowercase().as_str(),
+                    "not" | "bnot" | "join" | "split" | "isplit" | "csplit"
+                );
                 word.is_empty() || operator || word.starts_with(|c: char| c.is_ascii_digit())
             }
             c if c.is_ascii_digit() => self.at_number(),
@@ -164,7 +178,8 @@ impl Parser<'_> {
     fn at_number(&self) -> bool {
         let text = self.number_text();
         let behind = self.rest()[text.len()..].chars().next();
-        super::number(text).is_some() && !behind.is_some_and(|c| c.is_alphanumeric() || matches!(c, '\\' | '_'))
+        super::number(text).is_some()
+            && !behind.is_some_and(|c| c.is_alphanumeric() || matches!(c, '\\' | '_'))
     }
 
     /// The rest of a pipeline whose first element may be known.

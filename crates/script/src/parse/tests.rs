@@ -124,9 +124,21 @@ fn what_is_not_finished_asks_for_more() {
 
 #[test]
 fn what_is_wrong_does_not_ask_for_more() {
-    for text in
-        [")", "}", "1 2", "Get-VM | 5", "5 = 6", "a && && b", "$x[1 2]", "@{ a b }", "if x", "a & b", "1 foo", "class A { }", "a\0b"]
-    {
+    for text in [
+        ")",
+        "}",
+        "1 2",
+        "Get-VM | 5",
+        "5 = 6",
+        "a && && b",
+        "$x[1 2]",
+        "@{ a b }",
+        "if x",
+        "a & b",
+        "1 foo",
+        "class A { }",
+        "a\0b",
+    ] {
         let error = script(text).err();
         assert!(error.as_ref().is_some_and(|error| !error.incomplete), "{text}: {error:?}");
     }
@@ -166,7 +178,14 @@ fn a_word_that_begins_with_a_digit_and_is_no_number_is_a_command() {
 /// What is read twice at every level would be read 2^50 times.
 #[test]
 fn what_nests_is_read_once() {
-    for (open, close) in [("{[CmdletBinding({", "})]"), ("{[a({", "})]}"), ("echo $(", ")x"), ("echo \"$(", ")\""), ("@{a=@(", ")}"), ("if(1){&{", "}}")] {
+    for (open, close) in [
+        ("{[CmdletBinding({", "})]"),
+        ("{[a({", "})]}"),
+        ("echo $(", ")x"),
+        ("echo \"$(", ")\""),
+        ("@{a=@(", ")}"),
+        ("if(1){&{", "}}"),
+    ] {
         let _ = script(&(open.repeat(50) + "1" + &close.repeat(50)));
         let _ = script(&(open.repeat(20) + "1" + &close.repeat(20)));
     }

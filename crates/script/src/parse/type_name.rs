@@ -31,11 +31,14 @@ impl Parser<'_> {
     fn type_name(&mut self) -> Parsed<TypeName> {
         self.nested(|parser| {
             let start = parser.at;
-            let name = parser.take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '+' | '`' | '-')).to_owned();
+            let name = parser
+                .take_while(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '+' | '`' | '-'))
+                .to_owned();
             if name.is_empty() {
                 return parser.unexpected("a type's name");
             }
-            let mut kind = TypeName { name, arguments: Vec::new(), arrays: 0, extent: parser.extent_from(start) };
+            let mut kind =
+                TypeName { name, arguments: Vec::new(), arrays: 0, extent: parser.extent_from(start) };
             loop {
                 parser.spaces()?;
                 if parser.peek() != Some('[') {
@@ -73,7 +76,8 @@ impl Parser<'_> {
     /// At the parenthesis of an attribute.
     fn attribute(&mut self, name: String, start: usize) -> Parsed<Attribute> {
         self.at += 1;
-        let mut attribute = Attribute { name, positional: Vec::new(), named: Vec::new(), extent: self.extent_from(start) };
+        let mut attribute =
+            Attribute { name, positional: Vec::new(), named: Vec::new(), extent: self.extent_from(start) };
         loop {
             self.lines()?;
             if self.eat(")") {
@@ -131,6 +135,9 @@ impl Parser<'_> {
             self.at = before;
             return None;
         }
-        Some(Expression { kind: ExpressionKind::Literal(Value::text(word)), extent: self.extent_from(before) })
+        Some(Expression {
+            kind: ExpressionKind::Literal(Value::text(word)),
+            extent: self.extent_from(before),
+        })
     }
 }

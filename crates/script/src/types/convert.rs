@@ -39,7 +39,8 @@ pub fn convert(value: &Value, kind: &Type) -> Converted {
         Type::Array(element) => array(value, element),
         Type::ArrayList => Ok(list(value.some_elements(), ArrayKind::ArrayList)),
         Type::List(element) => {
-            let items = value.some_elements().iter().map(|item| convert(item, element)).collect::<Result<_, _>>()?;
+            let items =
+                value.some_elements().iter().map(|item| convert(item, element)).collect::<Result<_, _>>()?;
             Ok(list(items, ArrayKind::List(element.clone())))
         }
         Type::Queue => Ok(list(value.some_elements(), ArrayKind::Queue)),
@@ -50,14 +51,21 @@ pub fn convert(value: &Value, kind: &Type) -> Converted {
         Type::Enum(enumeration) => match value {
             Value::Number(number) => {
                 let value_of = number.as_integer().and_then(|number| i64::try_from(number).ok());
-                let known = |number: &i64| enumeration.flags || enumeration.members.iter().any(|(_, own)| own == number);
+                let known = |number: &i64| {
+                    enumeration.flags || enumeration.members.iter().any(|(_, own)| own == number)
+                };
                 match value_of.filter(known) {
-                    Some(value) => Ok(Value::Enum(crate::value::EnumValue { kind: enumeration.clone(), value })),
+                    Some(value) => {
+                        Ok(Value::Enum(crate::value::EnumValue { kind: enumeration.clone(), value }))
+                    }
                     None => Err(no_such_member(value, kind, enumeration)),
                 }
             }
             Value::Enum(own) if Rc::ptr_eq(&own.kind, enumeration) => Ok(value.clone()),
-            other => enumeration.parse(&text(other)).map(Value::Enum).ok_or_else(|| no_such_member(value, kind, enumeration)),
+            other => enumeration
+                .parse(&text(other))
+                .map(Value::Enum)
+                .ok_or_else(|| no_such_member(value, kind, enumeration)),
         },
         _ => special(value, kind),
     }
@@ -87,7 +95,8 @@ fn array(value: &Value, element: &Rc<Type>) -> Converted {
         return Ok(list(text.chars().map(Value::Char).collect(), ArrayKind::Typed(element.clone())));
     }
     let items = value.elements().iter().map(|item| convert(item, element)).collect::<Result<Vec<_>, _>>()?;
-    let kind = if matches!(**element, Type::Object) { ArrayKind::Fixed } else { ArrayKind::Typed(element.clone()) };
+    let kind =
+        if matches!(**element, Type::Object) { ArrayKind::Fixed } else { ArrayKind::Typed(element.clone()) };
     Ok(list(items, kind))
 }
 
@@ -104,14 +113,26 @@ fn character(value: &Value, kind: &Type) -> Converted {
         Value::Char(_) => Ok(value.clone()),
         Value::Number(number) => {
             let code = number.as_integer().and_then(|code| u32::try_from(code).ok()).and_then(char::from_u32);
-            code.map(Value::Char).ok_or_else(|| refuse(value, kind, "InvalidCastIConvertible", "Value was either too large or too small for a character."))
+            code.map(Value::Char).ok_or_else(|| {
+                refuse(
+                    value,
+                    kind,
+                    "InvalidCastIConvertible",
+                    "Value was either too large or too small for a character.",
+                )
+            })
         }
         other => {
             let text = text(other);
             let mut chars = text.chars();
             match (chars.next(), chars.next()) {
                 (Some(c), None) => Ok(Value::Char(c)),
-                _ => Err(refuse(value, kind, "InvalidCastParseTargetInvocation", "String must be exactly one character long.")),
+                _ => Err(refuse(
+                    value,
+                    kind,
+                    "InvalidCastParseTargetInvocation",
+                    "String must be exactly one character long.",
+                )),
             }
         }
     }
@@ -130,7 +151,8 @@ pub(crate) fn number(value: &Value) -> Option<Number> {
             if text.is_empty() {
                 return Some(Number::of(0));
             }
-            crate::parse::number(text).or_else(|| crate::parse::number(&text.replace(',', "")).filter(|_| text.contains(',')))
+            crate::parse::number(text)
+                .or_else(|| crate::parse::number(&text.replace(',', "")).filter(|_| text.contains(',')))
         }
         Value::Array(array) if array.len() == 1 => number(&array.items()[0]),
         _ => None,
@@ -185,7 +207,9 @@ fn decimal(value: &Value, kind: &Type) -> Converted {
         return Ok(Value::Number(Number::Decimal(decimal)));
     }
     let found = number(value).and_then(Number::as_decimal);
-    found.map(|decimal| Value::Number(Number::Decimal(decimal))).ok_or_else(|| refuse(value, kind, "InvalidCastFromStringToDecimal", FORMAT))
+    found
+        .map(|decimal| Value::Number(Number::Decimal(decimal)))
+        .ok_or_else(|| refuse(value, kind, "InvalidCastFromStringToDecimal", FORMAT))
 }
 
 fn special(value: &Value, kind: &Type) -> Converted {
@@ -194,12 +218,19 @@ fn special(value: &Value, kind: &Type) -> Converted {
     }
     let one = single(value);
     let said = text(&one);
-    let parsed = |found: Option<Value>, why: &str| found.ok_or_else(|| refuse(value, kind, "InvalidCastParseTargetInvocation", why));
+    let parsed = |found: Option<Value>, why: &str| {
+        found.ok_or_else(|| refuse(value, kind, "InvalidCastParseTargetInvocation", why))
+    };
     match kind {
         Type::DateTime => match &one {
             Value::Number(Number::Integer(ticks, _)) => {
-                let date = i64::try_from(*ticks).ok().and_then(|ticks| DateTime::new(ticks, super::DateKind::Unspecified));
-                parsed(date.map(Value::Date), "Ticks must be between DateTime.MinValue.Ticks and DateTime.MaxValue.Ticks.")
+                let date = i64::try_from(*ticks)
+                    .ok()
+                    .and_then(|ticks| DateTime::new(ticks, super::DateKind::Unspecified));
+                parsed(
+                    date.map(Value::Date),
+                    "Ticks must be between DateTime.MinValue.Ticks and DateTime.MaxValue.Ticks.",
+                )
             }
             _ => parsed(parse_date(&said).map(Value::Date), "String was not recognized as a valid DateTime."),
         },
@@ -208,14 +239,22 @@ fn special(value: &Value, kind: &Type) -> Converted {
                 let ticks = i64::try_from(*ticks).ok();
                 parsed(ticks.map(|ticks| Value::Span(TimeSpan { ticks })), "TimeSpan overflowed.")
             }
-            _ => parsed(TimeSpan::parse(&said).map(Value::Span), "String was not recognized as a valid TimeSpan."),
+            _ => parsed(
+                TimeSpan::parse(&said).map(Value::Span),
+                "String was not recognized as a valid TimeSpan.",
+            ),
         },
         Type::Guid => parsed(
             Guid::parse(&said).map(Value::Guid),
             "Guid should contain 32 digits with 4 dashes (xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx).",
         ),
-        Type::Version => parsed(Version::parse(&said).map(Value::Version), "Version string portion was too short or too long."),
-        Type::Address => parsed(super::address::parse(&said).map(Value::Address), "An invalid IP address was specified."),
+        Type::Version => parsed(
+            Version::parse(&said).map(Value::Version),
+            "Version string portion was too short or too long.",
+        ),
+        Type::Address => {
+            parsed(super::address::parse(&said).map(Value::Address), "An invalid IP address was specified.")
+        }
         Type::Regex => Pattern::new(&said, Case::Exact).map(Value::Regex),
         Type::ScriptBlock => {
             let block = crate::parse::script(&said, "").map_err(|error| ErrorRecord::parsing(&error))?;
@@ -225,7 +264,8 @@ fn special(value: &Value, kind: &Type) -> Converted {
         Type::Custom => Ok(custom(value)),
         Type::Exception(name) => Ok(Value::Exception(Exception::new(name, &said))),
         _ if value.is_null() => Ok(Value::Null),
-        Type::Class(name) if &**name == "System.Uri" => super::statics::uri(&said).ok_or_else(|| refuse(value, kind, "InvalidCastParseTargetInvocation", "Invalid URI.")),
+        Type::Class(name) if &**name == "System.Uri" => super::statics::uri(&said)
+            .ok_or_else(|| refuse(value, kind, "InvalidCastParseTargetInvocation", "Invalid URI.")),
         _ => {
             let message = format!(
                 "Cannot convert the \"{}\" value of type \"{}\" to type \"{}\".",
@@ -300,7 +340,9 @@ pub fn is_instance(value: &Value, kind: &Type) -> bool {
         (Type::Dictionary, Value::Map(map)) => map.kind == MapKind::Dictionary,
         (Type::Array(element), Value::Array(array)) => match &array.kind {
             ArrayKind::Fixed => matches!(**element, Type::Object),
-            ArrayKind::Typed(own) => matches!(**element, Type::Object) || own.full_name() == element.full_name(),
+            ArrayKind::Typed(own) => {
+                matches!(**element, Type::Object) || own.full_name() == element.full_name()
+            }
             _ => false,
         },
         (Type::ArrayList, Value::Array(array)) => matches!(array.kind, ArrayKind::ArrayList),

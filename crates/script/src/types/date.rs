@@ -148,7 +148,7 @@ impl DateTime {
         time_zone::offset(local - time_zone::offset(local))
     }
 
-    pub fn add(self, span: TimeSpan) -> Option<Self> {
+    pub fn plus(self, span: TimeSpan) -> Option<Self> {
         Self::new(self.ticks.checked_add(span.ticks)?, self.kind)
     }
 

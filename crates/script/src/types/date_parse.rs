@@ -37,12 +37,14 @@ fn words(text: &str) -> Option<Vec<Word>> {
 }
 
 fn month(name: &str) -> Option<i64> {
-    let fits = |month: &&str| name.len() >= 3 && month.to_ascii_lowercase().starts_with(name);
-    MONTHS.iter().position(|month| fits(&month)).map(|at| at as i64 + 1)
+    let fits = |month: &str| name.len() >= 3 && month.to_ascii_lowercase().starts_with(name);
+    MONTHS.iter().position(|month| fits(month)).map(|at| at as i64 + 1)
 }
 
 fn is_weekday(name: &str) -> bool {
-    ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"].iter().any(|day| name.len() >= 3 && day.starts_with(name))
+    ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"]
+        .iter()
+        .any(|day| name.len() >= 3 && day.starts_with(name))
 }
 
 /// As `[datetime]'…'` takes it.
@@ -61,7 +63,8 @@ pub fn parse_date(text: &str) -> Option<DateTime> {
                 time_read = true;
                 continue;
             }
-            Word::Number(hour, _) if matches!(words.get(at + 1), Some(Word::Name(half)) if half == "am" || half == "pm") => {
+            Word::Number(hour, _) if matches!(words.get(at + 1), Some(Word::Name(half)) if half == "am" || half == "pm") =>
+            {
                 parts.hour = *hour;
                 time_read = true;
             }
@@ -94,14 +97,16 @@ pub fn parse_date(text: &str) -> Option<DateTime> {
     }
     let date = DateTime::of_parts(parts, kind)?;
     match offset {
-        Some(offset) => date.add(TimeSpan { ticks: -offset * SECOND }).map(DateTime::to_local),
+        Some(offset) => date.plus(TimeSpan { ticks: -offset * SECOND }).map(DateTime::to_local),
         None => Some(date),
     }
 }
 
 /// `hh:mm[:ss[.fffffff]]`; where it ends.
 fn clock(words: &[Word], mut at: usize, parts: &mut Parts) -> Option<usize> {
-    let number = |at: usize| if let Some(Word::Number(number, length)) = words.get(at) { Some((*number, *length)) } else { None };
+    let number = |at: usize| {
+        if let Some(Word::Number(number, length)) = words.get(at) { Some((*number, *length)) } else { None }
+    };
     parts.hour = number(at)?.0;
     parts.minute = number(at + 2)?.0;
     at += 3;
@@ -109,7 +114,11 @@ fn clock(words: &[Word], mut at: usize, parts: &mut Parts) -> Option<usize> {
         parts.second = number(at + 1)?.0;
         at += 2;
         if let (Some(Word::Mark('.')), Some((fraction, length))) = (words.get(at), number(at + 1)) {
-            parts.fraction = if length <= 7 { fraction * 10i64.pow(7 - length as u32) } else { fraction / 10i64.checked_pow(length as u32 - 7)? };
+            parts.fraction = if length <= 7 {
+                fraction * 10i64.pow(7 - length as u32)
+            } else {
+                fraction / 10i64.checked_pow(length as u32 - 7)?
+            };
             at += 2;
         }
     }
@@ -118,7 +127,9 @@ fn clock(words: &[Word], mut at: usize, parts: &mut Parts) -> Option<usize> {
 
 fn zone(words: &[Word], at: usize) -> Option<(i64, usize)> {
     match (words.get(at)?, words.get(at + 1), words.get(at + 2)) {
-        (Word::Number(hours, _), Some(Word::Mark(':')), Some(Word::Number(minutes, _))) => Some((hours * 3600 + minutes * 60, at + 3)),
+        (Word::Number(hours, _), Some(Word::Mark(':')), Some(Word::Number(minutes, _))) => {
+            Some((hours * 3600 + minutes * 60, at + 3))
+        }
         (Word::Number(number, 4), ..) => Some((number / 100 * 3600 + number % 100 * 60, at + 1)),
         (Word::Number(hours, _), ..) => Some((hours * 3600, at + 1)),
         _ => None,
@@ -127,7 +138,9 @@ fn zone(words: &[Word], at: usize) -> Option<(i64, usize)> {
 
 fn day(parts: &mut Parts, numbers: &[(i64, usize)], named: Option<i64>, time_read: bool) -> Option<()> {
     let today = DateTime::now().parts();
-    let full = |(year, length): (i64, usize)| if length <= 2 { if year < 50 { 2000 + year } else { 1900 + year } } else { year };
+    let full = |(year, length): (i64, usize)| {
+        if length <= 2 { if year < 50 { 2000 + year } else { 1900 + year } } else { year }
+    };
     let (year, month, day) = match (numbers, named) {
         ([], None) if time_read => (today.year, today.month, today.day),
         ([day, year], Some(month)) => (full(*year), month, day.0),

@@ -7,7 +7,8 @@ use crate::error::ErrorRecord;
 use crate::value::Value;
 
 fn wrong(message: &str) -> ErrorRecord {
-    ErrorRecord::runtime("FormatError", format!("Error formatting a string: {message}.")).of_type("System.FormatException")
+    ErrorRecord::runtime("FormatError", format!("Error formatting a string: {message}."))
+        .of_type("System.FormatException")
 }
 
 /// `{0}`, `{0,-10}`, `{0:N2}`
@@ -37,7 +38,8 @@ fn item(hole: &str, items: &[Value]) -> Result<String, ErrorRecord> {
     let index: usize = index.trim().parse().map_err(|_| malformed())?;
     let missing = "Index (zero based) must be greater than or equal to zero and less than the size of the argument list";
     let value = items.get(index).ok_or_else(|| wrong(missing))?;
-    let width: i32 = width.trim().parse().ok().filter(|width: &i32| width.abs() <= 100_000).ok_or_else(malformed)?;
+    let width: i32 =
+        width.trim().parse().ok().filter(|width: &i32| width.abs() <= 100_000).ok_or_else(malformed)?;
     let text = formatted(value, pattern).ok_or_else(malformed)?;
     let size = width.unsigned_abs() as usize;
     Ok(crate::characters::pad(&text, size, width >= 0))

@@ -37,7 +37,9 @@ pub fn plain_member(value: &Value, name: &str) -> Option<Value> {
         Value::Address(address) => {
             return match name.to_ascii_lowercase().as_str() {
                 "ipaddresstostring" => Some(address.to_string().into()),
-                "addressfamily" => Some(if address.is_ipv4() { "InterNetwork" } else { "InterNetworkV6" }.into()),
+                "addressfamily" => {
+                    Some(if address.is_ipv4() { "InterNetwork" } else { "InterNetworkV6" }.into())
+                }
                 _ => None,
             };
         }
@@ -85,7 +87,9 @@ fn type_member(kind: &Type, name: &str) -> Option<Value> {
         "basetype" => Value::Type(Rc::new(match kind {
             Type::Array(_) => Type::Class("System.Array".into()),
             Type::Enum(_) => Type::Class("System.Enum".into()),
-            Type::Integer(_) | Type::Double | Type::Bool | Type::DateTime => Type::Class("System.ValueType".into()),
+            Type::Integer(_) | Type::Double | Type::Bool | Type::DateTime => {
+                Type::Class("System.ValueType".into())
+            }
             _ => Type::Object,
         })),
         _ => return None,
@@ -95,11 +99,16 @@ fn type_member(kind: &Type, name: &str) -> Option<Value> {
 fn record_member(record: &Rc<ErrorRecord>, name: &str) -> Option<Value> {
     Some(match name.to_ascii_lowercase().as_str() {
         "exception" => Value::Exception(record.exception.clone()),
-        "targetobject" => record.thrown.clone().or_else(|| record.target.clone()).unwrap_or(Value::Null),
+        "targetobject" => {
+            record.thrown.as_ref().or(record.target.as_ref()).map_or(Value::Null, |target| (**target).clone())
+        }
         "fullyqualifiederrorid" => Value::Text(record.id.clone()),
         "categoryinfo" => {
-            let target = record.target.as_ref().map(text).unwrap_or_default();
-            let kind = record.target.as_ref().map(|target| type_name(target).rsplit('.').next().unwrap_or_default().to_owned());
+            let target = record.target.as_deref().map(text).unwrap_or_default();
+            let kind = record
+                .target
+                .as_ref()
+                .map(|target| type_name(target).rsplit('.').next().unwrap_or_default().to_owned());
             Object::new("System.Management.Automation.ErrorCategoryInfo")
                 .with("Category", Value::Text(record.category.clone()))
                 .with("Activity", Value::Text(record.activity.clone()))
@@ -195,7 +204,9 @@ pub fn invoke_plain(value: &Value, name: &str, arguments: &[Value]) -> Called {
     let lower = name.to_ascii_lowercase();
     let own = match value {
         Value::Text(text) => invoke_text(text, name, arguments)?,
-        Value::Char(c) if lower != "tostring" && lower != "equals" => invoke_text(&c.to_string(), name, arguments)?,
+        Value::Char(c) if lower != "tostring" && lower != "equals" => {
+            invoke_text(&c.to_string(), name, arguments)?
+        }
         Value::Array(array) => invoke_array(array, &lower, arguments)?,
         Value::Map(map) => invoke_map(map, &lower, arguments)?,
         Value::Date(date) => invoke_date(*date, &lower, arguments)?,
@@ -251,7 +262,9 @@ fn of_all(value: &Value, name: &str, arguments: &[Value]) -> Called {
             Some(order) => Value::int(order as i64),
             None => Value::int(order(&text(value), &text(other))),
         },
-        ("gethashcode", []) => Value::int(text(value).bytes().fold(7, |hash: i64, byte| (hash * 31 + i64::from(byte)) % 2_147_483_647)),
+        ("gethashcode", []) => Value::int(
+            text(value).bytes().fold(7, |hash: i64, byte| (hash * 31 + i64::from(byte)) % 2_147_483_647),
+        ),
         ("gettype", []) => return Ok(None),
         _ => return Ok(None),
     }))
@@ -260,7 +273,9 @@ fn of_all(value: &Value, name: &str, arguments: &[Value]) -> Called {
 fn invoke_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
     let first = arguments.first().cloned().unwrap_or_default();
     let find = |wanted: &Value| {
-        array.items().iter().position(|own| own.same(wanted) || crate::interpret::equal(own, wanted, crate::syntax::Case::Exact))
+        array.items().iter().position(|own| {
+            own.same(wanted) || crate::interpret::equal(own, wanted, crate::syntax::Case::Exact)
+        })
     };
     let found = match name {
         "contains" => find(&first).is_some().into(),
@@ -271,7 +286,9 @@ fn invoke_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
         "toarray" => Value::array(array.items().clone()),
         "clone" => Value::Array(Rc::new(Array::new(array.items().clone(), array.kind.clone()))),
         "getenumerator" => Value::array(array.items().clone()),
-        "getvalue" => index_of(array, arguments.first()).map(|at| array.items()[at].clone()).unwrap_or_default(),
+        "getvalue" => {
+            index_of(array, arguments.first()).map(|at| array.items()[at].clone()).unwrap_or_default()
+        }
         "setvalue" => {
             let at = index_of(array, arguments.get(1)).ok_or_else(|| out_of_bounds("SetValue", 2))?;
             array.items_mut()[at] = first;
@@ -293,8 +310,25 @@ fn out_of_bounds(method: &str, count: usize) -> ErrorRecord {
 
 fn change_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
     const CHANGES: [&str; 19] = [
-        "add", "addrange", "insert", "remove", "removeat", "removerange", "clear", "sort", "reverse", "enqueue", "dequeue", "push", "pop",
-        "peek", "unionwith", "exceptwith", "intersectwith", "insertrange", "trimexcess",
+        "add",
+        "addrange",
+        "insert",
+        "remove",
+        "removeat",
+        "removerange",
+        "clear",
+        "sort",
+        "reverse",
+        "enqueue",
+        "dequeue",
+        "push",
+        "pop",
+        "peek",
+        "unionwith",
+        "exceptwith",
+        "intersectwith",
+        "insertrange",
+        "trimexcess",
     ];
     if !CHANGES.contains(&name) {
         return Ok(None);
@@ -302,8 +336,13 @@ fn change_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
     let of_its_kind = match array.kind {
         ArrayKind::Queue => matches!(name, "enqueue" | "dequeue" | "peek" | "clear"),
         ArrayKind::Stack => matches!(name, "push" | "pop" | "peek" | "clear"),
-        ArrayKind::HashSet => matches!(name, "add" | "remove" | "clear" | "unionwith" | "exceptwith" | "intersectwith"),
-        _ => !matches!(name, "enqueue" | "dequeue" | "push" | "pop" | "peek" | "unionwith" | "exceptwith" | "intersectwith"),
+        ArrayKind::HashSet => {
+            matches!(name, "add" | "remove" | "clear" | "unionwith" | "exceptwith" | "intersectwith")
+        }
+        _ => !matches!(
+            name,
+            "enqueue" | "dequeue" | "push" | "pop" | "peek" | "unionwith" | "exceptwith" | "intersectwith"
+        ),
     };
     if !of_its_kind {
         return Ok(None);
@@ -313,12 +352,24 @@ fn change_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
             return Ok(None);
         }
         let shown = if name == "add" { "Add" } else { name };
-        return Err(ErrorRecord::method("System.NotSupportedException", shown, arguments.len(), "Collection was of a fixed size."));
+        return Err(ErrorRecord::method(
+            "System.NotSupportedException",
+            shown,
+            arguments.len(),
+            "Collection was of a fixed size.",
+        ));
     }
     let converted = |value: &Value| array.element().map_or(Ok(value.clone()), |kind| convert(value, kind));
     let first = arguments.first().cloned().unwrap_or_default();
-    let has = |wanted: &Value| array.items().iter().any(|own| own.same(wanted) || crate::interpret::equal(own, wanted, crate::syntax::Case::Exact));
-    let nothing = |message: &str| ErrorRecord::method("System.InvalidOperationException", name, arguments.len(), message);
+    let has = |wanted: &Value| {
+        array
+            .items()
+            .iter()
+            .any(|own| own.same(wanted) || crate::interpret::equal(own, wanted, crate::syntax::Case::Exact))
+    };
+    let nothing = |message: &str| {
+        ErrorRecord::method("System.InvalidOperationException", name, arguments.len(), message)
+    };
     let found = match name {
         "add" if matches!(array.kind, ArrayKind::HashSet) => {
             let is_new = !has(&first);
@@ -331,33 +382,49 @@ fn change_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
             let value = converted(&first)?;
             array.items_mut().push(value);
             // ArrayList gives the place; List<T> gives nothing.
-            if name == "add" && matches!(array.kind, ArrayKind::ArrayList) { Value::from(array.len() - 1) } else { Value::Null }
+            if name == "add" && matches!(array.kind, ArrayKind::ArrayList) {
+                Value::from(array.len() - 1)
+            } else {
+                Value::Null
+            }
         }
         "addrange" | "unionwith" => {
             let more = first.some_elements().iter().map(converted).collect::<Result<Vec<_>, _>>()?;
-            let more: Vec<Value> = if name == "unionwith" { more.into_iter().filter(|value| !has(value)).collect() } else { more };
+            let more: Vec<Value> = if name == "unionwith" {
+                more.into_iter().filter(|value| !has(value)).collect()
+            } else {
+                more
+            };
             array.items_mut().extend(more);
             Value::Null
         }
         "exceptwith" => {
             let out = first.some_elements();
-            array.items_mut().retain(|own| !out.iter().any(|value| crate::interpret::equal(own, value, crate::syntax::Case::Exact)));
+            array.items_mut().retain(|own| {
+                !out.iter().any(|value| crate::interpret::equal(own, value, crate::syntax::Case::Exact))
+            });
             Value::Null
         }
         "intersectwith" => {
             let kept = first.some_elements();
-            array.items_mut().retain(|own| kept.iter().any(|value| crate::interpret::equal(own, value, crate::syntax::Case::Exact)));
+            array.items_mut().retain(|own| {
+                kept.iter().any(|value| crate::interpret::equal(own, value, crate::syntax::Case::Exact))
+            });
             Value::Null
         }
         "insert" => {
-            let at = whole(arguments.first()).and_then(|at| usize::try_from(at).ok()).filter(|at| *at <= array.len());
+            let at = whole(arguments.first())
+                .and_then(|at| usize::try_from(at).ok())
+                .filter(|at| *at <= array.len());
             let at = at.ok_or_else(|| out_of_bounds("Insert", 2))?;
             let value = converted(arguments.get(1).unwrap_or(&Value::Null))?;
             array.items_mut().insert(at, value);
             Value::Null
         }
         "remove" => {
-            let at = array.items().iter().position(|own| own.same(&first) || crate::interpret::equal(own, &first, crate::syntax::Case::Exact));
+            let at = array.items().iter().position(|own| {
+                own.same(&first) || crate::interpret::equal(own, &first, crate::syntax::Case::Exact)
+            });
             if let Some(at) = at {
                 array.items_mut().remove(at);
             }
@@ -371,8 +438,13 @@ fn change_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
         "removerange" => {
             let from = whole(arguments.first()).and_then(|at| usize::try_from(at).ok());
             let count = whole(arguments.get(1)).and_then(|count| usize::try_from(count).ok());
-            let (Some(from), Some(count)) = (from, count) else { return Err(out_of_bounds("RemoveRange", 2)) };
-            let end = from.checked_add(count).filter(|end| *end <= array.len()).ok_or_else(|| out_of_bounds("RemoveRange", 2))?;
+            let (Some(from), Some(count)) = (from, count) else {
+                return Err(out_of_bounds("RemoveRange", 2));
+            };
+            let end = from
+                .checked_add(count)
+                .filter(|end| *end <= array.len())
+                .ok_or_else(|| out_of_bounds("RemoveRange", 2))?;
             array.items_mut().drain(from..end);
             Value::Null
         }
@@ -389,7 +461,7 @@ fn change_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
             *array.items_mut() = sorted;
             Value::Null
         }
-        "dequeue" if array.len() > 0 => array.items_mut().remove(0),
+        "dequeue" if !array.is_empty() => array.items_mut().remove(0),
         "pop" => array.items_mut().pop().ok_or_else(|| nothing("Stack empty."))?,
         "peek" => {
             let items = array.items();
@@ -416,13 +488,17 @@ fn invoke_map(map: &Rc<Map>, name: &str, arguments: &[Value]) -> Called {
     let first = arguments.first().cloned().unwrap_or_default();
     let found = match (name, arguments.len()) {
         ("containskey" | "contains", 1) => map.contains(&first).into(),
-        ("containsvalue", 1) => {
-            map.pairs().iter().any(|(_, own)| crate::interpret::equal(own, &first, crate::syntax::Case::Exact)).into()
-        }
+        ("containsvalue", 1) => map
+            .pairs()
+            .iter()
+            .any(|(_, own)| crate::interpret::equal(own, &first, crate::syntax::Case::Exact))
+            .into(),
         ("add", 2) => {
             if map.contains(&first) {
                 let said = text(&first);
-                let message = format!("Item has already been added. Key in dictionary: '{said}'  Key being added: '{said}'");
+                let message = format!(
+                    "Item has already been added. Key in dictionary: '{said}'  Key being added: '{said}'"
+                );
                 return Err(ErrorRecord::method("System.ArgumentException", "Add", 2, &message));
             }
             map.set(first, arguments[1].clone());
@@ -448,7 +524,9 @@ fn invoke_map(map: &Rc<Map>, name: &str, arguments: &[Value]) -> Called {
             map.set(first, arguments[1].clone());
             Value::Null
         }
-        ("getenumerator", 0) => Value::array(map.pairs().into_iter().map(|(key, value)| entry(key, value)).collect()),
+        ("getenumerator", 0) => {
+            Value::array(map.pairs().into_iter().map(|(key, value)| entry(key, value)).collect())
+        }
         _ => return Ok(None),
     };
     Ok(Some(found))
@@ -463,20 +541,29 @@ fn invoke_date(date: DateTime, name: &str, arguments: &[Value]) -> Called {
         let message = "The added or subtracted value results in an un-representable DateTime.";
         ErrorRecord::method("System.ArgumentOutOfRangeException", name, arguments.len(), message)
     };
-    let units = [("adddays", DAY), ("addhours", 3600 * SECOND), ("addminutes", 60 * SECOND), ("addseconds", SECOND), ("addmilliseconds", SECOND / 1000), ("addticks", 1)];
+    let units = [
+        ("adddays", DAY),
+        ("addhours", 3600 * SECOND),
+        ("addminutes", 60 * SECOND),
+        ("addseconds", SECOND),
+        ("addmilliseconds", SECOND / 1000),
+        ("addticks", 1),
+    ];
     if let Some((_, unit)) = units.iter().find(|(own, _)| *own == name) {
-        let ticks = number(arguments.first()).map(|count| count * *unit as f64).filter(|ticks| ticks.abs() < 9e18);
-        let added = ticks.and_then(|ticks| date.add(TimeSpan { ticks: ticks.round() as i64 }));
+        let ticks =
+            number(arguments.first()).map(|count| count * *unit as f64).filter(|ticks| ticks.abs() < 9e18);
+        let added = ticks.and_then(|ticks| date.plus(TimeSpan { ticks: ticks.round() as i64 }));
         return added.map(|date| Some(Value::Date(date))).ok_or_else(|| wrong(name));
     }
     let found = match (name, arguments) {
         ("addmonths" | "addyears", [count]) => {
-            let months = whole(Some(count)).and_then(|count| count.checked_mul(if name == "addyears" { 12 } else { 1 }));
+            let months = whole(Some(count))
+                .and_then(|count| count.checked_mul(if name == "addyears" { 12 } else { 1 }));
             months.and_then(|months| date.add_months(months)).map(Value::Date).ok_or_else(|| wrong(name))?
         }
         ("add" | "subtract", [Value::Span(span)]) => {
             let ticks = if name == "add" { span.ticks } else { -span.ticks };
-            date.add(TimeSpan { ticks }).map(Value::Date).ok_or_else(|| wrong(name))?
+            date.plus(TimeSpan { ticks }).map(Value::Date).ok_or_else(|| wrong(name))?
         }
         ("subtract", [Value::Date(other)]) => Value::Span(TimeSpan { ticks: date.ticks - other.ticks }),
         ("touniversaltime", []) => Value::Date(date.to_universal()),
@@ -501,8 +588,19 @@ fn invoke_date(date: DateTime, name: &str, arguments: &[Value]) -> Called {
 fn invoke_span(span: TimeSpan, name: &str, arguments: &[Value]) -> Called {
     Ok(Some(match (name, arguments) {
         ("add" | "subtract", [Value::Span(other)]) => {
-            let ticks = if name == "add" { span.ticks.checked_add(other.ticks) } else { span.ticks.checked_sub(other.ticks) };
-            let ticks = ticks.ok_or_else(|| ErrorRecord::method("System.OverflowException", name, 1, "TimeSpan overflowed because the duration is too long."))?;
+            let ticks = if name == "add" {
+                span.ticks.checked_add(other.ticks)
+            } else {
+                span.ticks.checked_sub(other.ticks)
+            };
+            let ticks = ticks.ok_or_else(|| {
+                ErrorRecord::method(
+                    "System.OverflowException",
+                    name,
+                    1,
+                    "TimeSpan overflowed because the duration is too long.",
+                )
+            })?;
             Value::Span(TimeSpan { ticks })
         }
         ("negate", []) => Value::Span(TimeSpan { ticks: -span.ticks }),

@@ -30,6 +30,6 @@ pub use name::{Type, exception_is, exception_name, lookup};
 pub use pattern::{Found, Pattern};
 pub use span::TimeSpan;
 pub use statics::{StaticCall, bytes, static_member, to_bytes, version};
-pub(crate) use text_methods::order as text_order;
 pub use text::{cell, long_date, short_type_name, text, type_name};
+pub(crate) use text_methods::order as text_order;
 pub use version::Version;

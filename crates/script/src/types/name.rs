@@ -151,15 +151,90 @@ const CLASSES: [(&str, &str); 40] = [
 
 /// Enumerations of .NET that scripts name.
 const ENUMS: [(&str, &[(&str, i64)]); 10] = [
-    ("System.DayOfWeek", &[("Sunday", 0), ("Monday", 1), ("Tuesday", 2), ("Wednesday", 3), ("Thursday", 4), ("Friday", 5), ("Saturday", 6)]),
+    (
+        "System.DayOfWeek",
+        &[
+            ("Sunday", 0),
+            ("Monday", 1),
+            ("Tuesday", 2),
+            ("Wednesday", 3),
+            ("Thursday", 4),
+            ("Friday", 5),
+            ("Saturday", 6),
+        ],
+    ),
     ("System.StringSplitOptions", &[("None", 0), ("RemoveEmptyEntries", 1), ("TrimEntries", 2)]),
-    ("System.StringComparison", &[("CurrentCulture", 0), ("CurrentCultureIgnoreCase", 1), ("InvariantCulture", 2), ("InvariantCultureIgnoreCase", 3), ("Ordinal", 4), ("OrdinalIgnoreCase", 5)]),
-    ("System.ConsoleColor", &[("Black", 0), ("DarkBlue", 1), ("DarkGreen", 2), ("DarkCyan", 3), ("DarkRed", 4), ("DarkMagenta", 5), ("DarkYellow", 6), ("Gray", 7), ("DarkGray", 8), ("Blue", 9), ("Green", 10), ("Cyan", 11), ("Red", 12), ("Magenta", 13), ("Yellow", 14), ("White", 15)]),
-    ("System.Management.Automation.ActionPreference", &[("SilentlyContinue", 0), ("Stop", 1), ("Continue", 2), ("Inquire", 3), ("Ignore", 4), ("Suspend", 5), ("Break", 6)]),
-    ("System.Security.Principal.WindowsBuiltInRole", &[("Administrator", 0x220), ("User", 0x221), ("Guest", 0x222), ("PowerUser", 0x223)]),
+    (
+        "System.StringComparison",
+        &[
+            ("CurrentCulture", 0),
+            ("CurrentCultureIgnoreCase", 1),
+            ("InvariantCulture", 2),
+            ("InvariantCultureIgnoreCase", 3),
+            ("Ordinal", 4),
+            ("OrdinalIgnoreCase", 5),
+        ],
+    ),
+    (
+        "System.ConsoleColor",
+        &[
+            ("Black", 0),
+            ("DarkBlue", 1),
+            ("DarkGreen", 2),
+            ("DarkCyan", 3),
+            ("DarkRed", 4),
+            ("DarkMagenta", 5),
+            ("DarkYellow", 6),
+            ("Gray", 7),
+            ("DarkGray", 8),
+            ("Blue", 9),
+            ("Green", 10),
+            ("Cyan", 11),
+            ("Red", 12),
+            ("Magenta", 13),
+            ("Yellow", 14),
+            ("White", 15),
+        ],
+    ),
+    (
+        "System.Management.Automation.ActionPreference",
+        &[
+            ("SilentlyContinue", 0),
+            ("Stop", 1),
+            ("Continue", 2),
+            ("Inquire", 3),
+            ("Ignore", 4),
+            ("Suspend", 5),
+            ("Break", 6),
+        ],
+    ),
+    (
+        "System.Security.Principal.WindowsBuiltInRole",
+        &[("Administrator", 0x220), ("User", 0x221), ("Guest", 0x222), ("PowerUser", 0x223)],
+    ),
     ("System.MidpointRounding", &[("ToEven", 0), ("AwayFromZero", 1)]),
-    ("System.Environment+SpecialFolder", &[("Desktop", 0), ("Personal", 5), ("MyDocuments", 5), ("ApplicationData", 26), ("LocalApplicationData", 28), ("UserProfile", 40)]),
-    ("System.Text.RegularExpressions.RegexOptions", &[("None", 0), ("IgnoreCase", 1), ("Multiline", 2), ("ExplicitCapture", 4), ("Singleline", 16), ("IgnorePatternWhitespace", 32)]),
+    (
+        "System.Environment+SpecialFolder",
+        &[
+            ("Desktop", 0),
+            ("Personal", 5),
+            ("MyDocuments", 5),
+            ("ApplicationData", 26),
+            ("LocalApplicationData", 28),
+            ("UserProfile", 40),
+        ],
+    ),
+    (
+        "System.Text.RegularExpressions.RegexOptions",
+        &[
+            ("None", 0),
+            ("IgnoreCase", 1),
+            ("Multiline", 2),
+            ("ExplicitCapture", 4),
+            ("Singleline", 16),
+            ("IgnorePatternWhitespace", 32),
+        ],
+    ),
     ("System.DateTimeKind", &[("Unspecified", 0), ("Utc", 1), ("Local", 2)]),
 ];
 
@@ -170,7 +245,9 @@ fn builtin_enum(name: &str) -> Option<Rc<EnumType>> {
     let short = |full: &str| full.strip_prefix("System.").unwrap_or(full).to_ascii_lowercase();
     MADE.with(|all| {
         all.iter()
-            .find(|kind| short(&kind.name) == name || (name == "consolecolor" && kind.name.ends_with("ConsoleColor")))
+            .find(|kind| {
+                short(&kind.name) == name || (name == "consolecolor" && kind.name.ends_with("ConsoleColor"))
+            })
             .cloned()
     })
 }
@@ -195,13 +272,18 @@ fn bare(name: &TypeName, own: &dyn Fn(&str) -> Option<Rc<EnumType>>) -> Option<T
     }
     let lower = name.name.to_ascii_lowercase();
     let short = lower.strip_prefix("system.").unwrap_or(&lower);
-    let argument = || name.arguments.first().map_or(Some(Type::Object), |argument| lookup(argument, own)).map(Rc::new);
+    let argument =
+        || name.arguments.first().map_or(Some(Type::Object), |argument| lookup(argument, own)).map(Rc::new);
     match short.split('`').next().unwrap_or(short) {
-        "collections.generic.list" | "list" | "collections.objectmodel.collection" => return Some(Type::List(argument()?)),
+        "collections.generic.list" | "list" | "collections.objectmodel.collection" => {
+            return Some(Type::List(argument()?));
+        }
         "collections.generic.queue" => return Some(Type::Queue),
         "collections.generic.stack" => return Some(Type::Stack),
         "collections.generic.hashset" => return Some(Type::HashSet),
-        "collections.generic.dictionary" | "collections.generic.sorteddictionary" => return Some(Type::Dictionary),
+        "collections.generic.dictionary" | "collections.generic.sorteddictionary" => {
+            return Some(Type::Dictionary);
+        }
         "nullable" if !name.arguments.is_empty() => return Some(Type::Nullable(argument()?)),
         "array" if lower == "array" => return Some(Type::Array(Rc::new(Type::Object))),
         "exception" => return Some(Type::Exception("System.Exception".into())),
@@ -250,20 +332,41 @@ const EXCEPTIONS: [(&str, &str); 44] = [
     ("System.ComponentModel.Win32Exception", "System.SystemException"),
     ("System.Net.WebException", "System.InvalidOperationException"),
     ("System.Management.Automation.RuntimeException", "System.SystemException"),
-    ("System.Management.Automation.ActionPreferenceStopException", "System.Management.Automation.RuntimeException"),
-    ("System.Management.Automation.CommandNotFoundException", "System.Management.Automation.RuntimeException"),
+    (
+        "System.Management.Automation.ActionPreferenceStopException",
+        "System.Management.Automation.RuntimeException",
+    ),
+    (
+        "System.Management.Automation.CommandNotFoundException",
+        "System.Management.Automation.RuntimeException",
+    ),
     ("System.Management.Automation.MethodException", "System.Management.Automation.RuntimeException"),
-    ("System.Management.Automation.MethodInvocationException", "System.Management.Automation.MethodException"),
-    ("System.Management.Automation.ParameterBindingException", "System.Management.Automation.RuntimeException"),
-    ("System.Management.Automation.ParameterBindingValidationException", "System.Management.Automation.ParameterBindingException"),
+    (
+        "System.Management.Automation.MethodInvocationException",
+        "System.Management.Automation.MethodException",
+    ),
+    (
+        "System.Management.Automation.ParameterBindingException",
+        "System.Management.Automation.RuntimeException",
+    ),
+    (
+        "System.Management.Automation.ParameterBindingValidationException",
+        "System.Management.Automation.ParameterBindingException",
+    ),
     ("System.Management.Automation.ParentContainsErrorRecordException", "System.SystemException"),
-    ("System.Management.Automation.PipelineStoppedException", "System.Management.Automation.RuntimeException"),
+    (
+        "System.Management.Automation.PipelineStoppedException",
+        "System.Management.Automation.RuntimeException",
+    ),
     ("System.Management.Automation.PSArgumentException", "System.ArgumentException"),
     ("System.Management.Automation.PSInvalidCastException", "System.InvalidCastException"),
     ("System.Management.Automation.PSInvalidOperationException", "System.InvalidOperationException"),
     ("System.Management.Automation.PSNotSupportedException", "System.NotSupportedException"),
     ("System.Management.Automation.SessionStateException", "System.Management.Automation.RuntimeException"),
-    ("System.Management.Automation.ItemNotFoundException", "System.Management.Automation.SessionStateException"),
+    (
+        "System.Management.Automation.ItemNotFoundException",
+        "System.Management.Automation.SessionStateException",
+    ),
     ("System.Management.Automation.WriteErrorException", "System.SystemException"),
 ];
 
@@ -272,7 +375,9 @@ pub fn exception_name(name: &str) -> Option<Rc<str>> {
     let lower = name.to_ascii_lowercase();
     let known = EXCEPTIONS.iter().find(|(full, _)| {
         let full = full.to_ascii_lowercase();
-        full == lower || full.strip_prefix("system.") == Some(lower.as_str()) || full.ends_with(&format!(".{lower}"))
+        full == lower
+            || full.strip_prefix("system.") == Some(lower.as_str())
+            || full.ends_with(&format!(".{lower}"))
     });
     match known {
         Some((full, _)) => Some((*full).into()),
@@ -341,9 +446,9 @@ impl Type {
     /// Without its namespace; of generic types with the number of arguments, as .NET's Name is.
     pub fn name(&self) -> String {
         let full = self.full_name();
-        let (head, tail) = full.split_once('[').map_or((full.as_str(), ""), |(head, tail)| {
-            (head, if tail == "]" { "[]" } else { "" })
-        });
+        let (head, tail) = full
+            .split_once('[')
+            .map_or((full.as_str(), ""), |(head, tail)| (head, if tail == "]" { "[]" } else { "" }));
         head.rsplit('.').next().unwrap_or(head).to_owned() + tail
     }
 

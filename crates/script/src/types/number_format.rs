@@ -7,7 +7,8 @@ pub fn format_number(number: Number, pattern: &str) -> Option<String> {
     let mut chars = pattern.chars();
     let Some(letter) = chars.next() else { return Some(number.to_string()) };
     let digits = chars.as_str();
-    let standard = letter.is_ascii_alphabetic() && digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit());
+    let standard =
+        letter.is_ascii_alphabetic() && digits.len() <= 2 && digits.bytes().all(|b| b.is_ascii_digit());
     if !standard {
         return Some(custom(number, pattern));
     }
@@ -102,7 +103,8 @@ fn rounded(text: &str, places: usize) -> String {
 /// A comma after every three digits.
 fn grouped(text: &str) -> String {
     let (sign, rest) = text.strip_prefix('-').map_or(("", text), |rest| ("-", rest));
-    let (whole, fraction) = rest.split_once('.').map_or((rest, None), |(whole, fraction)| (whole, Some(fraction)));
+    let (whole, fraction) =
+        rest.split_once('.').map_or((rest, None), |(whole, fraction)| (whole, Some(fraction)));
     let mut made = String::from(sign);
     for (at, c) in whole.chars().enumerate() {
         if at > 0 && (whole.len() - at).is_multiple_of(3) {
@@ -131,7 +133,9 @@ fn custom(number: Number, pattern: &str) -> String {
 
 fn negated(number: Number) -> Number {
     match number {
-        Number::Integer(value, kind) => Number::Integer(-value, if kind == IntegerKind::Int32 { IntegerKind::Int64 } else { kind }),
+        Number::Integer(value, kind) => {
+            Number::Integer(-value, if kind == IntegerKind::Int32 { IntegerKind::Int64 } else { kind })
+        }
         Number::Decimal(value) => Number::Decimal(value.negate()),
         other => Number::Double(-other.as_f64()),
     }
@@ -166,11 +170,15 @@ fn one_section(number: Number, pattern: &str) -> String {
     };
     let (whole_pattern, fraction_pattern) = body.split_once('.').unwrap_or((body, ""));
     let most = fraction_pattern.chars().filter(|c| is_digit(*c)).count().min(MOST_PLACES);
-    let least = fraction_pattern.rfind('0').map_or(0, |at| fraction_pattern[..=at].chars().filter(|c| is_digit(*c)).count().min(MOST_PLACES));
+    let least = fraction_pattern
+        .rfind('0')
+        .map_or(0, |at| fraction_pattern[..=at].chars().filter(|c| is_digit(*c)).count().min(MOST_PLACES));
     let text = fixed(scaled, most);
     let (sign, text) = text.strip_prefix('-').map_or(("", text.as_str()), |text| ("-", text));
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
-    let zeros = whole_pattern.find('0').map_or(0, |at| whole_pattern[at..].chars().filter(|c| is_digit(*c)).count().min(MOST_PLACES));
+    let zeros = whole_pattern
+        .find('0')
+        .map_or(0, |at| whole_pattern[at..].chars().filter(|c| is_digit(*c)).count().min(MOST_PLACES));
     let whole = whole.trim_start_matches('0');
     let mut whole = format!("{whole:0>zeros$}");
     if whole_pattern.trim_end_matches(',').contains(',') {

@@ -39,7 +39,8 @@ impl Pattern {
             static MADE: RefCell<Vec<(String, Rc<Pattern>)>> = const { RefCell::new(Vec::new()) };
         }
         let whole = format!("{options}{}", translated(text));
-        let found = MADE.with_borrow(|all| all.iter().find(|(own, _)| *own == whole).map(|(_, pattern)| pattern.clone()));
+        let found = MADE
+            .with_borrow(|all| all.iter().find(|(own, _)| *own == whole).map(|(_, pattern)| pattern.clone()));
         if let Some(pattern) = found {
             return Ok(pattern);
         }
@@ -58,7 +59,8 @@ impl Pattern {
 
     fn gave_up(&self) -> ErrorRecord {
         let message = format!("The pattern '{}' takes too long on this text; make it simpler.", self.text);
-        ErrorRecord::runtime("RegexMatchTimeout", message).of_type("System.Text.RegularExpressions.RegexMatchTimeoutException")
+        ErrorRecord::runtime("RegexMatchTimeout", message)
+            .of_type("System.Text.RegularExpressions.RegexMatchTimeoutException")
     }
 
     pub fn is_match(&self, text: &str) -> Result<bool> {
@@ -71,12 +73,19 @@ impl Pattern {
     }
 
     pub fn all(&self, text: &str) -> Result<Vec<Found>> {
-        self.regex.captures_iter(text).map(|captures| captures.map(|c| Found::of(&c)).map_err(|_| self.gave_up())).collect()
+        self.regex
+            .captures_iter(text)
+            .map(|captures| captures.map(|c| Found::of(&c)).map_err(|_| self.gave_up()))
+            .collect()
     }
 
     /// Numbers and names of its groups.
     pub fn names(&self) -> Vec<String> {
-        self.regex.capture_names().enumerate().map(|(at, name)| name.map_or_else(|| at.to_string(), str::to_owned)).collect()
+        self.regex
+            .capture_names()
+            .enumerate()
+            .map(|(at, name)| name.map_or_else(|| at.to_string(), str::to_owned))
+            .collect()
     }
 
     /// With `$1`, `${name}`, `$&`, `$$` in what is put there; `most` 0 is all.
@@ -116,11 +125,16 @@ impl Pattern {
             if most > 0 && count >= most {
                 break;
             }
-            if found.start == found.end && (found.start == 0 || found.end == text.len()) && self.text.is_empty() {
+            if found.start == found.end
+                && (found.start == 0 || found.end == text.len())
+                && self.text.is_empty()
+            {
                 continue;
             }
             parts.push(text[from..found.start].to_owned());
-            parts.extend(found.groups.iter().skip(1).flatten().map(|(start, end)| text[*start..*end].to_owned()));
+            parts.extend(
+                found.groups.iter().skip(1).flatten().map(|(start, end)| text[*start..*end].to_owned()),
+            );
             from = found.end;
             count += 1;
         }
@@ -143,11 +157,15 @@ impl Pattern {
         };
         let Some(found) = found else {
             let groups = crate::value::Map::new(crate::value::MapKind::Ordered);
-            return capture("System.Text.RegularExpressions.Match", None).with("Groups", Value::Map(Rc::new(groups))).into_value();
+            return capture("System.Text.RegularExpressions.Match", None)
+                .with("Groups", Value::Map(Rc::new(groups)))
+                .into_value();
         };
         let groups = crate::value::Map::new(crate::value::MapKind::Ordered);
         for (at, (range, name)) in found.groups.iter().zip(self.names()).enumerate() {
-            let group = capture("System.Text.RegularExpressions.Group", *range).with("Name", name.as_str()).into_value();
+            let group = capture("System.Text.RegularExpressions.Group", *range)
+                .with("Name", name.as_str())
+                .into_value();
             groups.set(Value::from(at), group.clone());
             if name != at.to_string() {
                 groups.set(Value::from(name), group);
@@ -160,7 +178,8 @@ impl Pattern {
 
 impl Found {
     fn of(captures: &Captures<'_, str>) -> Self {
-        let groups: Vec<_> = captures.iter().map(|group| group.map(|group| (group.start(), group.end()))).collect();
+        let groups: Vec<_> =
+            captures.iter().map(|group| group.map(|group| (group.start(), group.end()))).collect();
         let (start, end) = groups.first().copied().flatten().unwrap_or_default();
         Self { start, end, groups }
     }
@@ -169,7 +188,10 @@ impl Found {
 fn invalid(text: &str, why: &str) -> ErrorRecord {
     let why = why.trim_end_matches('.').lines().last().unwrap_or_default();
     // Where it is, is of our own text of it.
-    let why = why.split_once(": ").filter(|(head, _)| head.starts_with("Parsing error")).map_or(why, |(_, why)| why);
+    let why = why
+        .split_once(": ")
+        .filter(|(head, _)| head.starts_with("Parsing error"))
+        .map_or(why, |(_, why)| why);
     ErrorRecord::runtime("InvalidRegularExpression", format!("The pattern '{text}' is not valid: {why}."))
 }
 
@@ -179,17 +201,19 @@ fn translated(text: &str) -> String {
 }
 
 fn substitute(with: &str, found: &Found, names: &[String], text: &str, made: &mut String) {
-    let group = |at: usize| found.groups.get(at).copied().flatten().map_or("", |(start, end)| &text[start..end]);
+    let group =
+        |at: usize| found.groups.get(at).copied().flatten().map_or("", |(start, end)| &text[start..end]);
     let mut rest = with;
     while let Some(at) = rest.find('$') {
         *made += &rest[..at];
         let behind = &rest[at + 1..];
         let digits = behind.bytes().take_while(u8::is_ascii_digit).count();
         let number = behind[..digits].parse::<usize>().ok().filter(|number| *number < found.groups.len());
-        let named = behind.strip_prefix('{').and_then(|inside| inside.split_once('}')).and_then(|(name, _)| {
-            let index = names.iter().position(|own| own == name)?;
-            Some((index, name.len() + 2))
-        });
+        let named =
+            behind.strip_prefix('{').and_then(|inside| inside.split_once('}')).and_then(|(name, _)| {
+                let index = names.iter().position(|own| own == name)?;
+                Some((index, name.len() + 2))
+            });
         let (put, length) = match (number, named, behind.chars().next()) {
             (Some(number), ..) => (group(number), digits),
             (None, Some((index, length)), _) => (group(index), length),

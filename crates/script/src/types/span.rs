@@ -17,7 +17,10 @@ impl TimeSpan {
     }
 
     pub fn of_parts(days: i64, hours: i64, minutes: i64, seconds: i64) -> Option<Self> {
-        let seconds = i128::from(days) * 86_400 + i128::from(hours) * 3600 + i128::from(minutes) * 60 + i128::from(seconds);
+        let seconds = i128::from(days) * 86_400
+            + i128::from(hours) * 3600
+            + i128::from(minutes) * 60
+            + i128::from(seconds);
         Some(Self { ticks: i64::try_from(seconds * i128::from(SECOND)).ok()? })
     }
 
@@ -29,7 +32,8 @@ impl TimeSpan {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let (negative, text) = text.strip_prefix('-').map_or((false, text), |text| (true, text));
-        let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i64>().ok()).flatten();
+        let digits =
+            |text: &str| text.bytes().all(|b| b.is_ascii_digit()).then(|| text.parse::<i64>().ok()).flatten();
         let sign = |ticks: i64| Self { ticks: if negative { -ticks } else { ticks } };
         let mut parts: Vec<&str> = text.split(':').collect();
         if parts.len() == 1 {

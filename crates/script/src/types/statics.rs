@@ -64,7 +64,9 @@ pub fn static_member(call: &StaticCall<'_>) -> Found {
             .iter()
             .find(|(own, _)| own.eq_ignore_ascii_case(call.name))
             .map(|(_, value)| Value::Enum(crate::value::EnumValue { kind: kind.clone(), value: *value }))),
-        Type::ScriptBlock if name == "create" => convert::convert(&call.text(0).into(), &Type::ScriptBlock).map(Some),
+        Type::ScriptBlock if name == "create" => {
+            convert::convert(&call.text(0).into(), &Type::ScriptBlock).map(Some)
+        }
         Type::Class(class) => match &**class {
             "System.Math" => math(call, &name),
             "System.Array" => array(call, &name),
@@ -78,7 +80,14 @@ pub fn static_member(call: &StaticCall<'_>) -> Found {
             },
             "System.Text.Encoding" => encoding(&name),
             "System.BitConverter" if name == "tostring" => {
-                let all: Vec<String> = call.value(0).map(Value::elements).unwrap_or_default().iter().filter_map(|b| whole(Some(b))).map(|b| format!("{b:02X}")).collect();
+                let all: Vec<String> = call
+                    .value(0)
+                    .map(Value::elements)
+                    .unwrap_or_default()
+                    .iter()
+                    .filter_map(|b| whole(Some(b)))
+                    .map(|b| format!("{b:02X}"))
+                    .collect();
                 Ok(Some(all.join("-").into()))
             }
             "System.Globalization.CultureInfo" => Ok(Some(culture())),
@@ -90,7 +99,11 @@ pub fn static_member(call: &StaticCall<'_>) -> Found {
 }
 
 pub fn culture() -> Value {
-    Object::new("System.Globalization.CultureInfo").with("Name", "en-US").with("DisplayName", "English (United States)").shown_as("en-US").into_value()
+    Object::new("System.Globalization.CultureInfo")
+        .with("Name", "en-US")
+        .with("DisplayName", "English (United States)")
+        .shown_as("en-US")
+        .into_value()
 }
 
 fn string(call: &StaticCall<'_>, name: &str) -> Found {
@@ -100,7 +113,11 @@ fn string(call: &StaticCall<'_>, name: &str) -> Found {
         "isnullorempty" => call.text(0).is_empty().into(),
         "isnullorwhitespace" => call.text(0).trim().is_empty().into(),
         "join" => {
-            let items = if all.len() == 2 { all[1].some_elements() } else { all.get(1..).unwrap_or_default().to_vec() };
+            let items = if all.len() == 2 {
+                all[1].some_elements()
+            } else {
+                all.get(1..).unwrap_or_default().to_vec()
+            };
             items.iter().map(text).collect::<Vec<_>>().join(&call.text(0)).into()
         }
         "concat" => all.iter().flat_map(Value::elements).map(|item| text(&item)).collect::<String>().into(),
@@ -115,13 +132,19 @@ fn string(call: &StaticCall<'_>, name: &str) -> Found {
         "compare" => {
             let exact = !call.value(2).is_some_and(Value::is_true);
             let (one, other) = (call.text(0), call.text(1));
-            let order = if exact { super::text_methods::order(&one, &other) } else { one.to_lowercase().cmp(&other.to_lowercase()) as i64 };
+            let order = if exact {
+                super::text_methods::order(&one, &other)
+            } else {
+                one.to_lowercase().cmp(&other.to_lowercase()) as i64
+            };
             Value::int(order)
         }
         "equals" => (call.text(0) == call.text(1)).into(),
         "new" => match (call.value(0), whole(call.value(1))) {
             (Some(Value::Array(chars)), _) => chars.items().iter().map(text).collect::<String>().into(),
-            (Some(c), Some(count)) => text(c).repeat(usize::try_from(count.clamp(0, 1 << 20)).unwrap_or(0)).into(),
+            (Some(c), Some(count)) => {
+                text(c).repeat(usize::try_from(count.clamp(0, 1 << 20)).unwrap_or(0)).into()
+            }
             (Some(value), None) => text(value).into(),
             (None, _) => "".into(),
         },
@@ -138,10 +161,19 @@ fn integer(call: &StaticCall<'_>, name: &str, kind: IntegerKind) -> Found {
         "parse" => {
             let said = call.text(0);
             let base = call.text(1).to_ascii_lowercase();
-            let parsed = if base.contains("hex") { i128::from_str_radix(said.trim(), 16).ok() } else { said.trim().parse::<i128>().ok() };
-            let parsed = parsed.ok_or_else(|| call.refuse("System.FormatException", "Input string was not in a correct format."))?;
+            let parsed = if base.contains("hex") {
+                i128::from_str_radix(said.trim(), 16).ok()
+            } else {
+                said.trim().parse::<i128>().ok()
+            };
+            let parsed = parsed.ok_or_else(|| {
+                call.refuse("System.FormatException", "Input string was not in a correct format.")
+            })?;
             if !kind.holds(parsed) {
-                return Err(call.refuse("System.OverflowException", &format!("Value was either too large or too small for an {}.", kind.name())));
+                return Err(call.refuse(
+                    "System.OverflowException",
+                    &format!("Value was either too large or too small for an {}.", kind.name()),
+                ));
             }
             Ok(number(parsed))
         }
@@ -158,7 +190,12 @@ fn said_integer(call: &StaticCall<'_>, kind: IntegerKind) -> Option<Value> {
 /// Puts what was found, or the type's own nothing, into the `[ref]` behind the text.
 fn try_parse(call: &StaticCall<'_>, found: Option<Value>, kind: &Type) -> Option<Value> {
     let parsed = found.is_some();
-    let target = call.arguments.unwrap_or_default().iter().rev().find_map(|value| if let Value::Reference(reference) = value { Some(reference) } else { None });
+    let target = call
+        .arguments
+        .unwrap_or_default()
+        .iter()
+        .rev()
+        .find_map(|value| if let Value::Reference(reference) = value { Some(reference) } else { None });
     if let Some(reference) = target {
         reference.scope.note(&reference.name, found.unwrap_or_else(|| kind.default_value()));
     }
@@ -170,8 +207,12 @@ fn real(call: &StaticCall<'_>, name: &str) -> Found {
     match (name, call.kind) {
         ("maxvalue", Type::Single) => Ok(Some(Value::Number(Number::Single(f32::MAX)))),
         ("minvalue", Type::Single) => Ok(Some(Value::Number(Number::Single(f32::MIN)))),
-        ("maxvalue", Type::Decimal) => convert::convert(&"79228162514264337593543950335".into(), call.kind).map(Some),
-        ("minvalue", Type::Decimal) => convert::convert(&"-79228162514264337593543950335".into(), call.kind).map(Some),
+        ("maxvalue", Type::Decimal) => {
+            convert::convert(&"79228162514264337593543950335".into(), call.kind).map(Some)
+        }
+        ("minvalue", Type::Decimal) => {
+            convert::convert(&"-79228162514264337593543950335".into(), call.kind).map(Some)
+        }
         ("maxvalue", _) => of(f64::MAX),
         ("minvalue", _) => of(f64::MIN),
         ("nan", _) => of(f64::NAN),
@@ -183,13 +224,19 @@ fn real(call: &StaticCall<'_>, name: &str) -> Found {
         ("parse", _) => {
             let parsed = call.text(0).trim().parse::<f64>().is_ok();
             if !parsed {
-                return Err(call.refuse("System.FormatException", "Input string was not in a correct format."));
+                return Err(
+                    call.refuse("System.FormatException", "Input string was not in a correct format.")
+                );
             }
             convert::convert(&call.text(0).into(), call.kind).map(Some)
         }
         ("tryparse", _) => {
             let said = call.text(0);
-            let found = said.trim().parse::<f64>().ok().and_then(|_| convert::convert(&said.trim().into(), call.kind).ok());
+            let found = said
+                .trim()
+                .parse::<f64>()
+                .ok()
+                .and_then(|_| convert::convert(&said.trim().into(), call.kind).ok());
             Ok(try_parse(call, found, call.kind))
         }
         _ => Ok(None),
@@ -210,7 +257,12 @@ fn character(call: &StaticCall<'_>, name: &str) -> Found {
         "iscontrol" => c.is_control().into(),
         "toupper" => Value::Char(c.to_uppercase().next().unwrap_or(c)),
         "tolower" => Value::Char(c.to_lowercase().next().unwrap_or(c)),
-        "convertfromutf32" => u32::try_from(whole(call.value(0)).unwrap_or(0)).ok().and_then(char::from_u32).unwrap_or('\u{fffd}').to_string().into(),
+        "convertfromutf32" => u32::try_from(whole(call.value(0)).unwrap_or(0))
+            .ok()
+            .and_then(char::from_u32)
+            .unwrap_or('\u{fffd}')
+            .to_string()
+            .into(),
         "maxvalue" => Value::Char('\u{fffd}'),
         "minvalue" => Value::Char('\0'),
         _ => return Ok(None),
@@ -220,7 +272,8 @@ fn character(call: &StaticCall<'_>, name: &str) -> Found {
 fn date(call: &StaticCall<'_>, name: &str) -> Found {
     let now = DateTime::now;
     let number = |at: usize| whole(call.value(at)).unwrap_or(0);
-    let not_a_date = || call.refuse("System.FormatException", "String was not recognized as a valid DateTime.");
+    let not_a_date =
+        || call.refuse("System.FormatException", "String was not recognized as a valid DateTime.");
     Ok(Some(Value::Date(match name {
         "now" => now(),
         "utcnow" => now().to_universal(),
@@ -231,18 +284,50 @@ fn date(call: &StaticCall<'_>, name: &str) -> Found {
         "parse" => date_parse::parse_date(&call.text(0)).ok_or_else(not_a_date)?,
         "parseexact" => {
             let patterns = call.value(1).map(Value::elements).unwrap_or_default();
-            patterns.iter().find_map(|pattern| date_parse::parse_exact(&call.text(0), &text(pattern))).ok_or_else(not_a_date)?
+            patterns
+                .iter()
+                .find_map(|pattern| date_parse::parse_exact(&call.text(0), &text(pattern)))
+                .ok_or_else(not_a_date)?
         }
-        "tryparse" => return Ok(try_parse(call, date_parse::parse_date(&call.text(0)).map(Value::Date), call.kind)),
+        "tryparse" => {
+            return Ok(try_parse(call, date_parse::parse_date(&call.text(0)).map(Value::Date), call.kind));
+        }
         "new" => {
-            let parts = Parts { year: number(0), month: number(1), day: number(2), hour: number(3), minute: number(4), second: number(5), fraction: 0 };
-            let made = if call.count() == 1 { DateTime::new(number(0), DateKind::Unspecified) } else { DateTime::of_parts(parts, DateKind::Unspecified) };
-            made.ok_or_else(|| call.refuse("System.ArgumentOutOfRangeException", "Year, Month, and Day parameters describe an un-representable DateTime."))?
+            let parts = Parts {
+                year: number(0),
+                month: number(1),
+                day: number(2),
+                hour: number(3),
+                minute: number(4),
+                second: number(5),
+                fraction: 0,
+            };
+            let made = if call.count() == 1 {
+                DateTime::new(number(0), DateKind::Unspecified)
+            } else {
+                DateTime::of_parts(parts, DateKind::Unspecified)
+            };
+            made.ok_or_else(|| {
+                call.refuse(
+                    "System.ArgumentOutOfRangeException",
+                    "Year, Month, and Day parameters describe an un-representable DateTime.",
+                )
+            })?
         }
         "daysinmonth" => return Ok(Some(Value::int(days_in_month(number(0), number(1))))),
         "isleapyear" => return Ok(Some(is_leap_year(number(0)).into())),
-        "fromfiletime" => DateTime { ticks: number(0).saturating_add(504_911_232_000_000_000).clamp(0, super::date::MOST_TICKS), kind: DateKind::Utc }.to_local(),
-        "compare" => return Ok(call.value(0).zip(call.value(1)).and_then(|(one, other)| crate::interpret::order(one, other, crate::syntax::Case::Exact)).map(|order| Value::int(order as i64))),
+        "fromfiletime" => DateTime {
+            ticks: number(0).saturating_add(504_911_232_000_000_000).clamp(0, super::date::MOST_TICKS),
+            kind: DateKind::Utc,
+        }
+        .to_local(),
+        "compare" => {
+            return Ok(call
+                .value(0)
+                .zip(call.value(1))
+                .and_then(|(one, other)| crate::interpret::order(one, other, crate::syntax::Case::Exact))
+                .map(|order| Value::int(order as i64)));
+        }
         _ => return Ok(None),
     })))
 }
@@ -250,7 +335,9 @@ fn date(call: &StaticCall<'_>, name: &str) -> Found {
 fn span(call: &StaticCall<'_>, name: &str) -> Found {
     let seconds = |unit: f64| -> Found {
         let span = TimeSpan::from_seconds(call.real(0)? * unit);
-        span.map(|span| Some(Value::Span(span))).ok_or_else(|| call.refuse("System.OverflowException", "TimeSpan overflowed because the duration is too long."))
+        span.map(|span| Some(Value::Span(span))).ok_or_else(|| {
+            call.refuse("System.OverflowException", "TimeSpan overflowed because the duration is too long.")
+        })
     };
     let number = |at: usize| whole(call.value(at)).unwrap_or(0);
     match name {
@@ -262,7 +349,9 @@ fn span(call: &StaticCall<'_>, name: &str) -> Found {
         "fromticks" => Ok(Some(Value::Span(TimeSpan { ticks: number(0) }))),
         "zero" => Ok(Some(Value::Span(TimeSpan::default()))),
         "maxvalue" => Ok(Some(Value::Span(TimeSpan { ticks: i64::MAX }))),
-        "parse" => TimeSpan::parse(&call.text(0)).map(|span| Some(Value::Span(span))).ok_or_else(|| call.refuse("System.FormatException", "String was not recognized as a valid TimeSpan.")),
+        "parse" => TimeSpan::parse(&call.text(0)).map(|span| Some(Value::Span(span))).ok_or_else(|| {
+            call.refuse("System.FormatException", "String was not recognized as a valid TimeSpan.")
+        }),
         "tryparse" => Ok(try_parse(call, TimeSpan::parse(&call.text(0)).map(Value::Span), call.kind)),
         "new" => {
             let span = match call.count() {
@@ -270,7 +359,12 @@ fn span(call: &StaticCall<'_>, name: &str) -> Found {
                 3 => TimeSpan::of_parts(0, number(0), number(1), number(2)),
                 _ => TimeSpan::of_parts(number(0), number(1), number(2), number(3)),
             };
-            span.map(|span| Some(Value::Span(span))).ok_or_else(|| call.refuse("System.ArgumentOutOfRangeException", "TimeSpan overflowed because the duration is too long."))
+            span.map(|span| Some(Value::Span(span))).ok_or_else(|| {
+                call.refuse(
+                    "System.ArgumentOutOfRangeException",
+                    "TimeSpan overflowed because the duration is too long.",
+                )
+            })
         }
         _ => Ok(None),
     }
@@ -278,7 +372,9 @@ fn span(call: &StaticCall<'_>, name: &str) -> Found {
 
 fn guid(call: &StaticCall<'_>, name: &str) -> Found {
     match name {
-        "newguid" => Guid::random().map(|guid| Some(Value::Guid(guid))).map_err(|error| call.refuse("System.IO.IOException", &error.to_string())),
+        "newguid" => Guid::random()
+            .map(|guid| Some(Value::Guid(guid)))
+            .map_err(|error| call.refuse("System.IO.IOException", &error.to_string())),
         "empty" => Ok(Some(Value::Guid(Guid::default()))),
         "parse" | "new" => convert::convert(&call.text(0).into(), &Type::Guid).map(Some),
         "tryparse" => Ok(try_parse(call, Guid::parse(&call.text(0)).map(Value::Guid), call.kind)),
@@ -289,7 +385,9 @@ fn guid(call: &StaticCall<'_>, name: &str) -> Found {
 fn address(call: &StaticCall<'_>, name: &str) -> Found {
     let parsed = || super::address::parse(&call.text(0)).map(Value::Address);
     match name {
-        "parse" => parsed().map(Some).ok_or_else(|| call.refuse("System.FormatException", "An invalid IP address was specified.")),
+        "parse" => parsed()
+            .map(Some)
+            .ok_or_else(|| call.refuse("System.FormatException", "An invalid IP address was specified.")),
         "tryparse" => Ok(try_parse(call, parsed(), call.kind)),
         "loopback" => Ok(Some(Value::Address(std::net::Ipv4Addr::LOCALHOST.into()))),
         "any" => Ok(Some(Value::Address(std::net::Ipv4Addr::UNSPECIFIED.into()))),
@@ -302,7 +400,11 @@ fn regex(call: &StaticCall<'_>, name: &str) -> Found {
     match name {
         "escape" => {
             let marks = "\\*+?|{[()^$.# ";
-            let escaped: String = call.text(0).chars().flat_map(|c| if marks.contains(c) { vec!['\\', c] } else { vec![c] }).collect();
+            let escaped: String = call
+                .text(0)
+                .chars()
+                .flat_map(|c| if marks.contains(c) { vec!['\\', c] } else { vec![c] })
+                .collect();
             Ok(Some(escaped.into()))
         }
         "unescape" => Ok(Some(call.text(0).replace('\\', "").into())),
@@ -310,11 +412,17 @@ fn regex(call: &StaticCall<'_>, name: &str) -> Found {
         _ => {
             let options_at = if name == "replace" { 3 } else { 2 };
             let pattern = pattern_of(call.value(1), call.value(options_at))?;
-            let arguments: Vec<Value> = [call.value(0), call.value(2).filter(|_| name == "replace")].into_iter().flatten().cloned().collect();
+            let arguments: Vec<Value> = [call.value(0), call.value(2).filter(|_| name == "replace")]
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect();
             invoke_pattern(&pattern, name, &arguments)
         }
     }
 }
+
+type Function = fn(f64) -> f64;
 
 fn math(call: &StaticCall<'_>, name: &str) -> Found {
     let first = call.value(0).cloned().unwrap_or_default();
@@ -324,16 +432,33 @@ fn math(call: &StaticCall<'_>, name: &str) -> Found {
         ("pi", _) => of(std::f64::consts::PI),
         ("e", _) => of(std::f64::consts::E),
         ("abs", Number::Integer(value, kind)) => Ok(Some(Value::Number(Number::Integer(value.abs(), kind)))),
-        ("abs", Number::Decimal(value)) if value.compare(&crate::value::Decimal::ZERO).is_lt() => Ok(Some(Value::Number(Number::Decimal(value.negate())))),
+        ("abs", Number::Decimal(value)) if value.compare(&crate::value::Decimal::ZERO).is_lt() => {
+            Ok(Some(Value::Number(Number::Decimal(value.negate()))))
+        }
         ("max" | "min", _) if call.count() == 2 => extreme(call, name == "max"),
-        ("sign", _) => Ok(Some(Value::int(if number.is_zero() { 0 } else if number.as_f64() < 0.0 { -1 } else { 1 }))),
+        ("sign", _) => Ok(Some(Value::int(if number.is_zero() {
+            0
+        } else if number.as_f64() < 0.0 {
+            -1
+        } else {
+            1
+        }))),
         ("round", Number::Decimal(value)) => {
             let places = whole(call.value(1)).unwrap_or(0).clamp(0, 28) as u32;
             Ok(Some(Value::Number(Number::Decimal(value.round(places)))))
         }
         ("round", _) => {
-            let places = call.arguments.unwrap_or_default().iter().skip(1).find(|value| matches!(value, Value::Number(_)));
-            let away = call.arguments.unwrap_or_default().iter().any(|value| text(value).eq_ignore_ascii_case("AwayFromZero"));
+            let places = call
+                .arguments
+                .unwrap_or_default()
+                .iter()
+                .skip(1)
+                .find(|value| matches!(value, Value::Number(_)));
+            let away = call
+                .arguments
+                .unwrap_or_default()
+                .iter()
+                .any(|value| text(value).eq_ignore_ascii_case("AwayFromZero"));
             of(rounded(call.real(0)?, whole(places).unwrap_or(0).clamp(0, 15) as i32, away))
         }
         ("pow", _) => of(call.real(0)?.powf(call.real(1)?)),
@@ -341,14 +466,16 @@ fn math(call: &StaticCall<'_>, name: &str) -> Found {
         ("atan2", _) => of(call.real(0)?.atan2(call.real(1)?)),
         ("divrem", _) => {
             let (one, other) = (whole(call.value(0)).unwrap_or(0), whole(call.value(1)).unwrap_or(0));
-            let quotient = one.checked_div(other).ok_or_else(|| call.refuse("System.DivideByZeroException", "Attempted to divide by zero."))?;
+            let quotient = one
+                .checked_div(other)
+                .ok_or_else(|| call.refuse("System.DivideByZeroException", "Attempted to divide by zero."))?;
             if let Some(Value::Reference(rest)) = call.value(2) {
                 rest.scope.note(&rest.name, Value::int(one % other));
             }
             Ok(Some(Value::int(quotient)))
         }
         _ => {
-            let functions: [(&str, fn(f64) -> f64); 17] = [
+            let functions: [(&str, Function); 17] = [
                 ("floor", f64::floor),
                 ("ceiling", f64::ceil),
                 ("truncate", f64::trunc),
@@ -385,14 +512,20 @@ fn rounded(value: f64, places: i32, away: bool) -> f64 {
 }
 
 fn extreme(call: &StaticCall<'_>, greater: bool) -> Found {
-    let (Some(one), Some(other)) = (call.value(0).and_then(convert::number), call.value(1).and_then(convert::number)) else {
+    let (Some(one), Some(other)) =
+        (call.value(0).and_then(convert::number), call.value(1).and_then(convert::number))
+    else {
         return call.real(0).map(|_| None);
     };
     let first = one.compare(other).is_some_and(|order| if greater { order.is_ge() } else { order.is_le() });
     let chosen = if first { one } else { other };
     Ok(Some(Value::Number(match (one, other) {
-        (Number::Integer(_, a), Number::Integer(_, b)) => Number::Integer(chosen.as_integer().unwrap_or(0), a.max(b)),
-        (Number::Decimal(_), _) | (_, Number::Decimal(_)) => chosen.as_decimal().map_or(chosen, Number::Decimal),
+        (Number::Integer(_, a), Number::Integer(_, b)) => {
+            Number::Integer(chosen.as_integer().unwrap_or(0), a.max(b))
+        }
+        (Number::Decimal(_), _) | (_, Number::Decimal(_)) => {
+            chosen.as_decimal().map_or(chosen, Number::Decimal)
+        }
         _ => Number::Double(chosen.as_f64()),
     })))
 }
@@ -409,7 +542,10 @@ fn array(call: &StaticCall<'_>, name: &str) -> Found {
         }
         "indexof" => {
             let wanted = call.value(1).cloned().unwrap_or_default();
-            let at = own.items().iter().position(|item| crate::interpret::equal(item, &wanted, crate::syntax::Case::Exact));
+            let at = own
+                .items()
+                .iter()
+                .position(|item| crate::interpret::equal(item, &wanted, crate::syntax::Case::Exact));
             return Ok(Some(at.map_or(Value::int(-1), Value::from)));
         }
         "clear" => own.items_mut().iter_mut().for_each(|item| *item = Value::Null),
@@ -420,7 +556,8 @@ fn array(call: &StaticCall<'_>, name: &str) -> Found {
 
 pub fn bytes(all: &[u8]) -> Value {
     let kind = ArrayKind::Typed(Rc::new(Type::Integer(IntegerKind::Byte)));
-    let items = all.iter().map(|byte| Value::Number(Number::Integer((*byte).into(), IntegerKind::Byte))).collect();
+    let items =
+        all.iter().map(|byte| Value::Number(Number::Integer((*byte).into(), IntegerKind::Byte))).collect();
     Value::Array(Rc::new(Array::new(items, kind)))
 }
 
@@ -444,8 +581,11 @@ fn conversion(call: &StaticCall<'_>, name: &str) -> Found {
             Some(base @ (2 | 8 | 10 | 16)) => {
                 let said = call.text(0).to_lowercase();
                 let digits = if base == 16 { said.trim_start_matches("0x") } else { &said };
-                let parsed = i128::from_str_radix(digits, base as u32).ok().filter(|value| kind.holds(*value));
-                let value = parsed.ok_or_else(|| call.refuse("System.FormatException", "Could not find any recognizable digits."))?;
+                let parsed =
+                    i128::from_str_radix(digits, base as u32).ok().filter(|value| kind.holds(*value));
+                let value = parsed.ok_or_else(|| {
+                    call.refuse("System.FormatException", "Could not find any recognizable digits.")
+                })?;
                 Ok(Some(Value::Number(Number::Integer(value, *kind))))
             }
             _ => convert::convert(call.value(0).unwrap_or(&Value::Null), &Type::Integer(*kind)).map(Some),
@@ -470,7 +610,10 @@ fn conversion(call: &StaticCall<'_>, name: &str) -> Found {
             let all = call.value(0).map(to_bytes).unwrap_or_default();
             let mut made = String::new();
             for three in all.chunks(3) {
-                let bits = three.iter().enumerate().fold(0u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
+                let bits = three
+                    .iter()
+                    .enumerate()
+                    .fold(0u32, |bits, (at, byte)| bits | u32::from(*byte) << (16 - 8 * at));
                 for at in 0..4 {
                     let letter = char::from(LETTERS[(bits >> (18 - 6 * at) & 63) as usize]);
                     made.push(if at <= three.len() { letter } else { '=' });
@@ -507,7 +650,13 @@ fn path(call: &StaticCall<'_>, name: &str) -> Found {
     let dot = file.rfind('.');
     Ok(Some(match name {
         "combine" => {
-            let parts: Vec<String> = call.arguments.unwrap_or_default().iter().flat_map(Value::elements).map(|part| text(&part)).collect();
+            let parts: Vec<String> = call
+                .arguments
+                .unwrap_or_default()
+                .iter()
+                .flat_map(Value::elements)
+                .map(|part| text(&part))
+                .collect();
             let mut made = String::new();
             for part in parts.iter().filter(|part| !part.is_empty()) {
                 if part.starts_with('/') || made.is_empty() {
@@ -537,10 +686,14 @@ fn path(call: &StaticCall<'_>, name: &str) -> Found {
         "pathseparator" => Value::Char(':'),
         "getrandomfilename" => {
             let bits = Guid::random().map_or(0, |guid| guid.0);
-            let letters: String = (0..11).map(|at| char::from(b"abcdefghijklmnopqrstuvwxyz012345"[(bits >> (5 * at) & 31) as usize])).collect();
+            let letters: String = (0..11)
+                .map(|at| char::from(b"abcdefghijklmnopqrstuvwxyz012345"[(bits >> (5 * at) & 31) as usize]))
+                .collect();
             format!("{}.{}", &letters[..8], &letters[8..]).into()
         }
-        "getinvalidfilenamechars" | "getinvalidpathchars" => Value::array(vec![Value::Char('\0'), Value::Char('/')]),
+        "getinvalidfilenamechars" | "getinvalidpathchars" => {
+            Value::array(vec![Value::Char('\0'), Value::Char('/')])
+        }
         _ => return Ok(None),
     }))
 }
@@ -554,7 +707,7 @@ fn enumeration(call: &StaticCall<'_>, name: &str) -> Found {
         "getvalues" => Value::array(kind.members.iter().map(|(_, value)| member(*value)).collect()),
         "parse" => convert::convert(call.value(1).unwrap_or(&Value::Null), &Type::Enum(kind.clone()))?,
         "isdefined" => kind.parse(&call.text(1)).is_some().into(),
-        "getname" => whole(call.value(1)).map(|value| member(value)).map_or(Value::Null, |value| text(&value).into()),
+        "getname" => whole(call.value(1)).map(member).map_or(Value::Null, |value| text(&value).into()),
         _ => return Ok(None),
     }))
 }
@@ -564,19 +717,28 @@ fn encoding(name: &str) -> Found {
     if !known.contains(&name) {
         return Ok(None);
     }
-    Ok(Some(Object::new("System.Text.Encoding").with("WebName", if name == "utf8" || name == "default" { "utf-8" } else { name }).into_value()))
+    Ok(Some(
+        Object::new("System.Text.Encoding")
+            .with("WebName", if name == "utf8" || name == "default" { "utf-8" } else { name })
+            .into_value(),
+    ))
 }
 
 fn escaped(text: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
+    text.bytes()
+        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect()
 }
 
 fn unescaped(text: &str) -> String {
     let mut made = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, behind @ ..] = rest {
-        let code = behind.get(..2).and_then(|two| std::str::from_utf8(two).ok()).and_then(|two| u8::from_str_radix(two, 16).ok());
+        let code = behind
+            .get(..2)
+            .and_then(|two| std::str::from_utf8(two).ok())
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
         match (first, code) {
             (b'%', Some(code)) => {
                 made.push(code);
@@ -595,7 +757,8 @@ fn unescaped(text: &str) -> String {
 pub fn uri(text: &str) -> Option<Value> {
     let (scheme, rest) = text.split_once("://")?;
     let (authority, path) = rest.find('/').map_or((rest, "/"), |at| (&rest[..at], &rest[at..]));
-    let (host, port) = authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, port.parse::<i64>().ok()));
+    let (host, port) =
+        authority.rsplit_once(':').map_or((authority, None), |(host, port)| (host, port.parse::<i64>().ok()));
     let standard = if scheme == "https" { 443 } else { 80 };
     let (path, query) = path.find('?').map_or((path, ""), |at| (&path[..at], &path[at..]));
     let object = Object::new("System.Uri")
@@ -611,6 +774,7 @@ pub fn uri(text: &str) -> Option<Value> {
 
 /// `[version]::new(1, 2)`
 pub fn version(arguments: &[Value]) -> Option<Value> {
-    let numbers: Vec<i32> = arguments.iter().map(|value| i32::try_from(whole(Some(value))?).ok()).collect::<Option<_>>()?;
+    let numbers: Vec<i32> =
+        arguments.iter().map(|value| i32::try_from(whole(Some(value))?).ok()).collect::<Option<_>>()?;
     (2..=4).contains(&numbers.len()).then(|| Value::Version(Version::of(&numbers)))
 }

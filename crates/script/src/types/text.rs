@@ -36,7 +36,10 @@ fn written(value: &Value, depth: usize) -> String {
         Value::Type(kind) => short_name_of(&kind.full_name()),
         Value::Error(record) => record.message().to_owned(),
         Value::Exception(exception) => match &exception.inner {
-            Some(inner) => format!("{}: {} ---> {}: {}", exception.type_name, exception.message, inner.type_name, inner.message),
+            Some(inner) => format!(
+                "{}: {} ---> {}: {}",
+                exception.type_name, exception.message, inner.type_name, inner.message
+            ),
             None => format!("{}: {}", exception.type_name, exception.message),
         },
         Value::Regex(pattern) => pattern.text.to_string(),
@@ -138,7 +141,9 @@ pub fn type_name(value: &Value) -> String {
         Value::Map(map) => match map.kind {
             MapKind::Hashtable => "System.Collections.Hashtable".into(),
             MapKind::Ordered => "System.Collections.Specialized.OrderedDictionary".into(),
-            MapKind::Dictionary => "System.Collections.Generic.Dictionary`2[System.Object,System.Object]".into(),
+            MapKind::Dictionary => {
+                "System.Collections.Generic.Dictionary`2[System.Object,System.Object]".into()
+            }
         },
         Value::Object(object) if object.is_custom() => crate::value::CUSTOM.into(),
         Value::Object(object) => object.type_name.to_string(),

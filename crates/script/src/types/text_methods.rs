@@ -18,7 +18,11 @@ fn out_of_range(method: &str, count: usize) -> ErrorRecord {
 
 /// Characters that an argument names: one, several, or a text's.
 fn marks(arguments: &[Value]) -> Vec<char> {
-    arguments.iter().flat_map(|argument| argument.elements()).flat_map(|value| text(&value).chars().collect::<Vec<_>>()).collect()
+    arguments
+        .iter()
+        .flat_map(|argument| argument.elements())
+        .flat_map(|value| text(&value).chars().collect::<Vec<_>>())
+        .collect()
 }
 
 fn ignores_case(value: Option<&Value>) -> bool {
@@ -39,16 +43,27 @@ pub fn invoke_text(own: &str, name: &str, arguments: &[Value]) -> Called {
         ("trim", _) => own.trim_matches(cutter(arguments)).into(),
         ("trimstart", _) => own.trim_start_matches(cutter(arguments)).into(),
         ("trimend", _) => own.trim_end_matches(cutter(arguments)).into(),
-        ("contains", 1 | 2) => folded(own, arguments.get(1)).contains(&folded(&argument(0), arguments.get(1))).into(),
-        ("startswith", 1..=3) => folded(own, arguments.get(1)).starts_with(&folded(&argument(0), arguments.get(1))).into(),
-        ("endswith", 1..=3) => folded(own, arguments.get(1)).ends_with(&folded(&argument(0), arguments.get(1))).into(),
+        ("contains", 1 | 2) => {
+            folded(own, arguments.get(1)).contains(&folded(&argument(0), arguments.get(1))).into()
+        }
+        ("startswith", 1..=3) => {
+            folded(own, arguments.get(1)).starts_with(&folded(&argument(0), arguments.get(1))).into()
+        }
+        ("endswith", 1..=3) => {
+            folded(own, arguments.get(1)).ends_with(&folded(&argument(0), arguments.get(1))).into()
+        }
         ("equals", 1 | 2) => (folded(own, arguments.get(1)) == folded(&argument(0), arguments.get(1))).into(),
         ("compareto", 1) => Value::int(order(own, &argument(0))),
         ("indexof" | "lastindexof", 1..=3) => index_of(own, &lower, arguments),
         ("indexofany", 1) => position(own, own.find(|c| marks(arguments).contains(&c))),
         ("replace", 2..) => {
             if argument(0).is_empty() {
-                return Err(ErrorRecord::method("System.ArgumentException", "Replace", arguments.len(), "String cannot be of zero length."));
+                return Err(ErrorRecord::method(
+                    "System.ArgumentException",
+                    "Replace",
+                    arguments.len(),
+                    "String cannot be of zero length.",
+                ));
             }
             own.replace(&argument(0), &argument(1)).into()
         }
@@ -64,14 +79,21 @@ pub fn invoke_text(own: &str, name: &str, arguments: &[Value]) -> Called {
         }
         ("remove", 1 | 2) => {
             let chars: Vec<char> = own.chars().collect();
-            let from = whole(arguments.first()).and_then(|from| usize::try_from(from).ok()).filter(|from| *from <= chars.len());
+            let from = whole(arguments.first())
+                .and_then(|from| usize::try_from(from).ok())
+                .filter(|from| *from <= chars.len());
             let from = from.ok_or_else(|| out_of_range("Remove", arguments.len()))?;
-            let count = whole(arguments.get(1)).map_or(Some(chars.len() - from), |count| usize::try_from(count).ok());
-            let count = count.filter(|count| from + count <= chars.len()).ok_or_else(|| out_of_range("Remove", arguments.len()))?;
+            let count =
+                whole(arguments.get(1)).map_or(Some(chars.len() - from), |count| usize::try_from(count).ok());
+            let count = count
+                .filter(|count| from + count <= chars.len())
+                .ok_or_else(|| out_of_range("Remove", arguments.len()))?;
             chars[..from].iter().chain(&chars[from + count..]).collect::<String>().into()
         }
         ("insert", 2) => {
-            let at = whole(arguments.first()).and_then(|at| usize::try_from(at).ok()).filter(|at| *at <= own.chars().count());
+            let at = whole(arguments.first())
+                .and_then(|at| usize::try_from(at).ok())
+                .filter(|at| *at <= own.chars().count());
             let at = at.ok_or_else(|| out_of_range("Insert", 2))?;
             let head: String = own.chars().take(at).collect();
             (head.clone() + &argument(1) + &own[head.len()..]).into()
@@ -84,10 +106,19 @@ pub fn invoke_text(own: &str, name: &str, arguments: &[Value]) -> Called {
         ("chars" | "get_chars", 1) => {
             let at = whole(arguments.first()).and_then(|at| usize::try_from(at).ok());
             let c = at.and_then(|at| own.chars().nth(at));
-            c.map(Value::Char).ok_or_else(|| ErrorRecord::method("System.IndexOutOfRangeException", "Chars", 1, "Index was outside the bounds of the array."))?
+            c.map(Value::Char).ok_or_else(|| {
+                ErrorRecord::method(
+                    "System.IndexOutOfRangeException",
+                    "Chars",
+                    1,
+                    "Index was outside the bounds of the array.",
+                )
+            })?
         }
         ("normalize" | "clone" | "tostring", _) => own.into(),
-        ("gethashcode", 0) => Value::int(i64::from(own.bytes().fold(5381i32, |hash, byte| hash.wrapping_mul(33) ^ i32::from(byte)))),
+        ("gethashcode", 0) => Value::int(i64::from(
+            own.bytes().fold(5381i32, |hash, byte| hash.wrapping_mul(33) ^ i32::from(byte)),
+        )),
         ("getenumerator", 0) => Value::array(own.chars().map(Value::Char).collect()),
         ("gettypecode", 0) => "String".into(),
         _ => return Ok(None),
@@ -116,12 +147,15 @@ fn position(own: &str, at: Option<usize>) -> Value {
 
 fn index_of(own: &str, method: &str, arguments: &[Value]) -> Value {
     let comparison = arguments.get(1).filter(|value| !matches!(value, Value::Number(_)));
-    let (own_folded, wanted) = (folded(own, comparison), folded(&arguments.first().map(text).unwrap_or_default(), comparison));
+    let (own_folded, wanted) =
+        (folded(own, comparison), folded(&arguments.first().map(text).unwrap_or_default(), comparison));
     if method == "lastindexof" {
         return position(&own_folded, own_folded.rfind(&wanted));
     }
     let from = match arguments.get(1) {
-        Some(value @ Value::Number(_)) => whole(Some(value)).and_then(|from| usize::try_from(from).ok()).unwrap_or(0),
+        Some(value @ Value::Number(_)) => {
+            whole(Some(value)).and_then(|from| usize::try_from(from).ok()).unwrap_or(0)
+        }
         _ => 0,
     };
     let start = own_folded.char_indices().nth(from).map_or(own_folded.len(), |(at, _)| at);
@@ -129,10 +163,18 @@ fn index_of(own: &str, method: &str, arguments: &[Value]) -> Value {
 }
 
 fn split(own: &str, arguments: &[Value]) -> Value {
-    let is_option = |value: &Value| matches!(value, Value::Enum(_)) || matches!(value.as_text(), Some("None" | "RemoveEmptyEntries" | "TrimEntries"));
+    let is_option = |value: &Value| {
+        matches!(value, Value::Enum(_))
+            || matches!(value.as_text(), Some("None" | "RemoveEmptyEntries" | "TrimEntries"))
+    };
     let options: Vec<&Value> = arguments.iter().skip(1).filter(|value| is_option(value)).collect();
-    let without_empty = options.iter().any(|value| text(value) == "RemoveEmptyEntries" || whole(Some(value)).is_some_and(|bits| bits & 1 == 1));
-    let most = arguments.iter().skip(1).find_map(|value| if let Value::Number(_) = value { whole(Some(value)) } else { None });
+    let without_empty = options.iter().any(|value| {
+        text(value) == "RemoveEmptyEntries" || whole(Some(value)).is_some_and(|bits| bits & 1 == 1)
+    });
+    let most = arguments
+        .iter()
+        .skip(1)
+        .find_map(|value| if let Value::Number(_) = value { whole(Some(value)) } else { None });
     // A text is one separator where a list of them is not given; that is what version 7 does.
     let separators: Vec<String> = match arguments.first() {
         None => Vec::new(),
@@ -148,7 +190,10 @@ fn split(own: &str, arguments: &[Value]) -> Value {
         let next = if separators.iter().all(String::is_empty) {
             rest.char_indices().find(|(_, c)| c.is_whitespace()).map(|(at, c)| (at, c.len_utf8()))
         } else {
-            let found = separators.iter().filter(|mark| !mark.is_empty()).filter_map(|mark| Some((rest.find(mark.as_str())?, mark.len())));
+            let found = separators
+                .iter()
+                .filter(|mark| !mark.is_empty())
+                .filter_map(|mark| Some((rest.find(mark.as_str())?, mark.len())));
             found.min_by_key(|(at, length)| (*at, usize::MAX - length))
         };
         let Some((at, length)) = next else { break };
@@ -168,7 +213,12 @@ fn pad(own: &str, left: bool, arguments: &[Value]) -> Result<Value, ErrorRecord>
     let method = if left { "PadLeft" } else { "PadRight" };
     let width = whole(arguments.first()).filter(|width| (0..=WIDEST).contains(width));
     let width = width.ok_or_else(|| {
-        ErrorRecord::method("System.ArgumentOutOfRangeException", method, arguments.len(), "Non-negative number required, and not more than 1048576.")
+        ErrorRecord::method(
+            "System.ArgumentOutOfRangeException",
+            method,
+            arguments.len(),
+            "Non-negative number required, and not more than 1048576.",
+        )
     })?;
     let with = arguments.get(1).and_then(|value| text(value).chars().next()).unwrap_or(' ');
     let missing = (width as usize).saturating_sub(own.chars().count());
@@ -182,7 +232,9 @@ pub fn invoke_pattern(own: &Rc<Pattern>, name: &str, arguments: &[Value]) -> Cal
     Ok(Some(match name.to_ascii_lowercase().as_str() {
         "ismatch" => own.is_match(&input)?.into(),
         "match" => own.match_object(&input, own.find_at(&input, 0)?.as_ref()),
-        "matches" => Value::array(own.all(&input)?.iter().map(|found| own.match_object(&input, Some(found))).collect()),
+        "matches" => {
+            Value::array(own.all(&input)?.iter().map(|found| own.match_object(&input, Some(found))).collect())
+        }
         "replace" => {
             let most = whole(arguments.get(2)).and_then(|most| usize::try_from(most).ok()).unwrap_or(0);
             own.replace(&input, &arguments.get(1).map(text).unwrap_or_default(), most)?.into()
@@ -201,8 +253,17 @@ pub fn invoke_pattern(own: &Rc<Pattern>, name: &str, arguments: &[Value]) -> Cal
 pub fn pattern_of(value: Option<&Value>, options: Option<&Value>) -> Result<Rc<Pattern>, ErrorRecord> {
     let said = options.map(text).unwrap_or_default().to_ascii_lowercase();
     let bits = whole(options).unwrap_or(0);
-    let flags = [("ignorecase", 1, 'i'), ("multiline", 2, 'm'), ("singleline", 16, 's'), ("ignorepatternwhitespace", 32, 'x')];
-    let letters: String = flags.iter().filter(|(word, bit, _)| said.contains(word) || bits & bit != 0).map(|(.., letter)| letter).collect();
+    let flags = [
+        ("ignorecase", 1, 'i'),
+        ("multiline", 2, 'm'),
+        ("singleline", 16, 's'),
+        ("ignorepatternwhitespace", 32, 'x'),
+    ];
+    let letters: String = flags
+        .iter()
+        .filter(|(word, bit, _)| said.contains(word) || bits & bit != 0)
+        .map(|(.., letter)| letter)
+        .collect();
     let prefix = if letters.is_empty() { String::new() } else { format!("(?{letters})") };
     match value {
         Some(Value::Regex(pattern)) => Ok(pattern.clone()),

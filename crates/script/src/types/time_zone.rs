@@ -111,7 +111,8 @@ fn name_length(text: &str) -> Option<usize> {
 /// A name and an offset, which counts to the west; and what stands behind.
 fn named_offset(text: &str) -> Option<(&str, i64)> {
     let rest = &text[name_length(text)?..];
-    let length = rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, '+' | '-' | ':'))).unwrap_or(rest.len());
+    let length =
+        rest.find(|c: char| !(c.is_ascii_digit() || matches!(c, '+' | '-' | ':'))).unwrap_or(rest.len());
     if length == 0 {
         return None;
     }
@@ -129,7 +130,8 @@ fn clock(text: &str) -> Option<i64> {
 
 fn change(text: &str) -> Option<Change> {
     let (date, time) = text.split_once('/').unwrap_or((text, "2"));
-    let numbers: Vec<i64> = date.strip_prefix('M')?.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let numbers: Vec<i64> =
+        date.strip_prefix('M')?.split('.').map(|part| part.parse().ok()).collect::<Option<_>>()?;
     let [month, week, day] = numbers[..] else { return None };
     Some(Change { month, week, day, seconds: clock(time)? })
 }

@@ -32,7 +32,8 @@ impl Version {
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let given: Vec<String> = self.parts.iter().filter(|part| **part >= 0).map(ToString::to_string).collect();
+        let given: Vec<String> =
+            self.parts.iter().filter(|part| **part >= 0).map(ToString::to_string).collect();
         f.write_str(&given.join("."))
     }
 }

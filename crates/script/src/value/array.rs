@@ -43,6 +43,10 @@ impl Array {
         self.items.borrow().len()
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.items.borrow().is_empty()
+    }
+
     pub fn is_fixed(&self) -> bool {
         matches!(self.kind, ArrayKind::Fixed | ArrayKind::Typed(_))
     }

@@ -44,12 +44,18 @@ impl Map {
             Value::Text(text) if self.kind == MapKind::Dictionary => Key::Text(text.to_string()),
             Value::Text(text) => Key::Text(text.to_lowercase()),
             Value::Number(Number::Integer(value, _)) => Key::Integer(*value),
-            other => Key::Other(format!("{}\u{0}{}", crate::types::type_name(other), crate::types::text(other))),
+            other => {
+                Key::Other(format!("{}\u{0}{}", crate::types::type_name(other), crate::types::text(other)))
+            }
         }
     }
 
     pub fn len(&self) -> usize {
         self.entries.borrow().index.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.borrow().index.is_empty()
     }
 
     pub fn value(&self, key: &Value) -> Option<Value> {

@@ -129,9 +129,8 @@ impl Number {
     pub fn compare(self, other: Self) -> Option<Ordering> {
         match (self, other) {
             (Self::Integer(one, _), Self::Integer(other, _)) => Some(one.cmp(&other)),
-            (Self::Decimal(_), Self::Integer(..) | Self::Decimal(_)) | (Self::Integer(..), Self::Decimal(_)) => {
-                Some(self.as_decimal()?.compare(&other.as_decimal()?))
-            }
+            (Self::Decimal(_), Self::Integer(..) | Self::Decimal(_))
+            | (Self::Integer(..), Self::Decimal(_)) => Some(self.as_decimal()?.compare(&other.as_decimal()?)),
             _ => self.as_f64().partial_cmp(&other.as_f64()),
         }
     }

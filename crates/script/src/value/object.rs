@@ -69,7 +69,10 @@ impl Object {
 
     pub fn property(&self, name: &str) -> Option<Property> {
         let properties = self.properties.borrow();
-        properties.iter().find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, property)| property.clone())
+        properties
+            .iter()
+            .find(|(own, _)| own.eq_ignore_ascii_case(name))
+            .map(|(_, property)| property.clone())
     }
 
     /// Of a note property.
@@ -109,7 +112,10 @@ impl Object {
 
     pub(super) fn take(&self) -> Vec<Value> {
         let taken = self.properties.take();
-        taken.into_iter().filter_map(|(_, property)| if let Property::Note(value) = property { Some(value) } else { None }).collect()
+        taken
+            .into_iter()
+            .filter_map(|(_, property)| if let Property::Note(value) = property { Some(value) } else { None })
+            .collect()
     }
 }
 

@@ -113,7 +113,11 @@ fn a_script_that_asks_prepares_a_machine() {
 #[test]
 fn a_script_that_asks_ends_with_the_answers() {
     let said = World::new(&["lab"]).asked(false, &["x"], PREPARE, &["-machine", "lab"]);
-    assert!(said.err.starts_with("Read-Host : There is nobody to ask: the input has ended.\n"), "{}", said.err);
+    assert!(
+        said.err.starts_with("Read-Host : There is nobody to ask: the input has ended.\n"),
+        "{}",
+        said.err
+    );
     assert_eq!(said.code, 1);
 }
 
@@ -137,7 +141,10 @@ fn machines_are_made_by_splatting_and_passed_on() {
 fn what_hyper_v_has_and_is_not_there_is_said_in_a_sentence() {
     let world = World::new(&["lab"]);
     for (script, text) in [
-        ("Checkpoint-VM -Name lab -SnapshotName \"Pre-$(Get-Date -Format yyyy-MM-dd)\"", "Checkpoint-VM : Checkpoints are not there yet"),
+        (
+            "Checkpoint-VM -Name lab -SnapshotName \"Pre-$(Get-Date -Format yyyy-MM-dd)\"",
+            "Checkpoint-VM : Checkpoints are not there yet",
+        ),
         ("Get-VM | Export-VM -Path /tmp/x", "Export-VM : Export is not there yet"),
         ("Invoke-Command -VMName lab { hostname }", "Invoke-Command : -VMName is not there yet"),
     ] {
