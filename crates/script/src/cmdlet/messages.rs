@@ -144,6 +144,17 @@ MaskInput:switch The answer is not shown.",
         make: |_, bound| once(bound, read),
     },
     Cmdlet {
+        name: "Pause",
+        aliases: &[],
+        synopsis: "Waits for Enter.",
+        parameters: "",
+        make: |_, bound| {
+            once(bound, |interpreter, bound, _| {
+                line(interpreter, bound, "Press Enter to continue...: ", false).map(drop)
+            })
+        },
+    },
+    Cmdlet {
         name: "Get-Credential",
         aliases: &[],
         synopsis: "Asks for a user's name and password.",

@@ -140,7 +140,7 @@ impl<'h> Command<'h> for Own {
 
 /// Why a command of other systems is not there.
 pub fn instead_of(name: &str) -> Option<String> {
-    const INSTEAD: [(&str, &str); 9] = [
+    const INSTEAD: [(&str, &str); 18] = [
         (
             "Get-WmiObject",
             "WMI is Windows' own and is not there: Get-VM, Get-VMHost and their kin give what its classes tell of virtual machines.",
@@ -163,6 +163,27 @@ pub fn instead_of(name: &str) -> Option<String> {
             "Sessions on other computers are not there: `ireko vm ssh NAME` opens a shell in a virtual machine.",
         ),
         ("Out-GridView", "There are no windows here: use Format-Table, or Select-Object with Where-Object."),
+        (
+            "Start-Process",
+            "Programs are called by their names here: & program arguments; -Verb RunAs has no meaning.",
+        ),
+        ("Invoke-WebRequest", "The web is not reached from here: the programs curl and wget do."),
+        (
+            "Invoke-RestMethod",
+            "The web is not reached from here: the program curl does, and ConvertFrom-Json reads what it gives.",
+        ),
+        (
+            "Get-Service",
+            "Windows' services are not there: Get-VM says what runs, and the program systemctl knows the host's services.",
+        ),
+        ("Start-Transcript", "Transcripts are not there: the program script keeps what a terminal shows."),
+        ("Stop-Transcript", "Transcripts are not there."),
+        ("Export-Clixml", "Export-Clixml is not there: ConvertTo-Json keeps objects as text."),
+        ("Import-Clixml", "Import-Clixml is not there: ConvertFrom-Json reads objects from text."),
+        (
+            "ConvertTo-Html",
+            "ConvertTo-Html is not there: ConvertTo-Csv and ConvertTo-Json give tables for others.",
+        ),
         ("Add-Type", "C# and assemblies cannot be loaded: functions and [pscustomobject] do without."),
         (
             "Get-EventLog",

@@ -2,7 +2,7 @@
 
 use super::Interpreter;
 use crate::types::Version;
-use crate::value::{Array, ArrayKind, Map, MapKind, Object, Value};
+use crate::value::{Map, MapKind, Object, Value};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -33,7 +33,7 @@ pub fn constant(interpreter: &mut Interpreter<'_>, name: &str) -> Option<Value> 
         "false" => false.into(),
         "null" => Value::Null,
         "?" => interpreter.fine.into(),
-        "error" => Value::Array(Rc::new(Array::new(interpreter.errors.clone(), ArrayKind::ArrayList))),
+        "error" => Value::Array(interpreter.errors.clone()),
         "psitem" => return interpreter.context.scope.find("_"),
         _ => return None,
     })

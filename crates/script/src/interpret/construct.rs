@@ -247,6 +247,17 @@ pub fn instance_method(
             ))
         }
         "System.Management.Automation.PSScriptCmdlet" => script_cmdlet(interpreter, own, name, arguments),
+        super::automatic::RAW_UI if name == "readkey" => {
+            let line = interpreter.terminal.read_line("").unwrap_or_default();
+            let key = line.chars().next().unwrap_or('\r');
+            Ok(Some(
+                Object::new("System.Management.Automation.Host.KeyInfo")
+                    .with("Character", Value::Char(key))
+                    .with("VirtualKeyCode", i64::from(key.to_ascii_uppercase() as u32))
+                    .with("KeyDown", true)
+                    .into_value(),
+            ))
+        }
         "System.Management.Automation.Internal.Host.InternalHostUserInterface" => {
             user_interface(interpreter, name, arguments)
         }

@@ -165,8 +165,9 @@ impl Interpreter<'_> {
 
     pub fn remember(&mut self, record: &ErrorRecord) {
         self.fine = false;
-        self.errors.insert(0, Value::Error(Rc::new(record.clone())));
-        self.errors.truncate(super::KEPT_ERRORS);
+        let mut errors = self.errors.items_mut();
+        errors.insert(0, Value::Error(Rc::new(record.clone())));
+        errors.truncate(super::KEPT_ERRORS);
     }
 
     /// Prints an error, or sends it where the error stream goes.

@@ -37,7 +37,7 @@ pub use variable::environment;
 use crate::error::{ErrorRecord, Flow, Outcome};
 use crate::host::{Module, Terminal};
 use crate::scope::Scope;
-use crate::value::{EnumType, Value};
+use crate::value::{Array, ArrayKind, EnumType, Value};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -54,7 +54,7 @@ pub struct Interpreter<'h> {
     pub modules: Vec<Rc<dyn Module<'h> + 'h>>,
     pub context: Context,
     /// The newest first.
-    pub errors: Vec<Value>,
+    pub errors: Rc<Array>,
     /// `$?`: no error in the last pipeline.
     pub fine: bool,
     /// Errors that were printed.
@@ -96,7 +96,7 @@ impl<'h> Interpreter<'h> {
             terminal,
             modules: Vec::new(),
             context: Context::new(Scope::global()),
-            errors: Vec::new(),
+            errors: Rc::new(Array::new(Vec::new(), ArrayKind::ArrayList)),
             fine: true,
             printed: 0,
             trying: 0,

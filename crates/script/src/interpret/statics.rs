@@ -212,7 +212,7 @@ impl Interpreter<'_> {
                     .map_err(|error| files::failed("Set-Location", &path, &error))?;
                 Ok(())
             }
-            ("System.Environment", "exitcode") => {
+            ("System.Environment", _) if name.eq_ignore_ascii_case("ExitCode") => {
                 self.last_exit_code = crate::types::number(value)
                     .and_then(crate::value::Number::as_integer)
                     .unwrap_or(0) as i64;

@@ -188,14 +188,9 @@ impl<'h> Interpreter<'h> {
 
     /// `name` as it is written in a string.
     pub fn type_by_text(&self, name: &str) -> Option<Type> {
-        let source =
-            Source::new("", &format!("[{}]", name.trim().trim_start_matches('[').trim_end_matches(']')));
-        // An array's brackets were taken off with the others.
-        let source = if name.trim().ends_with("[]") && !name.trim().starts_with('[') {
-            Source::new("", &format!("[{}]", name.trim()))
-        } else {
-            source
-        };
+        let name = name.trim();
+        let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
+        let source = Source::new("", &format!("[{bare}]"));
         let name = crate::parse::type_name(&source)?;
         lookup(&name, &|name| self.enumeration(name))
     }

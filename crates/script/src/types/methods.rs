@@ -308,68 +308,70 @@ fn out_of_bounds(method: &str, count: usize) -> ErrorRecord {
     ErrorRecord::method("System.ArgumentOutOfRangeException", method, count, message)
 }
 
+/// What changes a list; nothing if this kind of list has no such method.
 fn change_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
-    const CHANGES: [&str; 19] = [
-        "add",
-        "addrange",
-        "insert",
-        "remove",
-        "removeat",
-        "removerange",
-        "clear",
-        "sort",
-        "reverse",
-        "enqueue",
-        "dequeue",
-        "push",
-        "pop",
-        "peek",
-        "unionwith",
-        "exceptwith",
-        "intersectwith",
-        "insertrange",
-        "trimexcess",
-    ];
-    if !CHANGES.contains(&name) {
-        return Ok(None);
-    }
     let of_its_kind = match array.kind {
         ArrayKind::Queue => matches!(name, "enqueue" | "dequeue" | "peek" | "clear"),
         ArrayKind::Stack => matches!(name, "push" | "pop" | "peek" | "clear"),
         ArrayKind::HashSet => {
             matches!(name, "add" | "remove" | "clear" | "unionwith" | "exceptwith" | "intersectwith")
         }
-        _ => !matches!(
+        _ => matches!(
             name,
-            "enqueue" | "dequeue" | "push" | "pop" | "peek" | "unionwith" | "exceptwith" | "intersectwith"
+            "add"
+                | "addrange"
+                | "insert"
+                | "insertrange"
+                | "remove"
+                | "removeat"
+                | "removerange"
+                | "clear"
+                | "sort"
+                | "reverse"
+                | "trimexcess"
         ),
     };
-    if !of_its_kind {
+    if !of_its_kind || (array.is_fixed() && matches!(name, "sort" | "reverse")) {
         return Ok(None);
     }
     if array.is_fixed() {
-        if matches!(name, "sort" | "reverse") {
-            return Ok(None);
-        }
         let shown = if name == "add" { "Add" } else { name };
-        return Err(ErrorRecord::method(
-            "System.NotSupportedException",
-            shown,
-            arguments.len(),
-            "Collection was of a fixed size.",
-        ));
+        let message = "Collection was of a fixed size.";
+        return Err(ErrorRecord::method("System.NotSupportedException", shown, arguments.len(), message));
     }
+    match name {
+        "add" | "enqueue" | "push" | "addrange" | "insert" | "insertrange" | "unionwith" => {
+            grow(array, name, arguments)
+        }
+        "dequeue" | "pop" | "peek" => next_of(array, name).map(Some),
+        "remove" | "removeat" | "removerange" | "exceptwith" | "intersectwith" => {
+            shrink(array, name, arguments)
+        }
+        "clear" => {
+            array.items_mut().clear();
+            Ok(Some(Value::Null))
+        }
+        "reverse" => {
+            array.items_mut().reverse();
+            Ok(Some(Value::Null))
+        }
+        "sort" => {
+            let sorted = crate::interpret::sorted(array.items().clone());
+            *array.items_mut() = sorted;
+            Ok(Some(Value::Null))
+        }
+        _ => Ok(Some(Value::Null)),
+    }
+}
+
+fn alike(one: &Value, other: &Value) -> bool {
+    one.same(other) || crate::interpret::equal(one, other, crate::syntax::Case::Exact)
+}
+
+fn grow(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
     let converted = |value: &Value| array.element().map_or(Ok(value.clone()), |kind| convert(value, kind));
     let first = arguments.first().cloned().unwrap_or_default();
-    let has = |wanted: &Value| {
-        array
-            .items()
-            .iter()
-            .any(|own| own.same(wanted) || crate::interpret::equal(own, wanted, crate::syntax::Case::Exact))
-    };
-    let nothing = |message: &str| {
-        ErrorRecord::method("System.InvalidOperationException", name, arguments.len(), message)
-    };
+    let has = |wanted: &Value| array.items().iter().any(|own| alike(own, wanted));
     let found = match name {
         "add" if matches!(array.kind, ArrayKind::HashSet) => {
             let is_new = !has(&first);
@@ -382,49 +384,42 @@ fn change_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
             let value = converted(&first)?;
             array.items_mut().push(value);
             // ArrayList gives the place; List<T> gives nothing.
-            if name == "add" && matches!(array.kind, ArrayKind::ArrayList) {
-                Value::from(array.len() - 1)
-            } else {
-                Value::Null
+            let gives = name == "add" && matches!(array.kind, ArrayKind::ArrayList);
+            if gives { Value::from(array.len() - 1) } else { Value::Null }
+        }
+        "insert" | "insertrange" => {
+            let at = whole(arguments.first()).and_then(|at| usize::try_from(at).ok());
+            let at = at.filter(|at| *at <= array.len()).ok_or_else(|| out_of_bounds("Insert", 2))?;
+            let given = arguments.get(1).unwrap_or(&Value::Null);
+            let more = if name == "insert" { vec![given.clone()] } else { given.some_elements() };
+            let more = more.iter().map(converted).collect::<Result<Vec<_>, _>>()?;
+            array.items_mut().splice(at..at, more);
+            Value::Null
+        }
+        _ => {
+            for value in first.some_elements() {
+                if name == "addrange" || !has(&value) {
+                    let value = converted(&value)?;
+                    array.items_mut().push(value);
+                }
             }
-        }
-        "addrange" | "unionwith" => {
-            let more = first.some_elements().iter().map(converted).collect::<Result<Vec<_>, _>>()?;
-            let more: Vec<Value> = if name == "unionwith" {
-                more.into_iter().filter(|value| !has(value)).collect()
-            } else {
-                more
-            };
-            array.items_mut().extend(more);
             Value::Null
         }
-        "exceptwith" => {
-            let out = first.some_elements();
-            array.items_mut().retain(|own| {
-                !out.iter().any(|value| crate::interpret::equal(own, value, crate::syntax::Case::Exact))
-            });
-            Value::Null
-        }
-        "intersectwith" => {
-            let kept = first.some_elements();
-            array.items_mut().retain(|own| {
-                kept.iter().any(|value| crate::interpret::equal(own, value, crate::syntax::Case::Exact))
-            });
-            Value::Null
-        }
-        "insert" => {
-            let at = whole(arguments.first())
-                .and_then(|at| usize::try_from(at).ok())
-                .filter(|at| *at <= array.len());
-            let at = at.ok_or_else(|| out_of_bounds("Insert", 2))?;
-            let value = converted(arguments.get(1).unwrap_or(&Value::Null))?;
-            array.items_mut().insert(at, value);
+    };
+    Ok(Some(found))
+}
+
+fn shrink(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
+    let first = arguments.first().cloned().unwrap_or_default();
+    let found = match name {
+        "exceptwith" | "intersectwith" => {
+            let others = first.some_elements();
+            let among = |own: &Value| others.iter().any(|other| alike(own, other));
+            array.items_mut().retain(|own| among(own) == (name == "intersectwith"));
             Value::Null
         }
         "remove" => {
-            let at = array.items().iter().position(|own| {
-                own.same(&first) || crate::interpret::equal(own, &first, crate::syntax::Case::Exact)
-            });
+            let at = array.items().iter().position(|own| alike(own, &first));
             if let Some(at) = at {
                 array.items_mut().remove(at);
             }
@@ -435,43 +430,33 @@ fn change_array(array: &Rc<Array>, name: &str, arguments: &[Value]) -> Called {
             array.items_mut().remove(at);
             Value::Null
         }
-        "removerange" => {
-            let from = whole(arguments.first()).and_then(|at| usize::try_from(at).ok());
-            let count = whole(arguments.get(1)).and_then(|count| usize::try_from(count).ok());
-            let (Some(from), Some(count)) = (from, count) else {
-                return Err(out_of_bounds("RemoveRange", 2));
-            };
-            let end = from
-                .checked_add(count)
-                .filter(|end| *end <= array.len())
-                .ok_or_else(|| out_of_bounds("RemoveRange", 2))?;
+        _ => {
+            let wrong = || out_of_bounds("RemoveRange", 2);
+            let number = |at: usize| whole(arguments.get(at)).and_then(|number| usize::try_from(number).ok());
+            let (from, count) = number(0).zip(number(1)).ok_or_else(wrong)?;
+            let end = from.checked_add(count).filter(|end| *end <= array.len()).ok_or_else(wrong)?;
             array.items_mut().drain(from..end);
             Value::Null
         }
-        "clear" => {
-            array.items_mut().clear();
-            Value::Null
-        }
-        "reverse" => {
-            array.items_mut().reverse();
-            Value::Null
-        }
-        "sort" => {
-            let sorted = crate::interpret::sorted(array.items().clone());
-            *array.items_mut() = sorted;
-            Value::Null
-        }
-        "dequeue" if !array.is_empty() => array.items_mut().remove(0),
-        "pop" => array.items_mut().pop().ok_or_else(|| nothing("Stack empty."))?,
-        "peek" => {
-            let items = array.items();
-            let next = if matches!(array.kind, ArrayKind::Stack) { items.last() } else { items.first() };
-            next.cloned().ok_or_else(|| nothing("Queue empty."))?
-        }
-        "dequeue" => return Err(nothing("Queue empty.")),
-        _ => Value::Null,
     };
     Ok(Some(found))
+}
+
+/// Of a queue or a stack.
+fn next_of(array: &Rc<Array>, name: &str) -> Result<Value, ErrorRecord> {
+    let is_stack = matches!(array.kind, ArrayKind::Stack);
+    let mut items = array.items_mut();
+    let taken = match name {
+        "dequeue" if !items.is_empty() => Some(items.remove(0)),
+        "pop" => items.pop(),
+        "peek" if is_stack => items.last().cloned(),
+        "peek" => items.first().cloned(),
+        _ => None,
+    };
+    taken.ok_or_else(|| {
+        let message = if is_stack { "Stack empty." } else { "Queue empty." };
+        ErrorRecord::method("System.InvalidOperationException", name, 0, message)
+    })
 }
 
 /// One pair of a dictionary, as GetEnumerator gives it.
