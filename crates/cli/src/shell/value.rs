@@ -128,6 +128,14 @@ pub fn record(value: &Value) -> Option<Rc<Record>> {
 
 /// As operations take it.
 pub fn to_managed(value: &Value) -> Managed {
+    managed(value, DEEPEST)
+}
+
+/// Objects within objects: one may hold itself.
+const DEEPEST: usize = 16;
+
+fn managed(value: &Value, depth: usize) -> Managed {
+    let Some(depth) = depth.checked_sub(1) else { return Managed::text(text(value)) };
     match value {
         Value::Null => Managed::Null,
         Value::Bool(value) => Managed::Bool(*value),
@@ -143,11 +151,11 @@ pub fn to_managed(value: &Value) -> Managed {
             u64::try_from(span.ticks).unwrap_or(0).saturating_mul(100),
         )),
         Value::Date(date) => Managed::Time(u64::try_from(date.unix_seconds()).unwrap_or(0)),
-        Value::Array(array) => Managed::List(array.items().iter().map(to_managed).collect()),
+        Value::Array(array) => Managed::List(array.items().iter().map(|item| managed(item, depth)).collect()),
         Value::Map(map) => {
             let pairs = map.pairs().into_iter();
             Managed::Record(Box::new(pairs.fold(Record::new(Kind::Custom), |made, (key, value)| {
-                made.with(text(&key), to_managed(&value))
+                made.with(text(&key), managed(&value, depth))
             })))
         }
         Value::Object(object) => match record(value) {
@@ -157,7 +165,7 @@ pub fn to_managed(value: &Value) -> Managed {
                 let names = object.names().into_iter();
                 let made = names.fold(Record::new(Kind::Custom), |made, name| {
                     let value = object.note(&name).unwrap_or_default();
-                    made.with(name.to_string(), to_managed(&value))
+                    made.with(name.to_string(), managed(&value, depth))
                 });
                 Managed::Record(Box::new(made))
             }

@@ -153,7 +153,9 @@ impl Interpreter<'_> {
                 Some(Property::Script(_, Some(set))) => {
                     self.method_block(&set, owner.clone(), vec![value]).map(drop)
                 }
-                Some(Property::Alias(other)) => self.set_member(owner, &other, value),
+                Some(Property::Alias(other)) => {
+                    self.nested(|interpreter| interpreter.set_member(owner, &other, value))
+                }
                 Some(Property::Script(_, None) | Property::Method(_)) => {
                     let message = format!("\"{name}\" is a ReadOnly property.");
                     Err(ErrorRecord::runtime("SetWithoutSetterFromPSProperty", message).into())
@@ -183,7 +185,9 @@ impl Interpreter<'_> {
                 if items.is_empty() {
                     return Err(missing().into());
                 }
-                items.iter().try_for_each(|item| self.set_member(item, name, value.clone()))
+                items.iter().try_for_each(|item| {
+                    self.nested(|interpreter| interpreter.set_member(item, name, value.clone()))
+                })
             }
             _ => Err(missing().into()),
         }

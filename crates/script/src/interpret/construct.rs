@@ -292,7 +292,9 @@ fn builder(own: &Rc<Object>, name: &str, arguments: &[Value]) -> Outcome<Option<
         "clear" => content.clear(),
         "replace" => *content = content.replace(&said, &arguments.get(1).map(text).unwrap_or_default()),
         "insert" => {
-            let at = crate::types::number(&arguments[0])
+            let at = arguments
+                .first()
+                .and_then(crate::types::number)
                 .and_then(Number::as_integer)
                 .and_then(|at| usize::try_from(at).ok())
                 .unwrap_or(0);

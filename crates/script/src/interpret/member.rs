@@ -17,7 +17,8 @@ impl Interpreter<'_> {
         let items = array.items().clone();
         let mut found = Vec::new();
         for item in &items {
-            let member = self.member(item, name)?;
+            // An array may hold itself.
+            let member = self.nested(|interpreter| interpreter.member(item, name))?;
             if !member.is_null() || self.has_member(item, name) {
                 found.extend(member.elements());
             }
@@ -37,7 +38,9 @@ impl Interpreter<'_> {
         if let Value::Object(object) = value {
             match object.property(name) {
                 Some(Property::Note(value)) => return Ok(Some(value)),
-                Some(Property::Alias(other)) => return self.own_member(value, &other),
+                Some(Property::Alias(other)) => {
+                    return self.nested(|interpreter| interpreter.own_member(value, &other));
+                }
                 Some(Property::Script(get, _)) => {
                     let found = self.method_block(&get, value.clone(), Vec::new())?;
                     return Ok(Some(Value::of(found)));
@@ -131,8 +134,10 @@ impl Interpreter<'_> {
             && !array.items().is_empty()
         {
             let items = array.items().clone();
-            let all =
-                items.iter().map(|item| self.invoke(item, name, arguments)).collect::<Outcome<Vec<_>>>();
+            let all = items
+                .iter()
+                .map(|item| self.nested(|interpreter| interpreter.invoke(item, name, arguments)))
+                .collect::<Outcome<Vec<_>>>();
             return match all {
                 Ok(all) => Ok(Value::of(all.into_iter().filter(|item| !item.is_null()).collect())),
                 Err(crate::error::Flow::Error(record)) if &*record.id == "MethodNotFound" => {

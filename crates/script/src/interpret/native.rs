@@ -1,11 +1,12 @@
 //! Programs of this system as commands (about_Command_Syntax): their lines are output, their exit code is `$LASTEXITCODE`.
 
-use super::{Interpreter, Sink, Stage, automatic};
+use super::{Destination, Interpreter, Sink, Stage, automatic};
 use crate::bind::Argument;
 use crate::error::{ErrorRecord, Flow, Outcome};
 use crate::types::text;
 use crate::value::Value;
-use std::io::{BufRead, BufReader, Write};
+use std::fs::OpenOptions;
+use std::io::{self, BufRead, BufReader, PipeReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -53,18 +54,41 @@ impl Native {
         Self { path, arguments: words, input: Vec::new() }
     }
 
-    fn start(&self, input: bool, to_screen: bool) -> std::io::Result<Child> {
+    /// The program, and where its output comes from if it does not go to the screen.
+    fn start(
+        &self,
+        input: bool,
+        to_screen: bool,
+        errors: &Destination,
+    ) -> io::Result<(Child, Option<PipeReader>)> {
         let mut command = Command::new(&self.path);
         command.args(&self.arguments);
         command.stdin(if input { Stdio::piped() } else { Stdio::inherit() });
-        command.stdout(if to_screen { Stdio::inherit() } else { Stdio::piped() });
         for (name, value) in automatic::changed_environment() {
             match value {
                 Some(value) => command.env(name, value),
                 None => command.env_remove(name),
             };
         }
-        command.spawn()
+        let mut output = None;
+        if !to_screen {
+            let (reader, writer) = io::pipe()?;
+            if let Destination::Merged(_) = errors {
+                command.stderr(writer.try_clone()?);
+            }
+            command.stdout(writer);
+            output = Some(reader);
+        }
+        match errors {
+            Destination::Nowhere => {
+                command.stderr(Stdio::null());
+            }
+            Destination::File(path) => {
+                command.stderr(OpenOptions::new().create(true).append(true).open(&**path)?);
+            }
+            Destination::Host | Destination::Merged(_) => {}
+        }
+        Ok((command.spawn()?, output))
     }
 
     fn run(
@@ -73,8 +97,10 @@ impl Native {
         input: Option<Vec<String>>,
         out: &mut dyn Sink,
     ) -> Outcome {
-        let to_screen = out.is_display() && interpreter.terminal.is_screen();
-        let mut child = self.start(input.is_some(), to_screen).map_err(|error| {
+        let errors = interpreter.context.streams.error.clone();
+        let merged = matches!(errors, Destination::Merged(_));
+        let to_screen = out.is_display() && interpreter.terminal.is_screen() && !merged;
+        let (mut child, output) = self.start(input.is_some(), to_screen, &errors).map_err(|error| {
             let message = format!("Program '{}' failed to run: {error}.", self.path.display());
             ErrorRecord::runtime("NativeCommandFailed", message).in_category("ResourceUnavailable")
         })?;
@@ -88,8 +114,8 @@ impl Native {
                 }
             });
         }
-        let read = match child.stdout.take() {
-            Some(stdout) => pass_on(interpreter, BufReader::new(stdout), out),
+        let read = match output {
+            Some(output) => pass_on(interpreter, BufReader::new(output), out),
             None => Ok(()),
         };
         if read.is_err() {

@@ -103,7 +103,7 @@ fn array(value: &Value, element: &Rc<Type>) -> Converted {
 /// One value where one is wanted: an array of one is its element.
 fn single(value: &Value) -> Value {
     match value {
-        Value::Array(array) if array.len() == 1 => single(&array.items()[0]),
+        Value::Array(array) if array.len() == 1 => array.items()[0].clone(),
         other => other.clone(),
     }
 }
@@ -154,7 +154,9 @@ pub(crate) fn number(value: &Value) -> Option<Number> {
             crate::parse::number(text)
                 .or_else(|| crate::parse::number(&text.replace(',', "")).filter(|_| text.contains(',')))
         }
-        Value::Array(array) if array.len() == 1 => number(&array.items()[0]),
+        Value::Array(array) if array.len() == 1 && !matches!(array.items()[0], Value::Array(_)) => {
+            number(&array.items()[0])
+        }
         _ => None,
     }
 }

@@ -71,8 +71,11 @@ impl DateTime {
             && (0..60).contains(&minute)
             && (0..60).contains(&second)
             && (0..SECOND).contains(&fraction);
+        if !fits {
+            return None;
+        }
         let time = ((hour * 60 + minute) * 60 + second) * SECOND + fraction;
-        if fits { Self::new(days(year, month, day) * DAY + time, kind) } else { None }
+        Self::new(days(year, month, day) * DAY + time, kind)
     }
 
     pub fn parts(self) -> Parts {

@@ -127,11 +127,11 @@ fn clock(words: &[Word], mut at: usize, parts: &mut Parts) -> Option<usize> {
 
 fn zone(words: &[Word], at: usize) -> Option<(i64, usize)> {
     match (words.get(at)?, words.get(at + 1), words.get(at + 2)) {
-        (Word::Number(hours, _), Some(Word::Mark(':')), Some(Word::Number(minutes, _))) => {
+        (Word::Number(hours @ 0..=14, _), Some(Word::Mark(':')), Some(Word::Number(minutes @ 0..=59, _))) => {
             Some((hours * 3600 + minutes * 60, at + 3))
         }
         (Word::Number(number, 4), ..) => Some((number / 100 * 3600 + number % 100 * 60, at + 1)),
-        (Word::Number(hours, _), ..) => Some((hours * 3600, at + 1)),
+        (Word::Number(hours @ 0..=14, _), ..) => Some((hours * 3600, at + 1)),
         _ => None,
     }
 }
