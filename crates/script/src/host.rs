@@ -97,6 +97,11 @@ pub trait Module<'h> {
         let _ = name;
         None
     }
+    /// The whole name of a type of its objects.
+    fn class(&self, name: &str) -> Option<String> {
+        let _ = name;
+        None
+    }
     /// The cells that one of its objects shows in a table by itself.
     fn cells(&self, value: &Value) -> Option<Vec<Cell>> {
         let _ = value;

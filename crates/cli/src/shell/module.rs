@@ -87,6 +87,10 @@ impl<'h> Module<'h> for HyperV<'h> {
         value::enumeration(name)
     }
 
+    fn class(&self, name: &str) -> Option<String> {
+        value::class(name)
+    }
+
     fn cells(&self, object: &Value) -> Option<Vec<Cell>> {
         let record = value::record(object)?;
         let columns = view::columns(&record);

@@ -65,6 +65,31 @@ fn type_name(kind: Kind) -> String {
     format!("Microsoft.HyperV.PowerShell.{kind:?}")
 }
 
+/// Kinds of records that scripts name as types.
+const KINDS: [Kind; 16] = [
+    Kind::VirtualMachine,
+    Kind::VMProcessor,
+    Kind::VMMemory,
+    Kind::VMHost,
+    Kind::HardDiskDrive,
+    Kind::DvdDrive,
+    Kind::VHD,
+    Kind::VMBootSource,
+    Kind::VMFirmware,
+    Kind::VMComPort,
+    Kind::VMIntegrationService,
+    Kind::VMNetworkAdapter,
+    Kind::VMNetworkAdapterVlan,
+    Kind::VMSwitch,
+    Kind::VMMeteringReport,
+    Kind::VMHostSupportedVersion,
+];
+
+/// The whole name of the type of such records.
+pub fn class(name: &str) -> Option<String> {
+    KINDS.iter().map(|kind| type_name(*kind)).find(|own| own.eq_ignore_ascii_case(name))
+}
+
 /// As the language has it; the record itself stays with the object.
 pub fn from_record(record: Record) -> Value {
     if record.kind == Kind::Custom {

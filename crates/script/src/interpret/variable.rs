@@ -114,6 +114,10 @@ impl<'h> Interpreter<'h> {
                 return Ok(());
             }
         }
+        // What is assigned to it is thrown away.
+        if &**name == "null" {
+            return Ok(());
+        }
         if automatic::is_constant(name) {
             return Err(not_writable(name).into());
         }
@@ -179,11 +183,29 @@ impl<'h> Interpreter<'h> {
     }
 
     pub fn find_type(&self, name: &TypeName) -> Result<Type, ErrorRecord> {
-        lookup(name, &|name| self.enumeration(name)).ok_or_else(|| {
-            let message = format!("Unable to find type [{}].", name.name);
+        self.known_type(name).ok_or_else(|| {
+            let instead = match name.name.to_ascii_lowercase().as_str() {
+                "xml" | "system.xml.xmldocument" => {
+                    " XML documents are not there: [regex] and Select-String find text in them."
+                }
+                "wmi" | "wmiclass" | "wmisearcher" | "adsi" | "adsisearcher" => {
+                    " It is Windows' own: the cmdlets of the Hyper-V module tell of virtual machines."
+                }
+                _ => "",
+            };
+            let message = format!("Unable to find type [{}].{instead}", name.name);
             let position = self.position(name.extent);
             ErrorRecord::runtime("TypeNotFound", message).about(Value::text(&name.name)).at(position)
         })
+    }
+
+    fn known_type(&self, name: &TypeName) -> Option<Type> {
+        let class = || {
+            let class = self.modules.iter().find_map(|module| module.class(&name.name))?;
+            let kind = Type::Class(class.into());
+            Some(if name.arrays > 0 { Type::Array(Rc::new(kind)) } else { kind })
+        };
+        lookup(name, &|name| self.enumeration(name)).or_else(class)
     }
 
     /// `name` as it is written in a string.
@@ -191,8 +213,7 @@ impl<'h> Interpreter<'h> {
         let name = name.trim();
         let bare = name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name);
         let source = Source::new("", &format!("[{bare}]"));
-        let name = crate::parse::type_name(&source)?;
-        lookup(&name, &|name| self.enumeration(name))
+        self.known_type(&crate::parse::type_name(&source)?)
     }
 }
 

@@ -125,8 +125,8 @@ fn a_script_that_asks_ends_with_the_answers() {
 fn states_are_enumerations_with_hyper_vs_numbers() {
     let world = World::new(&["lab"]);
     assert_eq!(
-        world.ok("$s = (Get-VM lab).State; [int]$s; $s -eq 'Off'; $s -ne 'Running'; \"$s\"; $s.GetType().Name; [Microsoft.HyperV.PowerShell.VMState]2"),
-        "3\nTrue\nTrue\nOff\nVMState\nRunning\n"
+        world.ok("$s = (Get-VM lab).State; [int]$s; $s -eq 'Off'; $s -ne 'Running'; \"$s\"; $s.GetType().Name; [Microsoft.HyperV.PowerShell.VMState]2; (Get-VM) -is [Microsoft.HyperV.PowerShell.VirtualMachine]"),
+        "3\nTrue\nTrue\nOff\nVMState\nRunning\nTrue\n"
     );
 }
 
