@@ -43,7 +43,11 @@ fn script(words: &[&str], seed: &mut u64) -> String {
     // Close by, as members are, or apart.
     let between = if next(seed).is_multiple_of(3) { "" } else { " " };
     // Without programs.
-    format!("$env:PATH = ''; $x = {}; $y = 'text'; {}", words[next(seed) % 30].replace('_', " "), picked.join(between))
+    format!(
+        "$env:PATH = ''; $x = {}; $y = 'text'; {}",
+        words[next(seed) % 30].replace('_', " "),
+        picked.join(between)
+    )
 }
 
 #[test]

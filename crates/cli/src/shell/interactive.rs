@@ -2,6 +2,7 @@
 
 use super::complete::{Known, complete};
 use super::session::Session;
+use super::terminal::Activity;
 use crate::sys;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
@@ -12,6 +13,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{CompletionType, Config, Context, Editor, Helper};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 const PROMPT: &str = "ireko> ";
 const HISTORY: &str = "shell_history";
@@ -23,7 +25,7 @@ const WELCOME: &str =
 /// Reads and runs until `exit` or the end of input; gives the exit code.
 pub fn run(session: &mut Session<'_>) -> rustyline::Result<u8> {
     session.interactive = true;
-    heed_interrupts(session.interrupted.clone());
+    heed_interrupts(session.interrupted.clone(), Arc::default());
     let config = Config::builder().completion_type(CompletionType::List).max_history_size(KEPT)?.build();
     let mut editor: Editor<Line, FileHistory> = Editor::with_config(config)?;
     let history = session.host.store.home().join(HISTORY);
@@ -64,13 +66,21 @@ fn known(session: &Session<'_>) -> Known {
     }
 }
 
-/// Ctrl-C ends what runs, at its next statement; a second one ends the shell. All threads hold these signals.
-fn heed_interrupts(interrupted: Arc<AtomicBool>) {
+/// Ctrl-C ends what runs, at its next statement; a second one ends the shell, and so does the first one while the shell waits for
+/// its input. All threads hold these signals.
+pub fn heed_interrupts(interrupted: Arc<AtomicBool>, activity: Arc<Activity>) {
+    const PATIENCE: Duration = Duration::from_millis(500);
     let watch = move || {
         loop {
             let signal = sys::next_ending_signal();
             let again = interrupted.swap(true, Ordering::Relaxed);
-            if again || signal != libc::SIGINT {
+            let writes = activity.writes.load(Ordering::Relaxed);
+            if writes % 2 == 1 && !again {
+                std::thread::sleep(PATIENCE);
+            }
+            // Nobody reads what it writes.
+            let stuck = writes % 2 == 1 && activity.writes.load(Ordering::Relaxed) == writes;
+            if again || stuck || signal != libc::SIGINT || activity.reading.load(Ordering::Relaxed) {
                 std::process::exit(128 + signal);
             }
         }

@@ -24,7 +24,8 @@ use ireko_script::interpret::{read_script, script_file};
 use session::Session;
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use terminal::Standard;
+use std::sync::atomic::Ordering;
+use terminal::{Activity, Standard};
 
 #[derive(Args)]
 pub struct ShellArgs {
@@ -48,10 +49,8 @@ const SMALL_STACK: usize = 32 << 20;
 
 pub fn run(args: &ShellArgs) -> Result<ExitCode> {
     let host = crate::vm::host()?;
-    if args.is_prompt() {
-        // Before there is a second thread, so that the first one holds them too.
-        crate::sys::hold_ending_signals();
-    }
+    // Before there is a second thread, so that the first one holds them too.
+    crate::sys::hold_ending_signals();
     let name = |stack| std::thread::Builder::new().name("shell".into()).stack_size(stack);
     std::thread::scope(|scope| {
         // A machine with less memory than that refuses it.
@@ -64,9 +63,15 @@ pub fn run(args: &ShellArgs) -> Result<ExitCode> {
 }
 
 fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs, stack: usize) -> Result<ExitCode> {
-    let mut session = Session::new(host, Box::<Standard>::default());
+    let terminal = Standard::default();
+    let activity = terminal.activity.clone();
+    let mut session = Session::new(host, Box::new(terminal));
     session.allow_stack(stack / 4 * 3);
-    let code = read_and_run(&mut session, args)?;
+    if !args.is_prompt() {
+        activity.reading.store(true, Ordering::Relaxed);
+        interactive::heed_interrupts(session.interrupted.clone(), activity.clone());
+    }
+    let code = read_and_run(&mut session, args, &activity)?;
     match session.terminal.failure() {
         Some(unwritten) => Err(unwritten.into()),
         None => Ok(ExitCode::from(code)),
@@ -74,7 +79,7 @@ fn on_own_stack(host: &ireko_manage::Host, args: &ShellArgs, stack: usize) -> Re
 }
 
 /// The exit code.
-fn read_and_run(session: &mut Session<'_>, args: &ShellArgs) -> Result<u8> {
+fn read_and_run(session: &mut Session<'_>, args: &ShellArgs, activity: &Activity) -> Result<u8> {
     let (first, rest) = match args.script.split_first() {
         Some((first, rest)) => (Some(first), rest),
         None => (None, &[][..]),
@@ -95,5 +100,6 @@ fn read_and_run(session: &mut Session<'_>, args: &ShellArgs) -> Result<u8> {
         }
         None => read_script(std::io::stdin()).context("cannot read the script on standard input")?,
     };
+    activity.reading.store(false, Ordering::Relaxed);
     Ok(session.script_of(&path, &text, rest))
 }

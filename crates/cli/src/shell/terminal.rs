@@ -7,12 +7,24 @@ use ireko_manage::Host;
 use ireko_script::host::Progress;
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// What the shell may be held up in.
+#[derive(Default)]
+pub struct Activity {
+    /// It waits for somebody's line.
+    pub reading: AtomicBool,
+    /// How often it has begun or finished to write: odd while it writes.
+    pub writes: AtomicU64,
+}
 
 #[derive(Default)]
 pub struct Standard {
     failure: Option<OutputError>,
     /// The line of a bar is not at its end.
     bar: bool,
+    pub activity: Arc<Activity>,
 }
 
 impl Standard {
@@ -31,7 +43,9 @@ impl Terminal for Standard {
     fn output(&mut self, text: &str) -> bool {
         self.end_bar();
         if self.failure.is_none() {
+            self.activity.writes.fetch_add(1, Ordering::Relaxed);
             self.failure = out(text.as_bytes()).err();
+            self.activity.writes.fetch_add(1, Ordering::Relaxed);
         }
         self.failure.is_none()
     }
@@ -53,7 +67,10 @@ impl Terminal for Standard {
         self.end_bar();
         self.say(prompt);
         let mut line = String::new();
-        match io::stdin().lock().read_line(&mut line) {
+        self.activity.reading.store(true, Ordering::Relaxed);
+        let read = io::stdin().lock().read_line(&mut line);
+        self.activity.reading.store(false, Ordering::Relaxed);
+        match read {
             Ok(1..) => Some(line.trim_end_matches(['\r', '\n']).to_owned()),
             _ => None,
         }

@@ -29,8 +29,8 @@ NoEnumerate:switch An array as one object.",
 Object/Message/Msg:any[]@0+< The words.
 NoNewline:switch Without a line end.
 Separator:any What stands between several.
-ForegroundColor:any Accepted.
-BackgroundColor:any Accepted.",
+ForegroundColor:any The colour of the words, on a terminal.
+BackgroundColor:any The colour behind them, on a terminal.",
         make: |_, bound| Ok(Box::new(Host(bound))),
     },
     Cmdlet {
@@ -273,7 +273,36 @@ impl Host {
     fn say(&self, interpreter: &mut Interpreter<'_>, words: &[String]) -> Outcome {
         let between = self.0.item("Separator").map_or_else(|| " ".into(), text);
         let end = if self.0.switch("NoNewline") { "" } else { "\n" };
-        interpreter.inform(&words.join(&between), end, true)
+        let style = if interpreter.terminal.is_screen() { self.style() } else { String::new() };
+        interpreter.inform_in_style(&words.join(&between), end, true, &style)
+    }
+
+    /// The sequence of the terminal's colours (ECMA-48, SGR).
+    fn style(&self) -> String {
+        const COLORS: [(&str, u8); 16] = [
+            ("Black", 30),
+            ("DarkRed", 31),
+            ("DarkGreen", 32),
+            ("DarkYellow", 33),
+            ("DarkBlue", 34),
+            ("DarkMagenta", 35),
+            ("DarkCyan", 36),
+            ("Gray", 37),
+            ("DarkGray", 90),
+            ("Red", 91),
+            ("Green", 92),
+            ("Yellow", 93),
+            ("Blue", 94),
+            ("Magenta", 95),
+            ("Cyan", 96),
+            ("White", 97),
+        ];
+        let code = |name: &str, more: u8| {
+            let said = self.0.text(name)?;
+            let found = COLORS.iter().find(|(own, _)| own.eq_ignore_ascii_case(&said))?;
+            Some(format!("\x1b[{}m", found.1 + more))
+        };
+        code("ForegroundColor", 0).unwrap_or_default() + &code("BackgroundColor", 10).unwrap_or_default()
     }
 }
 

@@ -277,6 +277,11 @@ impl Interpreter<'_> {
 
     /// Write-Host and Write-Information: lines that are no output.
     pub fn inform(&mut self, text: &str, end: &str, shown: bool) -> Outcome {
+        self.inform_in_style(text, end, shown, "")
+    }
+
+    /// With a sequence of the terminal's before it, which is taken back behind it.
+    pub fn inform_in_style(&mut self, text: &str, end: &str, shown: bool, style: &str) -> Outcome {
         let record = || {
             Object::new("System.Management.Automation.InformationRecord")
                 .with("MessageData", text)
@@ -291,7 +296,8 @@ impl Interpreter<'_> {
             Destination::Host if shown => {
                 let lines: Vec<String> =
                     text.split('\n').map(|line| printable(line.trim_end_matches('\r'))).collect();
-                self.print(&(lines.join("\n") + end))
+                let reset = if style.is_empty() { "" } else { "\x1b[0m" };
+                self.print(&format!("{style}{}{reset}{end}", lines.join("\n")))
             }
             Destination::Host | Destination::Nowhere => Ok(()),
             other => {
