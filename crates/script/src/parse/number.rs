@@ -22,9 +22,10 @@ pub fn number(text: &str) -> Option<Number> {
         .iter()
         .find_map(|(suffix, factor)| Some((lower.strip_suffix(suffix)?, *factor)))
         .unwrap_or((&lower, 1));
-    match digits.strip_prefix("0x") {
-        Some(hex) => hexadecimal(hex, negative, multiplier),
-        None => decimal(digits, negative, multiplier),
+    match (digits.strip_prefix("0x"), digits.strip_prefix("0b")) {
+        (Some(hex), _) => in_base(16, hex, negative, multiplier),
+        (None, Some(bits)) => in_base(2, bits, negative, multiplier),
+        (None, None) => decimal(digits, negative, multiplier),
     }
 }
 
@@ -54,12 +55,13 @@ fn whole(value: i128, kind: Option<IntegerKind>) -> Option<Number> {
 }
 
 /// Written with as many digits as the type has, it is in two's complement.
-fn hexadecimal(text: &str, negative: bool, multiplier: i128) -> Option<Number> {
+fn in_base(base: u32, text: &str, negative: bool, multiplier: i128) -> Option<Number> {
     let (digits, kind) = suffix(text);
-    if digits.is_empty() || digits.len() > 16 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+    let most = if base == 2 { 64 } else { 16 };
+    if digits.is_empty() || digits.len() > most || !digits.chars().all(|c| c.is_digit(base)) {
         return None;
     }
-    let bits = u64::from_str_radix(digits, 16).ok()?;
+    let bits = u64::from_str_radix(digits, base).ok()?;
     let unsigned = matches!(
         kind,
         Some(IntegerKind::Byte | IntegerKind::UInt16 | IntegerKind::UInt32 | IntegerKind::UInt64)
