@@ -23,7 +23,7 @@ const STACK: usize = 64 << 10;
 const USER_END: u64 = 0x7fff_ffff_f000;
 
 /// Descriptors of the process.
-const ORDERS: i32 = 3;
+const REQUESTS: i32 = 3;
 const REPORTS: i32 = 4;
 const MEMORY: i32 = 5;
 const COPIES: i32 = 6;
@@ -127,7 +127,7 @@ std::arch::global_asm!(
     "syscall",
     "ireko_stub_wrote:",
     "xor eax, eax",
-    "mov edi, {orders}",
+    "mov edi, {requests}",
     "lea rsi, [rbx + 80]",
     "mov edx, 1",
     "syscall",
@@ -199,7 +199,7 @@ std::arch::global_asm!(
     ".popsection",
     control = const CONTROL,
     reports = const REPORTS,
-    orders = const ORDERS,
+    requests = const REQUESTS,
     commands = const COMMANDS,
 );
 
@@ -241,7 +241,7 @@ pub struct Stub {
     process: i32,
     /// For signals to it.
     handle: OwnedFd,
-    orders: OwnedFd,
+    requests: OwnedFd,
     reports: OwnedFd,
     control: *mut u8,
     secret: u64,
@@ -279,13 +279,13 @@ impl Stub {
         if control == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
-        let (orders, reports) = (pipe()?, pipe()?);
+        let (requests, reports) = (pipe()?, pipe()?);
         let mut secret = [0; 8];
         // SAFETY: eight bytes are written.
         check(unsafe { libc::getrandom(secret.as_mut_ptr().cast(), 8, 0) } as i64)?;
         let secret = u64::from_le_bytes(secret);
         let child = Child {
-            orders: orders[0].as_raw_fd(),
+            requests: requests[0].as_raw_fd(),
             reports: reports[1].as_raw_fd(),
             memory: memory.as_raw_fd(),
             copies: copies.as_raw_fd(),
@@ -303,11 +303,11 @@ impl Stub {
         // SAFETY: a fresh descriptor, of a child that nobody has waited for.
         let handle =
             unsafe { OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_open, process, 0))? as i32) };
-        let ([_, orders], [reports, _]) = (orders, reports);
+        let ([_, requests], [reports, _]) = (requests, reports);
         let mut stub = Self {
             process,
             handle,
-            orders,
+            requests,
             reports,
             control: control.cast(),
             secret,
@@ -434,12 +434,12 @@ impl Stub {
         unsafe { ((*self.control()).count, (*self.control()).again) = (count as u32, again.into()) }
         let byte = 0u8;
         // SAFETY: a byte is read.
-        check(unsafe { libc::write(self.orders.as_raw_fd(), (&raw const byte).cast(), 1) } as i64)?;
+        check(unsafe { libc::write(self.requests.as_raw_fd(), (&raw const byte).cast(), 1) } as i64)?;
         Ok(())
     }
 
     /// Has commands done; the last of them may wait for [`Stub::run`].
-    fn order(&mut self, commands: &[Command]) -> io::Result<()> {
+    fn put(&mut self, commands: &[Command]) -> io::Result<()> {
         // SAFETY: as many as there is room for.
         unsafe {
             let first: *mut Command = self.control.add(COMMANDS).cast();
@@ -467,7 +467,7 @@ impl Stub {
     /// Has all commands done.
     pub fn perform(&mut self, commands: &[Command]) -> io::Result<()> {
         for part in commands.chunks(MOST) {
-            self.order(part)?;
+            self.put(part)?;
             self.go(part.len(), true)?;
             self.wait(|| false)?;
             self.done()?;
@@ -494,7 +494,7 @@ impl Stub {
             self.perform(first)?;
             rest = last;
         }
-        self.order(rest)?;
+        self.put(rest)?;
         self.go(rest.len(), false)?;
         self.wait(wanted)?;
         self.done()
@@ -563,7 +563,7 @@ pub fn memory_file(bytes: usize) -> io::Result<OwnedFd> {
 
 /// What the fresh process needs, made before it is there: it allocates nothing.
 struct Child {
-    orders: i32,
+    requests: i32,
     reports: i32,
     memory: i32,
     copies: i32,
@@ -603,12 +603,12 @@ impl Child {
             // RDTSC and RDTSCP are the engine's.
             well(libc::prctl(libc::PR_SET_TSC, libc::PR_TSC_SIGSEGV, 0, 0, 0).into())?;
             // First out of the way of the three that they become.
-            let from = [self.orders, self.reports, self.memory, self.copies, self.shared];
+            let from = [self.requests, self.reports, self.memory, self.copies, self.shared];
             let mut high = [0; 5];
             for (high, from) in high.iter_mut().zip(from) {
                 *high = well(libc::fcntl(from, libc::F_DUPFD, 64).into())? as i32;
             }
-            for (high, fixed) in high.into_iter().zip([ORDERS, REPORTS, MEMORY, COPIES, COPIES + 1]) {
+            for (high, fixed) in high.into_iter().zip([REQUESTS, REPORTS, MEMORY, COPIES, COPIES + 1]) {
                 well(libc::dup2(high, fixed).into())?;
             }
             let fixed = libc::MAP_FIXED_NOREPLACE;
@@ -624,7 +624,7 @@ impl Child {
             let bytes = ireko_stub_end as *const () as usize - source as usize;
             code.cast::<u8>().copy_from_nonoverlapping(source, bytes);
             well(libc::mprotect(code, 4096, libc::PROT_READ | libc::PROT_EXEC).into())?;
-            libc::syscall(libc::SYS_close_range, 0, ORDERS - 1, 0);
+            libc::syscall(libc::SYS_close_range, 0, REQUESTS - 1, 0);
             libc::syscall(libc::SYS_close_range, COPIES + 1, u32::MAX, 0);
             forget_rseq();
             let stack = libc::stack_t {
