@@ -34,7 +34,7 @@ pub struct Code<'a> {
 pub const UD2: u8 = 0x0b;
 
 impl Code<'_> {
-    /// The page may run but for CPUID, RDPID, RDPRU, XGETBV, RDPKRU, WRPKRU, VMCALL, VMMCALL, SYSENTER, LAR and LSL of a register.
+    /// The page may run but for CPUID, RDPMC, RDPID, RDPRU, XGETBV, RDPKRU, WRPKRU, VMCALL, VMMCALL, SYSENTER, LAR and LSL of a register.
     /// (RDTSC and RDTSCP fault there.)
     pub fn judge(&self) -> Verdict {
         let all = [self.front, self.page, self.behind].concat();
@@ -60,7 +60,7 @@ impl Code<'_> {
         let register = |third: u8| third >= 0xc0;
         let field = |third: u8| third >> 3 & 7;
         match second {
-            0xa2 | 0x34 => true,
+            0xa2 | 0x33 | 0x34 => true,
             0x01 => third.is_none_or(|third| matches!(third, 0xfd | 0xd0 | 0xee | 0xef | 0xc1 | 0xd9)),
             0x02 | 0x03 => third.is_none_or(register),
             0xc7 => third.is_none_or(|third| {
@@ -128,8 +128,9 @@ mod tests {
 
     #[test]
     fn what_tells_of_the_host_is_patched() {
-        let refused: [(&[u8], usize); 7] = [
+        let refused: [(&[u8], usize); 8] = [
             (&[0x0f, 0xa2, 0x90], 0),
+            (&[0x0f, 0x33, 0x90], 0),
             (&[0x0f, 0x01, 0xd0], 0),
             (&[0x0f, 0x01, 0xd9], 0),
             (&[0xf3, 0x0f, 0xc7, 0xf8], 1),

@@ -400,8 +400,9 @@ impl Stub {
             let mut report = libc::pollfd { fd: self.reports.as_raw_fd(), events: libc::POLLIN, revents: 0 };
             let was_wanted = wanted();
             // SAFETY: one descriptor is looked at.
-            if unsafe { libc::poll(&mut report, 1, PATIENCE) } == 0 {
-                if was_wanted {
+            let ready = unsafe { libc::poll(&mut report, 1, PATIENCE) };
+            if ready <= 0 {
+                if ready == 0 && was_wanted {
                     self.kill();
                 }
                 continue;
