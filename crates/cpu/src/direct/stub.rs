@@ -714,21 +714,31 @@ fn filter(secret: u64) -> Vec<libc::sock_filter> {
         equal((BASE >> 32) as u32, 1, 0),
         trap(),
     ];
-    let own = [
-        (placed(ireko_stub_wrote), libc::SYS_write),
-        (placed(ireko_stub_read), libc::SYS_read),
-        (placed(ireko_stub_exit), libc::SYS_exit_group),
-        (placed(ireko_stub_return), libc::SYS_rt_sigreturn),
-    ];
-    for (place, number) in own {
-        program.extend([
-            load(PLACE),
-            equal(place as u32, 0, 4),
-            load(NUMBER),
-            equal(number as u32, 1, 0),
+    // One byte, of its own pipe: other descriptors are the guest's memory.
+    let byte = |file: i32| {
+        [
+            load(argument(0)),
+            equal(file as u32, 1, 0),
             trap(),
-            answer(libc::SECCOMP_RET_ALLOW),
-        ]);
+            load(argument(2)),
+            equal(1, 1, 0),
+            trap(),
+            load(argument(2) + 4),
+            equal(0, 1, 0),
+            trap(),
+        ]
+    };
+    let own = [
+        (placed(ireko_stub_wrote), libc::SYS_write, byte(REPORTS).to_vec()),
+        (placed(ireko_stub_read), libc::SYS_read, byte(REQUESTS).to_vec()),
+        (placed(ireko_stub_exit), libc::SYS_exit_group, Vec::new()),
+        (placed(ireko_stub_return), libc::SYS_rt_sigreturn, Vec::new()),
+    ];
+    for (place, number, arguments) in own {
+        program.extend([load(PLACE), equal(place as u32, 0, 4 + arguments.len() as u8)]);
+        program.extend([load(NUMBER), equal(number as u32, 1, 0), trap()]);
+        program.extend(arguments);
+        program.push(answer(libc::SECCOMP_RET_ALLOW));
     }
     program.extend([
         load(PLACE),
