@@ -5,7 +5,7 @@
 
 use crate::Cpu;
 use crate::direct::space::Space;
-use crate::direct::stub::{self, Backing, Trap};
+use crate::direct::stub::{self, Backing, GENERAL, Trap};
 use crate::direct::{Runs, Scanned, scan};
 use crate::fault::Fault;
 use crate::mmu::view::USER;
@@ -35,26 +35,6 @@ const LARGE: u64 = 2 << 20;
 const NOP: u8 = 0x90;
 /// Points for coming to a page that may not run.
 const REFUSED: u32 = 4 * POINTS;
-
-/// The general registers in the kernel's context, by their numbers.
-const GENERAL: [i32; 16] = [
-    libc::REG_RAX,
-    libc::REG_RCX,
-    libc::REG_RDX,
-    libc::REG_RBX,
-    libc::REG_RSP,
-    libc::REG_RBP,
-    libc::REG_RSI,
-    libc::REG_RDI,
-    libc::REG_R8,
-    libc::REG_R9,
-    libc::REG_R10,
-    libc::REG_R11,
-    libc::REG_R12,
-    libc::REG_R13,
-    libc::REG_R14,
-    libc::REG_R15,
-];
 
 /// Flags that a program has and changes: arithmetic ones, DF and AC.
 const FLAGS: u64 = 0x8d5 | rflags::DF | rflags::AC;
@@ -201,10 +181,7 @@ impl Cpu {
                 direct.restless.remove(&frame);
                 direct.scanned.insert(frame, Scanned { runs: Some(Runs::Never), written: RESTLESS });
             }
-            if let Some(host) = self.mmu.physical.host(frame << 12) {
-                let spaces = self.mmu.banks.all().filter_map(|bank| bank.space.as_mut());
-                spaces.for_each(|space| space.no_code(host as u64 >> 12));
-            }
+            self.take_code(frame);
         }
     }
 
@@ -285,7 +262,7 @@ impl Cpu {
     fn map_expected(&mut self) {
         let Some(address) = self.direct.as_mut().and_then(|direct| direct.expected.take()) else { return };
         let Some(space) = &self.mmu.banks.current().space else { return };
-        if stub::is_own(address) || space.has(address, false, false) {
+        if stub::is_own(address) || space.has(address) {
             return;
         }
         if let Some(found) = self.mmu.peek(&self.processor, address).filter(|found| found.user) {
@@ -587,7 +564,7 @@ impl Cpu {
                     false => (near.wrapping_sub(4096), last.wrapping_sub(4096)),
                 };
                 let space = &self.mmu.banks.current().space;
-                if stub::is_own(next) || space.as_ref().is_none_or(|space| space.has(next, false, false)) {
+                if stub::is_own(next) || space.as_ref().is_none_or(|space| space.has(next)) {
                     break;
                 }
                 let Some(found) = self.mmu.peek(&self.processor, next) else { break };

@@ -156,17 +156,23 @@ impl Cpu {
         }
     }
 
-    /// A page was written: what was known of its code is so no more.
-    pub(crate) fn wrote_direct(&mut self, frame: u64) {
-        let Some(direct) = &mut self.direct else { return };
-        if !self.mmu.physical.memory().watch().watched_for(frame, Reason::Direct) {
-            return;
-        }
-        self.mmu.physical.memory().watch().set(frame, Reason::Direct, false);
+    /// No process runs a page's code any more.
+    pub(crate) fn take_code(&mut self, frame: u64) {
         if let Some(host) = self.mmu.physical.host(frame << 12) {
             let spaces = self.mmu.banks.all().filter_map(|bank| bank.space.as_mut());
             spaces.for_each(|space| space.no_code(host as u64 >> 12));
         }
+    }
+
+    /// A page was written: what was known of its code is so no more.
+    pub(crate) fn wrote_direct(&mut self, frame: u64) {
+        let watched = self.mmu.physical.memory().watch().watched_for(frame, Reason::Direct);
+        if self.direct.is_none() || !watched {
+            return;
+        }
+        self.mmu.physical.memory().watch().set(frame, Reason::Direct, false);
+        self.take_code(frame);
+        let Some(direct) = &mut self.direct else { return };
         if let Some(known) = direct.scanned.get_mut(&frame) {
             if let Some(Runs::Patched(number)) = known.runs.take() {
                 direct.copies.drop_copy(number);

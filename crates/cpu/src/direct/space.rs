@@ -139,11 +139,10 @@ impl Space {
         }
     }
 
-    /// Whether a page is mapped for that.
-    pub fn has(&self, address: u64, write: bool, execute: bool) -> bool {
+    /// Whether a page is mapped.
+    pub fn has(&self, address: u64) -> bool {
         let page = address >> 12;
-        let mapped = self.small.get(&page).or_else(|| self.large.get(&(page / CHUNK)));
-        mapped.is_some_and(|mapped| mapped.write >= write && mapped.execute >= execute)
+        self.small.contains_key(&page) || self.large.contains_key(&(page / CHUNK))
     }
 
     /// Maps a page to that which the engine has at `host`, and the file at `offset`.

@@ -34,7 +34,7 @@ struct Control {
     /// Where the interrupted state is.
     context: u64,
     signal: u32,
-    code: u32,
+    unused: u32,
     address: u64,
     fs_base: u64,
     gs_base: u64,
@@ -102,8 +102,6 @@ std::arch::global_asm!(
     "movabs rbx, {control}",
     "mov [rbx], rdx",
     "mov [rbx + 8], edi",
-    "mov eax, [rsi + 8]",
-    "mov [rbx + 12], eax",
     "mov rax, [rsi + 16]",
     "mov [rbx + 16], rax",
     "rdfsbase rax",
@@ -234,6 +232,26 @@ pub struct Trap {
     pub selectors: [u16; 4],
 }
 
+/// The general registers in the kernel's context, by their numbers.
+pub const GENERAL: [i32; 16] = [
+    libc::REG_RAX,
+    libc::REG_RCX,
+    libc::REG_RDX,
+    libc::REG_RBX,
+    libc::REG_RSP,
+    libc::REG_RBP,
+    libc::REG_RSI,
+    libc::REG_RDI,
+    libc::REG_R8,
+    libc::REG_R9,
+    libc::REG_R10,
+    libc::REG_R11,
+    libc::REG_R12,
+    libc::REG_R13,
+    libc::REG_R14,
+    libc::REG_R15,
+];
+
 /// The registers of the program, as the kernel lays them out.
 pub type Registers = [i64; 23];
 
@@ -247,8 +265,6 @@ pub struct Stub {
     secret: u64,
     /// Nanoseconds of its own that it takes to come and go.
     pub visit_costs: u64,
-    /// It did not do as it was told.
-    pub broken: bool,
 }
 
 // SAFETY: the shared memory is this one's alone on this side.
@@ -304,16 +320,8 @@ impl Stub {
         let handle =
             unsafe { OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_open, process, 0))? as i32) };
         let ([_, requests], [reports, _]) = (requests, reports);
-        let mut stub = Self {
-            process,
-            handle,
-            requests,
-            reports,
-            control: control.cast(),
-            secret,
-            visit_costs: 0,
-            broken: false,
-        };
+        let mut stub =
+            Self { process, handle, requests, reports, control: control.cast(), secret, visit_costs: 0 };
         stub.wait(|| false)?;
         stub.forget_all()?;
         let before = stub.processor_time();
@@ -323,7 +331,7 @@ impl Stub {
         Ok(stub)
     }
 
-    /// Asks it to stop its program.
+    /// By which signals reach it.
     pub fn handle(&self) -> i32 {
         self.handle.as_raw_fd()
     }
@@ -394,7 +402,7 @@ impl Stub {
     }
 
     /// Waits until it reports. Who was signalled must soon: a program that has made itself deaf ends.
-    fn wait(&mut self, wanted: impl Fn() -> bool) -> io::Result<()> {
+    fn wait(&self, wanted: impl Fn() -> bool) -> io::Result<()> {
         let mut byte = 0u8;
         loop {
             let mut report = libc::pollfd { fd: self.reports.as_raw_fd(), events: libc::POLLIN, revents: 0 };
@@ -410,10 +418,7 @@ impl Stub {
             // SAFETY: a byte is written.
             match unsafe { libc::read(self.reports.as_raw_fd(), (&raw mut byte).cast(), 1) } {
                 1 => return Ok(()),
-                0 => {
-                    self.broken = true;
-                    return Err(io::Error::other("a stub has ended"));
-                }
+                0 => return Err(io::Error::other("a stub has ended")),
                 _ => {
                     let error = io::Error::last_os_error();
                     if error.kind() != io::ErrorKind::Interrupted {
@@ -424,8 +429,7 @@ impl Stub {
         }
     }
 
-    fn kill(&mut self) {
-        self.broken = true;
+    fn kill(&self) {
         // SAFETY: a signal to our child.
         unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.handle(), libc::SIGKILL, 0, 0) };
     }
@@ -439,15 +443,14 @@ impl Stub {
         Ok(())
     }
 
-    /// Has commands done; the last of them may wait for [`Stub::run`].
-    fn put(&mut self, commands: &[Command]) -> io::Result<()> {
+    /// Puts commands where the process finds them.
+    fn put(&mut self, commands: &[Command]) {
         // SAFETY: as many as there is room for.
         unsafe {
             let first: *mut Command = self.control.add(COMMANDS).cast();
             assert!(commands.len() <= MOST);
             first.copy_from_nonoverlapping(commands.as_ptr(), commands.len());
         }
-        Ok(())
     }
 
     fn perform_none(&mut self) -> io::Result<()> {
@@ -468,7 +471,7 @@ impl Stub {
     /// Has all commands done.
     pub fn perform(&mut self, commands: &[Command]) -> io::Result<()> {
         for part in commands.chunks(MOST) {
-            self.put(part)?;
+            self.put(part);
             self.go(part.len(), true)?;
             self.wait(|| false)?;
             self.done()?;
@@ -476,13 +479,12 @@ impl Stub {
         Ok(())
     }
 
-    fn done(&mut self) -> io::Result<()> {
+    fn done(&self) -> io::Result<()> {
         // SAFETY: the shared memory begins with it.
         let (left, failed) = unsafe { ((*self.control()).left, (*self.control()).failed) };
         if left == 0 {
             return Ok(());
         }
-        self.broken = true;
         Err(io::Error::other(format!("a stub's command failed with {}", failed as i64)))
     }
 
@@ -495,7 +497,7 @@ impl Stub {
             self.perform(first)?;
             rest = last;
         }
-        self.put(rest)?;
+        self.put(rest);
         self.go(rest.len(), false)?;
         self.wait(wanted)?;
         self.done()
@@ -603,7 +605,7 @@ impl Child {
             well(libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0).into())?;
             // RDTSC and RDTSCP are the engine's.
             well(libc::prctl(libc::PR_SET_TSC, libc::PR_TSC_SIGSEGV, 0, 0, 0).into())?;
-            // First out of the way of the three that they become.
+            // First out of the way of the numbers that they become.
             let from = [self.requests, self.reports, self.memory, self.copies, self.shared];
             let mut high = [0; 5];
             for (high, from) in high.iter_mut().zip(from) {

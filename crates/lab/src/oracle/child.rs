@@ -7,6 +7,7 @@ use super::arena::{self, Kind, PAGE, PAGES};
 use super::native::{ENDLESS, SYSTEM_CALL, Shared};
 use super::state::{End, used};
 use anyhow::{Context, Result};
+use ireko_cpu::direct::stub::GENERAL;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());
@@ -195,26 +196,6 @@ unsafe fn set_base(what: u64, base: u64) {
     }
 }
 
-/// Order of the general registers in a signal frame, by encoding number.
-const FRAME: [i32; 16] = [
-    libc::REG_RAX,
-    libc::REG_RCX,
-    libc::REG_RDX,
-    libc::REG_RBX,
-    libc::REG_RSP,
-    libc::REG_RBP,
-    libc::REG_RSI,
-    libc::REG_RDI,
-    libc::REG_R8,
-    libc::REG_R9,
-    libc::REG_R10,
-    libc::REG_R11,
-    libc::REG_R12,
-    libc::REG_R13,
-    libc::REG_R14,
-    libc::REG_R15,
-];
-
 /// Copies an XSAVE area, but not the kernel's own words in it (bytes 464 to 511).
 unsafe fn copy_fpu(to: *mut u8, from: *const u8) {
     // SAFETY: both are XSAVE areas of at least `used` bytes.
@@ -235,7 +216,7 @@ extern "C" fn begin(_: i32, _: *mut libc::siginfo_t, context: *mut libc::c_void)
         core::arch::asm!("mov {}, fs:[0]", out(reg)(*shared).kept_fs);
         let slot = &raw const (*shared).slots[(*shared).done.load(Ordering::Relaxed) as usize];
         let start = &(*slot).start;
-        for (n, &at) in FRAME.iter().enumerate() {
+        for (n, &at) in GENERAL.iter().enumerate() {
             machine.gregs[at as usize] = start.gpr[n] as i64;
         }
         let flags = &mut machine.gregs[libc::REG_EFL as usize];
@@ -262,7 +243,7 @@ extern "C" fn end(signal: i32, _: *mut libc::siginfo_t, context: *mut libc::c_vo
         let machine = &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext;
         let slot = &raw mut (*shared).slots[(*shared).done.load(Ordering::Relaxed) as usize];
         let state = &mut (*slot).state;
-        for (n, &at) in FRAME.iter().enumerate() {
+        for (n, &at) in GENERAL.iter().enumerate() {
             state.gpr[n] = machine.gregs[at as usize] as u64;
         }
         state.rip = machine.gregs[libc::REG_RIP as usize] as u64;

@@ -8,6 +8,15 @@ use crate::interpret::{Interpreter, Sink, Stage, append, decoded};
 use crate::types::text;
 use crate::value::Value;
 
+/// Of those that write lines.
+const LINES: &str = "\
+Path/LiteralPath/FilePath:string[]@0! The file.
+Value:any[]@1< The lines.
+NoNewline:switch Without line ends.
+Encoding:any Accepted; it is UTF-8.
+Force:switch Accepted.
+PassThru:switch Gives the lines.";
+
 pub static CMDLETS: &[Cmdlet] = &[
     Cmdlet {
         name: "Get-Content",
@@ -29,13 +38,7 @@ Wait:switch Not here.",
         name: "Set-Content",
         aliases: &["sc"],
         synopsis: "Writes lines to a file.",
-        parameters: "\
-Path/LiteralPath/FilePath:string[]@0! The file.
-Value:any[]@1< The lines.
-NoNewline:switch Without line ends.
-Encoding:any Accepted; it is UTF-8.
-Force:switch Accepted.
-PassThru:switch Gives the lines.",
+        parameters: LINES,
         make: |_, bound| {
             all(bound, "Value", |interpreter, bound, items, out| write(interpreter, bound, items, false, out))
         },
@@ -44,13 +47,7 @@ PassThru:switch Gives the lines.",
         name: "Add-Content",
         aliases: &["ac"],
         synopsis: "Writes lines behind those that a file has.",
-        parameters: "\
-Path/LiteralPath/FilePath:string[]@0! The file.
-Value:any[]@1< The lines.
-NoNewline:switch Without line ends.
-Encoding:any Accepted; it is UTF-8.
-Force:switch Accepted.
-PassThru:switch Gives the lines.",
+        parameters: LINES,
         make: |_, bound| {
             all(bound, "Value", |interpreter, bound, items, out| write(interpreter, bound, items, true, out))
         },

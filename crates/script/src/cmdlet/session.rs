@@ -11,6 +11,14 @@ use crate::types::text;
 use crate::value::{Closure, Object, Value};
 use std::rc::Rc;
 
+/// Of those that give a command another name.
+const ALIAS: &str = "\
+Name:string@0! The other name.
+Value:string@1! The command.
+Scope:any Accepted.
+Option:string Accepted.
+Force:switch Accepted.";
+
 pub static CMDLETS: &[Cmdlet] = &[
     Cmdlet {
         name: "Get-Variable",
@@ -90,24 +98,14 @@ Force:switch Also if they are read-only.",
         name: "Set-Alias",
         aliases: &["sal"],
         synopsis: "Gives a command another name.",
-        parameters: "\
-Name:string@0! The other name.
-Value:string@1! The command.
-Scope:any Accepted.
-Option:string Accepted.
-Force:switch Accepted.",
+        parameters: ALIAS,
         make: |_, bound| once(bound, alias),
     },
     Cmdlet {
         name: "New-Alias",
         aliases: &["nal"],
         synopsis: "Gives a command another name.",
-        parameters: "\
-Name:string@0! The other name.
-Value:string@1! The command.
-Scope:any Accepted.
-Option:string Accepted.
-Force:switch Accepted.",
+        parameters: ALIAS,
         make: |_, bound| once(bound, alias),
     },
     Cmdlet {
