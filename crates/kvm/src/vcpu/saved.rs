@@ -40,9 +40,6 @@ impl Saved for SavedVcpu {
     const VERSION: u32 = 1;
 }
 
-/// A TSC whose rate differs by less than this many parts in a million is not told apart (as QEMU has it): the host has measured it twice.
-const RATE_TOLERANCE: u32 = 250;
-
 fn to_page(bytes: &[u8; 1024]) -> kvm_lapic_state {
     kvm_lapic_state { regs: bytes.map(|byte| byte as _) }
 }
@@ -144,10 +141,11 @@ impl KvmVcpu {
         )
     }
 
-    /// Another rate takes a processor that scales.
+    /// Every rate is KVM's to keep, the kernel's own as well: a host measures that anew after it started, and a vCPU has what was known when it
+    /// was made. KVM scales where the two are further apart than clocks of one kind are; that takes a processor that can.
     fn set_rate(&self, khz: u32) -> Result<(), HvError> {
         let here = self.fd.get_tsc_khz().map_err(failed("KVM_GET_TSC_KHZ"))?;
-        if u64::from(here.abs_diff(khz)) * 1_000_000 <= u64::from(here) * u64::from(RATE_TOLERANCE) {
+        if here == khz {
             return Ok(());
         }
         let what = || {
