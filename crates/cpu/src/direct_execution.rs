@@ -1,12 +1,11 @@
 //! Programs' code as it stands: when, for how long, and what each reason to leave it means.
 
-// UNSAFETY: reads and writes the registers of a stub's program in memory that both have.
-#![allow(unsafe_code)]
-
 use crate::Cpu;
+use crate::direct::frame::{GENERAL, Left};
+use crate::direct::layout::SLOT_START;
 use crate::direct::space::Space;
-use crate::direct::stub::{self, Backing, GENERAL, Trap};
-use crate::direct::{Runs, Scanned, scan};
+use crate::direct::stub::{self, Backing, Ran};
+use crate::direct::{Heeded, RESTLESS, Runs, Scanned, child, scan};
 use crate::fault::Fault;
 use crate::mmu::view::USER;
 use crate::mmu::walk::{Kind, Page};
@@ -29,18 +28,20 @@ const POINTS: u32 = 4;
 const PAYS: u64 = 4000;
 /// Pages that are mapped at most beside one that is.
 const BESIDE: u64 = 32;
-/// Pages that change so often do not run as they stand.
-const RESTLESS: u32 = 16;
 const LARGE: u64 = 2 << 20;
-const NOP: u8 = 0x90;
+/// XCR0's bit of the extended registers, which bring a prefix with the opcodes of 0F (Intel APX specification, 3.1.1.2).
+const APX: u64 = 1 << 19;
+/// What a #DB of ICEBP is to the kernel (sigaction(2)); single steps are TRAP_TRACE.
+const TRAP_BRKPT: i32 = 1;
 /// Points for coming to a page that may not run.
 const REFUSED: u32 = 4 * POINTS;
 
-/// Flags that a program has and changes: arithmetic ones, DF and AC.
-const FLAGS: u64 = 0x8d5 | rflags::DF | rflags::AC;
+/// Flags that a program has and changes: arithmetic ones, TF, DF, NT, AC and ID.
+const FLAGS: u64 = 0x8d5 | rflags::TF | rflags::DF | rflags::NT | rflags::AC | rflags::ID;
 /// Selectors of programs as the host has them.
 const CODE: u16 = 0x33;
 const DATA: u16 = 0x2b;
+const INT3: u8 = 0xcc;
 /// The page of Linux's old system calls.
 const VSYSCALL: u64 = 0xf_ffff_ffff_f600;
 
@@ -112,9 +113,9 @@ impl Cpu {
             && regs.seg[seg::SS].selector == DATA
             && [seg::DS, seg::ES, seg::FS, seg::GS].into_iter().all(plain);
         const ON: u64 = cr4::OSFXSR | cr4::OSXSAVE | cr4::FSGSBASE;
-        let watched = |control: &ireko_nested::Control| {
-            [Intercept::Pushf, Intercept::Popf].into_iter().any(|what| control.has(what))
-        };
+        // Of what a hypervisor may intercept, these run at CPL 3 without a trap and are not looked for in pages.
+        const UNSEEN: [Intercept; 3] = [Intercept::Pushf, Intercept::Popf, Intercept::Iret];
+        let watched = |control: &ireko_nested::Control| UNSEEN.into_iter().any(|what| control.has(what));
         regs.code64()
             && selectors
             && regs.canonical(regs.rip)
@@ -122,6 +123,7 @@ impl Cpu {
             && regs.cr4 & (ON | cr4::LA57) == ON
             && regs.rflags & (rflags::IF | rflags::IOPL) == rflags::IF
             && regs.xcr0 & xstate::SSE != 0
+            && self.vectors.host_xcr0 & APX == 0
             && (!self.processor.checks_keys() || regs.pkru & 3 == 0)
             && self.processor.mm != Some(true)
             && self.processor.smm.is_none()
@@ -136,82 +138,58 @@ impl Cpu {
         self.how_page_runs(linear, physical) != Runs::Never
     }
 
+    /// What a look at a page heeds now, and whether the page is a program's text.
+    fn heeded(&self, text: bool) -> Heeded {
+        let regs = &self.processor.regs;
+        let areas =
+            xstate::moved() != 0 || regs.xcr0 != self.vectors.host_xcr0 || regs.xcr0 & xstate::PKRU != 0;
+        let pauses = self.control().is_some_and(|control| control.has(Intercept::Pause));
+        Heeded { areas, pauses, text }
+    }
+
     fn how_page_runs(&mut self, linear: u64, physical: u64) -> Runs {
         let frame = physical >> 12;
-        let Some(direct) = &self.direct else { return Runs::Never };
+        let text = self.mmu.peek(&self.processor, linear).is_some_and(|page| !page.write);
+        let heeded = self.heeded(text);
+        let Some(direct) = &mut self.direct else { return Runs::Never };
         let known = direct.scanned.get(&frame).copied().unwrap_or_default();
-        if let Some(runs) = known.runs {
-            return runs;
+        match known.runs {
+            Some(runs) if known.heeded == heeded => return runs,
+            Some(_) => self.forget_verdict(frame),
+            None => {}
         }
         let there = self.mmu.physical.memory().in_file(physical).is_some();
-        let restless = known.written >= RESTLESS;
-        if !restless {
-            self.watch_direct(frame);
-        }
-        let runs = match there {
-            true if restless => match self.look_at_code(linear, frame) {
-                Runs::AsItStands => Runs::Restless,
-                // It stays as it is.
-                _ => Runs::Never,
-            },
-            true => self.look_at_code(linear, frame),
+        let runs = match there && known.written < RESTLESS {
+            true => {
+                self.watch_direct(frame);
+                self.look_at_code(frame, heeded)
+            }
             false => Runs::Never,
         };
-        if runs == Runs::Restless
-            && let Some(direct) = &mut self.direct
-        {
-            direct.restless.insert(frame, linear & !0xfff);
-        }
-        if let Some(direct) = &mut self.direct {
-            direct.scanned.insert(frame, Scanned { runs: Some(runs), ..known });
-        }
+        let Some(direct) = &mut self.direct else { return Runs::Never };
+        direct.scanned.insert(frame, Scanned { runs: Some(runs), heeded, written: known.written });
+        direct.looked();
         runs
     }
 
-    /// Pages that are written all the time are looked at anew now and then.
-    fn look_at_restless(&mut self) {
-        let Some(direct) = &self.direct else { return };
-        let pages: Vec<(u64, u64)> =
-            direct.restless.iter().map(|(frame, linear)| (*frame, *linear)).collect();
-        for (frame, linear) in pages {
-            if self.look_at_code(linear, frame) == Runs::AsItStands {
-                continue;
-            }
-            if let Some(direct) = &mut self.direct {
-                direct.restless.remove(&frame);
-                direct.scanned.insert(frame, Scanned { runs: Some(Runs::Never), written: RESTLESS });
-            }
-            self.take_code(frame);
+    /// A page is to be looked at by other rules than before.
+    fn forget_verdict(&mut self, frame: u64) {
+        self.take_code(frame);
+        if let Some(direct) = &mut self.direct {
+            direct.forget_verdict(frame);
         }
     }
 
-    fn look_at_code(&mut self, linear: u64, frame: u64) -> Runs {
+    fn look_at_code(&mut self, frame: u64, heeded: Heeded) -> Runs {
         let mut page = [0; 4096];
         if !self.mmu.physical.read_code(frame << 12, &mut page) {
             return Runs::Never;
         }
-        let mut front = [0; scan::FROM];
-        let before = (linear & !0xfff).wrapping_sub(front.len() as u64);
-        let seen = self.mmu.peek(&self.processor, before).filter(|page| page.user && page.execute);
-        let has_front = seen.is_some_and(|seen| self.mmu.physical.read_code(seen.physical, &mut front));
-        // Who goes on in a page that is not there yet comes by when it is: see `goes_on_from_page_before`.
-        let mut behind = [NOP; 16];
-        if page[4093..].contains(&0x0f) {
-            let seen = self.mmu.peek(&self.processor, (linear | 0xfff).wrapping_add(1));
-            if let Some(seen) = seen.filter(|page| page.user && page.execute) {
-                let _ = self.mmu.physical.read_code(seen.physical, &mut behind);
-            }
-        }
-        let regs = &self.processor.regs;
-        let areas = xstate::moved() != 0 || regs.xcr0 != self.vectors.host_xcr0;
-        let front = if has_front { front.as_slice() } else { &[] };
-        let text = self.mmu.peek(&self.processor, linear).is_some_and(|page| !page.write);
-        let verdict = scan::Code { front, page: &page, behind: &behind, areas, text }.judge();
-        match verdict {
+        match scan::judge(&page, heeded) {
             scan::Verdict::Runs => Runs::AsItStands,
             scan::Verdict::Refused => Runs::Never,
-            scan::Verdict::Patched(places) => {
-                places.into_iter().for_each(|place| page[place + 1] = scan::UD2);
+            scan::Verdict::Patched(patches) => {
+                patches.into_iter().for_each(|(place, byte)| page[place] = byte);
                 let kept = self.direct.as_mut().and_then(|direct| direct.copies.keep(&page));
                 kept.map_or(Runs::Never, Runs::Patched)
             }
@@ -224,38 +202,51 @@ impl Cpu {
             if self.platform.wake.wanted() {
                 return Ok(());
             }
-            let trap = match self.visit() {
-                Ok(Some(trap)) => trap,
+            let left = match self.visit() {
+                Ok(Some(left)) => left,
                 Ok(None) => return Ok(()),
                 Err(_) => {
                     // What it was doing is not known: to the guest's system it is a fault of the program.
-                    let bank = self.mmu.banks.current();
-                    bank.space = None;
-                    bank.direct = Default::default();
+                    self.give_up_process();
                     return Err(Fault::gp(0));
                 }
             };
-            self.answer(trap)?;
+            self.answer(left)?;
             if self.must_look() || !self.goes_direct() {
                 return Ok(());
             }
         }
     }
 
-    /// The program runs until a signal. None: somebody wants attention.
-    fn visit(&mut self) -> io::Result<Option<Trap>> {
-        if self.mmu.root_entry(&self.processor, stub::BASE).is_none_or(|entry| entry & 1 != 0) {
+    /// Its process ends, and the program is translated.
+    fn give_up_process(&mut self) {
+        self.mmu.banks.current().space = None;
+        self.give_up(u32::MAX);
+    }
+
+    /// The program runs until a signal. None: somebody wants attention, or it does not run so any more.
+    fn visit(&mut self) -> io::Result<Option<Left>> {
+        if self.mmu.root_entry(&self.processor, SLOT_START).is_none_or(|entry| entry & 1 != 0) {
             self.give_up(u32::MAX);
             return Ok(None);
         }
         self.fpu_normalise();
         self.map_expected();
+        let heeded = self.heeded(false);
         let bank = self.mmu.banks.current();
         let mut space = bank.space.take().ok_or(io::ErrorKind::NotFound)?;
+        space.heed(heeded);
         let visited = self.visit_in(&mut space);
         let bank = self.mmu.banks.current();
         bank.space = Some(space);
-        visited
+        match visited? {
+            // What could not be mapped is no fault of the program's, and who was in the stub's own code goes on where nothing is.
+            (Ran::NotBegun, _) => self.give_up_process(),
+            (Ran::Left, Some(left)) if !child::is_code(self.processor.regs.rip) => return Ok(Some(left)),
+            (Ran::Left, Some(_)) => self.give_up_process(),
+            (Ran::Left, None) => {}
+        }
+        Ok(None)
     }
 
     /// Maps the page that the program asked for last and did not have, if it has it now.
@@ -271,21 +262,25 @@ impl Cpu {
         }
     }
 
-    fn visit_in(&mut self, space: &mut Space) -> io::Result<Option<Trap>> {
+    /// Nothing was left: it was not begun.
+    fn visit_in(&mut self, space: &mut Space) -> io::Result<(Ran, Option<Left>)> {
         self.put_state(space)?;
         self.platform.wake.signals(Some(space.stub().handle()));
         if self.platform.wake.wanted() {
             self.platform.wake.signals(None);
-            return Ok(None);
+            return Ok((Ran::Left, None));
         }
         self.instruments.counters.direct_runs += 1;
         let wake = self.platform.wake.clone();
         let ran = space.run(|| wake.wanted());
         self.platform.wake.signals(None);
-        ran?;
-        self.take_state(space)?;
+        if ran? == Ran::NotBegun {
+            return Ok((Ran::NotBegun, None));
+        }
+        let left = space.stub().left().clone();
+        self.take_state(space, &left)?;
         self.judge(space);
-        space.stub().trap().map(Some)
+        Ok((Ran::Left, Some(left)))
     }
 
     /// A program that is left all the time is better off translated.
@@ -317,110 +312,96 @@ impl Cpu {
     /// The program's registers are the processor's.
     fn put_state(&mut self, space: &mut Space) -> io::Result<()> {
         let regs = &self.processor.regs;
-        let stub = space.stub();
-        stub.set_bases([regs.seg[seg::FS].base, regs.seg[seg::GS].base]);
-        // SAFETY: the context lies in the memory that both have, and its program does not run.
-        unsafe {
-            let there = &mut *stub.registers()?;
-            for (place, value) in GENERAL.into_iter().zip(regs.gpr) {
-                there[place as usize] = value as i64;
-            }
-            there[libc::REG_RIP as usize] = regs.rip as i64;
-            there[libc::REG_EFL as usize] = (regs.rflags & FLAGS | rflags::IF | 2) as i64;
-            let selectors = there[libc::REG_CSGSFS as usize] as u64 & 0x0000_ffff_ffff_0000;
-            there[libc::REG_CSGSFS as usize] = (u64::from(DATA) << 48 | selectors | u64::from(CODE)) as i64;
+        let (there, bases) = space.stub().next();
+        *bases = [regs.seg[seg::FS].base, regs.seg[seg::GS].base];
+        for (place, value) in GENERAL.into_iter().zip(regs.gpr) {
+            there.context.set_register(place, value);
         }
-        let size = self.area_size();
-        let area = stub.area(size)?;
+        there.context.set_register(libc::REG_RIP, regs.rip);
+        there.context.set_register(libc::REG_EFL, regs.rflags & FLAGS | rflags::IF | 2);
         let own = &self.processor.fpu.0;
-        let held = self.vectors.held;
-        // SAFETY: as above.
-        unsafe {
-            area.copy_from_nonoverlapping(own.as_ptr(), 464);
-            let present = area.add(512).cast::<u64>();
-            let components = u64::from(own[512]) & held;
-            present.write(present.read() & !held | components);
-            for part in
-                xstate::vectors().into_iter().filter(|part| part.at >= 512 && held & part.component != 0)
-            {
-                area.add(part.at).copy_from_nonoverlapping(own.as_ptr().add(part.at), part.size);
-            }
-        }
+        let components = u64::from(own[xstate::HEADER]) & self.vectors.held;
+        there.set_area(own, components, &xstate::vectors());
         Ok(())
     }
 
-    fn area_size(&self) -> usize {
-        let parts = xstate::vectors().into_iter().filter(|part| self.vectors.held & part.component != 0);
-        parts.map(|part| part.at + part.size).max().unwrap_or(576).max(576)
-    }
-
-    /// The processor's registers are what the program left.
-    fn take_state(&mut self, space: &mut Space) -> io::Result<()> {
-        let size = self.area_size();
-        let stub = space.stub();
+    /// The processor's registers are what the program left, if a processor could have left it.
+    fn take_state(&mut self, space: &mut Space, left: &Left) -> io::Result<()> {
         let regs = &mut self.processor.regs;
-        [regs.seg[seg::FS].base, regs.seg[seg::GS].base] = stub.bases();
-        // SAFETY: as in `put_state`.
-        unsafe {
-            let there = &*stub.registers()?;
-            for (place, value) in GENERAL.into_iter().zip(&mut regs.gpr) {
-                *value = there[place as usize] as u64;
-            }
-            regs.rip = there[libc::REG_RIP as usize] as u64;
-            let flags = there[libc::REG_EFL as usize] as u64;
-            regs.rflags = regs.rflags & !FLAGS | flags & FLAGS;
-            let area = stub.area(size)?;
-            let held = self.vectors.held;
-            let own = &mut self.processor.fpu.0;
-            own.as_mut_ptr().copy_from_nonoverlapping(area, 464);
-            let present = area.add(512).cast::<u64>().read() & held;
-            own[512] = present as u8;
-            for part in
-                xstate::vectors().into_iter().filter(|part| part.at >= 512 && held & part.component != 0)
-            {
-                own.as_mut_ptr().add(part.at).copy_from_nonoverlapping(area.add(part.at), part.size);
-            }
-            own[thunk::IN_MEMORY] = 1;
+        let sound = left.bases.into_iter().all(|base| regs.canonical(base))
+            && left.mxcsr() & !space.stub().next().0.mxcsr_mask() == 0
+            && child::SIGNALS.contains(&left.signal);
+        if !sound {
+            return Err(io::Error::other("a program's process has left what no processor leaves"));
         }
+        [regs.seg[seg::FS].base, regs.seg[seg::GS].base] = left.bases;
+        for (place, value) in GENERAL.into_iter().zip(&mut regs.gpr) {
+            *value = left.context.register(place);
+        }
+        regs.rip = left.context.register(libc::REG_RIP);
+        regs.rflags = regs.rflags & !FLAGS | left.context.register(libc::REG_EFL) & FLAGS;
+        let held = self.vectors.held;
+        let own = &mut self.processor.fpu.0;
+        own[..xstate::LEGACY].copy_from_slice(&left.area[..xstate::LEGACY]);
+        own[xstate::HEADER] = (left.present() & held) as u8;
+        let parts = xstate::vectors().into_iter().filter(|part| part.at >= xstate::HEADER);
+        for part in parts.filter(|part| held & part.component != 0) {
+            own[part.here()].copy_from_slice(&left.area[part.here()]);
+        }
+        own[thunk::IN_MEMORY] = 1;
         Ok(())
     }
 
-    /// Deals with what ended a stretch.
-    fn answer(&mut self, trap: Trap) -> Result<(), Fault> {
-        if trap.code_selector != CODE || trap.selectors != [0; 4] {
-            self.load_selectors(&trap)?;
-        }
-        match trap.signal {
+    /// Deals with what ended a stretch. What is said of it may be a program's word: whatever that is, what is done is what the
+    /// program may do at the place where it is.
+    fn answer(&mut self, left: Left) -> Result<(), Fault> {
+        self.load_selectors(&left)?;
+        let vector = left.context.register(libc::REG_TRAPNO);
+        match left.signal {
             libc::SIGURG => {
-                self.look_at_restless();
                 self.found_program();
                 Ok(())
             }
-            libc::SIGSEGV if trap.vector == u64::from(vector::PF) => self.map_or_step(trap),
+            libc::SIGSEGV if vector == u64::from(vector::PF) => self.map_or_step(&left),
             // The host has returned from a call into the page of its old system calls; nothing else happened.
-            libc::SIGSYS if trap.call >> 12 == VSYSCALL => {
-                self.processor.regs.rip = trap.call;
+            libc::SIGSYS if left.call >> 12 == VSYSCALL => {
+                self.processor.regs.rip = left.call;
                 let stack = &mut self.processor.regs.gpr[gpr::RSP];
                 *stack = stack.wrapping_sub(8);
                 self.step_direct()
             }
             // The system call, or a call of the interface for 32-bit programs: two bytes, of which nothing happened.
-            libc::SIGSYS => {
-                self.processor.regs.rip = self.processor.regs.rip.wrapping_sub(2);
-                self.step_direct()
+            libc::SIGSYS => self.step_before(2),
+            libc::SIGTRAP if vector == u64::from(vector::BP) => match self.byte_before() {
+                Some(INT3) => self.step_before(1),
+                // INT with the number in a byte of its own (APM vol. 3, "INT").
+                _ => self.step_before(2),
+            },
+            libc::SIGSEGV if vector == u64::from(vector::OF) => self.step_before(2),
+            libc::SIGTRAP if left.code == TRAP_BRKPT => self.step_before(left.icebp_bytes),
+            libc::SIGTRAP if self.processor.regs.rflags & rflags::TF != 0 => {
+                Err(Exception::debug(dr6::BS).into())
             }
-            libc::SIGTRAP if trap.vector == u64::from(vector::BP) => {
-                self.processor.regs.rip = self.processor.regs.rip.wrapping_sub(1);
-                self.step_direct()
-            }
-            libc::SIGTRAP => Err(Exception::debug(dr6::BS).into()),
             _ => self.step_direct(),
         }
     }
 
+    /// The byte in front of RIP.
+    fn byte_before(&mut self) -> Option<u8> {
+        let mut byte = [0];
+        let place = self.mmu.peek(&self.processor, self.processor.regs.rip.wrapping_sub(1))?;
+        self.mmu.physical.read_code(place.physical, &mut byte).then_some(byte[0])
+    }
+
+    /// The instruction that ends at RIP, of so many bytes, is the engine's.
+    fn step_before(&mut self, bytes: u64) -> Result<(), Fault> {
+        self.processor.regs.rip = self.processor.regs.rip.wrapping_sub(bytes);
+        self.step_direct()
+    }
+
     /// The program has loaded selectors, or gone on in another code segment: the guest's descriptors say what they are.
-    fn load_selectors(&mut self, trap: &Trap) -> Result<(), Fault> {
-        for (index, selector) in [seg::DS, seg::ES, seg::FS, seg::GS].into_iter().zip(trap.selectors) {
+    fn load_selectors(&mut self, left: &Left) -> Result<(), Fault> {
+        for (index, selector) in [seg::DS, seg::ES, seg::FS, seg::GS].into_iter().zip(left.selectors) {
             if selector != self.processor.regs.seg[index].selector {
                 let base = self.processor.regs.seg[index].base;
                 self.processor.regs.seg[index] = descriptor::checked_data(self, selector, vector::GP)?;
@@ -429,54 +410,70 @@ impl Cpu {
                 }
             }
         }
-        if trap.code_selector != CODE {
-            let entry = descriptor::fetch(self, trap.code_selector, vector::GP)?;
-            descriptor::checked_code(self, &entry)?;
+        let selectors = left.context.register(libc::REG_CSGSFS);
+        let (code, stack) = (selectors as u16, (selectors >> 48) as u16);
+        if stack != DATA {
+            self.processor.regs.seg[seg::SS] = descriptor::checked_stack(self, stack, 3, vector::GP)?;
+        }
+        if code != CODE {
+            let entry = descriptor::fetch(self, code, vector::GP)?;
+            let segment = descriptor::checked_code(self, &entry)?;
+            let outer = segment.dpl() == 3 || segment.conforming();
+            if !outer || !segment.present() {
+                return Err(entry.fault(vector::GP));
+            }
             self.processor.regs.seg[seg::CS] = descriptor::accessed(self, entry, 3)?;
         }
         Ok(())
     }
 
-    /// The instruction at RIP is the engine's.
+    /// The instruction at RIP is the engine's. Under TF, or behind the program's limits, it is the main loop's.
     fn step_direct(&mut self) -> Result<(), Fault> {
         self.instruments.counters.direct_steps += 1;
+        let regs = &self.processor.regs;
+        if self.single() || !regs.code64() || !regs.canonical(regs.rip) {
+            return Ok(());
+        }
         self.run_alone(0).map(|_| ())
     }
 
     /// A page is missing: it is mapped if the guest's tables have it, else it is the guest's fault.
-    fn map_or_step(&mut self, trap: Trap) -> Result<(), Fault> {
+    fn map_or_step(&mut self, left: &Left) -> Result<(), Fault> {
         self.instruments.counters.direct_faults += 1;
-        let error = trap.error as u32;
+        let address = left.context.register(libc::REG_CR2);
+        let error = left.context.register(libc::REG_ERR) as u32;
         let kind = match error {
             _ if error & pf::FETCH != 0 => Kind::Fetch,
             _ if error & pf::WRITE != 0 => Kind::Write,
             _ => Kind::Read,
         };
         let rip = self.processor.regs.rip;
-        if stub::is_own(trap.address) || !self.processor.regs.canonical(rip) {
+        // What a processor fetches is at RIP, and an instruction has 15 bytes at most.
+        let elsewhere = kind == Kind::Fetch && address.wrapping_sub(rip) >= 15;
+        if stub::is_own(address) || elsewhere || !self.may_go_direct() {
             return self.step_direct();
         }
         if let Some(direct) = &mut self.direct {
-            let again = (direct.last_fault.0, direct.last_fault.1) == (rip, trap.address);
-            direct.last_fault = (rip, trap.address, if again { direct.last_fault.2 + 1 } else { 0 });
+            let again = (direct.last_fault.0, direct.last_fault.1) == (rip, address);
+            direct.last_fault = (rip, address, if again { direct.last_fault.2 + 1 } else { 0 });
             if direct.last_fault.2 > 3 {
                 return self.step_direct();
             }
         }
-        let page = match self.walk(trap.address, kind, USER) {
+        let page = match self.walk(address, kind, USER) {
             Ok(page) => page,
             Err(fault) => {
                 // The guest's system most likely brings it now.
                 if let Some(direct) = &mut self.direct {
-                    direct.expected = Some(trap.address);
+                    direct.expected = Some(address);
                 }
                 return Err(fault);
             }
         };
-        if self.map_page(trap.address, kind, &page) {
+        if self.map_page(address, kind, &page) {
             let trial = &mut self.mmu.banks.current().direct;
             trial.left = trial.left.saturating_sub(POINTS - 1);
-            self.map_beside(trap.address, &page);
+            self.map_beside(address, &page);
             return Ok(());
         }
         if kind == Kind::Fetch {
@@ -517,11 +514,9 @@ impl Cpu {
             }
         }
         // What may be run and not be written will be run.
-        let frame = physical >> 12;
-        let restless = self.direct.as_ref().is_some_and(|direct| direct.restless.contains_key(&frame));
-        let looked = kind == Kind::Fetch || page.execute && (!page.write || restless);
+        let looked = kind == Kind::Fetch || page.execute && !page.write;
         let mut runs = if looked { self.how_page_runs(address, physical) } else { Runs::Never };
-        if runs != Runs::Never && self.goes_on_from_page_before(address, physical) {
+        if runs != Runs::Never && self.straddled(address, physical) {
             runs = Runs::Never;
         }
         let execute = runs != Runs::Never;
@@ -540,18 +535,24 @@ impl Cpu {
         true
     }
 
-    /// Whether an instruction that may not run begins in the page before and goes on in this one.
-    fn goes_on_from_page_before(&mut self, address: u64, physical: u64) -> bool {
-        let before = (address & !0xfff).wrapping_sub(1);
-        let Some(page) = self.mmu.peek(&self.processor, before).filter(|page| page.user && page.execute)
-        else {
-            return false;
+    /// Whether an instruction that may not run may begin in the page before and go on in this one, or begin here and go on in the
+    /// next. Both are asked when either is mapped.
+    fn straddled(&mut self, address: u64, physical: u64) -> bool {
+        let (start, physical) = (address & !0xfff, physical & !0xfff);
+        let (before, after) = (start.wrapping_sub(4096), start.wrapping_add(4096));
+        let [before, after] = [before, after].map(|address| {
+            let page = self.mmu.peek(&self.processor, address)?;
+            (page.user && page.execute).then_some(page.physical & !0xfff)
+        });
+        let heeded = self.heeded(true);
+        let both = |front: u64, behind: u64| {
+            let (mut end, mut next) = ([0; scan::FRONT], [0; scan::BEHIND]);
+            let read = self.mmu.physical.read_code(front + 4096 - scan::FRONT as u64, &mut end)
+                && self.mmu.physical.read_code(behind, &mut next);
+            !read || scan::straddles(&end, &next, heeded)
         };
-        let mut both = [0; 4];
-        let (front, behind) = both.split_at_mut(2);
-        let read = self.mmu.physical.read_code(page.physical - 1, front)
-            && self.mmu.physical.read_code(physical & !0xfff, behind);
-        !read || scan::begins_between(both)
+        before.is_some_and(|before| both(before, physical))
+            || after.is_some_and(|after| both(physical, after))
     }
 
     /// Maps what lies beside a page, here and in the file, and was used lately: that costs nothing more.
@@ -581,3 +582,7 @@ impl Cpu {
 #[cfg(test)]
 #[path = "direct_execution_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "direct_execution_hostile_tests.rs"]
+mod hostile_tests;

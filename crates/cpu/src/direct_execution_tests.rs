@@ -2,11 +2,13 @@
 
 use crate::Cpu;
 use crate::direct::Direct;
-use crate::direct::stub::BASE;
+use crate::direct::child::calls;
+use crate::direct::layout::BASE;
 use crate::fault::Fault;
 use crate::system::bench::*;
+use ireko_nested::Intercept;
 use ireko_x86::Exception;
-use ireko_x86::bits::{cr4, pf};
+use ireko_x86::bits::{cr4, dr6, pf};
 use ireko_x86::exception::vector;
 use ireko_x86::regs::{gpr, seg};
 
@@ -14,14 +16,14 @@ use ireko_x86::regs::{gpr, seg};
 const TABLES: u64 = 0x1_0000;
 const SMALL: u64 = TABLES + 0x3000;
 const USER: u64 = 7;
-const PROGRAM: u64 = 0x6_0000;
-const DATA: u64 = 0x7_0000;
-const ABSENT: u64 = 0x9_0000;
+pub(super) const PROGRAM: u64 = 0x6_0000;
+pub(super) const DATA: u64 = 0x7_0000;
+pub(super) const ABSENT: u64 = 0x9_0000;
 /// HLT, which programs may not.
-const BREAK: u8 = 0xf4;
+pub(super) const BREAK: u8 = 0xf4;
 
 /// A program with its code at [`PROGRAM`], under small pages, of which that at [`ABSENT`] is not there.
-fn program(code: &[u8]) -> Cpu {
+pub(super) fn program(code: &[u8]) -> Cpu {
     let mut cpu = long_in_file();
     for page in (0..256u64).filter(|page| page << 12 != ABSENT) {
         write64(&mut cpu, SMALL + 8 * page, page << 12 | USER);
@@ -46,7 +48,7 @@ fn program(code: &[u8]) -> Cpu {
 }
 
 /// From now on it runs as it stands.
-fn direct(mut cpu: Cpu) -> Cpu {
+pub(super) fn direct(mut cpu: Cpu) -> Cpu {
     cpu.direct = Some(Direct::new(cpu.mmu.physical.memory().file().unwrap(), 1).unwrap());
     (0..8).for_each(|_| cpu.found_program());
     assert!(cpu.mmu.banks.current().direct.on);
@@ -54,18 +56,18 @@ fn direct(mut cpu: Cpu) -> Cpu {
 }
 
 /// How a program ends that begins as it stands.
-fn end(cpu: &mut Cpu) -> Result<(), Fault> {
+pub(super) fn end(cpu: &mut Cpu) -> Result<(), Fault> {
     let ended = cpu.run_blocks();
     assert_ne!(cpu.instruments.counters.direct_runs, 0);
     ended
 }
 
-fn breaks(ended: &Result<(), Fault>) -> bool {
+pub(super) fn breaks(ended: &Result<(), Fault>) -> bool {
     matches!(ended, Err(Fault::Exception(exception)) if exception.vector == vector::GP)
 }
 
 /// The general registers of a program that ends with HLT, as it stands and translated.
-fn both(code: &[u8]) -> [[u64; 16]; 2] {
+pub(super) fn both(code: &[u8]) -> [[u64; 16]; 2] {
     let mut cpu = direct(program(code));
     let ended = end(&mut cpu);
     assert!(breaks(&ended), "{ended:?}");
@@ -200,7 +202,7 @@ fn what_the_process_has_for_itself_is_no_code_of_the_guests() {
 #[test]
 fn who_destroys_his_process_has_a_fault_and_the_machine_goes_on() {
     // MOV RSP, in the stack that signals come on, near its end; UD2.
-    let stack = BASE + 0x1000 + (64 << 10) + 64;
+    let stack = calls::SIGNAL_STACK + 1024;
     let code = [&[0x48, 0xbc], stack.to_le_bytes().as_slice(), &[0x0f, 0x0b]].concat();
     let mut cpu = direct(program(&code));
     assert!(matches!(end(&mut cpu), Err(Fault::Exception(_))));
@@ -208,4 +210,231 @@ fn who_destroys_his_process_has_a_fault_and_the_machine_goes_on() {
     cpu.processor.regs.rip = PROGRAM;
     assert!(breaks(&cpu.run_blocks()));
     assert_eq!(cpu.processor.regs.gpr[gpr::RAX] & 0xff, 3);
+}
+
+/// How a program ends.
+#[derive(Debug, PartialEq)]
+struct Ended {
+    fault: Result<(), Fault>,
+    rip: u64,
+    flags: u64,
+    /// What a handler may find on its stack: where it returns to, and the flags.
+    pushed: Option<[u64; 2]>,
+}
+
+/// How a program ends as it stands, and how translated: alike.
+fn ends_alike(code: &[u8]) -> Ended {
+    let [direct, translated] = [direct(program(code)), program(code)].map(|mut cpu| {
+        // Programs may call these gates.
+        [1, 3, 4, 0x80].into_iter().for_each(|vector| long_gate(&mut cpu, vector, 0xee00));
+        let mut fault = Ok(());
+        for _ in 0..20 {
+            // What is done alone is the main loop's.
+            fault = if cpu.single() { cpu.step() } else { cpu.run_blocks() };
+            if fault.is_err() || cpu.processor.regs.cpl == 0 {
+                break;
+            }
+        }
+        let regs = &cpu.processor.regs;
+        let (handled, stack) = (regs.cpl == 0, regs.gpr[gpr::RSP]);
+        // Translated, its first instruction may be done by then.
+        let rip = if handled { regs.rip & !0xf } else { regs.rip };
+        let flags = regs.rflags;
+        let pushed = handled.then(|| [read64(&mut cpu, stack), read64(&mut cpu, stack + 16)]);
+        Ended { fault, rip, flags, pushed }
+    });
+    assert_eq!(direct, translated, "{code:x?}");
+    translated
+}
+
+#[test]
+fn flags_that_popf_sets_stay() {
+    // PUSH flags; POPF; HLT: ID, NT, AC, DF, and those of arithmetic.
+    for flags in [1 << 21, 1 << 14, 1 << 18, 1 << 10, 0x8d5] {
+        let flags: u32 = flags | 0x202;
+        let code = [&[0x68], flags.to_le_bytes().as_slice(), &[0x9d, BREAK]].concat();
+        assert_eq!(ends_alike(&code).flags, u64::from(flags));
+    }
+}
+
+#[test]
+fn a_program_that_traps_itself_is_trapped_behind_the_next_instruction() {
+    // PUSH flags with TF; POPF, then: NOP; a store to a page that is not mapped yet; RDTSC.
+    for next in [&[0x90u8] as &[u8], &[0xa2, 0, 0, 8, 0, 0, 0, 0, 0], &[0x0f, 0x31]] {
+        let code = [&[0x68, 2, 3, 0, 0, 0x9d], next, &[BREAK]].concat();
+        let ended = ends_alike(&code);
+        assert_eq!(ended.fault, Err(Exception::debug(dr6::BS).into()));
+        assert_eq!((ended.rip, ended.flags & 0x100), (PROGRAM + 6 + next.len() as u64, 0x100));
+    }
+}
+
+#[test]
+fn tf_is_seen_by_whom_an_instruction_calls() {
+    // PUSH flags with TF; POPF, then: INT3; ICEBP; INT 4.
+    for next in [&[0xccu8] as &[u8], &[0xf1], &[0xcd, 4]] {
+        let code = [&[0x68, 2, 3, 0, 0, 0x9d], next, &[BREAK]].concat();
+        let pushed = ends_alike(&code).pushed.map(|[_, flags]| flags & 0x100);
+        assert_eq!(pushed, Some(0x100), "{next:x?}");
+    }
+}
+
+#[test]
+fn a_system_call_under_tf_ends_as_it_does_translated() {
+    // PUSH flags with TF; POPF; SYSCALL.
+    let ended = ends_alike(&[0x68, 2, 3, 0, 0, 0x9d, 0x0f, 0x05, BREAK]);
+    assert_eq!(ended.rip, HANDLER);
+}
+
+#[test]
+fn interrupt_instructions_end_as_they_do_translated() {
+    let forms: [(&[u8], u64); 5] =
+        [(&[0xcc], 3), (&[0xcd, 3], 3), (&[0xcd, 4], 4), (&[0xcd, 0x80], 0x80), (&[0xf1], 1)];
+    for (code, vector) in forms {
+        let ended = ends_alike(&[code, &[BREAK]].concat());
+        assert_eq!(ended.rip, HANDLER + 16 * vector, "{code:x?}");
+        assert_eq!(ended.pushed.map(|pushed| pushed[0]), Some(PROGRAM + code.len() as u64), "{code:x?}");
+    }
+}
+
+#[test]
+fn tables_of_the_processor_are_the_guests() {
+    let forms: [&[u8]; 8] = [
+        // SGDT, SIDT [DATA]; SMSW, SLDT, STR EAX; then VERR, LAR and LSL of words in memory.
+        &[0x0f, 0x01, 0x04, 0x25, 0, 0, 7, 0],
+        &[0x0f, 0x01, 0x0c, 0x25, 0, 0, 7, 0],
+        &[0x0f, 0x01, 0xe0],
+        &[0x0f, 0x00, 0xc0],
+        &[0x0f, 0x00, 0xc8],
+        &[0x0f, 0x00, 0x24, 0x25, 0, 0, 7, 0],
+        &[0x0f, 0x02, 0x04, 0x25, 0, 0, 7, 0],
+        &[0x0f, 0x03, 0x04, 0x25, 0, 0, 7, 0],
+    ];
+    for form in forms {
+        // MOV EAX, 7; MOV DWORD [DATA], 0x2b; the instruction; SETZ BL; MOV RCX, [DATA].
+        let front = [0xb8, 7, 0, 0, 0, 0xc7, 0x04, 0x25, 0, 0, 7, 0, 0x2b, 0, 0, 0];
+        let behind = [0x0f, 0x94, 0xc3, 0x48, 0x8b, 0x0c, 0x25, 0, 0, 7, 0, BREAK];
+        let [direct, translated] = both(&[&[0x90; 200], front.as_slice(), form, &behind].concat());
+        assert_eq!(direct, translated, "{form:x?}");
+    }
+}
+
+/// How a program ends whose hypervisor asked for something, as it stands and translated; and whether it went to a process.
+fn under(intercepts: &[Intercept], code: &[u8]) -> ([Result<(), Fault>; 2], bool) {
+    let code = [[0x90; 200].as_slice(), code, &[BREAK]].concat();
+    let start = || {
+        let mut cpu = program(&code);
+        guest(&mut cpu, intercepts);
+        cpu
+    };
+    let (translated, mut cpu) = (start(), start());
+    cpu.direct = Some(Direct::new(cpu.mmu.physical.memory().file().unwrap(), 1).unwrap());
+    (0..8).for_each(|_| cpu.found_program());
+    // A switch of worlds wants a look around, which is the main loop's.
+    let end = |cpu: &mut Cpu| (0..20).map(|_| cpu.run_blocks()).find(Result::is_err).unwrap_or(Ok(()));
+    let mut translated = translated;
+    let ends = [end(&mut cpu), end(&mut translated)];
+    (ends, cpu.instruments.counters.direct_runs != 0)
+}
+
+#[test]
+fn what_a_hypervisor_intercepts_exits() {
+    let forms: [(Intercept, &[u8]); 18] = [
+        (Intercept::Pause, &[0xf3, 0x90]),
+        (Intercept::Pushf, &[0x9c]),
+        (Intercept::Popf, &[0x6a, 2, 0x9d]),
+        (Intercept::Iret, &[0x48, 0xcf]),
+        (Intercept::SoftwareInterrupt, &[0xcd, 0x80]),
+        (Intercept::SoftwareInterrupt, &[0xcd, 3]),
+        (Intercept::SoftwareInterrupt, &[0xcd, 4]),
+        (Intercept::Icebp, &[0xf1]),
+        (Intercept::Rdtsc, &[0x0f, 0x31]),
+        (Intercept::Rdtscp, &[0x0f, 0x01, 0xf9]),
+        (Intercept::Rdpmc, &[0x0f, 0x33]),
+        (Intercept::Cpuid, &[0x0f, 0xa2]),
+        (Intercept::Vmmcall, &[0x0f, 0x01, 0xd9]),
+        (Intercept::Rdpru, &[0x0f, 0x01, 0xfd]),
+        (Intercept::IdtrRead, &[0x0f, 0x01, 0x0c, 0x25, 0, 0, 7, 0]),
+        (Intercept::GdtrRead, &[0x0f, 0x01, 0x04, 0x25, 0, 0, 7, 0]),
+        (Intercept::LdtrRead, &[0x0f, 0x00, 0xc0]),
+        (Intercept::TrRead, &[0x0f, 0x00, 0xc8]),
+    ];
+    for (intercept, code) in forms {
+        let ([direct, translated], ran) = under(&[intercept], code);
+        assert_eq!(direct, translated, "{intercept:?}");
+        // What no process can be told of keeps a program from going there.
+        assert_eq!(
+            ran,
+            !matches!(intercept, Intercept::Pushf | Intercept::Popf | Intercept::Iret),
+            "{intercept:?}"
+        );
+        // Where #GP or #UD comes first, as of RDPMC at CPL 3, there is no exit.
+        let exits = matches!(translated, Err(Fault::Exit(_)));
+        assert!(
+            exits || !matches!(intercept, Intercept::Pause | Intercept::Iret | Intercept::Cpuid),
+            "{intercept:?}"
+        );
+    }
+}
+
+#[test]
+fn xsave_tells_of_no_component_of_the_hosts() {
+    // MOV EAX, -1; MOV EDX, EAX; XSAVE [DATA]; MOV RBX, XSTATE_BV: of x87 and SSE alone.
+    let code = [
+        &[0x90; 200],
+        [0xb8, 0xff, 0xff, 0xff, 0xff, 0x89, 0xc2, 0x0f, 0xae, 0x24, 0x25, 0, 0, 7, 0].as_slice(),
+        &[0x48, 0x8b, 0x1c, 0x25, 0, 2, 7, 0, BREAK],
+    ]
+    .concat();
+    let mut cpu = program(&code);
+    cpu.processor.regs.xcr0 = 3;
+    let mut cpu = direct(cpu);
+    assert!(breaks(&end(&mut cpu)));
+    assert_eq!(cpu.processor.regs.gpr[gpr::RBX] & !3, 0);
+}
+
+#[test]
+fn an_instruction_across_two_pages_is_looked_at_whichever_page_comes_first() {
+    // CPUID at the end of a page that is mapped at two places, before a page with its second byte and before another.
+    let (front, behind, other) = (PROGRAM + 0x1000, PROGRAM + 0x2000, PROGRAM + 0x4000);
+    for order in [[front, front + 0x2000], [front + 0x2000, front]] {
+        // Each place is entered at the last three bytes: NOP; NOP; 0F.
+        let call =
+            |place: u64| [&[0x48, 0xb8], (place + 0xffd).to_le_bytes().as_slice(), &[0xff, 0xd0]].concat();
+        let code = [call(order[0]), call(order[1]), vec![BREAK]].concat();
+        let start = || {
+            let mut cpu = program(&code);
+            write64(&mut cpu, SMALL + 8 * ((front + 0x2000) >> 12), front | USER);
+            write(&mut cpu, front, &[0x90; 0x1000]);
+            write(&mut cpu, front + 0xfff, &[0x0f]);
+            // CPUID; RET, and SYSCALL's place: 0F 1F C0 is NOP EAX; RET.
+            write(&mut cpu, behind, &[0xa2, 0xc3]);
+            write(&mut cpu, other, &[0x1f, 0xc0, 0xc3]);
+            cpu.processor.regs.gpr[gpr::RAX] = 0;
+            cpu.flush_tlb(false);
+            cpu
+        };
+        let mut translated = start();
+        let mut cpu = direct(start());
+        assert!(breaks(&end(&mut cpu)) && breaks(&translated.run_blocks()));
+        assert_eq!(cpu.processor.regs.gpr, translated.processor.regs.gpr, "{order:x?}");
+    }
+}
+
+#[test]
+fn a_page_that_is_written_all_the_time_is_never_run_unseen() {
+    // Forty times: MOV AL to the code behind; it; then CPUID is written there.
+    let mut cpu = direct(program(&[0xb0, 1, BREAK]));
+    for round in 0..40u8 {
+        write(&mut cpu, PROGRAM, &[0xb0, round, BREAK]);
+        cpu.processor.regs.rip = PROGRAM;
+        assert!(breaks(&cpu.run_blocks()));
+        assert_eq!(cpu.processor.regs.gpr[gpr::RAX] & 0xff, u64::from(round));
+    }
+    let cpuid = [0xb8, 0, 0, 0, 0, 0x0f, 0xa2, BREAK];
+    write(&mut cpu, PROGRAM, &cpuid);
+    cpu.processor.regs.rip = PROGRAM;
+    assert!(breaks(&cpu.run_blocks()));
+    let mut translated = program(&cpuid);
+    assert!(breaks(&translated.run_blocks()));
+    assert_eq!(cpu.processor.regs.gpr[gpr::RBX], translated.processor.regs.gpr[gpr::RBX]);
 }

@@ -1,7 +1,6 @@
 //! What is forgotten: translations of addresses that a guest or its hypervisor flushes, and translated code whose bytes were written.
 
 use crate::cpu::Cpu;
-use crate::direct::Runs;
 use crate::mmu::bank::{Root, Tag};
 use ireko_nested::Flush;
 use ireko_vmcore::memory::Reason;
@@ -173,10 +172,8 @@ impl Cpu {
         self.mmu.physical.memory().watch().set(frame, Reason::Direct, false);
         self.take_code(frame);
         let Some(direct) = &mut self.direct else { return };
+        direct.forget_verdict(frame);
         if let Some(known) = direct.scanned.get_mut(&frame) {
-            if let Some(Runs::Patched(number)) = known.runs.take() {
-                direct.copies.drop_copy(number);
-            }
             known.written += 1;
         }
     }

@@ -417,7 +417,7 @@ impl Cpu {
     }
 
     /// One instruction alone: after STI, under TF, RF or breakpoints.
-    fn step(&mut self) -> Result<(), Fault> {
+    pub(crate) fn step(&mut self) -> Result<(), Fault> {
         let before = self.processor.regs.rflags;
         let (shadow, start) = (self.processor.shadow, self.processor.regs.rip);
         if crate::breakpoints::armed(self)

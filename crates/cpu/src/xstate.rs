@@ -132,6 +132,8 @@ impl Part {
 /// Bit 63 of XCOMP_BV: the area is compacted.
 pub const COMPACTED: u64 = 1 << 63;
 pub const HEADER: usize = 512;
+/// Bytes of x87 and SSE state in front of what is left to software.
+pub const LEGACY: usize = 464;
 /// MXCSR after RESET.
 pub const MXCSR_DEFAULT: u32 = 0x1f80;
 

@@ -22,7 +22,7 @@ unsafe impl Send for Copies {}
 impl Copies {
     pub fn new() -> io::Result<Self> {
         let bytes = MOST as usize * PAGE;
-        let file = super::stub::memory_file(bytes)?;
+        let file = super::child::memory_file(bytes)?;
         let rights = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a fresh shared mapping.
         let memory = unsafe {

@@ -1,7 +1,11 @@
 //! Direct execution: programs' code that needs nothing of the engine runs as it stands, in a process that has the guest
 //! program's pages where the guest has them.
 
+pub mod child;
 pub mod copies;
+mod filter;
+pub mod frame;
+pub mod layout;
 pub mod scan;
 pub mod space;
 pub mod stub;
@@ -13,6 +17,11 @@ use std::io;
 use std::os::fd::BorrowedFd;
 use stub::Stub;
 
+/// Pages that were written so often after they were looked at do not run as they stand, until that is forgotten: after so many
+/// looks at pages.
+pub const RESTLESS: u32 = 16;
+const LOOKS: u32 = 1 << 14;
+
 /// Processes of a virtual processor.
 pub const PROCESSES: usize = 8;
 
@@ -20,12 +29,12 @@ pub const PROCESSES: usize = 8;
 pub struct Direct {
     pub free: Vec<Stub>,
     pub copies: Copies,
-    /// Pages that are written all the time, with an address of each.
-    pub restless: HashMap<u64, u64, FastHash>,
     /// What is known of pages by their numbers.
     pub scanned: HashMap<u64, Scanned, FastHash>,
     /// Where a fault was, and how often on end.
     pub last_fault: (u64, u64, u32),
+    /// Pages that were looked at since it was last forgotten how often pages are written.
+    pub looks: u32,
     /// What the guest's system was asked for on a program's behalf.
     pub expected: Option<u64>,
 }
@@ -35,8 +44,22 @@ pub struct Direct {
 pub struct Scanned {
     /// None: it was written since.
     pub runs: Option<Runs>,
+    /// What was heeded.
+    pub heeded: Heeded,
     /// How often it was written after it was looked at.
     pub written: u32,
+}
+
+/// What a verdict on a page depends on beside its bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Heeded {
+    /// What writes and reads XSAVE areas may not run.
+    pub areas: bool,
+    /// Nor PAUSE.
+    pub pauses: bool,
+    /// It is a program's text, and not written where it is run: data that is taken for an instruction, and changed, would be wrong
+    /// without anybody's noticing.
+    pub text: bool,
 }
 
 /// Whether its code may run.
@@ -46,8 +69,6 @@ pub enum Runs {
     AsItStands,
     /// In a copy, of this number.
     Patched(u32),
-    /// It is written all the time, and is looked at only now and then.
-    Restless,
 }
 
 impl Direct {
@@ -59,10 +80,33 @@ impl Direct {
         Ok(Self {
             free,
             copies,
-            restless: HashMap::default(),
             scanned: HashMap::default(),
             last_fault: (0, 0, 0),
+            looks: 0,
             expected: None,
         })
+    }
+
+    /// What was known of a page is so no more.
+    pub fn forget_verdict(&mut self, frame: u64) {
+        let known = self.scanned.get_mut(&frame).and_then(|known| known.runs.take());
+        if let Some(Runs::Patched(number)) = known {
+            self.copies.drop_copy(number);
+        }
+    }
+
+    /// One more page was looked at: how often pages are written is forgotten now and then.
+    pub fn looked(&mut self) {
+        self.looks += 1;
+        if self.looks < LOOKS {
+            return;
+        }
+        self.looks = 0;
+        for known in self.scanned.values_mut().filter(|known| known.written > 0) {
+            if known.runs == Some(Runs::Never) && known.written >= RESTLESS {
+                known.runs = None;
+            }
+            known.written = 0;
+        }
     }
 }

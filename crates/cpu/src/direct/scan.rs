@@ -1,102 +1,114 @@
 //! Which pages of code may run as they stand: those in which no instruction would tell of the host, or of state that the
 //! guest's processor does not have there.
 
+use super::Heeded;
 use iced_x86::{Decoder, DecoderOptions};
 
 /// So far in front of a suspicious place decoding begins, at each byte, and so far from it at the latest: by then what began at a
-/// wrong byte has nearly always found the instructions' own beginnings.
+/// wrong byte has nearly always found the instructions' own beginnings. What is nearer to a page's start is not told apart.
 pub const FROM: usize = 96;
 const TO: usize = 48;
+
+/// Bytes at the end of a page and at the start of the next that tell of an instruction that begins in the one and goes on in the
+/// other: the opcode's, and prefixes in front.
+pub const FRONT: usize = 16;
+pub const BEHIND: usize = 2;
 
 /// What may be done with a page of code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Runs,
-    /// With the second byte of these opcodes changed in a copy, so that they raise #UD.
-    Patched(Vec<usize>),
+    /// In a copy with other bytes at these places: the instructions there raise #UD or #GP.
+    Patched(Vec<(usize, u8)>),
     Refused,
 }
 
-/// A page, and what is around it as far as that is known.
-pub struct Code<'a> {
-    /// [`FROM`] bytes, or none.
-    pub front: &'a [u8],
-    pub page: &'a [u8],
-    pub behind: &'a [u8],
-    /// What writes and reads XSAVE areas may not run.
-    pub areas: bool,
-    /// It is a program's text, and not written where it is run: data that is taken for an instruction, and changed, would be wrong
-    /// without anybody's noticing.
-    pub text: bool,
+/// UD2 is 0F 0B.
+const UD2: u8 = 0x0b;
+/// HLT, which programs may not; it needs as many bytes as PAUSE has behind its prefixes.
+const HLT: u8 = 0xf4;
+const PAUSE: u8 = 0x90;
+const REPEAT: u8 = 0xf3;
+
+/// The page may run but for CPUID, RDPMC, RDPID, RDPRU, XGETBV, RDPKRU, WRPKRU, VMCALL, VMMCALL, SYSENTER, MONITORX, MWAITX, SGDT, SIDT,
+/// SMSW, SLDT, STR, VERR, VERW, LAR and LSL (RDTSC and RDTSCP fault there), and for what is heeded. The verdict is of these bytes
+/// alone: what lies around a page is another with each mapping ([`straddles`]).
+pub fn judge(page: &[u8], heeded: Heeded) -> Verdict {
+    let mut patches = Vec::new();
+    let suspicious = |index: &usize| matches!(page[*index], 0x0f | PAUSE) && sensitive(page, *index, heeded);
+    for index in (0..page.len()).filter(suspicious) {
+        let patch = if page[index] == PAUSE { (index, HLT) } else { (index + 1, UD2) };
+        match is_instruction(page, index) {
+            Some(false) => {}
+            Some(true) if heeded.text => patches.push(patch),
+            _ => return Verdict::Refused,
+        }
+    }
+    if patches.is_empty() { Verdict::Runs } else { Verdict::Patched(patches) }
 }
 
-/// UD2 is 0F 0B.
-pub const UD2: u8 = 0x0b;
+/// Whether one of the instructions may begin at a page's end and go on in the next page.
+pub fn straddles(front: &[u8; FRONT], behind: &[u8; BEHIND], heeded: Heeded) -> bool {
+    let both = [front.as_slice(), behind].concat();
+    (FRONT - 2..FRONT).any(|index| both[index] == 0x0f && sensitive(&both, index, heeded))
+}
 
-impl Code<'_> {
-    /// The page may run but for CPUID, RDPMC, RDPID, RDPRU, XGETBV, RDPKRU, WRPKRU, VMCALL, VMMCALL, SYSENTER, LAR and LSL of a register.
-    /// (RDTSC and RDTSCP fault there.)
-    pub fn judge(&self) -> Verdict {
-        let all = [self.front, self.page, self.behind].concat();
-        let start = self.front.len();
-        let mut patches = Vec::new();
-        for index in (start..start + self.page.len()).filter(|&index| all[index] == 0x0f) {
-            if !self.sensitive(&all, index) {
-                continue;
-            }
-            match self.is_instruction(&all, index) {
-                Some(false) => {}
-                Some(true) if self.text && index + 1 < start + self.page.len() => patches.push(index - start),
-                _ => return Verdict::Refused,
-            }
-        }
-        if patches.is_empty() { Verdict::Runs } else { Verdict::Patched(patches) }
+/// Whether bytes are the opcode of one of the instructions, if one begins there (or at a prefix in front). Those that end behind
+/// what is given are none; prefixes in front of it may be any.
+fn sensitive(all: &[u8], index: usize, heeded: Heeded) -> bool {
+    if all[index] == PAUSE {
+        return heeded.pauses && repeated(&all[..index]);
     }
-
-    /// Whether bytes are the opcode of one of the instructions, if one begins there (or at a prefix in front).
-    fn sensitive(&self, all: &[u8], index: usize) -> bool {
-        let Some(&second) = all.get(index + 1) else { return true };
-        let third = all.get(index + 2).copied();
-        let register = |third: u8| third >= 0xc0;
-        let field = |third: u8| third >> 3 & 7;
-        match second {
-            0xa2 | 0x33 | 0x34 => true,
-            0x01 => third.is_none_or(|third| matches!(third, 0xfd | 0xd0 | 0xee | 0xef | 0xc1 | 0xd9)),
-            0x02 | 0x03 => third.is_none_or(register),
-            0xc7 => third.is_none_or(|third| {
-                let before = |back: usize| index.checked_sub(back).map_or(0xf3, |at| all[at]);
-                let repeated = before(1) == 0xf3 || before(1) & 0xf0 == 0x40 && before(2) == 0xf3;
-                register(third) && field(third) == 7 && repeated
-                    || self.areas && !register(third) && matches!(field(third), 3..=5)
-            }),
-            0xae => self.areas && third.is_none_or(|third| !register(third) && matches!(field(third), 4..=6)),
-            _ => false,
-        }
+    let Some(&second) = all.get(index + 1) else { return false };
+    if matches!(second, 0xa2 | 0x33 | 0x34 | 0x02 | 0x03) {
+        return true;
     }
-
-    /// Whether an instruction's opcode is at `index`: all ways to read what is in front say so, of which some begin with an
-    /// instruction if it is code. None: they differ, or there is too little in front.
-    fn is_instruction(&self, all: &[u8], index: usize) -> Option<bool> {
-        let enough = index >= FROM;
-        let starts = if enough { index - FROM..index - TO } else { 0..1 };
-        let (count, found) = (starts.len(), starts.filter(|&start| reads_at(all, start, index)).count());
-        match found {
-            0 => Some(false),
-            _ if enough && found == count => Some(true),
-            _ => None,
+    let Some(&third) = all.get(index + 2) else { return false };
+    let (register, field) = (third >= 0xc0, third >> 3 & 7);
+    match second {
+        0x00 => matches!(field, 0 | 1 | 4 | 5),
+        0x01 if register => {
+            field == 4 || matches!(third, 0xc1 | 0xd0 | 0xd9 | 0xee | 0xef | 0xfa | 0xfb | 0xfd)
         }
+        0x01 => matches!(field, 0 | 1 | 4),
+        0xc7 if register => field == 7 && repeated(&all[..index]),
+        0xc7 => heeded.areas && matches!(field, 3..=5),
+        0xae => heeded.areas && !register && matches!(field, 4..=6),
+        _ => false,
+    }
+}
+
+fn is_prefix(byte: u8) -> bool {
+    matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3)
+}
+
+/// Whether what follows may have the prefix F3.
+fn repeated(front: &[u8]) -> bool {
+    let prefixes = front.iter().rev().take_while(|byte| is_prefix(**byte));
+    let count = prefixes.clone().count();
+    count == front.len() || prefixes.into_iter().any(|byte| *byte == REPEAT)
+}
+
+/// Whether an instruction's opcode is at `index`: all ways to read what is in front say so, of which some begin with an
+/// instruction if it is code. None: they differ, or there is too little in front.
+fn is_instruction(page: &[u8], index: usize) -> Option<bool> {
+    let starts = index.checked_sub(FROM)?..index - TO;
+    let (count, found) = (starts.len(), starts.filter(|&start| reads_at(page, start, index)).count());
+    match found {
+        0 => Some(false),
+        _ if found == count => Some(true),
+        _ => None,
     }
 }
 
 /// Whether decoding from `start` on comes to an instruction whose opcode is at `index`: it begins there, or at a prefix.
 fn reads_at(all: &[u8], start: usize, index: usize) -> bool {
-    let prefix = |byte: &u8| matches!(byte, 0x26 | 0x2e | 0x36 | 0x3e | 0x40..=0x4f | 0x64..=0x67 | 0xf0 | 0xf2 | 0xf3);
     let mut decoder = Decoder::new(64, all, DecoderOptions::NONE);
     let mut at = start;
     while at < index {
         let _ = decoder.set_position(at);
         let length = decoder.decode().len().max(1);
-        if at + length > index && all[at..index].iter().all(prefix) {
+        if at + length > index && all[at..index].iter().all(|byte| is_prefix(*byte)) {
             return true;
         }
         at += length;
@@ -104,74 +116,103 @@ fn reads_at(all: &[u8], start: usize, index: usize) -> bool {
     at == index
 }
 
-/// Whether two bytes at a page's end and two behind it may be such an instruction.
-pub fn begins_between(bytes: [u8; 4]) -> bool {
-    let code = Code { front: &[], page: &[], behind: &[], areas: true, text: true };
-    (0..2).any(|index| bytes[index] == 0x0f && code.sensitive(&bytes, index))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ALL: Heeded = Heeded { areas: true, pauses: true, text: true };
+
     /// Behind so many instructions of one byte.
-    fn judge(code: &[u8], behind: &[u8]) -> Verdict {
-        let page = [&[0x90; 200], code].concat();
-        Code { front: &[], page: &page, behind, areas: true, text: true }.judge()
+    fn verdict(code: &[u8]) -> Verdict {
+        judge(&[&[0x98; 200], code].concat(), ALL)
     }
 
     #[test]
     fn plain_code_may_run() {
         let code = [0x48, 0x89, 0xe5, 0x0f, 0x84, 1, 0, 0, 0, 0x0f, 0x05, 0xc3];
-        assert_eq!(judge(&code, &[]), Verdict::Runs);
+        assert_eq!(verdict(&code), Verdict::Runs);
     }
 
     #[test]
     fn what_tells_of_the_host_is_patched() {
-        let refused: [(&[u8], usize); 8] = [
-            (&[0x0f, 0xa2, 0x90], 0),
-            (&[0x0f, 0x33, 0x90], 0),
+        let refused: [(&[u8], usize); 20] = [
+            (&[0x0f, 0xa2, 0x98], 0),
+            (&[0x0f, 0x33, 0x98], 0),
             (&[0x0f, 0x01, 0xd0], 0),
             (&[0x0f, 0x01, 0xd9], 0),
+            (&[0x0f, 0x01, 0xfb], 0),
             (&[0xf3, 0x0f, 0xc7, 0xf8], 1),
             (&[0xf3, 0x48, 0x0f, 0xc7, 0xf8], 2),
+            (&[0xf3, 0x66, 0x0f, 0xc7, 0xf8], 2),
             (&[0x0f, 0x03, 0xc0], 0),
+            (&[0x0f, 0x02, 0x00], 0),
+            (&[0x0f, 0x03, 0x00], 0),
             (&[0x0f, 0xc7, 0x20], 0),
+            (&[0x0f, 0x01, 0x00], 0),
+            (&[0x0f, 0x01, 0x08], 0),
+            (&[0x0f, 0x01, 0x20], 0),
+            (&[0x0f, 0x01, 0xe0], 0),
+            (&[0x0f, 0x00, 0xc0], 0),
+            (&[0x0f, 0x00, 0x08], 0),
+            (&[0x0f, 0x00, 0x20], 0),
+            (&[0x0f, 0x00, 0xe8], 0),
         ];
         for (code, at) in refused {
-            assert_eq!(judge(code, &[]), Verdict::Patched(vec![200 + at]), "{code:x?}");
+            assert_eq!(verdict(code), Verdict::Patched(vec![(201 + at, UD2)]), "{code:x?}");
         }
     }
 
     #[test]
-    fn what_is_written_where_it_runs_is_not_patched() {
-        let page = [[0x90; 200].as_slice(), &[0x0f, 0xa2]].concat();
-        let code = Code { front: &[], page: &page, behind: &[], areas: false, text: false };
-        assert_eq!(code.judge(), Verdict::Refused);
+    fn pause_is_patched_where_it_is_heeded_alone() {
+        for code in [[0xf3, 0x90, 0x98], [0xf3, 0x48, 0x90]] {
+            let at = 200 + code.iter().position(|byte| *byte == PAUSE).unwrap();
+            assert_eq!(verdict(&code), Verdict::Patched(vec![(at, HLT)]));
+            let page = [[0x98; 200].as_slice(), &code].concat();
+            assert_eq!(judge(&page, Heeded { pauses: false, ..ALL }), Verdict::Runs);
+        }
+        assert_eq!(verdict(&[0x90, 0x90]), Verdict::Runs);
     }
 
     #[test]
-    fn what_too_little_is_in_front_of_is_not_patched() {
-        let code = Code { front: &[], page: &[0x90, 0x0f, 0xa2], behind: &[], areas: false, text: true };
-        assert_eq!(code.judge(), Verdict::Refused);
+    fn what_is_written_where_it_runs_is_not_patched() {
+        let page = [[0x98; 200].as_slice(), &[0x0f, 0xa2]].concat();
+        assert_eq!(judge(&page, Heeded { text: false, ..ALL }), Verdict::Refused);
+    }
+
+    #[test]
+    fn what_too_little_is_in_front_of_is_not_told_apart() {
+        // CPUID; MOV EAX, with its bytes inside.
+        for code in [[0x98, 0x0f, 0xa2, 0x98, 0x98], [0xb8, 0x0f, 0xa2, 0, 0]] {
+            for front in [0, 90] {
+                let page = [vec![0x98; front].as_slice(), &code].concat();
+                assert_eq!(judge(&page, ALL), Verdict::Refused);
+            }
+        }
     }
 
     #[test]
     fn rdseed_is_not_rdpid() {
-        assert_eq!(judge(&[0x48, 0x0f, 0xc7, 0xf8], &[]), Verdict::Runs);
-        assert_eq!(judge(&[0xf3, 0x90, 0x0f, 0xc7, 0xf8], &[]), Verdict::Runs);
+        assert_eq!(verdict(&[0x48, 0x0f, 0xc7, 0xf8]), Verdict::Runs);
+        assert_eq!(verdict(&[0xf3, 0x98, 0x0f, 0xc7, 0xf8]), Verdict::Runs);
+        // Its prefix may be in the page before.
+        assert_eq!(judge(&[0x48, 0x0f, 0xc7, 0xf8], ALL), Verdict::Refused);
     }
 
     #[test]
     fn bytes_of_another_instruction_are_none() {
-        // MOV EAX, 90a20f90h.
-        assert_eq!(judge(&[0xb8, 0x90, 0x0f, 0xa2, 0x90, 0xc3], &[]), Verdict::Runs);
+        // MOV EAX, 98a20f98h.
+        assert_eq!(verdict(&[0xb8, 0x98, 0x0f, 0xa2, 0x98, 0xc3]), Verdict::Runs);
     }
 
     #[test]
     fn an_instruction_may_go_on_in_the_next_page() {
-        assert_eq!(judge(&[0x0f], &[0xa2]), Verdict::Refused);
-        assert_eq!(judge(&[0x0f], &[0x05]), Verdict::Runs);
-        assert_eq!(judge(&[0x0f], &[]), Verdict::Refused);
+        let crosses = |front: &[u8], behind: [u8; BEHIND]| {
+            let mut end = [0x98; FRONT];
+            end[FRONT - front.len()..].copy_from_slice(front);
+            straddles(&end, &behind, ALL)
+        };
+        assert!(crosses(&[0x0f], [0xa2, 0]) && crosses(&[0x0f, 0x01], [0xd0, 0]));
+        assert!(crosses(&[0xf3, 0x0f, 0xc7], [0xf8, 0]) && crosses(&[0xf3, 0x0f], [0xc7, 0xf8]));
+        assert!(!crosses(&[0x0f], [0x05, 0]) && !crosses(&[0x98, 0x0f, 0xc7], [0xf8, 0]));
     }
 }

@@ -1,12 +1,16 @@
 //! What of a guest's address space its process has: which pages, by which rights, and what it has to forget before it goes on.
 
-use super::stub::{Backing, Command, Stub};
+use super::Heeded;
+use super::stub::{Backing, Command, Ran, Stub};
 use crate::hash::FastHash;
 use std::collections::HashMap;
 use std::io;
 
 /// Pages of 2 MiB.
 const CHUNK: u64 = 512;
+
+/// Neighbours go together up to so many: the filter lets nothing of 4 GiB through.
+const MOST_PAGES: u64 = 1 << 18;
 
 /// The kernel's bound on mappings of a process is 65530.
 const MOST: usize = 48 << 10;
@@ -33,6 +37,8 @@ pub struct Space {
     /// Pages that go before: address and how many.
     going: Vec<(u64, u64)>,
     all_go: bool,
+    /// By which rules its pages were looked at.
+    heeded: Heeded,
 }
 
 impl Space {
@@ -45,6 +51,7 @@ impl Space {
             commands: Vec::new(),
             going: Vec::new(),
             all_go: false,
+            heeded: Heeded::default(),
         }
     }
 
@@ -54,8 +61,16 @@ impl Space {
 
     /// The process, which is to be another's.
     pub fn into_stub(mut self) -> Option<Stub> {
-        let forgot = self.stub.forget_all();
+        let forgot = self.stub.forget();
         forgot.is_ok().then_some(self.stub)
+    }
+
+    /// What was looked at by other rules goes.
+    pub fn heed(&mut self, heeded: Heeded) {
+        if self.heeded != heeded {
+            self.forget_all();
+            self.heeded = heeded;
+        }
     }
 
     fn forget_tables(&mut self) {
@@ -134,7 +149,7 @@ impl Space {
 
     fn goes(&mut self, page: u64, count: u64) {
         match self.going.last_mut() {
-            Some((first, pages)) if *first + *pages == page => *pages += count,
+            Some((first, pages)) if *first + *pages == page && *pages < MOST_PAGES => *pages += count,
             _ => self.going.push((page, count)),
         }
     }
@@ -209,7 +224,7 @@ impl Space {
         let mut runs: Vec<(u64, u64)> = Vec::with_capacity(going.len());
         for (page, count) in going {
             match runs.last_mut() {
-                Some((first, pages)) if *first + *pages == page => *pages += count,
+                Some((first, pages)) if *first + *pages == page && *pages < MOST_PAGES => *pages += count,
                 _ => runs.push((page, count)),
             }
         }
@@ -219,7 +234,7 @@ impl Space {
 
     /// Runs the program until something is to be told.
     /// `wanted` tells whether somebody has signalled its process.
-    pub fn run(&mut self, wanted: impl Fn() -> bool) -> io::Result<()> {
+    pub fn run(&mut self, wanted: impl Fn() -> bool) -> io::Result<Ran> {
         self.unmap_going();
         let commands = std::mem::take(&mut self.commands);
         let ran = self.stub.run(&commands, wanted);

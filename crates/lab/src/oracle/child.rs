@@ -7,7 +7,7 @@ use super::arena::{self, Kind, PAGE, PAGES};
 use super::native::{ENDLESS, SYSTEM_CALL, Shared};
 use super::state::{End, used};
 use anyhow::{Context, Result};
-use ireko_cpu::direct::stub::GENERAL;
+use ireko_cpu::direct::frame::GENERAL;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 static SHARED: AtomicPtr<Shared> = AtomicPtr::new(std::ptr::null_mut());

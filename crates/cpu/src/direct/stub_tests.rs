@@ -1,0 +1,151 @@
+//! A process by itself, without a guest: what it does not show, and how one that was turned against the engine ends.
+
+use super::super::child::calls;
+use super::super::copies::Copies;
+use super::super::frame::GENERAL;
+use super::*;
+use crate::xstate;
+use ireko_x86::regs::gpr;
+use std::os::unix::fs::FileExt;
+
+const PROGRAM: u64 = 0x1_0000;
+const UD2: [u8; 2] = [0x0f, 0x0b];
+
+/// A process with a program, which has left it by its first instruction, UD2: what follows that comes next.
+fn process(code: &[u8]) -> (Stub, Copies) {
+    let memory = memory_file(1 << 20).unwrap();
+    let copies = Copies::new().unwrap();
+    let mut stub = Stub::new(memory.as_fd(), copies.file()).unwrap();
+    std::fs::File::from(memory).write_all_at(&[&UD2, code].concat(), 0).unwrap();
+    let map = stub.map(PROGRAM, 4096, Backing::Memory(0), false, true);
+    start(&mut stub, PROGRAM);
+    assert_eq!(stub.run(&[map], || false).unwrap(), Ran::Left);
+    assert_eq!((stub.left().signal, stub.left().context.register(libc::REG_RIP)), (libc::SIGILL, PROGRAM));
+    start(&mut stub, PROGRAM + 2);
+    (stub, copies)
+}
+
+fn start(stub: &mut Stub, rip: u64) {
+    let (frame, _) = stub.next();
+    frame.context.set_register(libc::REG_RSP, PROGRAM);
+    frame.context.set_register(libc::REG_RIP, rip);
+    frame.context.set_register(libc::REG_EFL, 0x202);
+}
+
+/// JMP there, by R11.
+fn jump(address: u64) -> Vec<u8> {
+    [&[0x49, 0xbb], address.to_le_bytes().as_slice(), &[0x41, 0xff, 0xe3]].concat()
+}
+
+/// Waits until a report is there, and takes none.
+fn reported(stub: &Stub) {
+    let mut report = libc::pollfd { fd: stub.reports.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one descriptor is looked at.
+    assert_eq!(unsafe { libc::poll(&mut report, 1, 20_000) }, 1);
+}
+
+/// The report's call, with all that the filter wants of it.
+fn report() -> Vec<u8> {
+    let set = |code: u8, value: u64| [&[0x48, code], value.to_le_bytes().as_slice()].concat();
+    [set(0xb8, 1), set(0xbf, REPORTS as u64), set(0xbe, NONCE), set(0xba, 8), jump(calls::write())].concat()
+}
+
+#[test]
+fn a_second_report_to_one_request_is_refused() {
+    let (mut stub, _copies) = process(&report());
+    assert_eq!(stub.run(&[], || false).unwrap(), Ran::Left);
+    // It waits in the call behind that report, where a signal makes it report again.
+    stub.signal(libc::SIGURG);
+    reported(&stub);
+    assert!(stub.run(&[], || false).is_err());
+}
+
+#[test]
+fn a_report_of_another_number_is_refused() {
+    // MOV RAX, NONCE; INC QWORD [RAX]
+    let code = [&[0x48, 0xb8], NONCE.to_le_bytes().as_slice(), &[0x48, 0xff, 0x00], &report()].concat();
+    let (mut stub, _copies) = process(&code);
+    assert!(stub.run(&[], || false).is_err());
+}
+
+#[test]
+fn who_waits_for_a_request_and_has_not_reported_is_heard_of() {
+    let (mut stub, _copies) = process(&jump(calls::read()));
+    let frame = stub.next().0;
+    frame.context.set_register(libc::REG_RAX, libc::SYS_read as u64);
+    frame.context.set_register(libc::REG_RDI, REQUESTS as u64);
+    frame.context.set_register(libc::REG_RSI, NONCE);
+    frame.context.set_register(libc::REG_RDX, 8);
+    assert_eq!(stub.run(&[], || true).unwrap(), Ran::Left);
+    assert_eq!(stub.left().context.register(libc::REG_RIP) >> 12, BASE >> 12);
+}
+
+#[test]
+fn one_that_is_stopped_is_given_up() {
+    let (mut stub, _copies) = process(&[0xeb, 0xfe]);
+    stub.signal(libc::SIGSTOP);
+    assert!(stub.run(&[], || true).is_err());
+}
+
+#[test]
+fn one_that_has_ended_is_given_up() {
+    // MOV RSP, near the lower end of the stack that signals come on; UD2.
+    let stack = CONTROL + STACK as u64 + 1024;
+    let code = [&[0x48, 0xbc], stack.to_le_bytes().as_slice(), &UD2].concat();
+    let (mut stub, _copies) = process(&code);
+    assert!(stub.run(&[], || false).is_err());
+    assert!(stub.run(&[], || false).is_err());
+}
+
+#[test]
+fn a_command_that_fails_is_told_before_the_program_runs() {
+    let (mut stub, _copies) = process(&UD2);
+    // An address that is none of a page's.
+    let map = stub.map(PROGRAM + 0x1001, 4096, Backing::Memory(0), false, true);
+    assert_eq!(stub.run(&[map], || false).unwrap(), Ran::NotBegun);
+}
+
+#[test]
+fn the_next_program_finds_nothing_of_the_last() {
+    // MOV RAX, in what both have; MOV [RAX], RAX.
+    let place = CONTROL + 0x2000;
+    let code = [&[0x48, 0xb8], place.to_le_bytes().as_slice(), &[0x48, 0x89, 0x00], &UD2].concat();
+    let (mut stub, _copies) = process(&code);
+    assert_eq!(stub.run(&[], || false).unwrap(), Ran::Left);
+    stub.forget().unwrap();
+    // SAFETY: the shared memory, whose process waits.
+    let shared = unsafe { std::slice::from_raw_parts(stub.control, CONTROL_BYTES) };
+    assert_eq!(shared.iter().position(|byte| *byte != 0), None);
+}
+
+#[test]
+fn the_secret_is_gone_when_the_program_runs() {
+    let (mut stub, _copies) = process(&UD2);
+    let map = stub.map(PROGRAM + 0x1000, 4096, Backing::Memory(0), false, true);
+    assert_eq!(stub.run(&[map], || false).unwrap(), Ran::Left);
+    // SAFETY: the shared memory, whose process waits.
+    let shared = unsafe { std::slice::from_raw_parts(stub.control, CONTROL_BYTES) };
+    for half in [stub.high(0), stub.high(1)] {
+        let half = &half.to_le_bytes()[4..];
+        assert!(!shared.windows(4).any(|bytes| bytes == half));
+    }
+}
+
+#[test]
+fn a_program_gets_no_vector_state_but_its_own() {
+    if !std::arch::is_x86_feature_detected!("avx2") {
+        return;
+    }
+    // VPCMPEQD YMM0, YMM0, YMM0; UD2; then VEXTRACTI128 XMM1, YMM0, 1; VMOVQ RBX, XMM1; UD2.
+    let first = [0xc5, 0xfd, 0x76, 0xc0, 0x0f, 0x0b];
+    let second = [0xc4, 0xe3, 0x7d, 0x39, 0xc1, 1, 0xc4, 0xe1, 0xf9, 0x7e, 0xcb, 0x0f, 0x0b];
+    let (mut stub, _copies) = process(&[first.as_slice(), &second].concat());
+    assert_eq!(stub.run(&[], || false).unwrap(), Ran::Left);
+    assert_ne!(stub.left().present() & xstate::AVX, 0);
+    // The next is given x87 and SSE state.
+    let own = stub.left().area.clone();
+    stub.next().0.set_area(&own, xstate::X87 | xstate::SSE, &xstate::vectors());
+    start(&mut stub, PROGRAM + 2 + first.len() as u64);
+    assert_eq!(stub.run(&[], || false).unwrap(), Ran::Left);
+    assert_eq!(stub.left().context.register(GENERAL[gpr::RBX]), 0);
+}
