@@ -151,41 +151,60 @@ impl Cpu {
         let frame = physical >> 12;
         let text = self.mmu.peek(&self.processor, linear).is_some_and(|page| !page.write);
         let heeded = self.heeded(text);
-        let Some(direct) = &mut self.direct else { return Runs::Never };
-        let known = direct.scanned.get(&frame).copied().unwrap_or_default();
-        match known.runs {
-            Some(runs) if known.heeded == heeded => return runs,
-            Some(_) => self.forget_verdict(frame),
-            None => {}
+        let known =
+            self.direct.as_ref().and_then(|direct| direct.scanned.get(&frame)).cloned().unwrap_or_default();
+        if let Some(runs) = known.runs {
+            let front = |of: &Option<Box<scan::Front>>| *of == self.front_of(linear).map(|(_, bytes)| bytes);
+            if known.heeded == heeded && known.front.as_ref().is_none_or(front) {
+                return runs;
+            }
+            self.forget_verdict(frame);
         }
         let there = self.mmu.physical.memory().in_file(physical).is_some();
-        let runs = match there && known.written < RESTLESS {
-            true => {
-                self.watch_direct(frame);
-                self.look_at_code(frame, heeded)
-            }
-            false => Runs::Never,
+        let (runs, front) = match there && known.written < RESTLESS {
+            true => self.look_at_code(linear, frame, heeded),
+            false => (Runs::Never, None),
         };
         let Some(direct) = &mut self.direct else { return Runs::Never };
-        direct.scanned.insert(frame, Scanned { runs: Some(runs), heeded, written: known.written });
+        direct.scanned.insert(frame, Scanned { runs: Some(runs), heeded, front, written: known.written });
         direct.looked();
         runs
     }
 
-    /// A page is to be looked at by other rules than before.
-    fn forget_verdict(&mut self, frame: u64) {
-        self.take_code(frame);
-        if let Some(direct) = &mut self.direct {
-            direct.forget_verdict(frame);
-        }
+    /// The page in front of an address's, by its number, and its last bytes, if its code may run into that.
+    fn front_of(&mut self, linear: u64) -> Option<(u64, Box<scan::Front>)> {
+        let before = (linear & !0xfff).wrapping_sub(scan::FROM as u64);
+        let page = self.mmu.peek(&self.processor, before).filter(|page| page.user && page.execute)?;
+        let mut bytes = Box::new([0; scan::FROM]);
+        self.mmu.physical.read_code(page.physical, &mut bytes[..]).then_some((page.physical >> 12, bytes))
     }
 
-    fn look_at_code(&mut self, frame: u64, heeded: Heeded) -> Runs {
+    /// How a page's code runs; and what is in front of it, if that is so because of that. Writes to either are heard of from here on.
+    fn look_at_code(
+        &mut self,
+        linear: u64,
+        frame: u64,
+        heeded: Heeded,
+    ) -> (Runs, Option<Option<Box<scan::Front>>>) {
         let mut page = [0; 4096];
+        self.watch_direct(frame);
         if !self.mmu.physical.read_code(frame << 12, &mut page) {
-            return Runs::Never;
+            return (Runs::Never, None);
         }
-        match scan::judge(&page, heeded) {
+        let mut front = self.front_of(linear);
+        let (mut verdict, of_front) = scan::judge(front.as_ref().map(|(_, bytes)| &**bytes), &page, heeded);
+        if let Some((before, _)) = front.as_ref().filter(|_| of_front) {
+            self.watch_direct(*before);
+            // It may have been written before it was watched.
+            front = self.front_of(linear);
+            verdict = scan::judge(front.as_ref().map(|(_, bytes)| &**bytes), &page, heeded).0;
+            if let (Some(direct), Some((before, _))) = (&mut self.direct, &front) {
+                let behind = direct.behind.entry(*before).or_default();
+                behind.retain(|other| *other != frame);
+                behind.push(frame);
+            }
+        }
+        let runs = match verdict {
             scan::Verdict::Runs => Runs::AsItStands,
             scan::Verdict::Refused => Runs::Never,
             scan::Verdict::Patched(patches) => {
@@ -193,7 +212,8 @@ impl Cpu {
                 let kept = self.direct.as_mut().and_then(|direct| direct.copies.keep(&page));
                 kept.map_or(Runs::Never, Runs::Patched)
             }
-        }
+        };
+        (runs, of_front.then(|| front.map(|(_, bytes)| bytes)))
     }
 
     /// Runs the program as it stands, until the engine has to look around or its code is none that may.

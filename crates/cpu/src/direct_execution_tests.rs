@@ -320,7 +320,8 @@ fn tables_of_the_processor_are_the_guests() {
 
 /// How a program ends whose hypervisor asked for something, as it stands and translated; and whether it went to a process.
 fn under(intercepts: &[Intercept], code: &[u8]) -> ([Result<(), Fault>; 2], bool) {
-    let code = [[0x90; 200].as_slice(), code, &[BREAK]].concat();
+    // CWDE: NOP at a page's start may be PAUSE.
+    let code = [[0x98; 200].as_slice(), code, &[BREAK]].concat();
     let start = || {
         let mut cpu = program(&code);
         guest(&mut cpu, intercepts);

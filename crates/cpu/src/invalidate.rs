@@ -176,6 +176,17 @@ impl Cpu {
         if let Some(known) = direct.scanned.get_mut(&frame) {
             known.written += 1;
         }
+        for behind in direct.behind.remove(&frame).unwrap_or_default() {
+            self.forget_verdict(behind);
+        }
+    }
+
+    /// What was known of a page's code is so no more.
+    pub(crate) fn forget_verdict(&mut self, frame: u64) {
+        self.take_code(frame);
+        if let Some(direct) = &mut self.direct {
+            direct.forget_verdict(frame);
+        }
     }
 
     /// Forgets the code that was wanted least lately.

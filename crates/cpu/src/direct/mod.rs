@@ -31,6 +31,8 @@ pub struct Direct {
     pub copies: Copies,
     /// What is known of pages by their numbers.
     pub scanned: HashMap<u64, Scanned, FastHash>,
+    /// By a page's number: those whose verdicts are of its bytes, too.
+    pub behind: HashMap<u64, Vec<u64>, FastHash>,
     /// Where a fault was, and how often on end.
     pub last_fault: (u64, u64, u32),
     /// Pages that were looked at since it was last forgotten how often pages are written.
@@ -40,12 +42,13 @@ pub struct Direct {
 }
 
 /// What is known of a page that was looked at.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Scanned {
     /// None: it was written since.
     pub runs: Option<Runs>,
-    /// What was heeded.
+    /// What was heeded, and what was in front of the page, if the verdict is one of that, too.
     pub heeded: Heeded,
+    pub front: Option<Option<Box<scan::Front>>>,
     /// How often it was written after it was looked at.
     pub written: u32,
 }
@@ -81,6 +84,7 @@ impl Direct {
             free,
             copies,
             scanned: HashMap::default(),
+            behind: HashMap::default(),
             last_fault: (0, 0, 0),
             looks: 0,
             expected: None,

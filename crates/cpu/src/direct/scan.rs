@@ -5,7 +5,8 @@ use super::Heeded;
 use iced_x86::{Decoder, DecoderOptions};
 
 /// So far in front of a suspicious place decoding begins, at each byte, and so far from it at the latest: by then what began at a
-/// wrong byte has nearly always found the instructions' own beginnings. What is nearer to a page's start is not told apart.
+/// wrong byte has nearly always found the instructions' own beginnings. Of what is nearer to a page's start, bytes in front of the
+/// page say what it is, and nothing is changed.
 pub const FROM: usize = 96;
 const TO: usize = 48;
 
@@ -30,21 +31,32 @@ const HLT: u8 = 0xf4;
 const PAUSE: u8 = 0x90;
 const REPEAT: u8 = 0xf3;
 
+/// What is in front of a page where it runs.
+pub type Front = [u8; FROM];
+
 /// The page may run but for CPUID, RDPMC, RDPID, RDPRU, XGETBV, RDPKRU, WRPKRU, VMCALL, VMMCALL, SYSENTER, MONITORX, MWAITX, SGDT, SIDT,
-/// SMSW, SLDT, STR, VERR, VERW, LAR and LSL (RDTSC and RDTSCP fault there), and for what is heeded. The verdict is of these bytes
-/// alone: what lies around a page is another with each mapping ([`straddles`]).
-pub fn judge(page: &[u8], heeded: Heeded) -> Verdict {
-    let mut patches = Vec::new();
-    let suspicious = |index: &usize| matches!(page[*index], 0x0f | PAUSE) && sensitive(page, *index, heeded);
-    for index in (0..page.len()).filter(suspicious) {
-        let patch = if page[index] == PAUSE { (index, HLT) } else { (index + 1, UD2) };
-        match is_instruction(page, index) {
+/// SMSW, SLDT, STR, VERR, VERW, LAR and LSL (RDTSC and RDTSCP fault there), and for what is heeded. Beside the verdict: whether it is
+/// one of what is in front, too, which is another with each mapping. What is behind is asked for elsewhere ([`straddles`]).
+pub fn judge(front: Option<&Front>, page: &[u8], heeded: Heeded) -> (Verdict, bool) {
+    let all = [front.map_or(&[] as &[u8], |front| front), page].concat();
+    let start = all.len() - page.len();
+    let mut code = Code::new(&all);
+    let (mut patches, mut of_front) = (Vec::new(), false);
+    for offset in (0..page.len()).filter(|&offset| matches!(page[offset], 0x0f | PAUSE)) {
+        let (index, near) = (start + offset, offset < FROM);
+        // Without what is in front, prefixes there may be any.
+        of_front |= near && sensitive(page, offset, heeded);
+        if !sensitive(&all, index, heeded) {
+            continue;
+        }
+        let patch = if page[offset] == PAUSE { (offset, HLT) } else { (offset + 1, UD2) };
+        match code.is_instruction(index) {
             Some(false) => {}
-            Some(true) if heeded.text => patches.push(patch),
-            _ => return Verdict::Refused,
+            Some(true) if heeded.text && !near => patches.push(patch),
+            _ => return (Verdict::Refused, of_front),
         }
     }
-    if patches.is_empty() { Verdict::Runs } else { Verdict::Patched(patches) }
+    (if patches.is_empty() { Verdict::Runs } else { Verdict::Patched(patches) }, of_front)
 }
 
 /// Whether one of the instructions may begin at a page's end and go on in the next page.
@@ -89,31 +101,50 @@ fn repeated(front: &[u8]) -> bool {
     count == front.len() || prefixes.into_iter().any(|byte| *byte == REPEAT)
 }
 
-/// Whether an instruction's opcode is at `index`: all ways to read what is in front say so, of which some begin with an
-/// instruction if it is code. None: they differ, or there is too little in front.
-fn is_instruction(page: &[u8], index: usize) -> Option<bool> {
-    let starts = index.checked_sub(FROM)?..index - TO;
-    let (count, found) = (starts.len(), starts.filter(|&start| reads_at(page, start, index)).count());
-    match found {
-        0 => Some(false),
-        _ if found == count => Some(true),
-        _ => None,
-    }
+/// Bytes of code, and how long instructions are that begin at each, as far as that was asked for: else 0.
+struct Code<'a> {
+    all: &'a [u8],
+    lengths: Vec<u8>,
+    decoder: Decoder<'a>,
 }
 
-/// Whether decoding from `start` on comes to an instruction whose opcode is at `index`: it begins there, or at a prefix.
-fn reads_at(all: &[u8], start: usize, index: usize) -> bool {
-    let mut decoder = Decoder::new(64, all, DecoderOptions::NONE);
-    let mut at = start;
-    while at < index {
-        let _ = decoder.set_position(at);
-        let length = decoder.decode().len().max(1);
-        if at + length > index && all[at..index].iter().all(|byte| is_prefix(*byte)) {
-            return true;
-        }
-        at += length;
+impl<'a> Code<'a> {
+    fn new(all: &'a [u8]) -> Self {
+        Self { all, lengths: vec![0; all.len()], decoder: Decoder::new(64, all, DecoderOptions::NONE) }
     }
-    at == index
+
+    fn length(&mut self, at: usize) -> usize {
+        if self.lengths[at] == 0 {
+            let _ = self.decoder.set_position(at);
+            self.lengths[at] = self.decoder.decode().len().max(1) as u8;
+        }
+        self.lengths[at].into()
+    }
+
+    /// Whether an instruction's opcode is at `index`: all ways to read what is in front say so, of which some begin with an
+    /// instruction if it is code. None: they differ, or there is too little in front.
+    fn is_instruction(&mut self, index: usize) -> Option<bool> {
+        let starts = index.checked_sub(FROM)?..index - TO;
+        let (count, found) = (starts.len(), starts.filter(|&start| self.reads_at(start, index)).count());
+        match found {
+            0 => Some(false),
+            _ if found == count => Some(true),
+            _ => None,
+        }
+    }
+
+    /// Whether decoding from `start` on comes to an instruction whose opcode is at `index`: it begins there, or at a prefix.
+    fn reads_at(&mut self, start: usize, index: usize) -> bool {
+        let mut at = start;
+        while at < index {
+            let next = at + self.length(at);
+            if next > index && self.all[at..index].iter().all(|byte| is_prefix(*byte)) {
+                return true;
+            }
+            at = next;
+        }
+        at == index
+    }
 }
 
 #[cfg(test)]
@@ -124,7 +155,9 @@ mod tests {
 
     /// Behind so many instructions of one byte.
     fn verdict(code: &[u8]) -> Verdict {
-        judge(&[&[0x98; 200], code].concat(), ALL)
+        let (verdict, of_front) = judge(None, &[&[0x98; 200], code].concat(), ALL);
+        assert!(!of_front);
+        verdict
     }
 
     #[test]
@@ -168,7 +201,7 @@ mod tests {
             let at = 200 + code.iter().position(|byte| *byte == PAUSE).unwrap();
             assert_eq!(verdict(&code), Verdict::Patched(vec![(at, HLT)]));
             let page = [[0x98; 200].as_slice(), &code].concat();
-            assert_eq!(judge(&page, Heeded { pauses: false, ..ALL }), Verdict::Runs);
+            assert_eq!(judge(None, &page, Heeded { pauses: false, ..ALL }).0, Verdict::Runs);
         }
         assert_eq!(verdict(&[0x90, 0x90]), Verdict::Runs);
     }
@@ -176,18 +209,30 @@ mod tests {
     #[test]
     fn what_is_written_where_it_runs_is_not_patched() {
         let page = [[0x98; 200].as_slice(), &[0x0f, 0xa2]].concat();
-        assert_eq!(judge(&page, Heeded { text: false, ..ALL }), Verdict::Refused);
+        assert_eq!(judge(None, &page, Heeded { text: false, ..ALL }).0, Verdict::Refused);
     }
 
     #[test]
-    fn what_too_little_is_in_front_of_is_not_told_apart() {
+    fn near_a_pages_start_what_is_in_front_says_what_is_an_instruction() {
         // CPUID; MOV EAX, with its bytes inside.
-        for code in [[0x98, 0x0f, 0xa2, 0x98, 0x98], [0xb8, 0x0f, 0xa2, 0, 0]] {
-            for front in [0, 90] {
-                let page = [vec![0x98; front].as_slice(), &code].concat();
-                assert_eq!(judge(&page, ALL), Verdict::Refused);
+        let forms: [(&[u8], Verdict); 2] =
+            [(&[0x0f, 0xa2, 0x98], Verdict::Refused), (&[0xb8, 0x0f, 0xa2, 0, 0], Verdict::Runs)];
+        for (code, verdict) in forms {
+            for before in [0, 14, 90] {
+                let page = [vec![0x98; before].as_slice(), code].concat();
+                assert_eq!(judge(Some(&[0x98; FROM]), &page, ALL), (verdict.clone(), true), "{before}");
+                assert_eq!(judge(None, &page, ALL), (Verdict::Refused, true), "{before}");
             }
         }
+    }
+
+    #[test]
+    fn the_same_page_is_another_behind_another() {
+        // MOV EAX goes on in the page.
+        let (mut front, page) = ([0x98; FROM], [0x0f, 0xa2, 0x98, 0x98]);
+        front[FROM - 1] = 0xb8;
+        assert_eq!(judge(Some(&front), &page, ALL), (Verdict::Runs, true));
+        assert_eq!(judge(Some(&[0x98; FROM]), &page, ALL), (Verdict::Refused, true));
     }
 
     #[test]
@@ -195,7 +240,10 @@ mod tests {
         assert_eq!(verdict(&[0x48, 0x0f, 0xc7, 0xf8]), Verdict::Runs);
         assert_eq!(verdict(&[0xf3, 0x98, 0x0f, 0xc7, 0xf8]), Verdict::Runs);
         // Its prefix may be in the page before.
-        assert_eq!(judge(&[0x48, 0x0f, 0xc7, 0xf8], ALL), Verdict::Refused);
+        let (page, mut front) = ([0x48, 0x0f, 0xc7, 0xf8], [0x98; FROM]);
+        assert_eq!(judge(Some(&front), &page, ALL), (Verdict::Runs, true));
+        front[FROM - 1] = REPEAT;
+        assert_eq!(judge(Some(&front), &page, ALL), (Verdict::Refused, true));
     }
 
     #[test]

@@ -90,9 +90,17 @@ impl Space {
         self.all_go = true;
     }
 
-    /// A page is not mapped any more, nor the 2 MiB around it if they are mapped as a whole.
+    /// A page is not mapped any more, nor the 2 MiB around it if they are mapped as a whole. What runs behind it was looked at with
+    /// its bytes in front, and goes, too.
     pub fn forget(&mut self, address: u64) {
         let page = address >> 12;
+        if self.small.get(&(page + 1)).is_some_and(|behind| behind.execute) {
+            self.forget_page(page + 1);
+        }
+        self.forget_page(page);
+    }
+
+    fn forget_page(&mut self, page: u64) {
         if let Some(mapped) = self.small.remove(&page) {
             self.displaced(mapped.page, page);
             self.goes(page, 1);
@@ -126,14 +134,14 @@ impl Space {
     fn take_away(&mut self, page: u64, concerned: impl Fn(&Mapped) -> bool) {
         for place in self.places.get(&page).cloned().unwrap_or_default() {
             if self.small.get(&place).is_some_and(&concerned) {
-                self.forget(place << 12);
+                self.forget_page(place);
             }
         }
         // The engine has guest memory at multiples of 2 MiB where the guest has it at such.
         let first = page & !(CHUNK - 1);
         for place in self.places.get(&first).cloned().unwrap_or_default() {
             if place & LARGE != 0 && self.large.get(&((place & !LARGE) / CHUNK)).is_some_and(&concerned) {
-                self.forget((place & !LARGE) << 12);
+                self.forget_page(place & !LARGE);
             }
         }
     }
@@ -191,7 +199,7 @@ impl Space {
         if large {
             self.forget_chunk(address);
         } else {
-            self.forget(address);
+            self.forget_page(place);
         }
         let mapped = Mapped { page, write, execute };
         let mark = if large { LARGE } else { 0 };
