@@ -17,6 +17,15 @@ struct Attention {
 // SAFETY: the pointer is used only under the lock, while the bank exists.
 unsafe impl Send for Attention {}
 
+/// A signal to a process by a descriptor of it, which tells it nothing of who sends it: its frame is a program's to read.
+pub(crate) fn signal(process: i32, signal: i32) {
+    // SAFETY: what is told is bytes alone.
+    let mut told: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    (told.si_signo, told.si_code) = (signal, libc::SI_QUEUE);
+    // SAFETY: what is told is read.
+    unsafe { libc::syscall(libc::SYS_pidfd_send_signal, process, signal, &raw const told, 0) };
+}
+
 pub struct Wake {
     wanted: AtomicBool,
     target: Mutex<Attention>,
@@ -47,8 +56,8 @@ impl Wake {
             unsafe { (*target.at).store(0, Ordering::SeqCst) };
         }
         if target.process >= 0 {
-            // SAFETY: a signal to a process by a descriptor, which `signals` takes back before it is closed.
-            unsafe { libc::syscall(libc::SYS_pidfd_send_signal, target.process, libc::SIGURG, 0, 0) };
+            // `signals` takes the descriptor back before it is closed.
+            signal(target.process, libc::SIGURG);
         }
         self.woken.notify_all();
     }

@@ -37,6 +37,8 @@ pub struct Space {
     /// Pages that go before: address and how many.
     going: Vec<(u64, u64)>,
     all_go: bool,
+    /// The address space may be another program's.
+    another: bool,
     /// By which rules its pages were looked at.
     heeded: Heeded,
 }
@@ -51,6 +53,7 @@ impl Space {
             commands: Vec::new(),
             going: Vec::new(),
             all_go: false,
+            another: false,
             heeded: Heeded::default(),
         }
     }
@@ -79,8 +82,9 @@ impl Space {
         self.places.clear();
     }
 
-    /// Nothing is mapped any more.
+    /// Nothing is mapped any more, and the next program may be another.
     pub fn forget_all(&mut self) {
+        self.another = true;
         if self.small.is_empty() && self.large.is_empty() {
             return;
         }
@@ -244,6 +248,9 @@ impl Space {
     /// `wanted` tells whether somebody has signalled its process.
     pub fn run(&mut self, wanted: impl Fn() -> bool) -> io::Result<Ran> {
         self.unmap_going();
+        if std::mem::take(&mut self.another) {
+            self.stub.wipe();
+        }
         let commands = std::mem::take(&mut self.commands);
         let ran = self.stub.run(&commands, wanted);
         self.commands = commands;

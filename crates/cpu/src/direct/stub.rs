@@ -14,6 +14,7 @@ use super::child::{Child, check, memory_file};
 use super::filter::MESSAGE;
 use super::frame::{self, Frame, Left};
 use super::layout::*;
+use crate::wake;
 use std::hash::{BuildHasher, RandomState};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -291,8 +292,7 @@ impl Stub {
     }
 
     fn signal(&self, signal: i32) {
-        // SAFETY: a signal to our child.
-        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.handle(), signal, 0, 0) };
+        wake::signal(self.handle(), signal);
     }
 
     /// It goes on with these commands, then with its program, or to report again.
@@ -394,6 +394,16 @@ impl Stub {
     /// All but the stub goes.
     pub fn unmap_all(&self) -> [Command; 2] {
         [self.unmap(0, SLOT_START), self.unmap(SLOT_END, USER_END - SLOT_END)]
+    }
+
+    /// The registers of its program are nowhere any more: neither where the kernel has put them nor where the engine has.
+    pub fn wipe(&mut self) {
+        const CONTEXT: usize = RETURN_AREA - RETURN;
+        let frame = 2 * CONTEXT + self.next.area().len();
+        for place in [0..COMMANDS, RETURN..RETURN + frame, CONTROL_BYTES - frame..CONTROL_BYTES] {
+            // SAFETY: parts of the shared memory, which its process waits beside.
+            unsafe { self.control.add(place.start).write_bytes(0, place.len()) };
+        }
     }
 
     /// Nothing of what it had is left: the next program is another's.

@@ -119,6 +119,36 @@ fn the_next_program_finds_nothing_of_the_last() {
 }
 
 #[test]
+fn registers_are_nowhere_when_they_are_wiped() {
+    // SHL RAX, 1; MOVQ XMM0, RAX; UD2.
+    let (mut stub, _copies) = process(&[0x48, 0xd1, 0xe0, 0x66, 0x48, 0x0f, 0x6e, 0xc0, 0x0f, 0x0b]);
+    let value = 0x1234_5678_9abc_def0u64;
+    stub.next().0.context.set_register(libc::REG_RAX, value);
+    assert_eq!(stub.run(&[], || false).unwrap(), Ran::Left);
+    assert_eq!(stub.left().context.register(libc::REG_RAX), value << 1);
+    stub.wipe();
+    // SAFETY: the shared memory, whose process waits.
+    let shared = unsafe { std::slice::from_raw_parts(stub.control, CONTROL_BYTES) };
+    for value in [value, value << 1] {
+        assert!(!shared.windows(8).any(|bytes| bytes == value.to_le_bytes()));
+    }
+}
+
+#[test]
+fn a_signal_tells_nothing_of_its_sender() {
+    let (mut stub, _copies) = process(&[0xeb, 0xfe]);
+    assert_eq!(stub.run(&[], || true).unwrap(), Ran::Left);
+    assert_eq!(stub.left().signal, libc::SIGURG);
+    // SAFETY: the shared memory begins with it.
+    let context = unsafe { stub.control.cast::<Control>().read_volatile() }.context;
+    // Behind the context is what is told: the number, an error, the kind, and a process and a user (linux/asm-generic/siginfo.h).
+    let told = stub.on_stack(context + frame::CONTEXT as u64, 24).unwrap();
+    // SAFETY: so many bytes lie there.
+    let told: [i32; 6] = unsafe { told.cast::<[i32; 6]>().read_unaligned() };
+    assert_eq!(told, [libc::SIGURG, 0, libc::SI_QUEUE, 0, 0, 0]);
+}
+
+#[test]
 fn the_secret_is_gone_when_the_program_runs() {
     let (mut stub, _copies) = process(&UD2);
     let map = stub.map(PROGRAM + 0x1000, 4096, Backing::Memory(0), false, true);
