@@ -21,8 +21,11 @@ use std::io;
 
 /// A program is found running so often before it is given a process.
 const FOUND: u32 = 4;
-/// What was left for so many points is judged. To be left is one; for a page that is there from then on, a quarter.
-const JUDGED: u32 = 256;
+/// The next time twice as often as the last, if that did not pay, up to this.
+const BACKOFF: u32 = 1 << 12;
+/// What was left for so many points is judged. To be left is one; for a page that is there from then on and was not before, a
+/// quarter.
+const JUDGED: u32 = 64;
 const POINTS: u32 = 4;
 /// Nanoseconds that a stretch must last in the mean so that it pays, beside what it costs to come and go.
 const PAYS: u64 = 4000;
@@ -198,10 +201,10 @@ impl Cpu {
             // It may have been written before it was watched.
             front = self.front_of(linear);
             verdict = scan::judge(front.as_ref().map(|(_, bytes)| &**bytes), &page, heeded).0;
-            if let (Some(direct), Some((before, _))) = (&mut self.direct, &front) {
-                let behind = direct.behind.entry(*before).or_default();
-                behind.retain(|other| *other != frame);
-                behind.push(frame);
+            if let (Some(direct), Some((before, _))) = (&mut self.direct, &front)
+                && !direct.depends(frame, *before)
+            {
+                verdict = scan::Verdict::Refused;
             }
         }
         let runs = match verdict {
@@ -315,10 +318,13 @@ impl Cpu {
         let spent = now.saturating_sub(trial.began);
         let pays = (stub.visit_costs + PAYS) * u64::from(trial.left / POINTS) <= spent;
         (trial.left, trial.began) = (0, now);
-        let wanted = trial.found.saturating_add(trial.wanted.clamp(FOUND, 64) * 2);
-        if !pays {
-            self.give_up(wanted);
+        if pays {
+            trial.backoff = FOUND;
+            return;
         }
+        trial.backoff = (trial.backoff * 2).clamp(FOUND, BACKOFF);
+        let wanted = trial.found.saturating_add(trial.backoff);
+        self.give_up(wanted);
     }
 
     /// The program is translated until it was found running so often.
@@ -491,8 +497,10 @@ impl Cpu {
             }
         };
         if self.map_page(address, kind, &page) {
-            let trial = &mut self.mmu.banks.current().direct;
-            trial.left = trial.left.saturating_sub(POINTS - 1);
+            let bank = self.mmu.banks.current();
+            if bank.space.as_ref().is_some_and(|space| !space.maps_again()) {
+                bank.direct.left = bank.direct.left.saturating_sub(POINTS - 1);
+            }
             self.map_beside(address, &page);
             return Ok(());
         }
@@ -566,8 +574,8 @@ impl Cpu {
         });
         let heeded = self.heeded(true);
         let both = |front: u64, behind: u64| {
-            let (mut end, mut next) = ([0; scan::FRONT], [0; scan::BEHIND]);
-            let read = self.mmu.physical.read_code(front + 4096 - scan::FRONT as u64, &mut end)
+            let (mut end, mut next) = ([0; scan::END], [0; scan::BEHIND]);
+            let read = self.mmu.physical.read_code(front + 4096 - scan::END as u64, &mut end)
                 && self.mmu.physical.read_code(behind, &mut next);
             !read || scan::straddles(&end, &next, heeded)
         };

@@ -7,7 +7,7 @@ use crate::fault::Fault;
 use crate::system::bench::*;
 use ireko_x86::Exception;
 use ireko_x86::bits::pf;
-use ireko_x86::regs::gpr;
+use ireko_x86::regs::{gpr, seg};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ const FLAGS: u64 = 40 + 17 * 8;
 const ERROR: u64 = 40 + 19 * 8;
 const TRAP: u64 = 40 + 20 * 8;
 const CR2: u64 = 40 + 22 * 8;
+const SELECTORS: u64 = 40 + 18 * 8;
 const AREA: u64 = 224;
 const MASK: u64 = 296;
 /// A frame that a program has made, on the stack that signals come on, and the XSAVE area of one.
@@ -154,12 +155,16 @@ fn who_reports_twice_sees_no_secret() {
 
 #[test]
 fn a_forged_frame_brings_no_state_that_a_processor_would_not_take() {
-    let forged: [(u64, u64); 4] = [
+    let forged: [(u64, u64); 7] = [
         // MXCSR, and the header behind the registers.
         (FORGED_AREA + 24, u64::MAX),
         (FORGED_AREA + 520, u64::MAX),
         (calls::SHARED + 24, 0x8000_0000_0000),
         (calls::SHARED + 32, 1 << 63),
+        // The signal; CS of the guest's kernel, and SS.
+        (calls::SHARED + 8, 99),
+        (FORGED + SELECTORS, u64::from(KERNEL_CODE) | 0x2b << 48),
+        (FORGED + SELECTORS, 0x33 | u64::from(KERNEL_DATA) << 48),
     ];
     for (address, value) in forged {
         let code = Code::default().forge().load(FORGED + AREA).add(&[0x48, 0x89, 0xc6]);
@@ -173,7 +178,15 @@ fn a_forged_frame_brings_no_state_that_a_processor_would_not_take() {
         let found = faults(&mut cpu, 1);
         assert!(found.iter().all(is_exception) && found.len() == 1, "{address:#x}: {found:?}");
         let regs = &cpu.processor.regs;
-        assert!([4, 5].into_iter().all(|index| regs.canonical(regs.seg[index].base)), "{address:#x}");
+        assert!(
+            [seg::FS, seg::GS].into_iter().all(|index| regs.canonical(regs.seg[index].base)),
+            "{address:#x}"
+        );
+        assert_eq!(
+            (regs.cpl, regs.seg[seg::CS].selector, regs.seg[seg::SS].selector),
+            (3, 0x33, 0x2b),
+            "{value:#x}"
+        );
     }
 }
 

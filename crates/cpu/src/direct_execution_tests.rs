@@ -229,8 +229,9 @@ fn ends_alike(code: &[u8]) -> Ended {
         [1, 3, 4, 0x80].into_iter().for_each(|vector| long_gate(&mut cpu, vector, 0xee00));
         let mut fault = Ok(());
         for _ in 0..20 {
-            // What is done alone is the main loop's.
-            fault = if cpu.single() { cpu.step() } else { cpu.run_blocks() };
+            // What is done alone is the main loop's; of the host's exceptions its handler makes the guest's.
+            let run = || if cpu.single() { cpu.step() } else { cpu.run_blocks() };
+            fault = crate::guard(run).unwrap();
             if fault.is_err() || cpu.processor.regs.cpl == 0 {
                 break;
             }
@@ -294,6 +295,14 @@ fn interrupt_instructions_end_as_they_do_translated() {
         assert_eq!(ended.rip, HANDLER + 16 * vector, "{code:x?}");
         assert_eq!(ended.pushed.map(|pushed| pushed[0]), Some(PROGRAM + code.len() as u64), "{code:x?}");
     }
+}
+
+#[test]
+fn an_x87_error_ends_as_it_does_translated() {
+    // PUSH 340h; FLDCW [RSP]; FLDZ; FLD1; FDIV ST, ST(1); FWAIT. CR0.NE is 0.
+    let code = [0x68, 0x40, 3, 0, 0, 0xd9, 0x2c, 0x24, 0xd9, 0xee, 0xd9, 0xe8, 0xd8, 0xf1, 0x9b, BREAK];
+    let ended = ends_alike(&code);
+    assert!(ended.fault.is_err() && ended.rip == PROGRAM + 14, "{ended:?}");
 }
 
 #[test]

@@ -22,6 +22,9 @@ use stub::Stub;
 pub const RESTLESS: u32 = 16;
 const LOOKS: u32 = 1 << 14;
 
+/// Pages that are looked at with one page in front of them.
+const MOST_BEHIND: usize = 64;
+
 /// Processes of a virtual processor.
 pub const PROCESSES: usize = 8;
 
@@ -89,6 +92,15 @@ impl Direct {
             looks: 0,
             expected: None,
         })
+    }
+
+    /// The verdict on a page is of the bytes in the page before, too. False: too many pages are behind that one.
+    pub fn depends(&mut self, frame: u64, before: u64) -> bool {
+        let behind = self.behind.entry(before).or_default();
+        if !behind.contains(&frame) && behind.len() < MOST_BEHIND {
+            behind.push(frame);
+        }
+        behind.contains(&frame)
     }
 
     /// What was known of a page is so no more.

@@ -11,8 +11,8 @@ pub const FROM: usize = 96;
 const TO: usize = 48;
 
 /// Bytes at the end of a page and at the start of the next that tell of an instruction that begins in the one and goes on in the
-/// other: the opcode's, and prefixes in front.
-pub const FRONT: usize = 16;
+/// other.
+pub const END: usize = FROM + 16;
 pub const BEHIND: usize = 2;
 
 /// What may be done with a page of code.
@@ -60,9 +60,11 @@ pub fn judge(front: Option<&Front>, page: &[u8], heeded: Heeded) -> (Verdict, bo
 }
 
 /// Whether one of the instructions may begin at a page's end and go on in the next page.
-pub fn straddles(front: &[u8; FRONT], behind: &[u8; BEHIND], heeded: Heeded) -> bool {
-    let both = [front.as_slice(), behind].concat();
-    (FRONT - 2..FRONT).any(|index| both[index] == 0x0f && sensitive(&both, index, heeded))
+pub fn straddles(end: &[u8; END], behind: &[u8; BEHIND], heeded: Heeded) -> bool {
+    let all = [end.as_slice(), behind].concat();
+    let mut code = Code::new(&all);
+    let opcode = |index: &usize| all[*index] == 0x0f && sensitive(&all, *index, heeded);
+    (END - 2..END).filter(opcode).any(|index| code.is_instruction(index) != Some(false))
 }
 
 /// Whether bytes are the opcode of one of the instructions, if one begins there (or at a prefix in front). Those that end behind
@@ -255,12 +257,14 @@ mod tests {
     #[test]
     fn an_instruction_may_go_on_in_the_next_page() {
         let crosses = |front: &[u8], behind: [u8; BEHIND]| {
-            let mut end = [0x98; FRONT];
-            end[FRONT - front.len()..].copy_from_slice(front);
+            let mut end = [0x98; END];
+            end[END - front.len()..].copy_from_slice(front);
             straddles(&end, &behind, ALL)
         };
         assert!(crosses(&[0x0f], [0xa2, 0]) && crosses(&[0x0f, 0x01], [0xd0, 0]));
         assert!(crosses(&[0xf3, 0x0f, 0xc7], [0xf8, 0]) && crosses(&[0xf3, 0x0f], [0xc7, 0xf8]));
         assert!(!crosses(&[0x0f], [0x05, 0]) && !crosses(&[0x98, 0x0f, 0xc7], [0xf8, 0]));
+        // MOV EAX, with CPUID's bytes inside.
+        assert!(!crosses(&[0xb8, 0x0f], [0xa2, 0]));
     }
 }

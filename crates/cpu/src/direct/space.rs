@@ -39,6 +39,8 @@ pub struct Space {
     all_go: bool,
     /// The address space may be another program's.
     another: bool,
+    /// Pages, and 2 MiB, that went when all went.
+    lost: usize,
     /// By which rules its pages were looked at.
     heeded: Heeded,
 }
@@ -54,6 +56,7 @@ impl Space {
             going: Vec::new(),
             all_go: false,
             another: false,
+            lost: 0,
             heeded: Heeded::default(),
         }
     }
@@ -88,6 +91,7 @@ impl Space {
         if self.small.is_empty() && self.large.is_empty() {
             return;
         }
+        self.lost = self.small.len() + self.large.len();
         self.forget_tables();
         self.commands.clear();
         self.going.clear();
@@ -164,6 +168,11 @@ impl Space {
             Some((first, pages)) if *first + *pages == page && *pages < MOST_PAGES => *pages += count,
             _ => self.going.push((page, count)),
         }
+    }
+
+    /// Whether what is mapped was most likely mapped before all went.
+    pub fn maps_again(&self) -> bool {
+        self.small.len() + self.large.len() < self.lost
     }
 
     /// Whether a page is mapped.

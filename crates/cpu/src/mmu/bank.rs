@@ -95,8 +95,10 @@ pub struct Trial {
     pub on: bool,
     /// How often the program was found running.
     pub found: u32,
-    /// How often it must be found so; doubles with each attempt that did not pay.
+    /// How often it must be found so.
     pub wanted: u32,
+    /// How much more often than before, after the last attempt that did not pay.
+    pub backoff: u32,
     /// Times that it was left since that was last judged, and its process' processor time then.
     pub left: u32,
     pub began: u64,
