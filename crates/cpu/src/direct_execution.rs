@@ -338,7 +338,7 @@ impl Cpu {
     /// The program's registers are the processor's.
     fn put_state(&mut self, space: &mut Space) -> io::Result<()> {
         let regs = &self.processor.regs;
-        let (there, bases) = space.stub().next();
+        let (there, bases) = space.stub().begins();
         *bases = [regs.seg[seg::FS].base, regs.seg[seg::GS].base];
         for (place, value) in GENERAL.into_iter().zip(regs.gpr) {
             there.context.set_register(place, value);
@@ -355,7 +355,7 @@ impl Cpu {
     fn take_state(&mut self, space: &mut Space, left: &Left) -> io::Result<()> {
         let regs = &mut self.processor.regs;
         let sound = left.bases.into_iter().all(|base| regs.canonical(base))
-            && left.mxcsr() & !space.stub().next().0.mxcsr_mask() == 0
+            && left.mxcsr() & !space.stub().begins().0.mxcsr_mask() == 0
             && child::SIGNALS.contains(&left.signal);
         if !sound {
             return Err(io::Error::other("a program's process has left what no processor leaves"));

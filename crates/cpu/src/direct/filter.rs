@@ -85,7 +85,7 @@ fn message(number: i64, file: i32) -> Vec<sock_filter> {
 
 /// An address and a length below 4 GiB, so far from the stub that what begins outside of its 512 GiB never reaches it.
 fn elsewhere() -> Vec<sock_filter> {
-    const OF_SLOT: u32 = !((1 << (SLOT_END - SLOT_START).trailing_zeros() - 32) - 1);
+    const OF_SLOT: u32 = !((1 << ((SLOT_END - SLOT_START).trailing_zeros() - 32)) - 1);
     let mut program = must_be(high(1), 0).to_vec();
     program.push(load(high(0)));
     program.push(instruction(libc::BPF_ALU | libc::BPF_AND | BPF_K, 0, 0, OF_SLOT));

@@ -211,7 +211,7 @@ impl Stub {
     }
 
     /// What its program goes on from, and the bases of FS and GS then.
-    pub fn next(&mut self) -> (&mut Frame, &mut [u64; 2]) {
+    pub fn begins(&mut self) -> (&mut Frame, &mut [u64; 2]) {
         (&mut self.next, &mut self.bases)
     }
 
@@ -289,6 +289,21 @@ impl Stub {
                 error => Err(error),
             },
         }
+    }
+
+    /// Waits until a report is there, and takes none.
+    #[cfg(test)]
+    fn awaits_report(&self) -> bool {
+        let mut report = libc::pollfd { fd: self.reports.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one descriptor is looked at.
+        unsafe { libc::poll(&mut report, 1, 20_000) == 1 }
+    }
+
+    /// What both have.
+    #[cfg(test)]
+    fn shared(&self) -> Vec<u8> {
+        // SAFETY: the shared memory, whose process waits.
+        unsafe { std::slice::from_raw_parts(self.control, CONTROL_BYTES) }.to_vec()
     }
 
     fn signal(&self, signal: i32) {

@@ -26,7 +26,7 @@ fn process(code: &[u8]) -> (Stub, Copies) {
 }
 
 fn start(stub: &mut Stub, rip: u64) {
-    let (frame, _) = stub.next();
+    let (frame, _) = stub.begins();
     frame.context.set_register(libc::REG_RSP, PROGRAM);
     frame.context.set_register(libc::REG_RIP, rip);
     frame.context.set_register(libc::REG_EFL, 0x202);
@@ -35,13 +35,6 @@ fn start(stub: &mut Stub, rip: u64) {
 /// JMP there, by R11.
 fn jump(address: u64) -> Vec<u8> {
     [&[0x49, 0xbb], address.to_le_bytes().as_slice(), &[0x41, 0xff, 0xe3]].concat()
-}
-
-/// Waits until a report is there, and takes none.
-fn reported(stub: &Stub) {
-    let mut report = libc::pollfd { fd: stub.reports.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one descriptor is looked at.
-    assert_eq!(unsafe { libc::poll(&mut report, 1, 20_000) }, 1);
 }
 
 /// The report's call, with all that the filter wants of it.
@@ -56,7 +49,7 @@ fn a_second_report_to_one_request_is_refused() {
     assert_eq!(stub.run(&[], || false).unwrap(), Ran::Left);
     // It waits in the call behind that report, where a signal makes it report again.
     stub.signal(libc::SIGURG);
-    reported(&stub);
+    assert!(stub.awaits_report());
     assert!(stub.run(&[], || false).is_err());
 }
 
@@ -71,7 +64,7 @@ fn a_report_of_another_number_is_refused() {
 #[test]
 fn who_waits_for_a_request_and_has_not_reported_is_heard_of() {
     let (mut stub, _copies) = process(&jump(calls::read()));
-    let frame = stub.next().0;
+    let frame = stub.begins().0;
     frame.context.set_register(libc::REG_RAX, libc::SYS_read as u64);
     frame.context.set_register(libc::REG_RDI, REQUESTS as u64);
     frame.context.set_register(libc::REG_RSI, NONCE);
@@ -113,8 +106,7 @@ fn the_next_program_finds_nothing_of_the_last() {
     let (mut stub, _copies) = process(&code);
     assert_eq!(stub.run(&[], || false).unwrap(), Ran::Left);
     stub.forget().unwrap();
-    // SAFETY: the shared memory, whose process waits.
-    let shared = unsafe { std::slice::from_raw_parts(stub.control, CONTROL_BYTES) };
+    let shared = stub.shared();
     assert_eq!(shared.iter().position(|byte| *byte != 0), None);
 }
 
@@ -123,12 +115,11 @@ fn registers_are_nowhere_when_they_are_wiped() {
     // SHL RAX, 1; MOVQ XMM0, RAX; UD2.
     let (mut stub, _copies) = process(&[0x48, 0xd1, 0xe0, 0x66, 0x48, 0x0f, 0x6e, 0xc0, 0x0f, 0x0b]);
     let value = 0x1234_5678_9abc_def0u64;
-    stub.next().0.context.set_register(libc::REG_RAX, value);
+    stub.begins().0.context.set_register(libc::REG_RAX, value);
     assert_eq!(stub.run(&[], || false).unwrap(), Ran::Left);
     assert_eq!(stub.left().context.register(libc::REG_RAX), value << 1);
     stub.wipe();
-    // SAFETY: the shared memory, whose process waits.
-    let shared = unsafe { std::slice::from_raw_parts(stub.control, CONTROL_BYTES) };
+    let shared = stub.shared();
     for value in [value, value << 1] {
         assert!(!shared.windows(8).any(|bytes| bytes == value.to_le_bytes()));
     }
@@ -139,12 +130,11 @@ fn a_signal_tells_nothing_of_its_sender() {
     let (mut stub, _copies) = process(&[0xeb, 0xfe]);
     assert_eq!(stub.run(&[], || true).unwrap(), Ran::Left);
     assert_eq!(stub.left().signal, libc::SIGURG);
-    // SAFETY: the shared memory begins with it.
-    let context = unsafe { stub.control.cast::<Control>().read_volatile() }.context;
     // Behind the context is what is told: the number, an error, the kind, and a process and a user (linux/asm-generic/siginfo.h).
-    let told = stub.on_stack(context + frame::CONTEXT as u64, 24).unwrap();
-    // SAFETY: so many bytes lie there.
-    let told: [i32; 6] = unsafe { told.cast::<[i32; 6]>().read_unaligned() };
+    let shared = stub.shared();
+    let context = u64::from_le_bytes(shared[..8].try_into().unwrap());
+    let told = &shared[(context - CONTROL) as usize + frame::CONTEXT..][..24];
+    let told: Vec<i32> = told.chunks(4).map(|word| i32::from_le_bytes(word.try_into().unwrap())).collect();
     assert_eq!(told, [libc::SIGURG, 0, libc::SI_QUEUE, 0, 0, 0]);
 }
 
@@ -153,8 +143,7 @@ fn the_secret_is_gone_when_the_program_runs() {
     let (mut stub, _copies) = process(&UD2);
     let map = stub.map(PROGRAM + 0x1000, 4096, Backing::Memory(0), false, true);
     assert_eq!(stub.run(&[map], || false).unwrap(), Ran::Left);
-    // SAFETY: the shared memory, whose process waits.
-    let shared = unsafe { std::slice::from_raw_parts(stub.control, CONTROL_BYTES) };
+    let shared = stub.shared();
     for half in [stub.high(0), stub.high(1)] {
         let half = &half.to_le_bytes()[4..];
         assert!(!shared.windows(4).any(|bytes| bytes == half));
@@ -174,7 +163,7 @@ fn a_program_gets_no_vector_state_but_its_own() {
     assert_ne!(stub.left().present() & xstate::AVX, 0);
     // The next is given x87 and SSE state.
     let own = stub.left().area.clone();
-    stub.next().0.set_area(&own, xstate::X87 | xstate::SSE, &xstate::vectors());
+    stub.begins().0.set_area(&own, xstate::X87 | xstate::SSE, &xstate::vectors());
     start(&mut stub, PROGRAM + 2 + first.len() as u64);
     assert_eq!(stub.run(&[], || false).unwrap(), Ran::Left);
     assert_eq!(stub.left().context.register(GENERAL[gpr::RBX]), 0);
