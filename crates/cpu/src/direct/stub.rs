@@ -87,6 +87,9 @@ const RUNS: u64 = 20;
 const SLOW: u64 = 1000;
 const LOOKS: u32 = 50;
 
+/// Commands that are left, before it is known how many.
+const NOT_DONE: u64 = u64::MAX;
+
 /// Pages of neighbours are one mapping up to so many bytes: the filter lets none of 4 GiB through.
 const MOST_BYTES: u64 = 1 << 30;
 
@@ -321,6 +324,8 @@ impl Stub {
             first.copy_from_nonoverlapping(commands.as_ptr(), commands.len());
             let control = &mut *self.control.cast::<Control>();
             (control.count, control.again) = (commands.len() as u32, again.into());
+            // The process says otherwise when it has come to their end, and nobody else can meanwhile.
+            control.left = NOT_DONE;
             if !again {
                 [control.fs_base, control.gs_base] = self.bases;
                 control.secret = [self.high(0), self.high(1)];

@@ -99,6 +99,17 @@ fn a_command_that_fails_is_told_before_the_program_runs() {
 }
 
 #[test]
+fn commands_that_are_not_done_yet_are_not_taken_for_done() {
+    let (mut stub, _copies) = process(&UD2);
+    stub.signal(libc::SIGSTOP);
+    stub.go(&[], true).unwrap();
+    assert_eq!(stub.done(), Ran::NotBegun);
+    stub.signal(libc::SIGCONT);
+    stub.wait(|| true, SLOW).unwrap();
+    assert_eq!(stub.done(), Ran::Left);
+}
+
+#[test]
 fn the_next_program_finds_nothing_of_the_last() {
     // MOV RAX, in what both have; MOV [RAX], RAX.
     let place = CONTROL + 0x2000;
