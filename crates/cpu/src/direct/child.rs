@@ -84,8 +84,6 @@ std::arch::global_asm!(
     "mov r14, rax",
     "5:",
     // The secret is nobody's to read.
-    "mov [rbx + 56], r14",
-    "mov [rbx + 64], r12",
     "lea rdi, [rbx + {commands}]",
     "mov ecx, [rbx + 48]",
     "shl ecx, 3",
@@ -96,6 +94,8 @@ std::arch::global_asm!(
     "mov r8, [rbx + 88]",
     "mov [rbx + 80], rax",
     "mov [rbx + 88], rax",
+    "mov [rbx + 56], r14",
+    "mov [rbx + 64], r12",
     "test r12d, r12d",
     "jnz 2b",
     "cmp dword ptr [rbx + 52], 0",

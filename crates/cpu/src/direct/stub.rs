@@ -10,7 +10,7 @@
 // UNSAFETY: reads and writes memory that it shares with a process.
 #![allow(unsafe_code)]
 
-use super::child::{Child, check, memory_file};
+use super::child::{self, Child, check, memory_file};
 use super::filter::MESSAGE;
 use super::frame::{self, Frame, Left};
 use super::layout::*;
@@ -103,7 +103,7 @@ const MOST: usize = (RETURN - COMMANDS) / size_of::<Command>();
 pub enum Ran {
     /// Its program has left something: [`Stub::left`].
     Left,
-    /// A command has failed. The program has not run.
+    /// A command has failed, or something has come in between. The program has not run.
     NotBegun,
 }
 
@@ -381,11 +381,18 @@ impl Stub {
         }
         self.go(&commands[last..], false)?;
         self.wait(wanted, if commands.is_empty() { RUNS } else { SLOW })?;
-        let ran = self.done();
-        if ran == Ran::Left {
-            self.take()?;
+        if self.done() == Ran::NotBegun {
+            return Ok(Ran::NotBegun);
         }
-        Ok(ran)
+        self.take()?;
+        Ok(if self.is_returning() { Ran::NotBegun } else { Ran::Left })
+    }
+
+    /// Whether it was in its own code with the secret in its registers: on the way to its program, not come from there.
+    fn is_returning(&self) -> bool {
+        let register = |number| self.left.context.register(number);
+        child::is_code(register(libc::REG_RIP))
+            && [register(libc::REG_R10), register(libc::REG_R8)] == [self.high(0), self.high(1)]
     }
 
     /// Maps `bytes` of guest memory, or of copies, from `offset` on.

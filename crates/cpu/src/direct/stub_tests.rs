@@ -110,6 +110,21 @@ fn commands_that_are_not_done_yet_are_not_taken_for_done() {
 }
 
 #[test]
+fn who_is_on_the_way_to_a_program_is_told_from_who_comes_from_one() {
+    let (mut stub, _copies) = process(&UD2);
+    let halves = [stub.high(0), stub.high(1)];
+    for (rip, half, returning) in
+        [(BASE + 8, halves[1], true), (BASE + 8, 0, false), (PROGRAM, halves[1], false)]
+    {
+        let context = &mut stub.left.context;
+        context.set_register(libc::REG_RIP, rip);
+        context.set_register(libc::REG_R10, halves[0]);
+        context.set_register(libc::REG_R8, half);
+        assert_eq!(stub.is_returning(), returning, "{rip:#x} {half:#x}");
+    }
+}
+
+#[test]
 fn the_next_program_finds_nothing_of_the_last() {
     // MOV RAX, in what both have; MOV [RAX], RAX.
     let place = CONTROL + 0x2000;
