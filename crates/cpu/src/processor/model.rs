@@ -22,9 +22,10 @@ pub struct Model {
 impl Model {
     /// A leaf as it is whatever the processor's state; zeros where there is none.
     pub fn leaf(&self, leaf: u32, subleaf: u32) -> [u32; 4] {
-        match self.leaves.binary_search_by_key(&(leaf, subleaf), |(key, _)| *key) {
-            Ok(n) => self.leaves[n].1,
-            Err(_) => [0; 4],
+        // One after the other: they are few, and the first are those that are asked for.
+        match self.leaves.iter().find(|(key, _)| *key >= (leaf, subleaf)) {
+            Some((key, registers)) if *key == (leaf, subleaf) => *registers,
+            _ => [0; 4],
         }
     }
 
