@@ -137,7 +137,7 @@ impl Hypervisor for SoftHypervisor {
         cpu.code.unrolls = if lockstep { Unroll::None } else { options.tuning.unroll };
         Ok(Arc::new(SoftPartition {
             apics,
-            first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu), runs: false }))),
+            first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu), runs: false, registered: None }))),
         }))
     }
 }
@@ -197,14 +197,19 @@ struct SoftVcpu {
     cpu: Box<Cpu>,
     /// On the thread that it runs on.
     runs: bool,
+    /// Who wakes it when it is asked.
+    registered: Option<Stop>,
 }
 
 impl Vcpu for SoftVcpu {
     fn run(&mut self, bus: &dyn Bus, stop: &Stop) -> Halt {
         self.runs = true;
         self.cpu.follow_clock();
-        let wake = self.cpu.platform.wake.clone();
-        stop.on_stop(Box::new(move || wake.wake()));
+        if !self.registered.as_ref().is_some_and(|own| own.is(stop)) {
+            let wake = self.cpu.platform.wake.clone();
+            stop.on_stop(Box::new(move || wake.wake()));
+            self.registered = Some(stop.clone());
+        }
         self.cpu.run_guarded(bus, stop)
     }
     fn state(&mut self) -> Result<CpuState, HvError> {

@@ -25,6 +25,7 @@ pub mod outcome;
 mod pause;
 mod pirq;
 mod platform;
+mod quota;
 mod run_state;
 pub mod saved;
 mod sleep;

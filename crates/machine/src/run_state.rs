@@ -59,6 +59,26 @@ impl RunState {
         &self.stop
     }
 
+    /// Something changed that somebody may wait for.
+    pub fn notify(&self) {
+        let _inner = self.lock();
+        self.inner.1.notify_all();
+    }
+
+    /// Waits until it is so, or the VM ends.
+    pub fn wait_for(&self, is_so: impl Fn() -> bool) {
+        let mut inner = self.lock();
+        while inner.outcome.is_none() && !is_so() {
+            inner = self.wait(inner);
+        }
+    }
+
+    /// Waits so long, or until vCPUs are to be held or end.
+    pub fn rest(&self, time: Duration) {
+        let calm = |inner: &mut Inner| !inner.held() && inner.outcome.is_none();
+        drop(self.inner.1.wait_timeout_while(self.lock(), time, calm));
+    }
+
     /// The first reason stays.
     pub fn end(&self, outcome: Outcome) {
         self.lock().outcome.get_or_insert(outcome);

@@ -487,6 +487,8 @@ pub struct Spec {
     pub modules: Vec<ModuleSpec>,
     pub command_line: String,
     pub disks: Vec<DiskSpec>,
+    /// What each vCPU takes of a processor of the host at most, in percent.
+    pub processor_maximum: u32,
     /// Disks that have slots of their own may come and go while the machine runs.
     pub hot_plug: bool,
     /// What firmware tries, in that order; empty, it is the disks as they come.
@@ -560,6 +562,7 @@ impl Spec {
             modules: Vec::new(),
             command_line: String::new(),
             disks: Vec::new(),
+            processor_maximum: crate::quota::ALL,
             hot_plug: false,
             boot_order: Vec::new(),
             nics: Vec::new(),

@@ -8,6 +8,7 @@ use crate::memory::MemoryControl;
 use crate::nesting::Windows;
 use crate::pause::Pause;
 use crate::platform::{self, BuildContext, Platform};
+use crate::quota::{Quota, Turn};
 use crate::run_state::{Next, RunState};
 use crate::sleep::Waker;
 use crate::{DiskSpec, MachineError, Outcome, SavedMachine, Spec};
@@ -17,8 +18,8 @@ use ireko_devices::{
     AcpiPm, ChannelHost, ConsoleInput, I8042, PowerEvent, Screen, Serial, TabletInput, VsockHost, display,
 };
 use ireko_vmcore::{
-    Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates, Timers,
-    Vcpu, Work,
+    Bus, Clock, CpuModel, Halt, HvError, Memory, Nesting, OnThread, Partition, PartitionSpec, Rates, Stop,
+    Timers, Vcpu, Work,
 };
 use std::any::Any;
 use std::io::{Read, Write};
@@ -59,6 +60,7 @@ pub struct Vm {
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
     pause: Pause,
+    quota: Quota,
     on_thread: OnThread,
     // Held for as long as vCPUs and devices use them.
     _partition: Arc<dyn Partition>,
@@ -129,6 +131,7 @@ impl Vm {
         let facs = crate::acpi::facs(&layout, spec.vcpus);
         let pause = Pause::new(chosen.name, clock, &platform);
         let waker = Waker::new(&layout, &memory, facs, platform.rtc.clone());
+        let quota = Quota::new(spec.processor_maximum, run_state.clone());
         Ok(Self {
             chosen,
             vcpus,
@@ -139,6 +142,7 @@ impl Vm {
             counters: Arc::default(),
             windows,
             pause,
+            quota,
             on_thread: spec.on_thread,
             _partition: partition,
             _memory: memory,
@@ -167,6 +171,7 @@ impl Vm {
             counters: self.counters.clone(),
             windows: self.windows.clone(),
             pause: self.pause.clone(),
+            quota: self.quota.clone(),
             drives: self.platform.drives.clone(),
         }
     }
@@ -175,19 +180,28 @@ impl Vm {
     pub fn run(&mut self) -> Outcome {
         self.pause.leave_unless_wanted(&self.run_state);
         let (run_state, dump, first) = (&self.run_state, &self.dump, &self.on_thread);
-        let waker = &self.waker;
+        let (waker, quota) = (&self.waker, &self.quota);
         run_state.expect_vcpus(self.vcpus.len());
         let bus: &dyn Bus = &*self.platform.bus;
+        let stops: Vec<Stop> = self.vcpus.iter().map(|_| run_state.stop().of_one()).collect();
+        let stops = stops.as_slice();
+        let name = |name: String| std::thread::Builder::new().name(name);
         std::thread::scope(|scope| {
-            for (id, vcpu) in self.vcpus.iter_mut().enumerate() {
-                let spawned =
-                    std::thread::Builder::new().name(format!("vcpu{id}")).spawn_scoped(scope, move || {
-                        first.begin(Work::Vcpu);
-                        run_vcpu(id, vcpu.as_mut(), bus, run_state, waker, dump);
-                    });
+            for (id, (vcpu, stop)) in self.vcpus.iter_mut().zip(stops).enumerate() {
+                let spawned = name(format!("vcpu{id}")).spawn_scoped(scope, move || {
+                    first.begin(Work::Vcpu);
+                    run_vcpu(id, vcpu.as_mut(), bus, Turn::new(quota, stop), run_state, waker, dump);
+                });
                 if let Err(error) = spawned {
                     run_state.end(Outcome::Failed(format!("no thread for vCPU {id}: {error}")));
                 }
+            }
+            let slices = name("slices".into()).spawn_scoped(scope, move || {
+                first.begin(Work::Timers);
+                quota.run(stops);
+            });
+            if let Err(error) = slices {
+                run_state.end(Outcome::Failed(format!("no thread for slices of time: {error}")));
             }
         });
         self.end_devices();
@@ -244,13 +258,15 @@ fn run_vcpu(
     id: usize,
     vcpu: &mut dyn Vcpu,
     bus: &dyn Bus,
+    mut turn: Turn<'_>,
     run_state: &RunState,
     waker: &Waker,
     dump: &Mutex<String>,
 ) {
+    let stop = turn.stop();
     // A panic or a host fault is our mistake, but the guest's end and not this process's.
     let run = |vcpu: &mut dyn Vcpu| {
-        catch_unwind(AssertUnwindSafe(|| ireko_cpu::guard(|| vcpu.run(bus, run_state.stop()))))
+        catch_unwind(AssertUnwindSafe(|| ireko_cpu::guard(|| vcpu.run(bus, stop))))
             .map(|ran| ran.unwrap_or_else(|fault| Halt::Failed(fault.to_string())))
             .unwrap_or_else(|panic| Halt::Failed(format!("a panic in vCPU {id}: {}", panic_text(&*panic))))
     };
@@ -259,7 +275,8 @@ fn run_vcpu(
     while halt == Halt::Stopped {
         halt = match run_state.wait_while_held(id) {
             Next::End => break,
-            Next::GoOn => run(vcpu),
+            Next::GoOn if turn.comes() => run(vcpu),
+            Next::GoOn => Halt::Stopped,
             Next::Save => {
                 run_state.is_saved(id, vcpu.save());
                 Halt::Stopped
@@ -365,10 +382,15 @@ pub struct Handle {
     counters: Arc<Mutex<Vec<ireko_vmcore::WorldCounters>>>,
     windows: Windows,
     pause: Pause,
+    quota: Quota,
     drives: Drives,
 }
 
 impl Handle {
+    /// Bounds what each vCPU takes of a processor of the host, in percent.
+    pub fn limit_processors(&self, percent: u32) {
+        self.quota.set(percent);
+    }
     /// Bounds the use of the disk with this serial number from now on.
     pub fn limit_disk(&self, serial: &str, limits: Rates) {
         self.drives.limit(serial, limits);

@@ -152,6 +152,8 @@ impl CpuState {
 #[derive(Clone, Default)]
 pub struct Stop {
     inner: Arc<StopInner>,
+    /// Of whom this is a part.
+    all: Option<Arc<StopInner>>,
 }
 
 #[derive(Default)]
@@ -160,13 +162,34 @@ struct StopInner {
     kicks: Mutex<Vec<Box<dyn Fn() + Send + Sync>>>,
 }
 
+impl StopInner {
+    fn asked(&self) -> bool {
+        self.asked.load(Ordering::Acquire)
+    }
+    fn on_stop(&self, kick: Box<dyn Fn() + Send + Sync>) {
+        self.kicks.lock().unwrap_or_else(|e| e.into_inner()).push(kick);
+    }
+}
+
 impl Stop {
+    /// For one vCPU: it stops when all are asked, and when this one is.
+    pub fn of_one(&self) -> Self {
+        Self { inner: Arc::default(), all: Some(self.inner.clone()) }
+    }
+    /// Whether it is the same, and not only alike.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.inner, &other.inner)
+    }
     /// Registers how to wake one vCPU out of guest code or HLT.
     pub fn on_stop(&self, kick: Box<dyn Fn() + Send + Sync>) {
-        self.inner.kicks.lock().unwrap_or_else(|e| e.into_inner()).push(kick);
+        let Some(all) = &self.all else { return self.inner.on_stop(kick) };
+        let kick = Arc::new(kick);
+        let same = kick.clone();
+        all.on_stop(Box::new(move || same()));
+        self.inner.on_stop(Box::new(move || kick()));
     }
     pub fn asked(&self) -> bool {
-        self.inner.asked.load(Ordering::Acquire)
+        self.inner.asked() || self.all.as_ref().is_some_and(|all| all.asked())
     }
     pub fn ask(&self) {
         self.inner.asked.store(true, Ordering::Release);
@@ -174,7 +197,7 @@ impl Stop {
             kick();
         }
     }
-    /// For the next run.
+    /// For the next run: whoever asked all is not forgotten.
     pub fn clear(&self) {
         self.inner.asked.store(false, Ordering::Release);
     }
@@ -189,4 +212,27 @@ pub enum HvError {
     Unsupported(String),
     #[error(transparent)]
     Restore(#[from] RestoreError),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU32;
+
+    #[test]
+    fn one_vcpu_stops_by_itself_and_with_all() {
+        let all = Stop::default();
+        let (one, other) = (all.of_one(), all.of_one());
+        let kicks = Arc::new(AtomicU32::new(0));
+        let counter = kicks.clone();
+        one.on_stop(Box::new(move || drop(counter.fetch_add(1, Ordering::Relaxed))));
+        one.ask();
+        assert_eq!((one.asked(), other.asked(), all.asked()), (true, false, false));
+        one.clear();
+        all.ask();
+        assert_eq!((one.asked(), other.asked()), (true, true));
+        one.clear();
+        assert!(one.asked());
+        assert_eq!(kicks.load(Ordering::Relaxed), 2);
+    }
 }
