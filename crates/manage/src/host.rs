@@ -60,6 +60,16 @@ pub struct Hardware {
     pub kvm_nested: Option<bool>,
 }
 
+/// One NUMA node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NumaNode {
+    pub id: u32,
+    /// By number.
+    pub processors: Vec<u32>,
+    pub memory: u64,
+    pub memory_free: u64,
+}
+
 /// Looks at the machine and tries the engines.
 pub trait HostSystem: Send + Sync {
     fn host(&self) -> HostFacts;
@@ -67,6 +77,14 @@ pub trait HostSystem: Send + Sync {
     fn engine(&self, choice: &str, nested: bool) -> Result<EngineFacts, String>;
     fn hardware(&self) -> Hardware {
         Hardware::default()
+    }
+    /// Whether processes of the caller's may be put before others'.
+    fn can_raise_priority(&self) -> bool {
+        false
+    }
+    /// Its processors with the memory that is near them. Empty: it does not say.
+    fn numa_nodes(&self) -> Vec<NumaNode> {
+        Vec::new()
     }
     /// The host's own network.
     fn network(&self) -> &dyn HostNetwork {
@@ -110,6 +128,17 @@ impl HostSystem for RealHostSystem {
         })
     }
 
+    fn can_raise_priority(&self) -> bool {
+        worker::limits::weight::can_raise()
+    }
+
+    fn numa_nodes(&self) -> Vec<NumaNode> {
+        let directories = std::fs::read_dir("/sys/devices/system/node").into_iter().flatten().flatten();
+        let mut nodes: Vec<NumaNode> = directories.filter_map(|entry| numa_node(&entry.path())).collect();
+        nodes.sort_by_key(|node| node.id);
+        nodes
+    }
+
     fn hardware(&self) -> Hardware {
         let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let line = |path: &str| {
@@ -134,6 +163,32 @@ impl HostSystem for RealHostSystem {
 fn field(text: &str, name: &str) -> Option<String> {
     let line = text.lines().find(|line| line.starts_with(name))?;
     Some(line.split_once(':')?.1.trim().to_owned())
+}
+
+/// From the kernel's directory of it.
+fn numa_node(directory: &Path) -> Option<NumaNode> {
+    let id = directory.file_name()?.to_str()?.strip_prefix("node")?.parse().ok()?;
+    let processors = std::fs::read_to_string(directory.join("cpulist")).unwrap_or_default();
+    let memory = std::fs::read_to_string(directory.join("meminfo")).unwrap_or_default();
+    // `Node 0 MemTotal:  16331668 kB`
+    let prefix = format!("Node {id} ");
+    let memory: String =
+        memory.lines().map(|line| line.trim_start_matches(&prefix).to_owned() + "\n").collect();
+    Some(NumaNode {
+        id,
+        processors: list_of(&processors),
+        memory: kilobytes(&memory, "MemTotal"),
+        memory_free: kilobytes(&memory, "MemFree"),
+    })
+}
+
+/// A kernel's list like `0-3,8`.
+fn list_of(text: &str) -> Vec<u32> {
+    let range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        Some(first.parse().ok()?..=last.parse::<u32>().ok()?)
+    };
+    text.trim().split(',').filter_map(range).flatten().collect()
 }
 
 fn kilobytes(text: &str, name: &str) -> u64 {
@@ -190,6 +245,8 @@ pub fn no_systems(name: &str, _: &Path) -> Result<SystemDisk, NoSystem> {
 
 /// Workers that are asked at the same time: each takes two descriptors.
 const AT_ONCE: usize = 128;
+/// A guest's agent, behind others that ask it.
+const AGENT: Duration = Duration::from_secs(30);
 /// To hear that it is to end.
 const TO_ANSWER: Duration = Duration::from_secs(1);
 /// To be gone after that, on a host that is busy.
@@ -240,6 +297,8 @@ pub struct Vm {
     pub status: Option<Status>,
     /// The last run.
     pub run: Option<Run>,
+    /// Names of the groups that it is in.
+    pub groups: Vec<String>,
     /// Names of virtual switches.
     pub switches: BTreeMap<Guid, String>,
     /// Where the router of its switch has seen its adapters.
@@ -348,7 +407,13 @@ impl Host {
         let end_reason =
             run.as_ref().filter(|_| state == State::Off).and_then(|run| end_reason(run, &directory));
         let routed = self.routed(&config, state);
-        Vm { config, state, status, run, switches, routed, silent, end_reason }
+        let groups = self.groups_of(&config);
+        Vm { config, state, status, run, groups, switches, routed, silent, end_reason }
+    }
+
+    fn groups_of(&self, config: &Config) -> Vec<String> {
+        let settings = self.store.host_settings().unwrap_or_default();
+        crate::ops::group::of_vm(&settings.groups, config.id).map(|group| group.name.clone()).collect()
     }
 
     /// What is off has no addresses.
@@ -403,6 +468,23 @@ impl Host {
             files => client.ask_with(request, files.iter().copied()),
         });
         self.answered(config, reply)
+    }
+
+    /// Asks its guest's agent, in that one's words.
+    pub fn ask_agent(
+        &self,
+        config: &Config,
+        command: &str,
+        arguments: serde_json::Value,
+    ) -> Result<serde_json::Value, Failure> {
+        self.running(config)?;
+        let request = Request::Agent { command: command.to_owned(), arguments };
+        let directory = self.store.directory(config.id);
+        let reply = Client::connect(&directory).and_then(|mut client| client.ask_within(&request, AGENT));
+        match reply {
+            Ok(Reply::Agent(answer)) => Ok(*answer),
+            other => self.answered(config, other).map(|()| serde_json::Value::Null),
+        }
     }
 
     /// It runs: the error says that it does not.

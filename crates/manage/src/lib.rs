@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod base64;
 pub mod capture;
 pub mod folder;
 mod fuse;

@@ -35,6 +35,7 @@ pub fn columns(record: &Record) -> &'static [Column] {
         Kind::VMMemory => MEMORY,
         Kind::VMHost => HOST,
         Kind::VMHostSupportedVersion => VERSION,
+        Kind::VMGroup => GROUP,
         Kind::VMSystem => SYSTEM,
         Kind::HardDiskDrive => DISK,
         Kind::DvdDrive => DVD,
@@ -59,6 +60,8 @@ pub fn columns(record: &Record) -> &'static [Column] {
         | Kind::NestedVmStatus
         | Kind::VMScreen
         | Kind::VMConsoleLog
+        | Kind::VMHostNumaNode
+        | Kind::VMCommandResult
         | Kind::Custom => &[],
     }
 }
@@ -78,6 +81,13 @@ const SERVICE: &[Column] = &[
     column("Enabled"),
     column("PrimaryStatusDescription"),
     column("SecondaryStatusDescription"),
+];
+const GROUP: &[Column] = &[
+    column("Name"),
+    column("GroupType"),
+    column("InstanceId"),
+    column("VMMembers"),
+    column("VMGroupMembers"),
 ];
 const PAIR: &[Column] = &[column("VMName"), column("Name"), column("Data")];
 const COM_PORT: &[Column] = &[column("VMName"), column("Name"), column("Path")];

@@ -2,7 +2,7 @@
 
 use crate::bind::{Bound, Signature};
 use crate::error::Outcome;
-use crate::interpret::{Interpreter, Stage};
+use crate::interpret::{Interpreter, Sink, Stage};
 use crate::value::{EnumType, Value};
 use std::rc::Rc;
 
@@ -90,6 +90,18 @@ pub trait Module<'h> {
     /// Why a command that scripts know from elsewhere is not there, and what to use.
     fn instead_of(&self, name: &str) -> Option<String> {
         let _ = name;
+        None
+    }
+    /// Runs a command line in a machine that the host knows by this name, with its words, and puts what it writes; nothing: the
+    /// module has no machines.
+    fn run_in(
+        &self,
+        interpreter: &mut Interpreter<'_>,
+        machine: &str,
+        command: (&str, &[String]),
+        out: &mut dyn Sink,
+    ) -> Option<Outcome> {
+        let _ = (interpreter, machine, command, out);
         None
     }
     /// An enumeration by a whole or short name.

@@ -1,7 +1,7 @@
 //! What may follow at the cursor: cmdlets, parameters, names of VMs, words of a definition, variables, paths.
 
-use super::native;
 use super::signature::Parameters;
+use super::{native, reference};
 use ireko_manage::{Parameter, Type, find, operations};
 use ireko_script::bind::common_parameters;
 use ireko_script::characters::{is_dash, is_double_quote, is_single_quote};
@@ -71,7 +71,8 @@ fn takes(name: &str) -> Option<Vec<Slot>> {
     };
     if let Some(operation) = find(name) {
         let parameters = Parameters::of(operation);
-        let own = parameters.own.iter().chain(&parameters.risk).map(|parameter| Slot {
+        let there = |parameter: &&&'static Parameter| !reference::is_absent(operation, parameter);
+        let own = parameters.own.iter().chain(&parameters.risk).filter(there).map(|parameter| Slot {
             names: parameter.names().map(str::to_owned).collect(),
             position: parameter.position.map(i64::from),
             is_switch: parameter.kind == Type::Switch,

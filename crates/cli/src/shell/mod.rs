@@ -10,6 +10,7 @@ mod interactive;
 mod module;
 mod native;
 mod operation;
+mod reference;
 mod session;
 mod signature;
 mod surface;
@@ -32,6 +33,9 @@ pub struct ShellArgs {
     /// Run this line instead of a prompt.
     #[arg(short, long, value_name = "LINE")]
     pub command: bool,
+    /// Print which cmdlets and parameters of Hyper-V's module are there, as docs/cmdlets.md has them.
+    #[arg(long, exclusive = true)]
+    pub cmdlets: bool,
     /// A script and its arguments; with -c, the line and its arguments. Without any, a prompt, or a script on standard input.
     #[arg(value_name = "FILE", trailing_var_arg = true, allow_hyphen_values = true)]
     pub script: Vec<String>,
@@ -48,6 +52,10 @@ const STACK: usize = 256 << 20;
 const SMALL_STACK: usize = 32 << 20;
 
 pub fn run(args: &ShellArgs) -> Result<ExitCode> {
+    if args.cmdlets {
+        crate::output::out(reference::markdown().as_bytes())?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let host = crate::vm::host()?;
     // Before there is a second thread, so that the first one holds them too.
     crate::sys::hold_ending_signals();

@@ -2,39 +2,18 @@
 
 use super::operation::OperationCommand;
 use super::session::SharedTerminal;
-use super::{help, native, value};
+use super::{help, native, reference, value};
 use ireko_manage::{Host, find, operations, view};
-use ireko_script::Value;
 use ireko_script::host::{Cell, Command, CommandInfo, Module};
+use ireko_script::interpret::{Interpreter, Sink};
 use ireko_script::value::EnumType;
+use ireko_script::{Outcome, Value};
 use std::rc::Rc;
 
 pub struct HyperV<'h> {
     pub host: &'h Host,
     pub terminal: Rc<SharedTerminal<'h>>,
 }
-
-/// Cmdlets of Hyper-V's module that scripts call and that are not there, and what does instead.
-const INSTEAD: [(&str, &str); 12] = [
-    ("Checkpoint-VM", "Checkpoints are not there yet: stop the virtual machine and copy its disks."),
-    ("Get-VMSnapshot", "Checkpoints are not there yet."),
-    ("Get-VMCheckpoint", "Checkpoints are not there yet."),
-    ("Restore-VMSnapshot", "Checkpoints are not there yet."),
-    ("Restore-VMCheckpoint", "Checkpoints are not there yet."),
-    ("Remove-VMSnapshot", "Checkpoints are not there yet."),
-    ("Remove-VMSavedState", "Saved states are not there yet; a virtual machine is Off, Running or Paused."),
-    (
-        "Save-VM",
-        "Saved states are not there yet: Suspend-VM pauses a virtual machine, Stop-VM shuts it down.",
-    ),
-    ("Export-VM", "Export is not there yet: stop the virtual machine and copy its disks."),
-    ("Import-VM", "Import is not there yet: New-VM with -VHDPath takes a disk that is there."),
-    (
-        "Wait-VM",
-        "Waiting for a guest is not there yet: ask with Get-VM until its state is the one that is wanted.",
-    ),
-    ("Copy-VMFile", "Copying into a guest is not there yet: `ireko vm ssh NAME` reaches it."),
-];
 
 impl<'h> Module<'h> for HyperV<'h> {
     fn command(&self, name: &str) -> Option<Rc<dyn Command<'h> + 'h>> {
@@ -77,10 +56,17 @@ impl<'h> Module<'h> for HyperV<'h> {
     }
 
     fn instead_of(&self, name: &str) -> Option<String> {
-        INSTEAD
-            .iter()
-            .find(|(own, _)| own.eq_ignore_ascii_case(name))
-            .map(|(_, sentence)| (*sentence).to_owned())
+        reference::instead_of(name)
+    }
+
+    fn run_in(
+        &self,
+        interpreter: &mut Interpreter<'_>,
+        machine: &str,
+        (command, words): (&str, &[String]),
+        out: &mut dyn Sink,
+    ) -> Option<Outcome> {
+        Some(super::operation::run_in(self.host, interpreter, machine, (command, words), out))
     }
 
     fn enumeration(&self, name: &str) -> Option<Rc<EnumType>> {

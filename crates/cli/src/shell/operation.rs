@@ -1,5 +1,6 @@
 //! Operations as commands of the language: once, or once for each object of the pipeline.
 
+use super::reference;
 use super::signature::{Parameters, is_remote, signature};
 use super::surface::Asking;
 use super::value::{from_record, typed};
@@ -33,6 +34,7 @@ impl<'h> Command<'h> for OperationCommand<'h> {
             bound,
             arguments: Arguments::default(),
             asking: Asking::default(),
+            kept: None,
         };
         stage.prepare(interpreter)?;
         Ok(Box::new(stage))
@@ -47,6 +49,8 @@ struct OperationStage<'h> {
     bound: Bound,
     arguments: Arguments,
     asking: Asking,
+    /// What was given, of a cmdlet that is to be a job.
+    kept: Option<Vec<Value>>,
 }
 
 impl OperationStage<'_> {
@@ -56,6 +60,9 @@ impl OperationStage<'_> {
             let Some(parameter) = self.parameters.at(index).filter(|parameter| !is_remote(parameter)) else {
                 continue;
             };
+            if reference::is_absent(self.operation, parameter) {
+                return Err(self.absent(parameter).into());
+            }
             convert(&self.signature, &mut self.arguments, parameter, &value, written.as_deref())?;
         }
         if self.operation.impact == Impact::None {
@@ -72,8 +79,15 @@ impl OperationStage<'_> {
         Ok(())
     }
 
-    /// This host is the only one, and nothing runs behind the prompt.
-    fn remote(&self, interpreter: &mut Interpreter<'_>) -> Outcome {
+    /// What Hyper-V's cmdlet takes and this one does not.
+    fn absent(&self, parameter: &Parameter) -> ErrorRecord {
+        let message = reference::instead_of_parameter(self.operation.cmdlet, parameter.name);
+        let record = self.signature.refuse("NotSupported", message).in_category("NotImplemented");
+        record.of_type("System.Management.Automation.PSNotSupportedException")
+    }
+
+    /// This host is the only one; what is to be a job is one when it is done.
+    fn remote(&mut self) -> Outcome {
         let own = host_name();
         let ours = |name: &String| {
             ["localhost", ".", "127.0.0.1", "::1", own.as_str()]
@@ -102,7 +116,7 @@ impl OperationStage<'_> {
             }
         }
         if given("AsJob") && self.bound.switch("AsJob") {
-            interpreter.warn("There are no jobs here: the cmdlet runs to its end before the next one.")?;
+            self.kept = Some(Vec::new());
         }
         Ok(())
     }
@@ -127,6 +141,11 @@ impl OperationStage<'_> {
         });
         let told: Vec<ErrorRecord> =
             errors.iter().map(|failure| of_failure(failure, &self.signature.name)).chain(unasked).collect();
+        if let Some(kept) = &mut self.kept {
+            kept.extend(records.into_iter().map(from_record));
+            kept.extend(told.into_iter().map(|record| Value::Error(Rc::new(record))));
+            return Ok(());
+        }
         for record in told {
             interpreter.report(record)?;
         }
@@ -198,8 +217,8 @@ impl OperationStage<'_> {
 }
 
 impl Stage for OperationStage<'_> {
-    fn begin(&mut self, interpreter: &mut Interpreter<'_>, _: &mut dyn Sink) -> Outcome {
-        self.remote(interpreter)
+    fn begin(&mut self, _: &mut Interpreter<'_>, _: &mut dyn Sink) -> Outcome {
+        self.remote()
     }
 
     fn process(&mut self, interpreter: &mut Interpreter<'_>, item: Value, out: &mut dyn Sink) -> Outcome {
@@ -214,6 +233,12 @@ impl Stage for OperationStage<'_> {
         self.prompt(interpreter)?;
         let arguments = self.arguments.clone();
         self.once(interpreter, &arguments, out)
+    }
+
+    fn end(&mut self, interpreter: &mut Interpreter<'_>, out: &mut dyn Sink) -> Outcome {
+        let Some(kept) = self.kept.take() else { return Ok(()) };
+        let job = ireko_script::cmdlet::job::of_cmdlet(interpreter, &self.signature.name, kept);
+        out.put(interpreter, job)
     }
 }
 
@@ -237,6 +262,41 @@ fn convert(
     arguments
         .bind(parameter, typed(parameter, value, written))
         .map_err(|failure| invalid(failure.id, failure.message))
+}
+
+/// What Invoke-Command -VMName does: what a command writes in a guest are lines, and what it complains of is an error.
+pub fn run_in(
+    host: &Host,
+    interpreter: &mut Interpreter<'_>,
+    machine: &str,
+    (command, words): (&str, &[String]),
+    out: &mut dyn Sink,
+) -> Outcome {
+    const CMDLET: &str = "Invoke-Command";
+    let failed = |failure: Failure| of_failure(&failure, CMDLET);
+    let operation = ireko_manage::find("Invoke-VMCommand")
+        .ok_or_else(|| failed(Failure::later("Commands cannot be run in guests.")))?;
+    let mut arguments = Arguments::default();
+    arguments.set(operation, "VMName", machine).map_err(failed)?;
+    arguments.set(operation, "Command", command).map_err(failed)?;
+    let list = words.iter().map(|word| ireko_manage::Value::text(word.as_str())).collect();
+    arguments.set(operation, "ArgumentList", ireko_manage::Value::List(list)).map_err(failed)?;
+    let mut asking = Asking::default();
+    let answer = invoke(host, operation, &arguments, &mut asking.on(interpreter.terminal.as_mut()));
+    for failure in answer.errors {
+        interpreter.report(failed(failure))?;
+    }
+    for record in answer.records {
+        for line in record.property("Output").into_iter().flat_map(ireko_manage::Value::items) {
+            out.put(interpreter, super::value::from_managed(line.clone()))?;
+        }
+        for line in record.property("ErrorOutput").into_iter().flat_map(ireko_manage::Value::items) {
+            interpreter.report(ErrorRecord::cmdlet(CMDLET, "NativeCommandError", line.to_string()))?;
+        }
+        let code = record.property("ExitCode").and_then(ireko_manage::Value::as_int).unwrap_or(0);
+        interpreter.last_exit_code = code as _;
+    }
+    Ok(())
 }
 
 /// What an operation has to say of one object.

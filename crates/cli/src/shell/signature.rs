@@ -1,5 +1,6 @@
 //! Operations' parameters as the language binds them.
 
+use super::reference;
 use ireko_manage::operation::parameter::{switch, text};
 use ireko_manage::{Kind, Operation, Parameter, Pipeline, Type};
 use ireko_script::Value;
@@ -11,10 +12,10 @@ pub static REMOTE: [Parameter; 4] = [
     text("ComputerName", "Only this host: localhost or a dot.").many(),
     text("CimSession", "Not here: use this host's own shell.").many(),
     text("Credential", "Not here: you are who you are logged in as."),
-    switch("AsJob", "There are no jobs: the cmdlet runs to its end, and says so."),
+    switch("AsJob", "Give a job: the cmdlet runs to its end first, and Receive-Job gives what it gave."),
 ];
 
-/// All that an operation takes: its own, those for other hosts, those that every cmdlet has.
+/// All that an operation takes: its own, those for other hosts, those of Hyper-V's that it refuses, those that every cmdlet has.
 pub struct Parameters {
     pub own: Vec<&'static Parameter>,
     pub risk: Vec<&'static Parameter>,
@@ -25,6 +26,7 @@ impl Parameters {
         let risk = |parameter: &&'static Parameter| matches!(parameter.name, "WhatIf" | "Confirm");
         let (risk, mut own): (Vec<_>, Vec<_>) = operation.all_parameters().partition(risk);
         own.extend(REMOTE.iter().filter(|remote| operation.parameter(remote.name).is_none()));
+        own.extend(reference::absent(operation));
         Self { own, risk }
     }
 

@@ -27,7 +27,8 @@ pub fn worker(id: Guid) -> Result<ExitCode> {
     let _ = ireko_manage::worker::own_session();
     let store = Store::open(default_home()?)?;
     // Who cannot be read is told of below.
-    let limits = store.load(id).ok().map(|config| limits::enter(id, &config.memory));
+    let limits =
+        store.load(id).ok().map(|config| limits::enter(id, &config.memory, config.processor.relative_weight));
     // Before there is a second thread, so that all of them hold the signals.
     sys::hold_ending_signals();
     let directory = store.directory(id);

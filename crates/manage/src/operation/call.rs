@@ -3,6 +3,7 @@
 use super::{Arguments, Failure, Impact, Operation, Prints};
 use crate::host::Host;
 use crate::value::Record;
+use std::time::Duration;
 
 /// What a call gives. Errors are per object: other objects may have succeeded.
 #[derive(Debug, Default)]
@@ -25,6 +26,10 @@ pub trait Surface {
     /// How far something long has come, in bytes of `of`; the last time `done` is `of`.
     fn progress(&mut self, what: &str, done: u64, of: u64) {
         let _ = (what, done, of);
+    }
+    /// The longest that something is waited for which may never come.
+    fn longest_wait(&self) -> Duration {
+        Duration::MAX
     }
     /// Yes or no. A surface without a person says no, or yes where its user has said so beforehand.
     fn confirm(&mut self, question: &Question) -> bool;

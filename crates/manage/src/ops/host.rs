@@ -1,9 +1,11 @@
-//! Get-VMHost and Get-VMHostSupportedVersion.
+//! Get-VMHost, Set-VMHost, Get-VMHostNumaNode and Get-VMHostSupportedVersion.
 
-use crate::operation::parameter::switch;
-use crate::operation::{Call, Failure, Impact, Method, Operation, Prints, Rest, Verb, View};
-use crate::store::ConfigVersion;
-use crate::value::{Kind, Record};
+use crate::host::{HostFacts, NumaNode};
+use crate::operation::parameter::{boolean, int, path, switch, text};
+use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View};
+use crate::store::{ConfigVersion, HostSettings};
+use crate::value::{Kind, Record, Value};
+use std::path::Path;
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -17,6 +19,30 @@ pub static OPERATIONS: &[Operation] = &[
         result: Some(Kind::VMHost),
         impact: Impact::None,
         run: host,
+    },
+    Operation {
+        cmdlet: "Set-VMHost",
+        aliases: &[],
+        verbs: &[],
+        rest: Rest { method: Method::Patch, route: "/host" },
+        doc: "Changes settings of this host.",
+        parameters: &[SET],
+        prints: Prints::Passthru,
+        result: Some(Kind::VMHost),
+        impact: Impact::Change,
+        run: set,
+    },
+    Operation {
+        cmdlet: "Get-VMHostNumaNode",
+        aliases: &[],
+        verbs: &[],
+        rest: Rest { method: Method::Get, route: "/host/numa" },
+        doc: "Gives the NUMA nodes of this host.",
+        parameters: &[&[int("Id", 0, i32::MAX as i64, "The node's number.").at(0)]],
+        prints: Prints::Always,
+        result: Some(Kind::VMHostNumaNode),
+        impact: Impact::None,
+        run: numa_nodes,
     },
     Operation {
         cmdlet: "Get-VMHostSupportedVersion",
@@ -37,18 +63,39 @@ pub static OPERATIONS: &[Operation] = &[
     },
 ];
 
-fn host(call: &mut Call<'_>) -> Result<(), Failure> {
+const SET: &[Parameter] = &[
+    path(
+        "VirtualHardDiskPath",
+        "The directory of new disks whose names say none (New-VM -NewVHDPath); empty: that of the caller.",
+    ),
+    path(
+        "VirtualMachinePath",
+        "Where virtual machines are kept: IREKO_HOME says that, so nothing else is taken.",
+    ),
+    text("MacAddressMinimum", "The first address of new network adapters."),
+    text("MacAddressMaximum", "The last one."),
+    boolean("NumaSpanningEnabled", "Only $true: the host's kernel spreads virtual machines over its nodes."),
+    boolean("EnableEnhancedSessionMode", "Only $false: a screen is reached by VNC."),
+];
+
+/// The range that Hyper-V uses (reference: 2.3), of which addresses follow from ids.
+const MAC_ADDRESSES: (u64, u64) = (0x00_155d_00_0000, 0x00_155d_ff_ffff);
+
+fn record(call: &Call<'_>) -> Result<Record, Failure> {
+    let settings = call.host.store.host_settings()?;
     let facts = call.host.system.host();
     let engine = call.host.system.engine("auto", true);
     let store = call.host.store.home().display().to_string();
-    let record = Record::new(Kind::VMHost)
+    let disks = settings.hard_disk_path.map_or_else(|| store.clone(), |path| path.display().to_string());
+    let (first, last) = settings.mac_addresses.unwrap_or(MAC_ADDRESSES);
+    Ok(Record::new(Kind::VMHost)
         .with("LogicalProcessorCount", facts.logical_processors)
         .with("MemoryCapacity", facts.memory)
         .with("MemoryAvailable", facts.memory_free)
-        .with("MacAddressMinimum", "00155D000000")
-        .with("MacAddressMaximum", "00155DFFFFFF")
-        .with("VirtualMachinePath", store.as_str())
-        .with("VirtualHardDiskPath", store.as_str())
+        .with("MacAddressMinimum", format!("{first:012X}"))
+        .with("MacAddressMaximum", format!("{last:012X}"))
+        .with("VirtualMachinePath", store)
+        .with("VirtualHardDiskPath", disks)
         .with("VirtualMachineMigrationEnabled", false)
         .with("EnableEnhancedSessionMode", false)
         .with("NumaSpanningEnabled", true)
@@ -57,9 +104,113 @@ fn host(call: &mut Call<'_>) -> Result<(), Failure> {
         .with("ProcessorName", facts.brand.as_str())
         .with("NestedEngine", engine.as_ref().map_or_else(Clone::clone, |engine| engine.name.clone()))
         .with("Name", facts.name.as_str())
-        .with("ComputerName", facts.name.as_str());
+        .with("ComputerName", facts.name.as_str()))
+}
+
+fn host(call: &mut Call<'_>) -> Result<(), Failure> {
+    let record = record(call)?;
     call.give(record);
     Ok(())
+}
+
+fn set(call: &mut Call<'_>) -> Result<(), Failure> {
+    let name = call.host.system.host().name;
+    refuse_what_stands(call)?;
+    if !call.should("change the settings of the host", &name) {
+        return Ok(());
+    }
+    call.host.store.change_host_settings(|settings| apply(call, settings))?;
+    let record = record(call)?;
+    call.give(record);
+    Ok(())
+}
+
+/// What is as it is.
+fn refuse_what_stands(call: &Call<'_>) -> Result<(), Failure> {
+    let arguments = call.arguments;
+    let home = call.host.store.home();
+    if let Some(path) = arguments.text("VirtualMachinePath").filter(|path| Path::new(path) != home) {
+        return Err(Failure::later(format!(
+            "Virtual machines are kept in '{}', which IREKO_HOME says; set that to '{path}' where ireko is called.",
+            home.display()
+        )));
+    }
+    if arguments.bool("NumaSpanningEnabled") == Some(false) {
+        return Err(Failure::later(
+            "The host's kernel spreads a virtual machine over its NUMA nodes; numactl binds the program that starts one.",
+        ));
+    }
+    match arguments.bool("EnableEnhancedSessionMode") {
+        Some(true) => Err(Failure::later("There is no enhanced session mode: a screen is reached by VNC.")),
+        _ => Ok(()),
+    }
+}
+
+fn apply(call: &Call<'_>, settings: &mut HostSettings) -> Result<(), Failure> {
+    let arguments = call.arguments;
+    match arguments.text("VirtualHardDiskPath") {
+        None => (),
+        Some("") => settings.hard_disk_path = None,
+        Some(path) => {
+            let path = super::disk::absolute(path)?;
+            if !path.is_dir() {
+                return Err(Failure::invalid(format!(
+                    "'{}' is no directory; make it, or give one that is there.",
+                    path.display()
+                )));
+            }
+            settings.hard_disk_path = Some(path);
+        }
+    }
+    let end = |name: &str, old: u64| match arguments.text(name) {
+        Some(text) => Ok(u64::from_str_radix(&super::network::mac(text)?, 16).unwrap_or(old)),
+        None => Ok::<u64, Failure>(old),
+    };
+    let old = settings.mac_addresses.unwrap_or(MAC_ADDRESSES);
+    let new = (end("MacAddressMinimum", old.0)?, end("MacAddressMaximum", old.1)?);
+    if new.0 > new.1 {
+        return Err(Failure::invalid(format!(
+            "MacAddressMinimum ({:012X}) must not be above MacAddressMaximum ({:012X}).",
+            new.0, new.1
+        )));
+    }
+    settings.mac_addresses = (new != MAC_ADDRESSES).then_some(new);
+    Ok(())
+}
+
+fn numa_nodes(call: &mut Call<'_>) -> Result<(), Failure> {
+    let facts = call.host.system.host();
+    let mut nodes = call.host.system.numa_nodes();
+    if nodes.is_empty() {
+        nodes.push(NumaNode {
+            id: 0,
+            processors: (0..facts.logical_processors).collect(),
+            memory: facts.memory,
+            memory_free: facts.memory_free,
+        });
+    }
+    if let Some(id) = call.arguments.int("Id") {
+        nodes.retain(|node| i64::from(node.id) == id);
+        if nodes.is_empty() {
+            return Err(Failure::invalid(format!(
+                "This host has no NUMA node {id}; see Get-VMHostNumaNode."
+            ))
+            .absent());
+        }
+    }
+    nodes.iter().for_each(|node| call.give(numa_node(node, &facts)));
+    Ok(())
+}
+
+/// Megabytes, as Hyper-V has them there.
+fn numa_node(node: &NumaNode, facts: &HostFacts) -> Record {
+    Record::new(Kind::VMHostNumaNode)
+        .with("NodeId", node.id)
+        .with("ProcessorsAvailability", Value::list(node.processors.iter().map(|_| 100_i64)))
+        .with("LogicalProcessors", Value::list(node.processors.iter().map(|number| i64::from(*number))))
+        .with("MemoryAvailable", i64::try_from(node.memory_free >> 20).unwrap_or(i64::MAX))
+        .with("MemoryTotal", i64::try_from(node.memory >> 20).unwrap_or(i64::MAX))
+        .with("ComputerName", facts.name.as_str())
 }
 
 /// The host that brought each version (reference: 1.2).
@@ -89,4 +240,55 @@ fn versions(call: &mut Call<'_>) -> Result<(), Failure> {
         call.give(record);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::tests::World;
+    use crate::value::Value;
+
+    #[test]
+    fn new_adapters_have_addresses_of_the_range_that_is_set() {
+        let world = World::new();
+        let range =
+            [("MacAddressMinimum", "02AA00000010".into()), ("MacAddressMaximum", "02AA0000001F".into())];
+        world.ok("Set-VMHost", &range);
+        world.ok("New-VM", &[("Name", "vm".into())]);
+        let mac = world.property("Get-VMNetworkAdapter", "MacAddress");
+        assert!(mac.starts_with("02AA0000001"), "{mac}");
+    }
+
+    #[test]
+    fn a_range_that_ends_before_it_begins_is_refused_and_changes_nothing() {
+        let world = World::new();
+        let said = world.error("Set-VMHost", &[("MacAddressMinimum", "02AA00000010".into())]);
+        assert!(said.contains("02AA00000010") && said.contains("00155DFFFFFF"), "{said}");
+        assert_eq!(
+            world.ok("Get-VMHost", &[]).records[0].property("MacAddressMinimum"),
+            Some(&"00155D000000".into())
+        );
+    }
+
+    #[test]
+    fn a_disk_whose_name_says_no_directory_goes_where_the_host_keeps_disks() {
+        let (world, place) = (World::new(), crate::scratch::Scratch::new());
+        world.ok("Set-VMHost", &[("VirtualHardDiskPath", place.path().display().to_string().into())]);
+        let disk = [("NewVHDPath", "d.vhdx".into()), ("NewVHDSizeBytes", Value::Int(8 << 20))];
+        world.ok("New-VM", &[&[("Name", "vm".into())], &disk[..]].concat());
+        assert!(place.path().join("d.vhdx").exists());
+    }
+
+    #[test]
+    fn a_place_for_machines_is_refused_with_what_says_it() {
+        assert!(
+            World::new().error("Set-VMHost", &[("VirtualMachinePath", "/x".into())]).contains("IREKO_HOME")
+        );
+    }
+
+    #[test]
+    fn a_host_that_does_not_say_has_one_node_with_all_processors() {
+        let nodes = World::new().ok("Get-VMHostNumaNode", &[]).records;
+        assert_eq!(nodes.len(), 1);
+        assert_eq!(nodes[0].property("LogicalProcessors").unwrap().items().len(), 2);
+    }
 }

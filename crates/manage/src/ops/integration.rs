@@ -88,11 +88,7 @@ struct Service {
 
 /// In Hyper-V's order.
 static SERVICES: [Service; 6] = [
-    Service {
-        name: "Guest Service Interface",
-        works: false,
-        setting: |all| &mut all.guest_service_interface,
-    },
+    Service { name: "Guest Service Interface", works: true, setting: |all| &mut all.guest_service_interface },
     Service { name: "Heartbeat", works: true, setting: |all| &mut all.heartbeat },
     Service { name: "Key-Value Pair Exchange", works: true, setting: |all| &mut all.key_value_pairs },
     Service { name: "Shutdown", works: true, setting: |all| &mut all.shutdown },

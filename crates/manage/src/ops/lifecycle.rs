@@ -1,6 +1,7 @@
 //! Start-, Stop-, Restart-, Suspend-, Resume-, Save-, Remove-VM and Update-VMVersion.
 
 use super::targets::{Ambiguity, STD, change, only_off, permit, vms, whole_vm};
+use super::wait::FOR;
 use crate::guid::Guid;
 use crate::host;
 use crate::operation::parameter::{int, switch};
@@ -63,7 +64,12 @@ pub static OPERATIONS: &[Operation] = &[
         verbs: &[verb("restart", "Reset virtual machines, as with the reset button.")],
         rest: post("/vms/{Name}/restart"),
         doc: "Resets virtual machines. What their systems have not written is lost.",
-        parameters: &[&STD, FORCE],
+        parameters: &[
+            &STD,
+            FORCE,
+            &[switch("Wait", "Wait until the guest is there again.").flag("wait")],
+            FOR,
+        ],
         impact: Impact::Danger,
         run: restart,
         ..VM
@@ -236,7 +242,13 @@ fn shut_down(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
 }
 
 fn restart(call: &mut Call<'_>) -> Result<(), Failure> {
-    tell(call, Action::Restart, "restart", Request::Reset)
+    tell(call, Action::Restart, "restart", Request::Reset)?;
+    if !call.arguments.switch("Wait") || call.arguments.switch("WhatIf") || !call.answer.errors.is_empty() {
+        return Ok(());
+    }
+    call.answer.records.clear();
+    let configs = vms(call, Ambiguity::Refused)?;
+    super::wait::until_there(call, configs)
 }
 
 fn tell(call: &mut Call<'_>, action: Action, words: &str, request: Request) -> Result<(), Failure> {

@@ -8,6 +8,8 @@ mod drive;
 mod drive_tests;
 mod dvd;
 mod firmware;
+pub(crate) mod group;
+mod guest;
 mod host;
 mod host_network;
 mod image;
@@ -41,6 +43,7 @@ mod vhd;
 #[cfg(test)]
 mod vhd_tests;
 mod vlan;
+mod wait;
 
 pub use publish::parse as published;
 pub use records::addresses;
@@ -48,7 +51,7 @@ pub use system::SSH_KEY;
 
 use crate::operation::Operation;
 
-static TABLES: [&[Operation]; 23] = [
+static TABLES: [&[Operation]; 26] = [
     new::OPERATIONS,
     lifecycle::OPERATIONS,
     set::OPERATIONS,
@@ -65,6 +68,9 @@ static TABLES: [&[Operation]; 23] = [
     nested::OPERATIONS,
     metering::OPERATIONS,
     host::OPERATIONS,
+    group::OPERATIONS,
+    wait::OPERATIONS,
+    guest::OPERATIONS,
     bases::OPERATIONS,
     screen::OPERATIONS,
     com::OPERATIONS,

@@ -310,6 +310,7 @@ fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
     let name = call.arguments.text("Name").unwrap_or("Network Adapter");
     crate::rules::name::check(name).map_err(Failure::invalid)?;
     let mut adapter = Adapter::new(id, name);
+    call.host.store.host_settings()?.mac_addresses.iter().for_each(|range| adapter.within(*range));
     if let Some(text) = call.arguments.text("StaticMacAddress") {
         adapter.dynamic_mac = false;
         adapter.mac = mac(text)?;
@@ -361,7 +362,7 @@ fn disconnect(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<
     tell(call, config, state)
 }
 
-fn mac(text: &str) -> Result<String, Failure> {
+pub fn mac(text: &str) -> Result<String, Failure> {
     let digits: String = text.chars().filter(|c| !matches!(c, '-' | ':')).collect();
     let group = u8::from_str_radix(digits.get(..2).unwrap_or("x"), 16);
     let good = digits.len() == 12 && digits.chars().all(|c| c.is_ascii_hexdigit());

@@ -14,6 +14,7 @@ use crate::store::config::{DriveAddress, StartWith, Startup};
 use crate::store::switch::DEFAULT;
 use crate::store::{Config, ConfigVersion};
 use crate::value::{Kind, Value};
+use std::path::{Path, PathBuf};
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -75,6 +76,10 @@ const NEW: &[Parameter] = &[
         "The virtual switch for its network adapter; without this 'Default Switch', empty: none.",
     )
     .flag("switch"),
+    path(
+        "Path",
+        "A directory, made where it is missing: a new disk whose name says none goes there. The configuration is kept in IREKO_HOME.",
+    ),
     text("Version", "The configuration version, like 9.0.").flag("config-version"),
     switch("NoVHD", "Without a disk.").set("No VHD"),
     path("NewVHDPath", "A disk image to be made, of the format that its name ends in.")
@@ -151,6 +156,16 @@ fn basics(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
         Some(name) => Some(super::switch::by_name(call, name)?.id),
     };
     config.adapters.iter_mut().for_each(|adapter| adapter.switch = switch);
+    if let Some(range) = call.host.store.host_settings()?.mac_addresses {
+        config.adapters.iter_mut().for_each(|adapter| adapter.within(range));
+    }
+    if arguments.has("Path") && !arguments.has("NewVHDPath") {
+        call.warn(format!(
+            "The configuration of '{}' is kept in '{}'; -Path is for a new disk, and there is none.",
+            config.name,
+            call.host.store.home().display()
+        ));
+    }
     if let Some(generation) = arguments.int("Generation") {
         config.generation = generation as u8;
     }
@@ -168,7 +183,7 @@ fn basics(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
 fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
     let arguments = call.arguments;
     let found = if let Some(path) = arguments.text("NewVHDPath") {
-        let path = super::disk::absolute(path)?;
+        let path = place(call, path)?;
         let size = arguments.int("NewVHDSizeBytes").unwrap_or(0) as u64;
         super::vhd::make(&path, &super::vhd::New::of(&path, size))?;
         image::find(arguments, &path, None)?
@@ -179,6 +194,21 @@ fn disks(call: &Call<'_>, config: &mut Config) -> Result<(), Failure> {
     };
     config.disks.push(super::disk::of(DriveAddress::scsi(0), found, false));
     Ok(())
+}
+
+/// Where a new disk goes: what its name says, else the machine's directory, else the host's.
+fn place(call: &Call<'_>, path: &str) -> Result<PathBuf, Failure> {
+    let directory = call.arguments.text("Path").map(super::disk::absolute).transpose()?;
+    if let Some(directory) = &directory {
+        std::fs::create_dir_all(directory).map_err(|error| {
+            Failure::failed(format!("The directory '{}' cannot be made: {error}.", directory.display()))
+        })?;
+    }
+    let is_bare = Path::new(path).components().count() == 1;
+    match directory.or(call.host.store.host_settings()?.hard_disk_path).filter(|_| is_bare) {
+        Some(directory) => Ok(directory.join(path)),
+        None => super::disk::absolute(path),
+    }
 }
 
 /// What is on a disk that somebody brings is what starts, unless a kernel is given or something else is said.

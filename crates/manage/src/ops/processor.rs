@@ -1,6 +1,6 @@
 //! Get-VMProcessor and Set-VMProcessor.
 
-use super::targets::{Ambiguity, PROCESSOR, VSTD, change, only_off, vms};
+use super::targets::{Ambiguity, PROCESSOR, VSTD, change, only_off, runs, vms};
 use crate::operation::parameter::{boolean, int, text};
 use crate::operation::{
     Arguments, Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
@@ -10,6 +10,7 @@ use crate::rules::nesting::{self, Vendor};
 use crate::state::State;
 use crate::store::{Config, Processor};
 use crate::value::Kind;
+use crate::worker::protocol::Request;
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -51,9 +52,14 @@ const SET: &[Parameter] = &[
         "Whether the virtual machine may hold virtual machines itself.",
     ),
     int("HwThreadCountPerCore", 0, 8, "Threads a core; 0 is as the host."),
-    int("Maximum", 0, 100, "The most of its processors, in percent."),
+    int(
+        "Maximum",
+        0,
+        100,
+        "The most that each of its processors takes of one of the host's, in percent; 0 is as little as can be.",
+    ),
     int("Reserve", 0, 100, "What is kept for it, in percent."),
-    int("RelativeWeight", 1, 10_000, "Its weight where processors are short."),
+    int("RelativeWeight", 1, 10_000, "Its weight where processors are short, from its next start on."),
     int("MaximumCountPerNumaNode", 1, 2048, "Processors a NUMA node."),
     int("MaximumCountPerNumaSocket", 1, 64, "NUMA nodes a socket."),
     boolean("CompatibilityForMigrationEnabled", "Fewer features, so that it may move."),
@@ -78,7 +84,12 @@ fn set(call: &mut Call<'_>) -> Result<(), Failure> {
 /// Processor settings of Set-VMProcessor, Set-VM and New-VM.
 pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
     let arguments = call.arguments;
+    let maximum = config.processor.maximum;
     live(arguments, &mut config.processor)?;
+    told(call, config, state);
+    if config.processor.maximum != maximum && runs(state) {
+        call.host.ask(config, &Request::Processor { maximum: config.processor.maximum })?;
+    }
     let before = config.processor.clone();
     fixed(arguments, &mut config.processor)?;
     if config.processor != before {
@@ -129,6 +140,45 @@ fn live(arguments: &Arguments, processor: &mut Processor) -> Result<(), Failure>
     Ok(())
 }
 
+/// What does nothing on this host, or not yet, is said.
+fn told(call: &mut Call<'_>, config: &Config, state: State) {
+    let (arguments, name) = (call.arguments, &config.name);
+    let more = |setting: &str, than: i64| arguments.int(setting).is_some_and(|value| value > than);
+    let mut warnings = Vec::new();
+    if more("Reserve", 0) {
+        warnings.push(format!(
+            "Reserve of '{name}' keeps nothing from others: the host's kernel shares its processors by weight (RelativeWeight); Maximum bounds the others."
+        ));
+    }
+    if let Some(weight) = arguments.int("RelativeWeight") {
+        let can = call.host.system.can_raise_priority();
+        if let Some(why) = crate::worker::limits::weight::unreached(weight as u32, can) {
+            warnings.push(format!("RelativeWeight {weight} of '{name}' acts as 100: {why}"));
+        } else if runs(state) {
+            warnings.push(format!("RelativeWeight of '{name}' counts from its next start on."));
+        }
+    }
+    if arguments.bool("EnableHostResourceProtection") == Some(true) {
+        warnings.push(format!(
+            "EnableHostResourceProtection of '{name}' changes nothing: what a guest can take of its host is bounded always (docs/security.md)."
+        ));
+    }
+    if more("HwThreadCountPerCore", 1) {
+        warnings.push(format!("'{name}' sees processors of one thread a core all the same."));
+    }
+    if arguments.has("MaximumCountPerNumaNode") || arguments.has("MaximumCountPerNumaSocket") {
+        warnings.push(format!(
+            "'{name}' sees one NUMA node whatever MaximumCountPerNumaNode and MaximumCountPerNumaSocket say."
+        ));
+    }
+    if arguments.bool("CompatibilityForOlderOperatingSystemsEnabled") == Some(true) {
+        warnings.push(format!(
+            "CompatibilityForOlderOperatingSystemsEnabled of '{name}' changes nothing; -ProcessorModel x86-64-v1 shows a processor with few features."
+        ));
+    }
+    warnings.into_iter().for_each(|warning| call.warn(warning));
+}
+
 fn fixed(arguments: &Arguments, processor: &mut Processor) -> Result<(), Failure> {
     let number = |name, old| arguments.int(name).map_or(old, |value| value as u32);
     let flag = |name, old| arguments.bool(name).unwrap_or(old);
@@ -163,4 +213,46 @@ fn sentence(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|letter| letter.to_ascii_uppercase());
     format!("{}{}.", first.map(String::from).unwrap_or_default(), letters.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::ops::tests::World;
+    use crate::value::Value;
+
+    fn warned(setting: &str, value: Value) -> String {
+        let world = World::with(&["vm"]);
+        world.ok("Set-VMProcessor", &[("VMName", "vm".into()), (setting, value)]).warnings.join("\n")
+    }
+
+    #[test]
+    fn what_does_nothing_is_said_when_it_is_set() {
+        for (setting, value) in [
+            ("Reserve", Value::Int(10)),
+            ("RelativeWeight", Value::Int(200)),
+            ("EnableHostResourceProtection", true.into()),
+            ("HwThreadCountPerCore", Value::Int(2)),
+            ("MaximumCountPerNumaNode", Value::Int(2)),
+            ("CompatibilityForOlderOperatingSystemsEnabled", true.into()),
+        ] {
+            assert_ne!(warned(setting, value), "", "{setting}");
+        }
+    }
+
+    #[test]
+    fn what_acts_is_set_without_a_word() {
+        for (setting, value) in
+            [("Maximum", 20), ("RelativeWeight", 50), ("Reserve", 0), ("HwThreadCountPerCore", 1)]
+        {
+            assert_eq!(warned(setting, Value::Int(value)), "", "{setting}");
+        }
+    }
+
+    #[test]
+    fn a_running_machine_hears_of_its_maximum() {
+        let world = World::with(&["vm"]);
+        world.ok("Start-VM", &[("Name", "vm".into())]);
+        world.ok("Set-VMProcessor", &[("VMName", "vm".into()), ("Maximum", Value::Int(20))]);
+        assert_eq!(world.property("Get-VMProcessor", "Maximum"), "20");
+    }
 }

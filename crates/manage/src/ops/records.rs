@@ -38,11 +38,12 @@ fn cpu_usage(vm: &Vm, host: &HostFacts) -> i64 {
 
 /// On one line, and cut. EndReason has the whole sentence.
 fn status_text(vm: &Vm) -> String {
-    let (crash, error) = (crash(vm), disk_error(vm));
-    let (what, reason) = match (crash.as_deref(), error.as_deref()) {
-        (Some(crash), _) => ("Crashed", Some(crash)),
-        (None, Some(error)) => ("Disk error", Some(error)),
-        (None, None) => ("Ended", vm.end_reason.as_deref()),
+    let (crash, error, memory) = (crash(vm), disk_error(vm), offline(vm));
+    let (what, reason) = match (crash.as_deref(), error.as_deref(), memory.as_deref()) {
+        (Some(crash), ..) => ("Crashed", Some(crash)),
+        (None, Some(error), _) => ("Disk error", Some(error)),
+        (None, None, Some(memory)) => ("Memory", Some(memory)),
+        (None, None, None) => ("Ended", vm.end_reason.as_deref()),
     };
     match reason.and_then(|reason| reason.lines().next()) {
         _ if vm.silent => "Not responding".into(),
@@ -75,6 +76,12 @@ fn disk_error(vm: &Vm) -> Option<String> {
     vm.status.as_ref()?.disk_error.clone()
 }
 
+/// What the guest was given and does not use.
+fn offline(vm: &Vm) -> Option<String> {
+    let bytes = vm.status.as_ref()?.memory_offline;
+    (bytes > 0).then(|| format!("{} MB more wait to be set online by its system", bytes / MIB))
+}
+
 /// As CIM_ManagedSystemElement has them.
 fn operational_status(vm: &Vm) -> &'static str {
     match vm.status.as_ref().is_some_and(|status| status.disk_error.is_some()) {
@@ -91,18 +98,23 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
     let demand = vm.status.as_ref().map_or(0, |status| {
         status.memory_demand.unwrap_or(status.memory_resident.min(status.memory_assigned))
     });
-    let short = |_: &Status| worker::memory::status(assigned, demand, &config.memory);
+    let short = |status: &Status| match status.memory_offline {
+        0 => worker::memory::status(assigned, demand, &config.memory),
+        _ => "Warning",
+    };
     Record::new(Kind::VirtualMachine)
         .with("VMName", config.name.as_str())
         .with("VMId", config.id)
         .with("AutomaticStartAction", format!("{:?}", config.automatic_start))
         .with("AutomaticStartDelay", config.automatic_start_delay)
         .with("AutomaticStopAction", format!("{:?}", config.automatic_stop))
+        .with("AutomaticCheckpointsEnabled", false)
         .with("AutomaticCrashAction", format!("{:?}", config.automatic_crash))
         .with("CPUUsage", cpu_usage(vm, host))
         .with("MemoryAssigned", assigned)
         .with("MemoryDemand", demand)
         .with("MemoryStatus", vm.status.as_ref().map_or("", short))
+        .with("MemoryOffline", vm.status.as_ref().map_or(0, |status| status.memory_offline))
         .with("Heartbeat", heartbeat(vm))
         .with("Uptime", uptime(vm))
         .with("OperationalStatus", Value::list([operational_status(vm)]))
@@ -111,6 +123,8 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         .with("PrimaryStatusDescription", status_text(vm))
         .with("Status", status_text(vm))
         .with("ResourceMeteringEnabled", config.metering)
+        .with("CheckpointType", config.checkpoint_type.name())
+        .with("Groups", Value::list(vm.groups.iter().map(String::as_str)))
         .with("Version", config.version.to_string())
         .with("Notes", config.notes.as_str())
         .with("State", vm.state.to_string())
@@ -543,6 +557,11 @@ pub fn addresses(vm: &Vm, own: &Adapter) -> Vec<std::net::IpAddr> {
     let sources = traffic(vm, own).map(|report| report.sources.as_slice()).unwrap_or_default();
     let own = sources.iter().find(|source| source.mac.eq_ignore_ascii_case(&own.mac));
     own.map(|source| source.addresses.clone()).unwrap_or_default()
+}
+
+/// Those of all its adapters.
+pub fn addresses_of(vm: &Vm) -> Vec<std::net::IpAddr> {
+    vm.config.adapters.iter().flat_map(|own| addresses(vm, own)).collect()
 }
 
 /// As Hyper-V calls what is known of a guest's heartbeat.

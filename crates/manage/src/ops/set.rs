@@ -8,7 +8,7 @@ use crate::operation::{
 use crate::rules;
 use crate::state::State;
 use crate::store::Config;
-use crate::store::config::{AutomaticCrash, AutomaticStart, AutomaticStop};
+use crate::store::config::{AutomaticCrash, AutomaticStart, AutomaticStop, CheckpointType};
 use crate::value::Kind;
 use crate::worker::protocol::Request;
 
@@ -64,6 +64,9 @@ const SET: &[Parameter] = &[
         "When its guest crashes (Ireko's own). Restart: a triple fault is a reset, as on a PC. TurnOff: it is Off, with the reason. Pause: it stays as it is for a look, until Restart-VM or Stop-VM -TurnOff.",
     )
     .flag("automatic-crash"),
+    boolean("AutomaticCheckpointsEnabled", "Only $false: there are no checkpoints yet."),
+    one_of("CheckpointType", CheckpointType::NAMES, "What a checkpoint will be; there are none yet."),
+    switch("AllowUnverifiedPaths", "Accepted: paths are verified for no cluster."),
     text("Notes", "Words for people.").flag("notes"),
     text("NewVMName", "Another name.").flag("name"),
 ];
@@ -115,7 +118,27 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
     crash(call, config, state)?;
     super::publish::apply(call, config)?;
     super::share::apply(call, config, state)?;
-    plain(arguments, config)
+    checkpoints(call, config)?;
+    plain(call, config)
+}
+
+/// What does nothing yet is said.
+fn checkpoints(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
+    if call.arguments.bool("AutomaticCheckpointsEnabled") == Some(true) {
+        return Err(Failure::later("Checkpoints are not there yet, so none are made by themselves.")
+            .about(&config.name));
+    }
+    if let Some(kind) = call.arguments.text("CheckpointType").and_then(CheckpointType::named) {
+        config.checkpoint_type = kind;
+        if kind != CheckpointType::Disabled {
+            call.warn(format!(
+                "Checkpoints are not there yet: CheckpointType {} of '{}' is kept, and does nothing until then.",
+                kind.name(),
+                config.name
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Counts at once.
@@ -138,7 +161,8 @@ fn engine(arguments: &Arguments, config: &mut Config, state: State) -> Result<()
     Ok(())
 }
 
-fn plain(arguments: &Arguments, config: &mut Config) -> Result<(), Failure> {
+fn plain(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
+    let arguments = call.arguments;
     if let Some(notes) = arguments.text("Notes") {
         config.notes = notes.to_owned();
     }
@@ -153,7 +177,13 @@ fn plain(arguments: &Arguments, config: &mut Config) -> Result<(), Failure> {
     }
     config.automatic_stop = match arguments.text("AutomaticStopAction") {
         Some("TurnOff") => AutomaticStop::TurnOff,
-        Some("Save") => AutomaticStop::Save,
+        Some("Save") => {
+            call.warn(format!(
+                "Saved states are not there yet: when the host stops, '{}' is shut down.",
+                config.name
+            ));
+            AutomaticStop::Save
+        }
         Some(_) => AutomaticStop::ShutDown,
         None => config.automatic_stop,
     };

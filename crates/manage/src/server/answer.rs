@@ -149,7 +149,13 @@ struct Remote {
     questions: Vec<String>,
 }
 
+/// What a request waits for holds one of the few places that there are for operations: who wants more asks again.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 impl Surface for Remote {
+    fn longest_wait(&self) -> Duration {
+        LONGEST_WAIT
+    }
     fn say(&mut self, text: &str) {
         self.messages.push(text.to_owned());
     }

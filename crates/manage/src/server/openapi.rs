@@ -322,6 +322,7 @@ fn sample() -> (Vm, HostFacts) {
             state: State::Off,
             status: None,
             run: None,
+            groups: Vec::new(),
             switches: Default::default(),
             routed: Vec::new(),
             silent: false,

@@ -93,6 +93,8 @@ pub struct Config {
     pub automatic_stop: AutomaticStop,
     #[serde(default)]
     pub automatic_crash: AutomaticCrash,
+    #[serde(default)]
+    pub checkpoint_type: CheckpointType,
     /// Sockets of COM 1 and COM 2. COM 2 is there if it has one.
     #[serde(default)]
     pub com_ports: [Option<PathBuf>; 2],
@@ -148,6 +150,29 @@ pub enum AutomaticStop {
     Save,
     #[default]
     ShutDown,
+}
+
+/// What a checkpoint will be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckpointType {
+    Disabled,
+    Standard,
+    #[default]
+    Production,
+    ProductionOnly,
+}
+
+impl CheckpointType {
+    pub const NAMES: &[&str] = &["Disabled", "Standard", "Production", "ProductionOnly"];
+    const ALL: [Self; 4] = [Self::Disabled, Self::Standard, Self::Production, Self::ProductionOnly];
+
+    pub fn name(self) -> &'static str {
+        Self::NAMES[self as usize]
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|own| own.name().eq_ignore_ascii_case(name))
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -534,6 +559,7 @@ impl Config {
             automatic_start_delay: 0,
             automatic_stop: AutomaticStop::default(),
             automatic_crash: AutomaticCrash::default(),
+            checkpoint_type: CheckpointType::default(),
             com_ports: [None, None],
             screen: None,
             display: DisplayAdapter::default(),
@@ -580,6 +606,13 @@ impl Adapter {
             maximum_frames_per_second: 0,
             published: Vec::new(),
         }
+    }
+
+    /// Its address is one of these instead, which one follows from its id.
+    pub fn within(&mut self, (first, last): (u64, u64)) {
+        let [.., a, b, c, d] = self.id.0;
+        let number = u64::from(u32::from_be_bytes([a, b, c, d]));
+        self.mac = format!("{:012X}", first + number % (last.saturating_sub(first) + 1));
     }
 
     /// The MAC address as bytes, if it is one.

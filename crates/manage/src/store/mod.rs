@@ -16,6 +16,7 @@
 
 pub mod atomic;
 pub mod config;
+pub mod host_settings;
 mod layer;
 mod lock;
 pub mod run;
@@ -24,6 +25,7 @@ pub mod switch;
 mod tests;
 
 pub use config::{Adapter, Boot, Config, ConfigVersion, Disk, DriveAddress, Memory, Processor};
+pub use host_settings::{Group, GroupType, HostSettings};
 pub use layer::Layer;
 pub use lock::{VmLock, WorkerLock};
 pub use run::{Meter, Run};

@@ -68,6 +68,11 @@ pub struct Meter {
     pub byte_seconds: f64,
     pub most_bytes: u64,
     pub least_bytes: u64,
+    /// Of all network adapters.
+    #[serde(default)]
+    pub received_bytes: u64,
+    #[serde(default)]
+    pub sent_bytes: u64,
 }
 
 impl Meter {

@@ -156,6 +156,7 @@ fn prepare(
         watch: Watch::default(),
         memory: Balancer::new(config.memory.clone()),
         integration: IntegrationServices::new(config.integration.clone()),
+        processor_maximum: config.processor.maximum,
         disks: config.disks.clone(),
         dvds: config.dvds.clone(),
         meter,
@@ -174,6 +175,7 @@ fn prepare(
         changing: Mutex::default(),
         driving: Mutex::default(),
         held: Held::default(),
+        questions: Arc::default(),
         files,
         inner: Mutex::new(inner),
     });
@@ -376,6 +378,7 @@ impl Prepared {
         // What was changed while it ran counts from now on.
         self.config.memory = control.lock().memory.settings.clone();
         self.config.disks = control.lock().disks.clone();
+        self.config.processor.maximum = control.lock().processor_maximum;
         self.config.dvds = control.lock().dvds.clone();
         if let Some(adapters) = control.network.as_ref().and_then(|network| network.settings()) {
             self.config.adapters = adapters;
@@ -461,7 +464,8 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Load and meter, once a second, for as long as the VM is there.
 fn sample(control: &std::sync::Weak<Control>) {
-    let Some(mut before) = control.upgrade().map(|control| control.gauges.usage()) else { return };
+    let first = control.upgrade().map(|control| (control.gauges.usage(), carried(&control)));
+    let Some((mut before, mut traffic)) = first else { return };
     let mut at = Instant::now();
     let mut round = 0u64;
     loop {
@@ -470,6 +474,7 @@ fn sample(control: &std::sync::Weak<Control>) {
         control.introspect();
         let (usage, seconds) = (control.gauges.usage(), at.elapsed().as_secs_f64());
         let cpu = usage.cpu_seconds - before.cpu_seconds;
+        let now = carried(&control);
         let mut inner = control.lock();
         inner.load = cpu / seconds;
         if round.is_multiple_of(2) && inner.state() == State::Stopping && inner.integration.needs_button() {
@@ -478,11 +483,22 @@ fn sample(control: &std::sync::Weak<Control>) {
         }
         if let Some(meter) = &mut inner.meter {
             meter.add(seconds, cpu, usage.resident_bytes);
+            meter.received_bytes += now.0.saturating_sub(traffic.0);
+            meter.sent_bytes += now.1.saturating_sub(traffic.1);
             if round.is_multiple_of(10) {
                 let (meter, directory) = (meter.clone(), control.directory.clone());
                 control.broker.ask(move || drop(meter.write(&directory)));
             }
         }
-        (before, at, round) = (usage, Instant::now(), round + 1);
+        drop(inner);
+        (before, traffic, at, round) = (usage, now, Instant::now(), round + 1);
     }
+}
+
+/// Bytes that all adapters have received and sent.
+fn carried(control: &Control) -> (u64, u64) {
+    let reports = control.network.as_ref().map(|network| network.reports()).unwrap_or_default();
+    reports.iter().fold((0, 0), |(received, sent), (_, report)| {
+        (received + report.received_bytes, sent + report.sent_bytes)
+    })
 }

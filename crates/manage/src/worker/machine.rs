@@ -59,6 +59,10 @@ pub trait Remote: Send + Sync {
     fn limit_disk(&self, serial: &str, rates: Rates) {
         let _ = (serial, rates);
     }
+    /// Bounds what each vCPU takes of a processor of the host from now on, in percent.
+    fn limit_processors(&self, percent: u32) {
+        let _ = percent;
+    }
     /// Another medium in a DVD drive, or none. The error is a sentence.
     fn change_medium(&self, dvd: &Dvd, files: Option<Arc<DiskFiles>>) -> Result<(), String> {
         let _ = (dvd, files);
@@ -389,6 +393,7 @@ fn spec(config: &Config, opened: &Opened, files: &DiskLocks) -> Result<Spec, Str
     spec.nested = config.processor.expose_virtualization_extensions;
     spec.disks = drives(config, files);
     spec.folders = opened.folders.clone();
+    spec.processor_maximum = config.processor.maximum;
     spec.hot_plug = true;
     (spec.vsock, spec.guest_agent, spec.watchdog) = (true, true, true);
     spec.second_serial = config.com_ports[1].is_some();
@@ -500,6 +505,9 @@ impl Remote for Handle {
     }
     fn limit_disk(&self, serial: &str, rates: Rates) {
         Handle::limit_disk(self, serial, rates);
+    }
+    fn limit_processors(&self, percent: u32) {
+        Handle::limit_processors(self, percent);
     }
     fn change_medium(&self, one: &Dvd, files: Option<Arc<DiskFiles>>) -> Result<(), String> {
         Handle::change_medium(self, &dvd(one, files)).map_err(|e| e.to_string())

@@ -37,6 +37,15 @@ pub enum Request {
     Network {
         adapters: Vec<crate::store::Adapter>,
     },
+    /// What its processors take of the host's at most, in percent.
+    Processor {
+        maximum: u32,
+    },
+    /// Something for the guest's agent, in its own words; the reply has its answer.
+    Agent {
+        command: String,
+        arguments: serde_json::Value,
+    },
     /// Other limits of disks.
     Disks {
         disks: Vec<crate::store::Disk>,
@@ -80,6 +89,7 @@ pub enum Reply {
     Status(Box<Status>),
     Introspection(Box<Introspection>),
     Screen(Head),
+    Agent(Box<serde_json::Value>),
     Error(String),
 }
 
@@ -91,8 +101,11 @@ pub struct Status {
     pub uptime_seconds: f64,
     pub engine: String,
     pub engine_reason: String,
-    /// What the VM has, in bytes.
+    /// What the guest can use, in bytes.
     pub memory_assigned: u64,
+    /// What it was given besides and has not taken into use, as far as it says so.
+    #[serde(default)]
+    pub memory_offline: u64,
     /// What it can have at most until its next start.
     #[serde(default)]
     pub memory_reachable: u64,

@@ -5,7 +5,7 @@ use super::crash::Held;
 use super::descriptors::Incoming;
 use super::disks::DiskLocks;
 use super::gauges::Gauges;
-use super::guest::IntegrationServices;
+use super::guest::{self, IntegrationServices};
 use super::introspection::{Introspection, Watch};
 use super::limits::Limits;
 use super::machine::Remote;
@@ -61,6 +61,8 @@ pub struct Control {
     /// Changes of drives are, and none comes between a machine and the next after a reset.
     pub driving: Mutex<()>,
     pub held: Held,
+    /// For its guest's agent.
+    pub questions: Arc<guest::Questions>,
     pub files: Arc<DiskLocks>,
     pub inner: Mutex<Inner>,
 }
@@ -92,6 +94,8 @@ pub struct Inner {
     pub memory: Balancer,
     /// Its guest's agent.
     pub integration: IntegrationServices,
+    /// As they are limited now, in percent.
+    pub processor_maximum: u32,
     /// As they are limited now.
     pub disks: Vec<Disk>,
     /// With what is in them now.
@@ -129,6 +133,16 @@ impl Control {
         if let Request::RemoveDisk { place } = request {
             return self.remove_disk(*place).map_or_else(Reply::Error, |()| Reply::Done);
         }
+        if let Request::Processor { maximum } = request {
+            let mut inner = self.lock();
+            inner.processor_maximum = *maximum;
+            inner.remote.limit_processors(*maximum);
+            return Reply::Done;
+        }
+        if let Request::Agent { command, arguments } = request {
+            let answer = guest::ask(self, command, arguments);
+            return answer.map_or_else(Reply::Error, |answer| Reply::Agent(Box::new(answer)));
+        }
         if let Request::Crash { action } = request {
             self.lock().crash = *action;
             return Reply::Done;
@@ -148,6 +162,8 @@ impl Control {
             | Request::Introspection
             | Request::Integration { .. }
             | Request::Crash { .. }
+            | Request::Processor { .. }
+            | Request::Agent { .. }
             | Request::Disks { .. }
             | Request::Medium { .. }
             | Request::AddDisk { .. }
@@ -260,7 +276,8 @@ impl Control {
             uptime_seconds: inner.started.elapsed().as_secs_f64(),
             engine: inner.engine.0.clone(),
             engine_reason: inner.engine.1.clone(),
-            memory_assigned: assigned,
+            memory_assigned: assigned.saturating_sub(inner.memory.offline()),
+            memory_offline: inner.memory.offline(),
             memory_reachable: memory.base + memory.room,
             memory_target: inner.memory.target(),
             memory_adjusting: inner.memory.adjusting(assigned),

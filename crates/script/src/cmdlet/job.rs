@@ -91,17 +91,35 @@ fn start(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink) -
         }
         Err(other) => return Err(other),
     };
+    let job = keep(interpreter, (&name, "BackgroundJob", closure.block.text()), shown, output);
+    out.put(interpreter, job)
+}
+
+/// A job that is done, with its name, its kind and what it ran.
+fn keep(
+    interpreter: &mut Interpreter<'_>,
+    (name, kind, command): (&str, &str, &str),
+    state: &str,
+    output: Vec<Value>,
+) -> Value {
     let object = Object::new("System.Management.Automation.PSRemotingJob")
-        .with("Id", id)
+        .with("Id", interpreter.jobs.len() + 1)
         .with("Name", name)
-        .with("PSJobTypeName", "BackgroundJob")
-        .with("State", shown)
+        .with("PSJobTypeName", kind)
+        .with("State", state)
         .with("HasMoreData", !output.is_empty())
         .with("Location", "localhost")
-        .with("Command", closure.block.text());
+        .with("Command", command);
     let object = Rc::new(object);
     interpreter.jobs.push(Job { object: object.clone(), output });
-    out.put(interpreter, Value::Object(object))
+    Value::Object(object)
+}
+
+/// The job of a cmdlet that was called with -AsJob and has run: what it gave, errors among it.
+pub fn of_cmdlet(interpreter: &mut Interpreter<'_>, name: &str, output: Vec<Value>) -> Value {
+    let failed = output.iter().any(|value| matches!(value, Value::Error(_)));
+    let title = format!("Job{}", interpreter.jobs.len() + 1);
+    keep(interpreter, (&title, name, name), if failed { "Failed" } else { "Completed" }, output)
 }
 
 /// The places of the jobs that are meant.

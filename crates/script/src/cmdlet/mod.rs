@@ -8,7 +8,7 @@ mod each;
 mod files;
 mod formatting;
 mod group;
-mod job;
+pub mod job;
 mod json;
 mod location;
 mod measure;

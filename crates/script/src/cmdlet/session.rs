@@ -19,6 +19,26 @@ Scope:any Accepted.
 Option:string Accepted.
 Force:switch Accepted.";
 
+/// The text of a script block as a command line of another system.
+fn in_machines(interpreter: &mut Interpreter<'_>, bound: &Bound, out: &mut dyn Sink) -> Outcome {
+    let Some(Value::Block(closure)) = bound.item("ScriptBlock").cloned() else {
+        return Err(bound.refuse("MissingMandatoryParameter", "Say what to run: -ScriptBlock { … }.").into());
+    };
+    let command = closure.block.text();
+    let words = bound.texts("ArgumentList");
+    for machine in bound.texts("VMName").into_iter().chain(bound.texts("VMId")) {
+        let modules = interpreter.modules.clone();
+        let ran = modules
+            .iter()
+            .find_map(|module| module.run_in(interpreter, &machine, (command.trim(), &words), out));
+        ran.unwrap_or_else(|| {
+            let message = "There are no virtual machines here.";
+            Err(bound.refuse("NotSupported", message).in_category("NotImplemented").into())
+        })?;
+    }
+    Ok(())
+}
+
 pub static CMDLETS: &[Cmdlet] = &[
     Cmdlet {
         name: "Get-Variable",
@@ -205,29 +225,25 @@ Cmdlet:string[] Accepted.",
     Cmdlet {
         name: "Invoke-Command",
         aliases: &["icm"],
-        synopsis: "Runs a script block, here.",
+        synopsis: "Runs a script block here, or its text as a command line in virtual machines (-VMName).",
         parameters: "\
 ScriptBlock:block@0! The script block.
 ArgumentList/Args:any[] Its arguments.
 ComputerName/Cn:string[] Only this host: localhost or a dot.
 Credential:any Accepted for this host.
 NoNewScope:switch In the scope that is there.
-VMName:string[] Not here.
-VMId:any[] Not here.
+VMName:string[] In these virtual machines: the block's text is a command line of their system's shell.
+VMId:any[] The same by id.
 Session:any Not here.
 InputObject:any< What is $input.",
         make: |_, bound| {
             once(bound, |interpreter, bound, out| {
-                for name in ["VMName", "VMId", "Session"] {
-                    if bound.has(name) {
-                        let message = format!(
-                            "-{name} is not there yet: `ireko vm ssh NAME -- COMMAND` runs a command in a virtual machine."
-                        );
-                        return Err(bound
-                            .refuse("NotSupported", message)
-                            .in_category("NotImplemented")
-                            .into());
-                    }
+                if bound.has("Session") {
+                    let message = "-Session is not there: -VMName runs a command in a virtual machine.";
+                    return Err(bound.refuse("NotSupported", message).in_category("NotImplemented").into());
+                }
+                if bound.has("VMName") || bound.has("VMId") {
+                    return in_machines(interpreter, bound, out);
                 }
                 let own = crate::interpret::host_name();
                 if let Some(other) = bound.texts("ComputerName").into_iter().find(|name| {

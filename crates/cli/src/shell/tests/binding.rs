@@ -139,11 +139,17 @@ fn other_hosts_are_refused_and_this_one_is_not() {
 }
 
 #[test]
-fn a_job_runs_at_once_and_says_so() {
-    let said = lab().run("Start-VM lab -AsJob");
-    assert!(said.err.starts_with("WARNING: There are no jobs here"), "{}", said.err);
-    assert_eq!(said.code, 0);
-    assert_eq!(lab().ok("Start-VM lab -AsJob -WarningAction SilentlyContinue"), "");
+fn what_a_cmdlet_gives_as_a_job_is_received_from_it() {
+    let script =
+        "$job = Set-VM lab -Notes x -Passthru -AsJob; $job.State; ($job | Wait-Job | Receive-Job).Notes";
+    assert_eq!(lab().ok(script), "Completed\nx\n");
+}
+
+#[test]
+fn what_goes_wrong_in_a_job_is_told_where_it_is_received() {
+    let world = lab();
+    assert_eq!(world.ok("(Start-VM gone -AsJob).State"), "Failed\n");
+    assert!(world.error("Start-VM gone -AsJob | Receive-Job").contains("\"gone\""));
 }
 
 #[test]

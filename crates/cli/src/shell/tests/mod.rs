@@ -3,6 +3,7 @@
 mod binding;
 mod language;
 mod objects;
+mod reference;
 mod scripts;
 mod views;
 

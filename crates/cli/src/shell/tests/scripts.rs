@@ -146,10 +146,46 @@ fn what_hyper_v_has_and_is_not_there_is_said_in_a_sentence() {
             "Checkpoint-VM : Checkpoints are not there yet",
         ),
         ("Get-VM | Export-VM -Path /tmp/x", "Export-VM : Export is not there yet"),
-        ("Invoke-Command -VMName lab { hostname }", "Invoke-Command : -VMName is not there yet"),
+        ("Enable-VMReplication lab", "Enable-VMReplication : Hyper-V Replica"),
     ] {
         let error = world.error(script);
         assert!(error.starts_with(text), "{script}: {error}");
     }
     world.ok("Import-Module Hyper-V; #Requires -Modules Hyper-V\n'x'");
+}
+
+#[test]
+fn a_command_in_a_machine_that_does_not_run_is_one_error() {
+    let world = World::new(&["lab"]);
+    let error = world.error("Invoke-Command -VMName lab { hostname }");
+    assert!(error.starts_with("Invoke-Command : ") && error.contains("Start-VM"), "{error}");
+}
+
+#[test]
+fn settings_of_a_machine_are_set_as_administrators_write_it() {
+    let world = World::new(&["lab"]);
+    // What does nothing yet is a warning.
+    let said = world.run("Set-VM -Name lab -AutomaticCheckpointsEnabled $false -CheckpointType Standard -AutomaticStartAction Nothing -AutomaticStopAction ShutDown");
+    assert!(said.code == 0 && said.err.starts_with("WARNING: Checkpoints are not there yet"), "{}", said.err);
+    assert_eq!(
+        world.ok("$v = Get-VM lab; \"$($v.CheckpointType) $($v.AutomaticStopAction)\""),
+        "Standard ShutDown\n"
+    );
+}
+
+#[test]
+fn a_machine_is_made_with_a_path_that_its_disk_goes_to() {
+    let world = World::new(&[]);
+    let place = std::env::temp_dir().join(format!("ireko-path-{}", std::process::id()));
+    let script = "$VM = @{ Name = 'lab'; MemoryStartupBytes = 2*512*1024*1024; Generation = 2; NewVHDPath = \"$place/lab.vhdx\"; NewVHDSizeBytes = 1GB; BootDevice = 'VHD'; Path = $place; SwitchName = (Get-VMSwitch).Name }; (New-VM @VM).Name; (Get-VMHardDiskDrive lab).Path -eq \"$place/lab.vhdx\"";
+    let said = world.ok(&format!("$place = '{}'; {script}", place.display()));
+    let _ = std::fs::remove_dir_all(&place);
+    assert_eq!(said, "lab\nTrue\n");
+}
+
+#[test]
+fn groups_are_made_filled_and_shown() {
+    let world = World::new(&["a", "b"]);
+    world.ok("New-VMGroup -Name lab -GroupType VMCollectionType | Out-Null; Add-VMGroupMember -Name lab -VM (Get-VM)");
+    assert_eq!(world.ok("(Get-VMGroup lab).VMMembers.Name; (Get-VM a).Groups"), "a\nb\nlab\n");
 }

@@ -3,10 +3,12 @@
 
 mod agent;
 mod facts;
+mod questions;
 #[cfg(test)]
 mod tests;
 
 pub use facts::{Facts, Interface};
+pub use questions::Questions;
 
 use super::server::Control;
 use crate::state::State;
@@ -192,6 +194,18 @@ impl Visit {
         }
     }
 
+    /// Somebody's question.
+    fn put(&mut self, control: &Control, command: &str, arguments: Value) -> Result<Value, NoAnswer> {
+        let channel = {
+            let inner = control.lock();
+            if inner.resets != self.resets {
+                *self = Self { resets: inner.resets, ..Self::default() };
+            }
+            inner.remote.guest_agent().filter(|channel| channel.is_open())
+        };
+        self.agent.ask(&channel.ok_or(NoAnswer::Silent)?, command, arguments)
+    }
+
     fn turn(&mut self, control: &Control) {
         let (channel, duties, known) = {
             let mut inner = control.lock();
@@ -257,12 +271,37 @@ impl Visit {
     }
 }
 
+/// What somebody wants of the agent, for who asks. The error is a sentence.
+pub fn ask(control: &Control, command: &str, arguments: &Value) -> Result<Value, String> {
+    let channel = control.lock().remote.guest_agent();
+    if !channel.is_some_and(|channel| channel.is_open()) {
+        return Err(NOBODY.into());
+    }
+    // Behind what is asked of it already.
+    control.questions.ask(command, arguments, agent::PATIENCE * 2).map_err(|why| match why {
+        NoAnswer::Silent => "The guest's agent does not answer, or with more than can be taken.".into(),
+        NoAnswer::Refused => format!("The guest's agent refuses {command}: it cannot, or it may not."),
+    })
+}
+
+const NOBODY: &str =
+    "Nobody is there in the guest to do it: it needs QEMU's guest agent (Debian: package qemu-guest-agent).";
+
 /// For as long as the VM is there.
 pub fn serve(control: &Weak<Control>) {
+    let Some(questions) = control.upgrade().map(|control| control.questions.clone()) else { return };
     let mut visit = Visit::default();
+    let mut looked = Instant::now();
     loop {
-        std::thread::sleep(TICK);
+        let question = questions.next(TICK.saturating_sub(looked.elapsed()));
         let Some(control) = control.upgrade() else { return };
-        visit.turn(&control);
+        if let Some(question) = question {
+            let answer = visit.put(&control, &question.command, question.arguments.clone());
+            question.answer(answer);
+        }
+        if looked.elapsed() >= TICK {
+            visit.turn(&control);
+            looked = Instant::now();
+        }
     }
 }

@@ -5,6 +5,7 @@ mod group;
 mod resources;
 #[cfg(test)]
 mod tests;
+pub mod weight;
 
 use self::group::Group;
 use crate::guid::Guid;
@@ -27,9 +28,10 @@ pub struct Limits {
     group: Result<Mutex<Group>, String>,
 }
 
-/// Puts this process under its limits, at its start: before it has other threads, and before it gives up rights. The result
+/// Puts this process under its limits and gives it its weight, at its start: before it has other threads, and before it gives up rights. The result
 /// stays with it to its end.
-pub fn enter(id: Guid, memory: &Memory) -> Limits {
+pub fn enter(id: Guid, memory: &Memory, relative_weight: u32) -> Limits {
+    weight::take(relative_weight);
     let reachable = rules::memory::most(memory, worker::memory::host().total);
     resources::limit(reachable + reachable / 4 + ADDRESS_SPACE);
     let allowed = rules::memory::allowed(memory);

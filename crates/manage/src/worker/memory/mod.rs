@@ -22,6 +22,8 @@ const ROUND: Duration = Duration::from_millis(250);
 const INSIST_AFTER: u32 = 4;
 /// Looks without any movement until nobody waits for it any more: 30 s. What was requested stands.
 const GIVE_UP_AFTER: u32 = 120;
+/// Looks without any movement after which the guest is asked what it has of it: 0.5 s.
+const MOVED_BEFORE: u32 = 2;
 /// Looks between two questions for statistics: half a second where memory follows them, otherwise ten.
 const POLL_DYNAMIC: u32 = 2;
 const POLL_STATIC: u32 = 40;
@@ -40,6 +42,10 @@ pub struct Balancer {
     /// What the VM had when statistics were asked for, and which answer was the last then; `None`: nothing is open.
     asked: Option<(u64, u64)>,
     demand: Option<u64>,
+    /// Of what it started with, what the guest's kernel does not count as memory; `None`: it has not said.
+    uncounted: Option<u64>,
+    /// Of what was added, what the guest has not taken into use.
+    offline: u64,
     rise: u64,
     /// Since memory was given.
     answers: u32,
@@ -57,6 +63,8 @@ impl Balancer {
             rounds: 0,
             asked: None,
             demand: None,
+            uncounted: None,
+            offline: 0,
             rise: 0,
             answers: 0,
         }
@@ -70,6 +78,11 @@ impl Balancer {
     /// What the guest uses and could not free, if it says so.
     pub fn demand(&self) -> Option<u64> {
         self.demand
+    }
+
+    /// Of what was added, what the guest has not taken into use, as far as it says so.
+    pub fn offline(&self) -> u64 {
+        self.offline
     }
 
     pub fn target(&self) -> u64 {
@@ -139,7 +152,7 @@ impl Balancer {
         self.rounds = self.rounds.wrapping_add(1);
         let told = self.hear(&state);
         let pause = if self.settings.dynamic { POLL_DYNAMIC } else { POLL_STATIC };
-        if state.statistics.is_none() || self.rounds.is_multiple_of(pause) {
+        if state.statistics.is_none() || self.rounds.is_multiple_of(pause) || self.still == MOVED_BEFORE {
             self.asked = Some((assigned, number(&state)));
             remote.poll_memory();
         }
@@ -174,8 +187,21 @@ impl Balancer {
             let now = demand(state);
             self.rise = now.zip(self.demand).map_or(0, |(now, before)| now.saturating_sub(before));
             self.demand = now;
+            self.count(state);
         }
         valid
+    }
+
+    /// A kernel's total is what it has online, less what it keeps for itself from the start.
+    fn count(&mut self, state: &MemoryState) {
+        let Some(total) = state.statistics.and_then(|statistics| statistics.total) else { return };
+        let missing = state.assigned().saturating_sub(total);
+        if state.plugged == 0 {
+            self.uncounted = Some(missing);
+        }
+        let offline = self.uncounted.map_or(0, |usual| missing.saturating_sub(usual)).min(state.plugged);
+        // A kernel describes what it gets in what it has, so its total is a little less.
+        self.offline = if offline > state.plugged / 2 { offline } else { 0 };
     }
 
     fn follow(&mut self, state: &MemoryState, host: HostMemory, remote: &dyn Remote) {

@@ -45,6 +45,14 @@ impl Fake {
         guest.state.statistics =
             Some(ireko_machine::memory::Statistics { available, number, ..Default::default() });
     }
+    /// So much is online, the kernel's own not counted.
+    fn has_online(&self, mib: u64) {
+        let mut guest = self.guest();
+        let (available, total) = (Some(100 * MIB), Some(mib * MIB));
+        let number = number(&guest.state) + 1;
+        guest.state.statistics =
+            Some(ireko_machine::memory::Statistics { available, total, number, ..Default::default() });
+    }
     fn requested(&self) -> Option<u64> {
         self.guest().requested.map(|(target, _)| target / MIB)
     }
@@ -224,4 +232,28 @@ fn pressure_and_memory_are_read() {
     let text = "some avg10=12.50 avg60=0.00 avg300=0.00 total=1\nfull avg10=99.00 avg60=0 avg300=0 total=1\n";
     assert_eq!((stalled(text), stalled("")), (12.5, 0.0));
     assert_eq!(kibibytes("MemTotal:  8 kB\nMemAvailable:   4 kB\n", "MemAvailable:"), 4096);
+}
+
+/// A static machine that was given as much again as it started with, of which its guest has so much online.
+fn offline_after_growing(online: u64) -> u64 {
+    let (mut balancer, fake) = (Balancer::new(memory(1024)), Fake::new());
+    rounds(&mut balancer, 1, false, &fake);
+    fake.has_online(960);
+    rounds(&mut balancer, 1, false, &fake);
+    balancer.change(memory(2048), Some(false), EASY, &fake).unwrap();
+    fake.obey();
+    rounds(&mut balancer, 2 + MOVED_BEFORE, false, &fake);
+    fake.has_online(online);
+    rounds(&mut balancer, 1, false, &fake);
+    balancer.offline() / MIB
+}
+
+#[test]
+fn memory_that_the_guest_does_not_take_into_use_is_told() {
+    assert_eq!(offline_after_growing(960), 1024);
+}
+
+#[test]
+fn memory_that_the_guest_uses_is_not_offline_though_its_kernel_keeps_some() {
+    assert_eq!(offline_after_growing(960 + 1000), 0);
 }

@@ -1,0 +1,291 @@
+//! Copy-VMFile and Invoke-VMCommand: what QEMU's guest agent does in a guest.
+
+use super::targets::{Ambiguity, STD, VSTD, vms};
+use crate::base64::{decode, encode};
+use crate::operation::parameter::{int, one_of, path, switch, text};
+use crate::operation::{
+    Call, Category, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
+};
+use crate::render::printable;
+use crate::store::Config;
+use crate::value::{Kind, Record};
+use serde_json::{Value, json};
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+pub static OPERATIONS: &[Operation] = &[
+    Operation {
+        cmdlet: "Copy-VMFile",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "copy",
+            doc: "Copy a file of the host's into guests.",
+            view: View::Table,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/vms/{Name}/copy" },
+        doc: "Copies a file of the host's into guests, by their agent. The service Guest Service Interface must be on.",
+        parameters: &[&STD, COPY],
+        prints: Prints::Never,
+        result: None,
+        impact: Impact::Change,
+        run: copy,
+    },
+    Operation {
+        cmdlet: "Invoke-VMCommand",
+        aliases: &[],
+        verbs: &[Verb {
+            name: "exec",
+            doc: "Run a command line in guests, by their agent.",
+            view: View::List,
+            needs_name: true,
+        }],
+        rest: Rest { method: Method::Post, route: "/vms/{VMName}/command" },
+        doc: "Runs a command line in guests by their agent, with /bin/sh as root, and gives what it wrote (Ireko's own). Invoke-Command -VMName does the same.",
+        parameters: &[&VSTD, INVOKE],
+        prints: Prints::Always,
+        result: Some(Kind::VMCommandResult),
+        impact: Impact::Change,
+        run: invoke,
+    },
+];
+
+const COPY: &[Parameter] = &[
+    path("SourcePath", "The file of the host's.").required().at(1).positional(),
+    text("DestinationPath", "The file in the guest, with its whole path.").required().at(2).positional(),
+    one_of("FileSource", &["Host"], "From where."),
+    switch("CreateFullPath", "Make directories that are missing.").flag("create-full-path"),
+    switch("Force", "Replace a file that is there.").flag("force"),
+];
+
+const INVOKE: &[Parameter] = &[
+    text("Command", "The command line.").required().at(1).positional(),
+    text("ArgumentList", "What is $1, $2 and so on in it.").many(),
+    int(
+        "Timeout",
+        1,
+        i32::MAX as i64,
+        "Seconds until it is an error: 600 without this. It runs on in the guest.",
+    )
+    .flag("timeout"),
+];
+
+/// Bytes at a time: what stands for them must fit in the channel's buffer.
+const PIECE: usize = 24 << 10;
+const PATIENCE: i64 = 600;
+
+fn copy(call: &mut Call<'_>) -> Result<(), Failure> {
+    let configs = vms(call, Ambiguity::Refused)?;
+    let source = super::disk::absolute(call.arguments.text("SourcePath").unwrap_or_default())?;
+    call.each(configs, |call, config| {
+        if !config.integration.guest_service_interface {
+            return Err(Failure::refused(format!(
+                "The service Guest Service Interface of '{0}' is off; switch it on with Enable-VMIntegrationService -VMName '{0}' -Name 'Guest Service Interface'.",
+                config.name
+            ))
+            .about(&config.name));
+        }
+        if !call.should("copy a file into", &config.name) {
+            return Ok(());
+        }
+        call.host.running(&config)?;
+        let file = File::open(&source).map_err(|error| {
+            Failure::invalid(format!("The file '{}' cannot be read: {error}.", source.display()))
+        })?;
+        copy_one(call, &config, file, &source)
+    });
+    Ok(())
+}
+
+fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path) -> Result<(), Failure> {
+    let to = call.arguments.text("DestinationPath").unwrap_or_default().to_owned();
+    let length = file.metadata().map_or(0, |facts| facts.len());
+    // One command says whether it may be there: the agent's own words for it do not.
+    let script =
+        "test -e \"$1\" && test -z \"$3\" && exit 17; test -z \"$2\" || mkdir -p \"$(dirname \"$1\")\"";
+    let flag = |name: &str| if call.arguments.switch(name) { "1".to_owned() } else { String::new() };
+    let words = [to.clone(), flag("CreateFullPath"), flag("Force")];
+    let ready = run(call, config, script, &words, Duration::from_secs(30))?;
+    if ready.code == 17 {
+        let told = format!("'{to}' is there already in '{}'; -Force replaces it.", config.name);
+        return Err(Failure::refused(told).about(&config.name));
+    }
+    let opened = call.host.ask_agent(config, "guest-file-open", json!({ "path": to, "mode": "w" }));
+    let handle = opened.map_err(|_| {
+        let told = format!(
+            "'{to}' cannot be made in the guest of '{}'; is its directory there? -CreateFullPath makes it.",
+            config.name
+        );
+        Failure::failed(told).about(&config.name)
+    })?;
+    let written = pieces(call, config, &handle, &mut file, source, length);
+    let closed = call.host.ask_agent(config, "guest-file-close", json!({ "handle": handle }));
+    if let Err(failure) = written.and(closed) {
+        // Half a file is none.
+        let _ = run(call, config, "rm -f \"$1\"", &[to], Duration::from_secs(30));
+        return Err(failure);
+    }
+    Ok(())
+}
+
+fn pieces(
+    call: &mut Call<'_>,
+    config: &Config,
+    handle: &Value,
+    file: &mut File,
+    source: &Path,
+    length: u64,
+) -> Result<Value, Failure> {
+    let mut piece = vec![0; PIECE];
+    let mut done = 0;
+    loop {
+        let count = file.read(&mut piece).map_err(|error| {
+            Failure::failed(format!("The file '{}' cannot be read: {error}.", source.display()))
+        })?;
+        if count == 0 {
+            return Ok(Value::Null);
+        }
+        let arguments = json!({ "handle": handle, "buf-b64": encode(&piece[..count]) });
+        let answer = call.host.ask_agent(config, "guest-file-write", arguments)?;
+        if answer["count"].as_u64() != Some(count as u64) {
+            let told =
+                format!("The guest of '{}' took less than it was given; is its disk full?", config.name);
+            return Err(Failure::failed(told).about(&config.name));
+        }
+        done += count as u64;
+        call.surface.progress(&config.name, done, length.max(done));
+    }
+}
+
+/// What a command came to.
+struct Outcome {
+    code: i64,
+    out: String,
+    err: String,
+}
+
+fn told(answer: &Value, name: &str) -> String {
+    let bytes = answer[name].as_str().and_then(decode).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// As the agent calls it; elsewhere the word is a vendor's.
+const CODE: &str = concat!("exit", "code");
+
+/// Of guest-exec-status; `None`: it runs.
+fn outcome(answer: &Value) -> Option<Outcome> {
+    // Who was ended by a signal has no code; shells say 128 more than its number.
+    let code = answer[CODE].as_i64().or_else(|| answer["signal"].as_i64().map(|signal| 128 + signal));
+    answer["exited"].as_bool()?.then(|| Outcome {
+        code: code.unwrap_or(0),
+        out: told(answer, "out-data"),
+        err: told(answer, "err-data"),
+    })
+}
+
+/// Runs a line of a shell there, and waits for its end.
+fn run(
+    call: &Call<'_>,
+    config: &Config,
+    script: &str,
+    words: &[String],
+    patience: Duration,
+) -> Result<Outcome, Failure> {
+    let began = Instant::now();
+    let mut arguments = vec!["-c", script, "sh"];
+    arguments.extend(words.iter().map(String::as_str));
+    let start = json!({ "path": "/bin/sh", "arg": arguments, "capture-output": true });
+    let started = call.host.ask_agent(config, "guest-exec", start)?;
+    let mut pause = Duration::from_millis(20);
+    loop {
+        let answer = call.host.ask_agent(config, "guest-exec-status", json!({ "pid": started["pid"] }))?;
+        if let Some(outcome) = outcome(&answer) {
+            return Ok(outcome);
+        }
+        if began.elapsed() > patience {
+            let told = format!(
+                "The command in '{}' has not ended within {} seconds; it runs on there.",
+                config.name,
+                patience.as_secs()
+            );
+            return Err(
+                Failure::new(Category::OperationTimeout, "OperationTimeout", told).about(&config.name)
+            );
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(500));
+    }
+}
+
+/// As they may be shown; tabs stay.
+fn lines(text: &str) -> crate::value::Value {
+    let shown = |line: &str| line.split('\t').map(printable).collect::<Vec<_>>().join("\t");
+    crate::value::Value::list(text.lines().map(shown))
+}
+
+fn invoke(call: &mut Call<'_>) -> Result<(), Failure> {
+    let configs = vms(call, Ambiguity::Refused)?;
+    let command = call.arguments.text("Command").unwrap_or_default().to_owned();
+    let words: Vec<String> = call.arguments.items("ArgumentList").iter().map(ToString::to_string).collect();
+    let patience = Duration::from_secs(call.arguments.int("Timeout").unwrap_or(PATIENCE) as u64);
+    let patience = patience.min(call.surface.longest_wait());
+    call.each(configs, |call, config| {
+        if !call.should("run a command in", &config.name) {
+            return Ok(());
+        }
+        let outcome = run(call, &config, &command, &words, patience)?;
+        let record = Record::new(Kind::VMCommandResult)
+            .with("VMName", config.name.as_str())
+            .with("ExitCode", outcome.code)
+            .with("Output", lines(&outcome.out))
+            .with("ErrorOutput", lines(&outcome.err))
+            .with("VMId", config.id);
+        call.give(record);
+        Ok(())
+    });
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::tests::World;
+
+    #[test]
+    fn what_a_command_wrote_and_its_code_are_heard() {
+        let answer = json!({ "exited": true, (CODE): 3, "out-data": "aGkK", "err-data": "bm8=" });
+        let outcome = outcome(&answer).expect("an outcome");
+        assert_eq!((outcome.code, &*outcome.out, &*outcome.err), (3, "hi\n", "no"));
+        assert!(super::outcome(&json!({ "exited": false })).is_none());
+    }
+
+    #[test]
+    fn who_was_ended_by_a_signal_has_the_code_that_shells_say() {
+        assert_eq!(outcome(&json!({ "exited": true, "signal": 9 })).map(|outcome| outcome.code), Some(137));
+    }
+
+    #[test]
+    fn a_file_is_not_copied_while_the_service_is_off() {
+        let world = World::with(&["vm"]);
+        let said = world.error(
+            "Copy-VMFile",
+            &[
+                ("Name", "vm".into()),
+                ("SourcePath", "/etc/hostname".into()),
+                ("DestinationPath", "/x".into()),
+            ],
+        );
+        assert!(said.contains("Enable-VMIntegrationService -VMName 'vm'"), "{said}");
+    }
+
+    #[test]
+    fn a_guest_without_an_agent_is_said() {
+        let world = World::with(&["vm"]);
+        let command = [("VMName", "vm".into()), ("Command", "true".into())];
+        assert!(world.error("Invoke-VMCommand", &command).contains("Start-VM"));
+        world.ok("Start-VM", &[("Name", "vm".into())]);
+        assert!(world.error("Invoke-VMCommand", &command).contains("qemu-guest-agent"));
+    }
+}
