@@ -79,7 +79,7 @@ const SET: &[Parameter] = &[
 ];
 
 /// The range that Hyper-V uses (reference: 2.3), of which addresses follow from ids.
-const MAC_ADDRESSES: (u64, u64) = (0x00_155d_00_0000, 0x00_155d_ff_ffff);
+const MAC_ADDRESSES: (u64, u64) = (0x0015_5d00_0000, 0x0015_5dff_ffff);
 
 fn record(call: &Call<'_>) -> Result<Record, Failure> {
     let settings = call.host.store.host_settings()?;

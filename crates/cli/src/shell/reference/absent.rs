@@ -168,7 +168,7 @@ pub fn cmdlet(name: &str) -> &'static Cmdlets {
         Some(noun) => name.split_once('-').is_some_and(|(_, own)| own.eq_ignore_ascii_case(noun)),
         None => name.eq_ignore_ascii_case(word),
     };
-    CMDLETS.iter().find(|row| row.words.iter().any(|word| fits(&word))).unwrap_or(&OTHER)
+    CMDLETS.iter().find(|row| row.words.iter().any(fits)).unwrap_or(&OTHER)
 }
 
 pub static PARAMETERS: &[Parameters] = &[
