@@ -225,7 +225,9 @@ mod tests {
         let (one, other) = (all.of_one(), all.of_one());
         let kicks = Arc::new(AtomicU32::new(0));
         let counter = kicks.clone();
-        one.on_stop(Box::new(move || drop(counter.fetch_add(1, Ordering::Relaxed))));
+        one.on_stop(Box::new(move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+        }));
         one.ask();
         assert_eq!((one.asked(), other.asked(), all.asked()), (true, false, false));
         one.clear();
