@@ -75,7 +75,7 @@ impl Quota {
                 continue;
             }
             vcpus.iter().for_each(Stop::ask);
-            self.run_state.rest(SLICE);
+            self.run_state.wait_running(SLICE);
         }
     }
 }

@@ -79,6 +79,16 @@ impl RunState {
         drop(self.inner.1.wait_timeout_while(self.lock(), time, calm));
     }
 
+    /// Waits so long and until vCPUs are not held, or the VM ends.
+    pub fn wait_running(&self, time: Duration) {
+        let goes_on = |inner: &mut Inner| inner.outcome.is_none();
+        let waited = self.inner.1.wait_timeout_while(self.lock(), time, goes_on);
+        let (mut inner, _) = waited.unwrap_or_else(|e| e.into_inner());
+        while inner.held() {
+            inner = self.wait(inner);
+        }
+    }
+
     /// The first reason stays.
     pub fn end(&self, outcome: Outcome) {
         self.lock().outcome.get_or_insert(outcome);
