@@ -60,10 +60,12 @@ impl Cpu {
             if self.instruments.ledger.window.wanted() {
                 hooks::nesting::show(self);
             }
+            // Who asks says so first and wakes then: what wakes from here on is not forgotten.
+            self.platform.wake.clear();
             if stop.asked() {
                 return Halt::Stopped;
             }
-            if let Err(fault) = self.round() {
+            if let Err(fault) = self.look_and_run() {
                 if let Err(halt) = self.handle(fault) {
                     return halt;
                 }
@@ -73,9 +75,15 @@ impl Cpu {
         }
     }
 
-    /// Looks around once, then runs until somebody wants attention.
+    /// Runs whoever has woken it before.
+    #[cfg(test)]
     pub(crate) fn round(&mut self) -> Result<(), Fault> {
         self.platform.wake.clear();
+        self.look_and_run()
+    }
+
+    /// Looks around once, then runs until somebody wants attention.
+    fn look_and_run(&mut self) -> Result<(), Fault> {
         if self.mmu.physical.memory().watch().any() {
             self.take_device_writes();
         }

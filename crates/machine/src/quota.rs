@@ -38,7 +38,7 @@ impl Account {
         let earned = nanoseconds(now.saturating_sub(before)).saturating_mul(percent) / 100;
         let most = nanoseconds(PERIOD) * percent / 100;
         let spent = nanoseconds(used.saturating_sub(had));
-        self.balance = self.balance.saturating_add(earned).min(most).saturating_sub(spent);
+        self.balance = self.balance.saturating_add(earned).saturating_sub(spent).min(most);
         let debt = self.balance.min(0).unsigned_abs();
         // Rounded up: after so long there is none.
         Duration::from_nanos(debt.saturating_mul(100).div_ceil(percent.unsigned_abs()))
@@ -71,6 +71,8 @@ impl Quota {
     pub fn run(&self, vcpus: &[Stop]) {
         while !self.run_state.ended() {
             if self.percent() >= ALL {
+                // Their accounts are closed: time without a quota is nobody's debt.
+                vcpus.iter().for_each(Stop::ask);
                 self.run_state.wait_for(|| self.percent() < ALL);
                 continue;
             }
@@ -107,7 +109,8 @@ impl<'a> Turn<'a> {
         }
         let wait = self.account.look((clock(ClockId::Monotonic), clock(ClockId::ThreadCPUTime)), percent);
         if !wait.is_zero() {
-            self.quota.run_state.rest(wait);
+            // It looks again in between: the quota may be another by then.
+            self.quota.run_state.rest(wait.min(PERIOD));
         }
         wait.is_zero()
     }
@@ -164,6 +167,14 @@ mod tests {
         let later = Duration::from_secs(3600);
         assert_eq!(account.look((later, 20 * MS), 20), Duration::ZERO);
         assert_eq!(account.look((later, 30 * MS), 20), 50 * MS);
+    }
+
+    #[test]
+    fn who_was_not_looked_at_for_long_owes_no_more_than_it_took_beyond_its_share() {
+        let mut account = Account::default();
+        account.look((Duration::ZERO, Duration::ZERO), 50);
+        assert_eq!(account.look((1000 * MS, 500 * MS), 50), Duration::ZERO);
+        assert_eq!(account.look((2000 * MS, 1010 * MS), 50), 20 * MS);
     }
 
     #[test]

@@ -124,6 +124,8 @@ impl RunState {
         let mut inner = self.lock();
         inner.paused = true;
         self.stop.ask();
+        // Who rests is not woken by being asked.
+        self.inner.1.notify_all();
         let moving =
             |inner: &mut Inner| inner.paused && inner.outcome.is_none() && inner.parked < inner.alive;
         let (mut inner, waited) =
@@ -197,6 +199,7 @@ impl RunState {
         let mut inner = self.lock();
         (inner.asleep, inner.slept) = (true, true);
         self.stop.ask();
+        self.inner.1.notify_all();
     }
 
     pub fn wake(&self) {

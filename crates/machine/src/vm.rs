@@ -264,6 +264,7 @@ fn run_vcpu(
     dump: &Mutex<String>,
 ) {
     let stop = turn.stop();
+    let _alive = Alive(run_state);
     // A panic or a host fault is our mistake, but the guest's end and not this process's.
     let run = |vcpu: &mut dyn Vcpu| {
         catch_unwind(AssertUnwindSafe(|| ireko_cpu::guard(|| vcpu.run(bus, stop))))
@@ -294,7 +295,18 @@ fn run_vcpu(
     if halt != Halt::Stopped {
         run_state.end(Outcome::from_halt(halt, || text));
     }
-    run_state.vcpu_is_gone();
+}
+
+/// A vCPU whose thread runs: however that ends, nobody waits for it.
+struct Alive<'a>(&'a RunState);
+
+impl Drop for Alive<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.end(Outcome::Failed("a vCPU's thread has ended by a panic".into()));
+        }
+        self.0.vcpu_is_gone();
+    }
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

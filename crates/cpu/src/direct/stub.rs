@@ -85,7 +85,9 @@ impl Command {
 const LOOK: i32 = 20;
 const RUNS: u64 = 20;
 const SLOW: u64 = 1000;
-const LOOKS: u32 = 50;
+const LOOKS: u32 = 250;
+/// And at one that prepares itself.
+const FIRST_LOOKS: u32 = 500;
 
 /// Commands that are left, before it is known how many.
 const NOT_DONE: u64 = u64::MAX;
@@ -187,12 +189,16 @@ impl Stub {
 
     /// The first report, of an ICEBP, tells how frames look here, and where that leaves a program. Then what the process has of this one's goes.
     fn begin(&mut self) -> io::Result<()> {
-        self.wait(|| true, SLOW)?;
+        self.wait_for_first()?;
         self.take()?;
         let bytes = frame::bytes(&self.left.area).ok_or_else(|| broken("its frames are of another kind"))?;
         self.left.area = vec![0; bytes];
         self.take()?;
-        self.left.icebp_bytes = u64::from(self.left.context.register(libc::REG_RIP) != BASE);
+        let rip = self.left.context.register(libc::REG_RIP);
+        if self.left.signal != libc::SIGTRAP || !(BASE..=BASE + 1).contains(&rip) {
+            return Err(broken("its first report is not of its first instruction"));
+        }
+        self.left.icebp_bytes = u64::from(rip != BASE);
         self.next = Frame::new(&self.left.context, &self.left.area)
             .ok_or_else(|| broken("its frames are of another kind"))?;
         self.forget()?;
@@ -244,6 +250,16 @@ impl Stub {
         (self.left.call, self.left.selectors) = (control.address, control.selectors);
         self.left.bases = [control.fs_base, control.gs_base];
         Ok(())
+    }
+
+    /// Nobody signals it meanwhile: it takes signals before its filter stands.
+    fn wait_for_first(&self) -> io::Result<()> {
+        for _ in 0..FIRST_LOOKS {
+            if self.reports()? {
+                return Ok(());
+            }
+        }
+        Err(broken("it does not begin"))
     }
 
     /// Waits until it reports. Of whom a report is wanted is signalled, and has to be heard of before he has run for so many

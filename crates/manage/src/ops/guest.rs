@@ -10,8 +10,9 @@ use crate::render::printable;
 use crate::store::Config;
 use crate::value::{Kind, Record};
 use serde_json::{Value, json};
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -91,12 +92,23 @@ fn copy(call: &mut Call<'_>) -> Result<(), Failure> {
             return Ok(());
         }
         call.host.running(&config)?;
-        let file = File::open(&source).map_err(|error| {
-            Failure::invalid(format!("The file '{}' cannot be read: {error}.", source.display()))
-        })?;
-        copy_one(call, &config, file, &source)
+        copy_one(call, &config, source_file(&source)?, &source)
     });
     Ok(())
+}
+
+/// Nothing that has no end, or that waits for somebody.
+fn source_file(source: &Path) -> Result<File, Failure> {
+    let cannot = |why: &dyn std::fmt::Display| {
+        Failure::invalid(format!("The file '{}' cannot be read: {why}.", source.display()))
+    };
+    // O_NONBLOCK: a pipe without a writer is opened, too, and refused then.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(source);
+    let file = file.map_err(|error| cannot(&error))?;
+    match file.metadata().map_err(|error| cannot(&error))?.is_file() {
+        true => Ok(file),
+        false => Err(cannot(&"it is no regular file")),
+    }
 }
 
 fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path) -> Result<(), Failure> {
@@ -112,7 +124,9 @@ fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path)
         let told = format!("'{to}' is there already in '{}'; -Force replaces it.", config.name);
         return Err(Failure::refused(told).about(&config.name));
     }
-    let opened = call.host.ask_agent(config, "guest-file-open", json!({ "path": to, "mode": "w" }));
+    // What is there stays until the new one is whole.
+    let part = format!("{to}.part");
+    let opened = call.host.ask_agent(config, "guest-file-open", json!({ "path": part, "mode": "w" }));
     let handle = opened.map_err(|_| {
         let told = format!(
             "'{to}' cannot be made in the guest of '{}'; is its directory there? -CreateFullPath makes it.",
@@ -122,12 +136,19 @@ fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path)
     })?;
     let written = pieces(call, config, &handle, &mut file, source, length);
     let closed = call.host.ask_agent(config, "guest-file-close", json!({ "handle": handle }));
-    if let Err(failure) = written.and(closed) {
-        // Half a file is none.
-        let _ = run(call, config, "rm -f \"$1\"", &[to], Duration::from_secs(30));
-        return Err(failure);
-    }
-    Ok(())
+    let words = [part, to.clone()];
+    let patience = Duration::from_secs(30);
+    let moved =
+        written.and(closed).and_then(|_| run(call, config, "mv -f -- \"$1\" \"$2\"", &words, patience));
+    let failure = match moved {
+        Ok(moved) if moved.code == 0 => return Ok(()),
+        Ok(_) => Failure::failed(format!("'{to}' cannot be replaced in the guest of '{}'.", config.name))
+            .about(&config.name),
+        Err(failure) => failure,
+    };
+    // Half a file is none.
+    let _ = run(call, config, "rm -f -- \"$1\"", &words[..1], patience);
+    Err(failure)
 }
 
 fn pieces(
@@ -138,6 +159,7 @@ fn pieces(
     source: &Path,
     length: u64,
 ) -> Result<Value, Failure> {
+    let mut file = file.take(length);
     let mut piece = vec![0; PIECE];
     let mut done = 0;
     loop {
@@ -177,7 +199,8 @@ const CODE: &str = concat!("exit", "code");
 /// Of guest-exec-status; `None`: it runs.
 fn outcome(answer: &Value) -> Option<Outcome> {
     // Who was ended by a signal has no code; shells say 128 more than its number.
-    let code = answer[CODE].as_i64().or_else(|| answer["signal"].as_i64().map(|signal| 128 + signal));
+    let code =
+        answer[CODE].as_i64().or_else(|| answer["signal"].as_i64().map(|signal| signal.saturating_add(128)));
     answer["exited"].as_bool()?.then(|| Outcome {
         code: code.unwrap_or(0),
         out: told(answer, "out-data"),

@@ -87,9 +87,6 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
     let maximum = config.processor.maximum;
     live(arguments, &mut config.processor)?;
     told(call, config, state);
-    if config.processor.maximum != maximum && runs(state) {
-        call.host.ask(config, &Request::Processor { maximum: config.processor.maximum })?;
-    }
     let before = config.processor.clone();
     fixed(arguments, &mut config.processor)?;
     if config.processor != before {
@@ -98,15 +95,20 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
     }
     let wanted = arguments.bool("ExposeVirtualizationExtensions");
     match wanted {
-        Some(on) => expose(call, config, state, on),
+        Some(on) => expose(call, config, state, on)?,
         // What is exposed already must stay possible with what was changed.
         None if config.processor.expose_virtualization_extensions
             && (arguments.has("ProcessorModel") || arguments.has("Engine")) =>
         {
-            expose(call, config, state, true)
+            expose(call, config, state, true)?;
         }
-        None => Ok(()),
+        None => {}
     }
+    // The last: what is refused is not in force.
+    if config.processor.maximum != maximum && runs(state) {
+        call.host.ask(config, &Request::Processor { maximum: config.processor.maximum })?;
+    }
+    Ok(())
 }
 
 fn expose(call: &Call<'_>, config: &mut Config, state: State, on: bool) -> Result<(), Failure> {

@@ -388,6 +388,8 @@ impl Prepared {
             .map_err(|why| Outcome::Failed(format!("after a reset: {why}")))?;
         let mut inner = control.lock();
         (inner.remote, inner.engine) = (machine.remote(), machine.engine());
+        // It may be another since the machine was made.
+        inner.remote.limit_processors(inner.processor_maximum);
         // A pause is for the VM: a guest that resets itself does not end it.
         if inner.paused {
             inner.remote.pause();

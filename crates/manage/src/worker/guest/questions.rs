@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Who comes while so many wait is sent away.
 const MOST: usize = 64;
@@ -14,6 +14,8 @@ pub struct Question {
     pub command: String,
     pub arguments: Value,
     answer: SyncSender<Result<Value, NoAnswer>>,
+    asked: Instant,
+    patience: Duration,
 }
 
 impl Question {
@@ -42,16 +44,19 @@ impl Questions {
             if waiting.len() >= MOST {
                 return Err(NoAnswer::Silent);
             }
-            waiting.push_back(Question { command: command.to_owned(), arguments: arguments.clone(), answer });
+            let (command, arguments, asked) = (command.to_owned(), arguments.clone(), Instant::now());
+            waiting.push_back(Question { command, arguments, answer, asked, patience });
         }
         self.comes.notify_one();
         comes.recv_timeout(patience).unwrap_or(Err(NoAnswer::Silent))
     }
 
-    /// The next one, or nothing for so long.
+    /// The next one, or nothing for so long. Whoever has given up was told that nothing is done.
     pub fn next(&self, within: Duration) -> Option<Question> {
         let waited = self.comes.wait_timeout_while(self.lock(), within, |waiting| waiting.is_empty());
-        waited.unwrap_or_else(|e| e.into_inner()).0.pop_front()
+        let mut waiting = waited.unwrap_or_else(|e| e.into_inner()).0;
+        std::iter::from_fn(|| waiting.pop_front())
+            .find(|question| question.asked.elapsed() < question.patience)
     }
 }
 
@@ -78,5 +83,6 @@ mod tests {
     fn a_question_that_nobody_takes_is_silence() {
         let questions = Questions::default();
         assert_eq!(questions.ask("guest-ping", &Value::Null, Duration::ZERO), Err(NoAnswer::Silent));
+        assert!(questions.next(Duration::ZERO).is_none());
     }
 }
