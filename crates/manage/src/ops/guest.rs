@@ -103,7 +103,10 @@ fn source_file(source: &Path) -> Result<File, Failure> {
         Failure::invalid(format!("The file '{}' cannot be read: {why}.", source.display()))
     };
     // O_NONBLOCK: a pipe without a writer is opened, too, and refused then.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(source);
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+        .open(source);
     let file = file.map_err(|error| cannot(&error))?;
     match file.metadata().map_err(|error| cannot(&error))?.is_file() {
         true => Ok(file),
