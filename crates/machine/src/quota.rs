@@ -69,13 +69,17 @@ impl Quota {
 
     /// What makes vCPUs look, on a thread of its own, until the machine's end.
     pub fn run(&self, vcpus: &[Stop]) {
+        let mut bounded = false;
         while !self.run_state.ended() {
             if self.percent() >= ALL {
                 // Their accounts are closed: time without a quota is nobody's debt.
-                vcpus.iter().for_each(Stop::ask);
+                if std::mem::take(&mut bounded) {
+                    vcpus.iter().for_each(Stop::ask);
+                }
                 self.run_state.wait_for(|| self.percent() < ALL);
                 continue;
             }
+            bounded = true;
             vcpus.iter().for_each(Stop::ask);
             self.run_state.wait_running(SLICE);
         }
