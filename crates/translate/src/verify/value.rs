@@ -170,7 +170,7 @@ impl AbstractState {
         let fresh = |n: usize| Value::Number(Sum { name: mix(&[at as u64, 99, n as u64]), plus: 0 });
         for n in 0..16 {
             if self.registers[n] != other.registers[n] {
-                out.registers[n] = fresh(n);
+                out.registers[n] = self.apart(other, n, at).unwrap_or_else(|| fresh(n));
             }
         }
         if let Some((offset, page)) = self.checked(other, at) {
@@ -188,6 +188,21 @@ impl AbstractState {
         out.compared = self.compared.filter(|_| self.compared == other.compared);
         out.hit = self.hit.filter(|_| self.hit == other.hit);
         out
+    }
+
+    /// A register that differs. It is as far from an earlier one as on both ways: an instruction that is there twice, behind a check and behind
+    /// a thunk, gives its result two names, and an address may have been made of that.
+    fn apart(&self, other: &Self, n: usize, at: usize) -> Option<Value> {
+        let distance = |state: &Self, m: usize| match (state.registers[n], state.registers[m]) {
+            (Value::Number(of), Value::Number(from)) if of.name == from.name => {
+                Some(of.plus.wrapping_sub(from.plus))
+            }
+            _ => None,
+        };
+        let same = |m: &usize| distance(self, *m).is_some() && distance(self, *m) == distance(other, *m);
+        let first = (0..n).find(same)?;
+        let name = mix(&[at as u64, 99, first as u64]);
+        Some(Value::Number(Sum { name, plus: distance(self, first)? }))
     }
 
     /// Two ways that each leave a checked pair in R14 and RCX (by the TLB, and by the thunk) leave one.
