@@ -492,6 +492,8 @@ fn the_routers_network_holds_no_address_of_the_hosts() {
     let first = RouterNetwork::choose(7, &[]).unwrap();
     let own: IpAddr = first.router.into();
     let second = RouterNetwork::choose(7, &[own]).unwrap();
+    let beside = RouterNetwork::choose(7, &[first.six.unwrap().into()]).unwrap();
+    assert_ne!((beside.router, beside.six), (first.router, first.six));
     assert!(first.overlaps(own) && !second.overlaps(own));
     let all: Vec<IpAddr> =
         (0..256u32).map(|n| std::net::Ipv4Addr::from(0xac10_0005 | n << 12).into()).collect();

@@ -107,12 +107,14 @@ impl RouterNetwork {
     /// The first that overlaps none of these addresses, from a place on that `seed` says. `None`: all do.
     pub fn choose(seed: u64, taken: &[IpAddr]) -> Option<Self> {
         let [_, a, b, c, d, e, ..] = seed.to_be_bytes();
-        let mut six = [0; 16];
-        six[..6].copy_from_slice(&[0xfd, a, b, c, d, e]);
-        six[15] = 1;
-        let number = |n: u32| FIRST | ((seed as u32).wrapping_add(n) % PIECES) << (32 - LENGTH);
-        let router = (0..PIECES).map(|n| Ipv4Addr::from(number(n) | 1));
-        let all = router.map(|router| Self { router, length: LENGTH, six: Some(six.into()) });
+        // Machines inside one another may come with the same seed.
+        let all = (0..PIECES).map(|n| {
+            let mut six = [0; 16];
+            six[..6].copy_from_slice(&[0xfd, a, b, c, d, e.wrapping_add(n as u8)]);
+            six[15] = 1;
+            let number = FIRST | ((seed as u32).wrapping_add(n) % PIECES) << (32 - LENGTH);
+            Self { router: Ipv4Addr::from(number | 1), length: LENGTH, six: Some(six.into()) }
+        });
         all.into_iter().find(|one| !taken.iter().any(|address| one.overlaps(*address)))
     }
 
