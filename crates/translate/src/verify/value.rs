@@ -167,10 +167,14 @@ impl AbstractState {
     /// What holds on both ways to the instruction at `at`.
     pub fn join(&self, other: &Self, at: usize) -> Self {
         let mut out = self.clone();
-        let fresh = |n: usize| Value::Number(Sum { name: mix(&[at as u64, 99, n as u64]), plus: 0 });
+        let fresh = |n: usize| Sum { name: mix(&[at as u64, 99, n as u64]), plus: 0 };
+        // What was named here before may be another number by now.
+        let named_here =
+            |value: Value| matches!(value, Value::Number(sum) if (0..16).any(|n| fresh(n).name == sum.name));
         for n in 0..16 {
-            if self.registers[n] != other.registers[n] {
-                out.registers[n] = self.apart(other, n, at).unwrap_or_else(|| fresh(n));
+            if self.registers[n] != other.registers[n] || named_here(self.registers[n]) {
+                let (first, by) = self.apart(other, n).unwrap_or((n, 0));
+                out.registers[n] = Value::Number(fresh(first).moved(by));
             }
         }
         if let Some((offset, page)) = self.checked(other, at) {
@@ -178,7 +182,7 @@ impl AbstractState {
         }
         for n in 0..SLOTS {
             if self.slots[n] != other.slots[n] {
-                out.slots[n] = fresh(16 + n);
+                out.slots[n] = Value::Number(fresh(16 + n));
             }
         }
         for n in 0..GROUPS {
@@ -190,9 +194,9 @@ impl AbstractState {
         out
     }
 
-    /// A register that differs. It is as far from an earlier one as on both ways: an instruction that is there twice, behind a check and behind
-    /// a thunk, gives its result two names, and an address may have been made of that.
-    fn apart(&self, other: &Self, n: usize, at: usize) -> Option<Value> {
+    /// The first register from which this one is as far on both ways, and how far: an instruction that is there twice, behind a check
+    /// and behind a thunk, gives its result two names, and an address may have been made of that.
+    fn apart(&self, other: &Self, n: usize) -> Option<(usize, i64)> {
         let distance = |state: &Self, m: usize| match (state.registers[n], state.registers[m]) {
             (Value::Number(of), Value::Number(from)) if of.name == from.name => {
                 Some(of.plus.wrapping_sub(from.plus))
@@ -201,8 +205,7 @@ impl AbstractState {
         };
         let same = |m: &usize| distance(self, *m).is_some() && distance(self, *m) == distance(other, *m);
         let first = (0..n).find(same)?;
-        let name = mix(&[at as u64, 99, first as u64]);
-        Some(Value::Number(Sum { name, plus: distance(self, first)? }))
+        Some((first, distance(self, first)?))
     }
 
     /// Two ways that each leave a checked pair in R14 and RCX (by the TLB, and by the thunk) leave one.
@@ -220,5 +223,50 @@ impl AbstractState {
         let reach = Reach { span: first.span.min(second.span), write: first.write && second.write };
         let offset = Value::Offset { of, plus: 0, mode, write: reach.write, reach: Some(reach) };
         Some((offset, Value::Page { of, mode }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: usize = 7;
+
+    fn with(first: Sum, second: Sum) -> AbstractState {
+        let mut state = AbstractState::new();
+        (state.registers[0], state.registers[1]) = (Value::Number(first), Value::Number(second));
+        state
+    }
+
+    /// How far register 1 is from register 0.
+    fn apart(state: &AbstractState) -> Option<i64> {
+        match (state.registers[0], state.registers[1]) {
+            (Value::Number(a), Value::Number(b)) if a.name == b.name => Some(b.plus - a.plus),
+            _ => None,
+        }
+    }
+
+    fn joined() -> AbstractState {
+        let [one, other] = [3, 5].map(|name| Sum { name, plus: 0 });
+        with(one, one.moved(8)).join(&with(other, other.moved(8)), AT)
+    }
+
+    #[test]
+    fn registers_that_are_as_far_apart_on_both_ways_are_so_behind_them() {
+        assert_eq!(apart(&joined()), Some(8));
+    }
+
+    #[test]
+    fn a_register_that_stays_while_the_other_moves_is_not_as_far_as_before() {
+        let before = joined();
+        let Value::Number(first) = before.registers[0] else { panic!("no number") };
+        let moved = with(first.moved(8), first.moved(8));
+        assert_eq!(apart(&before.join(&moved, AT)), None);
+    }
+
+    #[test]
+    fn who_comes_again_with_nothing_new_changes_nothing() {
+        let before = joined();
+        assert_eq!(before.join(&before, AT), before);
     }
 }
