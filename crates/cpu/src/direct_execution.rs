@@ -150,26 +150,32 @@ impl Cpu {
         Heeded { areas, pauses, text }
     }
 
+    fn scanned(&self, frame: u64) -> Option<&Scanned> {
+        self.direct.as_ref()?.scanned.get(&frame)
+    }
+
     fn how_page_runs(&mut self, linear: u64, physical: u64) -> Runs {
         let frame = physical >> 12;
         let text = self.mmu.peek(&self.processor, linear).is_some_and(|page| !page.write);
         let heeded = self.heeded(text);
-        let known =
-            self.direct.as_ref().and_then(|direct| direct.scanned.get(&frame)).cloned().unwrap_or_default();
-        if let Some(runs) = known.runs {
-            let front = |of: &Option<Box<scan::Front>>| *of == self.front_of(linear).map(|(_, bytes)| bytes);
-            if known.heeded == heeded && known.front.as_ref().is_none_or(front) {
+        let known = self.scanned(frame);
+        let written = known.map_or(0, |known| known.written);
+        let verdict =
+            known.and_then(|known| Some((known.runs?, known.heeded == heeded, known.front.is_some())));
+        if let Some((runs, same_rules, of_front)) = verdict {
+            let front = if of_front { Some(self.front_of(linear).map(|(_, bytes)| bytes)) } else { None };
+            if same_rules && self.scanned(frame).is_some_and(|known| known.front == front) {
                 return runs;
             }
             self.forget_verdict(frame);
         }
         let there = self.mmu.physical.memory().in_file(physical).is_some();
-        let (runs, front) = match there && known.written < RESTLESS {
+        let (runs, front) = match there && written < RESTLESS {
             true => self.look_at_code(linear, frame, heeded),
             false => (Runs::Never, None),
         };
         let Some(direct) = &mut self.direct else { return Runs::Never };
-        direct.scanned.insert(frame, Scanned { runs: Some(runs), heeded, front, written: known.written });
+        direct.scanned.insert(frame, Scanned { runs: Some(runs), heeded, front, written });
         direct.looked();
         runs
     }

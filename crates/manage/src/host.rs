@@ -6,7 +6,7 @@ use crate::operation::{Category, Failure};
 use crate::state::State;
 use crate::store::run::Kept;
 use crate::store::switch::DEFAULT;
-use crate::store::{Config, Run, Store, StoreError, WorkerLock};
+use crate::store::{Config, Group, Run, Store, StoreError, WorkerLock};
 use crate::worker::client::{LOOK, is_silence};
 use crate::worker::introspection::Introspection;
 use crate::worker::kill::{Outer, kill};
@@ -372,23 +372,23 @@ impl Host {
 
     pub fn vm(&self, config: Config) -> Vm {
         let asked = Asked::ask(&self.store.directory(config.id));
-        tidied(vec![self.seen(config, asked, Instant::now() + LOOK)]).remove(0)
+        tidied(vec![self.seen(config, asked, Instant::now() + LOOK, &self.groups())]).remove(0)
     }
 
     /// All at once: those that do not answer hold up nobody.
     pub fn vms(&self, configs: Vec<Config>) -> Vec<Vm> {
-        let mut vms = Vec::new();
+        let (mut vms, groups) = (Vec::new(), self.groups());
         for some in configs.chunks(AT_ONCE) {
             let asked: Vec<Asked> =
                 some.iter().map(|config| Asked::ask(&self.store.directory(config.id))).collect();
             let until = Instant::now() + LOOK;
             let both = some.iter().cloned().zip(asked);
-            vms.extend(both.map(|(config, asked)| self.seen(config, asked, until)));
+            vms.extend(both.map(|(config, asked)| self.seen(config, asked, until, &groups)));
         }
         tidied(vms)
     }
 
-    fn seen(&self, config: Config, asked: Asked, until: Instant) -> Vm {
+    fn seen(&self, config: Config, asked: Asked, until: Instant, groups: &[Group]) -> Vm {
         let directory = self.store.directory(config.id);
         let (run, switches) = (Run::read(&directory), self.switches_of(&config));
         let (state, status, silent) = match asked {
@@ -407,13 +407,13 @@ impl Host {
         let end_reason =
             run.as_ref().filter(|_| state == State::Off).and_then(|run| end_reason(run, &directory));
         let routed = self.routed(&config, state);
-        let groups = self.groups_of(&config);
+        let own = crate::ops::group::of_vm(groups, config.id);
+        let groups = own.map(|group| group.name.clone()).collect();
         Vm { config, state, status, run, groups, switches, routed, silent, end_reason }
     }
 
-    fn groups_of(&self, config: &Config) -> Vec<String> {
-        let settings = self.store.host_settings().unwrap_or_default();
-        crate::ops::group::of_vm(&settings.groups, config.id).map(|group| group.name.clone()).collect()
+    fn groups(&self) -> Vec<Group> {
+        self.store.host_settings().unwrap_or_default().groups
     }
 
     /// What is off has no addresses.

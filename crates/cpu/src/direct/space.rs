@@ -1,7 +1,7 @@
 //! What of a guest's address space its process has: which pages, by which rights, and what it has to forget before it goes on.
 
 use super::Heeded;
-use super::stub::{Backing, Command, Ran, Stub};
+use super::stub::{Backing, Command, MOST_BYTES, Ran, Stub};
 use crate::hash::FastHash;
 use std::collections::HashMap;
 use std::io;
@@ -9,8 +9,8 @@ use std::io;
 /// Pages of 2 MiB.
 const CHUNK: u64 = 512;
 
-/// Neighbours go together up to so many: the filter lets nothing of 4 GiB through.
-const MOST_PAGES: u64 = 1 << 18;
+/// Neighbours go together up to so many.
+const MOST_PAGES: u64 = MOST_BYTES >> 12;
 
 /// The kernel's bound on mappings of a process is 65530.
 const MOST: usize = 48 << 10;

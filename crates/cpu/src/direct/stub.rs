@@ -93,7 +93,7 @@ const FIRST_LOOKS: u32 = 500;
 const NOT_DONE: u64 = u64::MAX;
 
 /// Pages of neighbours are one mapping up to so many bytes: the filter lets none of 4 GiB through.
-const MOST_BYTES: u64 = 1 << 30;
+pub const MOST_BYTES: u64 = 1 << 30;
 
 /// What it costs to come and go is the mean of so many.
 const VISITS: u64 = 64;

@@ -76,6 +76,8 @@ const INVOKE: &[Parameter] = &[
 /// Bytes at a time: what stands for them must fit in the channel's buffer.
 const PIECE: usize = 24 << 10;
 const PATIENCE: i64 = 600;
+/// For what a copy has a guest do besides.
+const SHORT: Duration = Duration::from_secs(30);
 
 fn copy(call: &mut Call<'_>) -> Result<(), Failure> {
     let configs = vms(call, Ambiguity::Refused)?;
@@ -122,7 +124,7 @@ fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path)
         "test -e \"$1\" && test -z \"$3\" && exit 17; test -z \"$2\" || mkdir -p \"$(dirname \"$1\")\"";
     let flag = |name: &str| if call.arguments.switch(name) { "1".to_owned() } else { String::new() };
     let words = [to.clone(), flag("CreateFullPath"), flag("Force")];
-    let ready = run(call, config, script, &words, Duration::from_secs(30))?;
+    let ready = run(call, config, script, &words, SHORT)?;
     if ready.code == 17 {
         let told = format!("'{to}' is there already in '{}'; -Force replaces it.", config.name);
         return Err(Failure::refused(told).about(&config.name));
@@ -140,9 +142,7 @@ fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path)
     let written = pieces(call, config, &handle, &mut file, source, length);
     let closed = call.host.ask_agent(config, "guest-file-close", json!({ "handle": handle }));
     let words = [part, to.clone()];
-    let patience = Duration::from_secs(30);
-    let moved =
-        written.and(closed).and_then(|_| run(call, config, "mv -f -- \"$1\" \"$2\"", &words, patience));
+    let moved = written.and(closed).and_then(|_| run(call, config, "mv -f -- \"$1\" \"$2\"", &words, SHORT));
     let failure = match moved {
         Ok(moved) if moved.code == 0 => return Ok(()),
         Ok(_) => Failure::failed(format!("'{to}' cannot be replaced in the guest of '{}'.", config.name))
@@ -150,7 +150,7 @@ fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path)
         Err(failure) => failure,
     };
     // Half a file is none.
-    let _ = run(call, config, "rm -f -- \"$1\"", &words[..1], patience);
+    let _ = run(call, config, "rm -f -- \"$1\"", &words[..1], SHORT);
     Err(failure)
 }
 
