@@ -7,9 +7,9 @@ use std::process::{Command, Output, Stdio};
 pub struct Home(pub PathBuf);
 
 impl Home {
-    /// `name` tells apart the tests of one file.
+    /// `name` tells apart the tests of one file, which each has this module as its own.
     pub fn new(name: &str) -> Self {
-        let suite = env!("CARGO_CRATE_NAME");
+        let suite = module_path!().replace("::", "-");
         let path = std::env::temp_dir().join(format!("ireko-{suite}-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&path);
         Self(path)

@@ -1,7 +1,7 @@
 //! Bootable disks, put together from Debian's packages without mounting anything.
 
-use crate::home::Home;
-use crate::kernel::multiboot;
+use super::home::Home;
+use super::kernel::multiboot;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -64,7 +64,7 @@ fn tools() -> PathBuf {
     if tools.exists() {
         return tools;
     }
-    let draft = tools.with_extension(std::process::id().to_string());
+    let draft = tools.with_extension(format!("{}-{}", module_path!().replace("::", "-"), std::process::id()));
     fs::create_dir_all(&draft).unwrap();
     let download = || {
         let mut apt = Command::new("apt-get");

@@ -21,7 +21,7 @@ pub fn packages(directory: &str, architecture: Architecture, names: &[&str]) -> 
     if place.exists() {
         return place;
     }
-    let draft = place.with_extension(std::process::id().to_string());
+    let draft = place.with_extension(format!("{}-{}", module_path!().replace("::", "-"), std::process::id()));
     fs::create_dir_all(draft.join("files")).unwrap();
     let apt = Apt::new(architecture, &draft);
     if architecture == Architecture::I386

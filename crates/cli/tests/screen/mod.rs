@@ -1,7 +1,7 @@
 //! A machine's screen and keyboard: GRUB's menu as text, as pixels, and by keys; with both kinds of firmware.
 
-use crate::home::Home;
-use crate::medium::{Label, Medium};
+use super::home::Home;
+use super::medium::{Label, Medium};
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

@@ -1,6 +1,6 @@
 //! Somebody who looks at a VM's console and types.
 
-use crate::home::Home;
+use super::home::Home;
 use std::io::{Read, Write};
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::{Arc, Mutex};

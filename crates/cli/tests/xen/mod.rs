@@ -1,12 +1,16 @@
 //! Debian's Xen with a PV dom0: its guests of every kind, and how it starts.
 
-use crate::Machine;
-use crate::home::Home;
-use crate::medium::{Label, Medium};
-use std::sync::{Mutex, PoisonError};
+use super::Machine;
+use super::home::Home;
+use super::medium::{Label, Medium};
+use std::sync::Once;
 
-/// One at a time: the first makes the image for all of them.
-static XEN: Mutex<()> = Mutex::new(());
+/// The image is made once, for all of them.
+static XEN: Once = Once::new();
+
+fn make_image(home: &Home) {
+    XEN.call_once_force(|_| assert!(home.run(&["image", "--xen"]).status.success()));
+}
 
 /// Runs a machine until its dom0 says that the command ended, with these guests in between.
 fn starts(home: &Home, arguments: &[&str], kinds: &[&str]) {
@@ -20,8 +24,8 @@ fn starts(home: &Home, arguments: &[&str], kinds: &[&str]) {
 
 #[test]
 fn xens_dom0_starts_guests_of_every_kind() {
-    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("xen");
+    make_image(&home);
     let command = "set -e; for kind in pv pvh hvm; do xl create -c /guest/$kind.cfg; done";
     starts(&home, &["--xen", "--exec", command], &["PV", "PVH", "HVM"]);
 }
@@ -29,8 +33,8 @@ fn xens_dom0_starts_guests_of_every_kind() {
 /// From its files, with command lines as a boot loader's user writes them.
 #[test]
 fn xen_starts_by_multiboot_2_with_modules() {
-    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("xen-modules");
+    make_image(&home);
     std::fs::create_dir_all(&home.0).unwrap();
     let file = |name: &str| home.0.join(name).display().to_string();
     assert!(home.run(&["image", "--xen", "--write", &file("")]).status.success());
@@ -42,16 +46,16 @@ fn xen_starts_by_multiboot_2_with_modules() {
 
 #[test]
 fn grub_starts_xen_with_seabios() {
-    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("xen-mbr");
+    make_image(&home);
     let medium = Medium::xen(&home, Label::Mbr, "xl create -c /guest/pv.cfg");
     starts(&home, &["--firmware", "bios", "--disk", medium.disk.to_str().unwrap()], &["PV"]);
 }
 
 #[test]
 fn grub_starts_xen_with_ovmf_and_its_guests_of_every_kind() {
-    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("xen-gpt");
+    make_image(&home);
     let command =
         "set -e; xl create -c /guest/pv.cfg; xl create -c /guest/pvh.cfg; xl create -c /guest/hvm.cfg";
     let medium = Medium::xen(&home, Label::Gpt, command);
@@ -60,8 +64,8 @@ fn grub_starts_xen_with_ovmf_and_its_guests_of_every_kind() {
 
 #[test]
 fn a_pvh_dom0_is_refused_by_xen_for_want_of_an_iommu() {
-    let _alone = XEN.lock().unwrap_or_else(PoisonError::into_inner);
     let home = Home::new("xen-pvh-dom0");
+    make_image(&home);
     let mut machine = Machine::with_memory(&home, "1G", &["--xen", "--append", "dom0=pvh"]);
     machine.wait("iommu must be enabled for PVH hardware domain");
 }
