@@ -4,7 +4,7 @@ use std::net::SocketAddrV4;
 use std::str::FromStr;
 
 /// What the agent of a level is to do. Without any of it, a guest offers a shell.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AgentConfig {
     /// 1 for a VM of the host.
     pub level: u32,
@@ -16,6 +16,8 @@ pub struct AgentConfig {
     pub bench_ms: u64,
     /// The kernel's messages are wanted, those of deeper levels too.
     pub console: bool,
+    /// Processors of each level.
+    pub cpus: u32,
     /// Memory is to be checked all the time, at every level.
     pub sums: bool,
     /// It is on a network, and fetches a file.
@@ -69,6 +71,22 @@ impl FromStr for Network {
 /// a loop, and a busy host makes it fail.
 const ALWAYS: &str = "console=ttyS0 panic=-1 random.trust_cpu=on no_timer_check";
 
+impl Default for AgentConfig {
+    fn default() -> Self {
+        Self {
+            level: 0,
+            depth: 0,
+            parent: String::new(),
+            bench_ms: 0,
+            console: false,
+            cpus: 1,
+            sums: false,
+            network: None,
+            exec: None,
+        }
+    }
+}
+
 impl AgentConfig {
     /// The kernel command line that carries this, then `append`.
     pub fn to_command_line(&self, append: &str) -> String {
@@ -78,7 +96,7 @@ impl AgentConfig {
         if self.level > 0 {
             words.push(format!("ireko.level={} ireko.depth={}", self.level, self.depth));
             words.push(format!("ireko.parent={} ireko.bench={}", self.parent, self.bench_ms));
-            words.push(format!("ireko.console={}", u8::from(self.console)));
+            words.push(format!("ireko.console={} ireko.cpus={}", u8::from(self.console), self.cpus));
             if let Some(network) = &self.network {
                 words.push(format!("ireko.network={network}"));
             }
@@ -107,6 +125,7 @@ impl AgentConfig {
                 "parent" => config.parent = value.to_owned(),
                 "bench" => config.bench_ms = value.parse().unwrap_or(config.bench_ms),
                 "network" => config.network = value.parse().ok(),
+                "cpus" => config.cpus = value.parse().unwrap_or(1),
                 "sums" => config.sums = value == "1",
                 "console" => config.console = value == "1",
                 "exec" => config.exec = Some(value.to_owned()),
@@ -149,6 +168,7 @@ mod tests {
             parent: "a-b".into(),
             bench_ms: 50,
             console: true,
+            cpus: 2,
             sums: true,
             network: "mac,172.20.0.1:80".parse().ok(),
             exec: Some("ls -l /".into()),

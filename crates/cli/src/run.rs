@@ -194,6 +194,7 @@ fn spec(args: &RunArgs) -> Result<Spec> {
         (None, None) => image_spec(args)?,
     };
     spec.memory = args.memory_size()?;
+    spec.vcpus = args.cpus;
     spec.display = display(args);
     spec.disks = args.disk.iter().map(|disk| DiskSpec::parse(disk)).collect::<Result<_, _>>()?;
     let bus = cd_bus(&spec);

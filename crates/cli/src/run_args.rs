@@ -80,6 +80,9 @@ pub struct RunArgs {
     /// Memory, like 512M or 2G.
     #[arg(long, default_value = "1G")]
     pub memory: String,
+    /// Virtual processors, 1 to 64. On the software engine there may be more than this machine has.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub cpus: u32,
     /// A disk image (raw, qcow2), behind virtio or the controllers `sata`, `ide`, `nvme` and `scsi`; may be given several times.
     /// What is behind an image is used only if `backing` names it.
     #[arg(long, value_name = "FILE[,bus=NAME][,format=NAME][,error-policy=NAME][,backing=FILE]")]

@@ -9,8 +9,10 @@ use crate::mmu::Mmu;
 use crate::pending::Handoff;
 use crate::platform::Platform;
 use crate::processor::Processor;
+use crate::siblings::{Seat, Siblings};
 use crate::tsc::Counter;
 use crate::tuning::Tuning;
+use crate::wake::Wake;
 use crate::xstate::Vectors;
 use ireko_translate::state;
 use ireko_vmcore::{Clock, Memory, Timers};
@@ -25,6 +27,9 @@ pub struct CpuSpec {
     pub apics: Arc<crate::apic::Apics>,
     pub model: Arc<crate::cpuid::Model>,
     pub counter: Counter,
+    /// How this one is woken, and its place among the machine's processors.
+    pub wake: Arc<Wake>,
+    pub siblings: Arc<Siblings>,
 }
 
 impl CpuSpec {
@@ -39,7 +44,10 @@ impl CpuSpec {
             tsc_khz: counter.khz(),
             changes: ireko_vmcore::Changes::default(),
         };
+        let wake: Arc<Wake> = Arc::default();
         Ok(Self {
+            siblings: Siblings::new([wake.clone()]),
+            wake,
             id: 0,
             memory: Arc::new(Memory::new(ranges)?),
             clock: clock.clone(),
@@ -54,7 +62,7 @@ impl CpuSpec {
 impl Cpu {
     /// A processor after RESET.
     pub fn new(spec: &CpuSpec) -> std::io::Result<Self> {
-        let wake = Arc::new(crate::wake::Wake::default());
+        let wake = spec.wake.clone();
         let woken = wake.clone();
         spec.apics.on_wake(spec.id, Arc::new(move || woken.wake()));
         let woken = wake.clone();
@@ -68,6 +76,7 @@ impl Cpu {
             mmu: Mmu::new(spec.memory.clone())?,
             code: crate::code::Code::new(
                 spec.memory.size(),
+                spec.model.vcpus(),
                 crate::isa::ENV,
                 crate::isa::lacking(&spec.model),
             )?,
@@ -78,7 +87,8 @@ impl Cpu {
                 apic: Wires::new(&spec.apics, spec.id, spec.clock.clone(), &spec.timers),
                 wake,
                 alarm,
-                uniprocessor: spec.model.vcpus() == 1,
+                seat: Seat::new(spec.siblings.clone(), spec.id),
+                pauses: 0,
                 tuning: Tuning::default(),
                 armed: std::ptr::null_mut(),
             },

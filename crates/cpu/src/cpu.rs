@@ -184,6 +184,18 @@ impl Cpu {
         self.processor.wait = wait;
     }
 
+    /// A processor that pauses waits for another, which may want this one's time to come on: there may be fewer of the host's than of the guest's.
+    pub(crate) fn let_others_run(&mut self) {
+        /// What a lock is waited for before its holder is likely not to run.
+        const PAUSES: u32 = 32;
+        if self.platform.seat.is_one_of_many() {
+            self.platform.pauses += 1;
+            if self.platform.pauses.is_multiple_of(PAUSES) {
+                std::thread::yield_now();
+            }
+        }
+    }
+
     /// Memory for the mode alone is there in it only (APM vol. 2, 10.2.5).
     pub(crate) fn see_smram(&mut self) {
         self.mmu.physical.manage(self.processor.smm.is_some());

@@ -7,8 +7,10 @@ use crate::cpuid::{Model, ModelSpec};
 use crate::data::xsave_area;
 use crate::direct::{self, Direct};
 use crate::inspect;
+use crate::siblings::{self, Siblings};
 use crate::tsc::Counter;
 use crate::tuning::{Tuning, Unroll};
+use crate::wake::Wake;
 use crate::xstate::MXCSR;
 use ireko_translate::Key;
 use ireko_vmcore::{
@@ -81,7 +83,7 @@ impl Options {
 
 impl Hypervisor for SoftHypervisor {
     fn caps(&self) -> Caps {
-        Caps { engine: "soft", nested: true, irqchip: false, max_vcpus: 1, management: true }
+        Caps { engine: "soft", nested: true, irqchip: false, max_vcpus: siblings::MOST, management: true }
     }
 
     fn wants_file(&self, options: &[String]) -> bool {
@@ -91,11 +93,17 @@ impl Hypervisor for SoftHypervisor {
     fn create(&self, spec: &PartitionSpec) -> Result<Arc<dyn Partition>, HvError> {
         let options = Options::parse(&spec.options)?;
         crate::cpuid::host::supported().map_err(HvError::Unsupported)?;
-        if spec.vcpus != 1 {
+        let most = siblings::MOST;
+        if !(1..=most).contains(&spec.vcpus) {
             return Err(HvError::Unsupported(format!(
-                "the software engine runs 1 vCPU a VM, not {}; ask for one",
+                "the software engine runs 1 to {most} vCPUs a VM, not {}; ask for as many",
                 spec.vcpus
             )));
+        }
+        if spec.vcpus > 1 && options.direct {
+            return Err(HvError::Unsupported(
+                "option direct=on is for machines with 1 vCPU; leave it out, or ask for one".into(),
+            ));
         }
         spec.clock.follow(crate::host::rdtsc);
         let counter = Counter::measure();
@@ -108,16 +116,32 @@ impl Hypervisor for SoftHypervisor {
         let model =
             ModelSpec { named, nested: spec.nested, vcpus: spec.vcpus, tsc_khz: counter.khz(), changes };
         let model = Model::here(&model).map_err(HvError::Unsupported)?;
-        let cpu = CpuSpec {
-            id: 0,
-            memory: spec.memory.clone(),
-            clock: spec.clock.clone(),
-            timers: spec.timers.clone(),
-            apics: apics.clone(),
-            model: Arc::new(model),
-            counter,
-        };
-        let mut cpu = Cpu::new(&cpu)
+        let wakes: Vec<Arc<Wake>> = (0..spec.vcpus).map(|_| Arc::default()).collect();
+        let siblings = Siblings::new(wakes.iter().cloned());
+        let model = Arc::new(model);
+        let vcpus = (0..).zip(wakes).map(|(id, wake)| {
+            let cpu = CpuSpec {
+                id,
+                memory: spec.memory.clone(),
+                clock: spec.clock.clone(),
+                timers: spec.timers.clone(),
+                apics: apics.clone(),
+                model: model.clone(),
+                counter,
+                wake,
+                siblings: siblings.clone(),
+            };
+            let cpu = Box::new(Self::processor(&cpu, &options, spec)?);
+            Ok(Mutex::new(Some(Box::new(SoftVcpu { cpu, runs: false, registered: None }))))
+        });
+        Ok(Arc::new(SoftPartition { vcpus: vcpus.collect::<Result<_, HvError>>()?, apics }))
+    }
+}
+
+impl SoftHypervisor {
+    fn processor(cpu: &CpuSpec, options: &Options, spec: &PartitionSpec) -> Result<Cpu, HvError> {
+        let id = cpu.id;
+        let mut cpu = Cpu::new(cpu)
             .map_err(|why| HvError::System { what: "memory for the software CPU".into(), why })?;
         cpu.code.always = Key::of(&[
             (options.plain, Key::PLAIN),
@@ -125,20 +149,19 @@ impl Hypervisor for SoftHypervisor {
             (options.routines, Key::ROUTINES | Key::RDTSC_ROUTINE | Key::PUSHF_ROUTINE),
         ]);
         cpu.platform.tuning = options.tuning;
+        // Whose page tables another processor writes, nobody hears of.
+        cpu.platform.tuning.spare_flushes &= spec.vcpus == 1;
         if options.keep_mm {
             cpu.keep_mm();
         }
-        cpu.instruments.inspect = inspect::Inspect::new(&options.inspect).map_err(HvError::Unsupported)?;
+        cpu.instruments.inspect = inspect::Inspect::new(&options.inspect.of_processor(id)).map_err(HvError::Unsupported)?;
         // In lockstep a block is what the plain path does of it: one turn of a loop.
         let lockstep = cpu.instruments.inspect.as_ref().is_some_and(|inspect| inspect.lockstep.is_some());
         if options.direct {
-            cpu.direct = Some(direct_execution(&options, spec)?);
+            cpu.direct = Some(direct_execution(options, spec)?);
         }
         cpu.code.unrolls = if lockstep { Unroll::None } else { options.tuning.unroll };
-        Ok(Arc::new(SoftPartition {
-            apics,
-            first: Mutex::new(Some(Box::new(SoftVcpu { cpu: Box::new(cpu), runs: false, registered: None }))),
-        }))
+        Ok(cpu)
     }
 }
 
@@ -160,16 +183,15 @@ fn direct_execution(options: &Options, spec: &PartitionSpec) -> Result<Direct, H
 
 struct SoftPartition {
     apics: Arc<Apics>,
-    first: Mutex<Option<Box<SoftVcpu>>>,
+    /// Each until it is taken.
+    vcpus: Vec<Mutex<Option<Box<SoftVcpu>>>>,
 }
 
 impl Partition for SoftPartition {
     fn vcpu(&self, id: u32) -> Result<Box<dyn Vcpu>, HvError> {
-        let taken = match id {
-            0 => self.first.lock().unwrap_or_else(|e| e.into_inner()).take(),
-            _ => None,
-        };
-        taken
+        self.vcpus
+            .get(id as usize)
+            .and_then(|vcpu| vcpu.lock().unwrap_or_else(|e| e.into_inner()).take())
             .map(|vcpu| vcpu as Box<dyn Vcpu>)
             .ok_or_else(|| HvError::Unsupported(format!("vCPU {id} is not there")))
     }
@@ -230,6 +252,7 @@ impl Vcpu for SoftVcpu {
         self.cpu.processor.fpu.0[ireko_translate::thunk::IN_MEMORY] = 1;
         self.cpu.take_x87_pointers();
         self.cpu.forget_run();
+        self.cpu.processor.parked = self.cpu.processor.apic.id() != 0;
         self.cpu.see_smram();
         self.cpu.flush_asid(ireko_nested::Flush::All);
         self.cpu.flush_tlb(false);

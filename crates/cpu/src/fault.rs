@@ -10,6 +10,8 @@ pub enum Fault {
     Exception(Exception),
     /// The guest gives control to its hypervisor (only in a guest world).
     Exit(Exit),
+    /// The instruction has to be done while no other processor runs.
+    Together,
     /// Shutdown (triple fault).
     Shutdown,
     /// The guest did what this engine does not do, in one sentence.

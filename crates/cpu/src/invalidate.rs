@@ -2,6 +2,7 @@
 
 use crate::cpu::Cpu;
 use crate::mmu::bank::{Root, Tag};
+use crate::siblings::Notice;
 use ireko_nested::Flush;
 use ireko_vmcore::memory::Reason;
 
@@ -92,16 +93,32 @@ impl Cpu {
         if self.code.is_in(frame) {
             return;
         }
-        self.mmu.physical.memory().watch().set(frame, Reason::Code, true);
-        if let Some(host) = self.mmu.physical.host(frame << 12) {
+        let watch = self.mmu.physical.memory().watch().clone();
+        let host = self.mmu.physical.host(frame << 12);
+        let waited = self.platform.seat.watch(&watch, frame, host.map(|host| host as usize));
+        if let Some(host) = host {
             self.mmu.banks.all().for_each(|bank| bank.protect(host));
+        }
+        if waited {
+            self.heed_siblings();
+        }
+    }
+
+    /// What other processors ask, between two instructions.
+    pub(crate) fn heed_siblings(&mut self) {
+        for notice in self.platform.seat.pass() {
+            match notice {
+                Notice::Protect(host) => self.mmu.banks.all().for_each(|bank| bank.protect(host as *mut u8)),
+                Notice::Written(physical, count) => self.forget_code(physical, count),
+            }
         }
     }
 
     /// If there is no code of it.
     pub(crate) fn unwatch_code(&mut self, frame: u64) {
         if !self.code.is_in(frame) {
-            self.mmu.physical.memory().watch().set(frame, Reason::Code, false);
+            let watch = self.mmu.physical.memory().watch().clone();
+            self.platform.seat.unwatch(&watch, frame);
         }
     }
 
@@ -123,6 +140,13 @@ impl Cpu {
         let frame = physical >> 12;
         self.mmu.wrote_table(frame);
         self.wrote_direct(frame);
+        self.platform.seat.wrote(physical, count);
+        self.forget_code(physical, count);
+    }
+
+    /// Bytes at a physical address are others: forgets what this processor has translated from them.
+    fn forget_code(&mut self, physical: u64, count: usize) {
+        let frame = physical >> 12;
         let gone = self.code.written(physical, count as u64);
         if !gone.is_empty() {
             self.unwatch_code(frame);
@@ -139,11 +163,13 @@ impl Cpu {
         }
     }
 
-    /// Devices wrote to pages that hold translated code.
+    /// Devices wrote to pages that hold translated code. Others hear of it before anybody finds that nothing was written.
     pub(crate) fn take_device_writes(&mut self) {
         let watch = self.mmu.physical.memory().watch().clone();
-        for frame in watch.take() {
-            self.wrote_physical(frame << 12, 4096);
+        for frame in watch.take(|frame| self.platform.seat.wrote(frame << 12, 4096)) {
+            self.mmu.wrote_table(frame);
+            self.wrote_direct(frame);
+            self.forget_code(frame << 12, 4096);
         }
     }
 

@@ -42,6 +42,7 @@ mod routines;
 pub mod run;
 mod saved;
 pub mod segmentation;
+pub mod siblings;
 pub mod signal;
 mod single_copy;
 mod slow;

@@ -3,6 +3,7 @@
 // UNSAFETY: the bus is lent by reference for the time of a run; see `BusRef`.
 
 use crate::apic::Wires;
+use crate::siblings::Seat;
 use crate::tsc::Counter;
 use crate::tuning::Tuning;
 use crate::wake::Wake;
@@ -20,8 +21,10 @@ pub struct Platform {
     pub wake: Arc<Wake>,
     /// Wakes the processor when a guest's hypervisor wants to hear of the time.
     pub(crate) alarm: ireko_vmcore::Timer,
-    /// The only vCPU of its partition.
-    pub(crate) uniprocessor: bool,
+    /// Its place among the machine's processors.
+    pub(crate) seat: Seat,
+    /// PAUSEs since this thread last gave its time to others.
+    pub(crate) pauses: u32,
     /// Which short cuts the engine takes.
     pub(crate) tuning: Tuning,
     /// The bank whose `attention` others know.

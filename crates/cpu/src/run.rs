@@ -29,7 +29,9 @@ impl Cpu {
         signal::prepare_thread();
         // SAFETY: the reference is dropped below, before `bus` can go.
         self.platform.bus = Some(unsafe { BusRef::new(bus) });
+        self.platform.seat.enter();
         let halt = self.run_until(stop);
+        self.platform.seat.leave();
         self.fpu_normalise();
         hooks::nesting::show(self);
         self.report();
@@ -40,6 +42,8 @@ impl Cpu {
     /// Nobody reaches into the banks any more, and the bus goes back.
     fn disarm(&mut self) {
         self.platform.bus = None;
+        self.platform.seat.let_run();
+        self.platform.seat.leave();
         self.platform.wake.attach(std::ptr::null());
         self.platform.armed = std::ptr::null_mut();
         signal::arm(std::ptr::null_mut());
@@ -87,7 +91,13 @@ impl Cpu {
         if self.mmu.physical.memory().watch().any() {
             self.take_device_writes();
         }
+        if self.platform.seat.is_asked() {
+            self.heed_siblings();
+        }
         self.mmu.drop_unplugged();
+        if self.processor.parked {
+            return self.start_up();
+        }
         if std::mem::take(&mut self.processor.monitor_trap) && self.control().is_some() {
             return Err(Fault::Exit(Exit::MonitorTrap));
         }
@@ -103,8 +113,7 @@ impl Cpu {
             self.heed_monitor();
         }
         if self.processor.halted {
-            self.fpu_sync();
-            hooks::sleep(self, Duration::from_millis(50));
+            self.rest();
             return Ok(());
         }
         self.handoff.waits = self.apic().extint_pending()
@@ -119,6 +128,17 @@ impl Cpu {
         } else {
             self.run_blocks()
         }
+    }
+
+    /// Nothing to do: sleeps until somebody wakes it, at most for a while.
+    fn rest(&mut self) {
+        self.fpu_sync();
+        self.platform.seat.leave();
+        // What another processor writes wakes nobody who waits for a line of memory.
+        let many = self.platform.seat.is_one_of_many();
+        let most = if many && self.processor.wait.is_some() { 1 } else { 50 };
+        hooks::sleep(self, Duration::from_millis(most));
+        self.platform.seat.enter();
     }
 
     /// Takes what is pending, in the order of APM vol. 2, 8.5. Gives whether something was delivered.
@@ -180,7 +200,25 @@ impl Cpu {
         self.processor.regs = ireko_x86::Registers::reset();
         self.processor.regs.cr0 = self.processor.regs.cr0 & !(cr0::CD | cr0::NW) | kept;
         self.forget_run();
+        self.processor.parked = self.processor.apic.id() != 0;
         self.flush_tlb(false);
+        Ok(())
+    }
+
+    /// Waits for a STARTUP message, and begins where it says. Until then only INIT is heard of (SDM vol. 3, "Mechanism to Place an AP in
+    /// Wait-for-SIPI State").
+    fn start_up(&mut self) -> Result<(), Fault> {
+        if self.apic().init_pending() {
+            return self.init();
+        }
+        let Some(page) = self.apic().sipi_take() else {
+            self.rest();
+            return Ok(());
+        };
+        self.processor.parked = false;
+        let cs = &mut self.processor.regs.seg[seg::CS];
+        (cs.selector, cs.base) = (u16::from(page) << 8, u64::from(page) << 12);
+        self.processor.regs.rip = 0;
         Ok(())
     }
 
@@ -208,7 +246,7 @@ impl Cpu {
 
     /// Halted with nothing left that could wake this processor, which is alone: interrupts are off, no NMI waits.
     fn for_good(&mut self) -> bool {
-        self.platform.uniprocessor
+        !self.platform.seat.is_one_of_many()
             && self.processor.wait.is_none()
             && !intercept::physical_interrupt_allowed(self)
             && !intercept::wakes(self)
@@ -224,6 +262,13 @@ impl Cpu {
                 self.instruments.counters.exits += 1;
                 let in_flight = self.processor.in_flight.take();
                 world::exit(self, exit, in_flight).and_then(|()| self.trap_behind_exit())
+            }
+            Fault::Together => {
+                self.platform.seat.run_alone();
+                self.heed_siblings();
+                let done = self.step();
+                self.platform.seat.let_run();
+                done
             }
             Fault::Shutdown => return Err(Halt::Shutdown(self.describe())),
             Fault::Unsupported(what) => {

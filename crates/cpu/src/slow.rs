@@ -136,6 +136,11 @@ fn demands_alignment(insn: &Instruction) -> bool {
     }
 }
 
+/// Reads and writes its memory operand in one (SDM vol. 3, "Bus Locking"): XCHG does without a prefix.
+fn is_locked(insn: &Instruction) -> bool {
+    insn.has_lock_prefix() || insn.mnemonic() == Mnemonic::Xchg
+}
+
 /// Moves that are aligned by their name, whatever MXCSR says.
 fn aligned_by_name(mnemonic: Mnemonic) -> bool {
     use Mnemonic::*;
@@ -173,9 +178,13 @@ impl Cpu {
         // The host's own instruction wants it aligned, unless it knows MM.
         let start = if misaligned && self.processor.mm.is_some() { 0 } else { (linear & 63) as usize };
         let direct = start as u64 == linear & 63;
+        let first = size.min(4096 - (linear & 0xfff) as usize);
+        // In two pages it is done in two pieces, which nobody must come between.
+        if first < size && read && write && is_locked(&site.insn) && !self.platform.seat.is_alone() {
+            return Err(Fault::Together);
+        }
         self.watch(linear, size, if write { Touch::Write } else { Touch::Read });
         let mode = self.processor.mmu_mode(Privilege::Current);
-        let first = size.min(4096 - (linear & 0xfff) as usize);
         let place = self.target(linear, write, mode)?;
         self.check_vector_alignment(linear, size)?;
         if first == size && direct {
@@ -399,7 +408,8 @@ impl Cpu {
                     self.request_attention();
                 }
                 let flows = insn.flow_control() == FlowControl::Next;
-                next == Next::Resync || !flows || self.code.undone
+                // An instruction that serializes finds what other processors have written of its code.
+                next == Next::Resync || !flows || self.code.undone || self.platform.seat.is_asked()
             }
             Err(fault) => {
                 self.handoff.outcome = Some(fault);

@@ -96,7 +96,8 @@ pub fn start(plan: &Plan, parts: &Parts, init: &[u8], parent_boot_id: &str) -> R
     run(&host, "New-VM", &new)?;
     network::allow(&host, &plan.config, name())?;
     let nested = ("ExposeVirtualizationExtensions", plan.deeper().into());
-    run(&host, "Set-VMProcessor", &[("VMName", name()), nested])?;
+    let count = ("Count", u64::from(plan.config.cpus).into());
+    run(&host, "Set-VMProcessor", &[("VMName", name()), nested, count])?;
     run(&host, "Start-VM", &[("Name", name())])?;
     let handle = levels.handle().with_context(|| format!("level {} has no machine", plan.config.level))?;
     Ok(Running { handle, heard, _home: home })

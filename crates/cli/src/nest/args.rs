@@ -17,6 +17,9 @@ pub struct NestArgs {
     /// The first level's memory, like 512M or 2G.
     #[arg(long, default_value = "2G")]
     pub memory: String,
+    /// Virtual processors of each level, 1 to 64. On the software engine there may be more than this machine has.
+    #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub cpus: u32,
     #[command(flatten)]
     engine: EngineArgs,
     /// Put each level on a network, and let it fetch a file from a server on this machine's loopback: bridged, with MAC address

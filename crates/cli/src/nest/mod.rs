@@ -113,6 +113,7 @@ fn nest(args: &NestArgs, board: &mut Board, start: Instant) -> Result<()> {
             parent: own_boot_id.clone(),
             bench_ms: args.bench_ms,
             console: console.is_some(),
+            cpus: args.cpus,
             sums: false,
             network,
             exec: None,

@@ -14,8 +14,10 @@ use std::collections::{HashMap, HashSet};
 
 /// Bytes of translated code that a vCPU keeps for a machine of so much memory. What is noted of the code takes as much again;
 /// banks and the rest 40 MiB. All of it stays below a tenth of the guest's memory and 64 MiB.
-fn cache_size(memory: u64) -> usize {
-    ((memory / 10 + (24 << 20)) / 2).clamp(24 << 20, 192 << 20) as usize & !0xfff
+fn cache_size(memory: u64, vcpus: u32) -> usize {
+    let all = ((memory / 10 + (24 << 20)) / 2).clamp(24 << 20, 192 << 20);
+    let least = if vcpus == 1 { all } else { 12 << 20 };
+    (all / u64::from(vcpus.max(1))).max(least) as usize & !0xfff
 }
 
 /// Blocks are found by where their first byte is and how it is run.
@@ -105,8 +107,8 @@ const PAGE_IN_MAP: usize = 2 * (size_of::<(u64, PageCode)>() + 1);
 
 impl Code {
     /// For a machine with `memory` bytes, whose processor lacks something.
-    pub fn new(memory: u64, env: Env, lacking: Lacking) -> std::io::Result<Self> {
-        let cache = CodeCache::new(cache_size(memory), REGIONS)?;
+    pub fn new(memory: u64, vcpus: u32, env: Env, lacking: Lacking) -> std::io::Result<Self> {
+        let cache = CodeCache::new(cache_size(memory, vcpus), REGIONS)?;
         let mut translator = Translator::new(env);
         translator.lacking = lacking;
         let registration = crate::signal::Registration::new(cache.range());
@@ -118,7 +120,7 @@ impl Code {
             map: Map::default(),
             near: vec![None; NEAR],
             pages: Map::default(),
-            jumps: jumps::Jumps::new(1 << (cache_size(memory) / BUCKET_FOR).ilog2().min(MOST_BUCKETS)),
+            jumps: jumps::Jumps::new(1 << (cache_size(memory, vcpus) / BUCKET_FOR).ilog2().min(MOST_BUCKETS)),
             undone: false,
             unknown_jumps: false,
             always: Key::default(),

@@ -9,7 +9,7 @@ const HIGH: u64 = 0x7f00_0000_0000;
 
 fn code() -> Code {
     let env = Env { routine: |_| false, feature: |_| true };
-    Code::new(1 << 20, env, Lacking::default()).unwrap()
+    Code::new(1 << 20, 1, env, Lacking::default()).unwrap()
 }
 
 fn id(physical: u64, rip: u64) -> BlockId {

@@ -70,6 +70,19 @@ impl Options {
                              and lockstep-every";
     const MOST_RING: u64 = 1 << 20;
 
+    /// Those of one processor of many: each but the first has files of its own, with its number behind their names.
+    pub fn of_processor(&self, id: u32) -> Self {
+        let numbered = |path: &PathBuf| {
+            let mut name = path.clone().into_os_string();
+            if id > 0 {
+                name.push(format!(".{id}"));
+            }
+            PathBuf::from(name)
+        };
+        let (trace_file, report) = (self.trace_file.as_ref().map(numbered), self.report.as_ref().map(numbered));
+        Self { trace_file, report, ..self.clone() }
+    }
+
     /// Whether something is wanted of each instruction, or each event.
     pub fn follows(&self) -> bool {
         self.trace != Kinds::default() || self.ring > 0 || self.lockstep.is_some()

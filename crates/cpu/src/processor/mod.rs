@@ -84,6 +84,8 @@ pub struct Processor {
     pub nmi_blocked: bool,
     /// Global interrupt flag (AMD-V).
     pub gif: bool,
+    /// Waits for a STARTUP message: after RESET and INIT, all but the first do (SDM vol. 3, "Multiple-Processor (MP) Initialization").
+    pub(crate) parked: bool,
     /// HLT was executed; cleared by the run loop when something wakes the processor.
     pub halted: bool,
     /// It was MWAIT, which ends for this, too.
@@ -122,6 +124,7 @@ impl Processor {
             shadow: Shadow::None,
             nmi_blocked: false,
             gif: true,
+            parked: id != 0,
             halted: false,
             wait: None,
             monitored: None,

@@ -14,6 +14,7 @@ pub fn hlt(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
 
 pub fn pause(cpu: &mut Cpu, _: &Instruction) -> Result<Next, Fault> {
     pause_intercept(cpu)?;
+    cpu.let_others_run();
     Ok(Next::Advance)
 }
 

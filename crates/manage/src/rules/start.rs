@@ -13,7 +13,8 @@ pub fn check(config: &Config, host: &HostFacts, engine: &Result<EngineFacts, Str
         ));
     }
     let count = config.processor.count;
-    if count > host.logical_processors {
+    // The software engine's are threads, which share what there is.
+    if count > host.logical_processors && engine.name != "soft" {
         return Err(format!(
             "The virtual machine has {count} virtual processors and this host has {} logical processor{}; use Set-VMProcessor -Count {} or less.",
             host.logical_processors,

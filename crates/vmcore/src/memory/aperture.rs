@@ -160,7 +160,7 @@ mod tests {
         memory.place_aperture(Some(16 * MIB));
         assert_eq!(memory.unplugs(), before);
         memory.place_aperture(Some(64 * MIB));
-        assert_eq!((memory.unplugs(), memory.watch().take()), (before + 1, vec![FRAME]));
+        assert_eq!((memory.unplugs(), memory.watch().take(|_| ())), (before + 1, vec![FRAME]));
     }
 
     #[test]
@@ -169,7 +169,7 @@ mod tests {
         memory.place_aperture(Some(16 * MIB));
         memory.watch().set(FRAME + 1, Reason::Code, true);
         memory.aperture().unwrap().write(4096, &[1]);
-        assert_eq!(memory.watch().take(), [FRAME + 1]);
+        assert_eq!(memory.watch().take(|_| ()), [FRAME + 1]);
     }
 
     #[test]

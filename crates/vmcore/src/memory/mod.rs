@@ -443,7 +443,7 @@ mod tests {
         let memory = Memory::new(&[(0, 0x10000), (0x100000, 0x10000)]).unwrap();
         memory.watch().set(0x101, Reason::Code, true);
         memory.ram().write_slice(&[1, 2, 3], GuestAddress(0x100fff)).unwrap();
-        assert_eq!(memory.watch().take(), [0x101]);
+        assert_eq!(memory.watch().take(|_| ()), [0x101]);
         assert!(!memory.watch().any());
     }
 
@@ -490,7 +490,7 @@ mod tests {
         memory.ram().write_obj(7u64, GuestAddress(ROOM + BLOCK)).unwrap();
         memory.watch().set((ROOM + BLOCK) / PAGE, Reason::Code, true);
         memory.unplug(ROOM + BLOCK, BLOCK).unwrap();
-        assert_eq!((memory.watch().take(), memory.unplugs()), (vec![(ROOM + BLOCK) / PAGE], 1));
+        assert_eq!((memory.watch().take(|_| ()), memory.unplugs()), (vec![(ROOM + BLOCK) / PAGE], 1));
         assert!(memory.ram().read_obj::<u64>(GuestAddress(ROOM + BLOCK)).is_err());
         memory.plug(ROOM + BLOCK, BLOCK).unwrap();
         assert_eq!(memory.ram().read_obj::<u64>(GuestAddress(ROOM + BLOCK)).unwrap(), 0);
@@ -607,7 +607,7 @@ mod tests {
         memory.watch().set(0x102, Reason::Tables, true);
         assert!(memory.give_back(0x101000, 0x2000));
         assert_eq!(memory.ram().read_obj::<u64>(GuestAddress(0x102008)).unwrap(), 0);
-        assert_eq!(memory.watch().take(), [0x102]);
+        assert_eq!(memory.watch().take(|_| ()), [0x102]);
     }
 
     /// The `VmFlags` of the mapping that holds this address (proc_pid_smaps(5)).

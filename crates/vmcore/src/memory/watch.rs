@@ -82,9 +82,10 @@ impl Watch {
     pub fn any(&self) -> bool {
         self.any.load(Ordering::Acquire)
     }
-    /// The watched frames that devices wrote since the last call.
-    pub fn take(&self) -> Vec<u64> {
+    /// The watched frames that devices wrote since the last call. `each` is told of them before [`Watch::any`] says that there are none.
+    pub fn take(&self, each: impl FnMut(u64)) -> Vec<u64> {
         let mut written = self.written.lock().unwrap_or_else(|e| e.into_inner());
+        written.iter().copied().for_each(each);
         self.any.store(false, Ordering::Release);
         let written = std::mem::take(&mut *written);
         for &frame in &written {
@@ -137,9 +138,9 @@ mod tests {
         for _ in 0..100_000 {
             watch.wrote(3 * PAGE, 8);
         }
-        assert_eq!(watch.take(), [3]);
+        assert_eq!(watch.take(|_| ()), [3]);
         watch.wrote(3 * PAGE + 8, 8);
-        assert_eq!(watch.take(), [3]);
+        assert_eq!(watch.take(|_| ()), [3]);
     }
 
     #[test]
@@ -148,7 +149,7 @@ mod tests {
         (0..16).for_each(|frame| watch.set(frame, Reason::Tables, true));
         watch.wrote(0, 16 * PAGE);
         watch.wrote(5, 11 * PAGE);
-        assert_eq!(watch.take(), (0..16).collect::<Vec<_>>());
-        assert!(watch.take().is_empty());
+        assert_eq!(watch.take(|_| ()), (0..16).collect::<Vec<_>>());
+        assert!(watch.take(|_| ()).is_empty());
     }
 }

@@ -34,6 +34,8 @@ pub struct SavedProcessor {
     pub nmi_blocked: bool,
     pub gif: bool,
     pub halted: bool,
+    /// Waits for a STARTUP message.
+    pub parked: bool,
     pub ferr: bool,
     /// IGNNE#: x87 instructions go on although an exception is pending.
     pub ignne: bool,
@@ -136,7 +138,7 @@ pub struct SavedMsrs {
 
 impl Saved for SavedProcessor {
     const NAME: &'static str = "processor";
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 }
 
 fn number(shadow: Shadow) -> u8 {
@@ -246,6 +248,7 @@ impl Processor {
             nmi_blocked: self.nmi_blocked,
             gif: self.gif,
             halted: self.halted,
+            parked: self.parked,
             ferr: self.ferr,
             ignne: self.ignne,
             wait: self.wait.as_ref().map(|wait| (SavedLine::of(&wait.line), wait.masked)),
@@ -274,6 +277,7 @@ impl Processor {
         new.virtualization.restore(saved.svm);
         new.shadow = shadow(saved.shadow)?;
         (new.nmi_blocked, new.gif, new.halted) = (saved.nmi_blocked, saved.gif, saved.halted);
+        new.parked = saved.parked;
         (new.ferr, new.ignne) = (saved.ferr, saved.ignne);
         new.wait = saved.wait.map(|(line, masked)| MwaitWait { line: line.line(), masked });
         new.monitored = saved.monitored.map(SavedLine::line);

@@ -59,7 +59,7 @@ fn inflated_pages_that_were_code_are_reported() {
     let (mut driver, _) = device(INFLATE);
     driver.memory.watch().set(0x21, ireko_vmcore::memory::Reason::Code, true);
     pages(&mut driver, &[0x20, 0x21, 0x22]);
-    assert_eq!(driver.memory.watch().take(), [0x21]);
+    assert_eq!(driver.memory.watch().take(|_| ()), [0x21]);
 }
 
 #[test]

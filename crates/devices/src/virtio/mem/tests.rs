@@ -188,5 +188,5 @@ fn memory_that_is_unplugged_and_was_code_is_reported() {
     driver.memory.ram().write_obj(1u8, GuestAddress(PLACE.start + BLOCK - 1)).unwrap();
     assert!(!driver.memory.watch().any());
     ask(&mut driver, UNPLUG, PLACE.start, 1);
-    assert_eq!(driver.memory.watch().take(), [frame]);
+    assert_eq!(driver.memory.watch().take(|_| ()), [frame]);
 }
