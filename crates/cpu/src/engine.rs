@@ -149,8 +149,7 @@ impl SoftHypervisor {
             (options.routines, Key::ROUTINES | Key::RDTSC_ROUTINE | Key::PUSHF_ROUTINE),
         ]);
         cpu.platform.tuning = options.tuning;
-        // Whose page tables another processor writes, nobody hears of.
-        cpu.platform.tuning.spare_flushes &= spec.vcpus == 1;
+        cpu.mmu.one_of_many = spec.vcpus > 1;
         if options.keep_mm {
             cpu.keep_mm();
         }

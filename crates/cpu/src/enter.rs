@@ -144,7 +144,9 @@ impl Cpu {
 
     /// Something keeps translated code from just going on after a routine.
     pub(crate) fn must_look(&self) -> bool {
-        self.handoff.waits || self.single() || self.processor.halted || self.platform.wake.wanted()
+        self.handoff.waits
+            || !self.mmu.unwatched.is_empty()
+            || self.single() || self.processor.halted || self.platform.wake.wanted()
     }
 
     /// The next instruction must be done alone.

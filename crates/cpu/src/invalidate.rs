@@ -49,6 +49,9 @@ impl Cpu {
                 self.mmu.flush_all();
             }
             Flush::Asid { asid, keep_global } => {
+                // What other processors have written of its page tables is known first.
+                let notices = self.platform.seat.take();
+                self.heed(notices);
                 let spare = self.platform.tuning.spare_flushes;
                 self.instruments.counters.spared_flushes += self.mmu.flush_asid(asid, keep_global, spare);
             }
@@ -95,7 +98,8 @@ impl Cpu {
         }
         let watch = self.mmu.physical.memory().watch().clone();
         let host = self.mmu.physical.host(frame << 12);
-        let waited = self.platform.seat.watch(&watch, frame, host.map(|host| host as usize));
+        let page = [(frame, host.map(|host| host as usize))];
+        let waited = self.platform.seat.watch(&watch, Reason::Code, &page);
         if let Some(host) = host {
             self.mmu.banks.all().for_each(|bank| bank.protect(host));
         }
@@ -106,11 +110,43 @@ impl Cpu {
 
     /// What other processors ask, between two instructions.
     pub(crate) fn heed_siblings(&mut self) {
-        for notice in self.platform.seat.pass() {
+        let notices = self.platform.seat.pass();
+        self.heed(notices);
+        self.watch_tables();
+    }
+
+    fn heed(&mut self, notices: Vec<Notice>) {
+        for notice in notices {
             match notice {
                 Notice::Protect(host) => self.mmu.banks.all().for_each(|bank| bank.protect(host as *mut u8)),
-                Notice::Written(physical, count) => self.forget_code(physical, count),
+                Notice::Written(physical, count) => {
+                    self.mmu.wrote_table(physical >> 12, &self.platform.seat);
+                    self.forget_code(physical, count);
+                }
             }
+        }
+    }
+
+    /// Frames of page tables that flushes would be spared for are watched from here on.
+    fn watch_tables(&mut self) {
+        let frames = std::mem::take(&mut self.mmu.unwatched);
+        if frames.is_empty() {
+            return;
+        }
+        let host = |frame: u64| self.mmu.physical.host(frame << 12);
+        let pages: Vec<_> = frames.iter().map(|&frame| (frame, host(frame).map(|host| host as usize))).collect();
+        let watch = self.mmu.physical.memory().watch().clone();
+        let waited = self.platform.seat.watch(&watch, Reason::Tables, &pages);
+        self.mmu.watch_fewer(&self.platform.seat);
+        for (frame, host) in pages {
+            self.mmu.watched.insert(frame);
+            if let Some(host) = host {
+                self.mmu.banks.all().for_each(|bank| bank.protect(host as *mut u8));
+            }
+        }
+        if waited {
+            let notices = self.platform.seat.pass();
+            self.heed(notices);
         }
     }
 
@@ -118,7 +154,7 @@ impl Cpu {
     pub(crate) fn unwatch_code(&mut self, frame: u64) {
         if !self.code.is_in(frame) {
             let watch = self.mmu.physical.memory().watch().clone();
-            self.platform.seat.unwatch(&watch, frame);
+            self.platform.seat.unwatch(&watch, Reason::Code, frame);
         }
     }
 
@@ -138,7 +174,7 @@ impl Cpu {
     /// `count` bytes at a physical address were written: forgets what was translated from them.
     pub(crate) fn wrote_physical(&mut self, physical: u64, count: usize) {
         let frame = physical >> 12;
-        self.mmu.wrote_table(frame);
+        self.mmu.wrote_table(frame, &self.platform.seat);
         self.wrote_direct(frame);
         self.platform.seat.wrote(physical, count);
         self.forget_code(physical, count);
@@ -167,7 +203,7 @@ impl Cpu {
     pub(crate) fn take_device_writes(&mut self) {
         let watch = self.mmu.physical.memory().watch().clone();
         for frame in watch.take(|frame| self.platform.seat.wrote(frame << 12, 4096)) {
-            self.mmu.wrote_table(frame);
+            self.mmu.wrote_table(frame, &self.platform.seat);
             self.wrote_direct(frame);
             self.forget_code(frame << 12, 4096);
         }

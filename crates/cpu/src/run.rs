@@ -91,7 +91,7 @@ impl Cpu {
         if self.mmu.physical.memory().watch().any() {
             self.take_device_writes();
         }
-        if self.platform.seat.is_asked() {
+        if self.platform.seat.is_asked() || !self.mmu.unwatched.is_empty() {
             self.heed_siblings();
         }
         self.mmu.drop_unplugged();

@@ -43,14 +43,24 @@ struct Member {
     notices: Mutex<Vec<Notice>>,
 }
 
-/// Who watches a page with code.
+/// Who watches a page.
 #[derive(Default)]
 struct Watched {
-    /// A bit for each processor.
-    by: u64,
+    /// A bit for each processor: for code, and for page tables.
+    code: u64,
+    tables: u64,
     /// Nobody can write it unchecked any more.
     protected: bool,
 }
+
+impl Watched {
+    fn by(&mut self, reason: Reason) -> &mut u64 {
+        if reason == Reason::Tables { &mut self.tables } else { &mut self.code }
+    }
+}
+
+/// A page: its number, and its host address if it is there.
+pub type Page = (u64, Option<usize>);
 
 /// The processors of a machine, at most 64.
 pub struct Siblings {
@@ -179,7 +189,8 @@ impl Seat {
         notices
     }
 
-    fn take(&self) -> Vec<Notice> {
+    /// Gives the notices that have come, in the middle of an instruction: who waits for this processor waits on.
+    pub fn take(&self) -> Vec<Notice> {
         if !self.member().any.load(Ordering::SeqCst) {
             return Vec::new();
         }
@@ -205,43 +216,53 @@ impl Seat {
         self.enter();
     }
 
-    /// This processor watches a page with code from now on, at a host address if it is there. When this gives true it has waited for others:
-    /// notices must be taken.
-    pub fn watch(&self, watch: &Watch, frame: u64, host: Option<usize>) -> bool {
+    /// This processor watches pages from now on. When this gives true it has waited for others: notices must be taken.
+    pub fn watch(&self, watch: &Watch, reason: Reason, frames: &[Page]) -> bool {
         if !self.is_one_of_many() {
-            watch.set(frame, Reason::Code, true);
+            frames.iter().for_each(|(frame, _)| watch.set(*frame, reason, true));
             return false;
         }
+        let mut fresh = Vec::new();
         {
             let mut pages = lock(&self.all.pages);
-            let page = pages.entry(frame).or_default();
-            page.by |= 1 << self.own;
-            watch.set(frame, Reason::Code, true);
-            if page.protected {
-                return false;
+            for &(frame, host) in frames {
+                let page = pages.entry(frame).or_default();
+                *page.by(reason) |= 1 << self.own;
+                watch.set(frame, reason, true);
+                if !page.protected {
+                    fresh.push((frame, host));
+                }
             }
         }
-        if let Some(host) = host {
-            self.all.others(self.own).for_each(|member| Siblings::tell(member, Notice::Protect(host)));
+        if fresh.is_empty() {
+            return false;
+        }
+        for member in self.all.others(self.own) {
+            fresh.iter().filter_map(|page| page.1).for_each(|host| Siblings::tell(member, Notice::Protect(host)));
         }
         self.wait_for_others();
-        if let Some(page) = lock(&self.all.pages).get_mut(&frame).filter(|page| page.by >> self.own & 1 != 0) {
-            page.protected = true;
+        let mut pages = lock(&self.all.pages);
+        for (frame, _) in fresh {
+            if let Some(page) = pages.get_mut(&frame) {
+                page.protected = true;
+            }
         }
         true
     }
 
     /// This one watches it no more.
-    pub fn unwatch(&self, watch: &Watch, frame: u64) {
+    pub fn unwatch(&self, watch: &Watch, reason: Reason, frame: u64) {
         if !self.is_one_of_many() {
-            return watch.set(frame, Reason::Code, false);
+            return watch.set(frame, reason, false);
         }
         let mut pages = lock(&self.all.pages);
         let Some(page) = pages.get_mut(&frame) else { return };
-        page.by &= !(1 << self.own);
-        if page.by == 0 {
+        *page.by(reason) &= !(1 << self.own);
+        if *page.by(reason) == 0 {
+            watch.set(frame, reason, false);
+        }
+        if page.code | page.tables == 0 {
             pages.remove(&frame);
-            watch.set(frame, Reason::Code, false);
         }
     }
 
@@ -250,20 +271,11 @@ impl Seat {
         if !self.is_one_of_many() {
             return;
         }
-        let by = lock(&self.all.pages).get(&(physical >> 12)).map_or(0, |page| page.by) & !(1 << self.own);
+        let watchers = lock(&self.all.pages).get(&(physical >> 12)).map_or(0, |page| page.code | page.tables);
+        let by = watchers & !(1 << self.own);
         for (id, member) in self.all.members.iter().enumerate() {
             if by >> id & 1 != 0 {
                 Siblings::tell(member, Notice::Written(physical, count));
-            }
-        }
-    }
-
-    /// A device has written bytes of a page: tells all that watch it, this one too.
-    pub fn device_wrote(&self, frame: u64) {
-        let by = lock(&self.all.pages).get(&frame).map_or(0, |page| page.by);
-        for (id, member) in self.all.members.iter().enumerate() {
-            if by >> id & 1 != 0 {
-                Siblings::tell(member, Notice::Written(frame << 12, 4096));
             }
         }
     }
@@ -329,7 +341,7 @@ mod tests {
     fn who_is_outside_is_not_waited_for_and_finds_the_notice_later() {
         let (seats, watch) = (seats(2), watch());
         seats[0].enter();
-        assert!(seats[0].watch(&watch, 3, Some(0x3000)));
+        assert!(seats[0].watch(&watch, Reason::Code, &[(3, Some(0x3000))]));
         seats[1].enter();
         assert_eq!(seats[1].pass(), [Notice::Protect(0x3000)]);
         assert!(seats[1].pass().is_empty());
@@ -338,18 +350,18 @@ mod tests {
     #[test]
     fn a_page_is_protected_once_for_all_that_watch_it() {
         let (seats, watch) = (seats(3), watch());
-        assert!(seats[0].watch(&watch, 3, Some(0x3000)));
-        assert!(!seats[1].watch(&watch, 3, Some(0x3000)));
-        seats[0].unwatch(&watch, 3);
+        assert!(seats[0].watch(&watch, Reason::Code, &[(3, Some(0x3000))]));
+        assert!(!seats[1].watch(&watch, Reason::Tables, &[(3, Some(0x3000))]));
+        seats[0].unwatch(&watch, Reason::Code, 3);
         assert!(watch.watched(3));
-        seats[1].unwatch(&watch, 3);
+        seats[1].unwatch(&watch, Reason::Tables, 3);
         assert!(!watch.watched(3));
     }
 
     #[test]
     fn a_write_is_told_to_those_who_watch_the_page() {
         let (seats, watch) = (seats(3), watch());
-        seats[1].watch(&watch, 3, None);
+        seats[1].watch(&watch, Reason::Code, &[(3, None)]);
         seats[0].wrote(0x3010, 4);
         seats[0].wrote(0x4010, 4);
         assert_eq!(seats[1].pass(), [Notice::Written(0x3010, 4)]);
@@ -359,7 +371,7 @@ mod tests {
     #[test]
     fn writes_without_end_do_not_fill_an_inbox() {
         let (seats, watch) = (seats(2), watch());
-        seats[1].watch(&watch, 3, None);
+        seats[1].watch(&watch, Reason::Code, &[(3, None)]);
         (0..100_000).for_each(|n| seats[0].wrote(0x3000 + n % 4096, 1));
         let notices = seats[1].pass();
         assert!(notices.len() < 2 * MOST_NOTICES && notices.contains(&Notice::Written(0x3000, 4096)));
@@ -375,9 +387,9 @@ mod tests {
                 scope.spawn(move || {
                     seat.enter();
                     for n in 0..500 {
-                        seat.watch(watch, n % 7, Some(0x1000));
+                        seat.watch(watch, Reason::Code, &[(n % 7, Some(0x1000))]);
                         seat.pass();
-                        seat.unwatch(watch, n % 7);
+                        seat.unwatch(watch, Reason::Code, n % 7);
                     }
                 });
             }

@@ -12,7 +12,9 @@ use crate::mmu::physical::Physical;
 use crate::processor::Processor;
 use bank::{Bank, Root, Selected, Tag};
 use ireko_vmcore::Memory;
+use crate::hash::FastHash;
 use ireko_x86::paging::entry;
+use std::collections::HashSet;
 use std::sync::Arc;
 use walk::{Access, Kind, Page, Paging, Tables, WalkFault};
 
@@ -22,6 +24,10 @@ pub struct Mmu {
     pub(crate) banks: bank::Banks,
     pub(crate) shared_fetch: shared::SharedFetch,
     pub(crate) dependents: tables::Dependents,
+    /// Other processors write page tables, too: which frames are watched, whether anything depends on them or not; and which are to be.
+    pub(crate) one_of_many: bool,
+    pub(crate) watched: HashSet<u64, FastHash>,
+    pub(crate) unwatched: Vec<u64>,
     /// How often blocks of memory had gone when translations were last forgotten for it.
     pub(crate) unplugs: u64,
 }
@@ -34,6 +40,9 @@ impl Mmu {
             banks: bank::Banks::new()?,
             shared_fetch: Default::default(),
             dependents: Default::default(),
+            one_of_many: false,
+            watched: HashSet::default(),
+            unwatched: Vec::new(),
         })
     }
 

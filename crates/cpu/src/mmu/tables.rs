@@ -7,6 +7,7 @@
 use crate::hash::FastHash;
 use crate::mmu::Mmu;
 use crate::mmu::walk::Tables;
+use crate::siblings::Seat;
 use ireko_vmcore::memory::Reason;
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -49,6 +50,14 @@ impl Mmu {
         let number = self.banks.number();
         let bit = 1 << number;
         for &frame in frames {
+            if self.one_of_many && !self.watched.contains(&frame) {
+                // Until it is, what was walked may be other by now: the next flush is not spared.
+                self.banks.current().dirty = true;
+                if !self.unwatched.contains(&frame) && self.unwatched.len() < MOST_FRAMES {
+                    self.unwatched.push(frame);
+                }
+                continue;
+            }
             let dependents = self.dependents.entry(frame).or_insert(0);
             if *dependents & bit != 0 {
                 continue;
@@ -56,7 +65,7 @@ impl Mmu {
             let fresh = *dependents == 0;
             *dependents |= bit;
             self.banks.current().frames.insert(frame);
-            if fresh {
+            if fresh && !self.one_of_many {
                 found = true;
                 self.physical.memory().watch().set(frame, Reason::Tables, true);
                 if let Some(host) = self.physical.host(frame << 12) {
@@ -71,12 +80,17 @@ impl Mmu {
     }
 
     /// A page that may hold tables was written.
-    pub(crate) fn wrote_table(&mut self, frame: u64) {
+    pub(crate) fn wrote_table(&mut self, frame: u64, seat: &Seat) {
         let watch = self.physical.memory().watch();
-        if !watch.watched_for(frame, Reason::Tables) {
+        let known = if self.one_of_many {
+            self.watched.remove(&frame)
+        } else {
+            watch.watched_for(frame, Reason::Tables)
+        };
+        if !known {
             return;
         }
-        watch.set(frame, Reason::Tables, false);
+        seat.unwatch(watch, Reason::Tables, frame);
         let dependents = self.dependents.remove(&frame).unwrap_or(0);
         for number in 0..64 {
             if dependents >> number & 1 != 0
@@ -89,6 +103,21 @@ impl Mmu {
         }
     }
 
+    /// Of frames that are watched without need not too many are.
+    pub(crate) fn watch_fewer(&mut self, seat: &Seat) {
+        if self.watched.len() < 4 * MOST_FRAMES {
+            return;
+        }
+        let (watch, dependents) = (self.physical.memory().watch(), &self.dependents);
+        self.watched.retain(|frame| {
+            let needed = dependents.contains_key(frame);
+            if !needed {
+                seat.unwatch(watch, Reason::Tables, *frame);
+            }
+            needed
+        });
+    }
+
     /// Ends the tracking of a bank's frames; its translations are about to go.
     fn untrack(&mut self, number: usize) {
         let Some(bank) = self.banks.get(number) else { return };
@@ -99,7 +128,10 @@ impl Mmu {
                 *dependents &= !(1 << number);
                 if *dependents == 0 {
                     self.dependents.remove(&frame);
-                    self.physical.memory().watch().set(frame, Reason::Tables, false);
+                    // With many, that it is watched was dear: it stays so until somebody writes it.
+                    if !self.one_of_many {
+                        self.physical.memory().watch().set(frame, Reason::Tables, false);
+                    }
                 }
             }
         }
@@ -152,9 +184,10 @@ mod tests {
     #[test]
     fn a_table_that_is_rewritten_for_ever_is_noted_once() {
         let mut mmu = tracked();
+        let seat = Seat::new(crate::siblings::Siblings::new([Arc::default()]), 0);
         for _ in 0..10_000 {
             mmu.track(&[5, 6]);
-            mmu.wrote_table(5);
+            mmu.wrote_table(5, &seat);
         }
         assert_eq!((mmu.banks.current().frames.len(), mmu.dependents.len()), (1, 1));
         assert!(mmu.banks.current().dirty);
