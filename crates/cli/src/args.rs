@@ -65,6 +65,9 @@ pub enum Command {
     /// Run a nest whose first machine is saved at random moments, and each time goes on in a new one: a test.
     #[command(hide = true)]
     Saved(crate::saved::SavedArgs),
+    /// Race processors against each other and look whether they see what the memory model forbids: a test.
+    #[command(hide = true)]
+    Litmus(crate::suite::litmus::LitmusArgs),
     /// Say what confines workers here; started by doctor.
     #[command(hide = true)]
     Jail { home: std::path::PathBuf },

@@ -82,6 +82,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::RouterSandboxed { id } => vm::router_sandboxed(*id),
         Command::Folder { access, folder } => vm::folder(folder, *access == args::FolderAccess::Read),
         Command::Saved(args) => saved::run(args),
+        Command::Litmus(args) => suite::litmus::run(args),
         Command::Jail { home } => jail::run(home),
     }
 }

@@ -6,6 +6,7 @@
 mod chart;
 mod compute;
 mod kernels;
+pub mod litmus;
 mod memory;
 mod peer;
 mod probe;
