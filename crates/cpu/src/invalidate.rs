@@ -6,6 +6,10 @@ use crate::siblings::Notice;
 use ireko_nested::Flush;
 use ireko_vmcore::memory::Reason;
 
+/// Pages without code that are watched for it all the same, at most; and how often one is written until it is not.
+const LINGERING: usize = 4096;
+const WRITES: u32 = 16;
+
 impl Cpu {
     /// After CR0, CR4 or EFER changes: forgets translations of this world. `keep_global` keeps global pages.
     pub fn flush_tlb(&mut self, keep_global: bool) {
@@ -93,7 +97,7 @@ impl Cpu {
 
     /// Writes to a page are heard of from here on. Before its bytes are read: what a device writes in between is known then.
     pub(crate) fn watch_code(&mut self, frame: u64) {
-        if self.code.is_in(frame) {
+        if self.code.is_in(frame) || self.mmu.lingering.remove(&frame).is_some() {
             return;
         }
         let watch = self.mmu.physical.memory().watch().clone();
@@ -153,9 +157,18 @@ impl Cpu {
     /// If there is no code of it.
     pub(crate) fn unwatch_code(&mut self, frame: u64) {
         if !self.code.is_in(frame) {
-            let watch = self.mmu.physical.memory().watch().clone();
-            self.platform.seat.unwatch(&watch, Reason::Code, frame);
+            // To watch a page again is dear where others have to hear of it.
+            if self.platform.seat.is_one_of_many() && self.mmu.lingering.len() < LINGERING {
+                self.mmu.lingering.insert(frame, 0);
+                return;
+            }
+            self.watch_code_no_more(frame);
         }
+    }
+
+    fn watch_code_no_more(&mut self, frame: u64) {
+        let watch = self.mmu.physical.memory().watch().clone();
+        self.platform.seat.unwatch(&watch, Reason::Code, frame);
     }
 
     /// Blocks are no more: those that were written of a page, if one is given.
@@ -183,6 +196,14 @@ impl Cpu {
     /// Bytes at a physical address are others: forgets what this processor has translated from them.
     fn forget_code(&mut self, physical: u64, count: usize) {
         let frame = physical >> 12;
+        if let Some(writes) = self.mmu.lingering.get_mut(&frame) {
+            *writes += 1;
+            if *writes > WRITES {
+                self.mmu.lingering.remove(&frame);
+                self.watch_code_no_more(frame);
+            }
+            return;
+        }
         let gone = self.code.written(physical, count as u64);
         if !gone.is_empty() {
             self.unwatch_code(frame);

@@ -14,7 +14,7 @@ use bank::{Bank, Root, Selected, Tag};
 use ireko_vmcore::Memory;
 use crate::hash::FastHash;
 use ireko_x86::paging::entry;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use walk::{Access, Kind, Page, Paging, Tables, WalkFault};
 
@@ -28,6 +28,9 @@ pub struct Mmu {
     pub(crate) one_of_many: bool,
     pub(crate) watched: HashSet<u64, FastHash>,
     pub(crate) unwatched: Vec<u64>,
+    /// Frames that are watched for code though there is none, and how often each was written since: that is soon there again where a program makes
+    /// code as it runs.
+    pub(crate) lingering: HashMap<u64, u32, FastHash>,
     /// How often blocks of memory had gone when translations were last forgotten for it.
     pub(crate) unplugs: u64,
 }
@@ -43,6 +46,7 @@ impl Mmu {
             one_of_many: false,
             watched: HashSet::default(),
             unwatched: Vec::new(),
+            lingering: HashMap::default(),
         })
     }
 
