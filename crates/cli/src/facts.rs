@@ -35,6 +35,7 @@ pub struct Facts {
     pub boot_id: String,
     pub uptime_seconds: f64,
     pub memory_bytes: u64,
+    pub processors: usize,
     pub cpuid: Cpuid,
     pub dmi: Dmi,
 }
@@ -49,6 +50,7 @@ pub fn read() -> Facts {
         boot_id: line("/proc/sys/kernel/random/boot_id"),
         uptime_seconds: uptime(),
         memory_bytes: memory("MemTotal"),
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
         cpuid: read_cpuid(),
         dmi: read_dmi(),
     }

@@ -18,9 +18,21 @@ fn saved(args: &[&str]) -> Value {
 }
 
 #[test]
-fn a_nest_goes_on_wherever_its_first_machine_is_saved() {
-    let document =
-        saved(&["--depth", "2", "--memory", "1G", "--rounds", "15", "--most-ms", "600", "--timeout", "300"]);
+fn a_nest_goes_on_wherever_its_first_machine_of_two_processors_is_saved() {
+    let document = saved(&[
+        "--depth",
+        "2",
+        "--processors",
+        "2",
+        "--memory",
+        "1G",
+        "--rounds",
+        "15",
+        "--most-ms",
+        "600",
+        "--timeout",
+        "300",
+    ]);
     assert!(document["rounds"].as_u64().is_some_and(|rounds| rounds >= 5), "{document:#}");
 }
 

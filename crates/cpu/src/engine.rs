@@ -153,7 +153,8 @@ impl SoftHypervisor {
         if options.keep_mm {
             cpu.keep_mm();
         }
-        cpu.instruments.inspect = inspect::Inspect::new(&options.inspect.of_processor(id)).map_err(HvError::Unsupported)?;
+        cpu.instruments.inspect =
+            inspect::Inspect::new(&options.inspect.of_processor(id)).map_err(HvError::Unsupported)?;
         // In lockstep a block is what the plain path does of it: one turn of a loop.
         let lockstep = cpu.instruments.inspect.as_ref().is_some_and(|inspect| inspect.lockstep.is_some());
         if options.direct {

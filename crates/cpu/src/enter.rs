@@ -146,7 +146,9 @@ impl Cpu {
     pub(crate) fn must_look(&self) -> bool {
         self.handoff.waits
             || !self.mmu.unwatched.is_empty()
-            || self.single() || self.processor.halted || self.platform.wake.wanted()
+            || self.single()
+            || self.processor.halted
+            || self.platform.wake.wanted()
     }
 
     /// The next instruction must be done alone.

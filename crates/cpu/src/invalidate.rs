@@ -138,7 +138,8 @@ impl Cpu {
             return;
         }
         let host = |frame: u64| self.mmu.physical.host(frame << 12);
-        let pages: Vec<_> = frames.iter().map(|&frame| (frame, host(frame).map(|host| host as usize))).collect();
+        let pages: Vec<_> =
+            frames.iter().map(|&frame| (frame, host(frame).map(|host| host as usize))).collect();
         let watch = self.mmu.physical.memory().watch().clone();
         let waited = self.platform.seat.watch(&watch, Reason::Tables, &pages);
         self.mmu.watch_fewer(&self.platform.seat);

@@ -96,7 +96,12 @@ impl Siblings {
         };
         let members: Box<[Member]> = wakes.into_iter().map(member).collect();
         assert!(members.len() <= MOST as usize);
-        Arc::new(Self { members, requests: AtomicU64::new(0), pages: Mutex::default(), alone: AtomicUsize::new(0) })
+        Arc::new(Self {
+            members,
+            requests: AtomicU64::new(0),
+            pages: Mutex::default(),
+            alone: AtomicUsize::new(0),
+        })
     }
 
     fn others(&self, own: usize) -> impl Iterator<Item = &Member> {
@@ -238,7 +243,10 @@ impl Seat {
             return false;
         }
         for member in self.all.others(self.own) {
-            fresh.iter().filter_map(|page| page.1).for_each(|host| Siblings::tell(member, Notice::Protect(host)));
+            fresh
+                .iter()
+                .filter_map(|page| page.1)
+                .for_each(|host| Siblings::tell(member, Notice::Protect(host)));
         }
         self.wait_for_others();
         let mut pages = lock(&self.all.pages);

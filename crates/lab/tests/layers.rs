@@ -45,7 +45,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
 /// The layers of `cpu`, lowest first: a module may name modules of lower layers, and no other (design: the core's layers).
 const LAYERS: [&[&str]; 22] = [
     &["processor", "host", "hash", "fault", "wake", "boundary", "single_copy"],
-    &["tsc", "tuning", "signal", "xstate", "inspect", "pending"],
+    &["tsc", "tuning", "signal", "xstate", "inspect", "pending", "siblings"],
     &["direct"],
     &["mmu", "code", "apic"],
     &["platform"],

@@ -309,7 +309,8 @@ pub fn run(args: &LitmusArgs) -> Result<ExitCode> {
                     continue;
                 }
                 // Those are slow everywhere: the whole bus, or all processors, stand still.
-                let rounds = if matches!(place, Place::Line | Place::Page) { args.rounds / 20 } else { args.rounds };
+                let rounds =
+                    if matches!(place, Place::Line | Place::Page) { args.rounds / 20 } else { args.rounds };
                 let shown = race(test, how, place, rounds)?;
                 let allowed = test.allowed(how);
                 wrong += u64::from(shown > 0 && !allowed);

@@ -79,7 +79,8 @@ impl Options {
             }
             PathBuf::from(name)
         };
-        let (trace_file, report) = (self.trace_file.as_ref().map(numbered), self.report.as_ref().map(numbered));
+        let (trace_file, report) =
+            (self.trace_file.as_ref().map(numbered), self.report.as_ref().map(numbered));
         Self { trace_file, report, ..self.clone() }
     }
 

@@ -8,11 +8,11 @@ pub mod tables;
 pub mod view;
 pub mod walk;
 
+use crate::hash::FastHash;
 use crate::mmu::physical::Physical;
 use crate::processor::Processor;
 use bank::{Bank, Root, Selected, Tag};
 use ireko_vmcore::Memory;
-use crate::hash::FastHash;
 use ireko_x86::paging::entry;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! MONITOR and MWAIT (APM vol. 3; vol. 2, 15.9).
 //!
-//! There is one processor, which does not write while it waits. So what ends a wait is an interrupt, or a device's write to the
-//! monitored line: that is seen by its bytes, whenever the processor looks around. A wait may end for any other reason, too.
+//! What ends a wait is an interrupt, or a write to the monitored line by a device or another processor: that is seen by its bytes, whenever this one
+//! looks around. A wait may end for any other reason, too.
 
 use crate::cpu::Privilege;
 use crate::operand::{mask, segment_index};
