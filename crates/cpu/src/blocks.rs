@@ -235,7 +235,11 @@ impl Cpu {
         }
         let second = self.fetch_behind(linear)?;
         bytes.resize(in_page + LONGEST, 0);
-        self.watch_code(second >> 12);
+        // Where that waits for other processors, what was read may be other by now, and the first page watched no more.
+        while self.watch_code(second >> 12) | self.watch_code(id.physical >> 12) {}
+        if !self.mmu.physical.read_code(id.physical, &mut bytes[..in_page]) {
+            return Err(no_memory(id.physical));
+        }
         if !self.mmu.physical.read_code(second, &mut bytes[in_page..]) {
             self.unwatch_code(second >> 12);
             return Err(no_memory(second));

@@ -100,6 +100,11 @@ impl Hypervisor for SoftHypervisor {
                 spec.vcpus
             )));
         }
+        if spec.vcpus > 1 && options.inspect.lockstep.is_some() {
+            return Err(HvError::Unsupported(
+                "option lockstep is for machines with 1 vCPU, since others write what it compares; leave it out, or ask for one".into(),
+            ));
+        }
         if spec.vcpus > 1 && options.direct {
             return Err(HvError::Unsupported(
                 "option direct=on is for machines with 1 vCPU; leave it out, or ask for one".into(),

@@ -95,10 +95,11 @@ impl Cpu {
         }
     }
 
-    /// Writes to a page are heard of from here on. Before its bytes are read: what a device writes in between is known then.
-    pub(crate) fn watch_code(&mut self, frame: u64) {
+    /// Writes to a page are heard of from here on. Before its bytes are read: what a device writes in between is known then. Whether other processors
+    /// were waited for, and what they had written is known.
+    pub(crate) fn watch_code(&mut self, frame: u64) -> bool {
         if self.code.is_in(frame) || self.mmu.lingering.remove(&frame).is_some() {
-            return;
+            return false;
         }
         let watch = self.mmu.physical.memory().watch().clone();
         let host = self.mmu.physical.host(frame << 12);
@@ -110,6 +111,7 @@ impl Cpu {
         if waited {
             self.heed_siblings();
         }
+        waited
     }
 
     /// What other processors ask, between two instructions.

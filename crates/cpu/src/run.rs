@@ -7,6 +7,7 @@ use crate::cpu::Cpu;
 use crate::fault::Fault;
 use crate::intercept::Virtual;
 use crate::platform::BusRef;
+use crate::processor::World;
 use crate::processor::counters::Retired;
 use crate::signal::guard;
 use crate::{event, hooks, intercept, signal, world};
@@ -20,6 +21,7 @@ use ireko_vmcore::{Bus, Halt, Stop};
 use ireko_x86::bits::{cr0, debugctl, dr6, rflags};
 use ireko_x86::exception::{Exception, vector};
 use ireko_x86::regs::{gpr, seg};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -30,7 +32,11 @@ impl Cpu {
         // SAFETY: the reference is dropped below, before `bus` can go.
         self.platform.bus = Some(unsafe { BusRef::new(bus) });
         self.platform.seat.enter();
-        let halt = self.run_until(stop);
+        // Nobody is to wait for a processor that has come to its end by our mistake.
+        let halt = catch_unwind(AssertUnwindSafe(|| self.run_until(stop))).unwrap_or_else(|panic| {
+            self.disarm();
+            resume_unwind(panic)
+        });
         self.platform.seat.leave();
         self.fpu_normalise();
         hooks::nesting::show(self);
@@ -103,6 +109,10 @@ impl Cpu {
         }
         let traps = self.control().is_some_and(|control| control.monitor_trap);
         let delivered = self.events()?;
+        // What was written before the interrupt was sent may be its handler.
+        if delivered && (self.platform.seat.is_asked() || self.mmu.physical.memory().watch().any()) {
+            return Ok(());
+        }
         if traps && (delivered || !self.processor.halted) {
             self.processor.monitor_trap = true;
             if delivered {
@@ -197,7 +207,13 @@ impl Cpu {
         self.apic().init_take();
         self.apic().init();
         let kept = self.processor.regs.cr0 & (cr0::CD | cr0::NW);
+        let before = self.processor.regs;
         self.processor.regs = ireko_x86::Registers::reset();
+        self.processor.regs.keep_over_init(&before);
+        if self.control().is_some() {
+            self.processor.world = World::Host;
+            self.world_switched();
+        }
         self.processor.regs.cr0 = self.processor.regs.cr0 & !(cr0::CD | cr0::NW) | kept;
         self.forget_run();
         self.processor.parked = self.processor.apic.id() != 0;
@@ -482,12 +498,18 @@ impl Cpu {
         }
         let seen = if crate::breakpoints::data_armed(self) { Key::PLAIN } else { 0 };
         self.processor.touched = 0;
-        let waiting = std::mem::take(&mut self.processor.held_traps);
+        let (waiting, mut kept) = (std::mem::take(&mut self.processor.held_traps), 0);
         let branches = self.processor.regs.debugctl & (debugctl::LBR | debugctl::BTF) != 0
             || self.processor.msrs.counters.branches();
         let retired = self.processor.msrs.counters.exact().then(|| self.to_retire());
         let decoded = if branches { self.decode_at_rip() } else { None };
-        let block = self.run_alone(seen)?;
+        let block = self.run_alone(seen).inspect_err(|fault| {
+            if *fault == Fault::Together {
+                kept = waiting;
+            }
+        });
+        self.processor.held_traps |= kept;
+        let block = block?;
         if shadow.is_on() && !self.code.stepped_routine(block) {
             self.processor.shadow = Shadow::None;
         }

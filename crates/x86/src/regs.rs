@@ -156,6 +156,18 @@ impl Registers {
         regs
     }
 
+    /// INIT leaves these as they were, which RESET does not (SDM vol. 3, table "IA-32 and Intel 64 Processor States Following Power-up, Reset, or INIT";
+    /// APM vol. 2, table 14-1).
+    pub fn keep_over_init(&mut self, before: &Self) {
+        (self.xcr0, self.pat, self.pkru) = (before.xcr0, before.pat, before.pkru);
+        (self.star, self.lstar, self.cstar, self.sfmask) =
+            (before.star, before.lstar, before.cstar, before.sfmask);
+        (self.kernel_gs_base, self.tsc_aux) = (before.kernel_gs_base, before.tsc_aux);
+        (self.sysenter_cs, self.sysenter_esp, self.sysenter_eip) =
+            (before.sysenter_cs, before.sysenter_esp, before.sysenter_eip);
+        (self.smbase, self.smm_addr, self.smm_mask) = (before.smbase, before.smm_addr, before.smm_mask);
+    }
+
     /// Where the instruction pointer is behind an instruction of `length` bytes at `start`: no 16 bits wrap it, the code segment's limit ends
     /// what goes on there.
     pub const fn behind(&self, start: u64, length: usize) -> u64 {

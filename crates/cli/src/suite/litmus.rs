@@ -282,9 +282,12 @@ fn race(test: Test, how: How, place: Place, rounds: usize) -> Result<u64> {
 fn lost(place: Place, rounds: usize) -> Result<u64> {
     let arena = Arena::new()?;
     let at = arena.variables(0, place)[0] as usize;
+    let meeting = Meeting { threads: 4, come: AtomicUsize::new(0) };
     std::thread::scope(|scope| {
         for _ in 0..4 {
+            let meeting = &meeting;
             scope.spawn(move || {
+                meeting.meet();
                 for _ in 0..rounds {
                     // SAFETY: as in `store`.
                     unsafe { asm!("lock inc qword ptr [{0}]", in(reg) at as *mut u64, options(nostack)) };
@@ -298,8 +301,53 @@ fn lost(place: Place, rounds: usize) -> Result<u64> {
     Ok((4 * rounds as u64).abs_diff(load(at as *mut u64, How::Plain)))
 }
 
+/// One thread writes a function and then its number; another sees the number, serializes, and calls it (SDM vol. 3, "Handling Self- and Cross-Modifying
+/// Code"). How often it was an older function. Its first byte lies at an offset in a page; over the page's end an immediate does.
+fn old_code(offset: usize, rounds: usize) -> Result<u64> {
+    let (arena, old) = (Arena::new()?, AtomicU64::new(0));
+    let (written, called) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        let (arena, written, called, old) = (&arena, &written, &called, &old);
+        let wait = |of: &AtomicU64, number: u64| {
+            let mut spins = 0u32;
+            while of.load(Ordering::Relaxed) != number {
+                spins += 1;
+                if spins > 1000 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            }
+        };
+        scope.spawn(move || {
+            let at = arena.0.wrapping_add(offset);
+            for number in 1..=rounds as u64 {
+                // SAFETY: in the arena. MOV EAX, number; RET.
+                unsafe {
+                    at.write_volatile(0xb8);
+                    at.wrapping_add(1).cast::<u32>().write_unaligned(number as u32);
+                    at.wrapping_add(5).write_volatile(0xc3);
+                }
+                written.store(number, Ordering::Release);
+                wait(called, number);
+            }
+        });
+        scope.spawn(move || {
+            let at = arena.0.wrapping_add(offset);
+            for number in 1..=rounds as u64 {
+                wait(written, number);
+                std::arch::x86_64::__cpuid(0);
+                // SAFETY: the function is there whole: its number was seen.
+                let said = unsafe { std::mem::transmute::<*mut u8, extern "C" fn() -> u32>(at)() };
+                old.fetch_add(u64::from(u64::from(said) != number), Ordering::Relaxed);
+                called.store(number, Ordering::Release);
+            }
+        });
+    });
+    Ok(old.into_inner())
+}
+
 /// A line for each kind of race; an error if something showed that must not.
 pub fn run(args: &LitmusArgs) -> Result<ExitCode> {
+    if std::thread::available_parallelism().map_or(1, usize::from) < 2 {
+        bail!("races want two processors, and there is one");
+    }
     let mut wrong = 0;
     for test in TESTS {
         for how in [How::Plain, How::Fenced, How::Locked] {
@@ -328,6 +376,11 @@ pub fn run(args: &LitmusArgs) -> Result<ExitCode> {
         let missing = lost(place, rounds)?;
         wrong += u64::from(missing > 0);
         out!("LockedIncrements {place:?}: {missing} of {} missing", 4 * rounds)?;
+    }
+    for offset in [64, 4093] {
+        let (rounds, old) = (args.rounds / 4, old_code(offset, args.rounds / 4)?);
+        wrong += u64::from(old > 0);
+        out!("WrittenCode at {offset}: {old} of {rounds} old")?;
     }
     if wrong > 0 {
         bail!("{wrong} kinds of race show what the memory model forbids");

@@ -84,6 +84,13 @@ impl Inbox {
         }
     }
 
+    /// A STARTUP that came before it is for nobody.
+    fn init(&self) {
+        let change = |old: u32| Some(old & !(0xff00 | event::STARTUP) | event::INIT);
+        let _ = self.events.fetch_update(Ordering::Release, Ordering::Relaxed, change);
+        self.poke();
+    }
+
     fn startup(&self, vector: u8) {
         let change = |old: u32| Some(old & !0xff00 | u32::from(vector) << 8 | event::STARTUP);
         let _ = self.events.fetch_update(Ordering::Release, Ordering::Relaxed, change);
@@ -124,7 +131,7 @@ impl Inbox {
             }
             Delivery::Nmi => self.post(event::NMI),
             Delivery::Smi => self.post(event::SMI),
-            Delivery::Init => self.post(event::INIT),
+            Delivery::Init => self.init(),
             Delivery::Startup => self.startup(message.vector),
             Delivery::ExtInt => self.post(event::EXTINT),
             _ => {}
