@@ -40,6 +40,8 @@ pub enum Command {
     Shell(crate::shell::ShellArgs),
     /// Offer the operations as a REST API on a Unix socket, and on TCP with a token.
     Serve(crate::serve::ServeArgs),
+    /// Have systemd run `ireko serve` from each start of the host on, which starts what is to start with it.
+    Setup(crate::setup::SetupArgs),
     /// Print a completion script for a shell; for bash: source <(ireko completions bash).
     Completions { shell: clap_complete::Shell },
     /// Print the manual page, or write a page for each command into a directory.

@@ -26,6 +26,7 @@ mod run_args;
 mod run_network;
 mod saved;
 mod serve;
+mod setup;
 mod shell;
 mod size;
 mod suite;
@@ -73,6 +74,7 @@ fn command(arguments: Arguments) -> Result<ExitCode> {
         Command::Tree(args) => tree::run(args),
         Command::Shell(args) => shell::run(args),
         Command::Serve(args) => serve::run(args),
+        Command::Setup(args) => setup::run(args),
         Command::Completions { shell } => manual::completions(Arguments::command(), *shell),
         Command::Man(args) => manual::man(Arguments::command(), args),
         Command::Worker { id } => vm::worker(*id),

@@ -105,6 +105,12 @@ pub fn fork_and_wait() -> io::Result<()> {
     check(unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) }.into()).map(drop)
 }
 
+/// The effective user id.
+pub fn user_id() -> u32 {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Effective user id 0.
 pub fn is_root() -> bool {
     // SAFETY: takes nothing, cannot fail.
@@ -183,6 +189,18 @@ fn ending_signals() -> libc::sigset_t {
 pub fn hold_ending_signals() {
     // SAFETY: a valid set, and no old set asked for.
     unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &ending_signals(), std::ptr::null_mut()) };
+}
+
+/// The program that is started hears of what we hold.
+pub fn heed_ending_signals(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    let heed = || {
+        // SAFETY: a valid set, and no old set asked for; the call is async-signal-safe.
+        check(unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &ending_signals(), std::ptr::null_mut()) }.into())
+            .map(drop)
+    };
+    // SAFETY: the closure makes only async-signal-safe system calls.
+    unsafe { command.pre_exec(heed) };
 }
 
 /// Waits for one of the held signals; gives its number.

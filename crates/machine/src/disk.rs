@@ -9,6 +9,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// An image by its name: the one of a disk, or one behind it.
@@ -36,6 +37,53 @@ pub struct DiskFiles {
     read_only: bool,
     image: Mutex<Option<Arc<dyn Image>>>,
     errors: Arc<ErrorHandling>,
+    traffic: Arc<DiskTraffic>,
+}
+
+/// What a guest has read and written, as long as the files are open.
+#[derive(Debug, Default)]
+pub struct DiskTraffic {
+    read: AtomicU64,
+    written: AtomicU64,
+    operations: AtomicU64,
+}
+
+/// Bytes, and operations of 8 KiB, as Hyper-V normalizes them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DiskCounts {
+    pub read_bytes: u64,
+    pub written_bytes: u64,
+    pub operations: u64,
+}
+
+const OPERATION: u64 = 8 << 10;
+
+impl DiskTraffic {
+    fn count(&self, bytes: &AtomicU64, more: u64) {
+        bytes.fetch_add(more, Ordering::Relaxed);
+        self.operations.fetch_add(more.div_ceil(OPERATION), Ordering::Relaxed);
+    }
+
+    pub fn counts(&self) -> DiskCounts {
+        let now = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        DiskCounts {
+            read_bytes: now(&self.read),
+            written_bytes: now(&self.written),
+            operations: now(&self.operations),
+        }
+    }
+}
+
+impl std::ops::Add for DiskCounts {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self {
+            read_bytes: self.read_bytes + more.read_bytes,
+            written_bytes: self.written_bytes + more.written_bytes,
+            operations: self.operations + more.operations,
+        }
+    }
 }
 
 /// Who has a file, by the number of its layer.
@@ -43,7 +91,7 @@ pub type Taken = (usize, lock::User);
 
 impl DiskFiles {
     pub fn new(links: Vec<(Arc<File>, Format)>, read_only: bool) -> Self {
-        Self { links, read_only, image: Mutex::default(), errors: Arc::default() }
+        Self { links, read_only, image: Mutex::default(), errors: Arc::default(), traffic: Arc::default() }
     }
 
     fn held(&self) -> MutexGuard<'_, Option<Arc<dyn Image>>> {
@@ -53,6 +101,11 @@ impl DiskFiles {
     /// What is done about what the host cannot do with them.
     pub fn errors(&self) -> &Arc<ErrorHandling> {
         &self.errors
+    }
+
+    /// What the guest has done with them.
+    pub fn traffic(&self) -> DiskCounts {
+        self.traffic.counts()
     }
 
     /// Locks all files for as long as they are open: many may read, or one may write. Those behind are only read.
@@ -150,6 +203,56 @@ impl Disk for Nothing {
     }
 }
 
+/// A disk that counts what moves.
+struct Counted {
+    disk: Opened,
+    traffic: Arc<DiskTraffic>,
+}
+
+impl Disk for Counted {
+    fn size(&self) -> u64 {
+        self.disk.size()
+    }
+    fn read_only(&self) -> bool {
+        self.disk.read_only()
+    }
+    fn throttle(&self) -> Arc<Throttle> {
+        self.disk.throttle()
+    }
+    fn error_handling(&self) -> Arc<ErrorHandling> {
+        self.disk.error_handling()
+    }
+    fn read_at(&mut self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.disk.read_at(offset, data)?;
+        self.traffic.count(&self.traffic.read, data.len() as u64);
+        Ok(())
+    }
+    fn try_read_at(&mut self, offset: u64, data: &mut [u8]) -> bool {
+        let done = self.disk.try_read_at(offset, data);
+        if done {
+            self.traffic.count(&self.traffic.read, data.len() as u64);
+        }
+        done
+    }
+    fn write_at(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.disk.write_at(offset, data)?;
+        self.traffic.count(&self.traffic.written, data.len() as u64);
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.disk.flush()
+    }
+    fn write_zeroes(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.disk.write_zeroes(offset, len)
+    }
+    fn write_every_zero(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.disk.write_every_zero(offset, len)
+    }
+    fn discard(&mut self, offset: u64, len: u64) -> io::Result<()> {
+        self.disk.discard(offset, len)
+    }
+}
+
 /// What a disk or a CD drive holds.
 pub fn content(spec: &DiskSpec) -> Result<Box<dyn Disk>, MachineError> {
     if spec.empty {
@@ -161,5 +264,6 @@ pub fn content(spec: &DiskSpec) -> Result<Box<dyn Disk>, MachineError> {
     if image.size() == 0 {
         return Err(failed(spec, "its disk has no bytes; give it a size"));
     }
-    Ok(Box::new(Opened::new(image, spec.throttle.clone(), files.errors.clone())))
+    let disk = Opened::new(image, spec.throttle.clone(), files.errors.clone());
+    Ok(Box::new(Counted { disk, traffic: files.traffic.clone() }))
 }

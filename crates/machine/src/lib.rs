@@ -34,7 +34,7 @@ pub mod spec;
 mod storage;
 pub mod vm;
 
-pub use disk::{DiskFiles, Layer, open_file, open_layers};
+pub use disk::{DiskCounts, DiskFiles, Layer, open_file, open_layers};
 pub use engine::{features, processors};
 pub use error::MachineError;
 pub use image::Protocol;

@@ -11,6 +11,7 @@ use crate::worker::client::{LOOK, is_silence};
 use crate::worker::introspection::Introspection;
 use crate::worker::kill::{Outer, kill};
 use crate::worker::launch::{LOG, last_words};
+use crate::worker::limits::weight::Weighing;
 use crate::worker::protocol::{Reply, Request, SOCKET, Status};
 use crate::worker::router::state::Seen;
 use crate::worker::screen::Shown;
@@ -78,9 +79,9 @@ pub trait HostSystem: Send + Sync {
     fn hardware(&self) -> Hardware {
         Hardware::default()
     }
-    /// Whether processes of the caller's may be put before others'.
-    fn can_raise_priority(&self) -> bool {
-        false
+    /// How machines get their weight.
+    fn weighing(&self) -> Weighing {
+        Weighing::Nice(0)
     }
     /// Its processors with the memory that is near them. Empty: it does not say.
     fn numa_nodes(&self) -> Vec<NumaNode> {
@@ -128,8 +129,8 @@ impl HostSystem for RealHostSystem {
         })
     }
 
-    fn can_raise_priority(&self) -> bool {
-        worker::limits::weight::can_raise()
+    fn weighing(&self) -> Weighing {
+        worker::limits::weighing()
     }
 
     fn numa_nodes(&self) -> Vec<NumaNode> {

@@ -1,5 +1,6 @@
 //! The manual of an operation, from the table itself.
 
+use super::enter;
 use super::native::Native;
 use ireko_manage::{Kind, Operation, Parameter, Pipeline, Prints, Type};
 
@@ -125,6 +126,15 @@ fn parameter(parameter: &Parameter) -> String {
         line(&format!("Aliases: {}", parameter.aliases.join(", ")));
     }
     text
+}
+
+/// Of the one that is a shell in a virtual machine.
+pub fn enter() -> String {
+    section("NAME", enter::NAME)
+        + &section("SYNOPSIS", enter::DOC)
+        + &section("SYNTAX", "Enter-PSSession -VMName <string> [-Credential <string>]")
+        + &section("ALIASES", &enter::ALIASES.join(", "))
+        + &section("COMMAND LINE", "ireko vm ssh: a shell in a virtual machine, or a command")
 }
 
 /// Of one that is a program on Windows.

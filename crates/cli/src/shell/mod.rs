@@ -5,6 +5,7 @@
 //! name.
 
 mod complete;
+mod enter;
 mod help;
 mod interactive;
 mod module;

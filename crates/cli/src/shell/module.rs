@@ -2,7 +2,7 @@
 
 use super::operation::OperationCommand;
 use super::session::SharedTerminal;
-use super::{help, native, reference, value};
+use super::{enter, help, native, reference, value};
 use ireko_manage::{Host, find, operations, view};
 use ireko_script::host::{Cell, Command, CommandInfo, Module};
 use ireko_script::interpret::{Interpreter, Sink};
@@ -24,6 +24,9 @@ impl<'h> Module<'h> for HyperV<'h> {
                 terminal: self.terminal.clone(),
             }));
         }
+        if enter::is_called(name) {
+            return Some(Rc::new(enter::Enter { host: self.host, terminal: self.terminal.clone() }));
+        }
         let operation = find(name)?;
         Some(Rc::new(OperationCommand { host: self.host, operation, name: name.to_owned() }))
     }
@@ -37,7 +40,9 @@ impl<'h> Module<'h> for HyperV<'h> {
         };
         let all =
             operations().map(|operation| of(operation.cmdlet, operation.aliases, operation.doc, "Hyper-V"));
+        let enter = of(enter::NAME, enter::ALIASES, enter::DOC, "Ireko");
         all.chain(native::NATIVES.iter().map(|native| of(native.name, native.aliases, native.doc, "Ireko")))
+            .chain([enter])
             .collect()
     }
 
@@ -45,6 +50,7 @@ impl<'h> Module<'h> for HyperV<'h> {
         match (find(name), native::find(name)) {
             (Some(operation), _) => Some(help::operation(operation, operation.called(name))),
             (None, Some(native)) => Some(help::native(native)),
+            (None, None) if enter::is_called(name) => Some(help::enter()),
             (None, None) => None,
         }
     }

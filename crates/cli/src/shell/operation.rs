@@ -128,7 +128,8 @@ impl OperationStage<'_> {
         out: &mut dyn Sink,
     ) -> Outcome {
         let Answer { records, warnings, errors } =
-            invoke(self.host, self.operation, arguments, &mut self.asking.on(interpreter.terminal.as_mut()));
+            invoke(self.host, self.operation, arguments, &mut self.asking.on(interpreter));
+        interpreter.heed()?;
         for warning in &warnings {
             interpreter.warn(warning)?;
         }
@@ -282,7 +283,11 @@ pub fn run_in(
     let list = words.iter().map(|word| ireko_manage::Value::text(word.as_str())).collect();
     arguments.set(operation, "ArgumentList", ireko_manage::Value::List(list)).map_err(failed)?;
     let mut asking = Asking::default();
-    let answer = invoke(host, operation, &arguments, &mut asking.on(interpreter.terminal.as_mut()));
+    let answer = invoke(host, operation, &arguments, &mut asking.on(interpreter));
+    interpreter.heed()?;
+    for warning in &answer.warnings {
+        interpreter.warn(warning)?;
+    }
     for failure in answer.errors {
         interpreter.report(failed(failure))?;
     }

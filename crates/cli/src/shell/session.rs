@@ -2,6 +2,7 @@
 
 use super::module::HyperV;
 use crate::output::OutputError;
+use crate::vm::ssh;
 use ireko_manage::Host;
 use ireko_script::Interpreter;
 use ireko_script::host::{self, Progress};
@@ -29,6 +30,8 @@ pub trait Terminal {
     }
     /// Gives the terminal to a VM's console until the person leaves it.
     fn console(&mut self, host: &Host, name: &str) -> anyhow::Result<()>;
+    /// Gives the terminal to a shell in a VM; its exit code.
+    fn enter(&mut self, host: &Host, session: &ssh::Session) -> anyhow::Result<i32>;
     fn clear(&mut self) {}
     fn set_title(&mut self, title: &str) {
         let _ = title;
@@ -51,6 +54,10 @@ impl SharedTerminal<'_> {
 
     pub fn console(&self, host: &Host, name: &str) -> anyhow::Result<()> {
         self.0.borrow_mut().console(host, name)
+    }
+
+    pub fn enter(&self, host: &Host, session: &ssh::Session) -> anyhow::Result<i32> {
+        self.0.borrow_mut().enter(host, session)
     }
 
     pub fn error(&self, text: &str) {

@@ -1,7 +1,10 @@
 //! The person at the prompt, as operations see one: what PowerShell's host asks and says.
 
 use ireko_manage::{Question, Surface};
+use ireko_script::Interpreter;
 use ireko_script::host::Terminal;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What has been answered for one command, whatever number of objects it is about.
 #[derive(Default)]
@@ -14,11 +17,13 @@ pub struct Asking {
 pub struct Asked<'a> {
     asking: &'a mut Asking,
     terminal: &'a mut dyn Terminal,
+    interrupted: Arc<AtomicBool>,
 }
 
 impl Asking {
-    pub fn on<'a>(&'a mut self, terminal: &'a mut dyn Terminal) -> Asked<'a> {
-        Asked { asking: self, terminal }
+    pub fn on<'a>(&'a mut self, interpreter: &'a mut Interpreter<'_>) -> Asked<'a> {
+        let interrupted = interpreter.interrupted.clone();
+        Asked { asking: self, terminal: interpreter.terminal.as_mut(), interrupted }
     }
 }
 
@@ -30,6 +35,10 @@ impl Surface for Asked<'_> {
     fn say(&mut self, text: &str) {
         let lines: String = text.lines().map(|line| ireko_manage::render::printable(line) + "\n").collect();
         self.terminal.output(&lines);
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
     }
 
     fn confirm(&mut self, question: &Question) -> bool {

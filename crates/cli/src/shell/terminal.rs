@@ -3,6 +3,7 @@
 use super::session::Terminal;
 use crate::output::{OutputError, out};
 use crate::sys;
+use crate::vm::ssh::Session;
 use ireko_manage::Host;
 use ireko_script::host::Progress;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -89,6 +90,18 @@ impl Terminal for Standard {
 
     fn console(&mut self, host: &Host, name: &str) -> anyhow::Result<()> {
         crate::vm::console::attach(host, name).map(drop)
+    }
+
+    fn enter(&mut self, host: &Host, session: &Session) -> anyhow::Result<i32> {
+        let name = session.name.replace('\'', "''");
+        if !self.is_screen() {
+            anyhow::bail!(
+                "A shell in '{}' needs a terminal; Invoke-Command -VMName '{name}' {{ … }} runs a command without one",
+                session.name
+            );
+        }
+        self.end_bar();
+        crate::vm::ssh::wait(host, session)
     }
 
     fn clear(&mut self) {

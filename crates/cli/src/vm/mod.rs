@@ -5,7 +5,7 @@ pub mod console;
 mod define;
 mod ip;
 mod log;
-mod ssh;
+pub mod ssh;
 mod surface;
 mod vsock;
 mod words;

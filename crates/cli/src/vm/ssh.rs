@@ -9,7 +9,7 @@ use ireko_manage::ops::SSH_KEY;
 use ireko_manage::seed::{SSH_PORT, host_name};
 use std::ffi::OsString;
 use std::io::ErrorKind;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
@@ -29,6 +29,31 @@ const KNOWN: &str = "known_hosts";
 
 /// Becomes the client: its exit status, which is the command's, is ours.
 pub fn begin(host: &Host, session: &Session) -> Result<ExitCode> {
+    // Comes back only if it failed.
+    let error = client(host, session)?.exec();
+    Err(told(error))
+}
+
+/// Runs the client to its end; its exit status.
+pub fn wait(host: &Host, session: &Session) -> Result<i32> {
+    let mut client = client(host, session)?;
+    crate::sys::heed_ending_signals(&mut client);
+    let status = client.status().map_err(told)?;
+    Ok(status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+}
+
+fn told(error: std::io::Error) -> anyhow::Error {
+    match error.kind() {
+        ErrorKind::NotFound => {
+            anyhow!(
+                "there is no client for SSH on this host; install one (Debian: apt install openssh-client)"
+            )
+        }
+        _ => anyhow!(error).context("cannot start the client for SSH"),
+    }
+}
+
+fn client(host: &Host, session: &Session) -> Result<Command> {
     let config = find(host, &session.name)?;
     runs(host, &config)?;
     let (directory, id) = (host.store.directory(config.id), config.id.to_string());
@@ -55,16 +80,8 @@ pub fn begin(host: &Host, session: &Session) -> Result<ExitCode> {
         client.args(["-l", user]);
     }
     client.args(["--", &host_name(&config.name)]).args(&session.command);
-    // Comes back only if it failed.
-    let error = client.env("IREKO_HOME", host.store.home()).exec();
-    Err(match error.kind() {
-        ErrorKind::NotFound => {
-            anyhow!(
-                "there is no client for SSH on this host; install one (Debian: apt install openssh-client)"
-            )
-        }
-        _ => anyhow!(error).context("cannot start the client for SSH"),
-    })
+    client.env("IREKO_HOME", host.store.home());
+    Ok(client)
 }
 
 /// One word of a shell's.

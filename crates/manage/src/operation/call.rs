@@ -1,9 +1,9 @@
 //! One call of an operation: consent, results, and errors that do not end the rest.
 
-use super::{Arguments, Failure, Impact, Operation, Prints};
+use super::{Arguments, Category, Failure, Impact, Operation, Prints};
 use crate::host::Host;
 use crate::value::Record;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a call gives. Errors are per object: other objects may have succeeded.
 #[derive(Debug, Default)]
@@ -30,6 +30,10 @@ pub trait Surface {
     /// The longest that something is waited for which may never come.
     fn longest_wait(&self) -> Duration {
         Duration::MAX
+    }
+    /// Whether who asked wants an end: what waits gives up, and undoes what it can.
+    fn interrupted(&self) -> bool {
+        false
     }
     /// Yes or no. A surface without a person says no, or yes where its user has said so beforehand.
     fn confirm(&mut self, question: &Question) -> bool;
@@ -93,6 +97,22 @@ impl Call<'_> {
         !asks || self.surface.confirm(&Question { title: "Confirm".into(), text: question.to_owned() })
     }
 
+    /// Waits for so long, unless who asked wants an end.
+    pub fn pause(&self, time: Duration) -> Result<(), Failure> {
+        const LOOK: Duration = Duration::from_millis(100);
+        let began = Instant::now();
+        loop {
+            if self.surface.interrupted() {
+                return Err(Failure::new(Category::OperationStopped, "OperationStopped", "It was stopped."));
+            }
+            let left = time.saturating_sub(began.elapsed());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(LOOK));
+        }
+    }
+
     pub fn warn(&mut self, text: impl Into<String>) {
         self.answer.warnings.push(text.into());
     }
@@ -116,6 +136,9 @@ impl Call<'_> {
         mut body: impl FnMut(&mut Self, T) -> Result<(), Failure>,
     ) {
         for item in items {
+            if self.surface.interrupted() {
+                return;
+            }
             if let Err(failure) = body(self, item) {
                 self.answer.errors.push(failure);
             }

@@ -12,6 +12,7 @@ pub enum Category {
     ResourceUnavailable,
     NotImplemented,
     OperationTimeout,
+    OperationStopped,
     NotSpecified,
 }
 

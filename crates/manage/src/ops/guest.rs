@@ -2,6 +2,7 @@
 
 use super::targets::{Ambiguity, STD, VSTD, vms};
 use crate::base64::{decode, encode};
+use crate::guid::Guid;
 use crate::operation::parameter::{int, one_of, path, switch, text};
 use crate::operation::{
     Call, Category, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
@@ -75,6 +76,12 @@ const INVOKE: &[Parameter] = &[
 
 /// Bytes at a time: what stands for them must fit in the channel's buffer.
 const PIECE: usize = 24 << 10;
+/// The same of what is read: an answer may be longer.
+const READ: usize = 96 << 10;
+/// What a command may write that comes with its end; more is read from files.
+const WITH_ITS_END: usize = 96 << 10;
+/// What it may write to each of its two streams; who writes more is ended by that, as by `head`.
+const MOST_OUTPUT: usize = 16 << 20;
 const PATIENCE: i64 = 600;
 /// For what a copy has a guest do besides.
 const SHORT: Duration = Duration::from_secs(30);
@@ -117,6 +124,7 @@ fn source_file(source: &Path) -> Result<File, Failure> {
 }
 
 fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path) -> Result<(), Failure> {
+    let bound = Bound { began: Instant::now(), most: call.surface.longest_wait() };
     let to = call.arguments.text("DestinationPath").unwrap_or_default().to_owned();
     let length = file.metadata().map_or(0, |facts| facts.len());
     // One command says whether it may be there: the agent's own words for it do not.
@@ -139,7 +147,7 @@ fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path)
         );
         Failure::failed(told).about(&config.name)
     })?;
-    let written = pieces(call, config, &handle, &mut file, source, length);
+    let written = pieces(call, config, &handle, (&mut file, source, length), &bound);
     let closed = call.host.ask_agent(config, "guest-file-close", json!({ "handle": handle }));
     let words = [part, to.clone()];
     let moved = written.and(closed).and_then(|_| run(call, config, "mv -f -- \"$1\" \"$2\"", &words, SHORT));
@@ -149,23 +157,45 @@ fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path)
             .about(&config.name),
         Err(failure) => failure,
     };
-    // Half a file is none.
-    let _ = run(call, config, "rm -f -- \"$1\"", &words[..1], SHORT);
+    // Half a file is none, also of who has no time any more.
+    let remove = json!({ "path": "/bin/rm", "arg": ["-f", "--", format!("{to}.part")] });
+    let _ = call.host.ask_agent(config, "guest-exec", remove);
     Err(failure)
+}
+
+/// How long something may take that comes to an end by itself, but when?
+struct Bound {
+    began: Instant,
+    most: Duration,
+}
+
+impl Bound {
+    fn check(&self, call: &Call<'_>, config: &Config, what: &str) -> Result<(), Failure> {
+        call.pause(Duration::ZERO).map_err(|failure| failure.about(&config.name))?;
+        if self.began.elapsed() < self.most {
+            return Ok(());
+        }
+        let told = format!(
+            "{what} '{}' has not come to its end within {} seconds, which are the most over HTTP; on the host itself ireko shell and ireko vm wait for it.",
+            config.name,
+            self.most.as_secs()
+        );
+        Err(Failure::new(Category::OperationTimeout, "OperationTimeout", told).about(&config.name))
+    }
 }
 
 fn pieces(
     call: &mut Call<'_>,
     config: &Config,
     handle: &Value,
-    file: &mut File,
-    source: &Path,
-    length: u64,
+    (file, source, length): (&mut File, &Path, u64),
+    bound: &Bound,
 ) -> Result<Value, Failure> {
     let mut file = file.take(length);
     let mut piece = vec![0; PIECE];
     let mut done = 0;
     loop {
+        bound.check(call, config, "The copy into")?;
         let count = file.read(&mut piece).map_err(|error| {
             Failure::failed(format!("The file '{}' cannot be read: {error}.", source.display()))
         })?;
@@ -240,9 +270,88 @@ fn run(
                 Failure::new(Category::OperationTimeout, "OperationTimeout", told).about(&config.name)
             );
         }
-        std::thread::sleep(pause);
+        call.pause(pause).map_err(|failure| failure.about(&config.name))?;
         pause = (pause * 2).min(Duration::from_millis(500));
     }
+}
+
+/// Runs a line whose output may be longer than an answer: then it is in files in the guest, whose folder the answer has behind `$1`.
+const WITH_OUTPUT: &str = r#"mark=$1 most=$2 few=$3 line=$4
+shift 4
+folder=$(mktemp -d) && mkfifo "$folder/1" "$folder/2" || { /bin/sh -c "$line" sh "$@"; exit; }
+head -c "$most" < "$folder/1" > "$folder/out" &
+head -c "$most" < "$folder/2" > "$folder/err" &
+/bin/sh -c "$line" sh "$@" > "$folder/1" 2> "$folder/2"
+code=$?
+wait
+if [ "$(cat "$folder/out" "$folder/err" | wc -c)" -gt "$few" ]; then
+    echo "$mark $code $folder"
+    exit
+fi
+cat "$folder/out"
+cat "$folder/err" >&2
+rm -rf "$folder"
+exit "$code""#;
+
+/// As [`run`], with as much output as it may have.
+fn run_with_output(
+    call: &mut Call<'_>,
+    config: &Config,
+    line: &str,
+    words: &[String],
+    patience: Duration,
+) -> Result<Outcome, Failure> {
+    let mark = Guid::random().map_err(|error| Failure::failed(format!("No random id: {error}")))?.to_string();
+    let own = [mark.clone(), MOST_OUTPUT.to_string(), WITH_ITS_END.to_string(), line.to_owned()];
+    let ended = run(call, config, WITH_OUTPUT, &[&own, words].concat(), patience)?;
+    let Some((code, folder)) = in_files(&ended.out, &mark) else { return Ok(ended) };
+    let bound = Bound { began: Instant::now(), most: call.surface.longest_wait() };
+    let mut texts = Vec::new();
+    for name in ["out", "err"] {
+        let bytes = fetch(call, config, &format!("{folder}/{name}"), &bound);
+        texts.push(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
+    }
+    let remove = json!({ "path": "/bin/rm", "arg": ["-rf", "--", folder] });
+    let _ = call.host.ask_agent(config, "guest-exec", remove);
+    let err = texts.pop().unwrap_or(Ok(String::new()))?;
+    let out = texts.pop().unwrap_or(Ok(String::new()))?;
+    if out.len().max(err.len()) >= MOST_OUTPUT {
+        call.warn(format!(
+            "The command in '{}' wrote more than {} MiB, and was ended there; have it write to a file.",
+            config.name,
+            MOST_OUTPUT >> 20
+        ));
+    }
+    Ok(Outcome { code, out, err })
+}
+
+/// The exit code and the folder of who wrote much.
+fn in_files<'a>(out: &'a str, mark: &str) -> Option<(i64, &'a str)> {
+    let (code, folder) = out.strip_prefix(mark)?.trim().split_once(' ')?;
+    Some((code.parse().ok()?, folder))
+}
+
+/// A file of the guest's, as far as it may be long.
+fn fetch(call: &Call<'_>, config: &Config, path: &str, bound: &Bound) -> Result<Vec<u8>, Failure> {
+    let handle = call.host.ask_agent(config, "guest-file-open", json!({ "path": path, "mode": "r" }))?;
+    let mut bytes = Vec::new();
+    let read = loop {
+        let piece = bound.check(call, config, "Reading what the command wrote in").and_then(|()| {
+            let arguments = json!({ "handle": handle, "count": READ });
+            call.host.ask_agent(config, "guest-file-read", arguments)
+        });
+        let piece = match piece {
+            Ok(piece) => piece,
+            Err(failure) => break Err(failure),
+        };
+        let come = piece["buf-b64"].as_str().and_then(decode).unwrap_or_default();
+        bytes.extend_from_slice(&come);
+        if come.is_empty() || piece["eof"] == json!(true) || bytes.len() >= MOST_OUTPUT {
+            break Ok(());
+        }
+    };
+    let _ = call.host.ask_agent(config, "guest-file-close", json!({ "handle": handle }));
+    read.map(|()| bytes)
 }
 
 /// As they may be shown; tabs stay.
@@ -261,7 +370,7 @@ fn invoke(call: &mut Call<'_>) -> Result<(), Failure> {
         if !call.should("run a command in", &config.name) {
             return Ok(());
         }
-        let outcome = run(call, &config, &command, &words, patience)?;
+        let outcome = run_with_output(call, &config, &command, &words, patience)?;
         let record = Record::new(Kind::VMCommandResult)
             .with("VMName", config.name.as_str())
             .with("ExitCode", outcome.code)
@@ -290,6 +399,33 @@ mod tests {
     #[test]
     fn who_was_ended_by_a_signal_has_the_code_that_shells_say() {
         assert_eq!(outcome(&json!({ "exited": true, "signal": 9 })).map(|outcome| outcome.code), Some(137));
+    }
+
+    #[test]
+    fn much_output_is_looked_for_where_its_end_says() {
+        assert_eq!(in_files("mark 3 /tmp/x y\n", "mark"), Some((3, "/tmp/x y")));
+        assert_eq!(in_files("mar 3 /tmp/x\n", "mark"), None);
+    }
+
+    /// The shell of this host does what a guest's does.
+    fn with_output(few: usize, line: &str) -> std::process::Output {
+        let words = ["-c", WITH_OUTPUT, "sh", "mark", "1000", &few.to_string(), line, "a b"];
+        std::process::Command::new("/bin/sh").args(words).output().expect("a shell")
+    }
+
+    #[test]
+    fn a_command_of_few_words_gives_them_with_its_code() {
+        let output = with_output(100, "echo \"$1\"; echo no >&2; exit 3");
+        assert_eq!((&*output.stdout, &*output.stderr, output.status.code()), (&b"a b\n"[..], &b"no\n"[..], Some(3)));
+    }
+
+    #[test]
+    fn a_command_without_end_is_ended_by_what_it_writes() {
+        let output = with_output(100, "yes");
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (_, folder) = in_files(&said, "mark").expect("files");
+        assert_eq!(std::fs::metadata(format!("{folder}/out")).map(|facts| facts.len()).ok(), Some(1000));
+        let _ = std::fs::remove_dir_all(folder);
     }
 
     #[test]

@@ -79,7 +79,7 @@ const SET: &[Parameter] = &[
 ];
 
 /// The range that Hyper-V uses (reference: 2.3), of which addresses follow from ids.
-const MAC_ADDRESSES: (u64, u64) = (0x0015_5d00_0000, 0x0015_5dff_ffff);
+pub const MAC_ADDRESSES: (u64, u64) = (0x0015_5d00_0000, 0x0015_5dff_ffff);
 
 fn record(call: &Call<'_>) -> Result<Record, Failure> {
     let settings = call.host.store.host_settings()?;
@@ -256,6 +256,35 @@ mod tests {
         world.ok("New-VM", &[("Name", "vm".into())]);
         let mac = world.property("Get-VMNetworkAdapter", "MacAddress");
         assert!(mac.starts_with("02AA0000001"), "{mac}");
+    }
+
+    #[test]
+    fn no_two_adapters_have_an_address_of_a_range_and_one_too_many_is_refused() {
+        let world = World::new();
+        let range =
+            [("MacAddressMinimum", "02AA00000010".into()), ("MacAddressMaximum", "02AA00000012".into())];
+        world.ok("Set-VMHost", &range);
+        (0..3).for_each(|n| drop(world.ok("New-VM", &[("Name", format!("vm{n}").as_str().into())])));
+        let adapters = world.ok("Get-VMNetworkAdapter", &[("VMName", "*".into())]).records;
+        let mut all: Vec<String> =
+            adapters.iter().filter_map(|own| Some(own.property("MacAddress")?.to_string())).collect();
+        all.sort();
+        assert_eq!(all, ["02AA00000010", "02AA00000011", "02AA00000012"]);
+        let said = world.error("New-VM", &[("Name", "one more".into())]);
+        assert!(said.contains("02AA00000010 to 02AA00000012") && said.contains("Set-VMHost"), "{said}");
+    }
+
+    #[test]
+    fn a_range_with_addresses_of_many_gives_those_of_one() {
+        let world = World::new();
+        let range =
+            [("MacAddressMinimum", "02FFFFFFFFFF".into()), ("MacAddressMaximum", "040000000000".into())];
+        world.ok("Set-VMHost", &range);
+        (0..2).for_each(|n| drop(world.ok("New-VM", &[("Name", format!("vm{n}").as_str().into())])));
+        for adapter in world.ok("Get-VMNetworkAdapter", &[("VMName", "*".into())]).records {
+            let mac = adapter.property("MacAddress").unwrap().to_string();
+            assert!(mac == "02FFFFFFFFFF" || mac == "040000000000", "{mac}");
+        }
     }
 
     #[test]

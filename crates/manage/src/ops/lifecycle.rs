@@ -15,7 +15,8 @@ use crate::store::{Config, ConfigVersion};
 use crate::value::Kind;
 use crate::worker::lifecycle::ANOTHER;
 use crate::worker::protocol::Request;
-use std::time::Duration;
+use std::cell::RefCell;
+use std::time::{Duration, Instant};
 
 const fn verb(name: &'static str, doc: &'static str) -> Verb {
     Verb { name, doc, view: View::Table, needs_name: true }
@@ -194,6 +195,11 @@ pub fn start_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
         other => other.map_err(failed)?,
     }
     drop(lock);
+    // It was told when it was set, but the host may be another since.
+    if config.processor.relative_weight > 100 {
+        let told = super::processor::lighter(call, config.processor.relative_weight, &config.name);
+        told.into_iter().for_each(|told| call.warn(told));
+    }
     Ok(())
 }
 
@@ -223,7 +229,7 @@ fn shut_down(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
         return turn_off(call, config);
     }
     asked?;
-    if call.host.wait_until_off(config.id, Duration::from_secs(seconds)) {
+    if wait_until_off(call, config, Duration::from_secs(seconds))? {
         outer.iter().for_each(|outer| outer.end());
         return Ok(());
     }
@@ -241,14 +247,36 @@ fn shut_down(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     .about(&config.name))
 }
 
-fn restart(call: &mut Call<'_>) -> Result<(), Failure> {
-    tell(call, Action::Restart, "restart", Request::Reset)?;
-    if !call.arguments.switch("Wait") || call.arguments.switch("WhatIf") || !call.answer.errors.is_empty() {
-        return Ok(());
+fn wait_until_off(call: &Call<'_>, config: &Config, most: Duration) -> Result<bool, Failure> {
+    const LOOK: Duration = Duration::from_millis(200);
+    let began = Instant::now();
+    loop {
+        let left = most.saturating_sub(began.elapsed());
+        if call.host.wait_until_off(config.id, left.min(LOOK)) {
+            return Ok(true);
+        }
+        if left.is_zero() {
+            return Ok(false);
+        }
+        call.pause(Duration::ZERO).map_err(|failure| failure.about(&config.name))?;
     }
+}
+
+fn restart(call: &mut Call<'_>) -> Result<(), Failure> {
+    if !call.arguments.switch("Wait") || call.arguments.switch("WhatIf") {
+        return tell(call, Action::Restart, "restart", Request::Reset);
+    }
+    // What the guest said before is no answer of the one that starts.
+    let meant = RefCell::new(Vec::new());
+    each(call, Action::Restart, "restart", |call, config| {
+        let before = super::wait::start_of(&call.host.vm(config.clone()));
+        call.host.ask(config, &Request::Reset)?;
+        meant.borrow_mut().push((config.clone(), before));
+        Ok(())
+    })?;
     call.answer.records.clear();
-    let configs = vms(call, Ambiguity::Refused)?;
-    super::wait::until_there(call, configs)
+    let (configs, before) = meant.into_inner().into_iter().map(|(own, start)| (own.clone(), (own.id, start))).unzip::<_, _, Vec<_>, Vec<_>>();
+    super::wait::until_there(call, configs, &before)
 }
 
 fn tell(call: &mut Call<'_>, action: Action, words: &str, request: Request) -> Result<(), Failure> {

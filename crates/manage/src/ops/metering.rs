@@ -98,12 +98,24 @@ fn measure(call: &mut Call<'_>) -> Result<(), Failure> {
             .about(&config.name));
         }
         let vm = call.host.vm(config);
-        let meter = Meter::read(&call.host.store.directory(vm.config.id)).unwrap_or_default();
+        // What runs knows more than what is written now and then.
+        let meter = vm.status.as_ref().and_then(|status| status.meter.clone());
+        let meter = meter.or_else(|| Meter::read(&call.host.store.directory(vm.config.id))).unwrap_or_default();
         let record = report(&vm, &meter, &facts);
         call.give(record);
         Ok(())
     });
     Ok(())
+}
+
+/// By direction: who is at the other end is not counted apart.
+fn traffic(meter: &Meter) -> Value {
+    let mib = |bytes: u64| i64::try_from(bytes.div_ceil(MIB)).unwrap_or(i64::MAX);
+    let one = |direction: &str, bytes: u64| {
+        let record = Record::new(Kind::Custom).with("LocalAddress", "").with("RemoteAddress", "*");
+        Value::from(record.with("Direction", direction).with("TotalTraffic", mib(bytes)))
+    };
+    Value::List(vec![one("Inbound", meter.received_bytes), one("Outbound", meter.sent_bytes)])
 }
 
 /// Averages are over the time for which it ran. Megabytes, as Hyper-V's properties have them.
@@ -124,6 +136,11 @@ fn report(vm: &Vm, meter: &Meter, host: &HostFacts) -> Record {
         .with("TotalDiskAllocation", mib(disks as f64))
         .with("NetworkInbound", mib(meter.received_bytes as f64))
         .with("NetworkOutbound", mib(meter.sent_bytes as f64))
+        .with("NetworkMeteredTrafficReport", traffic(meter))
+        .with("AggregatedAverageNormalizedIOPS", (meter.disk_operations as f64 / seconds).round() as i64)
+        .with("AggregatedDiskDataRead", mib(meter.read_bytes as f64))
+        .with("AggregatedDiskDataWritten", mib(meter.written_bytes as f64))
+        .with("AggregatedNormalizedIOCount", meter.disk_operations)
         .with("ProcessorTime", Duration::from_millis((meter.cpu_seconds * 1000.0) as u64))
         .with("RunningTime", Duration::from_millis((meter.seconds * 1000.0) as u64))
         .with("ComputerName", host.name.as_str())

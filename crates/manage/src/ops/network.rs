@@ -4,7 +4,9 @@ use super::switch;
 use super::targets::{ADAPTER, Ambiguity, VSTD, change, only_off, vms};
 use crate::guid::Guid;
 use crate::operation::parameter::{ON_OFF, int, object, one_of, switch as flag, text};
-use crate::operation::{Call, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View};
+use crate::operation::{
+    Call, Category, Failure, Impact, Method, Operation, Parameter, Prints, Rest, Verb, View,
+};
 use crate::ops::records;
 use crate::select;
 use crate::state::State;
@@ -12,6 +14,7 @@ use crate::store::config::PortMirroring;
 use crate::store::{Adapter, Config, Switch};
 use crate::value::{Kind, Record, Value};
 use crate::worker::protocol::Request;
+use std::collections::BTreeSet;
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -310,16 +313,42 @@ fn add(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Fai
     let name = call.arguments.text("Name").unwrap_or("Network Adapter");
     crate::rules::name::check(name).map_err(Failure::invalid)?;
     let mut adapter = Adapter::new(id, name);
-    call.host.store.host_settings()?.mac_addresses.iter().for_each(|range| adapter.within(*range));
     if let Some(text) = call.arguments.text("StaticMacAddress") {
         adapter.dynamic_mac = false;
         adapter.mac = mac(text)?;
+    } else {
+        adapter = addressed(call, adapter, &config.adapters)?;
     }
     if let Some(name) = call.arguments.text("SwitchName") {
         adapter.switch = Some(switch::by_name(call, name)?.id);
     }
     config.adapters.push(adapter);
     Ok(())
+}
+
+/// With an address of the host's range that no other adapter has.
+pub fn addressed(call: &Call<'_>, mut adapter: Adapter, others: &[Adapter]) -> Result<Adapter, Failure> {
+    let all = call.host.configs()?;
+    let there = all.iter().flat_map(|config| &config.adapters).filter(|other| other.id != adapter.id);
+    let mut taken: BTreeSet<u64> = there.chain(others).filter_map(Adapter::number).collect();
+    let switches = call.host.store.switches()?;
+    taken.extend(switches.iter().filter_map(|switch| u64::from_str_radix(&switch.mac_address(), 16).ok()));
+    let set = call.host.store.host_settings()?.mac_addresses;
+    if set.is_none() && adapter.number().is_some_and(|own| !taken.contains(&own)) {
+        return Ok(adapter);
+    }
+    let (first, last) = set.unwrap_or(super::host::MAC_ADDRESSES);
+    if adapter.within((first, last), &taken) {
+        return Ok(adapter);
+    }
+    Err(Failure::new(
+        Category::ResourceUnavailable,
+        "OperationFailed",
+        format!(
+            "No MAC address from {first:012X} to {last:012X} is free for the adapter '{}'; widen the range by Set-VMHost -MacAddressMinimum and -MacAddressMaximum, or give -StaticMacAddress.",
+            adapter.name
+        ),
+    ))
 }
 
 fn remove(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {

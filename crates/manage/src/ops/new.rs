@@ -156,8 +156,9 @@ fn basics(call: &mut Call<'_>, config: &mut Config) -> Result<(), Failure> {
         Some(name) => Some(super::switch::by_name(call, name)?.id),
     };
     config.adapters.iter_mut().for_each(|adapter| adapter.switch = switch);
-    if let Some(range) = call.host.store.host_settings()?.mac_addresses {
-        config.adapters.iter_mut().for_each(|adapter| adapter.within(range));
+    for number in 0..config.adapters.len() {
+        let (adapter, others) = (&config.adapters[number], &config.adapters[..number]);
+        config.adapters[number] = super::network::addressed(call, adapter.clone(), others)?;
     }
     if arguments.has("Path") && !arguments.has("NewVHDPath") {
         call.warn(format!(

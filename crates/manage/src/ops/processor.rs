@@ -10,6 +10,7 @@ use crate::rules::nesting::{self, Vendor};
 use crate::state::State;
 use crate::store::{Config, Processor};
 use crate::value::Kind;
+use crate::worker::limits::weight::unreached;
 use crate::worker::protocol::Request;
 
 pub static OPERATIONS: &[Operation] = &[
@@ -59,7 +60,7 @@ const SET: &[Parameter] = &[
         "The most that each of its processors takes of one of the host's, in percent; 0 is as little as can be.",
     ),
     int("Reserve", 0, 100, "What is kept for it, in percent."),
-    int("RelativeWeight", 1, 10_000, "Its weight where processors are short, from its next start on."),
+    int("RelativeWeight", 1, 10_000, "Its weight where processors are short."),
     int("MaximumCountPerNumaNode", 1, 2048, "Processors a NUMA node."),
     int("MaximumCountPerNumaSocket", 1, 64, "NUMA nodes a socket."),
     boolean("CompatibilityForMigrationEnabled", "Fewer features, so that it may move."),
@@ -86,7 +87,7 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
     let arguments = call.arguments;
     let maximum = config.processor.maximum;
     live(arguments, &mut config.processor)?;
-    told(call, config, state);
+    told(call, config);
     let before = config.processor.clone();
     fixed(arguments, &mut config.processor)?;
     if config.processor != before {
@@ -105,10 +106,23 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
         None => {}
     }
     // The last: what is refused is not in force.
-    if config.processor.maximum != maximum && runs(state) {
+    if !runs(state) {
+        return Ok(());
+    }
+    if config.processor.maximum != maximum {
         call.host.ask(config, &Request::Processor { maximum: config.processor.maximum })?;
     }
+    let weight = config.processor.relative_weight;
+    if arguments.has("RelativeWeight") && call.host.ask(config, &Request::Weight { weight }).is_err() {
+        call.warn(format!("RelativeWeight of '{}' counts from its next start on.", config.name));
+    }
     Ok(())
+}
+
+/// That a machine's weight cannot be had here, if so.
+pub fn lighter(call: &Call<'_>, weight: u32, name: &str) -> Option<String> {
+    let why = unreached(weight, call.host.system.weighing())?;
+    Some(format!("RelativeWeight {weight} of '{name}' {why}"))
 }
 
 fn expose(call: &Call<'_>, config: &mut Config, state: State, on: bool) -> Result<(), Failure> {
@@ -143,7 +157,7 @@ fn live(arguments: &Arguments, processor: &mut Processor) -> Result<(), Failure>
 }
 
 /// What does nothing on this host, or not yet, is said.
-fn told(call: &mut Call<'_>, config: &Config, state: State) {
+fn told(call: &mut Call<'_>, config: &Config) {
     let (arguments, name) = (call.arguments, &config.name);
     let more = |setting: &str, than: i64| arguments.int(setting).is_some_and(|value| value > than);
     let mut warnings = Vec::new();
@@ -153,12 +167,7 @@ fn told(call: &mut Call<'_>, config: &Config, state: State) {
         ));
     }
     if let Some(weight) = arguments.int("RelativeWeight") {
-        let can = call.host.system.can_raise_priority();
-        if let Some(why) = crate::worker::limits::weight::unreached(weight as u32, can) {
-            warnings.push(format!("RelativeWeight {weight} of '{name}' acts as 100: {why}"));
-        } else if runs(state) {
-            warnings.push(format!("RelativeWeight of '{name}' counts from its next start on."));
-        }
+        warnings.extend(lighter(call, weight as u32, name));
     }
     if arguments.bool("EnableHostResourceProtection") == Some(true) {
         warnings.push(format!(

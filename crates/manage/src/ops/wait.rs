@@ -1,6 +1,7 @@
 //! Wait-VM, and Restart-VM -Wait.
 
 use super::targets::{Ambiguity, STD, vms};
+use crate::guid::Guid;
 use crate::host::Vm;
 use crate::operation::parameter::{int, one_of};
 use crate::operation::{
@@ -58,11 +59,22 @@ fn reached(vm: &Vm, what: &str) -> bool {
 
 fn wait(call: &mut Call<'_>) -> Result<(), Failure> {
     let configs = vms(call, Ambiguity::Allowed)?;
-    until_there(call, configs)
+    until_there(call, configs, &[])
 }
 
-/// Waits for each, all in the same time.
-pub fn until_there(call: &mut Call<'_>, configs: Vec<Config>) -> Result<(), Failure> {
+/// Which machine of a VM's it is: a start has another worker, and a reset another number.
+pub type Start = (u32, u64);
+
+pub fn start_of(vm: &Vm) -> Option<Start> {
+    vm.status.as_ref().map(|status| (status.pid, status.resets))
+}
+
+/// Waits for each, all in the same time. Of who is in `before` what was there then does not count.
+pub fn until_there(
+    call: &mut Call<'_>,
+    configs: Vec<Config>,
+    before: &[(Guid, Option<Start>)],
+) -> Result<(), Failure> {
     let what = call.arguments.text("For").unwrap_or("Heartbeat").to_owned();
     let asked = call.arguments.int("Timeout").unwrap_or(PATIENCE);
     let asked = u64::try_from(asked).map_or(Duration::MAX, Duration::from_secs);
@@ -72,7 +84,8 @@ pub fn until_there(call: &mut Call<'_>, configs: Vec<Config>) -> Result<(), Fail
     call.each(configs, |call, config| {
         loop {
             let vm = call.host.vm(config.clone());
-            if reached(&vm, &what) {
+            let old = before.iter().any(|(id, start)| *id == config.id && *start == start_of(&vm));
+            if !old && reached(&vm, &what) {
                 let record = records::vm(&vm, &call.host.system.host());
                 call.give(record);
                 return Ok(());
@@ -82,7 +95,7 @@ pub fn until_there(call: &mut Call<'_>, configs: Vec<Config>) -> Result<(), Fail
             if left.is_zero() {
                 return Err(late(&vm, &what, patience.as_secs()));
             }
-            std::thread::sleep(delay.min(left));
+            call.pause(delay.min(left)).map_err(|failure| failure.about(&config.name))?;
         }
     });
     Ok(())

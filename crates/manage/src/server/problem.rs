@@ -25,7 +25,10 @@ pub fn status(failure: &Failure) -> StatusCode {
         Category::InvalidArgument => StatusCode::BAD_REQUEST,
         Category::ObjectNotFound => StatusCode::NOT_FOUND,
         Category::PermissionDenied => StatusCode::FORBIDDEN,
-        Category::InvalidOperation | Category::ResourceUnavailable | Category::OperationTimeout => {
+        Category::InvalidOperation
+        | Category::ResourceUnavailable
+        | Category::OperationTimeout
+        | Category::OperationStopped => {
             StatusCode::CONFLICT
         }
         Category::NotImplemented => StatusCode::UNPROCESSABLE_ENTITY,

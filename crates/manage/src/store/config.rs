@@ -6,6 +6,7 @@ use crate::folder::Share;
 use crate::guid::Guid;
 use ireko_machine::{ErrorPolicy, Format};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -608,11 +609,18 @@ impl Adapter {
         }
     }
 
-    /// Its address is one of these instead, which one follows from its id.
-    pub fn within(&mut self, (first, last): (u64, u64)) {
+    /// Its address is one of these that nobody has, which one follows from its id. False: there is none.
+    pub fn within(&mut self, (first, last): (u64, u64), taken: &BTreeSet<u64>) -> bool {
         let [.., a, b, c, d] = self.id.0;
         let number = u64::from(u32::from_be_bytes([a, b, c, d]));
-        self.mac = format!("{:012X}", first + number % (last.saturating_sub(first) + 1));
+        let preferred = first + number % (last.saturating_sub(first) + 1);
+        let free = free_address(preferred, last, taken);
+        let free = free.or_else(|| free_address(first, preferred.saturating_sub(1), taken));
+        free.map(|address| self.mac = format!("{address:012X}")).is_some()
+    }
+
+    pub fn number(&self) -> Option<u64> {
+        u64::from_str_radix(&self.mac, 16).ok()
     }
 
     /// The MAC address as bytes, if it is one.
@@ -627,6 +635,23 @@ impl Adapter {
         }
         Some(mac)
     }
+}
+
+/// The first address that is one machine's and nobody's yet.
+fn free_address(first: u64, last: u64, taken: &BTreeSet<u64>) -> Option<u64> {
+    /// In the first byte: an address of many (IEEE 802, 8.2).
+    const GROUP: u64 = 1 << 40;
+    let mut address = first;
+    while address <= last {
+        if address & GROUP != 0 {
+            address = (address | (GROUP - 1)) + 1;
+        } else if taken.contains(&address) {
+            address += 1;
+        } else {
+            return Some(address);
+        }
+    }
+    None
 }
 
 /// The schema is looked at first: of a newer file nothing else is believed.

@@ -73,6 +73,14 @@ pub struct Meter {
     pub received_bytes: u64,
     #[serde(default)]
     pub sent_bytes: u64,
+    /// Of all drives.
+    #[serde(default)]
+    pub read_bytes: u64,
+    #[serde(default)]
+    pub written_bytes: u64,
+    /// Of 8 KiB.
+    #[serde(default)]
+    pub disk_operations: u64,
 }
 
 impl Meter {

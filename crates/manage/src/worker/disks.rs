@@ -4,7 +4,7 @@ use crate::mount;
 use crate::store::config::{DriveAddress, DriveFiles};
 use crate::store::{Config, Store, WorkerLock};
 use ireko_machine::lock::User;
-use ireko_machine::{DiskErrors, DiskFiles, Layer, open_layers};
+use ireko_machine::{DiskCounts, DiskErrors, DiskFiles, Layer, open_layers};
 use std::collections::BTreeMap;
 use std::fs::metadata;
 use std::os::unix::fs::MetadataExt;
@@ -51,6 +51,11 @@ impl DiskLocks {
 
     pub fn of(&self, place: DriveAddress) -> Option<Arc<DiskFiles>> {
         self.lock().get(&place).cloned()
+    }
+
+    /// What the guest has done with all of them.
+    pub fn traffic(&self) -> DiskCounts {
+        self.lock().values().map(|files| files.traffic()).fold(DiskCounts::default(), |all, one| all + one)
     }
 
     /// Other files are there from now on, or none; whoever wants those before can have them.

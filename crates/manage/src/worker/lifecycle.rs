@@ -12,6 +12,7 @@ use super::introspection::Watch;
 use super::jail::Opened;
 use super::machine::{Factory, Machine};
 use super::memory::{self, Balancer};
+use super::metering::Metering;
 use super::protocol::{SOCKET, Started};
 use super::screen::VNC;
 use super::server::{self, Control, Inner, serve};
@@ -122,7 +123,7 @@ fn prepare(
     let files = Arc::new(DiskLocks::take(store, &config)?);
     let disks = Released(files.clone());
     factory.open(&config, &files)?;
-    let meter = config.metering.then(|| Meter::read(&directory).unwrap_or_default());
+    let metering = config.metering.then(|| Metering::new(Meter::read(&directory).unwrap_or_default()));
     let listener =
         listen(&directory, SOCKET).map_err(|error| format!("the control socket cannot be made: {error}"))?;
     let sockets = listen(&directory, vsock::SOCKET)
@@ -159,7 +160,7 @@ fn prepare(
         processor_maximum: config.processor.maximum,
         disks: config.disks.clone(),
         dvds: config.dvds.clone(),
-        meter,
+        metering,
     };
     let control = Arc::new(Control {
         console,
@@ -291,7 +292,10 @@ impl Prepared {
         }
         let engine = machine.map(|machine| machine.engine().0).unwrap_or_default();
         report(Started::Running { pid: run.pid, engine });
+        control.measure(&mut control.lock());
         let outcome = self.run_through_resets(factory);
+        control.measure(&mut control.lock());
+        control.keep_meter();
         run.ended = Some(now());
         run.running = control.lock().by_host;
         run.clean = matches!(outcome, Outcome::PowerOff | Outcome::Stopped);
@@ -466,8 +470,7 @@ const EVERY: Duration = Duration::from_secs(1);
 
 /// Load and meter, once a second, for as long as the VM is there.
 fn sample(control: &std::sync::Weak<Control>) {
-    let first = control.upgrade().map(|control| (control.gauges.usage(), carried(&control)));
-    let Some((mut before, mut traffic)) = first else { return };
+    let Some(mut before) = control.upgrade().map(|control| control.gauges.usage()) else { return };
     let mut at = Instant::now();
     let mut round = 0u64;
     loop {
@@ -476,31 +479,17 @@ fn sample(control: &std::sync::Weak<Control>) {
         control.introspect();
         let (usage, seconds) = (control.gauges.usage(), at.elapsed().as_secs_f64());
         let cpu = usage.cpu_seconds - before.cpu_seconds;
-        let now = carried(&control);
         let mut inner = control.lock();
         inner.load = cpu / seconds;
         if round.is_multiple_of(2) && inner.state() == State::Stopping && inner.integration.needs_button() {
             // A system that has just begun to start hears no button: it is pressed until somebody heeds it.
             inner.remote.power_button();
         }
-        if let Some(meter) = &mut inner.meter {
-            meter.add(seconds, cpu, usage.resident_bytes);
-            meter.received_bytes += now.0.saturating_sub(traffic.0);
-            meter.sent_bytes += now.1.saturating_sub(traffic.1);
-            if round.is_multiple_of(10) {
-                let (meter, directory) = (meter.clone(), control.directory.clone());
-                control.broker.ask(move || drop(meter.write(&directory)));
-            }
-        }
+        control.measure(&mut inner);
         drop(inner);
-        (before, traffic, at, round) = (usage, now, Instant::now(), round + 1);
+        if round.is_multiple_of(10) {
+            control.keep_meter();
+        }
+        (before, at, round) = (usage, Instant::now(), round + 1);
     }
-}
-
-/// Bytes that all adapters have received and sent.
-fn carried(control: &Control) -> (u64, u64) {
-    let reports = control.network.as_ref().map(|network| network.reports()).unwrap_or_default();
-    reports.iter().fold((0, 0), |(received, sent), (_, report)| {
-        (received + report.received_bytes, sent + report.sent_bytes)
-    })
 }

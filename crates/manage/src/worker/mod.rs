@@ -23,6 +23,7 @@ pub mod lifecycle;
 pub mod limits;
 pub mod machine;
 pub mod memory;
+mod metering;
 pub mod network;
 pub mod protocol;
 pub mod router;

@@ -41,6 +41,10 @@ pub enum Request {
     Processor {
         maximum: u32,
     },
+    /// Its weight where processors are short; an error if it can only be had at its start.
+    Weight {
+        weight: u32,
+    },
     /// Something for the guest's agent, in its own words; the reply has its answer.
     Agent {
         command: String,
@@ -150,6 +154,9 @@ pub struct Status {
     /// What its guest's agent tells.
     #[serde(default)]
     pub guest: super::guest::Guest,
+    /// What it has used, if it is metered.
+    #[serde(default)]
+    pub meter: Option<crate::store::Meter>,
     /// What stands between the guest and the host besides its engine.
     #[serde(default)]
     pub jail: Layers,

@@ -10,6 +10,7 @@ use super::introspection::{Introspection, Watch};
 use super::limits::Limits;
 use super::machine::Remote;
 use super::memory::{self, Balancer};
+use super::metering::Metering;
 use super::network::Network;
 use super::protocol::{Reply, Request, Status, read_line, write_line};
 use super::screen::{Head, Shown};
@@ -90,7 +91,7 @@ pub struct Inner {
     pub started: Instant,
     pub load: f64,
     pub watch: Watch,
-    pub meter: Option<Meter>,
+    pub metering: Option<Metering>,
     pub memory: Balancer,
     /// Its guest's agent.
     pub integration: IntegrationServices,
@@ -133,6 +134,12 @@ impl Control {
         if let Request::RemoveDisk { place } = request {
             return self.remove_disk(*place).map_or_else(Reply::Error, |()| Reply::Done);
         }
+        if let Request::Weight { weight } = request {
+            return match self.limits.as_ref().is_some_and(|limits| limits.weigh(*weight)) {
+                true => Reply::Done,
+                false => Reply::Error("A weight can be had at its start only.".into()),
+            };
+        }
         if let Request::Processor { maximum } = request {
             let mut inner = self.lock();
             inner.processor_maximum = *maximum;
@@ -155,7 +162,11 @@ impl Control {
             return Reply::Introspection(Box::new(self.inside()));
         }
         let action = match request {
-            Request::Status => return Reply::Status(Box::new(self.status(&self.lock()))),
+            Request::Status => {
+                let mut inner = self.lock();
+                self.measure(&mut inner);
+                return Reply::Status(Box::new(self.status(&inner)));
+            }
             Request::Keys { keys } => return self.keys(keys),
             Request::Console
             | Request::Screen
@@ -163,6 +174,7 @@ impl Control {
             | Request::Integration { .. }
             | Request::Crash { .. }
             | Request::Processor { .. }
+            | Request::Weight { .. }
             | Request::Agent { .. }
             | Request::Disks { .. }
             | Request::Medium { .. }
@@ -297,6 +309,7 @@ impl Control {
             viewers: self.console.viewers(),
             traffic: self.network.as_ref().map(|network| network.reports()).unwrap_or_default(),
             guest: inner.integration.guest.clone(),
+            meter: inner.metering.as_ref().map(|metering| metering.meter.clone()),
             jail: self.jail.clone(),
         }
     }
@@ -330,8 +343,10 @@ impl Control {
     }
 
     fn meter(&self, inner: &mut Inner, on: bool) -> Reply {
-        inner.meter = on.then(|| Meter { since: crate::host::now(), ..Meter::default() });
-        let (meter, directory) = (inner.meter.clone(), self.directory.clone());
+        let meter = on.then(|| Meter { since: crate::host::now(), ..Meter::default() });
+        inner.metering = meter.clone().map(Metering::new);
+        self.measure(inner);
+        let directory = self.directory.clone();
         let kept = self.broker.ask(move || match meter {
             Some(meter) => meter.write(&directory),
             None => Meter::remove(&directory),

@@ -158,10 +158,7 @@ pub fn instead_of(name: &str) -> Option<String> {
             "New-PSSession",
             "Sessions on other computers are not there: log in to the other host and use its own ireko shell.",
         ),
-        (
-            "Enter-PSSession",
-            "Sessions on other computers are not there: `ireko vm ssh NAME` opens a shell in a virtual machine.",
-        ),
+        ("Exit-PSSession", "A shell in a virtual machine ends by exit: that is typed there."),
         ("Out-GridView", "There are no windows here: use Format-Table, or Select-Object with Where-Object."),
         (
             "Start-Process",
@@ -194,7 +191,7 @@ pub fn instead_of(name: &str) -> Option<String> {
         ("gwmi", "Get-WmiObject"),
         ("gcim", "Get-CimInstance"),
         ("ogv", "Out-GridView"),
-        ("etsn", "Enter-PSSession"),
+        ("exsn", "Exit-PSSession"),
     ];
     let whole =
         also.iter().find(|(alias, _)| alias.eq_ignore_ascii_case(name)).map_or(name, |(_, whole)| whole);

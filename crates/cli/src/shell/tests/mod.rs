@@ -80,6 +80,11 @@ impl Terminal for Person {
         self.said.borrow_mut().out += &format!("console of {name}\n");
         Ok(())
     }
+    fn enter(&mut self, _: &Host, session: &crate::vm::ssh::Session) -> anyhow::Result<i32> {
+        let user = session.user.as_deref().unwrap_or("its user");
+        self.said.borrow_mut().out += &format!("{user} in {}\n", session.name);
+        Ok(7)
+    }
 }
 
 impl World {

@@ -162,6 +162,21 @@ fn a_command_in_a_machine_that_does_not_run_is_one_error() {
 }
 
 #[test]
+fn a_shell_in_a_machine_has_the_terminal_and_leaves_its_exit_code() {
+    let world = World::new(&["lab"]);
+    let said = world.asked(false, &[], "Enter-PSSession -VMName lab; $LASTEXITCODE", &[]);
+    assert_eq!(said.out, "its user in lab\n7\n");
+    let said = world.asked(false, &["secret"], "Enter-PSSession -VMName lab -Credential (Get-Credential eve)", &[]);
+    assert!(said.out.ends_with("eve in lab\n"), "{}", said.out);
+}
+
+#[test]
+fn other_computers_are_not_entered() {
+    let error = World::new(&[]).error("Enter-PSSession server1");
+    assert!(error.contains("'server1'") && error.contains("-VMName"), "{error}");
+}
+
+#[test]
 fn settings_of_a_machine_are_set_as_administrators_write_it() {
     let world = World::new(&["lab"]);
     // What does nothing yet is a warning.

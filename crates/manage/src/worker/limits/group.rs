@@ -9,6 +9,11 @@ pub const MOUNT: &str = "/sys/fs/cgroup";
 /// What names of groups start with.
 const PREFIX: &str = "ireko-";
 const CONTROLLERS: [&str; 2] = ["memory", "pids"];
+/// The one that shares processors by weight: without it there are groups all the same.
+const PROCESSORS: &str = "cpu";
+const DELEGATED: &str = "cgroup.subtree_control";
+/// From 1 to 10000, and 100 without one: as RelativeWeight (cgroup-v2, "Weights").
+const WEIGHT: &str = "cpu.weight";
 /// How often a group is made, for the case that another worker's sweep takes it.
 const ATTEMPTS: u32 = 3;
 
@@ -17,6 +22,8 @@ pub struct Group {
     path: PathBuf,
     /// Open, since later the files may be out of reach.
     memory: File,
+    /// `cpu.weight`, where processors are shared by groups.
+    weight: Option<File>,
     /// `cgroup.procs` of the group that the process came from: the way out.
     out: Option<File>,
     bytes: u64,
@@ -24,7 +31,7 @@ pub struct Group {
 
 impl Group {
     /// Makes a group for `name` somewhere below `mount`, and goes into it. The error says why there is none.
-    pub fn enter(mount: &Path, name: &str, bytes: u64) -> Result<Self, String> {
+    pub fn enter(mount: &Path, name: &str, bytes: u64, weight: u32) -> Result<Self, String> {
         sweep(mount);
         let out = own(mount).and_then(|own| write_only(&own.join("cgroup.procs")).ok());
         let path = first(mount, name, |path| {
@@ -32,20 +39,44 @@ impl Group {
             write(path, "cgroup.procs", &std::process::id().to_string())
         })?;
         let memory = write_only(&path.join("memory.max")).map_err(|error| told(&path, &error))?;
-        Ok(Self { path, memory, out, bytes })
+        let mut own = Self { weight: write_only(&path.join(WEIGHT)).ok(), path, memory, out, bytes };
+        if !own.weigh(weight) {
+            own.weight = None;
+        }
+        Ok(own)
+    }
+
+    /// Gives it this weight, from now on. False: processors are not shared by groups here.
+    pub fn weigh(&mut self, weight: u32) -> bool {
+        self.weight.as_mut().is_some_and(|file| file.write_all(weight.to_string().as_bytes()).is_ok())
+    }
+
+    pub fn weighs(&self) -> bool {
+        self.weight.is_some()
     }
 
     /// Where a group could be made and limited.
     pub fn try_out(mount: &Path) -> Result<PathBuf, String> {
-        let name = format!("try-{}", std::process::id());
+        Self::tried(mount).map(|(place, _)| place)
+    }
+
+    /// Whether one could be given a weight there.
+    pub fn could_weigh(mount: &Path) -> bool {
+        Self::tried(mount).is_ok_and(|(_, weighs)| weighs)
+    }
+
+    fn tried(mount: &Path) -> Result<(PathBuf, bool), String> {
+        let name = format!("try-{}-{:?}", std::process::id(), std::thread::current().id());
         let path = first(mount, &name, |path| limit(path, 1 << 30))?;
+        let weighs = write_only(&path.join(WEIGHT)).is_ok();
         let _ = fs::remove_dir(&path);
-        Ok(path.parent().unwrap_or(mount).to_owned())
+        Ok((path.parent().unwrap_or(mount).to_owned(), weighs))
     }
 
     pub fn describe(&self) -> String {
         let (path, mib) = (self.path.display(), self.bytes >> 20);
-        format!("control group {path}: {mib} MiB of memory, {} processes", super::MOST_PROCESSES)
+        let weight = if self.weighs() { ", a weight of its own" } else { "" };
+        format!("control group {path}: {mib} MiB of memory, {} processes{weight}", super::MOST_PROCESSES)
     }
 
     /// Lets it have so many bytes of memory, if it may not already.
@@ -142,19 +173,23 @@ fn make(place: &Path, name: &str, body: &impl Fn(&Path) -> Result<(), String>) -
     Ok(path)
 }
 
-/// Lets groups in `place` be limited.
+/// Lets groups in `place` be limited, and weighed where that can be had.
 fn delegate(place: &Path) -> Result<(), String> {
-    let has = |file: &str| {
+    let has = |file: &str, wanted: &[&str]| {
         let text = fs::read_to_string(place.join(file)).unwrap_or_default();
-        CONTROLLERS.iter().all(|wanted| text.split_whitespace().any(|controller| controller == *wanted))
+        wanted.iter().all(|wanted| text.split_whitespace().any(|controller| controller == *wanted))
     };
-    if has("cgroup.subtree_control") {
-        return Ok(());
+    if !has(DELEGATED, &CONTROLLERS) {
+        if !has("cgroup.controllers", &CONTROLLERS) {
+            return Err(format!("{} has no controllers memory and pids", place.display()));
+        }
+        write(place, DELEGATED, "+memory +pids")?;
     }
-    if !has("cgroup.controllers") {
-        return Err(format!("{} has no controllers memory and pids", place.display()));
+    if !has(DELEGATED, &[PROCESSORS]) && has("cgroup.controllers", &[PROCESSORS]) {
+        // Refused where somebody has real-time processes: then nice values do.
+        let _ = write(place, DELEGATED, "+cpu");
     }
-    write(place, "cgroup.subtree_control", "+memory +pids")
+    Ok(())
 }
 
 /// Removes groups of ours that nobody is in.

@@ -31,11 +31,14 @@ pub struct Limits {
 /// Puts this process under its limits and gives it its weight, at its start: before it has other threads, and before it gives up rights. The result
 /// stays with it to its end.
 pub fn enter(id: Guid, memory: &Memory, relative_weight: u32) -> Limits {
-    weight::take(relative_weight);
     let reachable = rules::memory::most(memory, worker::memory::host().total);
     resources::limit(reachable + reachable / 4 + ADDRESS_SPACE);
     let allowed = rules::memory::allowed(memory);
-    let group = Group::enter(Path::new(group::MOUNT), &id.to_string(), allowed + overhead(allowed));
+    let bytes = allowed + overhead(allowed);
+    let group = Group::enter(Path::new(group::MOUNT), &id.to_string(), bytes, relative_weight);
+    if !group.as_ref().is_ok_and(Group::weighs) {
+        weight::take(relative_weight);
+    }
     Limits { group: group.map(Mutex::new) }
 }
 
@@ -57,6 +60,12 @@ impl Limits {
         }
     }
 
+    /// The machine has this weight from now on. False: its next start brings it.
+    pub fn weigh(&self, weight: u32) -> bool {
+        let group = self.group.as_ref().ok();
+        group.is_some_and(|group| group.lock().unwrap_or_else(|e| e.into_inner()).weigh(weight))
+    }
+
     /// The end of the worker.
     pub fn leave(&self) {
         if let Ok(group) = &self.group {
@@ -73,6 +82,14 @@ pub fn survey() -> (bool, String) {
             format!("each in a control group of its own in {} (memory.max, pids.max)", place.display()),
         ),
         Err(why) => (false, format!("resource limits only (data, open files, core dumps): {why}")),
+    }
+}
+
+/// How machines get their weight on this host; by trying.
+pub fn weighing() -> weight::Weighing {
+    match Group::could_weigh(Path::new(group::MOUNT)) {
+        true => weight::Weighing::Group,
+        false => weight::Weighing::Nice(weight::lowest()),
     }
 }
 

@@ -28,8 +28,18 @@ fn without_cgroup_v2_the_reason_is_told() {
 fn a_group_that_cannot_be_limited_is_not_left() {
     // A directory has no file `pids.max`, as a group would.
     let mount = mount("cpu memory pids");
-    assert!(Group::enter(mount.path(), "x", 1 << 30).is_err());
+    assert!(Group::enter(mount.path(), "x", 1 << 30, 100).is_err());
     assert_eq!(fs::read_dir(mount.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn groups_are_weighed_where_the_processors_can_be_shared() {
+    for (controllers, delegated) in [("cpu memory pids", "+cpu"), ("memory pids", "+memory +pids")] {
+        let mount = mount(controllers);
+        let _ = Group::try_out(mount.path());
+        let written = fs::read_to_string(mount.path().join("cgroup.subtree_control")).unwrap();
+        assert!(written.starts_with(delegated), "{controllers}: {written}");
+    }
 }
 
 #[test]
