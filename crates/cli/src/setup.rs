@@ -33,7 +33,9 @@ pub fn run(args: &SetupArgs) -> Result<ExitCode> {
     let mut manager = Manager { root, unit: place(root)?, run: &program, told: Vec::new() };
     let done = match args.remove {
         true => manager.remove(),
-        false => is_there(Path::new("/run/systemd/system")).and_then(|()| manager.write(&unit::of_this_program()?)),
+        false => {
+            is_there(Path::new("/run/systemd/system")).and_then(|()| manager.write(&unit::of_this_program()?))
+        }
     };
     for line in &manager.told {
         say!("ireko: {line}");
@@ -58,7 +60,8 @@ fn place(root: bool) -> Result<PathBuf> {
     }
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let configuration = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
-    let configuration = configuration.context("HOME is not set, so it is not known where units of yours are")?;
+    let configuration =
+        configuration.context("HOME is not set, so it is not known where units of yours are")?;
     Ok(configuration.join("systemd/user").join(NAME))
 }
 
@@ -180,7 +183,11 @@ mod tests {
         }
 
         /// What is told, and what programs were asked.
-        fn play(&self, root: bool, act: impl FnOnce(&mut Manager<'_>) -> Result<()>) -> (Vec<String>, Vec<String>) {
+        fn play(
+            &self,
+            root: bool,
+            act: impl FnOnce(&mut Manager<'_>) -> Result<()>,
+        ) -> (Vec<String>, Vec<String>) {
             self.asked.borrow_mut().clear();
             let run = |name: &str, words: &[&str]| {
                 self.asked.borrow_mut().push(format!("{name} {}", words.join(" ")));
@@ -213,7 +220,11 @@ mod tests {
         assert_eq!(scene.unit().as_deref(), Some("[Unit]\n"));
         assert_eq!(
             asked,
-            ["systemctl daemon-reload", "systemctl is-active ireko.service", "systemctl enable --now ireko.service"]
+            [
+                "systemctl daemon-reload",
+                "systemctl is-active ireko.service",
+                "systemctl enable --now ireko.service"
+            ]
         );
         assert!(told[0].ends_with("is written") && told[1].contains("runs now"), "{told:?}");
     }

@@ -196,8 +196,11 @@ pub fn heed_ending_signals(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt;
     let heed = || {
         // SAFETY: a valid set, and no old set asked for; the call is async-signal-safe.
-        check(unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &ending_signals(), std::ptr::null_mut()) }.into())
-            .map(drop)
+        check(
+            unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &ending_signals(), std::ptr::null_mut()) }
+                .into(),
+        )
+        .map(drop)
     };
     // SAFETY: the closure makes only async-signal-safe system calls.
     unsafe { command.pre_exec(heed) };

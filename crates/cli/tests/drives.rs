@@ -93,6 +93,7 @@ fn disks_come_and_go_while_linux_runs() {
         "--disk",
         &disks[0],
     ]);
+    home.vm_ok(&["meter", "pc"]);
     let mut console = started(&home);
     home.vm_ok(&["disk-add", "pc", &disks[1]]);
     console.run("until [ -e /dev/vdb ]; do sleep 0.1; done; head -n 1 /dev/vdb");
@@ -101,6 +102,11 @@ fn disks_come_and_go_while_linux_runs() {
     home.vm_ok(&["disk-add", "pc", &disks[2], "--controller", "NVMe"]);
     console.run("until [ -e /dev/nvme0n1 ]; do sleep 0.1; done");
     console.ask("head -n 1 /dev/nvme0n1", "this is disk c");
+    // What is read of a mebibyte, by whatever controller, is metered.
+    console.run("cat /dev/nvme0n1 > /dev/null");
+    let metered: serde_json::Value = serde_json::from_str(&home.vm_ok(&["measure", "pc", "--json"])).unwrap();
+    let operations = metered[0]["AggregatedNormalizedIOCount"].as_u64().unwrap();
+    assert!(operations >= 128 && metered[0]["AggregatedDiskDataRead"].as_u64() >= Some(1), "{metered}");
     // Both are there after a reset, too, and go.
     console.type_in("reboot -f");
     console.until("built-in shell");

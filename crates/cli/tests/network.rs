@@ -312,7 +312,7 @@ fn a_vm_that_asks_for_nothing_has_a_network_with_addresses_names_and_ways_out_an
     home.shell(&format!(
         "Set-VMSwitch 'Default Switch' -HostLoopbackPort {server}
          New-VM web -MemoryStartupBytes 256MB -Engine soft -Publish {published}:80 | Out-Null
-         New-VM other -MemoryStartupBytes 256MB -Engine soft | Out-Null; Start-VM web, other"
+         New-VM other -MemoryStartupBytes 256MB -Engine soft | Out-Null; Enable-VMResourceMetering web; Start-VM web, other"
     ));
     let (mut web, mut other) = (home.at_prompt("web"), home.at_prompt("other"));
     web.ok(LEASE);
@@ -321,6 +321,10 @@ fn a_vm_that_asks_for_nothing_has_a_network_with_addresses_names_and_ways_out_an
     assert!(web.ok("ip -4 addr show eth0").contains(&format!("{address}/")), "{address}");
     let fetched = web.ok(&format!("wget -q -O - http://$(cat /router):{server}/ | sha256sum"));
     assert!(fetched.contains(&sum), "{fetched}");
+    // 3 MB have come in, and less has gone out.
+    let metered = home
+        .shell("$m = Measure-VM web; \"$($m.NetworkInbound) $($m.NetworkInbound -gt $m.NetworkOutbound)\"");
+    assert!(metered.starts_with("3 True"), "{metered}");
     // The other by its name, over the switch.
     let found = other.ok("nslookup web.ireko $(cat /router); ping -c 1 -W 5 web.ireko");
     assert!(found.contains(&address), "{found}");

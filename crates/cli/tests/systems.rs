@@ -113,6 +113,7 @@ fn debian_starts_by_both_kinds_of_firmware_with_its_user_key_name_and_size() {
     // QEMU's guest agent starts with the system.
     wait_until(|| home.vm_ok(&["services", "two", "--name", "Heartbeat"]).contains("OK"));
     wait_until(|| home.vm_ok(&["guest", "two"]).contains("Debian GNU/Linux"));
+    what_the_guests_agent_is_asked_for(&home);
     // What the guest connects to must be there, and the machine's user must be let in.
     let shown = home.vm_ok(&["show", "two"]);
     let id = shown.lines().find_map(|line| line.strip_prefix("VMId")).unwrap().trim_matches([' ', ':']);
@@ -136,6 +137,110 @@ fn debian_starts_by_both_kinds_of_firmware_with_its_user_key_name_and_size() {
     assert!(!connect(5001).status.success());
     let said = home.vm_error(&["vsock", "two", "9"]);
     assert!(said.contains("nobody in 'two' listens at port 9"), "{said}");
+    a_shell_in_it_has_the_terminal(&home);
+    a_restart_is_waited_for(&home);
+}
+
+impl Home {
+    fn shell(&self, line: &str) -> Output {
+        self.run(&["shell", "-c", line])
+    }
+
+    fn shell_ok(&self, line: &str) -> String {
+        let done = self.shell(line);
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success() && told.is_empty(), "{line}: {told}");
+        String::from_utf8_lossy(&done.stdout).into_owned()
+    }
+
+    fn shell_error(&self, line: &str) -> String {
+        let done = self.shell(line);
+        assert_eq!(done.status.code(), Some(1), "{line}: {done:?}");
+        String::from_utf8_lossy(&done.stderr).into_owned()
+    }
+}
+
+/// Commands, files and services of the machine `two`.
+fn what_the_guests_agent_is_asked_for(home: &Home) {
+    let said = home.shell_ok("Invoke-Command -VMName two { hostname; exit 3 }; $LASTEXITCODE");
+    assert_eq!(said, "two\n3\n");
+    let said = home.shell_ok("Invoke-Command -VMName two -ArgumentList 'a b', 7 { echo \"$2 $1\" }");
+    assert_eq!(said, "7 a b\n");
+    let said = home.shell("Invoke-Command -VMName two { echo out; echo no >&2 }");
+    assert_eq!((&*said.stdout, said.status.code()), (&b"out\n"[..], Some(1)), "{said:?}");
+    assert!(String::from_utf8_lossy(&said.stderr).starts_with("Invoke-Command : no"), "{said:?}");
+    // More than an answer of the agent's may have, and what has no end.
+    let said = home.shell_ok("$l = Invoke-Command -VMName two { seq 1 60000 }; \"$($l.Count) $($l[-1])\"");
+    assert_eq!(said, "60000 60000\n");
+    let said =
+        home.shell("(Invoke-Command -VMName two { yes 0123456789abcdef0123456789abcdef }).Count -gt 500000");
+    assert_eq!(&*said.stdout, b"True\n", "{said:?}");
+    assert!(
+        String::from_utf8_lossy(&said.stderr)
+            .contains("WARNING: The command in 'two' wrote more than 16 MiB")
+    );
+    // Of all these nothing is left but this one's own folder.
+    let said = home.shell_ok("Invoke-Command -VMName two { ls -d /tmp/tmp.* | wc -l }");
+    assert_eq!(said, "1\n");
+    // A file of some pieces.
+    let file = home.0.join("file");
+    fs::write(
+        &file,
+        (0..200_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect::<Vec<u8>>(),
+    )
+    .unwrap();
+    let copy = format!(
+        "Copy-VMFile two -SourcePath '{}' -DestinationPath /srv/new/file -FileSource Host",
+        file.display()
+    );
+    let said = home.shell_error(&copy);
+    assert!(said.contains("Guest Service Interface of 'two' is off"), "{said}");
+    home.shell_ok("Enable-VMIntegrationService 'Guest Service Interface' two");
+    let said = home.shell_error(&copy);
+    assert!(said.contains("-CreateFullPath makes it"), "{said}");
+    home.shell_ok(&format!("{copy} -CreateFullPath"));
+    let sum = sum_of(&fs::read(&file).unwrap());
+    assert!(home.shell_ok("Invoke-Command -VMName two { sha256sum /srv/new/file }").starts_with(&sum));
+    let said = home.shell_error(&copy);
+    assert!(said.contains("is there already in 'two'; -Force replaces it"), "{said}");
+    fs::write(&file, "another").unwrap();
+    home.shell_ok(&format!("{copy} -Force"));
+    assert_eq!(
+        home.shell_ok("Invoke-Command -VMName two { cat /srv/new/file; ls /srv/new }"),
+        "anotherfile\n"
+    );
+    home.shell_ok(&format!("{} -Force", copy.replace("/srv/new/file", "/srv/new")));
+    assert_eq!(home.shell_ok("Invoke-Command -VMName two { ls /srv/new }"), "file\n");
+    let said = home.shell_ok(
+        "Get-VMIntegrationService two | ForEach-Object { \"$($_.Name): $($_.Enabled) $($_.PrimaryStatusDescription)\" }",
+    );
+    for line in ["Guest Service Interface: True OK", "Heartbeat: True OK", "Shutdown: True OK"] {
+        assert!(said.lines().any(|own| own == line), "{line}: {said}");
+    }
+}
+
+fn a_shell_in_it_has_the_terminal(home: &Home) {
+    let said = home.shell_error("Enter-PSSession -VMName two");
+    assert!(said.contains("needs a terminal; Invoke-Command -VMName 'two'"), "{said}");
+    // script(1) is a terminal.
+    let line = format!(
+        "{} shell -c 'Enter-PSSession -VMName two; \"left with $LASTEXITCODE\"'",
+        env!("CARGO_BIN_EXE_ireko")
+    );
+    let mut terminal = Command::new("script");
+    terminal.args(["-qec", &line, "/dev/null"]).env("IREKO_HOME", &home.0);
+    let child = terminal.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::piped()).spawn();
+    let mut child = child.unwrap();
+    child.stdin.take().unwrap().write_all(b"hostname; tty; exit 5\n").unwrap();
+    let said = String::from_utf8_lossy(&child.wait_with_output().unwrap().stdout).into_owned();
+    assert!(said.contains("two\r\n/dev/pts/") && said.contains("left with 5"), "{said}");
+}
+
+/// It is back when the command returns, and another than before.
+fn a_restart_is_waited_for(home: &Home) {
+    const BOOT: &str = "Invoke-Command -VMName two { cat /proc/sys/kernel/random/boot_id }";
+    let said = home.shell_ok(&format!("$before = {BOOT}; Restart-VM two -Force -Wait; $before -ne ({BOOT})"));
+    assert_eq!(said, "True\n");
 }
 
 #[test]

@@ -293,6 +293,8 @@ pub fn silent(config: &Config) -> Failure {
 #[derive(Clone, Debug)]
 pub struct Vm {
     pub config: Config,
+    /// Where it is kept.
+    pub directory: PathBuf,
     pub state: State,
     /// What its worker says, if there is one.
     pub status: Option<Status>,
@@ -410,7 +412,8 @@ impl Host {
         let routed = self.routed(&config, state);
         let own = crate::ops::group::of_vm(groups, config.id);
         let groups = own.map(|group| group.name.clone()).collect();
-        Vm { config, state, status, run, groups, switches, routed, silent, end_reason }
+        let directory = self.store.directory(config.id);
+        Vm { config, directory, state, status, run, groups, switches, routed, silent, end_reason }
     }
 
     fn groups(&self) -> Vec<Group> {

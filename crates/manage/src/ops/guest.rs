@@ -125,14 +125,22 @@ fn source_file(source: &Path) -> Result<File, Failure> {
 
 fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path) -> Result<(), Failure> {
     let bound = Bound { began: Instant::now(), most: call.surface.longest_wait() };
-    let to = call.arguments.text("DestinationPath").unwrap_or_default().to_owned();
+    let mut to = destination(call.arguments.text("DestinationPath").unwrap_or_default(), source)?;
     let length = file.metadata().map_or(0, |facts| facts.len());
     // One command says whether it may be there: the agent's own words for it do not.
-    let script =
-        "test -e \"$1\" && test -z \"$3\" && exit 17; test -z \"$2\" || mkdir -p \"$(dirname \"$1\")\"";
+    let script = "test -d \"$1\" && exit 18; test -e \"$1\" && test -z \"$3\" && exit 17; test -z \"$2\" || mkdir -p \"$(dirname \"$1\")\"";
     let flag = |name: &str| if call.arguments.switch(name) { "1".to_owned() } else { String::new() };
-    let words = [to.clone(), flag("CreateFullPath"), flag("Force")];
-    let ready = run(call, config, script, &words, SHORT)?;
+    let (make, force) = (flag("CreateFullPath"), flag("Force"));
+    let mut ready = run(call, config, script, &[to.clone(), make.clone(), force.clone()], SHORT)?;
+    if ready.code == 18 {
+        // A folder gets it under its own name.
+        to = destination(&format!("{to}/"), source)?;
+        ready = run(call, config, script, &[to.clone(), make, force], SHORT)?;
+    }
+    if ready.code == 18 {
+        let told = format!("'{to}' is a folder in '{}'; give the file another name.", config.name);
+        return Err(Failure::refused(told).about(&config.name));
+    }
     if ready.code == 17 {
         let told = format!("'{to}' is there already in '{}'; -Force replaces it.", config.name);
         return Err(Failure::refused(told).about(&config.name));
@@ -161,6 +169,20 @@ fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path)
     let remove = json!({ "path": "/bin/rm", "arg": ["-f", "--", format!("{to}.part")] });
     let _ = call.host.ask_agent(config, "guest-exec", remove);
     Err(failure)
+}
+
+/// A whole path in the guest, of Windows' spelling, too; of a folder, the file's own name in it.
+fn destination(text: &str, source: &Path) -> Result<String, Failure> {
+    let drive = text.as_bytes().first().is_some_and(u8::is_ascii_alphabetic) && text.get(1..2) == Some(":");
+    let whole = if drive { text[2..].replace('\\', "/") } else { text.to_owned() };
+    if !whole.starts_with('/') {
+        return Err(Failure::invalid(format!(
+            "'{}' is no whole path in the guest; write it from its root on, like /srv/file.",
+            text.escape_debug()
+        )));
+    }
+    let name = source.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    Ok(if whole.ends_with('/') { whole + &name } else { whole })
 }
 
 /// How long something may take that comes to an end by itself, but when?
@@ -416,7 +438,10 @@ mod tests {
     #[test]
     fn a_command_of_few_words_gives_them_with_its_code() {
         let output = with_output(100, "echo \"$1\"; echo no >&2; exit 3");
-        assert_eq!((&*output.stdout, &*output.stderr, output.status.code()), (&b"a b\n"[..], &b"no\n"[..], Some(3)));
+        assert_eq!(
+            (&*output.stdout, &*output.stderr, output.status.code()),
+            (&b"a b\n"[..], &b"no\n"[..], Some(3))
+        );
     }
 
     #[test]
@@ -426,6 +451,15 @@ mod tests {
         let (_, folder) = in_files(&said, "mark").expect("files");
         assert_eq!(std::fs::metadata(format!("{folder}/out")).map(|facts| facts.len()).ok(), Some(1000));
         let _ = std::fs::remove_dir_all(folder);
+    }
+
+    #[test]
+    fn a_destination_is_a_whole_path_and_a_folder_keeps_the_name() {
+        let of = |text| destination(text, Path::new("/a/b.iso")).map_err(|failure| failure.message);
+        assert_eq!(of("/srv/x").as_deref(), Ok("/srv/x"));
+        assert_eq!(of("/srv/").as_deref(), Ok("/srv/b.iso"));
+        assert_eq!(of("C:\\srv\\x").as_deref(), Ok("/srv/x"));
+        assert!(of("srv/x").is_err_and(|why| why.contains("'srv/x' is no whole path")));
     }
 
     #[test]

@@ -275,7 +275,11 @@ fn restart(call: &mut Call<'_>) -> Result<(), Failure> {
         Ok(())
     })?;
     call.answer.records.clear();
-    let (configs, before) = meant.into_inner().into_iter().map(|(own, start)| (own.clone(), (own.id, start))).unzip::<_, _, Vec<_>, Vec<_>>();
+    let (configs, before) = meant
+        .into_inner()
+        .into_iter()
+        .map(|(own, start)| (own.clone(), (own.id, start)))
+        .unzip::<_, _, Vec<_>, Vec<_>>();
     super::wait::until_there(call, configs, &before)
 }
 

@@ -100,7 +100,8 @@ fn measure(call: &mut Call<'_>) -> Result<(), Failure> {
         let vm = call.host.vm(config);
         // What runs knows more than what is written now and then.
         let meter = vm.status.as_ref().and_then(|status| status.meter.clone());
-        let meter = meter.or_else(|| Meter::read(&call.host.store.directory(vm.config.id))).unwrap_or_default();
+        let meter =
+            meter.or_else(|| Meter::read(&call.host.store.directory(vm.config.id))).unwrap_or_default();
         let record = report(&vm, &meter, &facts);
         call.give(record);
         Ok(())

@@ -187,7 +187,23 @@ fn told(call: &mut Call<'_>, config: &Config) {
             "CompatibilityForOlderOperatingSystemsEnabled of '{name}' changes nothing; -ProcessorModel x86-64-v1 shows a processor with few features."
         ));
     }
+    warnings.extend(too_many(call, config));
     warnings.into_iter().for_each(|warning| call.warn(warning));
+}
+
+/// That a machine with so many processors does not start here.
+fn too_many(call: &Call<'_>, config: &Config) -> Option<String> {
+    let arguments = call.arguments;
+    let count = arguments.int("Count").or(arguments.int("ProcessorCount")).filter(|count| *count > 1)?;
+    let (system, nested) = (&call.host.system, config.processor.expose_virtualization_extensions);
+    let engine = system.engine(&config.engine, nested).ok()?;
+    let most = i64::from(engine.max_vcpus.min(system.host().logical_processors));
+    (count > most).then(|| {
+        format!(
+            "'{}' does not start on this host with {count} virtual processors: the engine {} gives {most} at most.",
+            config.name, engine.name
+        )
+    })
 }
 
 fn fixed(arguments: &Arguments, processor: &mut Processor) -> Result<(), Failure> {
@@ -257,6 +273,13 @@ mod tests {
         {
             assert_eq!(warned(setting, Value::Int(value)), "", "{setting}");
         }
+    }
+
+    #[test]
+    fn more_processors_than_a_machine_starts_with_here_are_said_when_they_are_set() {
+        let said = warned("Count", Value::Int(2000));
+        assert!(said.contains("does not start on this host with 2000 virtual processors"), "{said}");
+        assert_eq!(warned("Count", Value::Int(1)), "");
     }
 
     #[test]

@@ -7,11 +7,12 @@ use crate::operation::parameter::Type;
 use crate::rules::drives;
 use crate::state::State;
 use crate::store::config::{BootEntry, DriveAddress, Dvd, MIB, Module, StartWith, Vlan};
-use crate::store::{Adapter, Disk, Switch};
+use crate::store::{Adapter, Config, Disk, Switch};
 use crate::value::{Kind, Record, Value};
 use crate::worker::guest::Contact;
 use crate::worker::host_side::SideState;
 use crate::worker::{self, protocol::Status};
+use ireko_machine::ErrorPolicy;
 use ireko_net::traffic::{Report, Source};
 use std::time::Duration;
 
@@ -102,48 +103,95 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         0 => worker::memory::status(assigned, demand, &config.memory),
         _ => "Warning",
     };
-    Record::new(Kind::VirtualMachine)
+    let place = vm.directory.display().to_string();
+    let record = Record::new(Kind::VirtualMachine)
+        .with("ParentCheckpointId", Value::Null)
+        .with("ParentCheckpointName", "")
         .with("VMName", config.name.as_str())
         .with("VMId", config.id)
+        .with("CheckpointFileLocation", "")
+        .with("ConfigurationLocation", place.as_str())
+        .with("SmartPagingFileInUse", false)
+        .with("SmartPagingFilePath", "")
+        .with("SnapshotFileLocation", "")
         .with("AutomaticStartAction", format!("{:?}", config.automatic_start))
         .with("AutomaticStartDelay", config.automatic_start_delay)
         .with("AutomaticStopAction", format!("{:?}", config.automatic_stop))
+        .with("AutomaticCriticalErrorAction", critical_error(config))
+        .with("AutomaticCriticalErrorActionTimeout", 0)
         .with("AutomaticCheckpointsEnabled", false)
-        .with("AutomaticCrashAction", format!("{:?}", config.automatic_crash))
         .with("CPUUsage", cpu_usage(vm, host))
         .with("MemoryAssigned", assigned)
         .with("MemoryDemand", demand)
         .with("MemoryStatus", vm.status.as_ref().map_or("", short))
-        .with("MemoryOffline", vm.status.as_ref().map_or(0, |status| status.memory_offline))
+        .with("NumaAligned", vm.status.as_ref().map(|_| true))
+        .with("NumaNodesCount", 1)
+        .with("NumaSocketCount", 1)
         .with("Heartbeat", heartbeat(vm))
+        .with("IntegrationServicesState", "")
+        .with("IntegrationServicesVersion", "0.0")
         .with("Uptime", uptime(vm))
         .with("OperationalStatus", Value::list([operational_status(vm)]))
         .with("PrimaryOperationalStatus", operational_status(vm))
+        .with("SecondaryOperationalStatus", Value::Null)
         .with("StatusDescriptions", Value::list([status_text(vm)]))
         .with("PrimaryStatusDescription", status_text(vm))
+        .with("SecondaryStatusDescription", "")
         .with("Status", status_text(vm))
+        .with("ReplicationHealth", "NotApplicable")
+        .with("ReplicationMode", "None")
+        .with("ReplicationState", "Disabled")
         .with("ResourceMeteringEnabled", config.metering)
         .with("CheckpointType", config.checkpoint_type.name())
+        .with("EnhancedSessionTransportType", Value::Null)
         .with("Groups", Value::list(vm.groups.iter().map(String::as_str)))
         .with("Version", config.version.to_string())
+        .with("VirtualMachineType", "RealizedVirtualMachine")
+        .with("VirtualMachineSubType", format!("Generation{}", config.generation))
         .with("Notes", config.notes.as_str())
         .with("State", vm.state.to_string())
+        .with("ComPort1", com_port(vm, 0))
+        .with("ComPort2", com_port(vm, 1))
         .with("DVDDrives", list(dvds(vm)))
+        .with("FibreChannelHostBusAdapters", Value::List(Vec::new()))
+        .with("FloppyDrive", Value::Null)
         .with("HardDrives", list(disks(vm)))
+        .with("RemoteFxAdapter", Value::Null)
         .with("VMIntegrationService", list(super::integration::records(vm)))
         .with("DynamicMemoryEnabled", config.memory.dynamic)
         .with("MemoryMaximum", config.memory.maximum)
         .with("MemoryMinimum", config.memory.minimum)
         .with("MemoryStartup", config.memory.startup)
         .with("ProcessorCount", config.processor.count)
+        .with("BatteryPassthroughEnabled", false)
         .with("Generation", i64::from(config.generation))
+        .with("IsClustered", false)
+        .with("ParentSnapshotId", Value::Null)
+        .with("ParentSnapshotName", "")
+        .with("Path", place.as_str())
+        .with("SizeOfSystemFiles", size_of_files(vm))
+        .with("GuestControlledCacheTypes", false)
+        .with("LowMemoryMappedIoSpace", 0)
+        .with("HighMemoryMappedIoSpace", 0)
+        .with("HighMemoryMappedIoBaseAddress", 0)
+        .with("LockOnDisconnect", "Off")
         .with("CreationTime", Value::Time(config.created))
         .with("Id", config.id)
         .with("Name", config.name.as_str())
         .with("NetworkAdapters", adapters(vm))
-        .with("Shares", Value::list(config.shares.iter().map(Share::shown)))
+        .with("CimSession", "CimSession: .")
         .with("ComputerName", host.name.as_str())
-        .with("IsDeleted", false)
+        .with("IsDeleted", false);
+    own_properties(record, vm)
+}
+
+/// What Hyper-V does not have.
+fn own_properties(record: Record, vm: &Vm) -> Record {
+    let config = &vm.config;
+    record
+        .with("AutomaticCrashAction", format!("{:?}", config.automatic_crash))
+        .with("MemoryOffline", vm.status.as_ref().map_or(0, |status| status.memory_offline))
+        .with("Shares", Value::list(config.shares.iter().map(Share::shown)))
         .with("Engine", vm.status.as_ref().map_or(config.engine.clone(), |status| status.engine.clone()))
         .with("ExposeVirtualizationExtensions", config.processor.expose_virtualization_extensions)
         .with("HypervisorRunning", hypervisor_running(vm))
@@ -157,6 +205,26 @@ pub fn vm(vm: &Vm, host: &HostFacts) -> Record {
         )
         .with("DiskErrors", vm.status.as_ref().map_or(0, |status| status.disk_errors))
         .with("Jail", jail(vm))
+}
+
+/// Whether what the host cannot do with its disks holds it.
+fn critical_error(config: &Config) -> &'static str {
+    let told = config.disks.iter().all(|disk| disk.error_policy == ErrorPolicy::Report);
+    if told { "None" } else { "Pause" }
+}
+
+/// Where a serial port goes.
+fn com_port(vm: &Vm, port: usize) -> Value {
+    let path = vm.config.com_ports[port].as_ref().map(|path| path.display().to_string());
+    let record = Record::new(Kind::VMComPort).with("VMName", vm.config.name.as_str());
+    record.with("Name", format!("COM {}", port + 1)).with("Path", path.unwrap_or_default()).into()
+}
+
+fn size_of_files(vm: &Vm) -> u64 {
+    let files = std::fs::read_dir(&vm.directory).into_iter().flatten().flatten();
+    let sizes =
+        files.filter(|file| file.path().extension().is_some_and(|kind| kind == "json" || kind == "fd"));
+    sizes.filter_map(|file| file.metadata().ok()).map(|facts| facts.len()).sum()
 }
 
 /// Nothing runs in a VM that is Off; `None`: not known yet.
@@ -256,6 +324,7 @@ pub fn memory(vm: &Vm, host: &HostFacts) -> Record {
         .with("HugePagesEnabled", false)
         .with("MemoryEncryptionPolicy", "Disabled")
         .with("MemoryEncryptionEnabled", false)
+        .with("BackingType", "Virtual")
         .with("Name", "Memory")
         .with("Id", part_id(vm, MEMORY_CLASS));
     identity(record, vm, host)
@@ -377,15 +446,29 @@ fn adapter(vm: &Vm, own: &Adapter) -> Record {
         .with("MacAddress", own.mac.as_str())
         .with("DynamicMacAddressEnabled", own.dynamic_mac)
         .with("MacAddressSpoofing", on_off(own.mac_address_spoofing))
+        .with("AllowTeaming", "Off")
         .with("DhcpGuard", on_off(own.dhcp_guard))
         .with("RouterGuard", on_off(own.router_guard))
         .with("PortMirroringMode", format!("{:?}", own.port_mirroring))
+        .with("IeeePriorityTag", "Off")
+        .with("DeviceNaming", "Off")
+        .with("BandwidthSetting", bandwidth(own))
         .with("VlanSetting", vlan_words(&own.vlan))
-        .with("MaximumBandwidth", own.maximum_bandwidth)
-        .with("MaximumFramesPerSecond", own.maximum_frames_per_second)
+        .with("AclList", Value::List(Vec::new()))
         .with("Status", Value::list(if vm.state == State::Off { &[][..] } else { &["Ok"] }.iter().copied()))
-        .with("IPAddresses", Value::list(addresses(vm, own).iter().map(ToString::to_string)));
+        .with(
+            "StatusDescription",
+            Value::list(if vm.state == State::Off { &[][..] } else { &["OK"] }.iter().copied()),
+        )
+        .with("IPAddresses", Value::list(addresses(vm, own).iter().map(ToString::to_string)))
+        .with("MaximumBandwidth", own.maximum_bandwidth)
+        .with("MaximumFramesPerSecond", own.maximum_frames_per_second);
     counted(record, traffic(vm, own), &own.mac)
+}
+
+fn bandwidth(own: &Adapter) -> Option<Record> {
+    let bound = Record::new(Kind::Custom).with("MaximumBandwidth", own.maximum_bandwidth);
+    (own.maximum_bandwidth > 0).then_some(bound)
 }
 
 /// What an adapter's port has counted, if it is there.

@@ -11,6 +11,7 @@ use crate::store::Config;
 use crate::store::config::{AutomaticCrash, AutomaticStart, AutomaticStop, CheckpointType};
 use crate::value::Kind;
 use crate::worker::protocol::Request;
+use ireko_machine::ErrorPolicy;
 
 pub static OPERATIONS: &[Operation] = &[
     Operation {
@@ -58,6 +59,11 @@ const SET: &[Parameter] = &[
     .flag("automatic-start"),
     int("AutomaticStartDelay", 0, i32::MAX as i64, "Seconds until then.").flag("automatic-start-delay"),
     one_of("AutomaticStopAction", &["TurnOff", "Save", "ShutDown"], "When the host stops."),
+    one_of(
+        "AutomaticCriticalErrorAction",
+        &["None", "Pause"],
+        "When the host cannot read or write its disks. None: the guest is told; Pause: it is held until that can be done. Set-VMHardDiskDrive -ErrorPolicy says it for each disk.",
+    ),
     one_of(
         "AutomaticCrashAction",
         &["Restart", "TurnOff", "Pause"],
@@ -116,6 +122,7 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
     super::firmware::check_engine(arguments, config)?;
     super::processor::apply(call, config, state)?;
     crash(call, config, state)?;
+    critical_error(call, config, state)?;
     super::publish::apply(call, config)?;
     super::share::apply(call, config, state)?;
     checkpoints(call, config)?;
@@ -151,6 +158,24 @@ fn crash(call: &Call<'_>, config: &mut Config, state: State) -> Result<(), Failu
     };
     config.automatic_crash = action;
     if runs(state) { call.host.ask(config, &Request::Crash { action }) } else { Ok(()) }
+}
+
+/// Of all disks that it has; counts at once.
+fn critical_error(call: &Call<'_>, config: &mut Config, state: State) -> Result<(), Failure> {
+    let policy = match call.arguments.text("AutomaticCriticalErrorAction") {
+        Some("Pause") => ErrorPolicy::Stop,
+        Some(_) => ErrorPolicy::Report,
+        None => return Ok(()),
+    };
+    if config.disks.is_empty() && policy == ErrorPolicy::Stop {
+        return Err(Failure::refused(format!(
+            "'{}' has no disks whose errors could hold it; give it one first.",
+            config.name
+        ))
+        .about(&config.name));
+    }
+    config.disks.iter_mut().for_each(|disk| disk.error_policy = policy);
+    if runs(state) { call.host.ask(config, &Request::Disks { disks: config.disks.clone() }) } else { Ok(()) }
 }
 
 fn engine(arguments: &Arguments, config: &mut Config, state: State) -> Result<(), Failure> {

@@ -318,6 +318,7 @@ fn sample() -> (Vm, HostFacts) {
     };
     (
         Vm {
+            directory: Default::default(),
             config,
             state: State::Off,
             status: None,

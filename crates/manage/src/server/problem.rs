@@ -28,9 +28,7 @@ pub fn status(failure: &Failure) -> StatusCode {
         Category::InvalidOperation
         | Category::ResourceUnavailable
         | Category::OperationTimeout
-        | Category::OperationStopped => {
-            StatusCode::CONFLICT
-        }
+        | Category::OperationStopped => StatusCode::CONFLICT,
         Category::NotImplemented => StatusCode::UNPROCESSABLE_ENTITY,
         Category::NotSpecified => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -166,7 +166,8 @@ impl Interpreter<'_> {
         Value::Error(Rc::new(record))
     }
 
-    fn instance(&mut self, class: &str, arguments: &[Value]) -> Outcome<Value> {
+    /// An object of a class of which no value is.
+    pub(super) fn instance(&mut self, class: &str, arguments: &[Value]) -> Outcome<Value> {
         let first = arguments.first().cloned().unwrap_or_default();
         let made = match class {
             "System.Text.StringBuilder" => {

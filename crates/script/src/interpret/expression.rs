@@ -296,7 +296,13 @@ impl Interpreter<'_> {
         }
         let wanted = self.find_type(kind)?;
         let value = self.evaluate(operand)?;
-        Ok(self.converted(&value, &wanted)?)
+        match (self.converted(&value, &wanted), &wanted) {
+            // What a constructor takes alone can be cast (about_Type_Conversion).
+            (Err(error), Type::Class(class)) if !value.is_null() => {
+                self.instance(class, &[value]).map_err(|_| error.into())
+            }
+            (converted, _) => Ok(converted?),
+        }
     }
 
     fn hash(&mut self, pairs: &[(Expression, Statement)], kind: MapKind) -> Outcome<Value> {

@@ -102,9 +102,13 @@ impl Parser<'_> {
         loop {
             let before = self.at;
             self.spaces()?;
+            let written: String = self.rest().chars().take(16).collect();
+            let length = self.rest().len();
             match self.operator()? {
                 Some((operator, precedence)) if precedence == least => {
+                    let token = written.get(..length - self.rest().len()).unwrap_or(&written);
                     self.lines()?;
+                    self.value_follows(token)?;
                     rest.push((operator, self.operand(least, list)?));
                 }
                 _ => {
@@ -116,6 +120,16 @@ impl Parser<'_> {
         let Some((_, last)) = rest.last() else { return Ok(first) };
         let extent = first.extent.to(last.extent);
         Ok(Expression { kind: ExpressionKind::Chain(Box::new(first), rest), extent })
+    }
+
+    /// Behind an operator there is something to work on.
+    fn value_follows(&self, operator: &str) -> Parsed<()> {
+        if self.peek().is_some_and(|next| !matches!(next, ')' | '}' | ']' | ';' | '|')) {
+            return Ok(());
+        }
+        const ID: &str = "ExpectedValueExpression";
+        let message = format!("You must provide a value expression following the '{operator}' operator.");
+        if self.rest().is_empty() { Err(self.incomplete(message, ID)) } else { self.wrong(message, ID) }
     }
 
     fn operand(&mut self, precedence: Precedence, list: bool) -> Parsed<Expression> {

@@ -218,9 +218,9 @@ pub static PARAMETERS: &[Parameters] = &[
         sentence: "the host's kernel swaps what is not in use, and says where by its own settings.",
     },
     Parameters {
-        names: &["AutomaticCriticalErrorAction", "AutomaticCriticalErrorActionTimeout"],
+        names: &["AutomaticCriticalErrorActionTimeout"],
         of: "",
-        sentence: "Set-VMHardDiskDrive -ErrorPolicy says for each disk what its errors come to.",
+        sentence: "who is held for its disks is held until they can be used again, or until Stop-VM -TurnOff.",
     },
     Parameters {
         names: &["DisableNumLock", "EnableNumLock"],

@@ -166,7 +166,8 @@ fn a_shell_in_a_machine_has_the_terminal_and_leaves_its_exit_code() {
     let world = World::new(&["lab"]);
     let said = world.asked(false, &[], "Enter-PSSession -VMName lab; $LASTEXITCODE", &[]);
     assert_eq!(said.out, "its user in lab\n7\n");
-    let said = world.asked(false, &["secret"], "Enter-PSSession -VMName lab -Credential (Get-Credential eve)", &[]);
+    let said =
+        world.asked(false, &["secret"], "Enter-PSSession -VMName lab -Credential (Get-Credential eve)", &[]);
     assert!(said.out.ends_with("eve in lab\n"), "{}", said.out);
 }
 
