@@ -1,6 +1,6 @@
 //! `ireko setup`: what starts with the host is started by systemd, from now on.
 
-use crate::{say, unit};
+use crate::{out, say, unit};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use std::fs;
@@ -38,7 +38,7 @@ pub fn run(args: &SetupArgs) -> Result<ExitCode> {
         }
     };
     for line in &manager.told {
-        say!("ireko: {line}");
+        out!("{line}")?;
     }
     done.map(|()| ExitCode::SUCCESS)
 }
@@ -61,7 +61,7 @@ fn place(root: bool) -> Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let configuration = set("XDG_CONFIG_HOME").or_else(|| Some(set("HOME")?.join(".config")));
     let configuration =
-        configuration.context("HOME is not set, so it is not known where units of yours are")?;
+        configuration.context("HOME is not set, so it is not known where your units are; set it")?;
     Ok(configuration.join("systemd/user").join(NAME))
 }
 
@@ -86,19 +86,21 @@ impl Manager<'_> {
     }
 
     fn write(&mut self, text: &str) -> Result<()> {
+        self.is_reached()?;
         let text = format!("{}\n", text.trim_end());
         let before = fs::read_to_string(&self.unit).ok();
         let shown = self.unit.display().to_string();
-        if before.as_deref() == Some(&*text) {
+        let same = before.as_deref() == Some(&*text);
+        if same {
             self.tell(format!("{shown} is as it should be"));
         } else {
             replace(&self.unit, &text).with_context(|| format!("{shown} cannot be written"))?;
             self.tell(format!("{shown} is {}", if before.is_some() { "another now" } else { "written" }));
-            self.systemctl(&["daemon-reload"])?;
         }
+        self.systemctl(&["daemon-reload"])?;
         let runs = self.systemctl(&["is-active", NAME]).is_ok();
         self.systemctl(&["enable", "--now", NAME])?;
-        match (runs, before.as_deref() == Some(&*text)) {
+        match (runs, same) {
             (true, true) => self.tell("its server runs already"),
             (true, false) => {
                 self.systemctl(&["restart", NAME])?;
@@ -106,7 +108,18 @@ impl Manager<'_> {
             }
             (false, _) => self.tell("its server runs now, and from each start of the host on"),
         }
-        if !self.root { self.linger() } else { Ok(()) }
+        if self.root { Ok(()) } else { self.linger() }
+    }
+
+    /// Before anything is made.
+    fn is_reached(&self) -> Result<()> {
+        let Err(why) = self.systemctl(&["show", "--property=Version"]) else { return Ok(()) };
+        if self.root {
+            return Err(why.context("systemd cannot be reached"));
+        }
+        bail!(
+            "systemd's manager of your services cannot be reached ({why:#}); it runs where a login starts it (Debian: packages libpam-systemd and dbus-user-session), or run `ireko setup` as root, for root's virtual machines"
+        )
     }
 
     /// Without it a user's manager runs from the first login to the end of the last one.
@@ -132,12 +145,16 @@ impl Manager<'_> {
             return Ok(());
         }
         // Where systemd does not run, the file goes all the same.
-        if let Err(why) = self.systemctl(&["disable", "--now", NAME]) {
-            self.tell(format!("warning: {why:#}"));
-        }
+        let ended = self.systemctl(&["disable", "--now", NAME]);
         fs::remove_file(&self.unit).with_context(|| format!("{shown} cannot be removed"))?;
         let _ = self.systemctl(&["daemon-reload"]);
-        self.tell(format!("{shown} is gone, and its server has ended; virtual machines go on"));
+        match ended {
+            Ok(_) => self.tell(format!("{shown} is gone, and its server has ended; virtual machines go on")),
+            Err(why) => {
+                self.tell(format!("{shown} is gone"));
+                say!("ireko: warning: whether its server has ended is not known: {why:#}");
+            }
+        }
         Ok(())
     }
 }
@@ -236,7 +253,7 @@ mod tests {
         scene.active = true;
         let (told, asked) = scene.play(true, |manager| manager.write("[Unit]"));
         assert!(told[0].ends_with("is as it should be") && told[1] == "its server runs already", "{told:?}");
-        assert!(!asked.iter().any(|line| line.contains("restart") || line.contains("reload")), "{asked:?}");
+        assert!(!asked.iter().any(|line| line.contains("restart")), "{asked:?}");
     }
 
     #[test]
@@ -247,6 +264,17 @@ mod tests {
         let (_, asked) = scene.play(true, |manager| manager.write("[Service]"));
         assert_eq!(scene.unit().as_deref(), Some("[Service]\n"));
         assert!(asked.iter().any(|line| line == "systemctl restart ireko.service"), "{asked:?}");
+    }
+
+    #[test]
+    fn nothing_is_written_for_a_manager_that_cannot_be_reached() {
+        let scene = Scene::new("nobody");
+        let run = |_: &str, _: &[&str]| Err(anyhow::anyhow!("no bus"));
+        let unit = scene.home.join("systemd").join(NAME);
+        let mut manager = Manager { root: false, unit, run: &run, told: Vec::new() };
+        let said = manager.write("[Unit]").unwrap_err().to_string();
+        assert!(said.contains("(no bus)") && said.contains("as root"), "{said}");
+        assert!(scene.unit().is_none());
     }
 
     #[test]

@@ -76,7 +76,7 @@ const PARTS: [&[&str]; 9] = [
     &["progress", "report", "jail"],
     &["image", "cpus"],
     &["level", "vm", "image_command", "doctor", "run_args", "run_network", "manual"],
-    &["agent", "nest", "run", "shell", "tree", "serve"],
+    &["agent", "nest", "run", "shell", "tree", "serve", "setup"],
     &["suite", "saved"],
     &["args"],
     &["main"],

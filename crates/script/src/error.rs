@@ -39,6 +39,11 @@ impl Exception {
         Rc::new(Self { type_name: type_name.into(), message: message.into(), inner: None })
     }
 
+    /// The type of what is inside, if something is.
+    pub fn cause(&self) -> &str {
+        self.inner.as_ref().map_or(&self.type_name, |inner| &inner.type_name)
+    }
+
     pub fn short_name(&self) -> &str {
         self.type_name.rsplit('.').next().unwrap_or_default()
     }
@@ -140,6 +145,14 @@ impl ErrorRecord {
     pub fn of_type(self, exception: &str) -> Self {
         let message = self.exception.message.clone();
         Self { exception: Exception::new(exception, &message), ..self }
+    }
+
+    /// What the language throws inside its own exception, and catches by both types.
+    pub fn of_inner_type(self, exception: &str) -> Self {
+        let message = self.exception.message.clone();
+        let inner = Some(Exception::new(exception, &message));
+        let type_name = self.exception.type_name.clone();
+        Self { exception: Rc::new(Exception { type_name, message, inner }), ..self }
     }
 
     pub fn in_category(self, category: &str) -> Self {

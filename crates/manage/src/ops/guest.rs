@@ -124,7 +124,7 @@ fn source_file(source: &Path) -> Result<File, Failure> {
 }
 
 fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path) -> Result<(), Failure> {
-    let bound = Bound { began: Instant::now(), most: call.surface.longest_wait() };
+    let deadline = Deadline { began: Instant::now(), most: call.surface.longest_wait() };
     let mut to = destination(call.arguments.text("DestinationPath").unwrap_or_default(), source)?;
     let length = file.metadata().map_or(0, |facts| facts.len());
     // One command says whether it may be there: the agent's own words for it do not.
@@ -155,7 +155,7 @@ fn copy_one(call: &mut Call<'_>, config: &Config, mut file: File, source: &Path)
         );
         Failure::failed(told).about(&config.name)
     })?;
-    let written = pieces(call, config, &handle, (&mut file, source, length), &bound);
+    let written = pieces(call, config, &handle, (&mut file, source, length), &deadline);
     let closed = call.host.ask_agent(config, "guest-file-close", json!({ "handle": handle }));
     let words = [part, to.clone()];
     let moved = written.and(closed).and_then(|_| run(call, config, "mv -f -- \"$1\" \"$2\"", &words, SHORT));
@@ -186,12 +186,12 @@ fn destination(text: &str, source: &Path) -> Result<String, Failure> {
 }
 
 /// How long something may take that comes to an end by itself, but when?
-struct Bound {
+struct Deadline {
     began: Instant,
     most: Duration,
 }
 
-impl Bound {
+impl Deadline {
     fn check(&self, call: &Call<'_>, config: &Config, what: &str) -> Result<(), Failure> {
         call.pause(Duration::ZERO).map_err(|failure| failure.about(&config.name))?;
         if self.began.elapsed() < self.most {
@@ -211,13 +211,13 @@ fn pieces(
     config: &Config,
     handle: &Value,
     (file, source, length): (&mut File, &Path, u64),
-    bound: &Bound,
+    deadline: &Deadline,
 ) -> Result<Value, Failure> {
     let mut file = file.take(length);
     let mut piece = vec![0; PIECE];
     let mut done = 0;
     loop {
-        bound.check(call, config, "The copy into")?;
+        deadline.check(call, config, "The copy into")?;
         let count = file.read(&mut piece).map_err(|error| {
             Failure::failed(format!("The file '{}' cannot be read: {error}.", source.display()))
         })?;
@@ -327,10 +327,10 @@ fn run_with_output(
     let own = [mark.clone(), MOST_OUTPUT.to_string(), WITH_ITS_END.to_string(), line.to_owned()];
     let ended = run(call, config, WITH_OUTPUT, &[&own, words].concat(), patience)?;
     let Some((code, folder)) = in_files(&ended.out, &mark) else { return Ok(ended) };
-    let bound = Bound { began: Instant::now(), most: call.surface.longest_wait() };
+    let deadline = Deadline { began: Instant::now(), most: call.surface.longest_wait() };
     let mut texts = Vec::new();
     for name in ["out", "err"] {
-        let bytes = fetch(call, config, &format!("{folder}/{name}"), &bound);
+        let bytes = fetch(call, config, &format!("{folder}/{name}"), &deadline);
         texts.push(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()));
     }
     let remove = json!({ "path": "/bin/rm", "arg": ["-rf", "--", folder] });
@@ -354,11 +354,11 @@ fn in_files<'a>(out: &'a str, mark: &str) -> Option<(i64, &'a str)> {
 }
 
 /// A file of the guest's, as far as it may be long.
-fn fetch(call: &Call<'_>, config: &Config, path: &str, bound: &Bound) -> Result<Vec<u8>, Failure> {
+fn fetch(call: &Call<'_>, config: &Config, path: &str, deadline: &Deadline) -> Result<Vec<u8>, Failure> {
     let handle = call.host.ask_agent(config, "guest-file-open", json!({ "path": path, "mode": "r" }))?;
     let mut bytes = Vec::new();
     let read = loop {
-        let piece = bound.check(call, config, "Reading what the command wrote in").and_then(|()| {
+        let piece = deadline.check(call, config, "Reading what the command wrote in").and_then(|()| {
             let arguments = json!({ "handle": handle, "count": READ });
             call.host.ask_agent(config, "guest-file-read", arguments)
         });

@@ -197,7 +197,7 @@ pub fn start_one(call: &mut Call<'_>, config: &Config) -> Result<(), Failure> {
     drop(lock);
     // It was told when it was set, but the host may be another since.
     if config.processor.relative_weight > 100 {
-        let told = super::processor::lighter(call, config.processor.relative_weight, &config.name);
+        let told = super::processor::unreached_weight(call, config.processor.relative_weight, &config.name);
         told.into_iter().for_each(|told| call.warn(told));
     }
     Ok(())

@@ -345,7 +345,7 @@ pub fn addressed(call: &Call<'_>, mut adapter: Adapter, others: &[Adapter]) -> R
         Category::ResourceUnavailable,
         "OperationFailed",
         format!(
-            "No MAC address from {first:012X} to {last:012X} is free for the adapter '{}'; widen the range by Set-VMHost -MacAddressMinimum and -MacAddressMaximum, or give -StaticMacAddress.",
+            "No MAC address from {first:012X} to {last:012X} is free for the adapter '{}'; widen the range by Set-VMHost in ireko shell, or give -StaticMacAddress.",
             adapter.name
         ),
     ))

@@ -120,7 +120,7 @@ pub fn apply(call: &mut Call<'_>, config: &mut Config, state: State) -> Result<(
 }
 
 /// That a machine's weight cannot be had here, if so.
-pub fn lighter(call: &Call<'_>, weight: u32, name: &str) -> Option<String> {
+pub fn unreached_weight(call: &Call<'_>, weight: u32, name: &str) -> Option<String> {
     let why = unreached(weight, call.host.system.weighing())?;
     Some(format!("RelativeWeight {weight} of '{name}' {why}"))
 }
@@ -167,7 +167,7 @@ fn told(call: &mut Call<'_>, config: &Config) {
         ));
     }
     if let Some(weight) = arguments.int("RelativeWeight") {
-        warnings.extend(lighter(call, weight as u32, name));
+        warnings.extend(unreached_weight(call, weight as u32, name));
     }
     if arguments.bool("EnableHostResourceProtection") == Some(true) {
         warnings.push(format!(

@@ -387,11 +387,11 @@ fn record(opened: &Opened, facts: &Facts, mounted: Option<PathBuf>) -> Record {
     let parent = facts.behind.as_ref().and_then(|behind| behind.names.first().cloned());
     let identifier = facts.identifier.map(|id| id.to_string());
     Record::new(Kind::VHD)
+        .with("ComputerName", crate::server::host_name())
         .with("Path", opened.path.display().to_string())
         .with("VhdFormat", facts.format.name().to_uppercase())
         .with("VhdType", kind)
         .with("FileSize", opened.meta.len())
-        .with("SizeOnDisk", opened.meta.blocks() * 512)
         .with("Size", facts.size)
         .with("MinimumSize", Value::Null)
         .with("LogicalSectorSize", facts.logical_sector)
@@ -399,7 +399,11 @@ fn record(opened: &Opened, facts: &Facts, mounted: Option<PathBuf>) -> Record {
         .with("BlockSize", facts.block)
         .with("ParentPath", parent)
         .with("DiskIdentifier", identifier)
+        .with("FragmentationPercentage", Value::Null)
+        .with("Alignment", 1)
         .with("Attached", opened.is_used())
+        .with("DiskNumber", Value::Null)
+        .with("SizeOnDisk", opened.meta.blocks() * 512)
         .with("MountPoint", mounted.map(|point| point.display().to_string()))
         .with("Notes", facts.notes.join(", "))
 }

@@ -1,4 +1,4 @@
-//! What a machine uses, added up from one look to the next while it is metered.
+//! What a machine uses, added up from one sample to the next while it is metered.
 
 use super::server::{Control, Inner};
 use super::usage::Usage;
@@ -7,9 +7,9 @@ use crate::store::run::Kept;
 use ireko_machine::DiskCounts;
 use std::time::Instant;
 
-/// What had been used at a look.
+/// What had been used at some time.
 #[derive(Clone, Copy)]
-struct Look {
+struct Sample {
     at: Instant,
     usage: Usage,
     /// Bytes that all network adapters had received and sent.
@@ -20,16 +20,16 @@ struct Look {
 /// A meter that runs.
 pub struct Metering {
     pub meter: Meter,
-    last: Option<Look>,
+    last: Option<Sample>,
 }
 
 impl Metering {
-    /// From the first look on.
+    /// From the first sample on.
     pub fn new(meter: Meter) -> Self {
         Self { meter, last: None }
     }
 
-    fn add(&mut self, now: Look) {
+    fn add(&mut self, now: Sample) {
         let Some(last) = self.last.replace(now) else { return };
         let more = |now: u64, before: u64| now.saturating_sub(before);
         let seconds = now.at.saturating_duration_since(last.at).as_secs_f64();
@@ -53,7 +53,7 @@ impl Control {
             (received + report.received_bytes, sent + report.sent_bytes)
         });
         let (usage, disks) = (self.gauges.usage(), self.files.traffic());
-        metering.add(Look { at: Instant::now(), usage, network, disks });
+        metering.add(Sample { at: Instant::now(), usage, network, disks });
     }
 
     /// For whoever comes when this worker is gone.
@@ -72,16 +72,16 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn what_was_used_before_the_first_look_is_not_counted() {
+    fn what_was_used_before_the_first_sample_is_not_counted() {
         let at = Instant::now();
-        let look = |seconds: u64, number: u64| Look {
+        let sample = |seconds: u64, number: u64| Sample {
             at: at + Duration::from_secs(seconds),
             usage: Usage { cpu_seconds: number as f64, resident_bytes: 7 },
             network: (number, 2 * number),
             disks: DiskCounts { read_bytes: 3 * number, written_bytes: 4 * number, operations: number },
         };
         let mut metering = Metering::new(Meter::default());
-        [look(0, 100), look(2, 101), look(4, 103)].into_iter().for_each(|look| metering.add(look));
+        [sample(0, 100), sample(2, 101), sample(4, 103)].into_iter().for_each(|sample| metering.add(sample));
         let meter = metering.meter;
         assert_eq!((meter.seconds, meter.cpu_seconds), (4.0, 3.0));
         assert_eq!((meter.received_bytes, meter.sent_bytes), (3, 6));

@@ -320,7 +320,7 @@ fn arithmetic(operator: Binary, left: &Value, right: &Value) -> Result {
     if divides && other.is_zero() && highest != 3 {
         return Err(ErrorRecord::runtime("RuntimeException", "Attempted to divide by zero.")
             .in_category("NotSpecified")
-            .of_type("System.DivideByZeroException"));
+            .of_inner_type("System.DivideByZeroException"));
     }
     if highest == 4 {
         return decimal(operator, one, other);

@@ -257,7 +257,7 @@ fn file_member(call: &StaticCall<'_>, name: &str, arguments: &[Value]) -> Outcom
     let second = arguments.get(1).cloned().unwrap_or_default();
     let failed = |error: io::Error| {
         let record = files::failed("", &path, &error);
-        ErrorRecord::method(&record.exception.type_name, call.name, arguments.len(), record.message())
+        ErrorRecord::method(record.exception.cause(), call.name, arguments.len(), record.message())
     };
     let all_lines =
         |value: &Value| value.some_elements().iter().map(|line| text(line) + "\n").collect::<String>();
@@ -292,7 +292,7 @@ fn directory_member(call: &StaticCall<'_>, name: &str, arguments: &[Value]) -> O
     let path = files::native(&arguments.first().map(text).unwrap_or_default());
     let failed = |error: io::Error| {
         let record = files::failed("", &path, &error);
-        ErrorRecord::method(&record.exception.type_name, call.name, arguments.len(), record.message())
+        ErrorRecord::method(record.exception.cause(), call.name, arguments.len(), record.message())
     };
     let entries = |wanted: fn(&std::path::Path) -> bool| -> io::Result<Option<Value>> {
         let mut found: Vec<String> = std::fs::read_dir(&path)?

@@ -14,7 +14,7 @@ fn refuse(value: &Value, kind: &Type, id: &str, why: &str) -> ErrorRecord {
     let message = format!("Cannot convert value \"{shown}\" to type \"{}\".{why}", kind.full_name());
     ErrorRecord::runtime(id, message)
         .in_category("InvalidArgument")
-        .of_type("System.Management.Automation.PSInvalidCastException")
+        .of_inner_type("System.Management.Automation.PSInvalidCastException")
 }
 
 const FORMAT: &str = "Input string was not in a correct format.";
@@ -178,7 +178,7 @@ fn integer(value: &Value, kind: &Type, integer_kind: IntegerKind) -> Converted {
         );
         return Err(ErrorRecord::runtime("ConvertToFinalInvalidCastException", message)
             .in_category("InvalidArgument")
-            .of_type("System.Management.Automation.PSInvalidCastException"));
+            .of_inner_type("System.Management.Automation.PSInvalidCastException"));
     }
     let found = number(value).ok_or_else(|| refuse(value, kind, source_name(value), FORMAT))?;
     let too_large = || {
@@ -277,7 +277,7 @@ fn special(value: &Value, kind: &Type) -> Converted {
             );
             Err(ErrorRecord::runtime("ConvertToFinalInvalidCastException", message)
                 .in_category("InvalidArgument")
-                .of_type("System.Management.Automation.PSInvalidCastException"))
+                .of_inner_type("System.Management.Automation.PSInvalidCastException"))
         }
     }
 }
