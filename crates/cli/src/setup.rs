@@ -238,6 +238,7 @@ mod tests {
         assert_eq!(
             asked,
             [
+                "systemctl show --property=Version",
                 "systemctl daemon-reload",
                 "systemctl is-active ireko.service",
                 "systemctl enable --now ireko.service"
