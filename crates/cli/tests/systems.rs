@@ -46,12 +46,18 @@ fn keep_systems(home: &Home) {
     }
 }
 
+/// The first prompt may be there before cloud-init has set the password.
 fn log_in(console: &mut Console, user: &str, password: &str) {
-    console.until("login: ");
-    console.type_in(user);
-    console.until("Password: ");
-    console.type_in(password);
-    console.until("$ ");
+    const TIMES: u32 = 20;
+    let is_in = (0..TIMES).any(|_| {
+        console.until("login: ");
+        console.type_in(user);
+        console.until("Password: ");
+        console.type_in(password);
+        wait_until(|| ["$ ", "Login incorrect"].iter().any(|text| console.seen().contains(text)));
+        console.seen().contains("$ ")
+    });
+    assert!(is_in, "{}", console.seen());
 }
 
 fn wait_until(is_so: impl Fn() -> bool) {
