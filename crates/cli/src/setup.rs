@@ -19,8 +19,8 @@ pub struct SetupArgs {
 
 const NAME: &str = "ireko.service";
 
-/// Whose unit it is, where it lies, and what speaks to its manager.
-struct Manager<'a> {
+/// The service of the server: whose it is, where its unit lies, and what asks systemd.
+struct Service<'a> {
     root: bool,
     unit: PathBuf,
     /// Gives what a program says, or its complaint.
@@ -30,14 +30,14 @@ struct Manager<'a> {
 
 pub fn run(args: &SetupArgs) -> Result<ExitCode> {
     let root = crate::sys::is_root();
-    let mut manager = Manager { root, unit: place(root)?, run: &program, told: Vec::new() };
+    let mut service = Service { root, unit: place(root)?, run: &program, told: Vec::new() };
     let done = match args.remove {
-        true => manager.remove(),
+        true => service.remove(),
         false => {
-            is_there(Path::new("/run/systemd/system")).and_then(|()| manager.write(&unit::of_this_program()?))
+            is_there(Path::new("/run/systemd/system")).and_then(|()| service.write(&unit::of_this_program()?))
         }
     };
-    for line in &manager.told {
+    for line in &service.told {
         out!("{line}")?;
     }
     done.map(|()| ExitCode::SUCCESS)
@@ -75,7 +75,7 @@ fn program(name: &str, words: &[&str]) -> Result<String> {
     Ok(text(&output.stdout))
 }
 
-impl Manager<'_> {
+impl Service<'_> {
     fn systemctl(&self, words: &[&str]) -> Result<String> {
         let own: &[&str] = if self.root { &[] } else { &["--user"] };
         (self.run)("systemctl", &[own, words].concat())
@@ -203,7 +203,7 @@ mod tests {
         fn play(
             &self,
             root: bool,
-            act: impl FnOnce(&mut Manager<'_>) -> Result<()>,
+            act: impl FnOnce(&mut Service<'_>) -> Result<()>,
         ) -> (Vec<String>, Vec<String>) {
             self.asked.borrow_mut().clear();
             let run = |name: &str, words: &[&str]| {
@@ -214,9 +214,9 @@ mod tests {
                 }
             };
             let unit = self.home.join("systemd").join(NAME);
-            let mut manager = Manager { root, unit, run: &run, told: Vec::new() };
-            act(&mut manager).unwrap();
-            (manager.told, self.asked.borrow().clone())
+            let mut service = Service { root, unit, run: &run, told: Vec::new() };
+            act(&mut service).unwrap();
+            (service.told, self.asked.borrow().clone())
         }
 
         fn unit(&self) -> Option<String> {
@@ -233,7 +233,7 @@ mod tests {
     #[test]
     fn a_unit_is_written_and_its_server_started() {
         let scene = Scene::new("first");
-        let (told, asked) = scene.play(true, |manager| manager.write("[Unit]"));
+        let (told, asked) = scene.play(true, |service| service.write("[Unit]"));
         assert_eq!(scene.unit().as_deref(), Some("[Unit]\n"));
         assert_eq!(
             asked,
@@ -250,9 +250,9 @@ mod tests {
     #[test]
     fn what_is_there_already_stays() {
         let mut scene = Scene::new("again");
-        scene.play(true, |manager| manager.write("[Unit]"));
+        scene.play(true, |service| service.write("[Unit]"));
         scene.active = true;
-        let (told, asked) = scene.play(true, |manager| manager.write("[Unit]"));
+        let (told, asked) = scene.play(true, |service| service.write("[Unit]"));
         assert!(told[0].ends_with("is as it should be") && told[1] == "its server runs already", "{told:?}");
         assert!(!asked.iter().any(|line| line.contains("restart")), "{asked:?}");
     }
@@ -260,9 +260,9 @@ mod tests {
     #[test]
     fn another_unit_takes_the_place_of_the_one_before_and_the_server_starts_anew() {
         let mut scene = Scene::new("other");
-        scene.play(true, |manager| manager.write("[Unit]"));
+        scene.play(true, |service| service.write("[Unit]"));
         scene.active = true;
-        let (_, asked) = scene.play(true, |manager| manager.write("[Service]"));
+        let (_, asked) = scene.play(true, |service| service.write("[Service]"));
         assert_eq!(scene.unit().as_deref(), Some("[Service]\n"));
         assert!(asked.iter().any(|line| line == "systemctl restart ireko.service"), "{asked:?}");
     }
@@ -272,8 +272,8 @@ mod tests {
         let scene = Scene::new("nobody");
         let run = |_: &str, _: &[&str]| Err(anyhow::anyhow!("no bus"));
         let unit = scene.home.join("systemd").join(NAME);
-        let mut manager = Manager { root: false, unit, run: &run, told: Vec::new() };
-        let said = manager.write("[Unit]").unwrap_err().to_string();
+        let mut service = Service { root: false, unit, run: &run, told: Vec::new() };
+        let said = service.write("[Unit]").unwrap_err().to_string();
         assert!(said.contains("(no bus)") && said.contains("as root"), "{said}");
         assert!(scene.unit().is_none());
     }
@@ -281,18 +281,18 @@ mod tests {
     #[test]
     fn a_users_unit_is_told_to_the_users_manager() {
         let scene = Scene::new("user");
-        let (_, asked) = scene.play(false, |manager| manager.write("[Unit]"));
+        let (_, asked) = scene.play(false, |service| service.write("[Unit]"));
         assert!(asked.iter().any(|line| line == "systemctl --user enable --now ireko.service"), "{asked:?}");
     }
 
     #[test]
     fn what_is_taken_away_is_gone_and_twice_is_no_error() {
         let scene = Scene::new("remove");
-        scene.play(true, |manager| manager.write("[Unit]"));
-        let (told, asked) = scene.play(true, |manager| manager.remove());
+        scene.play(true, |service| service.write("[Unit]"));
+        let (told, asked) = scene.play(true, |service| service.remove());
         assert!(scene.unit().is_none() && told[0].contains("is gone"), "{told:?}");
         assert_eq!(asked[0], "systemctl disable --now ireko.service");
-        let (told, asked) = scene.play(true, |manager| manager.remove());
+        let (told, asked) = scene.play(true, |service| service.remove());
         assert!(told[0].contains("nothing to take away") && asked.is_empty(), "{told:?}");
     }
 
