@@ -111,6 +111,7 @@ fn debian_starts_by_both_kinds_of_firmware_with_its_user_key_name_and_size() {
     let password = told.split("the password '").nth(1).and_then(|rest| rest.split('\'').next());
     let mut console = home.console("two");
     log_in(&mut console, "debian", password.unwrap_or_else(|| panic!("{told}")));
+    say(&mut console, "cloud-init status --wait");
     let said = say(&mut console, "hostname; ls -d /sys/firmware/efi");
     assert!(said.contains("two\r\n/sys/firmware/efi"), "{said}");
     // With the machine's own key, and without a network.
