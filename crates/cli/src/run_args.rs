@@ -85,7 +85,10 @@ pub struct RunArgs {
     pub cpus: u32,
     /// A disk image (raw, qcow2), behind virtio or the controllers `sata`, `ide`, `nvme` and `scsi`; may be given several times.
     /// What is behind an image is used only if `backing` names it.
-    #[arg(long, value_name = "FILE[,bus=NAME][,format=NAME][,error-policy=NAME][,backing=FILE]")]
+    #[arg(
+        long,
+        value_name = "FILE[,bus=NAME][,format=NAME][,error-policy=NAME][,read-only=on][,backing=FILE]"
+    )]
     pub disk: Vec<String>,
     /// A CD's image, in a drive behind `ide`, `sata` or `scsi`; may be given several times. Disks boot before CDs.
     #[arg(long, value_name = "FILE[,bus=NAME]")]

@@ -24,6 +24,75 @@ pub fn mount(kind: &str, target: &str) -> io::Result<()> {
     check(result.into()).map(drop)
 }
 
+/// mount(2) with a source, flags and the file system's own options.
+pub fn mount_with(
+    source: &str,
+    target: &str,
+    kind: &str,
+    flags: libc::c_ulong,
+    options: &str,
+) -> io::Result<()> {
+    let (source, target, kind, options) = (c(source)?, c(target)?, c(kind)?, c(options)?);
+    // SAFETY: four strings that outlive the call.
+    let result = unsafe {
+        libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), flags, options.as_ptr().cast())
+    };
+    check(result.into()).map(drop)
+}
+
+/// The flags that what is mounted at `path` has, and that mounts of it in a user namespace must keep.
+pub fn kept_mount_flags(path: &std::path::Path) -> io::Result<libc::c_ulong> {
+    Ok(statvfs(path)?.f_flag & (libc::MS_NOSUID | libc::MS_NODEV | libc::MS_NOEXEC))
+}
+
+/// Gives this process, which has one thread, mounts of its own: as root, or else in a user namespace in which it is root.
+pub fn unshare_mounts() -> io::Result<()> {
+    // SAFETY: these take nothing and cannot fail.
+    let (user, group) = unsafe { (libc::geteuid(), libc::getegid()) };
+    // SAFETY: no pointers are passed.
+    let unshare = |flags| check(unsafe { libc::unshare(flags) }.into());
+    if user != 0 || unshare(libc::CLONE_NEWNS).is_err() {
+        unshare(libc::CLONE_NEWUSER | libc::CLONE_NEWNS)?;
+        std::fs::write("/proc/self/setgroups", "deny")?;
+        std::fs::write("/proc/self/uid_map", format!("0 {user} 1"))?;
+        std::fs::write("/proc/self/gid_map", format!("0 {group} 1"))?;
+    }
+    mount_with("none", "/", "", libc::MS_REC | libc::MS_PRIVATE, "")
+}
+
+/// Gives `command` another root directory, and a working directory in it.
+pub fn give_root(
+    command: &mut std::process::Command,
+    root: &std::path::Path,
+    directory: &str,
+) -> io::Result<()> {
+    use std::os::unix::process::CommandExt;
+    let (root, directory) = (c(&root.to_string_lossy())?, c(directory)?);
+    // SAFETY: the closure makes only async-signal-safe system calls, on strings that it owns.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::chroot(root.as_ptr()).into())?;
+            check(libc::chdir(directory.as_ptr()).into()).map(drop)
+        })
+    };
+    Ok(())
+}
+
+/// Keeps this thread, and what it starts, to one of the processors that it may run on.
+pub fn keep_to_one_processor() -> io::Result<()> {
+    const SIZE: usize = size_of::<libc::cpu_set_t>();
+    // SAFETY: cpu_set_t is plain data, for which all zeros is the empty set.
+    let (mut all, mut one): (libc::cpu_set_t, libc::cpu_set_t) = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid place for the answer, of the size that is given.
+    check(unsafe { libc::sched_getaffinity(0, SIZE, &mut all) }.into())?;
+    // SAFETY: the numbers are within the set.
+    let last = (0..libc::CPU_SETSIZE as usize).rev().find(|&cpu| unsafe { libc::CPU_ISSET(cpu, &all) });
+    // SAFETY: as above.
+    unsafe { libc::CPU_SET(last.unwrap_or(0), &mut one) };
+    // SAFETY: a valid set of the size that is given.
+    check(unsafe { libc::sched_setaffinity(0, SIZE, &one) }.into()).map(drop)
+}
+
 /// finit_module(2): loads the kernel module in `file`. A module that is loaded already counts as success.
 pub fn load_module(file: &File, parameters: &str) -> io::Result<()> {
     let parameters = c(parameters)?;
@@ -119,12 +188,17 @@ pub fn is_root() -> bool {
 
 /// Bytes that an unprivileged user may still write in the file system that holds `path`.
 pub fn free_space(path: &std::path::Path) -> io::Result<u64> {
+    let stat = statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+fn statvfs(path: &std::path::Path) -> io::Result<libc::statvfs> {
     let path = c(&path.to_string_lossy())?;
     // SAFETY: statvfs is plain data, for which all zeros is a value.
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
     // SAFETY: a valid string and a valid place for the answer.
     check(unsafe { libc::statvfs(path.as_ptr(), &mut stat) }.into())?;
-    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    Ok(stat)
 }
 
 /// Terminal modes as they were, to be put back.

@@ -132,6 +132,8 @@ pub enum MachineError {
     UnknownFormat(String),
     #[error(transparent)]
     UnknownErrorPolicy(ireko_vmcore::disk_errors::NoErrorPolicy),
+    #[error("a disk's read-only is `{0}`; use on or off")]
+    ReadOnly(String),
     #[error("the disk `{name}` cannot be used: {why}")]
     Disk { name: String, why: String },
     #[error(

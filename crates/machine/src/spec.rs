@@ -223,20 +223,23 @@ impl DiskSpec {
     }
 
     /// As users write it: a file, and behind it `,bus=NAME` for the controller, `,format=NAME` for what it is,
-    /// `,error-policy=NAME` for what is done about its errors, and `,backing=FILE` for each image behind it. Without a format its content and its name tell, if they agree.
+    /// `,error-policy=NAME` for what is done about its errors, `,read-only=on` for a disk that the guest cannot write, and
+    /// `,backing=FILE` for each image behind it. Without a format its content and its name tell, if they agree.
     pub fn parse(text: &str) -> Result<Self, MachineError> {
         let (mut path, mut format, mut parents) = (text, None, Vec::new());
         let (mut bus, mut error_policy) = (DiskBus::default(), ErrorPolicy::default());
+        let mut read_only = false;
         while let Some((before, (word, value))) = last_option(path) {
             match word {
                 "bus" => bus = value.parse()?,
                 "error-policy" => error_policy = value.parse().map_err(MachineError::UnknownErrorPolicy)?,
+                "read-only" => read_only = on_or_off(value)?,
                 "format" => format = Some(value.parse().map_err(MachineError::UnknownFormat)?),
                 _ => parents.insert(0, PathBuf::from(value)),
             }
             path = before;
         }
-        let spec = Self { bus, error_policy, ..Self::new(path, false) };
+        let spec = Self { bus, error_policy, ..Self::new(path, read_only) };
         match crate::layers::find(&spec.path, format, &parents) {
             // Whoever opens it says so.
             Err((_, Unfit::Missing(_) | Unfit::Directory | Unfit::NoFile)) if parents.is_empty() => Ok(spec),
@@ -285,7 +288,16 @@ impl DiskSpec {
 fn last_option(text: &str) -> Option<(&str, (&str, &str))> {
     let (before, option) = text.rsplit_once(',')?;
     let (word, value) = option.split_once('=')?;
-    matches!(word, "bus" | "format" | "backing" | "error-policy").then_some((before, (word, value)))
+    matches!(word, "bus" | "format" | "backing" | "error-policy" | "read-only")
+        .then_some((before, (word, value)))
+}
+
+fn on_or_off(value: &str) -> Result<bool, MachineError> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(MachineError::ReadOnly(value.into())),
+    }
 }
 
 fn unfit(path: &Path, why: &Unfit) -> MachineError {

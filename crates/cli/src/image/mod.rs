@@ -9,6 +9,7 @@ mod initramfs;
 mod libraries;
 pub mod modules;
 pub mod os;
+pub mod programs;
 mod root;
 mod tar;
 pub mod xen;

@@ -43,6 +43,13 @@ pub struct Entry {
     pub size: u64,
 }
 
+impl Entry {
+    /// Its permissions.
+    pub fn mode(&self) -> u32 {
+        octal(&self.header[100..108]).unwrap_or(0) as u32 & 0o7777
+    }
+}
+
 /// The next entry; none at the end, to which the stream is read.
 pub fn next(stream: &mut dyn Read) -> Result<Option<Entry>> {
     let (mut long_name, mut long_link) = (None, None);
@@ -145,12 +152,17 @@ pub fn body(stream: &mut dyn Read, size: u64) -> Result<Vec<u8>> {
     let mut data = Vec::with_capacity(size as usize);
     stream.take(size).read_to_end(&mut data)?;
     anyhow::ensure!(data.len() as u64 == size, "the package's archive is cut short");
-    skip_exactly(stream, padding(size))?;
+    skip_padding(stream, size)?;
     Ok(data)
 }
 
 pub fn skip(stream: &mut dyn Read, size: u64) -> Result<()> {
     skip_exactly(stream, size + padding(size))
+}
+
+/// What is between a file's contents and the next entry.
+pub fn skip_padding(stream: &mut dyn Read, size: u64) -> Result<()> {
+    skip_exactly(stream, padding(size))
 }
 
 fn skip_exactly(stream: &mut dyn Read, size: u64) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The chart: bars on a logarithmic scale, as SVG that is legible on light and dark pages.
 
-use super::kernels::{Group, KERNELS, Kernel};
+use super::kernels::{self, Group, KERNELS, Kernel};
 use super::results::{Column, Results};
 use std::fmt::Write;
 
@@ -63,6 +63,8 @@ pub fn svg(results: &Results) -> String {
     drawing.legend(results);
     drawing.ratios(results, Group::Compute, "Compute kernels: time against native");
     drawing.ratios(results, Group::System, "System work: time against native");
+    drawing.ratios(results, Group::Cold, "Programs, the first time after the start");
+    drawing.ratios(results, Group::Warm, "Programs, again: time against native");
     drawing.exits(results);
     let height = drawing.y + 8.0;
     format!(
@@ -126,7 +128,7 @@ impl Drawing {
     fn ratios(&mut self, results: &Results, group: Group, title: &str) {
         let native = results.native();
         let kernels: Vec<&Kernel> =
-            KERNELS.iter().filter(|k| k.group == group && native.ns_per_op(k).is_some()).collect();
+            kernels::all().filter(|k| k.group == group && native.ns_per_op(k).is_some()).collect();
         let has = |c: &&Column| kernels.iter().any(|kernel| c.ns_per_op(kernel).is_some());
         let columns: Vec<&Column> = results.columns[1..].iter().filter(has).collect();
         if columns.is_empty() {

@@ -1,5 +1,6 @@
 //! The programs that are measured, as a table.
 
+use super::programs::{self, Script};
 use super::{compute, memory, simd, system};
 use serde::Serialize;
 use std::time::{Duration, Instant};
@@ -11,6 +12,9 @@ pub enum Group {
     Compute,
     System,
     Nesting,
+    /// Programs, the first time after the start, and again.
+    Cold,
+    Warm,
 }
 
 /// One program: its name, what one operation is, and how many make a measurement of 20 to 100 ms on a fast host.
@@ -20,8 +24,25 @@ pub struct Kernel {
     pub group: Group,
     pub operation: &'static str,
     pub operations: u64,
+    pub work: Work,
+}
+
+/// How one of them runs.
+#[derive(Debug)]
+pub enum Work {
     /// Runs so many operations inside the timer and gives a number that must be the same everywhere.
-    pub run: fn(&mut Timer, u64) -> Ran,
+    Function(fn(&mut Timer, u64) -> Ran),
+    /// Started by a script in the root file system of programs. What it says must be the same everywhere.
+    Script(&'static Script),
+}
+
+/// What its measurements are known by: a program has the same name in two groups.
+pub type Key = (Group, &'static str);
+
+impl Kernel {
+    pub fn key(&self) -> Key {
+        (self.group, self.name)
+    }
 }
 
 /// What a kernel gives: the number to compare, or what the system refused.
@@ -44,7 +65,7 @@ impl Timer {
 
 macro_rules! table {
     ($($group:ident $name:literal $operations:literal $run:path, $operation:literal;)*) => {
-        &[$(Kernel { name: $name, group: Group::$group, operation: $operation, operations: $operations, run: $run }),*]
+        &[$(Kernel { name: $name, group: Group::$group, operation: $operation, operations: $operations, work: Work::Function($run) }),*]
     };
 }
 
@@ -72,8 +93,17 @@ pub const KERNELS: &[Kernel] = table! {
     Nesting "cpuid" 1_000 system::cpuid, "CPUID leaf 0, which the hypervisor answers";
 };
 
-pub fn find(name: &str) -> Option<&'static Kernel> {
-    KERNELS.iter().find(|kernel| kernel.name == name)
+/// Kernels and programs.
+pub fn all() -> impl Iterator<Item = &'static Kernel> {
+    KERNELS.iter().chain(programs::PROGRAMS)
+}
+
+/// The function of the kernel of that name, and how many operations it is to run.
+pub fn find(name: &str) -> Option<(fn(&mut Timer, u64) -> Ran, u64)> {
+    KERNELS.iter().find(|kernel| kernel.name == name).and_then(|kernel| match kernel.work {
+        Work::Function(run) => Some((run, kernel.operations)),
+        Work::Script(_) => None,
+    })
 }
 
 #[cfg(test)]
@@ -94,7 +124,7 @@ mod tests {
     fn every_kernel_runs_and_takes_time() {
         for kernel in testable() {
             let mut timer = Timer::default();
-            (kernel.run)(&mut timer, short(kernel)).unwrap();
+            find(kernel.name).unwrap().0(&mut timer, short(kernel)).unwrap();
             assert!(timer.elapsed > Duration::ZERO, "{}", kernel.name);
         }
     }
@@ -102,7 +132,7 @@ mod tests {
     #[test]
     fn a_kernels_number_is_the_same_each_time() {
         for kernel in testable() {
-            let run = || (kernel.run)(&mut Timer::default(), short(kernel)).unwrap();
+            let run = || find(kernel.name).unwrap().0(&mut Timer::default(), short(kernel)).unwrap();
             assert_eq!(run(), run(), "{}", kernel.name);
         }
     }

@@ -1,7 +1,7 @@
 //! `ireko bench`: the same kernels natively, at each level of ours, and in QEMU's translator, side by side.
 //!
 //! One binary measures itself everywhere: [`probe`] runs kernels where it is, [`peer`] starts a probe somewhere and
-//! asks it. Kernel by kernel each place has its turn, so that what disturbs the machine disturbs all of them.
+//! asks it. With `--programs` it is real programs in a root file system of Debian's ([`programs`]). Kernel by kernel each place has its turn, so that what disturbs the machine disturbs all of them.
 
 mod chart;
 mod compute;
@@ -10,6 +10,7 @@ pub mod litmus;
 mod memory;
 mod peer;
 mod probe;
+mod programs;
 mod results;
 mod show;
 mod simd;
@@ -22,10 +23,10 @@ use crate::progress::{Progress, Step};
 use crate::{facts, image};
 use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
-use kernels::{Group, Kernel};
+use kernels::{Group, Kernel, Work};
 use peer::{Conversation, Setting};
 use probe::Answer;
-use results::{Column, PEER, Results};
+use results::{Column, PEER, Results, first_difference};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -41,7 +42,10 @@ const DEEPEST: u32 = 6;
 
 #[derive(Args)]
 pub struct BenchArgs {
-    /// Measurements of each kernel at each place; their median counts.
+    /// Run programs that people run instead of kernels, in a root file system of Debian's packages that is made the first time.
+    #[arg(long, conflicts_with_all = ["translator", "peer_nest"])]
+    pub programs: bool,
+    /// Measurements of each kernel at each place; their median counts. Programs run once more before, which is shown apart.
     #[arg(long, default_value_t = 5)]
     pub rounds: u32,
     /// Let the least time count instead of the median: for machines that do other work meanwhile.
@@ -50,7 +54,7 @@ pub struct BenchArgs {
     /// Measure in levels 1 to N.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub levels: u32,
-    /// Only these kernels, by name.
+    /// Only these kernels, or programs, by name.
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub only: Vec<String>,
     /// Leave QEMU out even if it is installed.
@@ -77,12 +81,18 @@ pub struct BenchArgs {
     /// Engine debugging and bisection options.
     #[arg(long = "option", value_name = "NAME=VALUE")]
     pub options: Vec<String>,
-    /// Seconds that one kernel may take.
+    /// Seconds that one kernel or program may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     pub timeout: u64,
     /// Run kernels as lines on standard input ask for them.
     #[arg(long, hide = true)]
     pub probe: bool,
+    /// Where programs run: a directory, or a disk.
+    #[arg(long, value_name = "PATH", hide = true)]
+    pub root: Option<PathBuf>,
+    /// Do in that directory what its packages' scripts would have.
+    #[arg(long, requires = "root", hide = true)]
+    pub finish: bool,
 }
 
 /// Whether this process was started only to end: a kernel measures that.
@@ -97,7 +107,10 @@ pub fn run(args: &BenchArgs) -> Result<ExitCode> {
         args.levels
     );
     if args.probe {
-        return Ok(probe::serve(args.levels));
+        return Ok(probe::serve(args.levels, args.root.as_deref()));
+    }
+    if let Some(root) = args.root.as_deref().filter(|_| args.finish) {
+        return programs::finish(root).map(|()| ExitCode::SUCCESS);
     }
     ensure!((1..=1000).contains(&args.rounds), "--rounds {} is not possible: give 1 to 1000", args.rounds);
     if let Some(path) = &args.translator {
@@ -141,7 +154,7 @@ struct Subject {
     clock_wrong: bool,
 }
 
-const ALL: &[Group] = &[Group::Compute, Group::System, Group::Nesting];
+const ALL: &[Group] = &[Group::Compute, Group::System, Group::Nesting, Group::Cold, Group::Warm];
 
 impl Subject {
     fn new(name: String, what: &str, engine: usize, depth: u32, groups: &'static [Group]) -> Self {
@@ -194,9 +207,12 @@ impl Subject {
         // The peer is not ours to mend: the time that passed here, with the console's, is the best there is.
         self.clock_wrong |= wrong;
         let nanoseconds = if wrong { taken.as_nanos() as u64 } else { nanoseconds };
-        let known = *self.column.checks.entry(kernel.name).or_insert(check);
-        ensure!(known == check, "gives {check:#x} now, {known:#x} before");
-        self.column.rounds.entry(kernel.name).or_default().push(nanoseconds);
+        let known = self.column.checks.entry(kernel.name).or_insert_with(|| check.clone());
+        if *known != check {
+            let (now, before) = first_difference(&check, known);
+            bail!("gives {now} now, {before} before");
+        }
+        self.column.rounds.entry(kernel.key()).or_default().push(nanoseconds);
         Ok(())
     }
 }
@@ -206,13 +222,17 @@ struct Field {
     engines: Vec<Option<Conversation>>,
     places: Vec<Subject>,
     notes: Vec<String>,
+    /// Where programs run, if any.
+    programs: Option<image::programs::Root>,
 }
 
 fn measure(args: &BenchArgs) -> Result<Results> {
-    let kernels = show::chosen(&args.only)?;
+    let kernels = show::chosen(&args.only, args.programs)?;
     let progress = Progress::new();
     let parts = image::ensure(false, &progress)?;
-    let mut field = Field { engines: Vec::new(), places: Vec::new(), notes: Vec::new() };
+    let make = || image::programs::ensure(&progress, peer::finish);
+    let programs = args.programs.then(make).transpose()?;
+    let mut field = Field { engines: Vec::new(), places: Vec::new(), notes: Vec::new(), programs };
     field.natively()?;
     field.ours(args, &progress);
     if !args.no_peer {
@@ -220,8 +240,12 @@ fn measure(args: &BenchArgs) -> Result<Results> {
     }
     field.look_for_others();
     let mut line = progress.line();
+    let (cold, kernels): (Vec<_>, Vec<_>) = kernels.into_iter().partition(|k| k.group == Group::Cold);
+    if !cold.is_empty() {
+        field.round(&cold, "the first time", args, &mut line);
+    }
     for round in 1..=args.rounds {
-        field.round(&kernels, round, args, &mut line);
+        field.round(&kernels, &format!("round {round} of {}", args.rounds), args, &mut line);
     }
     drop(line);
     Ok(field.finish(args))
@@ -230,7 +254,8 @@ fn measure(args: &BenchArgs) -> Result<Results> {
 impl Field {
     fn natively(&mut self) -> Result<()> {
         let mut place = Subject::new("native".into(), "this machine", 0, 0, ALL);
-        let engine = Conversation::start(&Setting::native(), BOOT_PATIENCE)?;
+        let root = self.programs.as_ref().map(|root| root.directory.as_path());
+        let engine = Conversation::start(&Setting::native(root), BOOT_PATIENCE)?;
         place.meet(engine.ready(), engine.boot);
         self.engines.push(Some(engine));
         self.places.push(place);
@@ -238,7 +263,7 @@ impl Field {
     }
 
     fn ours(&mut self, args: &BenchArgs, progress: &Progress) {
-        let setting = Setting::ireko(args.levels, &args.engine, &args.cpu, &args.options);
+        let setting = Setting::ireko(args.levels, &args.engine, &args.cpu, &args.options, self.disk());
         let names = (1..=args.levels).map(|level| {
             let what = if level == 1 {
                 format!("Ireko, engine {}", args.engine)
@@ -248,6 +273,10 @@ impl Field {
             (format!("L{level}"), what, ALL)
         });
         self.boot(&setting, names.collect(), progress);
+    }
+
+    fn disk(&self) -> Option<&Path> {
+        self.programs.as_ref().map(|root| root.disk.as_path())
     }
 
     /// QEMU wants files; they are gone when it has read them.
@@ -270,7 +299,8 @@ impl Field {
             if args.peer_nest {
                 names.push(("TCG L2".into(), "KVM in QEMU's level 1".into(), &[Group::Nesting]));
             }
-            self.boot(&Setting::qemu(names.len() as u32, &kernel, &archive), names, progress);
+            let setting = Setting::qemu(names.len() as u32, &kernel, &archive, self.disk());
+            self.boot(&setting, names, progress);
         }
         let _ = fs::remove_dir_all(&directory);
         written.with_context(|| format!("cannot write in {}", directory.display()))
@@ -327,11 +357,12 @@ impl Field {
     }
 
     /// Every kernel once at every place, the places of one kernel after each other.
-    fn round(&mut self, kernels: &[&'static Kernel], round: u32, args: &BenchArgs, line: &mut Step) {
-        let news = format!("round {round} of {}", args.rounds);
+    fn round(&mut self, kernels: &[&'static Kernel], news: &str, args: &BenchArgs, line: &mut Step) {
         for kernel in kernels {
-            line.update(&format!("{news}: {}", kernel.name), &news);
+            let long = matches!(kernel.work, Work::Script(_));
             for place in &mut self.places {
+                let at = if long { format!(" on {}", place.column.name) } else { String::new() };
+                line.update(&format!("{news}: {}{at}", kernel.name), news);
                 place.measure(&mut self.engines, kernel, Duration::from_secs(args.timeout));
             }
         }

@@ -2,9 +2,9 @@
 
 use super::probe::Answer;
 use crate::report::Lines;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use std::collections::VecDeque;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
@@ -16,6 +16,10 @@ use std::time::{Duration, Instant};
 const QEMU: &str = "qemu-system-x86_64";
 /// A level's memory: its own work, and as much again for each level below it.
 const MEMORY_MIB: u32 = 640;
+/// The same where programs run.
+const PROGRAMS_MEMORY_MIB: u32 = 2048;
+/// The disk with programs, as guests see it.
+const GUESTS_DISK: &str = "/dev/vda";
 /// Lines that are kept for the case that the engine dies.
 const KEPT_LINES: usize = 12;
 
@@ -26,54 +30,88 @@ pub struct Setting {
 }
 
 impl Setting {
-    /// On this machine.
-    pub fn native() -> Self {
-        Self::ourselves(["bench", "--probe"].map(String::from).to_vec())
+    /// On this machine, with the root file system in which programs run.
+    pub fn native(root: Option<&Path>) -> Self {
+        let mut arguments = ["bench", "--probe"].map(OsString::from).to_vec();
+        arguments.extend(root.iter().flat_map(|root| ["--root".into(), root.into()]));
+        Self { program: OURSELVES.into(), arguments }
     }
 
     /// In a VM of Ireko's, with `levels` levels in it.
-    pub fn ireko(levels: u32, engine: &str, cpu: &str, options: &[String]) -> Self {
+    pub fn ireko(levels: u32, engine: &str, cpu: &str, options: &[String], disk: Option<&Path>) -> Self {
         let mut arguments = vec!["run".to_owned(), "--image".into(), "--engine".into(), engine.into()];
-        arguments.extend(["--memory".into(), format!("{}M", MEMORY_MIB * levels)]);
+        arguments.extend(["--memory".into(), format!("{}M", memory(levels, disk))]);
         arguments.extend(["--cpu".to_owned(), cpu.to_owned()]);
-        arguments.extend(["--exec".into(), probe_command(levels)]);
+        arguments.extend(["--exec".into(), probe_command(levels, disk)]);
         if levels > 1 {
             arguments.push("--nested".into());
         }
         arguments.extend(options.iter().flat_map(|option| ["--option".to_owned(), option.clone()]));
-        Self::ourselves(arguments)
+        let mut arguments: Vec<OsString> = arguments.into_iter().map(OsString::from).collect();
+        if let Some(disk) = disk {
+            arguments.extend(["--disk".into(), with(disk.as_os_str(), ",format=raw,read-only=on")]);
+        }
+        Self { program: OURSELVES.into(), arguments }
     }
 
-    /// In a VM of this VM's KVM.
-    pub fn inner(levels: u32) -> Self {
-        Self::ireko(levels, "kvm", "auto", &[])
+    /// In a VM of this VM's KVM, which gets the disk that this one has.
+    pub fn inner(levels: u32, disk: Option<&Path>) -> Self {
+        Self::ireko(levels, "kvm", "auto", &[], disk)
     }
 
     /// In a VM of QEMU's translator, from kernel and root file system files.
-    pub fn qemu(levels: u32, kernel: &Path, archive: &Path) -> Self {
-        let config =
-            crate::agent_config::AgentConfig { exec: Some(probe_command(levels)), ..Default::default() };
+    pub fn qemu(levels: u32, kernel: &Path, archive: &Path, disk: Option<&Path>) -> Self {
+        let exec = Some(probe_command(levels, disk));
+        let config = crate::agent_config::AgentConfig { exec, ..Default::default() };
         let cpu = if levels > 1 { "max,+svm" } else { "max" };
         let words =
             ["-accel", "tcg", "-cpu", cpu, "-display", "none", "-monitor", "none", "-serial", "stdio"];
         let mut arguments: Vec<OsString> = words.map(OsString::from).to_vec();
         arguments.extend(["-no-reboot", "-nodefaults", "-m"].map(OsString::from));
-        arguments.push(format!("{}M", MEMORY_MIB * levels).into());
+        arguments.push(format!("{}M", memory(levels, disk)).into());
+        if let Some(disk) = disk {
+            // QEMU's commas in values are double.
+            let file = format!(
+                "file={},format=raw,if=virtio,readonly=on",
+                disk.to_string_lossy().replace(',', ",,")
+            );
+            arguments.extend(["-drive".into(), file.into()]);
+        }
         arguments.extend(["-kernel".into(), kernel.into(), "-initrd".into(), archive.into()]);
         arguments.extend(["-append".into(), config.to_command_line("").into()]);
         Self { program: QEMU.into(), arguments }
     }
-
-    fn ourselves(arguments: Vec<String>) -> Self {
-        Self {
-            program: "/proc/self/exe".into(),
-            arguments: arguments.into_iter().map(OsString::from).collect(),
-        }
-    }
 }
 
-fn probe_command(levels: u32) -> String {
-    format!("ireko bench --probe --levels {levels}")
+const OURSELVES: &str = "/proc/self/exe";
+
+fn with(start: &OsStr, rest: &str) -> OsString {
+    let mut text = start.to_owned();
+    text.push(rest);
+    text
+}
+
+fn memory(levels: u32, disk: Option<&Path>) -> u32 {
+    levels * if disk.is_some() { PROGRAMS_MEMORY_MIB } else { MEMORY_MIB }
+}
+
+fn probe_command(levels: u32, disk: Option<&Path>) -> String {
+    let root = disk.map_or_else(String::new, |_| format!(" --root {GUESTS_DISK}"));
+    format!("ireko bench --probe --levels {levels}{root}")
+}
+
+/// Does in the root file system's directory what its packages' scripts would have.
+pub fn finish(root: &Path) -> Result<()> {
+    let output = Command::new(OURSELVES)
+        .args(["bench", "--finish", "--root"])
+        .arg(root)
+        .stdin(Stdio::null())
+        .output()
+        .context("cannot start ourselves")?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    let why = said.lines().last().unwrap_or("it gave no reason").trim_start_matches("ireko: ");
+    ensure!(output.status.success(), "{why}");
+    Ok(())
 }
 
 /// The version of Debian's QEMU, if it is installed.
@@ -214,5 +252,25 @@ mod tests {
         let smaps = "00-10 rw-p\nRss:     8 kB\nPss: 3 kB\n20-30 rw-p\nRss:  1000 kB\n40-50\nRss:  4 kB\n";
         assert_eq!(own_memory(smaps), Some(12 << 10));
         assert_eq!(own_memory(""), None);
+    }
+
+    fn arguments(setting: &Setting) -> String {
+        setting.arguments.iter().map(|word| format!("{} ", word.display())).collect()
+    }
+
+    #[test]
+    fn each_level_gets_the_disk_of_the_one_above_and_cannot_write_it() {
+        let disk = Path::new("/a,b/disk.img");
+        let first = arguments(&Setting::ireko(2, "soft", "auto", &[], Some(disk)));
+        assert!(first.contains("--disk /a,b/disk.img,format=raw,read-only=on "), "{first}");
+        assert!(first.contains("--exec ireko bench --probe --levels 2 --root /dev/vda "), "{first}");
+        let peer = arguments(&Setting::qemu(1, disk, disk, Some(disk)));
+        assert!(peer.contains("-drive file=/a,,b/disk.img,format=raw,if=virtio,readonly=on "), "{peer}");
+    }
+
+    #[test]
+    fn without_programs_there_is_no_disk() {
+        let said = arguments(&Setting::inner(1, None));
+        assert!(!said.contains("--disk") && !said.contains("--root"), "{said}");
     }
 }

@@ -1,6 +1,6 @@
 //! What was measured, and what follows from it.
 
-use super::kernels::{Group, KERNELS, Kernel};
+use super::kernels::{self, Group, Kernel, Key};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -24,20 +24,21 @@ pub struct Column {
     /// Why it has no results, or not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Nanoseconds of each round, by kernel name.
+    /// Nanoseconds of each round.
     #[serde(skip)]
-    pub rounds: BTreeMap<&'static str, Vec<u64>>,
+    pub rounds: BTreeMap<Key, Vec<u64>>,
     /// The least time counts.
     #[serde(skip)]
     pub best: bool,
+    /// The number that a kernel gave, or what a program said, by its name.
     #[serde(skip)]
-    pub checks: BTreeMap<&'static str, u64>,
+    pub checks: BTreeMap<&'static str, String>,
 }
 
 impl Column {
     /// The time of one operation in nanoseconds: the rounds' median, or the least if that was asked for.
     pub fn ns_per_op(&self, kernel: &Kernel) -> Option<f64> {
-        let mut rounds = self.rounds.get(kernel.name)?.clone();
+        let mut rounds = self.rounds.get(&kernel.key())?.clone();
         rounds.sort_unstable();
         let middle = if self.best { 0 } else { rounds.len().checked_sub(1)? };
         let median = (*rounds.get(middle / 2)? as f64 + *rounds.get(middle.div_ceil(2))? as f64) / 2.0;
@@ -53,7 +54,7 @@ impl Column {
     /// were measured.
     pub fn means(&self, base: &Column, group: Group) -> Option<Summary> {
         let wanted =
-            KERNELS.iter().filter(|kernel| kernel.group == group && base.ns_per_op(kernel).is_some());
+            kernels::all().filter(|kernel| kernel.group == group && base.ns_per_op(kernel).is_some());
         let ratios: Option<Vec<f64>> = wanted.map(|kernel| self.ratio(base, kernel)).collect();
         let ratios = ratios.filter(|ratios| !ratios.is_empty())?;
         let logs: f64 = ratios.iter().map(|ratio| ratio.ln()).sum();
@@ -96,18 +97,14 @@ impl Results {
         if self.native().best { "least" } else { "median" }
     }
 
-    /// Kernels whose number was not the same everywhere.
+    /// Kernels whose number, and programs whose output, was not the same everywhere.
     pub fn differences(&self) -> Vec<String> {
         let mut found = Vec::new();
-        for kernel in KERNELS {
-            let Some(&right) = self.native().checks.get(kernel.name) else { continue };
+        for (name, right) in &self.native().checks {
             for column in &self.columns[1..] {
-                match column.checks.get(kernel.name) {
-                    Some(&own) if own != right => found.push(format!(
-                        "{} gives {own:#x} on {}, {right:#x} natively",
-                        kernel.name, column.name
-                    )),
-                    _ => (),
+                if let Some(own) = column.checks.get(name).filter(|own| *own != right) {
+                    let (own, right) = first_difference(own, right);
+                    found.push(format!("{name} gives {own} on {}, {right} natively", column.name));
                 }
             }
         }
@@ -115,8 +112,7 @@ impl Results {
     }
 
     pub fn document(&self) -> serde_json::Value {
-        let kernels: Vec<_> = KERNELS
-            .iter()
+        let kernels: Vec<_> = kernels::all()
             .filter(|kernel| self.native().ns_per_op(kernel).is_some())
             .map(|kernel| self.kernel_document(kernel))
             .collect();
@@ -141,7 +137,7 @@ impl Results {
                 let document = serde_json::json!({
                     "ns_per_op": column.ns_per_op(kernel)?,
                     "ratio_to_native": column.ratio(self.native(), kernel),
-                    "rounds_ns": column.rounds.get(kernel.name),
+                    "rounds_ns": column.rounds.get(&kernel.key()),
                 });
                 Some((column.name.as_str(), document))
             })
@@ -157,6 +153,7 @@ impl Results {
             let means = |column: &Column| {
                 serde_json::json!({
                     "compute": column.means(base, Group::Compute), "system": column.means(base, Group::System),
+                    "cold": column.means(base, Group::Cold), "warm": column.means(base, Group::Warm),
                 })
             };
             self.columns.iter().map(|column| (column.name.clone(), means(column))).collect()
@@ -165,14 +162,34 @@ impl Results {
     }
 }
 
+/// What of two texts is not the same, for people: all of them if they are one word each, else the first line that differs.
+pub fn first_difference(one: &str, other: &str) -> (String, String) {
+    let word = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric());
+    if word(one) && word(other) {
+        return (one.to_owned(), other.to_owned());
+    }
+    let (mut ones, mut others) = (one.split_inclusive('\n'), other.split_inclusive('\n'));
+    let mut number = 1;
+    loop {
+        match (ones.next(), others.next()) {
+            (Some(a), Some(b)) if a == b => number += 1,
+            (a, b) => {
+                let show = |line: Option<&str>| line.map_or("its end".to_owned(), |line| format!("{line:?}"));
+                return (format!("{} in line {number}", show(a)), show(b));
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 pub mod tests {
+    use super::super::kernels::KERNELS;
     use super::*;
 
     pub fn column(name: &str, factor: u64) -> Column {
         let rounds =
-            KERNELS.iter().map(|kernel| (kernel.name, vec![factor * kernel.operations; 3])).collect();
-        let checks = KERNELS.iter().map(|kernel| (kernel.name, 1)).collect();
+            KERNELS.iter().map(|kernel| (kernel.key(), vec![factor * kernel.operations; 3])).collect();
+        let checks = KERNELS.iter().map(|kernel| (kernel.name, "0x1".into())).collect();
         Column {
             name: name.into(),
             what: String::new(),
@@ -199,7 +216,7 @@ pub mod tests {
     fn the_median_is_of_all_rounds() {
         let kernel = &KERNELS[0];
         let mut column = column("x", 1);
-        column.rounds.insert(kernel.name, [9, 1, 5, 7].map(|t| t * kernel.operations).to_vec());
+        column.rounds.insert(kernel.key(), [9, 1, 5, 7].map(|t| t * kernel.operations).to_vec());
         assert_eq!(column.ns_per_op(kernel), Some(6.0));
     }
 
@@ -207,7 +224,7 @@ pub mod tests {
     fn the_least_counts_if_asked_for() {
         let kernel = &KERNELS[0];
         let mut column = column("x", 1);
-        column.rounds.insert(kernel.name, [9, 2, 5].map(|t| t * kernel.operations).to_vec());
+        column.rounds.insert(kernel.key(), [9, 2, 5].map(|t| t * kernel.operations).to_vec());
         column.best = true;
         assert_eq!(column.ns_per_op(kernel), Some(2.0));
     }
@@ -222,7 +239,7 @@ pub mod tests {
     #[test]
     fn a_missing_kernel_leaves_no_mean() {
         let mut results = results();
-        results.columns[1].rounds.remove(KERNELS[0].name);
+        results.columns[1].rounds.remove(&KERNELS[0].key());
         assert!(results.columns[1].means(results.native(), Group::Compute).is_none());
     }
 
@@ -230,7 +247,31 @@ pub mod tests {
     fn a_different_number_is_found() {
         let mut results = results();
         assert!(results.differences().is_empty());
-        results.columns[1].checks.insert(KERNELS[0].name, 2);
+        results.columns[1].checks.insert(KERNELS[0].name, "0x2".into());
         assert_eq!(results.differences(), ["integer gives 0x2 on L1, 0x1 natively"]);
+        assert!(!results.ok());
+    }
+
+    #[test]
+    fn of_what_programs_say_the_first_line_that_differs_is_told() {
+        let mut results = results();
+        results.columns[0].checks.insert("gcc", "one\ntwo\n".into());
+        results.columns[1].checks.insert("gcc", "one\ntwo".into());
+        assert_eq!(results.differences(), ["gcc gives \"two\" in line 2 on L1, \"two\\n\" natively"]);
+    }
+
+    #[test]
+    fn what_ends_early_differs_at_its_end() {
+        assert_eq!(first_difference("a b\n", "a b\nc\n"), ("its end in line 2".into(), "\"c\\n\"".into()));
+    }
+
+    #[test]
+    fn the_first_time_and_again_are_apart() {
+        let program = |group| kernels::all().find(|kernel| kernel.key() == (group, "gcc")).unwrap();
+        let mut column = column("x", 1);
+        column.rounds.insert((Group::Cold, "gcc"), vec![70]);
+        column.rounds.insert((Group::Warm, "gcc"), vec![9, 20, 10]);
+        assert_eq!(column.ns_per_op(program(Group::Cold)), Some(70.0));
+        assert_eq!(column.ns_per_op(program(Group::Warm)), Some(10.0));
     }
 }

@@ -1,6 +1,7 @@
 //! The table for people.
 
-use super::kernels::{Group, KERNELS, Kernel};
+use super::kernels::{self, Group, KERNELS, Kernel};
+use super::programs::PROGRAMS;
 use super::results::{Column, Results, Summary};
 use crate::table::{align, time};
 use std::fmt::Write;
@@ -8,15 +9,17 @@ use std::fmt::Write;
 /// All tables.
 pub fn table(results: &Results) -> String {
     let mut text = engines(results);
+    let several = format!("{} of {}", results.statistic(), results.rounds);
     let groups = [
-        (Group::Compute, "compute: time against native"),
-        (Group::System, "system work: time against native"),
+        (Group::Compute, "compute: time against native", several.as_str()),
+        (Group::System, "system work: time against native", &several),
+        (Group::Cold, "programs, the first time after the start: time against native", "once"),
+        (Group::Warm, "programs, again: time against native", &several),
     ];
-    for (group, title) in groups {
+    for (group, title, statistic) in groups {
         let rows = ratios(results, group);
         if rows.len() > 1 {
-            let _ =
-                write!(text, "\n{title} ({} of {})\n{}", results.statistic(), results.rounds, align(&rows));
+            let _ = write!(text, "\n{title} ({statistic})\n{}", align(&rows));
         }
     }
     let rows = exits(results);
@@ -58,9 +61,10 @@ fn row<const N: usize>(cells: [&str; N]) -> Vec<String> {
 fn ratios(results: &Results, group: Group) -> Vec<Vec<String>> {
     let native = results.native();
     let others: Vec<&Column> = results.columns[1..].iter().filter(|c| has(c, group)).collect();
-    let mut rows = vec![row(["kernel", "native"])];
+    let programs = matches!(group, Group::Cold | Group::Warm);
+    let mut rows = vec![row([if programs { "program" } else { "kernel" }, "native"])];
     rows[0].extend(others.iter().map(|column| column.name.clone()));
-    for kernel in KERNELS.iter().filter(|kernel| kernel.group == group) {
+    for kernel in kernels::all().filter(|kernel| kernel.group == group) {
         let Some(ns) = native.ns_per_op(kernel) else { continue };
         let mut cells = vec![kernel.name.to_owned(), time(ns)];
         cells.extend(others.iter().map(|column| ratio(column.ratio(native, kernel))));
@@ -78,7 +82,7 @@ fn ratios(results: &Results, group: Group) -> Vec<Vec<String>> {
 }
 
 fn has(column: &Column, group: Group) -> bool {
-    KERNELS.iter().any(|kernel| kernel.group == group && column.rounds.contains_key(kernel.name))
+    column.rounds.keys().any(|(of, _)| *of == group)
 }
 
 fn means(
@@ -118,18 +122,23 @@ fn answered_by(column: &Column) -> &'static str {
     }
 }
 
-/// The kernels that were chosen by name, or all.
-pub fn chosen(names: &[String]) -> anyhow::Result<Vec<&'static Kernel>> {
+/// The kernels, or programs, that were chosen by name, or all.
+pub fn chosen(names: &[String], programs: bool) -> anyhow::Result<Vec<&'static Kernel>> {
+    let (all, what) = if programs { (PROGRAMS, "program") } else { (KERNELS, "kernel") };
     if names.is_empty() {
-        return Ok(KERNELS.iter().collect());
+        return Ok(all.iter().collect());
     }
-    let find = |name: &String| {
-        super::kernels::find(name).ok_or_else(|| {
-            let all: Vec<&str> = KERNELS.iter().map(|kernel| kernel.name).collect();
-            anyhow::anyhow!("there is no kernel {name:?}; there are {}", all.join(", "))
-        })
-    };
-    names.iter().map(find).collect()
+    let mut found = Vec::new();
+    for name in names {
+        let before = found.len();
+        found.extend(all.iter().filter(|kernel| kernel.name == name));
+        if found.len() == before {
+            let mut known: Vec<&str> = all.iter().map(|kernel| kernel.name).collect();
+            known.truncate(if programs { known.len() / 2 } else { known.len() });
+            anyhow::bail!("there is no {what} {name:?}; there are {}", known.join(", "));
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]
@@ -146,7 +155,16 @@ mod tests {
 
     #[test]
     fn a_name_that_is_no_kernel_is_refused_with_all_names() {
-        let error = chosen(&["x".into()]).unwrap_err().to_string();
+        let error = chosen(&["x".into()], false).unwrap_err().to_string();
         assert!(error.starts_with("there is no kernel \"x\"; there are integer, sieve"), "{error}");
+        let error = chosen(&["sieve".into()], true).unwrap_err().to_string();
+        assert!(error.starts_with("there is no program \"sieve\"; there are gcc, gcc-large"), "{error}");
+        assert_eq!(error.matches("gcc-large").count(), 1);
+    }
+
+    #[test]
+    fn a_program_that_is_chosen_runs_the_first_time_and_again() {
+        let groups: Vec<Group> = chosen(&["git".into()], true).unwrap().iter().map(|k| k.group).collect();
+        assert_eq!(groups, [Group::Cold, Group::Warm]);
     }
 }

@@ -7,7 +7,7 @@ mod catalogue;
 mod fetch;
 mod gpt;
 pub mod installer;
-mod payload;
+pub(super) mod payload;
 
 use super::{apt, cache};
 use crate::progress::Progress;

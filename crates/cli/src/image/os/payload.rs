@@ -118,7 +118,8 @@ fn place(
     Ok(())
 }
 
-fn merged(path: &str) -> String {
+/// Where a path is with those links.
+pub fn merged(path: &str) -> String {
     let first = path.split('/').next().unwrap_or_default();
     if MERGED.contains(&first) { format!("usr/{path}") } else { path.to_owned() }
 }

@@ -1,0 +1,2 @@
+sqlite3 rows.db < ../rows.sql
+sha256sum rows.db
