@@ -647,6 +647,14 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_is_read_only_if_it_is_said() {
+        let read_only = |text| DiskSpec::parse(text).map(|disk| disk.read_only);
+        assert!(read_only("a,b.img,read-only=on").unwrap());
+        assert!(!read_only("a,b.img,read-only=off").unwrap() && !read_only("a,b.img").unwrap());
+        assert!(read_only("a.img,read-only=yes").unwrap_err().to_string().contains("`yes`"));
+    }
+
+    #[test]
     fn an_unknown_controller_is_named() {
         assert!(DiskSpec::parse("a.img,bus=floppy").unwrap_err().to_string().contains("`floppy`"));
     }

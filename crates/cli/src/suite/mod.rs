@@ -361,8 +361,11 @@ impl Field {
         for kernel in kernels {
             let long = matches!(kernel.work, Work::Script(_));
             for place in &mut self.places {
-                let at = if long { format!(" on {}", place.column.name) } else { String::new() };
-                line.update(&format!("{news}: {}{at}", kernel.name), news);
+                let what = format!("{news}: {}", kernel.name);
+                match long {
+                    true => line.update(&format!("{what} on {}", place.column.name), &what),
+                    false => line.update(&what, news),
+                }
                 place.measure(&mut self.engines, kernel, Duration::from_secs(args.timeout));
             }
         }

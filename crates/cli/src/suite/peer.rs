@@ -134,6 +134,8 @@ pub struct Conversation {
     heard: Receiver<Heard>,
     first: Option<Answer>,
     other: VecDeque<String>,
+    /// An answer did not come in time: what comes now would be taken for that to another question.
+    lost: bool,
     /// From the start of the process to its first answer.
     pub boot: Duration,
 }
@@ -159,7 +161,7 @@ impl Conversation {
         listen(output, sender.clone())?;
         listen(errors, sender)?;
         let mut conversation =
-            Self { child, input, heard, first: None, other: VecDeque::new(), boot: Duration::ZERO };
+            Self { child, input, heard, first: None, other: VecDeque::new(), lost: false, boot: Duration::ZERO };
         conversation.first = Some(conversation.wait(patience)?);
         conversation.boot = start.elapsed();
         Ok(conversation)
@@ -172,6 +174,7 @@ impl Conversation {
 
     /// Asks the machine at `depth` levels below the process, 0 for its own.
     pub fn ask(&mut self, depth: u32, word: &str, patience: Duration) -> Result<Answer> {
+        ensure!(!self.lost, "the engine did not answer before");
         let request = format!("{depth} {word}\n");
         self.input
             .write_all(request.as_bytes())
@@ -188,6 +191,7 @@ impl Conversation {
                 Ok(Heard::Answer(answer)) => return Ok(answer),
                 Ok(Heard::Other(line)) => self.keep(line),
                 Err(RecvTimeoutError::Timeout) => {
+                    self.lost = true;
                     bail!("no answer in {} s{}", patience.as_secs(), self.last_lines())
                 }
                 Err(RecvTimeoutError::Disconnected) => bail!("the engine ended{}", self.last_lines()),

@@ -55,8 +55,8 @@ impl Numbers {
 /// 400 functions, each with a loop, branches, arrays and calls of others.
 pub fn large_c() -> Files {
     const FUNCTIONS: u64 = 400;
-    let (mut text, mut numbers) = (String::from("#include <stdlib.h>\n#include <string.h>\n\n"), Numbers(5));
-    text.push_str("struct node { struct node *next; long key; double weight; char name[24]; };\n\n");
+    let (mut text, mut numbers) = (String::from("#include <stdlib.h>\n\n"), Numbers(5));
+    text.push_str("struct node { struct node *next; long key; double weight; };\n\n");
     for function in 0..FUNCTIONS {
         let called = numbers.below(function.max(1));
         let (a, b, c) = (numbers.below(97) + 3, numbers.below(61) + 2, numbers.below(31) + 1);
@@ -67,13 +67,11 @@ pub fn large_c() -> Files {
         };
         let _ = write!(
             text,
-            "long f{function}(struct node *head, long x) {{\n    long table[{a}], sum = {b};\n    double weight = 0.0;\n    \
-             for (int i = 0; i < {a}; i++)\n        table[i] = (x * {b} + i) % {c} ^ (i << 2);\n    \
-             for (struct node *n = head; n; n = n->next) {{\n        if (n->key % {b} == 0)\n            weight += n->weight * {c}.5;\n        \
-             else if (strcmp(n->name, \"node{a}\") < 0)\n            sum += table[n->key % {a}];\n        else\n            \
-             n->key -= {c};\n        switch (n->key & 7) {{\n        case 0: sum ^= {a}; break;\n        case 3: sum += (long)weight; break;\n        \
-             case 5: sum *= 3; break;\n        default: sum -= n->key;\n        }}\n    }}\n    \
-             return sum + (long)weight + {call};\n}}\n\n"
+            "long f{function}(struct node *head, long x) {{\n    long sum = {b};\n    \
+             for (struct node *n = head; n; n = n->next) {{\n        if (n->key % {b} == 0)\n            sum += n->weight * {c};\n        \
+             else\n            n->key -= {c};\n    }}\n    \
+             switch (x & 7) {{\n    case 0: sum ^= {a}; break;\n    case 3: sum *= 3; break;\n    default: sum -= x;\n    }}\n    \
+             return sum + {call};\n}}\n\n"
         );
     }
     one("large.c", text)
@@ -120,7 +118,7 @@ fn lines(bytes: usize, numbers: &mut Numbers) -> String {
 }
 
 pub fn text() -> Files {
-    one("text", lines(6 << 20, &mut Numbers(7)))
+    one("text", lines(2 << 20, &mut Numbers(7)))
 }
 
 pub fn noise() -> Files {

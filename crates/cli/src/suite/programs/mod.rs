@@ -48,7 +48,7 @@ table! {
     "python-start" content::nothing, "ten starts of python3 with json";
     "sqlite" content::sqlite, "sqlite3: 300,000 rows, an index, queries";
     "git" content::git, "git: commit, clone, log, status of 400 files";
-    "xz" content::text, "xz there and back, 6 MiB of text";
+    "xz" content::text, "xz there and back, 2 MiB of text";
     "openssl" content::noise, "openssl: SHA-2 and AES of 24 MiB, a prime of 2048 bits";
     "shell" content::nothing, "a shell's loop of 2,000 forks";
     "commands" content::nothing, "a shell's loop of 800 small programs";
