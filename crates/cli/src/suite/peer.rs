@@ -160,8 +160,15 @@ impl Conversation {
         let (sender, heard) = channel();
         listen(output, sender.clone())?;
         listen(errors, sender)?;
-        let mut conversation =
-            Self { child, input, heard, first: None, other: VecDeque::new(), lost: false, boot: Duration::ZERO };
+        let mut conversation = Self {
+            child,
+            input,
+            heard,
+            first: None,
+            other: VecDeque::new(),
+            lost: false,
+            boot: Duration::ZERO,
+        };
         conversation.first = Some(conversation.wait(patience)?);
         conversation.boot = start.elapsed();
         Ok(conversation)
