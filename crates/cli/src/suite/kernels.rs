@@ -31,7 +31,7 @@ pub struct Kernel {
 #[derive(Debug)]
 pub enum Work {
     /// Runs so many operations inside the timer and gives a number that must be the same everywhere.
-    Function(fn(&mut Timer, u64) -> Ran),
+    Function(Function),
     /// Started by a script in the root file system of programs. What it says must be the same everywhere.
     Script(&'static Script),
 }
@@ -44,6 +44,8 @@ impl Kernel {
         (self.group, self.name)
     }
 }
+
+pub type Function = fn(&mut Timer, u64) -> Ran;
 
 /// What a kernel gives: the number to compare, or what the system refused.
 pub type Ran = std::io::Result<u64>;
@@ -99,7 +101,7 @@ pub fn all() -> impl Iterator<Item = &'static Kernel> {
 }
 
 /// The function of the kernel of that name, and how many operations it is to run.
-pub fn find(name: &str) -> Option<(fn(&mut Timer, u64) -> Ran, u64)> {
+pub fn find(name: &str) -> Option<(Function, u64)> {
     KERNELS.iter().find(|kernel| kernel.name == name).and_then(|kernel| match kernel.work {
         Work::Function(run) => Some((run, kernel.operations)),
         Work::Script(_) => None,
