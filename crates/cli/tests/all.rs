@@ -3,6 +3,9 @@
 //! Tests begin in the order of their names. The two files whose tests take longest are named so that they are first, and nobody waits for them at the
 //! end: `a_system` and `boot`. One file's tests: `cargo test -p ireko --test all network::`.
 
+// Each file has the modules that it uses as its own, and may give what is in them more methods.
+#![allow(clippy::duplicate_mod)]
+
 #[path = "systems.rs"]
 mod a_system;
 #[path = "disks.rs"]
