@@ -222,7 +222,8 @@ impl Cpu {
     /// The local APIC at work.
     pub fn apic(&mut self) -> Apic<'_> {
         let tsc = self.own_tsc();
-        Apic { regs: &mut self.processor.apic, wires: &self.platform.apic, tsc }
+        let nmi_blocked = self.processor.nmi_blocked;
+        Apic { regs: &mut self.processor.apic, wires: &self.platform.apic, tsc, nmi_blocked }
     }
 
     /// The guest's time-stamp counter (offset and ratio of the current world applied).

@@ -109,8 +109,9 @@ impl Cpu {
         }
         let traps = self.control().is_some_and(|control| control.monitor_trap);
         let delivered = self.events()?;
-        // What was written before the interrupt was sent may be its handler.
-        if delivered && (self.platform.seat.is_asked() || self.mmu.physical.memory().watch().any()) {
+        // After INIT it waits. And what was written before an interrupt was sent may be its handler.
+        let written = |cpu: &Self| cpu.platform.seat.is_asked() || cpu.mmu.physical.memory().watch().any();
+        if delivered && (self.processor.parked || written(self)) {
             return Ok(());
         }
         if traps && (delivered || !self.processor.halted) {

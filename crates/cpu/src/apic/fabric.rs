@@ -29,6 +29,8 @@ pub struct Inbox {
     /// Which vectors were requested level-triggered.
     levels: [AtomicU64; 4],
     events: AtomicU32,
+    /// NMIs that came since they were last taken out.
+    nmis: AtomicU32,
     /// LDR in the low half, [`Mode`] above: what routing needs to know.
     identity: AtomicU64,
     wake: OnceLock<Wake>,
@@ -51,6 +53,7 @@ impl Inbox {
             requests: Default::default(),
             levels: Default::default(),
             events: AtomicU32::new(0),
+            nmis: AtomicU32::new(0),
             identity: AtomicU64::new(0),
             wake: OnceLock::new(),
         }
@@ -110,6 +113,10 @@ impl Inbox {
         (requests, levels)
     }
 
+    pub(super) fn take_nmis(&self) -> u32 {
+        self.nmis.swap(0, Ordering::Relaxed)
+    }
+
     fn matches(&self, to: Destination) -> bool {
         let identity = self.identity.load(Ordering::Acquire);
         let (mode, ldr) = (identity >> 32, identity as u32);
@@ -129,7 +136,10 @@ impl Inbox {
             Delivery::Fixed | Delivery::Lowest if message.vector >= 16 => {
                 self.request(message.vector, message.level);
             }
-            Delivery::Nmi => self.post(event::NMI),
+            Delivery::Nmi => {
+                self.nmis.fetch_add(1, Ordering::Relaxed);
+                self.post(event::NMI);
+            }
             Delivery::Smi => self.post(event::SMI),
             Delivery::Init => self.init(),
             Delivery::Startup => self.startup(message.vector),

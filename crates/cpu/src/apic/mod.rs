@@ -41,6 +41,8 @@ pub struct Apic<'a> {
     pub regs: &'a mut LocalApic,
     pub wires: &'a Wires,
     pub tsc: Tsc,
+    /// An NMI is being served.
+    pub nmi_blocked: bool,
 }
 
 impl Apic<'_> {
@@ -73,7 +75,11 @@ impl Apic<'_> {
         if events & event::REQUEST != 0 {
             self.take_requests();
         }
-        self.regs.nmi |= events & event::NMI != 0;
+        if events & event::NMI != 0 {
+            let most = if self.nmi_blocked { 1 } else { 2 };
+            let come = self.wires.inbox.take_nmis().min(2) as u8;
+            self.regs.nmis = (self.regs.nmis + come).min(most.max(self.regs.nmis));
+        }
         self.regs.smi |= events & event::SMI != 0;
         self.regs.extint |= events & event::EXTINT != 0;
         if events & event::INIT != 0 {
@@ -95,7 +101,8 @@ impl Apic<'_> {
     /// The registers were restored, and the machine's clock stands: what others sent meanwhile is for nobody. A deadline is armed when the
     /// clock goes on (`Cpu::follow_clock`).
     pub fn restored(&mut self) {
-        let _ = (self.wires.inbox.take(), self.wires.inbox.take_requests());
+        let inbox = &self.wires.inbox;
+        let _ = (inbox.take(), inbox.take_requests(), inbox.take_nmis());
         self.publish();
         self.arm_count();
     }
@@ -164,11 +171,13 @@ impl Apic<'_> {
 
     pub fn nmi_pending(&mut self) -> bool {
         self.sync();
-        self.regs.nmi
+        self.regs.nmis > 0
     }
     pub fn nmi_take(&mut self) -> bool {
         self.sync();
-        std::mem::take(&mut self.regs.nmi)
+        let pending = self.regs.nmis > 0;
+        self.regs.nmis -= u8::from(pending);
+        pending
     }
     pub fn smi_pending(&mut self) -> bool {
         self.sync();

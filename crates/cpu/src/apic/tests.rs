@@ -17,11 +17,12 @@ struct One {
     regs: LocalApic,
     wires: Wires,
     tsc: Tsc,
+    nmi_blocked: bool,
 }
 
 impl One {
     fn on(&mut self) -> Apic<'_> {
-        Apic { regs: &mut self.regs, wires: &self.wires, tsc: self.tsc }
+        Apic { regs: &mut self.regs, wires: &self.wires, tsc: self.tsc, nmi_blocked: self.nmi_blocked }
     }
 }
 
@@ -32,7 +33,7 @@ fn bench(count: u32) -> Bench {
     let tsc = Tsc { counter: Counter::measure(), adjust: 0 };
     let one = |id| {
         let wires = Wires::new(&fabric, id, clock.clone(), &timers);
-        let mut one = One { regs: LocalApic::new(id), wires, tsc };
+        let mut one = One { regs: LocalApic::new(id), wires, tsc, nmi_blocked: false };
         one.on().write(offset::SVR, SVR_ENABLE | 0xff);
         one
     };
@@ -241,6 +242,17 @@ fn nmis_are_taken_once() {
     let (_, mut apic) = one();
     apic.on().write(offset::ICR, 1 << 18 | 0x400);
     assert_eq!((apic.on().nmi_take(), apic.on().nmi_take()), (true, false));
+}
+
+/// Two of two senders are two; while one is served a single one waits, however many come.
+#[test]
+fn of_nmis_one_is_served_and_one_waits() {
+    let (_, mut apic) = one();
+    (0..3).for_each(|_| apic.on().write(offset::ICR, 1 << 18 | 0x400));
+    assert!(apic.on().nmi_take());
+    apic.nmi_blocked = true;
+    (0..10).for_each(|_| apic.on().write(offset::ICR, 1 << 18 | 0x400));
+    assert_eq!([(); 3].map(|()| apic.on().nmi_take()), [true, false, false]);
 }
 
 struct Pic;

@@ -31,7 +31,8 @@ pub struct LocalApic {
     pub(crate) lvt: [u32; entry::COUNT],
     pub(crate) timer: ApicTimer,
     // What came and was not taken yet.
-    pub(crate) nmi: bool,
+    /// NMIs: one that is to be taken, and one that came before it was. While one is being served a single one waits.
+    pub(crate) nmis: u8,
     pub(crate) smi: bool,
     pub(crate) init: bool,
     pub(crate) startup: Option<u8>,
@@ -75,7 +76,7 @@ impl LocalApic {
             icr: 0,
             lvt,
             timer: ApicTimer::default(),
-            nmi: false,
+            nmis: 0,
             smi: false,
             init: false,
             startup: None,

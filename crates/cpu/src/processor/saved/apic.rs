@@ -33,7 +33,8 @@ pub struct SavedApic {
     pub timer_zero_at: Option<u64>,
     pub timer_deadline: u64,
     // What came and was not taken.
-    pub nmi: bool,
+    /// At most two.
+    pub nmis: u8,
     pub smi: bool,
     pub init: bool,
     pub startup: Option<u8>,
@@ -63,7 +64,7 @@ impl SavedApic {
             timer_divide: apic.timer.divide,
             timer_zero_at: apic.timer.zero_at,
             timer_deadline: apic.timer.deadline,
-            nmi: apic.nmi,
+            nmis: apic.nmis,
             smi: apic.smi,
             init: apic.init,
             startup: apic.startup,
@@ -98,7 +99,7 @@ impl SavedApic {
                 zero_at,
                 deadline: self.timer_deadline,
             },
-            nmi: self.nmi,
+            nmis: self.nmis.min(2),
             smi: self.smi,
             init: self.init,
             startup: self.startup,
