@@ -185,6 +185,7 @@ impl Level {
             boot_seconds: self.boot_seconds(),
             uptime_seconds: facts.uptime_seconds,
             memory_bytes: self.memory_bytes,
+            processors: facts.processors,
             dmi: facts.dmi,
             cpuid: facts.cpuid,
             fetched: self.fetched.clone(),
@@ -209,6 +210,7 @@ pub struct LevelReport {
     /// The level's own uptime when it first spoke.
     pub uptime_seconds: f64,
     pub memory_bytes: u64,
+    pub processors: usize,
     pub dmi: Dmi,
     pub cpuid: Cpuid,
     /// Over its network, if it has one.
