@@ -150,7 +150,8 @@ fn a_nested_vm_gets_its_lease_through_two_switches_with_spoofing_only() {
     assert!(shown.lines().any(|line| line.contains("refused of middle") && line.contains(&own)), "{shown}");
     home.shell("Set-VMNetworkAdapter -VMName middle -MacAddressSpoofing On");
     middle.ok(LEASE);
-    assert!(middle.hears("$(cat /router)"));
+    // Two levels down, beside other tests, an answer may be late.
+    assert!((0..5).any(|_| middle.hears("$(cat /router)")));
     let shown = String::from_utf8(home.run(&["switch", "show"]).stdout).unwrap();
     assert!(shown.lines().any(|line| line.contains("behind middle") && line.contains(&own)), "{shown}");
     home.shell("Set-VMNetworkAdapter -VMName middle -MacAddressSpoofing Off");
