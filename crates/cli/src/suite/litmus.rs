@@ -37,7 +37,7 @@ enum How {
 
 /// Where a variable lies in its 4 KiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Placement {
     Aligned,
     Line,
     Page,
@@ -45,7 +45,7 @@ enum Place {
     Code,
 }
 
-impl Place {
+impl Placement {
     /// Offsets of both variables, in one page or over its end.
     fn offsets(self) -> [usize; 2] {
         match self {
@@ -185,7 +185,7 @@ impl Arena {
         Ok(Self(at.cast()))
     }
 
-    fn variables(&self, race: usize, place: Place) -> [*mut u64; 2] {
+    fn variables(&self, race: usize, place: Placement) -> [*mut u64; 2] {
         place.offsets().map(|offset| {
             assert!(offset + 8 <= STRIDE);
             self.0.wrapping_add(race * STRIDE + offset).cast()
@@ -229,7 +229,7 @@ impl Meeting {
 }
 
 /// How often the outcome that is looked for has shown.
-fn race(test: Test, how: How, place: Place, rounds: usize) -> Result<u64> {
+fn race(test: Test, how: How, place: Placement, rounds: usize) -> Result<u64> {
     let (arena, threads, shown) = (Arena::new()?, test.threads(), AtomicU64::new(0));
     let meeting = Meeting { threads, come: AtomicUsize::new(0) };
     let read: Vec<[[AtomicU64; 2]; BATCH]> =
@@ -242,7 +242,7 @@ fn race(test: Test, how: How, place: Place, rounds: usize) -> Result<u64> {
                     if thread == 0 {
                         for race in 0..BATCH {
                             arena.variables(race, place).iter().for_each(|&at| store(at, 0, How::Plain));
-                            if place == Place::Code {
+                            if place == Placement::Code {
                                 arena.run_code(race);
                             }
                         }
@@ -279,7 +279,7 @@ fn race(test: Test, how: How, place: Place, rounds: usize) -> Result<u64> {
 }
 
 /// Locked additions by four threads to one number at each place: how many are missing.
-fn lost(place: Place, rounds: usize) -> Result<u64> {
+fn lost(place: Placement, rounds: usize) -> Result<u64> {
     let arena = Arena::new()?;
     let at = arena.variables(0, place)[0] as usize;
     let meeting = Meeting { threads: 4, come: AtomicUsize::new(0) };
@@ -294,7 +294,7 @@ fn lost(place: Place, rounds: usize) -> Result<u64> {
                 }
             });
         }
-        if place == Place::Code {
+        if place == Placement::Code {
             (0..rounds / 100).for_each(|_| arena.run_code(0));
         }
     });
@@ -351,14 +351,17 @@ pub fn run(args: &LitmusArgs) -> Result<ExitCode> {
     let mut wrong = 0;
     for test in TESTS {
         for how in [How::Plain, How::Fenced, How::Locked] {
-            for place in [Place::Aligned, Place::Line, Place::Page, Place::Code] {
+            for place in [Placement::Aligned, Placement::Line, Placement::Page, Placement::Code] {
                 // Over a line's end only locked accesses are done in one.
-                if how != How::Locked && matches!(place, Place::Line | Place::Page) {
+                if how != How::Locked && matches!(place, Placement::Line | Placement::Page) {
                     continue;
                 }
                 // Those are slow everywhere: the whole bus, or all processors, stand still.
-                let rounds =
-                    if matches!(place, Place::Line | Place::Page) { args.rounds / 20 } else { args.rounds };
+                let rounds = if matches!(place, Placement::Line | Placement::Page) {
+                    args.rounds / 20
+                } else {
+                    args.rounds
+                };
                 let shown = race(test, how, place, rounds)?;
                 let allowed = test.allowed(how);
                 wrong += u64::from(shown > 0 && !allowed);
@@ -371,8 +374,9 @@ pub fn run(args: &LitmusArgs) -> Result<ExitCode> {
             }
         }
     }
-    for place in [Place::Aligned, Place::Line, Place::Page, Place::Code] {
-        let rounds = if matches!(place, Place::Line | Place::Page) { args.rounds / 20 } else { args.rounds };
+    for place in [Placement::Aligned, Placement::Line, Placement::Page, Placement::Code] {
+        let rounds =
+            if matches!(place, Placement::Line | Placement::Page) { args.rounds / 20 } else { args.rounds };
         let missing = lost(place, rounds)?;
         wrong += u64::from(missing > 0);
         out!("LockedIncrements {place:?}: {missing} of {} missing", 4 * rounds)?;
