@@ -199,6 +199,22 @@ fn with_secure_boot_ovmf_starts_a_kernel_that_finds_its_initrd() {
     assert!(said.contains("Secure boot enabled") && said.contains("from the initrd"), "{said}");
 }
 
+/// SeaBIOS starts and parks the others, has its system-management interrupts to itself, and Linux starts them again. Secure boot's firmware waits for all of
+/// them in that mode.
+#[test]
+fn firmware_of_every_kind_starts_a_kernel_on_two_processors() {
+    let home = scratch("two");
+    let parts = string(&home.0);
+    assert!(home.run(&["image", "--write", &parts]).status.success());
+    let [kernel, initrd] = ["vmlinuz", "initramfs"].map(|name| string(&home.0.join(name)));
+    let kernel = ["--cpus", "2", "--kernel", &kernel, "--initrd", &initrd, "--memory", "512M"];
+    let append = ["--append", "console=ttyS0 quiet ireko.exec=\"echo there are $(nproc)\""];
+    for firmware in [&["bios"][..], &["uefi"], &["uefi", "--secure-boot"]] {
+        let said = run(&[&kernel[..], &append, &["--firmware"], firmware].concat());
+        assert!(said.contains("there are 2"), "{firmware:?}: {said}");
+    }
+}
+
 #[test]
 fn what_is_wrong_with_a_kernel_is_one_sentence() {
     let home = scratch("wrong");

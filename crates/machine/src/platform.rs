@@ -15,6 +15,7 @@ use ireko_devices::{
     TabletInput, TestDevice, VirtioPci, VsockHost, Watchdog, Windows, acpi, both, chipset, debug_port,
     display, fw_cfg, hpet, i8042, ioapic, pci, pic, pit, rtc, serial, shared, testdev, virtio,
 };
+use ireko_vmcore::thread;
 use ireko_vmcore::{Bus, Clock, Line, Memory, Msi, Partition, Space, Timers, Work};
 use std::io::Write;
 use std::sync::{Arc, Mutex};
@@ -195,12 +196,13 @@ fn msi_sink(partition: &Arc<dyn Partition>) -> MsiSink {
     })
 }
 
-/// SMI#, which leads to every processor: a message to all of them with that delivery mode.
+/// SMI#: a message with that delivery mode, to the processor that wrote the port. (A chipset's leads to all; firmware for virtual machines takes it for
+/// this one's alone until it has asked for more, and all begin at one address before they are moved apart.)
 fn smi(partition: &Arc<dyn Partition>) -> acpi::Smi {
-    const TO_ALL: u64 = 0xfee0_0000 | 0xff << 12;
+    const TO: u64 = 0xfee0_0000;
     const SMI: u32 = 2 << 8;
     let send = msi_sink(partition);
-    Box::new(move || send(Msi { address: TO_ALL, data: SMI }))
+    Box::new(move || send(Msi { address: TO | u64::from(thread::vcpu()) << 12, data: SMI }))
 }
 
 fn add_clock(

@@ -263,6 +263,7 @@ fn run_vcpu(
     waker: &Waker,
     dump: &Mutex<String>,
 ) {
+    ireko_vmcore::thread::runs_vcpu(id as u32);
     let stop = turn.stop();
     let _alive = Alive(run_state);
     // A panic or a host fault is our mistake, but the guest's end and not this process's.

@@ -1,6 +1,21 @@
 //! What the threads of a machine do, for whoever confines them.
 
+use std::cell::Cell;
 use std::sync::Arc;
+
+thread_local! {
+    static VCPU: Cell<u32> = const { Cell::new(0) };
+}
+
+/// This thread runs a vCPU from now on.
+pub fn runs_vcpu(id: u32) {
+    VCPU.set(id);
+}
+
+/// The vCPU whose access a device serves on this thread; the first one on others' threads.
+pub fn vcpu() -> u32 {
+    VCPU.get()
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
